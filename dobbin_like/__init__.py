@@ -1,0 +1,49 @@
+"""An object store for Python programs whose threads and processes share data."""
+
+import logging
+
+from dobbin_like.database import Database
+from dobbin_like.exc import (
+    ConflictError,
+    IntegrityError,
+    InvalidObjectReference,
+    LockTimeout,
+    ReadConflictError,
+    WriteConflictError,
+)
+from dobbin_like.persistent import (
+    Persistent,
+    PersistentABCMeta,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    PersistentMeta,
+    PersistentSet,
+    PersistentStream,
+    checkout,
+)
+from dobbin_like.storage import TransactionLog
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConflictError",
+    "Database",
+    "IntegrityError",
+    "InvalidObjectReference",
+    "LockTimeout",
+    "Persistent",
+    "PersistentABCMeta",
+    "PersistentDict",
+    "PersistentFile",
+    "PersistentList",
+    "PersistentMeta",
+    "PersistentSet",
+    "PersistentStream",
+    "ReadConflictError",
+    "TransactionLog",
+    "WriteConflictError",
+    "checkout",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,0 +1,299 @@
+"""``Database``: the whole, as a program holds it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import transaction as transaction_package
+
+from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageInUseError
+from dobbin_like.ids import ROOT_OID, Oid
+from dobbin_like.manager import DataManager
+from dobbin_like.persistent.classes import ClassTable, Policy
+from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
+from dobbin_like.persistent.faces import PersistentMeta
+from dobbin_like.persistent.graph import Graph, Publication
+from dobbin_like.storage import Storage, TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from dobbin_like.persistent import Persistent
+    from dobbin_like.persistent.view import View
+
+_open: weakref.WeakSet[Database] = weakref.WeakSet()
+"""The databases of this process, for those who fork."""
+
+_claims = threading.Lock()
+_claimed: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The storages that belong to a database."""
+
+
+class Database:
+    """An object database: a graph of persistent objects over one storage.
+
+    ``storage`` is a storage, or the path of a log, which need not exist;
+    nothing is created before the first commit. Threads of a process share an
+    instance; every process, and whoever wants a graph of his own, opens one
+    on the same path.
+
+    Args:
+        transaction_manager: Whose transactions the database takes part in;
+            ``transaction.manager`` (one for each thread) if not given.
+        allow: Names of modules or classes (``"shop.*"``,
+            ``"shop.models.Cart"``) that may be imported and loaded beside
+            value types of the standard library and the persistent classes,
+            enums and dataclasses of modules that are imported already.
+        guard: Whether lists, dicts, sets and bytearrays in shared state
+            refuse to be changed. Without, they are the built-in types
+            themselves, and a change without checkout is lost without a word.
+
+    Raises:
+        StorageInUseError: The storage belongs to another database.
+        NotALogError, FormatVersionError, IntegrityError, OSError: The file
+            can't be opened, each saying why.
+    """
+
+    def __init__(
+        self,
+        storage: Storage | str | os.PathLike[str],
+        *,
+        transaction_manager: Any = None,
+        allow: Iterable[str] = (),
+        guard: bool = True,
+    ) -> None:
+        if isinstance(storage, (str, os.PathLike)):
+            storage = TransactionLog(storage)
+        with _claims:
+            if storage in _claimed:
+                raise StorageInUseError(storage.path)
+            _claimed.add(storage)
+        names = (allow,) if isinstance(allow, str) else tuple(allow)
+        # Set once.
+        self.storage: Storage = storage
+        self.transaction_manager = transaction_manager or transaction_package.manager
+        self.graph = Graph(self, storage, ClassTable(Policy(names), storage), guard=guard)
+        self.graph.enlist = self._enlist
+        self.closed = False
+        # Taken by whoever reads or applies news, and while a commit is made to
+        # count; before the graph's lock, after the commit lock.
+        self._news_lock = threading.Lock()
+        self._root: Any = None
+        self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
+        self.graph.tid = storage.tid
+        if storage.load(ROOT_OID) is not None:
+            self.graph.has_root = True
+        _open.add(self)
+        self._manager()
+
+    # -- the life of a database ---------------------------------------------
+
+    def close(self) -> None:
+        """End all views and close the storage. Changes under way are dropped.
+
+        Closing twice is fine; every other use afterwards raises
+        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay
+        readable.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        for manager in list(self._managers):
+            manager.leave()
+        self.graph.local.manager = None
+        self.storage.close()
+        _open.discard(self)
+
+    def __enter__(self) -> Database:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.storage.oid_count} objects"
+        return f"<Database {self.storage.path!r}: {state}>"
+
+    def _check_open(self) -> None:
+        if self.closed:
+            what = f"the database {self.storage.path}"
+            raise ClosedError(what)
+
+    # -- objects ------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Return the number of objects stored."""
+        self._check_open()
+        return self.storage.oid_count
+
+    def __bool__(self) -> bool:
+        """Return True: an empty database is a database."""
+        return True
+
+    def get(self, oid: int) -> Any:
+        """Return the object with *oid*, or ``None`` if there is none in this thread's snapshot."""
+        manager = self._manager()
+        if oid == ROOT_OID and manager.new_root is not None:
+            return manager.new_root[0]
+        view = manager.view
+        return self.graph.get(Oid(oid), None if view.slot is None else view.tid)
+
+    def get_root(self) -> Any:
+        """Return the root, or ``None`` if none is elected."""
+        root = self.get(ROOT_OID)
+        if root is not None and self._manager().new_root is None:
+            self._root = root  # from here on, the graph stays in memory
+        return root
+
+    @property
+    def root(self) -> Any:
+        """The root, or ``None``; the same as :meth:`get_root`."""
+        return self.get_root()
+
+    def set_root(self, obj: Persistent) -> None:
+        """Elect *obj*, which is in no database yet, as the root; its ``_p_oid`` is 0 at once.
+
+        Others see it, and all that it leads to, when the transaction commits.
+
+        Raises:
+            NotPersistentError: *obj* is not an instance of ``Persistent``.
+            RootError: There is a root, or *obj* belongs to a database.
+        """
+        manager = self._manager()
+        if not isinstance(type(obj), PersistentMeta):
+            raise NotPersistentError(type(obj).__name__)
+        current = self.get_root()
+        if current is not None:
+            if current is obj:
+                return
+            reason = "there is one already; change that one, it is elected for good"
+            raise RootError(reason)
+        entry = entry_of(obj)
+        if entry is not None:
+            which = "this" if entry.jar is self.graph else "another"
+            reason = f"the object belongs to {which} database already, as oid {entry.oid}"
+            raise RootError(reason)
+        manager.join()
+        new = make_entry(obj, ROOT_OID, self.graph, UNSTORED, self.graph.forget)
+        manager.new_root = (obj, new)
+
+    # -- threads and their data managers --------------------------------------------
+
+    def _manager(self) -> DataManager:
+        """Return the data manager of the calling thread."""
+        manager: DataManager | None = self.graph.local.manager
+        self._check_open()
+        if manager is None:
+            manager = self._make_manager()
+        return manager
+
+    def _make_manager(self) -> DataManager:
+        whole = self.transaction_manager
+        # The thread's own, so that nobody else's begin reaches this thread's view.
+        own = getattr(whole, "manager", whole)
+        manager = DataManager(self, own)
+        self.graph.local.manager = manager
+        self.graph.local.view = manager.view
+        self._managers.add(manager)
+        if not own.explicit:
+            manager.newTransaction(None)
+        own.registerSynch(manager)
+        return manager
+
+    def _enlist(self) -> View:
+        return self._manager().join()
+
+    # -- what others have committed -----------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Apply what others have appended to the log. Cost: what changed."""
+        with self._news_lock:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        storage = self.storage
+        if not storage.has_news():
+            return
+        news = storage.read_news()
+        changed: dict[Oid, Any] = {}
+        tid = self.graph.tid
+        for logged in news:
+            if not logged.failed:
+                tid = logged.tid
+                changed.update(dict.fromkeys(logged.oids, tid))
+        with self.graph.lock:
+            storage.apply(news)
+            if changed:
+                if ROOT_OID in changed and not self.graph.has_root:
+                    self.graph.has_root = self.graph.root_is_foreign = True
+                self.graph.publish_foreign(changed, tid)
+
+    def publish(self, logged: Any, changes: list[Publication], view: View) -> None:
+        """Make a prepared transaction of this instance count and show it to all threads.
+
+        Under the lock for news: nobody takes it for somebody else's. May be
+        run again after an interrupt.
+        """
+        with self._news_lock:
+            storage = self.storage
+            if storage.tid < logged.tid:
+                if not storage.has_news():  # else it counts already: run again
+                    storage.finish()
+                with self.graph.lock:
+                    storage.apply([logged])
+            with self.graph.lock:
+                self.graph.has_root = True
+                self.graph.publish(logged.tid, changes, view)
+
+    def apply_failed(self, logged: Any) -> None:
+        """Count a failed transaction of this instance."""
+        with self._news_lock, self.graph.lock:
+            if self.storage.tid < logged.tid:
+                self.storage.apply([logged])
+
+
+_forking: list[Database] = []
+
+
+# ruff: noqa: SLF001
+def _before_fork() -> None:
+    # One thread forks at a time: the interpreter sees to that.
+    _forking[:] = sorted(_open, key=id)
+    for database in _forking:
+        database._news_lock.acquire()
+        database.graph.lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for database in _forking:
+        database.graph.lock.release()
+        database._news_lock.release()
+    _forking.clear()
+
+
+def _after_fork_in_child() -> None:
+    # The locks were held by the thread that forked, so that nothing was half
+    # published; they are made anew because other threads are gone.
+    for database in _forking:
+        database.graph.lock = threading.RLock()
+        database._news_lock = threading.Lock()
+        database.storage.after_fork_in_child()
+    _forking.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,361 @@
+"""Every error of the package, in three families by who can do something.
+
+:class:`UsageError`: the program called something wrongly. :class:`Transient`
+errors: somebody else was faster, run the transaction again (the
+``transaction`` package's retry loops do). :class:`LogError`: the file is not
+as it should be, stop and look.
+
+Errors carry their values as attributes, build the text in ``__str__`` and
+survive pickling. This module is the ground of the package: it imports nothing
+of it but :mod:`dobbin_like.ids`.
+"""
+
+from __future__ import annotations
+
+from transaction.interfaces import TransientError
+
+from dobbin_like.ids import Oid, Tid
+
+__all__ = [
+    "ClassNotSupported",
+    "ClosedError",
+    "ConflictError",
+    "Error",
+    "FormatVersionError",
+    "IntegrityError",
+    "InvalidObjectReference",
+    "LockTimeout",
+    "LogError",
+    "MainModuleWarning",
+    "NotALogError",
+    "NotPersistentError",
+    "NotStorableError",
+    "ObjectNotFound",
+    "ReadConflictError",
+    "ReadOnlyError",
+    "ReadOnlyStorageError",
+    "RootError",
+    "SelfWaitError",
+    "SharedValueError",
+    "StorageInUseError",
+    "UnloadedClassError",
+    "UsageError",
+    "WriteConflictError",
+]
+
+
+class Error(Exception):
+    """Base of all errors of this package.
+
+    A subclass lists the names of its values in ``fields``; they are the
+    positional arguments, in that order, and become attributes.
+    """
+
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, *values: object) -> None:
+        if len(values) != len(self.fields):
+            text = f"{type(self).__name__} takes {self.fields}, got {values!r}"
+            raise TypeError(text)
+        super().__init__(*values)
+        for name, value in zip(self.fields, values, strict=True):
+            setattr(self, name, value)
+
+
+# -- you called it wrong: fix the program ---------------------------------
+
+
+class UsageError(Error):
+    """The program did something that can never work."""
+
+
+class ReadOnlyError(UsageError, RuntimeError):
+    """An attribute was set or deleted on an object that is not checked out.
+
+    The object is unchanged; ``checkout(obj)`` makes it writable. The text is
+    the same for every object: programs and documents compare it.
+    """
+
+    fields = ("class_name", "oid", "name")
+    class_name: str
+    oid: Oid | None
+    name: str
+
+    def __str__(self) -> str:
+        return "Can't set attribute in read-only mode."
+
+
+class SharedValueError(UsageError, RuntimeError):
+    """A list, dict, set or bytearray in shared state was to be changed.
+
+    The value is unchanged. ``owner`` describes the object it hangs on.
+    """
+
+    fields = ("kind", "owner")
+    kind: str
+    owner: str
+
+    def __str__(self) -> str:
+        return (
+            f"this {self.kind} belongs to {self.owner}, which is in shared state; "
+            f"call checkout() on that object and change the value you then read from it"
+        )
+
+
+class ClosedError(UsageError, ValueError):
+    """A database, storage or stream was used after ``close()``."""
+
+    fields = ("what",)
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is closed; open it again"
+
+
+class RootError(UsageError, ValueError):
+    """A second root was to be elected, or an unsuitable one. Nothing changed."""
+
+    fields = ("reason",)
+    reason: str
+
+    def __str__(self) -> str:
+        return f"can't elect the root: {self.reason}"
+
+
+class NotPersistentError(UsageError, TypeError):
+    """Something that is no instance of ``Persistent`` was given as one."""
+
+    fields = ("class_name",)
+    class_name: str
+
+    def __str__(self) -> str:
+        return f"{self.class_name} is not a subclass of Persistent; derive the class from it"
+
+
+class InvalidObjectReference(UsageError, ValueError):
+    """An object of one database was used in another. Nothing was written."""
+
+    fields = ("class_name", "oid", "place")
+    class_name: str
+    oid: Oid | None
+    place: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: {self.class_name} oid {self.oid} belongs to another database; "
+            f"store a copy of it, or its oid"
+        )
+
+
+class NotStorableError(UsageError, TypeError):
+    """A value can't be stored, or could not be loaded back. Nothing was written.
+
+    ``path`` leads from the object to the culprit, as one would write it in
+    Python: ``.handlers[3].callback``.
+    """
+
+    fields = ("class_name", "oid", "path", "reason")
+    class_name: str
+    oid: Oid | None
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        oid = "a new object" if self.oid is None else f"oid {self.oid}"
+        return f"{self.class_name} ({oid}), at {self.path}: {self.reason}"
+
+
+class ClassNotSupported(UsageError, TypeError):
+    """A class can't be persistent. Raised where the class is made."""
+
+    fields = ("class_name", "reason")
+    class_name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"class {self.class_name} can't be persistent: {self.reason}"
+
+
+class ObjectNotFound(UsageError, LookupError):
+    """An oid was asked for that the database does not have."""
+
+    fields = ("oid",)
+    oid: Oid
+
+    def __str__(self) -> str:
+        return f"there is no object with oid {self.oid}"
+
+
+class SelfWaitError(UsageError, RuntimeError):
+    """A transaction would wait for a commit lock that this thread holds.
+
+    Two instances over one file were changed in one transaction, or a second
+    transaction was committed inside the commit of the first.
+    """
+
+    fields = ("path",)
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: this thread is already committing to this file; use one "
+            f"database instance for a file in a transaction"
+        )
+
+
+class StorageInUseError(UsageError, ValueError):
+    """A storage was given to a second database. Open the path again instead."""
+
+    fields = ("path",)
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: this storage belongs to a database; give the other one its own"
+
+
+class ReadOnlyStorageError(UsageError, PermissionError):
+    """A commit to a storage that is read-only. Nothing was written."""
+
+    fields = ("path", "reason")
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class UnloadedClassError(UsageError, TypeError):
+    """A value was touched whose class may not be loaded, or can't be found.
+
+    Its bytes are safe: it can be kept, moved and stored back unharmed.
+    """
+
+    fields = ("module", "qualname", "reason")
+    module: str
+    qualname: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"the class {self.module}.{self.qualname} is not loaded: {self.reason}; import "
+            f"{self.module} before, or open with allow=['{self.module}.*']"
+        )
+
+
+class MainModuleWarning(UserWarning):
+    """An object of a class of ``__main__`` was stored: other programs can't load it."""
+
+
+# -- somebody else was faster: run the transaction again -------------------
+
+
+class ConflictError(Error, TransientError):
+    """This transaction and a committed one changed, or relied on, one object.
+
+    The transaction has failed; the objects show the latest committed state.
+    ``serial`` is the tid that changed the object, ``base_serial`` the one that
+    this transaction had read; ``failed`` says how resolution ended, if the
+    class has one.
+    """
+
+    fields = ("class_name", "oid", "serial", "base_serial", "by_whom", "failed")
+    class_name: str
+    oid: Oid
+    serial: Tid
+    base_serial: Tid
+    by_whom: str
+    failed: str
+
+    def __init__(
+        self,
+        class_name: str = "object",
+        oid: Oid | None = None,
+        serial: Tid | None = None,
+        base_serial: Tid | None = None,
+        by_whom: str = "another transaction",
+        failed: str = "",
+    ) -> None:
+        super().__init__(class_name, oid, serial, base_serial, by_whom, failed)
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.class_name} oid {self.oid} was changed by {self.by_whom} "
+            f"(tid {self.serial}) after this transaction read it (tid {self.base_serial})"
+        )
+        if self.failed:
+            text += f", and {self.failed}"
+        return text + "; run the transaction again"
+
+
+class WriteConflictError(ConflictError):
+    """The other transaction was one of another thread of this database instance."""
+
+
+class ReadConflictError(ConflictError):
+    """The other transaction was found while catching up with the log."""
+
+
+class LockTimeout(Error, TransientError):
+    """The commit lock was not free in time. Nothing was written."""
+
+    fields = ("path", "timeout_seconds")
+    path: str
+    timeout_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: the commit lock is still held by another after "
+            f"{self.timeout_seconds} seconds; run the transaction again"
+        )
+
+
+# -- the file is not as it should be: stop and look -------------------------
+
+
+class LogError(Error):
+    """The log is not what it should be. It was not changed."""
+
+
+class NotALogError(LogError, ValueError):
+    """The path leads to something that is not a log of this package."""
+
+    fields = ("path", "found")
+    path: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: not a dobbin_like log: {self.found}; is this the right path?"
+
+
+class FormatVersionError(LogError, ValueError):
+    """The log was written by a newer release with another format."""
+
+    fields = ("path", "found", "expected")
+    path: str
+    found: int
+    expected: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: format version {self.found}, this release reads up to "
+            f"{self.expected}; upgrade dobbin_like"
+        )
+
+
+class IntegrityError(LogError):
+    """Committed bytes are damaged. What does not need them can still be read.
+
+    ``offset`` is in bytes from the start of the file.
+    """
+
+    fields = ("path", "offset", "found", "expected")
+    path: str
+    offset: int
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}:{self.offset}: {self.found}, expected {self.expected}; run "
+            f"`python -m dobbin_like check {self.path}`"
+        )

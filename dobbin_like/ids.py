@@ -1,0 +1,30 @@
+"""The two numbers that name things: oids and tids.
+
+Kept apart by type so that a checker refuses one for the other. Knows nothing
+of objects, threads or files. Read :mod:`dobbin_like.exc` next.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+Oid = NewType("Oid", int)
+"""Names a persistent object in one database; 0 is the root, numbers are dense."""
+
+Tid = NewType("Tid", int)
+"""Names a transaction; strictly increasing along the log.
+
+Microseconds since the epoch where the clock allows, else one more than the
+tid before. No decision rests on the clock: a clock that is stepped back costs
+the correspondence to the time of day and nothing else.
+"""
+
+ROOT_OID = Oid(0)
+
+NO_TID = Tid(0)
+"""Before every transaction: the snapshot of an empty log."""
+
+
+def next_tid(now_microseconds: int, last: Tid) -> Tid:
+    """Return the tid for a transaction that follows *last* in the log."""
+    return Tid(max(now_microseconds, last + 1))

@@ -1,0 +1,77 @@
+"""What one instance has applied of its log: how far, where the objects are, classes.
+
+Written by one thread at a time (its caller sees to that) and read by any: the parts are
+replaced whole or set in place, never moved. Knows no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.errors import NotHeldError
+from dobbin_like.log.header import COMMITTED, PAGE_SIZE, raw_word
+from dobbin_like.log.positions import Positions
+from dobbin_like.log.reader import Logged
+from dobbin_like.log.record import Tail
+
+__all__ = ["Applied"]
+
+
+class Applied:
+    """The applied part of a log.
+
+    ``tail`` is the place up to which everything is applied. ``seen`` is the raw word
+    that COMMITTED is as long as there is no news. ``limit`` is where the positions end:
+    ahead of ``tail`` while a transaction is being applied.
+    """
+
+    def __init__(self, page_checksum: int = 0) -> None:
+        self.positions = Positions()
+        self.classes = ClassTable()
+        self.unsaved = 0  # Entries since positions were saved.
+        self._passed: tuple[int, Tail] | None = None
+        self.tail = Tail(PAGE_SIZE, 0, page_checksum, 0, 0)
+        self.seen = raw_word(COMMITTED, PAGE_SIZE)
+        self.limit = PAGE_SIZE
+
+    def move_to(self, tail: Tail) -> None:
+        """Let *tail* be the place; what is between has nothing to apply."""
+        self.limit = tail.end
+        self.tail = tail
+        self.seen = raw_word(COMMITTED, tail.end)
+
+    def pass_over(self, start: int, tail: Tail) -> None:
+        """When the place is *start*, go on to *tail*: saved positions are between."""
+        if self.tail.end == start:
+            self.move_to(tail)
+        else:
+            self._passed = start, tail
+
+    def apply(self, path: str, news: Iterable[Logged]) -> None:
+        """Apply transactions that follow each other and the place. Failed ones count.
+
+        Raises:
+            NotHeldError: One is missing between. Those before it are applied.
+
+        Cost: The oids in them.
+        """
+        positions = self.positions
+        for logged in news:
+            oids = logged.oids
+            if logged.sequence != self.tail.sequence + 1:
+                found = f"transaction {self.tail.sequence + 1}, not {logged.sequence}"
+                raise NotHeldError(path, "apply()", found)
+            if not logged.failed:
+                self.limit = logged.end
+                if logged.classes:
+                    self.classes.update(logged.classes)
+                if oids:
+                    highest = oids[0] if len(oids) == 1 else max(oids)
+                    positions.update(oids, highest, logged.first_entry)
+                    self.unsaved += len(oids)
+            # Last: whoever sees the new tid finds the new positions.
+            tail = logged.tail
+            if self._passed is not None and self._passed[0] == tail.end:
+                tail = self._passed[1]
+            self.move_to(tail)

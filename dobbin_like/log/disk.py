@@ -1,0 +1,97 @@
+"""The system calls that write, read and sync, with errors that name the file.
+
+Every OSError from here carries the path; what was asked for is done, or the caller gets
+the error. Knows no format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from dobbin_like.exc import IntegrityError
+
+__all__ = ["create_synced", "cut", "read_exactly", "sync", "write"]
+
+_datasync: Final = getattr(os, "fdatasync", os.fsync)
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Give an OSError of a call on a descriptor the path of the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def read_exactly(fd: int, path: str, offset: int, size: int) -> bytes:
+    """Return *size* bytes at *offset*. Raises IntegrityError if the file ends before."""
+    data = os.pread(fd, size, offset)
+    if len(data) == size:
+        return data
+    parts = [data]  # The system reads 2 GiB at once at most.
+    at = offset + len(data)
+    while data and at < offset + size:
+        data = os.pread(fd, offset + size - at, at)
+        parts.append(data)
+        at += len(data)
+    if at < offset + size:
+        raise IntegrityError(path, at, "the end of the file", f"{size} bytes from {offset} on")
+    return b"".join(parts)
+
+
+def write(fd: int, path: str, data: bytes, offset: int) -> None:
+    """Write all of *data* at *offset*: one call, or more if the system takes a part.
+
+    Raises:
+        OSError: A part may have been written.
+    """
+    try:
+        written = os.pwrite(fd, data, offset)
+        while written < len(data):
+            # A full disk takes a part first; the next call says why.
+            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def sync(fd: int, path: str) -> None:
+    """Wait until data and size of the file are on stable storage."""
+    try:
+        _datasync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def cut(fd: int, path: str, size: int) -> None:
+    """Let the file end after *size* bytes."""
+    with named(path):
+        os.ftruncate(fd, size)
+
+
+def create_synced(fd: int, path: str, page: bytes) -> None:
+    """Write the first page of a file, and wait until file and name are on stable storage.
+
+    Raises:
+        OSError: The file is empty again, unless even that failed.
+    """
+    try:
+        # To nothing first: a reader never sees a page that is written half over zeros.
+        cut(fd, path, 0)
+        write(fd, path, page, 0)
+        with named(path):
+            os.fsync(fd)
+    except OSError:
+        with contextlib.suppress(OSError):
+            cut(fd, path, 0)
+        raise
+    directory = os.path.dirname(os.path.realpath(path))
+    with named(directory):
+        directory_fd = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(directory_fd)
+        finally:
+            os.close(directory_fd)

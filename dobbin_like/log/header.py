@@ -1,0 +1,175 @@
+"""The header page: what a log is, and the words that readers watch.
+
+The page identifies the file. The words in it are 8 bytes each, aligned, and read and
+written in one access of the processor through a mapping that all processes share: a
+reader sees the old value or the new one, never a mixture (I2), and learns of news
+without a system call (I3). A word carries 16 bits of check beside 48 bits of value; one
+whose check is wrong is not believed, and what depends on it is found by scanning.
+
+Knows nothing of frames. Read :mod:`dobbin_like.log.reader` next.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
+
+__all__ = ["FORMAT_VERSION", "MAGIC", "PAGE_SIZE", "Page", "Words", "boot_number", "decode_page"]
+
+MAGIC: Final = b"\x93DobLog\n"
+"""Begins with a byte that no text begins with and ends with one that text mode changes."""
+
+FORMAT_VERSION: Final = 1
+PAGE_SIZE: Final = 4096
+PAGE: Final = struct.Struct("<8sII16sQ")
+"""Magic, format version, size of the header page, store id, creation in microseconds."""
+
+PAGE_CHECK: Final = struct.Struct("<I")
+
+# Indexes of the words, in units of 8 bytes from the start of the page. Each of the first
+# ones has a cache line to itself: a waiter that writes its slot does not slow down readers.
+COMMITTED: Final = 8
+DURABLE: Final = 16
+SAVED: Final = 24
+BOOT: Final = 32
+TURN: Final = 40
+SLOTS: Final = 64
+SLOT_COUNT: Final = 16
+
+VALUE_BITS: Final = 48
+_VALUE_LIMIT: Final = 1 << VALUE_BITS
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_SWAP: Final = sys.byteorder == "big"
+
+
+class Page(NamedTuple):
+    """What identifies a log. ``checksum`` is what the first frame is chained to."""
+
+    store_id: bytes
+    created_microseconds: int
+    checksum: int
+
+
+def raw_word(index: int, value: int) -> int:
+    """Return *value* with its check as it is seen through the mapping of this machine.
+
+    The index is part of the check: a word copied to another place is not believed.
+
+    Raises:
+        ValueError: The value does not fit (256 TiB).
+    """
+    if not 0 <= value < _VALUE_LIMIT:
+        text = f"{value} does not fit the {VALUE_BITS} bits of a header word"
+        raise ValueError(text)
+    word = (crc32(value.to_bytes(6, "little"), index) & 0xFFFF) << VALUE_BITS | value
+    return _swapped(word) if _SWAP else word
+
+
+def word_value(index: int, raw: int) -> int | None:
+    """Return the value of a word as it was read; None if its check is wrong."""
+    value = (_swapped(raw) if _SWAP else raw) & (_VALUE_LIMIT - 1)
+    return value if raw_word(index, value) == raw else None
+
+
+def _swapped(word: int) -> int:
+    return int.from_bytes(word.to_bytes(8, "little"), "big")
+
+
+def boot_number(path: Path = _BOOT_ID) -> int:
+    """Return a number that changes when the machine starts anew; 0 where nothing tells."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return 0
+    return int.from_bytes(blake2b(text.strip(), digest_size=6).digest(), "little")
+
+
+def encode_page(store_id: bytes, created_microseconds: int, boot: int) -> tuple[bytes, Page]:
+    """Return the header page of a log without frames, and what it says."""
+    fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, store_id, created_microseconds)
+    checksum = crc32(fields)
+    page = bytearray(PAGE_SIZE)
+    page[: PAGE.size] = fields
+    PAGE_CHECK.pack_into(page, PAGE.size, checksum)
+    for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
+        page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
+    return bytes(page), Page(store_id, created_microseconds, checksum)
+
+
+def is_unwritten(start: bytes, size: int) -> bool:
+    """Return whether a file was left by a creation that did not come to its end.
+
+    Args:
+        start: The first bytes of the file, a page at most.
+        size: Of the whole file, in bytes.
+
+    An empty file, a page of zeros (a power cut after the size was written and before the
+    bytes were), or a part of a page that begins as ours does (a full disk): no transaction
+    was ever in it, and the first commit writes it anew.
+    """
+    if size == 0 or (size == PAGE_SIZE and not any(start)):
+        return True
+    return size < PAGE_SIZE and (not any(start) or start[: len(MAGIC)] == MAGIC[: len(start)])
+
+
+def decode_page(path: str, start: bytes) -> Page:
+    """Return what the header page says.
+
+    Raises:
+        NotALogError: It begins otherwise than a log, or is too short.
+        FormatVersionError: A newer release wrote it.
+        IntegrityError: It begins as a log and its checksum is wrong.
+    """
+    if start[: len(MAGIC)] != MAGIC:
+        raise NotALogError(path, f"it begins with {start[:16]!r}")
+    if len(start) < PAGE_SIZE:
+        raise NotALogError(path, f"it is only {len(start)} bytes long")
+    _, version, page_size, store_id, created = PAGE.unpack_from(start)
+    (found,) = PAGE_CHECK.unpack_from(start, PAGE.size)
+    # The version first: another format may compute the checksum otherwise.
+    if version > FORMAT_VERSION:
+        raise FormatVersionError(path, version, FORMAT_VERSION)
+    checksum = crc32(start[: PAGE.size])
+    if found != checksum or version != FORMAT_VERSION or page_size != PAGE_SIZE:
+        wanted = f"{checksum:08x} (version {FORMAT_VERSION}, pages of {PAGE_SIZE} bytes)"
+        text = f"header checksum {found:08x} (version {version}, pages of {page_size} bytes)"
+        raise IntegrityError(path, 0, text, wanted)
+    return Page(store_id, created, checksum)
+
+
+class Words:
+    """The words of one log, through a mapping of its header page.
+
+    Any thread may read. COMMITTED, DURABLE, SAVED and BOOT are written by the holder of
+    the commit lock, but for DURABLE at the end of an instance that does not sync; TURN
+    and the slots are hints for :mod:`dobbin_like.log.lock` and anybody's.
+
+    ``view`` gives raw words by index; an item is one access of 8 aligned bytes.
+    """
+
+    def __init__(self, fd: int, *, writable: bool) -> None:
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        self._map = mmap.mmap(fd, PAGE_SIZE, access=access)
+        self._bytes = memoryview(self._map)
+        self.view = self._bytes.cast("Q")
+
+    def get(self, index: int) -> int | None:
+        """Return the value of a word, None if it can't be believed."""
+        return word_value(index, self.view[index])
+
+    def put(self, index: int, value: int) -> None:
+        """Store a value, whole, for all processes."""
+        self.view[index] = raw_word(index, value)
+
+    def close(self) -> None:
+        """Give the mapping back; a reader that comes too late gets ValueError."""
+        self.view.release()
+        self._bytes.release()
+        self._map.close()

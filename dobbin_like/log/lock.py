@@ -1,0 +1,241 @@
+"""The commit lock: one thread of one process at a time may write to a log.
+
+It is ``flock`` on the log itself. A flock belongs to the open file: two instances in
+one process exclude each other, and the kernel takes it from a process that dies (I4).
+A mutex stands before it, because threads of one instance share the open file. The page
+of the header has a few words by which waiters ask for their turn; they are hints, and
+nothing but fairness depends on them. Knows nothing of frames.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from portalocker import LockFlags
+from portalocker.exceptions import AlreadyLocked, LockException
+from portalocker.portalocker import FlockLocker
+
+from dobbin_like.exc import LockTimeout, SelfWaitError
+from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
+
+__all__ = ["CommitLock"]
+
+# Not portalocker.lock(): that one follows a switch of the process which may be set to
+# lockf, and lockf belongs to the process: two instances would both get the lock.
+_FLOCK: Final = FlockLocker()
+_WAIT: Final = LockFlags.EXCLUSIVE
+_TRY: Final = LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING
+
+_FIRST_PAUSE_SECONDS: Final = 0.0001
+_LONGEST_PAUSE_SECONDS: Final = 0.002
+_GIVE_WAY_SECONDS: Final = 0.002
+_GIVE_WAY_STEP_SECONDS: Final = 0.00005
+
+_holders: dict[tuple[int, int], tuple[int, int]] = {}
+"""(device, inode) of locked files to (process, thread) that holds the lock.
+
+An item is set and removed only by the holder of that file's lock. The process is in it
+because a forked child inherits the table and not the locks.
+"""
+
+
+class CommitLock:
+    """The commit lock of one instance; any thread may acquire it.
+
+    Guarded by the mutex: ``_locked``. Set by the owner before use: the descriptor, its
+    key and the view of the header words.
+
+    Args:
+        open_file: Returns a descriptor of the log, open for writing; called with the
+            mutex held, so that one thread creates the file.
+    """
+
+    def __init__(self, path: str, open_file: Callable[[], int]) -> None:
+        self._path = path
+        self._open_file = open_file
+        self._mutex = threading.RLock()
+        self._fd = -1
+        self._key = (0, 0)
+        self._view: memoryview[int] | None = None
+        self._slots: memoryview[int] | None = None
+        self._me = secrets.randbits(63) | 1
+        self._slot = SLOTS + self._me % SLOT_COUNT
+        self._locked = False  # True from before the flock until after it is given back.
+
+    def watch(self, view: memoryview[int] | None) -> None:
+        """Use the words of the header, raw, for fairness from now on; or no longer."""
+        self._view = view
+        if self._slots is not None:
+            self._slots.release()
+        self._slots = None if view is None else view[SLOTS : SLOTS + SLOT_COUNT]
+
+    @property
+    def held(self) -> bool:
+        """Whether the calling thread holds the lock of this file, by any instance."""
+        return _holders.get(self._key) == (os.getpid(), threading.get_ident())
+
+    @property
+    def owned(self) -> bool:
+        """Whether the calling thread holds the lock through this instance."""
+        return self._locked and self.held
+
+    def acquire(self, timeout: float | None = None) -> None:
+        """Get the lock. Without a timeout, wait as long as it takes.
+
+        Args:
+            timeout: In seconds; 0 tries once.
+
+        Raises:
+            LockTimeout: It was not free in time. Nothing is held.
+            SelfWaitError: This thread holds it already, by this instance or another.
+            OSError: The file can't be opened or locked. Nothing is held.
+        """
+        if self.held:
+            raise SelfWaitError(self._path)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._acquire_mutex(timeout):
+            raise LockTimeout(self._path, timeout)
+        try:
+            if self._fd < 0:
+                self._bind(self._open_file())
+                if self.held:  # By another instance, which created the file.
+                    raise SelfWaitError(self._path)
+            # Before the lock: an interrupt right after it must not hide it from release().
+            self._locked = True
+            self._acquire_flock(timeout, deadline)
+            _holders[self._key] = (os.getpid(), threading.get_ident())
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens if this thread does not hold it.
+
+        Idempotent, and complete whenever it comes to its end: interrupted between any
+        two lines, here or in acquire(), another call leaves nothing locked (I4).
+        """
+        # The mutex tells whose the lock is: only its owner, or anybody while it is free,
+        # gets it at once. A free one means that there is nothing to give back but
+        # perhaps a flock of an acquire() that was interrupted.
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            if self._locked:
+                if self.held:
+                    # Before the flock: after it the item may be another's.
+                    del _holders[self._key]
+                if self._fd >= 0:
+                    _FLOCK.unlock(self._fd)
+                self._locked = False
+        finally:
+            self._release_mutex()
+
+    def close(self) -> None:
+        """Wait until no thread of this instance holds the lock, and forget the file.
+
+        The descriptor is about to be closed: a thread that still writes to it would
+        write to whatever file gets the number next.
+        """
+        with self._mutex:
+            self._fd = -1
+            self.watch(None)
+
+    def unbind(self) -> None:
+        """Forget the descriptor; the next acquire() opens the file again."""
+        self._fd = -1
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: what the parent holds is not held here.
+
+        Requires: The descriptor has been replaced by one of this process; an unlock of
+        the inherited one would take the lock from the parent.
+        """
+        self._mutex = threading.RLock()
+        self._locked = False
+        self._me = secrets.randbits(63) | 1
+        self._slot = SLOTS + self._me % SLOT_COUNT
+
+    def _bind(self, fd: int) -> None:
+        status = os.fstat(fd)
+        self._key = (status.st_dev, status.st_ino)
+        self._fd = fd
+
+    def _acquire_mutex(self, timeout: float | None) -> bool:
+        if timeout is None:
+            return self._mutex.acquire()
+        if timeout <= 0:
+            return self._mutex.acquire(blocking=False)
+        return self._mutex.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+    def _release_mutex(self) -> None:
+        try:
+            while True:
+                self._mutex.release()
+        except RuntimeError:  # Not owned by this thread, or no longer.
+            pass
+
+    def _acquire_flock(self, timeout: float | None, deadline: float | None) -> None:
+        view = self._view
+        if view is None:
+            self._wait(timeout, deadline)
+            return
+        # flock lets the releaser in again before the waiter it woke has run, for as long
+        # as it likes. So whoever had the last turn lets the others go first.
+        if view[TURN] == self._me and self._waiters():
+            self._give_way(view, deadline)
+        view[self._slot] = time.monotonic_ns()
+        try:
+            self._wait(timeout, deadline)
+            view[TURN] = self._me
+        finally:
+            view[self._slot] = 0
+
+    def _wait(self, timeout: float | None, deadline: float | None) -> None:
+        try:
+            if deadline is None:
+                _FLOCK.lock(self._fd, _WAIT)
+                return
+            pause = _FIRST_PAUSE_SECONDS
+            while True:
+                try:
+                    _FLOCK.lock(self._fd, _TRY)
+                except AlreadyLocked:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise LockTimeout(self._path, timeout) from None
+                    time.sleep(min(pause, left))
+                    pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                else:
+                    return
+        except LockException as error:
+            text = f"the commit lock can't be used: {error}"
+            raise OSError(errno.ENOLCK, text, self._path) from error
+
+    def _waiters(self) -> bool:
+        slots = self._slots
+        return slots is not None and any(slots.tobytes())
+
+    def _give_way(self, view: memoryview[int], deadline: float | None) -> None:
+        """Wait until another one had the lock, for at most two milliseconds."""
+        slots = self._slots
+        if slots is None:
+            return
+        before = list(slots)
+        until = time.monotonic() + _GIVE_WAY_SECONDS
+        if deadline is not None:
+            until = min(until, deadline)
+        while view[TURN] == self._me and self._waiters():
+            if time.monotonic() >= until:
+                # Waited in vain: those who asked are dead. A live one that was too slow
+                # loses a hint, not its place in the queue of the kernel.
+                for index, since in enumerate(before):
+                    if since and slots[index] == since:
+                        slots[index] = 0
+                return
+            time.sleep(_GIVE_WAY_STEP_SECONDS)

@@ -1,0 +1,369 @@
+"""Bytes to frames and back: the layout of everything after the header page.
+
+Pure: knows nothing of files, threads or objects. The layout is described once, in
+``doctests/format.rst``; here are the struct strings of that page and the functions
+that fill and read them. Checksums are computed here, so that a caller gets either
+what was written or an error. Read :mod:`dobbin_like.log.header` next.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+from zlib import crc32
+
+__all__ = [
+    "ENTRY",
+    "ENTRY_SIZE",
+    "FRAME",
+    "PREFIX_LIMIT",
+    "Classes",
+    "DamagedError",
+    "Meta",
+    "PositionsHead",
+    "StreamHead",
+    "Tail",
+    "align",
+    "decode_classes",
+    "decode_meta",
+    "encode_classes",
+    "encode_meta",
+    "encode_positions_head",
+    "encode_stream_head",
+    "encode_transaction",
+    "entry_checksum",
+    "tid_seed",
+]
+
+FRAME: Final = struct.Struct("<IIIIQQ")
+"""What every frame begins with: checksum, status, kind, size of meta, length, previous."""
+
+TRANSACTION: Final = struct.Struct("<IIIIQQQQI")
+"""A frame, then: tid, sequence, number of entries."""
+
+ENTRY: Final = struct.Struct("<QQIIIII")
+"""Oid, previous position, index, distance to the state, its length, class, checksum."""
+
+ENTRY_HEAD: Final = struct.Struct("<QQIIII")
+"""An entry without its checksum."""
+
+STREAM: Final = struct.Struct("<IIIIQQQII")
+"""A frame, then: size of the data, size of a chunk, checksum of these and the table."""
+
+POSITIONS: Final = struct.Struct("<IIIIQQQQQQQQII")
+"""A frame, then: slots, stored oids, the tail that is covered, checksum of the slots."""
+
+WORD: Final = struct.Struct("<I")
+LONG: Final = struct.Struct("<Q")
+
+FRAME_SIZE: Final = 32
+TRANSACTION_SIZE: Final = 52
+ENTRY_SIZE: Final = 36
+ENTRY_HEAD_SIZE: Final = 32
+STREAM_SIZE: Final = 48
+POSITIONS_SIZE: Final = 88
+if (FRAME.size, TRANSACTION.size, ENTRY.size) != (FRAME_SIZE, TRANSACTION_SIZE, ENTRY_SIZE) or (
+    (ENTRY_HEAD.size, STREAM.size, POSITIONS.size)
+    != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE)
+):
+    raise AssertionError("the struct strings and the sizes disagree")
+
+PREFIX_LIMIT: Final = POSITIONS_SIZE
+"""No kind of frame has a longer fixed part, in bytes."""
+
+STATUS_OFFSET: Final = 4
+"""Of the status word from the start of a frame, in bytes; never across a sector."""
+
+CHECKED_FROM: Final = 8
+"""The checksum of a frame covers the bytes from here on: not itself, not the status."""
+
+# Kinds and states stand on disk. The states differ in at least 16 bits from each other.
+KIND_TRANSACTION: Final = int.from_bytes(b"TRAN", "little")
+KIND_STREAM: Final = int.from_bytes(b"STRM", "little")
+KIND_POSITIONS: Final = int.from_bytes(b"POSN", "little")
+PREPARED: Final = 0x5A5A5A5A
+COMMITTED: Final = 0xC3C3C3C3
+FAILED: Final = 0x3C3CA5A5
+STATUS_NAMES: Final = {PREPARED: "prepared", COMMITTED: "committed", FAILED: "failed"}
+
+CLASS_LIMIT: Final = 1 << 24
+"""Class numbers have 24 bits; the 8 above them are flags, none of which is defined yet."""
+
+OID_LIMIT: Final = 1 << 40
+"""No oid reaches this: positions are an array by oid, and oids are dense."""
+
+_U32_LIMIT: Final = 1 << 32
+
+Classes = tuple[tuple[int, str, str], ...]
+"""Classes new in a transaction: (number, module, qualname), as they were given."""
+
+
+class DamagedError(Exception):
+    """Bytes that are not what a log has there: what was found, what was expected."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+
+
+class Tail(NamedTuple):
+    """A place between two frames and what the frame that follows is checked against."""
+
+    end: int  # Offset of the place.
+    frame: int  # Offset of the frame before it; 0: none.
+    checksum: int  # Of the frame before it, or of the header page.
+    sequence: int  # Number of transactions before it.
+    tid: int  # Of the newest transaction before it; 0: none.
+
+
+class Meta(NamedTuple):
+    """What a transaction says about itself. Empty in all parts, it takes no byte."""
+
+    classes: Classes = ()
+    user: str = ""
+    description: str = ""
+    extension: bytes = b""
+    reason: str = ""
+
+
+def align(length: int) -> int:
+    """Return *length* rounded up to whole 8 bytes: every frame begins aligned."""
+    return (length + 7) & ~7
+
+
+def tid_seed(tid: int) -> int:
+    """Return what the checksums of the entries of transaction *tid* begin with."""
+    return crc32(LONG.pack(tid))
+
+
+def entry_checksum(seed: int, head: bytes, state: bytes) -> int:
+    """Return the checksum of one entry: of tid, entry and state together.
+
+    All that loading an object relies on is covered by this one number, so that loading
+    needs nothing but the entry, the tid and the state.
+    """
+    return crc32(state, crc32(head, seed))
+
+
+# -- meta -------------------------------------------------------------------
+
+
+def _pack_bytes(data: bytes) -> bytes:
+    return WORD.pack(len(data)) + data
+
+
+def _pack_text(text: str) -> bytes:
+    # Notes come from programs: a lone surrogate must not make a commit fail.
+    return _pack_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+def encode_classes(classes: Iterable[tuple[int, str, str]]) -> bytes:
+    """Return the class table: a count, then number, module, qualname of each."""
+    parts = [
+        WORD.pack(number) + _pack_text(module) + _pack_text(qualname)
+        for number, module, qualname in classes
+    ]
+    return WORD.pack(len(parts)) + b"".join(parts)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Return the bytes of *meta*; none if there is nothing to say."""
+    classes, user, description, extension, reason = meta
+    if not (classes or user or description or extension or reason):
+        return b""
+    return b"".join(
+        (
+            encode_classes(classes),
+            _pack_text(user),
+            _pack_text(description),
+            _pack_bytes(extension),
+            _pack_text(reason),
+        )
+    )
+
+
+class _Cursor:
+    """Reads one part after the other; DamagedError past the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def number(self) -> int:
+        return int.from_bytes(self._take(4), "little")
+
+    def block(self) -> bytes:
+        return self._take(self.number())
+
+    def text(self) -> str:
+        try:
+            return self.block().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise DamagedError("bytes that are not UTF-8", "a text") from error
+
+    def classes(self) -> Classes:
+        return tuple([(self.number(), self.text(), self.text()) for _ in range(self.number())])
+
+    def _take(self, size: int) -> bytes:
+        end = self.at + size
+        if end > len(self.data):
+            raise DamagedError(f"a part of {size} bytes at {self.at}", "the end of the table")
+        part = self.data[self.at : end]
+        self.at = end
+        return part
+
+
+def decode_classes(data: bytes) -> Classes:
+    """Return the class table in *data*. Raises DamagedError."""
+    return _Cursor(data).classes()
+
+
+def decode_meta(data: bytes) -> Meta:
+    """Return what :func:`encode_meta` was given. Raises DamagedError."""
+    if not data:
+        return Meta()
+    cursor = _Cursor(data)
+    return Meta(cursor.classes(), cursor.text(), cursor.text(), cursor.block(), cursor.text())
+
+
+# -- frames -----------------------------------------------------------------
+
+
+def encode_transaction(
+    tail: Tail,
+    tid: int,
+    entries: Sequence[tuple[int, int, bytes]],
+    previous: Callable[[int], int],
+    meta: Meta,
+    status: int,
+) -> tuple[bytes, int]:
+    """Return the bytes of a transaction frame and its checksum.
+
+    Args:
+        tail: The place it is appended to.
+        entries: (oid, class number, state), in the order of the table.
+        previous: Position of the newest entry of an oid, 0 if there is none.
+
+    Raises:
+        ValueError: A number does not fit its field. Nothing has been written.
+    """
+    seed = tid_seed(tid)
+    meta_bytes = encode_meta(meta)
+    table: list[bytes] = []
+    states: list[bytes] = []
+    # From the entry to its state, in bytes: shrinks by an entry, grows by a state.
+    distance = len(entries) * ENTRY_SIZE + len(meta_bytes)
+    pack, word = ENTRY_HEAD.pack, WORD.pack
+    index = 0
+    for oid, class_number, state in entries:
+        size = len(state)
+        if distance + size >= _U32_LIMIT or not 0 <= class_number < CLASS_LIMIT:
+            text = f"oid {oid}: class number {class_number}, state ends {distance + size} bytes on"
+            raise ValueError(text)
+        head = pack(oid, previous(oid), index, distance, size, class_number)
+        table.append(head)
+        table.append(word(crc32(state, crc32(head, seed))))
+        states.append(state)
+        distance += size - ENTRY_SIZE
+        index += 1
+    length = TRANSACTION_SIZE + index * ENTRY_SIZE + distance
+    whole = (length + 7) & ~7
+    header = TRANSACTION.pack(
+        0,
+        status,
+        KIND_TRANSACTION,
+        len(meta_bytes),
+        whole,
+        tail.frame,
+        tid,
+        tail.sequence + 1,
+        index,
+    )
+    checked = b"".join((header[CHECKED_FROM:], *table, meta_bytes))
+    checksum = crc32(checked, tail.checksum)
+    start = FRAME_START.pack(checksum, status)
+    return b"".join((start, checked, *states, bytes(whole - length))), checksum
+
+
+FRAME_START: Final = struct.Struct("<II")
+
+
+class StreamHead(NamedTuple):
+    """The fixed part of a stream frame. The data follow it, then the table of chunks."""
+
+    size: int
+    chunk_size: int
+    own_checksum: int
+
+
+def stream_checksum(size: int, chunk_size: int, table: bytes) -> int:
+    """Return the checksum by which a stream is believed without its predecessor."""
+    return crc32(table, crc32(LONG.pack(size) + WORD.pack(chunk_size)))
+
+
+def encode_stream_head(tail: Tail, length: int, head: StreamHead) -> tuple[bytes, int]:
+    """Return the fixed part of a stream frame of *length* bytes and its checksum."""
+    fields = STREAM.pack(0, COMMITTED, KIND_STREAM, 0, length, tail.frame, *head)
+    return _seal(fields, tail.checksum)
+
+
+def decode_stream_head(data: bytes) -> StreamHead:
+    """Return the fixed part of a stream. Raises DamagedError for another kind."""
+    if len(data) < STREAM_SIZE:
+        raise DamagedError(f"{len(data)} bytes", f"a stream of at least {STREAM_SIZE} bytes")
+    fields = STREAM.unpack_from(data)
+    if fields[2] != KIND_STREAM or fields[1] != COMMITTED:
+        raise DamagedError(f"a frame of kind {fields[2]:#010x}", "a stream")
+    head = StreamHead(*fields[6:])
+    if head.chunk_size == 0:
+        raise DamagedError("chunks of 0 bytes", "a size of chunks")
+    return head
+
+
+class PositionsHead(NamedTuple):
+    """The fixed part of saved positions. The class table follows it, then the slots."""
+
+    slots: int  # Number of 8-byte positions that follow, by oid.
+    stored: int  # Number of them that are not 0.
+    covered: Tail  # The place up to which transactions are in the positions.
+    slots_checksum: int
+
+
+def encode_positions_head(
+    tail: Tail, length: int, head: PositionsHead, class_table: bytes
+) -> tuple[bytes, int]:
+    """Return the fixed part of a positions frame with the class table, and its checksum."""
+    covered = head.covered
+    fields = POSITIONS.pack(
+        0,
+        COMMITTED,
+        KIND_POSITIONS,
+        len(class_table),
+        length,
+        tail.frame,
+        head.slots,
+        head.stored,
+        covered.end,
+        covered.frame,
+        covered.sequence,
+        covered.tid,
+        covered.checksum,
+        head.slots_checksum,
+    )
+    return _seal(fields + class_table, tail.checksum)
+
+
+def decode_positions_head(data: bytes) -> PositionsHead:
+    """Return the fixed part of saved positions; its checksum has been verified."""
+    fields = POSITIONS.unpack_from(data)
+    slots, stored, end, frame, sequence, tid, checksum, slots_checksum = fields[6:]
+    covered = Tail(end, frame, checksum, sequence, tid)
+    return PositionsHead(slots, stored, covered, slots_checksum)
+
+
+def _seal(data: bytes, seed: int) -> tuple[bytes, int]:
+    """Return *data* with its checksum filled in, and the checksum."""
+    checksum = crc32(data[CHECKED_FROM:], seed)
+    return WORD.pack(checksum) + data[4:], checksum

@@ -1,0 +1,547 @@
+"""The log of one file: append transactions, tail what others append, load from it.
+
+Promises I1 to I5 to the memory tower: what ``finish()`` returned from is there after any
+crash; readers see a transaction whole or not at all and never wait; a dead process
+leaves nothing to repair by hand. Knows no objects: states are bytes, classes are
+numbers and names.
+
+The life of a commit, and what a kill after each step leaves:
+
+1. ``acquire()``   the kernel gives the lock to the next; nothing was written.
+2. ``write_stream()``, ``prepare()``  frames behind COMMITTED. No reader looks there. The
+   next holder adopts a transaction that is whole and whose status says committed
+   (nobody could veto it any more), makes one failed that is whole and only prepared,
+   and cuts off everything else. So it is there whole or not at all (I2).
+3. ``prepare()`` has synced: the same, after a power cut too (I1).
+4. ``finish()`` of an undecided one: the status is overwritten, 4 aligned bytes in one
+   sector, and synced: from here on it is adopted.
+5. ``finish()`` stores COMMITTED: readers see it. Then DURABLE: it is not looked at again.
+6. ``fail()`` instead: the prepared bytes are cut off and a failed transaction without
+   states takes their place. Between the two the file ends at COMMITTED.
+7. ``release()``   cuts what was written and not finished, and unlocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from dobbin_like.exc import ClosedError, Error, IntegrityError, ReadOnlyStorageError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log import disk
+from dobbin_like.log.applied import Applied
+from dobbin_like.log.errors import LogMovedError, NotHeldError
+from dobbin_like.log.file import LogFile
+from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, SAVED, Page, Words, boot_number
+from dobbin_like.log.loader import Loader
+from dobbin_like.log.lock import CommitLock
+from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
+from dobbin_like.log.record import Meta, Tail
+from dobbin_like.log.recovery import committed_frames, decided_frames
+from dobbin_like.log.saved import load_saved, place_before
+from dobbin_like.log.stream import StreamReader
+from dobbin_like.log.writer import Writer
+
+__all__ = ["TransactionLog"]
+
+_logger = logging.getLogger(__name__)
+
+_SAVE_AT_CLOSE_ENTRIES: Final = 10_000
+"""Entries for which close() saves the positions: some 10 ms of opening."""
+
+
+class TransactionLog:
+    """One instance over one log file; others, here and in other processes, share the file.
+
+    Any thread may read. Calls of read_news() and apply() are serialized by the caller.
+    Writing belongs to the thread that is between acquire() and release().
+
+    Args:
+        path: Of the file; it need not exist, and nothing is created before acquire().
+        sync: Whether prepare() returns only when the bytes are on stable storage.
+        lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
+        read_only: Never write, not even by chance: the file is opened for reading.
+
+    Raises:
+        OSError: It can't be opened; the path is in the error.
+        NotALogError, FormatVersionError, IntegrityError: It is no log that can be read.
+        ReadOnlyStorageError: It may not be written, and *read_only* is false.
+
+    Cost: Opening reads the saved positions as one block and what follows them.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sync: bool = True,
+        lock_timeout: float | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
+        self.closed = False
+        self._lock_timeout = lock_timeout
+        self.read_only = read_only
+        self._boot = boot_number()
+        self._pid = os.getpid()
+        self._attaching = threading.Lock()
+        # Set once, when the file is there; None until then and after close().
+        self._view: memoryview[int] | None = None
+        self._loader: Loader | None = None
+        self._streams: StreamReader | None = None
+        self._applied = Applied()
+        self._file = LogFile(self.path, read_only=read_only)
+        self._lock = CommitLock(self.path, self._file.open_for_writing)
+        self._writer = Writer(self._file, self._applied, self._boot, sync=sync)
+        try:
+            if self._file.open():
+                page, words = self._attach()
+                self._load_saved(page, words)
+                self.apply(self.read_news())
+        except BaseException:
+            self._close_file()
+            raise
+
+    def __len__(self) -> int:
+        """Return the number of transactions applied, successful and failed."""
+        return self._applied.tail.sequence
+
+    def __bool__(self) -> bool:
+        """Return True: an empty log is a log."""
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self)} transactions"
+        return f"<TransactionLog {self.path!r}, {state}>"
+
+    def close(self) -> None:
+        """Give files and lock back. Idempotent; waits for a commit of another thread.
+
+        Without *sync*, what was written is brought to stable storage. Positions are
+        saved if many transactions came since and nobody holds the lock.
+
+        Raises:
+            OSError: That failed. The log is closed all the same.
+        """
+        if self.closed:
+            return
+        words = self._file.words
+        try:
+            if words is not None and not self.read_only and os.getpid() == self._pid:
+                self.release()
+                self._save_at_close()
+                self._sync_at_close(words)
+        finally:
+            self.closed = True
+            self._close_file()
+
+    # -- what is applied -------------------------------------------------------
+
+    @property
+    def tid(self) -> Tid:
+        """Of the newest applied transaction, successful or failed; 0: there is none."""
+        return Tid(self._applied.tail.tid)
+
+    @property
+    def oid_count(self) -> int:
+        """Number of objects stored."""
+        return self._applied.positions.stored
+
+    @property
+    def next_oid(self) -> Oid:
+        """The first oid that was never used."""
+        return Oid(self._applied.positions.next_oid)
+
+    @property
+    def next_class_number(self) -> int:
+        """The first class number that was never used."""
+        return self._applied.classes.next_number
+
+    def class_name(self, number: int) -> tuple[str, str]:
+        """Return module and qualname of a class.
+
+        Raises:
+            IntegrityError: The log refers to it and does not know it.
+        """
+        name = self._applied.classes.name(number)
+        if name is None:
+            at = self._applied.tail.end
+            raise IntegrityError(self.path, at, f"class number {number}", "one that was logged")
+        return name
+
+    def class_number(self, module: str, qualname: str) -> int | None:
+        """Return the number of a class, None if it is new to the log."""
+        return self._applied.classes.number(module, qualname)
+
+    # -- news ------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        """Return whether others have committed what is not applied yet.
+
+        Cost: One read of memory; while there is no file, one system call.
+        """
+        view = self._view
+        if view is not None:
+            try:
+                return view[COMMITTED] != self._applied.seen
+            except ValueError:  # Closed by another thread meanwhile.
+                pass
+        self._check_open()
+        return self._file.looks_begun()
+
+    def read_news(self) -> list[Logged]:
+        """Return the committed transactions that are not applied, oldest first.
+
+        Applies nothing. Failed transactions are among them.
+
+        Raises:
+            IntegrityError: Committed bytes are damaged. What is applied stays valid.
+
+        Cost: Objects changed, not their sizes.
+        """
+        self._check_open()
+        if self._view is None and not self._file.attach():
+            return []
+        _, words = self._attach()
+        applied = self._applied
+        start = end = applied.tail
+        news: list[Logged] = []
+        for frame in committed_frames(Window(self._file.fd, self.path), start, words, self._boot):
+            end = frame.tail
+            if frame.logged is not None:
+                news.append(frame.logged)
+        place = news[-1].end if news else start.end
+        if end.end != place:
+            applied.pass_over(place, end)
+        return news
+
+    def apply(self, news: Iterable[Logged]) -> None:
+        """Let *news* be applied: what read_news() or prepare() returned, in order.
+
+        Raises:
+            NotHeldError: One is missing between. Those before it are applied.
+
+        Cost: The oids in them.
+        """
+        self._applied.apply(self.path, news)
+
+    # -- reading ---------------------------------------------------------------
+
+    def load(self, oid: Oid, at: Tid | None = None) -> Stored | None:
+        """Return the newest applied version of an object, or the newest up to *at*.
+
+        Returns:
+            None if there is no such object, or was none then.
+
+        Raises:
+            IntegrityError: The version, or one between it and the newest, is damaged.
+
+        Cost: The versions newer than *at*.
+        """
+        loader = self._loader
+        if loader is None:
+            self._check_open()
+            return None
+        applied = self._applied
+        try:
+            position = applied.positions.slots[oid] if oid >= 0 else 0
+        except IndexError:
+            return None
+        if not position:
+            return None
+        stored = loader.load(oid, position, applied.limit)
+        if at is not None:
+            while stored.tid > at:
+                if not stored.previous:
+                    return None
+                stored = loader.load(oid, stored.previous, applied.limit)
+        return stored
+
+    def stream_size(self, offset: int) -> int:
+        """Return the size of a stored stream in bytes. Raises IntegrityError."""
+        return self._stream_reader().size(offset)
+
+    def read_stream(self, offset: int, start: int, size: int) -> bytes:
+        """Return up to *size* bytes of a stored stream; fewer at its end.
+
+        Raises:
+            IntegrityError: Bytes that the range touches are damaged.
+        """
+        return self._stream_reader().read(offset, start, size)
+
+    def transactions(self, start: int | None = None) -> Iterator[Logged]:
+        """Yield the applied transactions from the file, oldest first, with the failed ones.
+
+        Args:
+            start: Offset or end of a logged transaction: those from there on.
+
+        Raises:
+            IntegrityError: A transaction is damaged. What was yielded before is right.
+        """
+        self._check_open()
+        page = self._file.page
+        limit = self._applied.tail.end
+        if page is None or (start is not None and start >= limit):
+            return
+        window = Window(self._file.fd, self.path)
+        tail = Tail(PAGE_SIZE, 0, page.checksum, 0, 0)
+        if start is not None and start != PAGE_SIZE:
+            tail = place_before(window, start, page.checksum, limit)
+        for frame in decided_frames(window, tail, limit):
+            if frame.logged is not None:
+                yield frame.logged
+
+    def entries(self, logged: Logged) -> Iterator[tuple[Oid, Stored]]:
+        """Yield the objects of a transaction with their states, each verified.
+
+        Raises:
+            IntegrityError: One is damaged. What was yielded before is right.
+        """
+        self._check_open()
+        return stored_entries(Window(self._file.fd, self.path), logged)
+
+    # -- writing ---------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """Whether the calling thread holds the commit lock through this instance."""
+        return self._lock.owned
+
+    def acquire(self) -> None:
+        """Take the commit lock; create the file if need be; put its end right.
+
+        Raises:
+            LockTimeout: Another held it for too long.
+            SelfWaitError: This thread holds it, by this instance or another.
+            ReadOnlyStorageError: The log was opened for reading.
+            LogMovedError: The path leads to another file, or to none.
+            IntegrityError, OSError: See recover(). In all cases nothing is held.
+        """
+        self._check_open()
+        if self.read_only:
+            raise ReadOnlyStorageError(self.path, "the log was opened with read_only=True")
+        if os.getpid() != self._pid:
+            self.after_fork_in_child()
+        self._file.check_not_moved()
+        self._lock.acquire(self._lock_timeout)
+        try:
+            self._start_writing()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def release(self) -> None:
+        """Give the lock back; cut off what was neither finished nor failed.
+
+        Idempotent; nothing happens if this thread does not hold the lock.
+        """
+        if os.getpid() != self._pid:
+            self.after_fork_in_child()
+        try:
+            if self._lock.owned:
+                self._writer.stop()
+        finally:
+            self._lock.release()
+
+    def write_stream(self, source: BinaryIO) -> tuple[int, int]:
+        """Store what *source* yields from its position to its end.
+
+        Returns:
+            The offset by which it is read, and its size in bytes. It stays if a
+            transaction is finished before the lock is given back.
+
+        Raises:
+            OSError: The disk is full, or the like. The stream is cut off again.
+        """
+        self._check_held("write_stream()")
+        return self._writer.write_stream(source)
+
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[tuple[Oid, int, bytes]],
+        classes: Iterable[tuple[int, str, str]] = (),
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        decided: bool = True,
+    ) -> Logged:
+        """Append a transaction, and sync it; readers do not see it yet.
+
+        Args:
+            tid: Above that of every transaction before.
+            entries: (oid, class number, state), each oid once.
+            classes: (number, module, qualname) of classes that are new, or renamed.
+            decided: Nobody can veto any more: a crash from here on leaves it committed.
+
+        Raises:
+            OSError: The disk is full, or the like. The file is as it was before.
+            ValueError: A number does not fit. Nothing was written.
+            NotHeldError: Without the lock, or with news that are not applied.
+
+        Cost: The bytes of the states.
+        """
+        self._check_held("prepare()")
+        meta = Meta(tuple(classes), user, description, extension)
+        return self._writer.prepare(tid, entries, meta, decided=decided)
+
+    def finish(self) -> None:
+        """Let the prepared transaction count: it is visible to all readers.
+
+        Raises:
+            OSError: Only if it was prepared with ``decided=False``: its status could not
+                be written.
+        """
+        self._check_held("finish()")
+        self._writer.finish()
+
+    def fail(
+        self,
+        tid: Tid,
+        reason: str,
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        oids: Sequence[Oid] = (),
+    ) -> Logged | None:
+        """Record a failed transaction, in place of the prepared one if there is one.
+
+        Args:
+            oids: Of the objects that it would have changed, for the record.
+
+        Returns:
+            None if it could not be written: that is logged, and otherwise ignored.
+        """
+        self._check_held("fail()")
+        meta = Meta((), user, description, extension, reason)
+        return self._writer.fail(tid, oids, meta)
+
+    def after_fork_in_child(self) -> None:
+        """Start anew in a forked child: own open file, new mutexes, nothing held.
+
+        The parent keeps its lock; what it was writing is none of the child's business.
+        """
+        self._pid = os.getpid()
+        self._attaching = threading.Lock()
+        self._view = None
+        self._lock.watch(None)
+        self._file.after_fork_in_child()
+        self._lock.after_fork_in_child()
+        self._writer.after_fork_in_child()
+        words = self._file.words
+        if words is not None:
+            self._lock.watch(words.view)
+            self._view = words.view
+
+    # -- inside ----------------------------------------------------------------
+
+    def _attach(self) -> tuple[Page, Words]:
+        """Use the file, which is there by now; return its header."""
+        page, words = self._file.page, self._file.words
+        if page is None or words is None:
+            raise ClosedError(f"the log {self.path}")
+        if self._view is None:
+            with self._attaching:
+                if self._loader is None:
+                    self._applied.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, 0))
+                    self._loader = Loader(self._file.fd, self.path)
+                    self._streams = StreamReader(self._file.fd, self.path)
+                    self._lock.watch(words.view)
+                    self._view = words.view
+        return page, words
+
+    def _load_saved(self, page: Page, words: Words) -> None:
+        offset = words.get(SAVED)
+        if not offset:
+            return
+        limit = os.fstat(self._file.fd).st_size
+        saved = load_saved(Window(self._file.fd, self.path), offset, page.checksum, limit)
+        if saved is not None:
+            self._applied.positions, self._applied.classes, tail = saved
+            self._applied.move_to(tail)
+
+    def _start_writing(self) -> None:
+        if self.closed:
+            raise ClosedError(f"the log {self.path}")
+        try:
+            size = self._file.size_at_path()
+        except LogMovedError:
+            if self._view is None:
+                # Opened for creation a moment ago: the next acquire() opens it anew.
+                self._lock.release()
+                self._lock.unbind()
+                self._file.forget()
+            raise
+        if self._view is None:
+            self._file.create(self._boot)
+            self._attach()
+            size = self._file.size_at_path()
+        self._writer.start(size)
+
+    def _save_at_close(self) -> None:
+        """Save the positions for the next opening. A shortcut: it may fail."""
+        if self._applied.unsaved <= _SAVE_AT_CLOSE_ENTRIES:
+            return
+        try:
+            self._lock.acquire(0)
+            try:
+                self._start_writing()
+                self._writer.save()
+            finally:
+                self.release()
+        except (OSError, Error) as error:
+            _logger.info("%s: positions are not saved: %s", self.path, error)
+
+    def _sync_at_close(self, words: Words) -> None:
+        if not self._writer.unsynced:
+            return
+        committed = words.get(COMMITTED)
+        disk.sync(self._file.fd, self.path)
+        durable = words.get(DURABLE)
+        if committed is not None and (durable is None or durable < committed):
+            # What was committed before the sync is durable, whoever wrote it. Should
+            # another process store a later end in between, it is only looked at again.
+            words.put(DURABLE, committed)
+
+    def _close_file(self) -> None:
+        self._lock.close()
+        self._view = None
+        self._loader = None
+        self._streams = None
+        with contextlib.suppress(BufferError):  # A reader is in the middle of a word.
+            self._file.close()
+
+    def _stream_reader(self) -> StreamReader:
+        streams = self._streams
+        if streams is None:
+            self._check_open()
+            raise IntegrityError(self.path, 0, "no file", "a stream")
+        return streams
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedError(f"the log {self.path}")
+
+    def _check_held(self, step: str) -> None:
+        if not self._lock.owned:
+            self._check_open()
+            raise NotHeldError(self.path, step, "the commit lock; call acquire() before")

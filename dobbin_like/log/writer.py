@@ -1,0 +1,299 @@
+"""What the holder of the commit lock does: put the end right, append, decide.
+
+One thread at a time, between start() and stop(); the lock is somebody else's business.
+The argument about crashes is at the head of :mod:`dobbin_like.log.transaction_log`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import BinaryIO, Final
+
+from dobbin_like.exc import Error
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log import disk, record
+from dobbin_like.log.applied import Applied
+from dobbin_like.log.errors import NotHeldError
+from dobbin_like.log.file import LogFile
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, SAVED, Words, raw_word
+from dobbin_like.log.reader import Logged, Window
+from dobbin_like.log.record import Meta, Tail
+from dobbin_like.log.recovery import committed_frames, recover
+from dobbin_like.log.saved import append_saved
+from dobbin_like.log.stream import copy_stream
+
+__all__ = ["Writer"]
+
+_logger = logging.getLogger(__name__)
+
+SAVE_AFTER_ENTRIES: Final = 50_000
+"""Entries that opening may have to read one by one: some 50 ms."""
+
+
+class Writer:
+    """Appends to one log. Used by the thread that holds the commit lock, and no other.
+
+    ``_tail`` is the place behind what this holder has appended, None until it is needed.
+    ``_dirty``: something lies behind COMMITTED. ``_whole``: among it a transaction that
+    recovery would adopt.
+    """
+
+    def __init__(self, file: LogFile, applied: Applied, boot: int, *, sync: bool) -> None:
+        self.unsynced = False  # Since the instance was opened: close() has to sync.
+        self.applied = applied
+        self._file = file
+        self._boot = boot
+        self._raw_boot = raw_word(BOOT, boot)
+        self._sync = sync
+        self._tail: Tail | None = None
+        self._pending: Logged | None = None
+        self._decided = True
+        self._finishing = False
+        self._dirty = False
+        self._whole = False
+
+    def start(self, size: int) -> None:
+        """Begin: recover if the end of the file is not where COMMITTED says.
+
+        Args:
+            size: Of the file, in bytes, under the lock.
+
+        Raises:
+            IntegrityError, OSError: See recover().
+        """
+        self._reset()
+        view = self._words.view
+        applied = self.applied
+        committed: int | None
+        if view[COMMITTED] == applied.seen:
+            committed = applied.tail.end
+        else:
+            committed = self._words.get(COMMITTED)
+        if committed != size or view[BOOT] != self._raw_boot:
+            window = Window(self._file.fd, self._file.path)
+            recover(window, applied.tail, self._words, self._boot, sync=self._sync)
+
+    def stop(self) -> None:
+        """End: cut off what was neither finished nor failed. Does not raise OSError."""
+        if self._finishing:
+            # Interrupted after the decision: it counts (I1).
+            with contextlib.suppress(OSError):
+                self.finish()
+        if self._dirty:
+            self._cut_back()
+
+    def after_fork_in_child(self) -> None:
+        """Forget what the parent was writing."""
+        self._reset()
+        self.unsynced = False
+
+    def write_stream(self, source: BinaryIO) -> tuple[int, int]:
+        """Append a stream; return its offset and its size in bytes."""
+        tail = self._place()
+        self._dirty = True
+        try:
+            after, size = copy_stream(self._file.fd, self._file.path, tail, source)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                disk.cut(self._file.fd, self._file.path, tail.end)
+            raise
+        self._tail = after
+        return tail.end, size
+
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[tuple[Oid, int, bytes]],
+        meta: Meta,
+        *,
+        decided: bool,
+    ) -> Logged:
+        """Append a transaction behind COMMITTED, and sync it."""
+        if self._pending is not None:
+            raise NotHeldError(self._file.path, "prepare()", "the end of the one before")
+        if self._words.view[COMMITTED] != self.applied.seen:
+            raise NotHeldError(self._file.path, "prepare()", "all news applied")
+        tail = self._tail or self.applied.tail
+        oids = tuple([entry[0] for entry in entries])
+        self._check(tid, oids, tail)
+        status = record.COMMITTED if decided else record.PREPARED
+        previous = self.applied.positions.get
+        data, checksum = record.encode_transaction(tail, tid, entries, previous, meta, status)
+        logged = _logged(tail, tid, oids, meta, len(data), checksum, failed=False)
+        # Before writing: an interrupt must not hide from fail() and stop() what is there.
+        self._dirty = True
+        self._whole = decided
+        self._decided = decided
+        try:
+            disk.write(self._file.fd, self._file.path, data, tail.end)
+            if self._sync:
+                disk.sync(self._file.fd, self._file.path)
+        except OSError:
+            self._cut_back()
+            raise
+        self._tail = logged.tail
+        self._pending = logged
+        return logged
+
+    def finish(self) -> None:
+        """Let the prepared transaction count. Can be repeated when interrupted."""
+        logged = self._pending
+        if logged is None:
+            raise NotHeldError(self._file.path, "finish()", "a prepared transaction")
+        self._finishing = True
+        file = self._file
+        if not self._decided:
+            status = record.WORD.pack(record.COMMITTED)
+            disk.write(file.fd, file.path, status, logged.offset + record.STATUS_OFFSET)
+            if self._sync:
+                disk.sync(file.fd, file.path)
+        raw = raw_word(COMMITTED, logged.end)
+        self._words.view[COMMITTED] = raw  # I2: all of it is visible from here on.
+        if self._sync:
+            self._words.put(DURABLE, logged.end)
+        else:
+            self.unsynced = True
+        self._reset()
+        self._save_if_due(logged.tail)
+
+    def fail(self, tid: Tid, oids: Sequence[Oid], meta: Meta) -> Logged | None:
+        """Record a failed transaction in place of the prepared one, if there is one."""
+        try:
+            pending = self._pending
+            if pending is not None:
+                tid, oids = pending.tid, [Oid(oid) for oid in pending.oids]
+                meta = Meta((), pending.user, pending.description, pending.extension, meta.reason)
+            was_whole = self._whole
+            if self._dirty:
+                self._cut_back()
+            tail = self._place()
+            logged = self._append_failed(tail, tid, oids, meta)
+            if was_whole or (pending is not None and self._sync):
+                disk.sync(self._file.fd, self._file.path)
+        except (OSError, Error, ValueError) as error:
+            _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
+            if self._dirty:
+                self._cut_back()
+            return None
+        self._words.put(COMMITTED, logged.end)
+        self.unsynced = True
+        self._reset()
+        self._save_if_due(logged.tail)
+        return logged
+
+    def save(self) -> None:
+        """Append the positions as they are applied now. Raises OSError, LogError."""
+        tail = self._place()
+        self._append_saved(tail)
+
+    @property
+    def _words(self) -> Words:
+        words = self._file.words
+        if words is None:
+            raise NotHeldError(self._file.path, "writing", "an open log")
+        return words
+
+    def _reset(self) -> None:
+        self._pending = None
+        self._tail = None
+        self._dirty = self._whole = self._finishing = False
+
+    def _place(self) -> Tail:
+        """Return where the next frame goes."""
+        if self._tail is not None:
+            return self._tail
+        tail = self.applied.tail
+        if self._words.view[COMMITTED] != self.applied.seen:
+            window = Window(self._file.fd, self._file.path)
+            for frame in committed_frames(window, tail, self._words, self._boot):
+                tail = frame.tail
+        self._tail = tail
+        return tail
+
+    def _check(self, tid: Tid, oids: Sequence[int], tail: Tail) -> None:
+        if tid <= tail.tid:
+            text = f"tid {tid} is not above {tail.tid}, that of the transaction before"
+            raise ValueError(text)
+        if len(oids) > 1 and len(set(oids)) < len(oids):
+            raise ValueError("an oid stands twice in one transaction")
+        if oids and not 0 <= min(oids) <= max(oids) < record.OID_LIMIT:
+            text = f"oids from {min(oids)} to {max(oids)}, below {record.OID_LIMIT} are allowed"
+            raise ValueError(text)
+
+    def _append_failed(self, tail: Tail, tid: Tid, oids: Sequence[Oid], meta: Meta) -> Logged:
+        tid = Tid(max(tid, tail.tid + 1))
+        entries = [(oid, 0, b"") for oid in oids]
+        data, checksum = record.encode_transaction(
+            tail, tid, entries, lambda _oid: 0, meta, record.FAILED
+        )
+        self._dirty = True
+        disk.write(self._file.fd, self._file.path, data, tail.end)
+        return _logged(tail, tid, tuple(oids), meta, len(data), checksum, failed=True)
+
+    def _cut_back(self) -> None:
+        """Let the file end at COMMITTED again; best effort, recovery would do it too."""
+        file = self._file
+        was_whole = self._whole
+        self._reset()
+        end = self._words.get(COMMITTED)
+        if end is None:  # The next holder of the lock finds out where the log ends.
+            return
+        try:
+            disk.cut(file.fd, file.path, end)
+            if was_whole:
+                # What counts as committed must not come back by a power cut.
+                disk.sync(file.fd, file.path)
+        except OSError as error:
+            _logger.critical("%s: can't cut off what was not committed: %s", file.path, error)
+
+    def _save_if_due(self, tail: Tail) -> None:
+        """Save the positions if opening would have to read many entries one by one."""
+        applied = self.applied
+        if applied.unsaved > max(SAVE_AFTER_ENTRIES, applied.positions.stored):
+            try:
+                self._append_saved(tail)
+            except OSError as error:
+                _logger.warning("%s: positions are not saved: %s", self._file.path, error)
+                self._cut_back()
+
+    def _append_saved(self, tail: Tail) -> None:
+        file, applied = self._file, self.applied
+        self._dirty = True
+        after = append_saved(
+            file.fd, file.path, tail, applied.positions, applied.classes, applied.tail
+        )
+        self._words.put(COMMITTED, after.end)
+        self._words.put(SAVED, tail.end)
+        self.unsynced = True
+        applied.unsaved = 0
+        applied.pass_over(tail.end, after)
+        self._reset()
+
+
+def _logged(
+    tail: Tail,
+    tid: Tid,
+    oids: Sequence[int],
+    meta: Meta,
+    length: int,
+    checksum: int,
+    *,
+    failed: bool,
+) -> Logged:
+    return Logged(
+        tid,
+        tail.end,
+        tail.end + length,
+        tail.sequence + 1,
+        failed,
+        meta.user,
+        meta.description,
+        meta.extension,
+        meta.reason,
+        oids,
+        tail.end + record.TRANSACTION_SIZE,
+        meta.classes,
+        checksum,
+    )

@@ -1,0 +1,399 @@
+"""The data manager: what one thread does to one database in a transaction.
+
+Each thread that uses a database has one. It is the synchronizer that begins
+and ends the thread's view, and the resource that joins the transaction at
+the first checkout. The steps of the two-phase commit:
+
+============  ==========================================  =====================
+step          does                                        when it fails
+============  ==========================================  =====================
+tpc_begin     takes the commit lock, catches up with the  nothing was written
+              log, finds conflicts with its news
+commit        finds conflicts with threads of this        nothing was written
+              database, gathers all states in memory
+tpc_vote      appends the record and makes it durable     the record is no more
+tpc_finish    makes it count, publishes, releases         does not fail
+tpc_abort     takes everything back, records the failed   does not fail
+              transaction, releases
+============  ==========================================  =====================
+
+``abort`` and ``tpc_abort`` may come at any time, any number of times, also
+after ``tpc_finish``, and undo nothing that finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from transaction.interfaces import (
+    IDataManagerSavepoint,
+    ISavepointDataManager,
+    ISynchronizer,
+    TransientError,
+)
+from zope.interface import implementer
+
+from dobbin_like.exc import (
+    ConflictError,
+    NotStorableError,
+    ReadConflictError,
+    ReadOnlyStorageError,
+    WriteConflictError,
+)
+from dobbin_like.ids import ROOT_OID, Oid, Tid, next_tid
+from dobbin_like.persistent.base import seal
+from dobbin_like.persistent.changes import Changes, spool_slow_files
+from dobbin_like.persistent.entry import here, native_dict, set_native_dict
+from dobbin_like.persistent.values import deep_copy, thaw
+from dobbin_like.persistent.view import View
+
+if TYPE_CHECKING:
+    from dobbin_like.database import Database
+    from dobbin_like.persistent.entry import Entry
+    from dobbin_like.persistent.view import WorkingCopy
+
+logger = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """Stand for a weak reference to no transaction."""
+
+
+@implementer(ISavepointDataManager, ISynchronizer)
+class DataManager:
+    """One thread's part in one database. Touched by its thread only."""
+
+    def __init__(self, database: Database, transaction_manager: Any) -> None:
+        # Weak: this object shall end with its thread, not with the next collection.
+        self._transaction_manager = weakref.ref(transaction_manager)
+        self._database = database
+        self._graph = database.graph
+        self._storage = database.storage
+        self.view = View(here.memo)
+        # The transaction that was joined, weakly; set after join() has returned.
+        self._joined: Any = _nothing
+        self.new_root: tuple[Any, Entry] | None = None
+        # One commit at a time: what it has gathered, what it has appended, why it failed.
+        self._changes: Changes | None = None
+        self._logged: Any = None
+        self._failure = ""
+
+    def __del__(self) -> None:
+        # The thread has ended, or the database is gone.
+        graph = getattr(self, "_graph", None)
+        if graph is not None and self.view.slot is not None:
+            graph.retire_view(self.view)
+
+    def sortKey(self) -> str:  # noqa: N802  the interface's name
+        """Order data managers in the same way in every process."""
+        return f"{self._storage.sort_key}:{id(self._database):x}"
+
+    # -- the synchronizer ---------------------------------------------------
+
+    def beforeCompletion(self, transaction: Any) -> None:  # noqa: N802
+        """Nothing: the view lives until the transaction has ended."""
+
+    def newTransaction(self, transaction: Any) -> None:  # noqa: N802
+        """Begin a view on what is committed now, by anybody."""
+        if self._storage.has_news():
+            self._database.catch_up()
+        self._renew()
+
+    def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
+        """End the view. Without explicit begins, the next one begins here.
+
+        A commit does not catch up: it would move other databases of the
+        thread forward.
+        """
+        self._seal()
+        if self._database.closed:
+            return
+        if self._transaction_manager().explicit:
+            self._graph.end_view(self.view)
+            return
+        if transaction.status != "Committed" and self._storage.has_news():
+            self._database.catch_up()
+        self._renew()
+
+    def _renew(self) -> None:
+        view = self.view
+        unused = not (view.working or view.kept)
+        if unused and view.slot is not None and view.tid == self._graph.tid:
+            return  # nothing happened since: the snapshot is the newest
+        self._graph.begin_view(view)
+
+    def _seal(self) -> None:
+        if here.opened:
+            for obj in here.opened:
+                seal(obj)
+            here.opened.clear()
+
+    def leave(self) -> None:
+        """The database is closed: take part in nothing any more. From any thread."""
+        self._graph.end_view(self.view)
+        whole = self._transaction_manager()
+        if whole is not None:
+            with contextlib.suppress(KeyError):
+                whole.unregisterSynch(self)
+
+    # -- joining --------------------------------------------------------------
+
+    def join(self) -> View:
+        """Take part in the thread's transaction; return the view."""
+        if self._storage.read_only:
+            reason = "the storage was opened with read_only=True; open it without"
+            raise ReadOnlyStorageError(self._storage.path, reason)
+        current = self._transaction_manager().get()
+        if self._joined() is not current:
+            current.join(self)
+            self._joined = weakref.ref(current)
+        if self.view.slot is None:
+            self._graph.begin_view(self.view)
+        return self.view
+
+    # -- two-phase commit -------------------------------------------------------
+
+    def tpc_begin(self, transaction: Any) -> None:
+        """Take the commit lock and catch up.
+
+        Raises:
+            ReadConflictError: The log has brought a newer version of an
+                object that is checked out.
+            LockTimeout: The lock was not free in time.
+            SelfWaitError: The transaction would wait for itself.
+        """
+        self._failure = ""
+        roots = [] if self.new_root is None else [self.new_root[0]]
+        spool_slow_files(self.view.working.values(), roots, self._storage.path)
+        self._storage.acquire()
+        self._database.catch_up()
+        self._check_conflicts(foreign=True)
+
+    def commit(self, transaction: Any) -> None:
+        """Gather all that is to be written.
+
+        Raises:
+            WriteConflictError: A thread of this database has committed a
+                newer version of an object that is checked out.
+            NotStorableError: A value can't be stored; nothing was written.
+            InvalidObjectReference: An object of another database is referred to.
+        """
+        self._check_conflicts(foreign=False)
+        storage = self._storage
+        changes = self._changes = Changes(self._graph, storage.next_oid, storage.write_stream)
+        if self.new_root is not None:
+            changes.add_root(*self.new_root)
+        for working in list(self.view.working.values()):
+            changes.add(working)
+        changes.add_reachable()
+
+    def tpc_vote(self, transaction: Any) -> None:
+        """Append the record and make it durable: the last moment to refuse."""
+        changes = self._changes
+        assert changes is not None, "tpc_vote without commit"
+        if changes.entries:
+            self._logged = self._storage.prepare(
+                self._next_tid(),
+                changes.entries,
+                self._graph.classes.new,
+                decided=_is_alone(transaction),
+                **_annotations(transaction),
+            )
+
+    def tpc_finish(self, transaction: Any) -> None:
+        """Make the record count and publish it. An interrupt waits until that is done."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self._finish()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def _finish(self) -> None:
+        # Every step may be run again.
+        changes, logged = self._changes, self._logged
+        if changes is not None:
+            if logged is not None:
+                self._database.publish(logged, changes.publications, self.view)
+                self._graph.classes.confirm()
+            self._graph.drop_working(self.view)
+            self.new_root = None
+            self._joined = _nothing
+            self._logged = None
+            self._changes = None
+        self._storage.release()
+
+    def abort(self, transaction: Any) -> None:
+        """Forget the changes of this thread."""
+        if self._changes is None and self._logged is None:
+            self._forget()
+
+    def tpc_abort(self, transaction: Any) -> None:
+        """Take the commit back; the objects show the latest committed state."""
+        try:
+            if self._storage.held:
+                self._record_failure(transaction)
+        finally:
+            if self._changes is not None:
+                self._changes.undo()
+            self._changes = None
+            self._logged = None
+            self._failure = ""
+            self._forget()
+            self._storage.release()
+
+    def should_retry(self, error: BaseException) -> bool:
+        """Tell whether running the transaction again may succeed."""
+        return isinstance(error, TransientError)
+
+    def _forget(self) -> None:
+        if self.new_root is not None:
+            self.new_root[1].jar = None
+            self.new_root = None
+        self._graph.drop_working(self.view)
+        self._joined = _nothing
+
+    def _record_failure(self, transaction: Any) -> None:
+        """Write down that a transaction failed, if it got as far as being one."""
+        changes = self._changes
+        if not self._failure and (changes is None or not changes.entries):
+            return
+        reason = self._failure or "refused by another participant"
+        oids = [] if changes is None else [entry[0] for entry in changes.entries]
+        failed = self._storage.fail(
+            self._next_tid(), reason, oids=oids, **_annotations(transaction)
+        )
+        if failed is not None:
+            self._database.apply_failed(failed)
+
+    def _next_tid(self) -> Tid:
+        # The one place that asks the clock; no decision rests on it.
+        now_microseconds = time.time_ns() // 1000  # noqa: TID251
+        return next_tid(now_microseconds, self._storage.tid)
+
+    # -- conflicts ----------------------------------------------------------------
+
+    def _check_conflicts(self, *, foreign: bool) -> None:
+        """First committer wins: find what others have committed since the snapshot."""
+        for working in self.view.working.values():
+            entry = working.entry
+            if entry.serial == working.serial:
+                continue
+            mask = entry.mask
+            if mask is None or mask.foreign == foreign:
+                self._resolve(working, foreign=foreign)
+        graph = self._graph
+        if self.new_root and graph.has_root and graph.root_is_foreign == foreign:
+            name = type(self.new_root[0]).__name__
+            raise self._conflict(name, ROOT_OID, Tid(0), "", foreign=foreign)
+
+    def _resolve(self, working: WorkingCopy, *, foreign: bool) -> None:
+        entry, obj = working.entry, working.obj
+        plain = type(obj)._p_faces.plain
+        resolve = getattr(plain, "_p_resolve_conflict", None)
+        # Whoever checks out without changing depends on what he read.
+        if resolve is None or not working.is_changed():
+            raise self._conflict(plain.__name__, entry.oid, working.serial, "", foreign=foreign)
+        serial, saved = self._graph.version(obj, entry, None)
+        working.thaw_all()
+        try:
+            merged = resolve(_copy(working.base), _copy(saved), dict(working))
+        except ConflictError as error:
+            failed = f"its resolution was refused ({error.failed or 'ConflictError'})"
+            conflict = self._conflict(
+                plain.__name__, entry.oid, working.serial, failed, foreign=foreign
+            )
+            raise conflict from error
+        logger.debug("resolved a conflict of %s oid %d", plain.__name__, entry.oid)
+        working.rebase(serial, saved, dict(merged))
+
+    def _conflict(
+        self, name: str, oid: Oid, base_serial: Tid, failed: str, *, foreign: bool
+    ) -> ConflictError:
+        entry = self._graph.cached(oid)
+        serial = Tid(0) if entry is None else entry.serial
+        self._failure = f"conflict: {name} oid {oid}"
+        logger.debug("conflict of %s oid %d with tid %d", name, oid, serial)
+        if foreign:
+            who = "another process or instance"
+            return ReadConflictError(name, oid, serial, base_serial, who, failed)
+        return WriteConflictError(name, oid, serial, base_serial, "another thread", failed)
+
+    # -- savepoints ---------------------------------------------------------------
+
+    def savepoint(self) -> Savepoint:
+        """Return a point that the transaction can be rolled back to, any number of times."""
+        return Savepoint(self)
+
+    def take(self) -> Any:
+        """Return what :meth:`put_back` takes."""
+        saved = {key: (working, working.save()) for key, working in self.view.working.items()}
+        opened = [(obj, deep_copy(dict(native_dict(obj)))) for obj in here.opened]
+        return saved, opened, self.new_root
+
+    def put_back(self, saved: Any) -> None:
+        """Go back to what :meth:`take` returned."""
+        copies, opened, new_root = saved
+        for key, working in list(self.view.working.items()):
+            if key in copies:
+                working.restore(copies[key][1])
+            else:
+                self._graph.uncheckout(self.view, working)
+        for obj, state in opened:
+            set_native_dict(obj, deep_copy(state))
+        if self.new_root is not None and new_root is None:
+            self.new_root[1].jar = None
+        self.new_root = new_root
+
+
+@implementer(IDataManagerSavepoint)
+class Savepoint:
+    """The working copies of a thread as they were."""
+
+    def __init__(self, manager: DataManager) -> None:
+        self._manager = manager
+        self._saved = manager.take()
+
+    def rollback(self) -> None:
+        """Go back; the savepoint stays usable."""
+        self._manager.put_back(self._saved)
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    memo: dict[int, Any] = {}
+    return deep_copy({name: thaw(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
+
+
+def _is_alone(transaction: Any) -> bool:
+    """Tell whether nobody else can refuse the transaction once this one has voted.
+
+    Then the record may be adopted by recovery; otherwise it has to be marked
+    in ``tpc_finish``, at the price of a second sync.
+    """
+    # There is no public way to ask; unknown means there may be others.
+    resources = getattr(transaction, "_resources", ())
+    return len(resources) == 1
+
+
+def _annotations(transaction: Any) -> dict[str, Any]:
+    extension = transaction.extension
+    data = b""
+    if extension:
+        try:
+            data = json.dumps(extension, sort_keys=True).encode()
+        except (TypeError, ValueError) as error:
+            name = "transaction.extension"
+            raise NotStorableError(name, None, ".", f"not JSON: {error}") from error
+    return {
+        "user": transaction.user or "",
+        "description": transaction.description or "",
+        "extension": data,
+    }

@@ -1,0 +1,313 @@
+"""``Persistent`` and what its faces answer; ``checkout``.
+
+The plain face has no hook on reading. The layers below are mixed into the
+generated classes of :mod:`.faces`; they ask the graph of the object's
+database, through its entry, for the state that the calling thread sees.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from typing import Any, Final
+
+from dobbin_like.exc import NotPersistentError, ReadOnlyError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.persistent.entry import (
+    UNSTORED,
+    Entry,
+    Identity,
+    State,
+    entry_of,
+    here,
+    native_dict,
+    swap_class,
+)
+from dobbin_like.persistent.faces import GHOST, LAYERS, PersistentMeta
+from dobbin_like.persistent.values import SHARED_TYPES, thaw
+from dobbin_like.persistent.view import PENDING, WorkingCopy
+
+_MISSING: Final = object()
+
+
+class Persistent(Identity, metaclass=PersistentMeta):
+    """Base class of objects that are stored and shared.
+
+    A subclass is a plain Python class; attributes may be set in its
+    constructor. After that, an object is read-only until
+    :func:`checkout`; setting or deleting an attribute raises
+    :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with
+    ``_v_`` and what ``functools.cached_property`` leaves are not stored.
+
+    A static or class method ``_p_resolve_conflict(old_state, saved_state,
+    new_state)`` that takes three state dicts and returns the merged one
+    settles write conflicts; it may raise
+    :class:`~dobbin_like.exc.ConflictError`.
+    """
+
+    @property
+    def _p_oid(self) -> Oid | None:
+        """The id of the object in its database; ``None`` as long as it is in none."""
+        entry = entry_of(self)
+        return None if entry is None else entry.oid
+
+    @property
+    def _p_jar(self) -> Any:
+        """The database of the object, or ``None``."""
+        entry = entry_of(self)
+        return None if entry is None or entry.jar is None else entry.jar.database
+
+    @property
+    def _p_serial(self) -> Tid | None:
+        """The tid that last changed the object, as this thread sees it, or ``None``."""
+        entry = entry_of(self)
+        if entry is None or entry.jar is None or entry.serial == UNSTORED:
+            return None
+        return entry.jar.serial(self, entry)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Generic aliases leave their mark on every instance they make.
+        if name != "__orig_class__":
+            raise _read_only(self, name)
+
+    def __delattr__(self, name: str) -> None:
+        raise _read_only(self, name)
+
+    def __getstate__(self) -> Any:
+        """Return the state that this thread sees, its values ordinary: for copies and pickles."""
+        memo: dict[int, Any] = {}
+        is_state = type(self)._p_faces.is_state
+        return {name: thaw(v, memo) for name, v in self.__dict__.items() if is_state(name)}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # object's own would see the mask, and the native dict behind it.
+        cls = type(self)._p_faces.plain
+        if cls.__reduce__ is not object.__reduce__:
+            return self.__reduce__()
+        new_arguments = getattr(self, "__getnewargs_ex__", None)
+        if new_arguments is not None:
+            args, kwargs = new_arguments()
+            return copyreg.__newobj_ex__, (cls, args, kwargs), self.__getstate__()  # type: ignore[attr-defined]
+        new_arguments = getattr(self, "__getnewargs__", tuple)
+        return copyreg.__newobj__, (cls, *new_arguments()), self.__getstate__()  # type: ignore[attr-defined]
+
+
+def _read_only(obj: Any, name: str) -> ReadOnlyError:
+    entry = entry_of(obj)
+    return ReadOnlyError(type(obj).__name__, None if entry is None else entry.oid, name)
+
+
+def _looks_like(obj: Any) -> Any:
+    return type(obj)._p_faces.plain
+
+
+def _refuse_class(obj: Any, _value: Any) -> None:
+    raise _read_only(obj, "__class__")
+
+
+_looks = property(_looks_like, _refuse_class)
+"""``__class__`` of a generated face: the user's class."""
+
+
+class OpenLayer(Persistent):
+    """A new object under construction, or checked out before it was ever stored."""
+
+    __class__ = _looks  # type: ignore[assignment]
+
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
+
+
+class MaskLayer(Persistent):
+    """An object of which somebody sees another state than the newest."""
+
+    __class__ = _looks  # type: ignore[assignment]
+
+    def __getattribute__(self, name: str) -> Any:
+        state = here.memo.get(id(self))
+        if state is None:
+            state = _visible(self)
+            if state is None:  # the mask was taken off meanwhile
+                return getattr(self, name)
+        cls = type(self)
+        faces = cls._p_faces
+        if name not in faces.data_names:
+            value = state.get(name, _MISSING)
+            if value is PENDING:
+                return state.thaw(name)  # type: ignore[attr-defined]
+            if value is not _MISSING:
+                return value
+        if name == "__class__":
+            return faces.plain
+        return _class_attribute(self, name, cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        state = _working(self, name)
+        descriptor = _class_descriptor(self, name)
+        if hasattr(descriptor, "__set__"):
+            descriptor.__set__(self, value)
+        else:
+            state[name] = thaw(value, {}) if type(value) in SHARED_TYPES else value
+
+    def __delattr__(self, name: str) -> None:
+        state = _working(self, name)
+        descriptor = _class_descriptor(self, name)
+        if hasattr(descriptor, "__delete__"):
+            descriptor.__delete__(self)
+        elif name in state:
+            del state[name]
+        else:
+            raise _no_attribute(self, name)
+
+    @property
+    def __dict__(self) -> State:  # type: ignore[override]
+        state = here.memo.get(id(self))
+        if state is None:
+            state = _visible(self)
+        if state is None:
+            return native_dict(self)
+        if type(state) is WorkingCopy:
+            state.thaw_all()
+        return state
+
+
+def _ghost_getattribute(obj: Any, name: str) -> Any:
+    """Read the state at the first touch; what is known without it needs none."""
+    if name == "__class__":
+        return type(obj)._p_faces.plain
+    if not name.startswith("_p_"):
+        load(obj)
+        return getattr(obj, name)
+    return object.__getattribute__(obj, name)
+
+
+def _ghost_setattr(obj: Any, name: str, value: Any) -> None:
+    load(obj)
+    setattr(obj, name, value)
+
+
+def _ghost_delattr(obj: Any, name: str) -> None:
+    load(obj)
+    delattr(obj, name)
+
+
+GHOST.update(
+    __class__=_looks,
+    __getattribute__=_ghost_getattribute,
+    __setattr__=_ghost_setattr,
+    __delattr__=_ghost_delattr,
+)
+LAYERS.update(open=OpenLayer, mask=MaskLayer)
+
+
+def load(obj: Any) -> None:
+    """Give a ghost its state; nothing if it has it."""
+    entry = entry_of(obj)
+    if entry is not None and entry.jar is not None:
+        entry.jar.load(obj, entry)
+
+
+def _visible(obj: Any) -> State | None:
+    entry = entry_of(obj)
+    if entry is None or entry.jar is None:  # never was in a database: not masked
+        return native_dict(obj)
+    return entry.jar.visible(obj, entry)
+
+
+def _working(obj: Any, name: str) -> WorkingCopy:
+    state = here.memo.get(id(obj))
+    if type(state) is not WorkingCopy:
+        raise _read_only(obj, name)
+    return state
+
+
+def _class_descriptor(obj: Any, name: str) -> Any:
+    """Return the data descriptor of the class for *name*, bound to nothing, or ``None``."""
+    if name in type(obj)._p_faces.data_names:
+        for cls in type(obj).__mro__:
+            if name in vars(cls):
+                return _Bound(vars(cls)[name])
+    return None
+
+
+class _Bound:
+    """Calls the methods of a descriptor as the interpreter does: through its type."""
+
+    def __init__(self, descriptor: Any) -> None:
+        cls = type(descriptor)
+        if hasattr(cls, "__set__"):
+            self.__set__ = lambda obj, value: cls.__set__(descriptor, obj, value)
+        if hasattr(cls, "__delete__"):
+            self.__delete__ = lambda obj: cls.__delete__(descriptor, obj)
+
+
+def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
+    """Look *name* up in the class only, and bind it to *obj*.
+
+    ``super`` binds at the speed of C and never looks into the native dict,
+    which a thread with a view must not see while the object is masked.
+    """
+    try:
+        return getattr(super(mask, obj), name)
+    except AttributeError:
+        if any(name in vars(cls) for cls in mask.__mro__):
+            raise  # from the code of a property
+        raise _no_attribute(obj, name) from None
+    except TypeError:
+        if type(obj) is not mask:  # the mask was taken off meanwhile
+            return getattr(obj, name)
+        raise
+
+
+def _no_attribute(obj: Any, name: str) -> AttributeError:
+    text = f"{type(obj).__name__!r} object has no attribute {name!r}"
+    return AttributeError(text, name=name, obj=obj)
+
+
+def checkout(*objects: Persistent) -> None:
+    """Let the calling thread change *objects* until its transaction ends.
+
+    From here on the thread reads and writes its own copy of the state of
+    each; other threads do not see it. The mutable values inside are the
+    thread's own copies too, made when first asked for; persistent objects
+    inside are never copied. An object that was checked out takes part in the
+    conflict check at commit even when it was not changed. Checking out twice
+    is checking out once.
+
+    Raises:
+        NotPersistentError: One of them is not an instance of ``Persistent``;
+            those before it are checked out.
+        transaction.interfaces.TransactionFailedError: The transaction has
+            failed before; ``transaction.abort()`` is due.
+
+    Cost: the number of attributes.
+    """
+    for obj in objects:
+        if not isinstance(type(obj), PersistentMeta):
+            raise NotPersistentError(type(obj).__name__)
+        entry = entry_of(obj)
+        if entry is None or entry.serial == UNSTORED:
+            _open(obj)
+        else:
+            assert entry.jar is not None
+            entry.jar.checkout(obj, entry)
+
+
+def _open(obj: Any) -> None:
+    """Let a new object be changed: nobody else sees it before it is stored."""
+    faces = type(obj)._p_faces
+    open_class = faces.open or faces.make_open()
+    if type(obj) is not open_class:
+        here.opened.append(obj)
+        swap_class(obj, open_class)
+
+
+def seal(obj: Any) -> None:
+    """End the checkout of a new object."""
+    faces = type(obj)._p_faces
+    if type(obj) is faces.open:
+        swap_class(obj, faces.plain)
+
+
+def is_new(entry: Entry | None) -> bool:
+    """Tell whether no transaction has stored the object of *entry* yet."""
+    return entry is None or entry.serial == UNSTORED

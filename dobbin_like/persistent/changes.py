@@ -1,0 +1,178 @@
+"""What a commit writes: the changed states, and all that is newly reachable.
+
+Gathered in memory under the commit lock, before anything is written (I8).
+Gives out oids for new objects; :meth:`Changes.undo` takes them back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.exc import InvalidObjectReference
+from dobbin_like.ids import Oid
+from dobbin_like.persistent.base import is_new
+from dobbin_like.persistent.entry import (
+    UNSTORED,
+    Entry,
+    State,
+    entry_of,
+    make_entry,
+    native_dict,
+)
+from dobbin_like.persistent.graph import Graph, Publication
+from dobbin_like.persistent.serialize import Encoder, culprit
+from dobbin_like.persistent.stream import PersistentFile, PersistentStream, slow_files_of_thread
+from dobbin_like.persistent.values import (
+    FROZENSET,
+    KINDS,
+    LIST,
+    REFERENCE,
+    SET,
+    SHARED_TYPES,
+    TUPLE,
+    Freezer,
+    thaw,
+)
+from dobbin_like.persistent.view import PENDING, WorkingCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+
+class Changes:
+    """The changes of one transaction to one database. Holder of the commit lock."""
+
+    def __init__(
+        self, graph: Graph, next_oid: Oid, write_stream: Callable[[BinaryIO], tuple[int, int]]
+    ) -> None:
+        self._graph = graph
+        self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
+        self._write_stream = write_stream
+        self._encoder = Encoder(self, graph.classes)
+        self._new: deque[tuple[Any, Entry]] = deque()
+        self._made: list[Entry] = []
+        self._current: tuple[str, Oid] = ("", Oid(0))
+        self.entries: list[tuple[Oid, int, bytes]] = []
+        """``(oid, class number, bytes of the state)``, as the log takes them."""
+        self.publications: list[Publication] = []
+
+    def add_root(self, obj: Any, entry: Entry) -> None:
+        """Add the object that was elected root."""
+        self._new.append((obj, entry))
+
+    def add(self, working: WorkingCopy) -> None:
+        """Add a working copy if it differs from its base."""
+        if not working.is_changed():
+            return
+        obj, entry, base = working.obj, working.entry, working.base
+        faces = type(obj)._p_faces
+        plain: State = {}
+        shared: State = {}
+        memo: dict[int, Any] = {}
+        freezer = Freezer(entry, guard=self._graph.guard)
+        for name, value in working.items():
+            if value is PENDING:
+                shared[name] = base[name]
+                plain[name] = thaw(base[name], memo)
+            elif faces.is_state(name):
+                plain[name] = value
+                shared[name] = freezer.freeze(value)
+        self._write(obj, entry, faces.plain, plain, shared, freezer)
+
+    def add_reachable(self) -> None:
+        """Add every new object that the changes lead to."""
+        while self._new:
+            obj, entry = self._new.popleft()
+            if isinstance(obj, PersistentFile):
+                face, state = obj._p_store(self._write_stream)
+            else:
+                face, state = type(obj)._p_faces.plain, native_dict(obj)
+            is_state = face._p_faces.is_state
+            plain = {name: value for name, value in state.items() if is_state(name)}
+            shared = plain
+            freezer = Freezer(entry, guard=self._graph.guard)
+            for name, value in plain.items():
+                cls = type(value)
+                if KINDS[cls] > REFERENCE:
+                    if shared is plain:
+                        shared = dict(plain)
+                    shared[name] = freezer.freeze(value)
+                    if cls in SHARED_TYPES:  # taken over from another object
+                        plain[name] = thaw(value, {})
+            self._write(obj, entry, face, plain, shared, freezer)
+
+    def _write(
+        self, obj: Any, entry: Entry, face: Any, plain: State, shared: State, freezer: Freezer
+    ) -> None:
+        self._current = (face.__name__, entry.oid)
+        try:
+            data = self._encoder.encode(plain)
+            number = self._graph.classes.number(face)
+            if freezer.found_other:
+                # What can't be guarded is at least nobody's: the loaded copy.
+                shared = self._graph.decode(data, entry)
+        except Exception as error:
+            oid = None if entry.serial == UNSTORED else entry.oid
+            raise culprit(self._encoder, plain, error, face.__name__, oid) from error
+        self.entries.append((entry.oid, number, data))
+        self.publications.append(Publication(obj, entry, shared, face))
+
+    def reference(self, obj: Any) -> tuple[Oid, int]:
+        """Return ``(oid, class number)`` of *obj*; a new object gets its oid here."""
+        entry = entry_of(obj)
+        graph = self._graph
+        face = type(obj)._p_faces.plain
+        if face is PersistentFile:  # which it will not be for long
+            face = PersistentStream
+        if entry is None:
+            entry = make_entry(obj, self._next_oid, graph, UNSTORED, graph.forget)
+            self._next_oid = Oid(self._next_oid + 1)
+            self._made.append(entry)
+            self._new.append((obj, entry))
+        elif entry.jar is not graph:
+            name, oid = self._current
+            place = f"{name} oid {oid}"
+            raise InvalidObjectReference(face.__name__, entry.oid, place)
+        return entry.oid, graph.classes.number(face)
+
+    def undo(self) -> None:
+        """Take back what was given out: the new objects are new again."""
+        for entry in self._made:
+            if entry.serial == UNSTORED:
+                entry.jar = None
+        self._graph.classes.discard()
+
+
+def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: str) -> None:
+    """Copy what may be slow to read to temporary files, before the commit lock is taken.
+
+    Only what the transaction will store: new files that are reachable from
+    *working* and *roots* by way of new objects and built-in containers.
+    """
+    if not slow_files_of_thread():
+        return
+    directory = Path(beside).resolve().parent
+    seen: set[int] = set()
+    todo: list[Any] = [*roots]
+    for copy in working:
+        todo.extend(value for value in copy.values() if value is not PENDING)
+    while todo:
+        value = todo.pop()
+        if id(value) not in seen:
+            seen.add(id(value))
+            todo.extend(_inside(value))
+            if isinstance(value, PersistentFile):
+                value._p_spool(directory)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what a new object or a built-in container holds."""
+    kind = KINDS[type(value)]
+    if kind == REFERENCE:
+        return native_dict(value).values() if is_new(entry_of(value)) else ()
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if kind in (LIST, SET, TUPLE, FROZENSET) else ()

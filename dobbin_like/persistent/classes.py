@@ -1,0 +1,306 @@
+"""Which classes may be loaded, and what stands for those that may not.
+
+A state names classes by numbers of the log's class table. Loading a number
+gives the class only if the policy allows it (I9): a value type of the
+standard library from the list below; a persistent class, an enum or a
+dataclass of a module that the application has imported already; or what the
+application has named in ``allow``, which may then also be imported.
+Everything else becomes a stand-in that keeps what was stored.
+Knows nothing of bytes; :mod:`.serialize` is next.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import enum
+import fnmatch
+import importlib
+import sys
+import warnings
+from typing import Any, Final, Protocol
+
+from dobbin_like.exc import MainModuleWarning, UnloadedClassError
+from dobbin_like.persistent.base import Persistent
+from dobbin_like.persistent.entry import Identity
+
+VALUE_TYPES: Final = {
+    "array": "array",
+    "builtins": (
+        "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple"
+    ),
+    "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "ipaddress": ("IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network"),
+    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "types": "SimpleNamespace",
+    "uuid": "UUID",
+    "zoneinfo": "ZoneInfo",
+}
+"""The value types of the standard library that are always loaded, by module."""
+
+_VALUE_NAMES: Final = frozenset(
+    (module, name) for module, names in VALUE_TYPES.items() for name in names.split()
+)
+
+
+class Names(Protocol):
+    """The class table of a log, as far as it is committed."""
+
+    @property
+    def next_class_number(self) -> int: ...
+
+    def class_name(self, number: int) -> tuple[str, str]: ...
+
+    def class_number(self, module: str, qualname: str) -> int | None: ...
+
+
+class StandInMeta(type):
+    """Tells a stand-in that was called from one that was made by ``__new__``: both are kept."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = cls.__new__(cls, *args, **kwargs)
+        made._p_how = "call"
+        return made
+
+
+class StandIn(metaclass=StandInMeta):
+    """A value whose class is not loaded: keeps how it was made, and is stored back so.
+
+    Whoever touches it gets an
+    :class:`~dobbin_like.exc.UnloadedClassError` that says what to do.
+    """
+
+    __slots__ = ("_p_args", "_p_how", "_p_items", "_p_kwargs", "_p_pairs", "_p_state")
+
+    _p_immutable = True
+    _p_name: tuple[str, str]
+    _p_number: int
+    _p_reason: str
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls)
+        self._p_how = "new"
+        self._p_args = args
+        self._p_kwargs = kwargs
+        self._p_state: Any = None
+        self._p_items: list[Any] = []
+        self._p_pairs: list[Any] = []
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        self._p_state = state
+
+    def append(self, item: Any) -> None:
+        self._p_items.append(item)
+
+    def extend(self, items: Any) -> None:
+        self._p_items.extend(items)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._p_pairs.append((key, value))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        cls = type(self)
+        rest = (self._p_state, iter(self._p_items) if self._p_items else None)
+        rest += (iter(self._p_pairs) if self._p_pairs else None,)  # type: ignore[assignment]
+        if self._p_how == "call":
+            return cls, self._p_args, *rest
+        if self._p_kwargs:
+            return copyreg.__newobj_ex__, (cls, self._p_args, self._p_kwargs), *rest  # type: ignore[attr-defined]
+        return copyreg.__newobj__, (cls, *self._p_args), *rest  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UnloadedClassError(*self._p_name, self._p_reason)
+
+    def _p_refuse(self, *_args: Any) -> Any:
+        raise UnloadedClassError(*self._p_name, self._p_reason)
+
+    __call__ = __contains__ = __getitem__ = __iter__ = __len__ = _p_refuse
+    __int__ = __float__ = __add__ = __lt__ = __le__ = __gt__ = __ge__ = _p_refuse
+
+    def __repr__(self) -> str:
+        return f"<stand-in for {'.'.join(self._p_name)}: {self._p_reason}>"
+
+
+class Broken(Persistent):
+    """The face of persistent objects whose class is not loaded; never read."""
+
+
+class Policy:
+    """Decides which names may be loaded (I9)."""
+
+    def __init__(self, allow: tuple[str, ...]) -> None:
+        self.allow = allow
+
+    def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
+        """Return ``(what the name means, "")``, or ``(None, reason)``. Imports only what is named."""
+        if (module, qualname) in _VALUE_NAMES:
+            return getattr(importlib.import_module(module), qualname, None), ""
+        if self.is_named(module, qualname):
+            try:
+                importlib.import_module(module)
+            except Exception as error:  # noqa: BLE001  user code: whatever it raises is the reason
+                return None, f"importing {module} raised {type(error).__name__}: {error}"
+            found = _walk(module, qualname)
+            return found, "" if found is not None else f"{module} has no {qualname}"
+        if module not in sys.modules:
+            return None, f"the module {module} is not imported"
+        found = _walk(module, qualname)
+        if found is None:
+            return None, f"the module {module} has no {qualname}"
+        if not isinstance(found, type) or not _is_declared(found):
+            return None, "it is no persistent class, enum or dataclass, and not named in allow"
+        return found, ""
+
+    def is_named(self, module: str, qualname: str) -> bool:
+        """Tell whether the application has named this class or function in ``allow``."""
+        name = f"{module}.{qualname}"
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
+
+
+def _is_declared(cls: type) -> bool:
+    return issubclass(cls, (Identity, enum.Enum)) or dataclasses.is_dataclass(cls)
+
+
+def _walk(module: str, qualname: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    if found is None and module == "__main__":
+        found = _main_class(Persistent, qualname)
+    return found
+
+
+def _main_class(base: type, qualname: str) -> type | None:
+    """Find a persistent class of ``__main__`` that its module does not show.
+
+    Interactive sessions and doctests have classes of ``__main__`` that are
+    not found in the module of that name.
+    """
+    for cls in reversed(base.__subclasses__()):
+        if cls.__module__ == "__main__" and cls.__qualname__ == qualname:
+            return cls
+        found = _main_class(cls, qualname)
+        if found is not None:
+            return found
+    return None
+
+
+class ClassTable:
+    """Classes by the numbers under which the log knows them, and back.
+
+    Numbers for new classes are given out under the commit lock; they count
+    from :meth:`confirm` on, and :meth:`discard` takes them back.
+    """
+
+    def __init__(self, policy: Policy, names: Names) -> None:
+        self.policy = policy
+        self._names = names
+        self._loaded: dict[int, Any] = {}
+        self._numbers: dict[Any, int] = {}
+        self._brokens: dict[int, type] = {}
+        self.new: list[tuple[int, str, str]] = []
+        self._new_objects: list[Any] = []
+
+    # -- loading ----------------------------------------------------------
+
+    def load(self, number: int) -> Any:
+        """Return the class with *number*, or a stand-in class for it."""
+        found = self._loaded.get(number)
+        if found is None:
+            module, qualname = self._names.class_name(number)
+            found, reason = self.policy.resolve(module, qualname)
+            if found is None:  # asked again the next time: it may have been imported
+                content = {
+                    "__slots__": (),
+                    "_p_name": (module, qualname),
+                    "_p_number": number,
+                    "_p_reason": reason,
+                }
+                return StandInMeta("StandIn", (StandIn,), content)
+            self._loaded[number] = found
+        return found
+
+    def load_persistent(self, number: int) -> Any:
+        """Return the persistent class with *number*, or a broken one."""
+        cls = self.load(number)
+        if issubclass(cls, Persistent):
+            return cls
+        broken = self._brokens.get(number)
+        if broken is None:
+            name = self._names.class_name(number)
+            content = {"__module__": Broken.__module__, "_p_name": name, "_p_number": number}
+            broken = self._brokens[number] = type(Broken)(name[1], (Broken,), content)
+        return broken
+
+    def reason(self, number: int) -> str:
+        """Say why the class with *number* is not loaded."""
+        found, reason = self.policy.resolve(*self._names.class_name(number))
+        if found is not None and not (isinstance(found, type) and issubclass(found, Persistent)):
+            return "it is not a subclass of Persistent any more"
+        return reason
+
+    # -- storing ----------------------------------------------------------
+
+    def number(self, cls: Any) -> int:
+        """Return the number of a class or function, a new one if need be.
+
+        Raises:
+            TypeError: It could not be loaded back; the text is the reason.
+        """
+        number = self._numbers.get(cls)
+        if number is not None:
+            return number
+        if isinstance(cls, StandInMeta) or issubclass_safe(cls, Broken):
+            return int(cls._p_number)
+        module, qualname = cls.__module__, cls.__qualname__
+        if module == "pathlib._local":  # where CPython 3.13 alone keeps them
+            module = "pathlib"
+        self._check(cls, module, qualname)
+        number = self._names.class_number(module, qualname)
+        if number is None:
+            number = self._names.next_class_number + len(self.new)
+            self.new.append((number, module, qualname))
+            self._new_objects.append(cls)
+        self._numbers[cls] = number
+        return number
+
+    def _check(self, cls: Any, module: str, qualname: str) -> None:
+        kind = "class" if isinstance(cls, type) else "function"
+        name = f"the {kind} {module}.{qualname} could not be loaded back: "
+        if "<locals>" in qualname:
+            text = name + "it is defined inside a function; define it at the top of a module"
+            raise TypeError(text)
+        found, reason = self.policy.resolve(module, qualname)
+        if found is None:
+            text = name + reason + f"; open the database with allow=['{module}.{qualname}']"
+            raise TypeError(text)
+        if found is not cls:
+            text = name + "the name means something else; was the module reloaded?"
+            raise TypeError(text)
+        if module == "__main__":
+            text = (
+                f"{qualname} is a class of __main__: other programs can't load it; "
+                f"define it in a module of its own"
+            )
+            warnings.warn(text, MainModuleWarning, stacklevel=2)
+
+    def confirm(self) -> None:
+        """The new numbers are in the log."""
+        self.new = []
+        self._new_objects = []
+
+    def discard(self) -> None:
+        """The new numbers did not get into the log: take them back."""
+        for cls in self._new_objects:
+            self._numbers.pop(cls, None)
+        self.confirm()
+
+
+def issubclass_safe(cls: Any, base: type) -> bool:
+    return isinstance(cls, type) and issubclass(cls, base)

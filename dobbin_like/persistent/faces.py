@@ -1,0 +1,230 @@
+"""The faces of a persistent object: classes generated beside the user's class.
+
+The instance never changes; what changes is its class, and with it who
+answers when an attribute is asked for:
+
+* **plain**: the user's class itself. Reading runs no code of ours (I6).
+* **open**: while the constructor runs, and for a new object that was checked
+  out: attributes may be set.
+* **masked**: somebody needs another state than the newest; each thread is
+  answered with its own.
+* **ghost**: known by oid and class; the first touch reads the state.
+
+The generated classes stand *below* the user's class and *above*
+``Persistent`` (but for the ghost, on top), so that ``__getattr__``,
+``__setattr__`` and ``__getattribute__`` of the user's class run first and
+their ``super()`` arrives here. What the layers do: :mod:`.base`.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABCMeta
+from types import FunctionType
+from typing import Any
+
+from dobbin_like.exc import ClassNotSupported
+from dobbin_like.persistent.entry import Identity, swap_class
+
+HOOKS = frozenset({"_p_resolve_conflict", "_p_version", "_p_migrate"})
+"""The names with ``_p_`` that a user's class may define."""
+
+
+class Faces:
+    """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them."""
+
+    __slots__ = ("_data_names", "_volatile", "ghost", "mask", "open", "plain")
+
+    def __init__(self, plain: PersistentMeta) -> None:
+        self.plain: PersistentMeta = plain
+        self.open: type | None = None
+        self.mask: type | None = None
+        self.ghost: type | None = None
+        self._data_names: frozenset[str] | None = None
+        self._volatile: frozenset[str] | None = None
+
+    def make_open(self) -> type:
+        self.open = self._below("open")
+        return self.open
+
+    def make_mask(self) -> type:
+        self.mask = self._below("mask")
+        return self.mask
+
+    def make_ghost(self) -> type:
+        # On top of the user's class, and as its only base: the layout stays the same.
+        self.ghost = self._generate((self.plain,), GHOST)
+        return self.ghost
+
+    def _below(self, kind: str) -> type:
+        layer = LAYERS[kind]
+        if issubclass(layer, self.plain):  # Persistent itself: nothing is below it
+            return self._generate((layer,))
+        return self._generate((self.plain, layer))
+
+    def _generate(self, bases: tuple[type, ...], content: dict[str, Any] | None = None) -> type:
+        plain = self.plain
+        namespace = {
+            **(content or {}),
+            "_p_faces": self,
+            "__module__": plain.__module__,
+            "__qualname__": plain.__qualname__,
+            "__doc__": plain.__doc__,
+        }
+        # Past the user's metaclass: it shall not register a class nobody wrote.
+        return type.__new__(type(plain), plain.__name__, bases, namespace)
+
+    @property
+    def data_names(self) -> frozenset[str]:
+        """Names that the class answers before the state does: data descriptors."""
+        if self._data_names is None:
+            self._data_names = self._names(
+                lambda value: hasattr(type(value), "__set__") or hasattr(type(value), "__delete__")
+            )
+        return self._data_names
+
+    @property
+    def volatile(self) -> frozenset[str]:
+        """Names of cached properties: what they left in a dict is not state."""
+        if self._volatile is None:
+            self._volatile = self._names(
+                lambda value: isinstance(value, functools.cached_property)
+            )
+        return self._volatile
+
+    def _names(self, wanted: Any) -> frozenset[str]:
+        cls = self.mask or self.make_mask()
+        names = set()
+        seen: set[str] = set()
+        for base in cls.__mro__:
+            for name, value in vars(base).items():
+                if name not in seen:
+                    seen.add(name)
+                    if wanted(value):
+                        names.add(name)
+        return frozenset(names)
+
+    def is_state(self, name: str) -> bool:
+        """Tell whether an attribute of this name is stored."""
+        return not (name.startswith("_v_") or name in self.volatile or name == "__orig_class__")
+
+    def class_changed(self) -> None:
+        """Forget what was found out about the attributes of the class."""
+        self._data_names = None
+        self._volatile = None
+
+
+LAYERS: dict[str, type] = {}
+"""The classes of :mod:`.base` that open and masked faces are made with."""
+
+GHOST: dict[str, Any] = {}
+"""What the ghost face answers, also from :mod:`.base`."""
+
+
+class PersistentMeta(type):
+    """The class of persistent classes: checks them, makes their faces, seals instances.
+
+    A class that also has another metaclass needs one derived from both;
+    :class:`PersistentABCMeta` is that for abstract base classes.
+    """
+
+    _p_faces: Faces
+
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+    ) -> PersistentMeta:
+        _check_namespace(name, namespace)
+        made = _quieten(namespace)
+        cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+        made.append(cls)
+        if cls.__basicsize__ != Identity.__basicsize__ or cls.__itemsize__:
+            reason = (
+                "a base class with a memory layout of its own (a built-in type, an "
+                "exception, slots) can't be combined with it; keep such a value in an attribute"
+            )
+            raise ClassNotSupported(name, reason)
+        type.__setattr__(cls, "_p_faces", Faces(cls))
+        return cls
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        # type(self)(...) in a method of a masked object arrives here with the mask.
+        faces = cls._p_faces
+        plain = faces.plain
+        open_class = faces.open or faces.make_open()
+        if plain.__dict__.get("__abstractmethods__"):
+            return type.__call__(plain, *args, **kwargs)  # refuses, in Python's words
+        obj = plain.__new__(open_class, *args, **kwargs)  # type: ignore[call-overload]
+        if not isinstance(obj, plain):
+            return obj
+        obj.__init__(*args, **kwargs)  # type: ignore[misc]
+        if type(obj) is open_class:
+            swap_class(obj, plain)
+        return obj
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        _changed(cls)
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        _changed(cls)
+
+    def __subclasses__(cls) -> list[Any]:  # type: ignore[override]
+        found = type.__subclasses__(cls)
+        return [sub for sub in found if vars(sub).get("_p_faces") and sub._p_faces.plain is sub]
+
+
+class PersistentABCMeta(PersistentMeta, ABCMeta):
+    """The metaclass for persistent classes with abstract methods or abstract bases."""
+
+
+def _changed(cls: type) -> None:
+    for sub in [cls, *type.__subclasses__(cls)]:
+        faces = vars(sub).get("_p_faces")
+        if faces is not None:
+            faces.class_changed()
+        if sub is not cls:
+            _changed(sub)
+
+
+def _quieten(namespace: dict[str, Any]) -> list[type]:
+    """Keep ``__init_subclass__`` of a class from being run for its generated classes.
+
+    Every persistent class gets one of its own for that. Returns a list to
+    which the caller adds the class once it is made.
+    """
+    made: list[type] = []
+    original = namespace.get("__init_subclass__")
+    if isinstance(original, FunctionType):
+        original = classmethod(original)
+
+    def __init_subclass__(cls: Any, **kwargs: Any) -> None:
+        faces = vars(cls).get("_p_faces")
+        if faces is not None and faces.plain is not cls:
+            return
+        if original is None:
+            super(made[0], cls).__init_subclass__(**kwargs)  # type: ignore[misc]
+        else:
+            original.__get__(None, cls)(**kwargs)
+
+    namespace["__init_subclass__"] = classmethod(__init_subclass__)
+    return made
+
+
+def _check_namespace(name: str, namespace: dict[str, Any]) -> None:
+    if str(namespace.get("__module__", "")).startswith("dobbin_like."):
+        return
+    if namespace.get("__slots__"):
+        reason = (
+            "it has __slots__ (attrs and dataclasses make them with slots=True): a state is "
+            "a dict, and is replaced as one; leave them out"
+        )
+        raise ClassNotSupported(name, reason)
+    for attribute in namespace:
+        if attribute.startswith("_p_") and attribute not in HOOKS:
+            hooks = ", ".join(sorted(HOOKS))
+            reason = f"{attribute}: names with _p_ are reserved, but for {hooks}"
+            raise ClassNotSupported(name, reason)
+    for attribute in ("__dict__", "__class__", "__weakref__"):
+        if attribute in namespace:
+            raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")

@@ -1,0 +1,194 @@
+"""States to bytes and back.
+
+A state is a pickle without a single global name in it: persistent objects
+are written as ``(oid, class number)``, classes and functions as their number,
+members of enums as ``(class number, name)``. So renaming a class touches one
+entry of the class table, and loading resolves nothing that
+:mod:`.classes` does not allow (I9).
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import pickle
+import types
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
+from dobbin_like.persistent.classes import ClassTable, StandIn
+from dobbin_like.persistent.entry import Identity, State
+from dobbin_like.persistent.values import KINDS, PLAIN_TYPES, REFERENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dobbin_like.ids import Oid
+
+PROTOCOL: Final = 5
+"""The pickle protocol of states: part of the format, whatever Python writes it."""
+
+HELPERS: Final = frozenset(
+    {
+        ("array", "_array_reconstructor"),
+        ("builtins", "Ellipsis"),
+        ("builtins", "NotImplemented"),
+        ("re", "_compile"),
+    }
+)
+"""The only global names in a state: how the standard library pickles these value types."""
+
+_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
+_ATOMS: Final = PLAIN_TYPES | {float}
+
+
+class References(Protocol):
+    """Who knows the objects: the graph when reading, the changes of a commit when writing."""
+
+    def reference(self, obj: Any) -> tuple[Oid, int]:
+        """Return ``(oid, class number)`` of a persistent object, a new one included."""
+
+
+class Encoder(pickle.Pickler):
+    """Turns states into bytes. One for the states of a commit; one thread."""
+
+    def __init__(self, references: References, classes: ClassTable) -> None:
+        self._file = io.BytesIO()
+        super().__init__(self._file, PROTOCOL)
+        self._references = references
+        self._classes = classes
+
+    def encode(self, state: State) -> bytes:
+        """Return the bytes of *state*. Errors are those of the values; see :func:`culprit`."""
+        if _ATOMS.issuperset(map(type, state.values())):
+            return pickle.dumps(state, PROTOCOL)  # nothing in it that this class would treat
+        file = self._file
+        file.seek(0)
+        file.truncate()
+        self.clear_memo()
+        self.dump(state)
+        return file.getvalue()
+
+    def persistent_id(self, obj: Any) -> Any:
+        cls = type(obj)
+        if cls in PLAIN_TYPES:
+            return None
+        if KINDS[cls] == REFERENCE:
+            return self._references.reference(obj)
+        if isinstance(obj, type):
+            return self._classes.number(obj)
+        if isinstance(obj, _FUNCTIONS):
+            if (obj.__module__, obj.__qualname__) in HELPERS:
+                return None
+            return self._classes.number(obj)
+        if isinstance(obj, enum.Enum):
+            number = self._classes.number(cls)
+            return (number, obj.value, 0) if isinstance(obj, enum.Flag) else (number, obj.name)
+        if isinstance(obj, StandIn) and obj._p_how == "member":
+            return (obj._p_number, *obj._p_args)
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        # Time zones pickle as a bound method, which would take getattr to load.
+        cls = type(obj)
+        if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
+            return cls, (obj.key,)
+        return NotImplemented
+
+
+class Decoder(pickle.Unpickler):
+    """Turns the bytes of one state into the state."""
+
+    def __init__(self, data: bytes, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> None:
+        super().__init__(io.BytesIO(data))
+        self._ghost = ghost
+        self._classes = classes
+
+    def persistent_load(self, pid: Any) -> Any:
+        if type(pid) is int:
+            return self._classes.load(pid)
+        if len(pid) == 2 and type(pid[1]) is int:
+            return self._ghost(*pid)
+        cls = self._classes.load(pid[0])
+        try:
+            return cls[pid[1]] if len(pid) == 2 else cls(pid[1])
+        except (KeyError, ValueError, TypeError, UnloadedClassError):
+            return _stand_in_member(cls, pid)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in HELPERS:
+            return super().find_class(module, name)
+        reason = "a state never names it like this; the data is damaged or was tampered with"
+        raise UnloadedClassError(module, name, reason)
+
+
+def _stand_in_member(cls: Any, pid: tuple[Any, ...]) -> StandIn:
+    """Stand for a member of an enum that is not loaded, or has lost this member."""
+    if not issubclass(cls, StandIn):
+        content = {
+            "__slots__": (),
+            "_p_name": (cls.__module__, cls.__qualname__),
+            "_p_number": pid[0],
+            "_p_reason": f"it has no member {pid[1]!r}",
+        }
+        cls = type(StandIn)("StandIn", (StandIn,), content)
+    member = cls.__new__(cls, *pid[1:])
+    member._p_how = "member"
+    return member  # type: ignore[no-any-return]
+
+
+def culprit(
+    encoder: Encoder, state: State, error: BaseException, class_name: str, oid: Oid | None
+) -> Error:
+    """Return the error that names the value which *error* is about, by its path.
+
+    Tries the parts of *state* one by one, then the parts of the first that
+    fails. Errors of this package that know more than the path are kept.
+    """
+    path = ""
+    value: Any = state
+    while True:
+        for step, part in _parts(value, top=not path):
+            failure = _failure(encoder, part)
+            if failure is not None:
+                path, value, error = path + step, part, failure
+                break
+        else:
+            break
+        if len(path) > 1000:  # a structure too deep to be followed
+            break
+    if isinstance(error, Error) and not isinstance(error, NotStorableError):
+        return error
+    reason = str(error) or type(error).__name__
+    if isinstance(error, RecursionError):
+        reason = "the value is nested too deeply to be pickled"
+    return NotStorableError(class_name, oid, path or ".", reason)
+
+
+def _failure(encoder: Encoder, value: Any) -> Exception | None:
+    try:
+        encoder.clear_memo()
+        encoder.dump(value)
+    except Exception as error:  # noqa: BLE001  whatever user code raises while it is pickled
+        return error
+    return None
+
+
+def _parts(value: Any, *, top: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of *value* and how one would write the way to each in Python."""
+    if isinstance(value, Identity):
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not top:
+                yield f" key {key!r:.60}", key
+            yield f".{key}" if top else f"[{key!r:.60}]", item
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield f"[{index}]", item
+    elif isinstance(value, (set, frozenset)):
+        for item in value:
+            yield " member", item
+    elif not isinstance(value, type) and hasattr(value, "__dict__"):
+        for name, item in vars(value).items():
+            yield f".{name}", item

@@ -1,0 +1,182 @@
+"""Bytes stored beside the objects: ``PersistentFile`` becomes ``PersistentStream``.
+
+The bytes lie in the log and are served from there, a range at a time; no
+object holds them in memory. Each thread has its own position.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from weakref import WeakKeyDictionary, WeakSet
+
+from dobbin_like.exc import ClassNotSupported, ClosedError
+from dobbin_like.persistent.base import Persistent
+from dobbin_like.persistent.entry import State, native_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHUNK_BYTES: Final = 64 * 1024
+"""What iteration yields at a time."""
+
+
+class _Positions(threading.local):
+    """The positions of one thread in the streams it has open."""
+
+    def __init__(self) -> None:
+        self.by_stream: WeakKeyDictionary[PersistentStream, int] = WeakKeyDictionary()
+        self.slow_files: WeakSet[PersistentFile] = WeakSet()
+
+
+_here = _Positions()
+
+
+class PersistentStream(Persistent):
+    """A stored stream of bytes. Any thread, each with its own position.
+
+    Made by committing a :class:`PersistentFile`. Reading needs
+    :meth:`open`; iterating does not, and has a position of its own.
+    """
+
+    _offset: int
+    _size: int
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> PersistentStream:
+        text = "commit a PersistentFile to get one"
+        raise TypeError(text)
+
+    def open(self) -> None:
+        """Let this thread read from the start."""
+        self._p_read(0, 0)
+        _here.by_stream[self] = 0
+
+    def close(self) -> None:
+        """End the reading of this thread; other threads go on."""
+        _here.by_stream.pop(self, None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether this thread has not opened the stream, or has closed it again."""
+        return self not in _here.by_stream
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to *size* bytes from the position on; all that is left if negative.
+
+        Raises:
+            ClosedError: This thread has not opened the stream.
+            IntegrityError: The bytes in the log are damaged; the position stays.
+        """
+        position = self._position()
+        left = max(self._size - position, 0)
+        wanted = left if size is None or size < 0 else min(size, left)
+        data = self._p_read(position, wanted)
+        _here.by_stream[self] = position + len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move this thread's position; return it. *whence* as for files.
+
+        Raises:
+            ClosedError: This thread has not opened the stream.
+            ValueError: *whence* is unknown, or the position would be negative.
+        """
+        position = self._position()
+        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+            text = f"whence is {whence!r}, expected 0, 1 or 2"
+            raise ValueError(text)
+        position = offset + (0, position, self._size)[whence]
+        if position < 0:
+            text = f"position {position} is before the start"
+            raise ValueError(text)
+        _here.by_stream[self] = position
+        return position
+
+    def tell(self) -> int:
+        """Return this thread's position, in bytes from the start."""
+        return self._position()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes from the start to the end, in chunks of at most 64 KiB."""
+        for position in range(0, self._size, CHUNK_BYTES):
+            yield self._p_read(position, min(CHUNK_BYTES, self._size - position))
+
+    def _position(self) -> int:
+        position = _here.by_stream.get(self)
+        if position is None:
+            what = "the stream (for this thread)"
+            raise ClosedError(what)
+        return position
+
+    def _p_read(self, start: int, size: int) -> bytes:
+        return self._p_jar.storage.read_stream(self._offset, start, size)  # type: ignore[no-any-return]
+
+
+def _may_be_slow(stream: BinaryIO) -> bool:
+    """Tell whether reading *stream* may wait: all but memory and regular files."""
+    if isinstance(stream, io.BytesIO):
+        return False
+    raw = getattr(stream, "raw", stream)
+    if not isinstance(raw, io.FileIO):
+        return True
+    return not stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+
+
+def slow_files_of_thread() -> WeakSet[PersistentFile]:
+    """Return the files that this thread has made and that may be slow to read."""
+    return _here.slow_files
+
+
+class PersistentFile(Persistent):
+    """Wraps an open binary stream that is to be stored.
+
+    When its transaction commits, what lies between the stream's position and
+    its end is stored, and this very object becomes a
+    :class:`PersistentStream`. The caller closes the stream, after the commit.
+    A source that may be slow (a pipe, a socket, a decompressor) is copied to
+    a temporary file before the commit lock is taken.
+
+    Raises:
+        TypeError: *stream* has no ``read`` or gives text.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        if not callable(getattr(stream, "read", None)) or isinstance(stream, io.TextIOBase):
+            text = f"expected an open binary stream, got {type(stream).__name__}"
+            raise TypeError(text)
+        self._v_stream = stream
+        if _may_be_slow(stream):
+            _here.slow_files.add(self)
+
+    def __init_subclass__(cls, **_kwargs: object) -> None:
+        reason = "the object becomes a PersistentStream; keep it in an attribute of your own class"
+        raise ClassNotSupported(cls.__name__, reason)
+
+    def _p_spool(self, directory: Path) -> None:
+        """Copy the source to a file of our own, unless it is quick to read."""
+        if self not in _here.slow_files:
+            return
+        copy = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed with the object
+        shutil.copyfileobj(native_dict(self)["_v_stream"], copy, 1024 * 1024)
+        copy.seek(0)
+        native_dict(self)["_v_stream"] = copy
+        _here.slow_files.discard(self)
+
+    def _p_store(
+        self, write: Callable[[BinaryIO], tuple[int, int]]
+    ) -> tuple[type[PersistentStream], State]:
+        state = native_dict(self)
+        offset, size = write(state["_v_stream"])
+        state = {**state, "_offset": offset, "_size": size}
+        return PersistentStream, state
+
+
+for _cls in (PersistentFile, PersistentStream):
+    # The name under which logs know them, wherever the code lies.
+    type.__setattr__(_cls, "__module__", "dobbin_like.persistent")

@@ -1,0 +1,407 @@
+"""Values inside states: what can be shared, how the rest is guarded and copied.
+
+Shared state hands out lists, dicts, sets and bytearrays that refuse to be
+changed; a working copy hands out ordinary ones. :func:`freeze` goes one way,
+:func:`thaw` the other, :func:`same` tells whether a thread has changed what it
+was handed. Persistent objects are references: never copied, never entered.
+Knows nothing of classes that may be loaded, nor of threads.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.exc import SharedValueError
+from dobbin_like.persistent.entry import Entry, Identity, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+IMMUTABLE, REFERENCE, LIST, DICT, SET, BYTEARRAY, TUPLE, FROZENSET, OTHER = range(9)
+"""Kinds of values. Up to REFERENCE they are shared as they are."""
+
+# Exact types whose equality is identity of content: 1 == True, but the types differ.
+PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
+
+IMMUTABLE_NAMES: Final = frozenset(
+    {
+        "builtins.complex",
+        "builtins.ellipsis",
+        "builtins.float",
+        "builtins.range",
+        "builtins.slice",
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.time",
+        "datetime.timedelta",
+        "datetime.timezone",
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "ipaddress.IPv4Address",
+        "ipaddress.IPv4Interface",
+        "ipaddress.IPv4Network",
+        "ipaddress.IPv6Address",
+        "ipaddress.IPv6Interface",
+        "ipaddress.IPv6Network",
+        "pathlib.PosixPath",
+        "pathlib.PurePath",
+        "pathlib.PurePosixPath",
+        "pathlib.PureWindowsPath",
+        "pathlib.WindowsPath",
+        "pathlib._local.PosixPath",
+        "pathlib._local.PurePosixPath",
+        "pathlib._local.PureWindowsPath",
+        "re.Pattern",
+        "uuid.UUID",
+        "zoneinfo.ZoneInfo",
+    }
+)
+
+
+class _Kinds(dict[type, int]):
+    """Kind by exact type, found once."""
+
+    def __missing__(self, cls: type) -> int:
+        if cls in PLAIN_TYPES or f"{cls.__module__}.{cls.__qualname__}" in IMMUTABLE_NAMES:
+            kind = IMMUTABLE
+        elif issubclass(cls, Identity):
+            kind = REFERENCE
+        elif issubclass(cls, (type, enum.Enum)) or getattr(cls, "_p_immutable", False):
+            kind = IMMUTABLE
+        else:
+            kind = OTHER
+        self[cls] = kind
+        return kind
+
+
+KINDS: Final = _Kinds(
+    {list: LIST, dict: DICT, set: SET, bytearray: BYTEARRAY, tuple: TUPLE, frozenset: FROZENSET}
+)
+
+
+def _refusal(method: str) -> Callable[..., Any]:
+    def refuse(self: Any, *_args: object, **_kwargs: object) -> Any:
+        raise SharedValueError(self._p_kind, describe(self._p_owner))
+
+    refuse.__name__ = method
+    return refuse
+
+
+def describe(entry: Entry | None) -> str:
+    """Name the object of *entry* without running code of its class."""
+    if entry is None:
+        return "an object"
+    obj = entry()
+    name = "an object" if obj is None else type(obj).__name__
+    return f"{name} oid {entry.oid}"
+
+
+def _guard(cls: type, base: type, names: str) -> None:
+    for name in names.split():
+        setattr(cls, name, _refusal(name))
+    KINDS[cls] = KINDS[base]
+
+
+class SharedList(list[Any]):
+    """A list in shared state: reads like a list, refuses to be changed.
+
+    ``_p_shared``: more than one place of the state leads to it, so that its
+    copies have to be made together.
+    """
+
+    __slots__ = ("_p_owner", "_p_shared")
+    _p_kind = "list"
+
+    def __copy__(self) -> list[Any]:
+        return list(self)
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return list, (), None, iter(self)
+
+
+class SharedDict(dict[Any, Any]):
+    """A dict in shared state: reads like a dict, refuses to be changed."""
+
+    __slots__ = ("_p_owner", "_p_shared")
+    _p_kind = "dict"
+
+    def __copy__(self) -> dict[Any, Any]:
+        return dict(self)
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return dict, (), None, None, iter(self.items())
+
+
+class SharedSet(set[Any]):
+    """A set in shared state: reads like a set, refuses to be changed."""
+
+    __slots__ = ("_p_owner", "_p_shared")
+    _p_kind = "set"
+
+    def __copy__(self) -> set[Any]:
+        return set(self)
+
+    copy = __copy__
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return set, (list(self),)
+
+    def __repr__(self) -> str:
+        return repr(set(self))
+
+
+class SharedBytearray(bytearray):
+    """A bytearray in shared state: reads like a bytearray, refuses to be changed."""
+
+    __slots__ = ("_p_owner", "_p_shared")
+    _p_kind = "bytearray"
+
+    def __copy__(self) -> bytearray:
+        return bytearray(self)
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return bytearray, (bytes(self),)
+
+    def __repr__(self) -> str:
+        return repr(bytearray(self))
+
+
+_guard(
+    SharedList,
+    list,
+    "append clear extend insert pop remove reverse sort __delitem__ __iadd__ __imul__ __setitem__",
+)
+_guard(SharedDict, dict, "clear pop popitem setdefault update __delitem__ __ior__ __setitem__")
+_guard(
+    SharedSet,
+    set,
+    "add clear difference_update discard intersection_update pop remove "
+    "symmetric_difference_update update __iand__ __ior__ __isub__ __ixor__",
+)
+_guard(
+    SharedBytearray,
+    bytearray,
+    "append clear extend insert pop remove reverse __delitem__ __iadd__ __imul__ __setitem__",
+)
+
+SHARED_TYPES: Final = frozenset({SharedList, SharedDict, SharedSet, SharedBytearray})
+
+
+def _ordinary(name: str) -> Callable[..., Any]:
+    # The operators of set answer with the type of their operand, and copies
+    # of a shared value are ordinary.
+    operation = getattr(set, name)
+
+    def operate(self: Any, *others: Any) -> Any:
+        return operation(set(self), *others)
+
+    operate.__name__ = name
+    return operate
+
+
+for _name in "difference intersection symmetric_difference union".split():
+    setattr(SharedSet, _name, _ordinary(_name))
+for _name in "and or sub xor rand ror rsub rxor".split():
+    setattr(SharedSet, f"__{_name}__", _ordinary(f"__{_name}__"))
+
+
+class Freezer:
+    """Makes the values of one state fit to be shared.
+
+    One per state: what is reached twice stays one. ``found_other`` tells that
+    a value was met which can't be guarded (an arbitrary object); it was left
+    as it is, and the caller has to get a copy of its own from somewhere.
+    """
+
+    def __init__(self, owner: Entry, *, guard: bool) -> None:
+        self._owner = owner
+        self._guard = guard
+        self._memo: dict[int, Any] = {}
+        self._alive: list[Any] = []
+        self.found_other = False
+
+    def freeze(self, value: Any) -> Any:
+        """Return *value* or a shared copy of it. Cost: what is inside."""
+        kind = KINDS[type(value)]
+        if kind <= REFERENCE:
+            return value
+        if kind == OTHER:
+            self.found_other = True
+            return value
+        frozen = self._memo.get(id(value))
+        if frozen is None:
+            self._alive.append(value)
+            return self._copy(value, kind)
+        if type(frozen) in SHARED_TYPES:
+            frozen._p_shared = True
+        return frozen
+
+    def _copy(self, value: Any, kind: int) -> Any:
+        if kind == TUPLE or kind == FROZENSET:
+            items = [self.freeze(item) for item in value]
+            known = self._memo.get(id(value))
+            if known is not None:  # met again inside itself
+                return known
+            frozen = _unchanged(value, items) or (tuple if kind == TUPLE else frozenset)(items)
+            self._memo[id(value)] = frozen
+            return frozen
+        if kind == BYTEARRAY:
+            return self._register(value, SharedBytearray if self._guard else bytearray)(value)
+        if kind == SET:
+            frozen = self._register(value, SharedSet if self._guard else set)
+            set.update(frozen, map(self.freeze, value))
+        elif kind == LIST:
+            frozen = self._register(value, SharedList if self._guard else list)
+            list.extend(frozen, _all(self.freeze, value))
+        else:
+            frozen = self._register(value, SharedDict if self._guard else dict)
+            # Keys can't be changed but for arbitrary objects, which are found this way.
+            keys = _all(self.freeze, value)
+            dict.update(frozen, zip(keys, _all(self.freeze, value.values()), strict=True))
+        return frozen
+
+    def _register(self, value: Any, cls: type) -> Any:
+        # Known before it is filled: a container may hold itself.
+        frozen = cls() if cls not in (SharedBytearray, bytearray) else cls(value)
+        if self._guard:
+            frozen._p_owner = self._owner
+            frozen._p_shared = False
+        self._memo[id(value)] = frozen
+        return frozen
+
+
+def _unchanged(value: Any, items: list[Any]) -> Any:
+    """Return *value* itself when it holds exactly *items*: then it can be shared."""
+    if all(old is new for old, new in zip(value, items, strict=True)):
+        return value
+    return None
+
+
+def _all(function: Callable[[Any], Any], values: Iterable[Any]) -> Iterable[Any]:
+    """Map, but for values that are all immutable, which are found at the speed of C."""
+    values = list(values)
+    if all(KINDS[cls] == IMMUTABLE for cls in set(map(type, values))):
+        return values
+    return map(function, values)
+
+
+def thaw(value: Any, memo: dict[int, Any]) -> Any:
+    """Return *value*, its built-in containers as ordinary copies, however deep.
+
+    *memo* keeps aliases: what was one thing stays one among all that is
+    thawed with the same memo. Arbitrary objects are not copied.
+    """
+    kind = KINDS[type(value)]
+    if kind <= REFERENCE or kind == OTHER:
+        return value
+    known = memo.get(id(value))
+    if known is not None:
+        return known
+
+    def deep(item: Any) -> Any:
+        return thaw(item, memo)
+
+    copy: Any
+    if kind == TUPLE or kind == FROZENSET:
+        items = list(map(deep, value))
+        copy = memo.get(id(value)) or _unchanged(value, items)
+        if copy is None:
+            copy = (tuple if kind == TUPLE else frozenset)(items)
+        memo[id(value)] = copy
+    elif kind == LIST:
+        copy = memo[id(value)] = []
+        copy.extend(_all(deep, value))
+    elif kind == DICT:
+        copy = memo[id(value)] = {}
+        copy.update(zip(value, _all(deep, value.values()), strict=True))
+    elif kind == SET:
+        copy = memo[id(value)] = set(value)
+    else:
+        copy = memo[id(value)] = bytearray(value)
+    return copy
+
+
+class _CopyPickler(pickle.Pickler):
+    """Writes references as places in a list: copies lead to the same objects."""
+
+    def __init__(self, file: io.BytesIO, references: list[Any]) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._references = references
+
+    def persistent_id(self, obj: Any) -> int | None:
+        cls = type(obj)
+        if cls in PLAIN_TYPES or KINDS[cls] > REFERENCE or not isinstance(obj, (Identity, type)):
+            if not getattr(cls, "_p_immutable", False):
+                return None
+        self._references.append(obj)
+        return len(self._references) - 1
+
+
+class _CopyUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, references: list[Any]) -> None:
+        super().__init__(file)
+        self._references = references
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._references[pid]
+
+
+def deep_copy(value: Any) -> Any:
+    """Return a copy of *value*, as storing and loading it would give; references stay."""
+    references: list[Any] = []
+    file = io.BytesIO()
+    _CopyPickler(file, references).dump(value)
+    file.seek(0)
+    return _CopyUnpickler(file, references).load()
+
+
+def _dump(value: Any) -> tuple[bytes, list[int]]:
+    references: list[Any] = []
+    file = io.BytesIO()
+    _CopyPickler(file, references).dump(value)
+    return file.getvalue(), [id(reference) for reference in references]
+
+
+def same(base: Any, value: Any) -> bool:
+    """Tell whether *value* is what *base* is, to the type of each part.
+
+    Stricter than ``==``: 1 is not ``True``, and the order of keys counts.
+    In doubt (arbitrary objects) the pickles decide. Cost: the smaller value.
+    """
+    if base is value:
+        return True
+    kind = KINDS[type(base)]
+    if kind != KINDS[type(value)] or kind == REFERENCE:
+        return False
+    if kind == IMMUTABLE:
+        cls = type(base)
+        if cls is not type(value):
+            return False
+        return bool(base == value) and (cls in PLAIN_TYPES or _same_pickle(base, value))
+    if kind == OTHER:
+        return type(base) is type(value) and _same_pickle(base, value)
+    if len(base) != len(value):
+        return False
+    if kind == BYTEARRAY:
+        return bool(base == value)
+    if kind == DICT:
+        pairs = zip(base.items(), value.items(), strict=True)
+        return all(same(b[0], v[0]) and same(b[1], v[1]) for b, v in pairs)
+    if kind == SET or kind == FROZENSET:
+        return {(type(item), item) for item in base} == {(type(item), item) for item in value}
+    try:
+        return all(same(b, v) for b, v in zip(base, value, strict=True))
+    except RecursionError:  # a list that holds itself: write it
+        return False
+
+
+def _same_pickle(base: Any, value: Any) -> bool:
+    return _dump(base) == _dump(value)
+
+
+def is_plain(state: State) -> bool:
+    """Tell whether nothing in *state* needs a copy: all immutable, or references."""
+    return all(KINDS[type(value)] <= REFERENCE for value in state.values())

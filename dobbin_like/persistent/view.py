@@ -1,0 +1,230 @@
+"""What one thread sees: a snapshot and its own working copies.
+
+::
+
+    tid   object A        object B        views
+     10   {'n': 1}        {'n': 1}
+     11   {'n': 2}                        v (tid 11) reads A 11, B 10
+     12   {'n': 3}        {'n': 2}        v still reads A 11, B 10
+     ...  [v: {'n': 9}]                   v has checked A out and reads its own
+
+A version is visible in a snapshot if it is the newest one not younger than
+the snapshot (:func:`visible_version`). Knows nothing of how versions come
+about or are published: that is :mod:`~dobbin_like.persistent.graph`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.ids import Tid
+from dobbin_like.persistent.entry import Entry, State
+from dobbin_like.persistent.values import (
+    IMMUTABLE,
+    KINDS,
+    OTHER,
+    REFERENCE,
+    SHARED_TYPES,
+    TUPLE,
+    deep_copy,
+    same,
+    thaw,
+)
+
+Version = tuple[Tid, "State | None"]
+Chain = tuple[Version, ...]
+
+
+class _Pending:
+    """Stands in a working copy for a value nobody has asked for yet."""
+
+    def __repr__(self) -> str:
+        return "<not asked for>"
+
+
+PENDING: Final = _Pending()
+
+
+def visible_version(chain: Chain, snapshot: Tid) -> Version | None:
+    """Return the newest version that is not younger than *snapshot*, if *chain* has it."""
+    for version in chain:
+        if version[0] <= snapshot:
+            return version
+    return None
+
+
+class WorkingCopy(dict[str, Any]):
+    """One thread's private, changeable state of one object.
+
+    A dict of the attributes. Values that can't change are those of the base
+    state; the others are :data:`PENDING` until somebody asks for them, and
+    from then on the thread's own copies. Touched by its thread only.
+    """
+
+    __slots__ = ("base", "entry", "memo", "obj", "serial")
+
+    def __init__(self, obj: Any, entry: Entry, serial: Tid, base: State) -> None:
+        super().__init__(base)
+        self.obj = obj
+        self.entry = entry
+        self.serial = serial
+        self.base = base
+        self.memo: dict[int, Any] = {}
+        for name, value in base.items():
+            if KINDS[type(value)] > REFERENCE:
+                self[name] = PENDING
+
+    def thaw(self, name: str) -> Any:
+        """Return the thread's own copy of the value of *name*, made now."""
+        value = self.base[name]
+        if type(value) in SHARED_TYPES and not value._p_shared:
+            value = self[name] = thaw(value, self.memo)
+            return value
+        # A value that others may lead to as well, or that can't tell: all
+        # that is pending is copied in one go, so that what is one stays one.
+        self.thaw_all()
+        return self[name]
+
+    def thaw_all(self) -> None:
+        """Make the thread's own copies of all that is still pending."""
+        pending = [name for name, value in self.items() if value is PENDING]
+        base = self.base
+        if any(_may_hide_objects(base[name]) for name in pending):
+            self.update(deep_copy({name: base[name] for name in pending}))
+        else:
+            for name in pending:
+                self[name] = thaw(base[name], self.memo)
+
+    def is_changed(self) -> bool:
+        """Tell whether an attribute differs from the base. Cost: what was asked for."""
+        base = self.base
+        if len(self) != len(base):
+            return True
+        for name, value in self.items():
+            if value is PENDING:
+                continue
+            if name not in base or not (value is base[name] or same(base[name], value)):
+                return True
+        return False
+
+    def rebase(self, serial: Tid, base: State, state: State) -> None:
+        """Go on as *state*, a change of the version *base*: a conflict was resolved."""
+        self.serial = serial
+        self.base = base
+        self.memo = {}
+        self.clear()
+        self.update(state)
+
+    def save(self) -> tuple[State, set[str]]:
+        """Return a copy that :meth:`restore` takes: for savepoints."""
+        taken = {name: value for name, value in self.items() if value is not PENDING}
+        return deep_copy(taken), set(self) - set(taken)
+
+    def restore(self, saved: tuple[State, set[str]]) -> None:
+        """Go back to what :meth:`save` returned, which can be used again."""
+        taken, pending = saved
+        self.clear()
+        self.memo = {}
+        self.update(dict.fromkeys(pending, PENDING))
+        self.update(deep_copy(taken))
+
+
+def _may_hide_objects(value: Any) -> bool:
+    """Tell whether *value* is, or may hold, an arbitrary object."""
+    kind = KINDS[type(value)]
+    if kind <= REFERENCE:
+        return False
+    if kind == OTHER:
+        return True
+    items = [*value, *value.values()] if isinstance(value, dict) else value
+    kinds = {KINDS[cls] for cls in set(map(type, items))}
+    if max(kinds, default=IMMUTABLE) <= REFERENCE:
+        return False
+    if OTHER in kinds:
+        return True
+    return kind >= TUPLE or _deep(items)
+
+
+def _deep(items: Any) -> bool:
+    return any(_may_hide_objects(item) for item in items)
+
+
+class View:
+    """One thread's sight of one database, from the begin of a transaction to its end.
+
+    Belongs to one thread; only :class:`Horizon` counts it for others.
+    ``kept`` holds the objects of which the thread's memo has a state, so that
+    their ids stay theirs; ``working`` the working copies by ``id(obj)``.
+    """
+
+    __slots__ = ("kept", "memo", "slot", "tid", "working")
+
+    def __init__(self, memo: dict[int, State]) -> None:
+        self.memo = memo
+        self.tid = Tid(0)
+        self.slot: list[int] | None = None
+        self.kept: list[Any] = []
+        self.working: dict[int, WorkingCopy] = {}
+
+    def remember(self, obj: Any, state: State) -> None:
+        """Let the thread find *state* for *obj* at once from now on."""
+        self.kept.append(obj)
+        self.memo[id(obj)] = state
+
+    def forget_states(self) -> None:
+        """Drop what was remembered, but for working copies."""
+        pop = self.memo.pop
+        for obj in self.kept:
+            if id(obj) not in self.working:
+                pop(id(obj), None)
+        self.kept.clear()
+
+
+class Horizon:
+    """The active views by snapshot: which versions somebody can still see.
+
+    A deque of ``[tid, count]``, oldest first. Guarded by the graph's lock.
+    """
+
+    def __init__(self) -> None:
+        self._slots: deque[list[int]] = deque()
+
+    def enter(self, view: View, tid: Tid) -> None:
+        """Count *view* as one that reads the snapshot *tid*, the newest there is."""
+        slots = self._slots
+        if not slots or slots[-1][0] != tid:
+            slots.append([tid, 0])
+        slot = slots[-1]
+        view.tid = tid
+        view.slot = slot
+        slot[1] += 1
+
+    def leave(self, view: View) -> bool:
+        """Stop counting *view*; tell whether the oldest snapshot has changed."""
+        slot = view.slot
+        if slot is None:
+            return False
+        view.slot = None
+        slot[1] -= 1
+        slots = self._slots
+        moved = False
+        while slots and not slots[0][1]:
+            slots.popleft()
+            moved = True
+        return moved
+
+    def oldest(self) -> Tid | None:
+        """Return the oldest snapshot that somebody reads, or ``None``."""
+        return Tid(self._slots[0][0]) if self._slots else None
+
+    def prune(self, chain: Chain) -> Chain:
+        """Drop the versions behind the newest that no view can see."""
+        kept = [chain[0]]
+        newer = chain[0][0]
+        snapshots = [slot[0] for slot in self._slots if slot[1]]
+        for version in chain[1:]:
+            if any(version[0] <= snapshot < newer for snapshot in snapshots):
+                kept.append(version)
+            newer = version[0]
+        return tuple(kept)

@@ -1,0 +1,97 @@
+"""What a database asks of a storage, and the storage there is: :class:`TransactionLog`.
+
+The protocol is the whole of what stands between the two towers; another
+engine that keeps it can carry a database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from dobbin_like.log import TransactionLog
+from dobbin_like.persistent.stream import PersistentStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dobbin_like.ids import Oid, Tid
+
+__all__ = ["LoggedTransaction", "PersistentStream", "Storage", "StoredVersion", "TransactionLog"]
+
+
+class LoggedTransaction(Protocol):
+    """One transaction as a storage has it."""
+
+    tid: Tid
+    failed: bool
+    oids: Sequence[Oid]
+    user: str
+    description: str
+
+
+class StoredVersion(Protocol):
+    """One version of one object as a storage has it."""
+
+    tid: Tid
+    class_number: int
+    data: bytes
+
+
+class Storage(Protocol):
+    """Appends transactions, gives their states back, tells what others appended.
+
+    Reading needs no lock and may come from any thread. Calls of
+    ``read_news`` and ``apply`` are serialized by the caller; writing happens
+    between ``acquire`` and ``release``, by one thread.
+    """
+
+    path: str
+    sort_key: str
+    read_only: bool
+
+    @property
+    def tid(self) -> Tid: ...
+    @property
+    def oid_count(self) -> int: ...
+    @property
+    def next_oid(self) -> Oid: ...
+    @property
+    def next_class_number(self) -> int: ...
+    @property
+    def held(self) -> bool: ...
+    def __len__(self) -> int: ...
+    def close(self) -> None: ...
+    def has_news(self) -> bool: ...
+    def read_news(self) -> list[Any]: ...
+    def apply(self, news: list[Any]) -> None: ...
+    def load(self, oid: Oid, at: Tid | None = None) -> Any: ...
+    def class_name(self, number: int) -> tuple[str, str]: ...
+    def class_number(self, module: str, qualname: str) -> int | None: ...
+    def read_stream(self, offset: int, start: int, size: int) -> bytes: ...
+    def transactions(self) -> Iterator[Any]: ...
+    def acquire(self) -> None: ...
+    def release(self) -> None: ...
+    def write_stream(self, source: BinaryIO) -> tuple[int, int]: ...
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[tuple[Oid, int, bytes]],
+        classes: Sequence[tuple[int, str, str]],
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        decided: bool = True,
+    ) -> Any: ...
+    def finish(self) -> None: ...
+    def fail(
+        self,
+        tid: Tid,
+        reason: str,
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        oids: Sequence[Oid] = (),
+    ) -> Any: ...
+    def after_fork_in_child(self) -> None: ...
