@@ -15,7 +15,8 @@ from dobbin_like.manager import DataManager
 from dobbin_like.persistent.classes import ClassTable, Policy
 from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
 from dobbin_like.persistent.faces import PersistentMeta
-from dobbin_like.persistent.graph import Graph, Publication
+from dobbin_like.persistent.graph import Graph
+from dobbin_like.persistent.shared import Publication, whole
 from dobbin_like.storage import Storage, TransactionLog
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Database:
         if oid == ROOT_OID and manager.new_root is not None:
             return manager.new_root[0]
         view = manager.view
-        return self.graph.get(Oid(oid), None if view.slot is None else view.tid)
+        return self.graph.get(Oid(oid), view.tid if view.active else None)
 
     def get_root(self) -> Any:
         """Return the root, or ``None`` if none is elected."""
@@ -198,9 +199,9 @@ class Database:
         return manager
 
     def _make_manager(self) -> DataManager:
-        whole = self.transaction_manager
+        given = self.transaction_manager
         # The thread's own, so that nobody else's begin reaches this thread's view.
-        own = getattr(whole, "manager", whole)
+        own = getattr(given, "manager", given)
         manager = DataManager(self, own)
         self.graph.local.manager = manager
         self.graph.local.view = manager.view
@@ -231,12 +232,15 @@ class Database:
             if not logged.failed:
                 tid = logged.tid
                 changed.update(dict.fromkeys(logged.oids, tid))
-        with self.graph.lock:
-            storage.apply(news)
-            if changed:
+
+        def publish() -> None:
+            with self.graph.lock:
+                storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
                 if ROOT_OID in changed and not self.graph.has_root:
                     self.graph.has_root = self.graph.root_is_foreign = True
                 self.graph.publish_foreign(changed, tid)
+
+        whole(publish)
 
     def publish(self, logged: Any, changes: list[Publication], view: View) -> None:
         """Make a prepared transaction of this instance count and show it to all threads.

@@ -49,6 +49,7 @@ from dobbin_like.ids import ROOT_OID, Oid, Tid, next_tid
 from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes, spool_slow_files
 from dobbin_like.persistent.entry import here, native_dict, set_native_dict
+from dobbin_like.persistent.shared import whole
 from dobbin_like.persistent.values import deep_copy, thaw
 from dobbin_like.persistent.view import View
 
@@ -70,7 +71,7 @@ class DataManager:
 
     def __init__(self, database: Database, transaction_manager: Any) -> None:
         # Weak: this object shall end with its thread, not with the next collection.
-        self._transaction_manager = weakref.ref(transaction_manager)
+        self._transaction_manager: Any = weakref.ref(transaction_manager)
         self._database = database
         self._graph = database.graph
         self._storage = database.storage
@@ -86,7 +87,7 @@ class DataManager:
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
         graph = getattr(self, "_graph", None)
-        if graph is not None and self.view.slot is not None:
+        if graph is not None and self.view.active:
             graph.retire_view(self.view)
 
     def sortKey(self) -> str:  # noqa: N802  the interface's name
@@ -123,7 +124,7 @@ class DataManager:
     def _renew(self) -> None:
         view = self.view
         unused = not (view.working or view.kept)
-        if unused and view.slot is not None and view.tid == self._graph.tid:
+        if unused and view.active and view.tid == self._graph.tid:
             return  # nothing happened since: the snapshot is the newest
         self._graph.begin_view(view)
 
@@ -136,10 +137,10 @@ class DataManager:
     def leave(self) -> None:
         """The database is closed: take part in nothing any more. From any thread."""
         self._graph.end_view(self.view)
-        whole = self._transaction_manager()
-        if whole is not None:
+        own = self._transaction_manager()
+        if own is not None:
             with contextlib.suppress(KeyError):
-                whole.unregisterSynch(self)
+                own.unregisterSynch(self)
 
     # -- joining --------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class DataManager:
         if self._joined() is not current:
             current.join(self)
             self._joined = weakref.ref(current)
-        if self.view.slot is None:
+        if not self.view.active:
             self._graph.begin_view(self.view)
         return self.view
 
@@ -207,15 +208,7 @@ class DataManager:
 
     def tpc_finish(self, transaction: Any) -> None:
         """Make the record count and publish it. An interrupt waits until that is done."""
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                self._finish()
-                break
-            except KeyboardInterrupt as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+        whole(self._finish)
 
     def _finish(self) -> None:
         # Every step may be run again.

@@ -28,6 +28,10 @@ from dobbin_like.persistent.view import PENDING, WorkingCopy
 
 _MISSING: Final = object()
 
+# What pickles of protocol 2 and later call to make an instance; typeshed lacks them.
+_NEW: Final[Any] = vars(copyreg)["__newobj__"]
+_NEW_EX: Final[Any] = vars(copyreg)["__newobj_ex__"]
+
 
 class Persistent(Identity, metaclass=PersistentMeta):
     """Base class of objects that are stored and shared.
@@ -80,15 +84,15 @@ class Persistent(Identity, metaclass=PersistentMeta):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # object's own would see the mask, and the native dict behind it.
-        cls = type(self)._p_faces.plain
+        cls: Any = type(self)._p_faces.plain
         if cls.__reduce__ is not object.__reduce__:
             return self.__reduce__()
-        new_arguments = getattr(self, "__getnewargs_ex__", None)
-        if new_arguments is not None:
-            args, kwargs = new_arguments()
-            return copyreg.__newobj_ex__, (cls, args, kwargs), self.__getstate__()  # type: ignore[attr-defined]
-        new_arguments = getattr(self, "__getnewargs__", tuple)
-        return copyreg.__newobj__, (cls, *new_arguments()), self.__getstate__()  # type: ignore[attr-defined]
+        new: Any = getattr(self, "__getnewargs_ex__", None)
+        if new is not None:
+            args, kwargs = new()
+            return _NEW_EX, (cls, args, kwargs), self.__getstate__()
+        new = getattr(self, "__getnewargs__", tuple)
+        return _NEW, (cls, *new()), self.__getstate__()
 
 
 def _read_only(obj: Any, name: str) -> ReadOnlyError:
@@ -111,16 +115,16 @@ _looks = property(_looks_like, _refuse_class)
 class OpenLayer(Persistent):
     """A new object under construction, or checked out before it was ever stored."""
 
-    __class__ = _looks  # type: ignore[assignment]
+    __class__ = _looks
 
-    __setattr__ = object.__setattr__
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
     __delattr__ = object.__delattr__
 
 
 class MaskLayer(Persistent):
     """An object of which somebody sees another state than the newest."""
 
-    __class__ = _looks  # type: ignore[assignment]
+    __class__ = _looks
 
     def __getattribute__(self, name: str) -> Any:
         state = here.memo.get(id(self))

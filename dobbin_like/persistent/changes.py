@@ -21,8 +21,9 @@ from dobbin_like.persistent.entry import (
     make_entry,
     native_dict,
 )
-from dobbin_like.persistent.graph import Graph, Publication
+from dobbin_like.persistent.graph import Graph
 from dobbin_like.persistent.serialize import Encoder, culprit
+from dobbin_like.persistent.shared import Publication
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream, slow_files_of_thread
 from dobbin_like.persistent.values import (
     FROZENSET,

@@ -27,7 +27,8 @@ from dobbin_like.persistent.entry import Identity
 VALUE_TYPES: Final = {
     "array": "array",
     "builtins": (
-        "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple"
+        "bool bytearray bytes complex dict float frozenset int list object range set slice "
+        "str tuple"
     ),
     "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
     "datetime": "date datetime time timedelta timezone",
@@ -61,7 +62,7 @@ class StandInMeta(type):
     """Tells a stand-in that was called from one that was made by ``__new__``: both are kept."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = cls.__new__(cls, *args, **kwargs)
+        made: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]
         made._p_how = "call"
         return made
 
@@ -76,18 +77,24 @@ class StandIn(metaclass=StandInMeta):
     __slots__ = ("_p_args", "_p_how", "_p_items", "_p_kwargs", "_p_pairs", "_p_state")
 
     _p_immutable = True
+    _p_args: tuple[Any, ...]
+    _p_how: str
+    _p_items: list[Any]
+    _p_kwargs: dict[str, Any]
     _p_name: tuple[str, str]
     _p_number: int
+    _p_pairs: list[tuple[Any, Any]]
     _p_reason: str
+    _p_state: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        self = super().__new__(cls)
+        self: Any = super().__new__(cls)
         self._p_how = "new"
         self._p_args = args
         self._p_kwargs = kwargs
-        self._p_state: Any = None
-        self._p_items: list[Any] = []
-        self._p_pairs: list[Any] = []
+        self._p_state = None
+        self._p_items = []
+        self._p_pairs = []
         return self
 
     def __setstate__(self, state: Any) -> None:
@@ -138,7 +145,7 @@ class Policy:
         self.allow = allow
 
     def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
-        """Return ``(what the name means, "")``, or ``(None, reason)``. Imports only what is named."""
+        """Return ``(what the name means, "")`` or ``(None, reason)``; import what is named."""
         if (module, qualname) in _VALUE_NAMES:
             return getattr(importlib.import_module(module), qualname, None), ""
         if self.is_named(module, qualname):
@@ -182,9 +189,10 @@ def _main_class(base: type, qualname: str) -> type | None:
     Interactive sessions and doctests have classes of ``__main__`` that are
     not found in the module of that name.
     """
-    for cls in reversed(base.__subclasses__()):
+    subclasses: list[Any] = base.__subclasses__()
+    for cls in reversed(subclasses):
         if cls.__module__ == "__main__" and cls.__qualname__ == qualname:
-            return cls
+            return cls  # type: ignore[no-any-return]
         found = _main_class(cls, qualname)
         if found is not None:
             return found
@@ -235,7 +243,8 @@ class ClassTable:
         if broken is None:
             name = self._names.class_name(number)
             content = {"__module__": Broken.__module__, "_p_name": name, "_p_number": number}
-            broken = self._brokens[number] = type(Broken)(name[1], (Broken,), content)
+            meta: Any = type(Broken)
+            broken = self._brokens[number] = meta(name[1], (Broken,), content)
         return broken
 
     def reason(self, number: int) -> str:
@@ -256,7 +265,7 @@ class ClassTable:
         number = self._numbers.get(cls)
         if number is not None:
             return number
-        if isinstance(cls, StandInMeta) or issubclass_safe(cls, Broken):
+        if isinstance(cls, StandInMeta) or _is_subclass(cls, Broken):
             return int(cls._p_number)
         module, qualname = cls.__module__, cls.__qualname__
         if module == "pathlib._local":  # where CPython 3.13 alone keeps them
@@ -302,5 +311,5 @@ class ClassTable:
         self.confirm()
 
 
-def issubclass_safe(cls: Any, base: type) -> bool:
+def _is_subclass(cls: Any, base: type) -> bool:
     return isinstance(cls, type) and issubclass(cls, base)

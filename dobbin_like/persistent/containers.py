@@ -40,7 +40,7 @@ class _Container(Persistent):
 
     _items: Any
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
     __hash__ = None  # type: ignore[assignment]
 
     def _writable(self) -> Any:
@@ -89,7 +89,7 @@ _running: dict[int, int] = {}
 
 
 def _plain(other: Any) -> Any:
-    return other._items if isinstance(other, _Container) else other
+    return other._items if isinstance(other, _Container) else other  # noqa: SLF001
 
 
 class PersistentDict(_Container):
@@ -124,7 +124,7 @@ class PersistentDict(_Container):
         del self._writable()[key]
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._items)
+        return iter(reversed(self._items))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (PersistentDict, Mapping)):
@@ -195,7 +195,7 @@ class PersistentList(_Container):
         del self._writable()[index]
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._items)
+        return iter(reversed(self._items))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (PersistentList, list)):
@@ -224,7 +224,7 @@ class PersistentList(_Container):
             return NotImplemented
         return type(self)(other + self._items)
 
-    def __iadd__(self, other: Iterable[Any]) -> PersistentList:
+    def __iadd__(self, other: Any) -> PersistentList:
         self._writable().extend(_plain(other))
         return self
 

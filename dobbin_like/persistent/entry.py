@@ -42,7 +42,7 @@ native_dict: Callable[[object], State] = Identity.__dict__["__dict__"].__get__
 set_native_dict: Callable[[object, State], None] = Identity.__dict__["__dict__"].__set__
 """Give an instance another dict: one step, atomic for every reader."""
 
-swap_class: Callable[[object, type], None] = object.__dict__["__class__"].__set__  # type: ignore[assignment]
+swap_class: Callable[[object, type], None] = object.__dict__["__class__"].__set__
 """Give an instance another class, past every ``__setattr__`` and ``__class__`` property."""
 
 
@@ -104,7 +104,7 @@ def make_entry(
     obj: object, oid: Oid, jar: Jar, serial: Tid, forget: Callable[[Entry], object] | None
 ) -> Entry:
     """Make *obj* known to *jar* as *oid*; *forget* is called when it is gone."""
-    entry = Entry(obj, forget)  # type: ignore[arg-type]
+    entry = Entry(obj, forget)
     entry.oid = oid
     entry.jar = jar
     entry.serial = serial

@@ -19,6 +19,7 @@ their ``super()`` arrives here. What the layers do: :mod:`.base`.
 from __future__ import annotations
 
 import functools
+import threading
 from abc import ABCMeta
 from types import FunctionType
 from typing import Any
@@ -28,6 +29,10 @@ from dobbin_like.persistent.entry import Identity, swap_class
 
 HOOKS = frozenset({"_p_resolve_conflict", "_p_version", "_p_migrate"})
 """The names with ``_p_`` that a user's class may define."""
+
+
+_making = threading.RLock()
+"""Held while a face is made: there must be one of each."""
 
 
 class Faces:
@@ -44,20 +49,26 @@ class Faces:
         self._volatile: frozenset[str] | None = None
 
     def make_open(self) -> type:
-        self.open = self._below("open")
-        return self.open
+        """Return the open face, made if need be."""
+        with _making:
+            self.open = self.open or self._below("open")
+            return self.open
 
     def make_mask(self) -> type:
-        self.mask = self._below("mask")
-        return self.mask
+        """Return the masked face, made if need be."""
+        with _making:
+            self.mask = self.mask or self._below("mask")
+            return self.mask
 
     def make_ghost(self) -> type:
-        # On top of the user's class, and as its only base: the layout stays the same.
-        self.ghost = self._generate((self.plain,), GHOST)
-        return self.ghost
+        """Return the ghost face, made if need be."""
+        with _making:
+            # On top of the user's class, and as its only base: the layout stays the same.
+            self.ghost = self.ghost or self._generate((self.plain,), GHOST)
+            return self.ghost
 
     def _below(self, kind: str) -> type:
-        layer = LAYERS[kind]
+        layer: Any = LAYERS[kind]
         if issubclass(layer, self.plain):  # Persistent itself: nothing is below it
             return self._generate((layer,))
         return self._generate((self.plain, layer))
@@ -149,14 +160,14 @@ class PersistentMeta(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         # type(self)(...) in a method of a masked object arrives here with the mask.
         faces = cls._p_faces
-        plain = faces.plain
+        plain: Any = faces.plain
         open_class = faces.open or faces.make_open()
         if plain.__dict__.get("__abstractmethods__"):
             return type.__call__(plain, *args, **kwargs)  # refuses, in Python's words
-        obj = plain.__new__(open_class, *args, **kwargs)  # type: ignore[call-overload]
+        obj = plain.__new__(open_class, *args, **kwargs)
         if not isinstance(obj, plain):
             return obj
-        obj.__init__(*args, **kwargs)  # type: ignore[misc]
+        obj.__init__(*args, **kwargs)
         if type(obj) is open_class:
             swap_class(obj, plain)
         return obj
@@ -169,8 +180,8 @@ class PersistentMeta(type):
         super().__delattr__(name)
         _changed(cls)
 
-    def __subclasses__(cls) -> list[Any]:  # type: ignore[override]
-        found = type.__subclasses__(cls)
+    def __subclasses__(cls) -> list[Any]:
+        found: list[Any] = type.__subclasses__(cls)
         return [sub for sub in found if vars(sub).get("_p_faces") and sub._p_faces.plain is sub]
 
 
@@ -193,21 +204,21 @@ def _quieten(namespace: dict[str, Any]) -> list[type]:
     Every persistent class gets one of its own for that. Returns a list to
     which the caller adds the class once it is made.
     """
-    made: list[type] = []
-    original = namespace.get("__init_subclass__")
+    made: list[Any] = []
+    original: Any = namespace.get("__init_subclass__")
     if isinstance(original, FunctionType):
         original = classmethod(original)
 
-    def __init_subclass__(cls: Any, **kwargs: Any) -> None:
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         faces = vars(cls).get("_p_faces")
         if faces is not None and faces.plain is not cls:
             return
         if original is None:
-            super(made[0], cls).__init_subclass__(**kwargs)  # type: ignore[misc]
+            super(made[0], cls).__init_subclass__(**kwargs)
         else:
             original.__get__(None, cls)(**kwargs)
 
-    namespace["__init_subclass__"] = classmethod(__init_subclass__)
+    namespace["__init_subclass__"] = classmethod(init_subclass)
     return made
 
 

@@ -131,7 +131,8 @@ def _stand_in_member(cls: Any, pid: tuple[Any, ...]) -> StandIn:
             "_p_number": pid[0],
             "_p_reason": f"it has no member {pid[1]!r}",
         }
-        cls = type(StandIn)("StandIn", (StandIn,), content)
+        meta: Any = type(StandIn)
+        cls = meta("StandIn", (StandIn,), content)
     member = cls.__new__(cls, *pid[1:])
     member._p_how = "member"
     return member  # type: ignore[no-any-return]
@@ -176,19 +177,14 @@ def _failure(encoder: Encoder, value: Any) -> Exception | None:
 
 def _parts(value: Any, *, top: bool) -> Iterator[tuple[str, Any]]:
     """Yield the parts of *value* and how one would write the way to each in Python."""
-    if isinstance(value, Identity):
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not top:
-                yield f" key {key!r:.60}", key
-            yield f".{key}" if top else f"[{key!r:.60}]", item
+    if top:
+        yield from ((f".{name}", item) for name, item in value.items())
+    elif isinstance(value, dict):
+        yield from ((f" key {key!r:.60}", key) for key in value)
+        yield from ((f"[{key!r:.60}]", item) for key, item in value.items())
     elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield f"[{index}]", item
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)):
-        for item in value:
-            yield " member", item
-    elif not isinstance(value, type) and hasattr(value, "__dict__"):
-        for name, item in vars(value).items():
-            yield f".{name}", item
+        yield from ((" member", item) for item in value)
+    elif not isinstance(value, (type, Identity)) and hasattr(value, "__dict__"):
+        yield from ((f".{name}", item) for name, item in vars(value).items())

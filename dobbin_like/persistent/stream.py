@@ -147,7 +147,8 @@ class PersistentFile(Persistent):
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        if not callable(getattr(stream, "read", None)) or isinstance(stream, io.TextIOBase):
+        source: Any = stream
+        if not callable(getattr(stream, "read", None)) or isinstance(source, io.TextIOBase):
             text = f"expected an open binary stream, got {type(stream).__name__}"
             raise TypeError(text)
         self._v_stream = stream

@@ -249,7 +249,7 @@ class Freezer:
             self._memo[id(value)] = frozen
             return frozen
         if kind == BYTEARRAY:
-            return self._register(value, SharedBytearray if self._guard else bytearray)(value)
+            return self._register(value, SharedBytearray if self._guard else bytearray)
         if kind == SET:
             frozen = self._register(value, SharedSet if self._guard else set)
             set.update(frozen, map(self.freeze, value))
@@ -265,7 +265,7 @@ class Freezer:
 
     def _register(self, value: Any, cls: type) -> Any:
         # Known before it is filled: a container may hold itself.
-        frozen = cls() if cls not in (SharedBytearray, bytearray) else cls(value)
+        frozen: Any = cls(value) if issubclass(cls, bytearray) else cls()
         if self._guard:
             frozen._p_owner = self._owner
             frozen._p_shared = False
@@ -298,9 +298,10 @@ def thaw(value: Any, memo: dict[int, Any]) -> Any:
     if kind <= REFERENCE or kind == OTHER:
         return value
     known = memo.get(id(value))
-    if known is not None:
-        return known
+    return _thaw(value, kind, memo) if known is None else known
 
+
+def _thaw(value: Any, kind: int, memo: dict[int, Any]) -> Any:
     def deep(item: Any) -> Any:
         return thaw(item, memo)
 
@@ -308,19 +309,15 @@ def thaw(value: Any, memo: dict[int, Any]) -> Any:
     if kind == TUPLE or kind == FROZENSET:
         items = list(map(deep, value))
         copy = memo.get(id(value)) or _unchanged(value, items)
-        if copy is None:
-            copy = (tuple if kind == TUPLE else frozenset)(items)
-        memo[id(value)] = copy
+        memo[id(value)] = copy = copy or (tuple if kind == TUPLE else frozenset)(items)
     elif kind == LIST:
         copy = memo[id(value)] = []
         copy.extend(_all(deep, value))
     elif kind == DICT:
         copy = memo[id(value)] = {}
         copy.update(zip(value, _all(deep, value.values()), strict=True))
-    elif kind == SET:
-        copy = memo[id(value)] = set(value)
     else:
-        copy = memo[id(value)] = bytearray(value)
+        copy = memo[id(value)] = set(value) if kind == SET else bytearray(value)
     return copy
 
 
@@ -333,9 +330,10 @@ class _CopyPickler(pickle.Pickler):
 
     def persistent_id(self, obj: Any) -> int | None:
         cls = type(obj)
-        if cls in PLAIN_TYPES or KINDS[cls] > REFERENCE or not isinstance(obj, (Identity, type)):
-            if not getattr(cls, "_p_immutable", False):
-                return None
+        if cls in PLAIN_TYPES or KINDS[cls] > REFERENCE:
+            return None
+        if not (isinstance(obj, (Identity, type)) or getattr(cls, "_p_immutable", False)):
+            return None
         self._references.append(obj)
         return len(self._references) - 1
 
@@ -376,26 +374,26 @@ def same(base: Any, value: Any) -> bool:
     kind = KINDS[type(base)]
     if kind != KINDS[type(value)] or kind == REFERENCE:
         return False
-    if kind == IMMUTABLE:
+    if kind == IMMUTABLE or kind == OTHER:
         cls = type(base)
-        if cls is not type(value):
-            return False
-        return bool(base == value) and (cls in PLAIN_TYPES or _same_pickle(base, value))
-    if kind == OTHER:
-        return type(base) is type(value) and _same_pickle(base, value)
-    if len(base) != len(value):
+        if cls in PLAIN_TYPES:
+            return cls is type(value) and bool(base == value)
+        return cls is type(value) and _same_pickle(base, value)
+    try:
+        return len(base) == len(value) and _same_items(base, value, kind)
+    except RecursionError:  # a list that holds itself: write it
         return False
+
+
+def _same_items(base: Any, value: Any, kind: int) -> bool:
     if kind == BYTEARRAY:
         return bool(base == value)
+    if kind == SET or kind == FROZENSET:
+        return {(type(item), item) for item in base} == {(type(item), item) for item in value}
     if kind == DICT:
         pairs = zip(base.items(), value.items(), strict=True)
         return all(same(b[0], v[0]) and same(b[1], v[1]) for b, v in pairs)
-    if kind == SET or kind == FROZENSET:
-        return {(type(item), item) for item in base} == {(type(item), item) for item in value}
-    try:
-        return all(same(b, v) for b, v in zip(base, value, strict=True))
-    except RecursionError:  # a list that holds itself: write it
-        return False
+    return all(same(b, v) for b, v in zip(base, value, strict=True))
 
 
 def _same_pickle(base: Any, value: Any) -> bool:

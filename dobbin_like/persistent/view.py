@@ -15,8 +15,7 @@ about or are published: that is :mod:`~dobbin_like.persistent.graph`.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dobbin_like.ids import Tid
 from dobbin_like.persistent.entry import Entry, State
@@ -153,17 +152,17 @@ def _deep(items: Any) -> bool:
 class View:
     """One thread's sight of one database, from the begin of a transaction to its end.
 
-    Belongs to one thread; only :class:`Horizon` counts it for others.
+    Belongs to one thread; ``active`` while :class:`Horizon` knows it.
     ``kept`` holds the objects of which the thread's memo has a state, so that
     their ids stay theirs; ``working`` the working copies by ``id(obj)``.
     """
 
-    __slots__ = ("kept", "memo", "slot", "tid", "working")
+    __slots__ = ("__weakref__", "active", "kept", "memo", "tid", "working")
 
     def __init__(self, memo: dict[int, State]) -> None:
         self.memo = memo
         self.tid = Tid(0)
-        self.slot: list[int] | None = None
+        self.active = False
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
 
@@ -182,47 +181,39 @@ class View:
 
 
 class Horizon:
-    """The active views by snapshot: which versions somebody can still see.
+    """The active views and their snapshots: which versions somebody can still see.
 
-    A deque of ``[tid, count]``, oldest first. Guarded by the graph's lock.
+    Guarded by the graph's lock. Each step is one operation on one dict, and
+    may be repeated: an interrupt between two of them leaves nothing half done.
     """
 
     def __init__(self) -> None:
-        self._slots: deque[list[int]] = deque()
+        self._snapshots: dict[int, Tid] = {}
+
+    def __len__(self) -> int:
+        return len(self._snapshots)
 
     def enter(self, view: View, tid: Tid) -> None:
-        """Count *view* as one that reads the snapshot *tid*, the newest there is."""
-        slots = self._slots
-        if not slots or slots[-1][0] != tid:
-            slots.append([tid, 0])
-        slot = slots[-1]
+        """Let *view* read the snapshot *tid*, the newest there is."""
+        # In this order: until the second step, too much is kept rather than too little.
         view.tid = tid
-        view.slot = slot
-        slot[1] += 1
+        self._snapshots[id(view)] = tid
+        view.active = True
 
-    def leave(self, view: View) -> bool:
-        """Stop counting *view*; tell whether the oldest snapshot has changed."""
-        slot = view.slot
-        if slot is None:
-            return False
-        view.slot = None
-        slot[1] -= 1
-        slots = self._slots
-        moved = False
-        while slots and not slots[0][1]:
-            slots.popleft()
-            moved = True
-        return moved
+    def leave(self, view: View) -> None:
+        """*view* reads no snapshot any more."""
+        view.active = False
+        self._snapshots.pop(id(view), None)
 
     def oldest(self) -> Tid | None:
-        """Return the oldest snapshot that somebody reads, or ``None``."""
-        return Tid(self._slots[0][0]) if self._slots else None
+        """Return the oldest snapshot that somebody reads, or ``None``. Cost: the views."""
+        return min(self._snapshots.values(), default=None)
 
     def prune(self, chain: Chain) -> Chain:
         """Drop the versions behind the newest that no view can see."""
         kept = [chain[0]]
         newer = chain[0][0]
-        snapshots = [slot[0] for slot in self._slots if slot[1]]
+        snapshots = set(self._snapshots.values())
         for version in chain[1:]:
             if any(version[0] <= snapshot < newer for snapshot in snapshots):
                 kept.append(version)
