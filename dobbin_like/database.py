@@ -134,7 +134,7 @@ class Database:
 
     def __len__(self) -> int:
         """Return the number of objects stored."""
-        self._check_open()
+        self._manager()  # every use of the database counts as one
         return self.storage.oid_count
 
     def __bool__(self) -> bool:

@@ -23,7 +23,8 @@ from dobbin_like.persistent.entry import (
     swap_class,
 )
 from dobbin_like.persistent.faces import GHOST, LAYERS, PersistentMeta
-from dobbin_like.persistent.values import SHARED_TYPES, thaw
+from dobbin_like.persistent.guards import SHARED_TYPES
+from dobbin_like.persistent.values import thaw
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
 _MISSING: Final = object()
@@ -79,8 +80,8 @@ class Persistent(Identity, metaclass=PersistentMeta):
     def __getstate__(self) -> Any:
         """Return the state that this thread sees, its values ordinary: for copies and pickles."""
         memo: dict[int, Any] = {}
-        is_state = type(self)._p_faces.is_state
-        return {name: thaw(v, memo) for name, v in self.__dict__.items() if is_state(name)}
+        state = type(self)._p_faces.state_of(self.__dict__)
+        return {name: thaw(value, memo) for name, value in state.items()}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # object's own would see the mask, and the native dict behind it.

@@ -22,20 +22,12 @@ from dobbin_like.persistent.entry import (
     native_dict,
 )
 from dobbin_like.persistent.graph import Graph
+from dobbin_like.persistent.guards import SHARED_TYPES
+from dobbin_like.persistent.kinds import FROZENSET, KINDS, LIST, REFERENCE, SET, TUPLE
 from dobbin_like.persistent.serialize import Encoder, culprit
 from dobbin_like.persistent.shared import Publication
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream, slow_files_of_thread
-from dobbin_like.persistent.values import (
-    FROZENSET,
-    KINDS,
-    LIST,
-    REFERENCE,
-    SET,
-    SHARED_TYPES,
-    TUPLE,
-    Freezer,
-    thaw,
-)
+from dobbin_like.persistent.values import Freezer, thaw
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
 if TYPE_CHECKING:
@@ -74,11 +66,11 @@ class Changes:
         shared: State = {}
         memo: dict[int, Any] = {}
         freezer = Freezer(entry, guard=self._graph.guard)
-        for name, value in working.items():
+        for name, value in faces.state_of(working).items():
             if value is PENDING:
                 shared[name] = base[name]
                 plain[name] = thaw(base[name], memo)
-            elif faces.is_state(name):
+            else:
                 plain[name] = value
                 shared[name] = freezer.freeze(value)
         self._write(obj, entry, faces.plain, plain, shared, freezer)
@@ -91,9 +83,7 @@ class Changes:
                 face, state = obj._p_store(self._write_stream)
             else:
                 face, state = type(obj)._p_faces.plain, native_dict(obj)
-            is_state = face._p_faces.is_state
-            plain = {name: value for name, value in state.items() if is_state(name)}
-            shared = plain
+            shared = plain = face._p_faces.state_of(state)
             freezer = Freezer(entry, guard=self._graph.guard)
             for name, value in plain.items():
                 cls = type(value)

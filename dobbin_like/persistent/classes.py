@@ -276,6 +276,8 @@ class ClassTable:
             number = self._names.next_class_number + len(self.new)
             self.new.append((number, module, qualname))
             self._new_objects.append(cls)
+            # Known at once: what can't be guarded is loaded before it is in the log.
+            self._loaded[number] = cls
         self._numbers[cls] = number
         return number
 
@@ -307,7 +309,7 @@ class ClassTable:
     def discard(self) -> None:
         """The new numbers did not get into the log: take them back."""
         for cls in self._new_objects:
-            self._numbers.pop(cls, None)
+            self._loaded.pop(self._numbers.pop(cls), None)
         self.confirm()
 
 

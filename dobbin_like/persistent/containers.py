@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from dobbin_like.exc import SharedValueError
 from dobbin_like.persistent.base import Persistent, is_new
 from dobbin_like.persistent.entry import entry_of, here
-from dobbin_like.persistent.values import describe
+from dobbin_like.persistent.guards import describe
 from dobbin_like.persistent.view import WorkingCopy
 
 _REPR_LIMIT: Final = 3

@@ -115,9 +115,13 @@ class Faces:
                         names.add(name)
         return frozenset(names)
 
-    def is_state(self, name: str) -> bool:
-        """Tell whether an attribute of this name is stored."""
-        return not (name.startswith("_v_") or name in self.volatile or name == "__orig_class__")
+    def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return those of *attributes* that are state: neither volatile nor left by others."""
+        state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
+        state.pop("__orig_class__", None)
+        for name in self.volatile:
+            state.pop(name, None)
+        return state
 
     def class_changed(self) -> None:
         """Forget what was found out about the attributes of the class."""

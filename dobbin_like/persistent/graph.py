@@ -8,6 +8,7 @@ shared and how it changes: :mod:`.shared`. Knows the log only as a
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
@@ -23,9 +24,10 @@ from dobbin_like.persistent.entry import (
     set_native_dict,
     swap_class,
 )
+from dobbin_like.persistent.kinds import KINDS, REFERENCE
 from dobbin_like.persistent.serialize import Decoder
 from dobbin_like.persistent.shared import SharedState
-from dobbin_like.persistent.values import KINDS, REFERENCE, Freezer
+from dobbin_like.persistent.values import Freezer
 from dobbin_like.persistent.view import View, WorkingCopy, visible_version
 
 if TYPE_CHECKING:
@@ -98,7 +100,9 @@ class Graph(SharedState):
 
     def decode(self, data: bytes, entry: Entry) -> State:
         """Return the state that *data* holds, fit to be shared."""
-        state: State = Decoder(data, self.ghost, self.classes).load()
+        stored: State = Decoder(data, self.ghost, self.classes).load()
+        # The interpreter's fast way to an attribute compares names by identity.
+        state: State = dict(zip(map(intern, stored), stored.values(), strict=True))
         freezer = None
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:

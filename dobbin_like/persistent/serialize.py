@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
 from dobbin_like.persistent.classes import ClassTable, StandIn
 from dobbin_like.persistent.entry import Identity, State
-from dobbin_like.persistent.values import KINDS, PLAIN_TYPES, REFERENCE
+from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

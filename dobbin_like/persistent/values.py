@@ -1,211 +1,42 @@
-"""Values inside states: what can be shared, how the rest is guarded and copied.
+"""Values inside states: from a thread to shared state and back.
 
-Shared state hands out lists, dicts, sets and bytearrays that refuse to be
-changed; a working copy hands out ordinary ones. :func:`freeze` goes one way,
-:func:`thaw` the other, :func:`same` tells whether a thread has changed what it
-was handed. Persistent objects are references: never copied, never entered.
-Knows nothing of classes that may be loaded, nor of threads.
+Shared state hands out guarded values, a working copy ordinary ones.
+:class:`Freezer` goes one way, :func:`thaw` the other, :func:`same` tells
+whether a thread has changed what it was handed. Persistent objects are
+references: never copied, never entered. Knows nothing of classes that may be
+loaded, nor of threads.
 """
 
 from __future__ import annotations
 
-import enum
 import io
 import pickle
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from dobbin_like.exc import SharedValueError
-from dobbin_like.persistent.entry import Entry, Identity, State
+from dobbin_like.persistent.entry import Entry, Identity
+from dobbin_like.persistent.guards import (
+    SHARED_TYPES,
+    SharedBytearray,
+    SharedDict,
+    SharedList,
+    SharedSet,
+)
+from dobbin_like.persistent.kinds import (
+    BYTEARRAY,
+    DICT,
+    FROZENSET,
+    IMMUTABLE,
+    KINDS,
+    LIST,
+    OTHER,
+    PLAIN_TYPES,
+    REFERENCE,
+    SET,
+    TUPLE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-IMMUTABLE, REFERENCE, LIST, DICT, SET, BYTEARRAY, TUPLE, FROZENSET, OTHER = range(9)
-"""Kinds of values. Up to REFERENCE they are shared as they are."""
-
-# Exact types whose equality is identity of content: 1 == True, but the types differ.
-PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
-
-IMMUTABLE_NAMES: Final = frozenset(
-    {
-        "builtins.complex",
-        "builtins.ellipsis",
-        "builtins.float",
-        "builtins.range",
-        "builtins.slice",
-        "datetime.date",
-        "datetime.datetime",
-        "datetime.time",
-        "datetime.timedelta",
-        "datetime.timezone",
-        "decimal.Decimal",
-        "fractions.Fraction",
-        "ipaddress.IPv4Address",
-        "ipaddress.IPv4Interface",
-        "ipaddress.IPv4Network",
-        "ipaddress.IPv6Address",
-        "ipaddress.IPv6Interface",
-        "ipaddress.IPv6Network",
-        "pathlib.PosixPath",
-        "pathlib.PurePath",
-        "pathlib.PurePosixPath",
-        "pathlib.PureWindowsPath",
-        "pathlib.WindowsPath",
-        "pathlib._local.PosixPath",
-        "pathlib._local.PurePosixPath",
-        "pathlib._local.PureWindowsPath",
-        "re.Pattern",
-        "uuid.UUID",
-        "zoneinfo.ZoneInfo",
-    }
-)
-
-
-class _Kinds(dict[type, int]):
-    """Kind by exact type, found once."""
-
-    def __missing__(self, cls: type) -> int:
-        if cls in PLAIN_TYPES or f"{cls.__module__}.{cls.__qualname__}" in IMMUTABLE_NAMES:
-            kind = IMMUTABLE
-        elif issubclass(cls, Identity):
-            kind = REFERENCE
-        elif issubclass(cls, (type, enum.Enum)) or getattr(cls, "_p_immutable", False):
-            kind = IMMUTABLE
-        else:
-            kind = OTHER
-        self[cls] = kind
-        return kind
-
-
-KINDS: Final = _Kinds(
-    {list: LIST, dict: DICT, set: SET, bytearray: BYTEARRAY, tuple: TUPLE, frozenset: FROZENSET}
-)
-
-
-def _refusal(method: str) -> Callable[..., Any]:
-    def refuse(self: Any, *_args: object, **_kwargs: object) -> Any:
-        raise SharedValueError(self._p_kind, describe(self._p_owner))
-
-    refuse.__name__ = method
-    return refuse
-
-
-def describe(entry: Entry | None) -> str:
-    """Name the object of *entry* without running code of its class."""
-    if entry is None:
-        return "an object"
-    obj = entry()
-    name = "an object" if obj is None else type(obj).__name__
-    return f"{name} oid {entry.oid}"
-
-
-def _guard(cls: type, base: type, names: str) -> None:
-    for name in names.split():
-        setattr(cls, name, _refusal(name))
-    KINDS[cls] = KINDS[base]
-
-
-class SharedList(list[Any]):
-    """A list in shared state: reads like a list, refuses to be changed.
-
-    ``_p_shared``: more than one place of the state leads to it, so that its
-    copies have to be made together.
-    """
-
-    __slots__ = ("_p_owner", "_p_shared")
-    _p_kind = "list"
-
-    def __copy__(self) -> list[Any]:
-        return list(self)
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return list, (), None, iter(self)
-
-
-class SharedDict(dict[Any, Any]):
-    """A dict in shared state: reads like a dict, refuses to be changed."""
-
-    __slots__ = ("_p_owner", "_p_shared")
-    _p_kind = "dict"
-
-    def __copy__(self) -> dict[Any, Any]:
-        return dict(self)
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return dict, (), None, None, iter(self.items())
-
-
-class SharedSet(set[Any]):
-    """A set in shared state: reads like a set, refuses to be changed."""
-
-    __slots__ = ("_p_owner", "_p_shared")
-    _p_kind = "set"
-
-    def __copy__(self) -> set[Any]:
-        return set(self)
-
-    copy = __copy__
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return set, (list(self),)
-
-    def __repr__(self) -> str:
-        return repr(set(self))
-
-
-class SharedBytearray(bytearray):
-    """A bytearray in shared state: reads like a bytearray, refuses to be changed."""
-
-    __slots__ = ("_p_owner", "_p_shared")
-    _p_kind = "bytearray"
-
-    def __copy__(self) -> bytearray:
-        return bytearray(self)
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return bytearray, (bytes(self),)
-
-    def __repr__(self) -> str:
-        return repr(bytearray(self))
-
-
-_guard(
-    SharedList,
-    list,
-    "append clear extend insert pop remove reverse sort __delitem__ __iadd__ __imul__ __setitem__",
-)
-_guard(SharedDict, dict, "clear pop popitem setdefault update __delitem__ __ior__ __setitem__")
-_guard(
-    SharedSet,
-    set,
-    "add clear difference_update discard intersection_update pop remove "
-    "symmetric_difference_update update __iand__ __ior__ __isub__ __ixor__",
-)
-_guard(
-    SharedBytearray,
-    bytearray,
-    "append clear extend insert pop remove reverse __delitem__ __iadd__ __imul__ __setitem__",
-)
-
-SHARED_TYPES: Final = frozenset({SharedList, SharedDict, SharedSet, SharedBytearray})
-
-
-def _ordinary(name: str) -> Callable[..., Any]:
-    # The operators of set answer with the type of their operand, and copies
-    # of a shared value are ordinary.
-    operation = getattr(set, name)
-
-    def operate(self: Any, *others: Any) -> Any:
-        return operation(set(self), *others)
-
-    operate.__name__ = name
-    return operate
-
-
-for _name in "difference intersection symmetric_difference union".split():
-    setattr(SharedSet, _name, _ordinary(_name))
-for _name in "and or sub xor rand ror rsub rxor".split():
-    setattr(SharedSet, f"__{_name}__", _ordinary(f"__{_name}__"))
 
 
 class Freezer:
@@ -398,8 +229,3 @@ def _same_items(base: Any, value: Any, kind: int) -> bool:
 
 def _same_pickle(base: Any, value: Any) -> bool:
     return _dump(base) == _dump(value)
-
-
-def is_plain(state: State) -> bool:
-    """Tell whether nothing in *state* needs a copy: all immutable, or references."""
-    return all(KINDS[type(value)] <= REFERENCE for value in state.values())

@@ -19,17 +19,9 @@ from typing import Any, Final
 
 from dobbin_like.ids import Tid
 from dobbin_like.persistent.entry import Entry, State
-from dobbin_like.persistent.values import (
-    IMMUTABLE,
-    KINDS,
-    OTHER,
-    REFERENCE,
-    SHARED_TYPES,
-    TUPLE,
-    deep_copy,
-    same,
-    thaw,
-)
+from dobbin_like.persistent.guards import SHARED_TYPES
+from dobbin_like.persistent.kinds import IMMUTABLE, KINDS, OTHER, REFERENCE, TUPLE
+from dobbin_like.persistent.values import deep_copy, same, thaw
 
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]

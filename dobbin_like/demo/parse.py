@@ -1,0 +1,238 @@
+"""One source file to facts: plain values that know nothing of the graph.
+
+Names are resolved as far as the file itself tells: the base ``Mapping`` of a
+file with ``from collections.abc import Mapping`` is the fact
+``collections.abc.Mapping``. What lies behind that name is found out when the
+graph is asked.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+SKIPPED: Final = frozenset({"__pycache__", "idle_test", "site-packages", "test", "tests"})
+"""Directories that are no part of the library proper."""
+
+BUILTINS: Final = "builtins"
+"""The module that has no file: it is described by looking at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFacts:
+    """A function or method: its name, where it is, what it takes."""
+
+    name: str
+    line: int
+    line_count: int
+    arguments: tuple[str, ...]
+    is_async: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFacts:
+    """A class; a base is a full dotted name, or ``?`` and what stands there."""
+
+    name: str
+    line: int
+    line_count: int
+    doc: str
+    bases: tuple[str, ...]
+    methods: tuple[FunctionFacts, ...]
+
+
+@dataclass(slots=True)
+class ModuleFacts:
+    """All that the graph keeps of a file.
+
+    ``names`` tells what each imported name means, ``stars`` the modules of
+    which everything is imported, ``error`` why there is nothing.
+    """
+
+    name: str
+    path: str
+    line_count: int = 0
+    doc: str = ""
+    imports: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+    classes: list[ClassFacts] = field(default_factory=list)
+    functions: list[FunctionFacts] = field(default_factory=list)
+    error: str = ""
+
+
+def source_files(source: Path) -> dict[str, str]:
+    """Return the files below *source* by the names of their modules, in order.
+
+    The paths are relative to *source*.
+    """
+    files = {}
+    for path in sorted(source.rglob("*.py")):
+        inner = path.relative_to(source)
+        parts = inner.with_suffix("").parts
+        if SKIPPED.isdisjoint(parts[:-1]) and all(part.isidentifier() for part in parts):
+            if parts[-1] == "__init__" and len(parts) > 1:
+                parts = parts[:-1]
+            files[".".join(parts)] = str(inner)
+    return files
+
+
+def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleFacts:
+    """Return the facts of the module *name*; a file that is no Python has an ``error``.
+
+    Args:
+        path: Relative to *source*; empty for the module that has no file.
+        known: The names of all modules: ``from package import module`` is an
+            import of one of them.
+    """
+    if name == BUILTINS and not path:
+        return _built_in_facts()
+    facts = ModuleFacts(name, path)
+    try:
+        data = (source / path).read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Old files are told about what is deprecated.
+            tree = ast.parse(data)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        facts.error = f"{type(error).__name__}: {error}"
+        return facts
+    facts.line_count = len(data.splitlines())
+    facts.doc = _first_line(ast.get_docstring(tree))
+    package = name if Path(path).stem == "__init__" else name.rpartition(".")[0]
+    _Reader(facts, package, known).read(tree)
+    return facts
+
+
+class _Reader:
+    """Goes through the tree of one file and fills its facts."""
+
+    def __init__(self, facts: ModuleFacts, package: str, known: Collection[str]) -> None:
+        self._facts = facts
+        self._package = package
+        self._known = known
+        self._own: set[str] = set()
+
+    def read(self, tree: ast.Module) -> None:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                self._read_import(node)
+            elif isinstance(node, ast.ImportFrom):
+                self._read_import_from(node)
+        self._facts.imports = list(dict.fromkeys(self._facts.imports))
+        members = list(_members(tree, ""))
+        self._own = {name for name, node in members if isinstance(node, ast.ClassDef)}
+        for name, node in members:
+            if isinstance(node, ast.ClassDef):
+                self._facts.classes.append(self._class(name, node))
+            elif "." not in name:
+                self._facts.functions.append(_function(node))
+
+    def _read_import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._facts.imports.append(alias.name)
+            if alias.asname:
+                self._facts.names[alias.asname] = alias.name
+            else:
+                top = alias.name.partition(".")[0]
+                self._facts.names[top] = top
+
+    def _read_import_from(self, node: ast.ImportFrom) -> None:
+        base = self._absolute(node)
+        if not base:
+            return
+        for alias in node.names:
+            inner = f"{base}.{alias.name}"
+            self._facts.imports.append(inner if inner in self._known else base)
+            if alias.name == "*":
+                self._facts.stars.append(base)
+            else:
+                self._facts.names[alias.asname or alias.name] = inner
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parts = self._package.split(".") if self._package else []
+        parts = parts[: len(parts) - (node.level - 1)]
+        return ".".join([*parts, node.module] if node.module else parts)
+
+    def _class(self, name: str, node: ast.ClassDef) -> ClassFacts:
+        methods = [_function(item) for item in node.body if isinstance(item, _FUNCTIONS)]
+        return ClassFacts(
+            name,
+            node.lineno,
+            _line_count(node),
+            _first_line(ast.get_docstring(node)),
+            tuple(self._base(base) for base in node.bases),
+            tuple(methods),
+        )
+
+    def _base(self, node: ast.expr) -> str:
+        """Return the full name of a base, or what stands there behind a ``?``."""
+        if isinstance(node, ast.Subscript):  # Mapping[str, int] derives from Mapping
+            return self._base(node.value)
+        written = ast.unparse(node)
+        head, dot, rest = written.partition(".")
+        if not all(part.isidentifier() for part in written.split(".")):
+            return f"?{written:.60}"
+        if written in self._own:
+            return f"{self._facts.name}.{written}"
+        if head in self._facts.names:
+            return self._facts.names[head] + dot + rest
+        if isinstance(getattr(builtins, written, None), type):
+            return f"{BUILTINS}.{written}"
+        # A name of a star import, an assignment or a function: the graph may know.
+        return f"{self._facts.name}.{written}"
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _members(
+    tree: ast.AST, prefix: str
+) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield classes and functions with their dotted names, but none inside of functions.
+
+    What stands under ``if`` and ``try`` counts as what stands beside them.
+    """
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef):
+            yield prefix + node.name, node
+            yield from _members(node, f"{prefix}{node.name}.")
+        elif isinstance(node, _FUNCTIONS):
+            yield prefix + node.name, node
+        elif isinstance(node, (ast.stmt, ast.ExceptHandler)):
+            yield from _members(node, prefix)
+
+
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> FunctionFacts:
+    given = node.args
+    names = [arg.arg for arg in (*given.posonlyargs, *given.args)]
+    names += [f"*{given.vararg.arg}"] if given.vararg else []
+    names += [arg.arg for arg in given.kwonlyargs]
+    names += [f"**{given.kwarg.arg}"] if given.kwarg else []
+    is_async = isinstance(node, ast.AsyncFunctionDef)
+    return FunctionFacts(node.name, node.lineno, _line_count(node), tuple(names), is_async)
+
+
+def _line_count(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0].strip()[:200]
+
+
+def _built_in_facts() -> ModuleFacts:
+    facts = ModuleFacts(BUILTINS, "", doc=_first_line(builtins.__doc__))
+    for name, cls in sorted(vars(builtins).items()):
+        if isinstance(cls, type) and cls.__module__ == BUILTINS and cls.__name__ == name:
+            bases = tuple(f"{BUILTINS}.{base.__name__}" for base in cls.__bases__)
+            facts.classes.append(ClassFacts(name, 0, 0, _first_line(cls.__doc__), bases, ()))
+    return facts

@@ -1,0 +1,76 @@
+"""One file, one transaction: how the facts of a file come into the graph.
+
+There is no list of claims and nobody who gives out work. Each worker begins
+with a share of its own and then helps with those of the others, from their
+ends; whoever commits a file first has done it, and for the other one the
+conflict says so. So a worker that is killed holds nothing up.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import transaction
+
+from dobbin_like.demo.model import Library
+from dobbin_like.demo.parse import BUILTINS, source_files
+from dobbin_like.persistent import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dobbin_like.database import Database
+    from dobbin_like.demo.parse import ModuleFacts
+
+ATTEMPTS: Final = 1000
+"""Of one transaction: one of those in conflict always gets through, so this never ends it."""
+
+
+def prepare(database: Database, source: Path) -> Library:
+    """Return the root; elect one that lists the files of *source* if there is none."""
+    for attempt in transaction.manager.attempts(ATTEMPTS):
+        with attempt as current:
+            if database.get_root() is None:
+                current.note("the list of files")
+                files = {BUILTINS: "", **source_files(source)}
+                database.set_root(Library(str(source), platform.python_version(), files))
+    return database.get_root()  # type: ignore[no-any-return]
+
+
+def shares(names: list[str], number: int, count: int) -> Iterator[str]:
+    """Yield all *names* in the order in which worker *number* of *count* goes through them."""
+    yield from names[number::count]
+    for other in range(1, count):
+        yield from reversed(names[(number + other) % count :: count])
+
+
+def is_stored(library: Library, name: str) -> bool:
+    """Tell whether the file of the module *name* is in the graph."""
+    module = library.modules.get(name)
+    return module is not None and module.is_parsed
+
+
+def store(library: Library, facts: ModuleFacts, user: str) -> bool:
+    """Store *facts* in one transaction, run again as often as somebody was faster.
+
+    Returns:
+        False if another worker has stored that file meanwhile.
+    """
+    for attempt in transaction.manager.attempts(ATTEMPTS):
+        with attempt as current:
+            if is_stored(library, facts.name):
+                return False
+            _annotate(current, facts, user)
+            module = library.module(facts.name)
+            checkout(module, library.tally)
+            module.fill(facts, library)
+            library.words.add(" ".join([facts.doc, *(cls.doc for cls in facts.classes)]), module)
+            library.tally.add(facts)
+    return True
+
+
+def _annotate(current: Any, facts: ModuleFacts, user: str) -> None:
+    current.user = user
+    current.note(f"{facts.name}: {facts.error or f'{len(facts.classes)} classes'}")

@@ -1,0 +1,146 @@
+"""Processes that parse and store, and how they are started and stopped.
+
+The processes share a file and nothing else. A worker ends when all files are
+stored, when it is told to (SIGTERM) or when the process that started it is
+gone; it always finishes the transaction under way. Ctrl-C reaches the whole
+group of processes: workers leave it to their parent.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import transaction
+
+from dobbin_like.database import Database
+from dobbin_like.demo.parse import parse
+from dobbin_like.demo.store import is_stored, shares, store
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_SPAWN = multiprocessing.get_context("spawn")  # Works everywhere, inherits nothing.
+
+_PATIENCE_SECONDS: Final = 5.0
+"""For a worker to finish its transaction, a thousand times what it takes."""
+
+
+def work(path: str, number: int, count: int) -> None:
+    """Store what is missing in the file *path*, as worker *number* (from 0) of *count*."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda received, _frame: told.append(received))
+    parent = multiprocessing.parent_process()
+
+    def is_over() -> bool:
+        return bool(told or (parent and wait([parent.sentinel], 0)))
+
+    with Database(TransactionLog(path, sync=False)) as database:
+        _store_all(database, number, count, is_over)
+
+
+def _store_all(
+    database: Database, number: int, count: int, is_over: Callable[[], bool]
+) -> None:
+    library = database.get_root()
+    source, files = Path(library.source), library.files
+    for name in shares(list(files), number, count):
+        if is_over():
+            return
+        transaction.begin()
+        if is_stored(library, name):
+            continue
+        facts = parse(source, name, files[name], files)
+        store(library, facts, f"worker {number + 1}")
+
+
+class Workers:
+    """The worker processes of one run; a context manager, after which none is left."""
+
+    def __init__(self, path: str, count: int) -> None:
+        self._path = path
+        self._count = count
+        self._processes: list[Any] = []
+
+    def __enter__(self) -> Workers:
+        # A worker is born with SIGINT blocked, so that none dies of it before it can
+        # say that it does not care. The first process started this way starts the
+        # tracker too, which would lift the block: let it be there before.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for number in range(self._count):
+                args = (self._path, number, self._count)
+                process = _SPAWN.Process(
+                    target=work, args=args, name=f"worker {number + 1}", daemon=True
+                )
+                process.start()
+                self._processes.append(process)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def alive(self) -> int:
+        """Number of workers that are at work."""
+        return sum(process.is_alive() for process in self._processes)
+
+    @property
+    def lost(self) -> list[str]:
+        """Which workers have ended otherwise than by finishing, and how."""
+        return [
+            f"{process.name} {_how(process.exitcode)}"
+            for process in self._processes
+            if process.exitcode
+        ]
+
+    def wait(self, seconds: float) -> None:
+        """Wait that long, or until a worker ends."""
+        running = [process.sentinel for process in self._processes if process.is_alive()]
+        wait(running, seconds)
+
+    def stop(self) -> None:
+        """Let all workers finish their transactions and end; kill those that do not."""
+        try:
+            for process in self._processes:
+                process.terminate()
+            for process in self._processes:
+                process.join(_PATIENCE_SECONDS)
+        finally:
+            for process in self._processes:
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"failed with exit code {code}"
+
+
+def in_fresh_process(function: Callable[..., None], *args: object) -> int:
+    """Run *function* in a process that knows nothing of this one; return its exit code."""
+    process = _SPAWN.Process(target=function, args=args)
+    process.start()
+    process.join()
+    return process.exitcode or 0

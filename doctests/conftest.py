@@ -1,0 +1,39 @@
+"""What the narratives start with: a path that does not exist, and a clean transaction."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def names(doctest_namespace: dict[str, Any], tmp_path: Path) -> Iterator[None]:
+    doctest_namespace["path"] = tmp_path / "library.log"
+    yield
+    del doctest_namespace["path"]
+
+
+@pytest.fixture(autouse=True)
+def _clean_transactions() -> Iterator[None]:
+    _end_transactions()
+    yield
+    _end_transactions()
+
+
+@pytest.fixture(autouse=True)
+def _fork_beside_the_watchdog() -> None:
+    # The thread of pytest that watches for tests that hang counts as one that a
+    # forked child may miss. It holds no lock.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+
+
+def _end_transactions() -> None:
+    transaction.abort()
+    transaction.manager.clearSynchs()

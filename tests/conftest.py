@@ -1,0 +1,76 @@
+"""Fixtures for all tests: a path, a storage, a database that is checked at the end."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import transaction
+from hypothesis import HealthCheck, settings
+
+from dobbin_like.database import Database
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_ours = {
+    "deadline": None,  # No test relies on the clock.
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("default", max_examples=100, derandomize=True, database=None, **_ours)
+settings.register_profile("quick", max_examples=15, derandomize=True, database=None, **_ours)
+settings.register_profile("long", max_examples=2000, print_blob=True, **_ours)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def _clean_transactions() -> None:
+    manager = transaction.manager.manager
+    manager.explicit = False
+    manager.abort()
+    manager.clearSynchs()
+
+
+@pytest.fixture(autouse=True)
+def _no_transaction_is_left() -> Iterator[None]:
+    """Let no test see a transaction, or a database that takes part, of another."""
+    _clean_transactions()
+    yield
+    _clean_transactions()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a log may be made; nothing is there."""
+    return tmp_path / "data.log"
+
+
+@pytest.fixture
+def storage(path: Path) -> Iterator[TransactionLog]:
+    """An empty log that is not synced: tests end before the power goes."""
+    with TransactionLog(path, sync=False) as storage:
+        yield storage
+
+
+@pytest.fixture
+def database(storage: TransactionLog) -> Iterator[Database]:
+    """An empty database; at the end, every invariant that can be checked is."""
+    database = Database(storage)
+    yield database
+    if not database.closed:
+        transaction.manager.manager.explicit = False
+        transaction.abort()
+        check(database)
+        database.close()
+
+
+def check(database: Database) -> None:
+    """Check all invariants of an open database."""
+    if importlib.util.find_spec("dobbin_like.check") is None:
+        return
+    module = importlib.import_module("dobbin_like.check")
+    module.check_database(database).raise_if_bad()

@@ -1,0 +1,492 @@
+"""The commit lock: threads, instances, processes, forks and deaths."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from steps import Steps, in_thread
+
+from dobbin_like.exc import LockTimeout, SelfWaitError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log import LogMovedError, NotHeldError, TransactionLog
+from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+fork = multiprocessing.get_context("fork")
+WAIT_SECONDS = 30
+
+
+def commit(log: TransactionLog, oid: int, data: bytes) -> None:
+    log.acquire()
+    try:
+        log.apply(log.read_news())
+        logged = log.prepare(Tid(log.tid + 1), [(Oid(oid), 1, data)])
+        log.finish()
+        log.apply([logged])
+    finally:
+        log.release()
+
+
+def is_free(path: Path) -> bool:
+    """Return whether another process gets the lock at once."""
+    with TransactionLog(path, lock_timeout=0, sync=False) as log:
+        try:
+            in_thread(acquire_and_release, log)
+        except LockTimeout:
+            return False
+    return True
+
+
+def acquire_and_release(log: TransactionLog) -> None:
+    log.acquire()
+    log.release()
+
+
+def in_child(function: Callable[[], Any]) -> Any:
+    """Run *function* in a forked child; return what it returns, or what it raised."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            try:
+                result: Any = function()
+            except BaseException as error:
+                result = error
+            os.write(writer, pickle.dumps(result))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(child, 0)
+    return pickle.loads(data)
+
+
+def test_a_lock_is_held_from_acquire_to_release(storage: TransactionLog) -> None:
+    assert not storage.held
+
+    storage.acquire()
+    assert storage.held
+    assert not in_thread(lambda: storage.held)
+    assert not is_free(Path(storage.path))
+    storage.release()
+
+    assert not storage.held
+    assert is_free(Path(storage.path))
+
+
+def test_release_can_be_repeated(storage: TransactionLog) -> None:
+    storage.release()
+    storage.acquire()
+    storage.release()
+    storage.release()
+
+    assert is_free(Path(storage.path))
+
+
+def test_release_by_another_thread_does_nothing(storage: TransactionLog) -> None:
+    storage.acquire()
+
+    in_thread(storage.release)
+
+    assert storage.held
+    assert not is_free(Path(storage.path))
+    storage.release()
+
+
+def test_two_threads_of_one_instance_exclude_each_other(storage: TransactionLog) -> None:
+    def work(oid: int) -> None:
+        for number in range(200):
+            commit(storage, oid, b"%d" % number)
+
+    steps = Steps()
+    for oid in range(2):
+        steps.thread(lambda oid=oid: work(oid))
+    steps.join()
+
+    assert len(storage) == 400
+
+
+def test_two_instances_in_two_threads_exclude_each_other(path: Path) -> None:
+    def work(oid: int) -> None:
+        with TransactionLog(path, sync=False) as log:
+            for number in range(200):
+                commit(log, oid, b"%d" % number)
+
+    steps = Steps()
+    for oid in range(3):
+        steps.thread(lambda oid=oid: work(oid))
+    steps.join()
+
+    with TransactionLog(path) as log:
+        assert len(log) == 600
+        assert [log.load(Oid(oid)).data for oid in range(3)] == [b"199"] * 3  # type: ignore[union-attr]
+
+
+def test_a_thread_that_would_wait_for_itself_gets_an_error_at_once(path: Path) -> None:
+    with TransactionLog(path, sync=False) as first, TransactionLog(path, sync=False) as second:
+        first.acquire()
+        with pytest.raises(SelfWaitError):
+            first.acquire()
+        with pytest.raises(SelfWaitError):
+            second.acquire()
+        assert first.held
+        first.release()
+
+        second.acquire()
+        second.release()
+
+
+def test_an_instance_opened_by_another_name_is_the_same_file(path: Path) -> None:
+    link = path.with_name("link.log")
+    link.symlink_to(path)
+    with TransactionLog(path, sync=False) as first, TransactionLog(link, sync=False) as second:
+        assert first.sort_key == second.sort_key
+        first.acquire()
+        with pytest.raises(SelfWaitError):
+            second.acquire()
+        first.release()
+
+
+def test_a_timeout_names_the_file_and_the_time_and_holds_nothing(path: Path) -> None:
+    with TransactionLog(path, sync=False) as holder:
+        holder.acquire()
+        with TransactionLog(path, sync=False, lock_timeout=0.02) as other:
+            with pytest.raises(LockTimeout) as caught:
+                in_thread(other.acquire)
+            holder.release()
+            in_thread(acquire_and_release, other)
+
+    assert (caught.value.path, caught.value.timeout_seconds) == (str(path), 0.02)
+
+
+def test_a_timeout_counts_for_a_thread_of_the_same_instance(path: Path) -> None:
+    with TransactionLog(path, sync=False, lock_timeout=0.02) as log:
+        log.acquire()
+        with pytest.raises(LockTimeout):
+            in_thread(log.acquire)
+        assert log.held
+        log.release()
+
+
+def test_a_waiter_gets_the_lock_when_it_is_released(path: Path) -> None:
+    steps = Steps()
+    with TransactionLog(path, sync=False) as holder, TransactionLog(path, sync=False) as waiter:
+        holder.acquire()
+        began = threading.Event()
+
+        @steps.thread
+        def _wait() -> None:
+            began.set()
+            waiter.acquire()
+            waiter.release()
+
+        began.wait(WAIT_SECONDS)
+        holder.release()
+        steps.join()
+
+
+def test_a_failed_acquire_holds_nothing(path: Path) -> None:
+    with TransactionLog(path.parent / "missing" / "log", sync=False) as log:
+        with pytest.raises(FileNotFoundError):
+            log.acquire()
+        assert not log.held
+        with pytest.raises(FileNotFoundError):
+            in_thread(log.acquire)
+
+
+@pytest.mark.parametrize("step", ["write_stream", "prepare", "finish", "fail"])
+def test_writing_without_the_lock_is_an_error(storage: TransactionLog, step: str) -> None:
+    arguments: dict[str, tuple[Any, ...]] = {
+        "write_stream": (None,),
+        "prepare": (1, []),
+        "finish": (),
+        "fail": (1, ""),
+    }
+    commit(storage, 0, b"")
+
+    with pytest.raises(NotHeldError) as caught:
+        getattr(storage, step)(*arguments[step])
+
+    assert isinstance(caught.value, RuntimeError)
+    assert step in str(caught.value)
+
+
+# -- interrupts ---------------------------------------------------------------
+
+
+def test_an_interrupt_after_any_line_leaves_nothing_locked_after_release(path: Path) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def run(countdown: int) -> bool:
+        """Commit, interrupted after that many lines; return whether it was."""
+        left = countdown
+
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal left
+            if "dobbin_like" not in frame.f_code.co_filename:
+                return None
+            left -= 1
+            if left == 0:
+                raise Interrupt
+            return trace
+
+        log = TransactionLog(path, sync=False)
+        try:
+            sys.settrace(trace)
+            try:
+                log.acquire()
+                log.apply(log.read_news())
+                log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"x")])
+                log.finish()
+                log.release()
+            finally:
+                sys.settrace(None)
+        except Interrupt:
+            return True
+        finally:
+            log.release()
+            assert not log.held
+            assert is_free(path)
+            log.close()
+        return False
+
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"first")
+    lines = 1
+    while run(lines):
+        lines += 1
+
+    assert lines > 100
+    with TransactionLog(path) as log:
+        assert len(list(log.transactions())) == len(log)
+
+
+# -- forks ----------------------------------------------------------------------
+
+
+def test_a_lock_held_in_the_parent_is_not_held_in_the_child(storage: TransactionLog) -> None:
+    storage.acquire()
+
+    def child() -> tuple[bool, bool]:
+        storage.after_fork_in_child()
+        held = storage.held
+        storage.release()
+        return held, True
+
+    assert in_child(child) == (False, True)
+    assert storage.held
+    assert not is_free(Path(storage.path))
+    storage.release()
+
+
+def test_a_child_that_ends_leaves_the_lock_of_its_parent_alone(storage: TransactionLog) -> None:
+    storage.acquire()
+
+    in_child(lambda: storage.close())
+
+    assert not is_free(Path(storage.path))
+    storage.release()
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_a_child_commits_by_itself(storage: TransactionLog, *, called: bool) -> None:
+    commit(storage, 0, b"parent")
+
+    def child() -> int:
+        if called:
+            storage.after_fork_in_child()
+        commit(storage, 1, b"child")
+        return len(storage)
+
+    assert in_child(child) == 2
+    assert storage.has_news()
+    commit(storage, 2, b"parent")
+    assert len(storage) == 3
+    assert [bool(storage.load(Oid(oid))) for oid in range(3)] == [True] * 3
+
+
+def test_a_child_waits_for_its_parent(storage: TransactionLog) -> None:
+    commit(storage, 0, b"")
+    storage.acquire()
+
+    def child() -> None:
+        storage.after_fork_in_child()
+        storage._lock_timeout = 0.01
+        storage.acquire()
+
+    assert isinstance(in_child(child), LockTimeout)
+    storage.release()
+
+
+def test_a_child_drops_what_its_parent_was_writing(storage: TransactionLog) -> None:
+    commit(storage, 0, b"")
+    storage.acquire()
+    logged = storage.prepare(Tid(9), [(Oid(1), 1, b"parent")])
+
+    def child() -> None:
+        storage.after_fork_in_child()
+        storage.release()
+        storage.close()
+
+    in_child(child)
+    storage.finish()
+    storage.apply([logged])
+    storage.release()
+
+    assert len(list(storage.transactions())) == 2
+
+
+def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"")
+    told, tells = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        log = TransactionLog(path, sync=False)
+        log.acquire()
+        if os.fork() == 0:
+            log.after_fork_in_child()
+            os.write(tells, b"%d\n" % os.getpid())
+            signal.pause()
+        signal.pause()
+    child = int(os.read(told, 20))
+    try:
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+
+        assert is_free(path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(told)
+        os.close(tells)
+
+
+def test_an_executed_program_does_not_inherit_the_lock(storage: TransactionLog) -> None:
+    storage.acquire()
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
+    ) as child:
+        storage.release()
+        storage.acquire()
+        storage.close()
+        try:
+            assert is_free(Path(storage.path))
+        finally:
+            child.communicate(b"\n")
+
+
+# -- the file at the path ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_commit_to_a_file_that_is_gone_is_refused(path: Path, *, replaced: bool) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"kept")
+        path.rename(path.with_name("moved"))
+        if replaced:
+            path.write_bytes(b"")
+
+        with pytest.raises(LogMovedError) as caught:
+            log.acquire()
+
+        assert str(path) in str(caught.value)
+        assert not log.held
+        assert log.load(Oid(0)) is not None
+
+
+def test_a_child_of_a_log_that_is_gone_can_read_and_not_write(storage: TransactionLog) -> None:
+    commit(storage, 0, b"kept")
+    Path(storage.path).unlink()
+
+    def child() -> bytes:
+        storage.after_fork_in_child()
+        with pytest.raises(LogMovedError):
+            storage.acquire()
+        stored = storage.load(Oid(0))
+        assert stored is not None
+        return stored.data
+
+    assert in_child(child) == b"kept"
+
+
+# -- processes ----------------------------------------------------------------------
+
+
+def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
+    told, tells = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        log = TransactionLog(path, sync=False)
+        log.acquire()
+        os.write(tells, b"x")
+        signal.pause()
+    os.read(told, 1)
+    assert not is_free(path)
+
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+
+    assert is_free(path)
+    os.close(told)
+    os.close(tells)
+
+
+def write_for_a_second(path: Path, oid: int, go: Any, results: Any) -> None:
+    with TransactionLog(path, sync=False) as log:
+        go.wait(WAIT_SECONDS)
+        until = time.monotonic() + 1
+        count = 0
+        while time.monotonic() < until:
+            commit(log, oid, b"%d" % count)
+            count += 1
+    results.put((oid, count))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_no_process_starves_another(path: Path, processes: int) -> None:
+    results, go = fork.Queue(), fork.Event()
+    workers = [
+        fork.Process(target=write_for_a_second, args=(path, oid, go, results))
+        for oid in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    go.set()
+    counts = dict(results.get(timeout=WAIT_SECONDS) for _ in workers)
+    for worker in workers:
+        worker.join(WAIT_SECONDS)
+
+    assert min(counts.values()) * 2 >= max(counts.values())
+    with TransactionLog(path) as log:
+        assert len(log) == sum(counts.values())
+        assert {oid: log.load(Oid(oid)).data for oid in counts} == {  # type: ignore[union-attr]
+            oid: b"%d" % (count - 1) for oid, count in counts.items()
+        }
+
+
+def test_the_slot_of_a_dead_waiter_is_cleared(storage: TransactionLog) -> None:
+    commit(storage, 0, b"")
+    view = storage._view
+    assert view is not None
+    free = next(index for index in range(SLOTS, SLOTS + SLOT_COUNT) if not view[index])
+    view[free] = 12345
+
+    commit(storage, 0, b"")
+
+    assert view[free] == 0
+    assert view[TURN] != 0

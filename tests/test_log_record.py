@@ -1,0 +1,118 @@
+"""Bytes to frames and back, without a file."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dobbin_like.log import record
+from dobbin_like.log.record import DamagedError, Meta, Tail
+
+START = Tail(4096, 0, 12345, 0, 0)
+
+texts = st.text(st.characters(), max_size=20)
+metas = st.builds(
+    Meta,
+    st.lists(st.tuples(st.integers(0, 2**24 - 1), texts, texts), max_size=3).map(tuple),
+    texts,
+    texts,
+    st.binary(max_size=20),
+    texts,
+)
+
+
+def encode(*entries: tuple[int, int, bytes], meta: Meta = Meta()) -> bytes:
+    data, _ = record.encode_transaction(START, 7, entries, lambda _: 0, meta, record.COMMITTED)
+    return data
+
+
+@given(metas)
+def test_meta_is_decoded_as_it_was_encoded(meta: Meta) -> None:
+    assert record.decode_meta(record.encode_meta(meta)) == meta
+
+
+@given(metas.filter(any), st.data())
+def test_a_cut_meta_is_damaged(meta: Meta, data: st.DataObject) -> None:
+    encoded = record.encode_meta(meta)
+    cut = data.draw(st.integers(1, len(encoded) - 1))
+
+    with pytest.raises(DamagedError):
+        record.decode_meta(encoded[:cut])
+
+
+def test_a_meta_that_says_nothing_takes_no_byte() -> None:
+    assert record.encode_meta(Meta()) == b""
+
+
+def test_a_lone_surrogate_in_a_note_survives() -> None:
+    meta = Meta(user="\ud800")
+
+    assert record.decode_meta(record.encode_meta(meta)) == meta
+
+
+def test_the_commit_of_a_small_object_takes_120_bytes() -> None:
+    assert len(encode((1, 1, b"x" * 30))) == 120
+
+
+@pytest.mark.parametrize("size", range(9))
+def test_every_frame_is_a_multiple_of_eight_bytes(size: int) -> None:
+    assert len(encode((1, 1, b"x" * size))) % 8 == 0
+
+
+def test_an_entry_leads_to_its_state() -> None:
+    data = encode((5, 1, b"five"), (6, 2, b"six"), meta=Meta(user="me"))
+
+    for index, state in enumerate((b"five", b"six")):
+        at = record.TRANSACTION_SIZE + index * record.ENTRY_SIZE
+        oid, previous, number, distance, length, class_number, _ = record.ENTRY.unpack_from(
+            data, at
+        )
+        assert (oid, previous, number, class_number) == (5 + index, 0, index, 1 + index)
+        assert data[at + distance : at + distance + length] == state
+
+
+def test_the_states_differ_in_many_bits() -> None:
+    states = list(record.STATUS_NAMES)
+
+    distances = [(a ^ b).bit_count() for a in states for b in states if a != b]
+
+    assert min(distances) >= 16
+
+
+@pytest.mark.parametrize("class_number", [-1, 2**24])
+def test_a_class_number_that_does_not_fit_is_refused(class_number: int) -> None:
+    with pytest.raises(ValueError, match="class number"):
+        encode((1, class_number, b""))
+
+
+def test_the_status_is_not_covered_by_the_checksum() -> None:
+    prepared, checksum = record.encode_transaction(
+        START, 7, [(1, 1, b"x")], lambda _: 0, Meta(), record.PREPARED
+    )
+    committed = bytearray(prepared)
+    committed[record.STATUS_OFFSET : record.STATUS_OFFSET + 4] = record.WORD.pack(record.COMMITTED)
+
+    assert bytes(committed) == encode((1, 1, b"x"))
+    assert record.FRAME.unpack_from(committed)[0] == checksum
+
+
+def test_a_stream_head_is_decoded_as_it_was_encoded() -> None:
+    head = record.StreamHead(10, 65536, 99)
+    data, _ = record.encode_stream_head(START, 64, head)
+
+    assert record.decode_stream_head(data) == head
+
+
+def test_another_frame_is_no_stream() -> None:
+    with pytest.raises(DamagedError):
+        record.decode_stream_head(encode((1, 1, b"x" * 30)))
+    with pytest.raises(DamagedError):
+        record.decode_stream_head(b"")
+
+
+def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
+    head = record.PositionsHead(3, 2, Tail(5000, 4096, 1, 2, 3), 77)
+    data, _ = record.encode_positions_head(START, 200, head, b"classes")
+
+    assert record.decode_positions_head(data) == head
