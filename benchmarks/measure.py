@@ -83,6 +83,13 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
+_FILL = """
+import pathlib, sys, time
+from benchmarks.model import fill
+fill(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
+print(time.monotonic_ns())
+"""
+
 HEAD = ["what", "ours", "reference", "ratio", "target", "", ""]
 
 
@@ -110,10 +117,8 @@ class Bench:
     def filled(self, count: int) -> Path:
         """Return a log with *count* items, made once in a run. Not to be written."""
         if count not in self._filled:
-            from benchmarks.model import fill
-
             path = self._filled[count] = self.path()
-            fill(path, count)
+            child(_FILL, path, count)
         return self._filled[count]
 
     def rounds(self, thorough: int) -> int:

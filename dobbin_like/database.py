@@ -226,6 +226,8 @@ class Database:
         if not storage.has_news():
             return
         news = storage.read_news()
+        if not news:  # saved positions only: passed over already
+            return
         changed: dict[Oid, Any] = {}
         tid = self.graph.tid
         for logged in news:

@@ -51,7 +51,7 @@ from dobbin_like.persistent.changes import Changes, spool_slow_files
 from dobbin_like.persistent.entry import here, native_dict, set_native_dict
 from dobbin_like.persistent.shared import whole
 from dobbin_like.persistent.values import deep_copy, thaw
-from dobbin_like.persistent.view import View
+from dobbin_like.persistent.view import View, copy_state
 
 if TYPE_CHECKING:
     from dobbin_like.database import Database
@@ -83,6 +83,7 @@ class DataManager:
         self._changes: Changes | None = None
         self._logged: Any = None
         self._failure = ""
+        self._gathered = False
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -130,7 +131,7 @@ class DataManager:
 
     def _seal(self) -> None:
         if here.opened:
-            for obj in here.opened:
+            for obj, _ in here.opened:
                 seal(obj)
             here.opened.clear()
 
@@ -169,6 +170,7 @@ class DataManager:
             SelfWaitError: The transaction would wait for itself.
         """
         self._failure = ""
+        self._gathered = False
         roots = [] if self.new_root is None else [self.new_root[0]]
         spool_slow_files(self.view.working.values(), roots, self._storage.path)
         self._storage.acquire()
@@ -192,6 +194,7 @@ class DataManager:
         for working in list(self.view.working.values()):
             changes.add(working)
         changes.add_reachable()
+        self._gathered = True
 
     def tpc_vote(self, transaction: Any) -> None:
         """Append the record and make it durable: the last moment to refuse."""
@@ -257,7 +260,8 @@ class DataManager:
     def _record_failure(self, transaction: Any) -> None:
         """Write down that a transaction failed, if it got as far as being one."""
         changes = self._changes
-        if not self._failure and (changes is None or not changes.entries):
+        gathered = self._gathered and changes is not None and changes.entries
+        if not (self._failure or gathered):
             return
         reason = self._failure or "refused by another participant"
         oids = [] if changes is None else [entry[0] for entry in changes.entries]
@@ -328,8 +332,8 @@ class DataManager:
 
     def take(self) -> Any:
         """Return what :meth:`put_back` takes."""
-        saved = {key: (working, working.save()) for key, working in self.view.working.items()}
-        opened = [(obj, deep_copy(dict(native_dict(obj)))) for obj in here.opened]
+        saved = {key: _saved(working) for key, working in self.view.working.items()}
+        opened = [(obj, copy_state(native_dict(obj))) for obj, _ in here.opened]
         return saved, opened, self.new_root
 
     def put_back(self, saved: Any) -> None:
@@ -337,11 +341,15 @@ class DataManager:
         copies, opened, new_root = saved
         for key, working in list(self.view.working.items()):
             if key in copies:
-                working.restore(copies[key][1])
+                working.restore(copies[key])
             else:
                 self._graph.uncheckout(self.view, working)
+        for obj, before in here.opened[len(opened) :]:
+            set_native_dict(obj, before)
+            seal(obj)
+        del here.opened[len(opened) :]
         for obj, state in opened:
-            set_native_dict(obj, deep_copy(state))
+            set_native_dict(obj, copy_state(state))
         if self.new_root is not None and new_root is None:
             self.new_root[1].jar = None
         self.new_root = new_root
@@ -358,6 +366,15 @@ class Savepoint:
     def rollback(self) -> None:
         """Go back; the savepoint stays usable."""
         self._manager.put_back(self._saved)
+
+
+def _saved(working: WorkingCopy) -> dict[str, Any]:
+    try:
+        return working.save()
+    except Exception as error:  # user code, or what can't be pickled
+        name = type(working.obj).__name__
+        reason = f"it can't be copied for a savepoint: {error}"
+        raise NotStorableError(name, working.entry.oid, ".", reason) from error
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:

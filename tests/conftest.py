@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
@@ -15,7 +15,7 @@ from dobbin_like.database import Database
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _ours = {
@@ -65,6 +65,22 @@ def database(storage: TransactionLog) -> Iterator[Database]:
         transaction.manager.manager.explicit = False
         transaction.abort()
         check(database)
+        database.close()
+
+
+@pytest.fixture
+def again(path: Path) -> Iterator[Callable[..., Database]]:
+    """Open the path once more, with transactions of its own: ``again().root``."""
+    opened: list[Database] = []
+
+    def open_again(**options: Any) -> Database:
+        manager = options.pop("transaction_manager", None) or transaction.TransactionManager()
+        opened.append(Database(path, transaction_manager=manager, **options))
+        return opened[-1]
+
+    yield open_again
+    for database in opened:
+        database.transaction_manager.abort()
         database.close()
 
 

@@ -196,9 +196,10 @@ class Writer:
         return words
 
     def _reset(self) -> None:
+        self._finishing = False  # First: stop() must not repeat what has no transaction.
         self._pending = None
         self._tail = None
-        self._dirty = self._whole = self._finishing = False
+        self._dirty = self._whole = False
 
     def _place(self) -> Tail:
         """Return where the next frame goes."""

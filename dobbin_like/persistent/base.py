@@ -22,7 +22,7 @@ from dobbin_like.persistent.entry import (
     native_dict,
     swap_class,
 )
-from dobbin_like.persistent.faces import GHOST, LAYERS, PersistentMeta
+from dobbin_like.persistent.faces import LAYERS, TOPS, PersistentMeta
 from dobbin_like.persistent.guards import SHARED_TYPES
 from dobbin_like.persistent.values import thaw
 from dobbin_like.persistent.view import PENDING, WorkingCopy
@@ -116,16 +116,12 @@ _looks = property(_looks_like, _refuse_class)
 class OpenLayer(Persistent):
     """A new object under construction, or checked out before it was ever stored."""
 
-    __class__ = _looks
-
     __setattr__ = object.__setattr__  # type: ignore[assignment]
     __delattr__ = object.__delattr__
 
 
 class MaskLayer(Persistent):
     """An object of which somebody sees another state than the newest."""
-
-    __class__ = _looks
 
     def __getattribute__(self, name: str) -> Any:
         state = here.memo.get(id(self))
@@ -163,16 +159,16 @@ class MaskLayer(Persistent):
         else:
             raise _no_attribute(self, name)
 
-    @property
-    def __dict__(self) -> State:  # type: ignore[override]
-        state = here.memo.get(id(self))
-        if state is None:
-            state = _visible(self)
-        if state is None:
-            return native_dict(self)
-        if type(state) is WorkingCopy:
-            state.thaw_all()
-        return state
+
+def _seen_dict(obj: Any) -> State:
+    state = here.memo.get(id(obj))
+    if state is None:
+        state = _visible(obj)
+    if state is None:
+        return native_dict(obj)
+    if type(state) is WorkingCopy:
+        state.thaw_all()
+    return state
 
 
 def _ghost_getattribute(obj: Any, name: str) -> Any:
@@ -195,13 +191,18 @@ def _ghost_delattr(obj: Any, name: str) -> None:
     delattr(obj, name)
 
 
-GHOST.update(
-    __class__=_looks,
-    __getattribute__=_ghost_getattribute,
-    __setattr__=_ghost_setattr,
-    __delattr__=_ghost_delattr,
-)
 LAYERS.update(open=OpenLayer, mask=MaskLayer)
+TOPS.update(
+    open={"__class__": _looks},
+    # On top: a mixin that stands before Persistent has a __dict__ of its own.
+    mask={"__class__": _looks, "__dict__": property(_seen_dict)},
+    ghost={
+        "__class__": _looks,
+        "__getattribute__": _ghost_getattribute,
+        "__setattr__": _ghost_setattr,
+        "__delattr__": _ghost_delattr,
+    },
+)
 
 
 def load(obj: Any) -> None:
@@ -209,6 +210,9 @@ def load(obj: Any) -> None:
     entry = entry_of(obj)
     if entry is not None and entry.jar is not None:
         entry.jar.load(obj, entry)
+    else:
+        # Collected as part of a cycle, its __del__ running: what it still has is all there is.
+        swap_class(obj, type(obj)._p_faces.plain)
 
 
 def _visible(obj: Any) -> State | None:
@@ -302,7 +306,9 @@ def _open(obj: Any) -> None:
     faces = type(obj)._p_faces
     open_class = faces.open or faces.make_open()
     if type(obj) is not open_class:
-        here.opened.append(obj)
+        memo: dict[int, Any] = {}
+        before = {name: thaw(value, memo) for name, value in native_dict(obj).items()}
+        here.opened.append((obj, before))
         swap_class(obj, open_class)
 
 

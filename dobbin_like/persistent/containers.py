@@ -8,6 +8,7 @@ replaced as a whole, so a running iterator goes on over what it began with.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import (
     ItemsView,
     Iterable,
@@ -80,9 +81,7 @@ class _Container(Persistent):
 
     def copy(self: C) -> C:
         """Return a new container of this class with the same items, not stored yet."""
-        return type(self)(self._items)  # type: ignore[call-arg]
-
-    __copy__ = copy
+        return copy.copy(self)
 
 
 _running: dict[int, int] = {}
@@ -134,12 +133,12 @@ class PersistentDict(_Container):
     def __or__(self, other: Any) -> PersistentDict:
         if not isinstance(other, (PersistentDict, dict)):
             return NotImplemented
-        return type(self)(self._items | _plain(other))
+        return PersistentDict(self._items | _plain(other))
 
     def __ror__(self, other: Any) -> PersistentDict:
         if not isinstance(other, dict):
             return NotImplemented
-        return type(self)(other | self._items)
+        return PersistentDict(other | self._items)
 
     def __ior__(self, other: Any) -> PersistentDict:
         self.update(other)
@@ -217,19 +216,19 @@ class PersistentList(_Container):
     def __add__(self, other: Any) -> PersistentList:
         if not isinstance(other, (PersistentList, list)):
             return NotImplemented
-        return type(self)(self._items + _plain(other))
+        return PersistentList(self._items + _plain(other))
 
     def __radd__(self, other: Any) -> PersistentList:
         if not isinstance(other, list):
             return NotImplemented
-        return type(self)(other + self._items)
+        return PersistentList(other + self._items)
 
     def __iadd__(self, other: Any) -> PersistentList:
         self._writable().extend(_plain(other))
         return self
 
     def __mul__(self, count: int) -> PersistentList:
-        return type(self)(self._items * count)
+        return PersistentList(self._items * count)
 
     __rmul__ = __mul__
 
@@ -306,7 +305,7 @@ class PersistentSet(_Container):
 def _reader(name: str, *, wrap: bool) -> Any:
     def read(self: Any, *others: Any) -> Any:
         result = getattr(self._items, name)(*map(_plain, others))
-        return type(self)(result) if wrap and result is not NotImplemented else result
+        return PersistentSet(result) if wrap and result is not NotImplemented else result
 
     read.__name__ = name.strip("_")
     read.__doc__ = getattr(set, name).__doc__

@@ -125,12 +125,13 @@ class Here(threading.local):
 
     ``memo``: states by ``id(obj)`` that reading a masked object has already
     found; whoever puts one there also keeps the object alive, because ids
-    are used again. ``opened``: new objects the thread has checked out.
+    are used again. ``opened``: new objects the thread has checked out, with what
+    they were before.
     """
 
     def __init__(self) -> None:
         self.memo: dict[int, State] = {}
-        self.opened: list[object] = []
+        self.opened: list[tuple[object, State]] = []
 
 
 here = Here()

@@ -64,26 +64,28 @@ class Faces:
         """Return the ghost face, made if need be."""
         with _making:
             # On top of the user's class, and as its only base: the layout stays the same.
-            self.ghost = self.ghost or self._generate((self.plain,), GHOST)
+            self.ghost = self.ghost or self._generate((self.plain,), TOPS["ghost"])
             return self.ghost
 
     def _below(self, kind: str) -> type:
         layer: Any = LAYERS[kind]
         if issubclass(layer, self.plain):  # Persistent itself: nothing is below it
-            return self._generate((layer,))
-        return self._generate((self.plain, layer))
+            return self._generate((layer,), TOPS[kind])
+        return self._generate((self.plain, layer), TOPS[kind])
 
-    def _generate(self, bases: tuple[type, ...], content: dict[str, Any] | None = None) -> type:
+    def _generate(self, bases: tuple[type, ...], content: dict[str, Any]) -> type:
         plain = self.plain
         namespace = {
-            **(content or {}),
+            **content,
             "_p_faces": self,
             "__module__": plain.__module__,
             "__qualname__": plain.__qualname__,
             "__doc__": plain.__doc__,
         }
         # Past the user's metaclass: it shall not register a class nobody wrote.
-        return type.__new__(type(plain), plain.__name__, bases, namespace)
+        meta: Any = type(plain)
+        made: type = type.__new__(_generated(meta), plain.__name__, bases, namespace)
+        return made
 
     @property
     def data_names(self) -> frozenset[str]:
@@ -130,10 +132,28 @@ class Faces:
 
 
 LAYERS: dict[str, type] = {}
-"""The classes of :mod:`.base` that open and masked faces are made with."""
+"""The classes of :mod:`.base` that stand below the user's class, by face."""
 
-GHOST: dict[str, Any] = {}
-"""What the ghost face answers, also from :mod:`.base`."""
+TOPS: dict[str, dict[str, Any]] = {}
+"""What stands on top of the user's class, by face, also from :mod:`.base`."""
+
+
+@functools.cache
+def _generated(meta: Any) -> Any:
+    """Return the metaclass of the generated faces of classes that *meta* has made.
+
+    ``isinstance(other, type(self))`` in a method has to hold whatever faces
+    the two wear just now; asking the user's class itself costs nothing more.
+    """
+
+    class Generated(meta):  # type: ignore[misc]
+        def __instancecheck__(self, obj: Any) -> bool:
+            return isinstance(obj, self._p_faces.plain)
+
+        def __subclasscheck__(self, sub: type) -> bool:
+            return issubclass(sub, self._p_faces.plain)
+
+    return Generated
 
 
 class PersistentMeta(type):
@@ -177,6 +197,8 @@ class PersistentMeta(type):
         return obj
 
     def __setattr__(cls, name: str, value: Any) -> None:
+        if name == "__setattr__":
+            value = _through_the_face(cls, value)
         super().__setattr__(name, value)
         _changed(cls)
 
@@ -200,6 +222,26 @@ def _changed(cls: type) -> None:
             faces.class_changed()
         if sub is not cls:
             _changed(sub)
+
+
+def _through_the_face(cls: Any, function: Any) -> Any:
+    """Let a ``__setattr__`` that attrs made for validators set where the face says.
+
+    It ends in ``object.__setattr__``, kept as a global of the module of
+    attrs, which would write past the working copy into shared state.
+    """
+    if not isinstance(function, FunctionType) or function.__module__ != "attr._make":
+        return function
+
+    def set_below(obj: Any, name: str, value: Any) -> None:
+        super(cls, obj).__setattr__(name, value)
+
+    names = dict(function.__globals__)
+    for name, value in function.__globals__.items():
+        if value is object.__setattr__:
+            names[name] = set_below
+    code, closure = function.__code__, function.__closure__
+    return FunctionType(code, names, function.__name__, function.__defaults__, closure)
 
 
 def _quieten(namespace: dict[str, Any]) -> list[type]:

@@ -37,7 +37,7 @@ def describe(entry: Entry | None) -> str:
 
 
 def _guard(cls: type, base: type, names: str) -> None:
-    for name in names.split():
+    for name in [*names.split(), "__init__"]:
         setattr(cls, name, _refusal(name))
     KINDS[cls] = KINDS[base]
 
@@ -64,6 +64,7 @@ class SharedDict(dict[Any, Any]):
 
     __slots__ = ("_p_owner", "_p_shared")
     _p_kind = "dict"
+    fromkeys = dict.fromkeys
 
     def __copy__(self) -> dict[Any, Any]:
         return dict(self)
@@ -95,6 +96,7 @@ class SharedBytearray(bytearray):
 
     __slots__ = ("_p_owner", "_p_shared")
     _p_kind = "bytearray"
+    fromhex = bytearray.fromhex  # type: ignore[assignment]
 
     def __copy__(self) -> bytearray:
         return bytearray(self)
@@ -121,7 +123,8 @@ _guard(
 _guard(
     SharedBytearray,
     bytearray,
-    "append clear extend insert pop remove reverse __delitem__ __iadd__ __imul__ __setitem__",
+    "append clear extend insert pop remove resize reverse "
+    "__delitem__ __iadd__ __imul__ __setitem__",
 )
 
 SHARED_TYPES: Final = frozenset({SharedList, SharedDict, SharedSet, SharedBytearray})

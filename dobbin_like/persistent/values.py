@@ -94,9 +94,11 @@ class Freezer:
             dict.update(frozen, zip(keys, _all(self.freeze, value.values()), strict=True))
         return frozen
 
-    def _register(self, value: Any, cls: type) -> Any:
+    def _register(self, value: Any, cls: Any) -> Any:
         # Known before it is filled: a container may hold itself.
-        frozen: Any = cls(value) if issubclass(cls, bytearray) else cls()
+        frozen: Any = cls.__new__(cls)
+        if issubclass(cls, bytearray):
+            bytearray.extend(frozen, value)
         if self._guard:
             frozen._p_owner = self._owner
             frozen._p_shared = False
@@ -194,37 +196,54 @@ def _dump(value: Any) -> tuple[bytes, list[int]]:
     return file.getvalue(), [id(reference) for reference in references]
 
 
-def same(base: Any, value: Any) -> bool:
-    """Tell whether *value* is what *base* is, to the type of each part.
+class Aliases:
+    """Compares the values of one state with those of its base.
 
-    Stricter than ``==``: 1 is not ``True``, and the order of keys counts.
-    In doubt (arbitrary objects) the pickles decide. Cost: the smaller value.
+    What was one container in the base has to be one still, and what was two,
+    two: kept in both directions while comparing.
     """
-    if base is value:
-        return True
-    kind = KINDS[type(base)]
-    if kind != KINDS[type(value)] or kind == REFERENCE:
-        return False
-    if kind == IMMUTABLE or kind == OTHER:
-        cls = type(base)
-        if cls in PLAIN_TYPES:
-            return cls is type(value) and bool(base == value)
-        return cls is type(value) and _same_pickle(base, value)
-    try:
-        return len(base) == len(value) and _same_items(base, value, kind)
-    except RecursionError:  # a list that holds itself: write it
-        return False
 
+    def __init__(self) -> None:
+        self._values: dict[int, int] = {}
+        self._bases: dict[int, int] = {}
 
-def _same_items(base: Any, value: Any, kind: int) -> bool:
-    if kind == BYTEARRAY:
-        return bool(base == value)
-    if kind == SET or kind == FROZENSET:
-        return {(type(item), item) for item in base} == {(type(item), item) for item in value}
-    if kind == DICT:
-        pairs = zip(base.items(), value.items(), strict=True)
-        return all(same(b[0], v[0]) and same(b[1], v[1]) for b, v in pairs)
-    return all(same(b, v) for b, v in zip(base, value, strict=True))
+    def same(self, base: Any, value: Any) -> bool:
+        """Tell whether *value* is what *base* is, to the type of each part.
+
+        Stricter than ``==``: 1 is not ``True``, and the order of keys counts.
+        In doubt (arbitrary objects) the pickles decide. Cost: the smaller value.
+        """
+        if base is value:
+            return True
+        kind = KINDS[type(base)]
+        if kind != KINDS[type(value)] or kind == REFERENCE:
+            return False
+        if kind == IMMUTABLE or kind == OTHER:
+            cls = type(base)
+            if cls in PLAIN_TYPES:
+                return cls is type(value) and bool(base == value)
+            return cls is type(value) and _same_pickle(base, value)
+        if kind in (TUPLE, FROZENSET):
+            return len(base) == len(value) and self._same_items(base, value, kind)
+        known = id(base) in self._values or id(value) in self._bases
+        if known:
+            both = self._values.get(id(base)) == id(value)
+            return both and self._bases.get(id(value)) == id(base)
+        self._values[id(base)] = id(value)
+        self._bases[id(value)] = id(base)
+        return len(base) == len(value) and self._same_items(base, value, kind)
+
+    def _same_items(self, base: Any, value: Any, kind: int) -> bool:
+        if kind == BYTEARRAY:
+            return bool(base == value)
+        if kind == SET or kind == FROZENSET:
+            return {(type(item), item) for item in base} == {(type(item), item) for item in value}
+        if kind == DICT:
+            keys = all(self.same(b, v) for b, v in zip(base, value, strict=True))
+            base, value = base.values(), value.values()
+            if not keys:
+                return False
+        return all(self.same(b, v) for b, v in zip(base, value, strict=True))
 
 
 def _same_pickle(base: Any, value: Any) -> bool:

@@ -20,8 +20,8 @@ from typing import Any, Final
 from dobbin_like.ids import Tid
 from dobbin_like.persistent.entry import Entry, State
 from dobbin_like.persistent.guards import SHARED_TYPES
-from dobbin_like.persistent.kinds import IMMUTABLE, KINDS, OTHER, REFERENCE, TUPLE
-from dobbin_like.persistent.values import deep_copy, same, thaw
+from dobbin_like.persistent.kinds import BYTEARRAY, KINDS, OTHER, REFERENCE
+from dobbin_like.persistent.values import Aliases, deep_copy, thaw
 
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]
@@ -90,12 +90,12 @@ class WorkingCopy(dict[str, Any]):
     def is_changed(self) -> bool:
         """Tell whether an attribute differs from the base. Cost: what was asked for."""
         base = self.base
-        if len(self) != len(base):
+        state = type(self.obj)._p_faces.state_of(self)
+        if state.keys() != base.keys():
             return True
-        for name, value in self.items():
-            if value is PENDING:
-                continue
-            if name not in base or not (value is base[name] or same(base[name], value)):
+        aliases = Aliases()
+        for name, value in state.items():
+            if value is not PENDING and not aliases.same(base[name], value):
                 return True
         return False
 
@@ -107,38 +107,41 @@ class WorkingCopy(dict[str, Any]):
         self.clear()
         self.update(state)
 
-    def save(self) -> tuple[State, set[str]]:
-        """Return a copy that :meth:`restore` takes: for savepoints."""
-        taken = {name: value for name, value in self.items() if value is not PENDING}
-        return deep_copy(taken), set(self) - set(taken)
+    def save(self) -> State:
+        """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
+        self.thaw_all()  # what is one now has to stay one
+        return copy_state(self)
 
-    def restore(self, saved: tuple[State, set[str]]) -> None:
+    def restore(self, saved: State) -> None:
         """Go back to what :meth:`save` returned, which can be used again."""
-        taken, pending = saved
         self.clear()
         self.memo = {}
-        self.update(dict.fromkeys(pending, PENDING))
-        self.update(deep_copy(taken))
+        self.update(copy_state(saved))
+
+
+def copy_state(state: State) -> State:
+    """Return a deep copy; what is volatile is not copied, for it may be anything."""
+    volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
+    rest = {name: value for name, value in state.items() if name not in volatile}
+    return deep_copy(rest) | volatile  # type: ignore[no-any-return]
 
 
 def _may_hide_objects(value: Any) -> bool:
-    """Tell whether *value* is, or may hold, an arbitrary object."""
-    kind = KINDS[type(value)]
-    if kind <= REFERENCE:
-        return False
-    if kind == OTHER:
-        return True
-    items = [*value, *value.values()] if isinstance(value, dict) else value
-    kinds = {KINDS[cls] for cls in set(map(type, items))}
-    if max(kinds, default=IMMUTABLE) <= REFERENCE:
-        return False
-    if OTHER in kinds:
-        return True
-    return kind >= TUPLE or _deep(items)
-
-
-def _deep(items: Any) -> bool:
-    return any(_may_hide_objects(item) for item in items)
+    """Tell whether *value* is, or holds, an arbitrary object."""
+    seen: set[int] = set()  # a container may hold itself
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        kind = KINDS[type(value)]
+        if kind == OTHER:
+            return True
+        if kind <= REFERENCE or kind == BYTEARRAY or id(value) in seen:
+            continue
+        seen.add(id(value))
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        if any(KINDS[cls] > REFERENCE for cls in set(map(type, items))):
+            todo.extend(items)
+    return False
 
 
 class View:

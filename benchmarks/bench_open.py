@@ -1,0 +1,141 @@
+"""Opening a database, and reading all of it, from the start of Python on.
+
+Run with ``python -m benchmarks.bench_open``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import statistics
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import DIFFERENCE, Bench, Row, child, main
+from benchmarks.model import item_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOTHING = """
+import time
+print(time.monotonic_ns())
+"""
+
+_OPEN = """
+import sys, time
+import benchmarks.model
+from dobbin_like.database import Database
+database = Database(sys.argv[1])
+assert database.root.name == "shelf"
+print(time.monotonic_ns())
+"""
+
+_READ = """
+import sys, time
+from benchmarks.model import items
+from dobbin_like.database import Database
+database = Database(sys.argv[1])
+total = sum(item.number for item in items(database.root))
+print(time.monotonic_ns())
+assert total == sum(range(1000, int(sys.argv[2]) + 1000))
+"""
+
+_PICKLES = """
+import pickle, sys, time
+from benchmarks.model import plain_item
+total = 0
+with open(sys.argv[1], "rb") as file:
+    load = pickle.Unpickler(file).load
+    for _ in range(int(sys.argv[2])):
+        total += plain_item(load()).number
+print(time.monotonic_ns())
+"""
+
+_STREAM = """
+import resource, sys, time
+import transaction
+from benchmarks.model import Shelf
+from dobbin_like.database import Database
+from dobbin_like.persistent import PersistentFile, checkout
+
+with open(sys.argv[2], "rb") as source, Database(sys.argv[1]) as database:
+    start = time.perf_counter()
+    shelf = Shelf()
+    database.set_root(shelf)
+    checkout(shelf)
+    shelf.value = PersistentFile(source)
+    transaction.commit()
+    written = time.perf_counter() - start
+with open(sys.argv[2], "rb") as source, Database(sys.argv[1]) as database:
+    start = time.perf_counter()
+    stream = database.root.value
+    stream.open()
+    while block := stream.read(1 << 20):
+        assert block == source.read(len(block))
+    assert not source.read(1)
+    read = time.perf_counter() - start
+print(time.monotonic_ns())
+try:
+    # What getrusage() says counts the parent too, at the moment when it forked.
+    with open("/proc/self/status") as file:
+        peak = int(file.read().partition("VmHWM:")[2].split()[0])
+except FileNotFoundError:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak / 1024, written, read)
+"""
+
+
+def opening(bench: Bench) -> None:
+    """From starting Python to the first attribute of the root, in a big and a small database."""
+    big, small = (100_000, 10_000) if bench.quick else (1_000_000, 10_000)
+    big_path, small_path = bench.filled(big), bench.filled(small)
+    times: list[list[float]] = [[], [], []]
+    for _ in range(bench.rounds(15)):
+        times[0].append(child(_OPEN, big_path)[0])
+        times[1].append(child(_OPEN, small_path)[0])
+        times[2].append(child(_NOTHING)[0])
+    ours, reference, nothing = [statistics.median(taken) * 1000 for taken in times]
+    what = f"open {big:,} objects; reference {small:,}"
+    bench.add(Row(what, "ms", ours, reference, limit=100, about=DIFFERENCE))
+    bench.add(Row("open 10,000 objects; reference: Python alone", "ms", reference, nothing))
+
+
+def reading_cold(bench: Bench) -> None:
+    """Every one of 100,000 objects, from starting Python; beside one file of pickles."""
+    count = 20_000 if bench.quick else 100_000
+    path, pickles = bench.filled(count), bench.path()
+    _write_pickles(pickles, count)
+    ours, reference = [], []
+    for _ in range(bench.rounds(11)):
+        ours.append(child(_READ, path, count)[0])
+        reference.append(child(_PICKLES, pickles, count)[0])
+    figures = statistics.median(ours), statistics.median(reference)
+    bench.add(Row(f"read {count:,} objects cold", "s", *figures, limit=0.6 * count / 100_000))
+
+
+def _write_pickles(path: Path, count: int) -> None:
+    with path.open("wb") as file:
+        for number in range(count):
+            pickle.dump(item_state(number), file, 5)
+
+
+def streams(bench: Bench) -> None:
+    """1 GiB stored and read back: the most memory that the process ever had."""
+    size = (64 if bench.quick else 1024) << 20
+    source, path = bench.path(), bench.path()
+    block = bytes(range(256)) * 4096
+    with source.open("wb") as file:
+        for _ in range(size // len(block)):
+            file.write(block)
+    peak, written, read = map(float, child(_STREAM, path, source)[1].split())
+    rate = size / (1 << 20)
+    what = f"stream of {size >> 20} MiB: peak of memory"
+    note = f"stored at {rate / written:.0f} MiB/s, read and compared at {rate / read:.0f}"
+    bench.add(Row(what, "MiB", peak, limit=100, note=note))
+    source.unlink()
+    path.unlink()
+
+
+ALL = (opening, reading_cold, streams)
+
+if __name__ == "__main__":
+    main(*ALL)

@@ -1,0 +1,29 @@
+"""The door for people: ``dobbin`` and ``python -m dobbin_like``.
+
+The package itself needs neither click nor rich; only here they are missed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+_EXTRA: Final = frozenset({"click", "rich"})
+_USAGE: Final = 2
+
+
+def main() -> int:
+    """Run the command line; return the exit code: 0 fine, 1 found something, 2 usage."""
+    try:
+        from dobbin_like.cli import run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+            raise
+        text = f"dobbin: the command line needs {error.name}; pip install 'dobbin_like[cli]'"
+        print(text, file=sys.stderr)
+        return _USAGE
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

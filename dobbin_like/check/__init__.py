@@ -1,0 +1,85 @@
+"""Checking whether a log, or an open database, keeps the invariants.
+
+::
+
+    report = check_log("data.log")
+    print(report)
+    report.raise_if_bad()
+
+Reads only, takes no lock of the file and works while others commit. A damaged log gives
+problems in the report, not an exception. Read :mod:`.report`, then :mod:`.scan` (the
+log), :mod:`.states` (what is in it) and :mod:`.memory` (the objects of a database).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dobbin_like.check.memory import check_memory
+from dobbin_like.check.report import INVARIANTS, CheckFailedError, Problem, Report
+from dobbin_like.check.scan import Progress, Scan, compare_with_storage
+from dobbin_like.exc import ClosedError
+
+if TYPE_CHECKING:
+    from dobbin_like.database import Database
+    from dobbin_like.storage import Storage
+
+__all__ = [
+    "INVARIANTS",
+    "CheckFailedError",
+    "Problem",
+    "Progress",
+    "Report",
+    "check_database",
+    "check_log",
+]
+
+
+def check_log(log: str | os.PathLike[str] | Storage, progress: Progress | None = None) -> Report:
+    """Check a log by its path, or the log of an open storage and what that has applied.
+
+    Args:
+        progress: Called now and then with the bytes checked so far and all bytes.
+
+    Raises:
+        OSError: The file can't be opened or read.
+
+    Cost: The bytes of the log; 16 bytes of memory for each oid.
+    """
+    if isinstance(log, (str, os.PathLike)):
+        report = Report(os.fspath(log))
+        Scan(report.path, report).run(progress)
+        return report
+    report = Report(log.path)
+    known = len(log)
+    scan = Scan(log.path, report, known)
+    try:
+        scan.run(progress)
+    except FileNotFoundError:
+        if known:
+            raise
+        return report  # Nothing is created before the first commit.
+    compare_with_storage(scan, log, report)
+    return report
+
+
+def check_database(database: Database, progress: Progress | None = None) -> Report:
+    """Check the log of an open database, and the objects that it has in memory.
+
+    Other threads may go on. The calling thread may have a transaction, but must not be
+    in the middle of committing it.
+
+    Raises:
+        ClosedError: The database is closed.
+        OSError: The file can't be opened or read.
+
+    Cost: That of :func:`check_log`, and each object in memory; publication waits while
+    these are looked at.
+    """
+    if database.closed:
+        what = f"the database {database.storage.path}"
+        raise ClosedError(what)
+    report = check_log(database.storage, progress)
+    check_memory(database, report)
+    return report

@@ -1,0 +1,243 @@
+"""The invariants of shared state in memory: faces, masks, views, serials, states.
+
+Looks under the locks of the database, for the time of a walk over what is in memory;
+what has to be compared with the log is compared afterwards, from what was seen. Writes
+nothing. Knows the log only as the storage of the database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dobbin_like.exc import Error
+from dobbin_like.ids import ROOT_OID, Tid
+from dobbin_like.persistent.classes import Broken
+from dobbin_like.persistent.entry import UNREAD, UNSTORED, Entry, State, entry_of, native_dict
+from dobbin_like.persistent.kinds import DICT, FROZENSET, IMMUTABLE, KINDS, OTHER, REFERENCE, SET
+from dobbin_like.persistent.view import View
+
+if TYPE_CHECKING:
+    from dobbin_like.check.report import Report
+    from dobbin_like.database import Database
+    from dobbin_like.persistent.graph import Graph
+
+__all__ = ["check_memory"]
+
+_ATTEMPTS = 3
+"""Threads that end while we look leave their view to the next who collects: look again."""
+
+Note = tuple[int, str, str, str]
+"""The invariant, the place, what was found, what was expected."""
+
+
+class _Seen(NamedTuple):
+    """One object as it was under the lock; ``state`` is None for a ghost."""
+
+    obj: Any
+    entry: Entry
+    serial: Tid
+    state: State | None
+
+
+class _Sight:
+    """What one look under the locks has found."""
+
+    def __init__(self, database: Database) -> None:
+        self.graph: Graph = database.graph
+        self.notes: list[Note] = []
+        self.seen: list[_Seen] = []
+        self.masked = 0
+        self.views = _views(database)
+        self.oldest = self.graph.horizon.oldest()
+        self.storage_tid = database.storage.tid
+        self.stored = database.storage.oid_count
+
+    def note(self, invariant: int, place: str, found: object, expected: object) -> None:
+        self.notes.append((invariant, place, str(found), str(expected)))
+
+    def look(self) -> None:
+        self._look_at_views()
+        self._look_at_tid()
+        for entry in self.graph.entries():
+            obj = entry()
+            if obj is not None:
+                self._look_at_object(entry, obj)
+
+    # -- views ----------------------------------------------------------------
+
+    def _look_at_views(self) -> None:
+        """I3: The horizon is the oldest snapshot that a view reads; without views, none."""
+        active = [view.tid for view in self.views.values() if view.active]
+        expected = min(active) if active else None
+        if self.oldest != expected:
+            self.note(3, "horizon", f"the oldest snapshot {self.oldest}", expected)
+        for view in self.views.values():
+            if not view.active and (view.working or view.kept):
+                found = f"{len(view.working)} working copies, {len(view.kept)} states"
+                self.note(3, "a view that has ended", found, "nothing left of it")
+            if view.tid > self.graph.tid:
+                self.note(2, "a view", f"snapshot {view.tid}", f"at most {self.graph.tid}")
+
+    def _look_at_tid(self) -> None:
+        """I2: What is published is not ahead of what is applied."""
+        tid = self.graph.tid
+        if tid > self.storage_tid:
+            self.note(2, "shared state", f"tid {tid}", f"at most {self.storage_tid}")
+        if self.graph.has_root != bool(self.stored):
+            found = f"has_root is {self.graph.has_root}"
+            self.note(2, "shared state", found, f"{self.stored} objects to have one or not")
+
+    # -- objects ----------------------------------------------------------------
+
+    def _look_at_object(self, entry: Entry, obj: Any) -> None:
+        place = f"{type(obj).__name__} oid {entry.oid}"
+        self._look_at_identity(entry, obj, place)
+        self._look_at_face(entry, obj, place)
+        if entry.mask is not None:
+            self.masked += 1
+            self._look_at_mask(entry, obj, place)
+        if entry.serial > self.graph.tid:
+            self.note(2, place, f"serial {entry.serial}", f"at most {self.graph.tid}")
+        ghost = type(obj) is type(obj)._p_faces.ghost
+        self.seen.append(_Seen(obj, entry, entry.serial, None if ghost else _newest(entry, obj)))
+
+    def _look_at_identity(self, entry: Entry, obj: Any, place: str) -> None:
+        """I7: Oid, cache entry and object lead to each other."""
+        if self.graph.cached(entry.oid) is not entry:
+            self.note(7, place, "a cache entry under another oid", "it under its own")
+        if entry.jar is not self.graph or entry_of(obj) is not entry:
+            self.note(7, place, "an object that leads to another entry", "its own")
+
+    def _look_at_face(self, entry: Entry, obj: Any, place: str) -> None:
+        """I6: An object wears its plain face, but for masks and ghosts."""
+        faces = type(obj)._p_faces
+        masked = type(obj) is faces.mask
+        if masked != (entry.mask is not None):
+            found = f"the face {type(obj)!r}" + (" and no mask" if masked else " under a mask")
+            self.note(6, place, found, "mask and face together")
+        elif not masked and type(obj) not in (faces.plain, faces.ghost):
+            self.note(6, place, f"the face {type(obj)!r}", "plain, masked or ghost")
+        if entry.serial == UNSTORED or (entry.serial == UNREAD and type(obj) is not faces.ghost):
+            self.note(2, place, f"serial {entry.serial}", "the tid that wrote it")
+
+    def _look_at_mask(self, entry: Entry, obj: Any, place: str) -> None:
+        """I6: A mask is there while a working copy or an older view is, and no longer."""
+        mask = entry.mask
+        assert mask is not None
+        chain = mask.chain
+        for holder in mask.holders:
+            view = self.views.get(holder)
+            if view is None or id(obj) not in view.working:
+                self.note(6, place, "held by a view without a working copy", "one that has it")
+        if chain is None:
+            if not mask.holders:
+                self.note(6, place, "masked, with no working copy and no older version", "plain")
+            return
+        if not mask.holders and (self.oldest is None or self.oldest >= chain[0][0]):
+            self.note(6, place, f"masked, though all views see {chain[0][0]}", "plain")
+        tids = [version[0] for version in chain]
+        if tids != sorted(set(tids), reverse=True) or tids[0] != entry.serial:
+            self.note(2, place, f"versions {tids}", f"newest first, from {entry.serial} on")
+        newest = chain[0][1]
+        if newest is not None and newest is not native_dict(obj):
+            self.note(2, place, "a newest version that is not the shared state", "the same")
+
+
+def _views(database: Database) -> dict[int, View]:
+    managers: list[Any] = []
+    while True:
+        try:
+            # There is no public way to the views of all threads.
+            managers = list(database._managers)  # noqa: SLF001
+            break
+        except RuntimeError:  # A thread has come meanwhile.
+            continue
+    return {id(manager.view): manager.view for manager in managers}
+
+
+def _newest(entry: Entry, obj: Any) -> State | None:
+    """Return the newest state, or None if nobody has read it."""
+    chain = None if entry.mask is None else entry.mask.chain
+    return native_dict(obj) if chain is None else chain[0][1]
+
+
+def check_memory(database: Database, report: Report) -> None:
+    """Check what *database* has in memory; note it in *report*.
+
+    Requires: The calling thread is not in the middle of a commit.
+
+    Cost: Each object in memory, under the lock; each state is read from the log once.
+    """
+    sight = _look(database)
+    for _ in range(_ATTEMPTS - 1):
+        if not sight.notes:
+            break
+        sight = _look(database)
+    for note in sight.notes:
+        report.add(*note)
+    report.loaded = sum(seen.state is not None for seen in sight.seen)
+    report.masked = sight.masked
+    for seen in sight.seen:
+        if seen.serial > UNREAD:
+            _compare_with_log(seen, sight, report)
+    if sight.stored and database.storage.load(ROOT_OID) is None:
+        report.add(2, "oid 0", "no root", "one, for there are objects")
+
+
+def _look(database: Database) -> _Sight:
+    graph = database.graph
+    passing = View({})
+    graph.begin_view(passing)  # Does what finalizers have left to do.
+    graph.end_view(passing)
+    # The order of the locks is that of a commit.
+    with database._news_lock, graph.lock:  # noqa: SLF001
+        sight = _Sight(database)
+        sight.look()
+    return sight
+
+
+def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
+    """I2: Serial and shared state of an object are those of its newest version in the log."""
+    entry = seen.entry
+    place = f"{type(seen.obj).__name__} oid {entry.oid}"
+    try:
+        stored = sight.graph.source.load(entry.oid, sight.storage_tid)
+        if stored is None:
+            report.add(2, place, "an object that the log does not have", "a stored one")
+            return
+        if stored.tid != seen.serial:
+            report.add(2, place, f"serial {seen.serial}", f"{stored.tid}, as in the log")
+            return
+        plain = type(seen.obj)._p_faces.plain
+        if seen.state is None or issubclass(plain, Broken):
+            return
+        logged = sight.graph.decode(stored.data, entry)
+    except Error:  # Damaged bytes; noted when the log was scanned.
+        return
+    shared = plain._p_faces.state_of(seen.state)
+    for name in shared.keys() | logged.keys():
+        if name not in shared or name not in logged or not _equal(shared[name], logged[name]):
+            found = f"attribute {name} in shared state differs from the log"
+            report.add(2, place, found, "what was committed, unchanged since")
+
+
+def _equal(shared: Any, logged: Any) -> bool:
+    """Tell whether two values are the same, as far as that can be told without user code."""
+    kind = KINDS[type(shared)]
+    if shared is logged or kind == OTHER:
+        return True
+    if kind != KINDS[type(logged)] or kind == REFERENCE:
+        return False
+    if kind == IMMUTABLE:
+        same = type(shared) is type(logged) and shared == logged
+        return bool(same or (shared != shared and logged != logged))  # noqa: PLR0124  NaN
+    if len(shared) != len(logged):
+        return False
+    if kind in {SET, FROZENSET}:
+        return True
+    if kind == DICT:
+        keys = zip(shared, logged, strict=True)
+        return all(_equal(*pair) for pair in keys) and all(
+            _equal(*pair) for pair in zip(shared.values(), logged.values(), strict=True)
+        )
+    return all(_equal(*pair) for pair in zip(shared, logged, strict=True))

@@ -1,0 +1,159 @@
+"""Questions to the finished graph, answered by following references.
+
+Everything here only reads. What a name means that was imported, and perhaps
+imported once more where it came from, is followed up here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from dobbin_like.demo.parse import BUILTINS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dobbin_like.demo.model import Class, Library, Module
+
+
+class Derived(NamedTuple):
+    """A class that derives from another, directly or not."""
+
+    cls: Class
+    depth: int  # 1: directly.
+
+
+class Questions:
+    """What can be asked of one library, in one transaction."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._resolved: dict[str, Class | None] = {}
+
+    def most_imported(self, limit: int) -> list[tuple[Module, int]]:
+        """Return the modules that most modules import, and by how many."""
+        count = Counter(name for m in self._modules() for name in {i.name for i in m.imports})
+        ranked = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
+        return [(self._library.modules.get(name), number) for name, number in ranked[:limit]]
+
+    def largest_classes(self, limit: int) -> list[Class]:
+        """Return the classes with most lines."""
+        ranked = sorted(self.classes(), key=lambda cls: (-cls.line_count, cls.full_name))
+        return ranked[:limit]
+
+    def most_derived_from(self, limit: int) -> list[tuple[Class, int]]:
+        """Return the classes with most direct subclasses, and how many; ``object`` is left out."""
+        names = {base: len(found) for base, found in self._subclasses().items()}
+        names.pop(f"{BUILTINS}.object", None)
+        ranked = sorted(names.items(), key=lambda pair: (-pair[1], pair[0]))
+        return [(self._library.classes.get(name), number) for name, number in ranked[:limit]]
+
+    def about(self, word: str) -> list[Module]:
+        """Return the modules whose docstrings have *word*."""
+        found = self._library.words.get(word.lower()) or ()
+        return sorted(found, key=lambda module: module.name)
+
+    def find(self, name: str) -> list[Class]:
+        """Return the classes that *name* may mean: as written, built in, or anywhere."""
+        for full_name in (name, f"{BUILTINS}.{name}"):
+            cls = self._resolve(full_name)
+            if cls is not None:
+                return [cls]
+        found = {c.full_name: c for c in self.classes() if c.full_name.endswith(f".{name}")}
+        return [found[full_name] for full_name in sorted(found)]
+
+    def subclasses_of(self, cls: Class) -> list[Derived]:
+        """Return all that derives from *cls*, each behind the class it derives from."""
+        children = self._subclasses()
+        found: list[Derived] = []
+        seen = {cls.full_name}
+        waiting = [Derived(child, 1) for child in reversed(children.get(cls.full_name, ()))]
+        while waiting:
+            derived = waiting.pop()
+            if derived.cls.full_name in seen:
+                continue
+            seen.add(derived.cls.full_name)
+            found.append(derived)
+            below = children.get(derived.cls.full_name, ())
+            waiting += [Derived(child, derived.depth + 1) for child in reversed(below)]
+        return found
+
+    def classes(self) -> Iterator[Class]:
+        """Yield every class that is defined somewhere."""
+        for module in self._modules():
+            yield from module.classes
+
+    def _modules(self) -> Iterator[Module]:
+        return (module for module in self._library.modules.values() if module.is_parsed)
+
+    def _subclasses(self) -> dict[str, list[Class]]:
+        """Return the direct subclasses of every class that has some, by its full name."""
+        children: dict[str, dict[str, Class]] = {}
+        for cls in self.classes():
+            for base in cls.bases:
+                real = None if isinstance(base, str) else self._resolve(base.full_name)
+                if real is not None:
+                    children.setdefault(real.full_name, {})[cls.full_name] = cls
+        return {
+            base: [found[name] for name in sorted(found)] for base, found in children.items()
+        }
+
+    def _resolve(self, full_name: str) -> Class | None:
+        """Return the class that is defined under *full_name* or imported there."""
+        if full_name not in self._resolved:
+            self._resolved[full_name] = None  # Meanwhile: imports may lead in circles.
+            self._resolved[full_name] = self._look_up(full_name)
+        return self._resolved[full_name]
+
+    def _look_up(self, full_name: str) -> Class | None:
+        cls: Class | None = self._library.classes.get(full_name)
+        if cls is not None and cls.module is not None:
+            return cls
+        module, rest = self._split(full_name)
+        if module is None:
+            return None
+        head, dot, tail = rest.partition(".")
+        meaning = module.names.get(head)
+        if meaning is not None:
+            return self._resolve(meaning + dot + tail)
+        found = (self._resolve(f"{star.name}.{rest}") for star in module.stars)
+        return next((cls for cls in found if cls is not None), None)
+
+    def _split(self, full_name: str) -> tuple[Module | None, str]:
+        """Return the longest part of *full_name* that is a parsed module, and the rest."""
+        head = full_name
+        while "." in head:
+            head = head.rpartition(".")[0]
+            module = self._library.modules.get(head)
+            if module is not None and module.is_parsed:
+                return module, full_name[len(head) + 1 :]
+        return None, full_name
+
+
+def inconsistencies(library: Library) -> Iterator[str]:
+    """Yield what is wrong with the graph: nothing, however many workers wrote it.
+
+    The tally was added to by all workers at once, and merged; here the same
+    is counted again, from the objects.
+    """
+    modules = [module for module in library.modules.values() if module.is_parsed]
+    stored, listed = {module.name for module in modules}, set(library.files)
+    for name in sorted(stored ^ listed):
+        yield f"module {name} is {'missing' if name in listed else 'not in the list of files'}"
+    classes = [cls for module in modules for cls in module.classes]
+    functions = sum(len(module.functions) for module in modules)
+    counted = {
+        "files": len(modules),
+        "lines": sum(module.line_count for module in modules),
+        "classes": len(classes),
+        "functions": functions + sum(len(cls.methods) for cls in classes),
+    }
+    for name, number in counted.items():
+        tallied = getattr(library.tally, name)
+        if tallied != number:
+            yield f"{tallied} {name} were tallied, {number} are there"
+    for owner in [*modules, *classes]:
+        for function in getattr(owner, "methods", ()) or getattr(owner, "functions", ()):
+            if function.owner is not owner:
+                yield f"function {function.name} does not lead back to its owner"

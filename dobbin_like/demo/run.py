@@ -1,0 +1,225 @@
+"""The demo from its begin to its end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from dobbin_like.database import Database
+from dobbin_like.demo import display
+from dobbin_like.demo.model import Library
+from dobbin_like.demo.questions import Questions, inconsistencies
+from dobbin_like.demo.store import prepare
+from dobbin_like.demo.workers import Workers, in_fresh_process
+from dobbin_like.exc import UsageError
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TICK_SECONDS = 0.1
+_LIMIT = 10
+
+
+class DemoError(UsageError):
+    """The file can't be used for the demo. It was not changed."""
+
+    fields = ("path", "reason")
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; give another path"
+
+
+def default_source() -> Path:
+    """Return the standard library of the running Python."""
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def default_workers() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(path: str, source: Path, workers: int, class_name: str, word: str) -> int:
+    """Do all of it; return the exit code: 0 fine, 1 something is wrong, 130 stopped by Ctrl-C."""
+    console = Console()
+    try:
+        code = _fill(console, path, source, workers)
+    except KeyboardInterrupt:
+        say(console, "", "Stopped. What was committed is in the file; the same command goes on.")
+        return 130
+    if code:
+        return code
+    try:
+        say(console, "", "A fresh process opens the file and follows the references:", "")
+        code = in_fresh_process(answer, path, class_name, word)
+        code = code or _check(console, path)
+    except KeyboardInterrupt:
+        return 130
+    if code == 0:
+        _farewell(console, path)
+    return code
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print *lines* as they are."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+# -- filling the file ---------------------------------------------------------
+
+
+def open_library(path: str, *, read_only: bool) -> Database:
+    """Open *path*, which has to hold a library, or nothing yet.
+
+    Raises:
+        DemoError: It holds something else.
+    """
+    database = Database(TransactionLog(path, sync=False, read_only=read_only))
+    root = database.get_root()
+    if root is not None and not isinstance(root, Library):
+        database.close()
+        raise DemoError(path, "the root of this database is not one of the demo")
+    return database
+
+
+def _fill(console: Console, path: str, source: Path, count: int) -> int:
+    with open_library(path, read_only=False) as database:
+        library = database.get_root() or prepare(database, source)
+        if library.is_complete:
+            say(console, f"{path} is complete: {library.tally.files} files. No worker is needed.")
+            return 0
+        running = platform.python_version()
+        if library.version != running:
+            reason = f"it was begun with Python {library.version}, this is {running}"
+            raise DemoError(path, reason)
+        _introduce(console, path, library, count)
+        return _tail(console, path, database, library, count)
+
+
+def _introduce(console: Console, path: str, library: Library, count: int) -> None:
+    done, total = library.tally.files, len(library.files)
+    what = f"{total} files of {library.source}"
+    if done:
+        what = f"the {total - done} missing files of {library.source} ({done} are there)"
+    say(
+        console,
+        f"{count} worker{'s' * (count != 1)}, no server: each parses files and commits to {path}.",
+        f"To do: {what}.",
+        "Commits are not synced one by one (sync=False): a killed process loses nothing, a power "
+        "cut may lose the newest.",
+        "Ctrl-C stops; the same command goes on where it stopped.",
+        "",
+    )
+
+
+def _tail(
+    console: Console, path: str, database: Database, library: Library, count: int
+) -> int:
+    figures = display.Figures(database, library)
+    with Workers(path, count) as workers:
+        reported: Sequence[str] = ()
+        with display.Progress(console, figures, count) as progress:
+            while workers.alive:
+                workers.wait(_TICK_SECONDS)
+                figures.refresh()
+                progress.show(workers.alive)
+                for lost in workers.lost[len(reported) :]:
+                    say(console, f"{lost}; the others take over what it left.")
+                reported = workers.lost
+            figures.refresh()
+            progress.show(0)
+    if not library.is_complete:
+        say(
+            console,
+            f"All workers have ended and {figures.total - figures.files} files are missing; "
+            "run the same command again.",
+        )
+        return 1
+    say(
+        console,
+        "",
+        f"Done in {figures.seconds:.1f} seconds: {figures.files - figures.earlier} files, "
+        f"{figures.transactions} transactions ({figures.rate:.0f} commits/s), "
+        f"{figures.conflicts} conflicts retried.",
+        f"In the file: {figures.lines:,} lines, {figures.classes:,} classes and "
+        f"{figures.functions:,} functions as {figures.objects:,} objects, "
+        f"{figures.megabytes:.1f} MB.",
+    )
+    return 0
+
+
+# -- asking it ----------------------------------------------------------------
+
+
+def answer(path: str, class_name: str, word: str) -> None:
+    """Print the answers that the graph in *path* gives.
+
+    Raises:
+        DemoError: There is no library in it.
+        SystemExit: With 1: there is no class of that name.
+    """
+    console = Console()
+    with open_library(path, read_only=True) as database:
+        library = database.get_root()
+        if library is None:
+            raise DemoError(path, "the database is empty")
+        questions = Questions(library)
+        if not library.is_complete:
+            done, total = library.tally.files, len(library.files)
+            say(console, f"{done} of {total} files are there: `dobbin demo {path}` goes on.", "")
+        console.print(display.imported_table(questions.most_imported(_LIMIT)))
+        console.print(display.largest_table(questions.largest_classes(_LIMIT)))
+        console.print(display.derived_from_table(questions.most_derived_from(_LIMIT)))
+        console.print(display.about_table(word, questions.about(word), _LIMIT))
+        found = questions.find(class_name)
+        for cls in found:
+            derived = questions.subclasses_of(cls)
+            console.print(display.subclasses_table(cls, derived, 3 * _LIMIT))
+        if not found:
+            say(console, f"No class is called {class_name!r}.")
+            raise SystemExit(1)
+
+
+# -- checking it --------------------------------------------------------------
+
+
+def _check(console: Console, path: str) -> int:
+    from dobbin_like.check import check_database
+
+    with open_library(path, read_only=True) as database:
+        report = check_database(database)
+        wrong = [*map(str, report.problems), *inconsistencies(database.get_root())]
+        say(
+            console,
+            "",
+            f"Checked: {report.transactions} transactions ({report.failed} of them failed, and "
+            f"left nothing), {report.objects:,} objects, every checksum and every reference; "
+            "the tally that all workers added to agrees with what is there.",
+        )
+    for problem in wrong:
+        say(console, f"WRONG: {problem}")
+    return 1 if wrong else 0
+
+
+def _farewell(console: Console, path: str) -> None:
+    say(
+        console,
+        "",
+        f"The file is {Path(path).resolve()}. Look at it:",
+        f"  dobbin ask {path} --subclasses-of ValueError",
+        f"  dobbin log {path}",
+        "  python -i -c 'from dobbin_like import Database; "
+        f'db = Database("{path}", allow=["dobbin_like.demo.*"])\'',
+        '  >>> db.root.modules.get("json.decoder").classes[0].methods[0].arguments',
+    )

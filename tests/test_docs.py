@@ -1,0 +1,85 @@
+"""The documents name everything public, and the README gives the commands that are tested."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+import dobbin_like
+from dobbin_like import exc
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.rst").read_text(encoding="utf-8")
+GUIDE = (ROOT / "doctests" / "guide.rst").read_text(encoding="utf-8")
+DOCUMENTS = README + "".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "doctests").glob("*.rst"))
+)
+
+
+def is_named(name: str, text: str) -> bool:
+    return re.search(rf"\b{name}\b", text) is not None
+
+
+def commands() -> list[str]:
+    return [line.strip() for line in README.splitlines() if "python3 -m venv" in line]
+
+
+@pytest.mark.parametrize("name", dobbin_like.__all__)
+def test_every_public_name_is_in_the_documents(name: str) -> None:
+    assert is_named(name, DOCUMENTS)
+
+
+@pytest.mark.parametrize("name", exc.__all__)
+def test_every_error_is_in_the_appendix_of_the_guide(name: str) -> None:
+    appendix = GUIDE.partition("Appendix: errors\n")[2]
+
+    assert f"* - ``{name}``\n" in appendix
+
+
+def test_the_appendix_names_no_error_that_there_is_not() -> None:
+    appendix = GUIDE.partition("Appendix: errors\n")[2]
+
+    assert set(re.findall(r"\* - ``(\w+)``\n", appendix)) == set(exc.__all__)
+
+
+def test_every_file_that_the_readme_leads_to_is_there() -> None:
+    links = re.findall(r"<([\w./]+)>`_", README)
+    files = re.findall(r"``(\w+/[\w/]+\.\w+)``", README)
+
+    assert links
+    assert files
+    assert [name for name in [*links, *files] if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_has_two_commands() -> None:
+    assert len(commands()) == 2
+
+
+def test_the_second_command_is_the_one_that_the_checks_run() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    body = re.search(r"^run_tests\(\) \{.*\n((?:    .*\n)+)\}", script, re.MULTILINE)
+    assert body is not None
+    steps = [line.strip().replace('"', "") for line in body[1].splitlines()]
+    joined = " && ".join(steps).replace("$1", "python3").replace("$2", ".venv")
+
+    assert "run_tests python3 .venv\n" in script
+    assert commands()[1] == joined
+
+
+def test_the_first_command_runs_a_script_that_its_extra_installs() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+
+    assert "'.[cli]'" in commands()[0]
+    assert ".venv/bin/dobbin demo" in commands()[0]
+    assert "click" in setup["options.extras_require"]["cli"]
+    assert re.search(r"^dobbin *=", setup["options.entry_points"]["console_scripts"], re.MULTILINE)
+
+
+def test_the_changes_have_an_entry_for_this_version() -> None:
+    changes = (ROOT / "CHANGES.rst").read_text(encoding="utf-8")
+
+    assert f"\n{dobbin_like.__version__}\n-----" in changes

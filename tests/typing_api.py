@@ -1,0 +1,156 @@
+"""Uses the public interface as a program would. Type-checked only, never run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, assert_type
+
+import transaction
+
+import dobbin_like
+from dobbin_like import (
+    ConflictError,
+    Database,
+    IntegrityError,
+    InvalidObjectReference,
+    LockTimeout,
+    Persistent,
+    PersistentABCMeta,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    PersistentMeta,
+    PersistentSet,
+    PersistentStream,
+    ReadConflictError,
+    TransactionLog,
+    WriteConflictError,
+    checkout,
+)
+from dobbin_like.exc import Error, NotStorableError, UsageError
+from dobbin_like.ids import Oid, Tid
+
+
+class Account(Persistent):
+    owner: str
+    balance: int = 0
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.bookings: list[tuple[str, int]] = []
+
+    @staticmethod
+    def _p_resolve_conflict(
+        old_state: dict[str, Any], saved_state: dict[str, Any], new_state: dict[str, Any]
+    ) -> dict[str, Any]:
+        change = new_state["balance"] - old_state["balance"]
+        return {**saved_state, "balance": saved_state["balance"] + change}
+
+
+class Shape(Persistent, metaclass=PersistentABCMeta):
+    pass
+
+
+def attributes_of_users_classes_keep_their_types(account: Account) -> None:
+    checkout(account)
+    account.bookings.append(("deposit", 100))
+    account.balance += 100
+    assert_type(account.balance, int)
+    assert_type(account.bookings, list[tuple[str, int]])
+    assert_type(account._p_oid, Oid | None)
+    assert_type(account._p_serial, Tid | None)
+    assert_type(type(account), type[Account])
+    metaclass: type[PersistentMeta] = type(Account)
+    assert metaclass
+
+
+def a_checkout_of_something_else_is_an_error() -> None:
+    checkout([])  # type: ignore[arg-type]
+
+
+def checkout_takes_many_and_returns_nothing(one: Account, other: Account) -> None:
+    checkout()
+    checkout(one, other)
+    nothing: None = checkout(one)  # type: ignore[func-returns-value]
+    assert nothing is None
+
+
+def storages_and_databases_are_context_managers(path: Path) -> None:
+    with TransactionLog(path, sync=False, lock_timeout=1.5, read_only=False) as storage:
+        assert_type(storage, TransactionLog)
+        assert_type(len(storage), int)
+        assert_type(storage.tid, Tid)
+        for logged in storage.transactions():
+            assert_type(logged.user, str)
+            assert_type(logged.failed, bool)
+    with Database(
+        path,
+        transaction_manager=transaction.TransactionManager(),
+        allow=["shop.*", "shop.models.Cart"],
+        guard=True,
+    ) as db:
+        assert_type(db, Database)
+        assert_type(len(db), int)
+        db.set_root(Account("Ada"))
+        account: Account = db.root
+        same: Account = db.get_root()
+        other: Account | None = db.get(7)
+        assert account is same is other
+    Database(str(path)).close()
+    Database(TransactionLog(path)).close()
+
+
+def collections_are_persistent() -> None:
+    by_name = PersistentDict({"Ada": Account("Ada")})
+    accounts = PersistentList([Account("Ada")])
+    names = PersistentSet({"Ada"})
+    checkout(by_name, accounts, names)
+    by_name["Bob"] = Account("Bob")
+    accounts.append(by_name["Bob"])
+    names.add("Bob")
+    assert_type(len(by_name) + len(accounts) + len(names), int)
+    assert_type(by_name.copy(), PersistentDict)
+    assert_type("Bob" in names, bool)
+    for name in by_name:
+        print(name)
+
+
+def streams_give_bytes(stream: PersistentStream) -> None:
+    file = PersistentFile(io.BytesIO(b"bytes"))
+    checkout(file)
+    stream.open()
+    assert_type(stream.seek(0, 2), int)
+    assert_type(stream.tell(), int)
+    assert_type(stream.read(), bytes)
+    assert_type(stream.read(10), bytes)
+    assert_type(stream.closed, bool)
+    stream.close()
+    for chunk in stream:
+        assert_type(chunk, bytes)
+
+
+def errors_have_their_values_as_attributes() -> None:
+    try:
+        transaction.commit()
+    except (WriteConflictError, ReadConflictError) as error:
+        conflict: ConflictError = error
+        assert_type(conflict.oid, Oid)
+        assert_type(conflict.serial, Tid)
+    except LockTimeout as error:
+        assert_type(error.timeout_seconds, float)
+    except IntegrityError as error:
+        assert_type(error.path, str)
+        assert_type(error.offset, int)
+    except InvalidObjectReference as error:
+        assert_type(error.place, str)
+    except NotStorableError as error:
+        usage: UsageError = error
+        assert_type(error.path, str)
+        assert_type(str(usage), str)
+    except Error as error:
+        assert_type(error.fields, tuple[str, ...])
+
+
+def the_package_has_its_version() -> None:
+    assert_type(dobbin_like.__version__, str)
