@@ -41,9 +41,7 @@ def _bare(path: Path, count: int) -> None:
     kept = []
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for start in range(0, count, PER_BUCKET):
-        made = [
-            plain_item(item_state(number)) for number in range(start, start + PER_BUCKET)
-        ]
+        made = [plain_item(item_state(number)) for number in range(start, start + PER_BUCKET)]
         kept.append(made)
         os.write(fd, b"".join([pickle.dumps(vars(item), 5) for item in made]))
     os.close(fd)

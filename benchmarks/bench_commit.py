@@ -42,9 +42,7 @@ class _Store:
     def __init__(self, path: Path, *, sync: bool) -> None:
         self.path = path
         self.manager = TransactionManager()
-        self.database = Database(
-            TransactionLog(path, sync=sync), transaction_manager=self.manager
-        )
+        self.database = Database(TransactionLog(path, sync=sync), transaction_manager=self.manager)
         self.stamp = Stamp()
         self.database.set_root(self.stamp)
         self.manager.commit()

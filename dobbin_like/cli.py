@@ -11,7 +11,6 @@ import errno
 import os
 import sys
 from collections import deque
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,15 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dobbin_like import __version__
-from dobbin_like.check import check_database, check_log
-from dobbin_like.database import Database
+from dobbin_like.check import check_log
 from dobbin_like.demo import run as demo_run
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 FOUND: Final = 1
 USAGE: Final = 2
@@ -121,8 +119,7 @@ def ask(path: str, class_name: str, word: str) -> None:
 @_LOG
 def check(path: str) -> int:
     """Check the log in PATH: every checksum, every reference, every invariant."""
-    with TransactionLog(path, read_only=True) as storage:
-        report = check_log(storage)
+    report = check_log(path)
     print(report)
     return 0 if report.ok else FOUND
 

@@ -38,19 +38,13 @@ from transaction.interfaces import (
 )
 from zope.interface import implementer
 
-from dobbin_like.exc import (
-    ConflictError,
-    NotStorableError,
-    ReadConflictError,
-    ReadOnlyStorageError,
-    WriteConflictError,
-)
-from dobbin_like.ids import ROOT_OID, Oid, Tid, next_tid
+from dobbin_like.conflicts import find_conflicts
+from dobbin_like.exc import ConflictError, NotStorableError, ReadOnlyStorageError
+from dobbin_like.ids import Tid, next_tid
 from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes, spool_slow_files
 from dobbin_like.persistent.entry import here, native_dict, set_native_dict
 from dobbin_like.persistent.shared import whole
-from dobbin_like.persistent.values import deep_copy, thaw
 from dobbin_like.persistent.view import View, copy_state
 
 if TYPE_CHECKING:
@@ -175,7 +169,7 @@ class DataManager:
         spool_slow_files(self.view.working.values(), roots, self._storage.path)
         self._storage.acquire()
         self._database.catch_up()
-        self._check_conflicts(foreign=True)
+        self._find_conflicts(foreign=True)
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written.
@@ -186,7 +180,7 @@ class DataManager:
             NotStorableError: A value can't be stored; nothing was written.
             InvalidObjectReference: An object of another database is referred to.
         """
-        self._check_conflicts(foreign=False)
+        self._find_conflicts(foreign=False)
         storage = self._storage
         changes = self._changes = Changes(self._graph, storage.next_oid, storage.write_stream)
         if self.new_root is not None:
@@ -276,53 +270,12 @@ class DataManager:
         now_microseconds = time.time_ns() // 1000  # noqa: TID251
         return next_tid(now_microseconds, self._storage.tid)
 
-    # -- conflicts ----------------------------------------------------------------
-
-    def _check_conflicts(self, *, foreign: bool) -> None:
-        """First committer wins: find what others have committed since the snapshot."""
-        for working in self.view.working.values():
-            entry = working.entry
-            if entry.serial == working.serial:
-                continue
-            mask = entry.mask
-            if mask is None or mask.foreign == foreign:
-                self._resolve(working, foreign=foreign)
-        graph = self._graph
-        if self.new_root and graph.has_root and graph.root_is_foreign == foreign:
-            name = type(self.new_root[0]).__name__
-            raise self._conflict(name, ROOT_OID, Tid(0), "", foreign=foreign)
-
-    def _resolve(self, working: WorkingCopy, *, foreign: bool) -> None:
-        entry, obj = working.entry, working.obj
-        plain = type(obj)._p_faces.plain
-        resolve = getattr(plain, "_p_resolve_conflict", None)
-        # Whoever checks out without changing depends on what he read.
-        if resolve is None or not working.is_changed():
-            raise self._conflict(plain.__name__, entry.oid, working.serial, "", foreign=foreign)
-        serial, saved = self._graph.version(obj, entry, None)
-        working.thaw_all()
+    def _find_conflicts(self, *, foreign: bool) -> None:
         try:
-            merged = resolve(_copy(working.base), _copy(saved), dict(working))
+            find_conflicts(self._graph, self.view, self.new_root, foreign=foreign)
         except ConflictError as error:
-            failed = f"its resolution was refused ({error.failed or 'ConflictError'})"
-            conflict = self._conflict(
-                plain.__name__, entry.oid, working.serial, failed, foreign=foreign
-            )
-            raise conflict from error
-        logger.debug("resolved a conflict of %s oid %d", plain.__name__, entry.oid)
-        working.rebase(serial, saved, dict(merged))
-
-    def _conflict(
-        self, name: str, oid: Oid, base_serial: Tid, failed: str, *, foreign: bool
-    ) -> ConflictError:
-        entry = self._graph.cached(oid)
-        serial = Tid(0) if entry is None else entry.serial
-        self._failure = f"conflict: {name} oid {oid}"
-        logger.debug("conflict of %s oid %d with tid %d", name, oid, serial)
-        if foreign:
-            who = "another process or instance"
-            return ReadConflictError(name, oid, serial, base_serial, who, failed)
-        return WriteConflictError(name, oid, serial, base_serial, "another thread", failed)
+            self._failure = f"conflict: {error.class_name} oid {error.oid}"
+            raise
 
     # -- savepoints ---------------------------------------------------------------
 
@@ -375,11 +328,6 @@ def _saved(working: WorkingCopy) -> dict[str, Any]:
         name = type(working.obj).__name__
         reason = f"it can't be copied for a savepoint: {error}"
         raise NotStorableError(name, working.entry.oid, ".", reason) from error
-
-
-def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    memo: dict[int, Any] = {}
-    return deep_copy({name: thaw(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
 
 
 def _is_alone(transaction: Any) -> bool:

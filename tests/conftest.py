@@ -59,13 +59,11 @@ def storage(path: Path) -> Iterator[TransactionLog]:
 @pytest.fixture
 def database(storage: TransactionLog) -> Iterator[Database]:
     """An empty database; at the end, every invariant that can be checked is."""
-    database = Database(storage)
-    yield database
-    if not database.closed:
-        transaction.manager.manager.explicit = False
-        transaction.abort()
-        check(database)
-        database.close()
+    with Database(storage) as database:
+        yield database
+        if not database.closed:
+            transaction.abort()
+            check(database)
 
 
 @pytest.fixture

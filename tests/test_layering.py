@@ -53,20 +53,26 @@ TOWERS = {
         stands_on="ground",
         rows=(
             "persistent.entry",
+            "persistent.kinds",
+            "persistent.guards",
             "persistent.values",
             "persistent.view",
             "persistent.faces",
             "persistent.base",
-            "persistent.containers  persistent.stream",
-            "persistent.classes",
-            "persistent.serialize",
+            "persistent.classes  persistent.containers  persistent.stream",
+            "persistent.serialize  persistent.shared",
             "persistent.graph",
+            "persistent.changes",
             "persistent",
         ),
     ),
     "bridge": Tower(
         stands_on="ground  disk  memory",
-        rows=("storage  manager",),
+        rows=(
+            "storage",
+            "conflicts",
+            "manager",
+        ),
     ),
     "whole": Tower(
         stands_on="ground  disk  memory  bridge",
@@ -88,7 +94,9 @@ TOWERS = {
 SIBLINGS: dict[str, str] = {}
 
 # A module, and the modules that it may import under ``if TYPE_CHECKING:`` only.
-FOR_TYPES_ONLY: dict[str, str] = {}
+FOR_TYPES_ONLY: dict[str, str] = {
+    "manager": "database",  # It serves the database that made it.
+}
 
 # A package outside the standard library, and the towers or modules that may import it.
 OUTSIDE = {

@@ -217,6 +217,4 @@ class Tally(Persistent):
     ) -> dict[str, Any]:
         if old_state.keys() != new_state.keys():
             raise ConflictError
-        return {
-            name: saved_state[name] + new_state[name] - old for name, old in old_state.items()
-        }
+        return {name: saved_state[name] + new_state[name] - old for name, old in old_state.items()}

@@ -95,9 +95,7 @@ class Questions:
                 real = None if isinstance(base, str) else self._resolve(base.full_name)
                 if real is not None:
                     children.setdefault(real.full_name, {})[cls.full_name] = cls
-        return {
-            base: [found[name] for name in sorted(found)] for base, found in children.items()
-        }
+        return {base: [found[name] for name in sorted(found)] for base, found in children.items()}
 
     def _resolve(self, full_name: str) -> Class | None:
         """Return the class that is defined under *full_name* or imported there."""

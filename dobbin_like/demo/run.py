@@ -123,9 +123,7 @@ def _introduce(console: Console, path: str, library: Library, count: int) -> Non
     )
 
 
-def _tail(
-    console: Console, path: str, database: Database, library: Library, count: int
-) -> int:
+def _tail(console: Console, path: str, database: Database, library: Library, count: int) -> int:
     figures = display.Figures(database, library)
     with Workers(path, count) as workers:
         reported: Sequence[str] = ()

@@ -47,9 +47,7 @@ def work(path: str, number: int, count: int) -> None:
         _store_all(database, number, count, is_over)
 
 
-def _store_all(
-    database: Database, number: int, count: int, is_over: Callable[[], bool]
-) -> None:
+def _store_all(database: Database, number: int, count: int, is_over: Callable[[], bool]) -> None:
     library = database.get_root()
     source, files = Path(library.source), library.files
     for name in shares(list(files), number, count):

@@ -1,0 +1,28 @@
+"""``python -m benchmarks``: all figures, one after the other."""
+
+from benchmarks import (
+    bench_begin,
+    bench_bulk,
+    bench_commit,
+    bench_memory,
+    bench_open,
+    bench_peers,
+    bench_processes,
+    bench_read,
+)
+from benchmarks.measure import main
+
+THEMES = (
+    bench_read,
+    bench_memory,
+    bench_begin,
+    bench_commit,
+    bench_bulk,
+    bench_processes,
+    bench_open,
+    bench_peers,
+)
+
+# The guard is for the processes that are started: they import this module again.
+if __name__ == "__main__":
+    main(*(measurement for theme in THEMES for measurement in theme.ALL))

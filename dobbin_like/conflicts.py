@@ -1,0 +1,85 @@
+"""First committer wins: finding conflicts, and resolving them where the class can.
+
+An object that a view has checked out must not have been changed by a
+transaction that was committed since the view's snapshot, whether the view
+has changed it or not. Called with the commit lock held and all news applied.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.exc import ConflictError, ReadConflictError, WriteConflictError
+from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.persistent.values import deep_copy, thaw
+
+if TYPE_CHECKING:
+    from dobbin_like.persistent.entry import Entry
+    from dobbin_like.persistent.graph import Graph
+    from dobbin_like.persistent.view import View, WorkingCopy
+
+logger = logging.getLogger(__name__)
+
+
+def find_conflicts(
+    graph: Graph, view: View, new_root: tuple[Any, Entry] | None, *, foreign: bool
+) -> None:
+    """Compare what *view* has checked out with what is committed now.
+
+    Args:
+        foreign: Whether to look for what was found in the log, or for what
+            threads of this instance have committed.
+        new_root: The object that the view has elected root, and its entry.
+
+    Raises:
+        ReadConflictError, WriteConflictError: By *foreign*. The working
+            copies are as they were, but for those already resolved.
+    """
+    for working in view.working.values():
+        entry = working.entry
+        if entry.serial == working.serial:
+            continue
+        mask = entry.mask
+        if mask is None or mask.foreign == foreign:
+            _resolve(graph, working, foreign=foreign)
+    if new_root and graph.has_root and graph.root_is_foreign == foreign:
+        name = type(new_root[0]).__name__
+        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=foreign)
+
+
+def _resolve(graph: Graph, working: WorkingCopy, *, foreign: bool) -> None:
+    entry = working.entry
+    plain = type(working.obj)._p_faces.plain
+    name, serial = plain.__name__, working.serial
+    resolve = getattr(plain, "_p_resolve_conflict", None)
+    # Whoever checks out without changing depends on what he read.
+    if resolve is None or not working.is_changed():
+        raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
+    saved_serial, saved = graph.version(working.obj, entry, None)
+    working.thaw_all()
+    try:
+        merged = resolve(_own(working.base), _own(saved), dict(working))
+    except ConflictError as error:
+        failed = f"its resolution was refused ({error.failed or type(error).__name__})"
+        raise _conflict(graph, name, entry.oid, serial, failed, foreign=foreign) from error
+    logger.debug("resolved a conflict of %s oid %d", name, entry.oid)
+    working.rebase(saved_serial, saved, dict(merged))
+
+
+def _own(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a shared state that user code may do with as it likes."""
+    memo: dict[int, Any] = {}
+    return deep_copy({name: thaw(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
+
+
+def _conflict(
+    graph: Graph, name: str, oid: Oid, base_serial: Tid, failed: str, *, foreign: bool
+) -> ConflictError:
+    entry = graph.cached(oid)
+    serial = NO_TID if entry is None else entry.serial
+    logger.debug("conflict of %s oid %d with tid %d", name, oid, serial)
+    if foreign:
+        who = "another process or instance"
+        return ReadConflictError(name, oid, serial, base_serial, who, failed)
+    return WriteConflictError(name, oid, serial, base_serial, "another thread", failed)

@@ -1,0 +1,603 @@
+"""The log of one file: what readers and writers may rely on."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from steps import Steps
+
+from dobbin_like.exc import (
+    ClosedError,
+    FormatVersionError,
+    IntegrityError,
+    NotALogError,
+    ReadOnlyStorageError,
+)
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log import ENTRY_SIZE, Logged, NotHeldError, TransactionLog, writer
+from dobbin_like.log.header import DURABLE, SAVED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def commit(
+    log: TransactionLog,
+    changes: dict[int, bytes],
+    classes: Sequence[tuple[int, str, str]] = (),
+    *,
+    decided: bool = True,
+    user: str = "",
+) -> Logged:
+    log.acquire()
+    try:
+        log.apply(log.read_news())
+        entries = [(Oid(oid), 1, data) for oid, data in changes.items()]
+        logged = log.prepare(Tid(log.tid + 10), entries, classes, decided=decided, user=user)
+        log.finish()
+        log.apply([logged])
+        return logged
+    finally:
+        log.release()
+
+
+def fail(log: TransactionLog, reason: str) -> Logged:
+    log.acquire()
+    try:
+        log.apply(log.read_news())
+        logged = log.fail(Tid(log.tid + 10), reason)
+        assert logged is not None
+        log.apply([logged])
+        return logged
+    finally:
+        log.release()
+
+
+def catch_up(log: TransactionLog) -> list[Logged]:
+    news = log.read_news()
+    log.apply(news)
+    return news
+
+
+def data_of(log: TransactionLog, oid: int, at: int | None = None) -> bytes | None:
+    stored = log.load(Oid(oid), None if at is None else Tid(at))
+    return None if stored is None else stored.data
+
+
+# -- before and while there is a file -------------------------------------------
+
+
+def test_nothing_is_created_before_the_first_commit(path: Path) -> None:
+    with TransactionLog(path) as log:
+        assert len(log) == log.oid_count == log.next_oid == log.tid == 0
+        assert log.next_class_number == 1
+        assert not log.has_news()
+        assert log.read_news() == list(log.transactions()) == []
+        assert log.load(Oid(0)) is None
+        assert log
+
+    assert not path.exists()
+
+
+def test_an_instance_opened_before_the_file_sees_what_is_committed(path: Path) -> None:
+    with TransactionLog(path) as early, TransactionLog(path) as log:
+        commit(log, {0: b"root"})
+
+        assert early.has_news()
+        catch_up(early)
+
+        assert not early.has_news()
+        assert data_of(early, 0) == b"root"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096), b"\x93Dob"])
+def test_a_creation_that_did_not_come_to_its_end_is_begun_anew(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+
+    with TransactionLog(path) as log:
+        assert catch_up(log) == []
+        commit(log, {0: b"root"})
+    with TransactionLog(path, read_only=True) as log:
+        assert data_of(log, 0) == b"root"
+
+
+def test_a_reader_of_an_empty_file_sees_an_empty_log(path: Path) -> None:
+    path.touch()
+
+    with TransactionLog(path, read_only=True) as log:
+        assert len(log) == 0
+        assert path.stat().st_size == 0
+
+
+def test_the_sort_key_is_that_of_the_real_path(path: Path) -> None:
+    with TransactionLog(path) as log:
+        assert log.sort_key == f"dobbin_like:{path.resolve()}"
+        assert log.path == os.fspath(path)
+
+
+def test_a_file_to_be_read_only_must_exist(path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        TransactionLog(path, read_only=True)
+
+    assert caught.value.filename == str(path)
+    assert not path.exists()
+
+
+def test_a_directory_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        TransactionLog(tmp_path)
+
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_a_pipe_is_no_log(path: Path) -> None:
+    os.mkfifo(path)
+
+    with pytest.raises(NotALogError, match="no regular file"):
+        TransactionLog(path)
+
+
+@pytest.mark.parametrize("content", [b"text", b"text" * 5000, bytes(5000)])
+def test_another_file_is_no_log_and_is_not_touched(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(NotALogError):
+        TransactionLog(path)
+
+    assert path.read_bytes() == content
+
+
+def test_a_newer_format_is_refused(path: Path) -> None:
+    with TransactionLog(path) as log:
+        commit(log, {0: b"root"})
+    data = bytearray(path.read_bytes())
+    data[8] = 2
+    path.write_bytes(data)
+
+    with pytest.raises(FormatVersionError):
+        TransactionLog(path)
+
+
+def test_a_log_opened_for_reading_is_not_written(path: Path) -> None:
+    with TransactionLog(path) as log:
+        commit(log, {0: b"root"})
+    before = path.read_bytes()
+
+    with TransactionLog(path, read_only=True) as log:
+        assert data_of(log, 0) == b"root"
+        with pytest.raises(ReadOnlyStorageError):
+            log.acquire()
+
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+@pytest.mark.parametrize(
+    ("mode", "read_only", "outcome"),
+    [
+        (0o644, False, "ReadOnlyStorageError"),
+        (0o644, True, "root"),
+        (0o600, False, "PermissionError"),
+        (0o600, True, "PermissionError"),
+    ],
+)
+def test_a_user_without_permission_is_told_what_to_do(
+    path: Path, mode: int, outcome: str, *, read_only: bool
+) -> None:
+    with TransactionLog(path) as log:
+        commit(log, {0: b"root"})
+    path.chmod(mode)
+    directory = os.open(path.parent, os.O_RDONLY)
+    path.parent.chmod(0o755)
+    reader, writer_end = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.fchdir(directory)  # Those above belong to another user.
+            os.setuid(65534)
+            try:
+                with TransactionLog(path.name, read_only=read_only) as log:
+                    result = (data_of(log, 0) or b"").decode()
+            except Exception as error:
+                result = type(error).__name__
+                if isinstance(error, ReadOnlyStorageError):
+                    assert "open with read_only=True" in str(error)
+            os.write(writer_end, result.encode())
+        finally:
+            os._exit(0)
+    os.close(writer_end)
+    os.wait()
+
+    with open(reader) as pipe:
+        assert pipe.read() == outcome
+    os.close(directory)
+
+
+# -- committing and tailing -------------------------------------------------------
+
+
+def test_a_commit_is_seen_by_another_instance(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as reader:
+        logged = commit(log, {0: b"root", 3: b"three"}, [(1, "m", "C")], user="me")
+
+        assert reader.has_news()
+        news = reader.read_news()
+        assert data_of(reader, 0) is None
+        reader.apply(news)
+
+        assert [entry._replace(oids=tuple(entry.oids)) for entry in news] == [logged]
+        assert logged.first_entry + ENTRY_SIZE == reader.load(Oid(3)).position  # type: ignore[union-attr]
+        assert (len(reader), reader.oid_count, reader.next_oid) == (1, 2, 4)
+        assert (reader.tid, news[0].user, list(news[0].oids)) == (logged.tid, "me", [0, 3])
+        assert reader.class_number("m", "C") == 1
+        assert reader.class_name(1) == ("m", "C")
+        assert reader.next_class_number == 2
+        assert [data_of(reader, oid) for oid in (0, 1, 3, 4, -1)] == [
+            b"root",
+            None,
+            b"three",
+            None,
+            None,
+        ]
+
+
+def test_a_prepared_transaction_is_not_seen(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as reader:
+        for decided in (True, False):
+            log.acquire()
+            log.prepare(Tid(10), [(Oid(0), 1, b"x")], decided=decided)
+            assert catch_up(reader) == []
+            with TransactionLog(path) as newcomer:
+                assert len(newcomer) == 0
+            log.release()
+
+
+def test_a_prepared_transaction_that_is_neither_finished_nor_failed_is_cut_off(
+    path: Path,
+) -> None:
+    with TransactionLog(path) as log:
+        commit(log, {0: b"root"})
+        size = path.stat().st_size
+        log.acquire()
+        log.prepare(Tid(100), [(Oid(0), 1, b"x")])
+        log.release()
+
+        assert path.stat().st_size == size
+        assert not log.has_news()
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_prepared_transaction_that_fails_is_recorded_with_the_reason(
+    path: Path, *, decided: bool
+) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as reader:
+        commit(log, {0: b"root"})
+        log.acquire()
+        prepared = log.prepare(Tid(100), [(Oid(0), 1, b"x" * 999)], user="me", decided=decided)
+        logged = log.fail(Tid(100), "a veto")
+        assert logged is not None
+        log.apply([logged])
+        log.release()
+        catch_up(reader)
+
+        assert (logged.tid, logged.sequence) == (prepared.tid, prepared.sequence)
+        assert (logged.failed, logged.reason, logged.user) == (True, "a veto", "me")
+        assert list(logged.oids) == [0]
+        for each in (log, reader):
+            assert (len(each), data_of(each, 0)) == (2, b"root")
+        assert logged.end - logged.offset < 200
+
+
+def test_a_failed_transaction_counts_and_changes_nothing(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as reader:
+        commit(log, {0: b"root"})
+        logged = fail(log, "a conflict")
+        commit(log, {0: b"again"})
+
+        assert [entry.failed for entry in catch_up(reader)] == [False, True, False]
+        assert logged.reason == "a conflict"
+        assert len(log) == len(reader) == 3
+        assert data_of(reader, 0, at=logged.tid) == b"root"
+
+
+def test_a_failure_can_be_recorded_without_having_caught_up(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as late:
+        commit(log, {0: b"root"})
+        late.acquire()
+        logged = late.fail(Tid(1), "too old")
+        late.release()
+
+        assert logged is not None
+        assert logged.tid > log.tid
+        assert [entry.failed for entry in catch_up(late)] == [False, True]
+
+
+def test_two_transactions_may_follow_each_other_under_one_lock(storage: TransactionLog) -> None:
+    storage.acquire()
+    for number in range(3):
+        logged = storage.prepare(Tid(number + 1), [(Oid(0), 1, b"%d" % number)])
+        storage.finish()
+        storage.apply([logged])
+    storage.release()
+
+    assert data_of(storage, 0) == b"2"
+
+
+def test_news_have_to_be_applied_before_writing(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as late:
+        commit(log, {0: b"root"})
+        late.acquire()
+        with pytest.raises(NotHeldError, match="all news applied"):
+            late.prepare(Tid(100), [(Oid(0), 1, b"x")])
+        catch_up(late)
+        late.prepare(Tid(100), [(Oid(0), 1, b"x")])
+        with pytest.raises(NotHeldError):
+            late.prepare(Tid(101), [(Oid(0), 1, b"x")])
+        late.release()
+
+
+@pytest.mark.parametrize(
+    ("tid", "oids"), [(10, [1]), (9, [1]), (11, [1, 1]), (11, [-1]), (11, [2**40])]
+)
+def test_what_can_not_be_logged_is_refused_before_writing(
+    path: Path, tid: int, oids: list[int]
+) -> None:
+    with TransactionLog(path) as log:
+        commit(log, {0: b"root"})
+        size = path.stat().st_size
+        log.acquire()
+        with pytest.raises(ValueError):  # noqa: PT011
+            log.prepare(Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
+
+        assert path.stat().st_size == size
+        log.release()
+
+
+def test_news_are_applied_in_order_only(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as reader:
+        commit(log, {0: b"0"})
+        commit(log, {0: b"1"})
+        news = reader.read_news()
+        with pytest.raises(NotHeldError):
+            reader.apply(news[1:])
+        reader.apply(news)
+
+        assert data_of(reader, 0) == b"1"
+
+
+def test_a_transaction_may_be_empty(storage: TransactionLog) -> None:
+    commit(storage, {})
+
+    assert (len(storage), storage.oid_count) == (1, 0)
+
+
+def test_a_class_can_be_renamed(path: Path) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as reader:
+        commit(log, {0: b"root"}, [(1, "old", "C")])
+        commit(log, {}, [(1, "new", "C")])
+        catch_up(reader)
+
+        assert reader.class_name(1) == ("new", "C")
+        assert reader.class_number("old", "C") is None
+        with pytest.raises(IntegrityError):
+            reader.class_name(7)
+
+
+# -- reading ----------------------------------------------------------------------
+
+
+def test_every_version_can_be_read_as_of_its_tid(storage: TransactionLog) -> None:
+    tids = [commit(storage, {0: b"%d" % number, 1: b"other"}).tid for number in range(20)]
+
+    for number, tid in enumerate(tids):
+        stored = storage.load(Oid(0), tid)
+        assert stored is not None
+        assert (stored.data, stored.tid) == (b"%d" % number, tid)
+        assert data_of(storage, 0, tid + 1) == b"%d" % number
+    assert data_of(storage, 0, tids[0] - 1) is None
+    stored = storage.load(Oid(0))
+    assert stored is not None
+    before = storage.load(Oid(0), Tid(stored.tid - 1))
+    assert before is not None
+    assert stored.previous == before.position
+
+
+@pytest.mark.parametrize("size", [0, 30, 3000, 5000, 70_000, 300_000])
+def test_states_of_every_size_are_loaded_in_any_order(path: Path, size: int) -> None:
+    generator = random.Random(size)
+    states = {oid: generator.randbytes(generator.randint(size // 2, size)) for oid in range(60)}
+    with TransactionLog(path, sync=False) as log:
+        for oid in range(0, 60, 10):
+            commit(log, {each: states[each] for each in range(oid, oid + 10)})
+
+        for oids in (range(60), range(59, -1, -1), generator.sample(range(60), 60)):
+            assert all(data_of(log, oid) == states[oid] for oid in oids)
+        with TransactionLog(path, read_only=True) as reader:
+            assert all(data_of(reader, oid) == states[oid] for oid in range(60))
+
+
+def test_the_transactions_are_listed_from_any_of_them_on(path: Path) -> None:
+    with TransactionLog(path) as log:
+        logged = [commit(log, {0: b"%d" % number}) for number in range(3)]
+        logged.append(fail(log, "why"))
+        plain = [(entry.tid, entry.sequence, entry.failed) for entry in logged]
+
+        for number, entry in enumerate(logged):
+            for start in (entry.offset, logged[number - 1].end if number else None):
+                listed = list(log.transactions(start))
+                assert [(each.tid, each.sequence, each.failed) for each in listed] == plain[
+                    number:
+                ]
+        assert list(log.transactions(logged[-1].end)) == []
+        with pytest.raises(IntegrityError):
+            list(log.transactions(logged[1].offset + 8))
+
+
+def test_the_entries_of_a_transaction_have_their_states(storage: TransactionLog) -> None:
+    states = {oid: b"%d" % oid * 1000 for oid in range(100)}
+    logged = commit(storage, states)
+
+    entries = dict(storage.entries(logged))
+
+    assert {oid: stored.data for oid, stored in entries.items()} == states
+    assert entries[Oid(7)] == storage.load(Oid(7))
+
+
+def test_readers_in_threads_see_whole_transactions(path: Path) -> None:
+    """Four threads load while one applies; every version is one that was committed."""
+    done = False
+    steps = Steps()
+    with TransactionLog(path, sync=False) as log, TransactionLog(path) as reader:
+        commit(log, {oid: b"0" for oid in range(10)})
+        catch_up(reader)
+
+        def read(seed: int) -> None:
+            generator = random.Random(seed)
+            while not done:
+                oid = generator.randrange(3000)
+                stored = reader.load(Oid(oid))
+                if stored is not None:
+                    assert stored.data.startswith(b"%d " % oid) or stored.data == b"0"
+                    assert b"%d" % stored.tid in stored.data or stored.data == b"0"
+
+        for seed in range(4):
+            steps.thread(lambda seed=seed: read(seed))
+        generator = random.Random(0)
+        for _ in range(300):
+            tid = log.tid + 10
+            commit(
+                log,
+                {
+                    oid: b"%d %d" % (oid, tid) + bytes(generator.choice([0, 5000]))
+                    for oid in generator.sample(range(3000), 10)
+                },
+            )
+            catch_up(reader)
+        done = True
+        steps.join()
+
+
+# -- saved positions -----------------------------------------------------------------
+
+
+def test_positions_are_saved_at_the_end_if_many_entries_came(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {oid: b"%d" % oid for oid in range(10_001)}, [(1, "m", "C")])
+        assert log._file.words.get(SAVED) == 0  # type: ignore[union-attr]
+    with TransactionLog(path, sync=False) as log:
+        assert log._file.words.get(SAVED) != 0  # type: ignore[union-attr]
+        assert (len(log), log.oid_count, log.class_name(1)) == (1, 10_001, ("m", "C"))
+        assert not log.has_news()
+        commit(log, {5: b"new"})
+        assert [data_of(log, oid) for oid in (0, 5, 10_000)] == [b"0", b"new", b"10000"]
+    with TransactionLog(path, read_only=True) as log:
+        assert (data_of(log, 5), len(log)) == (b"new", 2)
+        assert len(list(log.transactions())) == 2
+
+
+def test_positions_are_saved_now_and_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SAVE_AFTER_ENTRIES", 10)
+    with TransactionLog(path, sync=False) as log, TransactionLog(path) as reader:
+        saved = set()
+        for number in range(60):
+            if number % 7 == 6:
+                fail(log, "why")
+            else:
+                commit(log, {number % 11: b"%d" % number, 20: b"x"})
+            assert not log.has_news()
+            catch_up(reader)
+            assert not reader.has_news()
+            saved.add(log._file.words.get(SAVED))  # type: ignore[union-attr]
+            with TransactionLog(path, read_only=True) as newcomer:
+                assert len(newcomer) == len(log) == len(reader) == number + 1
+                for oid in range(22):
+                    assert newcomer.load(Oid(oid)) == log.load(Oid(oid)) == reader.load(Oid(oid))
+        assert len(saved) > 2
+
+
+def test_damaged_positions_are_not_used(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {oid: b"%d" % oid for oid in range(10_001)})
+    whole = path.read_bytes()
+    with TransactionLog(path) as log:
+        saved = log._file.words.get(SAVED)  # type: ignore[union-attr]
+    assert saved
+    for at in (saved + 100, saved + 5000, len(whole) - 20):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        if at < saved + 120:
+            with pytest.raises(IntegrityError):
+                TransactionLog(path)
+        else:
+            with TransactionLog(path) as log:
+                assert (len(log), log.oid_count, data_of(log, 77)) == (1, 10_001, b"77")
+
+
+def test_close_does_not_wait_for_the_lock_to_save_positions(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log, TransactionLog(path) as other:
+        commit(log, {oid: b"" for oid in range(10_001)})
+        steps = Steps()
+        acquired, release = steps[0], steps[2]
+
+        @steps.thread
+        def _hold() -> None:
+            with acquired:
+                other.acquire()
+            with release:
+                other.release()
+
+        with steps[1]:
+            size = path.stat().st_size
+            log.close()
+            assert path.stat().st_size == size
+        steps.join()
+
+
+# -- the end -----------------------------------------------------------------------
+
+
+def test_a_closed_log_says_so(path: Path) -> None:
+    log = TransactionLog(path)
+    commit(log, {0: b"root"})
+    log.close()
+    log.close()
+
+    assert log.closed
+    for use in (
+        log.has_news,
+        log.read_news,
+        log.acquire,
+        log.finish,
+        lambda: log.load(Oid(0)),
+        lambda: log.read_stream(4096, 0, 1),
+        lambda: list(log.transactions()),
+    ):
+        with pytest.raises(ClosedError, match=str(path)):
+            use()
+
+
+def test_close_makes_unsynced_commits_durable(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {0: b"root"})
+        assert log._file.words.get(DURABLE) == 4096  # type: ignore[union-attr]
+    with TransactionLog(path) as log:
+        assert log._file.words.get(DURABLE) == path.stat().st_size  # type: ignore[union-attr]
+
+
+def test_no_descriptor_is_left_open(path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with TransactionLog(path) as log:
+            commit(log, {0: b"root"})
+    with pytest.raises(NotALogError):
+        TransactionLog(__file__)
+
+    assert len(os.listdir("/proc/self/fd")) == before
