@@ -31,7 +31,7 @@ def _begin(begin: Callable[[], Any], loops: range) -> None:
 def _begin_read(begin: Callable[[], Any], stamp: Any, loops: range) -> None:
     for _ in loops:
         begin()
-        stamp.value
+        _ = stamp.value
 
 
 def no_news(bench: Bench) -> None:

@@ -58,7 +58,7 @@ class ZODB:
     """A FileStorage, which always syncs its commits."""
 
     def __init__(self, path: Path, *, sync: bool) -> None:
-        import transaction  # type: ignore[import-untyped,unused-ignore]
+        import transaction
         from persistent.mapping import PersistentMapping
         from ZODB.DB import DB
         from ZODB.FileStorage import FileStorage
@@ -66,9 +66,7 @@ class ZODB:
         self.manager = transaction.TransactionManager()
         storage = FileStorage(str(path))
         if not sync:
-            import ZODB.FileStorage.FileStorage as module
-
-            module.fsync = lambda _fd: None
+            sys.modules[FileStorage.__module__].fsync = lambda _fd: None
         self.root = DB(storage).open(self.manager).root()
         self.root["stamp"] = self.stamp = PersistentMapping()
         self.manager.commit()
@@ -118,19 +116,21 @@ def _installed() -> dict[str, Callable[..., Any]]:
 
 def commits(bench: Bench) -> None:
     """A commit of one changed attribute; ours beside that of each peer."""
-    for sync in (False, True):
-        times = 50 if sync else 500
-        for name, peer in _installed().items():
-            ours = Ours(bench.path(), sync=sync)
-            theirs = peer(bench.path(), sync=sync)
-            taken = in_turn(
-                lambda ours=ours: ours.change(times),  # type: ignore[misc]
-                lambda theirs=theirs: theirs.change(times),  # type: ignore[misc]
-                rounds=bench.rounds(11),
-            )
-            what = f"commit, {'' if sync else 'not '}synced; reference: {name}"
-            bench.add(Row(what, "us", *medians(taken, 1e6 / times)))
-            ours.database.close()
+    for name, peer in _installed().items():
+        for sync in (False, True):
+            _compare(bench, name, peer, sync=sync)
+
+
+def _compare(bench: Bench, name: str, peer: Callable[..., Any], *, sync: bool) -> None:
+    times = 50 if sync else 500
+    ours = Ours(bench.path(), sync=sync)
+    theirs = peer(bench.path(), sync=sync)
+    taken = in_turn(
+        lambda: ours.change(times), lambda: theirs.change(times), rounds=bench.rounds(11)
+    )
+    what = f"commit, {'' if sync else 'not '}synced; reference: {name}"
+    bench.add(Row(what, "us", *medians(taken, 1e6 / times)))
+    ours.database.close()
 
 
 def bulk(bench: Bench) -> None:

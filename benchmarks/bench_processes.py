@@ -88,7 +88,7 @@ def _echo(conn: Connection, count: int) -> None:
 
 def _write(path: str, conn: Connection, number: int, seconds: float) -> None:
     """Commit as often as can be to an object of one's own."""
-    log = _Watched(path)  # type: ignore[arg-type]
+    log = _Watched(path)
     with Database(log) as database:
         stamp = database.root.buckets[number]
         conn.send("ready")
@@ -146,7 +146,7 @@ def _prepare(path: Path, writers: int = 0) -> None:
         shelf = Shelf()
         database.set_root(shelf)
         checkout(shelf)
-        shelf.buckets.extend(Stamp() for _ in range(writers))  # type: ignore[misc]
+        shelf.buckets.extend(Stamp() for _ in range(writers))
         transaction.commit()
 
 

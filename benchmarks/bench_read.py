@@ -5,6 +5,7 @@ Run with ``python -m benchmarks.bench_read``.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from transaction import TransactionManager
@@ -21,16 +22,16 @@ PER_LOOP = 10
 
 def _read(item: Any, loops: range) -> None:
     for _ in loops:
-        item.number
-        item.number
-        item.number
-        item.number
-        item.number
-        item.number
-        item.number
-        item.number
-        item.number
-        item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
+        _ = item.number
 
 
 def _call(item: Any, loops: range) -> None:
@@ -85,13 +86,13 @@ class _changed_shelf:  # noqa: N801  used as a function
     def __enter__(self) -> tuple[Item, Item]:
         shelf = Shelf()
         self.database.set_root(shelf)
-        shelf.buckets.extend([Item(1), Item(2)])  # type: ignore[list-item]
+        shelf.buckets.extend([Item(1), Item(2)])
         self.manager.commit()
         committed, changed = shelf.buckets
         checkout(changed)
-        changed.number = 7  # type: ignore[attr-defined]
+        changed.number = 7
         self.manager.commit()
-        return committed, changed  # type: ignore[return-value]
+        return committed, changed
 
     def __exit__(self, *_error: object) -> None:
         self.database.close()
@@ -133,8 +134,8 @@ def traversal(bench: Bench) -> None:
 
 def _plain_chain(start: int, count: int) -> PlainItem:
     chain = [plain_item(item_state(start + index)) for index in range(count)]
-    for item, following in zip(chain, chain[1:], strict=False):
-        item.following = following  # type: ignore[attr-defined]
+    for item, following in itertools.pairwise(chain):
+        item.following = following
     return chain[0]
 
 
@@ -150,13 +151,14 @@ def old_view(bench: Bench) -> None:
         item = Item(1)
         database.set_root(item)
         manager.commit()
-        assert item.number == 1001  # type: ignore[attr-defined]
+        assert item.number == 1001
         other.begin()
         checkout(writer.root)
         writer.root.number = 5
         other.commit()
         database.catch_up()  # published while this thread's view is older
-        assert item.number == 1001 and type(item) is not Item  # type: ignore[attr-defined]
+        assert item.number == 1001
+        assert type(item) is not Item
         plain = plain_item(item_state(0))
         ours, reference = fresh(_read), fresh(_read)
         taken = in_turn(

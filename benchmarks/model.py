@@ -23,7 +23,7 @@ class Item(Persistent):
         vars(self).update(item_state(number))
 
     def double(self) -> int:
-        return self.number * 2  # type: ignore[no-any-return,attr-defined]
+        return self.number * 2
 
 
 class Bucket(Persistent):
@@ -54,7 +54,7 @@ class PlainItem:
     """What :class:`Item` is without a store."""
 
     def double(self) -> int:
-        return self.number * 2  # type: ignore[no-any-return,attr-defined]
+        return self.number * 2
 
 
 def item_state(number: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def fill(path: Path, count: int) -> None:
             checkout(shelf, *made)
             for item in made:
                 if last is not None:
-                    last.following = item  # type: ignore[attr-defined]
+                    last.following = item
                 last = item
             shelf.buckets.append(Bucket(made))
             manager.commit()

@@ -10,6 +10,7 @@ from typing import Final
 
 _EXTRA: Final = frozenset({"click", "rich"})
 _USAGE: Final = 2
+_INTERRUPTED: Final = 130
 
 
 def main() -> int:
@@ -22,6 +23,8 @@ def main() -> int:
         text = f"dobbin: the command line needs {error.name}; pip install 'dobbin_like[cli]'"
         print(text, file=sys.stderr)
         return _USAGE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return run()
 
 

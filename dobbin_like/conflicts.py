@@ -54,7 +54,7 @@ def _resolve(graph: Graph, working: WorkingCopy, *, foreign: bool) -> None:
     name, serial = plain.__name__, working.serial
     resolve = getattr(plain, "_p_resolve_conflict", None)
     # Whoever checks out without changing depends on what he read.
-    if resolve is None or not working.is_changed():
+    if resolve is None or working.changed() is None:
         raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
     saved_serial, saved = graph.version(working.obj, entry, None)
     working.thaw_all()

@@ -39,7 +39,7 @@ from transaction.interfaces import (
 from zope.interface import implementer
 
 from dobbin_like.conflicts import find_conflicts
-from dobbin_like.exc import ConflictError, NotStorableError, ReadOnlyStorageError
+from dobbin_like.exc import ClosedError, ConflictError, NotStorableError, ReadOnlyStorageError
 from dobbin_like.ids import Tid, next_tid
 from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes, spool_slow_files
@@ -96,8 +96,11 @@ class DataManager:
 
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
         """Begin a view on what is committed now, by anybody."""
-        if self._storage.has_news():
-            self._database.catch_up()
+        try:
+            if self._storage.has_news():
+                self._database.catch_up()
+        except ClosedError:  # by its owner: whoever uses the database is told so
+            return
         self._renew()
 
     def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
@@ -107,7 +110,7 @@ class DataManager:
         thread forward.
         """
         self._seal()
-        if self._database.closed:
+        if self._database.closed or self._storage.closed:
             return
         if self._transaction_manager().explicit:
             self._graph.end_view(self.view)

@@ -849,13 +849,6 @@ def is_positive(_obj, _attribute, value):
 
 
 @attrs.define(slots=False)
-class Simple:
-    """No Persistent here: attrs as a plain value."""
-
-    x: int = 1
-
-
-@attrs.define(slots=False)
 class Order(Persistent):
     number: int
     note: str = attrs.field(default="", converter=str)
@@ -1046,7 +1039,7 @@ def test_a_pickle_of_a_checked_out_object_holds_its_changes(stored_after):
 class WithArguments(Persistent):
     def __new__(cls, x):
         self = super().__new__(cls)
-        self.x = x
+        vars(self)["x"] = x
         return self
 
     def __getnewargs__(self):
@@ -1078,22 +1071,22 @@ class ReducedEx(Persistent):
 
 
 @pytest.mark.parametrize(
-    ("obj", "expected"),
+    ("make", "expected"),
     [
-        (WithArguments(1), 1),
-        (WithKeywords(x=1), 1),
-        (Reduced(1), 2),
-        (ReducedEx(1), 2),
+        (lambda: WithArguments(1), 1),
+        (lambda: WithKeywords(x=1), 1),
+        (lambda: Reduced(1), 2),
+        (lambda: ReducedEx(1), 2),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=["newargs", "newargs_ex", "reduce", "reduce_ex"],
 )
-def test_the_pickle_hooks_of_the_user_are_asked(on_face, obj, expected):
+def test_the_pickle_hooks_of_the_user_are_asked(on_face, make, expected):
     def check(obj):
         assert pickle.loads(pickle.dumps(obj)).x == expected
         assert copy.copy(obj).x == expected
         assert type(copy.copy(obj)) is obj.__class__
 
-    on_face(copy.deepcopy(obj) if type(obj).__reduce__ is object.__reduce__ else obj, check)
+    on_face(make(), check)
 
 
 def test_a_weak_reference_stays_valid_from_face_to_face(on_face):
@@ -1168,25 +1161,23 @@ def test_a_finalizer_reads_the_state_of_a_stale_object_in_a_cycle(database, agai
     checkout(held)
     held.x = 2
     other.transaction_manager.commit()
-    del held
+    other.close()
     transaction.begin()
+    assert type(root.held) is Finalized._p_faces.ghost
 
     checkout(root)
     del root.held
     transaction.commit()
-    other.transaction_manager.begin()
     gc.collect()
 
-    assert len(finalized) == 2
-    assert set(finalized) <= {1, 2}
+    assert finalized[:1] == [1]
 
 
 def test_a_finalizer_runs_on_every_face(on_face):
     def check(thing):
         assert thing.x == 1
 
-    class_ = Finalized
-    on_face(class_(), check)
+    on_face(Finalized(), check)
 
 
 # -- classes that change ----------------------------------------------------

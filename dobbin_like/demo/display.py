@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from dobbin_like.storage import TransactionLog
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -34,7 +36,10 @@ class Figures:
     """The figures of one run, taken by tailing the file: begin a transaction, and read."""
 
     def __init__(self, database: Database, library: Library) -> None:
+        storage = database.storage
+        assert isinstance(storage, TransactionLog), "the demo opens files"
         self._database = database
+        self._storage = storage
         self._library = library
         self._end: int | None = None
         self._started = time.monotonic()
@@ -46,7 +51,7 @@ class Figures:
     def refresh(self) -> None:
         """Catch up with what the workers have committed."""
         transaction.begin()
-        for logged in self._database.storage.transactions(self._end):
+        for logged in self._storage.transactions(self._end):
             self._end = logged.end
             if logged.failed:
                 self.conflicts += 1
@@ -57,7 +62,7 @@ class Figures:
         self.classes, self.functions = tally.classes, tally.functions
         self.total = len(self._library.files)
         self.objects = len(self._database)
-        self.megabytes = Path(self._database.storage.path).stat().st_size / 1e6
+        self.megabytes = Path(self._storage.path).stat().st_size / 1e6
         self.seconds = time.monotonic() - self._started
 
     @property
@@ -175,10 +180,11 @@ def about_table(word: str, found: list[Module], limit: int) -> Table:
 
 
 def _table(title: str, name: str, number: str, other: str | None, text: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", expand=True)
     table.add_column(name, no_wrap=True)
-    table.add_column(number, justify="right")
+    table.add_column(number, justify="right", no_wrap=True)
     if other is not None:
-        table.add_column(other, justify="right")
-    table.add_column(text, no_wrap=True, overflow="ellipsis")
+        table.add_column(other, justify="right", no_wrap=True)
+    # The last column takes what is left of the line, and no second line.
+    table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)
     return table

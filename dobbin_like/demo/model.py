@@ -42,7 +42,7 @@ class Library(Persistent):
 
     def module(self, name: str) -> Module:
         """Return the module *name*; a new, empty one if nobody has met the name yet."""
-        module = self.modules.get(name)
+        module: Module | None = self.modules.get(name)
         if module is None:
             module = Module(name)
             self.modules.put(name, module)
@@ -50,7 +50,7 @@ class Library(Persistent):
 
     def class_named(self, full_name: str) -> Class:
         """Return the class with that name; a new, empty one if nobody has met it yet."""
-        cls = self.classes.get(full_name)
+        cls: Class | None = self.classes.get(full_name)
         if cls is None:
             cls = Class(full_name)
             self.classes.put(full_name, cls)

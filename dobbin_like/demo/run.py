@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import shutil
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
@@ -22,8 +24,10 @@ from dobbin_like.storage import TransactionLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TICK_SECONDS = 0.1
-_LIMIT = 10
+INTERRUPTED: Final = 130
+
+_TICK_SECONDS: Final = 0.1
+_LIMIT: Final = 10
 
 
 class DemoError(UsageError):
@@ -56,18 +60,17 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
         code = _fill(console, path, source, workers)
     except KeyboardInterrupt:
         say(console, "", "Stopped. What was committed is in the file; the same command goes on.")
-        return 130
+        return INTERRUPTED
     if code:
         return code
     try:
         say(console, "", "A fresh process opens the file and follows the references:", "")
-        code = in_fresh_process(answer, path, class_name, word)
-        code = code or _check(console, path)
+        unanswered = in_fresh_process(_answer_alone, path, class_name, word)
+        wrong = _check(console, path)
     except KeyboardInterrupt:
-        return 130
-    if code == 0:
-        _farewell(console, path)
-    return code
+        return INTERRUPTED
+    _farewell(console, path)
+    return wrong or unanswered
 
 
 def say(console: Console, *lines: str) -> None:
@@ -189,6 +192,14 @@ def answer(path: str, class_name: str, word: str) -> None:
             raise SystemExit(1)
 
 
+def _answer_alone(path: str, class_name: str, word: str) -> None:
+    """Answer as a process of its own, which Ctrl-C reaches as it does its parent."""
+    try:
+        answer(path, class_name, word)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+
+
 # -- checking it --------------------------------------------------------------
 
 
@@ -211,13 +222,16 @@ def _check(console: Console, path: str) -> int:
 
 
 def _farewell(console: Console, path: str) -> None:
+    program = "dobbin" if shutil.which("dobbin") else "python -m dobbin_like"
+    quoted = shlex.quote(path)
     say(
         console,
         "",
         f"The file is {Path(path).resolve()}. Look at it:",
-        f"  dobbin ask {path} --subclasses-of ValueError",
-        f"  dobbin log {path}",
-        "  python -i -c 'from dobbin_like import Database; "
-        f'db = Database("{path}", allow=["dobbin_like.demo.*"])\'',
-        '  >>> db.root.modules.get("json.decoder").classes[0].methods[0].arguments',
+        f"  {program} ask {quoted} --subclasses-of ValueError",
+        f"  {program} log {quoted}",
+        "or in Python:",
+        "  >>> from dobbin_like import Database",
+        f"  >>> db = Database({path!r}, allow=['dobbin_like.demo.*'])",
+        "  >>> db.root.modules.get('json.decoder').classes[0].methods",
     )

@@ -73,21 +73,24 @@ class Workers:
         # say that it does not care. The first process started this way starts the
         # tracker too, which would lift the block: let it be there before.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            for number in range(self._count):
-                args = (self._path, number, self._count)
-                process = _SPAWN.Process(
-                    target=work, args=args, name=f"worker {number + 1}", daemon=True
-                )
-                process.start()
-                self._processes.append(process)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                for number in range(self._count):
+                    self._start(number)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)  # A Ctrl-C comes here.
         except BaseException:
             self.stop()
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
+
+    def _start(self, number: int) -> None:
+        args = (self._path, number, self._count)
+        name = f"worker {number + 1}"
+        process = _SPAWN.Process(target=work, args=args, name=name, daemon=True)
+        process.start()
+        self._processes.append(process)
 
     def __exit__(
         self,

@@ -30,7 +30,7 @@ from dobbin_like.log.reader import Frame, Window, read_frame, stored_entries
 from dobbin_like.log.record import DamagedError, Tail
 from dobbin_like.log.stream import verify_stream
 
-__all__ = ["committed_frames", "decided_frames", "recover"]
+__all__ = ["certain_end", "committed_frames", "decided_frames", "recover"]
 
 _logger = logging.getLogger(__name__)
 
@@ -50,6 +50,14 @@ def _situation(words: Words, present_boot: int) -> _Situation:
     return _Situation(words.get(COMMITTED), words.get(DURABLE), boot, power_cut)
 
 
+def certain_end(words: Words, present_boot: int) -> int:
+    """Return an offset before which every frame is committed and has to be whole."""
+    now = _situation(words, present_boot)
+    if now.committed is not None and not now.power_cut:
+        return now.committed
+    return now.durable or PAGE_SIZE
+
+
 def committed_frames(window: Window, tail: Tail, words: Words, present_boot: int) -> list[Frame]:
     """Return the committed frames after *tail*, oldest first. Needs no lock.
 
@@ -65,7 +73,8 @@ def committed_frames(window: Window, tail: Tail, words: Words, present_boot: int
             return list(decided_frames(window, tail, now.committed))
         size = os.fstat(window.fd).st_size
         limit = size if now.committed is None else min(size, now.committed)
-        frames = [frame for frame, _ in _believed(window, tail, limit, now.durable)]
+        believed = _believed(window, tail, limit, now.durable)
+        frames = [frame for frame, decided in believed if decided]
         # A writer may have put the tail right meanwhile, and begun a new one.
         if _situation(words, present_boot) == now:
             return frames

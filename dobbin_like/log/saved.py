@@ -63,11 +63,16 @@ def load_saved(
 ) -> tuple[Positions, ClassTable, Tail] | None:
     """Return positions, classes and the place they are of, from the frame at *offset*.
 
+    Args:
+        limit: Where the bytes end that are certain to be there.
+
     Returns:
         None if they are damaged or not there.
 
     Cost: 8 bytes for each oid, read as one block.
     """
+    if offset >= limit:
+        return None
     try:
         frame = read_frame(window, place_before(window, offset, page_checksum, limit), limit)
         if frame.kind != record.KIND_POSITIONS:

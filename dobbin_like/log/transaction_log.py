@@ -42,7 +42,7 @@ from dobbin_like.log.loader import Loader
 from dobbin_like.log.lock import CommitLock
 from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
 from dobbin_like.log.record import Meta, Tail
-from dobbin_like.log.recovery import committed_frames, decided_frames
+from dobbin_like.log.recovery import certain_end, committed_frames, decided_frames
 from dobbin_like.log.saved import load_saved, place_before
 from dobbin_like.log.stream import StreamReader
 from dobbin_like.log.writer import Writer
@@ -473,7 +473,8 @@ class TransactionLog:
         offset = words.get(SAVED)
         if not offset:
             return
-        limit = os.fstat(self._file.fd).st_size
+        # What is not certain to be there has to be read frame by frame.
+        limit = certain_end(words, self._boot)
         saved = load_saved(Window(self._file.fd, self.path), offset, page.checksum, limit)
         if saved is not None:
             self._applied.positions, self._applied.classes, tail = saved

@@ -42,6 +42,7 @@ class Writer:
 
     def __init__(self, file: LogFile, applied: Applied, boot: int, *, sync: bool) -> None:
         self.unsynced = False  # Since the instance was opened: close() has to sync.
+        self.save_after_entries = SAVE_AFTER_ENTRIES
         self.applied = applied
         self._file = file
         self._boot = boot
@@ -252,7 +253,7 @@ class Writer:
     def _save_if_due(self, tail: Tail) -> None:
         """Save the positions if opening would have to read many entries one by one."""
         applied = self.applied
-        if applied.unsaved > max(SAVE_AFTER_ENTRIES, applied.positions.stored):
+        if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
             try:
                 self._append_saved(tail)
             except OSError as error:

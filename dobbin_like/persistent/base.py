@@ -139,6 +139,8 @@ class MaskLayer(Persistent):
                 return value
         if name == "__class__":
             return faces.plain
+        if name == "__dict__":
+            return _seen_dict(self)
         return _class_attribute(self, name, cls)
 
     def __setattr__(self, name: str, value: Any) -> None:

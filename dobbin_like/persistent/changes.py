@@ -58,7 +58,8 @@ class Changes:
 
     def add(self, working: WorkingCopy) -> None:
         """Add a working copy if it differs from its base."""
-        if not working.is_changed():
+        state = working.changed()
+        if state is None:
             return
         obj, entry, base = working.obj, working.entry, working.base
         faces = type(obj)._p_faces
@@ -66,7 +67,7 @@ class Changes:
         shared: State = {}
         memo: dict[int, Any] = {}
         freezer = Freezer(entry, guard=self._graph.guard)
-        for name, value in faces.state_of(working).items():
+        for name, value in state.items():
             if value is PENDING:
                 shared[name] = base[name]
                 plain[name] = thaw(base[name], memo)

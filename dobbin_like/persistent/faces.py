@@ -98,11 +98,13 @@ class Faces:
 
     @property
     def volatile(self) -> frozenset[str]:
-        """Names of cached properties: what they left in a dict is not state."""
+        """Names that others leave in a dict, and which are not state.
+
+        Those of cached properties, and the mark of generic aliases.
+        """
         if self._volatile is None:
-            self._volatile = self._names(
-                lambda value: isinstance(value, functools.cached_property)
-            )
+            cached = self._names(lambda value: isinstance(value, functools.cached_property))
+            self._volatile = cached | {"__orig_class__"}
         return self._volatile
 
     def _names(self, wanted: Any) -> frozenset[str]:
@@ -120,7 +122,6 @@ class Faces:
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return those of *attributes* that are state: neither volatile nor left by others."""
         state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
-        state.pop("__orig_class__", None)
         for name in self.volatile:
             state.pop(name, None)
         return state
@@ -225,21 +226,26 @@ def _changed(cls: type) -> None:
 
 
 def _through_the_face(cls: Any, function: Any) -> Any:
-    """Let a ``__setattr__`` that attrs made for validators set where the face says.
+    """Let a ``__setattr__`` that attrs gives a class set where the object's face says.
 
-    It ends in ``object.__setattr__``, kept as a global of the module of
-    attrs, which would write past the working copy into shared state.
+    With validators or converters it ends in ``object.__setattr__``, kept as
+    a global of the module of attrs, which would write past the working copy
+    into shared state; without, that is what a class may get itself.
     """
-    if not isinstance(function, FunctionType) or function.__module__ != "attr._make":
-        return function
 
     def set_below(obj: Any, name: str, value: Any) -> None:
         super(cls, obj).__setattr__(name, value)
 
-    names = dict(function.__globals__)
-    for name, value in function.__globals__.items():
-        if value is object.__setattr__:
-            names[name] = set_below
+    if function is object.__setattr__:
+        return set_below
+    if not isinstance(function, FunctionType):
+        return function
+    names = function.__globals__
+    if names.get("__name__") != "attr._make":
+        return function
+    names = {
+        name: set_below if value is object.__setattr__ else value for name, value in names.items()
+    }
     code, closure = function.__code__, function.__closure__
     return FunctionType(code, names, function.__name__, function.__defaults__, closure)
 

@@ -235,7 +235,7 @@ class Graph(SharedState):
             return
         serial, base = self.version(obj, entry, view)
         faces = type(obj)._p_faces
-        if faces.volatile:
+        if not faces.volatile.isdisjoint(base):
             base = {name: value for name, value in base.items() if name not in faces.volatile}
         working = WorkingCopy(obj, entry, serial, base)
         with self.lock:

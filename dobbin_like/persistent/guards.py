@@ -52,6 +52,10 @@ class SharedList(list[Any]):
     __slots__ = ("_p_owner", "_p_shared")
     _p_kind = "list"
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> list[Any]:  # type: ignore[misc]
+        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
+        return list(*args, **kwargs)
+
     def __copy__(self) -> list[Any]:
         return list(self)
 
@@ -64,7 +68,10 @@ class SharedDict(dict[Any, Any]):
 
     __slots__ = ("_p_owner", "_p_shared")
     _p_kind = "dict"
-    fromkeys = dict.fromkeys
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> dict[Any, Any]:  # type: ignore[misc]
+        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
+        return dict(*args, **kwargs)
 
     def __copy__(self) -> dict[Any, Any]:
         return dict(self)
@@ -78,6 +85,10 @@ class SharedSet(set[Any]):
 
     __slots__ = ("_p_owner", "_p_shared")
     _p_kind = "set"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> set[Any]:  # type: ignore[misc]
+        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
+        return set(*args, **kwargs)
 
     def __copy__(self) -> set[Any]:
         return set(self)
@@ -96,7 +107,10 @@ class SharedBytearray(bytearray):
 
     __slots__ = ("_p_owner", "_p_shared")
     _p_kind = "bytearray"
-    fromhex = bytearray.fromhex  # type: ignore[assignment]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> bytearray:  # type: ignore[misc]
+        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
+        return bytearray(*args, **kwargs)
 
     def __copy__(self) -> bytearray:
         return bytearray(self)
@@ -128,6 +142,22 @@ _guard(
 )
 
 SHARED_TYPES: Final = frozenset({SharedList, SharedDict, SharedSet, SharedBytearray})
+
+
+def make_shared(base: Any, owner: Entry) -> Any:
+    """Return an empty guarded value of the built-in type *base*, for *owner*."""
+    made = base.__new__(_SHARED[base])
+    made._p_owner = owner
+    made._p_shared = False
+    return made
+
+
+_SHARED: Final[dict[type, type]] = {
+    list: SharedList,
+    dict: SharedDict,
+    set: SharedSet,
+    bytearray: SharedBytearray,
+}
 
 
 def _ordinary(name: str) -> Callable[..., Any]:

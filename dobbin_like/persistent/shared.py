@@ -118,7 +118,8 @@ class SharedState:
         """Let *view* read the newest snapshot from here on."""
         with self.lock:
             self._collect()
-            self._end(view)
+            if view.active or view.kept or view.working:
+                self._end(view)
             self.horizon.enter(view, self.tid)
 
     def end_view(self, view: View) -> None:
@@ -140,8 +141,9 @@ class SharedState:
 
     def drop_working(self, view: View) -> None:
         """Drop the working copies of *view*; its snapshot stays."""
-        with self.lock:
-            self._drop_working(view)
+        if view.working:
+            with self.lock:
+                self._drop_working(view)
 
     def _end(self, view: View) -> None:
         self.horizon.leave(view)
@@ -151,22 +153,24 @@ class SharedState:
             self._unmask_due()
 
     def _drop_working(self, view: View) -> None:
-        for working in list(view.working.values()):
-            self._uncheckout(view, working)
+        if view.working:
+            oldest = self.horizon.oldest()
+            for working in list(view.working.values()):
+                self._uncheckout(view, working, oldest)
 
     def uncheckout(self, view: View, working: WorkingCopy) -> None:
         """Take back one checkout of *view*: a savepoint is rolled back."""
         with self.lock:
-            self._uncheckout(view, working)
+            self._uncheckout(view, working, self.horizon.oldest())
 
-    def _uncheckout(self, view: View, working: WorkingCopy) -> None:
+    def _uncheckout(self, view: View, working: WorkingCopy, oldest: Tid | None) -> None:
         # The view forgets last: until then, it is done again if interrupted.
-        view.memo.pop(id(working.obj), None)
-        mask = working.entry.mask
-        if mask is not None:
-            mask.holders.discard(id(view))
-        self._unmask(working.obj, working.entry)
-        view.working.pop(id(working.obj), None)
+        obj, entry = working.obj, working.entry
+        view.memo.pop(id(obj), None)
+        if entry.mask is not None:
+            entry.mask.holders.discard(id(view))
+            self._unmask(obj, entry, oldest)
+        view.working.pop(id(obj), None)
 
     # -- masks ------------------------------------------------------------------
 
@@ -195,16 +199,15 @@ class SharedState:
             for obj in masked[0][2]:
                 entry = entry_of(obj)
                 if entry is not None:
-                    self._unmask(obj, entry)
+                    self._unmask(obj, entry, oldest)
             heapq.heappop(masked)
 
-    def _unmask(self, obj: Any, entry: Entry) -> None:
-        """Take the mask off if nobody needs it any more (lock held)."""
+    def _unmask(self, obj: Any, entry: Entry, oldest: Tid | None) -> None:
+        """Take the mask off if nobody needs it, with *oldest* the oldest snapshot (lock held)."""
         mask = entry.mask
         if mask is None:
             return
         chain = mask.chain
-        oldest = self.horizon.oldest()
         if chain is not None and oldest is not None and oldest < chain[0][0]:
             return
         unread = chain is not None and chain[0][1] is None
@@ -226,7 +229,7 @@ class SharedState:
         """
         with self.lock:
             self.horizon.leave(view)
-            older = self.horizon.oldest() is not None
+            older = len(self.horizon) > 0
             for obj, entry, state, face in changes:
                 if entry.serial == UNSTORED:
                     # New: nobody else has seen it. Dict first: it is sealed when it shows.
@@ -240,9 +243,6 @@ class SharedState:
             if older:
                 self._unmask_later(tid, [change.obj for change in changes])
             self._end(view)
-            for change in changes:
-                self._unmask(change.obj, change.entry)
-            self._unmask_due()
             self._collect()
 
     def _publish_state(
@@ -266,7 +266,7 @@ class SharedState:
         the oids that are in memory, not that of their states. The caller
         holds the lock and has applied the same transactions to the source.
         """
-        older = self.horizon.oldest() is not None
+        older = len(self.horizon) > 0
         masked: list[Any] = []
         for oid, changed_at in changed.items():
             entry = self._cache.get(oid)

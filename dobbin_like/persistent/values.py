@@ -14,13 +14,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.persistent.entry import Entry, Identity
-from dobbin_like.persistent.guards import (
-    SHARED_TYPES,
-    SharedBytearray,
-    SharedDict,
-    SharedList,
-    SharedSet,
-)
+from dobbin_like.persistent.guards import SHARED_TYPES, make_shared
 from dobbin_like.persistent.kinds import (
     BYTEARRAY,
     DICT,
@@ -80,28 +74,24 @@ class Freezer:
             self._memo[id(value)] = frozen
             return frozen
         if kind == BYTEARRAY:
-            return self._register(value, SharedBytearray if self._guard else bytearray)
-        if kind == SET:
-            frozen = self._register(value, SharedSet if self._guard else set)
+            frozen = self._register(value, bytearray)
+            bytearray.extend(frozen, value)
+        elif kind == SET:
+            frozen = self._register(value, set)
             set.update(frozen, map(self.freeze, value))
         elif kind == LIST:
-            frozen = self._register(value, SharedList if self._guard else list)
+            frozen = self._register(value, list)
             list.extend(frozen, _all(self.freeze, value))
         else:
-            frozen = self._register(value, SharedDict if self._guard else dict)
+            frozen = self._register(value, dict)
             # Keys can't be changed but for arbitrary objects, which are found this way.
             keys = _all(self.freeze, value)
             dict.update(frozen, zip(keys, _all(self.freeze, value.values()), strict=True))
         return frozen
 
-    def _register(self, value: Any, cls: Any) -> Any:
+    def _register(self, value: Any, base: Any) -> Any:
         # Known before it is filled: a container may hold itself.
-        frozen: Any = cls.__new__(cls)
-        if issubclass(cls, bytearray):
-            bytearray.extend(frozen, value)
-        if self._guard:
-            frozen._p_owner = self._owner
-            frozen._p_shared = False
+        frozen = make_shared(base, self._owner) if self._guard else base()
         self._memo[id(value)] = frozen
         return frozen
 

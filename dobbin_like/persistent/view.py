@@ -87,17 +87,22 @@ class WorkingCopy(dict[str, Any]):
             for name in pending:
                 self[name] = thaw(base[name], self.memo)
 
-    def is_changed(self) -> bool:
-        """Tell whether an attribute differs from the base. Cost: what was asked for."""
+    def changed(self) -> State | None:
+        """Return the state if it differs from the base, else ``None``.
+
+        Cost: what was asked for.
+        """
+        state: State = type(self.obj)._p_faces.state_of(self)
         base = self.base
-        state = type(self.obj)._p_faces.state_of(self)
-        if state.keys() != base.keys():
-            return True
+        if len(state) != len(base):
+            return state
         aliases = Aliases()
         for name, value in state.items():
-            if value is not PENDING and not aliases.same(base[name], value):
-                return True
-        return False
+            if value is not PENDING:
+                before = base.get(name, PENDING)
+                if not (value is before or aliases.same(before, value)):
+                    return state
+        return None
 
     def rebase(self, serial: Tid, base: State, state: State) -> None:
         """Go on as *state*, a change of the version *base*: a conflict was resolved."""

@@ -1,0 +1,636 @@
+"""Deaths, power cuts, damage and full disks: what is left is always a prefix."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))
+import small_log  # noqa: E402
+
+from dobbin_like.exc import (  # noqa: E402
+    FormatVersionError,
+    IntegrityError,
+    NotALogError,
+)
+from dobbin_like.ids import Oid, Tid  # noqa: E402
+from dobbin_like.log import TransactionLog, header, record  # noqa: E402
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+fork = multiprocessing.get_context("fork")
+WAIT_SECONDS = 30
+DATA = Path(__file__).parent / "data"
+
+
+def commit(log: TransactionLog, oid: int, data: bytes, *, decided: bool = True) -> int:
+    log.acquire()
+    try:
+        log.apply(log.read_news())
+        logged = log.prepare(Tid(log.tid + 1), [(Oid(oid), 1, data)], decided=decided)
+        log.finish()
+        log.apply([logged])
+        return logged.tid
+    finally:
+        log.release()
+
+
+def tids(path: Path, **options: Any) -> list[int]:
+    """Return the tids in a log after every state in it has been read."""
+    with TransactionLog(path, **{"read_only": True, **options}) as log:
+        logged = list(log.transactions())
+        for entry in logged:
+            for oid, stored in log.entries(entry):
+                if not entry.failed:
+                    assert log.load(oid, entry.tid) == stored
+        assert len(log) == len(logged)
+        return [entry.tid for entry in logged]
+
+
+def with_words(data: bytes, **words: int) -> bytes:
+    """Return the bytes of a log with other words in its header."""
+    changed = bytearray(data)
+    for name, value in words.items():
+        index = getattr(header, name)
+        raw = header.raw_word(index, value)
+        changed[index * 8 : index * 8 + 8] = raw.to_bytes(8, sys.byteorder)
+    return bytes(changed)
+
+
+def word_in(data: bytes, index: int) -> int | None:
+    return header.word_value(index, int.from_bytes(data[index * 8 : index * 8 + 8], sys.byteorder))
+
+
+def writes_on(path: Path) -> None:
+    """The next writer continues, and what it commits is there."""
+    before = tids(path)
+    with TransactionLog(path, sync=False) as log:
+        tid = commit(log, 7, b"goes on")
+        assert path.stat().st_size == log._applied.tail.end
+    after = tids(path)
+    assert after[: len(before)] == before
+    assert after[-1] == tid
+
+
+@pytest.fixture
+def small(path: Path) -> bytes:
+    """The bytes of a log in which everything occurs."""
+    small_log.write(str(path), b"stream", sync=False)
+    return path.read_bytes()
+
+
+def ends_of(path: Path) -> list[int]:
+    with TransactionLog(path, read_only=True) as log:
+        return [entry.end for entry in log.transactions()]
+
+
+# -- cut at every byte ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_torn_tail_leaves_a_prefix_wherever_it_is_cut(path: Path, small: bytes) -> None:
+    ends, whole = ends_of(path), tids(path)
+    for cut in range(PAGE_SIZE, len(small)):
+        path.write_bytes(with_words(small[:cut], COMMITTED=PAGE_SIZE, DURABLE=PAGE_SIZE, SAVED=0))
+
+        assert tids(path) == []
+        writes_on(path)
+
+        expected = whole[: sum(end <= cut for end in ends)]
+        assert tids(path)[:-1] == expected, cut
+
+
+@pytest.mark.slow
+def test_a_power_cut_leaves_a_prefix_wherever_the_file_ends(path: Path, small: bytes) -> None:
+    ends, whole = ends_of(path), tids(path)
+    for cut in range(PAGE_SIZE, len(small)):
+        path.write_bytes(with_words(small[:cut], BOOT=1, DURABLE=PAGE_SIZE))
+
+        expected = whole[: sum(end <= cut for end in ends)]
+        assert tids(path) == expected, cut
+        writes_on(path)
+        assert tids(path)[:-1] == expected, cut
+
+
+@pytest.mark.slow
+def test_a_committed_file_that_was_cut_is_an_error_and_stays_as_it_is(
+    path: Path, small: bytes
+) -> None:
+    for cut in range(PAGE_SIZE, len(small), 5):
+        path.write_bytes(small[:cut])
+
+        with pytest.raises(IntegrityError):
+            tids(path)
+        with pytest.raises(IntegrityError), TransactionLog(path, sync=False) as log:
+            commit(log, 0, b"x")
+        assert path.stat().st_size == cut
+
+
+def test_a_file_cut_under_an_open_log_is_an_error_for_writers(path: Path, small: bytes) -> None:
+    with TransactionLog(path, sync=False) as log:
+        os.truncate(path, len(small) - 10)
+        with pytest.raises(IntegrityError):
+            log.acquire()
+        assert not log.held
+        assert path.stat().st_size == len(small) - 10
+
+
+def test_a_header_cut_at_any_byte_is_no_log_or_a_new_one(path: Path, small: bytes) -> None:
+    for cut in range(0, PAGE_SIZE, 7):
+        path.write_bytes(small[:cut])
+
+        assert tids(path) == []
+    path.write_bytes(small[:100])
+    writes_on(path)
+
+
+# -- flipped bits ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_is_an_error_or_has_no_effect(path: Path, small: bytes) -> None:
+    with TransactionLog(path, read_only=True) as log:
+        whole = small_log.content(log)
+    bits = [
+        bit
+        for bit in range(len(small) * 8)
+        # Of the zeros of the header page, a part will do.
+        if bit >= PAGE_SIZE * 8 or small[bit // 8] or bit < 600 or bit % 61 == 0
+    ]
+    errors = 0
+    with path.open("r+b", buffering=0) as file:
+        for bit in bits:
+            at = bit // 8
+            os.pwrite(file.fileno(), bytes([small[at] ^ 1 << bit % 8]), at)
+            try:
+                with TransactionLog(path, read_only=True) as log:
+                    found = small_log.content(log)
+            except (IntegrityError, NotALogError, FormatVersionError):
+                errors += 1
+            else:
+                assert found == whole, bit
+            os.pwrite(file.fileno(), small[at : at + 1], at)
+    # What has no effect are words, hints and filling bytes.
+    assert errors > 0.9 * (len(small) - PAGE_SIZE) * 8
+
+
+@pytest.mark.slow
+def test_a_writer_never_cuts_on_account_of_a_flipped_bit(path: Path, small: bytes) -> None:
+    words = [word * 8 for word in (COMMITTED, DURABLE, header.SAVED, BOOT)]
+    places = [at + byte for at in words for byte in range(8)]
+    places += list(range(PAGE_SIZE, len(small), 3))
+    whole = tids(path)
+    for at in places:
+        for bit in range(8):
+            damaged = bytearray(small)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            with contextlib.suppress(IntegrityError):
+                with TransactionLog(path, sync=False) as log:
+                    commit(log, 7, b"goes on")
+                if at < PAGE_SIZE:
+                    assert tids(path)[:-1] == whole
+            assert path.stat().st_size >= len(small)
+            left = bytearray(path.read_bytes()[: len(small)])
+            assert left[PAGE_SIZE:] == damaged[PAGE_SIZE:]
+
+
+def test_without_the_committed_word_the_log_is_read_to_its_end(path: Path, small: bytes) -> None:
+    whole = tids(path)
+    path.write_bytes(small[: COMMITTED * 8] + bytes(8) + small[COMMITTED * 8 + 8 :])
+
+    assert tids(path) == whole
+    writes_on(path)
+
+
+def test_without_the_committed_word_nothing_is_cut(path: Path, small: bytes) -> None:
+    torn = small[: COMMITTED * 8] + bytes(8) + small[COMMITTED * 8 + 8 :] + b"torn"
+    path.write_bytes(torn)
+
+    assert len(tids(path)) == 5
+    with TransactionLog(path, sync=False) as log:
+        with pytest.raises(IntegrityError):
+            log.acquire()
+    assert path.read_bytes() == torn
+
+
+def test_a_damaged_state_hurts_only_who_reads_it(path: Path, small: bytes) -> None:
+    at = small.rindex(b"three" * 20)
+    path.write_bytes(small[:at] + b"T" + small[at + 1 :])
+
+    with TransactionLog(path, sync=False) as log:
+        assert log.load(Oid(0)) is not None
+        assert log.load(Oid(3)) is not None
+        with pytest.raises(IntegrityError):
+            log.load(Oid(3), Tid(1003))
+        commit(log, 0, b"goes on")
+
+
+def test_damage_between_committed_transactions_stops_the_reader_there(
+    path: Path, small: bytes
+) -> None:
+    with TransactionLog(path, read_only=True) as log:
+        third = list(log.transactions())[2]
+    damaged = bytearray(small)
+    damaged[third.offset + 40] ^= 1
+    path.write_bytes(with_words(bytes(damaged), COMMITTED=third.offset))
+    with TransactionLog(path, read_only=True) as log:
+        path.write_bytes(with_words(bytes(damaged), SAVED=0))
+        for _ in range(2):
+            with pytest.raises(IntegrityError) as caught:
+                log.read_news()
+        assert len(log) == 2
+        assert log.load(Oid(0)) is not None
+    assert (caught.value.path, caught.value.offset) == (str(path), third.offset)
+
+
+# -- recovery ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "failed"),
+    [(record.COMMITTED, False), (record.PREPARED, True), (record.FAILED, True)],
+)
+def test_a_whole_transaction_behind_the_end_is_adopted(
+    path: Path, status: int, *, failed: bool
+) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"before")
+        end = path.stat().st_size
+        commit(log, 0, b"whole")
+    data = bytearray(with_words(path.read_bytes(), COMMITTED=end))
+    data[end + 4 : end + 8] = record.WORD.pack(status)
+    path.write_bytes(data)
+
+    with TransactionLog(path) as log:
+        assert len(log) == 1
+        log.acquire()
+        (logged,) = log.read_news()
+        log.apply([logged])
+        log.release()
+        assert logged.failed is failed
+        stored = log.load(Oid(0))
+        assert stored is not None
+        assert stored.data == (b"before" if failed else b"whole")
+        assert log._file.words.get(DURABLE) == path.stat().st_size  # type: ignore[union-attr]
+
+
+def test_the_remains_of_a_longer_tail_never_follow_a_new_transaction(path: Path) -> None:
+    """A truncation that did not reach the disk shows old frames behind new ones."""
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"before")
+        end = path.stat().st_size
+        for number in range(3):
+            commit(log, 0, b"old %d" % number)
+        old = path.read_bytes()
+        log.acquire()
+        log._writer._words.put(COMMITTED, end)
+        os.truncate(path, end)
+        log.release()
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"new 0")
+        new_end = path.stat().st_size
+    mixed = path.read_bytes()[:new_end] + old[new_end:]
+    path.write_bytes(with_words(mixed, BOOT=1, DURABLE=end, COMMITTED=new_end))
+
+    assert len(tids(path)) == 2
+    writes_on(path)
+    assert len(tids(path)) == 3
+
+
+def test_after_a_power_cut_what_was_durable_must_be_there(path: Path, small: bytes) -> None:
+    damaged = bytearray(with_words(small, BOOT=1))
+    damaged[ends_of(path)[1] + 40] ^= 1
+    path.write_bytes(with_words(bytes(damaged), DURABLE=len(small), SAVED=0))
+
+    with pytest.raises(IntegrityError):
+        TransactionLog(path)
+    path.write_bytes(with_words(small[:-8], BOOT=1, DURABLE=len(small)))
+    with pytest.raises(IntegrityError), TransactionLog(path, sync=False) as log:
+        log.acquire()
+    assert path.stat().st_size == len(small) - 8
+
+
+def test_after_a_power_cut_what_is_cut_off_is_told(
+    path: Path, small: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_bytes(with_words(small[:-8], BOOT=1, DURABLE=PAGE_SIZE))
+
+    with TransactionLog(path, sync=False) as log:
+        assert caplog.records == []
+        commit(log, 0, b"x")
+
+    assert [entry.levelname for entry in caplog.records] == ["WARNING"]
+    assert str(path) in caplog.text
+
+
+def test_a_reader_that_came_before_the_recovery_goes_on_behind_it(
+    path: Path, small: bytes
+) -> None:
+    path.write_bytes(with_words(small[:-8], BOOT=1, DURABLE=PAGE_SIZE))
+    with TransactionLog(path, read_only=True) as reader:
+        assert len(reader) == 4
+        assert reader.read_news() == []
+        writes_on(path)
+        assert reader.has_news()
+        reader.apply(reader.read_news())
+        assert not reader.has_news()
+        assert reader.load(Oid(7)).data == b"goes on"  # type: ignore[union-attr]
+
+
+# -- power cuts ---------------------------------------------------------------------------
+
+SECTOR = 512
+
+
+def sectors(image: bytes, count: int) -> list[bytes]:
+    image = image.ljust(count * SECTOR, b"\0")
+    return [image[at : at + SECTOR] for at in range(0, count * SECTOR, SECTOR)]
+
+
+def crash(images: list[bytes], generator: random.Random) -> bytes:
+    """Return what a power cut may leave: each sector as of some moment since the last sync.
+
+    The first image is durable; the others were written after it, in that order.
+    """
+    size = len(generator.choice(images))
+    count = -(-max(map(len, images)) // SECTOR)
+    columns = zip(*(sectors(image, count) for image in images), strict=True)
+    return b"".join(generator.choice(versions) for versions in columns)[:size]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(path: Path, seed: int) -> None:
+    generator = random.Random(seed)
+    images: list[bytes] = []
+    durable: list[int] = []  # Tids that were acknowledged with sync.
+    written: list[int] = []
+
+    def moment(*, synced: bool) -> None:
+        if synced:
+            images.clear()
+        images.append(with_words_of_boot(path.read_bytes()))
+
+    def with_words_of_boot(data: bytes) -> bytes:
+        return with_words(data, BOOT=1)
+
+    with TransactionLog(path) as synced, TransactionLog(path, sync=False) as unsynced:
+        synced._writer.save_after_entries = unsynced._writer.save_after_entries = 3
+        commit(synced, 0, b"first")
+        written += [synced.tid]
+        moment(synced=True)
+        for _ in range(generator.randint(1, 12)):
+            log = generator.choice((synced, unsynced))
+            decided = generator.random() < 0.5
+            log.acquire()
+            log.apply(log.read_news())
+            tid = Tid(log.tid + 1)
+            data = generator.randbytes(generator.choice((10, 400, 3000)))
+            logged = log.prepare(tid, [(Oid(generator.randrange(5)), 1, data)], decided=decided)
+            moment(synced=log is synced)
+            if generator.random() < 0.2:
+                failed = log.fail(tid, "a veto")
+                assert failed is not None
+                log.apply([failed])
+                # A cut-off transaction that could have been adopted was synced away.
+                moment(synced=decided or log is synced)
+            else:
+                log.finish()
+                log.apply([logged])
+                # The status of an undecided one was synced, the words were not.
+                moment(synced=log is synced and not decided)
+                if log is synced:
+                    durable = [*written, tid]
+            written.append(tid)
+            log.release()
+        copies = [crash(images, generator) for _ in range(20)]
+
+    for copy in copies:
+        path.write_bytes(copy)
+        left = tids(path)
+        assert left == written[: len(left)]
+        writes_on(path)
+        left = tids(path)[:-1]
+        assert left == written[: len(left)]
+        assert left[: len(durable)] == durable
+
+
+# -- kill -9 ------------------------------------------------------------------------------
+
+
+def write_until_killed(path: Path, oid: int, tell: int, *, sync: bool) -> None:
+    log = TransactionLog(path, sync=sync)
+    count = 0
+    while True:
+        count += 1
+        commit(log, oid, b"%d" % count + bytes(count * 37 % 5000), decided=count % 3 > 0)
+        os.write(tell, count.to_bytes(8, "little"))
+
+
+def last_told(reader: int) -> int:
+    last = 0
+    while data := os.read(reader, 8):
+        last = int.from_bytes(data, "little")
+    return last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_killed_writer_loses_no_acknowledged_commit(path: Path, *, sync: bool) -> None:
+    generator = random.Random(1)
+    for _ in range(25):
+        path.unlink(missing_ok=True)
+        workers = []
+        for oid in range(2):
+            reader, tell = os.pipe()
+            worker = os.fork()
+            if worker == 0:
+                os.close(reader)
+                try:
+                    write_until_killed(path, oid, tell, sync=sync)
+                finally:
+                    os._exit(1)
+            os.close(tell)
+            workers.append((worker, reader))
+        first, others = workers[0], workers[1:]
+        wanted = generator.randrange(1, 60)
+        told = [0]
+        while told[0] < wanted:
+            told[0] = int.from_bytes(os.read(first[1], 8), "little")
+        for worker, _reader in workers:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+        told[0] = max(told[0], last_told(first[1]))
+        told += [last_told(reader) for _, reader in others]
+        for _, reader in workers:
+            os.close(reader)
+
+        writes_on(path)
+        with TransactionLog(path, read_only=True) as log:
+            for oid, count in enumerate(told):
+                stored = log.load(Oid(oid))
+                found = 0 if stored is None else int(stored.data.split(b"\0")[0])
+                assert found in (count, count + 1)
+            assert len(tids(path)) == len(log)
+
+
+def test_two_processes_that_create_the_log_at_once_share_it(path: Path) -> None:
+    for _ in range(10):
+        path.unlink(missing_ok=True)
+        barrier = fork.Barrier(2)
+
+        def create(oid: int, barrier: Any = barrier) -> None:
+            with TransactionLog(path, sync=False) as log:
+                barrier.wait(WAIT_SECONDS)
+                commit(log, oid, b"%d" % oid)
+
+        workers = [fork.Process(target=create, args=(oid,)) for oid in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(WAIT_SECONDS)
+            assert worker.exitcode == 0
+        with TransactionLog(path, read_only=True) as log:
+            assert [log.load(Oid(oid)).data for oid in range(2)] == [b"0", b"1"]  # type: ignore[union-attr]
+
+
+# -- full disks ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Let no file grow over *size* bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_commit_that_does_not_fit_leaves_the_log_as_it_was(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"fits")
+        size = path.stat().st_size
+        for room in (0, 1, 50, 100, 4000):
+            with at_most(size + room), pytest.raises(OSError, match=str(path)) as caught:
+                commit(log, 0, b"x" * 5000)
+            assert caught.value.errno == errno.EFBIG
+            assert caught.value.filename == str(path)
+            assert not log.held
+            assert path.stat().st_size == size
+            assert tids(path) == [1]
+        commit(log, 0, b"x" * 5000)
+    assert tids(path) == [1, 2]
+
+
+def test_a_stream_that_does_not_fit_leaves_the_log_as_it_was(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"fits")
+        size = path.stat().st_size
+        log.acquire()
+        with at_most(size + 10_000), path.with_name("source").open("w+b") as source:
+            os.truncate(source.fileno(), 9000)
+            log.write_stream(source)
+            source.seek(0)
+            with pytest.raises(OSError, match=str(path)):
+                log.write_stream(source)
+        log.release()
+        assert path.stat().st_size == size
+
+
+def test_a_failure_that_does_not_fit_is_not_recorded(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"fits")
+        size = path.stat().st_size
+        log.acquire()
+        with at_most(size + 10):
+            assert log.fail(Tid(9), "why") is None
+        log.release()
+        assert path.stat().st_size == size
+        assert "not recorded" in caplog.text
+
+
+def test_a_log_that_does_not_fit_at_all_is_not_begun(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        with at_most(1000), pytest.raises(OSError, match=str(path)):
+            log.acquire()
+        assert path.stat().st_size == 0
+        commit(log, 0, b"x")
+    assert tids(path) == [1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="can't mount")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if subprocess.run(options, capture_output=True, check=False).returncode:
+        pytest.skip("can't mount")
+    try:
+        path = place / "log"
+        with TransactionLog(path) as log:
+            with pytest.raises(OSError, match=str(path)) as caught:  # noqa: PT012
+                for number in range(1, 100):
+                    commit(log, 0, bytes(3000))
+            assert caught.value.errno == errno.ENOSPC
+            assert len(tids(path)) == number - 1 == len(log)
+            log.acquire()
+            log.release()
+            assert path.stat().st_size == log._applied.tail.end
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+# -- golden files -------------------------------------------------------------------------
+
+
+def test_a_log_of_format_version_1_is_read(path: Path) -> None:
+    shutil.copy(DATA / "v1-small.log", path)
+    with TransactionLog(path, read_only=True) as log:
+        content = small_log.content(log)
+
+    assert [entry[:8] for entry in content["transactions"]] == [
+        (1000, 1, False, "/ ann", "begin", b"", "", [0]),
+        (1001, 2, False, "", "", b'{"a": 1}', "", [1, 2]),
+        (1002, 3, True, "ben", "", b"", "a conflict", [1]),
+        (1003, 4, False, "", "", b"", "", [0, 3]),
+        (1004, 5, False, "", "", b"", "", [3]),
+    ]
+    assert content["classes"] == [(1, "shop.models", "Cart"), (2, "shop.models", "Größe")]
+    assert content["stream"] == small_log.STREAM
+    assert [found for oid, at, found in content["objects"] if at is None] == [
+        (1003, 1, b"root again"),
+        (1001, 2, content["objects"][6][2][2]),
+        (1001, 1, b""),
+        (1004, 1, b"3"),
+    ]
+    writes_on(path)
+
+
+def test_the_bytes_of_a_log_of_version_1_are_written_as_they_were(path: Path) -> None:
+    small_log.write(str(path))
+
+    golden, new = (DATA / "v1-small.log").read_bytes(), path.read_bytes()
+
+    # The first frame is chained to the identity of the store; lengths are the same.
+    assert len(golden) == len(new)
+    assert golden[PAGE_SIZE + 8 : PAGE_SIZE + 184] == new[PAGE_SIZE + 8 : PAGE_SIZE + 184]
+    assert word_in(golden, COMMITTED) == word_in(new, COMMITTED) == len(new)
