@@ -169,9 +169,10 @@ class Instance:
 
     numbers = 0
 
-    def __init__(self, path: Path, manager: Any) -> None:
+    def __init__(self, path: Path, manager: Any, *, explicit: bool = False) -> None:
         self.path = path
         self.manager = manager
+        self.explicit = explicit
         self.applied = 0
         self.number = 0
         self.db: Database
@@ -179,9 +180,8 @@ class Instance:
     def open(self, head: int) -> None:
         Instance.numbers += 1
         self.number = Instance.numbers
-        self.db = Database(
-            TransactionLog(self.path, sync=False), transaction_manager=self.manager
-        )
+        self.manager.explicit = self.explicit  # that of the calling thread
+        self.db = Database(TransactionLog(self.path, sync=False), transaction_manager=self.manager)
         self.applied = head
 
 
@@ -207,7 +207,7 @@ class Actor:
 
     @property
     def explicit(self) -> bool:
-        return isinstance(self.manager, transaction.TransactionManager)
+        return self.instance.explicit
 
     def forget(self) -> None:
         self.joined = False
@@ -259,7 +259,7 @@ class Attributes:
 
 # -- the walk -----------------------------------------------------------------
 
-ACTORS = st.integers(0, 11)
+ACTORS = st.integers(0, 7)
 PICKS = st.integers(0, 30)
 NUMBERS = st.integers(0, 20)
 
@@ -289,11 +289,12 @@ class SnapshotIsolation(RuleBasedStateMachine):
         self.always = always
         first = transaction.ThreadTransactionManager()
         second = first if shared else transaction.ThreadTransactionManager()
-        alone = transaction.TransactionManager(explicit=True)
-        self.instances = [Instance(self.path, m) for m in (first, second, alone)]
+        third = transaction.ThreadTransactionManager()
+        self.instances = [Instance(self.path, manager) for manager in (first, second)]
+        self.instances.append(Instance(self.path, third, explicit=True))
         for instance in self.instances[:2]:
             self.actors += [Actor(number, instance) for number in range(3)]
-        self.actors.append(Actor(0, self.instances[2]))
+        self.actors += [Actor(number, self.instances[2]) for number in range(2)]
         for instance in self.instances:
             self._open(instance)
         if with_root:
@@ -329,11 +330,15 @@ class SnapshotIsolation(RuleBasedStateMachine):
     def _attach(self, actor: Actor) -> None:
         """The first use of a database by a thread begins its view."""
         if not actor.attached:
-            self.workers[actor.worker](lambda: actor.instance.db.root)
+            self.workers[actor.worker](self._use, actor)
             actor.attached = True
             if not actor.explicit:
                 actor.instance.applied = self.head
                 actor.snapshot = self.head
+
+    def _use(self, actor: Actor) -> None:
+        actor.manager.explicit = actor.explicit
+        assert actor.instance.db.root is None or actor.instance.db.root._p_oid == ROOT
 
     def _committed(self, actor: Actor) -> Snapshot:
         where = actor.instance.applied if actor.snapshot is None else actor.snapshot
@@ -515,9 +520,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         to=PICKS,
         first=st.booleans(),
     )
-    def change(
-        self, actor: int, pick: int, kind: str, n: int, to: int, first: bool
-    ) -> None:
+    def change(self, actor: int, pick: int, kind: str, n: int, to: int, first: bool) -> None:
         """Change something, mostly after a checkout; without one it is refused."""
         who = self._actor(actor)
         label = self._pick(who, pick)
@@ -711,9 +714,8 @@ class SnapshotIsolation(RuleBasedStateMachine):
         caught = None  # type: ignore[assignment]  # it holds frames, and they objects
         self.logged += recorded
         for partner in self._partners(actor):
-            partner.instance.applied = self.head if not partner.explicit else (
-                self.head if partner in joined else partner.instance.applied
-            )
+            if partner in joined:
+                partner.instance.applied = self.head
         self._after_failure(actor)
         for partner in self._partners(actor):
             self._check_view(partner)  # the winner's state, before abort()
@@ -788,11 +790,8 @@ class SnapshotIsolation(RuleBasedStateMachine):
         }
         self.history.append({**newest, **versions})
         actor.instance.applied = self.head
-        some = next(iter(changed))
-        # The view is not moved yet in the model, so the tid is read from the storage.
         self.tids.append(actor.instance.db.storage.tid)
         assert self.tids[-1] > self.tids[-2]
-        del some
 
     @rule(actor=ACTORS)
     def make_a_savepoint(self, actor: int) -> None:
@@ -857,26 +856,14 @@ class SnapshotIsolation(RuleBasedStateMachine):
         """Whatever it was doing is dropped, and leaves nothing behind."""
         self.workers[number].end()
         for actor in self.actors:
-            if actor.worker == number and not actor.explicit:
+            if actor.worker == number:
                 actor.attached = False
                 actor.snapshot = None
                 actor.loose.clear()
                 actor.loose_objects.clear()
                 actor.forget()
-            elif actor.worker == number:
-                actor.kept.clear()
         self.workers[number] = Worker()
-        alone = self.actors[-1]
-        if alone.worker == number:
-            self._leave_explicit(alone)
         gc.collect()
-
-    def _leave_explicit(self, actor: Actor) -> None:
-        """The manager outlives its thread: open its instance again."""
-        if actor.snapshot is not None:
-            actor.manager.abort()
-        actor.instance.db.close()
-        self._open(actor.instance)
 
     def teardown(self) -> None:
         try:

@@ -207,14 +207,17 @@ def _check(console: Console, path: str) -> int:
     from dobbin_like.check import check_database
 
     with open_library(path, read_only=True) as database:
+        wrong = list(inconsistencies(database.get_root()))  # Loads all that is reachable.
         report = check_database(database)
-        wrong = [*map(str, report.problems), *inconsistencies(database.get_root())]
+        wrong += map(str, report.problems)
         say(
             console,
             "",
             f"Checked: {report.transactions} transactions ({report.failed} of them failed, and "
-            f"left nothing), {report.objects:,} objects, every checksum and every reference; "
-            "the tally that all workers added to agrees with what is there.",
+            f"left nothing), {report.objects:,} objects in {report.versions:,} versions, every "
+            "checksum and every reference; the tally that all workers added to against what is "
+            "there.",
+            f"Found: {len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}.",
         )
     for problem in wrong:
         say(console, f"WRONG: {problem}")

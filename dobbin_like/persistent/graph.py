@@ -159,7 +159,7 @@ class Graph(SharedState):
             mask = entry.mask
             if mask is None:
                 return None
-            view = self.local.view
+            view = self.active_view()
             chain = mask.chain
             if chain is None:
                 state: State | None = native_dict(obj)
@@ -212,7 +212,7 @@ class Graph(SharedState):
 
     def serial(self, obj: Any, entry: Entry) -> Tid:
         """Return the tid that last changed the object, as the calling thread sees it."""
-        view = self.local.view
+        view = self.active_view()
         if view is not None and id(obj) in view.working:
             return view.working[id(obj)].serial
         if type(obj) is type(obj)._p_faces.ghost:

@@ -114,6 +114,11 @@ class SharedState:
 
     # -- views ------------------------------------------------------------------
 
+    def active_view(self) -> View | None:
+        """Return the calling thread's view; ``None`` between explicit transactions."""
+        view = self.local.view
+        return view if view is not None and view.active else None
+
     def begin_view(self, view: View) -> None:
         """Let *view* read the newest snapshot from here on."""
         with self.lock:
