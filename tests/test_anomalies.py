@@ -53,6 +53,10 @@ class Hands:
     def begin(self):
         self.manager.begin()
 
+    def arrive(self):
+        """Use the database: only from then on does a begin() of this thread reach it."""
+        self.database.get(0)
+
     def read(self, name):
         return getattr(self.database.root, name).balance
 
@@ -224,8 +228,9 @@ def two(request: pytest.FixtureRequest, path: Path) -> Iterator[tuple[Any, Any]]
     else:
         pairs = two_processes(path, request.getfixturevalue("connections"))
     one, other = next(pairs)
-    one.begin()
-    other.begin()
+    for actor in (one, other):
+        actor.arrive()
+        actor.begin()
     yield one, other
     assert next(pairs, None) is None
     check_log(path).raise_if_bad()

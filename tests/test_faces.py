@@ -856,6 +856,23 @@ class Order(Persistent):
     tags: list[str] = attrs.Factory(list)
 
 
+@attrs.define(slots=False)
+class SpecialOrder(Order):
+    urgent: bool = False
+
+    __hash__ = object.__hash__
+
+
+@attrs.define(slots=False)
+class Loose(Persistent):
+    count: int = attrs.field(default=1, validator=is_positive)
+
+
+@attrs.define(slots=False)
+class Looser(Loose):
+    count: int = 1
+
+
 @attrs.frozen(slots=False)
 class FrozenOrder(Persistent):
     number: int = 1
@@ -882,6 +899,29 @@ def test_attrs_fields_with_hooks_are_set_after_checkout(stored_after):
         assert (order.number, order.note, order.count) == (7, "8", 1)
 
     assert stored_after(Order(1), change) == Order(7, "8", 1, ["a"])
+
+
+def test_fields_of_an_attrs_class_derived_from_one_with_hooks_are_set(stored_after):
+    def change(order):
+        order.number = 7
+        order.urgent = True
+        with pytest.raises(ValueError, match="-1"):
+            order.count = -1
+
+    stored = stored_after(SpecialOrder(1), change)
+
+    assert (stored.number, stored.urgent, stored.count) == (7, True, 1)
+
+
+def test_an_attrs_class_that_drops_the_hooks_of_its_base_is_sealed_all_the_same(stored_after):
+    def change(looser):
+        looser.count = -5
+
+    looser = Looser()
+    with pytest.raises(ReadOnlyError):
+        looser.count = -4
+
+    assert stored_after(looser, change).count == -5
 
 
 def test_attrs_fields_with_hooks_are_not_set_without_checkout(read_only):

@@ -95,9 +95,7 @@ def test_an_instance_opened_before_the_file_sees_what_is_committed(path: Path) -
 
 
 @pytest.mark.parametrize("content", [b"", bytes(4096), b"\x93Dob"])
-def test_a_creation_that_did_not_come_to_its_end_is_begun_anew(
-    path: Path, content: bytes
-) -> None:
+def test_a_creation_that_did_not_come_to_its_end_is_begun_anew(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     with TransactionLog(path) as log:
@@ -453,7 +451,7 @@ def test_readers_in_threads_see_whole_transactions(path: Path) -> None:
     done = False
     steps = Steps()
     with TransactionLog(path, sync=False) as log, TransactionLog(path) as reader:
-        commit(log, {oid: b"0" for oid in range(10)})
+        commit(log, dict.fromkeys(range(10), b"0"))
         catch_up(reader)
 
         def read(seed: int) -> None:
@@ -541,7 +539,7 @@ def test_damaged_positions_are_not_used(path: Path) -> None:
 
 def test_close_does_not_wait_for_the_lock_to_save_positions(path: Path) -> None:
     with TransactionLog(path, sync=False) as log, TransactionLog(path) as other:
-        commit(log, {oid: b"" for oid in range(10_001)})
+        commit(log, dict.fromkeys(range(10001), b""))
         steps = Steps()
         acquired, release = steps[0], steps[2]
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 
-__all__ = ["create_synced", "cut", "read_exactly", "sync", "write"]
+__all__ = ["create_synced", "cut", "read_ahead", "read_exactly", "sync", "write"]
 
 _datasync: Final = getattr(os, "fdatasync", os.fsync)
 
@@ -25,6 +25,19 @@ def named(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
+
+
+def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
+    """Return *size* bytes at *offset* or more, up to *ahead* if they are there.
+
+    Raises:
+        IntegrityError: The file ends before *size*.
+    """
+    if ahead > size:
+        data = os.pread(fd, ahead, offset)
+        if len(data) >= size:
+            return data
+    return read_exactly(fd, path, offset, size)
 
 
 def read_exactly(fd: int, path: str, offset: int, size: int) -> bytes:

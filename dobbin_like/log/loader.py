@@ -14,7 +14,7 @@ from zlib import crc32
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import record
-from dobbin_like.log.disk import read_exactly
+from dobbin_like.log.disk import read_ahead, read_exactly
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.reader import Stored
 
@@ -121,8 +121,8 @@ class Loader:
             if length > _FAR:
                 return read_exactly(self._fd, self._path, start, length)
             near = 0 <= start - begin - len(data) < _NEAR
-            size = min(_NEAR if near else _FAR, limit - start)
-            data = read_exactly(self._fd, self._path, start, size)
+            ahead = min(_NEAR if near else _FAR, limit - start)
+            data = read_ahead(self._fd, self._path, start, length, ahead)
             self._states = start, data
             at = 0
         return data[at : at + length]

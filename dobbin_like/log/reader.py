@@ -16,7 +16,7 @@ from zlib import crc32
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import record
-from dobbin_like.log.disk import read_exactly
+from dobbin_like.log.disk import read_ahead
 from dobbin_like.log.record import Classes, DamagedError, Tail
 
 __all__ = ["Frame", "Logged", "Stored", "Window", "read_frame", "stored_entries"]
@@ -84,8 +84,8 @@ class Window:
         """Return *size* bytes at *offset*; may read ahead up to *limit*, never past it."""
         at = offset - self._start
         if not 0 <= at <= len(self._data) - size:
-            wanted = max(size, min(_AHEAD, limit - offset))
-            self._data = read_exactly(self.fd, self.path, offset, wanted)
+            ahead = min(_AHEAD, limit - offset)
+            self._data = read_ahead(self.fd, self.path, offset, size, ahead)
             self._start = offset
             at = 0
         return self._data[at : at + size]

@@ -26,7 +26,7 @@ from dobbin_like.persistent.guards import SHARED_TYPES
 from dobbin_like.persistent.kinds import FROZENSET, KINDS, LIST, REFERENCE, SET, TUPLE
 from dobbin_like.persistent.serialize import Encoder, culprit
 from dobbin_like.persistent.shared import Publication
-from dobbin_like.persistent.stream import PersistentFile, PersistentStream, slow_files_of_thread
+from dobbin_like.persistent.stream import PersistentFile, PersistentStream, some_are_slow
 from dobbin_like.persistent.values import Freezer, thaw
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
@@ -144,7 +144,7 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
     Only what the transaction will store: new files that are reachable from
     *working* and *roots* by way of new objects and built-in containers.
     """
-    if not slow_files_of_thread():
+    if not some_are_slow():
         return
     directory = Path(beside).resolve().parent
     seen: set[int] = set()

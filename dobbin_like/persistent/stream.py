@@ -32,10 +32,12 @@ class _Positions(threading.local):
 
     def __init__(self) -> None:
         self.by_stream: WeakKeyDictionary[PersistentStream, int] = WeakKeyDictionary()
-        self.slow_files: WeakSet[PersistentFile] = WeakSet()
 
 
 _here = _Positions()
+
+_slow_files: WeakSet[PersistentFile] = WeakSet()
+"""The files of this process that are not stored yet and may be slow to read."""
 
 
 class PersistentStream(Persistent):
@@ -128,9 +130,9 @@ def _may_be_slow(stream: BinaryIO) -> bool:
     return not stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
 
 
-def slow_files_of_thread() -> WeakSet[PersistentFile]:
-    """Return the files that this thread has made and that may be slow to read."""
-    return _here.slow_files
+def some_are_slow() -> bool:
+    """Tell whether there are files that should be copied before the commit lock is taken."""
+    return len(_slow_files) > 0
 
 
 class PersistentFile(Persistent):
@@ -153,27 +155,31 @@ class PersistentFile(Persistent):
             raise TypeError(text)
         self._v_stream = stream
         if _may_be_slow(stream):
-            _here.slow_files.add(self)
+            _slow_files.add(self)
 
     def __init_subclass__(cls, **_kwargs: object) -> None:
         reason = "the object becomes a PersistentStream; keep it in an attribute of your own class"
         raise ClassNotSupported(cls.__name__, reason)
 
-    def _p_spool(self, directory: Path) -> None:
+    def _p_spool(self, directory: Path | None) -> None:
         """Copy the source to a file of our own, unless it is quick to read."""
-        if self not in _here.slow_files:
+        if self not in _slow_files:
             return
         copy = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed with the object
         shutil.copyfileobj(native_dict(self)["_v_stream"], copy, 1024 * 1024)
         copy.seek(0)
         native_dict(self)["_v_stream"] = copy
-        _here.slow_files.discard(self)
+        _slow_files.discard(self)
 
     def _p_store(
         self, write: Callable[[BinaryIO], tuple[int, int]]
     ) -> tuple[type[PersistentStream], State]:
+        self._p_spool(None)  # if it was hidden in an arbitrary object
         state = native_dict(self)
-        offset, size = write(state["_v_stream"])
+        stream = state["_v_stream"]
+        # A transaction that is run again stores the same bytes again.
+        stream.seek(state.setdefault("_v_start", stream.tell()))
+        offset, size = write(stream)
         state = {**state, "_offset": offset, "_size": size}
         return PersistentStream, state
 
