@@ -7,8 +7,6 @@ else to stderr; errors of the package are one line. Exit codes: 0 fine,
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections import deque
 from datetime import datetime
@@ -50,9 +48,6 @@ def run(args: Sequence[str] | None = None) -> int:
         print(f"dobbin: {error}", file=sys.stderr)
         return FOUND if isinstance(error, IntegrityError) else USAGE
     except OSError as error:
-        if error.errno == errno.EPIPE:  # Whoever reads has read enough: dobbin log | head
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         print(f"dobbin: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         return USAGE
 

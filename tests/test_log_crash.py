@@ -587,10 +587,10 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
         path = place / "log"
         with TransactionLog(path) as log:
             with pytest.raises(OSError, match=str(path)) as caught:  # noqa: PT012
-                for number in range(1, 100):
+                for _ in range(100):
                     commit(log, 0, bytes(3000))
             assert caught.value.errno == errno.ENOSPC
-            assert len(tids(path)) == number - 1 == len(log)
+            assert 10 < len(tids(path)) == len(log) < 25
             log.acquire()
             log.release()
             assert path.stat().st_size == log._applied.tail.end

@@ -69,7 +69,7 @@ def in_child(function: Callable[[], Any]) -> Any:
         finally:
             os._exit(0)
     os.close(writer)
-    with open(reader, "rb") as pipe:
+    with os.fdopen(reader, "rb") as pipe:
         data = pipe.read()
     os.waitpid(child, 0)
     return pickle.loads(data)
@@ -299,7 +299,7 @@ def test_a_lock_held_in_the_parent_is_not_held_in_the_child(storage: Transaction
 def test_a_child_that_ends_leaves_the_lock_of_its_parent_alone(storage: TransactionLog) -> None:
     storage.acquire()
 
-    in_child(lambda: storage.close())
+    in_child(storage.close)
 
     assert not is_free(Path(storage.path))
     storage.release()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dobbin_like.log import record
 from dobbin_like.log.record import DamagedError, Meta, Tail
 
+NOTHING = Meta()
 START = Tail(4096, 0, 12345, 0, 0)
 
 texts = st.text(st.characters(), max_size=20)
@@ -22,7 +23,7 @@ metas = st.builds(
 )
 
 
-def encode(*entries: tuple[int, int, bytes], meta: Meta = Meta()) -> bytes:
+def encode(*entries: tuple[int, int, bytes], meta: Meta = NOTHING) -> bytes:
     data, _ = record.encode_transaction(START, 7, entries, lambda _: 0, meta, record.COMMITTED)
     return data
 

@@ -17,7 +17,7 @@ from dobbin_like.log.record import STREAM_SIZE
 CHUNK = 65536
 
 
-def store(path: Path, source: io.BufferedIOBase) -> tuple[int, int]:
+def store(path: Path, source: io.BytesIO) -> tuple[int, int]:
     with TransactionLog(path, sync=False) as log:
         log.acquire()
         log.apply(log.read_news())
@@ -43,9 +43,8 @@ def test_every_range_reads_what_was_stored(tmp_path: Path, size: int) -> None:
     with TransactionLog(tmp_path / "log", read_only=True) as log:
         assert stored_size == log.stream_size(offset) == size
         assert log.read_stream(offset, 0, size + 10) == data
-        for start in (0, 1, CHUNK - 1, CHUNK, size - 1, size, size + 1):
+        for start in (0, 1, CHUNK - 1, CHUNK, max(size - 1, 0), size, size + 1):
             for length in (0, 1, 100, CHUNK, 2 * CHUNK):
-                start = max(start, 0)
                 assert log.read_stream(offset, start, length) == data[start : start + length]
 
 
@@ -145,7 +144,7 @@ def test_a_wrong_offset_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_was_cut_short_is_an_error_and_no_signal(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    offset, size = store(path, io.BytesIO(bytes(10 * CHUNK)))
+    offset, _ = store(path, io.BytesIO(bytes(10 * CHUNK)))
 
     with TransactionLog(path, read_only=True) as log:
         log.stream_size(offset)

@@ -179,7 +179,7 @@ def test_a_log_opened_for_reading_is_not_written(path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "read_only", "outcome"),
     [
-        (0o644, False, "ReadOnlyStorageError"),
+        (0o644, False, "ReadOnlyStorageErrorTrue"),
         (0o644, True, "root"),
         (0o600, False, "PermissionError"),
         (0o600, True, "PermissionError"),
@@ -204,14 +204,14 @@ def test_a_user_without_permission_is_told_what_to_do(
             except Exception as error:
                 result = type(error).__name__
                 if isinstance(error, ReadOnlyStorageError):
-                    assert "open with read_only=True" in str(error)
+                    result += str("open with read_only=True" in str(error))
             os.write(writer_end, result.encode())
         finally:
             os._exit(0)
     os.close(writer_end)
     os.wait()
 
-    with open(reader) as pipe:
+    with os.fdopen(reader) as pipe:
         assert pipe.read() == outcome
     os.close(directory)
 
@@ -589,11 +589,11 @@ def test_close_makes_unsynced_commits_durable(path: Path) -> None:
 
 
 def test_no_descriptor_is_left_open(path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with TransactionLog(path) as log:
             commit(log, {0: b"root"})
     with pytest.raises(NotALogError):
         TransactionLog(__file__)
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -25,6 +25,7 @@ from typing import Any
 import attrs
 import pytest
 import transaction
+from conftest import check
 from hypothesis import given
 from hypothesis import strategies as st
 from steps import in_thread
@@ -32,7 +33,7 @@ from steps import in_thread
 from dobbin_like import Database, Persistent, TransactionLog, checkout
 from dobbin_like.exc import SharedValueError
 from dobbin_like.persistent.entry import make_entry
-from dobbin_like.persistent.values import Freezer, same, thaw
+from dobbin_like.persistent.values import Aliases, Freezer, thaw
 
 
 class Holder(Persistent):
@@ -90,9 +91,7 @@ def database(storage):
     with Database(storage, allow=ALLOW) as database:
         yield database
         transaction.abort()
-        import conftest
-
-        conftest.check(database)
+        check(database)
 
 
 @pytest.fixture
@@ -989,6 +988,10 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+def same(base, value):
+    return Aliases().same(base, value)
 
 
 def freeze(value):

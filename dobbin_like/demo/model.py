@@ -64,6 +64,7 @@ class Module(Persistent):
     path = doc = error = ""
     line_count = 0
     imports: tuple[Module, ...] = ()
+    members: tuple[Module, ...] = ()
     stars: tuple[Module, ...] = ()
     classes: tuple[Class, ...] = ()
     functions: tuple[Function, ...] = ()
@@ -81,6 +82,7 @@ class Module(Persistent):
         self.line_count = facts.line_count
         self.names = facts.names
         self.imports = tuple(map(library.module, facts.imports))
+        self.members = tuple(map(library.module, facts.members))
         self.stars = tuple(map(library.module, facts.stars))
         self.functions = tuple(Function(item, self) for item in facts.functions)
         self.classes = tuple(self._class(item, library) for item in facts.classes)

@@ -52,8 +52,10 @@ class ClassFacts:
 class ModuleFacts:
     """All that the graph keeps of a file.
 
-    ``names`` tells what each imported name means, ``stars`` the modules of
-    which everything is imported, ``error`` why there is nothing.
+    ``imports`` are modules; ``members`` were imported from packages that have
+    a module of that name, and may define something else under it; ``names``
+    tells what each imported name means, ``stars`` the modules of which
+    everything is imported, ``error`` why there is nothing.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModuleFacts:
     line_count: int = 0
     doc: str = ""
     imports: list[str] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     classes: list[ClassFacts] = field(default_factory=list)
@@ -89,8 +92,8 @@ def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleF
 
     Args:
         path: Relative to *source*; empty for the module that has no file.
-        known: The names of all modules: ``from package import module`` is an
-            import of one of them.
+        known: The names of all modules: ``from package import module`` may
+            be an import of one of them.
     """
     if name == BUILTINS and not path:
         return _built_in_facts()
@@ -126,6 +129,7 @@ class _Reader:
             elif isinstance(node, ast.ImportFrom):
                 self._read_import_from(node)
         self._facts.imports = list(dict.fromkeys(self._facts.imports))
+        self._facts.members = list(dict.fromkeys(self._facts.members))
         members = list(_members(tree, ""))
         self._own = {name for name, node in members if isinstance(node, ast.ClassDef)}
         for name, node in members:
@@ -149,7 +153,10 @@ class _Reader:
             return
         for alias in node.names:
             inner = f"{base}.{alias.name}"
-            self._facts.imports.append(inner if inner in self._known else base)
+            if inner in self._known:
+                self._facts.members.append(inner)
+            else:
+                self._facts.imports.append(base)
             if alias.name == "*":
                 self._facts.stars.append(base)
             else:

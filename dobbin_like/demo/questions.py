@@ -33,24 +33,23 @@ class Questions:
 
     def most_imported(self, limit: int) -> list[tuple[Module, int]]:
         """Return the modules that most modules import, and by how many."""
-        count = Counter(
-            name
-            for module in self._modules()
-            for name in {self._imported(target) for target in module.imports}
-        )
+        count = Counter(name for module in self._modules() for name in self._imports(module))
         ranked = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(self._library.modules.get(name), number) for name, number in ranked[:limit]]
 
-    def _imported(self, target: Module) -> str:
-        """Return the name of *target*, or of its package if that has hidden it.
+    def _imports(self, module: Module) -> set[str]:
+        return {m.name for m in module.imports} | set(map(self._member, module.members))
+
+    def _member(self, member: Module) -> str:
+        """Return the name of *member*, or of its package if that has hidden it.
 
         ``from unittest import main`` is the function of that name, not the
         module ``unittest.main``, which the importing file can't know.
         """
-        name: str = target.name
-        package, _, member = name.rpartition(".")
+        name: str = member.name
+        package, _, last = name.rpartition(".")
         outer: Module | None = self._library.modules.get(package)
-        if outer is not None and outer.names.get(member, name) != name:
+        if outer is not None and outer.names.get(last, name) != name:
             return package
         return name
 

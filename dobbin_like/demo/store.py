@@ -73,4 +73,6 @@ def store(library: Library, facts: ModuleFacts, user: str) -> bool:
 
 def _annotate(current: Any, facts: ModuleFacts, user: str) -> None:
     current.user = user
-    current.note(f"{facts.name}: {facts.error or f'{len(facts.classes)} classes'}")
+    count = len(facts.classes)
+    content = facts.error or ("1 class" if count == 1 else f"{count} classes")
+    current.note(f"{facts.name}: {content}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from dobbin_like.exc import IntegrityError
@@ -101,10 +102,9 @@ def create_synced(fd: int, path: str, page: bytes) -> None:
         with contextlib.suppress(OSError):
             cut(fd, path, 0)
         raise
-    directory = os.path.dirname(os.path.realpath(path))
-    with named(directory):
-        directory_fd = os.open(directory, os.O_RDONLY)
-        try:
+    directory_fd = os.open(Path(path).resolve().parent, os.O_RDONLY)
+    try:
+        with named(path):
             os.fsync(directory_fd)
-        finally:
-            os.close(directory_fd)
+    finally:
+        os.close(directory_fd)

@@ -70,6 +70,8 @@ class CommitLock:
 
     def watch(self, view: memoryview[int] | None) -> None:
         """Use the words of the header, raw, for fairness from now on; or no longer."""
+        if view is not None and view is self._view:
+            return
         self._view = view
         if self._slots is not None:
             self._slots.release()
@@ -104,8 +106,6 @@ class CommitLock:
         try:
             if self._fd < 0:
                 self._bind(self._open_file())
-                if self.held:  # By another instance, which created the file.
-                    raise SelfWaitError(self._path)
             # Before the lock: an interrupt right after it must not hide it from release().
             self._locked = True
             self._acquire_flock(timeout, deadline)
@@ -165,6 +165,8 @@ class CommitLock:
         status = os.fstat(fd)
         self._key = (status.st_dev, status.st_ino)
         self._fd = fd
+        if self.held:  # By another instance, which created the file.
+            raise SelfWaitError(self._path)
 
     def _acquire_mutex(self, timeout: float | None) -> bool:
         if timeout is None:

@@ -116,7 +116,8 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
     offset = tail.end
     room = min(record.PREFIX_LIMIT, limit - offset)
     if room < _LEAST:
-        raise DamagedError(f"{room} bytes", f"a frame of at least {_LEAST} bytes")
+        text = f"{room} bytes"
+        raise DamagedError(text, f"a frame of at least {_LEAST} bytes")
     head = window.read(offset, room, limit)
     checksum, status, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
     prefix = _prefix_size(head, kind, meta_size)
@@ -124,7 +125,8 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
     data = window.read(offset, prefix, limit)
     found = crc32(data[record.CHECKED_FROM :], tail.checksum)
     if found != checksum:
-        raise DamagedError(f"frame checksum {checksum:08x}", f"{found:08x}")
+        text = f"frame checksum {checksum:08x}"
+        raise DamagedError(text, f"{found:08x}")
     end = offset + length
     if kind == record.KIND_TRANSACTION:
         return _transaction(tail, status, data, meta_size, end, checksum)
@@ -139,14 +141,16 @@ def _prefix_size(head: bytes, kind: int, meta_size: int) -> int:
     """Return how many bytes of a frame its checksum covers, counted from its start."""
     if kind == record.KIND_TRANSACTION:
         if len(head) < record.TRANSACTION_SIZE:
-            raise DamagedError(f"{len(head)} bytes", "a transaction")
+            text = f"{len(head)} bytes"
+            raise DamagedError(text, "a transaction")
         count: int = record.TRANSACTION.unpack_from(head)[8]
         return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
     if kind == record.KIND_STREAM and not meta_size:
         return record.STREAM_SIZE
     if kind == record.KIND_POSITIONS:
         return record.POSITIONS_SIZE + meta_size
-    raise DamagedError(f"a frame of kind {kind:#010x}, meta {meta_size}", "a kind that is known")
+    text = f"a frame of kind {kind:#010x}, meta {meta_size}"
+    raise DamagedError(text, "a kind that is known")
 
 
 def _check_frame(
@@ -155,12 +159,15 @@ def _check_frame(
     if status not in record.STATUS_NAMES or (
         status != record.COMMITTED and kind != record.KIND_TRANSACTION
     ):
-        raise DamagedError(f"status {status:#010x}", "prepared, committed or failed")
+        text = f"status {status:#010x}"
+        raise DamagedError(text, "prepared, committed or failed")
     if previous != tail.frame:
-        raise DamagedError(f"a frame after that at {previous}", f"after that at {tail.frame}")
+        text = f"a frame after that at {previous}"
+        raise DamagedError(text, f"after that at {tail.frame}")
     if length & 7 or not prefix <= length <= limit - tail.end:
         wanted = f"{prefix} to {limit - tail.end}, in eights"
-        raise DamagedError(f"a frame of {length} bytes", wanted)
+        text = f"a frame of {length} bytes"
+        raise DamagedError(text, wanted)
 
 
 def _transaction(

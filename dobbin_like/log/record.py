@@ -67,7 +67,8 @@ if (FRAME.size, TRANSACTION.size, ENTRY.size) != (FRAME_SIZE, TRANSACTION_SIZE, 
     (ENTRY_HEAD.size, STREAM.size, POSITIONS.size)
     != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE)
 ):
-    raise AssertionError("the struct strings and the sizes disagree")
+    text = "the struct strings and the sizes disagree"
+    raise AssertionError(text)
 
 PREFIX_LIMIT: Final = POSITIONS_SIZE
 """No kind of frame has a longer fixed part, in bytes."""
@@ -201,7 +202,8 @@ class _Cursor:
         try:
             return self.block().decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
-            raise DamagedError("bytes that are not UTF-8", "a text") from error
+            text = "bytes that are not UTF-8"
+            raise DamagedError(text, "a text") from error
 
     def classes(self) -> Classes:
         return tuple([(self.number(), self.text(), self.text()) for _ in range(self.number())])
@@ -209,7 +211,8 @@ class _Cursor:
     def _take(self, size: int) -> bytes:
         end = self.at + size
         if end > len(self.data):
-            raise DamagedError(f"a part of {size} bytes at {self.at}", "the end of the table")
+            text = f"a part of {size} bytes at {self.at}"
+            raise DamagedError(text, "the end of the table")
         part = self.data[self.at : end]
         self.at = end
         return part
@@ -312,13 +315,16 @@ def encode_stream_head(tail: Tail, length: int, head: StreamHead) -> tuple[bytes
 def decode_stream_head(data: bytes) -> StreamHead:
     """Return the fixed part of a stream. Raises DamagedError for another kind."""
     if len(data) < STREAM_SIZE:
-        raise DamagedError(f"{len(data)} bytes", f"a stream of at least {STREAM_SIZE} bytes")
+        text = f"{len(data)} bytes"
+        raise DamagedError(text, f"a stream of at least {STREAM_SIZE} bytes")
     fields = STREAM.unpack_from(data)
     if fields[2] != KIND_STREAM or fields[1] != COMMITTED:
-        raise DamagedError(f"a frame of kind {fields[2]:#010x}", "a stream")
+        text = f"a frame of kind {fields[2]:#010x}"
+        raise DamagedError(text, "a stream")
     head = StreamHead(*fields[6:])
     if head.chunk_size == 0:
-        raise DamagedError("chunks of 0 bytes", "a size of chunks")
+        text = "chunks of 0 bytes"
+        raise DamagedError(text, "a size of chunks")
     return head
 
 

@@ -175,22 +175,29 @@ def recover(window: Window, applied: Tail, words: Words, present_boot: int, *, s
     else:
         # Without DURABLE nothing may be cut, so that COMMITTED has to be right.
         end, adopted = _after_death(window, applied, committed, size)
+    _settle(window, words, now, end, size, sync=now.power_cut or (adopted and sync))
+    if now.boot != present_boot:
+        words.put(BOOT, present_boot)
+
+
+def _settle(
+    window: Window, words: Words, now: _Situation, end: int, size: int, *, sync: bool
+) -> None:
+    """Let the file end at *end*, and the words say so."""
     if end != size:
         # Before COMMITTED: nobody reads what is cut here, for it was not committed, or
         # after a power cut is not whole.
         disk.cut(window.fd, window.path, end)
-    if end != committed:
+    if end != now.committed:
         words.put(COMMITTED, end)
     saved = words.get(SAVED)
     if saved is None or saved >= end:
         words.put(SAVED, 0)
-    if now.power_cut or (adopted and sync):
+    if sync:
         disk.sync(window.fd, window.path)
         words.put(DURABLE, end)
-    elif durable is None:
+    elif now.durable is None:
         words.put(DURABLE, PAGE_SIZE)
-    if now.boot != present_boot:
-        words.put(BOOT, present_boot)
 
 
 def _after_death(window: Window, applied: Tail, committed: int, size: int) -> tuple[int, bool]:

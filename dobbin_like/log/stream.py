@@ -112,22 +112,28 @@ class StreamReader:
         if last is not None and last[0] == offset:
             return last
         try:
-            data = disk.read_exactly(self._fd, self._path, offset, record.STREAM_SIZE)
-            length = record.FRAME.unpack_from(data)[4]
-            head = record.decode_stream_head(data)
-            chunks = -(-head.size // head.chunk_size)
-            room = record.STREAM_SIZE + head.size + 4 * chunks
-            if room > length:
-                raise DamagedError(f"a stream of {room} bytes", f"at most {length}")
-            at = offset + record.STREAM_SIZE + head.size
-            table = disk.read_exactly(self._fd, self._path, at, 4 * chunks)
-            found = record.stream_checksum(head.size, head.chunk_size, table)
-            if found != head.own_checksum:
-                raise DamagedError(f"stream checksum {head.own_checksum:08x}", f"{found:08x}")
+            head, table = self._read_head(offset)
         except DamagedError as error:
             raise IntegrityError(self._path, offset, error.found, error.expected) from None
         self._last = last = offset, head, table
         return last
+
+    def _read_head(self, offset: int) -> tuple[StreamHead, bytes]:
+        data = disk.read_exactly(self._fd, self._path, offset, record.STREAM_SIZE)
+        length = record.FRAME.unpack_from(data)[4]
+        head = record.decode_stream_head(data)
+        table_size = 4 * -(-head.size // head.chunk_size)
+        whole = record.STREAM_SIZE + head.size + table_size
+        if whole > length:
+            found = f"a stream of {whole} bytes"
+            raise DamagedError(found, f"at most {length}")
+        at = offset + record.STREAM_SIZE + head.size
+        table = disk.read_exactly(self._fd, self._path, at, table_size)
+        checksum = record.stream_checksum(head.size, head.chunk_size, table)
+        if checksum != head.own_checksum:
+            found = f"stream checksum {head.own_checksum:08x}"
+            raise DamagedError(found, f"{checksum:08x}")
+        return head, table
 
 
 def verify_stream(fd: int, path: str, offset: int) -> None:

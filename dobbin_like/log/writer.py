@@ -219,7 +219,8 @@ class Writer:
             text = f"tid {tid} is not above {tail.tid}, that of the transaction before"
             raise ValueError(text)
         if len(oids) > 1 and len(set(oids)) < len(oids):
-            raise ValueError("an oid stands twice in one transaction")
+            text = "an oid stands twice in one transaction"
+            raise ValueError(text)
         if oids and not 0 <= min(oids) <= max(oids) < record.OID_LIMIT:
             text = f"oids from {min(oids)} to {max(oids)}, below {record.OID_LIMIT} are allowed"
             raise ValueError(text)

@@ -193,7 +193,7 @@ def _ghost_delattr(obj: Any, name: str) -> None:
     delattr(obj, name)
 
 
-LAYERS.update(open=OpenLayer, mask=MaskLayer)
+LAYERS.update(plain=Persistent, open=OpenLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},
     # On top: a mixin that stands before Persistent has a __dict__ of its own.

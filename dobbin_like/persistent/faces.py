@@ -199,7 +199,7 @@ class PersistentMeta(type):
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if name == "__setattr__":
-            value = _through_the_face(cls, value)
+            value = _through_the_face(value)
         super().__setattr__(name, value)
         _changed(cls)
 
@@ -225,26 +225,31 @@ def _changed(cls: type) -> None:
             _changed(sub)
 
 
-def _through_the_face(cls: Any, function: Any) -> Any:
+def _set_at_face(obj: Any, name: str, value: Any) -> None:
+    """Do what ``object.__setattr__`` does, as far as the face of *obj* lets it."""
+    cls = type(obj)
+    faces = cls._p_faces
+    face = "open" if cls is faces.open else "mask" if cls is faces.mask else "plain"
+    LAYERS[face].__setattr__(obj, name, value)
+
+
+def _through_the_face(function: Any) -> Any:
     """Let a ``__setattr__`` that attrs gives a class set where the object's face says.
 
     With validators or converters it ends in ``object.__setattr__``, kept as
     a global of the module of attrs, which would write past the working copy
     into shared state; without, that is what a class may get itself.
     """
-
-    def set_below(obj: Any, name: str, value: Any) -> None:
-        super(cls, obj).__setattr__(name, value)
-
     if function is object.__setattr__:
-        return set_below
+        return _set_at_face
     if not isinstance(function, FunctionType):
         return function
     names = function.__globals__
     if names.get("__name__") != "attr._make":
         return function
     names = {
-        name: set_below if value is object.__setattr__ else value for name, value in names.items()
+        name: _set_at_face if value is object.__setattr__ else value
+        for name, value in names.items()
     }
     code, closure = function.__code__, function.__closure__
     return FunctionType(code, names, function.__name__, function.__defaults__, closure)

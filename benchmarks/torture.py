@@ -1,0 +1,703 @@
+"""Real processes that commit, are killed and start again; nothing may be lost or seen in part.
+
+::
+
+    python benchmarks/torture.py --minutes 10
+    python benchmarks/torture.py --minutes 1 --seed 7 --only bank
+
+Prints what was done, and ends with 1 at the first violation; the files are left for a look.
+Kills come after a random number of acknowledged commits, not after a time. The tests run
+the same scenarios, once each and small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import transaction
+from transaction.interfaces import TransientError
+
+from dobbin_like.check import check_log
+from dobbin_like.database import Database
+from dobbin_like.exc import LockTimeout
+from dobbin_like.persistent import Persistent, PersistentDict, checkout
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).resolve().parent
+WATCHDOG_SECONDS = 120.0
+ENDLESS = 1 << 60
+BALANCE = 100
+
+
+class Violation(AssertionError):
+    """Something happened that must never happen."""
+
+
+def require(true: object, text: str) -> None:
+    if not true:
+        raise Violation(text)
+
+
+# -- what is stored -----------------------------------------------------------
+
+
+class Account(Persistent):
+    def __init__(self) -> None:
+        self.balance = BALANCE
+
+
+class Tally(Persistent):
+    """How many transactions one thread of one process has committed."""
+
+    count = 0
+
+
+class Counter(Persistent):
+    """Adds up what is counted at the same time."""
+
+    value = 0
+
+    @staticmethod
+    def _p_resolve_conflict(old: Any, saved: Any, new: Any) -> Any:
+        new["value"] = saved.get("value", 0) + new["value"] - old.get("value", 0)
+        return new
+
+
+class Bank(Persistent):
+    def __init__(self, accounts: int) -> None:
+        self.accounts = [Account() for _ in range(accounts)]
+        self.tallies = PersistentDict()
+        self.counter = Counter()
+
+
+def open_database(path: str, **options: Any) -> Database:
+    return Database(TransactionLog(path, sync=False, **options))
+
+
+def make_bank(path: Path, accounts: int) -> None:
+    with open_database(str(path)) as database:
+        database.set_root(Bank(accounts))
+        transaction.commit()
+    transaction.manager.clearSynchs()
+
+
+# -- workers: what runs in the processes --------------------------------------
+
+
+def say(*words: object) -> None:
+    """Write a line at once, and whole."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def retried(work: Callable[[], Any]) -> int:
+    """Run *work* in a transaction until it is committed; return how often it had to be."""
+    attempts = 0
+    while True:
+        attempts += 1
+        transaction.begin()
+        try:
+            work()
+            transaction.commit()
+        except TransientError:
+            transaction.abort()
+        else:
+            return attempts
+
+
+def check_total(bank: Bank, order: Callable[[Any], Any] = list) -> None:
+    found = sum(account.balance for account in order(bank.accounts))
+    expected = BALANCE * len(bank.accounts)
+    require(found == expected, f"the sum of all accounts is {found}, expected {expected}")
+
+
+def make_tally(database: Database, name: str) -> Tally:
+    tally = Tally()
+
+    def add() -> None:
+        checkout(database.root.tallies)
+        database.root.tallies[name] = tally
+
+    retried(add)
+    return tally
+
+
+def transfer(database: Database, name: str, chance: random.Random, count: int) -> None:
+    """Move money between accounts; acknowledge each commit by its number."""
+    tally = make_tally(database, name)
+    for number in range(1, count + 1):
+        giver, taker = chance.sample(range(len(database.root.accounts)), 2)
+        amount = chance.randrange(1, 10)
+
+        def move(giver: int = giver, taker: int = taker, amount: int = amount) -> None:
+            bank = database.root
+            check_total(bank)
+            one, other = bank.accounts[giver], bank.accounts[taker]
+            checkout(one, other, tally)
+            one.balance -= amount
+            other.balance += amount
+            tally.count += 1
+
+        say("ack", name, number, retried(move) - 1)
+
+
+def increment(database: Database, name: str, chance: random.Random, count: int) -> None:
+    tally = make_tally(database, name)
+    for number in range(1, count + 1):
+
+        def add() -> None:
+            counter = database.root.counter
+            checkout(counter, tally)
+            counter.value += 1
+            tally.count += 1
+
+        say("ack", name, number, retried(add) - 1)
+
+
+def in_threads(threads: int, work: Callable[[int], None]) -> None:
+    errors: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            work(index)
+        except BaseException as error:
+            errors.append(error)
+
+    running = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def work_writer(kind: str, path: str, name: str, seed: str, threads: str, count: str) -> None:
+    """Commit in threads until all are done, or killed."""
+    step = {"transfer": transfer, "increment": increment}[kind]
+    with open_database(path) as database:
+
+        def write(index: int) -> None:
+            step(database, f"{name}.{index}", random.Random(f"{seed}.{index}"), int(count))
+
+        in_threads(int(threads), write)
+
+
+def work_reader(path: str, threads: str) -> None:
+    """Read everything in every snapshot until standard input ends."""
+    stopped = threading.Event()
+
+    def read(_index: int) -> None:
+        snapshots = 0
+        newest = 0
+        while not stopped.is_set() or not snapshots:
+            transaction.begin()
+            bank = database.root
+            check_total(bank)
+            tallies = {name: tally.count for name, tally in bank.tallies.items()}
+            check_total(bank, reversed)
+            for name, tally in bank.tallies.items():
+                require(tally.count == tallies[name], f"{name} has moved inside a snapshot")
+            require(sum(tallies.values()) >= newest, "a later snapshot shows less")
+            newest = sum(tallies.values())
+            snapshots += 1
+        say("read", snapshots)
+
+    with open_database(path) as database:
+        say("ready")
+        watcher = threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()))
+        watcher.start()
+        try:
+            in_threads(int(threads), read)
+        finally:
+            watcher.join()
+
+
+class Stall:
+    """Another participant of a transaction, which never comes to its end."""
+
+    transaction_manager = None
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("tpc_") and name not in {"abort", "commit"}:
+            raise AttributeError(name)
+        return lambda _transaction: self._do(name)
+
+    def _do(self, name: str) -> None:
+        if name == self._step:
+            stall()
+
+    def sortKey(self) -> str:  # noqa: N802
+        return "~ after all others"
+
+
+def stall() -> None:
+    """Say so, and wait for the end."""
+    say("stalled")
+    sys.stdin.read()
+
+
+class StallingLog(TransactionLog):
+    """Never comes back from the moment between prepared and finished."""
+
+    def finish(self) -> None:
+        stall()
+
+
+def work_stall(path: str, step: str) -> None:
+    """Stall while holding the commit lock."""
+    log = StallingLog if step == "finish" else TransactionLog
+    database = Database(log(path, sync=True))
+    transaction.begin()
+    checkout(database.root.counter)
+    database.root.counter.value += 1000
+    if step != "finish":
+        transaction.get().join(Stall(step))
+    transaction.commit()
+
+
+def work_fork(path: str, rounds: str) -> None:
+    """Fork with the database open, while another thread commits."""
+    database = open_database(path)
+    stopped = threading.Event()
+    committed = [0]
+
+    def commit_on() -> None:
+        tally = make_tally(database, "thread")
+        while not stopped.is_set() or not committed[0]:
+
+            def add() -> None:
+                checkout(tally)
+                tally.count += 1
+
+            retried(add)
+            committed[0] += 1
+
+    thread = threading.Thread(target=commit_on)
+    thread.start()
+    try:
+        for number in range(int(rounds)):
+            fork_once(database, number)
+    finally:
+        stopped.set()
+        thread.join()
+    transaction.begin()
+    seen = database.root.tallies["thread"].count
+    require(seen == committed[0], f"{seen} commits of the thread, expected {committed[0]}")
+    say("forked", rounds, committed[0])
+
+
+def fork_once(database: Database, number: int) -> None:
+    """Let a child commit, see it, commit, and let the child see that."""
+    to_parent, to_child = os.pipe(), os.pipe()
+    tally = make_tally(database, f"fork {number}")
+
+    def add() -> None:
+        checkout(tally)
+        tally.count += 1
+
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            retried(add)
+            os.write(to_parent[1], b"c")
+            require(os.read(to_child[0], 1) == b"p", "the parent has ended")
+            transaction.begin()
+            require(tally.count == 2, f"the child sees {tally.count} commits, expected 2")
+            require(database.root.tallies[f"fork {number}"] is tally, "another object")
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(to_parent[1])
+    answer = os.read(to_parent[0], 1)
+    if answer == b"c":
+        transaction.begin()
+        seen = tally.count
+        retried(add)
+        os.write(to_child[1], b"p")
+    _, status = os.waitpid(child, 0)
+    for end in (to_parent[0], *to_child):
+        os.close(end)
+    require(answer == b"c" and status == 0, f"the child ended with status {status}")
+    require(seen == 1, f"the parent sees {seen} commits of the child, expected 1")
+
+
+WORKERS: dict[str, Callable[..., None]] = {
+    "writer": work_writer,
+    "reader": work_reader,
+    "stall": work_stall,
+    "fork": work_fork,
+}
+
+
+def work() -> None:
+    """Run the worker that the command line names."""
+    name, *args = sys.argv[1:]
+    try:
+        WORKERS[name](*args)
+    except BaseException as error:
+        say("VIOLATION", type(error).__name__, str(error).replace("\n", " "))
+        traceback.print_exc()
+        sys.exit(3)
+
+
+# -- the driver: starts processes, reads their lines, kills them ----------------
+
+
+class Process:
+    """One worker, and the lines it has written."""
+
+    def __init__(self, *args: object) -> None:
+        search = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "import torture; torture.work()", *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": search.rstrip(os.pathsep), "PYTHONWARNINGS": ""},
+        )
+        self.name = " ".join(map(str, args))
+        self.hung = False
+        self._watchdog = threading.Timer(WATCHDOG_SECONDS, self._give_up)
+        self._watchdog.start()
+
+    def _give_up(self) -> None:
+        self.hung = True
+        self._process.kill()
+
+    def lines(self) -> Any:
+        """Yield the words of each whole line until the process has ended."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.endswith(b"\n"):
+                words = line.decode().split()
+                require(words[0] != "VIOLATION", f"{self.name}: {line.decode().strip()}")
+                yield words
+
+    def wait_for(self, word: str) -> None:
+        """Wait for a line that begins with *word*."""
+        for words in self.lines():
+            if words[0] == word:
+                return
+        raise Violation(f"{self.name}: ended before it said {word!r}")
+
+    def kill(self) -> None:
+        """End it as a crash would: nothing of it runs any more."""
+        self._process.send_signal(signal.SIGKILL)
+
+    def end_input(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def close(self, expected: int | None = 0) -> None:
+        """Wait for the end, after all lines were read."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if not self._process.stdin.closed:
+            self._process.stdin.close()
+        status = self._process.wait()
+        self._process.stdout.close()
+        self._watchdog.cancel()
+        self._watchdog.join()
+        require(not self.hung, f"{self.name}: no end after {WATCHDOG_SECONDS} seconds")
+        if expected is not None:
+            require(status == expected, f"{self.name}: ended with {status}")
+
+
+def drive(
+    kind: str, path: Path, name: str, seed: int, *, threads: int, count: int, kill_after: int
+):
+    """Run one writer; return the last acknowledged number of each thread, and all retries."""
+    process = Process("writer", kind, path, name, seed, threads, count)
+    acknowledged: dict[str, int] = {}
+    retries = seen = 0
+    try:
+        for _, who, number, again in process.lines():
+            acknowledged[who] = int(number)
+            retries += int(again)
+            seen += 1
+            if seen == kill_after:
+                process.kill()
+    finally:
+        process.kill()
+        process.close(expected=None)
+    if seen < kill_after:
+        found = sum(acknowledged.values())
+        require(found == threads * count, f"{process.name}: {found} commits, then the end")
+    return acknowledged, retries
+
+
+def verify(path: Path, acknowledged: dict[str, int], *, killed: bool) -> None:
+    """Every acknowledged commit is there, and of each killed thread one more at most."""
+    check_log(path).raise_if_bad()
+    with open_database(str(path)) as database:
+        transaction.begin()
+        bank = database.root
+        check_total(bank)
+        # A commit that nobody could see yet is adopted by the next holder of the lock.
+        retried(lambda: checkout(bank.counter))
+        make_tally(database, f"verifier {len(bank.tallies)}")
+        transaction.begin()
+        check_total(bank)
+        for name, number in acknowledged.items():
+            count = bank.tallies[name].count
+            require(
+                number <= count <= number + killed,
+                f"{name}: {count} commits are there, {number} were acknowledged",
+            )
+    transaction.manager.clearSynchs()
+    check_log(path).raise_if_bad()
+
+
+# -- scenarios ------------------------------------------------------------------
+
+
+def bank(
+    directory: Path,
+    seed: int,
+    *,
+    writers: int = 2,
+    threads: int = 2,
+    readers: int = 1,
+    kills: int = 3,
+    commits: int = 60,
+    accounts: int = 10,
+) -> dict[str, int]:
+    """Writers are killed again and again; the sum of all accounts stays, in every snapshot."""
+    path = directory / f"bank-{seed}.log"
+    make_bank(path, accounts)
+    watching = [Process("reader", path, 2) for _ in range(readers)]
+    for reader in watching:
+        reader.wait_for("ready")
+    acknowledged: dict[str, int] = {}
+    retries = 0
+
+    def keep_writing(slot: int) -> int:
+        chance = random.Random(f"{seed} {slot}")
+        again = 0
+        for number in range(kills + 1):
+            last = number == kills
+            found, more = drive(
+                "transfer",
+                path,
+                f"writer-{slot}-{number}",
+                chance.randrange(1 << 30),
+                threads=threads,
+                count=commits // threads if last else ENDLESS,
+                kill_after=ENDLESS if last else chance.randrange(1, commits),
+            )
+            acknowledged.update(found)
+            again += more
+        return again
+
+    try:
+        with ThreadPoolExecutor(writers) as pool:
+            retries = sum(pool.map(keep_writing, range(writers)))
+    finally:
+        snapshots = finish_readers(watching)
+    verify(path, acknowledged, killed=bool(kills))
+    return {
+        "commits": sum(acknowledged.values()),
+        "retries": retries,
+        "kills": kills * writers,
+        "snapshots": snapshots,
+        "bytes": path.stat().st_size,
+    }
+
+
+def finish_readers(readers: list[Process]) -> int:
+    snapshots = 0
+    for reader in readers:
+        reader.end_input()
+        snapshots += sum(int(words[1]) for words in reader.lines() if words[0] == "read")
+        reader.close()
+    return snapshots
+
+
+def counter(
+    directory: Path, seed: int, *, writers: int = 2, threads: int = 3, commits: int = 40
+) -> dict[str, int]:
+    """All count on one counter that resolves its conflicts: nothing is lost."""
+    path = directory / f"counter-{seed}.log"
+    make_bank(path, 2)
+    acknowledged: dict[str, int] = {}
+
+    def write(slot: int) -> int:
+        found, retries = drive(
+            "increment", path, f"w{slot}", seed, threads=threads, count=commits, kill_after=ENDLESS
+        )
+        acknowledged.update(found)
+        return retries
+
+    with ThreadPoolExecutor(writers) as pool:
+        retries = sum(pool.map(write, range(writers)))
+    verify(path, acknowledged, killed=False)
+    with open_database(str(path)) as database:
+        value = database.root.counter.value
+        require(value == writers * threads * commits, f"the counter is at {value}")
+    transaction.manager.clearSynchs()
+    return {"commits": sum(acknowledged.values()), "retries": retries}
+
+
+STALL_STEPS = {"tpc_begin": False, "commit": False, "tpc_vote": False, "finish": True}
+"""Where the holder of the commit lock is killed, and whether its commit counts."""
+
+
+def holder(
+    directory: Path, seed: int, *, steps: tuple[str, ...] = tuple(STALL_STEPS)
+) -> dict[str, int]:
+    """The holder of the commit lock is killed: the lock is free, its commit whole or not there."""
+    for step in steps:
+        path = directory / f"holder-{seed}-{step}.log"
+        make_bank(path, 2)
+        process = Process("stall", path, step)
+        try:
+            process.wait_for("stalled")
+            require_locked(path)
+        finally:
+            process.kill()
+            process.close(expected=None)
+        with open_database(str(path)) as database:
+            make_tally(database, "next")
+            transaction.begin()
+            value = database.root.counter.value
+        transaction.manager.clearSynchs()
+        expected = 1000 * STALL_STEPS[step]
+        require(value == expected, f"killed in {step}: the counter is {value}, not {expected}")
+        check_log(path).raise_if_bad()
+    return {"kills": len(steps)}
+
+
+def require_locked(path: Path) -> None:
+    """Nobody else can commit, everybody can read, and nobody sees what is not committed."""
+    with open_database(str(path), lock_timeout=0.02) as database:
+        transaction.begin()
+        require(database.root.counter.value == 0, "an uncommitted state is seen")
+        checkout(database.root.counter)
+        database.root.counter.value += 1
+        try:
+            transaction.commit()
+        except LockTimeout:
+            transaction.abort()
+        else:
+            raise Violation("a commit went past the lock")
+    transaction.manager.clearSynchs()
+
+
+def fork(directory: Path, seed: int, *, rounds: int = 5) -> dict[str, int]:
+    """Children of a process with an open database commit, and see what it commits."""
+    path = directory / f"fork-{seed}.log"
+    make_bank(path, 2)
+    process = Process("fork", path, rounds)
+    said: list[str] = []
+    try:
+        for words in process.lines():
+            said = words
+    finally:
+        process.kill() if not said else None
+        process.close(expected=0 if said else None)
+    require(said[:1] == ["forked"], "the forking process has ended without a word")
+    check_log(path).raise_if_bad()
+    return {"forks": rounds, "commits": int(said[2])}
+
+
+SCENARIOS: dict[str, Callable[..., dict[str, int]]] = {
+    "bank": bank,
+    "counter": counter,
+    "holder": holder,
+    "fork": fork,
+}
+
+
+def sizes(name: str, chance: random.Random) -> dict[str, int]:
+    """Return the size of one run, another one each time."""
+    if name == "bank":
+        return {
+            "writers": chance.randrange(1, 5),
+            "threads": chance.randrange(1, 4),
+            "readers": chance.randrange(0, 3),
+            "kills": chance.randrange(0, 8),
+            "commits": chance.randrange(20, 400),
+            "accounts": chance.randrange(2, 50),
+        }
+    if name == "counter":
+        return {
+            "writers": chance.randrange(1, 5),
+            "threads": chance.randrange(1, 5),
+            "commits": chance.randrange(10, 200),
+        }
+    return {"rounds": chance.randrange(1, 40)} if name == "fork" else {}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=None, help="default: another each time")
+    parser.add_argument("--databases", type=int, default=2, help="at a time")
+    parser.add_argument("--only", choices=sorted(SCENARIOS), default=None)
+    options = parser.parse_args()
+    seed = random.randrange(1 << 30) if options.seed is None else options.seed
+    directory = Path(tempfile.mkdtemp(prefix="torture-"))
+    print(f"seed {seed}, {options.databases} databases at a time, {directory}", flush=True)
+    end = time.monotonic() + 60 * options.minutes
+    totals: dict[str, dict[str, int]] = {}
+    adding = threading.Lock()
+
+    def keep_going(slot: int) -> None:
+        chance = random.Random(f"{seed} {slot}")
+        while time.monotonic() < end:
+            name = options.only or chance.choice(sorted(SCENARIOS))
+            run_seed = chance.randrange(1 << 30)
+            figures = SCENARIOS[name](directory, run_seed, **sizes(name, chance))
+            for left in directory.glob(f"{name}-{run_seed}*"):
+                left.unlink()
+            with adding:
+                total = totals.setdefault(name, {"runs": 0})
+                for key, value in {"runs": 1, **figures}.items():
+                    total[key] = total.get(key, 0) + value
+
+    status = 0
+    with ThreadPoolExecutor(options.databases) as pool:
+        for future in [pool.submit(keep_going, slot) for slot in range(options.databases)]:
+            try:
+                future.result()
+            except BaseException as error:
+                status = 1
+                end = 0.0
+                print(f"VIOLATION: {type(error).__name__}: {error}", flush=True)
+    for name, total in sorted(totals.items()):
+        print(f"{name:8}", ", ".join(f"{value} {key}" for key, value in total.items()))
+    if status:
+        print(f"the files are in {directory}; again: --seed {seed}")
+    else:
+        shutil.rmtree(directory)
+        print("no violation")
+    return status
+
+
+if __name__ == "__main__":
+    # The classes that are stored are those of the module, not of the script.
+    sys.path[:0] = [str(HERE.parent)]
+    import torture
+
+    sys.exit(torture.main())

@@ -1,0 +1,298 @@
+"""The reading half of a log: what is applied, what is new, one version of one object.
+
+Promises that a transaction is seen whole or not at all, and that nobody is waited for
+(I2, I3). Knows no lock. Read :mod:`dobbin_like.log.transaction_log` next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from dobbin_like.exc import ClosedError, IntegrityError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.applied import Applied
+from dobbin_like.log.file import LogFile
+from dobbin_like.log.header import COMMITTED, PAGE_SIZE, SAVED, Page, Words, boot_number
+from dobbin_like.log.loader import Loader
+from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
+from dobbin_like.log.record import Tail
+from dobbin_like.log.recovery import certain_end, committed_frames, decided_frames
+from dobbin_like.log.saved import load_saved, place_before
+from dobbin_like.log.stream import StreamReader
+
+__all__ = ["ReadableLog"]
+
+
+class ReadableLog:
+    """A log as its readers see it. Any thread; for news see read_news() and apply().
+
+    ``_view``, ``_loader`` and ``_streams`` are set once, when the file is there; None until
+    then and after close().
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
+        self.path = os.fspath(path)
+        self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
+        self.closed = False
+        self._boot = boot_number()
+        self._attaching = threading.Lock()
+        self._view: memoryview[int] | None = None
+        self._loader: Loader | None = None
+        self._streams: StreamReader | None = None
+        self._applied = Applied()
+        self._file = LogFile(self.path, read_only=read_only)
+
+    def __len__(self) -> int:
+        """Return the number of transactions applied, successful and failed."""
+        return self._applied.tail.sequence
+
+    def __bool__(self) -> bool:
+        """Return True: an empty log is a log."""
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self)} transactions"
+        return f"<TransactionLog {self.path!r}, {state}>"
+
+    def close(self) -> None:
+        """Give the file back. Idempotent."""
+        self.closed = True
+        self._close_file()
+
+    # -- what is applied -------------------------------------------------------
+
+    @property
+    def tid(self) -> Tid:
+        """Of the newest applied transaction, successful or failed; 0: there is none."""
+        return Tid(self._applied.tail.tid)
+
+    @property
+    def oid_count(self) -> int:
+        """Number of objects stored."""
+        return self._applied.positions.stored
+
+    @property
+    def next_oid(self) -> Oid:
+        """The first oid that was never used."""
+        return Oid(self._applied.positions.next_oid)
+
+    @property
+    def next_class_number(self) -> int:
+        """The first class number that was never used."""
+        return self._applied.classes.next_number
+
+    def class_name(self, number: int) -> tuple[str, str]:
+        """Return module and qualname of a class.
+
+        Raises:
+            IntegrityError: The log refers to it and does not know it.
+        """
+        name = self._applied.classes.name(number)
+        if name is None:
+            at = self._applied.tail.end
+            raise IntegrityError(self.path, at, f"class number {number}", "one that was logged")
+        return name
+
+    def class_number(self, module: str, qualname: str) -> int | None:
+        """Return the number of a class, None if it is new to the log."""
+        return self._applied.classes.number(module, qualname)
+
+    # -- news ------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        """Return whether others have committed what is not applied yet.
+
+        Cost: One read of memory; while there is no file, one system call.
+        """
+        view = self._view
+        if view is not None:
+            try:
+                return view[COMMITTED] != self._applied.seen
+            except ValueError:  # Closed by another thread meanwhile.
+                pass
+        self._check_open()
+        return self._file.looks_begun()
+
+    def read_news(self) -> list[Logged]:
+        """Return the committed transactions that are not applied, oldest first.
+
+        Applies nothing. Failed transactions are among them.
+
+        Raises:
+            IntegrityError: Committed bytes are damaged. What is applied stays valid.
+
+        Cost: Objects changed, not their sizes.
+        """
+        self._check_open()
+        if self._view is None and not self._file.attach():
+            return []
+        _, words = self._attach()
+        applied = self._applied
+        start = end = applied.tail
+        news: list[Logged] = []
+        for frame in committed_frames(Window(self._file.fd, self.path), start, words, self._boot):
+            end = frame.tail
+            if frame.logged is not None:
+                news.append(frame.logged)
+        place = news[-1].end if news else start.end
+        if end.end != place:
+            applied.pass_over(place, end)
+        return news
+
+    def apply(self, news: Iterable[Logged]) -> None:
+        """Let *news* be applied: what read_news() or prepare() returned, in order.
+
+        Raises:
+            NotHeldError: One is missing between. Those before it are applied.
+
+        Cost: The oids in them.
+        """
+        self._applied.apply(self.path, news)
+
+    # -- reading ---------------------------------------------------------------
+
+    def load(self, oid: Oid, at: Tid | None = None) -> Stored | None:
+        """Return the newest applied version of an object, or the newest up to *at*.
+
+        Returns:
+            None if there is no such object, or was none then.
+
+        Raises:
+            IntegrityError: The version, or one between it and the newest, is damaged.
+
+        Cost: The versions newer than *at*.
+        """
+        loader = self._loader
+        if loader is None:
+            self._check_open()
+            return None
+        applied = self._applied
+        try:
+            position = applied.positions.slots[oid] if oid >= 0 else 0
+        except IndexError:
+            return None
+        if not position:
+            return None
+        stored = loader.load(oid, position, applied.limit)
+        if at is not None:
+            while stored.tid > at:
+                if not stored.previous:
+                    return None
+                stored = loader.load(oid, stored.previous, applied.limit)
+        return stored
+
+    def stream_size(self, offset: int) -> int:
+        """Return the size of a stored stream in bytes. Raises IntegrityError."""
+        return self._stream_reader().size(offset)
+
+    def read_stream(self, offset: int, start: int, size: int) -> bytes:
+        """Return up to *size* bytes of a stored stream; fewer at its end.
+
+        Raises:
+            IntegrityError: Bytes that the range touches are damaged.
+        """
+        return self._stream_reader().read(offset, start, size)
+
+    def transactions(self, start: int | None = None) -> Iterator[Logged]:
+        """Yield the applied transactions from the file, oldest first, with the failed ones.
+
+        Args:
+            start: Offset or end of a logged transaction: those from there on.
+
+        Raises:
+            IntegrityError: A transaction is damaged. What was yielded before is right.
+        """
+        self._check_open()
+        page = self._file.page
+        limit = self._applied.tail.end
+        if page is None or (start is not None and start >= limit):
+            return
+        window = Window(self._file.fd, self.path)
+        tail = Tail(PAGE_SIZE, 0, page.checksum, 0, 0)
+        if start is not None and start != PAGE_SIZE:
+            tail = place_before(window, start, page.checksum, limit)
+        for frame in decided_frames(window, tail, limit):
+            if frame.logged is not None:
+                yield frame.logged
+
+    def entries(self, logged: Logged) -> Iterator[tuple[Oid, Stored]]:
+        """Yield the objects of a transaction with their states, each verified.
+
+        Raises:
+            IntegrityError: One is damaged. What was yielded before is right.
+        """
+        self._check_open()
+        return stored_entries(Window(self._file.fd, self.path), logged)
+
+    # -- inside ----------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the file if it is there, and apply what is in it."""
+        if self._file.open():
+            page, words = self._attach()
+            certain = certain_end(words, self._boot)
+            size = os.fstat(self._file.fd).st_size
+            if size < certain:
+                raise IntegrityError(self.path, size, "the end of the file", f"{certain} bytes")
+            self._load_saved(page, words, certain)
+            self.apply(self.read_news())
+
+    def _attach(self) -> tuple[Page, Words]:
+        """Use the file, which is there by now; return its header."""
+        page, words = self._file.page, self._file.words
+        if page is None or words is None:
+            text = f"the log {self.path}"
+            raise ClosedError(text)
+        if self._view is None:
+            with self._attaching:
+                if self._loader is None:
+                    self._applied.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, 0))
+                    self._loader = Loader(self._file.fd, self.path)
+                    self._streams = StreamReader(self._file.fd, self.path)
+                    self._view = words.view
+        return page, words
+
+    def _load_saved(self, page: Page, words: Words, certain: int) -> None:
+        offset = words.get(SAVED)
+        if not offset:
+            return
+        # What is not certain to be there has to be read frame by frame.
+        saved = load_saved(Window(self._file.fd, self.path), offset, page.checksum, certain)
+        if saved is not None:
+            self._applied.positions, self._applied.classes, tail = saved
+            self._applied.move_to(tail)
+
+    def _close_file(self) -> None:
+        self._view = None
+        self._loader = None
+        self._streams = None
+        with contextlib.suppress(BufferError):  # A reader is in the middle of a word.
+            self._file.close()
+
+    def _stream_reader(self) -> StreamReader:
+        streams = self._streams
+        if streams is None:
+            self._check_open()
+            raise IntegrityError(self.path, 0, "no file", "a stream")
+        return streams
+
+    def _check_open(self) -> None:
+        if self.closed:
+            text = f"the log {self.path}"
+            raise ClosedError(text)
