@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/torture.py --minutes 10
-    python benchmarks/torture.py --minutes 1 --seed 7 --only bank
+    python -m benchmarks.torture --minutes 10
+    python -m benchmarks.torture --minutes 1 --seed 7 --only bank
 
 Prints what was done, and ends with 1 at the first violation; the files are left for a look.
 Kills come after a random number of acknowledged commits, not after a time. The tests run
@@ -13,6 +13,7 @@ the same scenarios, once each and small.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -39,7 +40,7 @@ from dobbin_like.storage import TransactionLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 WATCHDOG_SECONDS = 120.0
 ENDLESS = 1 << 60
 BALANCE = 100
@@ -58,6 +59,8 @@ def require(true: object, text: str) -> None:
 
 
 class Account(Persistent):
+    """Holds money."""
+
     def __init__(self) -> None:
         self.balance = BALANCE
 
@@ -80,6 +83,8 @@ class Counter(Persistent):
 
 
 class Bank(Persistent):
+    """The root: accounts whose sum never changes, and who has committed how often."""
+
     def __init__(self, accounts: int) -> None:
         self.accounts = [Account() for _ in range(accounts)]
         self.tallies = PersistentDict()
@@ -156,7 +161,8 @@ def transfer(database: Database, name: str, chance: random.Random, count: int) -
         say("ack", name, number, retried(move) - 1)
 
 
-def increment(database: Database, name: str, chance: random.Random, count: int) -> None:
+def increment(database: Database, name: str, _chance: random.Random, count: int) -> None:
+    """Count on the counter of all; acknowledge each commit by its number."""
     tally = make_tally(database, name)
     for number in range(1, count + 1):
 
@@ -369,9 +375,14 @@ class Process:
     """One worker, and the lines it has written."""
 
     def __init__(self, *args: object) -> None:
-        search = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+        search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "import torture; torture.work()", *map(str, args)],
+            [
+                sys.executable,
+                "-c",
+                "from benchmarks import torture; torture.work()",
+                *map(str, args),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": search.rstrip(os.pathsep), "PYTHONWARNINGS": ""},
@@ -614,8 +625,7 @@ def fork(directory: Path, seed: int, *, rounds: int = 5) -> dict[str, int]:
         for words in process.lines():
             said = words
     finally:
-        process.kill() if not said else None
-        process.close(expected=0 if said else None)
+        process.close(expected=None)
     require(said[:1] == ["forked"], "the forking process has ended without a word")
     check_log(path).raise_if_bad()
     return {"forks": rounds, "commits": int(said[2])}
@@ -649,8 +659,44 @@ def sizes(name: str, chance: random.Random) -> dict[str, int]:
     return {"rounds": chance.randrange(1, 40)} if name == "fork" else {}
 
 
+class Run:
+    """One call of this script: scenarios on several databases until the time is over."""
+
+    def __init__(self, directory: Path, seed: int, minutes: float, only: str | None) -> None:
+        self.directory = directory
+        self.seed = seed
+        self.names = sorted(SCENARIOS) if only is None else [only]
+        self.end = time.monotonic() + 60 * minutes
+        self.failed = False
+        # Guarded by _adding.
+        self.totals: dict[str, dict[str, int]] = {}
+        self._adding = threading.Lock()
+
+    def keep_going(self, slot: int) -> None:
+        """Run one scenario after the other; end all at the first violation."""
+        chance = random.Random(f"{self.seed} {slot}")
+        while time.monotonic() < self.end and not self.failed:
+            name = chance.choice(self.names)
+            seed = chance.randrange(1 << 30)
+            try:
+                figures = SCENARIOS[name](self.directory, seed, **sizes(name, chance))
+            except BaseException as error:
+                self.failed = True
+                print(f"VIOLATION in {name} {seed}: {type(error).__name__}: {error}", flush=True)
+                return
+            for left in self.directory.glob(f"{name}-{seed}*"):
+                left.unlink()
+            self._add(name, {"runs": 1, **figures})
+
+    def _add(self, name: str, figures: dict[str, int]) -> None:
+        with self._adding:
+            total = self.totals.setdefault(name, {})
+            for key, value in figures.items():
+                total[key] = total.get(key, 0) + value
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=None, help="default: another each time")
     parser.add_argument("--databases", type=int, default=2, help="at a time")
@@ -659,45 +705,20 @@ def main() -> int:
     seed = random.randrange(1 << 30) if options.seed is None else options.seed
     directory = Path(tempfile.mkdtemp(prefix="torture-"))
     print(f"seed {seed}, {options.databases} databases at a time, {directory}", flush=True)
-    end = time.monotonic() + 60 * options.minutes
-    totals: dict[str, dict[str, int]] = {}
-    adding = threading.Lock()
-
-    def keep_going(slot: int) -> None:
-        chance = random.Random(f"{seed} {slot}")
-        while time.monotonic() < end:
-            name = options.only or chance.choice(sorted(SCENARIOS))
-            run_seed = chance.randrange(1 << 30)
-            figures = SCENARIOS[name](directory, run_seed, **sizes(name, chance))
-            for left in directory.glob(f"{name}-{run_seed}*"):
-                left.unlink()
-            with adding:
-                total = totals.setdefault(name, {"runs": 0})
-                for key, value in {"runs": 1, **figures}.items():
-                    total[key] = total.get(key, 0) + value
-
-    status = 0
+    run = Run(directory, seed, options.minutes, options.only)
     with ThreadPoolExecutor(options.databases) as pool:
-        for future in [pool.submit(keep_going, slot) for slot in range(options.databases)]:
-            try:
-                future.result()
-            except BaseException as error:
-                status = 1
-                end = 0.0
-                print(f"VIOLATION: {type(error).__name__}: {error}", flush=True)
-    for name, total in sorted(totals.items()):
+        list(pool.map(run.keep_going, range(options.databases)))
+    for name, total in sorted(run.totals.items()):
         print(f"{name:8}", ", ".join(f"{value} {key}" for key, value in total.items()))
-    if status:
+    if run.failed:
         print(f"the files are in {directory}; again: --seed {seed}")
     else:
         shutil.rmtree(directory)
         print("no violation")
-    return status
+    return int(run.failed)
 
 
 if __name__ == "__main__":
     # The classes that are stored are those of the module, not of the script.
-    sys.path[:0] = [str(HERE.parent)]
-    import torture
-
-    sys.exit(torture.main())
+    sys.path.insert(0, str(ROOT))
+    sys.exit(importlib.import_module("benchmarks.torture").main())

@@ -18,9 +18,10 @@ def main() -> int:
     try:
         from dobbin_like.cli import run
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
-        text = f"dobbin: the command line needs {error.name}; pip install 'dobbin_like[cli]'"
+        text = f"dobbin: the command line needs {missing}; pip install 'dobbin_like[cli]'"
         print(text, file=sys.stderr)
         return _USAGE
     except KeyboardInterrupt:

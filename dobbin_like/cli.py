@@ -158,7 +158,8 @@ def info(path: str) -> None:
             first, last = first or logged.tid, logged.tid
             failed += logged.failed
         root = storage.load(ROOT_OID)
-        numbers = range(1, storage.next_class_number)
+        names = map(storage.class_name, range(1, storage.next_class_number))
+        classes = sorted(map(".".join, names))
         rows = {
             "file": str(Path(path).resolve()),
             "size": f"{Path(path).stat().st_size:,} bytes",
@@ -167,7 +168,7 @@ def info(path: str) -> None:
             "to": _time(last) if last else "-",
             "objects": f"{storage.oid_count:,}",
             "root": ".".join(storage.class_name(root.class_number)) if root else "none yet",
-            "classes": ", ".join(".".join(storage.class_name(n)) for n in numbers) or "-",
+            "classes": "\n".ljust(15).join(classes) or "none yet",
         }
     for name, value in rows.items():
         print(f"{name:<13} {value}")

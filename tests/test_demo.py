@@ -432,7 +432,7 @@ def test_the_demo_runs_from_start_to_end_and_says_so_the_next_time(
 ) -> None:
     output = run_demo(path, shapes, "--workers", "2", "--subclasses-of", "Shape")
 
-    assert "5 subclasses of shapes.base.Shape" in output
+    assert "Subclasses of shapes.base.Shape: 5" in output
     assert "Found: no problem" in output
     assert str(path) in output
     assert "6 files, 6 transactions" in output
@@ -441,7 +441,7 @@ def test_the_demo_runs_from_start_to_end_and_says_so_the_next_time(
     again = run_demo(path, shapes)
 
     assert "is complete: 6 files" in again
-    assert "subclasses of builtins.OSError" in again
+    assert "Subclasses of builtins.OSError: " in again
 
 
 @pytest.mark.slow

@@ -216,36 +216,52 @@ class Actor:
         self.savepoints.clear()
 
 
-CHANGES = ("append", "nest", "deep", "pop", "key", "unkey", "set", "delete", "alias", "same")
+def append(holder: Any, n: int, ref: Any) -> None:
+    holder.items.append(n)
 
 
-def change(kind: str, holder: Any, n: int, ref: Any) -> None:
-    """Change *holder*, a persistent object or an :class:`Attributes`, in place."""
-    match kind:
-        case "append":
-            holder.items.append(n)
-        case "nest":
-            holder.items.append({"k": [n], "r": ref})
-        case "deep":
-            nested = [item for item in holder.items if isinstance(item, dict)]
-            if nested:
-                nested[-1]["k"].append(n)
-        case "pop":
-            if holder.items:
-                holder.items.pop(n % len(holder.items))
-        case "key":
-            holder.table[n % 5] = [n, ref]
-        case "unkey":
-            holder.table.pop(n % 5, None)
-        case "set":
-            holder.x = n
-        case "delete":
-            if "x" in vars(holder):
-                del holder.x
-        case "alias":
-            holder.alias = holder.items
-        case "same":
-            holder.x = holder.x  # noqa: PLW0127  written, but not changed
+def nest(holder: Any, n: int, ref: Any) -> None:
+    holder.items.append({"k": [n], "r": ref})
+
+
+def deep(holder: Any, n: int, ref: Any) -> None:
+    nested = [item for item in holder.items if isinstance(item, dict)]
+    if nested:
+        nested[-1]["k"].append(n)
+
+
+def pop(holder: Any, n: int, ref: Any) -> None:
+    if holder.items:
+        holder.items.pop(n % len(holder.items))
+
+
+def set_key(holder: Any, n: int, ref: Any) -> None:
+    holder.table[n % 5] = [n, ref]
+
+
+def drop_key(holder: Any, n: int, ref: Any) -> None:
+    holder.table.pop(n % 5, None)
+
+
+def set_x(holder: Any, n: int, ref: Any) -> None:
+    holder.x = n
+
+
+def delete_x(holder: Any, n: int, ref: Any) -> None:
+    if "x" in vars(holder):
+        del holder.x
+
+
+def alias(holder: Any, n: int, ref: Any) -> None:
+    holder.alias = holder.items
+
+
+def same(holder: Any, n: int, ref: Any) -> None:
+    holder.x = holder.x  # written, but not changed
+
+
+CHANGES = (append, nest, deep, pop, set_key, drop_key, set_x, delete_x, alias, same)
+"""Change a persistent object, or a state of the model dressed as one, in place."""
 
 
 class Attributes:
@@ -299,8 +315,10 @@ class SnapshotIsolation(RuleBasedStateMachine):
             self._open(instance)
         if with_root:
             actor = self.actors[0]
-            self._create(actor, 1)
-            self._elect(actor, next(iter(actor.loose)))
+            root = self._create(actor, 1)
+            self._elect(actor, root)
+            for tally in (True, False):
+                self._link(actor, root, self._create(actor, 2, tally=tally), many=True)
             self._commit(actor)
 
     def _open(self, instance: Instance) -> None:
@@ -350,8 +368,6 @@ class SnapshotIsolation(RuleBasedStateMachine):
         for label in self.oids:
             if label in actor.working:
                 view[label] = actor.working[label].state
-            elif label == actor.new_root:
-                view[label] = actor.loose[label]
             else:
                 view[label] = seen[label].state if label in seen else None
         return view
@@ -381,6 +397,9 @@ class SnapshotIsolation(RuleBasedStateMachine):
         serials: dict[int, int] = {}
         for label, oid in self.oids.items():
             obj = db.get(oid)
+            if oid == ROOT and actor.new_root is not None:  # the other one, to be conflicted with
+                assert obj is actor.loose_objects[actor.new_root]
+                obj = None
             found[label] = None if obj is None else self._read(actor, obj, by_dict=by_dict)
             if obj is not None:
                 serials[label] = obj._p_serial
@@ -402,7 +421,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         for label, serial in serials.items():
             if label in actor.working:
                 assert serial == self.tids[actor.working[label].base.serial]
-            elif label != actor.new_root:
+            else:
                 assert serial == self.tids[seen[label].serial]
         assert count == len(self.history[actor.instance.applied])
 
@@ -520,7 +539,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         to=PICKS,
         first=st.booleans(),
     )
-    def change(self, actor: int, pick: int, kind: str, n: int, to: int, first: bool) -> None:
+    def change(self, actor: int, pick: int, kind: Any, n: int, to: int, first: bool) -> None:
         """Change something, mostly after a checkout; without one it is refused."""
         who = self._actor(actor)
         label = self._pick(who, pick)
@@ -531,7 +550,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
             return
         self._change(who, label, kind, n, other)
 
-    def _change(self, actor: Actor, label: int, kind: str, n: int, other: int) -> None:
+    def _change(self, actor: Actor, label: int, kind: Any, n: int, other: int) -> None:
         state = self._state(actor, label)
         is_tally = "n" in state
 
@@ -540,24 +559,19 @@ class SnapshotIsolation(RuleBasedStateMachine):
             if is_tally:
                 obj.n = obj.n + n
             else:
-                change(kind, obj, n, self._object(actor, other))
+                kind(obj, n, self._object(actor, other))
 
         if label in actor.loose or label in actor.working:
             self.workers[actor.worker](run)
             if is_tally:
                 state["n"] += n
             else:
-                change(kind, Attributes(state), n, Ref(other))
+                kind(Attributes(state), n, Ref(other))
             return
-        empty = (
-            (kind == "deep" and not any(isinstance(i, dict) for i in state.get("items", ())))
-            or (kind == "pop" and not state.get("items"))
-            or (kind == "delete" and "x" not in state)
-        )
-        if not is_tally and (empty or kind == "deep"):
-            return
-        with pytest.raises(RuntimeError):
-            self.workers[actor.worker](run)
+        nothing = kind is pop and not state.get("items")
+        if is_tally or not (nothing or kind is deep or (kind is delete_x and "x" not in state)):
+            with pytest.raises(RuntimeError):
+                self.workers[actor.worker](run)
 
     @rule(actor=ACTORS, pick=PICKS, to=PICKS, many=st.booleans())
     def link(self, actor: int, pick: int, to: int, many: bool) -> None:
@@ -565,18 +579,20 @@ class SnapshotIsolation(RuleBasedStateMachine):
         label, other = self._pick(who, pick), self._pick(who, to)
         if label is None or other is None or "n" in self._state(who, label):
             return
-        if not self._check_out(who, label):
-            return
+        if self._check_out(who, label):
+            self._link(who, label, other, many=many)
 
+    def _link(self, actor: Actor, label: int, other: int, *, many: bool) -> None:
         def run() -> None:
-            obj, found = self._object(who, label), self._object(who, other)
+            obj, found = self._object(actor, label), self._object(actor, other)
             if many:
                 obj.links.append(found)
             else:
                 obj.other = found
 
-        self.workers[who.worker](run)
-        state = self._state(who, label)
+        self._check_out(actor, label)
+        self.workers[actor.worker](run)
+        state = self._state(actor, label)
         if many:
             state["links"].append(Ref(other))
         else:
@@ -611,12 +627,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         if not linked or target is None or "n" in self._state(who, target):
             return
         if self._check_out(who, target):
-
-            def run() -> None:
-                self._object(who, target).other = who.loose_objects[label]
-
-            self.workers[who.worker](run)
-            self._state(who, target)["other"] = Ref(label)
+            self._link(who, target, label, many=False)
 
     def _create(self, actor: Actor, n: int, *, tally: bool = False) -> int:
         self.labels += 1
@@ -665,7 +676,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         who = self._actor(actor)
         if who.explicit and who.snapshot is not None:
             self._abort(who)
-        self.workers[who.worker](lambda: who.manager.begin())
+        self.workers[who.worker](who.manager.begin)
         for partner in self._partners(who):
             partner.forget()
             partner.instance.applied = self.head
@@ -678,7 +689,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
             self._abort(who)
 
     def _abort(self, actor: Actor) -> None:
-        self.workers[actor.worker](lambda: actor.manager.abort())
+        self.workers[actor.worker](actor.manager.abort)
         self._after_failure(actor)
 
     def _after_failure(self, actor: Actor) -> None:
@@ -701,7 +712,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         joined.sort(key=lambda who: f"{id(who.instance.db):x}")
         error, recorded = self._outcome(joined)
         if error is None:
-            self.workers[actor.worker](lambda: actor.manager.commit())
+            self.workers[actor.worker](actor.manager.commit)
             if joined:
                 self._apply(joined[0])
             for partner in self._partners(actor):
@@ -709,7 +720,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
                 partner.snapshot = None if partner.explicit else partner.instance.applied
             return
         with pytest.raises(error) as caught:
-            self.workers[actor.worker](lambda: actor.manager.commit())
+            self.workers[actor.worker](actor.manager.commit)
         assert type(caught.value) is error
         caught = None  # type: ignore[assignment]  # it holds frames, and they objects
         self.logged += recorded
@@ -729,21 +740,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         """Tell how the commit ends, and how many failed transactions it leaves in the log."""
         if not joined:
             return None, 0
-        actor = joined[0]
-        newest = self.history[self.head]
-        refused = set()
-        for label, working in actor.working.items():
-            now = newest[label]
-            if now.serial == working.base.serial:
-                continue
-            foreign = now.writer != actor.instance.number
-            if "n" not in now.state or not working.is_changed:
-                refused.add(foreign)
-        if actor.new_root is not None:
-            root = next((known for known in newest if self.oids[known] == ROOT), None)
-            if root is not None:
-                first = next(v for v in self.history if root in v)[root]
-                refused.add(first.writer != actor.instance.number)
+        refused = self._conflicts(joined[0])
         if True in refused:
             return ReadConflictError, 1
         if len(joined) > 1:
@@ -751,6 +748,21 @@ class SnapshotIsolation(RuleBasedStateMachine):
         if False in refused:
             return WriteConflictError, 1
         return None, 0
+
+    def _conflicts(self, actor: Actor) -> set[bool]:
+        """For each conflict that is not resolved, tell whether another instance was faster."""
+        newest = self.history[self.head]
+        refused = set()
+        for label, working in actor.working.items():
+            now = newest[label]
+            resolved = "n" in now.state and working.is_changed
+            if now.serial != working.base.serial and not resolved:
+                refused.add(now.writer != actor.instance.number)
+        root = next((known for known in newest if self.oids[known] == ROOT), None)
+        if actor.new_root is not None and root is not None:
+            first = next(snapshot for snapshot in self.history if root in snapshot)
+            refused.add(first[root].writer != actor.instance.number)
+        return refused
 
     def _apply(self, actor: Actor) -> None:
         """The commit of *actor* has succeeded: make it the newest of the history."""
@@ -793,12 +805,41 @@ class SnapshotIsolation(RuleBasedStateMachine):
         self.tids.append(actor.instance.db.storage.tid)
         assert self.tids[-1] > self.tids[-2]
 
+    @rule(actor=ACTORS, pick=PICKS, kind=st.sampled_from(CHANGES), n=NUMBERS)
+    def change_and_commit(self, actor: int, pick: int, kind: Any, n: int) -> None:
+        who = self._actor(actor)
+        label = self._pick(who, pick)
+        if label is None or (who.explicit and who.snapshot is None):
+            return
+        self._check_out(who, label)
+        self._change(who, label, kind, n + 100, label)
+        self._commit(who)
+
+    @rule(
+        first=ACTORS,
+        second=ACTORS,
+        pick=PICKS,
+        kinds=st.tuples(st.sampled_from(CHANGES), st.sampled_from(CHANGES)),
+    )
+    def race(self, first: int, second: int, pick: int, kinds: tuple[Any, Any]) -> None:
+        """Two want the same object; the first to commit wins."""
+        actors = [self._actor(first), self._actor(second)]
+        if actors[0] is actors[1]:
+            return
+        for actor, kind in zip(actors, kinds, strict=True):
+            label = self._pick(actor, pick)
+            if label is not None and self._check_out(actor, label):
+                self._change(actor, label, kind, first + 50, label)
+        for actor in actors:
+            if not (actor.explicit and actor.snapshot is None):
+                self._commit(actor)
+
     @rule(actor=ACTORS)
     def make_a_savepoint(self, actor: int) -> None:
         who = self._actor(actor)
         if who.explicit and who.snapshot is None:
             return
-        savepoint = self.workers[who.worker](lambda: who.manager.savepoint())
+        savepoint = self.workers[who.worker](who.manager.savepoint)
         saved = {
             partner: (
                 partner.joined,
@@ -845,9 +886,9 @@ class SnapshotIsolation(RuleBasedStateMachine):
     def close_and_open_again(self, number: int) -> None:
         instance = self.instances[number]
         for actor in self.actors:
-            if actor.attached and actor.manager is instance.manager:
-                if not (actor.explicit and actor.snapshot is None):
-                    self._abort(actor)
+            idle = actor.explicit and actor.snapshot is None
+            if actor.attached and actor.manager is instance.manager and not idle:
+                self._abort(actor)
         self.workers[0](instance.db.close)
         self._open(instance)
 

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from steps import in_thread
 
 from dobbin_like import Database, Persistent, TransactionLog, checkout
-from dobbin_like.exc import SharedValueError
+from dobbin_like.exc import NotStorableError, SharedValueError
 from dobbin_like.persistent.entry import make_entry
 from dobbin_like.persistent.values import Aliases, Freezer, thaw
 
@@ -558,7 +558,9 @@ def test_a_new_object_takes_a_shared_value_over(store):
     checkout(new)
     new.value.append(3)
     transaction.commit()
-    assert (holder.value, new.value, new.inside) == ([1, [2]], [1, [2], 3], [[1, [2]]])
+    assert holder.value == [1, [2]]
+    assert new.value == [1, [2], 3]
+    assert new.inside[0] is new.value
 
 
 # -- arbitrary values ---------------------------------------------------------
@@ -742,7 +744,8 @@ def test_what_is_equal_but_not_the_same_is_written(store, stored, base, value):
     holder.value = value
     transaction.commit()
 
-    assert repr(stored("value")) == repr(value) if type(value) is not Custom else True
+    if type(value) is not Custom:
+        assert repr(stored("value")) == repr(value)
     assert type(stored("value")) is type(value)
     assert not same(base, value)
     assert not same(value, base)
@@ -838,7 +841,6 @@ def test_an_alias_that_is_made_is_stored(store, again):
     holder.a.append(2)
     assert holder.b == [1, 2]
     transaction.abort()
-    assert again().root.a is again().root.a
     root = again().root
     assert root.a is root.b
 
@@ -952,6 +954,21 @@ def test_a_deeply_nested_value_is_stored_or_refused_with_the_reason(store):
     assert deepest == [1]
 
 
+def test_a_value_that_is_nested_too_deeply_is_refused_with_the_reason(store):
+    holder = store(x=1)
+    value: list[Any] = []
+    for _ in range(20_000):
+        value = [value]
+
+    checkout(holder)
+    holder.value = value
+    with pytest.raises(NotStorableError, match=r"Holder \(oid 0\), at .value"):
+        transaction.commit()
+    transaction.abort()
+
+    assert not hasattr(holder, "value")
+
+
 def test_a_value_may_lead_to_persistent_objects_which_are_never_copied(store):
     other = Holder(x=1)
     holder = store(other=other, l=[other, {"k": other}], p=Point(other), d={1: (other,)})
@@ -1005,7 +1022,7 @@ def test_freezing_and_thawing_give_back_the_same(value):
 
     assert same(value, thaw(frozen, {}))
     assert same(frozen, value)
-    assert repr(frozen) == repr(value)
+    assert _has_set(value) or repr(frozen) == repr(value)
 
 
 @given(values)

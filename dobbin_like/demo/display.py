@@ -158,7 +158,7 @@ def derived_from_table(found: list[tuple[Class, int]]) -> Table:
 
 def subclasses_table(cls: Class, found: list[Derived], limit: int) -> Table:
     """Return a table of subclasses, each below the class it derives from."""
-    title = f"{len(found)} subclasses of {cls.full_name}"
+    title = f"Subclasses of {cls.full_name}: {len(found)}"
     table = _table(title, "class", "line", None, "file")
     for derived in found[:limit]:
         module = derived.cls.module
@@ -172,7 +172,7 @@ def subclasses_table(cls: Class, found: list[Derived], limit: int) -> Table:
 
 def about_table(word: str, found: list[Module], limit: int) -> Table:
     """Return a table of modules whose docstrings have a word."""
-    title = f"{len(found)} modules whose docstrings say {word!r}"
+    title = f"Modules whose docstrings say {word!r}: {len(found)}"
     table = _table(title, "module", "lines", None, "about")
     for module in found[:limit]:
         table.add_row(module.name, f"{module.line_count:,}", module.doc)

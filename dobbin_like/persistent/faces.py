@@ -230,7 +230,8 @@ def _set_at_face(obj: Any, name: str, value: Any) -> None:
     cls = type(obj)
     faces = cls._p_faces
     face = "open" if cls is faces.open else "mask" if cls is faces.mask else "plain"
-    LAYERS[face].__setattr__(obj, name, value)
+    layer: Any = LAYERS[face]
+    layer.__setattr__(obj, name, value)
 
 
 def _through_the_face(function: Any) -> Any:
