@@ -92,7 +92,8 @@ def delitem(key):
 
 def inplace(function, other):
     def operation(subject):
-        result = function(subject, other)
+        argument = plain(other) if isinstance(subject, (dict, list, set)) else other
+        result = function(subject, argument)
         assert result is subject
         return result
 
@@ -176,7 +177,6 @@ READS: dict[type, dict[str, Any]] = {
         "| swapped": lambda s: {9} | s,
         "- swapped": lambda s: {1, 9} - s,
         "^ swapped": lambda s: {1, 9} ^ s,
-        "& frozenset": lambda s: frozenset({1, 9}) & s,
         "& list": lambda s: s & [1],
         "difference": lambda s: s.difference([1], [2]),
         "intersection": lambda s: s.intersection([1, 2], [2]),
@@ -439,8 +439,9 @@ def test_subclasses_work(database):
     transaction.commit()
     assert (root["s"], root["t"], root["t"].color) == ([1, 2], {1, 2}, "red")
     assert isinstance(root["s"], PersistentList)
-    assert type(root["s"] + [1]) is Stack
-    assert type(root["t"] | {1}) is Tags
+    # As a subclass of list does; its constructor may take anything.
+    assert type(root["s"] + [1]) is PersistentList
+    assert type(root["t"] | {1}) is PersistentSet
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -616,6 +617,7 @@ ends = st.sampled_from([("commit",), ("abort",)])
 @settings(max_examples=40)
 def test_random_steps_lead_to_what_the_built_in_type_would_be(tmp_path_factory, kind, steps, data):
     path = tmp_path_factory.mktemp("steps") / "data.log"
+    transaction.abort()
     with Database(TransactionLog(path, sync=False)) as database:
         container = KINDS[kind]()
         database.set_root(container)

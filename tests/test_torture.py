@@ -245,7 +245,7 @@ def test_check_finds_every_flipped_bit_that_anybody_could_meet(made):
         bit = 1 << chance.randrange(8)
         damage(made, lambda data, place=place, bit=bit: data.__setitem__(place, data[place] ^ bit))
         report = check_log(made.path)  # Never an exception.
-        if report.ok and made.bytes[place]:
+        if report.ok:
             unseen.append(place)
 
     assert unseen == []

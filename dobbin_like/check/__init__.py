@@ -8,7 +8,8 @@
 
 Reads only, takes no lock of the file and works while others commit. A damaged log gives
 problems in the report, not an exception. Read :mod:`.report`, then :mod:`.scan` (the
-log), :mod:`.states` (what is in it) and :mod:`.memory` (the objects of a database).
+walk over a log), :mod:`.content` (what its frames hold), :mod:`.states` (what is in them)
+and :mod:`.memory` (the objects of a database).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import Oid
@@ -23,16 +23,28 @@ from dobbin_like.persistent.entry import (
 )
 from dobbin_like.persistent.graph import Graph
 from dobbin_like.persistent.guards import SHARED_TYPES
-from dobbin_like.persistent.kinds import FROZENSET, KINDS, LIST, REFERENCE, SET, TUPLE
-from dobbin_like.persistent.serialize import Encoder, culprit
+from dobbin_like.persistent.kinds import (
+    FROZENSET,
+    KINDS,
+    LIST,
+    REFERENCE,
+    SET,
+    SHAREABLE,
+    TUPLE,
+)
+from dobbin_like.persistent.serialize import Decoder, Encoder, culprit
 from dobbin_like.persistent.shared import Publication
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream, some_are_slow
-from dobbin_like.persistent.values import Freezer, thaw
+from dobbin_like.persistent.values import Freezer, entangled, thaw
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
+
+
+_DECODE: Final[State] = {}
+"""Stands for a shared state that has to be made from the bytes."""
 
 
 class Changes:
@@ -47,6 +59,7 @@ class Changes:
         self._encoder = Encoder(self, graph.classes)
         self._new: deque[tuple[Any, Entry]] = deque()
         self._made: list[Entry] = []
+        self._objects: dict[Oid, Any] = {}
         self._current: tuple[str, Oid] = ("", Oid(0))
         self.entries: list[tuple[Oid, int, bytes]] = []
         """``(oid, class number, bytes of the state)``, as the log takes them."""
@@ -54,6 +67,7 @@ class Changes:
 
     def add_root(self, obj: Any, entry: Entry) -> None:
         """Add the object that was elected root."""
+        self._objects[entry.oid] = obj
         self._new.append((obj, entry))
 
     def add(self, working: WorkingCopy) -> None:
@@ -63,54 +77,65 @@ class Changes:
             return
         obj, entry, base = working.obj, working.entry, working.base
         faces = type(obj)._p_faces
-        plain: State = {}
-        shared: State = {}
-        memo: dict[int, Any] = {}
-        freezer = Freezer(entry, guard=self._graph.guard)
-        for name, value in state.items():
-            if value is PENDING:
-                shared[name] = base[name]
-                plain[name] = thaw(base[name], memo)
-            else:
-                plain[name] = value
-                shared[name] = freezer.freeze(value)
-        self._write(obj, entry, faces.plain, plain, shared, freezer)
+        if any(value is PENDING and entangled(base[name]) for name, value in state.items()):
+            working.thaw_all()
+            state = faces.state_of(working)
+        pending = {name: base[name] for name, value in state.items() if value is PENDING}
+        self._write(obj, entry, faces.plain, state, pending)
 
     def add_reachable(self) -> None:
         """Add every new object that the changes lead to."""
         while self._new:
             obj, entry = self._new.popleft()
             if isinstance(obj, PersistentFile):
-                face, state = obj._p_store(self._write_stream)
+                face, attributes = obj._p_store(self._write_stream)
             else:
-                face, state = type(obj)._p_faces.plain, native_dict(obj)
-            shared = plain = face._p_faces.state_of(state)
-            freezer = Freezer(entry, guard=self._graph.guard)
-            for name, value in plain.items():
-                cls = type(value)
-                if KINDS[cls] > REFERENCE:
-                    if shared is plain:
-                        shared = dict(plain)
-                    shared[name] = freezer.freeze(value)
-                    if cls in SHARED_TYPES:  # taken over from another object
-                        plain[name] = thaw(value, {})
-            self._write(obj, entry, face, plain, shared, freezer)
+                face, attributes = type(obj)._p_faces.plain, native_dict(obj)
+            self._write(obj, entry, face, face._p_faces.state_of(attributes), {})
 
-    def _write(
-        self, obj: Any, entry: Entry, face: Any, plain: State, shared: State, freezer: Freezer
-    ) -> None:
+    def _write(self, obj: Any, entry: Entry, face: Any, state: State, pending: State) -> None:
+        """Turn *state* into bytes and into what is published.
+
+        *pending* has the values, of shared state, that nobody has asked for.
+        """
         self._current = (face.__name__, entry.oid)
         try:
-            data = self._encoder.encode(plain)
+            shared = state
+            if not SHAREABLE.issuperset(map(type, state.values())):
+                shared, state = self._share(entry, state, pending)
+            data = self._encoder.encode(state)
             number = self._graph.classes.number(face)
-            if freezer.found_other:
+            if shared is _DECODE:
                 # What can't be guarded is at least nobody's: the loaded copy.
-                shared = self._graph.decode(data, entry)
+                loaded = Decoder(data, self._known, self._graph.classes).load()
+                shared = self._graph.share(loaded, entry)
         except Exception as error:
             oid = None if entry.serial == UNSTORED else entry.oid
-            raise culprit(self._encoder, plain, error, face.__name__, oid) from error
+            raise culprit(self._encoder, state, error, face.__name__, oid) from error
         self.entries.append((entry.oid, number, data))
         self.publications.append(Publication(obj, entry, shared, face))
+
+    def _share(self, entry: Entry, state: State, pending: State) -> tuple[State, State]:
+        """Return the state to publish and the state to write, which has ordinary values."""
+        memo: dict[int, Any] = {}
+        shared: State = {}
+        plain: State = {}
+        freezer = Freezer(entry, guard=self._graph.guard)
+        for name, value in state.items():
+            if value is PENDING:
+                shared[name] = pending[name]
+                plain[name] = thaw(pending[name], memo)
+            else:
+                shared[name] = freezer.freeze(value)
+                # One taken over from another object is guarded still.
+                plain[name] = thaw(value, memo) if type(value) in SHARED_TYPES else value
+        freezer.finish()
+        return (_DECODE if freezer.found_other else shared), plain
+
+    def _known(self, oid: Oid, class_number: int) -> Any:
+        # New objects are in no cache before they are published.
+        obj = self._objects.get(oid)
+        return self._graph.ghost(oid, class_number) if obj is None else obj
 
     def reference(self, obj: Any) -> tuple[Oid, int]:
         """Return ``(oid, class number)`` of *obj*; a new object gets its oid here."""
@@ -123,6 +148,7 @@ class Changes:
             entry = make_entry(obj, self._next_oid, graph, UNSTORED, graph.forget)
             self._next_oid = Oid(self._next_oid + 1)
             self._made.append(entry)
+            self._objects[entry.oid] = obj
             self._new.append((obj, entry))
         elif entry.jar is not graph:
             name, oid = self._current

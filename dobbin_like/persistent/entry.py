@@ -60,6 +60,9 @@ class Jar(Protocol):
     def serial(self, obj: Any, entry: Entry) -> Tid:
         """The tid that last changed the object, as the calling thread sees it."""
 
+    def fresh(self, entry: Entry, serial: Tid) -> State:
+        """Return the state that *serial* has written, a copy of the caller's own."""
+
     def checkout(self, obj: Any, entry: Entry) -> None:
         """Give the calling thread a working copy of the object."""
 

@@ -8,6 +8,7 @@ shared and how it changes: :mod:`.shared`. Knows the log only as a
 
 from __future__ import annotations
 
+import io
 from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +25,7 @@ from dobbin_like.persistent.entry import (
     set_native_dict,
     swap_class,
 )
-from dobbin_like.persistent.kinds import KINDS, REFERENCE
+from dobbin_like.persistent.kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.persistent.serialize import Decoder
 from dobbin_like.persistent.shared import SharedState
 from dobbin_like.persistent.values import Freezer
@@ -62,6 +63,9 @@ class Graph(SharedState):
         self.classes = classes
         self.guard = guard
         self.enlist: Callable[[], View]
+        self._decoder = Decoder.of(self.ghost, classes)
+        # By class number: the classes of ghosts that are loaded for good.
+        self._ghosts: dict[int, type] = {}
 
     # -- objects ------------------------------------------------------------
 
@@ -72,9 +76,7 @@ class Graph(SharedState):
             obj = entry()
             if obj is not None:
                 return obj
-        plain = self.classes.load_persistent(class_number)
-        faces = plain._p_faces
-        obj = object.__new__(faces.ghost or faces.make_ghost())
+        obj = object.__new__(self._ghosts.get(class_number) or self._ghost_class(class_number))
         entry = make_entry(obj, oid, self, UNREAD, self.forget)
         other = self._cache.setdefault(oid, entry)
         if other is entry:
@@ -86,6 +88,14 @@ class Graph(SharedState):
                 return first
             self._cache[oid] = entry
         return obj
+
+    def _ghost_class(self, class_number: int) -> type:
+        plain = self.classes.load_persistent(class_number)
+        faces = plain._p_faces
+        ghost: type = faces.ghost or faces.make_ghost()
+        if not issubclass(plain, Broken):  # asked again: its class may be there by then
+            self._ghosts[class_number] = ghost
+        return ghost
 
     def get(self, oid: Oid, snapshot: Tid | None) -> Any:
         """Return the object with *oid*, or ``None`` if it is not in *snapshot* (or at all)."""
@@ -100,15 +110,28 @@ class Graph(SharedState):
 
     def decode(self, data: bytes, entry: Entry) -> State:
         """Return the state that *data* holds, fit to be shared."""
-        stored: State = Decoder(data, self.ghost, self.classes).load()
+        return self.share(self._decoder(io.BytesIO(data)).load(), entry)
+
+    def fresh(self, entry: Entry, serial: Tid) -> State:
+        """Return the state that *serial* has written, a copy of the caller's own."""
+        stored = self.source.load(entry.oid, serial)
+        if stored is None:
+            raise ObjectNotFound(entry.oid)
+        state: State = self._decoder(io.BytesIO(stored.data)).load()
+        return state
+
+    def share(self, stored: State, entry: Entry) -> State:
+        """Return what *stored*, which nobody else has, is as shared state."""
+        values = stored.values()
         # The interpreter's fast way to an attribute compares names by identity.
-        state: State = dict(zip(map(intern, stored), stored.values(), strict=True))
-        freezer = None
+        state: State = dict(zip(map(intern, stored), values, strict=True))
+        if SHAREABLE.issuperset(map(type, values)):
+            return state
+        freezer = Freezer(entry, guard=self.guard)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
-                if freezer is None:
-                    freezer = Freezer(entry, guard=self.guard)
                 state[name] = freezer.freeze(value)
+        freezer.finish()
         return state
 
     # -- the jar of an object (what its faces ask for) ----------------------

@@ -45,11 +45,11 @@ def _guard(cls: type, base: type, names: str) -> None:
 class SharedList(list[Any]):
     """A list in shared state: reads like a list, refuses to be changed.
 
-    ``_p_shared``: more than one place of the state leads to it, so that its
+    ``_p_together``: more than one place of the state leads to it, so that its
     copies have to be made together.
     """
 
-    __slots__ = ("_p_owner", "_p_shared")
+    __slots__ = ("_p_owner", "_p_together")
     _p_kind = "list"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> list[Any]:  # type: ignore[misc]
@@ -66,7 +66,7 @@ class SharedList(list[Any]):
 class SharedDict(dict[Any, Any]):
     """A dict in shared state: reads like a dict, refuses to be changed."""
 
-    __slots__ = ("_p_owner", "_p_shared")
+    __slots__ = ("_p_owner", "_p_together")
     _p_kind = "dict"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> dict[Any, Any]:  # type: ignore[misc]
@@ -83,7 +83,7 @@ class SharedDict(dict[Any, Any]):
 class SharedSet(set[Any]):
     """A set in shared state: reads like a set, refuses to be changed."""
 
-    __slots__ = ("_p_owner", "_p_shared")
+    __slots__ = ("_p_owner", "_p_together")
     _p_kind = "set"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> set[Any]:  # type: ignore[misc]
@@ -105,7 +105,7 @@ class SharedSet(set[Any]):
 class SharedBytearray(bytearray):
     """A bytearray in shared state: reads like a bytearray, refuses to be changed."""
 
-    __slots__ = ("_p_owner", "_p_shared")
+    __slots__ = ("_p_owner", "_p_together")
     _p_kind = "bytearray"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> bytearray:  # type: ignore[misc]
@@ -148,7 +148,7 @@ def make_shared(base: Any, owner: Entry) -> Any:
     """Return an empty guarded value of the built-in type *base*, for *owner*."""
     made = base.__new__(_SHARED[base])
     made._p_owner = owner
-    made._p_shared = False
+    made._p_together = False
     return made
 
 

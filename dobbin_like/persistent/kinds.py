@@ -51,6 +51,10 @@ IMMUTABLE_NAMES: Final = frozenset(
 )
 
 
+SHAREABLE: Final[set[type]] = set()
+"""The types met so far whose values are shared as they are: a state of these alone is done."""
+
+
 class _Kinds(dict[type, int]):
     """Kind by exact type, found once."""
 
@@ -64,6 +68,8 @@ class _Kinds(dict[type, int]):
         else:
             kind = OTHER
         self[cls] = kind
+        if kind <= REFERENCE:
+            SHAREABLE.add(cls)
         return kind
 
 

@@ -115,6 +115,17 @@ class Decoder(pickle.Unpickler):
         except (KeyError, ValueError, TypeError, UnloadedClassError):
             return _stand_in_member(cls, pid)
 
+    @classmethod
+    def of(cls, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> Callable[[Any], Any]:
+        """Return a decoder class that takes a file alone: it is made at the speed of C."""
+        content = {
+            "__init__": pickle.Unpickler.__init__,
+            "_ghost": staticmethod(ghost),
+            "_classes": classes,
+        }
+        made: Callable[[Any], Any] = type(cls.__name__, (cls,), content)
+        return made
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in HELPERS:
             return super().find_class(module, name)

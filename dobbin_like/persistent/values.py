@@ -9,6 +9,7 @@ loaded, nor of threads.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,10 @@ class Freezer:
     def __init__(self, owner: Entry, *, guard: bool) -> None:
         self._owner = owner
         self._guard = guard
+        # By id of the original: the copy, and the original, so that the id stays its.
         self._memo: dict[int, Any] = {}
         self._alive: list[Any] = []
+        self._found_alias = False
         self.found_other = False
 
     def freeze(self, value: Any) -> Any:
@@ -60,9 +63,19 @@ class Freezer:
         if frozen is None:
             self._alive.append(value)
             return self._copy(value, kind)
-        if type(frozen) in SHARED_TYPES:
-            frozen._p_shared = True
+        self._found_alias = True
         return frozen
+
+    def finish(self) -> None:
+        """Mark what was made, if a copy of a part of it would not be a copy of that part alone.
+
+        So it is when two places lead to one container, or when there are
+        arbitrary objects, which may lead to any.
+        """
+        if self._found_alias or self.found_other:
+            for frozen in self._memo.values():
+                if type(frozen) in SHARED_TYPES:
+                    frozen._p_together = True
 
     def _copy(self, value: Any, kind: int) -> Any:
         if kind == TUPLE or kind == FROZENSET:
@@ -125,9 +138,7 @@ def thaw(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def _thaw(value: Any, kind: int, memo: dict[int, Any]) -> Any:
-    def deep(item: Any) -> Any:
-        return thaw(item, memo)
-
+    deep = functools.partial(thaw, memo=memo)  # a frame less for each level than a function
     copy: Any
     if kind == TUPLE or kind == FROZENSET:
         items = list(map(deep, value))
@@ -142,6 +153,17 @@ def _thaw(value: Any, kind: int, memo: dict[int, Any]) -> Any:
     else:
         copy = memo[id(value)] = set(value) if kind == SET else bytearray(value)
     return copy
+
+
+def entangled(value: Any) -> bool:
+    """Tell whether *value*, of a shared state, can't be copied without the rest of the state."""
+    kind = KINDS[type(value)]
+    if kind in (TUPLE, FROZENSET):
+        return any(map(entangled, value))
+    if kind <= REFERENCE:
+        return False
+    # A container of a state that is not guarded can't tell.
+    return type(value) not in SHARED_TYPES or value._p_together
 
 
 class _CopyPickler(pickle.Pickler):
@@ -179,11 +201,11 @@ def deep_copy(value: Any) -> Any:
     return _CopyUnpickler(file, references).load()
 
 
-def _dump(value: Any) -> tuple[bytes, list[int]]:
+def _dump(value: Any) -> tuple[bytes, tuple[int, ...]]:
     references: list[Any] = []
     file = io.BytesIO()
     _CopyPickler(file, references).dump(value)
-    return file.getvalue(), [id(reference) for reference in references]
+    return file.getvalue(), tuple(map(id, references))
 
 
 class Aliases:
@@ -227,13 +249,23 @@ class Aliases:
         if kind == BYTEARRAY:
             return bool(base == value)
         if kind == SET or kind == FROZENSET:
-            return {(type(item), item) for item in base} == {(type(item), item) for item in value}
+            return set(map(_typed, base)) == set(map(_typed, value))
         if kind == DICT:
             keys = all(self.same(b, v) for b, v in zip(base, value, strict=True))
             base, value = base.values(), value.values()
             if not keys:
                 return False
         return all(self.same(b, v) for b, v in zip(base, value, strict=True))
+
+
+def _typed(item: Any) -> Any:
+    """Return what equals only its like: for members of sets, where 1 and True are equal."""
+    kind = KINDS[type(item)]
+    if type(item) in PLAIN_TYPES:
+        return type(item), item
+    if kind in (TUPLE, FROZENSET):
+        return kind, (tuple if kind == TUPLE else frozenset)(map(_typed, item))
+    return id(item) if kind == REFERENCE else _dump(item)
 
 
 def _same_pickle(base: Any, value: Any) -> bool:

@@ -19,9 +19,8 @@ from typing import Any, Final
 
 from dobbin_like.ids import Tid
 from dobbin_like.persistent.entry import Entry, State
-from dobbin_like.persistent.guards import SHARED_TYPES
-from dobbin_like.persistent.kinds import BYTEARRAY, KINDS, OTHER, REFERENCE
-from dobbin_like.persistent.values import Aliases, deep_copy, thaw
+from dobbin_like.persistent.kinds import KINDS, REFERENCE
+from dobbin_like.persistent.values import Aliases, deep_copy, entangled, thaw
 
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]
@@ -69,23 +68,26 @@ class WorkingCopy(dict[str, Any]):
     def thaw(self, name: str) -> Any:
         """Return the thread's own copy of the value of *name*, made now."""
         value = self.base[name]
-        if type(value) in SHARED_TYPES and not value._p_shared:
-            value = self[name] = thaw(value, self.memo)
-            return value
-        # A value that others may lead to as well, or that can't tell: all
-        # that is pending is copied in one go, so that what is one stays one.
-        self.thaw_all()
+        if entangled(value):
+            self.thaw_all()
+        else:
+            self[name] = thaw(value, self.memo)
         return self[name]
 
     def thaw_all(self) -> None:
-        """Make the thread's own copies of all that is still pending."""
-        pending = [name for name, value in self.items() if value is PENDING]
+        """Make the thread's own copies of all that is still pending.
+
+        Values that lead to each other are read again from the log: so what
+        is one thing in the state is one in the copy, arbitrary objects included.
+        """
         base = self.base
-        if any(_may_hide_objects(base[name]) for name in pending):
-            self.update(deep_copy({name: base[name] for name in pending}))
+        pending = [name for name, value in self.items() if value is PENDING]
+        if any(entangled(base[name]) for name in pending):
+            assert self.entry.jar is not None
+            fresh = self.entry.jar.fresh(self.entry, self.serial)
+            self.update({name: fresh[name] for name in pending})
         else:
-            for name in pending:
-                self[name] = thaw(base[name], self.memo)
+            self.update({name: thaw(base[name], self.memo) for name in pending})
 
     def changed(self) -> State | None:
         """Return the state if it differs from the base, else ``None``.
@@ -129,24 +131,6 @@ def copy_state(state: State) -> State:
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
     rest = {name: value for name, value in state.items() if name not in volatile}
     return deep_copy(rest) | volatile  # type: ignore[no-any-return]
-
-
-def _may_hide_objects(value: Any) -> bool:
-    """Tell whether *value* is, or holds, an arbitrary object."""
-    seen: set[int] = set()  # a container may hold itself
-    todo = [value]
-    while todo:
-        value = todo.pop()
-        kind = KINDS[type(value)]
-        if kind == OTHER:
-            return True
-        if kind <= REFERENCE or kind == BYTEARRAY or id(value) in seen:
-            continue
-        seen.add(id(value))
-        items = [*value, *value.values()] if isinstance(value, dict) else value
-        if any(KINDS[cls] > REFERENCE for cls in set(map(type, items))):
-            todo.extend(items)
-    return False
 
 
 class View:

@@ -1,0 +1,232 @@
+"""What the frames of a log hold: transactions with their states, streams, saved positions.
+
+Given one frame after the other, in the order of the log, and checks each against what
+came before. Knows nothing of where the log ends or how frames are found: that is
+:mod:`.scan`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.check.states import STREAM_CLASS, Reference, StateReader
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import Oid
+from dobbin_like.log import record
+from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.loader import Loader
+from dobbin_like.log.positions import Positions
+from dobbin_like.log.reader import Frame, Logged, Stored, Window
+from dobbin_like.log.record import ENTRY_SIZE, Tail
+from dobbin_like.log.recovery import saved_slots
+from dobbin_like.log.stream import StreamReader
+
+if TYPE_CHECKING:
+    from dobbin_like.check.report import Report
+
+__all__ = ["Contents"]
+
+_STREAM_PART: Final = 1 << 20
+
+
+class Contents:
+    """What a log holds, up to the frame that was checked last.
+
+    ``positions`` and ``class_numbers`` (0: not known) are by oid; ``later`` has the oids
+    changed by transactions after the first *known* ones. After a ``gap`` transactions are
+    missing, and what follows may build on them: it is checked by itself only.
+    """
+
+    def __init__(self, window: Window, report: Report, known: int | None) -> None:
+        self.report = report
+        self.positions = Positions()
+        self.class_numbers: array[int] = array("L")
+        self.later: set[int] = set()
+        self.saved: set[int] = set()
+        self.gap = False
+        self._known = known
+        self._window = window
+        self._loader = Loader(window.fd, window.path)
+        self._stream_reader = StreamReader(window.fd, window.path)
+        self._classes = ClassTable()
+        self._states = StateReader(self._classes)
+        self._streams: dict[int, int] = {}
+
+    def check(self, tail: Tail, frame: Frame) -> None:
+        """Check the frame at *tail*; all that is found goes into the report."""
+        if frame.logged is not None:
+            self._check_transaction(frame.logged)
+        elif frame.kind == record.KIND_STREAM:
+            self._check_stream(tail.end, frame.tail.end)
+        else:
+            self._check_saved(tail, frame)
+
+    def check_dense(self) -> None:
+        """I10: Oids are dense, so that positions are an array."""
+        positions = self.positions
+        if positions.stored != positions.next_oid and not self.gap:
+            missing = next(oid for oid, at in enumerate(positions.slots) if not at)
+            found = f"{positions.stored} objects below oid {positions.next_oid}"
+            self.report.add(10, "oids", found, f"oid {missing} to be stored too")
+
+    def _damage(self, error: IntegrityError) -> None:
+        self.report.add(5, error.offset, error.found, error.expected)
+
+    def _check_fill(self, start: int, end: int) -> None:
+        """I5: What fills a frame up to whole words is zero."""
+        if start < end and any(self._window.read(start, end - start, end)):
+            self.report.add(5, start, "bytes behind the last part of a frame", "zeros")
+
+    # -- transactions -------------------------------------------------------
+
+    def _check_transaction(self, logged: Logged) -> None:
+        """I2: A successful transaction counts with all its states, a failed one with none.
+
+        That tids increase and that sequence numbers are dense, reading the frame has
+        checked.
+        """
+        self.report.transactions += 1
+        if logged.failed:
+            self.report.failed += 1
+            self._check_states(logged, apply=False)
+            return
+        self._classes.update(logged.classes)
+        if self._known is not None and logged.sequence > self._known:
+            self.later.update(logged.oids)
+        references = self._check_states(logged, apply=True)
+        for offset, oid, reference in references:
+            self._check_reference(offset, oid, reference)
+
+    def _check_states(self, logged: Logged, *, apply: bool) -> list[tuple[int, Oid, Reference]]:
+        """I5: Every state has the bytes that were written; I9: and can be decoded."""
+        references: list[tuple[int, Oid, Reference]] = []
+        if len(set(logged.oids)) != len(logged.oids):
+            self.report.add(2, logged.offset, "an oid twice in a transaction", "each oid once")
+        position = logged.first_entry
+        for number in logged.oids:
+            oid = Oid(number)
+            try:
+                stored = self._loader.load(oid, position, logged.end)
+            except IntegrityError as error:
+                self._damage(error)
+                if apply:
+                    self._apply(oid, position, 0)
+            else:
+                if apply:
+                    self._check_previous(oid, stored)
+                    self._apply(oid, position, stored.class_number)
+                    found = self._check_state(oid, stored)
+                    references += [(position, oid, reference) for reference in found]
+            position += ENTRY_SIZE
+        self._check_fill(self._data_end(logged), logged.end)
+        return references
+
+    def _data_end(self, logged: Logged) -> int:
+        """Return where the last state of a transaction ends, or its head if it has none."""
+        if logged.oids:
+            position = logged.first_entry + ENTRY_SIZE * (len(logged.oids) - 1)
+            entry = self._window.read(position, ENTRY_SIZE, logged.end)
+            distance, length = record.ENTRY.unpack(entry)[3:5]
+            return int(position + distance + length)
+        head = self._window.read(logged.offset, record.FRAME_SIZE, logged.end)
+        return int(logged.first_entry + record.FRAME.unpack(head)[3])
+
+    def _check_previous(self, oid: Oid, stored: Stored) -> None:
+        """I5: An entry leads to the version of its object that it replaced."""
+        before = self.positions.get(oid)
+        if stored.previous != before and not self.gap:
+            found = f"oid {oid} after its version at {stored.previous}"
+            self.report.add(5, stored.position, found, f"after that at {before}")
+
+    def _apply(self, oid: Oid, position: int, class_number: int) -> None:
+        self.report.versions += 1
+        self.positions.update((oid,), oid, position)
+        if oid >= len(self.class_numbers):
+            self.class_numbers.extend([0] * (oid + 1 - len(self.class_numbers)))
+        self.class_numbers[oid] = class_number
+
+    def _check_state(self, oid: Oid, stored: Stored) -> list[Reference]:
+        """I8: What was stored can be loaded, though its class be gone."""
+        name = self._classes.name(stored.class_number)
+        if name is None:
+            if not self.gap:
+                found = f"oid {oid} of class number {stored.class_number}"
+                self.report.add(8, stored.position, found, "a class that was logged")
+            return []
+        try:
+            state, references = self._states.read(stored.data)
+        except Exception as error:  # noqa: BLE001  damaged bytes may raise anything
+            found = f"the state of {name[1]} oid {oid}: {type(error).__name__}: {error}"
+            self.report.add(8, stored.position, found, "one that can be decoded")
+            return []
+        if name == STREAM_CLASS:
+            self._check_stream_object(oid, stored, state)
+        return references
+
+    def _check_reference(self, offset: int, oid: Oid, reference: Reference) -> None:
+        """I2: What an object refers to was stored with it or before, with that class."""
+        if self.gap:
+            return
+        target, number = reference.oid, reference.class_number
+        if not self.positions.get(target):
+            found = f"oid {oid} refers to oid {target}, which is not stored"
+            self.report.add(2, offset, found, "a stored object")
+        elif self.class_numbers[target] not in (0, number):
+            found = f"oid {oid} refers to oid {target} as one of class {self._name(number)}"
+            expected = f"class {self._name(self.class_numbers[target])}"
+            self.report.add(2, offset, found, expected)
+
+    def _name(self, number: int) -> str:
+        name = self._classes.name(number)
+        return f"number {number}" if name is None else ".".join(name)
+
+    # -- streams and saved positions ------------------------------------------
+
+    def _check_stream(self, offset: int, end: int) -> None:
+        """I5: Every chunk of a stream has the bytes that were written."""
+        reader = self._stream_reader
+        try:
+            size = reader.size(offset)
+            self._streams[offset] = size
+            self.report.streams += 1
+            self.report.stream_bytes += size
+            for start in range(0, size, _STREAM_PART):
+                reader.read(offset, start, _STREAM_PART)
+            data = self._window.read(offset, record.STREAM_SIZE, end)
+            chunk_size = record.decode_stream_head(data).chunk_size
+            table_size = record.WORD.size * -(-size // chunk_size)
+            self._check_fill(offset + record.STREAM_SIZE + size + table_size, end)
+        except IntegrityError as error:
+            self._damage(error)
+
+    def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
+        """I2: A stream object leads to a stream of its size that lies before it."""
+        offset, size = state.get("_offset"), state.get("_size")
+        if self.gap or self._streams.get(offset) == size:  # type: ignore[arg-type]
+            return
+        found = f"oid {oid} refers to a stream of {size} bytes at {offset}"
+        self.report.add(2, stored.position, found, "a stream that is there")
+
+    def _check_saved(self, tail: Tail, frame: Frame) -> None:
+        """I10: Saved positions and classes are those that a scan finds."""
+        self.saved.add(tail.end)
+        try:
+            head, block = saved_slots(self._window, tail.end, frame.tail.end)
+        except IntegrityError as error:
+            self._damage(error)
+            return
+        if self.gap or head.covered.sequence != tail.sequence:
+            return
+        saved = Positions.decode(block, head.stored)
+        scanned = self.positions
+        if (saved.next_oid, saved.stored) != (scanned.next_oid, scanned.stored):
+            found = f"saved positions of {saved.stored} objects below oid {saved.next_oid}"
+            expected = f"{scanned.stored} below {scanned.next_oid}"
+            self.report.add(10, tail.end, found, expected)
+        elif block != scanned.encode():
+            oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
+            found = f"saved position {saved.get(oid)} of oid {oid}"
+            self.report.add(10, tail.end, found, scanned.get(oid))
+        if frame.classes != self._classes.items():
+            self.report.add(10, tail.end, "saved class table", "that of the transactions")

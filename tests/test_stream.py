@@ -1,0 +1,562 @@
+"""Streams: from whatever source, read by every thread at its own position."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import io
+import os
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+import transaction
+from steps import Steps, in_thread
+
+from dobbin_like import (
+    Database,
+    Persistent,
+    PersistentFile,
+    PersistentStream,
+    TransactionLog,
+    checkout,
+)
+from dobbin_like.exc import ClassNotSupported, ClosedError, ReadOnlyError
+
+CHUNK = 64 * 1024
+CONTENT = bytes(range(256)) * 700  # Not a whole number of chunks.
+
+
+class Folder(Persistent):
+    file = None
+
+    def __init__(self, file=None):
+        if file is not None:
+            self.file = file
+
+
+class Refusing:
+    """Another data manager, which votes no."""
+
+    def __init__(self):
+        self.transaction_manager = transaction.manager
+
+    def sortKey(self):
+        return "~~~"
+
+    def tpc_vote(self, _transaction):
+        raise ValueError("no")
+
+    def tpc_begin(self, _transaction): ...
+    commit = tpc_abort = tpc_finish = abort = tpc_begin
+
+
+class Pieces(io.RawIOBase):
+    """A source that gives its bytes piece by piece and can't seek."""
+
+    def __init__(self, *pieces):
+        self.pieces = list(pieces)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        if not self.pieces:
+            return 0
+        piece = self.pieces.pop(0)
+        if isinstance(piece, BaseException):
+            raise piece
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.fixture
+def store(database):
+    def store(source):
+        folder = Folder(PersistentFile(source))
+        database.set_root(folder)
+        transaction.commit()
+        return folder.file
+
+    return store
+
+
+def read_all(stream):
+    stream.open()
+    try:
+        return stream.read()
+    finally:
+        stream.close()
+
+
+# -- sources ---------------------------------------------------------------------
+
+
+def test_the_very_same_object_becomes_a_stream(database, again):
+    file = PersistentFile(io.BytesIO(CONTENT))
+    folder = Folder(file)
+    database.set_root(folder)
+    transaction.commit()
+
+    assert folder.file is file
+    assert type(file) is PersistentStream
+    assert isinstance(file, PersistentStream)
+    assert file._p_oid == 1
+    assert len(database) == 2
+    assert read_all(file) == CONTENT
+    assert read_all(again().root.file) == CONTENT
+    assert type(again().root.file).__name__ == "PersistentStream"
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_streams_of_every_size_come_back(store, again, size):
+    content = os.urandom(size)
+
+    stream = store(io.BytesIO(content))
+
+    assert read_all(stream) == content
+    assert b"".join(stream) == content
+    assert b"".join(again().root.file) == content
+
+
+def test_what_lies_before_the_position_is_not_stored(store):
+    source = io.BytesIO(b"head and body")
+    source.seek(9)
+
+    stream = store(source)
+
+    assert read_all(stream) == b"body"
+    assert not source.closed
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_a_file_is_stored_from_its_position(store, tmp_path, buffering):
+    (tmp_path / "source").write_bytes(b"head " + CONTENT)
+    with (tmp_path / "source").open("rb", buffering=buffering) as source:
+        assert source.read(5) == b"head "
+
+        stream = store(source)
+
+    assert read_all(stream) == CONTENT
+
+
+def test_a_pipe_is_stored_to_its_end(store):
+    reading, writing = os.pipe()
+    steps = Steps()
+
+    @steps.thread
+    def writer():
+        with os.fdopen(writing, "wb") as sink:
+            sink.write(CONTENT)
+
+    with os.fdopen(reading, "rb") as source:
+        stream = store(source)
+    steps.join()
+
+    assert read_all(stream) == CONTENT
+
+
+def test_a_slow_source_is_read_before_the_commit_lock_is_taken(store, database, storage):
+    class Looking(Pieces):
+        held = None
+
+        def readinto(self, buffer):
+            self.held = storage.held
+            return super().readinto(buffer)
+
+    source = Looking(b"ab", b"c")
+
+    assert read_all(store(source)) == b"abc"
+    assert source.held is False
+
+
+def test_a_decompressor_is_stored_decompressed(store, tmp_path):
+    with gzip.open(tmp_path / "source.gz", "wb") as sink:
+        sink.write(CONTENT)
+    with gzip.open(tmp_path / "source.gz") as source:
+        source.read(10)
+
+        stream = store(source)
+
+    assert read_all(stream) == CONTENT[10:]
+
+
+def test_a_source_that_gives_little_at_a_time_is_stored_whole(store):
+    stream = store(Pieces(b"a", b"bc", b"d" * 100))
+
+    assert read_all(stream) == b"abc" + b"d" * 100
+
+
+@pytest.mark.parametrize("source", [io.StringIO("text"), "path", b"bytes", None, object()])
+def test_what_is_no_open_binary_stream_is_refused_at_once(source):
+    with pytest.raises(TypeError, match="expected an open binary stream"):
+        PersistentFile(source)
+
+
+def test_a_closed_source_is_an_error_and_nothing_is_written(database, storage):
+    source = io.BytesIO(b"x")
+    database.set_root(Folder(PersistentFile(source)))
+    source.close()
+
+    with pytest.raises(ValueError, match="closed"):
+        transaction.commit()
+    transaction.abort()
+
+    assert database.root is None
+    assert len(database) == 0
+
+
+@pytest.mark.parametrize("error", [OSError("lost"), KeyboardInterrupt()])
+def test_a_source_that_breaks_is_an_error_and_nothing_is_written(database, storage, again, error):
+    folder = Folder()
+    database.set_root(folder)
+    transaction.commit()
+    checkout(folder)
+    folder.file = PersistentFile(Pieces(b"abc", error))
+
+    with pytest.raises(type(error)):
+        transaction.commit()
+    transaction.abort()
+
+    assert folder.file is None
+    assert len(database) == 1
+    assert len(again()) == 1
+    checkout(folder)
+    folder.file = PersistentFile(io.BytesIO(b"abc"))
+    transaction.commit()
+    assert read_all(again().root.file) == b"abc"
+
+
+@pytest.mark.parametrize("make", [io.BytesIO, Pieces])
+def test_a_file_of_a_failed_transaction_can_be_stored_with_the_next(database, again, make):
+    file = PersistentFile(make(b"hello"))
+    folder = Folder()
+    database.set_root(folder)
+    transaction.commit()
+    checkout(folder)
+    folder.file = file
+    transaction.get().join(Refusing())
+    with pytest.raises(ValueError, match="no"):
+        transaction.commit()
+    transaction.abort()
+    assert type(file) is PersistentFile
+
+    checkout(folder)
+    folder.file = file
+    transaction.commit()
+
+    assert read_all(file) == b"hello"
+    assert read_all(again().root.file) == b"hello"
+
+
+def test_one_file_in_two_places_is_stored_once(database, again):
+    file = PersistentFile(io.BytesIO(b"once"))
+    folder = Folder(file)
+    checkout(folder)
+    folder.more = [file, {"k": file}]
+    database.set_root(folder)
+    transaction.commit()
+
+    root = again().root
+    assert root.more[0] is root.file is root.more[1]["k"]
+    assert read_all(root.file) == b"once"
+    assert len(database) == 2
+
+
+def test_a_file_can_be_the_root(database, again):
+    file = PersistentFile(io.BytesIO(b"root"))
+    database.set_root(file)
+    transaction.commit()
+
+    assert read_all(database.root) == b"root"
+    assert read_all(again().root) == b"root"
+
+
+def test_a_file_made_by_another_thread_is_stored(database):
+    file = in_thread(lambda: PersistentFile(Pieces(b"ab", b"c")))
+    database.set_root(Folder(file))
+    transaction.commit()
+
+    assert read_all(file) == b"abc"
+
+
+def test_several_files_in_one_transaction_do_not_mix(database, again):
+    folder = Folder()
+    checkout(folder)
+    folder.files = [PersistentFile(io.BytesIO(bytes([n]) * n * 1000)) for n in range(20)]
+    database.set_root(folder)
+    transaction.commit()
+
+    for n, stream in enumerate(again().root.files):
+        assert read_all(stream) == bytes([n]) * n * 1000
+
+
+def test_attributes_beside_the_stream_are_stored(database, again):
+    file = PersistentFile(io.BytesIO(b"x"))
+    checkout(file)
+    file.name = "a.txt"
+    file.tags = [1]
+    database.set_root(file)
+    transaction.commit()
+    with pytest.raises(ReadOnlyError):
+        file.name = "b.txt"
+
+    checkout(file)
+    file.name = "b.txt"
+    file.tags.append(2)
+    transaction.commit()
+
+    root = again().root
+    assert (root.name, root.tags) == ("b.txt", [1, 2])
+    assert read_all(root) == b"x"
+    assert read_all(file) == b"x"
+
+
+def test_a_stream_can_be_replaced(database, again):
+    folder = Folder(PersistentFile(io.BytesIO(b"old")))
+    database.set_root(folder)
+    transaction.commit()
+    old = folder.file
+    checkout(folder)
+    folder.file = PersistentFile(io.BytesIO(b"new"))
+    transaction.commit()
+
+    assert read_all(folder.file) == b"new"
+    assert read_all(old) == b"old"
+    assert read_all(again().root.file) == b"new"
+
+
+# -- reading ---------------------------------------------------------------------
+
+
+def test_read_seek_and_tell_behave_as_those_of_a_file(store):
+    stream = store(io.BytesIO(CONTENT))
+    beside = io.BytesIO(CONTENT)
+    stream.open()
+
+    for step in [
+        lambda s: s.read(10),
+        lambda s: s.tell(),
+        lambda s: s.read(0),
+        lambda s: s.seek(1000),
+        lambda s: s.read(5),
+        lambda s: s.seek(-5, 1),
+        lambda s: s.read(5),
+        lambda s: s.seek(-20, 2),
+        lambda s: s.read(),
+        lambda s: s.read(),
+        lambda s: s.read(5),
+        lambda s: s.seek(10, 2),
+        lambda s: s.read(),
+        lambda s: s.tell(),
+        lambda s: s.seek(0),
+        lambda s: s.read(None) == CONTENT,
+        lambda s: s.seek(5) and s.read(-1) == CONTENT[5:],
+    ]:
+        assert step(stream) == step(beside)
+    with pytest.raises(ValueError, match="before the start"):
+        stream.seek(-1)
+    with pytest.raises(ValueError, match="whence"):
+        stream.seek(0, 7)
+    assert stream.tell() == beside.tell()
+
+
+def test_a_stream_is_closed_until_it_is_opened(store):
+    stream = store(io.BytesIO(b"abc"))
+
+    assert stream.closed
+    for use in (stream.read, stream.tell, lambda: stream.seek(0)):
+        with pytest.raises(ClosedError):
+            use()
+    stream.open()
+    assert not stream.closed
+    assert stream.read(1) == b"a"
+    stream.open()
+    assert stream.read(1) == b"a"
+    stream.close()
+    stream.close()
+    assert stream.closed
+
+
+def test_each_thread_has_its_own_position(store):
+    stream = store(io.BytesIO(b"abcdef"))
+    steps = Steps()
+    stream.open()
+
+    @steps.thread
+    def other():
+        with steps[1]:
+            assert stream.closed
+            with pytest.raises(ClosedError):
+                stream.read()
+            stream.open()
+            assert stream.read(2) == b"ab"
+        with steps[3]:
+            assert stream.read(2) == b"cd"
+            stream.close()
+
+    with steps[0]:
+        assert stream.read(1) == b"a"
+    with steps[2]:
+        assert stream.read(1) == b"b"
+    with steps[4]:
+        assert stream.tell() == 2
+        assert stream.read() == b"cdef"
+    steps.join()
+
+
+def test_iteration_is_independent_of_the_position_and_of_other_iterations(store):
+    stream = store(io.BytesIO(CONTENT))
+    one, two = iter(stream), iter(stream)
+    first = next(one)
+    stream.open()
+    stream.seek(5)
+
+    assert next(two) == first
+    assert stream.read(3) == CONTENT[5:8]
+    assert first + b"".join(one) == CONTENT
+    assert stream.tell() == 8
+    stream.close()
+    assert b"".join(stream) == CONTENT
+    assert all(0 < len(chunk) <= CHUNK for chunk in stream)
+
+
+def test_a_position_outlives_a_transaction_and_a_checkout(store):
+    stream = store(io.BytesIO(b"abcdef"))
+    stream.open()
+    stream.read(2)
+    checkout(stream)
+    stream.note = "x"
+    assert stream.read(1) == b"c"
+    transaction.commit()
+
+    assert stream.read() == b"def"
+
+
+def test_many_threads_read_one_stream_at_once(store):
+    stream = store(io.BytesIO(CONTENT))
+    steps = Steps()
+    barrier = threading.Barrier(4, timeout=30)
+    for number in range(4):
+
+        @steps.thread
+        def reader(number=number):
+            stream.open()
+            barrier.wait()
+            for start in range(number, len(CONTENT), 9001):
+                stream.seek(start)
+                assert stream.read(1000) == CONTENT[start : start + 1000]
+
+    steps.join()
+
+
+def test_a_stream_is_read_from_a_ghost(store, again):
+    store(io.BytesIO(b"abc"))
+
+    stream = again().root.file
+    assert type(stream) is type(stream)._p_faces.ghost
+    assert list(stream) == [b"abc"]
+
+
+def test_reading_after_close_of_the_database_is_a_clear_error(path):
+    with Database(TransactionLog(path, sync=False)) as database:
+        stream = PersistentFile(io.BytesIO(b"abc"))
+        database.set_root(stream)
+        transaction.commit()
+        stream.open()
+
+    with pytest.raises(ClosedError):
+        stream.read()
+    with pytest.raises(ClosedError):
+        list(stream)
+
+
+def test_a_stream_is_not_made_by_hand_and_not_derived_from():
+    with pytest.raises(TypeError, match="commit a PersistentFile"):
+        PersistentStream()
+    with pytest.raises(ClassNotSupported, match="becomes a PersistentStream"):
+
+        class Derived(PersistentFile):
+            pass
+
+
+def test_a_file_that_is_not_stored_yet_cannot_be_copied_or_pickled_into_something_wrong():
+    file = PersistentFile(io.BytesIO(b"abc"))
+
+    for make in (copy.copy, copy.deepcopy, lambda file: pickle.loads(pickle.dumps(file))):
+        try:
+            made = make(file)
+        except (TypeError, ValueError, pickle.PicklingError):
+            continue
+        assert type(made) is PersistentFile
+
+
+# -- memory ---------------------------------------------------------------------------
+
+MEASURE = """
+import hashlib, os, resource, sys
+import transaction
+from dobbin_like import Database, PersistentFile, TransactionLog
+
+class Source:
+    def __init__(self, size):
+        self.left, self.sum = size, hashlib.sha256()
+    def read(self, size=-1):
+        assert 0 < size <= 16 * 2**20, "asks for too much at a time"
+        data = os.urandom(min(size, self.left, 2**20))
+        self.left -= len(data)
+        self.sum.update(data)
+        return data
+
+path, mebibytes, seekable = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "file"
+source = Source(mebibytes * 2**20)
+if seekable:
+    with open(path + ".source", "wb") as sink:
+        while data := source.read(2**20):
+            sink.write(data)
+    stream = open(path + ".source", "rb")
+else:
+    stream = source
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with Database(TransactionLog(path, sync=False)) as database:
+    database.set_root(PersistentFile(stream))
+    transaction.commit()
+with Database(path) as database:
+    found, size = hashlib.sha256(), 0
+    for chunk in database.root:
+        found.update(chunk)
+        size += len(chunk)
+    again = hashlib.sha256()
+    database.root.open()
+    while data := database.root.read(2**20):
+        again.update(data)
+stream is source or stream.close()
+assert size == mebibytes * 2**20, size
+assert found.digest() == source.sum.digest() == again.digest()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def peak_mebibytes(path, mebibytes, kind):
+    command = [sys.executable, "-c", MEASURE, str(path), str(mebibytes), kind]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["file", "source"])
+def test_a_stream_of_64_mebibytes_needs_no_memory_of_its_size(path, kind):
+    assert peak_mebibytes(path, 64, kind) < 32
+
+
+@pytest.mark.slow
+def test_a_stream_of_one_gibibyte_is_stored_and_read_with_little_memory(path):
+    if os.environ.get("HYPOTHESIS_PROFILE") == "quick":
+        pytest.skip("the quick profile leaves it out")
+    try:
+        assert peak_mebibytes(path, 1024, "source") < 100
+    finally:
+        path.unlink(missing_ok=True)
