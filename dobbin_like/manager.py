@@ -85,6 +85,11 @@ class DataManager:
         if graph is not None and self.view.active:
             graph.retire_view(self.view)
 
+    @property
+    def transaction_manager(self) -> Any:
+        """The thread's transaction manager, ``None`` after the thread has ended."""
+        return self._transaction_manager()
+
     def sortKey(self) -> str:  # noqa: N802  the interface's name
         """Order data managers in the same way in every process."""
         return f"{self._storage.sort_key}:{id(self._database):x}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from steps import Steps, in_thread
 
-from dobbin_like.exc import LockTimeout, SelfWaitError
+from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import LogMovedError, NotHeldError, TransactionLog
 from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
@@ -249,6 +249,7 @@ def test_an_interrupt_after_any_line_leaves_nothing_locked_after_release(path: P
 
         log = TransactionLog(path, sync=False)
         try:
+            before = sys.gettrace()
             sys.settrace(trace)
             try:
                 log.acquire()
@@ -257,7 +258,7 @@ def test_an_interrupt_after_any_line_leaves_nothing_locked_after_release(path: P
                 log.finish()
                 log.release()
             finally:
-                sys.settrace(None)
+                sys.settrace(before)
         except Interrupt:
             return True
         finally:
@@ -303,6 +304,41 @@ def test_a_child_that_ends_leaves_the_lock_of_its_parent_alone(storage: Transact
 
     assert not is_free(Path(storage.path))
     storage.release()
+
+
+def test_a_child_can_close_a_log_that_another_thread_was_writing_to(
+    storage: TransactionLog,
+) -> None:
+    steps = Steps()
+
+    @steps.thread
+    def _commit() -> None:
+        with steps[0]:
+            storage.acquire()
+        with steps[2]:
+            storage.release()
+
+    with steps[1]:
+        assert in_child(storage.close) is None
+        assert not is_free(Path(storage.path))
+    steps.join()
+
+
+def test_a_thread_that_waits_while_the_log_is_closed_is_told_so(path: Path) -> None:
+    steps = Steps()
+    log = TransactionLog(path, sync=False)
+    log.acquire()
+    waits = threading.Event()
+
+    @steps.thread
+    def _wait() -> None:
+        waits.set()
+        with pytest.raises(ClosedError):
+            log.acquire()
+
+    waits.wait(WAIT_SECONDS)
+    log.close()
+    steps.join()
 
 
 @pytest.mark.parametrize("called", [True, False])

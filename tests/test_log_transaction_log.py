@@ -340,7 +340,7 @@ def test_news_have_to_be_applied_before_writing(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tid", "oids"), [(10, [1]), (9, [1]), (11, [1, 1]), (11, [-1]), (11, [2**40])]
+    ("tid", "oids"), [(10, [1]), (9, [1]), (2**64, [1]), (11, [1, 1]), (11, [-1]), (11, [2**40])]
 )
 def test_what_can_not_be_logged_is_refused_before_writing(
     path: Path, tid: int, oids: list[int]

@@ -15,13 +15,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from portalocker import LockFlags
 from portalocker.exceptions import AlreadyLocked, LockException
 from portalocker.portalocker import FlockLocker
 
-from dobbin_like.exc import LockTimeout, SelfWaitError
+from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
 from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
 
 __all__ = ["CommitLock"]
@@ -66,6 +66,7 @@ class CommitLock:
         self._slots: memoryview[int] | None = None
         self._me = secrets.randbits(63) | 1
         self._slot = SLOTS + self._me % SLOT_COUNT
+        self._closed = False
         self._locked = False  # True from before the flock until after it is given back.
 
     def watch(self, view: memoryview[int] | None) -> None:
@@ -96,6 +97,7 @@ class CommitLock:
         Raises:
             LockTimeout: It was not free in time. Nothing is held.
             SelfWaitError: This thread holds it already, by this instance or another.
+            ClosedError: It was closed while this thread waited. Nothing is held.
             OSError: The file can't be opened or locked. Nothing is held.
         """
         if self.held:
@@ -104,6 +106,8 @@ class CommitLock:
         if not self._acquire_mutex(timeout):
             raise LockTimeout(self._path, timeout)
         try:
+            if self._closed:
+                self._refuse()
             if self._fd < 0:
                 self._bind(self._open_file())
             # Before the lock: an interrupt right after it must not hide it from release().
@@ -143,6 +147,7 @@ class CommitLock:
         write to whatever file gets the number next.
         """
         with self._mutex:
+            self._closed = True
             self._fd = -1
             self.watch(None)
 
@@ -167,6 +172,10 @@ class CommitLock:
         self._fd = fd
         if self.held:  # By another instance, which created the file.
             raise SelfWaitError(self._path)
+
+    def _refuse(self) -> NoReturn:
+        what = f"the log {self._path}"
+        raise ClosedError(what)
 
     def _acquire_mutex(self, timeout: float | None) -> bool:
         if timeout is None:

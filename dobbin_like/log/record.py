@@ -91,6 +91,9 @@ STATUS_NAMES: Final = {PREPARED: "prepared", COMMITTED: "committed", FAILED: "fa
 CLASS_LIMIT: Final = 1 << 24
 """Class numbers have 24 bits; the 8 above them are flags, none of which is defined yet."""
 
+TID_LIMIT: Final = 1 << 63
+"""No tid reaches this: 292 thousand years of microseconds."""
+
 OID_LIMIT: Final = 1 << 40
 """No oid reaches this: positions are an array by oid, and oids are dense."""
 
@@ -161,7 +164,16 @@ def _pack_text(text: str) -> bytes:
 
 
 def encode_classes(classes: Iterable[tuple[int, str, str]]) -> bytes:
-    """Return the class table: a count, then number, module, qualname of each."""
+    """Return the class table: a count, then number, module, qualname of each.
+
+    Raises:
+        ValueError: A number does not fit an entry.
+    """
+    classes = tuple(classes)
+    for number, _, _ in classes:
+        if not 0 <= number < CLASS_LIMIT:
+            text = f"class number {number}, below {CLASS_LIMIT} are allowed"
+            raise ValueError(text)
     parts = [
         WORD.pack(number) + _pack_text(module) + _pack_text(qualname)
         for number, module, qualname in classes

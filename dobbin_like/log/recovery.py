@@ -70,6 +70,7 @@ def committed_frames(window: Window, tail: Tail, words: Words, present_boot: int
     while True:
         now = _situation(words, present_boot)
         if now.committed is not None and not now.power_cut:
+            _check_not_back(window, tail, now.committed)
             return list(decided_frames(window, tail, now.committed))
         size = os.fstat(window.fd).st_size
         limit = size if now.committed is None else min(size, now.committed)
@@ -78,6 +79,16 @@ def committed_frames(window: Window, tail: Tail, words: Words, present_boot: int
         # A writer may have put the tail right meanwhile, and begun a new one.
         if _situation(words, present_boot) == now:
             return frames
+
+
+def _check_not_back(window: Window, tail: Tail, committed: int) -> None:
+    """Raise IntegrityError if what was read as committed no longer is.
+
+    An earlier copy was written over the file, or the file was cut.
+    """
+    if committed < tail.end:
+        found = f"a committed end at {committed}"
+        raise IntegrityError(window.path, committed, found, f"{tail.end} or after, as read before")
 
 
 def decided_frames(window: Window, tail: Tail, limit: int) -> Iterator[Frame]:
@@ -175,6 +186,8 @@ def recover(window: Window, applied: Tail, words: Words, present_boot: int, *, s
     else:
         # Without DURABLE nothing may be cut, so that COMMITTED has to be right.
         end, adopted = _after_death(window, applied, committed, size)
+    if end > size:
+        raise IntegrityError(window.path, size, "the end of the file", f"{end} bytes")
     _settle(window, words, now, end, size, sync=now.power_cut or (adopted and sync))
     if now.boot != present_boot:
         words.put(BOOT, present_boot)
@@ -204,6 +217,7 @@ def _after_death(window: Window, applied: Tail, committed: int, size: int) -> tu
     """Return the end and whether frames behind *committed* were adopted."""
     if committed > size:
         raise IntegrityError(window.path, size, "the end of the file", f"{committed} bytes")
+    _check_not_back(window, applied, committed)
     tail = applied
     for frame in decided_frames(window, applied, committed):
         tail = frame.tail

@@ -99,9 +99,11 @@ class TransactionLog(ReadableLog):
         """
         if self.closed:
             return
+        if os.getpid() != self._pid:
+            self.after_fork_in_child()
         words = self._file.words
         try:
-            if words is not None and not self.read_only and os.getpid() == self._pid:
+            if words is not None and not self.read_only:
                 self.release()
                 self._save_at_close()
                 self._sync_at_close(words)
@@ -258,7 +260,7 @@ class TransactionLog(ReadableLog):
         except LogMovedError:
             if self._view is None:
                 # Opened for creation a moment ago: the next acquire() opens it anew.
-                self._lock.release()
+                # Before the lock is released: the next thread must not find this one.
                 self._lock.unbind()
                 self._file.forget()
             raise

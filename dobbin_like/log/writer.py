@@ -146,6 +146,7 @@ class Writer:
         self._finishing = True
         file = self._file
         if not self._decided:
+            self._whole = True
             status = record.WORD.pack(record.COMMITTED)
             disk.write(file.fd, file.path, status, logged.offset + record.STATUS_OFFSET)
             if self._sync:
@@ -215,7 +216,7 @@ class Writer:
         return tail
 
     def _check(self, tid: Tid, oids: Sequence[int], tail: Tail) -> None:
-        if tid <= tail.tid:
+        if not tail.tid < tid < record.TID_LIMIT:
             text = f"tid {tid} is not above {tail.tid}, that of the transaction before"
             raise ValueError(text)
         if len(oids) > 1 and len(set(oids)) < len(oids):
@@ -227,6 +228,7 @@ class Writer:
 
     def _append_failed(self, tail: Tail, tid: Tid, oids: Sequence[Oid], meta: Meta) -> Logged:
         tid = Tid(max(tid, tail.tid + 1))
+        self._check(tid, oids, tail)
         entries = [(oid, 0, b"") for oid in oids]
         data, checksum = record.encode_transaction(
             tail, tid, entries, lambda _oid: 0, meta, record.FAILED

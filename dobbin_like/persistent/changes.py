@@ -22,7 +22,6 @@ from dobbin_like.persistent.entry import (
     native_dict,
 )
 from dobbin_like.persistent.graph import Graph
-from dobbin_like.persistent.guards import SHARED_TYPES
 from dobbin_like.persistent.kinds import (
     FROZENSET,
     KINDS,
@@ -127,9 +126,10 @@ class Changes:
                 plain[name] = thaw(pending[name], memo)
             else:
                 shared[name] = freezer.freeze(value)
-                # One taken over from another object is guarded still.
-                plain[name] = thaw(value, memo) if type(value) in SHARED_TYPES else value
+                plain[name] = value
         freezer.finish()
+        if freezer.found_shared:  # taken over from another object
+            plain = {name: thaw(value, memo) for name, value in plain.items()}
         return (_DECODE if freezer.found_other else shared), plain
 
     def _known(self, oid: Oid, class_number: int) -> Any:

@@ -22,7 +22,7 @@ import functools
 import threading
 from abc import ABCMeta
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.persistent.entry import Identity, swap_class
@@ -34,11 +34,14 @@ HOOKS = frozenset({"_p_resolve_conflict", "_p_version", "_p_migrate"})
 _making = threading.RLock()
 """Held while a face is made: there must be one of each."""
 
+_CLEAN_LIMIT: Final = 64
+"""Sets of names that are remembered for a class; some classes have one for each object."""
+
 
 class Faces:
     """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them."""
 
-    __slots__ = ("_data_names", "_volatile", "ghost", "mask", "open", "plain")
+    __slots__ = ("_clean", "_data_names", "_volatile", "ghost", "mask", "open", "plain")
 
     def __init__(self, plain: PersistentMeta) -> None:
         self.plain: PersistentMeta = plain
@@ -47,6 +50,7 @@ class Faces:
         self.ghost: type | None = None
         self._data_names: frozenset[str] | None = None
         self._volatile: frozenset[str] | None = None
+        self._clean: set[tuple[str, ...]] = set()
 
     def make_open(self) -> type:
         """Return the open face, made if need be."""
@@ -121,15 +125,21 @@ class Faces:
 
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return those of *attributes* that are state: neither volatile nor left by others."""
+        names = tuple(attributes)
+        if names in self._clean:  # the objects of a class mostly have the same attributes
+            return dict(attributes)
         state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
         for name in self.volatile:
             state.pop(name, None)
+        if len(state) == len(names) and len(self._clean) < _CLEAN_LIMIT:
+            self._clean.add(names)
         return state
 
     def class_changed(self) -> None:
         """Forget what was found out about the attributes of the class."""
         self._data_names = None
         self._volatile = None
+        self._clean = set()
 
 
 LAYERS: dict[str, type] = {}

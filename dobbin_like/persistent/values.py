@@ -40,6 +40,7 @@ class Freezer:
     One per state: what is reached twice stays one. ``found_other`` tells that
     a value was met which can't be guarded (an arbitrary object); it was left
     as it is, and the caller has to get a copy of its own from somewhere.
+    ``found_shared``: a guarded value of another object was met.
     """
 
     def __init__(self, owner: Entry, *, guard: bool) -> None:
@@ -50,6 +51,7 @@ class Freezer:
         self._alive: list[Any] = []
         self._found_alias = False
         self.found_other = False
+        self.found_shared = False
 
     def freeze(self, value: Any) -> Any:
         """Return *value* or a shared copy of it. Cost: what is inside."""
@@ -59,6 +61,8 @@ class Freezer:
         if kind == OTHER:
             self.found_other = True
             return value
+        if type(value) in SHARED_TYPES:
+            self.found_shared = True
         frozen = self._memo.get(id(value))
         if frozen is None:
             self._alive.append(value)
