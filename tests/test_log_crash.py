@@ -192,7 +192,7 @@ def test_a_flipped_bit_is_an_error_or_has_no_effect(path: Path, small: bytes) ->
 def test_a_writer_never_cuts_on_account_of_a_flipped_bit(path: Path, small: bytes) -> None:
     words = [word * 8 for word in (COMMITTED, DURABLE, header.SAVED, BOOT)]
     places = [at + byte for at in words for byte in range(8)]
-    places += list(range(PAGE_SIZE, len(small), 3))
+    places += list(range(PAGE_SIZE, len(small), 11))
     whole = tids(path)
     for at in places:
         for bit in range(8):
@@ -468,7 +468,7 @@ def last_told(reader: int) -> int:
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_killed_writer_loses_no_acknowledged_commit(path: Path, *, sync: bool) -> None:
     generator = random.Random(1)
-    for _ in range(25):
+    for _ in range(10):
         path.unlink(missing_ok=True)
         workers = []
         for oid in range(2):

@@ -72,7 +72,8 @@ class Writer:
             committed = applied.tail.end
         else:
             committed = self._words.get(COMMITTED)
-        if committed != size or view[BOOT] != self._raw_boot:
+        as_left = committed == size and size >= applied.tail.end
+        if not as_left or view[BOOT] != self._raw_boot:
             window = Window(self._file.fd, self._file.path)
             recover(window, applied.tail, self._words, self._boot, sync=self._sync)
 

@@ -13,6 +13,9 @@ from dobbin_like.persistent.entry import Identity
 IMMUTABLE, REFERENCE, LIST, DICT, SET, BYTEARRAY, TUPLE, FROZENSET, OTHER = range(9)
 """Kinds of values. Up to REFERENCE they are shared as they are."""
 
+BASES: Final[dict[int, type]] = {LIST: list, DICT: dict, SET: set, BYTEARRAY: bytearray}
+"""The kinds that can be changed, and the built-in type of each."""
+
 # Exact types whose equality is identity of content: 1 == True, but the types differ.
 PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
 

@@ -9,7 +9,6 @@ loaded, nor of threads.
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -17,37 +16,105 @@ from typing import TYPE_CHECKING, Any
 from dobbin_like.persistent.entry import Entry, Identity
 from dobbin_like.persistent.guards import SHARED_TYPES, make_shared
 from dobbin_like.persistent.kinds import (
+    BASES,
     BYTEARRAY,
     DICT,
     FROZENSET,
     IMMUTABLE,
     KINDS,
-    LIST,
     OTHER,
     PLAIN_TYPES,
     REFERENCE,
     SET,
+    SHAREABLE,
     TUPLE,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 
-class Freezer:
+class _Copier:
+    """Copies built-in containers, however deep; what is reached twice stays one.
+
+    Lists and dicts are made empty and filled later, from a list of those to
+    do: a container may hold itself, and nesting costs no stack.
+    """
+
+    def __init__(self, memo: dict[int, Any]) -> None:
+        # The copies by id of the original.
+        self._memo = memo
+        self._todo: list[tuple[Any, Any]] = []
+
+    def copy(self, value: Any) -> Any:
+        """Return *value* or a copy of it. Cost: what is inside."""
+        result = self._part(value)
+        while self._todo:
+            made, original = self._todo.pop()
+            if isinstance(made, dict):
+                parts = zip(self._parts(original), self._parts(original.values()), strict=True)
+                dict.update(made, parts)
+            else:
+                list.extend(made, self._parts(original))
+        return result
+
+    def _parts(self, values: Iterable[Any]) -> Iterable[Any]:
+        values = list(values)
+        # That nothing has to be done is found at the speed of C.
+        if SHAREABLE.issuperset(map(type, values)):
+            return values
+        return [self._part(value) for value in values]
+
+    def _part(self, value: Any) -> Any:
+        kind = KINDS[type(value)]
+        if kind <= REFERENCE:
+            return value
+        if kind == OTHER:
+            return self._other(value)
+        known = self._memo.get(id(value))
+        if known is not None:
+            return self._again(known)
+        if kind == TUPLE or kind == FROZENSET:
+            parts = self._parts(value)
+            same = all(old is new for old, new in zip(value, parts, strict=True))
+            made = value if same else (tuple if kind == TUPLE else frozenset)(parts)
+            return self._remember(value, made)
+        made = self._remember(value, self._empty(BASES[kind], value))
+        if kind == SET:
+            set.update(made, self._parts(value))
+        elif kind == BYTEARRAY:
+            bytearray.extend(made, value)
+        else:
+            self._todo.append((made, value))
+        return made
+
+    def _remember(self, value: Any, made: Any) -> Any:
+        self._memo[id(value)] = made
+        return made
+
+    def _empty(self, base: Any, value: Any) -> Any:
+        return base()
+
+    def _other(self, value: Any) -> Any:
+        return value
+
+    def _again(self, made: Any) -> Any:
+        return made
+
+
+class Freezer(_Copier):
     """Makes the values of one state fit to be shared.
 
-    One per state: what is reached twice stays one. ``found_other`` tells that
-    a value was met which can't be guarded (an arbitrary object); it was left
-    as it is, and the caller has to get a copy of its own from somewhere.
-    ``found_shared``: a guarded value of another object was met.
+    One per state. ``found_other`` tells that a value was met which can't be
+    guarded (an arbitrary object); it was left as it is, and the caller has to
+    get a copy of its own from somewhere. ``found_shared``: a guarded value of
+    another object was met.
     """
 
     def __init__(self, owner: Entry, *, guard: bool) -> None:
+        super().__init__({})
         self._owner = owner
         self._guard = guard
-        # By id of the original: the copy, and the original, so that the id stays its.
-        self._memo: dict[int, Any] = {}
         self._alive: list[Any] = []
         self._found_alias = False
         self.found_other = False
@@ -55,20 +122,7 @@ class Freezer:
 
     def freeze(self, value: Any) -> Any:
         """Return *value* or a shared copy of it. Cost: what is inside."""
-        kind = KINDS[type(value)]
-        if kind <= REFERENCE:
-            return value
-        if kind == OTHER:
-            self.found_other = True
-            return value
-        if type(value) in SHARED_TYPES:
-            self.found_shared = True
-        frozen = self._memo.get(id(value))
-        if frozen is None:
-            self._alive.append(value)
-            return self._copy(value, kind)
-        self._found_alias = True
-        return frozen
+        return self.copy(value)
 
     def finish(self) -> None:
         """Mark what was made, if a copy of a part of it would not be a copy of that part alone.
@@ -77,86 +131,36 @@ class Freezer:
         arbitrary objects, which may lead to any.
         """
         if self._found_alias or self.found_other:
-            for frozen in self._memo.values():
-                if type(frozen) in SHARED_TYPES:
-                    frozen._p_together = True
+            for made in self._memo.values():
+                if type(made) in SHARED_TYPES:
+                    made._p_together = True
 
-    def _copy(self, value: Any, kind: int) -> Any:
-        if kind == TUPLE or kind == FROZENSET:
-            items = [self.freeze(item) for item in value]
-            known = self._memo.get(id(value))
-            if known is not None:  # met again inside itself
-                return known
-            frozen = _unchanged(value, items) or (tuple if kind == TUPLE else frozenset)(items)
-            self._memo[id(value)] = frozen
-            return frozen
-        if kind == BYTEARRAY:
-            frozen = self._register(value, bytearray)
-            bytearray.extend(frozen, value)
-        elif kind == SET:
-            frozen = self._register(value, set)
-            set.update(frozen, map(self.freeze, value))
-        elif kind == LIST:
-            frozen = self._register(value, list)
-            list.extend(frozen, _all(self.freeze, value))
-        else:
-            frozen = self._register(value, dict)
-            # Keys can't be changed but for arbitrary objects, which are found this way.
-            keys = _all(self.freeze, value)
-            dict.update(frozen, zip(keys, _all(self.freeze, value.values()), strict=True))
-        return frozen
+    def _remember(self, value: Any, made: Any) -> Any:
+        self._alive.append(value)  # so that its id stays its own
+        return super()._remember(value, made)
 
-    def _register(self, value: Any, base: Any) -> Any:
-        # Known before it is filled: a container may hold itself.
-        frozen = make_shared(base, self._owner) if self._guard else base()
-        self._memo[id(value)] = frozen
-        return frozen
+    def _empty(self, base: Any, value: Any) -> Any:
+        if type(value) in SHARED_TYPES:
+            self.found_shared = True
+        return make_shared(base, self._owner) if self._guard else base()
 
-
-def _unchanged(value: Any, items: list[Any]) -> Any:
-    """Return *value* itself when it holds exactly *items*: then it can be shared."""
-    if all(old is new for old, new in zip(value, items, strict=True)):
+    def _other(self, value: Any) -> Any:
+        self.found_other = True
         return value
-    return None
 
-
-def _all(function: Callable[[Any], Any], values: Iterable[Any]) -> Iterable[Any]:
-    """Map, but for values that are all immutable, which are found at the speed of C."""
-    values = list(values)
-    if all(KINDS[cls] == IMMUTABLE for cls in set(map(type, values))):
-        return values
-    return map(function, values)
+    def _again(self, made: Any) -> Any:
+        self._found_alias = True
+        return made
 
 
 def thaw(value: Any, memo: dict[int, Any]) -> Any:
     """Return *value*, its built-in containers as ordinary copies, however deep.
 
     *memo* keeps aliases: what was one thing stays one among all that is
-    thawed with the same memo. Arbitrary objects are not copied.
+    thawed with the same memo, as long as the originals live. Arbitrary
+    objects are not copied.
     """
-    kind = KINDS[type(value)]
-    if kind <= REFERENCE or kind == OTHER:
-        return value
-    known = memo.get(id(value))
-    return _thaw(value, kind, memo) if known is None else known
-
-
-def _thaw(value: Any, kind: int, memo: dict[int, Any]) -> Any:
-    deep = functools.partial(thaw, memo=memo)  # a frame less for each level than a function
-    copy: Any
-    if kind == TUPLE or kind == FROZENSET:
-        items = list(map(deep, value))
-        copy = memo.get(id(value)) or _unchanged(value, items)
-        memo[id(value)] = copy = copy or (tuple if kind == TUPLE else frozenset)(items)
-    elif kind == LIST:
-        copy = memo[id(value)] = []
-        copy.extend(_all(deep, value))
-    elif kind == DICT:
-        copy = memo[id(value)] = {}
-        copy.update(zip(value, _all(deep, value.values()), strict=True))
-    else:
-        copy = memo[id(value)] = set(value) if kind == SET else bytearray(value)
-    return copy
+    return _Copier(memo).copy(value)
 
 
 def entangled(value: Any) -> bool:
@@ -247,7 +251,10 @@ class Aliases:
             return both and self._bases.get(id(value)) == id(base)
         self._values[id(base)] = id(value)
         self._bases[id(value)] = id(base)
-        return len(base) == len(value) and self._same_items(base, value, kind)
+        try:
+            return len(base) == len(value) and self._same_items(base, value, kind)
+        except RecursionError:  # nested too deeply to be compared: write it
+            return False
 
     def _same_items(self, base: Any, value: Any, kind: int) -> bool:
         if kind == BYTEARRAY:

@@ -1,0 +1,928 @@
+"""The check itself: it finds what is wrong, and nothing where nothing is.
+
+Faults of a log are written with the log's own methods, with right checksums: what is
+found is found by looking at what the bytes say. Faults in memory are made by hand.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+from steps import Steps, in_thread
+
+from dobbin_like.check import (
+    INVARIANTS,
+    CheckFailedError,
+    Problem,
+    Report,
+    check_database,
+    check_log,
+)
+from dobbin_like.database import Database
+from dobbin_like.exc import ClosedError, ConflictError, LogError
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, SAVED, raw_word
+from dobbin_like.persistent import (
+    Persistent,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    PersistentSet,
+    checkout,
+)
+from dobbin_like.persistent.entry import entry_of, native_dict, set_native_dict, swap_class
+from dobbin_like.persistent.view import View
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Thing(Persistent):
+    def __init__(self, number=0):
+        self.number = number
+        self.parts = [1, {"two": {3}}, (4, [5])]
+
+
+class Value:
+    """Refuses to be loaded: a check must not try."""
+
+    def __setstate__(self, state):
+        raise AssertionError("a check has run code of the application")
+
+
+def found_by(report: Report) -> list[tuple[int, str]]:
+    """Return invariant and text of each problem, without the path."""
+    return [
+        (problem.invariant, f"{problem.found} | {problem.expected}") for problem in report.problems
+    ]
+
+
+def only_problem(report: Report) -> Problem:
+    assert len(report.problems) == 1, report
+    return report.problems[0]
+
+
+# -- logs without a fault -------------------------------------------------------
+
+
+def test_nothing_is_created_by_checking_a_storage_without_a_file(storage, path):
+    report = check_log(storage)
+
+    assert report.ok
+    assert not path.exists()
+
+
+def test_a_path_that_leads_nowhere_is_an_error_of_the_system(path):
+    with pytest.raises(FileNotFoundError):
+        check_log(path)
+
+
+def fill(database: Database) -> Thing:
+    thing = Thing()
+    database.set_root(thing)
+    transaction.commit()
+    checkout(thing)
+    thing.list = PersistentList([1, thing, Thing(2)])
+    thing.dict = PersistentDict({"a": thing, 2: [3]})
+    thing.set = PersistentSet({1, "b", (2, 3)})
+    thing.file = PersistentFile(io.BytesIO(b"bytes" * 30_000))
+    transaction.commit()
+    checkout(thing)
+    thing.number = float("nan")
+    thing.text = "text"
+    transaction.commit()
+    return thing
+
+
+def fail(thing: Thing) -> None:
+    """Let a transaction fail, and be recorded."""
+    checkout(thing)
+    thing.number = 1
+
+    def other():
+        transaction.begin()
+        checkout(thing)
+        thing.number = 2
+        transaction.commit()
+
+    in_thread(other)
+    with pytest.raises(ConflictError):
+        transaction.commit()
+    transaction.abort()
+
+
+def test_everything_is_counted(database, path):
+    thing = fill(database)
+    fail(thing)
+
+    report = check_database(database)
+
+    assert report.ok, report
+    assert (report.transactions, report.failed) == (5, 1)
+    assert (report.objects, report.versions) == (6, 1 + 6 + 1 + 1)
+    assert (report.streams, report.stream_bytes) == (1, 150_000)
+    assert report.bytes == path.stat().st_size
+    assert report.loaded == 6
+    assert report.masked == 0
+    assert str(report).endswith("no problem")
+
+
+def test_path_storage_and_database_give_the_same_counts(database, storage, path):
+    fill(database)
+
+    reports = [check_log(path), check_log(str(path)), check_log(storage), check_database(database)]
+
+    assert all(report.ok for report in reports)
+    assert len({(r.transactions, r.objects, r.versions, r.bytes, r.streams) for r in reports}) == 1
+
+
+def test_checking_changes_no_byte_and_no_memory(database, path):
+    thing = fill(database)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    state, cached = native_dict(thing), len(database.graph.entries())
+
+    check_database(database)
+
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert native_dict(thing) is state
+    assert len(database.graph.entries()) == cached
+
+
+def test_progress_rises_to_all_bytes(database, path):
+    fill(database)
+    calls = []
+
+    check_log(path, lambda done, total: calls.append((done, total)))
+
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert calls[-1] == (path.stat().st_size, path.stat().st_size)
+
+
+def test_views_working_copies_and_older_versions_are_no_problem(database):
+    thing = fill(database)
+    other = thing.list[2]
+    steps = Steps()
+
+    @steps.thread
+    def reader():
+        with steps[0]:
+            transaction.begin()
+            assert other.number == 2
+        with steps[2]:
+            assert other.number == 2
+            checkout(thing)
+            thing.number = 5
+
+    with steps[1]:
+        transaction.begin()
+        checkout(other)
+        other.number = 3
+        transaction.commit()
+    with steps[3]:
+        checkout(other)
+        other.parts.append(9)
+        report = check_database(database)
+    transaction.abort()
+    steps.join()
+
+    assert report.ok, report
+    assert report.masked == 2
+
+
+def test_objects_that_others_have_changed_are_no_problem(database, path):
+    thing = fill(database)
+    manager = transaction.TransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as other:
+        for number in range(3):
+            manager.begin()
+            checkout(other.root, other.root.list)
+            other.root.number = number
+            other.root.list.append(number)
+            manager.commit()
+            reports = [check_database(database), check_database(other)]
+            transaction.begin()
+            reports.append(check_database(database))
+            assert thing.number == number
+            reports.append(check_database(database))
+
+            assert all(report.ok for report in reports), reports
+
+
+def test_a_working_copy_of_what_another_has_changed_is_no_problem(database, path):
+    thing = fill(database)
+    checkout(thing)
+    manager = transaction.TransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as other:
+        checkout(other.root)
+        other.root.number = 7
+        manager.commit()
+    in_thread(lambda: transaction.begin() or database.root.text)
+
+    report = check_database(database)
+    transaction.abort()
+
+    assert report.ok, report
+    assert check_database(database).ok
+
+
+def test_a_thread_that_ended_in_the_middle_leaves_nothing_to_find(database):
+    thing = fill(database)
+
+    def leave():
+        transaction.begin()
+        checkout(thing)
+        thing.number = 6
+
+    for _ in range(3):
+        in_thread(leave)
+    transaction.begin()
+
+    assert check_database(database).ok
+
+
+def test_explicit_mode_has_no_view_between_transactions(path):
+    manager = transaction.TransactionManager(explicit=True)
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as database:
+        manager.begin()
+        database.set_root(Thing())
+        manager.commit()
+
+        report = check_database(database)
+
+        assert report.ok, report
+        assert database.graph.horizon.oldest() is None
+
+
+def test_a_live_log_is_checked_while_others_commit(database, path):
+    thing = fill(database)
+    stopped = threading.Event()
+    committed = []
+
+    def commit_on():
+        while not stopped.is_set() or not committed:
+            with transaction.manager:
+                checkout(thing, thing.list)
+                thing.number = len(committed)
+                thing.list.append(Thing(len(committed)))
+            committed.append(1)
+
+    steps = Steps()
+    steps.thread(commit_on)
+    reports = []
+    for _ in range(20):
+        reports += [check_log(path), check_log(database.storage), check_database(database)]
+        transaction.begin()
+    stopped.set()
+    steps.join()
+
+    assert [str(report) for report in reports if not report.ok] == []
+    assert check_database(database).transactions == 3 + len(committed)
+
+
+def test_a_closed_database_is_refused(path):
+    database = Database(path)
+    database.close()
+
+    with pytest.raises(ClosedError):
+        check_database(database)
+
+
+def test_classes_that_are_gone_are_no_problem(path):
+    program = f"""if True:
+        import sys, types, transaction
+        module = types.ModuleType("vanished")
+        sys.modules["vanished"] = module
+        source = "import enum, dataclasses\\n"
+        source += "from dobbin_like.persistent import Persistent\\n"
+        source += "class Gone(Persistent): pass\\n"
+        source += "class Colour(enum.Enum):\\n    RED = 1\\n"
+        source += "@dataclasses.dataclass\\nclass Point:\\n    x: int\\n"
+        exec(source, vars(module))
+        from dobbin_like import Database, checkout
+        with Database({str(path)!r}) as database:
+            root = module.Gone()
+            checkout(root)
+            root.colour, root.point, root.next = module.Colour.RED, module.Point(3), module.Gone()
+            root.many = {{module.Colour: [module.Colour.RED]}}
+            database.set_root(root)
+            transaction.commit()
+    """
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+    with Database(path) as database:
+        ghost = database.root
+        report = check_database(database)
+
+        assert report.ok, report
+        assert report.objects == 2
+        del ghost
+
+
+def test_no_code_of_the_application_runs(path):
+    with Database(path, allow=f"{__name__}.Value") as database:
+        thing = Thing()
+        checkout(thing)
+        thing.value = [Value()]
+        with pytest.raises(AssertionError):
+            database.set_root(thing)
+            transaction.commit()
+        transaction.abort()
+    with TransactionLog(path) as log:
+        write(
+            log,
+            [(0, 1, state_of({"value": Named(2, {"a": 1})}))],
+            [(1, __name__, "Thing"), (2, __name__, "Value")],
+        )
+
+    assert check_log(path).ok
+
+
+# -- faults in what is logged -----------------------------------------------------
+
+
+class Named:
+    """An instance of class *number* with a state."""
+
+    def __init__(self, number: int, state: Any) -> None:
+        self.number = number
+        self.state = state
+
+
+class Ref:
+    """A reference to an object."""
+
+    def __init__(self, oid: int, number: int) -> None:
+        self.pid = (oid, number)
+
+
+class NumberedClass:
+    def __init__(self, number: int) -> None:
+        self.pid = number
+
+    def __call__(self) -> None:
+        """Look like what pickle takes for a class."""
+
+
+class StatePickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.pid if isinstance(obj, (Ref, NumberedClass)) else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Named):
+            return NumberedClass(obj.number), (), obj.state
+        return NotImplemented
+
+
+def state_of(state: Any) -> bytes:
+    file = io.BytesIO()
+    StatePickler(file, 5).dump(state)
+    return file.getvalue()
+
+
+THING = (1, __name__, "Thing")
+
+
+def write(log: TransactionLog, entries: list[Any], classes: Any = (THING,)) -> None:
+    """Append a transaction, whatever is in it."""
+    log.acquire()
+    logged = log.prepare(log.tid + 1, entries, classes)
+    log.finish()
+    log.apply([logged])
+    log.release()
+
+
+def test_a_dangling_reference_is_found_with_who_refers(storage):
+    write(storage, [(0, 1, state_of({"next": [Ref(7, 1)]}))])
+
+    assert found_by(check_log(storage)) == [
+        (2, "oid 0 refers to oid 7, which is not stored | a stored object")
+    ]
+
+
+def test_a_reference_to_what_is_stored_later_is_found(storage):
+    write(storage, [(0, 1, state_of({"next": Ref(1, 1)}))])
+    write(storage, [(1, 1, state_of({}))], ())
+
+    assert only_problem(check_log(storage)).found == "oid 0 refers to oid 1, which is not stored"
+
+
+def test_a_reference_to_another_class_is_found(storage):
+    classes = [THING, (2, __name__, "Value")]
+    write(storage, [(0, 1, state_of({"next": Ref(1, 2)})), (1, 1, state_of({}))], classes)
+
+    assert found_by(check_log(storage)) == [
+        (
+            2,
+            f"oid 0 refers to oid 1 as one of class {__name__}.Value | class {__name__}.Thing",
+        )
+    ]
+
+
+def test_a_class_that_was_never_logged_is_found(storage):
+    write(storage, [(0, 5, state_of({}))])
+
+    assert found_by(check_log(storage)) == [
+        (8, "oid 0 of class number 5 | a class that was logged")
+    ]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        b"no pickle",
+        pickle.dumps([1, 2]),
+        pickle.dumps({1: 2}),
+        pickle.dumps({"exit": sys.exit}),
+        state_of({"value": Named(9, None)}),
+    ],
+    ids=["nothing", "noise", "list", "number as name", "global", "unknown class"],
+)
+def test_a_state_that_cannot_be_decoded_is_found(storage, state):
+    write(storage, [(0, 1, state)])
+
+    problem = only_problem(check_log(storage))
+
+    assert problem.invariant == 8
+    assert problem.found.startswith("the state of Thing oid 0: ")
+    assert problem.expected == "one that can be decoded"
+
+
+def test_a_gap_in_the_oids_is_found(storage):
+    write(storage, [(0, 1, state_of({})), (3, 1, state_of({}))])
+
+    assert found_by(check_log(storage)) == [(10, "2 objects below oid 4 | oid 1 to be stored too")]
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"_offset": 4096, "_size": 9}, {"_offset": [], "_size": 1}]
+)
+def test_a_stream_object_without_its_stream_is_found(storage, values):
+    classes = [(1, "dobbin_like.persistent", "PersistentStream")]
+    write(storage, [(0, 1, state_of(values))], classes)
+
+    assert only_problem(check_log(storage)).expected == "a stream that is there"
+
+
+def save_positions(storage: TransactionLog) -> None:
+    storage.acquire()
+    storage._writer.save()
+    storage.release()
+
+
+def test_saved_positions_are_compared_with_a_scan(storage):
+    write(storage, [(0, 1, state_of({})), (1, 1, state_of({}))])
+    save_positions(storage)
+    assert check_log(storage).ok
+
+    storage._applied.positions.slots[1] += 8
+    save_positions(storage)
+
+    assert [problem.invariant for problem in check_log(storage.path).problems] == [10]
+    assert sorted({problem.invariant for problem in check_log(storage).problems}) == [2, 10]
+
+
+def test_saved_positions_that_count_otherwise_are_found(storage):
+    write(storage, [(0, 1, state_of({})), (1, 1, state_of({}))])
+    storage._applied.positions.stored = 1
+    save_positions(storage)
+
+    assert only_problem(check_log(storage.path)).expected == "2 below 2"
+
+
+def test_a_saved_class_table_is_compared_with_the_transactions(storage):
+    write(storage, [(0, 1, state_of({}))])
+    storage._applied.classes.update([(2, "shop", "Cart")])
+    save_positions(storage)
+
+    assert only_problem(check_log(storage.path)).found == "saved class table"
+
+
+def test_a_storage_that_has_applied_something_else_is_found(storage):
+    write(storage, [(0, 1, state_of({"number": 1}))])
+    first = storage._applied.positions.slots[0]
+    write(storage, [(0, 1, state_of({"number": 2}))], ())
+    storage._applied.positions.slots[0] = first
+
+    assert only_problem(check_log(storage)).found == f"its version at {first}"
+    assert check_log(storage.path).ok
+
+
+def test_a_storage_that_is_behind_the_log_is_no_problem(storage, path):
+    write(storage, [(0, 1, state_of({"number": 1}))])
+    with TransactionLog(path, sync=False) as other:
+        write(other, [(0, 1, state_of({"number": 2})), (1, 1, state_of({}))], ())
+
+        assert check_log(storage).ok
+        assert len(storage) == 1
+
+
+# -- damaged files --------------------------------------------------------------
+
+
+def change(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def word(index: int, value: int) -> bytes:
+    return raw_word(index, value).to_bytes(8, sys.byteorder)
+
+
+@pytest.fixture
+def closed(path: Path) -> Path:
+    """A log of five transactions with four objects, which nobody has open."""
+    with TransactionLog(path, sync=False) as log:
+        write(log, [(0, 1, state_of({"next": Ref(1, 1)})), (1, 1, state_of({}))])
+        for oid in range(4):
+            write(log, [(oid, 1, state_of({"number": oid, "text": "x" * 50}))], ())
+    return path
+
+
+def offsets(path: Path) -> list[int]:
+    with TransactionLog(path, read_only=True) as log:
+        return [logged.offset for logged in log.transactions()]
+
+
+def test_a_damaged_state_is_named_and_the_rest_is_checked(closed):
+    at = closed.read_bytes().rindex(b"xxxx")
+    change(closed, at, b"y")
+
+    report = check_log(closed)
+
+    problem = only_problem(report)
+    assert problem.invariant == 5
+    assert problem.place == f"{closed}:{problem.offset}"
+    assert (report.transactions, report.objects) == (5, 4)
+
+
+def test_after_a_damaged_frame_the_walk_goes_on_behind_it(closed):
+    change(closed, offsets(closed)[2] + 33, b"\xff\xff")
+
+    report = check_log(closed)
+
+    assert only_problem(report).offset == offsets_of_damage(report)[0]
+    assert report.transactions == 4
+
+
+def offsets_of_damage(report: Report) -> list[int]:
+    return [problem.offset for problem in report.problems if problem.offset is not None]
+
+
+def test_two_damaged_frames_are_both_named(closed):
+    places = offsets(closed)
+    for place in (places[0], places[3]):
+        change(closed, place + 20, b"\xff\xff")
+
+    report = check_log(closed)
+
+    assert offsets_of_damage(report) == [places[0], places[3]]
+    assert report.transactions == 3
+
+
+def test_a_frame_with_a_wrong_length_is_passed_over(closed):
+    places = offsets(closed)
+    change(closed, places[1] + 16, b"\xff\xff\xff")
+
+    report = check_log(closed)
+
+    assert offsets_of_damage(report) == [places[1]]
+    assert report.transactions == 4
+
+
+def test_a_damaged_last_frame_is_named(closed):
+    place = offsets(closed)[-1]
+    change(closed, place + 40, b"\xff")
+
+    assert offsets_of_damage(check_log(closed)) == [place]
+
+
+def test_a_damaged_stream_is_named(path):
+    with Database(path) as database:
+        fill(database)
+    at = path.read_bytes().index(b"bytesbytes")
+    change(path, at + 70_000, b"-")
+
+    report = check_log(path)
+
+    assert only_problem(report).invariant == 5
+    assert report.transactions == 3
+
+
+def test_bytes_that_fill_a_frame_are_zero(closed):
+    data = closed.read_bytes()
+    at = next(end - 1 for end in [*offsets(closed)[1:], len(data)] if data[end - 1] == 0)
+    change(closed, at, b"\1")
+
+    assert only_problem(check_log(closed)).found == "bytes behind the last part of a frame"
+
+
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [(COMMITTED, "COMMITTED"), (DURABLE, "DURABLE"), (SAVED, "SAVED"), (BOOT, "BOOT")],
+)
+def test_a_word_of_the_header_that_fails_its_check_is_named(closed, index, name):
+    change(closed, index * 8 + 1, b"\xee")
+
+    report = check_log(closed)
+
+    assert found_by(report) == [(4, f"the word {name} fails its check | a whole word")]
+    assert report.transactions == 5
+
+
+def test_words_that_contradict_each_other_are_found(closed):
+    size = closed.stat().st_size
+    change(closed, DURABLE * 8, word(DURABLE, size + 8))
+    change(closed, SAVED * 8, word(SAVED, offsets(closed)[1]))
+
+    assert [problem.invariant for problem in check_log(closed).problems] == [4, 10]
+
+
+def test_missing_bytes_that_were_committed_are_found(closed):
+    data = closed.read_bytes()
+    closed.write_bytes(data[:-8])
+
+    report = check_log(closed)
+
+    assert [problem.invariant for problem in report.problems] == [1, 5]
+    assert report.transactions == 4
+
+
+def test_missing_bytes_that_were_durable_are_found_after_a_power_cut(closed):
+    data = closed.read_bytes()
+    closed.write_bytes(data[:-8])
+    change(closed, BOOT * 8, word(BOOT, 1))
+    change(closed, DURABLE * 8, word(DURABLE, len(data)))
+
+    assert [problem.invariant for problem in check_log(closed).problems] == [1, 5]
+
+
+def test_a_torn_tail_is_no_problem(closed):
+    with closed.open("ab") as file:
+        file.write(b"torn" * 20)
+
+    report = check_log(closed)
+
+    assert report.ok
+    assert report.transactions == 5
+
+
+def test_what_is_no_log_is_a_problem(path):
+    path.write_bytes(b"something else entirely" * 400)
+
+    assert only_problem(check_log(path)).offset == 0
+
+
+def test_a_newer_format_is_a_problem(closed):
+    change(closed, 8, (99).to_bytes(4, "little"))
+
+    assert only_problem(check_log(closed)).found == "format version 99"
+
+
+def test_a_damaged_header_is_a_problem(closed):
+    change(closed, 20, b"\xff\xfe")
+
+    assert only_problem(check_log(closed)).invariant == 5
+
+
+# -- faults in memory -----------------------------------------------------------
+
+
+@pytest.fixture
+def faulty(database: Database) -> Thing:
+    """The root of a database; the fault that a test makes is mended by the test."""
+    thing = Thing(1)
+    checkout(thing)
+    thing.next = Thing(2)
+    database.set_root(thing)
+    transaction.commit()
+    return thing
+
+
+def check_with(
+    database: Database, make: Callable[[], object], mend: Callable[[], object]
+) -> list[int]:
+    """Return the invariants that are found broken between *make* and *mend*."""
+    make()
+    try:
+        report = check_database(database)
+    finally:
+        mend()
+    assert check_database(database).ok
+    return sorted({problem.invariant for problem in report.problems})
+
+
+def test_a_mask_that_nobody_needs_is_found(database, faulty):
+    entry = entry_of(faulty)
+    graph = database.graph
+
+    def mend():
+        entry.mask = None
+        swap_class(faulty, Thing)
+
+    assert check_with(database, lambda: graph._mask(faulty, entry, None), mend) == [6]
+
+
+def test_an_older_version_that_nobody_sees_is_found(database, faulty):
+    entry = entry_of(faulty)
+    chain = ((entry.serial, native_dict(faulty)), (1, {}))
+
+    def mend():
+        entry.mask = None
+        swap_class(faulty, Thing)
+
+    assert check_with(database, lambda: database.graph._mask(faulty, entry, chain), mend) == [6]
+
+
+def test_a_face_without_its_mask_is_found(database, faulty):
+    faces = type(faulty)._p_faces
+
+    assert check_with(
+        database,
+        lambda: swap_class(faulty, faces.mask or faces.make_mask()),
+        lambda: swap_class(faulty, Thing),
+    ) == [6]
+
+
+def test_an_object_left_open_is_found(database, faulty):
+    faces = type(faulty)._p_faces
+
+    assert check_with(
+        database,
+        lambda: swap_class(faulty, faces.open or faces.make_open()),
+        lambda: swap_class(faulty, Thing),
+    ) == [6]
+
+
+def test_a_wrong_serial_is_found(database, faulty):
+    entry = entry_of(faulty)
+    right = entry.serial
+
+    assert check_with(
+        database,
+        lambda: setattr(entry, "serial", right - 1),
+        lambda: setattr(entry, "serial", right),
+    ) == [2]
+
+
+def test_a_serial_from_the_future_is_found(database, faulty):
+    entry = entry_of(faulty)
+    right = entry.serial
+
+    assert check_with(
+        database,
+        lambda: setattr(entry, "serial", right + 1),
+        lambda: setattr(entry, "serial", right),
+    ) == [2]
+
+
+def test_a_cache_entry_under_another_oid_is_found(database, faulty):
+    entry = entry_of(faulty.next)
+
+    found = check_with(
+        database, lambda: setattr(entry, "oid", 0), lambda: setattr(entry, "oid", 1)
+    )
+
+    assert 7 in found
+
+
+def test_a_second_instance_of_an_oid_is_found(database, faulty):
+    entry = entry_of(faulty.next)
+    cache = database.graph._cache
+    right = cache[0]
+
+    found = check_with(
+        database, lambda: cache.update({0: entry}), lambda: cache.update({0: right})
+    )
+
+    assert 7 in found
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"number": 2},
+        {"number": True},
+        {"more": 1},
+        {"parts": [1, {"two": {3}}, (4, [6])]},
+        {"parts": [1, {"two": {3, 4}}, (4, [5])]},
+        {"parts": [1, {"zwei": {3}}, (4, [5])]},
+        {"parts": 1},
+        {"next": None},
+    ],
+)
+def test_shared_state_that_was_changed_without_a_commit_is_found(database, faulty, values):
+    right = native_dict(faulty)
+
+    assert check_with(
+        database,
+        lambda: set_native_dict(faulty, {**right, **values}),
+        lambda: set_native_dict(faulty, right),
+    ) == [2]
+
+
+def test_a_missing_attribute_is_found(database, faulty):
+    right = native_dict(faulty)
+
+    assert check_with(
+        database,
+        lambda: set_native_dict(faulty, {"number": 1}),
+        lambda: set_native_dict(faulty, right),
+    ) == [2]
+
+
+def test_a_view_that_was_not_ended_is_found(database, faulty):
+    view = View({})
+    horizon = database.graph.horizon
+
+    assert check_with(database, lambda: horizon.enter(view, 5), lambda: horizon.leave(view)) == [3]
+
+
+def test_a_tid_ahead_of_the_log_is_found(database, faulty):
+    right = database.graph.tid
+
+    assert check_with(
+        database,
+        lambda: setattr(database.graph, "tid", right + 1),
+        lambda: setattr(database.graph, "tid", right),
+    ) == [2]
+
+
+def test_a_root_that_nobody_knows_of_is_found(database, faulty):
+    assert check_with(
+        database,
+        lambda: setattr(database.graph, "has_root", False),
+        lambda: setattr(database.graph, "has_root", True),
+    ) == [2]
+
+
+def test_an_unguarded_list_that_was_changed_is_found(path):
+    with Database(TransactionLog(path, sync=False), guard=False) as database:
+        thing = Thing()
+        database.set_root(thing)
+        transaction.commit()
+        thing.parts.append(5)
+
+        problem = only_problem(check_database(database))
+
+        assert problem.found == "attribute parts in shared state differs from the log"
+
+
+# -- reports ----------------------------------------------------------------------
+
+
+def test_a_good_report_raises_nothing():
+    Report("data.log").raise_if_bad()
+
+
+def test_a_bad_report_raises_an_error_with_its_problems():
+    report = Report("data.log")
+    report.add(5, 4096, "one", "another")
+
+    with pytest.raises(CheckFailedError) as caught:
+        report.raise_if_bad()
+
+    assert isinstance(caught.value, LogError)
+    assert caught.value.problems == (Problem(5, "data.log:4096", "one", "another", 4096),)
+    assert str(caught.value).splitlines() == [
+        "data.log: 1 problems",
+        f"  data.log:4096: one, expected another (I5: {INVARIANTS[5]})",
+    ]
+
+
+def test_a_long_list_of_problems_is_cut_short_in_the_text_only():
+    report = Report("data.log")
+    for number in range(50):
+        report.add(7, f"oid {number}", "one", "another")
+
+    with pytest.raises(CheckFailedError) as caught:
+        report.raise_if_bad()
+
+    assert len(caught.value.problems) == 50
+    assert str(caught.value).endswith("and 40 more")
+    assert "50 problems" in str(report)
+
+
+def test_the_error_survives_pickling():
+    error = CheckFailedError("data.log", (Problem(1, "oid 1", "one", "another"),))
+
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (type(again), again.problems, str(again)) == (
+        CheckFailedError,
+        error.problems,
+        str(error),
+    )
+
+
+def test_every_small_log_begins_behind_the_header(closed):
+    assert offsets(closed)[0] == PAGE_SIZE
