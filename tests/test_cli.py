@@ -11,7 +11,7 @@ import transaction
 
 from dobbin_like import __version__, cli
 from dobbin_like.database import Database
-from dobbin_like.demo.parse import ModuleFacts
+from dobbin_like.demo.parse import ModuleFacts, parse
 from dobbin_like.demo.store import prepare, store
 from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import PersistentDict, PersistentList, checkout
@@ -268,6 +268,20 @@ def test_ask_says_when_there_is_no_such_class(
     assert code == 1
     assert "Modules whose docstrings say 'find': 1" in out
     assert "No class is called 'Nothing'." in out
+
+
+def test_ask_shows_the_first_of_many_subclasses(
+    capsys: pytest.CaptureFixture[str], path: Path, tmp_path: Path
+) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        library = prepare(database, tmp_path)
+        store(library, parse(tmp_path, "builtins", "", library.files), "test")
+
+    code, out, _ = run(capsys, "ask", str(path), "--subclasses-of", "BaseException")
+
+    assert code == 0
+    assert "      builtins.BrokenPipeError" in out
+    assert "more" in out.splitlines()[-2]
 
 
 def test_ask_says_that_a_demo_has_not_ended(

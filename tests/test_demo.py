@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import subprocess
@@ -19,21 +20,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from rich.console import Console
 
+from dobbin_like import cli
 from dobbin_like.check import check_database
 from dobbin_like.database import Database
+from dobbin_like.demo.display import Figures, Progress
 from dobbin_like.demo.model import Bucket, Tally, WordBucket
 from dobbin_like.demo.parse import BUILTINS, parse, source_files
 from dobbin_like.demo.questions import Questions, inconsistencies
 from dobbin_like.demo.run import default_source
 from dobbin_like.demo.store import is_stored, prepare, shares, store
-from dobbin_like.demo.workers import Workers
+from dobbin_like.demo.workers import Workers, store_missing, work
 from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE_SECONDS = 60.0
 
@@ -428,20 +432,134 @@ def unblock(pipe: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_runs_from_start_to_end_and_says_so_the_next_time(
-    path: Path, shapes: Path
+    path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    output = run_demo(path, shapes, "--workers", "2", "--subclasses-of", "Shape")
+    options = ["demo", str(path), "--source", str(shapes), "--workers", "2"]
 
+    assert cli.run([*options, "--subclasses-of", "Shape"]) == 0
+
+    output = capfd.readouterr().out
+    assert "6 files, 6 transactions" in output
     assert "Subclasses of shapes.base.Shape: 5" in output
     assert "Found: no problem" in output
     assert str(path) in output
-    assert "6 files, 6 transactions" in output
     assert_complete(path)
 
-    again = run_demo(path, shapes)
+    assert cli.run(options) == 0
 
-    assert "is complete: 6 files" in again
-    assert "Subclasses of builtins.OSError: " in again
+    output = capfd.readouterr().out
+    assert "is complete: 6 files" in output
+    assert "Subclasses of builtins.OSError: " in output
+
+
+@pytest.mark.slow
+def test_a_class_that_is_not_there_does_not_keep_the_demo_from_its_check(
+    path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        store_all(database, shapes)
+
+    assert cli.run(["demo", str(path), "--subclasses-of", "Nothing"]) == 1
+
+    output = capfd.readouterr().out
+    assert "No class is called 'Nothing'." in output
+    assert "Found: no problem" in output
+
+
+@pytest.mark.slow
+def test_the_demo_says_what_its_check_has_found(
+    path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        library = store_all(database, shapes)
+        checkout(library.tally)
+        library.tally.classes += 1
+        transaction.commit()
+
+    assert cli.run(["demo", str(path)]) == 1
+
+    output = capfd.readouterr().out
+    assert "Found: 1 problem.\nWRONG: " in output
+    assert "classes were tallied" in output
+
+
+@pytest.mark.slow
+def test_workers_that_fail_are_named_and_the_demo_is_not_done(
+    path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        library = prepare(database, shapes)
+        checkout(library)
+        library.files = {5: "no name"}
+        transaction.commit()
+
+    assert cli.run(["demo", str(path), "--workers", "1"]) == 1
+
+    output = capfd.readouterr()
+    assert "worker 1 failed with exit code 1" in output.out
+    assert "All workers have ended and 1 files are missing" in output.out
+    assert "AttributeError" in output.err
+
+
+def test_a_worker_stores_what_is_missing(path: Path, shapes: Path) -> None:
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in signals]
+    with Database(TransactionLog(path, sync=False)) as database:
+        library = prepare(database, shapes)
+        store(library, parse(shapes, "canvas", "canvas.py", library.files), "test")
+
+    try:
+        work(os.fspath(path), 1, 2)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+    assert_complete(path)
+
+
+def test_a_worker_that_was_told_to_stop_begins_nothing(database: Database, shapes: Path) -> None:
+    library = prepare(database, shapes)
+
+    store_missing(database, 0, 1, lambda: is_stored(library, BUILTINS))
+
+    assert library.tally.files == 1
+
+
+def test_a_terminal_shows_the_figures_in_one_place(database: Database, shapes: Path) -> None:
+    library = store_all(database, shapes)
+    figures = Figures(database, library)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={})
+
+    with Progress(console, figures, 2) as progress:
+        transaction.begin()
+        progress.show(1)
+
+    shown = console.file.getvalue()
+    assert "6 of 6" in shown
+    assert "conflicts retried" in shown
+    assert "\x1b[" in shown
+
+
+def test_figures_count_what_came_since_they_were_begun(
+    database: Database, shapes: Path, again: Callable[..., Database]
+) -> None:
+    library = prepare(database, shapes)
+    store(library, parse(shapes, "canvas", "canvas.py", library.files), "test")
+    figures = Figures(database, library)
+    assert (figures.earlier, figures.files, figures.transactions) == (1, 1, 0)
+
+    other = again()
+    checkout(library)
+    checkout(other.root)
+    other.root.version = "other"
+    other.transaction_manager.commit()
+    with pytest.raises(ConflictError):
+        transaction.commit()
+    transaction.abort()
+    figures.refresh()
+
+    assert (figures.transactions, figures.conflicts, figures.total) == (1, 1, 6)
+    assert "1 transactions, 1 conflicts retried" in figures.line()
 
 
 @pytest.mark.slow

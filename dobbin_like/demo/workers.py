@@ -44,10 +44,13 @@ def work(path: str, number: int, count: int) -> None:
         return bool(told or (parent and wait([parent.sentinel], 0)))
 
     with Database(TransactionLog(path, sync=False)) as database:
-        _store_all(database, number, count, is_over)
+        store_missing(database, number, count, is_over)
 
 
-def _store_all(database: Database, number: int, count: int, is_over: Callable[[], bool]) -> None:
+def store_missing(
+    database: Database, number: int, count: int, is_over: Callable[[], bool]
+) -> None:
+    """Store what is missing, as worker *number* of *count*, until *is_over* says so."""
     library = database.get_root()
     source, files = Path(library.source), library.files
     for name in shares(list(files), number, count):

@@ -197,5 +197,14 @@ def _parts(value: Any, *, top: bool) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from ((" member", item) for item in value)
-    elif not isinstance(value, (type, Identity)) and hasattr(value, "__dict__"):
+    elif _is_pickled_by_attributes(value):
         yield from ((f".{name}", item) for name, item in vars(value).items())
+
+
+def _is_pickled_by_attributes(value: Any) -> bool:
+    """Tell whether what pickle writes of *value* are its attributes; else it is refused whole."""
+    cls: Any = type(value)
+    if issubclass(cls, (type, types.ModuleType, Identity)) or not hasattr(value, "__dict__"):
+        return False
+    own = object.__reduce_ex__
+    return bool(cls.__reduce_ex__ is own and cls.__reduce__ is object.__reduce__)

@@ -130,6 +130,21 @@ def _may_be_slow(stream: BinaryIO) -> bool:
     return not stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
 
 
+class _Spooled:
+    """A temporary copy of a stream, closed when nobody needs it any more."""
+
+    def __init__(self, stream: BinaryIO, directory: Path | None) -> None:
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
+        shutil.copyfileobj(stream, self._file, 1024 * 1024)
+        self._file.seek(0)
+        self.read = self._file.read
+        self.seek = self._file.seek
+        self.tell = self._file.tell
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
 def some_are_slow() -> bool:
     """Tell whether there are files that should be copied before the commit lock is taken."""
     return len(_slow_files) > 0
@@ -165,10 +180,7 @@ class PersistentFile(Persistent):
         """Copy the source to a file of our own, unless it is quick to read."""
         if self not in _slow_files:
             return
-        copy = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed with the object
-        shutil.copyfileobj(native_dict(self)["_v_stream"], copy, 1024 * 1024)
-        copy.seek(0)
-        native_dict(self)["_v_stream"] = copy
+        native_dict(self)["_v_stream"] = _Spooled(native_dict(self)["_v_stream"], directory)
         _slow_files.discard(self)
 
     def _p_store(
