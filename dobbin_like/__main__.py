@@ -6,15 +6,22 @@ The package itself needs neither click nor rich; only here they are missed.
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EXTRA: Final = frozenset({"click", "rich"})
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
 
 
-def main() -> int:
-    """Run the command line; return the exit code: 0 fine, 1 found something, 2 usage."""
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line with *args*, those of the process if not given.
+
+    Returns:
+        The exit code: 0 fine, 1 found something, 2 usage.
+    """
     try:
         from dobbin_like.cli import run
     except ModuleNotFoundError as error:
@@ -26,7 +33,7 @@ def main() -> int:
         return _USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return run()
+    return run(args)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes, spool_slow_files
 from dobbin_like.persistent.entry import here, native_dict, set_native_dict
 from dobbin_like.persistent.shared import whole
+from dobbin_like.persistent.stream import some_are_slow
 from dobbin_like.persistent.view import View, copy_state
 
 if TYPE_CHECKING:
@@ -173,8 +174,9 @@ class DataManager:
         """
         self._failure = ""
         self._gathered = False
-        roots = [] if self.new_root is None else [self.new_root[0]]
-        spool_slow_files(self.view.working.values(), roots, self._storage.path)
+        if some_are_slow():
+            roots = [] if self.new_root is None else [self.new_root[0]]
+            spool_slow_files(self.view.working.values(), roots, self._storage.path)
         self._storage.acquire()
         self._database.catch_up()
         self._find_conflicts(foreign=True)

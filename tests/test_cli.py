@@ -10,6 +10,7 @@ import pytest
 import transaction
 
 from dobbin_like import __version__, cli
+from dobbin_like.__main__ import main
 from dobbin_like.database import Database
 from dobbin_like.demo.parse import ModuleFacts, parse
 from dobbin_like.demo.store import prepare, store
@@ -332,6 +333,11 @@ def test_another_module_that_is_missing_is_not_blamed_on_the_extra() -> None:
     code += "from dobbin_like.__main__ import main; sys.exit(main())"
 
     assert "ModuleNotFoundError" in python("-c", code).stderr
+
+
+def test_the_console_script_is_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dobbin_like {__version__}\n"
 
 
 def test_the_module_is_the_command() -> None:

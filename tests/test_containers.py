@@ -507,6 +507,14 @@ def test_containers_can_be_made_in_all_the_ways_of_the_built_in_ones():
     assert PersistentList[int]([1]) == [1]
 
 
+def test_keys_may_be_called_self_and_cls():
+    table = PersistentDict(self=1, cls=2, args=3)
+    checkout(table)
+    table.update(self=4)
+
+    assert table == {"self": 4, "cls": 2, "args": 3}
+
+
 def test_a_representation_shows_the_items_and_ends_where_it_began():
     items = PersistentList([1])
     checkout(items)

@@ -122,6 +122,14 @@ def test_what_is_imported_from_a_package_may_be_a_module(shapes: Path) -> None:
     assert parse(shapes, "shapes", files["shapes"], files).stars == ["shapes.round"]
 
 
+def test_an_import_from_above_the_top_is_none(tmp_path: Path) -> None:
+    (tmp_path / "top.py").write_text("from . import x\nfrom .. import y")
+
+    facts = parse(tmp_path, "top", "top.py", ())
+
+    assert (facts.imports, facts.names) == ([], {})
+
+
 def test_bases_have_the_names_that_the_file_gives_them(shapes: Path) -> None:
     facts = parse(shapes, "canvas", "canvas.py", source_files(shapes))
 
@@ -265,7 +273,7 @@ def test_star_imports_in_a_circle_end(database: Database, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_subclasses_are_those_that_the_interpreter_has(database: Database) -> None:
     library = prepare(database, default_source())
-    packages = {"concurrent", "email", "html", "http", "json", "logging", "socketserver", "urllib"}
+    packages = {"email", "html", "http", "json", "logging", "socketserver", "unittest", "urllib"}
     for name, path in library.files.items():
         if name == BUILTINS or name.partition(".")[0] in packages:
             store(library, parse(Path(library.source), name, path, library.files), "test")
@@ -354,6 +362,16 @@ def test_a_tally_that_is_wrong_is_found(database: Database, shapes: Path) -> Non
         "module",
         f"{library.tally.lines}",
     ]
+
+
+def test_a_function_that_leads_elsewhere_is_found(database: Database, shapes: Path) -> None:
+    library = store_all(database, shapes)
+    canvas = library.modules.get("canvas")
+
+    checkout(canvas.functions[0])
+    canvas.functions[0].owner = library.modules.get("shapes")
+
+    assert list(inconsistencies(library)) == ["function draw does not lead back to its owner"]
 
 
 # -- all of it, with processes ------------------------------------------------------
@@ -556,7 +574,7 @@ def test_figures_count_what_came_since_they_were_begun(
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()
-    figures.refresh()
+    figures.catch_up()
 
     assert (figures.transactions, figures.conflicts, figures.total) == (1, 1, 6)
     assert "1 transactions, 1 conflicts retried" in figures.line()
@@ -571,7 +589,7 @@ def test_ctrl_c_leaves_a_file_that_goes_on(path: Path, blocked: tuple[Path, Path
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert process.returncode == 130
-    assert "Stopped" in output
+    assert "7 files are in" in output
     assert "Traceback" not in output
     with Database(path) as database:
         # What the worker had begun, it has finished.

@@ -217,6 +217,20 @@ def test_without_the_committed_word_the_log_is_read_to_its_end(path: Path, small
     writes_on(path)
 
 
+@pytest.mark.parametrize("index", [DURABLE, header.SAVED, BOOT])
+def test_another_word_that_is_not_believed_is_put_right(
+    path: Path, small: bytes, index: int
+) -> None:
+    whole = tids(path)
+    path.write_bytes(small[: index * 8] + bytes(8) + small[index * 8 + 8 :] + b"torn")
+
+    assert tids(path) == whole
+    writes_on(path)
+
+    assert tids(path)[:-1] == whole
+    assert word_in(path.read_bytes(), index) is not None
+
+
 def test_without_the_committed_word_nothing_is_cut(path: Path, small: bytes) -> None:
     torn = small[: COMMITTED * 8] + bytes(8) + small[COMMITTED * 8 + 8 :] + b"torn"
     path.write_bytes(torn)

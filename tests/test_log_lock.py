@@ -530,3 +530,31 @@ def test_the_slot_of_a_dead_waiter_is_cleared(storage: TransactionLog) -> None:
 
     assert view[free] == 0
     assert view[TURN] != 0
+
+
+def test_starting_anew_without_a_fork_does_no_harm(storage: TransactionLog) -> None:
+    storage.after_fork_in_child()
+    commit(storage, 0, b"before")
+
+    storage.after_fork_in_child()
+
+    assert storage.load(Oid(0)) is not None
+    commit(storage, 0, b"after")
+    assert len(storage) == 2
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_starting_anew_where_the_file_is_gone_leaves_a_log_to_read(
+    path: Path, *, replaced: bool
+) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, 0, b"kept")
+        path.rename(path.with_name("moved"))
+        if replaced:
+            path.write_bytes(b"")
+
+        log.after_fork_in_child()
+
+        assert log.load(Oid(0)) is not None
+        with pytest.raises(LogMovedError):
+            log.acquire()

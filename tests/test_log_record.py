@@ -117,3 +117,9 @@ def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
     data, _ = record.encode_positions_head(START, 200, head, b"classes")
 
     assert record.decode_positions_head(data) == head
+
+
+@pytest.mark.parametrize("number", [-1, 2**24])
+def test_a_class_that_no_entry_can_refer_to_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="class number"):
+        record.encode_classes([(number, "m", "C")])

@@ -58,7 +58,10 @@ class _Sight:
     def look(self) -> None:
         self._look_at_views()
         self._look_at_tid()
-        for entry in self.graph.entries():
+        entries = self.graph.entries()
+        if len(set(map(id, entries))) != len(entries):
+            self.note(7, "cache", "an entry under two oids", "one object for each oid")
+        for entry in entries:
             obj = entry()
             if obj is not None:
                 self._look_at_object(entry, obj)

@@ -200,12 +200,22 @@ class Scan:
         while (found := self._next_mark(offset + 8, end)) is not None:
             offset = found
             try:
-                place = place_before(self._window, offset, page.checksum, end)
+                place = self._place(offset, page, end)
                 read_frame(self._window, place, end)
             except IntegrityError:
                 continue
             return place
         return None
+
+    def _place(self, offset: int, page: Page, end: int) -> Tail:
+        """Return the place at *offset*; what a damaged frame before it says is not relied on."""
+        place = place_before(self._window, offset, page.checksum, end)
+        room = min(record.TRANSACTION_SIZE, end - offset)
+        head = self._window.read(offset, room, end)
+        if room < record.TRANSACTION_SIZE or head[_MARK_OFFSET : _MARK_OFFSET + 4] != _MARKS[0]:
+            return place
+        tid, sequence = record.TRANSACTION.unpack(head)[6:8]
+        return place._replace(tid=min(place.tid, tid - 1), sequence=sequence - 1)
 
     def _next_mark(self, offset: int, end: int) -> int | None:
         """Return the offset of the next bytes that look like the start of a frame."""
@@ -232,10 +242,13 @@ def compare_with_storage(scan: Scan, storage: Storage, report: Report) -> None:
     contents = scan.contents
     if contents is None:
         return
+    damaged = {problem.offset for problem in report.problems}
     for oid in map(Oid, range(contents.positions.next_oid)):
         try:
             stored = storage.load(oid)
-        except IntegrityError:  # Noted when it was scanned.
+        except IntegrityError as error:
+            if error.offset not in damaged:
+                report.add(5, error.offset, error.found, error.expected)
             continue
         if oid in contents.later or (stored is not None and stored.tid > scan.tail.tid):
             continue

@@ -44,11 +44,11 @@ class Figures:
         self._end: int | None = None
         self._started = time.monotonic()
         self.transactions = self.conflicts = self.earlier = 0
-        self.refresh()
+        self.catch_up()
         # What was in the file before is not of this run.
         self.earlier, self.transactions, self.conflicts = self.files, 0, 0
 
-    def refresh(self) -> None:
+    def catch_up(self) -> None:
         """Catch up with what the workers have committed."""
         transaction.begin()
         for logged in self._storage.transactions(self._end):

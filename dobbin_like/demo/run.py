@@ -8,8 +8,9 @@ import shlex
 import shutil
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import transaction
 from rich.console import Console
 
 from dobbin_like.database import Database
@@ -20,9 +21,6 @@ from dobbin_like.demo.store import prepare
 from dobbin_like.demo.workers import Workers, in_fresh_process
 from dobbin_like.exc import UsageError
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 INTERRUPTED: Final = 130
 
@@ -59,7 +57,7 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
     try:
         code = _fill(console, path, source, workers)
     except KeyboardInterrupt:
-        say(console, "", "Stopped. What was committed is in the file; the same command goes on.")
+        say(console, "", "Stopped before a worker was at work; the same command begins again.")
         return INTERRUPTED
     if code:
         return code
@@ -107,7 +105,13 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
             reason = f"it was begun with Python {library.version}, this is {running}"
             raise DemoError(path, reason)
         _introduce(console, path, library, count)
-        return _tail(console, path, database, library, count)
+        try:
+            return _tail(console, path, database, library, count)
+        except KeyboardInterrupt:
+            transaction.begin()
+            there = f"{library.tally.files} of {len(library.files)} files"
+            say(console, "", f"Stopped: {there} are in {path}; the same command goes on.")
+            return INTERRUPTED
 
 
 def _introduce(console: Console, path: str, library: Library, count: int) -> None:
@@ -128,18 +132,18 @@ def _introduce(console: Console, path: str, library: Library, count: int) -> Non
 
 def _tail(console: Console, path: str, database: Database, library: Library, count: int) -> int:
     figures = display.Figures(database, library)
-    with Workers(path, count) as workers:
-        reported: Sequence[str] = ()
-        with display.Progress(console, figures, count) as progress:
-            while workers.alive:
-                workers.wait(_TICK_SECONDS)
-                figures.refresh()
-                progress.show(workers.alive)
-                for lost in workers.lost[len(reported) :]:
-                    say(console, f"{lost}; the others take over what it left.")
-                reported = workers.lost
-            figures.refresh()
-            progress.show(0)
+    with Workers(path, count) as workers, display.Progress(console, figures, count) as progress:
+        alive = count
+        told: set[str] = set()
+        while alive:
+            workers.wait(_TICK_SECONDS)
+            alive = workers.alive  # Before reading: the last commit of the last one is seen.
+            figures.catch_up()
+            progress.show(alive)
+            for lost in workers.lost:
+                if lost not in told:
+                    told.add(lost)
+                    say(console, f"{lost}; others take over what it left.")
     if not library.is_complete:
         say(
             console,

@@ -6,6 +6,7 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,9 +32,9 @@ from dobbin_like.persistent.kinds import (
     SHAREABLE,
     TUPLE,
 )
-from dobbin_like.persistent.serialize import Decoder, Encoder, culprit
+from dobbin_like.persistent.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
 from dobbin_like.persistent.shared import Publication
-from dobbin_like.persistent.stream import PersistentFile, PersistentStream, some_are_slow
+from dobbin_like.persistent.stream import PersistentFile, PersistentStream
 from dobbin_like.persistent.values import Freezer, entangled, thaw
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
@@ -55,7 +56,7 @@ class Changes:
         self._graph = graph
         self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
         self._write_stream = write_stream
-        self._encoder = Encoder(self, graph.classes)
+        self._lazy_encoder: Encoder | None = None
         self._new: deque[tuple[Any, Entry]] = deque()
         self._made: list[Entry] = []
         self._objects: dict[Oid, Any] = {}
@@ -100,9 +101,13 @@ class Changes:
         self._current = (face.__name__, entry.oid)
         try:
             shared = state
-            if not SHAREABLE.issuperset(map(type, state.values())):
-                shared, state = self._share(entry, state, pending)
-            data = self._encoder.encode(state)
+            types = set(map(type, state.values()))
+            if types <= ATOMS:
+                data = pickle.dumps(state, PROTOCOL)
+            else:
+                if not types <= SHAREABLE:
+                    shared, state = self._share(entry, state, pending)
+                data = self._encoder.encode(state)
             number = self._graph.classes.number(face)
             if shared is _DECODE:
                 # What can't be guarded is at least nobody's: the loaded copy.
@@ -113,6 +118,12 @@ class Changes:
             raise culprit(self._encoder, state, error, face.__name__, oid) from error
         self.entries.append((entry.oid, number, data))
         self.publications.append(Publication(obj, entry, shared, face))
+
+    @property
+    def _encoder(self) -> Encoder:
+        if self._lazy_encoder is None:
+            self._lazy_encoder = Encoder(self, self._graph.classes)
+        return self._lazy_encoder
 
     def _share(self, entry: Entry, state: State, pending: State) -> tuple[State, State]:
         """Return the state to publish and the state to write, which has ordinary values."""
@@ -170,8 +181,6 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
     Only what the transaction will store: new files that are reachable from
     *working* and *roots* by way of new objects and built-in containers.
     """
-    if not some_are_slow():
-        return
     directory = Path(beside).resolve().parent
     seen: set[int] = set()
     todo: list[Any] = [*roots]

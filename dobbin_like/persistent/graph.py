@@ -256,16 +256,23 @@ class Graph(SharedState):
         known = view.working.get(id(obj))
         if known is not None and view.memo.get(id(obj)) is known:
             return
+        with self.lock:
+            if entry.mask is None and type(obj) is type(obj)._p_faces.plain:
+                self._checkout(view, obj, entry, entry.serial, native_dict(obj))
+                return
         serial, base = self.version(obj, entry, view)
+        with self.lock:
+            self._checkout(view, obj, entry, serial, base)
+
+    def _checkout(self, view: View, obj: Any, entry: Entry, serial: Tid, base: State) -> None:
         faces = type(obj)._p_faces
         if not faces.volatile.isdisjoint(base):
             base = {name: value for name, value in base.items() if name not in faces.volatile}
         working = WorkingCopy(obj, entry, serial, base)
-        with self.lock:
-            # The view knows first: it gives back what it holds, whatever happens.
-            view.working[id(obj)] = working
-            self._mask(obj, entry, None).holders.add(id(view))
-            view.memo[id(obj)] = working
+        # The view knows first: it gives back what it holds, whatever happens.
+        view.working[id(obj)] = working
+        self._mask(obj, entry, None).holders.add(id(view))
+        view.memo[id(obj)] = working
 
     def version(self, obj: Any, entry: Entry, view: View | None) -> tuple[Tid, State]:
         """Return ``(serial, state)`` of the version that *view* sees, or of the newest."""

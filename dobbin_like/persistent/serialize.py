@@ -39,7 +39,8 @@ HELPERS: Final = frozenset(
 """The only global names in a state: how the standard library pickles these value types."""
 
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
-_ATOMS: Final = PLAIN_TYPES | {float}
+ATOMS: Final = PLAIN_TYPES | {float}
+"""Types of values that pickle writes by itself as an :class:`Encoder` would."""
 
 
 class References(Protocol):
@@ -60,8 +61,6 @@ class Encoder(pickle.Pickler):
 
     def encode(self, state: State) -> bytes:
         """Return the bytes of *state*. Errors are those of the values; see :func:`culprit`."""
-        if _ATOMS.issuperset(map(type, state.values())):
-            return pickle.dumps(state, PROTOCOL)  # nothing in it that this class would treat
         file = self._file
         file.seek(0)
         file.truncate()

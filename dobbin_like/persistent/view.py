@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from dobbin_like.ids import Tid
 from dobbin_like.persistent.entry import Entry, State
-from dobbin_like.persistent.kinds import KINDS, REFERENCE
+from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
 from dobbin_like.persistent.values import Aliases, deep_copy, entangled, thaw
 
 Version = tuple[Tid, "State | None"]
@@ -61,9 +61,10 @@ class WorkingCopy(dict[str, Any]):
         self.serial = serial
         self.base = base
         self.memo: dict[int, Any] = {}
-        for name, value in base.items():
-            if KINDS[type(value)] > REFERENCE:
-                self[name] = PENDING
+        if not SHAREABLE.issuperset(map(type, base.values())):
+            for name, value in base.items():
+                if KINDS[type(value)] > REFERENCE:
+                    self[name] = PENDING
 
     def thaw(self, name: str) -> Any:
         """Return the thread's own copy of the value of *name*, made now."""
@@ -98,12 +99,18 @@ class WorkingCopy(dict[str, Any]):
         base = self.base
         if len(state) != len(base):
             return state
-        aliases = Aliases()
+        aliases = None
         for name, value in state.items():
-            if value is not PENDING:
-                before = base.get(name, PENDING)
-                if not (value is before or aliases.same(before, value)):
-                    return state
+            before = base.get(name, PENDING)
+            if value is before or value is PENDING:
+                continue
+            if type(value) in PLAIN_TYPES:
+                if type(value) is type(before) and value == before:
+                    continue
+                return state
+            aliases = aliases or Aliases()
+            if not aliases.same(before, value):
+                return state
         return None
 
     def rebase(self, serial: Tid, base: State, state: State) -> None:

@@ -1,0 +1,427 @@
+"""What may be loaded: allowed classes come back, all else is kept unharmed as a stand-in."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import importlib
+import sys
+
+import pytest
+import transaction
+
+from dobbin_like import Database, Persistent, PersistentDict, TransactionLog, checkout
+from dobbin_like.exc import MainModuleWarning, NotStorableError, UnloadedClassError
+from dobbin_like.persistent.classes import VALUE_TYPES, ClassTable, Policy
+
+SHOP = """
+import dataclasses, enum
+from dobbin_like import Persistent
+
+loaded = True
+
+class Cart(Persistent):
+    def __init__(self, total):
+        self.total = total
+
+@dataclasses.dataclass
+class Price:
+    amount: int = 0
+
+class Kind(enum.Enum):
+    FOOD = 1
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+class Plain:
+    def __init__(self, x):
+        self.x = x
+    def __eq__(self, other):
+        return self.x == other.x
+
+class Listed(list):
+    pass
+
+class Mapped(dict):
+    pass
+
+def make(x):
+    return Plain(x)
+
+class Made:
+    def __init__(self, x):
+        self.x = x
+    def __reduce__(self):
+        return remake, (self.x,), {"y": 2}
+    def __setstate__(self, state):
+        self.state = state
+
+def remake(x):
+    return Made(x)
+"""
+
+
+@dataclasses.dataclass
+class Local:
+    x: int = 0
+
+
+class Ordinary:
+    pass
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A module that can be forgotten and imported again."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "shop_of_tests.py").write_text(SHOP)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield importlib.import_module("shop_of_tests")
+    sys.modules.pop("shop_of_tests", None)
+
+
+def forget():
+    del sys.modules["shop_of_tests"]
+
+
+@pytest.fixture
+def stored(path, shop):
+    """A log with values of all kinds of the shop, whose module is not imported any more."""
+    with Database(TransactionLog(path, sync=False), allow="shop_of_tests.*") as database:
+        mapped = shop.Mapped(a=1)
+        mapped.note = "m"
+        listed = shop.Listed([1, 2])
+        listed.note = "l"
+        database.set_root(
+            PersistentDict(
+                {"cls": shop.Plain},
+                cart=shop.Cart(5),
+                price=shop.Price(3),
+                kind=shop.Kind.FOOD,
+                rights=shop.Rights.READ | shop.Rights.WRITE,
+                plain=[shop.Plain([1]), {"k": shop.Plain(2)}],
+                listed=listed,
+                mapped=mapped,
+                made=shop.Made(7),
+                function=shop.make,
+                counter=collections.Counter(a=1),
+            )
+        )
+        transaction.commit()
+    forget()
+    return path
+
+
+def check_contents(root):
+    shop = sys.modules["shop_of_tests"]
+    assert type(root["cart"]) is shop.Cart
+    assert root["cart"].total == 5
+    assert root["price"] == shop.Price(3)
+    assert root["kind"] is shop.Kind.FOOD
+    assert root["rights"] == shop.Rights.READ | shop.Rights.WRITE
+    assert root["plain"] == [shop.Plain([1]), {"k": shop.Plain(2)}]
+    assert (root["listed"], root["listed"].note) == ([1, 2], "l")
+    assert type(root["listed"]) is shop.Listed
+    assert (root["mapped"], root["mapped"].note) == ({"a": 1}, "m")
+    assert (root["made"].x, root["made"].state) == (7, {"y": 2})
+    assert root["function"] is shop.make
+    assert root["cls"] is shop.Plain
+    assert root["counter"] == collections.Counter(a=1)
+
+
+# -- what comes back ----------------------------------------------------------------
+
+
+def test_value_types_of_the_standard_library_are_found_where_the_list_says():
+    policy = Policy(())
+    for module, names in VALUE_TYPES.items():
+        for name in names.split():
+            found, reason = policy.resolve(module, name)
+            assert isinstance(found, type), (module, name)
+            assert reason == ""
+
+
+def test_declared_classes_of_imported_modules_come_back(stored):
+    importlib.import_module("shop_of_tests")
+    with Database(stored) as database:
+        root = database.root
+        shop = sys.modules["shop_of_tests"]
+        assert type(root["cart"]) is shop.Cart
+        assert root["price"] == shop.Price(3)
+        assert root["kind"] is shop.Kind.FOOD
+        with pytest.raises(UnloadedClassError, match="not named in allow"):
+            _ = root["plain"][0].x
+
+
+@pytest.mark.parametrize(
+    "allow", ["shop_of_tests.*", ("shop_of_tests.*",), ["shop*"], ("nothing.*", "shop_of_tests.*")]
+)
+def test_what_the_application_has_named_is_imported_and_comes_back(stored, allow):
+    with Database(stored, allow=allow) as database:
+        assert "shop_of_tests" not in sys.modules
+        root = database.root
+        check_contents(root)
+
+
+def test_classes_can_be_named_one_by_one(stored):
+    with Database(stored, allow=["shop_of_tests.Plain"]) as database:
+        root = database.root
+        assert root["plain"][1]["k"].x == 2
+        with pytest.raises(UnloadedClassError):
+            _ = root["listed"].note
+
+
+# -- what does not ---------------------------------------------------------------------
+
+
+def test_nothing_is_imported_that_was_not_named(stored):
+    with Database(stored) as database:
+        root = database.root
+        assert root["counter"] == collections.Counter(a=1)
+        for key in root:
+            repr(root[key])
+        assert "shop_of_tests" not in sys.modules
+
+
+def test_who_touches_a_stand_in_is_told_what_to_do(stored):
+    with Database(stored) as database:
+        root = database.root
+        for touch in (
+            lambda: root["price"].amount,
+            lambda: root["plain"][0].x,
+            lambda: root["listed"].note,
+            lambda: len(root["listed"]),
+            lambda: root["listed"][0],
+            lambda: list(root["mapped"]),
+            lambda: "a" in root["mapped"],
+            lambda: root["function"](1),
+            lambda: root["cls"](1),
+            lambda: root["kind"].name,
+            lambda: root["cart"].total,
+            lambda: checkout(root["cart"]),
+        ):
+            with pytest.raises(UnloadedClassError) as e:
+                touch()
+            assert "shop_of_tests" in str(e.value)
+            assert "allow=['shop_of_tests.*']" in str(e.value)
+
+
+def test_a_stand_in_cannot_be_changed(stored):
+    with Database(stored) as database:
+        root = database.root
+        checkout(root)
+        for change in (
+            lambda: setattr(root["price"], "amount", 5),
+            lambda: setattr(root["plain"][0], "x", 5),
+            lambda: root["listed"].append(5),
+            lambda: root["mapped"].__setitem__("a", 5),
+            lambda: setattr(root["cart"], "total", 6),
+        ):
+            with pytest.raises((UnloadedClassError, AttributeError, TypeError)):
+                change()
+        transaction.commit()
+    with Database(stored, allow="shop_of_tests.*") as database:
+        check_contents(database.root)
+
+
+def test_stand_ins_are_stored_back_unharmed(stored):
+    with Database(stored) as database:
+        root = database.root
+        checkout(root)
+        root["more"] = 1
+        transaction.commit()
+        checkout(root)
+        root["moved"] = PersistentDict(root)
+        root["twice"] = [root["plain"], root["price"]]
+        transaction.commit()
+    with Database(stored, allow="shop_of_tests.*") as database:
+        root = database.root
+        check_contents(root)
+        check_contents(root["moved"])
+        assert root["more"] == 1
+        assert root["twice"][1] is root["price"]
+
+
+def test_a_stand_in_that_was_only_looked_at_is_not_written(stored):
+    with Database(stored) as database:
+        root = database.root
+        before = len(database.storage)
+        checkout(root)
+        for key in root:
+            assert root[key] is not None
+        transaction.commit()
+
+        assert len(database.storage) == before
+
+
+def test_a_persistent_object_of_an_unknown_class_is_itself_again_after_the_import(stored):
+    with Database(stored) as database:
+        cart = database.root["cart"]
+        with pytest.raises(UnloadedClassError, match="shop_of_tests is not imported"):
+            _ = cart.total
+        assert cart._p_oid == 1
+
+        importlib.import_module("shop_of_tests")
+
+        assert cart.total == 5
+        assert cart.__class__ is sys.modules["shop_of_tests"].Cart
+        assert database.root["cart"] is cart
+
+
+def test_an_object_of_an_unknown_class_can_be_moved(stored):
+    with Database(stored) as database:
+        root = database.root
+        checkout(root)
+        root["box"] = PersistentDict(cart=root["cart"])
+        transaction.commit()
+        assert root["box"]["cart"] is root["cart"]
+    with Database(stored, allow="shop_of_tests.*") as database:
+        assert database.root["box"]["cart"].total == 5
+
+
+def test_a_class_that_is_gone_is_named(stored, tmp_path):
+    (tmp_path / "modules" / "shop_of_tests.py").write_text("x = 1\n")
+    with Database(stored, allow="shop_of_tests.*") as database:
+        with pytest.raises(UnloadedClassError, match="has no Cart"):
+            _ = database.root["cart"].total
+
+
+def test_a_module_that_fails_to_import_is_named_with_its_error(stored, tmp_path):
+    (tmp_path / "modules" / "shop_of_tests.py").write_text("raise ValueError('broken')\n")
+    with Database(stored, allow="shop_of_tests.*") as database:
+        with pytest.raises(UnloadedClassError, match="ValueError: broken"):
+            _ = database.root["cart"].total
+
+
+def test_a_member_that_an_enum_has_lost_is_kept(stored, tmp_path):
+    module = tmp_path / "modules" / "shop_of_tests.py"
+    module.write_text(SHOP.replace("FOOD", "DRINK"))
+    with Database(stored, allow="shop_of_tests.*") as database:
+        root = database.root
+        with pytest.raises(UnloadedClassError, match="no member 'FOOD'"):
+            _ = root["kind"].value
+        checkout(root)
+        root["more"] = 1
+        transaction.commit()
+    forget()
+    module.write_text(SHOP)
+    importlib.invalidate_caches()
+    with Database(stored, allow="shop_of_tests.*") as database:
+        check_contents(database.root)
+
+
+# -- what is refused when it is stored ---------------------------------------------------
+
+
+def test_what_could_not_be_loaded_back_is_refused_when_it_is_stored(database):
+    def local():
+        pass
+
+    for value, reason in [
+        (Ordinary(), "open the database with allow="),
+        (Ordinary, "open the database with allow="),
+        (print, "builtins.print could not be loaded back"),
+        (local, "defined inside a function"),
+        (lambda: 0, "defined inside a function"),
+        (type("Inner", (), {"__qualname__": "Ordinary"})(), "could not be loaded back"),
+        (eval, "could not be loaded back"),
+    ]:
+        database.set_root(PersistentDict(value=value))
+        with pytest.raises(NotStorableError, match=reason) as e:
+            transaction.commit()
+        transaction.abort()
+        assert "['value']" in e.value.path
+    assert len(database) == 0
+
+
+def test_a_class_of_a_reloaded_module_is_refused(database, shop):
+    old = shop.Price
+    importlib.reload(shop)
+    database.set_root(PersistentDict(price=old(1)))
+
+    with pytest.raises(NotStorableError, match="was the module reloaded"):
+        transaction.commit()
+    transaction.abort()
+    database.set_root(PersistentDict(price=shop.Price(1)))
+    transaction.commit()
+    assert database.root["price"] == shop.Price(1)
+
+
+def test_a_class_of_main_is_stored_with_a_warning(database, monkeypatch):
+    main = sys.modules["__main__"]
+    cls = dataclasses.dataclass(type("Main", (), {"__module__": "__main__"}))
+    monkeypatch.setattr(main, "Main", cls, raising=False)
+    database.set_root(PersistentDict(value=cls()))
+
+    with pytest.warns(MainModuleWarning, match="other programs can't load it"):
+        transaction.commit()
+
+    assert type(database.root["value"]) is cls
+
+
+def test_numbers_of_a_failed_transaction_are_given_out_again(database, again):
+    database.set_root(PersistentDict(local=Local(1), bad=Ordinary()))
+    with pytest.raises(NotStorableError):
+        transaction.commit()
+    transaction.abort()
+
+    database.set_root(PersistentDict(color=Color.RED, local=Local(1)))
+    transaction.commit()
+
+    assert dict(again().root) == {"color": Color.RED, "local": Local(1)}
+
+
+def test_two_instances_that_use_new_classes_at_once_do_not_mix_them_up(database, again):
+    root = PersistentDict()
+    first, second = PersistentDict(), PersistentDict()
+    checkout(root)
+    root["first"], root["second"] = first, second
+    database.set_root(root)
+    transaction.commit()
+    other = again()
+    theirs = other.root["second"]
+    checkout(first, theirs)
+    first["value"] = Local(1)
+    theirs["value"] = Color.RED
+    transaction.commit()
+    other.transaction_manager.commit()
+
+    fresh = again().root
+    assert fresh["first"]["value"] == Local(1)
+    assert fresh["second"]["value"] is Color.RED
+    transaction.begin()
+    assert second["value"] is Color.RED
+
+
+def test_persistent_class_named_in_a_state_comes_back(database, again):
+    database.set_root(PersistentDict(cls=PersistentDict, base=Persistent, int=int))
+    transaction.commit()
+
+    assert dict(again().root) == {"cls": PersistentDict, "base": Persistent, "int": int}
+
+
+class NoNames:
+    next_class_number = 1
+
+    def class_name(self, number):
+        return "os", "system"
+
+    def class_number(self, module, qualname):
+        return None
+
+
+def test_a_number_that_means_a_function_gives_no_function():
+    table = ClassTable(Policy(()), NoNames())
+
+    stand_in = table.load(1)
+
+    with pytest.raises(UnloadedClassError, match=r"os\.system is not loaded"):
+        stand_in._p_refuse(stand_in())

@@ -1,0 +1,118 @@
+"""Errors: their values, their texts, their families."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+from transaction.interfaces import TransientError
+
+from dobbin_like import exc
+
+ERRORS = {
+    exc.ReadOnlyError("Cart", 3, "total"): "Can't set attribute in read-only mode.",
+    exc.SharedValueError("list", "Cart oid 3"): "this list belongs to Cart oid 3",
+    exc.ClosedError("the log x"): "the log x is closed; open it again",
+    exc.RootError("there is one"): "can't elect the root: there is one",
+    exc.NotPersistentError("int"): "int is not a subclass of Persistent",
+    exc.InvalidObjectReference("Cart", 3, "Shop oid 0"): "Shop oid 0: Cart oid 3 belongs to anoth",
+    exc.NotStorableError("Cart", 3, ".a[0]", "no"): "Cart (oid 3), at .a[0]: no",
+    exc.NotStorableError("Cart", None, ".a", "no"): "Cart (a new object), at .a: no",
+    exc.ClassNotSupported("Cart", "slots"): "class Cart can't be persistent: slots",
+    exc.ObjectNotFound(7): "there is no object with oid 7",
+    exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
+    exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
+    exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
+    exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
+    exc.ConflictError("Cart", 3, 9, 5, "somebody", ""): "Cart oid 3 was changed by somebody (tid 9)",
+    exc.WriteConflictError("Cart", 3, 9, 5, "x", "no"): "and no; run the transaction again",
+    exc.ReadConflictError("Cart", 3, 9, 5, "x", ""): "(tid 5); run the transaction again",
+    exc.LockTimeout("x.log", 0.5): "after 0.5 seconds; run the transaction again",
+    exc.NotALogError("x.log", "text"): "x.log: not a dobbin_like log: text; is this the right path?",
+    exc.FormatVersionError("x.log", 3, 1): "format version 3, this release reads up to 1; upgrade",
+    exc.IntegrityError("x.log", 70, "a", "b"): "x.log:70: a, expected b; run `python -m dobbin_li",
+}
+
+BUILT_IN = {
+    exc.ReadOnlyError: RuntimeError,
+    exc.SharedValueError: RuntimeError,
+    exc.ClosedError: ValueError,
+    exc.RootError: ValueError,
+    exc.NotPersistentError: TypeError,
+    exc.InvalidObjectReference: ValueError,
+    exc.NotStorableError: TypeError,
+    exc.ClassNotSupported: TypeError,
+    exc.ObjectNotFound: LookupError,
+    exc.SelfWaitError: RuntimeError,
+    exc.ReadOnlyStorageError: PermissionError,
+    exc.NotALogError: ValueError,
+    exc.FormatVersionError: ValueError,
+}
+
+
+def every_error():
+    return {
+        cls
+        for _, cls in inspect.getmembers(exc, inspect.isclass)
+        if issubclass(cls, exc.Error) and cls.__module__ == exc.__name__
+    }
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_the_text_says_what_was_found_and_what_to_do(error):
+    assert ERRORS[error] in str(error)
+    assert not str(error).startswith(" ")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("make", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_an_error_survives_being_sent_to_another_process(error, make):
+    made = make(error)
+
+    assert type(made) is type(error)
+    assert str(made) == str(error)
+    assert {name: getattr(made, name) for name in error.fields} == {
+        name: getattr(error, name) for name in error.fields
+    }
+
+
+def test_every_error_that_has_values_is_in_the_table():
+    missing = every_error() - {type(error) for error in ERRORS}
+
+    assert {cls.__name__ for cls in missing} == {"Error", "LogError", "UsageError"}
+
+
+def test_every_error_is_of_exactly_one_family():
+    for cls in every_error() - {exc.Error}:
+        families = (exc.UsageError, exc.LogError, TransientError)
+        assert sum(issubclass(cls, family) for family in families) == 1, cls
+        assert issubclass(cls, exc.Error)
+
+
+@pytest.mark.parametrize("cls", BUILT_IN, ids=lambda cls: cls.__name__)
+def test_an_error_is_also_the_built_in_one_that_fits(cls):
+    assert issubclass(cls, BUILT_IN[cls])
+
+
+def test_all_public_names_are_listed():
+    public = {cls.__name__ for cls in every_error()} | {"MainModuleWarning"}
+
+    assert set(exc.__all__) == public
+
+
+def test_a_wrong_number_of_values_is_a_type_error():
+    with pytest.raises(TypeError, match="takes"):
+        exc.RootError()
+    with pytest.raises(TypeError, match="takes"):
+        exc.LockTimeout("x", 1, 2)
+
+
+def test_a_conflict_can_be_raised_without_values():
+    """As ``_p_resolve_conflict`` of a user's class does."""
+    error = exc.ConflictError()
+
+    assert error.oid is None
+    assert "run the transaction again" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
