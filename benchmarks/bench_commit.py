@@ -106,7 +106,10 @@ def synced(bench: Bench) -> None:
     store = _Store(bench.path(), sync=True)
     bare = _Bare(bench.path(), store.bytes_of_one(), sync=True)
     taken = in_turn(
-        lambda: store.change(times), lambda: bare.append(times), rounds=bench.rounds(25)
+        lambda: store.change(times),
+        lambda: bare.append(times),
+        rounds=bench.rounds(25),
+        waits=True,
     )
     figures = medians(taken, 1e6 / times)
     ratio = median_ratio(*taken)

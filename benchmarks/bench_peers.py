@@ -6,6 +6,8 @@ The two are measured if they are installed. Run with ``python -m benchmarks.benc
 from __future__ import annotations
 
 import importlib.util
+import logging
+import os
 import pickle
 import sqlite3
 import sys
@@ -18,6 +20,14 @@ from benchmarks.model import item_state
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+def _no_sync(_file: object) -> None:
+    """Stand for ``fsync`` where a peer can't be told to do without."""
+
+
+_durus_sync: list[Callable[..., None]] = []
+"""What Durus had for ``fsync`` at first."""
 
 
 class SQLite:
@@ -65,8 +75,7 @@ class ZODB:
 
         self.manager = transaction.TransactionManager()
         storage = FileStorage(str(path))
-        if not sync:
-            sys.modules[FileStorage.__module__].fsync = lambda _fd: None
+        sys.modules[FileStorage.__module__].fsync = os.fsync if sync else _no_sync
         self.root = DB(storage).open(self.manager).root()
         self.root["stamp"] = self.stamp = PersistentMapping()
         self.manager.commit()
@@ -83,14 +92,14 @@ class Durus:
     """A FileStorage; it has one thread, and no transactions of others."""
 
     def __init__(self, path: Path, *, sync: bool) -> None:
+        import durus.file
         from durus.connection import Connection
         from durus.file_storage import FileStorage
         from durus.persistent_dict import PersistentDict
 
-        if not sync:
-            import durus.file
-
-            durus.file.fsync = lambda _fd: None
+        logging.getLogger("durus").setLevel(logging.WARNING)
+        _durus_sync.append(durus.file.File.fsync)
+        durus.file.File.fsync = _durus_sync[0] if sync else _no_sync
         self.connection = Connection(FileStorage(str(path)))
         self.stamp = PersistentDict()
         self.connection.get_root()["stamp"] = self.stamp
@@ -126,7 +135,10 @@ def _compare(bench: Bench, name: str, peer: Callable[..., Any], *, sync: bool) -
     ours = Ours(bench.path(), sync=sync)
     theirs = peer(bench.path(), sync=sync)
     taken = in_turn(
-        lambda: ours.change(times), lambda: theirs.change(times), rounds=bench.rounds(11)
+        lambda: ours.change(times),
+        lambda: theirs.change(times),
+        rounds=bench.rounds(11),
+        waits=sync,
     )
     what = f"commit, {'' if sync else 'not '}synced; reference: {name}"
     bench.add(Row(what, "us", *medians(taken, 1e6 / times)))

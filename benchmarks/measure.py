@@ -157,15 +157,15 @@ def fresh(function: Callable[..., Any]) -> Callable[..., Any]:
     return types.FunctionType(code, function.__globals__, function.__name__)
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def in_turn(
+    *functions: Callable[[], Any], rounds: int, warm: int = 1, waits: bool = False
+) -> list[list[float]]:
+    """Return the seconds of each round, for each function; they take turns.
 
-
-def in_turn(*functions: Callable[[], Any], rounds: int, warm: int = 1) -> list[list[float]]:
-    """Return the seconds of each round, for each function; they take turns."""
+    Where nothing *waits*, they are those that the thread had a processor, so that other
+    programs on the machine disturb less.
+    """
+    clock = time.perf_counter if waits else time.thread_time
     for _ in range(warm):
         for function in functions:
             function()
@@ -173,7 +173,9 @@ def in_turn(*functions: Callable[[], Any], rounds: int, warm: int = 1) -> list[l
     for turn in range(rounds):
         order = range(len(functions))
         for index in order if turn % 2 else reversed(order):
-            taken[index].append(seconds(functions[index]))
+            start = clock()
+            functions[index]()
+            taken[index].append(clock() - start)
     return taken
 
 

@@ -63,8 +63,9 @@ class Steps:
                 lambda: self._failed or self._next >= number, self._timeout
             )
             if self._failed or not came:
-                text = f"step {number} never came; step {self._next} has not ended"
-                raise StepNeverCame(text)
+                cause = self._errors[0] if self._errors else None
+                text = f"step {number} never came; step {self._next} has not ended: {cause!r}"
+                raise StepNeverCame(text) from cause
             if self._next > number:
                 text = f"step {number} was run already"
                 raise StepNeverCame(text)

@@ -107,7 +107,7 @@ def test_a_checkout_after_a_failed_transaction_is_refused(thing):
     assert thing.x == 5
 
 
-def test_a_new_object_is_writable_from_checkout_to_the_end_of_the_transaction():
+def test_a_new_object_is_writable_from_checkout_to_the_end_of_the_transaction(database):
     thing = Thing(x=1)
     for end in (transaction.commit, transaction.abort):
         checkout(thing)
@@ -188,7 +188,7 @@ def test_the_serial_of_a_ghost_is_read(database, thing, again):
 def test_a_key_that_is_no_identifier_can_be_an_attribute(thing, again):
     checkout(thing)
     setattr(thing, "with space", 1)
-    setattr(thing, "ünïcode", 2)
+    thing.ünïcode = 2
     transaction.commit()
 
     assert getattr(again().root, "with space") == 1

@@ -643,9 +643,8 @@ def test_a_damaged_log_is_an_integrity_error_that_says_where(path):
     content[content.index(b"find me")] ^= 1
     path.write_bytes(content)
 
-    with pytest.raises(IntegrityError) as e:
-        with Database(path) as database:
-            _ = database.root.x
+    with pytest.raises(IntegrityError) as e, Database(path) as database:
+        _ = database.root.x
 
     assert e.value.path == str(path)
     assert 0 < e.value.offset < len(content)

@@ -215,6 +215,14 @@ def test_imports_and_bases_are_references(database: Database, shapes: Path) -> N
     assert library.modules.get("broken").error
 
 
+def test_what_is_in_the_graph_says_what_it_is(database: Database, shapes: Path) -> None:
+    canvas = store_all(database, shapes).modules.get("canvas")
+
+    assert repr([canvas, canvas.classes[2], canvas.functions[0]]) == (
+        "[<Module canvas>, <Class canvas.Disc>, <Function draw()>]"
+    )
+
+
 def test_questions_follow_names_through_packages(database: Database, shapes: Path) -> None:
     questions = Questions(store_all(database, shapes))
 

@@ -26,11 +26,15 @@ ERRORS = {
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
-    exc.ConflictError("Cart", 3, 9, 5, "somebody", ""): "Cart oid 3 was changed by somebody (tid 9)",
+    exc.ConflictError(
+        "Cart", 3, 9, 5, "somebody", ""
+    ): "Cart oid 3 was changed by somebody (tid 9)",
     exc.WriteConflictError("Cart", 3, 9, 5, "x", "no"): "and no; run the transaction again",
     exc.ReadConflictError("Cart", 3, 9, 5, "x", ""): "(tid 5); run the transaction again",
     exc.LockTimeout("x.log", 0.5): "after 0.5 seconds; run the transaction again",
-    exc.NotALogError("x.log", "text"): "x.log: not a dobbin_like log: text; is this the right path?",
+    exc.NotALogError(
+        "x.log", "text"
+    ): "x.log: not a dobbin_like log: text; is this the right path?",
     exc.FormatVersionError("x.log", 3, 1): "format version 3, this release reads up to 1; upgrade",
     exc.IntegrityError("x.log", 70, "a", "b"): "x.log:70: a, expected b; run `python -m dobbin_li",
 }

@@ -92,25 +92,23 @@ def test_a_checked_out_object_lives_while_its_transaction_does(database, thing, 
     assert thing.child.x == 6
 
 
-def test_a_ghost_shows_the_version_of_the_snapshot_and_not_the_newest(thing, again):
+def test_a_ghost_shows_the_version_of_the_snapshot_and_not_the_newest(thing, path):
     """It is touched for the first time while the reader's snapshot is older than its state."""
-    other = again()
-    ghost = other.root
-    assert is_ghost(ghost)
-    commit(thing, x=2)
-    commit(thing, x=3)
+    with Database(path) as other:
+        ghost = other.root
+        assert is_ghost(ghost)
+        commit_in_thread = [lambda: commit(thing, x=2), lambda: commit(thing, x=3)]
+        for change in commit_in_thread:
+            in_thread(change)
 
-    in_thread(lambda: _begin_and_read(other, ghost, 3))
+        def read_the_newest():
+            assert other.root.x == 3
 
-    assert ghost.x == 1
-    other.transaction_manager.begin()
-    assert ghost.x == 3
+        in_thread(read_the_newest)
 
-
-def _begin_and_read(database, obj, expected):
-    database.transaction_manager.begin()
-    assert obj.x == expected
-    database.transaction_manager.abort()
+        assert ghost.x == 1
+        transaction.begin()
+        assert ghost.x == 3
 
 
 def test_a_stale_object_in_an_older_snapshot_keeps_its_version(thing, path):
@@ -124,7 +122,7 @@ def test_a_stale_object_in_an_older_snapshot_keeps_its_version(thing, path):
         def second():
             with steps[1]:
                 transaction.begin()
-                assert root.x == 2
+                assert other.root.x == 2
             with steps[3]:
                 assert root.x == 2
                 transaction.abort()
@@ -147,14 +145,13 @@ def test_a_stale_object_in_an_older_snapshot_keeps_its_version(thing, path):
         steps.join()
 
 
-def test_versions_that_nobody_sees_are_dropped(thing):
+def test_versions_that_nobody_sees_are_dropped(database, thing):
     steps = Steps()
 
     @steps.thread
     def reader():
         with steps[0]:
-            transaction.begin()
-            assert thing.x == 1
+            assert database.root.x == 1
         with steps[2]:
             assert thing.x == 1
 
@@ -234,8 +231,7 @@ def test_an_object_handed_to_a_thread_with_an_older_snapshot_can_be_read(databas
     @steps.thread
     def other():
         with steps[0]:
-            transaction.begin()
-            assert thing.x == 1
+            assert database.root.x == 1
         with steps[2]:
             assert handed[0].x == 7
             assert not hasattr(thing, "child")

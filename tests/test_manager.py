@@ -226,9 +226,7 @@ def test_user_description_and_extension_are_recorded(database, storage, thing):
     assert logged.tid == thing._p_serial
 
 
-def test_an_extension_that_is_not_json_is_refused_and_nothing_is_written(
-    database, storage, thing
-):
+def test_an_extension_that_is_not_json_is_refused_and_nothing_is_written(database, storage, thing):
     transaction.get().setExtendedInfo("bad", object())
     checkout(thing)
     thing.x = 2
@@ -1007,9 +1005,7 @@ def test_two_databases_commit_in_one_transaction(database, second, tmp_path, aga
     assert again().root.x == 2
 
 
-def test_a_conflict_in_one_database_leaves_nothing_applied_in_the_other(
-    database, second, again
-):
+def test_a_conflict_in_one_database_leaves_nothing_applied_in_the_other(database, second, again):
     one, two = Thing(x=1), Thing(x=1)
     database.set_root(one)
     second.set_root(two)

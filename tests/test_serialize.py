@@ -160,7 +160,9 @@ def test_what_a_number_means_is_called_only_if_the_policy_allows():
         data = (
             pickle.dumps({}, 0)[:-1]
             + b"0"
-            + b"K" + bytes([number]) + b"Q"
+            + b"K"
+            + bytes([number])
+            + b"Q"
             + b"(X\x04\x00\x00\x00truetR."
         )
         stand_in = both.decode(data)

@@ -50,6 +50,7 @@ class Refusing:
         raise ValueError("no")
 
     def tpc_begin(self, _transaction): ...
+
     commit = tpc_abort = tpc_finish = abort = tpc_begin
 
 

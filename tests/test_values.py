@@ -220,7 +220,17 @@ def test_a_shared_value_refuses_every_change(store, cls, name, nested):
 def test_no_method_of_the_built_in_type_changes_a_shared_value(store, cls):
     """So that a method that a later Python brings is found."""
     harmless = {"__class__", "__init_subclass__", "__subclasshook__", "__setattr__", "__delattr__"}
-    candidates = [(), (0,), (b"",), ([],), ({},), ("a",), (0, 0), (slice(0, 1),), (slice(0, 1), b"")]
+    candidates = [
+        (),
+        (0,),
+        (b"",),
+        ([],),
+        ({},),
+        ("a",),
+        (0, 0),
+        (slice(0, 1),),
+        (slice(0, 1), b""),
+    ]
     value = store(value=MADE[cls]()).value
     kept = MADE[cls]()
 
@@ -318,7 +328,7 @@ def test_a_copy_of_a_shared_value_is_an_ordinary_one(store, cls, make):
 
     assert type(made) is cls
     assert made == MADE[cls]()
-    getattr(made, "clear")()
+    made.clear()
     assert value == MADE[cls]()
 
 
@@ -370,7 +380,7 @@ def test_operators_and_slices_of_shared_values_give_ordinary_ones(store):
     ]:
         assert made == expected
         assert type(made) is type(expected)
-        getattr(made, "clear")()
+        made.clear()
     assert (l, d, s, b) == ([3, 1, 2], {"a": 1}, {1, 2}, b"abc")
 
 
@@ -387,7 +397,7 @@ def test_shared_values_compare_order_hash_and_print_as_built_in_ones(store):
     holder = store(l=[1, 2], d={"a": 1}, s={1, 2}, b=bytearray(b"ab"))
 
     assert holder.l < [1, 3]
-    assert [1, 1] < holder.l
+    assert holder.l > [1, 1]
     assert holder.s <= {1, 2, 3}
     assert {1} < holder.s
     assert holder.b < b"b"
@@ -681,7 +691,9 @@ IMMUTABLES = [
 ]
 
 
-@pytest.mark.parametrize("value", IMMUTABLES, ids=lambda value: f"{type(value).__name__} {value!r:.20}")
+@pytest.mark.parametrize(
+    "value", IMMUTABLES, ids=lambda value: f"{type(value).__name__} {value!r:.20}"
+)
 def test_an_immutable_value_comes_back_as_it_was(store, again, value):
     store(value=value, inside=[value], key={0: (value,)})
 
@@ -693,7 +705,9 @@ def test_an_immutable_value_comes_back_as_it_was(store, again, value):
         assert repr(found) == repr(value)
 
 
-@pytest.mark.parametrize("value", IMMUTABLES, ids=lambda value: f"{type(value).__name__} {value!r:.20}")
+@pytest.mark.parametrize(
+    "value", IMMUTABLES, ids=lambda value: f"{type(value).__name__} {value!r:.20}"
+)
 def test_setting_an_equal_immutable_value_writes_nothing(store, storage, value):
     holder = store(value=value)
 

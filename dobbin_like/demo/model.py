@@ -73,6 +73,9 @@ class Module(Persistent):
         self.name = name
         self.names: dict[str, str] = {}
 
+    def __repr__(self) -> str:
+        return f"<Module {self.name}>"
+
     def fill(self, facts: ModuleFacts, library: Library) -> None:
         """Take over *facts*. Requires: the module is checked out."""
         self.is_parsed = True
@@ -109,6 +112,9 @@ class Class(Persistent):
     def __init__(self, full_name: str) -> None:
         self.full_name = full_name
 
+    def __repr__(self) -> str:
+        return f"<Class {self.full_name}>"
+
     def fill(self, facts: ClassFacts, module: Module, library: Library) -> None:
         """Take over *facts*. Requires: the class is checked out."""
         self.module = module
@@ -131,6 +137,9 @@ class Function(Persistent):
         self.line_count = facts.line_count
         self.arguments = facts.arguments
         self.is_async = facts.is_async
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name}({', '.join(self.arguments)})>"
 
 
 class Index(Persistent):

@@ -219,8 +219,7 @@ def _check(console: Console, path: str) -> int:
             "",
             f"Checked: {report.transactions} transactions ({report.failed} of them failed, and "
             f"left nothing), {report.objects:,} objects in {report.versions:,} versions, every "
-            "checksum and every reference; the tally that all workers added to against what is "
-            "there.",
+            "checksum and every reference, and the tally that all workers added to.",
             f"Found: {len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}.",
         )
     for problem in wrong:

@@ -7,6 +7,7 @@ the error. Knows no format.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,18 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 
-__all__ = ["create_synced", "cut", "read_ahead", "read_exactly", "sync", "write"]
+__all__ = [
+    "create_synced",
+    "cut",
+    "read_ahead",
+    "read_exactly",
+    "sync",
+    "write",
+    "write_synced",
+]
 
 _datasync: Final = getattr(os, "fdatasync", os.fsync)
+_DSYNC: Final[int] = getattr(os, "RWF_DSYNC", 0)
 
 
 @contextlib.contextmanager
@@ -70,6 +80,29 @@ def write(fd: int, path: str, data: bytes, offset: int) -> None:
             written += os.pwrite(fd, memoryview(data)[written:], offset + written)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
+
+
+def write_synced(fd: int, path: str, data: bytes, offset: int) -> None:
+    """Write all of *data* at *offset*, and wait until it is on stable storage.
+
+    Unlike :func:`sync`, it waits for nothing else: not for the page of the header, which
+    every commit makes dirty.
+
+    Raises:
+        OSError: A part may have been written.
+    """
+    written = 0
+    if _DSYNC:
+        try:
+            written = os.pwritev(fd, (data,), offset, _DSYNC)
+        except OSError as error:
+            # Kernels and file systems that do not know the flag say so.
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                raise OSError(error.errno, error.strerror, path) from error
+        if written == len(data):
+            return
+    write(fd, path, data[written:], offset + written)
+    sync(fd, path)
 
 
 def sync(fd: int, path: str) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from portalocker import LockFlags
-from portalocker.exceptions import AlreadyLocked, LockException
 from portalocker.portalocker import FlockLocker
 
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
@@ -27,15 +26,30 @@ from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
 __all__ = ["CommitLock"]
 
 # Not portalocker.lock(): that one follows a switch of the process which may be set to
-# lockf, and lockf belongs to the process: two instances would both get the lock.
-_FLOCK: Final = FlockLocker()
-_WAIT: Final = LockFlags.EXCLUSIVE
-_TRY: Final = LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING
+# lockf, and lockf belongs to the process: two instances would both get the lock. The
+# primitive itself, with plain numbers: every commit passes here twice, and the flags of
+# portalocker cost more than the system calls.
+_flock: Final[Callable[[int, int], object]] = FlockLocker().locker
+_WAIT: Final = int(LockFlags.EXCLUSIVE)
+_TRY: Final = int(LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+_FREE: Final = int(LockFlags.UNBLOCK)
 
 _FIRST_PAUSE_SECONDS: Final = 0.0001
 _LONGEST_PAUSE_SECONDS: Final = 0.002
 _GIVE_WAY_SECONDS: Final = 0.002
 _GIVE_WAY_STEP_SECONDS: Final = 0.00005
+
+process = os.getpid()
+"""This process, also after a fork: asking the system at every step costs more."""
+
+
+def _after_fork_in_child() -> None:
+    global process  # noqa: PLW0603  there is one of it
+    process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 _holders: dict[tuple[int, int], tuple[int, int]] = {}
 """(device, inode) of locked files to (process, thread) that holds the lock.
@@ -81,7 +95,7 @@ class CommitLock:
     @property
     def held(self) -> bool:
         """Whether the calling thread holds the lock of this file, by any instance."""
-        return _holders.get(self._key) == (os.getpid(), threading.get_ident())
+        return _holders.get(self._key) == (process, threading.get_ident())
 
     @property
     def owned(self) -> bool:
@@ -113,7 +127,7 @@ class CommitLock:
             # Before the lock: an interrupt right after it must not hide it from release().
             self._locked = True
             self._acquire_flock(timeout, deadline)
-            _holders[self._key] = (os.getpid(), threading.get_ident())
+            _holders[self._key] = (process, threading.get_ident())
         except BaseException:
             self.release()
             raise
@@ -135,7 +149,7 @@ class CommitLock:
                     # Before the flock: after it the item may be another's.
                     del _holders[self._key]
                 if self._fd >= 0:
-                    _FLOCK.unlock(self._fd)
+                    _flock(self._fd, _FREE)
                 self._locked = False
         finally:
             self._release_mutex()
@@ -200,6 +214,9 @@ class CommitLock:
         # as it likes. So whoever had the last turn lets the others go first.
         if view[TURN] == self._me and self._waiters():
             self._give_way(view, deadline)
+        elif self._try():
+            view[TURN] = self._me
+            return
         view[self._slot] = time.monotonic_ns()
         try:
             self._wait(timeout, deadline)
@@ -207,26 +224,33 @@ class CommitLock:
         finally:
             view[self._slot] = 0
 
-    def _wait(self, timeout: float | None, deadline: float | None) -> None:
+    def _try(self) -> bool:
         try:
-            if deadline is None:
-                _FLOCK.lock(self._fd, _WAIT)
-                return
-            pause = _FIRST_PAUSE_SECONDS
-            while True:
-                try:
-                    _FLOCK.lock(self._fd, _TRY)
-                except AlreadyLocked:
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        raise LockTimeout(self._path, timeout) from None
-                    time.sleep(min(pause, left))
-                    pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                else:
-                    return
-        except LockException as error:
-            text = f"the commit lock can't be used: {error}"
-            raise OSError(errno.ENOLCK, text, self._path) from error
+            _flock(self._fd, _TRY)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._unusable(error) from error
+        return True
+
+    def _wait(self, timeout: float | None, deadline: float | None) -> None:
+        if deadline is None:
+            try:
+                _flock(self._fd, _WAIT)
+            except OSError as error:
+                raise self._unusable(error) from error
+            return
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._try():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LockTimeout(self._path, timeout)
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _unusable(self, error: OSError) -> OSError:
+        text = f"the commit lock can't be used: {error}"
+        return OSError(errno.ENOLCK, text, self._path)
 
     def _waiters(self) -> bool:
         slots = self._slots

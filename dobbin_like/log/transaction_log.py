@@ -31,7 +31,7 @@ from typing import BinaryIO, Final
 
 from dobbin_like.exc import ClosedError, Error, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import disk
+from dobbin_like.log import disk, lock
 from dobbin_like.log.errors import LogMovedError, NotHeldError
 from dobbin_like.log.header import COMMITTED, DURABLE, Page, Words
 from dobbin_like.log.lock import CommitLock
@@ -146,7 +146,7 @@ class TransactionLog(ReadableLog):
         self._check_open()
         if self.read_only:
             raise ReadOnlyStorageError(self.path, "the log was opened with read_only=True")
-        if os.getpid() != self._pid:
+        if lock.process != self._pid:
             self.after_fork_in_child()
         self._file.check_not_moved()
         self._lock.acquire(self._lock_timeout)
@@ -161,7 +161,7 @@ class TransactionLog(ReadableLog):
 
         Idempotent; nothing happens if this thread does not hold the lock.
         """
-        if os.getpid() != self._pid:
+        if lock.process != self._pid:
             self.after_fork_in_child()
         try:
             if self._lock.owned:

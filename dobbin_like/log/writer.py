@@ -129,9 +129,13 @@ class Writer:
         self._whole = decided
         self._decided = decided
         try:
-            disk.write(self._file.fd, self._file.path, data, tail.end)
-            if self._sync:
-                disk.sync(self._file.fd, self._file.path)
+            if self._sync and self._words.view[DURABLE] == raw_word(DURABLE, tail.end):
+                # All before is on stable storage: this alone has to get there.
+                disk.write_synced(self._file.fd, self._file.path, data, tail.end)
+            else:
+                disk.write(self._file.fd, self._file.path, data, tail.end)
+                if self._sync:
+                    disk.sync(self._file.fd, self._file.path)
         except OSError:
             self._cut_back()
             raise
@@ -158,8 +162,9 @@ class Writer:
             self._words.put(DURABLE, logged.end)
         else:
             self.unsynced = True
+        tail = self._tail or logged.tail
         self._reset()
-        self._save_if_due(logged.tail)
+        self._save_if_due(tail)
 
     def fail(self, tid: Tid, oids: Sequence[Oid], meta: Meta) -> Logged | None:
         """Record a failed transaction in place of the prepared one, if there is one."""

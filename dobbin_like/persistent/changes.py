@@ -77,10 +77,12 @@ class Changes:
             return
         obj, entry, base = working.obj, working.entry, working.base
         faces = type(obj)._p_faces
-        if any(value is PENDING and entangled(base[name]) for name, value in state.items()):
-            working.thaw_all()
-            state = faces.state_of(working)
-        pending = {name: base[name] for name, value in state.items() if value is PENDING}
+        pending: State = {}
+        if not SHAREABLE.issuperset(map(type, state.values())):
+            if any(value is PENDING and entangled(base[name]) for name, value in state.items()):
+                working.thaw_all()
+                state = faces.state_of(working)
+            pending = {name: base[name] for name, value in state.items() if value is PENDING}
         self._write(obj, entry, faces.plain, state, pending)
 
     def add_reachable(self) -> None:

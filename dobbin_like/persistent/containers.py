@@ -99,7 +99,7 @@ class PersistentDict(_Container):
     change without checkout.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         self._items = dict(*map(_plain, args), **kwargs)
 
     @classmethod
@@ -173,7 +173,7 @@ class PersistentDict(_Container):
         """Return the value of *key*, set to *default* before if it was not there."""
         return self._writable().setdefault(key, default)
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
+    def update(self, /, *args: Any, **kwargs: Any) -> None:
         """Set items as ``dict.update`` does."""
         self._writable().update(*map(_plain, args), **kwargs)
 

@@ -192,7 +192,7 @@ class PersistentMeta(type):
         type.__setattr__(cls, "_p_faces", Faces(cls))
         return cls
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
         # type(self)(...) in a method of a masked object arrives here with the mask.
         faces = cls._p_faces
         plain: Any = faces.plain

@@ -198,7 +198,7 @@ class Horizon:
 
     def oldest(self) -> Tid | None:
         """Return the oldest snapshot that somebody reads, or ``None``. Cost: the views."""
-        return min(self._snapshots.values(), default=None)
+        return min(self._snapshots.values()) if self._snapshots else None
 
     def prune(self, chain: Chain) -> Chain:
         """Drop the versions behind the newest that no view can see."""
