@@ -236,13 +236,13 @@ class Database:
                 changed.update(dict.fromkeys(logged.oids, tid))
 
         def publish() -> None:
-            with self.graph.lock:
-                storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
-                if ROOT_OID in changed and not self.graph.has_root:
-                    self.graph.has_root = self.graph.root_is_foreign = True
-                self.graph.publish_foreign(changed, tid)
+            storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
+            if ROOT_OID in changed and not self.graph.has_root:
+                self.graph.has_root = self.graph.root_is_foreign = True
+            self.graph.publish_foreign(changed, tid)
 
-        whole(publish)
+        with self.graph.lock:
+            whole(publish)
 
     def publish(self, logged: Any, changes: list[Publication], view: View) -> None:
         """Make a prepared transaction of this instance count and show it to all threads.
@@ -250,16 +250,24 @@ class Database:
         Under the lock for news: nobody takes it for somebody else's. May be
         run again after an interrupt.
         """
-        with self._news_lock:
-            storage = self.storage
+        storage, graph = self.storage, self.graph
+
+        def show() -> None:
             if storage.tid < logged.tid:
-                if not storage.has_news():  # else it counts already: run again
-                    storage.finish()
-                with self.graph.lock:
-                    storage.apply([logged])
-            with self.graph.lock:
-                self.graph.has_root = True
-                self.graph.publish(logged.tid, changes, view)
+                storage.apply([logged])
+            graph.has_root = True
+            graph.publish(logged.tid, changes, view)
+
+        def publish() -> None:
+            if storage.tid < logged.tid and not storage.has_news():
+                storage.finish()  # else it counts already: run again
+            with graph.lock:
+                whole(show)
+
+        # Run again with the locks still held: nobody may see what is half published, or
+        # take our own transaction for somebody else's.
+        with self._news_lock:
+            whole(publish)
 
     def apply_failed(self, logged: Any) -> None:
         """Count a failed transaction of this instance."""

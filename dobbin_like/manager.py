@@ -233,8 +233,8 @@ class DataManager:
 
     def abort(self, transaction: Any) -> None:
         """Forget the changes of this thread."""
-        if self._changes is None and self._logged is None:
-            self._forget()
+        # All of it: an interrupt may have come before tpc_abort, or in the middle of it.
+        self.tpc_abort(transaction)
 
     def tpc_abort(self, transaction: Any) -> None:
         """Take the commit back; the objects show the latest committed state."""

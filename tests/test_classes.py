@@ -290,15 +290,17 @@ def test_an_object_of_an_unknown_class_can_be_moved(stored):
 def test_a_class_that_is_gone_is_named(stored, tmp_path):
     (tmp_path / "modules" / "shop_of_tests.py").write_text("x = 1\n")
     with Database(stored, allow="shop_of_tests.*") as database:
+        cart = database.root["cart"]
         with pytest.raises(UnloadedClassError, match="has no Cart"):
-            _ = database.root["cart"].total
+            _ = cart.total
 
 
 def test_a_module_that_fails_to_import_is_named_with_its_error(stored, tmp_path):
     (tmp_path / "modules" / "shop_of_tests.py").write_text("raise ValueError('broken')\n")
     with Database(stored, allow="shop_of_tests.*") as database:
+        cart = database.root["cart"]
         with pytest.raises(UnloadedClassError, match="ValueError: broken"):
-            _ = database.root["cart"].total
+            _ = cart.total
 
 
 def test_a_member_that_an_enum_has_lost_is_kept(stored, tmp_path):

@@ -98,7 +98,7 @@ class Participant:
         self.no_at = no_at
         self.calls: list[str] = []
 
-    def sortKey(self):
+    def sortKey(self):  # noqa: N802
         return self.key
 
     def _step(self, name):

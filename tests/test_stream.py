@@ -43,7 +43,7 @@ class Refusing:
     def __init__(self):
         self.transaction_manager = transaction.manager
 
-    def sortKey(self):
+    def sortKey(self):  # noqa: N802
         return "~~~"
 
     def tpc_vote(self, _transaction):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import copy
 import dataclasses
 import datetime
@@ -236,10 +237,8 @@ def test_no_method_of_the_built_in_type_changes_a_shared_value(store, cls):
 
     for name in sorted(set(dir(cls)) - harmless):
         for arguments in candidates:
-            try:
+            with contextlib.suppress(Exception):  # whatever, as long as nothing is changed
                 getattr(value, name)(*arguments)
-            except Exception:  # whatever, as long as nothing is changed
-                pass
             assert value == kept, f"{name}{arguments} has changed it"
 
 
@@ -345,15 +344,15 @@ def test_a_deep_copy_is_ordinary_all_the_way_down(store):
 
 def test_operators_and_slices_of_shared_values_give_ordinary_ones(store):
     holder = store(l=[3, 1, 2], d={"a": 1}, s={1, 2}, b=bytearray(b"abc"))
-    l, d, s, b = holder.l, holder.d, holder.s, holder.b
+    items, d, s, b = holder.l, holder.d, holder.s, holder.b
 
     for made, expected in [
-        (l + [4], [3, 1, 2, 4]),
-        ([4] + l, [4, 3, 1, 2]),
-        (l * 2, [3, 1, 2, 3, 1, 2]),
-        (l[1:], [1, 2]),
-        (sorted(l), [1, 2, 3]),
-        ([*l], [3, 1, 2]),
+        (items + [4], [3, 1, 2, 4]),  # noqa: RUF005
+        ([4] + items, [4, 3, 1, 2]),  # noqa: RUF005
+        (items * 2, [3, 1, 2, 3, 1, 2]),
+        (items[1:], [1, 2]),
+        (sorted(items), [1, 2, 3]),
+        ([*items], [3, 1, 2]),
         (d | {"b": 2}, {"a": 1, "b": 2}),
         ({"b": 2} | d, {"b": 2, "a": 1}),
         ({**d}, {"a": 1}),
@@ -381,7 +380,7 @@ def test_operators_and_slices_of_shared_values_give_ordinary_ones(store):
         assert made == expected
         assert type(made) is type(expected)
         made.clear()
-    assert (l, d, s, b) == ([3, 1, 2], {"a": 1}, {1, 2}, b"abc")
+    assert (items, d, s, b) == ([3, 1, 2], {"a": 1}, {1, 2}, b"abc")
 
 
 def test_shared_values_serialize_to_json(store):
@@ -404,7 +403,7 @@ def test_shared_values_compare_order_hash_and_print_as_built_in_ones(store):
     assert holder.l != (1, 2)
     assert f"{holder.l} {holder.d} {holder.s}" == "[1, 2] {'a': 1} {1, 2}"
     assert pprint.pformat(holder.d) == "{'a': 1}"
-    assert "%(a)s" % holder.d == "1"
+    assert "{a}".format_map(holder.d) == "1"
     for value in vars(holder).values():
         with pytest.raises(TypeError, match="unhashable"):
             hash(value)
@@ -925,16 +924,19 @@ CYCLES = {
 def test_a_value_that_holds_itself_is_stored_and_changed(store, again, kind):
     make, around = CYCLES[kind]
     holder = store(value=make(), beside=[1])
-    assert around(holder.value) is holder.value
 
     checkout(holder)
     assert around(holder.value) is holder.value
     add_to(holder.value)
     transaction.commit()
 
-    for root in (holder, again(allow=ALLOW).root):
+    fresh = again(allow=ALLOW).root
+    assert len(holder.value) == len(fresh.value) == 3
+    for root in (holder, fresh):
+        # In shared state what an arbitrary object holds can't be guarded, and is its own.
+        assert kind == "object" or around(root.value) is root.value
+        checkout(root)
         assert around(root.value) is root.value
-        assert len(root.value) == 3
 
 
 @pytest.mark.parametrize("kind", CYCLES)
@@ -942,11 +944,10 @@ def test_a_value_that_holds_itself_and_was_only_looked_at_is_harmless(store, kin
     make, around = CYCLES[kind]
     holder = store(value=make())
 
-    checkout(holder)
-    assert around(holder.value) is holder.value
-    transaction.commit()
-
-    assert around(holder.value) is holder.value
+    for _ in range(2):
+        checkout(holder)
+        assert around(holder.value) is holder.value
+        transaction.commit()
 
 
 def test_a_deeply_nested_value_is_stored_or_refused_with_the_reason(store):
