@@ -191,7 +191,7 @@ def median_ratio(ours: list[float], reference: list[float]) -> float:
 
 def environment() -> dict[str, str]:
     """Return an environment in which a child finds this package and these scripts."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def child(script: str, *arguments: object, prefix: Iterable[str] = ()) -> tuple[float, str]:

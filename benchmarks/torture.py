@@ -490,6 +490,7 @@ def bank(
     writers: int = 2,
     threads: int = 2,
     readers: int = 1,
+    reader_threads: int = 1,
     kills: int = 3,
     commits: int = 60,
     accounts: int = 10,
@@ -497,7 +498,7 @@ def bank(
     """Writers are killed again and again; the sum of all accounts stays, in every snapshot."""
     path = directory / f"bank-{seed}.log"
     make_bank(path, accounts)
-    watching = [Process("reader", path, 2) for _ in range(readers)]
+    watching = [Process("reader", path, reader_threads) for _ in range(readers)]
     for reader in watching:
         reader.wait_for("ready")
     acknowledged: dict[str, int] = {}
@@ -646,6 +647,7 @@ def sizes(name: str, chance: random.Random) -> dict[str, int]:
             "writers": chance.randrange(1, 5),
             "threads": chance.randrange(1, 4),
             "readers": chance.randrange(0, 3),
+            "reader_threads": chance.randrange(1, 3),
             "kills": chance.randrange(0, 8),
             "commits": chance.randrange(20, 400),
             "accounts": chance.randrange(2, 50),

@@ -26,8 +26,10 @@ __all__ = [
     "InvalidObjectReference",
     "LockTimeout",
     "LogError",
+    "LogMovedError",
     "MainModuleWarning",
     "NotALogError",
+    "NotHeldError",
     "NotPersistentError",
     "NotStorableError",
     "ObjectNotFound",
@@ -224,6 +226,18 @@ class ReadOnlyStorageError(UsageError, PermissionError):
         return f"{self.path}: {self.reason}"
 
 
+class NotHeldError(UsageError, RuntimeError):
+    """A method that writes was called at the wrong moment. Nothing was written."""
+
+    fields = ("path", "step", "missing")
+    path: str
+    step: str
+    missing: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.step} needs {self.missing}"
+
+
 class UnloadedClassError(UsageError, TypeError):
     """A value was touched whose class may not be loaded, or can't be found.
 
@@ -339,6 +353,23 @@ class FormatVersionError(LogError, ValueError):
         return (
             f"{self.path}: format version {self.found}, this release reads up to "
             f"{self.expected}; upgrade dobbin_like"
+        )
+
+
+class LogMovedError(LogError):
+    """The path leads to another file than the one that is open, or to none.
+
+    Nothing was written: a commit would go to a file that nobody opens any more.
+    """
+
+    fields = ("path", "found")
+    path: str
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.found}, expected the file that was opened; open the "
+            f"database again"
         )
 
 

@@ -27,6 +27,7 @@ from dobbin_like.check import (
 )
 from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, ConflictError, LogError
+from dobbin_like.log import record
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, SAVED, raw_word
 from dobbin_like.persistent import (
     Persistent,
@@ -513,6 +514,129 @@ def test_a_storage_that_is_behind_the_log_is_no_problem(storage, path):
         assert len(storage) == 1
 
 
+# -- frames that the log would not write ------------------------------------------
+
+
+def append(
+    path: Path,
+    entries: Any,
+    *,
+    previous: int = 0,
+    status: int = record.COMMITTED,
+    torn: bool = False,
+) -> None:
+    """Append a transaction with a right checksum, and say that it is committed."""
+    with TransactionLog(path, read_only=True) as log:
+        tail = list(log.transactions())[-1].tail
+    data, _ = record.encode_transaction(
+        tail, tail.tid + 1, entries, lambda _oid: previous, record.Meta(), status
+    )
+    change(path, tail.end, data)
+    if not torn:
+        change(path, COMMITTED * 8, word(COMMITTED, tail.end + len(data)))
+
+
+def test_an_oid_that_stands_twice_in_a_transaction_is_found(closed):
+    append(closed, [(4, 1, state_of({})), (4, 1, state_of({}))])
+
+    texts = [problem.found for problem in check_log(closed).problems]
+
+    assert texts[0] == "an oid twice in a transaction"
+
+
+def test_an_entry_that_leads_to_another_version_is_found(closed):
+    append(closed, [(0, 1, state_of({}))], previous=4148)
+
+    problem = only_problem(check_log(closed))
+
+    assert problem.invariant == 5
+    assert problem.found == "oid 0 after its version at 4148"
+
+
+def test_a_prepared_transaction_among_committed_ones_is_found(closed):
+    append(closed, [(4, 1, state_of({}))], status=record.PREPARED)
+
+    assert only_problem(check_log(closed)).found == "a prepared transaction"
+
+
+def test_a_prepared_transaction_after_the_committed_ones_is_none(closed):
+    append(closed, [(4, 1, state_of({}))], status=record.PREPARED, torn=True)
+
+    report = check_log(closed)
+
+    assert (report.ok, report.transactions) == (True, 5)
+
+
+def test_a_prepared_transaction_at_the_end_after_a_power_cut_is_no_problem(closed):
+    append(closed, [(4, 1, state_of({}))], status=record.PREPARED)
+    change(closed, BOOT * 8, word(BOOT, 1))
+
+    report = check_log(closed)
+
+    assert (report.ok, report.transactions) == (True, 5)
+
+
+def test_what_did_not_reach_the_disk_before_a_power_cut_is_no_problem(closed):
+    change(closed, BOOT * 8, word(BOOT, 1))
+    change(closed, DURABLE * 8, word(DURABLE, offsets(closed)[3]))
+    change(closed, closed.read_bytes().rindex(b"xxxx"), b"y")
+
+    report = check_log(closed)
+
+    assert (report.ok, report.transactions) == (True, 4)
+
+
+def test_after_a_gap_only_what_stands_by_itself_is_checked(path):
+    with TransactionLog(path, sync=False) as log:
+        write(log, [(0, 1, state_of({})), (1, 1, state_of({}))])
+        write(log, [(0, 1, state_of({"next": Ref(1, 1)}))], ())
+        save_positions(log)
+        write(log, [(0, 1, b"noise")], ())
+        first = next(log.transactions()).offset
+    change(path, first + 56, b"\xff")
+
+    assert offsets_of_damage(check_log(path)) == [first]
+
+
+def test_behind_a_damaged_frame_nothing_is_taken_for_a_frame_by_its_name(path):
+    with TransactionLog(path, sync=False) as log:
+        big = b"TRAN" * 10 + bytes(2_500_000) + b"STRM" * 10
+        for _ in range(3):
+            write(log, [(0, 1, state_of({"big": big}))], [THING] if not len(log) else ())
+    place = offsets(path)[1]
+    change(path, place + 40, b"\xff")
+
+    report = check_log(path)
+
+    assert offsets_of_damage(report) == [place]
+    assert report.transactions == 2
+
+
+def test_saved_positions_that_are_damaged_are_found(storage, path):
+    write(storage, [(0, 1, state_of({}))])
+    size = path.stat().st_size
+    save_positions(storage)
+    change(path, path.stat().st_size - 8, b"\xee")
+
+    assert offsets_of_damage(check_log(path)) == [size]
+
+
+def test_a_log_that_is_gone_is_an_error_of_the_system(storage, path):
+    write(storage, [(0, 1, state_of({}))])
+    path.unlink()
+
+    with pytest.raises(FileNotFoundError):
+        check_log(storage)
+
+
+def test_a_file_that_was_never_begun_is_no_problem(path):
+    path.write_bytes(b"")
+
+    assert check_log(path).ok
+    with TransactionLog(path) as log:
+        assert check_log(log).ok
+
+
 # -- damaged files --------------------------------------------------------------
 
 
@@ -813,6 +937,7 @@ def test_an_object_that_is_not_the_one_of_its_oid_is_found(database, faulty):
         {"parts": [1, {"zwei": {3}}, (4, [5])]},
         {"parts": 1},
         {"next": None},
+        {"parts": [1, {"two": {3}}]},
     ],
 )
 def test_shared_state_that_was_changed_without_a_commit_is_found(database, faulty, values):
@@ -850,6 +975,127 @@ def test_a_tid_ahead_of_the_log_is_found(database, faulty):
         lambda: setattr(database.graph, "tid", right + 1),
         lambda: setattr(database.graph, "tid", right),
     ) == [2]
+
+
+def test_a_view_ahead_of_shared_state_is_found(database, faulty):
+    (manager,) = database._managers
+    right = manager.view.tid
+
+    found = check_with(
+        database,
+        lambda: setattr(manager.view, "tid", right + 1),
+        lambda: setattr(manager.view, "tid", right),
+    )
+
+    assert 2 in found
+
+
+def test_what_an_ended_view_has_left_is_found(path):
+    manager = transaction.TransactionManager(explicit=True)
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as database:
+        (data_manager,) = database._managers
+
+        kept = data_manager.view.kept
+        assert check_with(database, lambda: kept.append(None), kept.clear) == [3]
+
+
+def test_an_object_that_has_forgotten_its_entry_is_found(database, faulty):
+    entry = entry_of(faulty)
+    right = entry.jar
+
+    found = check_with(
+        database, lambda: setattr(entry, "jar", None), lambda: setattr(entry, "jar", right)
+    )
+
+    assert 7 in found
+
+
+def test_a_loaded_object_without_a_serial_is_found(database, faulty):
+    entry = entry_of(faulty)
+    right = entry.serial
+
+    assert check_with(
+        database,
+        lambda: setattr(entry, "serial", 0),
+        lambda: setattr(entry, "serial", right),
+    ) == [2]
+
+
+def test_a_holder_that_is_gone_is_found(database, faulty):
+    entry = entry_of(faulty)
+
+    def mend():
+        entry.mask = None
+        swap_class(faulty, Thing)
+
+    assert check_with(
+        database, lambda: database.graph._mask(faulty, entry, None).holders.add(1), mend
+    ) == [6]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_versions_that_contradict_the_shared_state_are_found(database, faulty, order):
+    entry = entry_of(faulty)
+    chain = ((entry.serial, {}), (entry.serial + 1, {}))[::order]
+
+    def mend():
+        entry.mask = None
+        swap_class(faulty, Thing)
+
+    found = check_with(database, lambda: database.graph._mask(faulty, entry, chain), mend)
+
+    assert 2 in found
+
+
+def test_an_object_that_the_log_does_not_have_is_found(database, faulty):
+    entry = entry_of(faulty.next)
+    cache = database.graph._cache
+
+    def make():
+        cache[9] = cache.pop(1)
+        entry.oid = 9
+
+    def mend():
+        cache[1] = cache.pop(9)
+        entry.oid = 1
+
+    assert check_with(database, make, mend) == [2]
+
+
+def test_damage_is_reported_once_though_memory_is_right(path):
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(Thing())
+        transaction.commit()
+        change(path, path.read_bytes().index(b"parts"), b"P")
+
+        reports = [check_database(database), check_log(path)]
+
+        assert [len(report.problems) for report in reports] == [1, 1]
+
+
+def test_damage_of_what_is_in_memory_is_no_second_problem(path):
+    with Database(TransactionLog(path, sync=False)) as database:
+        thing = Thing()
+        database.set_root(thing)
+        transaction.commit()
+        database.storage.load(0)  # The log has these bytes at hand from now on.
+        change(path, path.read_bytes().index(b"parts"), b"P")
+
+        report = check_database(database)
+
+        assert offsets_of_damage(report) == [PAGE_SIZE + record.TRANSACTION_SIZE]
+
+
+def test_objects_without_a_root_are_found(path):
+    with TransactionLog(path, sync=False) as log:
+        write(log, [(1, 1, state_of({}))])
+    with Database(TransactionLog(path, sync=False)) as database:
+        report = check_database(database)
+
+    assert {(problem.invariant, problem.found) for problem in report.problems} >= {
+        (2, "no root"),
+        (2, "has_root is False"),
+    }
 
 
 def test_a_root_that_nobody_knows_of_is_found(database, faulty):

@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from steps import Steps, in_thread
 
-from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
+from dobbin_like.exc import (
+    ClosedError,
+    LockTimeout,
+    LogMovedError,
+    NotHeldError,
+    SelfWaitError,
+)
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import LogMovedError, NotHeldError, TransactionLog
+from dobbin_like.log import TransactionLog
 from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from dobbin_like.exc import (
     FormatVersionError,
     IntegrityError,
     NotALogError,
+    NotHeldError,
     ReadOnlyStorageError,
 )
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import ENTRY_SIZE, Logged, NotHeldError, TransactionLog
+from dobbin_like.log import ENTRY_SIZE, Logged, TransactionLog
 from dobbin_like.log.header import DURABLE, SAVED
 
 if TYPE_CHECKING:

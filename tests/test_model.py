@@ -400,9 +400,10 @@ class SnapshotIsolation(RuleBasedStateMachine):
             if oid == ROOT and actor.new_root is not None:  # the other one, to be conflicted with
                 assert obj is actor.loose_objects[actor.new_root]
                 obj = None
+            if obj is not None:
+                serials[label] = obj._p_serial  # before the state is read
             found[label] = None if obj is None else self._read(actor, obj, by_dict=by_dict)
             if obj is not None:
-                serials[label] = obj._p_serial
                 assert obj._p_oid == oid
                 assert obj._p_jar is db
                 assert db.get(oid) is obj

@@ -32,9 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_sum_of_all_accounts_is_the_same_in_every_snapshot_of_every_process(tmp_path):
-    figures = torture.bank(tmp_path, 1, writers=3, threads=2, readers=2, kills=0, commits=150)
+    figures = torture.bank(tmp_path, 1, writers=3, threads=2, readers=2, kills=0, commits=100)
 
-    assert figures["commits"] == 3 * 150
+    assert figures["commits"] == 3 * 100
     assert figures["snapshots"] > 0
 
 

@@ -242,6 +242,8 @@ def scene(path: Path) -> Iterator[Scene]:
     stage.close()
 
 
+# An interrupt that the interpreter can't raise from where it came, it reports.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True], ids=["alone", "beside older views"])
 @pytest.mark.parametrize("news", [False, True], ids=["", "with news in the log"])

@@ -183,7 +183,17 @@ def check_memory(database: Database, report: Report) -> None:
     for seen in sight.seen:
         if seen.serial > UNREAD:
             _compare_with_log(seen, sight, report)
-    if sight.stored and database.storage.load(ROOT_OID) is None:
+    if sight.stored:
+        _check_root(database, report)
+
+
+def _check_root(database: Database, report: Report) -> None:
+    """I2: Where there are objects, there is a root: nobody reaches them otherwise."""
+    try:
+        root = database.storage.load(ROOT_OID)
+    except Error:  # Damaged, but there.
+        return
+    if root is None:
         report.add(2, "oid 0", "no root", "one, for there are objects")
 
 

@@ -1,12 +1,13 @@
-"""The disk tower: bytes, files and processes, and no object.
+"""The disk tower: one file, its records, its lock, who tails and who mends it.
 
-Read :mod:`dobbin_like.log.record` first, then header, lock, reader, recovery, writer and
-transaction_log. The format of the file is described in ``doctests/format.rst``.
+Knows bytes and processes, and no object. From the ground up: ``record`` and
+``header`` (bytes), ``disk`` (system calls), ``file``, ``lock``, ``reader``,
+``recovery``, ``writer``; whole in ``transaction_log``. The format is described
+in ``doctests/format.rst`` and nowhere else.
 """
 
-from dobbin_like.log.errors import LogMovedError, NotHeldError
 from dobbin_like.log.reader import Logged, Stored
 from dobbin_like.log.record import ENTRY_SIZE
 from dobbin_like.log.transaction_log import TransactionLog
 
-__all__ = ["ENTRY_SIZE", "LogMovedError", "Logged", "NotHeldError", "Stored", "TransactionLog"]
+__all__ = ["ENTRY_SIZE", "Logged", "Stored", "TransactionLog"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dobbin_like.exc import NotHeldError
 from dobbin_like.log.class_table import ClassTable
-from dobbin_like.log.errors import NotHeldError
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, raw_word
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged

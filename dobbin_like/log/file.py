@@ -15,9 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from dobbin_like.exc import NotALogError, ReadOnlyStorageError
+from dobbin_like.exc import LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log import disk, header
-from dobbin_like.log.errors import LogMovedError
 from dobbin_like.log.header import Page, Words
 
 __all__ = ["LogFile"]

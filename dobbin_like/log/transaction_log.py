@@ -29,10 +29,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Final
 
-from dobbin_like.exc import ClosedError, Error, ReadOnlyStorageError
+from dobbin_like.exc import ClosedError, Error, LogMovedError, NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
-from dobbin_like.log.errors import LogMovedError, NotHeldError
 from dobbin_like.log.header import COMMITTED, DURABLE, Page, Words
 from dobbin_like.log.lock import CommitLock
 from dobbin_like.log.readable import ReadableLog

@@ -11,11 +11,10 @@ import logging
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
-from dobbin_like.exc import Error
+from dobbin_like.exc import Error, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.applied import Applied
-from dobbin_like.log.errors import NotHeldError
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, SAVED, Words, raw_word
 from dobbin_like.log.reader import Logged, Window
