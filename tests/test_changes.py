@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 import pytest
@@ -72,6 +73,25 @@ def test_oids_are_dense_and_are_given_out_again_after_a_failure(database, thing)
 
     assert [child._p_oid for child in thing.l] == [1, 2]
     assert len(database) == 3
+
+
+def test_an_oid_of_a_failed_transaction_names_nothing_that_was_made_for_it(database, thing):
+    """A value with a reference to a new object is loaded while it is stored."""
+    checkout(thing)
+    thing.value = collections.OrderedDict(new=Thing(n=1))
+    thing.z = Thing(bad=lambda: 0)
+    with pytest.raises(NotStorableError):
+        transaction.commit()
+    transaction.abort()
+    assert database.get(1) is None
+
+    checkout(thing)
+    other = PersistentList(["other"])
+    thing.other = other
+    transaction.commit()
+
+    assert database.get(1) is other
+    assert thing.other is other
 
 
 def test_new_objects_are_read_only_after_the_commit_and_their_values_guarded(thing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from typing import Any
@@ -20,6 +21,7 @@ from transaction.interfaces import (
 from zope.interface.verify import verifyObject
 
 from dobbin_like import (
+    ConflictError,
     Database,
     Persistent,
     PersistentList,
@@ -80,6 +82,37 @@ class Getstate:
         if Getstate.error is not None:
             raise Getstate.error
         return {}
+
+
+class Merging(Persistent):
+    """Its resolution does all it may, and keeps what it was given."""
+
+    given: Any = None
+
+    def __init__(self) -> None:
+        self.l = [1]
+
+    @classmethod
+    def _p_resolve_conflict(cls, old, saved, new):
+        cls.given = copy.deepcopy((old, saved, new))
+        old["l"].append("old")
+        saved["l"].append("saved")
+        new["l"] = [*saved["l"], *new["l"]]
+        new["made"] = Thing(x=7)
+        return new
+
+
+class Refusing(Persistent):
+    answer: Any = None
+
+    def __init__(self) -> None:
+        self.x = 0
+
+    @classmethod
+    def _p_resolve_conflict(cls, old, saved, new):
+        if isinstance(cls.answer, BaseException):
+            raise cls.answer
+        return cls.answer
 
 
 @pytest.fixture(autouse=True)
@@ -719,6 +752,45 @@ def test_a_conflict_with_another_instance_is_resolved_by_the_class(database, aga
     assert counter.count == 12
     other.transaction_manager.begin()
     assert other.root.count == 12
+
+
+def test_a_resolution_gets_copies_and_may_return_anything_that_can_be_stored(database, again):
+    merging = Merging()
+    database.set_root(merging)
+    transaction.commit()
+    checkout(merging)
+    merging.l.append(2)
+    commit_elsewhere(merging, l=[1, 3])
+
+    transaction.commit()
+
+    assert Merging.given == ({"l": [1]}, {"l": [1, 3]}, {"l": [1, 2]})
+    root = again().root
+    assert merging.l == root.l == [1, 3, "saved", 1, 2]
+    assert merging.made.x == root.made.x == 7
+    assert type(merging.made) is Thing
+
+
+@pytest.mark.parametrize("answer", [ConflictError(), ZeroDivisionError("inside"), None, 5])
+def test_a_resolution_that_fails_fails_the_commit(database, answer):
+    refusing = Refusing()
+    database.set_root(refusing)
+    transaction.commit()
+    Refusing.answer = answer
+    checkout(refusing)
+    refusing.x = 2
+    commit_elsewhere(refusing, x=3)
+
+    with pytest.raises(Exception) as e:  # noqa: PT011
+        transaction.commit()
+    transaction.abort()
+
+    assert isinstance(answer, ZeroDivisionError) or isinstance(e.value, (ConflictError, TypeError))
+    assert refusing.x == 3
+    checkout(refusing)
+    refusing.x = 4
+    transaction.commit()
+    assert refusing.x == 4
 
 
 def test_two_threads_that_elect_a_root_conflict(database, storage):

@@ -24,6 +24,7 @@ import pytest
 import transaction
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from steps import in_thread
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from dobbin_like.database import Database
@@ -964,3 +965,64 @@ def check(db: Database) -> None:
 
 
 TestSnapshotIsolation = SnapshotIsolation.TestCase
+
+
+# -- what walks have found -------------------------------------------------------
+
+
+def test_the_serial_in_an_older_view_is_that_of_its_own_version(path: Path) -> None:
+    """Asked for first, before the older version had been read, it was that of the newest."""
+    writer, reader = (
+        Database(
+            TransactionLog(path, sync=False),
+            transaction_manager=transaction.ThreadTransactionManager(),
+        )
+        for _ in range(2)
+    )
+    root = Node(1)
+    checkout(root)
+    root.other = Node(2)
+    writer.set_root(root)
+    writer.transaction_manager.commit()
+    before = root.other._p_serial
+    reader.transaction_manager.begin()
+    ghost = reader.root.other
+
+    checkout(root.other)
+    root.other.x = 3
+    writer.transaction_manager.commit()
+    assert in_thread(lambda: (reader.root.other.x, ghost._p_serial)) == (
+        3,
+        root.other._p_serial,
+    )
+
+    assert ghost._p_serial == before
+    assert ghost.x == 2
+    reader.close()
+    writer.close()
+
+
+def test_what_is_read_between_explicit_transactions_is_the_newest(path: Path) -> None:
+    """The snapshot of the transaction before was shown while another view kept a mask on."""
+    manager = transaction.ThreadTransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as db:
+        root = Node(1)
+        db.set_root(root)
+        manager.commit()
+        older = Worker()
+        older(lambda: db.root.x)
+        manager.explicit = True
+        manager.begin()
+        assert root.x == 1
+        manager.commit()
+
+        def change() -> None:
+            checkout(db.root)
+            root.x = 2
+            manager.commit()
+
+        in_thread(change)
+
+        assert older(lambda: root.x) == 1
+        assert root.x == 2
+        older.end()

@@ -131,7 +131,7 @@ class Reader:
     it gives up waiting: the view then begins later.
     """
 
-    patience = 0.2
+    patience = 0.02
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -195,6 +195,12 @@ class Scene:
         self.readers.append(reader)
         return reader
 
+    def write_here(self) -> None:
+        self.manager.begin()
+        checkout(self.root.c)
+        self.root.c.n += 1
+        self.manager.commit()
+
     def write_elsewhere(self) -> None:
         """Commit through the other instance, in another thread."""
         manager = self.other.transaction_manager
@@ -216,6 +222,7 @@ class Scene:
         assert now in (before, self.value)
         assert (b.x, a.values, b.values) == (now, [now], [now])
         assert a.fresh is None or a.fresh.x == now
+        self.write_here()  # the same thread goes on
         in_thread(self.write_elsewhere)  # no lock is held
         in_thread(self.verify_elsewhere, now)
         self.manager.begin()
@@ -283,16 +290,10 @@ def test_a_conflict_interrupted_at_any_step_leaves_nothing(path: Path) -> None:
                 with contextlib.suppress(WriteConflictError):
                     stage.manager.commit()
 
-            def win() -> None:
-                stage.manager.begin()
-                checkout(stage.root.c)
-                stage.root.c.n += 1
-                stage.manager.commit()
-
             stage.manager.begin()
             checkout(stage.root.c, stage.root.a)
             stage.root.a.x = -1
-            in_thread(win)
+            in_thread(stage.write_here)
 
             came = interrupted(step, lose)
 

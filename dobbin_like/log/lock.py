@@ -10,15 +10,12 @@ nothing but fairness depends on them. Knows nothing of frames.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
 from typing import Final, NoReturn
-
-from portalocker import LockFlags
-from portalocker.portalocker import FlockLocker
 
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
 from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
@@ -29,10 +26,9 @@ __all__ = ["CommitLock"]
 # lockf, and lockf belongs to the process: two instances would both get the lock. The
 # primitive itself, with plain numbers: every commit passes here twice, and the flags of
 # portalocker cost more than the system calls.
-_flock: Final[Callable[[int, int], object]] = FlockLocker().locker
-_WAIT: Final = int(LockFlags.EXCLUSIVE)
-_TRY: Final = int(LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
-_FREE: Final = int(LockFlags.UNBLOCK)
+_WAIT: Final = fcntl.LOCK_EX
+_TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+_FREE: Final = fcntl.LOCK_UN
 
 _FIRST_PAUSE_SECONDS: Final = 0.0001
 _LONGEST_PAUSE_SECONDS: Final = 0.002
@@ -50,6 +46,19 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(8), "little") >> 1 | 1
+
+
+def _locker() -> Callable[[int, int], object]:
+    # Late: it takes 16 ms to import, and who only reads never locks.
+    from portalocker.portalocker import FlockLocker
+
+    locker: Callable[[int, int], object] = FlockLocker().locker
+    return locker
+
 
 _holders: dict[tuple[int, int], tuple[int, int]] = {}
 """(device, inode) of locked files to (process, thread) that holds the lock.
@@ -78,7 +87,8 @@ class CommitLock:
         self._key = (0, 0)
         self._view: memoryview[int] | None = None
         self._slots: memoryview[int] | None = None
-        self._me = secrets.randbits(63) | 1
+        self._flock: Callable[[int, int], object]
+        self._me = _random()
         self._slot = SLOTS + self._me % SLOT_COUNT
         self._closed = False
         self._locked = False  # True from before the flock until after it is given back.
@@ -149,7 +159,7 @@ class CommitLock:
                     # Before the flock: after it the item may be another's.
                     del _holders[self._key]
                 if self._fd >= 0:
-                    _flock(self._fd, _FREE)
+                    self._flock(self._fd, _FREE)
                 self._locked = False
         finally:
             self._release_mutex()
@@ -177,12 +187,13 @@ class CommitLock:
         """
         self._mutex = threading.RLock()
         self._locked = False
-        self._me = secrets.randbits(63) | 1
+        self._me = _random()
         self._slot = SLOTS + self._me % SLOT_COUNT
 
     def _bind(self, fd: int) -> None:
         status = os.fstat(fd)
         self._key = (status.st_dev, status.st_ino)
+        self._flock = _locker()
         self._fd = fd
         if self.held:  # By another instance, which created the file.
             raise SelfWaitError(self._path)
@@ -226,7 +237,7 @@ class CommitLock:
 
     def _try(self) -> bool:
         try:
-            _flock(self._fd, _TRY)
+            self._flock(self._fd, _TRY)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -236,7 +247,7 @@ class CommitLock:
     def _wait(self, timeout: float | None, deadline: float | None) -> None:
         if deadline is None:
             try:
-                _flock(self._fd, _WAIT)
+                self._flock(self._fd, _WAIT)
             except OSError as error:
                 raise self._unusable(error) from error
             return

@@ -129,8 +129,8 @@ class MaskLayer(Persistent):
             state = _visible(self)
             if state is None:  # the mask was taken off meanwhile
                 return getattr(self, name)
-        cls = type(self)
-        faces = cls._p_faces
+        # By way of the faces: the mask may be off by now, and type() another class.
+        faces = type(self)._p_faces
         if name not in faces.data_names:
             value = state.get(name, _MISSING)
             if value is PENDING:
@@ -141,7 +141,7 @@ class MaskLayer(Persistent):
             return faces.plain
         if name == "__dict__":
             return _seen_dict(self)
-        return _class_attribute(self, name, cls)
+        return _class_attribute(self, name, faces.mask)
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = _working(self, name)

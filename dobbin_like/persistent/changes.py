@@ -113,7 +113,7 @@ class Changes:
             number = self._graph.classes.number(face)
             if shared is _DECODE:
                 # What can't be guarded is at least nobody's: the loaded copy.
-                loaded = Decoder(data, self._known, self._graph.classes).load()
+                loaded = Decoder(data, self._known, self._graph.classes).state()
                 shared = self._graph.share(loaded, entry)
         except Exception as error:
             oid = None if entry.serial == UNSTORED else entry.oid

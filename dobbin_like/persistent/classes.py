@@ -12,7 +12,6 @@ Knows nothing of bytes; :mod:`.serialize` is next.
 from __future__ import annotations
 
 import copyreg
-import dataclasses
 import enum
 import fnmatch
 import importlib
@@ -61,7 +60,10 @@ class Names(Protocol):
 class StandInMeta(type):
     """Tells a stand-in that was called from one that was made by ``__new__``: both are kept."""
 
+    _p_sealed: bool
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        _check_loading(cls)
         made: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]
         made._p_how = "call"
         return made
@@ -71,12 +73,14 @@ class StandIn(metaclass=StandInMeta):
     """A value whose class is not loaded: keeps how it was made, and is stored back so.
 
     Whoever touches it gets an
-    :class:`~dobbin_like.exc.UnloadedClassError` that says what to do.
+    :class:`~dobbin_like.exc.UnloadedClassError` that says what to do. The
+    class is made for one loading and sealed after it.
     """
 
     __slots__ = ("_p_args", "_p_how", "_p_items", "_p_kwargs", "_p_pairs", "_p_state")
 
     _p_immutable = True
+    _p_sealed = False
     _p_args: tuple[Any, ...]
     _p_how: str
     _p_items: list[Any]
@@ -98,16 +102,25 @@ class StandIn(metaclass=StandInMeta):
         return self
 
     def __setstate__(self, state: Any) -> None:
+        _check_loading(type(self))
         self._p_state = state
 
     def append(self, item: Any) -> None:
+        _check_loading(type(self))
         self._p_items.append(item)
 
     def extend(self, items: Any) -> None:
+        _check_loading(type(self))
         self._p_items.extend(items)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _check_loading(type(self))
         self._p_pairs.append((key, value))
+
+    def _p_parts(self) -> list[Any]:
+        """Return what was stored, to be compared."""
+        parts = (self._p_args, self._p_kwargs, self._p_state, self._p_items, self._p_pairs)
+        return [self._p_number, self._p_how, *parts]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         cls = type(self)
@@ -132,6 +145,11 @@ class StandIn(metaclass=StandInMeta):
 
     def __repr__(self) -> str:
         return f"<stand-in for {'.'.join(self._p_name)}: {self._p_reason}>"
+
+
+def _check_loading(cls: Any) -> None:
+    if cls._p_sealed:
+        raise UnloadedClassError(*cls._p_name, cls._p_reason)
 
 
 class Broken(Persistent):
@@ -171,7 +189,7 @@ class Policy:
 
 
 def _is_declared(cls: type) -> bool:
-    return issubclass(cls, (Identity, enum.Enum)) or dataclasses.is_dataclass(cls)
+    return issubclass(cls, (Identity, enum.Enum)) or hasattr(cls, "__dataclass_fields__")
 
 
 def _walk(module: str, qualname: str) -> Any:

@@ -110,14 +110,14 @@ class Graph(SharedState):
 
     def decode(self, data: bytes, entry: Entry) -> State:
         """Return the state that *data* holds, fit to be shared."""
-        return self.share(self._decoder(io.BytesIO(data)).load(), entry)
+        return self.share(self._decoder(io.BytesIO(data)).state(), entry)
 
     def fresh(self, entry: Entry, serial: Tid) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
         stored = self.source.load(entry.oid, serial)
         if stored is None:
             raise ObjectNotFound(entry.oid)
-        state: State = self._decoder(io.BytesIO(stored.data)).load()
+        state: State = self._decoder(io.BytesIO(stored.data)).state()
         return state
 
     def share(self, stored: State, entry: Entry) -> State:
@@ -240,12 +240,8 @@ class Graph(SharedState):
             return view.working[id(obj)].serial
         if type(obj) is type(obj)._p_faces.ghost:
             self.load(obj, entry)
-        mask = entry.mask
-        chain = None if mask is None else mask.chain
-        if chain is not None and view is not None:
-            version = visible_version(chain, view.tid)
-            if version is not None:
-                return version[0]
+        if view is not None and entry.mask is not None and entry.mask.chain is not None:
+            return self.version(obj, entry, view)[0]
         return entry.serial
 
     # -- checkout -------------------------------------------------------------

@@ -16,12 +16,12 @@ import types
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
-from dobbin_like.persistent.classes import ClassTable, StandIn
+from dobbin_like.persistent.classes import ClassTable, StandIn, StandInMeta
 from dobbin_like.persistent.entry import Identity, State
 from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dobbin_like.ids import Oid
 
@@ -98,21 +98,36 @@ class Encoder(pickle.Pickler):
 class Decoder(pickle.Unpickler):
     """Turns the bytes of one state into the state."""
 
+    stand_ins: Sequence[StandInMeta] = ()
+
     def __init__(self, data: bytes, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> None:
         super().__init__(io.BytesIO(data))
         self._ghost = ghost
         self._classes = classes
 
+    def state(self) -> State:
+        """Return the state."""
+        state: State = self.load()
+        for cls in self.stand_ins:
+            cls._p_sealed = True
+        return state
+
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:
-            return self._classes.load(pid)
+            return self._class(pid)
         if len(pid) == 2 and type(pid[1]) is int:
             return self._ghost(*pid)
-        cls = self._classes.load(pid[0])
+        cls = self._class(pid[0])
         try:
             return cls[pid[1]] if len(pid) == 2 else cls(pid[1])
         except (KeyError, ValueError, TypeError, UnloadedClassError):
             return _stand_in_member(cls, pid)
+
+    def _class(self, number: int) -> Any:
+        cls = self._classes.load(number)
+        if isinstance(cls, StandInMeta):
+            self.stand_ins = [*self.stand_ins, cls]
+        return cls
 
     @classmethod
     def of(cls, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> Callable[[Any], Any]:

@@ -239,10 +239,7 @@ class Aliases:
         if kind != KINDS[type(value)] or kind == REFERENCE:
             return False
         if kind == IMMUTABLE or kind == OTHER:
-            cls = type(base)
-            if cls in PLAIN_TYPES:
-                return cls is type(value) and bool(base == value)
-            return cls is type(value) and _same_pickle(base, value)
+            return self._same_leaf(base, value)
         if kind in (TUPLE, FROZENSET):
             return len(base) == len(value) and self._same_items(base, value, kind)
         known = id(base) in self._values or id(value) in self._bases
@@ -255,6 +252,19 @@ class Aliases:
             return len(base) == len(value) and self._same_items(base, value, kind)
         except RecursionError:  # nested too deeply to be compared: write it
             return False
+
+    def _same_leaf(self, base: Any, value: Any) -> bool:
+        cls = type(base)
+        if cls in PLAIN_TYPES:
+            return cls is type(value) and bool(base == value)
+        # A class that is not loaded is another one in each state.
+        if isinstance(base, type) and isinstance(value, type):
+            return base is value or getattr(base, "_p_number", -1) == getattr(
+                value, "_p_number", 0
+            )
+        if hasattr(cls, "_p_parts") and hasattr(type(value), "_p_parts"):
+            return self.same(base._p_parts(), value._p_parts())
+        return cls is type(value) and _same_pickle(base, value)
 
     def _same_items(self, base: Any, value: Any, kind: int) -> bool:
         if kind == BYTEARRAY:
