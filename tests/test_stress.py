@@ -234,6 +234,7 @@ class Scene:
     def verify_elsewhere(self, now: int) -> None:
         root = self.other.root
         assert {root.a.x, root.b.x, *root.a.values, *root.b.values} == {now}
+        assert len(self.other) == len(self.database)
         self.other.transaction_manager.abort()
 
     def close(self) -> None:

@@ -162,6 +162,21 @@ def test_a_torn_tail_is_never_seen_and_the_next_commit_goes_on(made):
         check_log(made.path).raise_if_bad()
 
 
+def test_a_torn_stream_is_never_seen_and_the_next_commit_goes_on(made):
+    page = made.pages[1]  # The third transaction has stored a stream before its record.
+
+    for size in range(made.ends[1], made.ends[2] + 1, 3):
+        made.path.write_bytes(page + made.bytes[PAGE_SIZE:size])
+        assert content_at(made.path) == made.contents[1], size
+
+        with Database(TransactionLog(made.path, sync=False)) as database:
+            set_key(database, "next", size)
+
+        transaction.manager.clearSynchs()
+        assert content_at(made.path) == {**made.contents[whole(made, size)], "next": size}, size
+        check_log(made.path).raise_if_bad()
+
+
 def test_after_a_power_cut_what_is_whole_is_there(made):
     page = with_words(made.pages[-1], boot=1, durable=made.ends[-3])
 

@@ -37,9 +37,11 @@ class Applied:
 
     def move_to(self, tail: Tail) -> None:
         """Let *tail* be the place; what is between has nothing to apply."""
+        seen = raw_word(COMMITTED, tail.end)
+        # No call between these: an interrupt comes before all of them or after.
         self.limit = tail.end
+        self.seen = seen
         self.tail = tail
-        self.seen = raw_word(COMMITTED, tail.end)
 
     def pass_over(self, start: int, tail: Tail) -> None:
         """When the place is *start*, go on to *tail*: saved positions are between."""

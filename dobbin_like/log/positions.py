@@ -54,13 +54,13 @@ class Positions:
             self._grow(highest + 1)
         slots = self.slots
         position = first_entry
-        stored = self.stored
         for oid in oids:
+            # Counted side by side: an interrupt leaves neither without the other, and
+            # what is run again is not counted again.
             if not slots[oid]:
-                stored += 1
+                self.stored += 1
             slots[oid] = position
             position += ENTRY_SIZE
-        self.stored = stored
         if highest >= self.next_oid:
             self.next_oid = highest + 1
 
