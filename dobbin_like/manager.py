@@ -83,7 +83,7 @@ class DataManager:
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
         graph = getattr(self, "_graph", None)
-        if graph is not None and self.view.active:
+        if graph is not None and self.view.in_use():
             graph.retire_view(self.view)
 
     @property
@@ -242,13 +242,15 @@ class DataManager:
             if self._storage.held:
                 self._record_failure(transaction)
         finally:
-            if self._changes is not None:
-                self._changes.undo()
-            self._changes = None
-            self._logged = None
-            self._failure = ""
-            self._forget()
-            self._storage.release()
+            try:
+                if self._changes is not None:
+                    self._changes.undo()
+                self._forget()
+            finally:
+                self._storage.release()
+                self._changes = None
+                self._logged = None
+                self._failure = ""
 
     def should_retry(self, error: BaseException) -> bool:
         """Tell whether running the transaction again may succeed."""

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib.util
 import itertools
+import os
 import sys
 import threading
 from pathlib import Path
@@ -43,6 +44,8 @@ def load_stress() -> ModuleType:
 
 stress = load_stress()
 SECONDS = 2.0
+STRIDE = 7 if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else 1
+"""Not every step in a quick run."""
 
 # -- threads at full speed ------------------------------------------------------
 
@@ -262,7 +265,7 @@ def test_a_commit_interrupted_at_any_step_is_whole_or_not_at_all(
         stage.database.graph.lock = ProbedLock(  # type: ignore[assignment]
             stage.database.graph.lock, lambda: stage.readers or stage.reader()
         )
-        for step in itertools.count():
+        for step in itertools.count(0, STRIDE):
             before = stage.root.a.x
             stage.value = step + 1
             if older:
@@ -283,7 +286,7 @@ def test_a_commit_interrupted_at_any_step_is_whole_or_not_at_all(
 @pytest.mark.slow
 def test_a_conflict_interrupted_at_any_step_leaves_nothing(path: Path) -> None:
     with scene(path) as stage:
-        for step in itertools.count():
+        for step in itertools.count(0, STRIDE):
             before = stage.root.a.x
             stage.value = before
 
@@ -316,7 +319,7 @@ def test_an_interrupted_beginning_and_reading_leaves_nothing(path: Path) -> None
             stage.root.a.values.append(-1)
             stage.manager.abort()
 
-        for step in itertools.count():
+        for step in itertools.count(0, STRIDE):
             before = stage.root.a.x
             stage.value = before
             stage.reader()

@@ -327,7 +327,7 @@ class ClassTable:
     def discard(self) -> None:
         """The new numbers did not get into the log: take them back."""
         for cls in self._new_objects:
-            self._loaded.pop(self._numbers.pop(cls), None)
+            self._loaded.pop(self._numbers.pop(cls, 0), None)
         self.confirm()
 
 

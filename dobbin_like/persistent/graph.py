@@ -161,9 +161,9 @@ class Graph(SharedState):
                 if oldest is None or oldest >= stored.tid:
                     swap_class(obj, faces.plain)
                     return
-                mask = self._mask(obj, entry, ((stored.tid, state),))
-                mask.foreign = True
+                # First: an interrupt must not leave a mask that nobody takes off.
                 self._unmask_later(stored.tid, [obj])
+                self._mask(obj, entry, ((stored.tid, state),)).foreign = True
                 return
 
     def _mend(self, obj: Any, faces: Any) -> None:

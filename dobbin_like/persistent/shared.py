@@ -106,7 +106,8 @@ class SharedState:
     def _collect(self) -> None:
         """Do what callbacks and finalizers have left to do (lock held)."""
         while self._retired:
-            self._end(self._retired.popleft())
+            self._end(self._retired[0])
+            self._retired.popleft()
         while self._dead:
             entry = self._dead.popleft()
             if self._cache.get(entry.oid) is entry:
@@ -123,7 +124,7 @@ class SharedState:
         """Let *view* read the newest snapshot from here on."""
         with self.lock:
             self._collect()
-            if view.active or view.kept or view.working:
+            if view.in_use():
                 self._end(view)
             self.horizon.enter(view, self.tid)
 
@@ -276,7 +277,10 @@ class SharedState:
         for oid, changed_at in changed.items():
             entry = self._cache.get(oid)
             obj = None if entry is None else entry()
-            if obj is None or entry is None or entry.serial == changed_at:
+            if obj is None or entry is None:
+                continue
+            if entry.serial == changed_at:  # run again after an interrupt
+                masked.append(obj)
                 continue
             faces = type(obj)._p_faces
             if type(obj) is faces.ghost:

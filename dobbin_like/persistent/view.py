@@ -157,6 +157,10 @@ class View:
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
 
+    def in_use(self) -> bool:
+        """Tell whether there is anything to end; an interrupted end leaves some of it."""
+        return self.active or bool(self.working) or bool(self.kept)
+
     def remember(self, obj: Any, state: State) -> None:
         """Let the thread find *state* for *obj* at once from now on."""
         self.kept.append(obj)

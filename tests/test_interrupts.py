@@ -1,0 +1,102 @@
+"""Ctrl-C between any two lines: everything is as before, or as after, and nothing is stuck."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from typing import Any
+
+import pytest
+import transaction
+
+from dobbin_like import Persistent, PersistentList, checkout
+
+
+class Thing(Persistent):
+    def __init__(self, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+class Interrupt:
+    """Raises ``KeyboardInterrupt`` at the *number*-th line of the package that is run."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, frame, event, _arg):
+        return self.line if "dobbin_like" in frame.f_globals.get("__name__", "") else None
+
+    def line(self, frame, event, _arg):
+        # No signal comes between the end of a with block and the release of its lock;
+        # only a tracer can be there.
+        here = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not here.strip().startswith("with "):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self.line
+
+
+def interrupted(function, number):
+    """Run *function*; tell whether it was interrupted at its *number*-th line."""
+    before = sys.gettrace()
+    sys.settrace(Interrupt(number))
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def change(thing):
+    checkout(thing)
+    thing.x += 1
+    thing.l[0] = thing.x
+
+
+def change_and_add(thing):
+    change(thing)
+    thing.new = PersistentList([thing.x, [thing]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prepare", "act"),
+    [
+        (change, lambda _thing: transaction.commit()),
+        (change_and_add, lambda _thing: transaction.commit()),
+        (change, lambda _thing: transaction.abort()),
+        (lambda _thing: None, checkout),
+        (change, lambda _thing: transaction.begin()),
+    ],
+    ids=["commit", "commit with a new object", "abort", "checkout", "begin"],
+)
+def test_an_interrupt_leaves_all_or_nothing(database, again, caplog, prepare, act):
+    thing = Thing(x=0, l=[0])
+    database.set_root(thing)
+    transaction.commit()
+    other = again()
+
+    for number in range(1, 3000, 7):
+        transaction.begin()
+        before = thing.x
+        prepare(thing)
+        if not interrupted(lambda: act(thing), number):
+            break
+        transaction.abort()
+
+        other.transaction_manager.begin()
+        assert thing.x in (before, before + 1)
+        assert thing.l == [thing.x]
+        assert (other.root.x, other.root.l) == (thing.x, thing.l)
+        assert type(thing) is Thing
+        checkout(other.root)
+        other.root.number = number
+        other.transaction_manager.commit()
+        transaction.begin()
+        assert thing.number == number
+    else:
+        raise AssertionError("it never came to its end")
