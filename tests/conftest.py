@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ import pytest
 import transaction
 from hypothesis import HealthCheck, settings
 
+from dobbin_like.check import check_database
 from dobbin_like.database import Database
 from dobbin_like.storage import TransactionLog
 
@@ -63,7 +62,7 @@ def database(storage: TransactionLog) -> Iterator[Database]:
         yield database
         if not database.closed:
             transaction.abort()
-            check(database)
+            check_database(database).raise_if_bad()
 
 
 @pytest.fixture
@@ -80,11 +79,3 @@ def again(path: Path) -> Iterator[Callable[..., Database]]:
     for database in opened:
         database.transaction_manager.abort()
         database.close()
-
-
-def check(database: Database) -> None:
-    """Check all invariants of an open database."""
-    if importlib.util.find_spec("dobbin_like.check") is None:
-        return
-    module = importlib.import_module("dobbin_like.check")
-    module.check_database(database).raise_if_bad()

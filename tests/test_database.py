@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import transaction
-from conftest import check
 from steps import Steps, in_thread
 
 from dobbin_like import (
@@ -24,6 +23,7 @@ from dobbin_like import (
     TransactionLog,
     checkout,
 )
+from dobbin_like.check import check_database
 from dobbin_like.exc import (
     ClosedError,
     Error,
@@ -781,7 +781,7 @@ def test_threads_that_have_ended_leave_nothing_behind(database, thing):
 
     assert thing.x == 1
     assert type(thing) is Thing
-    check(database)
+    check_database(database).raise_if_bad()
 
 
 def test_two_threads_use_one_database(database, thing):

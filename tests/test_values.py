@@ -26,12 +26,12 @@ from typing import Any
 import attrs
 import pytest
 import transaction
-from conftest import check
 from hypothesis import given
 from hypothesis import strategies as st
 from steps import in_thread
 
 from dobbin_like import Database, Persistent, TransactionLog, checkout
+from dobbin_like.check import check_database
 from dobbin_like.exc import NotStorableError, SharedValueError
 from dobbin_like.persistent.entry import make_entry
 from dobbin_like.persistent.values import Aliases, Freezer, thaw
@@ -92,7 +92,7 @@ def database(storage):
     with Database(storage, allow=ALLOW) as database:
         yield database
         transaction.abort()
-        check(database)
+        check_database(database).raise_if_bad()
 
 
 @pytest.fixture

@@ -236,21 +236,36 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
 
 def _equal(shared: Any, logged: Any) -> bool:
     """Tell whether two values are the same, as far as that can be told without user code."""
+    seen: set[tuple[int, int]] = set()  # a value may hold itself
+    todo = [(shared, logged)]
+    while todo:
+        pair = todo.pop()
+        if (id(pair[0]), id(pair[1])) in seen:
+            continue
+        seen.add((id(pair[0]), id(pair[1])))
+        inside = _compare(*pair)
+        if inside is None:
+            return False
+        todo.extend(inside)
+    return True
+
+
+def _compare(shared: Any, logged: Any) -> list[tuple[Any, Any]] | None:
+    """Return the pairs of parts that have to be the same, or ``None``: these differ."""
     kind = KINDS[type(shared)]
     if shared is logged or kind == OTHER:
-        return True
+        return []
     if kind != KINDS[type(logged)] or kind == REFERENCE:
-        return False
+        return None
     if kind == IMMUTABLE:
         same = type(shared) is type(logged) and shared == logged
-        return bool(same or (shared != shared and logged != logged))  # noqa: PLR0124  NaN
+        is_nan = shared != shared and logged != logged  # noqa: PLR0124
+        return [] if same or is_nan else None
     if len(shared) != len(logged):
-        return False
+        return None
     if kind in {SET, FROZENSET}:
-        return True
+        return []
+    pairs = list(zip(shared, logged, strict=True))
     if kind == DICT:
-        keys = zip(shared, logged, strict=True)
-        return all(_equal(*pair) for pair in keys) and all(
-            _equal(*pair) for pair in zip(shared.values(), logged.values(), strict=True)
-        )
-    return all(_equal(*pair) for pair in zip(shared, logged, strict=True))
+        pairs += zip(shared.values(), logged.values(), strict=True)
+    return pairs
