@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import transaction as transaction_package
 
 from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageInUseError
-from dobbin_like.ids import ROOT_OID, Oid
+from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.manager import DataManager
 from dobbin_like.persistent.classes import ClassTable, Policy
 from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
@@ -32,6 +32,14 @@ _open: weakref.WeakSet[Database] = weakref.WeakSet()
 _claims = threading.Lock()
 _claimed: weakref.WeakSet[Any] = weakref.WeakSet()
 """The storages that belong to a database."""
+
+
+class _News(NamedTuple):
+    """What others have committed: the transactions, the newest tid by oid, the newest tid."""
+
+    transactions: list[Any]
+    changed: dict[Oid, Tid]
+    tid: Tid
 
 
 class Database:
@@ -83,6 +91,7 @@ class Database:
         # Taken by whoever reads or applies news, and while a commit is made to
         # count; before the graph's lock, after the commit lock.
         self._news_lock = threading.Lock()
+        self._unshown: _News | None = None  # read from the log, not shown to all yet
         self._root: Any = None
         self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
         self.graph.tid = storage.tid
@@ -216,33 +225,45 @@ class Database:
 
     # -- what others have committed -----------------------------------------------------
 
+    def has_news(self) -> bool:
+        """Tell whether there is anything to catch up with. Cost: a read of memory."""
+        return self._unshown is not None or self.storage.has_news()
+
     def catch_up(self) -> None:
         """Apply what others have appended to the log. Cost: what changed."""
         with self._news_lock:
-            self._catch_up()
+            if self._unshown is None:
+                self._unshown = self._read_news()
+            with self.graph.lock:
+                whole(self._show_news)
 
-    def _catch_up(self) -> None:
-        storage = self.storage
-        if not storage.has_news():
-            return
-        news = storage.read_news()
-        if not news:  # saved positions only: passed over already
-            return
-        changed: dict[Oid, Any] = {}
+    def _read_news(self) -> _News | None:
+        news = self.storage.read_news() if self.storage.has_news() else []
+        if not news:  # or saved positions only, which are passed over by now
+            return None
+        changed: dict[Oid, Tid] = {}
         tid = self.graph.tid
         for logged in news:
             if not logged.failed:
                 tid = logged.tid
                 changed.update(dict.fromkeys(logged.oids, tid))
+        return _News(news, changed, tid)
 
-        def publish() -> None:
-            storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
-            if ROOT_OID in changed and not self.graph.has_root:
-                self.graph.has_root = self.graph.root_is_foreign = True
-            self.graph.publish_foreign(changed, tid)
+    def _show_news(self) -> None:
+        # May be run again after an interrupt, by this call or by the next catch_up().
+        if self._unshown is None:
+            return
+        news, changed, tid = self._unshown
+        storage, graph = self.storage, self.graph
+        storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
+        if ROOT_OID in changed and not graph.has_root:
+            graph.has_root = graph.root_is_foreign = True
+        graph.publish_foreign(changed, tid)
+        self._unshown = None
 
-        with self.graph.lock:
-            whole(publish)
+    def counts(self, logged: Any) -> bool:
+        """Tell whether a transaction that was prepared is committed. Holder of the commit lock."""
+        return self.storage.tid >= logged.tid or self.storage.has_news()
 
     def publish(self, logged: Any, changes: list[Publication], view: View) -> None:
         """Make a prepared transaction of this instance count and show it to all threads.
@@ -259,8 +280,8 @@ class Database:
             graph.publish(logged.tid, changes, view)
 
         def publish() -> None:
-            if storage.tid < logged.tid and not storage.has_news():
-                storage.finish()  # else it counts already: run again
+            if not self.counts(logged):
+                storage.finish()
             with graph.lock:
                 whole(show)
 

@@ -103,7 +103,7 @@ class DataManager:
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
         """Begin a view on what is committed now, by anybody."""
         try:
-            if self._storage.has_news():
+            if self._database.has_news():
                 self._database.catch_up()
         except ClosedError:  # by its owner: whoever uses the database is told so
             return
@@ -121,7 +121,7 @@ class DataManager:
         if self._transaction_manager().explicit:
             self._graph.end_view(self.view)
             return
-        if transaction.status != "Committed" and self._storage.has_news():
+        if transaction.status != "Committed" and self._database.has_news():
             self._database.catch_up()
         self._renew()
 
@@ -238,8 +238,13 @@ class DataManager:
 
     def tpc_abort(self, transaction: Any) -> None:
         """Take the commit back; the objects show the latest committed state."""
+        held = self._storage.held
+        if held and self._logged is not None and self._database.counts(self._logged):
+            # Interrupted in tpc_finish, after the point of no return.
+            whole(self._finish)
+            return
         try:
-            if self._storage.held:
+            if held:
                 self._record_failure(transaction)
         finally:
             try:

@@ -329,7 +329,7 @@ def test_without_the_extra_one_line_names_it(missing: str) -> None:
 
 
 def test_another_module_that_is_missing_is_not_blamed_on_the_extra() -> None:
-    code = "import sys; sys.modules['portalocker'] = None\n"
+    code = "import sys; sys.modules['transaction'] = None\n"
     code += "from dobbin_like.__main__ import main; sys.exit(main())"
 
     assert "ModuleNotFoundError" in python("-c", code).stderr

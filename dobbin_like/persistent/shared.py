@@ -61,11 +61,13 @@ def whole(step: Callable[[], None]) -> None:
     interrupt: BaseException | None = None
     for _ in range(10):
         try:
-            step()
-        except BaseException as error:  # noqa: BLE001  raised below
+            try:
+                step()
+                break
+            except BaseException as error:  # noqa: BLE001  raised below
+                interrupt = error
+        except BaseException as error:  # noqa: BLE001  another one, that very moment
             interrupt = error
-        else:
-            break
     if interrupt is not None:
         raise interrupt
 
@@ -246,9 +248,11 @@ class SharedState:
                 elif entry.serial != tid:
                     self._publish_state(obj, entry, tid, state, older=older)
             self.tid = tid
-            if older:
-                self._unmask_later(tid, [change.obj for change in changes])
             self._end(view)
+            masked = [change.obj for change in changes if change.entry.mask is not None]
+            if masked:
+                self._unmask_later(tid, masked)
+                self._unmask_due()
             self._collect()
 
     def _publish_state(
