@@ -159,6 +159,7 @@ class SharedState:
         view.forget_states()
         if self._masked:
             self._unmask_due()
+        view.active = False  # last: until then, it is ended again if interrupted
 
     def _drop_working(self, view: View) -> None:
         if view.working:

@@ -190,14 +190,13 @@ class Horizon:
 
     def enter(self, view: View, tid: Tid) -> None:
         """Let *view* read the snapshot *tid*, the newest there is."""
-        # In this order: until the second step, too much is kept rather than too little.
+        # In this order: what is registered here is active, so that somebody ends it.
+        view.active = True
         view.tid = tid
         self._snapshots[id(view)] = tid
-        view.active = True
 
     def leave(self, view: View) -> None:
         """*view* reads no snapshot any more."""
-        view.active = False
         self._snapshots.pop(id(view), None)
 
     def oldest(self) -> Tid | None:
