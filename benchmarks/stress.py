@@ -130,7 +130,8 @@ def assert_nothing_is_left(database: Database) -> None:
     graph = database.graph
     for entry in graph.entries():
         obj = entry()
-        assert entry.mask is None, (entry.oid, entry.mask.chain, entry.mask.holders)
+        why = (graph.tid, graph.horizon._snapshots, graph._masked, graph._retired)
+        assert entry.mask is None, (entry.oid, entry.mask.chain, entry.mask.holders, why)
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost), type(obj).__mro__
@@ -435,11 +436,11 @@ class Interrupter:
         while team.runs:
             try:
                 while team.runs:
-                    self._disarm(me)
                     manager.abort()
                     manager.begin()
                     self._armed.add(me)
                     self._commit(database, rng, figures)
+                    self._disarm(me)
             except KeyboardInterrupt:
                 figures["interrupts"] += 1
         with contextlib.suppress(KeyboardInterrupt):

@@ -36,7 +36,7 @@ def find_conflicts(
         ReadConflictError, WriteConflictError: By *foreign*. The working
             copies are as they were, but for those already resolved.
     """
-    for working in view.working.values():
+    for working in list(view.working.values()):
         entry = working.entry
         if entry.serial == working.serial:
             continue
@@ -64,6 +64,9 @@ def _resolve(graph: Graph, working: WorkingCopy, *, foreign: bool) -> None:
         failed = f"its resolution was refused ({error.failed or type(error).__name__})"
         raise _conflict(graph, name, entry.oid, serial, failed, foreign=foreign) from error
     logger.debug("resolved a conflict of %s oid %d", name, entry.oid)
+    if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
+        text = f"{name}._p_resolve_conflict() returned {merged!r:.60}, expected a state dict"
+        raise TypeError(text)
     working.rebase(saved_serial, saved, dict(merged))
 
 

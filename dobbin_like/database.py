@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from dobbin_like.persistent import Persistent
     from dobbin_like.persistent.view import View
 
-_open: weakref.WeakSet[Database] = weakref.WeakSet()
-"""The databases of this process, for those who fork."""
+_open: set[Database] = set()
+"""The open databases of this process: for those who fork, and to keep them.
+
+A database lives until it is closed, whether anybody holds it or not: its
+objects would be nobody's without it.
+"""
 
 _claims = threading.Lock()
 _claimed: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -48,7 +52,7 @@ class Database:
     ``storage`` is a storage, or the path of a log, which need not exist;
     nothing is created before the first commit. Threads of a process share an
     instance; every process, and whoever wants a graph of his own, opens one
-    on the same path.
+    on the same path. It stays open, and in memory, until :meth:`close`.
 
     Args:
         transaction_manager: Whose transactions the database takes part in;
@@ -69,14 +73,17 @@ class Database:
 
     def __init__(
         self,
-        storage: Storage | str | os.PathLike[str],
+        storage: Storage | str | bytes | os.PathLike[str],
         *,
         transaction_manager: Any = None,
         allow: Iterable[str] = (),
         guard: bool = True,
     ) -> None:
-        if isinstance(storage, (str, os.PathLike)):
-            storage = TransactionLog(storage)
+        if isinstance(storage, (str, bytes, os.PathLike)):
+            storage = TransactionLog(os.fsdecode(storage))
+        elif not hasattr(storage, "read_news"):
+            text = f"expected a path or a storage, got {type(storage).__name__}"
+            raise TypeError(text)
         with _claims:
             if storage in _claimed:
                 raise StorageInUseError(storage.path)
@@ -91,6 +98,7 @@ class Database:
         # Taken by whoever reads or applies news, and while a commit is made to
         # count; before the graph's lock, after the commit lock.
         self._news_lock = threading.Lock()
+        self._shower = 0  # the thread that holds that lock, or the last one that did
         self._unshown: _News | None = None  # read from the log, not shown to all yet
         self._root: Any = None
         self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
@@ -231,7 +239,10 @@ class Database:
 
     def catch_up(self) -> None:
         """Apply what others have appended to the log. Cost: what changed."""
+        if self.showing:
+            return
         with self._news_lock:
+            self._shower = threading.get_ident()
             if self._unshown is None:
                 self._unshown = self._read_news()
             with self.graph.lock:
@@ -261,6 +272,14 @@ class Database:
         graph.publish_foreign(changed, tid)
         self._unshown = None
 
+    @property
+    def showing(self) -> bool:
+        """Whether the calling thread is in the midst of publishing or catching up.
+
+        Then it asks from a signal handler or a finalizer, and must not wait for itself.
+        """
+        return self._shower == threading.get_ident() and self._news_lock.locked()
+
     def counts(self, logged: Any) -> bool:
         """Tell whether a transaction that was prepared is committed. Holder of the commit lock."""
         return self.storage.tid >= logged.tid or self.storage.has_news()
@@ -288,6 +307,7 @@ class Database:
         # Run again with the locks still held: nobody may see what is half published, or
         # take our own transaction for somebody else's.
         with self._news_lock:
+            self._shower = threading.get_ident()
             whole(publish)
 
     def apply_failed(self, logged: Any) -> None:

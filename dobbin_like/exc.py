@@ -19,6 +19,7 @@ from dobbin_like.ids import Oid, Tid
 __all__ = [
     "ClassNotSupported",
     "ClosedError",
+    "CommittingError",
     "ConflictError",
     "Error",
     "FormatVersionError",
@@ -202,6 +203,23 @@ class SelfWaitError(UsageError, RuntimeError):
         return (
             f"{self.path}: this thread is already committing to this file; use one "
             f"database instance for a file in a transaction"
+        )
+
+
+class CommittingError(UsageError, RuntimeError):
+    """An object was checked out, or elected, while its transaction was committing.
+
+    By a method that the commit calls: ``__getstate__`` or ``__reduce__`` of a
+    value, ``_p_resolve_conflict``. The change could not be part of it.
+    """
+
+    fields = ("path",)
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: the transaction is committing, nothing more can be checked out; "
+            f"do it before commit(), or in a hook added by addBeforeCommitHook()"
         )
 
 

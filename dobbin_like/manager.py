@@ -39,7 +39,13 @@ from transaction.interfaces import (
 from zope.interface import implementer
 
 from dobbin_like.conflicts import find_conflicts
-from dobbin_like.exc import ClosedError, ConflictError, NotStorableError, ReadOnlyStorageError
+from dobbin_like.exc import (
+    ClosedError,
+    CommittingError,
+    ConflictError,
+    NotStorableError,
+    ReadOnlyStorageError,
+)
 from dobbin_like.ids import Tid, next_tid
 from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes, spool_slow_files
@@ -79,6 +85,9 @@ class DataManager:
         self._logged: Any = None
         self._failure = ""
         self._gathered = False
+        # From tpc_begin to the end of the commit: whose step is running.
+        self._committing = False
+        self._finishing = False
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -149,7 +158,14 @@ class DataManager:
     # -- joining --------------------------------------------------------------
 
     def join(self) -> View:
-        """Take part in the thread's transaction; return the view."""
+        """Take part in the thread's transaction; return the view.
+
+        Raises:
+            CommittingError: The commit of this transaction is under way.
+            ReadOnlyStorageError: The storage is read-only.
+        """
+        if self._committing:
+            raise CommittingError(self._storage.path)
         if self._storage.read_only:
             reason = "the storage was opened with read_only=True; open it without"
             raise ReadOnlyStorageError(self._storage.path, reason)
@@ -174,6 +190,7 @@ class DataManager:
         """
         self._failure = ""
         self._gathered = False
+        self._committing = True
         if some_are_slow():
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
@@ -215,6 +232,7 @@ class DataManager:
 
     def tpc_finish(self, transaction: Any) -> None:
         """Make the record count and publish it. An interrupt waits until that is done."""
+        self._finishing = True
         whole(self._finish)
 
     def _finish(self) -> None:
@@ -230,6 +248,7 @@ class DataManager:
             self._logged = None
             self._changes = None
         self._storage.release()
+        self._committing = self._finishing = False
 
     def abort(self, transaction: Any) -> None:
         """Forget the changes of this thread."""
@@ -238,6 +257,8 @@ class DataManager:
 
     def tpc_abort(self, transaction: Any) -> None:
         """Take the commit back; the objects show the latest committed state."""
+        if self._finishing and self._database.showing:
+            return  # called by a signal handler or finalizer in the midst of it
         held = self._storage.held
         if held and self._logged is not None and self._database.counts(self._logged):
             # Interrupted in tpc_finish, after the point of no return.
@@ -256,6 +277,7 @@ class DataManager:
                 self._changes = None
                 self._logged = None
                 self._failure = ""
+                self._committing = self._finishing = False
 
     def should_retry(self, error: BaseException) -> bool:
         """Tell whether running the transaction again may succeed."""

@@ -35,6 +35,7 @@ ERRORS = {
     exc.NotALogError(
         "x.log", "text"
     ): "x.log: not a dobbin_like log: text; is this the right path?",
+    exc.CommittingError("x.log"): "x.log: the transaction is committing, nothing more can",
     exc.LogMovedError("x.log", "the file is gone"): "x.log: the file is gone, expected the file",
     exc.NotHeldError("x.log", "finish()", "a lock"): "x.log: finish() needs a lock",
     exc.FormatVersionError("x.log", 3, 1): "format version 3, this release reads up to 1; upgrade",
@@ -52,6 +53,7 @@ BUILT_IN = {
     exc.ClassNotSupported: TypeError,
     exc.ObjectNotFound: LookupError,
     exc.SelfWaitError: RuntimeError,
+    exc.CommittingError: RuntimeError,
     exc.NotHeldError: RuntimeError,
     exc.ReadOnlyStorageError: PermissionError,
     exc.NotALogError: ValueError,

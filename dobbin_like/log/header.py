@@ -110,13 +110,12 @@ def is_unwritten(start: bytes, size: int) -> bool:
         start: The first bytes of the file, a page at most.
         size: Of the whole file, in bytes.
 
-    An empty file, a page of zeros (a power cut after the size was written and before the
-    bytes were), or a part of a page that begins as ours does (a full disk): no transaction
-    was ever in it, and the first commit writes it anew.
+    An empty file, or zeros up to a page (a power cut after the size was written and before
+    the bytes were): no transaction was ever in it, and the first commit writes it anew. A
+    part of a page that begins as ours does is a log that was cut: creation writes the page
+    in one call.
     """
-    if size == 0 or (size == PAGE_SIZE and not any(start)):
-        return True
-    return size < PAGE_SIZE and (not any(start) or start[: len(MAGIC)] == MAGIC[: len(start)])
+    return size <= PAGE_SIZE and not any(start)
 
 
 def decode_page(path: str, start: bytes) -> Page:

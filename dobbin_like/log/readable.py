@@ -36,7 +36,8 @@ class ReadableLog:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
-        self.path = os.fspath(path)
+        # What it means now, wherever the process goes to.
+        self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
         self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
         self.closed = False
         self._boot = boot_number()

@@ -294,7 +294,8 @@ def checkout(*objects: Persistent) -> None:
     """
     for obj in objects:
         if not isinstance(type(obj), PersistentMeta):
-            raise NotPersistentError(type(obj).__name__)
+            name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
+            raise NotPersistentError(name)
         entry = entry_of(obj)
         if entry is None or entry.serial == UNSTORED:
             _open(obj)

@@ -165,7 +165,7 @@ def _stand_in_member(cls: Any, pid: tuple[Any, ...]) -> StandIn:
 
 def culprit(
     encoder: Encoder, state: State, error: BaseException, class_name: str, oid: Oid | None
-) -> Error:
+) -> BaseException:
     """Return the error that names the value which *error* is about, by its path.
 
     Tries the parts of *state* one by one, then the parts of the first that
@@ -185,6 +185,8 @@ def culprit(
             break
     if isinstance(error, Error) and not isinstance(error, NotStorableError):
         return error
+    if not path and _failure(encoder, state) is None:
+        return error  # of a signal handler, or of code that fails now and then
     reason = str(error) or type(error).__name__
     if isinstance(error, RecursionError):
         reason = "the value is nested too deeply to be pickled"
