@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import itertools
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -43,6 +44,7 @@ def load_stress() -> ModuleType:
 
 
 stress = load_stress()
+SCENARIOS = [scenario for scenario in stress.SCENARIOS if scenario is not stress.interrupts]
 SECONDS = 2.0
 STRIDE = 7 if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else 1
 """Not every step in a quick run."""
@@ -51,12 +53,23 @@ STRIDE = 7 if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", stress.SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_no_reader_ever_sees_half_a_transaction(path: Path, scenario: Any) -> None:
     figures = stress.run(scenario, path, SECONDS)
 
     assert figures["reads checked"] > 0
     assert figures["commits"] > 0
+
+
+@pytest.mark.slow
+def test_interrupts_at_any_moment_leave_everything_whole() -> None:
+    # In a process of its own: they would hit what the test runner hangs into this one.
+    command = [sys.executable, stress.__file__, "--only", "interrupts"]
+    command += ["--minutes", str(SECONDS / 60)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "interrupts: " in done.stdout
 
 
 # -- interrupts at every step ----------------------------------------------------
