@@ -14,7 +14,7 @@ from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.manager import DataManager
 from dobbin_like.persistent.classes import ClassTable, Policy
 from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
-from dobbin_like.persistent.faces import PersistentMeta
+from dobbin_like.persistent.faces import PersistentMeta, making
 from dobbin_like.persistent.graph import Graph
 from dobbin_like.persistent.shared import Publication, whole
 from dobbin_like.storage import Storage, TransactionLog
@@ -56,7 +56,8 @@ class Database:
 
     Args:
         transaction_manager: Whose transactions the database takes part in;
-            ``transaction.manager`` (one for each thread) if not given.
+            ``transaction.manager`` (one for each thread) if not given. A
+            plain ``TransactionManager`` is for a database that one thread uses.
         allow: Names of modules or classes (``"shop.*"``,
             ``"shop.models.Cart"``) that may be imported and loaded beside
             value types of the standard library and the persistent classes,
@@ -88,6 +89,16 @@ class Database:
             if storage in _claimed:
                 raise StorageInUseError(storage.path)
             _claimed.add(storage)
+        try:
+            self._set_up(storage, transaction_manager, allow, guard=guard)
+        except BaseException:
+            _claimed.discard(storage)
+            _open.discard(self)
+            raise
+
+    def _set_up(
+        self, storage: Storage, transaction_manager: Any, allow: Iterable[str], *, guard: bool
+    ) -> None:
         names = (allow,) if isinstance(allow, str) else tuple(allow)
         # Set once.
         self.storage: Storage = storage
@@ -103,8 +114,7 @@ class Database:
         self._root: Any = None
         self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
         self.graph.tid = storage.tid
-        if storage.load(ROOT_OID) is not None:
-            self.graph.has_root = True
+        self.graph.has_root = storage.has(ROOT_OID)
         _open.add(self)
         self._manager()
 
@@ -220,12 +230,13 @@ class Database:
         # The thread's own, so that nobody else's begin reaches this thread's view.
         own = getattr(given, "manager", given)
         manager = DataManager(self, own)
-        self.graph.local.manager = manager
-        self.graph.local.view = manager.view
         self._managers.add(manager)
+        own.registerSynch(manager)
         if not own.explicit:
             manager.newTransaction(None)
-        own.registerSynch(manager)
+        # Last: from now on it is the thread's, and every transaction tells it.
+        self.graph.local.view = manager.view
+        self.graph.local.manager = manager
         return manager
 
     def _enlist(self) -> View:
@@ -266,6 +277,7 @@ class Database:
             return
         news, changed, tid = self._unshown
         storage, graph = self.storage, self.graph
+        # Not what an interrupted run has applied already.
         storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
         if ROOT_OID in changed and not graph.has_root:
             graph.has_root = graph.root_is_foreign = True
@@ -293,6 +305,7 @@ class Database:
         storage, graph = self.storage, self.graph
 
         def show() -> None:
+            graph.introduce(logged.tid, changes)
             if storage.tid < logged.tid:
                 storage.apply([logged])
             graph.has_root = True
@@ -318,11 +331,15 @@ class Database:
 
 
 _forking: list[Database] = []
+_fork_turn = threading.Lock()
+"""Hooks run before the interpreter serializes forks: one thread at a time."""
 
 
 # ruff: noqa: SLF001
 def _before_fork() -> None:
-    # One thread forks at a time: the interpreter sees to that.
+    _fork_turn.acquire()
+    making.acquire()
+    _claims.acquire()
     _forking[:] = sorted(_open, key=id)
     for database in _forking:
         database._news_lock.acquire()
@@ -333,7 +350,7 @@ def _after_fork_in_parent() -> None:
     for database in _forking:
         database.graph.lock.release()
         database._news_lock.release()
-    _forking.clear()
+    _after_fork()
 
 
 def _after_fork_in_child() -> None:
@@ -343,7 +360,14 @@ def _after_fork_in_child() -> None:
         database.graph.lock = threading.RLock()
         database._news_lock = threading.Lock()
         database.storage.after_fork_in_child()
+    _after_fork()
+
+
+def _after_fork() -> None:
     _forking.clear()
+    _claims.release()
+    making.release()
+    _fork_turn.release()
 
 
 if hasattr(os, "register_at_fork"):

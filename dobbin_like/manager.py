@@ -85,7 +85,9 @@ class DataManager:
         self._logged: Any = None
         self._failure = ""
         self._gathered = False
-        # From tpc_begin to the end of the commit: whose step is running.
+        self._annotations: dict[str, Any] = {}
+        # From tpc_begin to the end of the commit. Guarded by the graph's lock: close()
+        # leaves the view of a commit under way alone.
         self._committing = False
         self._finishing = False
 
@@ -130,9 +132,10 @@ class DataManager:
         if self._transaction_manager().explicit:
             self._graph.end_view(self.view)
             return
-        if transaction.status != "Committed" and self._database.has_news():
-            self._database.catch_up()
-        self._renew()
+        if transaction.status != "Committed":
+            self.newTransaction(transaction)
+        else:
+            self._renew()
 
     def _renew(self) -> None:
         view = self.view
@@ -149,7 +152,9 @@ class DataManager:
 
     def leave(self) -> None:
         """The database is closed: take part in nothing any more. From any thread."""
-        self._graph.end_view(self.view)
+        with self._graph.lock:
+            if not self._committing:
+                self._graph.end_view(self.view)
         own = self._transaction_manager()
         if own is not None:
             with contextlib.suppress(KeyError):
@@ -190,11 +195,16 @@ class DataManager:
         """
         self._failure = ""
         self._gathered = False
-        self._committing = True
+        self._annotations = _annotations(transaction)
         if some_are_slow():
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
         self._storage.acquire()
+        with self._graph.lock:
+            if self._database.closed:
+                what = f"the database {self._storage.path}"
+                raise ClosedError(what)
+            self._committing = True
         self._database.catch_up()
         self._find_conflicts(foreign=True)
 
@@ -227,7 +237,7 @@ class DataManager:
                 changes.entries,
                 self._graph.classes.new,
                 decided=_is_alone(transaction),
-                **_annotations(transaction),
+                **self._annotations,
             )
 
     def tpc_finish(self, transaction: Any) -> None:
@@ -247,8 +257,14 @@ class DataManager:
             self._joined = _nothing
             self._logged = None
             self._changes = None
+        self._leave_commit()
         self._storage.release()
-        self._committing = self._finishing = False
+
+    def _leave_commit(self) -> None:
+        with self._graph.lock:
+            self._committing = self._finishing = False
+            if self._database.closed:
+                self._graph.end_view(self.view)
 
     def abort(self, transaction: Any) -> None:
         """Forget the changes of this thread."""
@@ -273,11 +289,11 @@ class DataManager:
                     self._changes.undo()
                 self._forget()
             finally:
+                self._leave_commit()
                 self._storage.release()
                 self._changes = None
                 self._logged = None
                 self._failure = ""
-                self._committing = self._finishing = False
 
     def should_retry(self, error: BaseException) -> bool:
         """Tell whether running the transaction again may succeed."""
@@ -298,9 +314,7 @@ class DataManager:
             return
         reason = self._failure or "refused by another participant"
         oids = [] if changes is None else [entry[0] for entry in changes.entries]
-        failed = self._storage.fail(
-            self._next_tid(), reason, oids=oids, **_annotations(transaction)
-        )
+        failed = self._storage.fail(self._next_tid(), reason, oids=oids, **self._annotations)
         if failed is not None:
             self._database.apply_failed(failed)
 

@@ -168,6 +168,10 @@ class ReadableLog:
 
     # -- reading ---------------------------------------------------------------
 
+    def has(self, oid: Oid) -> bool:
+        """Return whether there is an object with this oid, without reading it."""
+        return bool(self._applied.positions.get(oid))
+
     def load(self, oid: Oid, at: Tid | None = None) -> Stored | None:
         """Return the newest applied version of an object, or the newest up to *at*.
 

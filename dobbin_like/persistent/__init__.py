@@ -1,8 +1,9 @@
 """The memory tower: persistent objects, shared state, what each thread sees of it.
 
 Knows objects and threads, and no file. From the ground up: ``entry``,
-``values``, ``view``, ``faces``, ``base``, ``classes``, ``serialize``,
-``graph``, ``changes``; beside them ``containers`` and ``stream``.
+``kinds``, ``guards``, ``values``, ``view``, ``faces``, ``base``, ``classes``,
+``serialize``, ``shared``, ``graph``, ``changes``; beside them ``containers``
+and ``stream``.
 """
 
 from dobbin_like.persistent.base import Persistent, checkout

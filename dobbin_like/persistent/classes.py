@@ -167,12 +167,7 @@ class Policy:
         if (module, qualname) in _VALUE_NAMES:
             return getattr(importlib.import_module(module), qualname, None), ""
         if self.is_named(module, qualname):
-            try:
-                importlib.import_module(module)
-            except Exception as error:  # noqa: BLE001  user code: whatever it raises is the reason
-                return None, f"importing {module} raised {type(error).__name__}: {error}"
-            found = _walk(module, qualname)
-            return found, "" if found is not None else f"{module} has no {qualname}"
+            return self._resolve_named(module, qualname)
         if module not in sys.modules:
             return None, f"the module {module} is not imported"
         found = _walk(module, qualname)
@@ -181,6 +176,21 @@ class Policy:
         if not isinstance(found, type) or not _is_declared(found):
             return None, "it is no persistent class, enum or dataclass, and not named in allow"
         return found, ""
+
+    def _resolve_named(self, module: str, qualname: str) -> tuple[Any, str]:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001  user code: whatever it raises is the reason
+            return None, f"importing {module} raised {type(error).__name__}: {error}"
+        found = _walk(module, qualname)
+        if found is None:
+            return None, f"{module} has no {qualname}"
+        home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+        own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
+        if own or (isinstance(found, type) and _is_declared(found)):  # a class that was moved
+            return found, ""
+        # What a module has imported was not named: os.system by way of shop.os, say.
+        return None, f"{module}.{qualname} is another name of {home[0]}.{home[1]}"
 
     def is_named(self, module: str, qualname: str) -> bool:
         """Tell whether the application has named this class or function in ``allow``."""
@@ -255,7 +265,7 @@ class ClassTable:
     def load_persistent(self, number: int) -> Any:
         """Return the persistent class with *number*, or a broken one."""
         cls = self.load(number)
-        if issubclass(cls, Persistent):
+        if _is_subclass(cls, Persistent):
             return cls
         broken = self._brokens.get(number)
         if broken is None:

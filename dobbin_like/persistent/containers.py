@@ -9,6 +9,7 @@ replaced as a whole, so a running iterator goes on over what it began with.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import (
     ItemsView,
     Iterable,
@@ -30,7 +31,6 @@ from dobbin_like.persistent.entry import entry_of, here
 from dobbin_like.persistent.guards import describe
 from dobbin_like.persistent.view import WorkingCopy
 
-_REPR_LIMIT: Final = 3
 _MISSING: Final = object()
 
 C = TypeVar("C", bound="_Container")
@@ -66,14 +66,14 @@ class _Container(Persistent):
 
     def __repr__(self) -> str:
         # A container may hold itself, also by way of others.
-        running = _running.setdefault(id(self), 0)
-        if running:
+        running = _running.ids
+        if id(self) in running:
             return f"{type(self).__name__}(...)"
-        _running[id(self)] = 1
+        running.add(id(self))
         try:
             return f"{type(self).__name__}({self._items!r})"
         finally:
-            del _running[id(self)]
+            running.discard(id(self))
 
     def clear(self) -> None:
         """Remove all items."""
@@ -84,7 +84,14 @@ class _Container(Persistent):
         return copy.copy(self)
 
 
-_running: dict[int, int] = {}
+class _Running(threading.local):
+    """The containers of which this thread is making the representation."""
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+
+
+_running = _Running()
 
 
 def _plain(other: Any) -> Any:

@@ -27,11 +27,11 @@ from typing import Any, Final
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.persistent.entry import Identity, swap_class
 
-HOOKS = frozenset({"_p_resolve_conflict", "_p_version", "_p_migrate"})
+HOOKS = frozenset({"_p_resolve_conflict"})
 """The names with ``_p_`` that a user's class may define."""
 
 
-_making = threading.RLock()
+making = threading.RLock()
 """Held while a face is made: there must be one of each."""
 
 _CLEAN_LIMIT: Final = 64
@@ -54,19 +54,19 @@ class Faces:
 
     def make_open(self) -> type:
         """Return the open face, made if need be."""
-        with _making:
+        with making:
             self.open = self.open or self._below("open")
             return self.open
 
     def make_mask(self) -> type:
         """Return the masked face, made if need be."""
-        with _making:
+        with making:
             self.mask = self.mask or self._below("mask")
             return self.mask
 
     def make_ghost(self) -> type:
         """Return the ghost face, made if need be."""
-        with _making:
+        with making:
             # On top of the user's class, and as its only base: the layout stays the same.
             self.ghost = self.ghost or self._generate((self.plain,), TOPS["ghost"])
             return self.ghost
@@ -202,18 +202,28 @@ class PersistentMeta(type):
         obj = plain.__new__(open_class, *args, **kwargs)
         if not isinstance(obj, plain):
             return obj
-        obj.__init__(*args, **kwargs)
-        if type(obj) is open_class:
-            swap_class(obj, plain)
+        try:
+            obj.__init__(*args, **kwargs)
+        finally:
+            if type(obj) is open_class:
+                swap_class(obj, plain)
         return obj
 
     def __setattr__(cls, name: str, value: Any) -> None:
+        faces = vars(cls).get("_p_faces")
+        if faces is not None and faces.plain is not cls:  # type(self).name = value
+            setattr(faces.plain, name, value)
+            return
         if name == "__setattr__":
             value = _through_the_face(value)
         super().__setattr__(name, value)
         _changed(cls)
 
     def __delattr__(cls, name: str) -> None:
+        faces = vars(cls).get("_p_faces")
+        if faces is not None and faces.plain is not cls:
+            delattr(faces.plain, name)
+            return
         super().__delattr__(name)
         _changed(cls)
 

@@ -82,9 +82,10 @@ class Graph(SharedState):
         if other is entry:
             return obj
         with self.lock:  # somebody was faster, or the one before has just died
-            other = self._cache.get(oid, entry)
+            # Whoever comes without the lock only adds; entries are replaced and taken out here.
+            other = self._cache.setdefault(oid, entry)
             first = other()
-            if first is not None and other is not entry:
+            if first is not None:
                 return first
             self._cache[oid] = entry
         return obj
@@ -192,7 +193,7 @@ class Graph(SharedState):
             else:
                 version = chain[0] if view is None else visible_version(chain, view.tid)
                 if version is None:
-                    self._read_older(entry, mask, view.tid)  # type: ignore[union-attr]
+                    self._read_older(obj, entry, mask, view.tid)  # type: ignore[union-attr]
                     continue
                 state = version[1]
                 if state is None:
@@ -210,11 +211,13 @@ class Graph(SharedState):
         with self.lock:
             chain = mask.chain
             if entry.mask is mask and chain is not None:
-                mask.chain = tuple((t, state if t == tid and s is None else s) for t, s in chain)
+                # The dict first: nobody reads it while there is a chain, and a chain whose
+                # newest state is there says that the dict may be shown.
                 if chain[0][0] == tid and chain[0][1] is None:
                     set_native_dict(obj, state)
+                mask.chain = tuple((t, state if t == tid and s is None else s) for t, s in chain)
 
-    def _read_older(self, entry: Entry, mask: Mask, snapshot: Tid) -> None:
+    def _read_older(self, obj: Any, entry: Entry, mask: Mask, snapshot: Tid) -> None:
         """Add the version that *snapshot* sees behind those in the chain.
 
         A snapshot older than the object sees the oldest version: the object
@@ -222,6 +225,10 @@ class Graph(SharedState):
         """
         stored = self.source.load(entry.oid, snapshot)
         state = None if stored is None else self.decode(stored.data, entry)
+        chain = mask.chain
+        if stored is None and chain is not None and chain[-1][1] is None:
+            self._read_version(obj, entry, mask, chain[-1][0])
+            return  # and come back for the rest
         with self.lock:
             chain = mask.chain
             if entry.mask is mask and chain is not None:
@@ -286,6 +293,6 @@ class Graph(SharedState):
             if mask is not None and mask.chain is not None:
                 if found is None:
                     assert view is not None
-                    self._read_older(entry, mask, view.tid)
+                    self._read_older(obj, entry, mask, view.tid)
                 else:
                     self._read_version(obj, entry, mask, found[0])

@@ -62,11 +62,13 @@ class _Kinds(dict[type, int]):
     """Kind by exact type, found once."""
 
     def __missing__(self, cls: type) -> int:
+        if getattr(cls, "_p_immutable", False):
+            return IMMUTABLE  # not kept: stand-in classes are made for one loading
         if cls in PLAIN_TYPES or f"{cls.__module__}.{cls.__qualname__}" in IMMUTABLE_NAMES:
             kind = IMMUTABLE
         elif issubclass(cls, Identity):
             kind = REFERENCE
-        elif issubclass(cls, (type, enum.Enum)) or getattr(cls, "_p_immutable", False):
+        elif issubclass(cls, (type, enum.Enum)):
             kind = IMMUTABLE
         else:
             kind = OTHER

@@ -239,14 +239,8 @@ class SharedState:
         with self.lock:
             self.horizon.leave(view)
             older = len(self.horizon) > 0
-            for obj, entry, state, face in changes:
-                if entry.serial == UNSTORED:
-                    # New: nobody else has seen it. Dict first: it is sealed when it shows.
-                    set_native_dict(obj, state)
-                    self._cache[entry.oid] = entry
-                    swap_class(obj, face)
-                    entry.serial = tid
-                elif entry.serial != tid:
+            for obj, entry, state, _face in changes:
+                if entry.serial != tid:
                     self._publish_state(obj, entry, tid, state, older=older)
             self.tid = tid
             self._end(view)
@@ -255,6 +249,20 @@ class SharedState:
                 self._unmask_later(tid, masked)
                 self._unmask_due()
             self._collect()
+
+    def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
+        """Make the new objects of *changes* known (lock held), before the source gives them out.
+
+        Else whoever asks for their oids meanwhile would get other instances (I7).
+        May be repeated.
+        """
+        for obj, entry, state, face in changes:
+            if entry.serial == UNSTORED or self._cache.get(entry.oid) is not entry:
+                # The cache last: what can be found is sealed and has its serial.
+                set_native_dict(obj, state)
+                swap_class(obj, face)
+                entry.serial = tid
+                self._cache[entry.oid] = entry
 
     def _publish_state(
         self, obj: Any, entry: Entry, tid: Tid, state: State, *, older: bool

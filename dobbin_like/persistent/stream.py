@@ -180,7 +180,13 @@ class PersistentFile(Persistent):
         """Copy the source to a file of our own, unless it is quick to read."""
         if self not in _slow_files:
             return
-        native_dict(self)["_v_stream"] = _Spooled(native_dict(self)["_v_stream"], directory)
+        state = native_dict(self)
+        if "_v_broken" in state:
+            text = "reading the stream failed before, and what was read is gone; wrap a new one"
+            raise OSError(text)
+        state["_v_broken"] = True
+        state["_v_stream"] = _Spooled(state["_v_stream"], directory)
+        del state["_v_broken"]
         _slow_files.discard(self)
 
     def _p_store(

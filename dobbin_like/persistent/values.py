@@ -1,7 +1,7 @@
 """Values inside states: from a thread to shared state and back.
 
 Shared state hands out guarded values, a working copy ordinary ones.
-:class:`Freezer` goes one way, :func:`thaw` the other, :func:`same` tells
+:class:`Freezer` goes one way, :func:`thaw` the other, :class:`Aliases` tells
 whether a thread has changed what it was handed. Persistent objects are
 references: never copied, never entered. Knows nothing of classes that may be
 loaded, nor of threads.

@@ -165,6 +165,8 @@ class View:
         """Let the thread find *state* for *obj* at once from now on."""
         self.kept.append(obj)
         self.memo[id(obj)] = state
+        if not self.active:  # close() in another thread has just ended the view
+            self.memo.pop(id(obj), None)
 
     def forget_states(self) -> None:
         """Drop what was remembered, but for working copies."""
