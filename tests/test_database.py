@@ -751,20 +751,21 @@ def test_a_storage_closed_under_the_database_spoils_no_other_transaction(path):
     database.close()
 
 
-def test_a_database_that_is_dropped_without_close_leaves_transactions_working(path):
-    database = Database(TransactionLog(path, sync=False))
-    database.set_root(Thing(x=1))
-    transaction.commit()
-    storage = database.storage
-    reference = weakref.ref(database)
-    del database
-
-    for _ in range(3):
-        gc.collect()
-        transaction.begin()
+def test_a_database_that_nobody_holds_lives_until_it_is_closed(path):
+    with Database(path) as database:
+        database.set_root(Thing(x=1, other=Thing(x=2)))
         transaction.commit()
-    assert reference() is None
-    storage.close()
+    root = Database(path).root
+
+    gc.collect()
+    checkout(root.other)
+    root.other.x = 3
+    transaction.commit()
+
+    assert root._p_jar.get(root.other._p_oid) is root.other
+    root._p_jar.close()
+    with Database(path) as database:
+        assert database.root.other.x == 3
 
 
 def test_threads_that_have_ended_leave_nothing_behind(database, thing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from dobbin_like.log import ENTRY_SIZE, Logged, TransactionLog
 from dobbin_like.log.header import DURABLE, SAVED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def commit(
@@ -95,7 +96,7 @@ def test_an_instance_opened_before_the_file_sees_what_is_committed(path: Path) -
         assert data_of(early, 0) == b"root"
 
 
-@pytest.mark.parametrize("content", [b"", bytes(4096), b"\x93Dob"])
+@pytest.mark.parametrize("content", [b"", bytes(4096), bytes(100)])
 def test_a_creation_that_did_not_come_to_its_end_is_begun_anew(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
@@ -176,6 +177,14 @@ def test_a_log_opened_for_reading_is_not_written(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that other users can reach, as those of pytest can't."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
 @pytest.mark.parametrize(
     ("mode", "read_only", "outcome"),
@@ -187,20 +196,18 @@ def test_a_log_opened_for_reading_is_not_written(path: Path) -> None:
     ],
 )
 def test_a_user_without_permission_is_told_what_to_do(
-    path: Path, mode: int, outcome: str, *, read_only: bool
+    open_to_all: Path, mode: int, outcome: str, *, read_only: bool
 ) -> None:
+    path = open_to_all / "data.log"
     with TransactionLog(path) as log:
         commit(log, {0: b"root"})
     path.chmod(mode)
-    directory = os.open(path.parent, os.O_RDONLY)
-    path.parent.chmod(0o755)
     reader, writer_end = os.pipe()
     if os.fork() == 0:
         try:
-            os.fchdir(directory)  # Those above belong to another user.
             os.setuid(65534)
             try:
-                with TransactionLog(path.name, read_only=read_only) as log:
+                with TransactionLog(path, read_only=read_only) as log:
                     result = (data_of(log, 0) or b"").decode()
             except Exception as error:
                 result = type(error).__name__
@@ -214,7 +221,6 @@ def test_a_user_without_permission_is_told_what_to_do(
 
     with os.fdopen(reader) as pipe:
         assert pipe.read() == outcome
-    os.close(directory)
 
 
 # -- committing and tailing -------------------------------------------------------

@@ -122,14 +122,14 @@ def decode_page(path: str, start: bytes) -> Page:
     """Return what the header page says.
 
     Raises:
-        NotALogError: It begins otherwise than a log, or is too short.
+        NotALogError: It begins otherwise than a log.
         FormatVersionError: A newer release wrote it.
-        IntegrityError: It begins as a log and its checksum is wrong.
+        IntegrityError: It begins as a log and is cut, or its checksum is wrong.
     """
+    if len(start) < PAGE_SIZE and start[: len(MAGIC)] == MAGIC[: len(start)]:
+        raise IntegrityError(path, len(start), "the end of the file", "a page of 4096 bytes")
     if start[: len(MAGIC)] != MAGIC:
         raise NotALogError(path, f"it begins with {start[:16]!r}")
-    if len(start) < PAGE_SIZE:
-        raise NotALogError(path, f"it is only {len(start)} bytes long")
     _, version, page_size, store_id, created = PAGE.unpack_from(start)
     (found,) = PAGE_CHECK.unpack_from(start, PAGE.size)
     # The version first: another format may compute the checksum otherwise.
