@@ -108,8 +108,7 @@ class Database:
         self.closed = False
         # Taken by whoever reads or applies news, and while a commit is made to
         # count; before the graph's lock, after the commit lock.
-        self._news_lock = threading.Lock()
-        self._shower = 0  # the thread that holds that lock, or the last one that did
+        self._news_lock = threading.RLock()
         self._unshown: _News | None = None  # read from the log, not shown to all yet
         self._root: Any = None
         self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
@@ -253,7 +252,6 @@ class Database:
         if self.showing:
             return
         with self._news_lock:
-            self._shower = threading.get_ident()
             if self._unshown is None:
                 self._unshown = self._read_news()
             with self.graph.lock:
@@ -290,7 +288,8 @@ class Database:
 
         Then it asks from a signal handler or a finalizer, and must not wait for itself.
         """
-        return self._shower == threading.get_ident() and self._news_lock.locked()
+        # There is no public way to ask.
+        return bool(self._news_lock._is_owned())  # type: ignore[attr-defined]
 
     def counts(self, logged: Any) -> bool:
         """Tell whether a transaction that was prepared is committed. Holder of the commit lock."""
@@ -320,7 +319,6 @@ class Database:
         # Run again with the locks still held: nobody may see what is half published, or
         # take our own transaction for somebody else's.
         with self._news_lock:
-            self._shower = threading.get_ident()
             whole(publish)
 
     def apply_failed(self, logged: Any) -> None:
@@ -358,7 +356,7 @@ def _after_fork_in_child() -> None:
     # published; they are made anew because other threads are gone.
     for database in _forking:
         database.graph.lock = threading.RLock()
-        database._news_lock = threading.Lock()
+        database._news_lock = threading.RLock()
         database.storage.after_fork_in_child()
     _after_fork()
 

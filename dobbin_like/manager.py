@@ -138,6 +138,8 @@ class DataManager:
             self._renew()
 
     def _renew(self) -> None:
+        if self._finishing:  # a signal handler in the midst of it: its view is in use
+            return
         view = self.view
         unused = not (view.working or view.kept)
         if unused and view.active and view.tid == self._graph.tid:
@@ -242,8 +244,11 @@ class DataManager:
 
     def tpc_finish(self, transaction: Any) -> None:
         """Make the record count and publish it. An interrupt waits until that is done."""
-        self._finishing = True
-        whole(self._finish)
+        try:
+            self._finishing = True
+            whole(self._finish)
+        finally:
+            self._finishing = False
 
     def _finish(self) -> None:
         # Every step may be run again.
@@ -262,7 +267,7 @@ class DataManager:
 
     def _leave_commit(self) -> None:
         with self._graph.lock:
-            self._committing = self._finishing = False
+            self._committing = False
             if self._database.closed:
                 self._graph.end_view(self.view)
 
@@ -273,7 +278,7 @@ class DataManager:
 
     def tpc_abort(self, transaction: Any) -> None:
         """Take the commit back; the objects show the latest committed state."""
-        if self._finishing and self._database.showing:
+        if self._finishing:
             return  # called by a signal handler or finalizer in the midst of it
         held = self._storage.held
         if held and self._logged is not None and self._database.counts(self._logged):

@@ -267,8 +267,7 @@ class SharedState:
     def _publish_state(
         self, obj: Any, entry: Entry, tid: Tid, state: State, *, older: bool
     ) -> None:
-        mask = entry.mask
-        assert mask is not None, "a changed object is checked out"
+        mask = entry.mask or self._mask(obj, entry, None)
         if older or mask.chain is not None:
             chain = mask.chain or ((entry.serial, native_dict(obj)),)
             if chain[0][0] != tid:
