@@ -31,7 +31,6 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from transaction.interfaces import (
-    IDataManagerSavepoint,
     ISavepointDataManager,
     ISynchronizer,
     TransientError,
@@ -49,15 +48,15 @@ from dobbin_like.exc import (
 from dobbin_like.ids import Tid, next_tid
 from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes, spool_slow_files
-from dobbin_like.persistent.entry import here, native_dict, set_native_dict
+from dobbin_like.persistent.entry import here
 from dobbin_like.persistent.shared import whole
 from dobbin_like.persistent.stream import some_are_slow
-from dobbin_like.persistent.view import View, copy_state
+from dobbin_like.persistent.view import View
+from dobbin_like.savepoint import Savepoint
 
 if TYPE_CHECKING:
     from dobbin_like.database import Database
     from dobbin_like.persistent.entry import Entry
-    from dobbin_like.persistent.view import WorkingCopy
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class DataManager:
         # Weak: this object shall end with its thread, not with the next collection.
         self._transaction_manager: Any = weakref.ref(transaction_manager)
         self._database = database
-        self._graph = database.graph
+        self.graph = database.graph
         self._storage = database.storage
         self.view = View(here.memo)
         # The transaction that was joined, weakly; set after join() has returned.
@@ -93,7 +92,7 @@ class DataManager:
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
-        graph = getattr(self, "_graph", None)
+        graph = getattr(self, "graph", None)
         if graph is not None and self.view.in_use():
             graph.retire_view(self.view)
 
@@ -130,7 +129,7 @@ class DataManager:
         if self._database.closed or self._storage.closed:
             return
         if self._transaction_manager().explicit:
-            self._graph.end_view(self.view)
+            self.graph.end_view(self.view)
             return
         if transaction.status != "Committed":
             self.newTransaction(transaction)
@@ -142,9 +141,9 @@ class DataManager:
             return
         view = self.view
         unused = not (view.working or view.kept)
-        if unused and view.active and view.tid == self._graph.tid:
+        if unused and view.active and view.tid == self.graph.tid:
             return  # nothing happened since: the snapshot is the newest
-        self._graph.begin_view(view)
+        self.graph.begin_view(view)
 
     def _seal(self) -> None:
         if here.opened:
@@ -154,9 +153,9 @@ class DataManager:
 
     def leave(self) -> None:
         """The database is closed: take part in nothing any more. From any thread."""
-        with self._graph.lock:
+        with self.graph.lock:
             if not self._committing:
-                self._graph.end_view(self.view)
+                self.graph.end_view(self.view)
         own = self._transaction_manager()
         if own is not None:
             with contextlib.suppress(KeyError):
@@ -181,7 +180,7 @@ class DataManager:
             current.join(self)
             self._joined = weakref.ref(current)
         if not self.view.active:
-            self._graph.begin_view(self.view)
+            self.graph.begin_view(self.view)
         return self.view
 
     # -- two-phase commit -------------------------------------------------------
@@ -202,7 +201,7 @@ class DataManager:
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
         self._storage.acquire()
-        with self._graph.lock:
+        with self.graph.lock:
             if self._database.closed:
                 what = f"the database {self._storage.path}"
                 raise ClosedError(what)
@@ -221,7 +220,7 @@ class DataManager:
         """
         self._find_conflicts(foreign=False)
         storage = self._storage
-        changes = self._changes = Changes(self._graph, storage.next_oid, storage.write_stream)
+        changes = self._changes = Changes(self.graph, storage.next_oid, storage.write_stream)
         if self.new_root is not None:
             changes.add_root(*self.new_root)
         for working in list(self.view.working.values()):
@@ -237,7 +236,7 @@ class DataManager:
             self._logged = self._storage.prepare(
                 self._next_tid(),
                 changes.entries,
-                self._graph.classes.new,
+                self.graph.classes.new,
                 decided=_is_alone(transaction),
                 **self._annotations,
             )
@@ -256,8 +255,8 @@ class DataManager:
         if changes is not None:
             if logged is not None:
                 self._database.publish(logged, changes.publications, self.view)
-                self._graph.classes.confirm()
-            self._graph.drop_working(self.view)
+                self.graph.classes.confirm()
+            self.graph.drop_working(self.view)
             self.new_root = None
             self._joined = _nothing
             self._logged = None
@@ -266,10 +265,10 @@ class DataManager:
         self._storage.release()
 
     def _leave_commit(self) -> None:
-        with self._graph.lock:
+        with self.graph.lock:
             self._committing = False
             if self._database.closed:
-                self._graph.end_view(self.view)
+                self.graph.end_view(self.view)
 
     def abort(self, transaction: Any) -> None:
         """Forget the changes of this thread."""
@@ -305,10 +304,8 @@ class DataManager:
         return isinstance(error, TransientError)
 
     def _forget(self) -> None:
-        if self.new_root is not None:
-            self.new_root[1].jar = None
-            self.new_root = None
-        self._graph.drop_working(self.view)
+        self.replace_root(None)
+        self.graph.drop_working(self.view)
         self._joined = _nothing
 
     def _record_failure(self, transaction: Any) -> None:
@@ -330,7 +327,7 @@ class DataManager:
 
     def _find_conflicts(self, *, foreign: bool) -> None:
         try:
-            find_conflicts(self._graph, self.view, self.new_root, foreign=foreign)
+            find_conflicts(self.graph, self.view, self.new_root, foreign=foreign)
         except ConflictError as error:
             self._failure = f"conflict: {error.class_name} oid {error.oid}"
             raise
@@ -341,51 +338,11 @@ class DataManager:
         """Return a point that the transaction can be rolled back to, any number of times."""
         return Savepoint(self)
 
-    def take(self) -> Any:
-        """Return what :meth:`put_back` takes."""
-        saved = {key: _saved(working) for key, working in self.view.working.items()}
-        opened = [(obj, copy_state(native_dict(obj))) for obj, _ in here.opened]
-        return saved, opened, self.new_root
-
-    def put_back(self, saved: Any) -> None:
-        """Go back to what :meth:`take` returned."""
-        copies, opened, new_root = saved
-        for key, working in list(self.view.working.items()):
-            if key in copies:
-                working.restore(copies[key])
-            else:
-                self._graph.uncheckout(self.view, working)
-        for obj, before in here.opened[len(opened) :]:
-            set_native_dict(obj, before)
-            seal(obj)
-        del here.opened[len(opened) :]
-        for obj, state in opened:
-            set_native_dict(obj, copy_state(state))
+    def replace_root(self, new_root: tuple[Any, Entry] | None) -> None:
+        """Let *new_root* be what this transaction has elected; ``None``: nothing."""
         if self.new_root is not None and new_root is None:
-            self.new_root[1].jar = None
+            self.new_root[1].jar = None  # it belongs to no database again
         self.new_root = new_root
-
-
-@implementer(IDataManagerSavepoint)
-class Savepoint:
-    """The working copies of a thread as they were."""
-
-    def __init__(self, manager: DataManager) -> None:
-        self._manager = manager
-        self._saved = manager.take()
-
-    def rollback(self) -> None:
-        """Go back; the savepoint stays usable."""
-        self._manager.put_back(self._saved)
-
-
-def _saved(working: WorkingCopy) -> dict[str, Any]:
-    try:
-        return working.save()
-    except Exception as error:  # user code, or what can't be pickled
-        name = type(working.obj).__name__
-        reason = f"it can't be copied for a savepoint: {error}"
-        raise NotStorableError(name, working.entry.oid, ".", reason) from error
 
 
 def _is_alone(transaction: Any) -> bool:

@@ -73,7 +73,7 @@ TOWERS = {
         stands_on="ground  disk  memory",
         rows=(
             "storage",
-            "conflicts",
+            "conflicts  savepoint",
             "manager",
         ),
     ),
@@ -108,6 +108,7 @@ SIBLINGS: dict[str, str] = {}
 # A module, and the modules that it may import under ``if TYPE_CHECKING:`` only.
 FOR_TYPES_ONLY: dict[str, str] = {
     "manager": "database",  # It serves the database that made it.
+    "savepoint": "manager",  # It belongs to the data manager that made it.
 }
 
 # A package outside the standard library, and the towers or modules that may import it.
