@@ -206,7 +206,8 @@ class DataManager:
                 what = f"the database {self._storage.path}"
                 raise ClosedError(what)
             self._committing = True
-        self._database.catch_up()
+        if self._database.has_news():
+            self._database.catch_up()
         self._find_conflicts(foreign=True)
 
     def commit(self, transaction: Any) -> None:
