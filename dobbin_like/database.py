@@ -80,6 +80,7 @@ class Database:
         allow: Iterable[str] = (),
         guard: bool = True,
     ) -> None:
+        own = isinstance(storage, (str, bytes, os.PathLike))
         if isinstance(storage, (str, bytes, os.PathLike)):
             storage = TransactionLog(os.fsdecode(storage))
         elif not hasattr(storage, "read_news"):
@@ -94,6 +95,8 @@ class Database:
         except BaseException:
             _claimed.discard(storage)
             _open.discard(self)
+            if own:
+                storage.close()
             raise
 
     def _set_up(

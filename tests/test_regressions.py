@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -321,3 +322,22 @@ def test_beginning_a_transaction_in_the_midst_of_publishing_does_not_wait_for_it
     assert len(calls) > 5
     transaction.begin()
     assert thing.x == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is nowhere to count them")
+def test_a_database_that_could_not_be_set_up_gives_everything_back(path):
+    # It kept the log open, and the claim on the storage that it was given.
+    with Database(path) as database:
+        database.set_root(Thing(x=1))
+        transaction.commit()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    with pytest.raises(TypeError):
+        Database(path, transaction_manager=object())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+    with TransactionLog(path) as storage:
+        with pytest.raises(TypeError):
+            Database(storage, transaction_manager=object())
+        with Database(storage) as database:
+            assert database.root.x == 1
