@@ -22,36 +22,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def find_conflicts(
-    graph: Graph, view: View, new_root: tuple[Any, Entry] | None, *, foreign: bool
-) -> None:
+def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None) -> None:
     """Compare what *view* has checked out with what is committed now.
 
     Args:
-        foreign: Whether to look for what was found in the log, or for what
-            threads of this instance have committed.
         new_root: The object that the view has elected root, and its entry.
 
     Raises:
-        ReadConflictError, WriteConflictError: By *foreign*. The working
-            copies are as they were, but for those already resolved.
+        ReadConflictError: The newer version was found in the log.
+        WriteConflictError: A thread of this instance has committed it. In both cases
+            the working copies are as they were, but for those already resolved.
     """
     for working in list(view.working.values()):
-        entry = working.entry
-        if entry.serial == working.serial:
-            continue
-        mask = entry.mask
-        if mask is None or mask.foreign == foreign:
-            _resolve(graph, working, foreign=foreign)
-    if new_root and graph.has_root and graph.root_is_foreign == foreign:
+        if working.entry.serial != working.serial:
+            _resolve(graph, working)
+    if new_root and graph.has_root:
         name = type(new_root[0]).__name__
-        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=foreign)
+        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.root_is_foreign)
 
 
-def _resolve(graph: Graph, working: WorkingCopy, *, foreign: bool) -> None:
+def _resolve(graph: Graph, working: WorkingCopy) -> None:
     entry = working.entry
     plain = type(working.obj)._p_faces.plain
     name, serial = plain.__name__, working.serial
+    foreign = entry.mask is None or entry.mask.foreign
     resolve = getattr(plain, "_p_resolve_conflict", None)
     # Whoever checks out without changing depends on what he read.
     if resolve is None or working.changed() is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import transaction as transaction_package
@@ -16,7 +17,7 @@ from dobbin_like.persistent.classes import ClassTable, Policy
 from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
 from dobbin_like.persistent.faces import PersistentMeta, making
 from dobbin_like.persistent.graph import Graph
-from dobbin_like.persistent.shared import Publication, whole
+from dobbin_like.persistent.shared import whole
 from dobbin_like.storage import Storage, TransactionLog
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dobbin_like.persistent import Persistent
+    from dobbin_like.persistent.changes import Changes
     from dobbin_like.persistent.view import View
 
 _open: set[Database] = set()
@@ -242,7 +244,10 @@ class Database:
         return manager
 
     def _enlist(self) -> View:
-        return self._manager().join()
+        manager: DataManager | None = self.graph.local.manager
+        if manager is None or self.closed:
+            manager = self._manager()
+        return manager.join()
 
     # -- what others have committed -----------------------------------------------------
 
@@ -298,31 +303,26 @@ class Database:
         """Tell whether a transaction that was prepared is committed. Holder of the commit lock."""
         return self.storage.tid >= logged.tid or self.storage.has_news()
 
-    def publish(self, logged: Any, changes: list[Publication], view: View) -> None:
+    def publish(self, logged: Any, changes: Changes, view: View) -> None:
         """Make a prepared transaction of this instance count and show it to all threads.
 
         Under the lock for news: nobody takes it for somebody else's. May be
         run again after an interrupt.
         """
-        storage, graph = self.storage, self.graph
-
-        def show() -> None:
-            graph.introduce(logged.tid, changes)
-            if storage.tid < logged.tid:
-                storage.apply([logged])
-            graph.has_root = True
-            graph.publish(logged.tid, changes, view)
-
-        def publish() -> None:
-            if not self.counts(logged):
-                storage.finish()
-            with graph.lock:
-                whole(show)
-
         # Run again with the locks still held: nobody may see what is half published, or
         # take our own transaction for somebody else's.
-        with self._news_lock:
-            whole(publish)
+        with self._news_lock, self.graph.lock:
+            whole(partial(self._publish, logged, changes, view))
+
+    def _publish(self, logged: Any, changes: Changes, view: View) -> None:
+        storage, graph = self.storage, self.graph
+        if not self.counts(logged):
+            storage.finish()
+        graph.introduce(logged.tid, changes.introductions)
+        if storage.tid < logged.tid:
+            storage.apply([logged])
+        graph.has_root = True
+        graph.publish(logged.tid, changes.publications, view)
 
     def apply_failed(self, logged: Any) -> None:
         """Count a failed transaction of this instance."""

@@ -27,4 +27,5 @@ NO_TID = Tid(0)
 
 def next_tid(now_microseconds: int, last: Tid) -> Tid:
     """Return the tid for a transaction that follows *last* in the log."""
-    return Tid(max(now_microseconds, last + 1))
+    # Without a call: every commit passes here.
+    return now_microseconds if now_microseconds > last else last + 1  # type: ignore[return-value]

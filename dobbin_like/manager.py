@@ -8,9 +8,8 @@ the first checkout. The steps of the two-phase commit:
 step          does                                        when it fails
 ============  ==========================================  =====================
 tpc_begin     takes the commit lock, catches up with the  nothing was written
-              log, finds conflicts with its news
-commit        finds conflicts with threads of this        nothing was written
-              database, gathers all states in memory
+              log, finds conflicts
+commit        gathers all states in memory                nothing was written
 tpc_vote      appends the record and makes it durable     the record is no more
 tpc_finish    makes it count, publishes, releases         does not fail
 tpc_abort     takes everything back, records the failed   does not fail
@@ -28,7 +27,7 @@ import json
 import logging
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from transaction.interfaces import (
     ISavepointDataManager,
@@ -82,6 +81,7 @@ class DataManager:
         # One commit at a time: what it has gathered, what it has appended, why it failed.
         self._changes: Changes | None = None
         self._logged: Any = None
+        self._decided = False
         self._failure = ""
         self._gathered = False
         self._annotations: dict[str, Any] = {}
@@ -191,6 +191,7 @@ class DataManager:
         Raises:
             ReadConflictError: The log has brought a newer version of an
                 object that is checked out.
+            WriteConflictError: A thread of this database has committed one.
             LockTimeout: The lock was not free in time.
             SelfWaitError: The transaction would wait for itself.
         """
@@ -208,18 +209,15 @@ class DataManager:
             self._committing = True
         if self._database.has_news():
             self._database.catch_up()
-        self._find_conflicts(foreign=True)
+        self._find_conflicts()
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written.
 
         Raises:
-            WriteConflictError: A thread of this database has committed a
-                newer version of an object that is checked out.
             NotStorableError: A value can't be stored; nothing was written.
             InvalidObjectReference: An object of another database is referred to.
         """
-        self._find_conflicts(foreign=False)
         storage = self._storage
         changes = self._changes = Changes(self.graph, storage.next_oid, storage.write_stream)
         if self.new_root is not None:
@@ -234,11 +232,12 @@ class DataManager:
         changes = self._changes
         assert changes is not None, "tpc_vote without commit"
         if changes.entries:
+            self._decided = _is_alone(transaction)
             self._logged = self._storage.prepare(
                 self._next_tid(),
                 changes.entries,
                 self.graph.classes.new,
-                decided=_is_alone(transaction),
+                decided=self._decided,
                 **self._annotations,
             )
 
@@ -255,7 +254,9 @@ class DataManager:
         changes, logged = self._changes, self._logged
         if changes is not None:
             if logged is not None:
-                self._database.publish(logged, changes.publications, self.view)
+                if not self._decided:
+                    self._storage.decide()
+                self._database.publish(logged, changes, self.view)
                 self.graph.classes.confirm()
             self.graph.drop_working(self.view)
             self.new_root = None
@@ -326,9 +327,9 @@ class DataManager:
         now_microseconds = time.time_ns() // 1000  # noqa: TID251
         return next_tid(now_microseconds, self._storage.tid)
 
-    def _find_conflicts(self, *, foreign: bool) -> None:
+    def _find_conflicts(self) -> None:
         try:
-            find_conflicts(self.graph, self.view, self.new_root, foreign=foreign)
+            find_conflicts(self.graph, self.view, self.new_root)
         except ConflictError as error:
             self._failure = f"conflict: {error.class_name} oid {error.oid}"
             raise
@@ -358,7 +359,10 @@ def _is_alone(transaction: Any) -> bool:
 
 
 def _annotations(transaction: Any) -> dict[str, Any]:
+    user, description = transaction.user, transaction.description
     extension = transaction.extension
+    if not (user or description or extension):
+        return _NO_ANNOTATIONS
     data = b""
     if extension:
         try:
@@ -366,8 +370,7 @@ def _annotations(transaction: Any) -> dict[str, Any]:
         except (TypeError, ValueError) as error:
             name = "transaction.extension"
             raise NotStorableError(name, None, ".", f"not JSON: {error}") from error
-    return {
-        "user": transaction.user or "",
-        "description": transaction.description or "",
-        "extension": data,
-    }
+    return {"user": user or "", "description": description or "", "extension": data}
+
+
+_NO_ANNOTATIONS: Final[dict[str, Any]] = {}

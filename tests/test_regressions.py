@@ -294,7 +294,7 @@ def test_a_log_that_was_cut_in_its_first_page_is_not_an_empty_one(path):
 
 def test_beginning_a_transaction_in_the_midst_of_publishing_does_not_wait_for_itself(thing):
     # A signal handler that began or aborted a transaction hung for ever.
-    names = {"publish", "show", "introduce", "_publish_state", "_finish"}
+    names = {"publish", "_publish", "introduce", "_publish_state", "_finish"}
     calls = []
 
     def trace(frame, event, _arg):

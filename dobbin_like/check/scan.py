@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dobbin_like.check.content import Contents
 from dobbin_like.check.report import Report
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-from dobbin_like.ids import Oid
+from dobbin_like.ids import NO_TID, Oid
 from dobbin_like.log import record
 from dobbin_like.log.header import (
     BOOT,
@@ -72,7 +72,7 @@ class Scan:
     def __init__(self, path: str, report: Report, known: int | None = None) -> None:
         self.path = path
         self.report = report
-        self.tail = Tail(PAGE_SIZE, 0, 0, 0, 0)
+        self.tail = Tail(PAGE_SIZE, 0, 0, 0, NO_TID)
         self.contents: Contents | None = None
         self._known = known
         self._window: Window
@@ -102,7 +102,7 @@ class Scan:
             words.close()
         self._window = Window(fd, self.path)
         self.contents = contents = Contents(self._window, self.report, self._known)
-        self.tail = Tail(PAGE_SIZE, 0, page.checksum, 0, 0)
+        self.tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
         for tail, frame in self._frames(page, limits, contents):
             contents.check(tail, frame)
             self.tail = frame.tail

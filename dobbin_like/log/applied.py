@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dobbin_like.exc import NotHeldError
+from dobbin_like.ids import NO_TID
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, raw_word
 from dobbin_like.log.positions import Positions
@@ -31,7 +32,7 @@ class Applied:
         self.classes = ClassTable()
         self.unsaved = 0  # Entries since positions were saved.
         self._passed: tuple[int, Tail] | None = None
-        self.tail = Tail(PAGE_SIZE, 0, page_checksum, 0, 0)
+        self.tail = Tail(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
         self.seen = raw_word(COMMITTED, PAGE_SIZE)
         self.limit = PAGE_SIZE
 

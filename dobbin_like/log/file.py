@@ -38,7 +38,7 @@ class LogFile:
         self.page: Page | None = None
         self.words: Words | None = None
         self._key = (0, 0)
-        self._moved = False
+        self.moved = False
         self._opening = threading.Lock()
 
     def open(self) -> bool:
@@ -81,8 +81,14 @@ class LogFile:
                     os.close(fd)
 
     def open_for_writing(self) -> int:
-        """Return the descriptor; create an empty file if there is none."""
+        """Return the descriptor; create an empty file if there is none.
+
+        Raises:
+            LogMovedError: After a fork the file could not be opened anew.
+        """
         with self._opening:
+            if self.moved:
+                raise LogMovedError(self.path, "another file is there")
             if self.fd == _NO_FILE:
                 self._adopt(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666))
             return self.fd
@@ -117,11 +123,6 @@ class LogFile:
         if (status.st_dev, status.st_ino) != self._key:
             raise LogMovedError(self.path, "another file is there")
         return status.st_size
-
-    def check_not_moved(self) -> None:
-        """Raise LogMovedError if after a fork the file could not be opened anew."""
-        if self._moved:
-            raise LogMovedError(self.path, "another file is there")
 
     def looks_begun(self) -> bool:
         """Return whether attach() is worth while. Cost: one system call."""
@@ -168,7 +169,7 @@ class LogFile:
         status = None if fd == _NO_FILE else os.fstat(fd)
         if status is None or (status.st_dev, status.st_ino) != self._key:
             # What is open can still be read; writing is refused, for it needs the lock.
-            self._moved = True
+            self.moved = True
             if fd != _NO_FILE:
                 os.close(fd)
         else:

@@ -14,7 +14,9 @@ import fcntl
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from threading import get_ident
 from typing import Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
@@ -42,6 +44,10 @@ process = os.getpid()
 def _after_fork_in_child() -> None:
     global process  # noqa: PLW0603  there is one of it
     process = os.getpid()
+    # The child inherits what is noted here, and not the locks.
+    _holders.clear()
+    for inherited in _locks:
+        inherited.owner = 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -60,12 +66,16 @@ def _locker() -> Callable[[int, int], object]:
     return locker
 
 
-_holders: dict[tuple[int, int], tuple[int, int]] = {}
-"""(device, inode) of locked files to (process, thread) that holds the lock.
+_holders: dict[tuple[int, int], int] = {}
+"""(device, inode) of locked files to the thread of this process that holds the lock.
 
-An item is set and removed only by the holder of that file's lock. The process is in it
-because a forked child inherits the table and not the locks.
+An item is set and removed only by the holder of that file's lock.
 """
+
+_locks: weakref.WeakSet[CommitLock] = weakref.WeakSet()
+"""All locks of this process, for the children it forks."""
+
+_NOBODY: Final = bytes(8 * SLOT_COUNT)
 
 
 class CommitLock:
@@ -92,6 +102,8 @@ class CommitLock:
         self._slot = SLOTS + self._me % SLOT_COUNT
         self._closed = False
         self._locked = False  # True from before the flock until after it is given back.
+        self.owner = 0  # The thread that holds the lock through this instance; 0: none.
+        _locks.add(self)
 
     def watch(self, view: memoryview[int] | None) -> None:
         """Use the words of the header, raw, for fairness from now on; or no longer."""
@@ -103,14 +115,9 @@ class CommitLock:
         self._slots = None if view is None else view[SLOTS : SLOTS + SLOT_COUNT]
 
     @property
-    def held(self) -> bool:
-        """Whether the calling thread holds the lock of this file, by any instance."""
-        return _holders.get(self._key) == (process, threading.get_ident())
-
-    @property
     def owned(self) -> bool:
         """Whether the calling thread holds the lock through this instance."""
-        return self._locked and self.held
+        return self.owner == get_ident()
 
     def acquire(self, timeout: float | None = None) -> None:
         """Get the lock. Without a timeout, wait as long as it takes.
@@ -124,11 +131,16 @@ class CommitLock:
             ClosedError: It was closed while this thread waited. Nothing is held.
             OSError: The file can't be opened or locked. Nothing is held.
         """
-        if self.held:
+        me = get_ident()
+        if _holders.get(self._key) == me:
             raise SelfWaitError(self._path)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._acquire_mutex(timeout):
-            raise LockTimeout(self._path, timeout)
+        deadline = None
+        if timeout is None:
+            self._mutex.acquire()
+        else:
+            deadline = time.monotonic() + timeout
+            if not self._acquire_mutex(timeout):
+                raise LockTimeout(self._path, timeout)
         try:
             if self._closed:
                 self._refuse()
@@ -137,7 +149,8 @@ class CommitLock:
             # Before the lock: an interrupt right after it must not hide it from release().
             self._locked = True
             self._acquire_flock(timeout, deadline)
-            _holders[self._key] = (process, threading.get_ident())
+            self.owner = me
+            _holders[self._key] = me
         except BaseException:
             self.release()
             raise
@@ -151,18 +164,22 @@ class CommitLock:
         # The mutex tells whose the lock is: only its owner, or anybody while it is free,
         # gets it at once. A free one means that there is nothing to give back but
         # perhaps a flock of an acquire() that was interrupted.
-        if not self._mutex.acquire(blocking=False):
+        mutex = self._mutex
+        if not mutex.acquire(False):  # noqa: FBT003  the keyword costs as much as the call
             return
         try:
             if self._locked:
-                if self.held:
+                if self.owner == get_ident():
                     # Before the flock: after it the item may be another's.
-                    del _holders[self._key]
+                    _holders.pop(self._key, None)
+                    self.owner = 0
                 if self._fd >= 0:
                     self._flock(self._fd, _FREE)
                 self._locked = False
         finally:
-            self._release_mutex()
+            # As often as it was taken, here and by calls that were interrupted: in one
+            # step, for which there is no public name.
+            mutex._release_save()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def close(self) -> None:
         """Wait until no thread of this instance holds the lock, and forget the file.
@@ -187,6 +204,7 @@ class CommitLock:
         """
         self._mutex = threading.RLock()
         self._locked = False
+        self.owner = 0
         self._me = _random()
         self._slot = SLOTS + self._me % SLOT_COUNT
 
@@ -195,26 +213,17 @@ class CommitLock:
         self._key = (status.st_dev, status.st_ino)
         self._flock = _locker()
         self._fd = fd
-        if self.held:  # By another instance, which created the file.
+        if _holders.get(self._key) == get_ident():  # Another instance created the file.
             raise SelfWaitError(self._path)
 
     def _refuse(self) -> NoReturn:
         what = f"the log {self._path}"
         raise ClosedError(what)
 
-    def _acquire_mutex(self, timeout: float | None) -> bool:
-        if timeout is None:
-            return self._mutex.acquire()
+    def _acquire_mutex(self, timeout: float) -> bool:
         if timeout <= 0:
             return self._mutex.acquire(blocking=False)
         return self._mutex.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
-
-    def _release_mutex(self) -> None:
-        try:
-            while True:
-                self._mutex.release()
-        except RuntimeError:  # Not owned by this thread, or no longer.
-            pass
 
     def _acquire_flock(self, timeout: float | None, deadline: float | None) -> None:
         view = self._view
@@ -265,7 +274,7 @@ class CommitLock:
 
     def _waiters(self) -> bool:
         slots = self._slots
-        return slots is not None and any(slots.tobytes())
+        return slots is not None and slots.tobytes() != _NOBODY
 
     def _give_way(self, view: memoryview[int], deadline: float | None) -> None:
         """Wait until another one had the lock, for at most two milliseconds."""

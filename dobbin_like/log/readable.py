@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from dobbin_like.exc import ClosedError, IntegrityError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, SAVED, Page, Words, boot_number
@@ -81,7 +81,7 @@ class ReadableLog:
     @property
     def tid(self) -> Tid:
         """Of the newest applied transaction, successful or failed; 0: there is none."""
-        return Tid(self._applied.tail.tid)
+        return self._applied.tail.tid
 
     @property
     def oid_count(self) -> int:
@@ -229,7 +229,7 @@ class ReadableLog:
         if page is None or (start is not None and start >= limit):
             return
         window = Window(self._file.fd, self.path)
-        tail = Tail(PAGE_SIZE, 0, page.checksum, 0, 0)
+        tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
         if start is not None and start != PAGE_SIZE:
             tail = place_before(window, start, page.checksum, limit)
         for frame in decided_frames(window, tail, limit):
@@ -267,7 +267,7 @@ class ReadableLog:
         if self._view is None:
             with self._attaching:
                 if self._loader is None:
-                    self._applied.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, 0))
+                    self._applied.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID))
                     self._loader = Loader(self._file.fd, self.path)
                     self._streams = StreamReader(self._file.fd, self.path)
                     self._view = words.view

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from dobbin_like.ids import Tid
+
 __all__ = [
     "ENTRY",
     "ENTRY_SIZE",
@@ -41,6 +43,15 @@ FRAME: Final = struct.Struct("<IIIIQQ")
 
 TRANSACTION: Final = struct.Struct("<IIIIQQQQI")
 """A frame, then: tid, sequence, number of entries."""
+
+FRAME_START: Final = struct.Struct("<II")
+"""What the checksum of a frame leaves out: itself, and the status."""
+
+TRANSACTION_REST: Final = struct.Struct("<IIQQQQI")
+"""A transaction after that."""
+
+CHANGE_REST: Final = struct.Struct("<IIQQQQI32sI")
+"""A transaction of one entry after that."""
 
 ENTRY: Final = struct.Struct("<QQIIIII")
 """Oid, previous position, index, distance to the state, its length, class, checksum."""
@@ -119,7 +130,7 @@ class Tail(NamedTuple):
     frame: int  # Offset of the frame before it; 0: none.
     checksum: int  # Of the frame before it, or of the header page.
     sequence: int  # Number of transactions before it.
-    tid: int  # Of the newest transaction before it; 0: none.
+    tid: Tid  # Of the newest transaction before it; 0: none.
 
 
 class Meta(NamedTuple):
@@ -130,6 +141,9 @@ class Meta(NamedTuple):
     description: str = ""
     extension: bytes = b""
     reason: str = ""
+
+
+NO_META: Final = Meta()
 
 
 def align(length: int) -> int:
@@ -183,6 +197,8 @@ def encode_classes(classes: Iterable[tuple[int, str, str]]) -> bytes:
 
 def encode_meta(meta: Meta) -> bytes:
     """Return the bytes of *meta*; none if there is nothing to say."""
+    if meta is NO_META:
+        return b""
     classes, user, description, extension, reason = meta
     if not (classes or user or description or extension or reason):
         return b""
@@ -264,12 +280,16 @@ def encode_transaction(
     Raises:
         ValueError: A number does not fit its field. Nothing has been written.
     """
+    if len(entries) == 1 and meta is NO_META:
+        return _encode_change(tail, tid, entries[0], previous, status)
     seed = tid_seed(tid)
     meta_bytes = encode_meta(meta)
-    table: list[bytes] = []
+    count = len(entries)
+    # What the checksum of the frame covers, but for its first part, and the states.
+    parts: list[bytes] = [b""]
     states: list[bytes] = []
     # From the entry to its state, in bytes: shrinks by an entry, grows by a state.
-    distance = len(entries) * ENTRY_SIZE + len(meta_bytes)
+    distance = count * ENTRY_SIZE + len(meta_bytes)
     pack, word = ENTRY_HEAD.pack, WORD.pack
     index = 0
     for oid, class_number, state in entries:
@@ -278,31 +298,48 @@ def encode_transaction(
             text = f"oid {oid}: class number {class_number}, state ends {distance + size} bytes on"
             raise ValueError(text)
         head = pack(oid, previous(oid), index, distance, size, class_number)
-        table.append(head)
-        table.append(word(crc32(state, crc32(head, seed))))
+        parts += (head, word(crc32(state, crc32(head, seed))))
         states.append(state)
         distance += size - ENTRY_SIZE
         index += 1
-    length = TRANSACTION_SIZE + index * ENTRY_SIZE + distance
+    length = TRANSACTION_SIZE + count * ENTRY_SIZE + distance
     whole = (length + 7) & ~7
-    header = TRANSACTION.pack(
-        0,
-        status,
-        KIND_TRANSACTION,
-        len(meta_bytes),
-        whole,
-        tail.frame,
-        tid,
-        tail.sequence + 1,
-        index,
+    parts[0] = TRANSACTION_REST.pack(
+        KIND_TRANSACTION, len(meta_bytes), whole, tail.frame, tid, tail.sequence + 1, count
     )
-    checked = b"".join((header[CHECKED_FROM:], *table, meta_bytes))
+    parts.append(meta_bytes)
+    checked = b"".join(parts)
     checksum = crc32(checked, tail.checksum)
     start = FRAME_START.pack(checksum, status)
     return b"".join((start, checked, *states, bytes(whole - length))), checksum
 
 
-FRAME_START: Final = struct.Struct("<II")
+def _encode_change(
+    tail: Tail, tid: int, entry: tuple[int, int, bytes], previous: Callable[[int], int], status: int
+) -> tuple[bytes, int]:
+    """Do what encode_transaction() does for the most frequent of all: one object, no meta."""
+    oid, class_number, state = entry
+    size = len(state)
+    length = TRANSACTION_SIZE + ENTRY_SIZE + size
+    whole = (length + 7) & ~7
+    if whole >= _U32_LIMIT or not 0 <= class_number < CLASS_LIMIT:
+        text = f"oid {oid}: class number {class_number}, a state of {size} bytes"
+        raise ValueError(text)
+    head = ENTRY_HEAD.pack(oid, previous(oid), 0, ENTRY_SIZE, size, class_number)
+    checked = CHANGE_REST.pack(
+        KIND_TRANSACTION,
+        0,
+        whole,
+        tail.frame,
+        tid,
+        tail.sequence + 1,
+        1,
+        head,
+        crc32(state, crc32(head, crc32(LONG.pack(tid)))),
+    )
+    checksum = crc32(checked, tail.checksum)
+    start = FRAME_START.pack(checksum, status)
+    return b"".join((start, checked, state, bytes(whole - length))), checksum
 
 
 class StreamHead(NamedTuple):

@@ -11,6 +11,7 @@ import logging
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import NO_TID
 from dobbin_like.log import disk, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import PAGE_SIZE
@@ -34,7 +35,7 @@ def place_before(window: Window, offset: int, page_checksum: int, limit: int) ->
     """
     previous = first = _previous(window, offset, limit)
     if not previous:
-        return Tail(offset, 0, page_checksum, 0, 0)
+        return Tail(offset, 0, page_checksum, 0, NO_TID)
     data = disk.read_exactly(window.fd, window.path, previous, record.WORD.size)
     checksum = int.from_bytes(data, "little")
     while previous:
@@ -44,7 +45,7 @@ def place_before(window: Window, offset: int, page_checksum: int, limit: int) ->
             tid, sequence = record.TRANSACTION.unpack(data)[6:8]
             return Tail(offset, first, checksum, sequence, tid)
         previous = _previous(window, previous, limit)
-    return Tail(offset, first, checksum, 0, 0)
+    return Tail(offset, first, checksum, 0, NO_TID)
 
 
 def _previous(window: Window, offset: int, limit: int) -> int:

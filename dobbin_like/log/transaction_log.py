@@ -13,12 +13,13 @@ The life of a commit, and what a kill after each step leaves:
    (nobody could veto it any more), makes one failed that is whole and only prepared,
    and cuts off everything else. So it is there whole or not at all (I2).
 3. ``prepare()`` has synced: the same, after a power cut too (I1).
-4. ``finish()`` of an undecided one: the status is overwritten, 4 aligned bytes in one
+4. ``decide()`` of an undecided one: the status is overwritten, 4 aligned bytes in one
    sector, and synced: from here on it is adopted.
 5. ``finish()`` stores COMMITTED: readers see it. Then DURABLE: it is not looked at again.
 6. ``fail()`` instead: the prepared bytes are cut off and a failed transaction without
    states takes their place. Between the two the file ends at COMMITTED.
-7. ``release()``   cuts what was written and not finished, and unlocks.
+7. ``release()``   cuts what was written and not finished, saves the positions if it is
+   time, and unlocks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from threading import get_ident
 from typing import BinaryIO, Final
 
 from dobbin_like.exc import ClosedError, Error, LogMovedError, NotHeldError, ReadOnlyStorageError
@@ -36,7 +38,7 @@ from dobbin_like.log.header import COMMITTED, DURABLE, Page, Words
 from dobbin_like.log.lock import CommitLock
 from dobbin_like.log.readable import ReadableLog
 from dobbin_like.log.reader import Logged
-from dobbin_like.log.record import Meta
+from dobbin_like.log.record import NO_META, Meta
 from dobbin_like.log.writer import Writer
 
 __all__ = ["TransactionLog"]
@@ -121,6 +123,8 @@ class TransactionLog(ReadableLog):
         self._lock.watch(None)
         self._file.after_fork_in_child()
         self._lock.after_fork_in_child()
+        if self._file.moved:  # What is inherited must not be locked: it is the parent's.
+            self._lock.unbind()
         self._writer.after_fork_in_child()
         words = self._file.words
         if words is not None:
@@ -142,12 +146,11 @@ class TransactionLog(ReadableLog):
             LogMovedError: The path leads to another file, or to none.
             IntegrityError, OSError: See recover(). In all cases nothing is held.
         """
-        self._check_open()
-        if self.read_only:
+        if self.closed or self.read_only:
+            self._check_open()
             raise ReadOnlyStorageError(self.path, "the log was opened with read_only=True")
         if lock.process != self._pid:
             self.after_fork_in_child()
-        self._file.check_not_moved()
         self._lock.acquire(self._lock_timeout)
         try:
             self._start_writing()
@@ -163,7 +166,7 @@ class TransactionLog(ReadableLog):
         if lock.process != self._pid:
             self.after_fork_in_child()
         try:
-            if self._lock.owned:
+            if self._lock.owner == get_ident():
                 self._writer.stop()
         finally:
             self._lock.release()
@@ -185,7 +188,7 @@ class TransactionLog(ReadableLog):
         self,
         tid: Tid,
         entries: Sequence[tuple[Oid, int, bytes]],
-        classes: Iterable[tuple[int, str, str]] = (),
+        classes: Sequence[tuple[int, str, str]] = (),
         *,
         user: str = "",
         description: str = "",
@@ -208,15 +211,26 @@ class TransactionLog(ReadableLog):
         Cost: The bytes of the states.
         """
         self._check_held("prepare()")
-        meta = Meta(tuple(classes), user, description, extension)
+        meta = NO_META
+        if classes or user or description or extension:
+            meta = Meta(tuple(classes), user, description, extension)
         return self._writer.prepare(tid, entries, meta, decided=decided)
 
-    def finish(self) -> None:
-        """Let the prepared transaction count: it is visible to all readers.
+    def decide(self) -> None:
+        """Let a transaction that was prepared with ``decided=False`` be decided now.
+
+        Nothing happens if it is decided already.
 
         Raises:
-            OSError: Only if it was prepared with ``decided=False``: its status could not
-                be written.
+            OSError: Its status could not be written. It is not decided.
+        """
+        self._check_held("decide()")
+        self._writer.decide()
+
+    def finish(self) -> None:
+        """Let the prepared and decided transaction count: it is visible to all readers.
+
+        Stores a word: it does not wait, and does not fail.
         """
         self._check_held("finish()")
         self._writer.finish()
@@ -299,6 +313,6 @@ class TransactionLog(ReadableLog):
         super()._close_file()
 
     def _check_held(self, step: str) -> None:
-        if not self._lock.owned:
+        if self._lock.owner != get_ident():
             self._check_open()
             raise NotHeldError(self.path, step, "the commit lock; call acquire() before")

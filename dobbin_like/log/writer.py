@@ -27,6 +27,9 @@ __all__ = ["Writer"]
 
 _logger = logging.getLogger(__name__)
 
+# What a named tuple does when it is called, at half the cost.
+_new: Final = tuple.__new__
+
 SAVE_AFTER_ENTRIES: Final = 50_000
 """Entries that opening may have to read one by one: some 50 ms."""
 
@@ -35,7 +38,7 @@ class Writer:
     """Appends to one log. Used by the thread that holds the commit lock, and no other.
 
     ``_tail`` is the place behind what this holder has appended, None until it is needed.
-    ``_dirty``: something lies behind COMMITTED. ``_whole``: among it a transaction that
+    ``dirty``: something lies behind COMMITTED. ``_whole``: among it a transaction that
     recovery would adopt.
     """
 
@@ -51,7 +54,7 @@ class Writer:
         self._pending: Logged | None = None
         self._decided = True
         self._finishing = False
-        self._dirty = False
+        self.dirty = False
         self._whole = False
 
     def start(self, size: int) -> None:
@@ -63,7 +66,8 @@ class Writer:
         Raises:
             IntegrityError, OSError: See recover().
         """
-        self._reset()
+        if self.dirty or self._tail is not None:
+            self._reset()
         view = self._words.view
         applied = self.applied
         committed: int | None
@@ -77,13 +81,23 @@ class Writer:
             recover(window, applied.tail, self._words, self._boot, sync=self._sync)
 
     def stop(self) -> None:
-        """End: cut off what was neither finished nor failed. Does not raise OSError."""
+        """End: cut off what was neither finished nor failed; now and then, save the positions.
+
+        Does not raise OSError.
+        """
         if self._finishing:
             # Interrupted after the decision: it counts (I1).
-            with contextlib.suppress(OSError):
-                self.finish()
-        if self._dirty:
+            self.finish()
+        if self.dirty:
             self._cut_back()
+        applied = self.applied
+        if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
+            # Opening would have to read many entries one by one.
+            try:
+                self.save()
+            except (OSError, Error) as error:
+                _logger.warning("%s: positions are not saved: %s", self._file.path, error)
+                self._cut_back()
 
     def after_fork_in_child(self) -> None:
         """Forget what the parent was writing."""
@@ -93,7 +107,7 @@ class Writer:
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
         """Append a stream; return its offset and its size in bytes."""
         tail = self._place()
-        self._dirty = True
+        self.dirty = True
         try:
             after, size = copy_stream(self._file.fd, self._file.path, tail, source)
         except BaseException:
@@ -112,58 +126,64 @@ class Writer:
         decided: bool,
     ) -> Logged:
         """Append a transaction behind COMMITTED, and sync it."""
+        file, applied = self._file, self.applied
+        words = self._words
         if self._pending is not None:
-            raise NotHeldError(self._file.path, "prepare()", "the end of the one before")
-        if self._words.view[COMMITTED] != self.applied.seen:
-            raise NotHeldError(self._file.path, "prepare()", "all news applied")
-        tail = self._tail or self.applied.tail
+            raise NotHeldError(file.path, "prepare()", "the end of the one before")
+        if words.view[COMMITTED] != applied.seen:
+            raise NotHeldError(file.path, "prepare()", "all news applied")
+        tail = self._tail or applied.tail
         oids = tuple([entry[0] for entry in entries])
         self._check(tid, oids, tail)
         status = record.COMMITTED if decided else record.PREPARED
-        previous = self.applied.positions.get
-        data, checksum = record.encode_transaction(tail, tid, entries, previous, meta, status)
+        data, checksum = record.encode_transaction(
+            tail, tid, entries, applied.positions.get, meta, status
+        )
         logged = _logged(tail, tid, oids, meta, len(data), checksum, failed=False)
         # Before writing: an interrupt must not hide from fail() and stop() what is there.
-        self._dirty = True
-        self._whole = decided
-        self._decided = decided
+        self.dirty = True
+        self._whole = self._decided = decided
         try:
-            if self._sync and self._words.view[DURABLE] == raw_word(DURABLE, tail.end):
+            if not self._sync:
+                disk.write(file.fd, file.path, data, tail.end)
+            elif words.view[DURABLE] == raw_word(DURABLE, tail.end):
                 # All before is on stable storage: this alone has to get there.
-                disk.write_synced(self._file.fd, self._file.path, data, tail.end)
+                disk.write_synced(file.fd, file.path, data, tail.end)
             else:
-                disk.write(self._file.fd, self._file.path, data, tail.end)
-                if self._sync:
-                    disk.sync(self._file.fd, self._file.path)
+                disk.write(file.fd, file.path, data, tail.end)
+                disk.sync(file.fd, file.path)
         except OSError:
             self._cut_back()
             raise
-        self._tail = logged.tail
         self._pending = logged
         return logged
+
+    def decide(self) -> None:
+        """Let recovery adopt the prepared transaction from here on. Can be repeated."""
+        logged = self._pending
+        if logged is None or self._decided:
+            return
+        self._whole = True
+        file = self._file
+        status = record.WORD.pack(record.COMMITTED)
+        disk.write(file.fd, file.path, status, logged.offset + record.STATUS_OFFSET)
+        if self._sync:
+            disk.sync(file.fd, file.path)
+        self._decided = True
 
     def finish(self) -> None:
         """Let the prepared transaction count. Can be repeated when interrupted."""
         logged = self._pending
-        if logged is None:
-            raise NotHeldError(self._file.path, "finish()", "a prepared transaction")
+        if logged is None or not self._decided:
+            raise NotHeldError(self._file.path, "finish()", "a prepared and decided transaction")
         self._finishing = True
-        file = self._file
-        if not self._decided:
-            self._whole = True
-            status = record.WORD.pack(record.COMMITTED)
-            disk.write(file.fd, file.path, status, logged.offset + record.STATUS_OFFSET)
-            if self._sync:
-                disk.sync(file.fd, file.path)
-        raw = raw_word(COMMITTED, logged.end)
-        self._words.view[COMMITTED] = raw  # I2: all of it is visible from here on.
+        words = self._words
+        words.put(COMMITTED, logged.end)  # I2: all of it is visible from here on.
         if self._sync:
-            self._words.put(DURABLE, logged.end)
+            words.put(DURABLE, logged.end)
         else:
             self.unsynced = True
-        tail = self._tail or logged.tail
         self._reset()
-        self._save_if_due(tail)
 
     def fail(self, tid: Tid, oids: Sequence[Oid], meta: Meta) -> Logged | None:
         """Record a failed transaction in place of the prepared one, if there is one."""
@@ -173,7 +193,7 @@ class Writer:
                 tid, oids = pending.tid, [Oid(oid) for oid in pending.oids]
                 meta = Meta((), pending.user, pending.description, pending.extension, meta.reason)
             was_whole = self._whole
-            if self._dirty:
+            if self.dirty:
                 self._cut_back()
             tail = self._place()
             logged = self._append_failed(tail, tid, oids, meta)
@@ -181,13 +201,12 @@ class Writer:
                 disk.sync(self._file.fd, self._file.path)
         except (OSError, Error, ValueError) as error:
             _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
-            if self._dirty:
+            if self.dirty:
                 self._cut_back()
             return None
         self._words.put(COMMITTED, logged.end)
         self.unsynced = True
         self._reset()
-        self._save_if_due(logged.tail)
         return logged
 
     def save(self) -> None:
@@ -206,7 +225,7 @@ class Writer:
         self._finishing = False  # First: stop() must not repeat what has no transaction.
         self._pending = None
         self._tail = None
-        self._dirty = self._whole = False
+        self.dirty = self._whole = False
 
     def _place(self) -> Tail:
         """Return where the next frame goes."""
@@ -224,7 +243,9 @@ class Writer:
         if not tail.tid < tid < record.TID_LIMIT:
             text = f"tid {tid} is not above {tail.tid}, that of the transaction before"
             raise ValueError(text)
-        if len(oids) > 1 and len(set(oids)) < len(oids):
+        if len(oids) == 1 and 0 <= oids[0] < record.OID_LIMIT:
+            return
+        if len(set(oids)) < len(oids):
             text = "an oid stands twice in one transaction"
             raise ValueError(text)
         if oids and not 0 <= min(oids) <= max(oids) < record.OID_LIMIT:
@@ -238,7 +259,7 @@ class Writer:
         data, checksum = record.encode_transaction(
             tail, tid, entries, lambda _oid: 0, meta, record.FAILED
         )
-        self._dirty = True
+        self.dirty = True
         disk.write(self._file.fd, self._file.path, data, tail.end)
         return _logged(tail, tid, tuple(oids), meta, len(data), checksum, failed=True)
 
@@ -258,19 +279,9 @@ class Writer:
         except OSError as error:
             _logger.critical("%s: can't cut off what was not committed: %s", file.path, error)
 
-    def _save_if_due(self, tail: Tail) -> None:
-        """Save the positions if opening would have to read many entries one by one."""
-        applied = self.applied
-        if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
-            try:
-                self._append_saved(tail)
-            except OSError as error:
-                _logger.warning("%s: positions are not saved: %s", self._file.path, error)
-                self._cut_back()
-
     def _append_saved(self, tail: Tail) -> None:
         file, applied = self._file, self.applied
-        self._dirty = True
+        self.dirty = True
         after = append_saved(
             file.fd, file.path, tail, applied.positions, applied.classes, applied.tail
         )
@@ -292,18 +303,21 @@ def _logged(
     *,
     failed: bool,
 ) -> Logged:
-    return Logged(
-        tid,
-        tail.end,
-        tail.end + length,
-        tail.sequence + 1,
-        failed,
-        meta.user,
-        meta.description,
-        meta.extension,
-        meta.reason,
-        oids,
-        tail.end + record.TRANSACTION_SIZE,
-        meta.classes,
-        checksum,
+    return _new(
+        Logged,
+        (
+            tid,
+            tail.end,
+            tail.end + length,
+            tail.sequence + 1,
+            failed,
+            meta.user,
+            meta.description,
+            meta.extension,
+            meta.reason,
+            oids,
+            tail.end + record.TRANSACTION_SIZE,
+            meta.classes,
+            checksum,
+        ),
     )

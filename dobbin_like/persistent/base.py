@@ -144,15 +144,20 @@ class MaskLayer(Persistent):
         return _class_attribute(self, name, faces.mask)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        state = _working(self, name)
-        descriptor = _class_descriptor(self, name)
-        if hasattr(descriptor, "__set__"):
-            descriptor.__set__(self, value)
-        else:
-            state[name] = thaw(value, {}) if type(value) in SHARED_TYPES else value
+        state = here.memo.get(id(self))
+        if type(state) is not WorkingCopy:
+            raise _read_only(self, name)
+        if name in type(self)._p_faces.data_names:
+            descriptor = _class_descriptor(self, name)
+            if hasattr(descriptor, "__set__"):
+                descriptor.__set__(self, value)
+                return
+        state[name] = thaw(value, {}) if type(value) in SHARED_TYPES else value
 
     def __delattr__(self, name: str) -> None:
-        state = _working(self, name)
+        state = here.memo.get(id(self))
+        if type(state) is not WorkingCopy:
+            raise _read_only(self, name)
         descriptor = _class_descriptor(self, name)
         if hasattr(descriptor, "__delete__"):
             descriptor.__delete__(self)
@@ -222,13 +227,6 @@ def _visible(obj: Any) -> State | None:
     if entry is None or entry.jar is None:  # never was in a database: not masked
         return native_dict(obj)
     return entry.jar.visible(obj, entry)
-
-
-def _working(obj: Any, name: str) -> WorkingCopy:
-    state = here.memo.get(id(obj))
-    if type(state) is not WorkingCopy:
-        raise _read_only(obj, name)
-    return state
 
 
 def _class_descriptor(obj: Any, name: str) -> Any:

@@ -64,6 +64,8 @@ class Changes:
         self.entries: list[tuple[Oid, int, bytes]] = []
         """``(oid, class number, bytes of the state)``, as the log takes them."""
         self.publications: list[Publication] = []
+        self.introductions: list[Publication] = []
+        """Those of the publications that are of new objects."""
 
     def add_root(self, obj: Any, entry: Entry) -> None:
         """Add the object that was elected root."""
@@ -94,6 +96,7 @@ class Changes:
             else:
                 face, attributes = type(obj)._p_faces.plain, native_dict(obj)
             self._write(obj, entry, face, face._p_faces.state_of(attributes), {})
+            self.introductions.append(self.publications[-1])
 
     def _write(self, obj: Any, entry: Entry, face: Any, state: State, pending: State) -> None:
         """Turn *state* into bytes and into what is published.

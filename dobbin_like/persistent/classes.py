@@ -331,8 +331,9 @@ class ClassTable:
 
     def confirm(self) -> None:
         """The new numbers are in the log."""
-        self.new = []
-        self._new_objects = []
+        if self.new:
+            self.new = []
+            self._new_objects = []
 
     def discard(self) -> None:
         """The new numbers did not get into the log: take them back."""

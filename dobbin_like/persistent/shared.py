@@ -125,8 +125,9 @@ class SharedState:
     def begin_view(self, view: View) -> None:
         """Let *view* read the newest snapshot from here on."""
         with self.lock:
-            self._collect()
-            if view.in_use():
+            if self._retired or self._dead:
+                self._collect()
+            if view.active or view.working or view.kept:
                 self._end(view)
             self.horizon.enter(view, self.tid)
 
@@ -155,17 +156,18 @@ class SharedState:
 
     def _end(self, view: View) -> None:
         self.horizon.leave(view)
-        self._drop_working(view)
-        view.forget_states()
+        if view.working:
+            self._drop_working(view)
+        if view.kept:
+            view.forget_states()
         if self._masked:
             self._unmask_due()
         view.active = False  # last: until then, it is ended again if interrupted
 
     def _drop_working(self, view: View) -> None:
-        if view.working:
-            oldest = self.horizon.oldest()
-            for working in list(view.working.values()):
-                self._uncheckout(view, working, oldest)
+        oldest = self.horizon.oldest()
+        for working in list(view.working.values()):
+            self._uncheckout(view, working, oldest)
 
     def uncheckout(self, view: View, working: WorkingCopy) -> None:
         """Take back one checkout of *view*: a savepoint is rolled back."""
@@ -238,17 +240,19 @@ class SharedState:
         """
         with self.lock:
             self.horizon.leave(view)
-            older = len(self.horizon) > 0
+            older = self.horizon.oldest() is not None
             for obj, entry, state, _face in changes:
                 if entry.serial != tid:
                     self._publish_state(obj, entry, tid, state, older=older)
             self.tid = tid
             self._end(view)
-            masked = [change.obj for change in changes if change.entry.mask is not None]
-            if masked:
-                self._unmask_later(tid, masked)
-                self._unmask_due()
-            self._collect()
+            if older:  # Without another view there is nobody whom a mask would serve.
+                masked = [change.obj for change in changes if change.entry.mask is not None]
+                if masked:
+                    self._unmask_later(tid, masked)
+                    self._unmask_due()
+            if self._retired or self._dead:
+                self._collect()
 
     def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
         """Make the new objects of *changes* known (lock held), before the source gives them out.

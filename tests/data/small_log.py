@@ -31,6 +31,7 @@ def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
                 decided=decided,
                 **more,
             )
+            log.decide()
             log.finish()
             log.apply([logged])
 
