@@ -12,6 +12,8 @@ import transaction as transaction_package
 
 from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageInUseError
 from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.life.care import Care
+from dobbin_like.life.past import Past
 from dobbin_like.manager import DataManager
 from dobbin_like.persistent.classes import ClassTable, Policy
 from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
@@ -48,7 +50,7 @@ class _News(NamedTuple):
     tid: Tid
 
 
-class Database:
+class Database(Past, Care):
     """An object database: a graph of persistent objects over one storage.
 
     ``storage`` is a storage, or the path of a log, which need not exist;

@@ -77,12 +77,19 @@ TOWERS = {
             "manager",
         ),
     ),
-    "whole": Tower(
+    "life": Tower(
         stands_on="ground  disk  memory  bridge",
+        rows=(
+            "life.past  life.care",
+            "life",
+        ),
+    ),
+    "whole": Tower(
+        stands_on="ground  disk  memory  bridge  life",
         rows=("database",),
     ),
     "doors": Tower(
-        stands_on="ground  disk  memory  bridge  whole",
+        stands_on="ground  disk  memory  bridge  life  whole",
         rows=(
             "check.report",
             "check.states",

@@ -1,0 +1,6 @@
+"""What is done with a log over the years: its past, and its care.
+
+:class:`~dobbin_like.life.past.Past` and :class:`~dobbin_like.life.care.Care`
+are the parts of a database that ask about the past and look after the log.
+They hold the public methods; each other module here does one thing.
+"""
