@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from dobbin_like.ids import NO_TID
 from dobbin_like.log import TransactionLog
 from dobbin_like.persistent.stream import PersistentStream
 
@@ -28,6 +29,8 @@ class LoggedTransaction(Protocol):
     oids: Sequence[Oid]
     user: str
     description: str
+    extension: bytes
+    reason: str
 
 
 class StoredVersion(Protocol):
@@ -72,7 +75,20 @@ class Storage(Protocol):
     def class_name(self, number: int) -> tuple[str, str]: ...
     def class_number(self, module: str, qualname: str) -> int | None: ...
     def read_stream(self, offset: int, start: int, size: int) -> bytes: ...
-    def transactions(self, start: int | None = None) -> Iterator[Any]: ...
+    def versions(self, oid: Oid, at: Tid | None = None) -> Iterator[Any]:
+        """Yield the versions of an object, newest first, from that up to *at* on."""
+
+    def transactions(
+        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
+    ) -> Iterator[Any]:
+        """Yield the applied transactions with ``since < tid <= until``, failed ones too.
+
+        Nothing that was applied after the call is among them.
+        """
+
+    def transaction_of(self, stored: Any) -> Any:
+        """Return the transaction that has written a version: what load() has returned."""
+
     def acquire(self) -> None: ...
     def release(self) -> None: ...
     def write_stream(self, source: BinaryIO) -> tuple[int, int]: ...

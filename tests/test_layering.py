@@ -44,12 +44,20 @@ TOWERS = {
         stands_on="ground",
         rows=(
             "log.record  log.header  log.disk",
-            "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader",
+            "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader  log.part",
             "log.applied  log.loader  log.recovery",
             "log.saved",
+            "log.walk",
             "log.writer  log.readable",
             "log.transaction_log",
+            "log.copying",
             "log",
+            "memory_log.lock",
+            "memory_log.shared",
+            "memory_log.readable",
+            "memory_log.log",
+            "memory_log.overlay",
+            "memory_log",
         ),
     ),
     "memory": Tower(
@@ -62,7 +70,8 @@ TOWERS = {
             "persistent.view",
             "persistent.faces",
             "persistent.base",
-            "persistent.classes  persistent.containers  persistent.stream",
+            "persistent.broken  persistent.containers  persistent.stream  persistent.versions",
+            "persistent.classes",
             "persistent.serialize  persistent.shared",
             "persistent.graph",
             "persistent.changes",
@@ -80,6 +89,7 @@ TOWERS = {
     "life": Tower(
         stands_on="ground  disk  memory  bridge",
         rows=(
+            "life.backup",
             "life.past  life.care",
             "life",
         ),
@@ -114,6 +124,7 @@ SIBLINGS: dict[str, str] = {}
 
 # A module, and the modules that it may import under ``if TYPE_CHECKING:`` only.
 FOR_TYPES_ONLY: dict[str, str] = {
+    "memory_log.overlay": "storage",  # What it lies over is any storage.
     "manager": "database",  # It serves the database that made it.
     "savepoint": "manager",  # It belongs to the data manager that made it.
 }

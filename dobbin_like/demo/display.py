@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from dobbin_like.ids import NO_TID
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Figures:
         self._database = database
         self._storage = storage
         self._library = library
-        self._end: int | None = None
+        self._last = NO_TID
         self._started = time.monotonic()
         self.transactions = self.conflicts = self.earlier = 0
         self.catch_up()
@@ -51,8 +52,8 @@ class Figures:
     def catch_up(self) -> None:
         """Catch up with what the workers have committed."""
         transaction.begin()
-        for logged in self._storage.transactions(self._end):
-            self._end = logged.end
+        for logged in self._storage.transactions(self._last):
+            self._last = logged.tid
             if logged.failed:
                 self.conflicts += 1
             else:

@@ -20,10 +20,11 @@ from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, SAVED, Page, Words, boot_number
 from dobbin_like.log.loader import Loader
 from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
-from dobbin_like.log.record import Tail
-from dobbin_like.log.recovery import certain_end, committed_frames, decided_frames
-from dobbin_like.log.saved import load_saved, place_before
+from dobbin_like.log.record import TID_LIMIT, Tail
+from dobbin_like.log.recovery import certain_end, committed_frames
+from dobbin_like.log.saved import load_saved
 from dobbin_like.log.stream import StreamReader
+from dobbin_like.log.walk import BackWindow, transaction_at, walk, walk_back
 
 __all__ = ["ReadableLog"]
 
@@ -214,27 +215,76 @@ class ReadableLog:
         """
         return self._stream_reader().read(offset, start, size)
 
-    def transactions(self, start: int | None = None) -> Iterator[Logged]:
-        """Yield the applied transactions from the file, oldest first, with the failed ones.
+    def versions(self, oid: Oid, at: Tid | None = None) -> Iterator[Stored]:
+        """Yield the versions of an object, newest first, from that up to *at* on.
 
-        Args:
-            start: Offset or end of a logged transaction: those from there on.
+        Raises:
+            IntegrityError: One is damaged. What was yielded before is right.
+
+        Cost: What is yielded, and the versions newer than *at*.
+        """
+        stored = self.load(oid, at)
+        while stored is not None:
+            yield stored
+            loader = self._loader
+            if loader is None:
+                self._check_open()
+                return
+            if not stored.previous:
+                return
+            stored = loader.load(oid, stored.previous, self._applied.limit)
+
+    def transactions(
+        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
+    ) -> Iterator[Logged]:
+        """Yield the applied transactions after *since*, up to *until*, with the failed ones.
+
+        Oldest first, or newest first. Those that are applied later are not among them.
 
         Raises:
             IntegrityError: A transaction is damaged. What was yielded before is right.
+
+        Cost: What is yielded. To find where to begin: a small read for each
+        transaction after *since*, or after *until* if newest first.
+        """
+        self._check_open()
+        page, tail = self._file.page, self._applied.tail
+        last = Tid(TID_LIMIT) if until is None else until
+        if page is None or last <= since:
+            return iter(())
+        window = BackWindow(self._file.fd, self.path)
+        steps = walk_back if newest_first else walk
+        return self._while_open(steps(window, tail, page.checksum, since, last))
+
+    def _while_open(self, found: Iterator[Logged]) -> Iterator[Logged]:
+        for logged in found:
+            yield logged
+            self._check_open()
+
+    def transaction_of(self, stored: Stored) -> Logged:
+        """Return the transaction that has written a version.
+
+        Raises:
+            IntegrityError: It is damaged.
+
+        Cost: A few small reads, and the oids that it changed.
         """
         self._check_open()
         page = self._file.page
-        limit = self._applied.tail.end
-        if page is None or (start is not None and start >= limit):
-            return
-        window = Window(self._file.fd, self.path)
-        tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
-        if start is not None and start != PAGE_SIZE:
-            tail = place_before(window, start, page.checksum, limit)
-        for frame in decided_frames(window, tail, limit):
-            if frame.logged is not None:
-                yield frame.logged
+        try:
+            window = BackWindow(self._file.fd, self.path)
+            checksum = 0 if page is None else page.checksum
+            logged = transaction_at(window, stored.position, checksum, self._applied.limit)
+        except IntegrityError:
+            logged = None
+        if logged is None or logged.tid != stored.tid:
+            # The version was read from another file, or what leads to it is damaged.
+            between = self.transactions(Tid(stored.tid - 1), stored.tid)
+            logged = next(between, None)
+        if logged is None:
+            text = f"no transaction {stored.tid}"
+            raise IntegrityError(self.path, stored.position, text, "that of an entry")
+        return logged
 
     def entries(self, logged: Logged) -> Iterator[tuple[Oid, Stored]]:
         """Yield the objects of a transaction with their states, each verified.

@@ -1,0 +1,144 @@
+"""Walking over the transactions of a log: oldest or newest first, from any tid on.
+
+Going back relies on the field ``previous`` of the frames, and on nothing else: every
+frame that is handed out was verified, and so was the chain from it to the frame after
+it (I2). Where a walk begins is found by the fixed parts alone; the frame it is found by
+is verified too. Knows no words. Read :mod:`dobbin_like.log.readable` next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.log import record
+from dobbin_like.log.disk import read_exactly
+from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.reader import Logged, Window
+from dobbin_like.log.record import DamagedError, Tail
+from dobbin_like.log.recovery import decided_frames
+from dobbin_like.log.saved import place_before
+
+__all__ = ["BackWindow", "transaction_at", "walk", "walk_back"]
+
+_BEHIND: Final = 1 << 16
+"""Bytes read at once by a walk back: hundreds of small transactions."""
+
+
+class BackWindow(Window):
+    """Reads of one walk back: what lies before is read along, not what follows."""
+
+    def read(self, offset: int, size: int, limit: int) -> bytes:
+        """Return *size* bytes at *offset*; never looks past *limit*."""
+        at = offset - self._start
+        if not 0 <= at <= len(self._data) - size:
+            # Half of it behind: what was walked back over is verified forward.
+            start = max(0, offset - _BEHIND // 2)
+            end = max(offset + size, min(start + _BEHIND, limit))
+            self._data = read_exactly(self.fd, self.path, start, end - start)
+            self._start = start
+            at = offset - start
+        return self._data[at : at + size]
+
+
+def walk(
+    window: Window, tail: Tail, page_checksum: int, since: Tid, until: Tid
+) -> Iterator[Logged]:
+    """Yield the transactions with ``since < tid <= until`` before *tail*, oldest first.
+
+    Raises:
+        IntegrityError: One is damaged. What was yielded before is right.
+
+    Cost: What is yielded, and the fixed parts of the transactions after *since*.
+    """
+    if tail.tid <= since:
+        return
+    start = _place_of(window, tail, page_checksum, since) if since > NO_TID else None
+    forward = Window(window.fd, window.path)
+    for frame in decided_frames(forward, start or _first(page_checksum), tail.end):
+        logged = frame.logged
+        if logged is not None and logged.tid > since:
+            if logged.tid > until:
+                return
+            yield logged
+
+
+def walk_back(
+    window: Window, tail: Tail, page_checksum: int, since: Tid, until: Tid
+) -> Iterator[Logged]:
+    """Yield the transactions with ``since < tid <= until`` before *tail*, newest first.
+
+    Raises:
+        IntegrityError: One is damaged. What was yielded before is right.
+
+    Cost: What is yielded, and the fixed parts of the transactions after *until*.
+    """
+    if until < tail.tid:
+        place = _place_of(window, tail, page_checksum, until)
+        if place is None:
+            return
+        tail = next(decided_frames(window, place, tail.end)).tail
+    while tail.frame and tail.tid > since:
+        place = _place_of(window, tail, page_checksum, tail.tid)
+        if place is None:
+            return
+        # With the streams and saved positions that follow it: the chain is not broken.
+        logged = None
+        after = place
+        for frame in decided_frames(window, place, tail.end):
+            logged = logged or frame.logged
+            after = frame.tail
+        if after != tail or logged is None:
+            error = DamagedError(f"frames that lead to {after}", f"what was read: {tail}")
+            raise window.damaged(place.end, error)
+        yield logged
+        tail = place
+
+
+def transaction_at(window: Window, position: int, page_checksum: int, limit: int) -> Logged:
+    """Return the transaction that the entry at *position* belongs to.
+
+    Raises:
+        IntegrityError: It is damaged, or there is no entry.
+
+    Cost: A few small reads, and the table of the transaction.
+    """
+    head = window.read(position, record.ENTRY_SIZE, limit)
+    index: int = record.ENTRY.unpack(head)[2]
+    offset = position - index * record.ENTRY_SIZE - record.TRANSACTION_SIZE
+    if offset < PAGE_SIZE:
+        error = DamagedError(f"an entry of a transaction at {offset}", f"at {PAGE_SIZE} or after")
+        raise window.damaged(position, error)
+    place = place_before(window, offset, page_checksum, limit)
+    logged = next(decided_frames(window, place, limit)).logged
+    if logged is None or index >= len(logged.oids):
+        error = DamagedError(f"entry {index} of something else", "an entry of a transaction")
+        raise window.damaged(position, error)
+    return logged
+
+
+def _place_of(window: Window, tail: Tail, page_checksum: int, tid: Tid) -> Tail | None:
+    """Return the place before the newest transaction up to *tid*; None if there is none.
+
+    Looks at fixed parts, which nobody has verified: the caller reads the frame there.
+    """
+    offset = tail.frame
+    while offset:
+        head = window.read(offset, record.FRAME_SIZE, tail.end)
+        kind, previous = record.FRAME.unpack(head)[2::3]
+        if kind == record.KIND_TRANSACTION:
+            head = window.read(offset, record.TRANSACTION_SIZE, tail.end)
+            if record.TRANSACTION.unpack(head)[6] <= tid:
+                return place_before(window, offset, page_checksum, tail.end)
+        if previous and not PAGE_SIZE <= previous < offset:
+            error = DamagedError(
+                f"a frame after that at {previous}", f"one between it and {PAGE_SIZE}"
+            )
+            raise window.damaged(offset, error)
+        offset = previous
+    return None
+
+
+def _first(page_checksum: int) -> Tail:
+    return Tail(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
