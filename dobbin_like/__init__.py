@@ -5,6 +5,7 @@ import logging
 from dobbin_like.database import Database
 from dobbin_like.exc import (
     ConflictError,
+    CopyError,
     IntegrityError,
     InvalidObjectReference,
     LockTimeout,
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConflictError",
+    "CopyError",
     "Database",
     "IntegrityError",
     "InvalidObjectReference",

@@ -17,10 +17,12 @@ from transaction.interfaces import TransientError
 from dobbin_like.ids import Oid, Tid
 
 __all__ = [
+    "BrokenObjectError",
     "ClassNotSupported",
     "ClosedError",
     "CommittingError",
     "ConflictError",
+    "CopyError",
     "Error",
     "FormatVersionError",
     "IntegrityError",
@@ -29,6 +31,8 @@ __all__ = [
     "LogError",
     "LogMovedError",
     "MainModuleWarning",
+    "MigrationError",
+    "NewerStateError",
     "NotALogError",
     "NotHeldError",
     "NotPersistentError",
@@ -37,6 +41,7 @@ __all__ = [
     "ReadConflictError",
     "ReadOnlyError",
     "ReadOnlyStorageError",
+    "RenameError",
     "RootError",
     "SelfWaitError",
     "SharedValueError",
@@ -233,6 +238,17 @@ class StorageInUseError(UsageError, ValueError):
         return f"{self.path}: this storage belongs to a database; give the other one its own"
 
 
+class CopyError(UsageError, ValueError):
+    """A backup or a snapshot can't be written there. What is there was not changed."""
+
+    fields = ("path", "reason")
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
 class ReadOnlyStorageError(UsageError, PermissionError):
     """A commit to a storage that is read-only. Nothing was written."""
 
@@ -271,6 +287,70 @@ class UnloadedClassError(UsageError, TypeError):
         return (
             f"the class {self.module}.{self.qualname} is not loaded: {self.reason}; import "
             f"{self.module} before, or open with allow=['{self.module}.*']"
+        )
+
+
+class BrokenObjectError(UnloadedClassError, AttributeError):
+    """A broken object was asked for what its stored state does not have.
+
+    Its class may have it, but is not there; the state can be read.
+    """
+
+    fields = ("module", "qualname", "reason", "name")
+
+    def __str__(self) -> str:
+        return f"the stored state has no {self.name!r}, and {super().__str__()}"
+
+
+class RenameError(UsageError, ValueError):
+    """A class can't be renamed as it was asked for. Nothing was written."""
+
+    fields = ("old", "new", "reason")
+    old: str
+    new: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"can't rename {self.old} to {self.new}: {self.reason}"
+
+
+class NewerStateError(UsageError, RuntimeError):
+    """A state was stored by a newer version of its class than this program has.
+
+    ``found`` and ``expected`` are the values of ``_p_version``. The object stays unread.
+    """
+
+    fields = ("class_name", "oid", "found", "expected")
+    class_name: str
+    oid: Oid
+    found: int
+    expected: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.class_name} oid {self.oid} was stored as version {self.found}, the class "
+            f"of this program is version {self.expected}; run a newer program"
+        )
+
+
+class MigrationError(UsageError, RuntimeError):
+    """An old state could not be brought to the version of its class. The object stays unread.
+
+    ``found`` is the version it was stored as, ``expected`` that of the class; the exception
+    of ``_p_migrate``, if it raised one, is ``__cause__``.
+    """
+
+    fields = ("class_name", "oid", "found", "expected", "reason")
+    class_name: str
+    oid: Oid
+    found: int
+    expected: int
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.class_name} oid {self.oid}, from version {self.found} to {self.expected}: "
+            f"{self.reason}; mend {self.class_name}._p_migrate"
         )
 
 

@@ -25,7 +25,12 @@ ERRORS = {
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
+    exc.CopyError("x.log", "of another database"): "x.log: of another database",
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
+    exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
+    exc.RenameError("shop.Cart", "shop.Basket", "no"): "can't rename shop.Cart to shop.Basket: no",
+    exc.NewerStateError("Cart", 3, 5, 4): "Cart oid 3 was stored as version 5, the class of this",
+    exc.MigrationError("Cart", 3, 1, 2, "no"): "Cart oid 3, from version 1 to 2: no; mend Cart._p",
     exc.ConflictError(
         "Cart", 3, 9, 5, "somebody", ""
     ): "Cart oid 3 was changed by somebody (tid 9)",
@@ -56,6 +61,11 @@ BUILT_IN = {
     exc.CommittingError: RuntimeError,
     exc.NotHeldError: RuntimeError,
     exc.ReadOnlyStorageError: PermissionError,
+    exc.CopyError: ValueError,
+    exc.BrokenObjectError: AttributeError,
+    exc.RenameError: ValueError,
+    exc.NewerStateError: RuntimeError,
+    exc.MigrationError: RuntimeError,
     exc.NotALogError: ValueError,
     exc.FormatVersionError: ValueError,
 }

@@ -1,0 +1,141 @@
+"""A new file that is written beside its place and put there when it is whole.
+
+It is written under ``<path>.part``. Killed at any moment, its writer leaves at the path
+what was there before, or the whole new file; what it left of the other name is removed
+by whoever writes there next. Knows no format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from dobbin_like.exc import CopyError
+from dobbin_like.log.disk import named
+
+__all__ = ["NewFile"]
+
+_NO_FILE: Final = -1
+
+
+class NewFile:
+    """The file that is to be at *path*; a context manager. One thread.
+
+    Left without :meth:`put`, it is gone. It is locked as long as it is written, so that
+    two who write to one path do not mix their bytes.
+
+    Args:
+        mode: Its permissions.
+
+    Raises:
+        CopyError: Another is writing the file for this path.
+        OSError: The file can't be made.
+    """
+
+    def __init__(self, path: str, mode: int) -> None:
+        # Where a link leads to: a new file beside the link would replace the link.
+        self._place = os.path.realpath(path)
+        self.path = self._place + ".part"
+        self.fd = _NO_FILE
+        self._mode = mode
+
+    def __enter__(self) -> Self:
+        try:
+            while self.fd == _NO_FILE:
+                self._open()
+            with named(self.path):
+                os.fchmod(self.fd, self._mode)
+        except BaseException:
+            self._drop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._drop()
+
+    def put(self, *, replace: bool) -> None:
+        """Bring all to stable storage, and the file to its place, in one step.
+
+        Args:
+            replace: Whether a file with something in it may be there already.
+
+        Raises:
+            FileExistsError: There is one, and it must not be replaced.
+            OSError: Syncing failed, or the like. The new file is not there.
+        """
+        with named(self.path):
+            os.fsync(self.fd)
+        if replace or not self._link():
+            Path(self.path).replace(self._place)
+        directory = os.open(Path(self._place).parent, os.O_RDONLY)
+        try:
+            with named(self._place):
+                os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _link(self) -> bool:
+        """Give the file its name unless something is there; return whether that was done."""
+        try:
+            os.link(self.path, self._place)
+        except FileExistsError:
+            if Path(self._place).stat().st_size:
+                text = os.strerror(errno.EEXIST)
+                raise FileExistsError(errno.EEXIST, text, self._place) from None
+            return False
+        except OSError:  # A file system without links.
+            if Path(self._place).exists():
+                raise
+            return False
+        return True
+
+    def _open(self) -> None:
+        """Open and lock the file; nothing is open if it has to be tried again."""
+        with contextlib.ExitStack() as stack:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            stack.callback(os.close, fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                reason = f"another is writing {self.path}; wait until it has ended"
+                raise CopyError(self._place, reason) from None
+            status = os.fstat(fd)
+            if not _leads_to(self.path, status):
+                return
+            if status.st_size:
+                # Left by one that was killed. A new one, for this one may have another
+                # name by now: that of its place.
+                os.unlink(self.path)  # noqa: PTH108  as it was opened
+                return
+            stack.pop_all()
+            self.fd = fd
+
+    def _drop(self) -> None:
+        """Close the file; remove it if it has not come to its place."""
+        fd, self.fd = self.fd, _NO_FILE
+        if fd == _NO_FILE:
+            return
+        try:
+            # As long as it is locked, nobody else puts another file there.
+            if _leads_to(self.path, os.fstat(fd)):
+                os.unlink(self.path)  # noqa: PTH108  as it was opened
+        finally:
+            os.close(fd)
+
+
+def _leads_to(path: str, status: os.stat_result) -> bool:
+    try:
+        there = os.stat(path)  # noqa: PTH116  compared below
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
