@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import TransactionLog
+from dobbin_like.memory_log import MemoryLog, OverlayLog
 from dobbin_like.persistent.stream import PersistentStream
 
 if TYPE_CHECKING:
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
     from dobbin_like.ids import Oid, Tid
 
-__all__ = ["LoggedTransaction", "PersistentStream", "Storage", "StoredVersion", "TransactionLog"]
+__all__ = [
+    "LoggedTransaction",
+    "MemoryLog",
+    "OverlayLog",
+    "PersistentStream",
+    "Storage",
+    "StoredVersion",
+    "TransactionLog",
+]
 
 
 class LoggedTransaction(Protocol):
@@ -74,6 +83,7 @@ class Storage(Protocol):
     def load(self, oid: Oid, at: Tid | None = None) -> Any: ...
     def class_name(self, number: int) -> tuple[str, str]: ...
     def class_number(self, module: str, qualname: str) -> int | None: ...
+    def stream_size(self, offset: int) -> int: ...
     def read_stream(self, offset: int, start: int, size: int) -> bytes: ...
     def versions(self, oid: Oid, at: Tid | None = None) -> Iterator[Any]:
         """Yield the versions of an object, newest first, from that up to *at* on."""
@@ -88,6 +98,9 @@ class Storage(Protocol):
 
     def transaction_of(self, stored: Any) -> Any:
         """Return the transaction that has written a version: what load() has returned."""
+
+    def entries(self, logged: Any) -> Iterator[tuple[Oid, Any]]:
+        """Yield the objects of a transaction with the versions that it has written."""
 
     def acquire(self) -> None: ...
     def release(self) -> None: ...

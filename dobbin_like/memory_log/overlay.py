@@ -1,0 +1,144 @@
+"""``OverlayLog``: commits go to memory, over a storage that is only read.
+
+What lies below is the base as of the moment when the overlay was made: the base may go
+on growing, nobody sees that through the overlay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.memory_log.log import MemoryLog
+from dobbin_like.memory_log.shared import InMemory, Shared
+
+if TYPE_CHECKING:
+    from dobbin_like.storage import Storage
+
+__all__ = ["OverlayLog"]
+
+_ATTEMPTS: Final = 100
+"""How often to look for a moment when the base is not just applying something."""
+
+_FIRST_STREAM: Final = 1 << 62
+"""Behind every offset in a file that can be."""
+
+_numbers = itertools.count(1)
+
+
+class OverlayLog(MemoryLog):
+    """A log in memory that goes on from where *base* is now; the base is only read.
+
+    A database over it shows what the base has, and takes commits that the base never sees:
+    for tests, previews, what-if. Oids, class numbers, tids, history, streams and the
+    number of transactions go on from those of the base. :meth:`another` gives further
+    instances over the same overlay; each ``OverlayLog(base)`` begins anew.
+
+    Args:
+        base: Any storage that is open; it stays the caller's, who closes it after the
+            overlay. It may belong to a database, whose threads go on using it.
+        lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
+
+    Raises:
+        ClosedError: The base is closed.
+
+    Cost: Making one, the classes of the base; while the base has news that it has not
+    applied, all its objects. Reading what the overlay has not changed, a read of the
+    base, and of the versions that the base was given since.
+    """
+
+    def __init__(self, base: Storage, *, lock_timeout: float | None = None) -> None:
+        shared = Shared(f"<overlay {next(_numbers)} over {base.path}>", _Snapshot(base))
+        self._set_up(shared, lock_timeout=lock_timeout, read_only=False)
+
+
+class _Snapshot:
+    """A storage as of one moment. Any thread.
+
+    Whoever uses the storage may apply more to it at any time: what is taken from it
+    without a tid is taken when it is made, and taken again if it was just changing.
+    """
+
+    def __init__(self, base: Storage) -> None:
+        self._base = base
+        self.first_stream = _FIRST_STREAM | int.from_bytes(os.urandom(4), "little") << 32
+        self.complete_since: Tid = getattr(base, "complete_since", NO_TID)
+        for _ in range(_ATTEMPTS):
+            # What is being applied counts as news until all of it is.
+            still = not base.has_news()
+            tid, count = self._take()
+            still = still and not base.has_news()
+            if still and base.tid == tid:
+                break
+        else:
+            count = sum(self.load(Oid(oid), None) is not None for oid in range(self._next_oid))
+        self.head = self._make_head(count)
+
+    def _take(self) -> tuple[Tid, int]:
+        base = self._base
+        tid = None
+        while tid != base.tid:  # The two belong together.
+            tid = base.tid
+            sequence = len(base)
+        self._tid, self._sequence = tid, sequence
+        count = base.oid_count
+        self._next_oid = base.next_oid
+        self.classes = _classes(base)
+        return tid, count
+
+    def _make_head(self, count: int) -> InMemory:
+        return InMemory(
+            self._tid,
+            self._sequence,
+            False,
+            "",
+            "",
+            b"",
+            "",
+            (),
+            (),
+            (),
+            count,
+            self._next_oid,
+        )
+
+    def load(self, oid: Oid, at: Tid | None) -> Any:
+        return self._base.load(oid, self._tid if at is None else min(at, self._tid))
+
+    def read_stream(self, offset: int, start: int, size: int) -> bytes:
+        return self._base.read_stream(offset, start, size)
+
+    def stream_size(self, offset: int) -> int:
+        return self._base.stream_size(offset)
+
+    def versions(self, oid: Oid, at: Tid | None) -> Iterator[Any]:
+        return self._base.versions(oid, self._tid if at is None else min(at, self._tid))
+
+    def transactions(self, since: Tid, until: Tid, *, newest_first: bool) -> Iterator[Any]:
+        if since >= self._tid:
+            return iter(())
+        until = min(until, self._tid)
+        return self._base.transactions(since, until, newest_first=newest_first)
+
+    def transaction_of(self, stored: Any) -> Any:
+        return self._base.transaction_of(stored)
+
+    def entries(self, logged: Any) -> Iterator[tuple[Oid, Any]]:
+        return self._base.entries(logged)
+
+    def after_fork_in_child(self) -> None:
+        self._base.after_fork_in_child()
+
+
+def _classes(base: Storage) -> Sequence[tuple[int, str, str]]:
+    classes = []
+    for number in range(1, base.next_class_number):
+        try:
+            classes.append((number, *base.class_name(number)))
+        except IntegrityError:  # Never given to a class: it stays so.
+            continue
+    return classes
