@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import transaction
-from steps import Steps
+from steps import Steps, in_thread
 
 from dobbin_like import (
     Database,
@@ -341,3 +341,47 @@ def test_a_database_that_could_not_be_set_up_gives_everything_back(path):
             Database(storage, transaction_manager=object())
         with Database(storage) as database:
             assert database.root.x == 1
+
+
+def test_a_version_between_two_older_views_is_not_left_out(path):
+    # The older view had its version put right behind the newest; the younger one, whose
+    # own version was missing between the two, took that for its own.
+    with Database(path) as database, Database(path) as other:
+        database.set_root(Thing(x=1))
+        transaction.commit()
+        reads = {}
+
+        def reader(name, steps):
+            transaction.begin()
+            root = other.root
+            steps.wait()  # has begun
+            steps.wait()  # read now
+            reads[name] = root.x
+            steps.wait()
+            transaction.abort()
+
+        def change(x):
+            transaction.begin()
+            checkout(database.root)
+            database.root.x = x
+            transaction.commit()
+
+        old, young = threading.Barrier(2), threading.Barrier(2)
+        threads = [
+            threading.Thread(target=reader, args=args, daemon=True)
+            for args in (("old", old), ("young", young))
+        ]
+        threads[0].start()
+        old.wait(30)
+        change(2)
+        threads[1].start()
+        young.wait(30)
+        change(3)
+        in_thread(lambda: transaction.begin() or other.root)
+        for steps in (old, young):
+            steps.wait(30)
+            steps.wait(30)
+        for thread in threads:
+            thread.join(30)
+
+        assert reads == {"old": 1, "young": 2}

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.persistent.classes import Broken, ClassTable
+from dobbin_like.persistent.base import Persistent
+from dobbin_like.persistent.broken import Broken
+from dobbin_like.persistent.classes import ClassTable
 from dobbin_like.persistent.entry import (
     UNREAD,
+    UNSTORED,
     Entry,
     Mask,
     State,
@@ -29,10 +32,11 @@ from dobbin_like.persistent.kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.persistent.serialize import Decoder
 from dobbin_like.persistent.shared import SharedState
 from dobbin_like.persistent.values import Freezer
+from dobbin_like.persistent.versions import VERSION, split_version, upgrade
 from dobbin_like.persistent.view import View, WorkingCopy, visible_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class StoredState(Protocol):
@@ -91,12 +95,35 @@ class Graph(SharedState):
         return obj
 
     def _ghost_class(self, class_number: int) -> type:
-        plain = self.classes.load_persistent(class_number)
-        faces = plain._p_faces
-        ghost: type = faces.ghost or faces.make_ghost()
-        if not issubclass(plain, Broken):  # asked again: its class may be there by then
+        while True:
+            plain = self.classes.load_persistent(class_number)
+            faces = plain._p_faces
+            ghost: type = faces.ghost or faces.make_ghost()
+            if issubclass(plain, Broken):  # asked again: its class may be there by then
+                return ghost
             self._ghosts[class_number] = ghost
-        return ghost
+            if self.classes.load_persistent(class_number) is plain:
+                return ghost
+            # Renamed meanwhile: follow() may have come before.
+
+    def follow(self, numbers: Iterable[int]) -> None:
+        """Class *numbers* may have got other names; called after the source has applied it."""
+        self.classes.follow(numbers)
+        for number in numbers:
+            self._ghosts.pop(number, None)
+
+    def number_of(self, face: Any, entry: Entry) -> int:
+        """Return the number under which an object of class *face* is stored."""
+        classes = self.classes
+        if entry.serial != UNSTORED and classes.is_renamed(face):
+            stored = self.source.load(entry.oid)  # what it is by now, whatever it is here
+            if stored is not None:
+                return self.class_of(stored)
+        return classes.number(face)
+
+    def class_of(self, stored: StoredState) -> int:
+        """Return the number of the class of a stored version."""
+        return stored.class_number
 
     def get(self, oid: Oid, snapshot: Tid | None) -> Any:
         """Return the object with *oid*, or ``None`` if it is not in *snapshot* (or at all)."""
@@ -110,16 +137,27 @@ class Graph(SharedState):
         return None if stored is None else self.ghost(oid, stored.class_number)
 
     def decode(self, data: bytes, entry: Entry) -> State:
-        """Return the state that *data* holds, fit to be shared."""
-        return self.share(self._decoder(io.BytesIO(data)).state(), entry)
+        """Return the state that *data* holds, of the version of the class, fit to be shared."""
+        return self.share(self._upgraded(self.read(data), entry), entry)
+
+    def read(self, data: bytes) -> State:
+        """Return the state that *data* holds as it was stored, with its version."""
+        state: State = self._decoder(io.BytesIO(data)).state()
+        return state
+
+    def _upgraded(self, stored: State, entry: Entry) -> State:
+        obj = entry()
+        plain = type(obj)._p_faces.plain if obj is not None else Persistent
+        if plain._p_version or VERSION in stored:
+            return upgrade(plain, entry.oid, stored)
+        return stored
 
     def fresh(self, entry: Entry, serial: Tid) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
         stored = self.source.load(entry.oid, serial)
         if stored is None:
             raise ObjectNotFound(entry.oid)
-        state: State = self._decoder(io.BytesIO(stored.data)).state()
-        return state
+        return self._upgraded(self.read(stored.data), entry)
 
     def share(self, stored: State, entry: Entry) -> State:
         """Return what *stored*, which nobody else has, is as shared state."""
@@ -150,6 +188,11 @@ class Graph(SharedState):
             stored = self.source.load(entry.oid)
             if stored is None:
                 raise ObjectNotFound(entry.oid)
+            number = stored.class_number
+            ghost = self._ghosts.get(number) or self._ghost_class(number)
+            if ghost is not faces.ghost and not issubclass(ghost, Broken):
+                self._change_ghost(obj, faces, ghost)  # its class was renamed
+                continue
             state = self.decode(stored.data, entry)
             with self.lock:
                 if type(obj) is not faces.ghost:
@@ -173,9 +216,30 @@ class Graph(SharedState):
         plain = self.classes.load_persistent(number)
         if issubclass(plain, Broken):
             raise UnloadedClassError(*plain._p_name, self.classes.reason(number))
+        self._change_ghost(obj, faces, plain._p_faces.ghost or plain._p_faces.make_ghost())
+
+    def _change_ghost(self, obj: Any, faces: Any, ghost: type) -> None:
         with self.lock:
             if type(obj) is faces.ghost:
-                swap_class(obj, plain._p_faces.ghost or plain._p_faces.make_ghost())
+                swap_class(obj, ghost)
+
+    def broken_state(self, obj: Any, entry: Entry) -> tuple[State, str]:
+        """Return what is stored of a broken object, and why its class is not loaded.
+
+        The version that the calling thread sees, read anew each time.
+        """
+        stored = self._stored_version(entry)
+        _, state = split_version(self.read(stored.data))
+        return self.share(state, entry), self.classes.reason(type(obj)._p_faces.plain._p_number)
+
+    def _stored_version(self, entry: Entry) -> StoredState:
+        view = self.active_view()
+        stored = None if view is None else self.source.load(entry.oid, view.tid)
+        # A snapshot older than the object: it was handed to its thread by another one.
+        stored = stored or self.source.load(entry.oid)
+        if stored is None:
+            raise ObjectNotFound(entry.oid)
+        return stored
 
     def visible(self, obj: Any, entry: Entry) -> State | None:
         """Return what the calling thread sees of a masked object; ``None``: not masked."""
@@ -193,7 +257,7 @@ class Graph(SharedState):
             else:
                 version = chain[0] if view is None else visible_version(chain, view.tid)
                 if version is None:
-                    self._read_older(obj, entry, mask, view.tid)  # type: ignore[union-attr]
+                    self._read_older(entry, mask, view.tid)  # type: ignore[union-attr]
                     continue
                 state = version[1]
                 if state is None:
@@ -217,24 +281,36 @@ class Graph(SharedState):
                     set_native_dict(obj, state)
                 mask.chain = tuple((t, state if t == tid and s is None else s) for t, s in chain)
 
-    def _read_older(self, obj: Any, entry: Entry, mask: Mask, snapshot: Tid) -> None:
+    def _read_older(self, entry: Entry, mask: Mask, snapshot: Tid) -> None:
         """Add the version that *snapshot* sees behind those in the chain.
 
-        A snapshot older than the object sees the oldest version: the object
-        was handed to its thread by another one.
+        And those that other views see between: a version that is missing there
+        would be taken for the one before it. A snapshot older than the object
+        sees the oldest version: the object was handed to its thread by another one.
         """
-        stored = self.source.load(entry.oid, snapshot)
-        state = None if stored is None else self.decode(stored.data, entry)
-        chain = mask.chain
-        if stored is None and chain is not None and chain[-1][1] is None:
-            self._read_version(obj, entry, mask, chain[-1][0])
-            return  # and come back for the rest
         with self.lock:
             chain = mask.chain
-            if entry.mask is mask and chain is not None:
-                tid = Tid(0) if stored is None else stored.tid
-                if chain[-1][0] > tid:
-                    mask.chain = (*chain, (tid, chain[-1][1] if stored is None else state))
+            if entry.mask is not mask or chain is None:
+                return
+            end = chain[-1][0]
+            between = self.horizon.between(snapshot, end)
+        versions: list[tuple[Tid, State | None]] = []
+        for tid in between:
+            stored = self.source.load(entry.oid, tid)
+            if stored is not None and stored.tid < (versions[-1] if versions else chain[-1])[0]:
+                versions.append((stored.tid, None))
+        stored = self.source.load(entry.oid, snapshot)
+        if stored is not None:
+            older: tuple[Tid, State | None] = stored.tid, self.decode(stored.data, entry)
+        else:
+            tid, state = (*chain, *versions)[-1]
+            older = Tid(0), self._stored_state(entry, tid) if state is None else state
+        if older[0] < (versions[-1] if versions else chain[-1])[0]:
+            versions.append(older)
+        with self.lock:
+            chain = mask.chain
+            if entry.mask is mask and chain is not None and chain[-1][0] == end:
+                mask.chain = (*chain, *versions)
 
     def _stored_state(self, entry: Entry, tid: Tid) -> State | None:
         stored = self.source.load(entry.oid, tid)
@@ -245,7 +321,10 @@ class Graph(SharedState):
         view = self.active_view()
         if view is not None and id(obj) in view.working:
             return view.working[id(obj)].serial
-        if type(obj) is type(obj)._p_faces.ghost:
+        faces = type(obj)._p_faces
+        if type(obj) is faces.ghost:
+            if issubclass(faces.plain, Broken):
+                return self._stored_version(entry).tid
             self.load(obj, entry)
         if view is not None and entry.mask is not None and entry.mask.chain is not None:
             return self.version(obj, entry, view)[0]
@@ -293,6 +372,6 @@ class Graph(SharedState):
             if mask is not None and mask.chain is not None:
                 if found is None:
                     assert view is not None
-                    self._read_older(obj, entry, mask, view.tid)
+                    self._read_older(entry, mask, view.tid)
                 else:
                     self._read_version(obj, entry, mask, found[0])

@@ -205,6 +205,11 @@ class Horizon:
         """Return the oldest snapshot that somebody reads, or ``None``. Cost: the views."""
         return min(self._snapshots.values()) if self._snapshots else None
 
+    def between(self, snapshot: Tid, end: Tid) -> list[Tid]:
+        """Return what somebody reads after *snapshot* and before *end*, newest first."""
+        inside = {tid for tid in self._snapshots.values() if snapshot < tid < end}
+        return sorted(inside, reverse=True)
+
     def prune(self, chain: Chain) -> Chain:
         """Drop the versions behind the newest that no view can see."""
         kept = [chain[0]]
