@@ -85,8 +85,11 @@ class Storage(Protocol):
     def class_number(self, module: str, qualname: str) -> int | None: ...
     def stream_size(self, offset: int) -> int: ...
     def read_stream(self, offset: int, start: int, size: int) -> bytes: ...
-    def versions(self, oid: Oid, at: Tid | None = None) -> Iterator[Any]:
-        """Yield the versions of an object, newest first, from that up to *at* on."""
+    def version_before(self, oid: Oid, stored: Any) -> Any:
+        """Return the version of an object that *stored* has replaced, None if it was the first.
+
+        Cost: That of one version, however many there are.
+        """
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False

@@ -215,24 +215,21 @@ class ReadableLog:
         """
         return self._stream_reader().read(offset, start, size)
 
-    def versions(self, oid: Oid, at: Tid | None = None) -> Iterator[Stored]:
-        """Yield the versions of an object, newest first, from that up to *at* on.
+    def version_before(self, oid: Oid, stored: Stored) -> Stored | None:
+        """Return the version of an object that *stored* has replaced, None if it was the first.
 
         Raises:
-            IntegrityError: One is damaged. What was yielded before is right.
+            IntegrityError: It is damaged.
 
-        Cost: What is yielded, and the versions newer than *at*.
+        Cost: That of one version.
         """
-        stored = self.load(oid, at)
-        while stored is not None:
-            yield stored
-            loader = self._loader
-            if loader is None:
-                self._check_open()
-                return
-            if not stored.previous:
-                return
-            stored = loader.load(oid, stored.previous, self._applied.limit)
+        loader = self._loader
+        if loader is None:
+            self._check_open()
+            return None
+        if not stored.previous:
+            return None
+        return loader.load(oid, stored.previous, self._applied.limit)
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False

@@ -115,8 +115,8 @@ class _Snapshot:
     def stream_size(self, offset: int) -> int:
         return self._base.stream_size(offset)
 
-    def versions(self, oid: Oid, at: Tid | None) -> Iterator[Any]:
-        return self._base.versions(oid, self._tid if at is None else min(at, self._tid))
+    def version_before(self, oid: Oid, stored: Any) -> Any:
+        return self._base.version_before(oid, stored)
 
     def transactions(self, since: Tid, until: Tid, *, newest_first: bool) -> Iterator[Any]:
         if since >= self._tid:

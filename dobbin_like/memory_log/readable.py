@@ -183,14 +183,13 @@ class ReadableMemory:
         start = max(start, 0)
         return data[start : start + max(size, 0)]
 
-    def versions(self, oid: Oid, at: Tid | None = None) -> Iterator[Any]:
-        """Yield the versions of an object, newest first, from that up to *at* on."""
-        version = self.load(oid, at)
-        while isinstance(version, Version):
-            yield version
-            version = version.before
+    def version_before(self, oid: Oid, stored: Any) -> Any:
+        """Return the version of an object that *stored* has replaced, None if it was the first."""
         self._check_open()
-        yield from self._shared.ground.versions(oid, at)
+        ground = self._shared.ground
+        if not isinstance(stored, Version):
+            return ground.version_before(oid, stored)
+        return ground.load(oid, None) if stored.before is None else stored.before
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
