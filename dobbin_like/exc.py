@@ -38,6 +38,7 @@ __all__ = [
     "NotPersistentError",
     "NotStorableError",
     "ObjectNotFound",
+    "PastDroppedError",
     "ReadConflictError",
     "ReadOnlyError",
     "ReadOnlyStorageError",
@@ -46,6 +47,9 @@ __all__ = [
     "SelfWaitError",
     "SharedValueError",
     "StorageInUseError",
+    "TransactionNotFound",
+    "UndoConflictError",
+    "UndoError",
     "UnloadedClassError",
     "UsageError",
     "WriteConflictError",
@@ -192,6 +196,48 @@ class ObjectNotFound(UsageError, LookupError):
 
     def __str__(self) -> str:
         return f"there is no object with oid {self.oid}"
+
+
+class TransactionNotFound(UsageError, LookupError):
+    """A tid, or a moment, was asked for that the log does not have, not yet or never."""
+
+    fields = ("path", "tid", "reason")
+    path: str
+    tid: Tid
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: no transaction {self.tid}: {self.reason}"
+
+
+class PastDroppedError(UsageError, LookupError):
+    """The past was asked for as of a tid before which packing has dropped what was old.
+
+    From ``complete_since`` on, everything is there.
+    """
+
+    fields = ("path", "tid", "complete_since")
+    path: str
+    tid: Tid
+    complete_since: Tid
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: the log was packed, and what there was as of tid {self.tid} is "
+            f"dropped; it is complete from tid {self.complete_since} on"
+        )
+
+
+class UndoError(UsageError, ValueError):
+    """A transaction is of a kind that can't be undone. Nothing changed."""
+
+    fields = ("path", "tid", "reason")
+    path: str
+    tid: Tid
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: transaction {self.tid} can't be undone: {self.reason}"
 
 
 class SelfWaitError(UsageError, RuntimeError):
@@ -405,6 +451,38 @@ class WriteConflictError(ConflictError):
 
 class ReadConflictError(ConflictError):
     """The other transaction was found while catching up with the log."""
+
+
+class UndoConflictError(ConflictError):
+    """What a transaction changed was changed again later, so it can't be undone. Nothing changed.
+
+    ``base_serial`` is the tid that was to be undone, ``attribute`` what was changed again,
+    ``serial`` the tid that last changed the object. Unlike its relatives it does not go
+    away when the transaction is run again: undo the later ones first, newest first.
+    """
+
+    fields = (*ConflictError.fields, "attribute")
+    attribute: str
+
+    def __init__(
+        self,
+        class_name: str = "object",
+        oid: Oid | None = None,
+        serial: Tid | None = None,
+        base_serial: Tid | None = None,
+        by_whom: str = "a later transaction",
+        failed: str = "",
+        attribute: str = "",
+    ) -> None:
+        Error.__init__(self, class_name, oid, serial, base_serial, by_whom, failed, attribute)
+
+    def __str__(self) -> str:
+        failed = f", and {self.failed}" if self.failed else ""
+        return (
+            f"transaction {self.base_serial} can't be undone: .{self.attribute} of "
+            f"{self.class_name} oid {self.oid}, which it changed, was changed again by "
+            f"{self.by_whom} (the last was tid {self.serial}){failed}; undo the later ones first"
+        )
 
 
 class LockTimeout(Error, TransientError):

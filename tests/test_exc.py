@@ -22,6 +22,12 @@ ERRORS = {
     exc.NotStorableError("Cart", None, ".a", "no"): "Cart (a new object), at .a: no",
     exc.ClassNotSupported("Cart", "slots"): "class Cart can't be persistent: slots",
     exc.ObjectNotFound(7): "there is no object with oid 7",
+    exc.TransactionNotFound("x.log", 7, "too new"): "x.log: no transaction 7: too new",
+    exc.PastDroppedError("x.log", 7, 9): "as of tid 7 is dropped; it is complete from tid 9 on",
+    exc.UndoError("x.log", 7, "it failed"): "x.log: transaction 7 can't be undone: it failed",
+    exc.UndoConflictError(
+        "Cart", 3, 9, 5, "somebody", "", "total"
+    ): "transaction 5 can't be undone: .total of Cart oid 3, which it changed, was changed again",
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
@@ -57,6 +63,9 @@ BUILT_IN = {
     exc.NotStorableError: TypeError,
     exc.ClassNotSupported: TypeError,
     exc.ObjectNotFound: LookupError,
+    exc.TransactionNotFound: LookupError,
+    exc.PastDroppedError: LookupError,
+    exc.UndoError: ValueError,
     exc.SelfWaitError: RuntimeError,
     exc.CommittingError: RuntimeError,
     exc.NotHeldError: RuntimeError,

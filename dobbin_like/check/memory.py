@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.exc import Error
 from dobbin_like.ids import ROOT_OID, Tid
-from dobbin_like.persistent.classes import Broken
+from dobbin_like.persistent.broken import Broken
 from dobbin_like.persistent.entry import UNREAD, UNSTORED, Entry, State, entry_of, native_dict
 from dobbin_like.persistent.kinds import DICT, FROZENSET, IMMUTABLE, KINDS, OTHER, REFERENCE, SET
 from dobbin_like.persistent.view import View

@@ -47,7 +47,16 @@ class Persistent(Identity, metaclass=PersistentMeta):
     new_state)`` that takes three state dicts and returns the merged one
     settles write conflicts; it may raise
     :class:`~dobbin_like.exc.ConflictError`.
+
+    A class whose states have come to look different gets a ``_p_version``, a number that
+    grows with each change, and a static or class method ``_p_migrate(state, version)``: it is
+    given a state that was stored as an older *version* (0 before there was any) and returns
+    it as one of this version, from its arguments alone: the same state may be given to it
+    again and again, in any thread.
     """
+
+    _p_version: int = 0
+    """The version that states of this class are stored as."""
 
     @property
     def _p_oid(self) -> Oid | None:

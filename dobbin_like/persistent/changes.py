@@ -36,6 +36,7 @@ from dobbin_like.persistent.serialize import ATOMS, PROTOCOL, Decoder, Encoder, 
 from dobbin_like.persistent.shared import Publication
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream
 from dobbin_like.persistent.values import Freezer, entangled, thaw
+from dobbin_like.persistent.versions import VERSION, with_version
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ class Changes:
             self._write(obj, entry, face, face._p_faces.state_of(attributes), {})
             self.introductions.append(self.publications[-1])
 
+    def add_state(self, obj: Any, entry: Entry, face: Any, state: State) -> None:
+        """Add a new state of class *face* for a stored object, whoever has checked it out."""
+        self._write(obj, entry, face, state, {})
+
     def _write(self, obj: Any, entry: Entry, face: Any, state: State, pending: State) -> None:
         """Turn *state* into bytes and into what is published.
 
@@ -107,16 +112,17 @@ class Changes:
         try:
             shared = state
             types = set(map(type, state.values()))
-            if types <= ATOMS:
-                data = pickle.dumps(state, PROTOCOL)
-            else:
-                if not types <= SHAREABLE:
-                    shared, state = self._share(entry, state, pending)
-                data = self._encoder.encode(state)
-            number = self._graph.classes.number(face)
+            atoms = types <= ATOMS
+            if not (atoms or types <= SHAREABLE):
+                shared, state = self._share(entry, state, pending)
+            if face._p_version or VERSION in state:
+                state = with_version(face, state)
+            data = pickle.dumps(state, PROTOCOL) if atoms else self._encoder.encode(state)
+            number = self._graph.number_of(face, entry)
             if shared is _DECODE:
                 # What can't be guarded is at least nobody's: the loaded copy.
                 loaded = Decoder(data, self._known, self._graph.classes).state()
+                loaded.pop(VERSION, None)
                 shared = self._graph.share(loaded, entry)
         except Exception as error:
             oid = None if entry.serial == UNSTORED else entry.oid
@@ -170,7 +176,7 @@ class Changes:
             name, oid = self._current
             place = f"{name} oid {oid}"
             raise InvalidObjectReference(face.__name__, entry.oid, place)
-        return entry.oid, graph.classes.number(face)
+        return entry.oid, graph.number_of(face, entry)
 
     def undo(self) -> None:
         """Take back what was given out: the new objects are new again."""

@@ -17,11 +17,15 @@ import fnmatch
 import importlib
 import sys
 import warnings
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import MainModuleWarning, UnloadedClassError
 from dobbin_like.persistent.base import Persistent
+from dobbin_like.persistent.broken import Broken, make_broken
 from dobbin_like.persistent.entry import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 VALUE_TYPES: Final = {
     "array": "array",
@@ -152,10 +156,6 @@ def _check_loading(cls: Any) -> None:
         raise UnloadedClassError(*cls._p_name, cls._p_reason)
 
 
-class Broken(Persistent):
-    """The face of persistent objects whose class is not loaded; never read."""
-
-
 class Policy:
     """Decides which names may be loaded (I9)."""
 
@@ -240,6 +240,11 @@ class ClassTable:
         self._loaded: dict[int, Any] = {}
         self._numbers: dict[Any, int] = {}
         self._brokens: dict[int, type] = {}
+        # The names that the loaded classes had when they were loaded.
+        self._resolved: dict[int, tuple[str, str]] = {}
+        # By number: what was loaded before a renaming. By class: those it has happened to.
+        self._former: dict[int, Any] = {}
+        self._renamed: set[Any] = set()
         self.new: list[tuple[int, str, str]] = []
         self._new_objects: list[Any] = []
 
@@ -249,18 +254,51 @@ class ClassTable:
         """Return the class with *number*, or a stand-in class for it."""
         found = self._loaded.get(number)
         if found is None:
-            module, qualname = self._names.class_name(number)
-            found, reason = self.policy.resolve(module, qualname)
+            name = self._names.class_name(number)
+            found, reason = self._resolve(number, name)
             if found is None:  # asked again the next time: it may have been imported
                 content = {
                     "__slots__": (),
-                    "_p_name": (module, qualname),
+                    "_p_name": name,
                     "_p_number": number,
                     "_p_reason": reason,
                 }
                 return StandInMeta("StandIn", (StandIn,), content)
-            self._loaded[number] = found
         return found
+
+    def _resolve(self, number: int, name: tuple[str, str]) -> tuple[Any, str]:
+        while True:
+            found, reason = self.policy.resolve(*name)
+            if found is None:  # the class of before serves a program that has no other
+                found = self._former.get(number)
+            if found is None:
+                return None, reason
+            self._resolved[number] = name
+            self._loaded[number] = found
+            now = self._names.class_name(number)
+            if now == name:
+                return found, ""
+            name = now  # renamed meanwhile: follow() may have come before
+
+    def follow(self, numbers: Iterable[int]) -> None:
+        """*numbers* may have got other names in the log; what was loaded by the old is forgotten.
+
+        Called after the log has applied it. An object in memory keeps its class until its state
+        is read anew, and whatever class it has, it is stored under the number it had.
+        """
+        for number in numbers:
+            if self._resolved.get(number) != self._names.class_name(number):
+                cls = self._loaded.pop(number, None)
+                self._brokens.pop(number, None)
+                if cls is not None:
+                    self._former[number] = cls
+                    self._renamed.add(cls)
+                    if self._numbers.get(cls) == number:
+                        del self._numbers[cls]
+
+    def is_renamed(self, cls: Any) -> bool:
+        """Tell whether stored objects of *cls* may have another number than new ones get."""
+        return cls in self._renamed
 
     def load_persistent(self, number: int) -> Any:
         """Return the persistent class with *number*, or a broken one."""
@@ -270,10 +308,12 @@ class ClassTable:
         broken = self._brokens.get(number)
         if broken is None:
             name = self._names.class_name(number)
-            content = {"__module__": Broken.__module__, "_p_name": name, "_p_number": number}
-            meta: Any = type(Broken)
-            broken = self._brokens[number] = meta(name[1], (Broken,), content)
+            broken = self._brokens[number] = make_broken(*name, number)
         return broken
+
+    def is_broken(self, number: int) -> bool:
+        """Tell whether an object with this class number was met, its class not being there."""
+        return number in self._brokens
 
     def reason(self, number: int) -> str:
         """Say why the class with *number* is not loaded."""
@@ -305,6 +345,7 @@ class ClassTable:
             self.new.append((number, module, qualname))
             self._new_objects.append(cls)
             # Known at once: what can't be guarded is loaded before it is in the log.
+            self._resolved[number] = (module, qualname)
             self._loaded[number] = cls
         self._numbers[cls] = number
         return number

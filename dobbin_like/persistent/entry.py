@@ -66,6 +66,9 @@ class Jar(Protocol):
     def checkout(self, obj: Any, entry: Entry) -> None:
         """Give the calling thread a working copy of the object."""
 
+    def broken_state(self, obj: Any, entry: Entry) -> tuple[State, str]:
+        """Return what is stored of a broken object, and why its class is not loaded."""
+
 
 class Mask:
     """Why an object is masked: versions somebody sees, working copies somebody has.

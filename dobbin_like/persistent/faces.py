@@ -27,7 +27,7 @@ from typing import Any, Final
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.persistent.entry import Identity, swap_class
 
-HOOKS = frozenset({"_p_resolve_conflict"})
+HOOKS = frozenset({"_p_migrate", "_p_resolve_conflict", "_p_version"})
 """The names with ``_p_`` that a user's class may define."""
 
 
@@ -64,11 +64,11 @@ class Faces:
             self.mask = self.mask or self._below("mask")
             return self.mask
 
-    def make_ghost(self) -> type:
-        """Return the ghost face, made if need be."""
+    def make_ghost(self, kind: str = "ghost") -> type:
+        """Return the ghost face, made if need be; *kind* is a key of :data:`TOPS`."""
         with making:
             # On top of the user's class, and as its only base: the layout stays the same.
-            self.ghost = self.ghost or self._generate((self.plain,), TOPS["ghost"])
+            self.ghost = self.ghost or self._generate((self.plain,), TOPS[kind])
             return self.ghost
 
     def _below(self, kind: str) -> type:
@@ -314,6 +314,14 @@ def _check_namespace(name: str, namespace: dict[str, Any]) -> None:
             hooks = ", ".join(sorted(HOOKS))
             reason = f"{attribute}: names with _p_ are reserved, but for {hooks}"
             raise ClassNotSupported(name, reason)
+    version = namespace.get("_p_version", 0)
+    if type(version) is not int or version < 0:
+        reason = f"_p_version is {version!r}, expected an int that grows with each change"
+        raise ClassNotSupported(name, reason)
+    migrate = namespace.get("_p_migrate")
+    if migrate is not None and not isinstance(migrate, (staticmethod, classmethod)):
+        reason = "_p_migrate gets a state, no object yet; make it a static or class method"
+        raise ClassNotSupported(name, reason)
     for attribute in ("__dict__", "__class__", "__weakref__"):
         if attribute in namespace:
             raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")

@@ -202,11 +202,16 @@ class _CopyUnpickler(pickle.Unpickler):
 
 def deep_copy(value: Any) -> Any:
     """Return a copy of *value*, as storing and loading it would give; references stay."""
+    return copy_with_references(value)[0]
+
+
+def copy_with_references(value: Any) -> tuple[Any, list[Any]]:
+    """Return a deep copy of *value*, and what it refers to: persistent objects and classes."""
     references: list[Any] = []
     file = io.BytesIO()
     _CopyPickler(file, references).dump(value)
     file.seek(0)
-    return _CopyUnpickler(file, references).load()
+    return _CopyUnpickler(file, references).load(), references
 
 
 def _dump(value: Any) -> tuple[bytes, tuple[int, ...]]:
