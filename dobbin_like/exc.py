@@ -324,7 +324,7 @@ class UnloadedClassError(UsageError, TypeError):
     Its bytes are safe: it can be kept, moved and stored back unharmed.
     """
 
-    fields = ("module", "qualname", "reason")
+    fields: tuple[str, ...] = ("module", "qualname", "reason")
     module: str
     qualname: str
     reason: str
@@ -547,6 +547,27 @@ class LogMovedError(LogError):
             f"{self.path}: {self.found}, expected the file that was opened; open the "
             f"database again"
         )
+
+
+class LogPackedError(LogMovedError):
+    """The log was packed and goes on in another file, which is at the path.
+
+    A database follows by itself; whoever uses a storage alone reads its news first.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found}; read_news() goes on in the new file"
+
+
+class StreamMovedError(LogError):
+    """A stream is not where it was: the log was packed since. Read its object anew."""
+
+    fields = ("path", "key")
+    path: str
+    key: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: the stream {self.key} has moved, the log was packed; read its object"
 
 
 class IntegrityError(LogError):

@@ -41,6 +41,7 @@ from dobbin_like.exc import (
     ClosedError,
     CommittingError,
     ConflictError,
+    LogPackedError,
     NotStorableError,
     ReadOnlyStorageError,
 )
@@ -56,8 +57,19 @@ from dobbin_like.savepoint import Savepoint
 if TYPE_CHECKING:
     from dobbin_like.database import Database
     from dobbin_like.persistent.entry import Entry
+    from dobbin_like.storage import Storage
 
 logger = logging.getLogger(__name__)
+
+_FOLLOW_TRIES: Final = 100
+"""How often a log may be packed while one commit waits for its lock."""
+
+
+def new_tid(storage: Storage) -> Tid:
+    """Return the tid for a transaction that follows what *storage* has applied."""
+    # The one place that asks the clock; no decision rests on it.
+    now_microseconds = time.time_ns() // 1000  # noqa: TID251
+    return next_tid(now_microseconds, storage.tid)
 
 
 def _nothing() -> None:
@@ -73,7 +85,8 @@ class DataManager:
         self._transaction_manager: Any = weakref.ref(transaction_manager)
         self._database = database
         self.graph = database.graph
-        self._storage = database.storage
+        self._storage: Any = database.storage
+        self._packs = hasattr(database.storage, "let_go")
         self.view = View(here.memo)
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: Any = _nothing
@@ -115,6 +128,8 @@ class DataManager:
         try:
             if self._database.has_news():
                 self._database.catch_up()
+            if self._packs and self._storage.has_past:
+                self._storage.let_go(self.graph.horizon.oldest())
         except ClosedError:  # by its owner: whoever uses the database is told so
             return
         self._renew()
@@ -201,7 +216,7 @@ class DataManager:
         if some_are_slow():
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
-        self._storage.acquire()
+        self._acquire()
         with self.graph.lock:
             if self._database.closed:
                 what = f"the database {self._storage.path}"
@@ -210,6 +225,17 @@ class DataManager:
         if self._database.has_news():
             self._database.catch_up()
         self._find_conflicts()
+
+    def _acquire(self) -> None:
+        """Take the commit lock, of the file in which the log goes on if it was packed."""
+        for _ in range(_FOLLOW_TRIES):
+            try:
+                self._storage.acquire()
+            except LogPackedError:
+                self._database.catch_up()
+            else:
+                return
+        self._storage.acquire()
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written.
@@ -323,9 +349,7 @@ class DataManager:
             self._database.apply_failed(failed)
 
     def _next_tid(self) -> Tid:
-        # The one place that asks the clock; no decision rests on it.
-        now_microseconds = time.time_ns() // 1000  # noqa: TID251
-        return next_tid(now_microseconds, self._storage.tid)
+        return new_tid(self._storage)
 
     def _find_conflicts(self) -> None:
         try:

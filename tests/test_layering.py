@@ -45,7 +45,8 @@ TOWERS = {
         rows=(
             "log.record  log.header  log.disk",
             "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader  log.part",
-            "log.applied  log.loader  log.recovery",
+            "log.loader  log.recovery",
+            "log.applied",
             "log.saved",
             "log.walk",
             "log.writer  log.readable",
@@ -89,7 +90,10 @@ TOWERS = {
     "life": Tower(
         stands_on="ground  disk  memory  bridge",
         rows=(
+            "life.mark",
             "life.backup",
+            "life.commit",
+            "life.rename  life.migrate",
             "life.past  life.care",
             "life",
         ),
@@ -126,6 +130,10 @@ SIBLINGS: dict[str, str] = {}
 FOR_TYPES_ONLY: dict[str, str] = {
     "memory_log.overlay": "storage",  # What it lies over is any storage.
     "manager": "database",  # It serves the database that made it.
+    "life.commit": "database",  # They are given one.
+    "life.rename": "database",
+    "life.migrate": "database",
+    "life.care": "database",  # It is part of it.
     "savepoint": "manager",  # It belongs to the data manager that made it.
 }
 

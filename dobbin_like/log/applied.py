@@ -1,7 +1,8 @@
-"""What one instance has applied of its log: how far, where the objects are, classes.
+"""What one instance has applied of a file: how far, where the objects are, classes.
 
 Written by one thread at a time (its caller sees to that) and read by any: the parts are
-replaced whole or set in place, never moved. Knows no file.
+replaced whole or set in place, never moved. A log that is packed goes on in another file;
+an instance then has another one of these, and readers take all they need from one.
 """
 
 from __future__ import annotations
@@ -9,25 +10,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dobbin_like.exc import NotHeldError
-from dobbin_like.ids import NO_TID
+from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log.class_table import ClassTable
-from dobbin_like.log.header import COMMITTED, PAGE_SIZE, raw_word
+from dobbin_like.log.file import LogFile
+from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page, raw_word
+from dobbin_like.log.loader import Loader
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.record import Tail
+from dobbin_like.log.stream import StreamReader
 
 __all__ = ["Applied"]
 
 
 class Applied:
-    """The applied part of a log.
+    """The applied part of one file of a log.
 
     ``tail`` is the place up to which everything is applied. ``seen`` is the raw word
     that COMMITTED is as long as there is no news. ``limit`` is where the positions end:
-    ahead of ``tail`` while a transaction is being applied.
+    ahead of ``tail`` while a transaction is being applied. ``file``, ``loader`` and
+    ``streams`` are set once, when the file is there. ``complete_since`` is the tid since
+    which the file has every version.
     """
 
-    def __init__(self, page_checksum: int = 0) -> None:
+    def __init__(self, file: LogFile, page_checksum: int = 0) -> None:
+        self.file = file
+        self.loader: Loader | None = None
+        self.streams: StreamReader | None = None
+        self.generation = 0
+        self.complete_since = NO_TID
         self.positions = Positions()
         self.classes = ClassTable()
         self.unsaved = 0  # Entries since positions were saved.
@@ -35,6 +46,14 @@ class Applied:
         self.tail = Tail(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
         self.seen = raw_word(COMMITTED, PAGE_SIZE)
         self.limit = PAGE_SIZE
+
+    def attach(self, page: Page) -> None:
+        """Use the file, which is there by now."""
+        self.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID))
+        self.generation = page.generation
+        self.complete_since = Tid(page.complete_since)
+        self.streams = StreamReader(self.file.fd, self.file.path)
+        self.loader = Loader(self.file.fd, self.file.path)
 
     def move_to(self, tail: Tail) -> None:
         """Let *tail* be the place; what is between has nothing to apply."""

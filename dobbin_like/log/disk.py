@@ -21,6 +21,7 @@ __all__ = [
     "read_ahead",
     "read_exactly",
     "sync",
+    "sync_directory",
     "write",
     "write_synced",
 ]
@@ -135,6 +136,11 @@ def create_synced(fd: int, path: str, page: bytes) -> None:
         with contextlib.suppress(OSError):
             cut(fd, path, 0)
         raise
+    sync_directory(path)
+
+
+def sync_directory(path: str) -> None:
+    """Wait until the name of the file at *path* is on stable storage."""
     directory_fd = os.open(Path(path).resolve().parent, os.O_RDONLY)
     try:
         with named(path):

@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from dobbin_like.exc import LogMovedError, NotALogError, ReadOnlyStorageError
+from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log import disk, header
 from dobbin_like.log.header import Page, Words
 
@@ -124,6 +124,26 @@ class LogFile:
             raise LogMovedError(self.path, "another file is there")
         return status.st_size
 
+    def is_replaced(self) -> bool:
+        """Return whether another file of the same log is at the path: it was packed."""
+        page = self.page
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            status = os.fstat(fd)
+            start = os.pread(fd, header.PAGE_SIZE, 0)
+        finally:
+            os.close(fd)
+        if page is None or (status.st_dev, status.st_ino) == self._key:
+            return False
+        try:
+            found = header.decode_page(self.path, start)
+        except LogError:
+            return False
+        return found.store_id == page.store_id and found.generation > page.generation
+
     def looks_begun(self) -> bool:
         """Return whether attach() is worth while. Cost: one system call."""
         try:
@@ -143,10 +163,17 @@ class LogFile:
         with self._opening:
             words, self.words = self.words, None
             fd, self.fd = self.fd, _NO_FILE
-            if words is not None:
-                words.close()
-            if fd != _NO_FILE:
-                os.close(fd)
+            try:
+                if words is not None:
+                    words.close()
+            finally:
+                if fd != _NO_FILE:
+                    os.close(fd)
+
+    def __del__(self) -> None:
+        # Of a file that was replaced: the last reader of it has come to its end.
+        with contextlib.suppress(BufferError):
+            self.close()
 
     def after_fork_in_child(self) -> None:
         """Have an open file of this process in place of the inherited one.

@@ -28,8 +28,9 @@ MAGIC: Final = b"\x93DobLog\n"
 
 FORMAT_VERSION: Final = 1
 PAGE_SIZE: Final = 4096
-PAGE: Final = struct.Struct("<8sII16sQ")
-"""Magic, format version, size of the header page, store id, creation in microseconds."""
+PAGE: Final = struct.Struct("<8sII16sQQQ")
+"""Magic, format version, size of the page, store id, creation in microseconds, generation,
+the tid since which every version is there."""
 
 PAGE_CHECK: Final = struct.Struct("<I")
 
@@ -40,6 +41,9 @@ DURABLE: Final = 16
 SAVED: Final = 24
 BOOT: Final = 32
 TURN: Final = 40
+RETIRED: Final = 48
+"""No place of a word: COMMITTED has the check of this index when another file replaces this."""
+
 SLOTS: Final = 64
 SLOT_COUNT: Final = 16
 
@@ -50,11 +54,17 @@ _SWAP: Final = sys.byteorder == "big"
 
 
 class Page(NamedTuple):
-    """What identifies a log. ``checksum`` is what the first frame is chained to."""
+    """What identifies a log. ``checksum`` is what the first frame is chained to.
+
+    ``generation`` counts how often the log was packed; ``complete_since`` is the tid since
+    which every version is in the file.
+    """
 
     store_id: bytes
     created_microseconds: int
     checksum: int
+    generation: int
+    complete_since: int
 
 
 def raw_word(index: int, value: int) -> int:
@@ -75,7 +85,14 @@ def raw_word(index: int, value: int) -> int:
 def word_value(index: int, raw: int) -> int | None:
     """Return the value of a word as it was read; None if its check is wrong."""
     value = (_swapped(raw) if _SWAP else raw) & (_VALUE_LIMIT - 1)
-    return value if raw_word(index, value) == raw else None
+    if raw_word(index, value) == raw or (index == COMMITTED and raw_word(RETIRED, value) == raw):
+        return value
+    return None
+
+
+def is_retired(raw: int) -> bool:
+    """Tell whether COMMITTED, as it was read, says that another file takes the place of this."""
+    return raw == raw_word(RETIRED, (_swapped(raw) if _SWAP else raw) & (_VALUE_LIMIT - 1))
 
 
 def _swapped(word: int) -> int:
@@ -91,16 +108,23 @@ def boot_number(path: Path = _BOOT_ID) -> int:
     return int.from_bytes(blake2b(text.strip(), digest_size=6).digest(), "little")
 
 
-def encode_page(store_id: bytes, created_microseconds: int, boot: int) -> tuple[bytes, Page]:
+def encode_page(
+    store_id: bytes,
+    created_microseconds: int,
+    boot: int,
+    generation: int = 0,
+    complete_since: int = 0,
+) -> tuple[bytes, Page]:
     """Return the header page of a log without frames, and what it says."""
-    fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, store_id, created_microseconds)
+    own = store_id, created_microseconds
+    fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, *own, generation, complete_since)
     checksum = crc32(fields)
     page = bytearray(PAGE_SIZE)
     page[: PAGE.size] = fields
     PAGE_CHECK.pack_into(page, PAGE.size, checksum)
     for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
         page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
-    return bytes(page), Page(store_id, created_microseconds, checksum)
+    return bytes(page), Page(*own, checksum, generation, complete_since)
 
 
 def is_unwritten(start: bytes, size: int) -> bool:
@@ -130,7 +154,7 @@ def decode_page(path: str, start: bytes) -> Page:
         raise IntegrityError(path, len(start), "the end of the file", "a page of 4096 bytes")
     if start[: len(MAGIC)] != MAGIC:
         raise NotALogError(path, f"it begins with {start[:16]!r}")
-    _, version, page_size, store_id, created = PAGE.unpack_from(start)
+    _, version, page_size, store_id, created, generation, since = PAGE.unpack_from(start)
     (found,) = PAGE_CHECK.unpack_from(start, PAGE.size)
     # The version first: another format may compute the checksum otherwise.
     if version > FORMAT_VERSION:
@@ -140,7 +164,7 @@ def decode_page(path: str, start: bytes) -> Page:
         wanted = f"{checksum:08x} (version {FORMAT_VERSION}, pages of {PAGE_SIZE} bytes)"
         text = f"header checksum {found:08x} (version {version}, pages of {page_size} bytes)"
         raise IntegrityError(path, 0, text, wanted)
-    return Page(store_id, created, checksum)
+    return Page(store_id, created, checksum, generation, since)
 
 
 class Words:
@@ -166,6 +190,10 @@ class Words:
     def put(self, index: int, value: int) -> None:
         """Store a value, whole, for all processes."""
         self.view[index] = raw_word(index, value)
+
+    def retire(self) -> None:
+        """Tell all who look at COMMITTED to look at the path for another file."""
+        self.view[COMMITTED] = raw_word(RETIRED, self.get(COMMITTED) or 0)
 
     def close(self) -> None:
         """Give the mapping back; a reader that comes too late gets ValueError."""

@@ -101,6 +101,7 @@ class CommitLock:
         self._me = _random()
         self._slot = SLOTS + self._me % SLOT_COUNT
         self._closed = False
+        self._stale = False  # The file has been replaced; set by any thread.
         self._locked = False  # True from before the flock until after it is given back.
         self.owner = 0  # The thread that holds the lock through this instance; 0: none.
         _locks.add(self)
@@ -144,7 +145,7 @@ class CommitLock:
         try:
             if self._closed:
                 self._refuse()
-            if self._fd < 0:
+            if self._fd < 0 or self._stale:
                 self._bind(self._open_file())
             # Before the lock: an interrupt right after it must not hide it from release().
             self._locked = True
@@ -208,7 +209,12 @@ class CommitLock:
         self._me = _random()
         self._slot = SLOTS + self._me % SLOT_COUNT
 
+    def rebind(self) -> None:
+        """Lock another file from the next acquire() on: the log goes on there."""
+        self._stale = True
+
     def _bind(self, fd: int) -> None:
+        self._stale = False
         status = os.fstat(fd)
         self._key = (status.st_dev, status.st_ino)
         self._flock = _locker()

@@ -7,33 +7,36 @@ Promises that a transaction is seen whole or not at all, and that nobody is wait
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from dobbin_like.exc import ClosedError, IntegrityError
+from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
-from dobbin_like.log.header import COMMITTED, PAGE_SIZE, SAVED, Page, Words, boot_number
-from dobbin_like.log.loader import Loader
+from dobbin_like.log.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
 from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
 from dobbin_like.log.record import TID_LIMIT, Tail
 from dobbin_like.log.recovery import certain_end, committed_frames
 from dobbin_like.log.saved import load_saved
-from dobbin_like.log.stream import StreamReader
+from dobbin_like.log.stream import StreamReader, stream_place
 from dobbin_like.log.walk import BackWindow, transaction_at, walk, walk_back
 
 __all__ = ["ReadableLog"]
+
+_logger = logging.getLogger(__name__)
 
 
 class ReadableLog:
     """A log as its readers see it. Any thread; for news see read_news() and apply().
 
-    ``_view``, ``_loader`` and ``_streams`` are set once, when the file is there; None until
-    then and after close().
+    ``_applied`` is the file that is read, replaced whole when the log was packed; ``_past``
+    has the files before it that older snapshots still need, oldest first. ``_view`` is set
+    when the file is there; None until then and after close().
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
@@ -43,11 +46,12 @@ class ReadableLog:
         self.closed = False
         self._boot = boot_number()
         self._attaching = threading.Lock()
+        self._read_only = read_only
         self._view: memoryview[int] | None = None
-        self._loader: Loader | None = None
-        self._streams: StreamReader | None = None
-        self._applied = Applied()
         self._file = LogFile(self.path, read_only=read_only)
+        self._applied = Applied(self._file)
+        self._past: tuple[Applied, ...] = ()
+        self._pins: dict[object, Tid] = {}
 
     def __len__(self) -> int:
         """Return the number of transactions applied, successful and failed."""
@@ -155,6 +159,8 @@ class ReadableLog:
         place = news[-1].end if news else start.end
         if end.end != place:
             applied.pass_over(place, end)
+        if not news and is_retired(words.view[COMMITTED]):
+            return self._follow()
         return news
 
     def apply(self, news: Iterable[Logged]) -> None:
@@ -184,11 +190,13 @@ class ReadableLog:
 
         Cost: The versions newer than *at*.
         """
-        loader = self._loader
+        applied = self._applied
+        if at is not None and at < applied.complete_since:
+            applied = self._applied_at(at)
+        loader = applied.loader
         if loader is None:
             self._check_open()
             return None
-        applied = self._applied
         try:
             position = applied.positions.slots[oid] if oid >= 0 else 0
         except IndexError:
@@ -203,17 +211,20 @@ class ReadableLog:
                 stored = loader.load(oid, stored.previous, applied.limit)
         return stored
 
-    def stream_size(self, offset: int) -> int:
-        """Return the size of a stored stream in bytes. Raises IntegrityError."""
-        return self._stream_reader().size(offset)
+    def stream_size(self, key: int) -> int:
+        """Return the size of a stored stream in bytes. Raises as read_stream() does."""
+        streams, offset = self._stream(key)
+        return streams.size(offset)
 
-    def read_stream(self, offset: int, start: int, size: int) -> bytes:
+    def read_stream(self, key: int, start: int, size: int) -> bytes:
         """Return up to *size* bytes of a stored stream; fewer at its end.
 
         Raises:
             IntegrityError: Bytes that the range touches are damaged.
+            StreamMovedError: The log was packed; the object of the stream has another key.
         """
-        return self._stream_reader().read(offset, start, size)
+        streams, offset = self._stream(key)
+        return streams.read(offset, start, size)
 
     def version_before(self, oid: Oid, stored: Stored) -> Stored | None:
         """Return the version of an object that *stored* has replaced, None if it was the first.
@@ -223,13 +234,19 @@ class ReadableLog:
 
         Cost: That of one version.
         """
-        loader = self._loader
-        if loader is None:
+        applied = self._applied
+        if applied.loader is None:
             self._check_open()
             return None
         if not stored.previous:
             return None
-        return loader.load(oid, stored.previous, self._applied.limit)
+        try:
+            return applied.loader.load(oid, stored.previous, applied.limit)
+        except IntegrityError:
+            if not applied.generation:
+                raise
+            # Read from the file before the log was packed: its places mean nothing here.
+            return self.load(oid, Tid(stored.tid - 1))
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
@@ -297,12 +314,12 @@ class ReadableLog:
     def _open(self) -> None:
         """Open the file if it is there, and apply what is in it."""
         if self._file.open():
-            page, words = self._attach()
+            _, words = self._attach()
             certain = certain_end(words, self._boot)
             size = os.fstat(self._file.fd).st_size
             if size < certain:
                 raise IntegrityError(self.path, size, "the end of the file", f"{certain} bytes")
-            self._load_saved(page, words, certain)
+            self._load_saved(self._applied, words, certain)
             self.apply(self.read_news())
 
     def _attach(self) -> tuple[Page, Words]:
@@ -313,36 +330,117 @@ class ReadableLog:
             raise ClosedError(text)
         if self._view is None:
             with self._attaching:
-                if self._loader is None:
-                    self._applied.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID))
-                    self._loader = Loader(self._file.fd, self.path)
-                    self._streams = StreamReader(self._file.fd, self.path)
+                if self._applied.loader is None:
+                    self._applied.attach(page)
                     self._view = words.view
         return page, words
 
-    def _load_saved(self, page: Page, words: Words, certain: int) -> None:
-        offset = words.get(SAVED)
-        if not offset:
+    def _follow(self) -> list[Logged]:
+        """Go on in the file that has taken the place of this one, all of which is applied.
+
+        Readers take the file that their snapshot needs; see :meth:`let_go`.
+
+        Returns:
+            What is new in it. Nothing, too, if it is not there yet.
+        """
+        file, old = LogFile(self.path, read_only=self._read_only), self._file.page
+        with contextlib.suppress(OSError, LogError):
+            file.open()
+        page, words = file.page, file.words
+        if page is None or words is None or old is None or page.store_id != old.store_id:
+            return []
+        if page.generation <= old.generation:  # the same: the switch did not come to its end
+            return []
+        applied = Applied(file)
+        applied.attach(page)
+        self._load_saved(applied, words, certain_end(words, self._boot))
+        end, news = applied.tail, []
+        for frame in committed_frames(Window(file.fd, self.path), end, words, self._boot):
+            end = frame.tail
+            if frame.logged is None:
+                continue
+            if frame.logged.tid <= self._applied.tail.tid:
+                applied.apply(self.path, [frame.logged])
+            else:
+                news.append(frame.logged)
+        place = news[-1].end if news else applied.tail.end
+        if end.end != place:
+            applied.pass_over(place, end)
+        # In this order: whoever finds the new one finds the old one among the past.
+        self._past = (*self._past, self._applied)
+        self._applied = applied
+        self._file = file
+        self._view = words.view
+        _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
+        return news
+
+    @property
+    def complete_since(self) -> Tid:
+        """The tid since which every version is there; 0: the log was never packed."""
+        return self._applied.complete_since
+
+    @property
+    def has_past(self) -> bool:
+        """Whether files are kept open that were packed since, for older snapshots."""
+        return bool(self._past)
+
+    def pin(self, tid: Tid) -> object:
+        """Keep what snapshots from *tid* on need, until unpin() is called with the result."""
+        token = object()
+        self._pins[token] = tid
+        return token
+
+    def unpin(self, token: object) -> None:
+        """Take a pin() back. Nothing happens the second time."""
+        self._pins.pop(token, None)
+
+    def let_go(self, oldest: Tid | None) -> None:
+        """Let go of the files that no snapshot from *oldest* on needs; ``None``: no snapshot."""
+        pinned = list(self._pins.values())
+        if oldest is not None:
+            pinned.append(oldest)
+        followers = (*self._past[1:], self._applied)
+        self._past = tuple(
+            applied
+            for applied, after in zip(self._past, followers, strict=True)
+            if pinned and min(pinned) < after.complete_since
+        )
+
+    def _applied_at(self, at: Tid) -> Applied:
+        """Return the newest file that has all that a snapshot at *at* sees."""
+        present = self._applied
+        files = (present, *reversed(self._past))
+        for applied in files:
+            if at >= applied.complete_since:
+                return applied
+        return files[-1]
+
+    def _load_saved(self, applied: Applied, words: Words, certain: int) -> None:
+        offset, page = words.get(SAVED), applied.file.page
+        if not offset or page is None:
             return
         # What is not certain to be there has to be read frame by frame.
-        saved = load_saved(Window(self._file.fd, self.path), offset, page.checksum, certain)
+        window = Window(applied.file.fd, self.path)
+        saved = load_saved(window, offset, page.checksum, certain)
         if saved is not None:
-            self._applied.positions, self._applied.classes, tail = saved
-            self._applied.move_to(tail)
+            applied.positions, applied.classes, tail = saved
+            applied.move_to(tail)
 
     def _close_file(self) -> None:
         self._view = None
-        self._loader = None
-        self._streams = None
+        self._applied.loader = self._applied.streams = None
+        self._past = ()
         with contextlib.suppress(BufferError):  # A reader is in the middle of a word.
             self._file.close()
 
-    def _stream_reader(self) -> StreamReader:
-        streams = self._streams
-        if streams is None:
-            self._check_open()
-            raise IntegrityError(self.path, 0, "no file", "a stream")
-        return streams
+    def _stream(self, key: int) -> tuple[StreamReader, int]:
+        """Return who reads the stream, and its offset."""
+        generation, offset = stream_place(key)
+        for applied in (self._applied, *self._past):
+            if applied.generation == generation and applied.streams is not None:
+                return applied.streams, offset
+        self._check_open()
+        raise StreamMovedError(self.path, key)
 
     def _check_open(self) -> None:
         if self.closed:

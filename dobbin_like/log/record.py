@@ -291,8 +291,7 @@ def encode_transaction(
     # From the entry to its state, in bytes: shrinks by an entry, grows by a state.
     distance = count * ENTRY_SIZE + len(meta_bytes)
     pack, word = ENTRY_HEAD.pack, WORD.pack
-    index = 0
-    for oid, class_number, state in entries:
+    for index, (oid, class_number, state) in enumerate(entries):
         size = len(state)
         if distance + size >= _U32_LIMIT or not 0 <= class_number < CLASS_LIMIT:
             text = f"oid {oid}: class number {class_number}, state ends {distance + size} bytes on"
@@ -301,7 +300,6 @@ def encode_transaction(
         parts += (head, word(crc32(state, crc32(head, seed))))
         states.append(state)
         distance += size - ENTRY_SIZE
-        index += 1
     length = TRANSACTION_SIZE + count * ENTRY_SIZE + distance
     whole = (length + 7) & ~7
     parts[0] = TRANSACTION_REST.pack(
@@ -315,7 +313,11 @@ def encode_transaction(
 
 
 def _encode_change(
-    tail: Tail, tid: int, entry: tuple[int, int, bytes], previous: Callable[[int], int], status: int
+    tail: Tail,
+    tid: int,
+    entry: tuple[int, int, bytes],
+    previous: Callable[[int], int],
+    status: int,
 ) -> tuple[bytes, int]:
     """Do what encode_transaction() does for the most frequent of all: one object, no meta."""
     oid, class_number, state = entry

@@ -16,12 +16,25 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, record
 from dobbin_like.log.record import DamagedError, StreamHead, Tail
 
-__all__ = ["StreamReader", "copy_stream", "verify_stream"]
+__all__ = ["StreamReader", "copy_stream", "stream_key", "stream_place", "verify_stream"]
+
+OFFSET_BITS: Final = 48
+"""Of a key of a stream; above them is the generation of the file that it lies in."""
 
 CHUNK_SIZE: Final = 1 << 16
 """Bytes under one checksum: what a read of one byte costs at most."""
 
 _COPY_SIZE: Final = 1 << 20
+
+
+def stream_key(generation: int, offset: int) -> int:
+    """Return the number by which states name a stream: where it lies, and in which file."""
+    return generation << OFFSET_BITS | offset
+
+
+def stream_place(key: int) -> tuple[int, int]:
+    """Return generation and offset of a stream."""
+    return key >> OFFSET_BITS, key & ((1 << OFFSET_BITS) - 1)
 
 
 def copy_stream(fd: int, path: str, tail: Tail, source: BinaryIO) -> tuple[Tail, int]:

@@ -31,7 +31,14 @@ from collections.abc import Sequence
 from threading import get_ident
 from typing import BinaryIO, Final
 
-from dobbin_like.exc import ClosedError, Error, LogMovedError, NotHeldError, ReadOnlyStorageError
+from dobbin_like.exc import (
+    ClosedError,
+    Error,
+    LogMovedError,
+    LogPackedError,
+    NotHeldError,
+    ReadOnlyStorageError,
+)
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
 from dobbin_like.log.header import COMMITTED, DURABLE, Page, Words
@@ -81,7 +88,7 @@ class TransactionLog(ReadableLog):
         self._lock_timeout = lock_timeout
         self.read_only = read_only
         self._pid = os.getpid()
-        self._lock = CommitLock(self.path, self._file.open_for_writing)
+        self._lock = CommitLock(self.path, self._descriptor)
         self._writer = Writer(self._file, self._applied, self._boot, sync=sync)
         try:
             self._open()
@@ -144,6 +151,7 @@ class TransactionLog(ReadableLog):
             SelfWaitError: This thread holds it, by this instance or another.
             ReadOnlyStorageError: The log was opened for reading.
             LogMovedError: The path leads to another file, or to none.
+            LogPackedError: The log was packed; read_news() follows to the new file.
             IntegrityError, OSError: See recover(). In all cases nothing is held.
         """
         if self.closed or self.read_only:
@@ -257,12 +265,50 @@ class TransactionLog(ReadableLog):
         meta = Meta((), user, description, extension, reason)
         return self._writer.fail(tid, oids, meta)
 
+    def replace_by(self, path: str) -> None:
+        """Let the log go on in the file at *path*: a packed one, complete and synced.
+
+        One step for everybody: whoever opens the log finds the one file or the other.
+        Instances that are open follow. Does not follow itself: this one is to be closed.
+
+        Raises:
+            OSError: The file could not be moved; the log is as it was.
+        """
+        self._check_held("replace_by()")
+        words = self._file.words
+        assert words is not None
+        # First: should we die in between, the next holder of the lock takes it back.
+        words.retire()
+        try:
+            os.replace(path, self.path)  # noqa: PTH105
+        except BaseException:
+            if not self._file.is_replaced():
+                words.put(COMMITTED, words.get(COMMITTED) or 0)
+            raise
+        disk.sync_directory(self.path)
+
     # -- inside ----------------------------------------------------------------
 
     def _attach(self) -> tuple[Page, Words]:
         page, words = super()._attach()
         self._lock.watch(words.view)
         return page, words
+
+    def _descriptor(self) -> int:
+        """Return the descriptor to be locked; the file is created if there is none."""
+        fd = self._file.open_for_writing()
+        words = self._file.words
+        self._lock.watch(None if words is None else words.view)
+        return fd
+
+    def _follow(self) -> list[Logged]:
+        before = self._file
+        news = super()._follow()
+        if self._file is not before:
+            # Whoever waits for the lock of the old file finds out when it gets it.
+            self._lock.rebind()
+            self._writer.go_on(self._file, self._applied)
+        return news
 
     def _start_writing(self) -> None:
         if self.closed:
@@ -271,6 +317,8 @@ class TransactionLog(ReadableLog):
         try:
             size = self._file.size_at_path()
         except LogMovedError:
+            if self._file.is_replaced():
+                raise LogPackedError(self.path, "the log was packed") from None
             if self._view is None:
                 # Opened for creation a moment ago: the next acquire() opens it anew.
                 # Before the lock is released: the next thread must not find this one.

@@ -16,7 +16,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, SAVED, Words, raw_word
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, SAVED, Words, is_retired, raw_word
 from dobbin_like.log.reader import Logged, Window
 from dobbin_like.log.record import Meta, Tail
 from dobbin_like.log.recovery import committed_frames, recover
@@ -57,6 +57,10 @@ class Writer:
         self.dirty = False
         self._whole = False
 
+    def go_on(self, file: LogFile, applied: Applied) -> None:
+        """Append to another file from now on: the log was packed. Nothing is under way."""
+        self._file, self.applied = file, applied
+
     def start(self, size: int) -> None:
         """Begin: recover if the end of the file is not where COMMITTED says.
 
@@ -68,13 +72,16 @@ class Writer:
         """
         if self.dirty or self._tail is not None:
             self._reset()
-        view = self._words.view
         applied = self.applied
+        view = self._words.view
         committed: int | None
         if view[COMMITTED] == applied.seen:
             committed = applied.tail.end
         else:
             committed = self._words.get(COMMITTED)
+            if committed is not None and is_retired(view[COMMITTED]):
+                # The path leads here: who wanted to replace this file has died.
+                self._words.put(COMMITTED, committed)
         as_left = committed == size and size >= applied.tail.end
         if not as_left or view[BOOT] != self._raw_boot:
             window = Window(self._file.fd, self._file.path)

@@ -15,9 +15,9 @@ import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from weakref import WeakKeyDictionary, WeakSet
 
-from dobbin_like.exc import ClassNotSupported, ClosedError
+from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
 from dobbin_like.persistent.base import Persistent
-from dobbin_like.persistent.entry import State, native_dict
+from dobbin_like.persistent.entry import State, entry_of, native_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +117,14 @@ class PersistentStream(Persistent):
         return position
 
     def _p_read(self, start: int, size: int) -> bytes:
-        return self._p_jar.storage.read_stream(self._offset, start, size)  # type: ignore[no-any-return]
+        jar = self._p_jar
+        try:
+            return jar.storage.read_stream(self._offset, start, size)  # type: ignore[no-any-return]
+        except StreamMovedError:
+            # The log was packed. What is in memory stays as it is, for it may be shared
+            # with views that are older.
+            key = jar.graph.fresh(entry_of(self), self._p_serial)["_offset"]
+            return jar.storage.read_stream(key, start, size)  # type: ignore[no-any-return]
 
 
 def _may_be_slow(stream: BinaryIO) -> bool:
