@@ -52,6 +52,7 @@ class Applied:
         self.move_to(Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID))
         self.generation = page.generation
         self.complete_since = Tid(page.complete_since)
+        self.positions.reserve(page.next_oid)
         self.streams = StreamReader(self.file.fd, self.file.path)
         self.loader = Loader(self.file.fd, self.file.path)
 

@@ -29,8 +29,10 @@ MAGIC: Final = b"\x93DobLog\n"
 FORMAT_VERSION: Final = 1
 PAGE_SIZE: Final = 4096
 PAGE: Final = struct.Struct("<8sII16sQQQ")
-"""Magic, format version, size of the page, store id, creation in microseconds, generation,
-the tid since which every version is there."""
+"""Magic, format version, size of the page, store id, creation in microseconds, generation
+above the next oid, the tid since which every version is there."""
+
+_OID_BITS: Final = 48
 
 PAGE_CHECK: Final = struct.Struct("<I")
 
@@ -56,15 +58,17 @@ _SWAP: Final = sys.byteorder == "big"
 class Page(NamedTuple):
     """What identifies a log. ``checksum`` is what the first frame is chained to.
 
-    ``generation`` counts how often the log was packed; ``complete_since`` is the tid since
-    which every version is in the file.
+    ``generation`` counts how often the log was packed; ``next_oid`` is the first oid that
+    was never used before the last time; ``complete_since`` is the tid since which every
+    version is in the file.
     """
 
     store_id: bytes
     created_microseconds: int
     checksum: int
-    generation: int
-    complete_since: int
+    generation: int = 0
+    complete_since: int = 0
+    next_oid: int = 0
 
 
 def raw_word(index: int, value: int) -> int:
@@ -114,17 +118,19 @@ def encode_page(
     boot: int,
     generation: int = 0,
     complete_since: int = 0,
+    next_oid: int = 0,
 ) -> tuple[bytes, Page]:
     """Return the header page of a log without frames, and what it says."""
     own = store_id, created_microseconds
-    fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, *own, generation, complete_since)
+    packed = generation << _OID_BITS | next_oid
+    fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, *own, packed, complete_since)
     checksum = crc32(fields)
     page = bytearray(PAGE_SIZE)
     page[: PAGE.size] = fields
     PAGE_CHECK.pack_into(page, PAGE.size, checksum)
     for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
         page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
-    return bytes(page), Page(*own, checksum, generation, complete_since)
+    return bytes(page), Page(*own, checksum, generation, complete_since, next_oid)
 
 
 def is_unwritten(start: bytes, size: int) -> bool:
@@ -154,7 +160,7 @@ def decode_page(path: str, start: bytes) -> Page:
         raise IntegrityError(path, len(start), "the end of the file", "a page of 4096 bytes")
     if start[: len(MAGIC)] != MAGIC:
         raise NotALogError(path, f"it begins with {start[:16]!r}")
-    _, version, page_size, store_id, created, generation, since = PAGE.unpack_from(start)
+    _, version, page_size, store_id, created, packed, since = PAGE.unpack_from(start)
     (found,) = PAGE_CHECK.unpack_from(start, PAGE.size)
     # The version first: another format may compute the checksum otherwise.
     if version > FORMAT_VERSION:
@@ -164,7 +170,8 @@ def decode_page(path: str, start: bytes) -> Page:
         wanted = f"{checksum:08x} (version {FORMAT_VERSION}, pages of {PAGE_SIZE} bytes)"
         text = f"header checksum {found:08x} (version {version}, pages of {page_size} bytes)"
         raise IntegrityError(path, 0, text, wanted)
-    return Page(store_id, created, checksum, generation, since)
+    generation, next_oid = packed >> _OID_BITS, packed & ((1 << _OID_BITS) - 1)
+    return Page(store_id, created, checksum, generation, since, next_oid)
 
 
 class Words:

@@ -64,6 +64,12 @@ class Positions:
         if highest >= self.next_oid:
             self.next_oid = highest + 1
 
+    def reserve(self, next_oid: int) -> None:
+        """Let the oids below *next_oid* count as used: those of objects that were dropped, too."""
+        if next_oid > len(self.slots):
+            self._grow(next_oid)
+        self.next_oid = max(self.next_oid, next_oid)
+
     def encode(self) -> bytes:
         """Return the slots up to ``next_oid`` as they are saved."""
         block = self.slots[: self.next_oid]

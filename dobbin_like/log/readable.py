@@ -380,6 +380,11 @@ class ReadableLog:
         return self._applied.complete_since
 
     @property
+    def generation(self) -> int:
+        """How often the log was packed."""
+        return self._applied.generation
+
+    @property
     def has_past(self) -> bool:
         """Whether files are kept open that were packed since, for older snapshots."""
         return bool(self._past)
@@ -424,6 +429,7 @@ class ReadableLog:
         saved = load_saved(window, offset, page.checksum, certain)
         if saved is not None:
             applied.positions, applied.classes, tail = saved
+            applied.positions.reserve(page.next_oid)
             applied.move_to(tail)
 
     def _close_file(self) -> None:
