@@ -58,6 +58,7 @@ class Changes:
         self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
         self._write_stream = write_stream
         self._lazy_encoder: Encoder | None = None
+        self._packed = getattr(graph.source, "generation", 0) > 0
         self._new: deque[tuple[Any, Entry]] = deque()
         self._made: list[Entry] = []
         self._objects: dict[Oid, Any] = {}
@@ -92,12 +93,28 @@ class Changes:
         """Add every new object that the changes lead to."""
         while self._new:
             obj, entry = self._new.popleft()
+            if entry.serial != UNSTORED:
+                self._store_again(obj, entry)
+                continue
             if isinstance(obj, PersistentFile):
                 face, attributes = obj._p_store(self._write_stream)
             else:
                 face, attributes = type(obj)._p_faces.plain, native_dict(obj)
             self._write(obj, entry, face, face._p_faces.state_of(attributes), {})
             self.introductions.append(self.publications[-1])
+
+    def _store_again(self, obj: Any, entry: Entry) -> None:
+        """Add an object that is in memory, and was dropped when the log was packed.
+
+        It could not be reached then, and now can.
+
+        Raises:
+            ObjectNotFound: Its state is gone; nobody had read it.
+        """
+        if entry.oid not in {written[0] for written in self.entries}:
+            _, state = self._graph.version(obj, entry, None)
+            plain = type(obj)._p_faces.plain
+            self._write(obj, entry, plain, plain._p_faces.state_of(state), {})
 
     def add_state(self, obj: Any, entry: Entry, face: Any, state: State) -> None:
         """Add a new state of class *face* for a stored object, whoever has checked it out."""
@@ -115,8 +132,8 @@ class Changes:
             atoms = types <= ATOMS
             if not (atoms or types <= SHAREABLE):
                 shared, state = self._share(entry, state, pending)
-            if face._p_version or VERSION in state:
-                state = with_version(face, state)
+            if face._p_version or VERSION in state:  # noqa: SLF001
+                state = with_version(face, entry.oid, state)
             data = pickle.dumps(state, PROTOCOL) if atoms else self._encoder.encode(state)
             number = self._graph.number_of(face, entry)
             if shared is _DECODE:
@@ -176,6 +193,10 @@ class Changes:
             name, oid = self._current
             place = f"{name} oid {oid}"
             raise InvalidObjectReference(face.__name__, entry.oid, place)
+        elif self._packed and entry.oid not in self._objects and not is_new(entry):
+            self._objects[entry.oid] = obj
+            if not graph.source.has(entry.oid):
+                self._new.append((obj, entry))
         return entry.oid, graph.number_of(face, entry)
 
     def undo(self) -> None:

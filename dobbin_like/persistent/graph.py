@@ -55,6 +55,8 @@ class Source(Protocol):
 
     def load(self, oid: Oid, at: Tid | None = None) -> StoredState | None: ...
 
+    def has(self, oid: Oid) -> bool: ...
+
 
 class Graph(SharedState):
     """The object graph of one database instance. Any thread."""
@@ -148,7 +150,7 @@ class Graph(SharedState):
     def _upgraded(self, stored: State, entry: Entry) -> State:
         obj = entry()
         plain = type(obj)._p_faces.plain if obj is not None else Persistent
-        if plain._p_version or VERSION in stored:
+        if plain._p_version or VERSION in stored:  # noqa: SLF001
             return upgrade(plain, entry.oid, stored)
         return stored
 
@@ -181,17 +183,13 @@ class Graph(SharedState):
             faces = type(obj)._p_faces
             if type(obj) is not faces.ghost:
                 return
-            if issubclass(faces.plain, Broken):
-                self._mend(obj, faces)
-                continue
             serial = entry.serial
             stored = self.source.load(entry.oid)
             if stored is None:
                 raise ObjectNotFound(entry.oid)
-            number = stored.class_number
-            ghost = self._ghosts.get(number) or self._ghost_class(number)
-            if ghost is not faces.ghost and not issubclass(ghost, Broken):
-                self._change_ghost(obj, faces, ghost)  # its class was renamed
+            if self._ghosts.get(stored.class_number) is not faces.ghost and self._is_other(
+                obj, faces, self.class_of(stored)
+            ):
                 continue
             state = self.decode(stored.data, entry)
             with self.lock:
@@ -210,27 +208,34 @@ class Graph(SharedState):
                 self._mask(obj, entry, ((stored.tid, state),)).foreign = True
                 return
 
-    def _mend(self, obj: Any, faces: Any) -> None:
-        """Give a broken object its class if that is there by now."""
-        number = faces.plain._p_number
-        plain = self.classes.load_persistent(number)
-        if issubclass(plain, Broken):
-            raise UnloadedClassError(*plain._p_name, self.classes.reason(number))
-        self._change_ghost(obj, faces, plain._p_faces.ghost or plain._p_faces.make_ghost())
+    def _is_other(self, obj: Any, faces: Any, class_number: int) -> bool:
+        """Give a ghost the class it is stored as, if that is another one.
 
-    def _change_ghost(self, obj: Any, faces: Any, ghost: type) -> None:
+        So it is when the class was renamed, or has come for a broken object.
+        """
+        ghost = self._ghost_class(class_number)
+        if issubclass(ghost, Broken):
+            if not issubclass(faces.plain, Broken):
+                return False
+            reason = self.classes.reason(class_number)
+            if reason:
+                raise UnloadedClassError(*ghost._p_name, reason)
+            return True  # it has come this very moment
+        if ghost is faces.ghost:
+            return False
         with self.lock:
             if type(obj) is faces.ghost:
                 swap_class(obj, ghost)
+        return True
 
-    def broken_state(self, obj: Any, entry: Entry) -> tuple[State, str]:
+    def broken_state(self, entry: Entry, class_number: int) -> tuple[State, str]:
         """Return what is stored of a broken object, and why its class is not loaded.
 
         The version that the calling thread sees, read anew each time.
         """
         stored = self._stored_version(entry)
         _, state = split_version(self.read(stored.data))
-        return self.share(state, entry), self.classes.reason(type(obj)._p_faces.plain._p_number)
+        return self.share(state, entry), self.classes.reason(class_number)
 
     def _stored_version(self, entry: Entry) -> StoredState:
         view = self.active_view()
