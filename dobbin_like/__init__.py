@@ -9,7 +9,11 @@ from dobbin_like.exc import (
     IntegrityError,
     InvalidObjectReference,
     LockTimeout,
+    PastDroppedError,
     ReadConflictError,
+    TransactionNotFound,
+    UndoConflictError,
+    UndoError,
     WriteConflictError,
 )
 from dobbin_like.persistent import (
@@ -34,6 +38,7 @@ __all__ = [
     "IntegrityError",
     "InvalidObjectReference",
     "LockTimeout",
+    "PastDroppedError",
     "Persistent",
     "PersistentABCMeta",
     "PersistentDict",
@@ -44,6 +49,9 @@ __all__ = [
     "PersistentStream",
     "ReadConflictError",
     "TransactionLog",
+    "TransactionNotFound",
+    "UndoConflictError",
+    "UndoError",
     "WriteConflictError",
     "checkout",
 ]

@@ -53,7 +53,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> None:
     saved_serial, saved = graph.version(working.obj, entry, None)
     working.thaw_all()
     try:
-        merged = resolve(_own(working.base), _own(saved), dict(working))
+        merged = resolve(own_state(working.base), own_state(saved), dict(working))
     except ConflictError as error:
         failed = f"its resolution was refused ({error.failed or type(error).__name__})"
         raise _conflict(graph, name, entry.oid, serial, failed, foreign=foreign) from error
@@ -64,7 +64,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> None:
     working.rebase(saved_serial, saved, dict(merged))
 
 
-def _own(state: dict[str, Any]) -> dict[str, Any]:
+def own_state(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a shared state that user code may do with as it likes."""
     memo: dict[int, Any] = {}
     return deep_copy({name: thaw(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]

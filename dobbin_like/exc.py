@@ -416,7 +416,14 @@ class ConflictError(Error, TransientError):
     class has one.
     """
 
-    fields = ("class_name", "oid", "serial", "base_serial", "by_whom", "failed")
+    fields: tuple[str, ...] = (
+        "class_name",
+        "oid",
+        "serial",
+        "base_serial",
+        "by_whom",
+        "failed",
+    )
     class_name: str
     oid: Oid
     serial: Tid

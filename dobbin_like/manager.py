@@ -72,6 +72,18 @@ def new_tid(storage: Storage) -> Tid:
     return next_tid(now_microseconds, storage.tid)
 
 
+def acquire(database: Database) -> None:
+    """Take the commit lock, of the file in which the log goes on if it was packed."""
+    for _ in range(_FOLLOW_TRIES):
+        try:
+            database.storage.acquire()
+        except LogPackedError:
+            database.catch_up()
+        else:
+            return
+    database.storage.acquire()
+
+
 def _nothing() -> None:
     """Stand for a weak reference to no transaction."""
 
@@ -188,7 +200,8 @@ class DataManager:
         if self._committing:
             raise CommittingError(self._storage.path)
         if self._storage.read_only:
-            reason = "the storage was opened with read_only=True; open it without"
+            opened = "the storage was opened with read_only=True; open it without"
+            reason = getattr(self._storage, "why_read_only", opened)
             raise ReadOnlyStorageError(self._storage.path, reason)
         current = self._transaction_manager().get()
         if self._joined() is not current:
@@ -216,7 +229,7 @@ class DataManager:
         if some_are_slow():
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
-        self._acquire()
+        acquire(self._database)
         with self.graph.lock:
             if self._database.closed:
                 what = f"the database {self._storage.path}"
@@ -225,17 +238,6 @@ class DataManager:
         if self._database.has_news():
             self._database.catch_up()
         self._find_conflicts()
-
-    def _acquire(self) -> None:
-        """Take the commit lock, of the file in which the log goes on if it was packed."""
-        for _ in range(_FOLLOW_TRIES):
-            try:
-                self._storage.acquire()
-            except LogPackedError:
-                self._database.catch_up()
-            else:
-                return
-        self._storage.acquire()
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written.

@@ -94,6 +94,9 @@ TOWERS = {
             "life.backup",
             "life.commit",
             "life.rename  life.migrate",
+            "life.moments  life.states",
+            "life.as_of  life.history",
+            "life.feed  life.undo",
             "life.past  life.care",
             "life",
         ),
@@ -130,6 +133,7 @@ SIBLINGS: dict[str, str] = {}
 FOR_TYPES_ONLY: dict[str, str] = {
     "memory_log.overlay": "storage",  # What it lies over is any storage.
     "manager": "database",  # It serves the database that made it.
+    "life.feed": "database",  # They are given one.
     "life.commit": "database",  # They are given one.
     "life.rename": "database",
     "life.migrate": "database",

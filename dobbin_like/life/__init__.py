@@ -4,3 +4,9 @@
 are the parts of a database that ask about the past and look after the log.
 They hold the public methods; each other module here does one thing.
 """
+
+from dobbin_like.life.feed import Change
+from dobbin_like.life.history import Revision, TransactionRecord
+from dobbin_like.life.states import ABSENT
+
+__all__ = ["ABSENT", "Change", "Revision", "TransactionRecord"]

@@ -1,0 +1,49 @@
+"""Tids and datetimes: a tid is a moment, in microseconds since the epoch.
+
+A clock that was set back costs the correspondence, and nothing else: tids go on
+increasing, and a moment means the tids up to it. Knows no log.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from dobbin_like.ids import Tid
+
+__all__ = ["Moment", "tid_of", "time_of"]
+
+Moment = int | datetime
+"""A tid, or a datetime that knows its time zone."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def time_of(tid: Tid) -> datetime:
+    """Return when a transaction was committed, by the clock of its writer, in UTC.
+
+    A tid behind the year 9999 is the last moment that a datetime can tell.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=tid)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def tid_of(moment: Moment) -> Tid:
+    """Return the tid of a moment: the largest that a transaction up to then can have.
+
+    Raises:
+        ValueError: A datetime without a time zone: nobody knows which moment it means.
+        TypeError: It is neither a tid nor a datetime.
+    """
+    if isinstance(moment, datetime):
+        if moment.utcoffset() is None:
+            text = f"{moment!r} has no time zone; give it one: moment.replace(tzinfo=UTC)"
+            raise ValueError(text)
+        return Tid((moment - _EPOCH) // _MICROSECOND)
+    if isinstance(moment, int) and not isinstance(moment, bool):
+        return Tid(moment)
+    text = f"expected a tid or a datetime, got {type(moment).__name__}"
+    raise TypeError(text)
