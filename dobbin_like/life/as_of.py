@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dobbin_like.storage import Storage
 
-__all__ = ["AsOf", "check_complete", "complete_since"]
+__all__ = ["AsOf", "Pin", "check_complete", "complete_since"]
 
 
 def complete_since(storage: Storage) -> Tid:
@@ -37,6 +37,25 @@ def check_complete(storage: Storage, tid: Tid) -> None:
     since = complete_since(storage)
     if tid < since:
         raise PastDroppedError(storage.path, tid, since)
+
+
+class Pin:
+    """Keeps a storage from letting go of what there is from *tid* on, until released.
+
+    A storage that is packed may have to keep a file open for it.
+    """
+
+    def __init__(self, storage: Storage, tid: Tid) -> None:
+        self._storage: Any = storage
+        self._token = storage.pin(tid) if hasattr(storage, "pin") else None
+
+    def release(self) -> None:
+        """Let go. Idempotent."""
+        token, self._token = self._token, None
+        if token is not None:
+            self._storage.unpin(token)
+
+    __del__ = release
 
 
 class AsOf:
@@ -71,6 +90,8 @@ class AsOf:
         self._base_tid, self._base_count = applied or (base.tid, base.oid_count)
         tid = tid_of(moment)
         self._check_future(moment, tid)
+        # Before it is looked at: what is there now stays.
+        self._pin = Pin(base, tid)
         check_complete(base, tid)
         last = next(base.transactions(until=tid, newest_first=True), None)
         if last is None:
@@ -118,6 +139,7 @@ class AsOf:
     def close(self) -> None:
         """Read nothing more; the storage below stays open. Idempotent."""
         self._closed = True
+        self._pin.release()
 
     # -- what there was --------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.life.as_of import complete_since
+from dobbin_like.life.as_of import Pin, complete_since
 from dobbin_like.life.moments import Moment, tid_of, time_of
 from dobbin_like.life.states import class_name, differing, stored_state
 
@@ -63,13 +63,19 @@ def changes(database: Database, since: Moment, wait: float | None) -> Iterator[C
 
 
 def _changes(database: Database, last: Tid, wait: float | None) -> Iterator[Change]:
-    while True:
-        found = _Reading(database, last)
-        while (change := found.next()) is not None:
-            yield change
-        last = found.last
-        if database.closed or not _wait(database, last, wait):
-            return
+    pin = Pin(database.storage, last)
+    try:
+        while True:
+            found = _Reading(database, last)
+            while (change := found.next()) is not None:
+                yield change
+            last = found.last
+            older, pin = pin, Pin(database.storage, last)
+            older.release()
+            if database.closed or not _wait(database, last, wait):
+                return
+    finally:
+        pin.release()
 
 
 class _Reading:
@@ -91,9 +97,8 @@ class _Reading:
 
     def _next(self) -> Change | None:
         if self._found is None:
-            self._found = self._database.storage.transactions(self.last)
-            # After it has begun to read: what was dropped later, it still reads.
             _check_dropped(self._database, self.last)
+            self._found = self._database.storage.transactions(self.last)
         for logged in self._found:
             change = None if logged.failed else _change(self._database, logged)
             self.last = logged.tid
@@ -124,8 +129,15 @@ def _change(database: Database, logged: Any) -> Change:
 def _check_dropped(database: Database, since: Tid) -> None:
     storage = database.storage
     complete = complete_since(storage)
-    if since < complete:
+    if since >= complete:
+        return
+    # The files that were packed are kept while a feed is behind.
+    if not getattr(storage, "reaches", _never)(since):
         raise PastDroppedError(storage.path, since, complete)
+
+
+def _never(_tid: Tid) -> bool:
+    return False
 
 
 def _wait(database: Database, last: Tid, seconds: float | None) -> bool:

@@ -10,28 +10,27 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
-from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
-from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
-from dobbin_like.log.record import TID_LIMIT, Tail
+from dobbin_like.log.history import History
+from dobbin_like.log.reader import Logged, Stored, Window
 from dobbin_like.log.recovery import certain_end, committed_frames
 from dobbin_like.log.saved import load_saved
 from dobbin_like.log.stream import StreamReader, stream_place
-from dobbin_like.log.walk import BackWindow, transaction_at, walk, walk_back
 
 __all__ = ["ReadableLog"]
 
 _logger = logging.getLogger(__name__)
 
 
-class ReadableLog:
+class ReadableLog(History):
     """A log as its readers see it. Any thread; for news see read_news() and apply().
 
     ``_applied`` is the file that is read, replaced whole when the log was packed; ``_past``
@@ -225,89 +224,6 @@ class ReadableLog:
         """
         streams, offset = self._stream(key)
         return streams.read(offset, start, size)
-
-    def version_before(self, oid: Oid, stored: Stored) -> Stored | None:
-        """Return the version of an object that *stored* has replaced, None if it was the first.
-
-        Raises:
-            IntegrityError: It is damaged.
-
-        Cost: That of one version.
-        """
-        applied = self._applied
-        if applied.loader is None:
-            self._check_open()
-            return None
-        if not stored.previous:
-            return None
-        try:
-            return applied.loader.load(oid, stored.previous, applied.limit)
-        except IntegrityError:
-            if not applied.generation:
-                raise
-            # Read from the file before the log was packed: its places mean nothing here.
-            return self.load(oid, Tid(stored.tid - 1))
-
-    def transactions(
-        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
-    ) -> Iterator[Logged]:
-        """Yield the applied transactions after *since*, up to *until*, with the failed ones.
-
-        Oldest first, or newest first. Those that are applied later are not among them.
-
-        Raises:
-            IntegrityError: A transaction is damaged. What was yielded before is right.
-
-        Cost: What is yielded. To find where to begin: a small read for each
-        transaction after *since*, or after *until* if newest first.
-        """
-        self._check_open()
-        page, tail = self._file.page, self._applied.tail
-        last = Tid(TID_LIMIT) if until is None else until
-        if page is None or last <= since:
-            return iter(())
-        window = BackWindow(self._file.fd, self.path)
-        steps = walk_back if newest_first else walk
-        return self._while_open(steps(window, tail, page.checksum, since, last))
-
-    def _while_open(self, found: Iterator[Logged]) -> Iterator[Logged]:
-        for logged in found:
-            yield logged
-            self._check_open()
-
-    def transaction_of(self, stored: Stored) -> Logged:
-        """Return the transaction that has written a version.
-
-        Raises:
-            IntegrityError: It is damaged.
-
-        Cost: A few small reads, and the oids that it changed.
-        """
-        self._check_open()
-        page = self._file.page
-        try:
-            window = BackWindow(self._file.fd, self.path)
-            checksum = 0 if page is None else page.checksum
-            logged = transaction_at(window, stored.position, checksum, self._applied.limit)
-        except IntegrityError:
-            logged = None
-        if logged is None or logged.tid != stored.tid:
-            # The version was read from another file, or what leads to it is damaged.
-            between = self.transactions(Tid(stored.tid - 1), stored.tid)
-            logged = next(between, None)
-        if logged is None:
-            text = f"no transaction {stored.tid}"
-            raise IntegrityError(self.path, stored.position, text, "that of an entry")
-        return logged
-
-    def entries(self, logged: Logged) -> Iterator[tuple[Oid, Stored]]:
-        """Yield the objects of a transaction with their states, each verified.
-
-        Raises:
-            IntegrityError: One is damaged. What was yielded before is right.
-        """
-        self._check_open()
-        return stored_entries(Window(self._file.fd, self.path), logged)
 
     # -- inside ----------------------------------------------------------------
 

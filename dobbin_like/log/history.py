@@ -1,0 +1,202 @@
+"""What a log tells of its past: its transactions, their entries, versions and who wrote them.
+
+A log that was packed goes on in another file; the files before are there as long as an
+older snapshot needs them. What was read from one of them is followed there: a place is
+believed only in a file where the very same record is found. Knows no lock and no words.
+Read :mod:`dobbin_like.log.readable` next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dobbin_like.exc import IntegrityError, PastDroppedError
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log import record
+from dobbin_like.log.applied import Applied
+from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
+from dobbin_like.log.record import TID_LIMIT, Tail
+from dobbin_like.log.walk import BackWindow, transaction_at, walk, walk_back
+
+__all__ = ["History"]
+
+
+class _Part(NamedTuple):
+    """The transactions of one file that were asked for; the file is kept open by it."""
+
+    applied: Applied
+    tail: Tail
+    since: Tid
+    until: Tid
+
+
+class History:
+    """The part of a readable log that tells of the past. Any thread.
+
+    ``_applied`` is the file that is read, ``_past`` the ones before it, oldest first. Both
+    are replaced whole, ``_past`` first.
+    """
+
+    path: str
+    _applied: Applied
+    _past: tuple[Applied, ...]
+
+    def _check_open(self) -> None:
+        raise NotImplementedError
+
+    def reaches(self, tid: Tid) -> bool:
+        """Tell whether all that was committed after *tid* is there, and the state as of it.
+
+        In the log itself, or in what is kept for older snapshots; see pin().
+        """
+        return any(applied.complete_since <= tid for applied in self._files())
+
+    def transactions(
+        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
+    ) -> Iterator[Logged]:
+        """Yield the applied transactions after *since*, up to *until*, with the failed ones.
+
+        Oldest first, or newest first. Those that are applied later are not among them.
+
+        Raises:
+            IntegrityError: A transaction is damaged. What was yielded before is right.
+
+        Cost: What is yielded. To find where to begin: a small read for each
+        transaction after *since*, or after *until* if newest first.
+        """
+        self._check_open()
+        parts = self._parts(since, Tid(TID_LIMIT) if until is None else until)
+        if newest_first:
+            return self._told(parts, newest_first=True)
+        return self._told(parts[::-1], newest_first=False)
+
+    def _parts(self, since: Tid, until: Tid) -> list[_Part]:
+        """Return where the transactions are, newest first."""
+        parts = []
+        files = self._files()
+        for applied in files:
+            # What packing has dropped from this file may be in the one before it.
+            last = applied.complete_since <= since or applied is files[-1]
+            begin = since if last else applied.complete_since
+            if begin < until and applied.file.page is not None:
+                parts.append(_Part(applied, applied.tail, begin, until))
+            if last:
+                break
+            until = min(until, applied.complete_since)
+        return parts
+
+    def _told(self, parts: list[_Part], *, newest_first: bool) -> Iterator[Logged]:
+        steps = walk_back if newest_first else walk
+        for applied, tail, since, until in parts:
+            window, checksum = self._window(applied)
+            for logged in steps(window, tail, checksum, since, until):
+                yield logged
+                self._check_open()
+
+    def entries(self, logged: Logged) -> Iterator[tuple[Oid, Stored]]:
+        """Yield the objects of a transaction with their states, each verified.
+
+        Raises:
+            IntegrityError: One is damaged. What was yielded before is right.
+            PastDroppedError: The transaction was dropped by packing.
+        """
+        self._check_open()
+        applied, found = self._find(logged)
+        for entry in stored_entries(Window(applied.file.fd, self.path), found):
+            yield entry
+            self._check_open()
+
+    def version_before(self, oid: Oid, stored: Stored) -> Stored | None:
+        """Return the version of an object that *stored* has replaced, None if it was the first.
+
+        None, too, if those before were dropped by packing.
+
+        Raises:
+            IntegrityError: It is damaged.
+
+        Cost: That of one version; of two if the log was packed.
+        """
+        self._check_open()
+        for applied in self._files(Tid(stored.tid - 1)):
+            if applied.loader is not None and self._has(applied, oid, stored):
+                if not stored.previous:
+                    return None
+                return applied.loader.load(oid, stored.previous, applied.limit)
+        # The file that it was read from is gone: it is found by its tid.
+        return self.load(oid, Tid(stored.tid - 1))
+
+    def load(self, oid: Oid, at: Tid | None = None) -> Stored | None:
+        raise NotImplementedError
+
+    def transaction_of(self, stored: Stored) -> Logged:
+        """Return the transaction that has written a version.
+
+        Raises:
+            IntegrityError: It is damaged.
+            PastDroppedError: It was dropped by packing.
+
+        Cost: A few small reads, and the oids that it changed.
+        """
+        self._check_open()
+        error: IntegrityError | None = None
+        for applied in self._files(Tid(stored.tid - 1)):
+            try:
+                window, checksum = self._window(applied)
+                logged = transaction_at(window, stored.position, checksum, applied.limit)
+            except IntegrityError as damage:
+                error = error or damage
+            else:
+                if logged.tid == stored.tid:
+                    return logged
+        found = next(self.transactions(Tid(stored.tid - 1), stored.tid), None)
+        return self._must_be(found, stored.tid, error)
+
+    # -- inside ----------------------------------------------------------------
+
+    def _files(self, tid: Tid | None = None) -> list[Applied]:
+        """Return the files, newest first; first the newest that has all as of *tid*."""
+        present = self._applied
+        if not present.generation:
+            return [present]
+        files = [present, *reversed(self._past)]
+        if tid is not None:
+            files.sort(key=lambda applied: applied.complete_since > tid)
+        return files
+
+    def _window(self, applied: Applied) -> tuple[BackWindow, int]:
+        page = applied.file.page
+        return BackWindow(applied.file.fd, self.path), 0 if page is None else page.checksum
+
+    def _has(self, applied: Applied, oid: Oid, stored: Stored) -> bool:
+        """Tell whether *stored* was read from this file, or could have been."""
+        if not applied.generation or applied.loader is None:
+            return True  # There is no other.
+        try:
+            return applied.loader.load(oid, stored.position, applied.limit) == stored
+        except IntegrityError:
+            return False
+
+    def _find(self, logged: Logged) -> tuple[Applied, Logged]:
+        """Return the file that a transaction is in, and the transaction as it stands there."""
+        applied = self._applied
+        if not applied.generation:
+            return applied, logged
+        for applied in self._files(Tid(logged.tid - 1)):
+            head = os.pread(applied.file.fd, record.TRANSACTION_SIZE, logged.offset)
+            if len(head) == record.TRANSACTION_SIZE:
+                fields = record.TRANSACTION.unpack(head)
+                if (fields[0], fields[6]) == (logged.checksum, logged.tid):
+                    return applied, logged
+        for part in self._parts(Tid(logged.tid - 1), logged.tid):
+            for found in self._told([part], newest_first=False):
+                return part.applied, found
+        return applied, self._must_be(None, logged.tid, None)
+
+    def _must_be(self, found: Logged | None, tid: Tid, error: IntegrityError | None) -> Logged:
+        if found is not None:
+            return found
+        if error is not None and self.reaches(tid):
+            raise error
+        raise PastDroppedError(self.path, tid, self._applied.complete_since)
