@@ -4,16 +4,21 @@ import logging
 
 from dobbin_like.database import Database
 from dobbin_like.exc import (
+    BrokenObjectError,
     ConflictError,
     CopyError,
     IntegrityError,
     InvalidObjectReference,
     LockTimeout,
+    MigrationError,
+    NewerStateError,
     PastDroppedError,
     ReadConflictError,
+    RenameError,
     TransactionNotFound,
     UndoConflictError,
     UndoError,
+    UnloadedClassError,
     WriteConflictError,
 )
 from dobbin_like.persistent import (
@@ -32,12 +37,15 @@ from dobbin_like.storage import TransactionLog
 __version__ = "0.1.0"
 
 __all__ = [
+    "BrokenObjectError",
     "ConflictError",
     "CopyError",
     "Database",
     "IntegrityError",
     "InvalidObjectReference",
     "LockTimeout",
+    "MigrationError",
+    "NewerStateError",
     "PastDroppedError",
     "Persistent",
     "PersistentABCMeta",
@@ -48,10 +56,12 @@ __all__ = [
     "PersistentSet",
     "PersistentStream",
     "ReadConflictError",
+    "RenameError",
     "TransactionLog",
     "TransactionNotFound",
     "UndoConflictError",
     "UndoError",
+    "UnloadedClassError",
     "WriteConflictError",
     "checkout",
 ]

@@ -23,11 +23,12 @@ from dobbin_like.persistent.shared import whole
 from dobbin_like.storage import Storage, TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from dobbin_like.persistent import Persistent
     from dobbin_like.persistent.changes import Changes
+    from dobbin_like.persistent.shared import Publication
     from dobbin_like.persistent.view import View
 
 _open: set[Database] = set()
@@ -287,6 +288,9 @@ class Database(Past, Care):
         storage, graph = self.storage, self.graph
         # Not what an interrupted run has applied already.
         storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
+        for logged in news:
+            if logged.classes and not logged.failed:
+                graph.follow([number for number, _, _ in logged.classes])
         if ROOT_OID in changed and not graph.has_root:
             graph.has_root = graph.root_is_foreign = True
         graph.publish_foreign(changed, tid)
@@ -325,6 +329,29 @@ class Database(Past, Care):
             storage.apply([logged])
         graph.has_root = True
         graph.publish(logged.tid, changes.publications, view)
+
+    def publish_own(self, logged: Any, introductions: Sequence[Publication]) -> None:
+        """Make a prepared transaction count that is no view's, as if others had made it.
+
+        Args:
+            introductions: Objects that it stores for the first time.
+
+        May be run again after an interrupt.
+        """
+        with self._news_lock, self.graph.lock:
+            whole(partial(self._publish_own, logged, introductions))
+
+    def _publish_own(self, logged: Any, introductions: Sequence[Publication]) -> None:
+        storage, graph = self.storage, self.graph
+        if not self.counts(logged):
+            storage.finish()
+        graph.introduce(logged.tid, introductions)
+        if storage.tid < logged.tid:
+            storage.apply([logged])
+        graph.follow([number for number, _, _ in logged.classes])
+        introduced = {publication.entry.oid for publication in introductions}
+        changed = {oid: logged.tid for oid in logged.oids if oid not in introduced}
+        graph.publish_foreign(changed, logged.tid)
 
     def apply_failed(self, logged: Any) -> None:
         """Count a failed transaction of this instance."""

@@ -255,6 +255,9 @@ def _compare(shared: Any, logged: Any) -> list[tuple[Any, Any]] | None:
     kind = KINDS[type(shared)]
     if shared is logged or kind == OTHER:
         return []
+    kept = [hasattr(type(value), "_p_parts") for value in (shared, logged)]
+    if any(kept):  # the class is not loaded, or was not when the object was read
+        return [(shared._p_parts(), logged._p_parts())] if all(kept) else []
     if kind != KINDS[type(logged)] or kind == REFERENCE:
         return None
     if kind == IMMUTABLE:

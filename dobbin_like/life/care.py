@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dobbin_like.life.backup import BackupReport, backup
+from dobbin_like.life.migrate import migrate
+from dobbin_like.life.rename import rename_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dobbin_like.database import Database
+    from dobbin_like.persistent import Persistent
     from dobbin_like.storage import Storage
 
 
@@ -54,3 +58,72 @@ class Care:
         """
         self._check_open()
         return backup(self.storage, os.fspath(path), progress)
+
+    # -- classes ---------------------------------------------------------------
+
+    def rename_class(self, old: str | type, new: str | type) -> None:
+        """Let what is stored as class *old* be of class *new* from now on.
+
+        For a class that was renamed, or moved to another module; a value class (a dataclass,
+        an enum) or a function that is stored by name as well. Names are ``"module.Qualname"``,
+        classes stand for their names. One small transaction, however many instances there
+        are; not that of the calling thread. Where the log knows *new* already, the two are one
+        class from then on.
+
+        All instances over the log follow when they catch up. An object of which the state is
+        not in memory is of the new class when it is read; one that was read keeps its class
+        until it is read anew, after a change by another process or once it has left memory,
+        and a value keeps its class as long as the object that it is part of. A program that
+        can't load the new class goes on with the old one, if it has it.
+
+        New objects of the old class, if that is still about, are stored as a class of that
+        name again.
+
+        Raises:
+            RenameError: The log knows no class *old*; *new* can't be loaded under the policy
+                for loading; it does not derive from ``Persistent`` where the objects are
+                persistent, or does where they are not; the two are the same.
+            SelfWaitError: This thread is in the midst of a commit.
+            LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit.
+            In all cases nothing was written.
+
+        Cost: One small commit, and the classes of the log. If the old class can't be loaded
+        any more and no object of it was touched, the log is searched for one first.
+        """
+        self._check_open()
+        rename_class(cast("Database", self), old, new)
+
+    def migrate(
+        self,
+        cls: type[Persistent],
+        progress: Callable[[int, int], object] | None = None,
+        batch: int = 1000,
+    ) -> int:
+        """Store anew what was stored as an older version of *cls* or of its subclasses.
+
+        Each batch is a transaction of its own, not that of the calling thread. ``_p_migrate``
+        runs under the commit lock, on the newest state, so that it never meets a conflict;
+        a thread that has checked out one of the objects does, and runs again. Here, other
+        than in reading, ``_p_migrate`` may make persistent objects, which are stored with the
+        state. What another process changes meanwhile is left alone if it is of the new version.
+        May be interrupted and run again at any time; what is done is done.
+
+        Args:
+            progress: Called with the oids that were looked at so far, and all there are.
+            batch: Objects in a transaction.
+
+        Returns:
+            How many objects were stored anew.
+
+        Raises:
+            NotPersistentError: *cls* is not a subclass of ``Persistent``.
+            MigrationError, NotStorableError: For one object. Its batch is not stored, those
+                before are.
+            SelfWaitError: This thread is in the midst of a commit.
+            LockTimeout, ReadOnlyStorageError, ClosedError, IntegrityError, OSError: As for
+                reading and for a commit.
+
+        Cost: Reading every object once; storing the old ones.
+        """
+        self._check_open()
+        return migrate(cast("Database", self), cls, progress, batch)

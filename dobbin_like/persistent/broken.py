@@ -8,16 +8,17 @@ stored. Nothing of it is kept, and nothing is ever written: the bytes stay what 
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final
 
 from dobbin_like.exc import BrokenObjectError, UnloadedClassError
 from dobbin_like.persistent.base import Persistent, load
 from dobbin_like.persistent.entry import entry_of
 from dobbin_like.persistent.faces import TOPS, PersistentMeta
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+_GONE: Final = "the object is gone from its database"
 
 
 class Broken(Persistent):
@@ -50,9 +51,10 @@ class Broken(Persistent):
         return hash(self) if _is_whole(self) else object.__hash__(self)
 
     def __repr__(self) -> str:
+        cls = type(self)
         if _is_whole(self):
             return repr(self)
-        return f"<broken {'.'.join(type(self)._p_name)} oid {self._p_oid}>"
+        return f"<broken {'.'.join(cls._p_name)} oid {self._p_oid}>"
 
 
 def _forward(operate: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +67,7 @@ def _forward(operate: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-_OPERATIONS: Final = {
+_OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "__call__": operator.call,
     "__contains__": operator.contains,
     "__delitem__": operator.delitem,
@@ -93,51 +95,58 @@ def make_broken(module: str, qualname: str, number: int) -> type[Broken]:
     return made  # type: ignore[no-any-return]
 
 
-def _make_whole(obj: Any) -> None:
-    """Give *obj* its class and its state. Raises UnloadedClassError."""
-    load(obj)
-    if isinstance(type(obj), PersistentMeta) and issubclass(type(obj), Broken):
-        # No database has it any more.
-        raise UnloadedClassError(*type(obj)._p_name, "the object is gone from its database")
+def _is_broken(obj: Any) -> bool:
+    return issubclass(type(obj), Broken)
 
 
 def _is_whole(obj: Any) -> bool:
-    """Give *obj* its class if that is there by now; tell whether it was."""
+    """Give *obj* its class if that is there by now; tell whether it has it."""
+    # Another thread may be faster, at any moment: what counts is the class in the end.
+    with contextlib.suppress(UnloadedClassError):
+        load(obj)
+    return not _is_broken(obj)
+
+
+def _make_whole(obj: Any) -> None:
+    """Give *obj* its class and its state. Raises UnloadedClassError."""
     try:
         load(obj)
     except UnloadedClassError:
-        if not issubclass(type(obj), Broken):
+        if _is_broken(obj):
             raise
-    return not issubclass(type(obj), Broken)
+    cls = type(obj)
+    if issubclass(cls, Broken):
+        raise UnloadedClassError(*cls._p_name, _GONE)
 
 
 def _getattribute(obj: Any, name: str) -> Any:
+    plain = type(obj)._p_faces.plain
     if name == "__class__":
-        return type(obj)._p_faces.plain
+        return plain
     if name.startswith("_p_"):
         return object.__getattribute__(obj, name)
     if _is_whole(obj):
         return getattr(obj, name)
     entry = entry_of(obj)
     state: dict[str, Any] = {}
-    reason = "the object is gone from its database"
+    reason = _GONE
     if entry is not None and entry.jar is not None:
-        state, reason = entry.jar.broken_state(obj, entry)
+        state, reason = entry.jar.broken_state(entry, plain._p_number)
     if name == "__dict__":
         return state
     if name in state:
         return state[name]
     if name.startswith("__"):
         return object.__getattribute__(obj, name)
-    raise BrokenObjectError(*type(obj)._p_name, reason, name)
+    raise BrokenObjectError(*plain._p_name, reason, name)
 
 
-def _setattr(obj: Any, name: str, value: Any) -> NoReturn:
+def _setattr(obj: Any, name: str, value: Any) -> None:
     _make_whole(obj)
     setattr(obj, name, value)  # refuses, in the words of the class
 
 
-def _delattr(obj: Any, name: str) -> NoReturn:
+def _delattr(obj: Any, name: str) -> None:
     _make_whole(obj)
     delattr(obj, name)
 

@@ -66,7 +66,7 @@ class Jar(Protocol):
     def checkout(self, obj: Any, entry: Entry) -> None:
         """Give the calling thread a working copy of the object."""
 
-    def broken_state(self, obj: Any, entry: Entry) -> tuple[State, str]:
+    def broken_state(self, entry: Entry, class_number: int) -> tuple[State, str]:
         """Return what is stored of a broken object, and why its class is not loaded."""
 
 

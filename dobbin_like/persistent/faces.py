@@ -314,6 +314,13 @@ def _check_namespace(name: str, namespace: dict[str, Any]) -> None:
             hooks = ", ".join(sorted(HOOKS))
             reason = f"{attribute}: names with _p_ are reserved, but for {hooks}"
             raise ClassNotSupported(name, reason)
+    _check_version(name, namespace)
+    for attribute in ("__dict__", "__class__", "__weakref__"):
+        if attribute in namespace:
+            raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")
+
+
+def _check_version(name: str, namespace: dict[str, Any]) -> None:
     version = namespace.get("_p_version", 0)
     if type(version) is not int or version < 0:
         reason = f"_p_version is {version!r}, expected an int that grows with each change"
@@ -322,6 +329,3 @@ def _check_namespace(name: str, namespace: dict[str, Any]) -> None:
     if migrate is not None and not isinstance(migrate, (staticmethod, classmethod)):
         reason = "_p_migrate gets a state, no object yet; make it a static or class method"
         raise ClassNotSupported(name, reason)
-    for attribute in ("__dict__", "__class__", "__weakref__"):
-        if attribute in namespace:
-            raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")

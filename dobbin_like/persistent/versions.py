@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dobbin_like.exc import MigrationError, NewerStateError
+from dobbin_like.exc import MigrationError, NewerStateError, NotStorableError
 from dobbin_like.ids import Oid
 from dobbin_like.persistent.base import is_new
 from dobbin_like.persistent.entry import Identity, State, entry_of
@@ -19,15 +19,15 @@ VERSION: Final = "_p_version"
 """The attribute of a stored state that has its version; it comes last. None: version 0."""
 
 
-def with_version(cls: Any, state: State) -> State:
+def with_version(cls: Any, oid: Oid, state: State) -> State:
     """Return *state* as it is stored.
 
     Raises:
-        TypeError: The object has an attribute of that name.
+        NotStorableError: The object has an attribute of that name.
     """
     if VERSION in state:
-        text = f"{VERSION} is an attribute of the class; an object can't have its own"
-        raise TypeError(text)
+        reason = f"{VERSION} is an attribute of the class; an object can't have its own"
+        raise NotStorableError(cls.__name__, oid, f".{VERSION}", reason)
     return {**state, VERSION: cls._p_version}
 
 
