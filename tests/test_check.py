@@ -392,7 +392,11 @@ def test_a_dangling_reference_is_found_with_who_refers(storage):
     write(storage, [(0, 1, state_of({"next": [Ref(7, 1)]}))])
 
     assert found_by(check_log(storage)) == [
-        (2, "oid 0 refers to oid 7, which is not stored | a stored object")
+        (
+            2,
+            "test_check.Thing oid 0 at .next[0] refers to oid 7, which is not stored "
+            "| a stored object",
+        )
     ]
 
 
@@ -400,7 +404,11 @@ def test_a_reference_to_what_is_stored_later_is_found(storage):
     write(storage, [(0, 1, state_of({"next": Ref(1, 1)}))])
     write(storage, [(1, 1, state_of({}))], ())
 
-    assert only_problem(check_log(storage)).found == "oid 0 refers to oid 1, which is not stored"
+    report = check_log(storage)
+
+    found = "test_check.Thing oid 0 at .next refers to oid 1, which is not stored"
+    assert only_problem(report).found == found
+    assert report.dangling == []
 
 
 def test_a_reference_to_another_class_is_found(storage):

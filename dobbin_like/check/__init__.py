@@ -18,17 +18,28 @@ import os
 from typing import TYPE_CHECKING
 
 from dobbin_like.check.memory import check_memory
-from dobbin_like.check.report import INVARIANTS, CheckFailedError, Problem, Report
+from dobbin_like.check.report import (
+    INVARIANTS,
+    BrokenClass,
+    CheckFailedError,
+    Dangling,
+    Problem,
+    Report,
+)
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
 from dobbin_like.exc import ClosedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dobbin_like.database import Database
     from dobbin_like.storage import Storage
 
 __all__ = [
     "INVARIANTS",
+    "BrokenClass",
     "CheckFailedError",
+    "Dangling",
     "Problem",
     "Progress",
     "Report",
@@ -37,24 +48,35 @@ __all__ = [
 ]
 
 
-def check_log(log: str | os.PathLike[str] | Storage, progress: Progress | None = None) -> Report:
+def check_log(
+    log: str | os.PathLike[str] | Storage,
+    progress: Progress | None = None,
+    allow: Iterable[str] | None = None,
+) -> Report:
     """Check a log by its path, or the log of an open storage and what that has applied.
 
+    Every frame, checksum, chain, position and reference; and what the root does not lead to.
+    Nothing of the application is imported, unless *allow* is given: then it is tried
+    which classes can be loaded.
+
     Args:
+        allow: As for a database: names that may be imported. Those of classes that can't
+            be loaded are in ``broken`` of the report.
         progress: Called now and then with the bytes checked so far and all bytes.
 
     Raises:
         OSError: The file can't be opened or read.
 
-    Cost: The bytes of the log; 16 bytes of memory for each oid.
+    Cost: The bytes of the log, those of the newest states twice; 17 bytes of memory for
+    each oid.
     """
     if isinstance(log, (str, os.PathLike)):
         report = Report(os.fspath(log))
-        Scan(report.path, report).run(progress)
+        Scan(report.path, report, None, allow).run(progress)
         return report
     report = Report(log.path)
     known = len(log)
-    scan = Scan(log.path, report, known)
+    scan = Scan(log.path, report, known, allow)
     try:
         scan.run(progress)
     except FileNotFoundError:

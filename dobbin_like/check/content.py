@@ -7,10 +7,14 @@ came before. Knows nothing of where the log ends or how frames are found: that i
 
 from __future__ import annotations
 
+import contextlib
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.check.states import STREAM_CLASS, Reference, StateReader
+from dobbin_like.check.reach import dangling, unreachable
+from dobbin_like.check.report import BrokenClass, Dangling
+from dobbin_like.check.states import STREAM_CLASS, Reference, StateReader, way_to
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid
 from dobbin_like.log import record
@@ -20,9 +24,13 @@ from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Frame, Logged, Stored, Window
 from dobbin_like.log.record import ENTRY_SIZE, Tail
 from dobbin_like.log.recovery import saved_slots
-from dobbin_like.log.stream import StreamReader
+from dobbin_like.log.stream import StreamReader, stream_place
+from dobbin_like.persistent.base import Persistent
+from dobbin_like.persistent.classes import Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dobbin_like.check.report import Report
 
 __all__ = ["Contents"]
@@ -36,9 +44,13 @@ class Contents:
     ``positions`` and ``class_numbers`` (0: not known) are by oid; ``later`` has the oids
     changed by transactions after the first *known* ones. After a ``gap`` transactions are
     missing, and what follows may build on them: it is checked by itself only.
+    ``complete_since`` is the tid since which nothing was dropped: what is older may refer to
+    objects of which only a later version was kept, and oids may be missing.
     """
 
-    def __init__(self, window: Window, report: Report, known: int | None) -> None:
+    def __init__(
+        self, window: Window, report: Report, known: int | None, complete_since: int = 0
+    ) -> None:
         self.report = report
         self.positions = Positions()
         self.class_numbers: array[int] = array("L")
@@ -46,6 +58,7 @@ class Contents:
         self.saved: set[int] = set()
         self.gap = False
         self._known = known
+        self._complete_since = complete_since
         self._window = window
         self._loader = Loader(window.fd, window.path)
         self._stream_reader = StreamReader(window.fd, window.path)
@@ -65,7 +78,7 @@ class Contents:
     def check_dense(self) -> None:
         """I10: Oids are dense, so that positions are an array."""
         positions = self.positions
-        if positions.stored != positions.next_oid and not self.gap:
+        if positions.stored != positions.next_oid and not (self.gap or self._complete_since):
             missing = next(oid for oid, at in enumerate(positions.slots) if not at)
             found = f"{positions.stored} objects below oid {positions.next_oid}"
             self.report.add(10, "oids", found, f"oid {missing} to be stored too")
@@ -95,8 +108,9 @@ class Contents:
         if self._known is not None and logged.sequence > self._known:
             self.later.update(logged.oids)
         references = self._check_states(logged, apply=True)
-        for offset, oid, reference in references:
-            self._check_reference(offset, oid, reference)
+        if logged.tid > self._complete_since:
+            for offset, oid, reference in references:
+                self._check_reference(offset, oid, reference, logged.end)
 
     def _check_states(self, logged: Logged, *, apply: bool) -> list[tuple[int, Oid, Reference]]:
         """I5: Every state has the bytes that were written; I9: and can be decoded."""
@@ -164,18 +178,65 @@ class Contents:
             self._check_stream_object(oid, stored, state)
         return references
 
-    def _check_reference(self, offset: int, oid: Oid, reference: Reference) -> None:
+    def _check_reference(self, offset: int, oid: Oid, reference: Reference, end: int) -> None:
         """I2: What an object refers to was stored with it or before, with that class."""
         if self.gap:
             return
         target, number = reference.oid, reference.class_number
         if not self.positions.get(target):
-            found = f"oid {oid} refers to oid {target}, which is not stored"
-            self.report.add(2, offset, found, "a stored object")
+            self._dangle(oid, self._loader.load(oid, offset, end), target)
         elif self.class_numbers[target] not in (0, number):
             found = f"oid {oid} refers to oid {target} as one of class {self._name(number)}"
             expected = f"class {self._name(self.class_numbers[target])}"
             self.report.add(2, offset, found, expected)
+
+    def _dangle(self, oid: Oid, stored: Stored, target: Oid) -> None:
+        name, way = self._name(stored.class_number), ""
+        with contextlib.suppress(Exception):  # The bytes were decoded before.
+            way = way_to(self._states.read(stored.data)[0], target)
+        lost = Dangling(oid, name, way, target, stored.position)
+        self.report.dangling.append(lost)
+        self.report.add(2, stored.position, f"{lost}, which is not stored", "a stored object")
+
+    def check_newest(self, end: int, allow: Iterable[str] | None) -> None:
+        """I2: The newest versions lead to what is stored. Note what nobody leads to.
+
+        Args:
+            end: Of the log, in bytes.
+            allow: Names that may be imported, to see which classes are broken.
+
+        Cost: The newest states.
+        """
+        if allow is not None:
+            self._look_for_broken(Policy(tuple(allow)))
+        positions, report = self.positions, self.report
+        report.dangling = [note for note in report.dangling if not positions.get(note.target)]
+        if self.gap:
+            return
+
+        def load(number: int) -> Stored | None:
+            position = positions.get(number)
+            return self._loader.load(Oid(number), position, end) if position else None
+
+        if self._complete_since:
+            known = {(note.oid, note.target) for note in report.dangling}
+            for oid, stored, target in dangling(positions, load):
+                if (oid, target) not in known:
+                    self._dangle(oid, stored, target)
+        lost = unreachable(positions, load) if positions.stored else None
+        if lost is not None:
+            report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
+
+    def _look_for_broken(self, policy: Policy) -> None:
+        for number, count in sorted(Counter(self.class_numbers).items()):
+            name = self._classes.name(number)
+            if name is None:
+                continue
+            cls, reason = policy.resolve(*name)
+            if cls is not None and not (isinstance(cls, type) and issubclass(cls, Persistent)):
+                reason = "it is not a subclass of Persistent"
+            if reason:
+                self.report.broken.append(BrokenClass(".".join(name), count, reason))
 
     def _name(self, number: int) -> str:
         name = self._classes.name(number)
@@ -203,7 +264,8 @@ class Contents:
     def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
         """I2: A stream object leads to a stream of its size that lies before it."""
         offset, size = state.get("_offset"), state.get("_size")
-        there = self._streams.get(offset) if isinstance(offset, int) else None
+        key = stream_place(offset)[1] if isinstance(offset, int) else None
+        there = None if key is None else self._streams.get(key)
         if self.gap or (there is not None and there == size):
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"

@@ -6,12 +6,12 @@ Knows nothing of logs or objects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from dobbin_like.exc import LogError
 
-__all__ = ["INVARIANTS", "CheckFailedError", "Problem", "Report"]
+__all__ = ["INVARIANTS", "BrokenClass", "CheckFailedError", "Dangling", "Problem", "Report"]
 
 INVARIANTS: Final = {
     1: "an acknowledged commit is there",
@@ -50,6 +50,33 @@ class Problem:
         return f"{self.place}: {self.found}, expected {self.expected} (I{self.invariant}: {rule})"
 
 
+@dataclass(frozen=True)
+class Dangling:
+    """A reference that leads nowhere: who refers, where in its state, and to what."""
+
+    oid: int
+    class_name: str
+    path: str
+    target: int
+    offset: int
+
+    def __str__(self) -> str:
+        where = f" at {self.path}" if self.path else ""
+        return f"{self.class_name} oid {self.oid}{where} refers to oid {self.target}"
+
+
+@dataclass(frozen=True)
+class BrokenClass:
+    """A class that can't be loaded, how many objects are of it, and why."""
+
+    name: str
+    objects: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.objects} objects) can't be loaded: {self.reason}"
+
+
 class CheckFailedError(LogError):
     """A check found problems; nothing was changed."""
 
@@ -72,6 +99,10 @@ class Report:
     ``transactions`` counts all, ``failed`` those of them that failed; ``versions`` are the
     states of successful ones, ``objects`` the oids among them. ``bytes`` are those up to
     the end of what is committed. ``loaded`` and ``masked`` count objects in memory.
+
+    What follows is no problem by itself: ``unreachable`` objects, their bytes and the
+    smallest oids of them (None: not looked for, or damage is in the way); ``broken``
+    classes, if it was asked for them. ``dangling`` references are problems, too.
     """
 
     path: str
@@ -84,6 +115,11 @@ class Report:
     stream_bytes: int = 0
     loaded: int = 0
     masked: int = 0
+    unreachable: int | None = None
+    unreachable_bytes: int = 0
+    unreachable_first: tuple[int, ...] = ()
+    broken: list[BrokenClass] = field(default_factory=list)
+    dangling: list[Dangling] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -102,12 +138,26 @@ class Report:
         place = f"{self.path}:{where}" if isinstance(where, int) else where
         self.problems.append(Problem(invariant, place, str(found), str(expected), offset))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it in values that JSON knows."""
+        return {**asdict(self), "ok": self.ok}
+
     def __str__(self) -> str:
         text = (
             f"{self.path}: {self.transactions} transactions ({self.failed} failed), "
             f"{self.objects} objects in {self.versions} versions, {self.streams} streams, "
             f"{self.bytes} bytes"
         )
-        if self.ok:
-            return text + ": no problem"
-        return "\n".join([text + f": {len(self.problems)} problems", *map(str, self.problems)])
+        found = f"{len(self.problems)} problems" if self.problems else "no problem"
+        notes = [*map(str, self.broken), *self._unreachable_text()]
+        return "\n".join([f"{text}: {found}", *map(str, self.problems), *notes])
+
+    def _unreachable_text(self) -> list[str]:
+        if not self.unreachable:
+            return []
+        first = ", ".join(map(str, self.unreachable_first))
+        more = ", ..." if self.unreachable > len(self.unreachable_first) else ""
+        return [
+            f"{self.unreachable} objects of {self.unreachable_bytes} bytes can't be reached from "
+            f"the root (oid {first}{more}); a pack drops them"
+        ]

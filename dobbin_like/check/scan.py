@@ -9,7 +9,7 @@ Knows no open database: :mod:`.memory` compares one with what is found here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dobbin_like.check.content import Contents
@@ -69,12 +69,19 @@ class Scan:
     ``tail`` is the place where the walk has ended.
     """
 
-    def __init__(self, path: str, report: Report, known: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        report: Report,
+        known: int | None = None,
+        allow: Iterable[str] | None = None,
+    ) -> None:
         self.path = path
         self.report = report
         self.tail = Tail(PAGE_SIZE, 0, 0, 0, NO_TID)
         self.contents: Contents | None = None
         self._known = known
+        self._allow = allow
         self._window: Window
 
     def run(self, progress: Progress | None = None) -> None:
@@ -101,7 +108,10 @@ class Scan:
         finally:
             words.close()
         self._window = Window(fd, self.path)
-        self.contents = contents = Contents(self._window, self.report, self._known)
+        self.contents = contents = Contents(
+            self._window, self.report, self._known, page.complete_since
+        )
+        contents.positions.reserve(page.next_oid)
         self.tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
         for tail, frame in self._frames(page, limits, contents):
             contents.check(tail, frame)
@@ -111,6 +121,7 @@ class Scan:
         self.report.bytes = self.tail.end
         self.report.objects = contents.positions.stored
         contents.check_dense()
+        contents.check_newest(self.tail.end, self._allow)
         if not contents.gap:
             self._check_saved_word(limits.saved, contents.saved)
 

@@ -7,14 +7,13 @@ none of their code (I9). Knows no file.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dobbin_like.ids import Oid
-from dobbin_like.log.class_table import ClassTable as LoggedClasses
-from dobbin_like.persistent.classes import VALUE_TYPES, ClassTable, Policy
-from dobbin_like.persistent.serialize import Decoder
+from dobbin_like.persistent.classes import VALUE_TYPES, ClassTable, Policy, StandIn
+from dobbin_like.persistent.serialize import Decoder, Encoder
 
-__all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError"]
+__all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError", "way_to"]
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
@@ -43,12 +42,20 @@ class _ValueTypesOnly(Policy):
         return None, "a check loads no class"
 
 
+class LoggedNames(Protocol):
+    """What is asked of a class table; see log.class_table."""
+
+    def name(self, number: int) -> tuple[str, str] | None: ...
+
+    def number(self, module: str, qualname: str) -> int | None: ...
+
+
 class _Names:
     """The class table of the log as far as it was scanned."""
 
     next_class_number = 0
 
-    def __init__(self, classes: LoggedClasses) -> None:
+    def __init__(self, classes: LoggedNames) -> None:
         self._classes = classes
 
     def class_name(self, number: int) -> tuple[str, str]:
@@ -65,7 +72,7 @@ class _Names:
 class StateReader:
     """Decodes states of one log."""
 
-    def __init__(self, classes: LoggedClasses) -> None:
+    def __init__(self, classes: LoggedNames) -> None:
         self._table = ClassTable(_ValueTypesOnly(()), _Names(classes))
         self._references: list[Reference] = []
 
@@ -82,7 +89,65 @@ class StateReader:
             raise TypeError(text)
         return state, references
 
+    def changed(self, data: bytes, values: dict[str, Any]) -> bytes:
+        """Return the bytes of a state in which some attributes have other values.
+
+        Raises:
+            Exception: Whatever decoding and encoding raise.
+        """
+        state, _ = self.read(data)
+        return _Rewriter(_no_objects, self._table).encode({**state, **values})
+
     def _reference(self, oid: Oid, class_number: int) -> Reference:
         reference = Reference(oid, class_number)
         self._references.append(reference)
         return reference
+
+
+_no_objects: Any = None
+"""There are none in a state that was read here: references stand for them."""
+
+
+class _Rewriter(Encoder):
+    """Writes states that were read here; references are written as they were."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) is Reference:
+            return obj.oid, obj.class_number
+        return super().persistent_id(obj)
+
+
+def way_to(state: dict[str, Any], target: int) -> str:
+    """Return the way from an object to its first reference to oid *target*, as in Python.
+
+    Empty if the way is not found: it leads through values whose parts are not known here.
+    """
+    seen: set[int] = set()
+    left: list[tuple[str, Any]] = [(f".{name}", value) for name, value in state.items()][::-1]
+    while left:
+        way, value = left.pop()
+        if type(value) is Reference:
+            if value.oid == target:
+                return way
+        elif id(value) not in seen:
+            seen.add(id(value))
+            left += [(way + step, part) for step, part in _steps(value)][::-1]
+    return ""
+
+
+def _steps(value: Any) -> list[tuple[str, Any]]:
+    """Return the parts of a value, and how one would write the way to each."""
+    if isinstance(value, dict):
+        keys = [(f" key {key!r:.60}", key) for key in value]
+        return keys + [(f"[{key!r:.60}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", part) for index, part in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [(" member", part) for part in value]
+    if isinstance(value, StandIn):
+        _, _, args, _, state, items, pairs = value._p_parts()
+        attributes = state if isinstance(state, dict) else {}
+        named = [(f".{name}", part) for name, part in attributes.items()]
+        rest: list[Any] = [*args, *items, *pairs]
+        return named + [("(...)", part) for part in rest]
+    return []
