@@ -1,0 +1,163 @@
+"""Salvaging a damaged log: everything that can be read goes into a new file.
+
+::
+
+    report = repair("data.log", to="mended.log")
+    print(report)
+
+Read :mod:`.frames` (the walk over the damaged file), :mod:`.parts` (one frame of it),
+:mod:`.bits` (which bit was flipped), then :mod:`.salvage` and :mod:`.new_log`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from dobbin_like.check import check_log
+from dobbin_like.exc import NotALogError
+from dobbin_like.life.mark import references
+from dobbin_like.log.part import NewFile
+from dobbin_like.log.record import OID_LIMIT
+from dobbin_like.repair.frames import Frames
+from dobbin_like.repair.new_log import NewLog
+from dobbin_like.repair.parts import Kept
+from dobbin_like.repair.report import Loss, RepairReport
+from dobbin_like.repair.salvage import Salvage
+from dobbin_like.repair.source import Source
+
+__all__ = ["Loss", "Progress", "RepairReport", "repair"]
+
+Progress = Callable[[int, int], object]
+"""Called with the bytes done so far and the bytes there are to do."""
+
+_STEPS: Final = 3
+"""Two walks over the old file, one over the new."""
+
+
+def repair(
+    path: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    progress: Progress | None = None,
+) -> RepairReport:
+    """Write everything that can be read in the log at *path* to a new log at *to*.
+
+    Transactions keep their tids, users and descriptions, objects their oids. One flipped
+    bit is put right where a checksum tells which. Of a transaction that is damaged more,
+    the objects that are whole are kept; an object that is not shows an older version, if
+    there is one. The new log has an identity of its own: it is no copy of the old one, and
+    must not be taken for one by a backup. If anything was lost, its past is not offered:
+    ``complete_since`` is the tid of its newest transaction.
+
+    The damaged file is opened for reading only. Nobody should write to it meanwhile; what
+    is committed after the beginning is not in the new file. The new one is there when it
+    is whole and on stable storage, or not at all.
+
+    Args:
+        progress: Called with (done, total) in bytes: the file is read three times.
+
+    Raises:
+        FileExistsError: Something is at *to*.
+        NotALogError: Nothing that belongs to a log can be read in it.
+        FormatVersionError: A newer release wrote it.
+        CopyError: Another is writing to *to*.
+        OSError: Reading or writing failed.
+        In all cases both paths are as they were.
+
+    Cost: The bytes of the log; a damaged place is searched byte by byte.
+    """
+    report = RepairReport(os.fspath(path), os.fspath(to))
+    if Path(to).exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), report.to)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        work = _Repair(Source(fd, report.path), report, progress)
+        work.look()
+        with NewFile(report.to, os.fstat(fd).st_mode & 0o777) as file:
+            work.write(file)
+            work.check(file.path)
+            file.put(replace=False)
+    finally:
+        os.close(fd)
+    return report
+
+
+class _Repair:
+    """The steps of one repair: looking through the old file, writing the new one."""
+
+    def __init__(self, source: Source, report: RepairReport, progress: Progress | None) -> None:
+        self._source = source
+        self._report = report
+        self._progress = progress
+        self._page = source.page()
+        self._committed = source.committed()
+        # Behind every oid that somebody refers to, though the object be lost: no new one
+        # may get it.
+        self._next_oid = 0 if self._page is None else self._page.next_oid
+        self._frames = self._again()
+
+    def look(self) -> None:
+        """Walk once, to know what is lost before anything is written."""
+        frames, report = self._frames, self._report
+        for part in frames.walk(self._step(0)):
+            if isinstance(part, Kept):
+                for oid, stored in part.entries:
+                    self._next_oid = max(self._next_oid, oid + 1, _behind(stored.data))
+        if not frames.found and (self._page is None or frames.losses):
+            raise NotALogError(report.path, "nothing that belongs to a log can be read in it")
+        report.losses = frames.losses
+        report.mended = sorted(self._source.flips)
+        if self._page is None:
+            report.notes.append("the header can't be read; what it said is made up for")
+        if self._committed is None:
+            report.notes.append("the header does not say where the log ends: all was looked at")
+
+    def write(self, file: NewFile) -> None:
+        """Walk again, and write what can be read."""
+        lost = bool(self._frames.losses)
+        log = NewLog(file.fd, file.path, self._complete_since(), self._next_oid)
+        names = self._frames.classes
+        salvage = Salvage(self._source, log, self._report, names, complete=not lost)
+        for part in self._again().walk(self._step(1)):
+            salvage.add(part)
+        log.end()
+
+    def check(self, path: str) -> None:
+        """Check the new file, at *path* for now, and note what is not as it should be."""
+        checked = check_log(path, self._step(2))
+        checked.path = self._report.to
+        checked.problems = [
+            replace(problem, place=problem.place.replace(path, checked.path))
+            for problem in checked.problems
+        ]
+        self._report.check = checked
+
+    def _again(self) -> Frames:
+        checksum = None if self._page is None else self._page.checksum
+        return Frames(self._source, checksum, self._committed)
+
+    def _complete_since(self) -> int:
+        if self._page is None or self._frames.losses:
+            return self._frames.tid
+        return self._page.complete_since
+
+    def _step(self, number: int) -> Progress | None:
+        """Return a progress callback for one of three steps of the same length."""
+        progress, size = self._progress, self._source.size
+        if progress is None:
+            return None
+        return lambda done, total: progress(
+            number * size + (size * done // total if total else size), _STEPS * size
+        )
+
+
+def _behind(data: bytes) -> int:
+    """Return the oid behind all that a state refers to."""
+    try:
+        return max([oid + 1 for oid, _ in references(data) if oid < OID_LIMIT], default=0)
+    except Exception:  # noqa: BLE001  it is what was written; the check names it
+        return 0

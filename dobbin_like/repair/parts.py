@@ -1,0 +1,285 @@
+"""One frame of a damaged log at a place that is known, and what is in it.
+
+Reads a frame as a log does. Where that fails, looks for the one flipped bit that explains
+the checksum, then for what is left: entries have checksums of their own. Finding the
+place of the next frame is :mod:`.frames`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log import record
+from dobbin_like.log.reader import Frame, Logged, Stored, read_frame
+from dobbin_like.log.record import DamagedError, Meta, StreamHead, Tail
+from dobbin_like.repair.bits import find_flip
+from dobbin_like.repair.source import Source
+
+__all__ = ["Kept", "entries_of", "kept_part", "own_place", "read_mended", "stream_parts"]
+
+_MOST_WRONG_BITS: Final = 4
+"""Of a status: the three that there are differ in 16 bits or more."""
+
+_FIELDS: Final = ((8, 4), (12, 4), (48, 4))
+"""Offset and size of what tells how long the fixed part of a frame is: kind, meta, count."""
+
+
+class Kept(NamedTuple):
+    """A transaction: itself, its whole entries, and (position, oid) of those that are not."""
+
+    logged: Logged
+    entries: list[tuple[Oid, Stored]]
+    lost: list[tuple[int, Oid]]
+
+
+# -- frames -----------------------------------------------------------------
+
+
+def own_place(source: Source, tail: Tail, limit: int) -> Tail:
+    """Return *tail* with the sequence number that the frame behind it goes on from.
+
+    Transactions between may be lost. What is read is not verified.
+    """
+    room = min(record.TRANSACTION_SIZE, limit - tail.end)
+    head = source.read(tail.end, room, limit)
+    if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
+        record.KIND_TRANSACTION
+    ):
+        return tail
+    return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
+
+
+def read_mended(source: Source, tail: Tail, limit: int) -> Frame | None:
+    """Return the frame at *tail*, with flipped bits put right; None if it takes more."""
+    for flips in _explanations(source, tail, limit):
+        for flip in flips:
+            source.flip(*flip)
+        try:
+            return read_frame(source, own_place(source, tail, limit), limit)
+        except IntegrityError:
+            for flip in flips:
+                source.flip(*flip)
+    return None
+
+
+def _explanations(source: Source, tail: Tail, limit: int) -> Iterator[list[tuple[int, int]]]:
+    """Yield the bits, as (offset, mask), that may have to be flipped to read the frame."""
+    yield []
+    room = min(record.PREFIX_LIMIT, limit - tail.end)
+    if room < record.STREAM_SIZE:
+        return
+    head = source.read(tail.end, room, limit)
+    status = _status_flips(tail.end, head)
+    if status is None:
+        return
+    if status:
+        yield status
+    for flip in _prefix_flips(source, tail, head, limit):
+        yield [*status, flip]
+
+
+def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
+    """Return the flips that make the status one that there is; None if it may be any."""
+    found = record.FRAME.unpack_from(head)[1]
+    nearest = min(record.STATUS_NAMES, key=lambda status: (status ^ found).bit_count())
+    difference = nearest ^ found
+    if difference.bit_count() > _MOST_WRONG_BITS:
+        return None
+    masks = enumerate(difference.to_bytes(4, "little"))
+    return [(offset + record.STATUS_OFFSET + at, mask) for at, mask in masks if mask]
+
+
+def _prefix_flips(
+    source: Source, tail: Tail, head: bytes, limit: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the flips after which the checksum of the frame is right."""
+    written = record.FRAME.unpack_from(head)[0]
+    size = _prefix_size(head)
+    if size is not None and size <= limit - tail.end:
+        data = source.read(tail.end, size, limit)[record.CHECKED_FROM :]
+        difference = crc32(data, tail.checksum) ^ written
+        if difference.bit_count() == 1:  # It is the checksum itself.
+            at, mask = divmod(difference.bit_length() - 1, 8)
+            yield tail.end + at, 1 << mask
+        found = find_flip(difference, len(data))
+        if found is not None:
+            yield tail.end + record.CHECKED_FROM + found.at, found.mask
+    for start, length in _FIELDS:
+        for bit in range(length * 8 if start < len(head) else 0):
+            at, mask = start + bit // 8, 1 << bit % 8
+            if _is_right_with(source, tail, head, limit, at, mask):
+                yield tail.end + at, mask
+
+
+def _is_right_with(
+    source: Source, tail: Tail, head: bytes, limit: int, at: int, mask: int
+) -> bool:
+    """Return whether the checksum of the frame is right when this bit of it is flipped."""
+    changed = bytearray(head)
+    changed[at] ^= mask
+    size = _prefix_size(changed)
+    if size is None or size > limit - tail.end:
+        return False
+    data = bytearray(source.read(tail.end, size, limit))
+    data[at] ^= mask
+    written: int = record.FRAME.unpack_from(head)[0]
+    return crc32(data[record.CHECKED_FROM :], tail.checksum) == written
+
+
+def _prefix_size(head: bytes | bytearray) -> int | None:
+    """Return how many bytes the checksum of a frame covers, None for no kind of frame."""
+    kind, meta_size = record.FRAME.unpack_from(head)[2:4]
+    if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
+        count: int = record.TRANSACTION.unpack_from(head)[8]
+        return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + int(meta_size)
+    if kind == record.KIND_STREAM:
+        return record.STREAM_SIZE
+    if kind == record.KIND_POSITIONS:
+        return record.POSITIONS_SIZE + int(meta_size)
+    return None
+
+
+# -- entries ----------------------------------------------------------------
+
+
+def entries_of(source: Source, logged: Logged, *, mend: bool = True) -> Kept:
+    """Return a transaction with those of its entries that are whole.
+
+    Args:
+        mend: The table is right, so that one flipped bit is one of the state.
+
+    Cost: The bytes of the transaction.
+    """
+    seed = record.tid_seed(logged.tid)
+    whole: list[tuple[Oid, Stored]] = []
+    lost: list[tuple[int, Oid]] = []
+    # A window of its own for the table: the other goes through the states.
+    table = Source(source.fd, source.path)
+    table.flips = source.flips
+    for index, number in enumerate(logged.oids):
+        oid = Oid(number)
+        position = logged.first_entry + index * record.ENTRY_SIZE
+        entry = table.read(position, record.ENTRY_SIZE, logged.end)
+        stored = _entry(source, logged, index, entry, seed, mend=mend)
+        if stored is None:
+            lost.append((position, oid))
+        else:
+            whole.append((oid, stored))
+    return Kept(logged, whole, lost)
+
+
+def _entry(
+    source: Source, logged: Logged, index: int, entry: bytes, seed: int, *, mend: bool
+) -> Stored | None:
+    _, previous, number, distance, length, class_number, checksum = record.ENTRY.unpack(entry)
+    position = logged.first_entry + index * record.ENTRY_SIZE
+    start = position + distance
+    if number != index or start + length > logged.end:
+        return None
+    data = source.read(start, length, logged.end)
+    head = entry[: record.ENTRY_HEAD_SIZE]
+    difference = record.entry_checksum(seed, head, data) ^ checksum
+    if difference:
+        found = find_flip(difference, len(head) + length) if mend else None
+        if found is None or found.at < len(head):
+            return None
+        source.flip(start + found.at - len(head), found.mask)
+        data = source.read(start, length, logged.end)
+    class_number &= record.CLASS_LIMIT - 1
+    return Stored(logged.tid, class_number, data, position, previous)
+
+
+def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
+    """Return what is whole of a transaction whose fixed part is damaged beyond mending.
+
+    An entry whose checksum is right proves that the tid is, too. User, description and
+    classes are what the bytes say.
+
+    Returns:
+        None if there is no whole entry, or it is no transaction that counted. The oids
+        that were not saved are a guess.
+    """
+    offset = tail.end
+    if limit - offset < record.TRANSACTION_SIZE + record.ENTRY_SIZE:
+        return None
+    head = source.read(offset, record.TRANSACTION_SIZE, limit)
+    _, _, kind, meta_size, length, _, tid, sequence, count = record.TRANSACTION.unpack(head)
+    end = offset + length if length <= limit - offset else limit
+    flips = _status_flips(offset, head)
+    if kind != record.KIND_TRANSACTION or not tail.tid < tid < record.TID_LIMIT or flips is None:
+        return None
+    for flip in flips:
+        source.flip(*flip)
+    status = record.FRAME.unpack_from(source.read(offset, record.FRAME_SIZE, limit))[1]
+    oids = _walked_oids(source, offset, end)
+    meta = Meta()
+    table_end = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE
+    if table_end + meta_size <= end - offset:
+        with contextlib.suppress(DamagedError):
+            meta = record.decode_meta(source.read(offset + table_end, meta_size, end))
+    first = offset + record.TRANSACTION_SIZE
+    texts = meta.user, meta.description, meta.extension, ""
+    logged = Logged(Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.classes, 0)
+    kept = entries_of(source, logged, mend=False)
+    return kept if status == record.COMMITTED and kept.entries else None
+
+
+def _walked_oids(source: Source, offset: int, end: int) -> list[int]:
+    """Return the oids of the entries of a transaction, as far as their numbers go on."""
+    oids: list[int] = []
+    position = offset + record.TRANSACTION_SIZE
+    while position + record.ENTRY_SIZE <= end:
+        entry = source.read(position, record.ENTRY_SIZE, end)
+        oid, _, index = record.ENTRY.unpack(entry)[:3]
+        if index != len(oids) or oid >= record.OID_LIMIT:
+            break
+        oids.append(oid)
+        position += record.ENTRY_SIZE
+    return oids
+
+
+# -- streams ----------------------------------------------------------------
+
+
+def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
+    """Yield the data of a stream whose fixed part is right, chunk by chunk.
+
+    Raises:
+        IntegrityError: The table or a chunk is damaged.
+    """
+    head = StreamHead(*record.STREAM.unpack(source.read(offset, record.STREAM_SIZE, end))[6:])
+    start = offset + record.STREAM_SIZE
+    chunks = -(-head.size // head.chunk_size) if head.chunk_size else 0
+    table_at, table_size = start + head.size, record.WORD.size * chunks
+    if table_at + table_size > end:
+        raise IntegrityError(source.path, offset, f"{head.size} bytes", f"less than {end}")
+    table = source.read(table_at, table_size, end)
+    found = record.stream_checksum(head.size, head.chunk_size, table)
+    if not _mended(source, table_at, table_size, found ^ head.own_checksum):
+        text = f"stream checksum {head.own_checksum:08x}"
+        raise IntegrityError(source.path, offset, text, f"{found:08x}")
+    table = source.read(table_at, table_size, end)
+    for index in range(chunks):
+        at = start + index * head.chunk_size
+        size = min(head.chunk_size, table_at - at)
+        (written,) = record.WORD.unpack_from(table, index * record.WORD.size)
+        found = crc32(source.read(at, size, end))
+        if not _mended(source, at, size, found ^ written):
+            text = f"stream checksum {written:08x}"
+            raise IntegrityError(source.path, at, text, f"{found:08x}")
+        yield source.read(at, size, end)
+
+
+def _mended(source: Source, offset: int, size: int, difference: int) -> bool:
+    """Return whether the bytes are right, or are after one bit was flipped."""
+    if not difference:
+        return True
+    found = find_flip(difference, size)
+    if found is not None:
+        source.flip(offset + found.at, found.mask)
+    return found is not None

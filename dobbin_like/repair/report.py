@@ -1,0 +1,96 @@
+"""What a repair has saved and what it could not. Knows nothing of logs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from dobbin_like.check.report import Report
+
+__all__ = ["Loss", "RepairReport"]
+
+_SHOWN: Final = 20
+"""Oids of one loss that its text names."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something that could not be saved.
+
+    ``offset`` and ``end`` are in bytes from the start of the damaged file; ``tid`` and
+    ``oids`` are None and empty where nothing tells them. ``certain`` says whether they
+    come from bytes whose checksum is right.
+    """
+
+    offset: int
+    end: int
+    what: str
+    tid: int | None = None
+    oids: tuple[int, ...] = ()
+    certain: bool = False
+
+    def __str__(self) -> str:
+        text = f"{self.offset} to {self.end}: {self.what}"
+        if self.tid is not None:
+            text += f", tid {self.tid}"
+        if self.oids:
+            shown = ", ".join(map(str, self.oids[:_SHOWN]))
+            rest = len(self.oids) - _SHOWN
+            text += f", oids {shown}" + (f" and {rest} more" if rest > 0 else "")
+        if (self.tid is not None or self.oids) and not self.certain:
+            text += " (as far as the damaged bytes tell)"
+        return text
+
+
+@dataclass
+class RepairReport:
+    """The outcome of a repair.
+
+    ``transactions`` and ``failed`` count those that the new file has, ``versions`` their
+    states; ``mended`` has the offsets of bytes in which one bit was flipped, and was put
+    right; ``notes`` tells what else was made up for. ``check`` is the check of the new
+    file: objects that are lost show there as references that lead nowhere.
+    """
+
+    path: str
+    to: str
+    transactions: int = 0
+    failed: int = 0
+    versions: int = 0
+    streams: int = 0
+    mended: list[int] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    check: Report | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that counted was saved."""
+        return not self.losses
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it in values that JSON knows."""
+        rest = {name: value for name, value in vars(self).items() if name not in _NESTED}
+        losses = [asdict(loss) for loss in self.losses]
+        check = None if self.check is None else self.check.as_dict()
+        return {**rest, "complete": self.complete, "losses": losses, "check": check}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.to}: {self.transactions} transactions ({self.failed} failed), "
+            f"{self.versions} versions, {self.streams} streams saved from {self.path}"
+        ]
+        if self.mended:
+            places = ", ".join(map(str, self.mended))
+            lines.append(f"flipped bits that were put right, in the bytes at {places}")
+        lines += self.notes
+        lines.append(f"{len(self.losses)} losses" if self.losses else "nothing was lost")
+        lines += [f"  {loss}" for loss in self.losses]
+        if self.check is not None and not self.check.ok:
+            lines.append("what the check of the new file says:")
+            lines += [f"  {problem}" for problem in self.check.problems]
+        return "\n".join(lines)
+
+
+_NESTED: Final = {"losses", "check"}

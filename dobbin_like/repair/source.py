@@ -1,0 +1,78 @@
+"""The bytes of a damaged file, with the flipped bits that were found put right in memory.
+
+Reads only: the file is opened for reading and stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from typing import Final
+from zlib import crc32
+
+from dobbin_like.exc import FormatVersionError, NotALogError
+from dobbin_like.log import header
+from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page, word_value
+from dobbin_like.log.reader import Window
+from dobbin_like.repair.bits import find_flip
+
+__all__ = ["Source"]
+
+_FIXED: Final = header.MAGIC + struct.pack("<II", header.FORMAT_VERSION, PAGE_SIZE)
+"""What every header page of this format begins with."""
+
+
+class Source(Window):
+    """A damaged log; ``flips`` are the bits that reading it puts right, by offset."""
+
+    def __init__(self, fd: int, path: str) -> None:
+        super().__init__(fd, path)
+        self.flips: dict[int, int] = {}
+        self.size = os.fstat(fd).st_size
+
+    def read(self, offset: int, size: int, limit: int) -> bytes:
+        data = super().read(offset, size, limit)
+        for at, mask in self.flips.items():
+            if offset <= at < offset + size:
+                changed = bytearray(data)
+                changed[at - offset] ^= mask
+                data = bytes(changed)
+        return data
+
+    def flip(self, offset: int, mask: int) -> None:
+        """Read the byte at *offset* with this bit changed from now on."""
+        self.flips[offset] = self.flips.get(offset, 0) ^ mask
+        if not self.flips[offset]:
+            del self.flips[offset]
+
+    def page(self) -> Page | None:
+        """Return what the header page says; None if too much of it is damaged.
+
+        Raises:
+            NotALogError: There is not even a whole page.
+            FormatVersionError: A newer release wrote the file.
+        """
+        start = os.pread(self.fd, PAGE_SIZE, 0)
+        if header.is_unwritten(start, self.size) or len(start) < PAGE_SIZE:
+            raise NotALogError(self.path, "there is no transaction in it")
+        (written,) = header.PAGE_CHECK.unpack_from(start, header.PAGE.size)
+        version = header.PAGE.unpack_from(start)[1]
+        if version > header.FORMAT_VERSION and crc32(start[: header.PAGE.size]) == written:
+            raise FormatVersionError(self.path, version, header.FORMAT_VERSION)
+        fields = _FIXED + start[len(_FIXED) : header.PAGE.size]
+        checksum = crc32(fields)
+        if (checksum ^ written).bit_count() > 1:
+            flipped = find_flip(checksum ^ written, len(fields))
+            if flipped is None or flipped.at < len(_FIXED):
+                return None
+            self.flip(*flipped)
+            checksum = written
+            fields = self.read(0, len(fields), PAGE_SIZE)
+        whole = fields + header.PAGE_CHECK.pack(checksum)
+        return header.decode_page(self.path, whole.ljust(PAGE_SIZE, b"\0"))
+
+    def committed(self) -> int | None:
+        """Return where the header says that committed bytes end, None if it does not."""
+        word = os.pread(self.fd, 8, COMMITTED * 8)
+        return word_value(COMMITTED, int.from_bytes(word, sys.byteorder))
