@@ -320,6 +320,13 @@ def test_a_name_that_is_known_already_is_merged(database, old, new, again):
     merged = again().root
     assert {type_of(merged[name]) for name in ("cart", "second", "order")} == {new.Order}
 
+    # What is stored keeps its number, also where it is referred to.
+    checkout(root, root["cart"], root["order"])
+    root["both"] = [root["cart"], root["order"]]
+    root["cart"].total = root["order"].total = 3
+    transaction.commit()
+    assert {type_of(obj) for obj in again().root["both"]} == {new.Order}
+
     # And both numbers go on together.
     database.rename_class("life_new.Order", "life_old.Cart")
     parted = again().root
@@ -342,6 +349,24 @@ def test_another_name_of_a_class_becomes_its_own(database, old, modules, again):
 
     assert database.storage.class_number("life_home", "Cart") is not None
     assert again().root["cart"].__class__ is home.Cart
+
+
+def test_a_class_that_was_moved_without_a_renaming_is_stored_under_its_number(
+    database, old, modules, again
+):
+    fill(database, old)
+    modules("life_home", OLD)
+    modules("life_old", "from life_home import *")
+    other = again()
+    root = other.root
+    cart = root["cart"]
+    assert root["second"].other.__class__ is sys.modules["life_home"].Cart
+    checkout(root, cart)
+    cart.total = 6
+    root["more"] = [cart]
+    other.transaction_manager.commit()
+    assert cart.__class__.__module__ == "life_home"
+    check_database(other).raise_if_bad()
 
 
 def test_new_objects_of_the_old_class_are_of_the_old_class(database, old, new, again):

@@ -242,9 +242,11 @@ class ClassTable:
         self._brokens: dict[int, type] = {}
         # The names that the loaded classes had when they were loaded.
         self._resolved: dict[int, tuple[str, str]] = {}
-        # By number: what was loaded before a renaming. By class: those it has happened to.
+        # By number: what was loaded before a renaming.
         self._former: dict[int, Any] = {}
-        self._renamed: set[Any] = set()
+        # Classes and a number of each; those that the log knows by other numbers, too.
+        self._one_number: dict[Any, int] = {}
+        self._ambiguous: set[Any] = set()
         self.new: list[tuple[int, str, str]] = []
         self._new_objects: list[Any] = []
 
@@ -275,6 +277,7 @@ class ClassTable:
                 return None, reason
             self._resolved[number] = name
             self._loaded[number] = found
+            self._note(found, number, name)
             now = self._names.class_name(number)
             if now == name:
                 return found, ""
@@ -292,13 +295,23 @@ class ClassTable:
                 self._brokens.pop(number, None)
                 if cls is not None:
                     self._former[number] = cls
-                    self._renamed.add(cls)
-                    if self._numbers.get(cls) == number:
-                        del self._numbers[cls]
+                    if isinstance(cls, type):
+                        self._ambiguous.add(cls)
+                for known, its_number in self._numbers.copy().items():
+                    if its_number == number:
+                        self._numbers.pop(known, None)
 
-    def is_renamed(self, cls: Any) -> bool:
+    def _note(self, cls: Any, number: int, name: tuple[str, str]) -> None:
+        """Two numbers may have come to one name, or one of the names be an alias."""
+        if not isinstance(cls, type):
+            return
+        own = cls.__module__, cls.__qualname__
+        if own != name or self._one_number.setdefault(cls, number) != number:
+            self._ambiguous.add(cls)
+
+    def is_ambiguous(self, cls: Any) -> bool:
         """Tell whether stored objects of *cls* may have another number than new ones get."""
-        return cls in self._renamed
+        return cls in self._ambiguous
 
     def load_persistent(self, number: int) -> Any:
         """Return the persistent class with *number*, or a broken one."""
@@ -347,6 +360,7 @@ class ClassTable:
             # Known at once: what can't be guarded is loaded before it is in the log.
             self._resolved[number] = (module, qualname)
             self._loaded[number] = cls
+        self._note(cls, number, (module, qualname))
         self._numbers[cls] = number
         return number
 
@@ -379,7 +393,10 @@ class ClassTable:
     def discard(self) -> None:
         """The new numbers did not get into the log: take them back."""
         for cls in self._new_objects:
-            self._loaded.pop(self._numbers.pop(cls, 0), None)
+            number = self._numbers.pop(cls, 0)
+            self._loaded.pop(number, None)
+            if self._one_number.get(cls) == number:
+                del self._one_number[cls]
         self.confirm()
 
 

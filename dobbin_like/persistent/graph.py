@@ -117,7 +117,7 @@ class Graph(SharedState):
     def number_of(self, face: Any, entry: Entry) -> int:
         """Return the number under which an object of class *face* is stored."""
         classes = self.classes
-        if entry.serial != UNSTORED and classes.is_renamed(face):
+        if entry.serial != UNSTORED and classes.is_ambiguous(face):
             stored = self.source.load(entry.oid)  # what it is by now, whatever it is here
             if stored is not None:
                 return self.class_of(stored)
