@@ -187,7 +187,7 @@ class ReadableMemory:
         """Return the version of an object that *stored* has replaced, None if it was the first."""
         self._check_open()
         ground = self._shared.ground
-        if not isinstance(stored, Version):
+        if not self._is_here(stored):
             return ground.version_before(oid, stored)
         return ground.load(oid, None) if stored.before is None else stored.before
 
@@ -220,7 +220,7 @@ class ReadableMemory:
     def transaction_of(self, stored: Any) -> Any:
         """Return the transaction that has written a version."""
         self._check_open()
-        if not isinstance(stored, Version):
+        if not self._is_here(stored):
             return self._shared.ground.transaction_of(stored)
         here = self._shared.transactions
         return here[stored.position - here[0].sequence]
@@ -228,12 +228,16 @@ class ReadableMemory:
     def entries(self, logged: Any) -> Iterator[tuple[Oid, Any]]:
         """Yield the objects of a transaction with their states."""
         self._check_open()
-        if isinstance(logged, InMemory):
+        if self._is_here(logged):
             yield from zip(logged.oids, logged.versions)  # noqa: B905  failed: none
         else:
             yield from self._shared.ground.entries(logged)
 
     # -- inside ----------------------------------------------------------------
+
+    def _is_here(self, what: Any) -> bool:
+        """Tell whether a version or transaction is of this log, and not of what lies below."""
+        return bool(what.tid > self._shared.ground.head.tid)
 
     def _check_open(self) -> None:
         if self.closed:

@@ -1,0 +1,50 @@
+"""A suite of tests for storages: they keep the protocol, and carry a database.
+
+::
+
+    from dobbin_like.conformance import StorageTests
+
+    class TestMyStorage(StorageTests):
+        def make(self):
+            return MyStorage(self.directory() / "data")
+
+        def again(self, storage, *, lock_timeout=None, read_only=False):
+            return MyStorage(storage.path, timeout=lock_timeout, read_only=read_only)
+
+        lacks_fork = "the connection to the server is not shared with children"
+
+Such a class is found and run by pytest; :func:`run` runs it without. Each test makes
+storages of its own and closes them. What a storage can't do is said by an attribute
+``lacks_...`` of the class, a text with the reason: see :class:`.harness.Harness`.
+
+The tests read as the promises of :class:`~dobbin_like.storage.Storage`: those of readers
+in :mod:`.past`, of a commit in :mod:`.commits`, of several instances in :mod:`.news`, of
+the lock in :mod:`.locks`, of streams in :mod:`.streams`; what programs make of all of it
+is in :mod:`.objects` and :mod:`.snapshots`.
+"""
+
+from __future__ import annotations
+
+from dobbin_like.conformance.commits import CommitTests
+from dobbin_like.conformance.harness import Harness
+from dobbin_like.conformance.locks import LockTests
+from dobbin_like.conformance.news import NewsTests
+from dobbin_like.conformance.objects import DatabaseTests
+from dobbin_like.conformance.past import ReadingTests
+from dobbin_like.conformance.run import Outcome, run
+from dobbin_like.conformance.snapshots import SnapshotTests
+from dobbin_like.conformance.streams import StreamTests
+
+__all__ = ["Harness", "Outcome", "ReadingTests", "StorageTests", "run"]
+
+
+class StorageTests(
+    ReadingTests,
+    CommitTests,
+    NewsTests,
+    LockTests,
+    StreamTests,
+    DatabaseTests,
+    SnapshotTests,
+):
+    """All tests. A subclass gives ``make`` and ``again``."""

@@ -1,0 +1,259 @@
+"""What the tests of the suite stand on: the storages of one test, and plain assertions.
+
+Needs no test runner. Assertions are calls, so that they hold under ``python -O`` too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import transaction
+
+from dobbin_like.database import Database
+from dobbin_like.ids import Oid, Tid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dobbin_like.storage import Storage
+
+__all__ = [
+    "Harness",
+    "catch_up",
+    "commit",
+    "data_of",
+    "equal",
+    "fail",
+    "in_thread",
+    "in_threads",
+    "need",
+    "raises",
+]
+
+WAIT_SECONDS = 60.0
+"""How long a test waits for its threads before it fails. Nothing is decided by it."""
+
+
+class Harness:
+    """Makes the storages of one test and closes them when it ends.
+
+    A subclass gives :meth:`make` and :meth:`again`. What its storage can't do it says in
+    the attributes below: a text, the reason why, skips the tests that need it.
+    """
+
+    lacks_second_instance = ""
+    """There is only one instance over the data: no two processes, no tailing."""
+
+    lacks_read_only = ""
+    """There is no instance that is for reading only."""
+
+    lacks_lock_timeout = ""
+    """Waiting for the commit lock can't be limited."""
+
+    lacks_history = ""
+    """Only the newest versions are kept, or those of a while."""
+
+    lacks_failures = ""
+    """Failed transactions are not recorded."""
+
+    lacks_streams = ""
+    """There are no streams."""
+
+    lacks_fork = ""
+    """A forked child can't go on with the storage."""
+
+    def make(self) -> Storage:
+        """Return a new storage with nothing in it. To be given by the subclass."""
+        raise NotImplementedError
+
+    def again(
+        self, storage: Storage, *, lock_timeout: float | None = None, read_only: bool = False
+    ) -> Storage:
+        """Return another instance over the data of *storage*. To be given by the subclass.
+
+        As another process would have it: it has applied all that is committed.
+        """
+        raise NotImplementedError
+
+    def middle(self, storage: Storage) -> Storage:
+        """Return what the second half of a history is written to: the storage itself."""
+        return storage
+
+    def reader(self, storage: Storage) -> Storage:
+        """Return what the tests of reading read: the storage itself, or what stands over it."""
+        return storage
+
+    # -- what a runner calls -----------------------------------------------------
+
+    def setup_method(self, _method: Any = None) -> None:
+        """Begin a test. A runner calls it before each."""
+        self._ends = contextlib.ExitStack()
+
+    def teardown_method(self, _method: Any = None) -> None:
+        """End a test: close what was opened. A runner calls it after each."""
+        self._ends.close()
+
+    # -- what the tests call -----------------------------------------------------
+
+    def directory(self) -> Path:
+        """Return a new directory that is removed when the test ends, for storages in files."""
+        path = tempfile.mkdtemp(prefix="dobbin_like-")
+        self._ends.callback(shutil.rmtree, path, ignore_errors=True)
+        return Path(path)
+
+    def opened(self, storage: Storage) -> Storage:
+        """Return *storage*, which is closed when the test ends."""
+        self._ends.callback(storage.close)
+        return storage
+
+    def new(self) -> Storage:
+        """Return a new storage."""
+        return self.opened(self.make())
+
+    def another(
+        self, storage: Storage, *, lock_timeout: float | None = None, read_only: bool = False
+    ) -> Storage:
+        """Return another instance over the same data, or skip the test."""
+        need(self.lacks_second_instance)
+        if lock_timeout is not None:
+            need(self.lacks_lock_timeout)
+        if read_only:
+            need(self.lacks_read_only)
+        made = self.again(storage, lock_timeout=lock_timeout, read_only=read_only)
+        return self.opened(made)
+
+    def database(self, storage: Storage, manager: Any = None) -> Database:
+        """Return a database over *storage*, each thread with transactions of its own."""
+        database = Database(
+            storage, transaction_manager=manager or transaction.ThreadTransactionManager()
+        )
+        self._ends.callback(_end, database)
+        return database
+
+
+def _end(database: Database) -> None:
+    if not database.closed:
+        database.transaction_manager.abort()
+        database.close()
+
+
+def need(lack: str) -> None:
+    """Skip the test if there is a reason, *lack*, why the storage can't do what it needs."""
+    if lack:
+        raise unittest.SkipTest(lack)
+
+
+# -- assertions -------------------------------------------------------------------
+
+
+def equal(found: Any, expected: Any, what: str = "") -> None:
+    """Fail unless *found* is equal to *expected*."""
+    if found != expected:
+        text = f"{what}: " if what else ""
+        text += f"found {found!r}, expected {expected!r}"
+        raise AssertionError(text)
+
+
+@contextlib.contextmanager
+def raises(kind: type[BaseException]) -> Iterator[None]:
+    """Fail unless the block raises an error of this kind."""
+    try:
+        yield
+    except kind:
+        return
+    text = f"nothing was raised, expected {kind.__name__}"
+    raise AssertionError(text)
+
+
+# -- threads ----------------------------------------------------------------------
+
+
+def in_threads(*functions: Callable[[], Any]) -> list[Any]:
+    """Run each function in a thread of its own, at once; return what they return.
+
+    Raises:
+        AssertionError: One did not end.
+
+    What one of them raises is raised here.
+    """
+    results: list[Any] = [None] * len(functions)
+    errors: list[BaseException] = []
+
+    def run(number: int, function: Callable[[], Any]) -> None:
+        try:
+            results[number] = function()
+        except BaseException as error:  # noqa: BLE001  raised below
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=item, daemon=True) for item in enumerate(functions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_SECONDS)
+    if errors:
+        raise errors[0]
+    equal([thread.is_alive() for thread in threads].count(True), 0, "threads that did not end")
+    return results
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Run *function* in a thread of its own; return what it returns, raise what it raises."""
+    return in_threads(function)[0]
+
+
+# -- steps of a storage -----------------------------------------------------------
+
+
+def catch_up(storage: Storage) -> list[Any]:
+    """Apply what is new; return it."""
+    news = storage.read_news()
+    storage.apply(news)
+    return news
+
+
+def commit(
+    storage: Storage,
+    changes: dict[int, bytes],
+    classes: Sequence[tuple[int, str, str]] = (),
+    *,
+    number: int = 1,
+    **about: Any,
+) -> Any:
+    """Commit states by oid, all of the class with *number*; return the transaction."""
+    storage.acquire()
+    try:
+        catch_up(storage)
+        entries = [(Oid(oid), number, data) for oid, data in changes.items()]
+        logged = storage.prepare(Tid(storage.tid + 10), entries, classes, **about)
+        storage.finish()
+        storage.apply([logged])
+    finally:
+        storage.release()
+    return logged
+
+
+def fail(storage: Storage, reason: str, oids: Sequence[int] = (), **about: Any) -> Any:
+    """Record a failed transaction; return it."""
+    storage.acquire()
+    try:
+        catch_up(storage)
+        named = [Oid(oid) for oid in oids]
+        logged = storage.fail(Tid(storage.tid + 10), reason, oids=named, **about)
+        storage.apply([logged])
+    finally:
+        storage.release()
+    return logged
+
+
+def data_of(storage: Storage, oid: int, at: int | None = None) -> bytes | None:
+    """Return the state of an object, ``None`` if there is no such object."""
+    stored = storage.load(Oid(oid), None if at is None else Tid(at))
+    return None if stored is None else stored.data

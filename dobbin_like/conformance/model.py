@@ -1,0 +1,102 @@
+"""What the tests of a database store, and what a program would write to do so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.conformance.harness import Harness
+from dobbin_like.persistent import Persistent, checkout
+
+if TYPE_CHECKING:
+    from dobbin_like.database import Database
+
+__all__ = ["PairHarness", "Sum", "Thing", "Veto", "abort", "begin", "change", "commit", "elect"]
+
+
+class Thing(Persistent):
+    """An object with whatever attributes."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+class Sum(Persistent):
+    """An object whose changes can be merged."""
+
+    total = 0
+
+    @staticmethod
+    def _p_resolve_conflict(
+        old: dict[str, Any], saved: dict[str, Any], new: dict[str, Any]
+    ) -> dict[str, Any]:
+        total = saved.get("total", 0) + new.get("total", 0) - old.get("total", 0)
+        return {**new, "total": total}
+
+
+class Veto:
+    """A participant that refuses, after all others have agreed."""
+
+    def __init__(self, manager: Any) -> None:
+        self.transaction_manager = manager
+
+    def sortKey(self) -> str:  # noqa: N802  the interface's name
+        return "~veto"
+
+    def tpc_vote(self, _transaction: Any) -> None:
+        text = "veto"
+        raise ZeroDivisionError(text)
+
+    def _nothing(self, _transaction: Any) -> None:
+        pass
+
+    abort = tpc_begin = commit = tpc_finish = tpc_abort = _nothing
+
+
+class PairHarness(Harness):
+    """Gives two databases over the same data."""
+
+    def pair(self, **attributes: Any) -> tuple[Database, Database]:
+        """Return two databases over the same data; the root is a ``Thing``."""
+        storage = self.new()
+        other = self.another(storage)
+        one = self.database(storage)
+        elect(one, Thing(**attributes))
+        two = self.database(other)
+        begin(two)
+        return one, two
+
+
+def begin(database: Database) -> Any:
+    """Begin a transaction in this thread."""
+    return database.transaction_manager.begin()
+
+
+def commit(database: Database) -> None:
+    """Commit the transaction of this thread."""
+    database.transaction_manager.commit()
+
+
+def abort(database: Database) -> None:
+    """Abort the transaction of this thread."""
+    database.transaction_manager.abort()
+
+
+def elect(database: Database, root: Any) -> Any:
+    """Elect a root and commit; return it."""
+    database.set_root(root)
+    commit(database)
+    return root
+
+
+def change(database: Database, **attributes: Any) -> None:
+    """Change the root in a transaction of its own."""
+    begin(database)
+    checkout(database.root)
+    for name, value in attributes.items():
+        setattr(database.root, name, value)
+    commit(database)

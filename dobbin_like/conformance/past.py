@@ -1,0 +1,274 @@
+"""Reading: what was committed is there, now and as of every tid before."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dobbin_like.conformance.harness import (
+    Harness,
+    commit,
+    data_of,
+    equal,
+    fail,
+    in_threads,
+    need,
+    raises,
+)
+from dobbin_like.exc import ClosedError, IntegrityError
+from dobbin_like.ids import Oid, Tid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dobbin_like.storage import Storage
+
+__all__ = ["ReadingTests"]
+
+
+def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[Any]:
+    """Yield the versions of an object, newest first."""
+    stored = storage.load(oid, at)
+    while stored is not None:
+        yield stored
+        stored = storage.version_before(oid, stored)
+
+
+class Told(NamedTuple):
+    """A history that was written: what is to be read."""
+
+    storage: Storage
+    transactions: list[Any]
+    states: dict[int, dict[int, bytes]]
+    """By tid, the states by oid as of then."""
+
+
+class ReadingTests(Harness):
+    """Reading, from any thread."""
+
+    def told(self) -> Told:
+        """Write a history and return it, with the storage to read it from."""
+        storage = self.new()
+        done = [
+            commit(
+                storage,
+                {0: b"root", 1: b"one"},
+                [(1, "shop", "Cart")],
+                user="me",
+                description="the first",
+                extension=b"{}",
+            ),
+            commit(storage, {1: b"one, again", 5: b"\0" * 100_000}),
+        ]
+        middle = self.middle(storage)
+        if middle is not storage:
+            storage = self.opened(middle)
+        if not self.lacks_failures:
+            done.append(fail(storage, "a conflict", [1], user="you"))
+        done += [
+            commit(storage, {0: b""}, [(2, "shop", "Item")], number=2),
+            commit(storage, {}, [(1, "store", "Basket")]),
+            commit(storage, {3: b"three", 1: b"one, at last"}),
+        ]
+        states: dict[int, dict[int, bytes]] = {0: {}}
+        now: dict[int, bytes] = {}
+        changes = iter(
+            [
+                {0: b"root", 1: b"one"},
+                {1: b"one, again", 5: b"\0" * 100_000},
+                {0: b""},
+                {},
+                {3: b"three", 1: b"one, at last"},
+            ]
+        )
+        for logged in done:
+            if not logged.failed:
+                now = now | next(changes)
+            states[logged.tid] = now
+        reader = self.reader(storage)
+        if reader is not storage:
+            self.opened(reader)
+        return Told(reader, done, states)
+
+    def test_the_counts_are_those_of_what_is_applied(self) -> None:
+        storage, done, _ = self.told()
+
+        equal(len(storage), len(done))
+        equal(storage.tid, done[-1].tid)
+        equal((storage.oid_count, storage.next_oid), (4, 6))
+        equal(storage.next_class_number, 3)
+        equal(bool(storage), True)
+        equal((storage.has_news(), storage.read_news()), (False, []))
+
+    def test_the_newest_versions_are_read(self) -> None:
+        storage, done, states = self.told()
+
+        for oid, data in states[done[-1].tid].items():
+            stored = storage.load(Oid(oid))
+            equal((type(stored.data), stored.data), (bytes, data), f"oid {oid}")
+            equal(storage.has(Oid(oid)), True)
+        equal(storage.load(Oid(3)).tid, done[-1].tid)
+        equal(storage.load(Oid(5)).tid, done[1].tid)
+
+    def test_an_object_that_there_is_not_is_none(self) -> None:
+        storage, _, _ = self.told()
+
+        for oid in (2, 4, 6, 1_000_000, -1, -5):
+            equal(storage.load(Oid(oid)), None, f"oid {oid}")
+            equal(storage.has(Oid(oid)), False, f"oid {oid}")
+
+    def test_every_version_is_read_as_of_every_tid(self) -> None:
+        need(self.lacks_history)
+        storage, _, states = self.told()
+
+        for tid, now in states.items():
+            for at in (tid, tid + 1, tid + 9):
+                for oid in range(7):
+                    equal(data_of(storage, oid, at), now.get(oid), f"oid {oid} at {at}")
+
+    def test_the_versions_of_an_object_come_newest_first(self) -> None:
+        need(self.lacks_history)
+        storage, done, _ = self.told()
+        writers = [done[-1].tid, done[1].tid, done[0].tid]
+
+        equal([stored.tid for stored in versions(storage, Oid(1))], writers)
+        equal([stored.tid for stored in versions(storage, Oid(1), done[1].tid)], writers[1:])
+        equal([stored.data for stored in versions(storage, Oid(0))], [b"", b"root"])
+        equal(list(versions(storage, Oid(2))), [])
+        equal(list(versions(storage, Oid(3), done[0].tid)), [])
+
+    def test_the_transactions_are_told_in_both_orders(self) -> None:
+        need(self.lacks_history)
+        storage, done, _ = self.told()
+        tids = [logged.tid for logged in done]
+
+        equal([logged.tid for logged in storage.transactions()], tids)
+        equal([logged.tid for logged in storage.transactions(newest_first=True)], tids[::-1])
+        for first in range(len(tids)):
+            for last in range(len(tids)):
+                between = tids[first + 1 : last + 1]
+                for newest_first in (False, True):
+                    found = storage.transactions(
+                        tids[first], tids[last], newest_first=newest_first
+                    )
+                    equal(
+                        [logged.tid for logged in found],
+                        between[::-1] if newest_first else between,
+                        f"after {tids[first]}, up to {tids[last]}",
+                    )
+
+    def test_a_transaction_is_told_as_it_was_committed(self) -> None:
+        need(self.lacks_history)
+        storage, done, _ = self.told()
+
+        for found, logged in zip(storage.transactions(), done, strict=True):
+            for name in ("tid", "sequence", "failed", "user", "description", "extension"):
+                equal(getattr(found, name), getattr(logged, name), name)
+            equal(list(found.oids), list(logged.oids))
+        first = next(iter(storage.transactions()))
+        equal((first.sequence, first.failed), (1, False))
+        equal((first.user, first.description, first.extension), ("me", "the first", b"{}"))
+        equal(list(first.oids), [0, 1])
+
+    def test_a_failed_transaction_is_told_with_its_reason(self) -> None:
+        need(self.lacks_history)
+        need(self.lacks_failures)
+        storage, _, _ = self.told()
+
+        (failed,) = [logged for logged in storage.transactions() if logged.failed]
+        equal((failed.reason, failed.user, list(failed.oids)), ("a conflict", "you", [1]))
+
+    def test_the_entries_of_a_transaction_are_what_it_has_written(self) -> None:
+        need(self.lacks_history)
+        storage, _, states = self.told()
+
+        for logged in storage.transactions():
+            if not logged.failed:
+                entries = list(storage.entries(logged))
+                equal([oid for oid, _ in entries], list(logged.oids))
+                for oid, stored in entries:
+                    equal((stored.tid, stored.data), (logged.tid, states[logged.tid][oid]))
+
+    def test_the_transaction_of_a_version_is_the_one_that_wrote_it(self) -> None:
+        need(self.lacks_history)
+        storage, _, _ = self.told()
+
+        for oid in (0, 1, 3, 5):
+            for stored in versions(storage, Oid(oid)):
+                logged = storage.transaction_of(stored)
+                equal(logged.tid, stored.tid)
+                equal(oid in logged.oids, True)
+
+    def test_classes_have_the_name_that_they_were_given_last(self) -> None:
+        storage, _, _ = self.told()
+
+        equal(storage.class_name(1), ("store", "Basket"))
+        equal(storage.class_name(2), ("shop", "Item"))
+        equal(storage.class_number("store", "Basket"), 1)
+        equal(storage.class_number("shop", "Item"), 2)
+        equal(storage.class_number("shop", "Cart"), None)
+        with raises(IntegrityError):
+            storage.class_name(7)
+
+    def test_versions_keep_the_number_of_their_class(self) -> None:
+        storage, _, _ = self.told()
+
+        equal([_number(storage.load(Oid(oid))) for oid in (0, 1, 3, 5)], [2, 1, 1, 1])
+
+    def test_many_threads_read_at_once(self) -> None:
+        storage, done, states = self.told()
+        last = states[done[-1].tid]
+
+        def read() -> int:
+            for _ in range(50):
+                for oid in range(7):
+                    equal(data_of(storage, oid), last.get(oid), f"oid {oid}")
+            return 1
+
+        equal(sum(in_threads(*[read] * 4)), 4)
+
+    def test_nothing_is_read_after_close(self) -> None:
+        storage, _, _ = self.told()
+        storage.close()
+        storage.close()
+
+        equal(storage.closed, True)
+        for use in (
+            lambda: storage.load(Oid(0)),
+            storage.read_news,
+            storage.has_news,
+            lambda: list(storage.transactions()),
+        ):
+            with raises(ClosedError):
+                use()
+
+    def test_streams_are_read_in_ranges(self) -> None:
+        need(self.lacks_streams)
+        data = bytes(range(256)) * 1000
+        storage = self.new()
+        storage.acquire()
+        offset, size = storage.write_stream(io.BytesIO(data))
+        logged = storage.prepare(Tid(10), [(Oid(0), 1, b"")], [(1, "shop", "Cart")])
+        storage.finish()
+        storage.apply([logged])
+        storage.release()
+        reader = self.reader(storage)
+        if reader is not storage:
+            self.opened(reader)
+
+        equal((size, reader.stream_size(offset)), (len(data), len(data)))
+        for start, wanted in [
+            (0, 10),
+            (65_530, 20),
+            (0, 300_000),
+            (250_000, 99_999),
+            (256_000, 1),
+            (300_000, 10),
+            (5, 0),
+        ]:
+            found = reader.read_stream(offset, start, wanted)
+            equal(found == data[start : start + wanted], True, f"{wanted} bytes from {start} on")
+
+
+def _number(stored: Any) -> int:
+    return int(stored.class_number)

@@ -1,0 +1,140 @@
+"""Streams: bytes beside the objects, stored with the transaction that follows them."""
+
+from __future__ import annotations
+
+import io
+
+from dobbin_like.conformance.harness import (
+    Harness,
+    catch_up,
+    commit,
+    data_of,
+    equal,
+    fail,
+    in_threads,
+    need,
+    raises,
+)
+from dobbin_like.exc import NotHeldError
+from dobbin_like.ids import Oid, Tid
+
+__all__ = ["StreamTests"]
+
+
+class _Breaking(io.BytesIO):
+    """A stream that can't be read to its end."""
+
+    def __init__(self) -> None:
+        super().__init__(bytes(5_000_000))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > 1_000_000:
+            text = "the line went dead"
+            raise OSError(text)
+        return super().read(size)
+
+
+class StreamTests(Harness):
+    """Writing streams. How they are read is among the tests of reading."""
+
+    def setup_method(self, method: object = None) -> None:
+        """Begin a test, if there are streams."""
+        need(self.lacks_streams)
+        super().setup_method(method)
+
+    def test_a_stream_is_stored_from_its_position_on(self) -> None:
+        storage = self.new()
+        source = io.BytesIO(b"0123456789")
+        source.seek(4)
+        storage.acquire()
+        offset, size = storage.write_stream(source)
+        logged = storage.prepare(Tid(10), [(Oid(0), 1, b"root")], ())
+        storage.finish()
+        storage.apply([logged])
+        storage.release()
+
+        equal((size, storage.stream_size(offset)), (6, 6))
+        equal(storage.read_stream(offset, 0, 100), b"456789")
+        equal(data_of(storage, 0), b"root")
+
+    def test_a_transaction_may_have_many_streams(self) -> None:
+        storage = self.new()
+        texts = [b"", b"x", bytes(3_000_000), b"last"]
+        storage.acquire()
+        places = [storage.write_stream(io.BytesIO(text)) for text in texts]
+        logged = storage.prepare(Tid(10), [(Oid(0), 1, b"")], ())
+        storage.finish()
+        storage.apply([logged])
+        storage.release()
+        commit(storage, {1: b"one"})
+
+        equal(len({offset for offset, _ in places}), 4)
+        for text, (offset, size) in zip(texts, places, strict=True):
+            equal(size, len(text))
+            equal(storage.read_stream(offset, 0, size + 1) == text, True)
+
+    def test_others_read_a_stream_when_its_transaction_is_there(self) -> None:
+        storage = self.new()
+        other = self.another(storage)
+        storage.acquire()
+        offset, size = storage.write_stream(io.BytesIO(b"text"))
+        storage.prepare(Tid(10), [(Oid(0), 1, b"root")], ())
+        storage.finish()
+        storage.release()
+        equal(len(catch_up(other)), 1)
+
+        for found in in_threads(*[lambda: other.read_stream(offset, 0, size)] * 3):
+            equal(found, b"text")
+        equal(self.another(storage).read_stream(offset, 1, 2), b"ex")
+
+    def test_a_stream_without_a_transaction_leaves_nothing(self) -> None:
+        storage = self.new()
+        commit(storage, {0: b"root"})
+        storage.acquire()
+        storage.write_stream(io.BytesIO(b"text" * 100_000))
+        storage.release()
+        equal((storage.has_news(), catch_up(storage)), (False, []))
+        storage.acquire()
+        storage.write_stream(io.BytesIO(b"text"))
+        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")], ())
+        storage.release()
+        equal((storage.has_news(), data_of(storage, 0)), (False, b"root"))
+        commit(storage, {1: b"one"})
+
+        equal((data_of(storage, 1), len(storage)), (b"one", 2))
+
+    def test_a_stream_of_a_failed_transaction_leaves_nothing(self) -> None:
+        need(self.lacks_failures)
+        storage = self.new()
+        commit(storage, {0: b"root"})
+        storage.acquire()
+        storage.write_stream(io.BytesIO(b"text"))
+        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")], (), decided=False)
+        logged = storage.fail(Tid(100), "a veto")
+        storage.apply([logged])
+        storage.release()
+        fail(storage, "another")
+
+        equal((data_of(storage, 0), len(storage), storage.has_news()), (b"root", 3, False))
+
+    def test_a_source_that_breaks_leaves_nothing(self) -> None:
+        storage = self.new()
+        commit(storage, {0: b"root"})
+        storage.acquire()
+        with raises(OSError):
+            storage.write_stream(_Breaking())
+        offset, _ = storage.write_stream(io.BytesIO(b"whole"))
+        logged = storage.prepare(Tid(100), [(Oid(1), 1, b"one")], ())
+        storage.finish()
+        storage.apply([logged])
+        storage.release()
+
+        equal(storage.read_stream(offset, 0, 9), b"whole")
+        equal((data_of(storage, 0), data_of(storage, 1)), (b"root", b"one"))
+
+    def test_writing_a_stream_needs_the_lock(self) -> None:
+        storage = self.new()
+        commit(storage, {0: b"root"})
+
+        with raises(NotHeldError):
+            storage.write_stream(io.BytesIO(b"text"))
