@@ -6,6 +6,7 @@ new name is all it takes; nothing of what is stored is touched.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.exc import Error, IntegrityError, RenameError
@@ -16,7 +17,7 @@ from dobbin_like.persistent import Persistent
 from dobbin_like.persistent.classes import StandInMeta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dobbin_like.database import Database
     from dobbin_like.persistent.changes import Changes
@@ -156,16 +157,21 @@ def _is_persistent(database: Database, number: int) -> bool:
 
 
 def _has_object(database: Database, number: int) -> bool:
-    storage, graph = database.storage, database.graph
-    referred = False
+    graph = database.graph
+    # Where there are many objects of the class, the first is found at once.
+    if any(graph.class_of(stored) == number for stored in _newest_versions(database)):
+        return True
+    return any(
+        target == number
+        for stored in _newest_versions(database)
+        for _, target in references(stored.data)
+    )
+
+
+def _newest_versions(database: Database) -> Iterator[Any]:
+    storage = database.storage
     for oid in range(storage.next_oid):
-        try:
+        with contextlib.suppress(IntegrityError):  # it hurts those who touch it, not this
             stored = storage.load(Oid(oid))
-        except IntegrityError:  # it hurts those who touch it, not this
-            continue
-        if stored is None:
-            continue
-        if graph.class_of(stored) == number:
-            return True
-        referred = referred or any(target == number for _, target in references(stored.data))
-    return referred
+            if stored is not None:
+                yield stored
