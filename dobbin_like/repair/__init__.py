@@ -99,6 +99,7 @@ class _Repair:
         # may get it.
         self._next_oid = 0 if self._page is None else self._page.next_oid
         self._frames = self._again()
+        self._names: dict[int, tuple[str, str]] = {}
 
     def look(self) -> None:
         """Walk once, to know what is lost before anything is written."""
@@ -107,7 +108,7 @@ class _Repair:
             if isinstance(part, Kept):
                 for oid, stored in part.entries:
                     self._next_oid = max(self._next_oid, oid + 1, _behind(stored.data))
-        if not frames.found and (self._page is None or frames.losses):
+        if not frames.found and self._page is None:
             raise NotALogError(report.path, "nothing that belongs to a log can be read in it")
         report.losses = frames.losses
         report.mended = sorted(self._source.flips)
@@ -115,15 +116,19 @@ class _Repair:
             report.notes.append("the header can't be read; what it said is made up for")
         if self._committed is None:
             report.notes.append("the header does not say where the log ends: all was looked at")
+        self._names = {**frames.guessed, **frames.classes}
 
     def write(self, file: NewFile) -> None:
         """Walk again, and write what can be read."""
         lost = bool(self._frames.losses)
         log = NewLog(file.fd, file.path, self._complete_since(), self._next_oid)
-        names = self._frames.classes
-        salvage = Salvage(self._source, log, self._report, names, complete=not lost)
+        salvage = Salvage(self._source, log, self._report, self._names, complete=not lost)
         for part in self._again().walk(self._step(1)):
             salvage.add(part)
+        self._report.notes += [
+            f"the name of a class is lost: it is {name} now; dobbin rename-class gives it its own"
+            for name in salvage.made_up
+        ]
         log.end()
 
     def check(self, path: str) -> None:

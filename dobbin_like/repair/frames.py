@@ -49,13 +49,15 @@ class Frames:
     """One walk over a damaged log. One thread; iterate once.
 
     Afterwards ``losses`` is what could not be read, ``classes`` the names of classes by
-    number from wherever they were found, ``tid`` that of the last transaction.
+    number from wherever they were found, ``guessed`` those from damaged places, ``tid`` that
+    of the last transaction.
     """
 
     def __init__(self, source: Source, page_checksum: int | None, committed: int | None) -> None:
         self.source = source
         self.losses: list[Loss] = []
         self.classes: dict[int, tuple[str, str]] = {}
+        self.guessed: dict[int, tuple[str, str]] = {}
         self.tid = NO_TID
         self.found = False
         self._page_checksum = page_checksum
@@ -168,11 +170,13 @@ class Frames:
         if part is not None:
             self.found = True
             self.tid = part.logged.tid
-            self._learn(part.logged.classes)
+            for number, module, qualname in part.logged.classes:
+                self.guessed.setdefault(number, (module, qualname))
             self._lose_entries(part, certain=False)
             what = "user, description and new classes of a transaction, as far as they are damaged"
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))
-            return after, part
+            # Their names are looked up where they are needed: a better one may come later.
+            return after, part._replace(logged=part.logged._replace(classes=()))
         head = self.source.read(offset, min(record.FRAME_SIZE, end - offset), end)
         kind = head[_MARK_OFFSET : _MARK_OFFSET + 4]
         if kind == _MARKS[2] and end != self._limit:

@@ -123,7 +123,7 @@ def _is_right_with(
     changed = bytearray(head)
     changed[at] ^= mask
     size = _prefix_size(changed)
-    if size is None or size > limit - tail.end:
+    if size is None or not at < size <= limit - tail.end:
         return False
     data = bytearray(source.read(tail.end, size, limit))
     data[at] ^= mask

@@ -77,6 +77,11 @@ class Salvage:
         self._log.add(logged.tid, entries, _meta(logged, classes), failed=False)
         report.versions += len(entries)
 
+    @property
+    def made_up(self) -> list[str]:
+        """The names that were given to classes whose names are lost."""
+        return self._known.lost
+
     def _entry(self, oid: Oid, stored: Stored) -> tuple[Oid, int, bytes]:
         number, data = stored.class_number, stored.data
         if self._known.name(number) == STREAM_CLASS:
@@ -112,18 +117,22 @@ class Salvage:
 class _KnownOrNot:
     """The class table of the new log, in which every number has a name when it is asked for.
 
-    ``new`` are the names that the next transaction brings.
+    ``new`` are the names that the next transaction brings, ``lost`` those that were made up.
     """
 
     def __init__(self, log: NewLog, names: dict[int, tuple[str, str]]) -> None:
         self.new: dict[int, tuple[str, str]] = {}
+        self.lost: list[str] = []
         self._log = log
         self._names = names
 
     def name(self, number: int) -> tuple[str, str]:
         known = self.new.get(number) or self._log.classes.name(number)
         if known is None and number:
-            known = self._names.get(number) or (LOST_MODULE, f"Class{number}")
+            known = self._names.get(number)
+            if known is None:
+                known = LOST_MODULE, f"Class{number}"
+                self.lost.append(".".join(known))
             self.new[number] = known
         return known or ("", "")
 

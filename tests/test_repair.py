@@ -1,0 +1,722 @@
+"""Repair: what is whole is saved, what is not is named, and the damaged file stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+import pytest
+import transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dobbin_like.check import check_database, check_log
+from dobbin_like.database import Database
+from dobbin_like.exc import (
+    ConflictError,
+    FormatVersionError,
+    IntegrityError,
+    NotALogError,
+    ObjectNotFound,
+)
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, SAVED, raw_word
+from dobbin_like.log.record import TRANSACTION_SIZE
+from dobbin_like.persistent import (
+    Persistent,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    checkout,
+)
+from dobbin_like.repair import RepairReport, repair
+from dobbin_like.repair.bits import LIMIT, find_flip, seed_before
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Thing(Persistent):
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+        self.text = "x" * 40
+
+
+class Other(Persistent):
+    """A class that a later transaction brings."""
+
+
+# -- logs, and what is in them ------------------------------------------------------
+
+
+def commit(note: str) -> None:
+    current = transaction.get()
+    current.user = "ann"
+    current.note(note)
+    transaction.commit()
+
+
+def make(path: Path) -> None:
+    """Write a log with some of everything."""
+    with Database(TransactionLog(path, sync=False)) as database:
+        root = PersistentDict()
+        database.set_root(root)
+        commit("root")
+        for number in range(4):
+            checkout(root)
+            root[number] = Thing(number)
+            commit(f"thing {number}")
+        checkout(root)
+        root["many"] = PersistentList([Thing(number) for number in range(10, 20)])
+        commit("many at once")
+        storage: Any = database.storage
+        storage.acquire()
+        storage._writer.save()
+        storage.release()
+        checkout(root)
+        root["file"] = PersistentFile(io.BytesIO(b"stream" * 300))
+        commit("a stream")
+        fail(path, database)
+        for number in range(4):
+            checkout(root[number])
+            root[number].number += 100
+            commit(f"change {number}")
+        checkout(root)
+        root["other"] = Other()
+        commit("another class")
+        checkout(root[0], root[1])
+        root[0].text = root[1].text = "last"
+        commit("two")
+
+
+def fail(path: Path, database: Database) -> None:
+    """Record a failed transaction, after one that others have committed."""
+    checkout(database.root)
+    database.root["mine"] = 1
+    other = transaction.TransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=other) as another:
+        checkout(another.root)
+        another.root["theirs"] = 1
+        other.commit()
+    with pytest.raises(ConflictError):
+        commit("too late")
+    transaction.abort()
+
+
+class Saved(NamedTuple):
+    """One transaction, as far as a repair keeps it."""
+
+    tid: int
+    failed: bool
+    user: str
+    description: str
+    reason: str
+    oids: tuple[int, ...]
+    states: tuple[bytes, ...]
+
+
+STREAM = b"\0stream"
+
+
+def contents(path: Path) -> list[tuple[Saved, tuple[int, int]]]:
+    """Return the transactions of a log, and where each begins and ends."""
+    found = []
+    with TransactionLog(path, read_only=True) as log:
+        for logged in log.transactions():
+            entries = [] if logged.failed else list(log.entries(logged))
+            # The state of a stream object names an offset, which changes.
+            states = tuple(STREAM if b"_offset" in e.data else e.data for _, e in entries)
+            texts = logged.user, logged.description, logged.reason
+            saved = Saved(logged.tid, logged.failed, *texts, tuple(logged.oids), states)
+            found.append((saved, (logged.offset, logged.end)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log without a fault, made once; tests damage copies."""
+    transaction.manager.manager.clearSynchs()
+    path = tmp_path_factory.mktemp("sound") / "sound.log"
+    make(path)
+    return path
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Path:
+    return tmp_path / "mended.log"
+
+
+def repaired(data: bytes, path: Path, to: Path) -> RepairReport:
+    """Repair a file of these bytes; the file must not change."""
+    path.write_bytes(data)
+    to.unlink(missing_ok=True)
+    before = path.stat()
+    report = repair(path, to)
+    after = path.stat()
+    assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
+    assert path.read_bytes() == data
+    assert sorted(item.name for item in path.parent.iterdir()) == sorted([path.name, to.name])
+    return report
+
+
+def assert_can_be_used(path: Path) -> None:
+    """Read what can be read, and commit."""
+    manager = transaction.TransactionManager()
+    with Database(path, transaction_manager=manager) as database:
+        if database.root is None:
+            return
+        checkout(database.root)
+        database.root["new"] = Thing(1000)
+        manager.commit()
+    with Database(path, transaction_manager=manager) as database:
+        assert database.root["new"].number == 1000
+
+
+# -- nothing is wrong ------------------------------------------------------------------
+
+
+def test_of_a_sound_log_everything_is_saved(sound, path, to):
+    report = repaired(sound.read_bytes(), path, to)
+
+    assert report.complete
+    assert report.mended == []
+    assert report.check is not None
+    assert report.check.ok, report
+    assert [saved for saved, _ in contents(to)] == [saved for saved, _ in contents(sound)]
+    assert (report.transactions, report.failed, report.streams) == (15, 1, 1)
+    assert "nothing was lost" in str(report)
+    with Database(to) as database:
+        database.root["file"].open()
+        assert database.root["file"].read() == b"stream" * 300
+        assert database.root[0].text == "last"
+        assert database.storage.complete_since == 0
+    assert_can_be_used(to)
+
+
+def test_the_new_log_is_no_copy_of_the_old_one(sound, path, to):
+    repaired(sound.read_bytes(), path, to)
+
+    assert to.read_bytes()[16:32] != sound.read_bytes()[16:32]
+
+
+def test_a_file_that_may_only_be_read_is_repaired(sound, path, to):
+    path.write_bytes(sound.read_bytes())
+    path.chmod(0o400)
+
+    assert repair(path, to).complete
+
+
+def test_progress_rises_to_the_end(sound, path, to):
+    calls: list[tuple[int, int]] = []
+    path.write_bytes(sound.read_bytes())
+
+    repair(path, to, lambda done, total: calls.append((done, total)))
+
+    assert calls == sorted(calls)
+    assert calls[-1][0] == calls[-1][1]
+
+
+def test_what_is_behind_the_committed_end_is_adopted_if_it_is_whole(sound, path, to):
+    data = bytearray(sound.read_bytes())
+    second_last = contents(sound)[-2][1][1]
+    data[COMMITTED * 8 : COMMITTED * 8 + 8] = word(COMMITTED, second_last)
+
+    assert repaired(bytes(data), path, to).transactions == 15
+    report = repaired(bytes(data[:-8]), path, to)
+    assert (report.transactions, report.losses) == (14, [])
+
+
+# -- one flipped bit ---------------------------------------------------------------------
+
+
+def bits(data: bytes) -> list[int]:
+    """Return every bit that means something: all but the unused part of the header page."""
+    used = set(range(64)) | {index * 8 + at for index in WORDS for at in range(8)}
+    return [bit for bit in range(len(data) * 8) if bit // 8 >= PAGE_SIZE or bit // 8 in used]
+
+
+WORDS = (COMMITTED, DURABLE, SAVED, BOOT)
+
+
+def assert_one_bit_loses_nothing(sound: Path, path: Path, to: Path, chosen: list[int]) -> None:
+    data = sound.read_bytes()
+    expected = [saved for saved, _ in contents(sound)]
+    for bit in chosen:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+
+        report = repaired(bytes(damaged), path, to)
+
+        assert report.complete, (bit, str(report))
+        assert report.check is not None
+        assert report.check.ok, (bit, str(report))
+        assert [saved for saved, _ in contents(to)] == expected, bit
+
+
+def test_one_flipped_bit_loses_nothing(sound, path, to):
+    chosen = random.Random(2).sample(bits(sound.read_bytes()), 150)
+
+    assert_one_bit_loses_nothing(sound, path, to, chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(16))
+def test_no_flipped_bit_loses_anything(sound, path, to, part):
+    assert_one_bit_loses_nothing(sound, path, to, bits(sound.read_bytes())[part::16])
+
+
+def test_what_was_put_right_is_told(sound, path, to):
+    data = bytearray(sound.read_bytes())
+    at = data.rindex(b"last")
+    data[at] ^= 4
+
+    report = repaired(bytes(data), path, to)
+
+    assert report.mended == [at]
+    assert f"flipped bits that were put right, in the bytes at {at}" in str(report)
+
+
+@given(st.binary(min_size=1, max_size=2000), st.integers(0), st.integers(0, 2**32 - 1))
+def test_a_flipped_bit_is_found(data, bit, seed):
+    bit %= len(data) * 8
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    difference = crc32(data, seed) ^ crc32(changed, seed)
+
+    assert find_flip(difference, len(data)) == (bit // 8, 1 << bit % 8)
+    assert seed_before(data, crc32(data, seed)) == seed
+
+
+@given(st.binary(min_size=2, max_size=2000), st.lists(st.integers(0), min_size=2, max_size=2))
+def test_two_flipped_bits_are_not_taken_for_one(data, flipped):
+    changed = bytearray(data)
+    for bit in flipped:
+        changed[bit // 8 % len(data)] ^= 1 << bit % 8
+
+    if changed != data and crc32(changed) != crc32(data):
+        assert find_flip(crc32(data) ^ crc32(changed), len(data)) is None
+
+
+def test_too_many_bytes_are_not_searched():
+    assert find_flip(1, LIMIT + 1) is None
+    assert find_flip(0, 10) is None
+
+
+# -- more than one bit --------------------------------------------------------------------
+
+
+def assert_what_was_not_hit_is_saved(
+    sound: Path, path: Path, to: Path, start: int, junk: bytes
+) -> RepairReport:
+    """Write *junk* over the log at *start*; all that is elsewhere must be there."""
+    data = bytearray(sound.read_bytes())
+    junk = junk[: len(data) - start]
+    data[start : start + len(junk)] = junk
+    end = start + len(junk)
+
+    report = repaired(bytes(data), path, to)
+
+    found = {saved.tid: saved for saved, _ in contents(to)}
+    known = contents(sound)
+    for saved, (first, last) in known:
+        if end <= first or last <= start:
+            assert found[saved.tid] == saved, (start, len(junk), str(report))
+    states = {
+        (saved.tid, oid, state)
+        for saved, _ in known
+        for oid, state in zip(saved.oids, saved.states, strict=False)
+    }
+    for saved in found.values():
+        for oid, state in zip(saved.oids, saved.states, strict=False):
+            assert (saved.tid, oid, state) in states, (start, len(junk), str(report))
+    if len(found) < len(known):
+        assert not report.complete
+    assert_can_be_used(to)
+    return report
+
+
+@given(st.integers(0), st.binary(min_size=1, max_size=700), st.booleans())
+def test_what_was_not_hit_is_saved(sound, tmp_path, place, junk, zeros):
+    size = sound.stat().st_size
+    start = PAGE_SIZE + place % (size - PAGE_SIZE)
+    junk = bytes(len(junk)) if zeros else junk
+
+    directory = tmp_path / hashlib.sha256(junk + bytes(str(start), "ascii")).hexdigest()
+    directory.mkdir(exist_ok=True)
+    path, to = directory / "data.log", directory / "mended.log"
+    assert_what_was_not_hit_is_saved(sound, path, to, start, junk)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [2, 9, 40, 200, 512, 2000])
+def test_wherever_it_was_hit_the_rest_is_saved(sound, path, to, length):
+    junk = random.Random(length).randbytes(length)
+    for start in range(PAGE_SIZE, sound.stat().st_size, 24):
+        assert_what_was_not_hit_is_saved(sound, path, to, start, junk)
+
+
+def test_a_hit_in_the_states_loses_those_states_only(sound, path, to):
+    [(saved, (first, _))] = [item for item in contents(sound) if item[0].description == "two"]
+    at = sound.read_bytes().index(b"last", first)
+
+    report = assert_what_was_not_hit_is_saved(sound, path, to, at, b"\1\2\3\4")
+
+    [loss] = report.losses
+    assert (loss.what, loss.tid, loss.oids) == (
+        "the state of an object",
+        saved.tid,
+        saved.oids[:1],
+    )
+    assert loss.certain
+    [kept] = [item for item, _ in contents(to) if item.tid == saved.tid]
+    assert kept == saved._replace(oids=saved.oids[1:], states=saved.states[1:])
+    with Database(to) as database:
+        assert database.root[0].text == "x" * 40
+        assert database.root[1].text == "last"
+        assert database.storage.complete_since == saved.tid
+
+
+def test_a_hit_in_what_a_transaction_says_of_itself_keeps_its_objects(sound, path, to):
+    [(saved, (first, _))] = [item for item in contents(sound) if item[0].description == "two"]
+    at = sound.read_bytes().index(b"two", first)
+
+    report = assert_what_was_not_hit_is_saved(sound, path, to, at, b"\xff\xfe\xfd")
+
+    [loss] = report.losses
+    assert loss.tid == saved.tid
+    [kept] = [item for item, _ in contents(to) if item.tid == saved.tid]
+    assert (kept.oids, kept.states) == (saved.oids, saved.states)
+
+
+def test_a_transaction_that_is_lost_is_named(sound, path, to):
+    [(saved, (first, _))] = [item for item in contents(sound) if item[0].description == "thing 1"]
+
+    report = assert_what_was_not_hit_is_saved(
+        sound, path, to, first + TRANSACTION_SIZE + 32, bytes(500)
+    )
+
+    assert report.losses[0].offset == first
+    assert report.losses[0].tid == saved.tid
+    assert f"{first} to " in str(report)
+    assert "as far as the damaged bytes tell" in str(report)
+
+
+# -- what is missing afterwards --------------------------------------------------------------
+
+
+def test_a_lost_object_is_named_and_hurts_only_who_touches_it(sound, path, to):
+    [(saved, (first, last))] = [
+        item for item in contents(sound) if item[0].description == "another class"
+    ]
+
+    report = assert_what_was_not_hit_is_saved(sound, path, to, first, bytes(last - first))
+
+    assert report.check is not None
+    assert report.check.dangling == []  # The root that refers to it is lost as well.
+    assert max(saved.oids) not in {oid for item, _ in contents(to)[:-1] for oid in item.oids}
+
+
+def test_an_oid_that_somebody_refers_to_is_not_given_away(path, to):
+    with Database(TransactionLog(path, sync=False)) as database:
+        root = PersistentDict()
+        database.set_root(root)
+        commit("root")
+        checkout(root)
+        root["a"] = Thing(1)
+        commit("a")
+        checkout(root)
+        root["b"] = 2
+        commit("b")
+    [(_, (first, last))] = [item for item in contents(path) if item[0].description == "a"]
+    data = bytearray(path.read_bytes())
+    data[first:last] = bytes(last - first)
+
+    report = repaired(bytes(data), path, to)
+
+    assert report.check is not None
+    [dangling] = report.check.dangling
+    assert (dangling.oid, dangling.path, dangling.target) == (0, "._items['a']", 1)
+    manager = transaction.TransactionManager()
+    with Database(to, transaction_manager=manager) as database:
+        lost = database.root["a"]
+        with pytest.raises(ObjectNotFound):
+            lost.number  # noqa: B018
+        assert database.root["b"] == 2
+        checkout(database.root)
+        database.root["c"] = Thing(3)
+        manager.commit()
+        assert database.root["c"]._p_oid == 2
+
+
+def test_a_class_whose_name_is_lost_gets_one_that_can_be_renamed(path, to):
+    with Database(TransactionLog(path, sync=False)) as database:
+        root = PersistentDict()
+        database.set_root(root)
+        commit("root")
+        checkout(root)
+        root["thing"] = Thing(1)
+        commit("a class")
+        checkout(root["thing"])
+        root["thing"].number = 2
+        commit("again")
+    [(_, (first, last))] = [item for item in contents(path) if item[0].description == "a class"]
+    data = bytearray(path.read_bytes())
+    data[first:last] = bytes(last - first)
+
+    report = repaired(bytes(data), path, to)
+
+    assert report.check is not None
+    assert report.check.ok, report
+    with Database(to) as database:
+        assert ("lost", "Class2") in [
+            database.storage.class_name(number)
+            for number in range(1, database.storage.next_class_number)
+        ]
+        database.rename_class("lost.Class2", f"{__name__}.Thing")
+        thing = database.get(1)
+        assert thing.number == 2
+        assert type(thing).__name__ == "Thing"
+    assert "it is lost.Class2 now" in str(report)
+
+
+def test_names_of_classes_are_found_with_saved_positions(path, to):
+    with Database(TransactionLog(path, sync=False)) as database:
+        root = PersistentDict()
+        database.set_root(root)
+        commit("root")
+        checkout(root)
+        root["thing"] = Thing(1)
+        commit("a class")
+        checkout(root["thing"])
+        root["thing"].number = 2
+        commit("again")
+        storage: Any = database.storage
+        storage.acquire()
+        storage._writer.save()
+        storage.release()
+    [(_, (first, last))] = [item for item in contents(path) if item[0].description == "a class"]
+    data = bytearray(path.read_bytes())
+    data[first:last] = bytes(last - first)
+
+    repaired(bytes(data), path, to)
+
+    with Database(to) as database:
+        assert database.get(1).number == 2
+
+
+def test_a_stream_that_is_damaged_is_lost_and_its_object_stays(sound, path, to):
+    at = sound.read_bytes().index(b"streamstream")
+
+    report = assert_what_was_not_hit_is_saved(sound, path, to, at + 50, b"\0\1\2\3")
+
+    assert [loss.what for loss in report.losses] == [f"a stream that is damaged at {at}"]
+    with Database(to) as database:
+        file = database.root["file"]
+        with pytest.raises(IntegrityError):
+            file.open()
+        assert database.root[2].number == 102
+
+
+def test_a_log_in_a_stream_is_not_taken_for_a_part_of_this_one(sound, path, to):
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentDict())
+        commit("root")
+        checkout(database.root)
+        database.root["copy"] = PersistentFile(io.BytesIO(sound.read_bytes()))
+        commit("a log in a stream")
+        checkout(database.root)
+        database.root["more"] = 1
+        commit("after")
+    data = bytearray(path.read_bytes())
+    first = data.index(b"STRM") - 8
+    data[first : first + 40] = bytes(40)
+
+    report = repaired(bytes(data), path, to)
+
+    assert [saved.description for saved, _ in contents(to)] == [
+        "root",
+        "a log in a stream",
+        "after",
+    ]
+    assert len(report.losses) == 1
+
+
+# -- the header, and the end ---------------------------------------------------------------
+
+
+def word(index: int, value: int) -> bytes:
+    return raw_word(index, value).to_bytes(8, sys.byteorder)
+
+
+@pytest.mark.parametrize(
+    ("start", "size"), [(0, PAGE_SIZE), (0, 12), (16, 24), (64, 8), (64, 300), (0, 64), (4000, 96)]
+)
+@pytest.mark.parametrize("byte", [0, 0xFF])
+def test_without_its_header_a_log_is_saved_whole(sound, path, to, start, size, byte):
+    data = bytearray(sound.read_bytes())
+    data[start : start + size] = bytes([byte]) * size
+
+    report = repaired(bytes(data), path, to)
+
+    assert report.complete, report
+    assert [saved for saved, _ in contents(to)] == [saved for saved, _ in contents(sound)]
+    assert_can_be_used(to)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_of_a_log_that_was_cut_the_beginning_is_saved(sound, path, to, present):
+    data = bytearray(sound.read_bytes())
+    if not present:
+        data[COMMITTED * 8 : COMMITTED * 8 + 8] = bytes(8)
+    known = contents(sound)
+    for size in random.Random(3).sample(range(PAGE_SIZE, len(data)), 40):
+        report = repaired(bytes(data[:size]), path, to)
+
+        whole = [saved for saved, (_, end) in known if end <= size]
+        assert [saved for saved, _ in contents(to)][: len(whole)] == whole
+        if present:
+            assert not report.complete
+
+
+def test_after_a_power_cut_everything_readable_is_saved(sound, path, to):
+    data = bytearray(sound.read_bytes())
+    data[BOOT * 8 : BOOT * 8 + 8] = word(BOOT, 1)
+    data[DURABLE * 8 : DURABLE * 8 + 8] = word(DURABLE, PAGE_SIZE)
+    first, last = contents(sound)[3][1]
+    data[first:last] = bytes(last - first)
+
+    assert repaired(bytes(data), path, to).transactions == 14
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_there_is_not_written_to(sound, path, to):
+    path.write_bytes(sound.read_bytes())
+    to.write_bytes(b"mine")
+
+    with pytest.raises(FileExistsError) as caught:
+        repair(path, to)
+
+    assert caught.value.filename == str(to)
+    assert to.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello\n", bytes(5000), b"hello\n" * 3000, b"\x93DobLog\n" + bytes(100)],
+    ids=["nothing", "a line", "zeros", "lines", "a part of a page"],
+)
+def test_what_is_no_log_is_refused(path, to, data):
+    path.write_bytes(data)
+
+    with pytest.raises(NotALogError):
+        repair(path, to)
+
+    assert not to.exists()
+
+
+def test_a_newer_format_is_refused(sound, path, to):
+    data = bytearray(sound.read_bytes())
+    data[8:12] = (99).to_bytes(4, "little")
+    size = 56
+    data[size : size + 4] = crc32(data[:size]).to_bytes(4, "little")
+    path.write_bytes(data)
+
+    with pytest.raises(FormatVersionError):
+        repair(path, to)
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_system(path, to):
+    with pytest.raises(FileNotFoundError):
+        repair(path, to)
+
+
+@pytest.mark.parametrize("moment", [1, 5, 10, 20, 40])
+def test_an_interrupt_leaves_no_new_file(sound, path, to, moment):
+    path.write_bytes(sound.read_bytes())
+    calls: list[int] = []
+
+    def interrupt(done: int, _total: int) -> None:
+        calls.append(done)
+        if len(calls) == moment:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repair(path, to, interrupt)
+
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+    assert repair(path, to).complete
+
+
+# -- before it is repaired ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def hurt(sound: Path, path: Path) -> Path:
+    """A log in which the newest state of one object is damaged: root[2]."""
+    data = bytearray(sound.read_bytes())
+    [(_, (first, last))] = [item for item in contents(sound) if item[0].description == "change 2"]
+    at = data.rindex(b"xxxx", first, last)
+    data[at : at + 4] = b"\0\1\2\3"
+    path.write_bytes(data)
+    return path
+
+
+def test_a_damaged_state_hurts_only_those_who_touch_it(hurt):
+    manager = transaction.TransactionManager()
+    with Database(hurt, transaction_manager=manager) as database:
+        root = database.root
+        with pytest.raises(IntegrityError) as caught:
+            root[2].number  # noqa: B018
+        assert caught.value.path == str(hurt)
+        assert [root[number].number for number in (0, 1, 3)] == [100, 101, 103]
+        checkout(root, root[1])
+        root[1].number = 7
+        root["new"] = Thing(8)
+        manager.commit()
+        with pytest.raises(IntegrityError):
+            checkout(root[2])
+        manager.abort()
+    with Database(hurt, transaction_manager=manager) as database:
+        assert (database.root[1].number, database.root["new"].number) == (7, 8)
+        report = check_database(database)
+    [offset] = {problem.offset for problem in report.problems}
+    assert offset == caught.value.offset
+
+
+def test_a_damaged_object_can_be_left_behind(hurt):
+    manager = transaction.TransactionManager()
+    with Database(hurt, transaction_manager=manager) as database:
+        checkout(database.root)
+        del database.root[2]
+        manager.commit()
+        assert 2 not in database.root
+
+
+def test_others_go_on_while_a_process_meets_damage(hurt):
+    managers = [transaction.TransactionManager() for _ in range(2)]
+    with (
+        Database(hurt, transaction_manager=managers[0]) as first,
+        Database(hurt, transaction_manager=managers[1]) as second,
+    ):
+        for number in range(3):
+            with pytest.raises(IntegrityError):
+                first.root[2].number  # noqa: B018
+            checkout(second.root[3])
+            second.root[3].number = number
+            managers[1].commit()
+            managers[0].begin()
+            assert first.root[3].number == number
+
+
+def test_the_check_and_the_repair_name_the_same_damage(hurt, to):
+    checked = check_log(hurt)
+
+    report = repair(hurt, to)
+
+    assert [loss.offset for loss in report.losses] == [p.offset for p in checked.problems]
