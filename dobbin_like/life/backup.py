@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dobbin_like.exc import CopyError, LockTimeout
+from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, SelfWaitError
 from dobbin_like.log.copying import (
     Copied,
     LogCopy,
@@ -74,15 +74,12 @@ def backup(storage: Storage, path: str, progress: Progress | None = None) -> Bac
     """
     if not isinstance(storage, TransactionLog):
         raise CopyError(path, f"{type(storage).__name__} has no file that could be copied")
-    try:
-        original = OriginalLog(storage.path)
-    except FileNotFoundError:
-        raise CopyError(path, f"{storage.path} has no transaction yet") from None
-    with original:
+    if _is_free(storage.path):
+        raise CopyError(path, f"{storage.path} has no transaction yet")
+    with OriginalLog(storage.path) as original:
         if _is_same(storage.path, path):
             raise CopyError(path, "this is the database itself")
-        if original.page is not None:
-            original.sync()
+        original.sync()
         copied = None if _is_free(path) else _append(original, path, progress)
         full = copied is None
         if copied is None:
@@ -111,11 +108,7 @@ def _append(original: OriginalLog, path: str, progress: Progress | None) -> Copi
     with LogCopy(path) as copy:
         _check_store(original, copy)
         try:
-            # Puts right what a backup that was killed has left.
-            copy.acquire()
-        except LockTimeout:
-            raise CopyError(path, "another is writing to it; wait until it has ended") from None
-        try:
+            _lock(copy)
             copy.apply(copy.read_news())
             start = copy.place_in(original)
             if start is not None:
@@ -126,6 +119,15 @@ def _append(original: OriginalLog, path: str, progress: Progress | None) -> Copi
             copy.release()
 
 
+def _lock(copy: LogCopy) -> None:
+    """Keep others from writing to the backup; put right what one that was killed has left."""
+    try:
+        copy.acquire()
+    except (LockTimeout, SelfWaitError, LogMovedError):
+        reason = "another is writing to it; wait until it has ended"
+        raise CopyError(copy.path, reason) from None
+
+
 def _check_store(original: OriginalLog, copy: LogCopy) -> None:
     ours, theirs = original.page, copy.page
     if ours is None or theirs is None or ours.store_id != theirs.store_id:
@@ -134,6 +136,11 @@ def _check_store(original: OriginalLog, copy: LogCopy) -> None:
 
 def _check_packed(original: OriginalLog, copy: LogCopy) -> None:
     """Raise CopyError unless the copy is one of the log before that was packed."""
+    ours, theirs = original.page, copy.page
+    assert ours is not None
+    assert theirs is not None
+    if ours.generation > theirs.generation and original.tid >= copy.tid:
+        return
     reason = (
         f"it has what {original.path} does not have: that one was replaced by an earlier copy, "
         f"or this one was written to; keep this one, and give another path"

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from dobbin_like.exc import CopyError, IntegrityError
+from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import disk, record
 from dobbin_like.log.header import (
@@ -81,7 +81,7 @@ class OriginalLog(ReadableLog):
 
     @property
     def page(self) -> Page | None:
-        """What identifies the log; None: no transaction was committed yet."""
+        """What identifies the log; None: it was not begun."""
         return self._file.page
 
     @property
@@ -224,19 +224,20 @@ def copy_page(original: OriginalLog, fd: int, path: str) -> Tail:
     Returns:
         The place where its frames begin.
 
+    Requires: The original has one; see OriginalLog.
+
     Raises:
-        CopyError: The original has none: no transaction was committed yet.
         OSError: Writing failed.
     """
-    if original.page is None:
-        raise CopyError(path, f"{original.path} has no transaction yet")
+    identity = original.page
+    assert identity is not None
     page = bytearray(PAGE_SIZE)
     page[:_IDENTITY_SIZE] = original.read(0, _IDENTITY_SIZE)
     boot = boot_number()
     for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
         page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
     disk.write(fd, path, bytes(page), 0)
-    return Tail(PAGE_SIZE, 0, original.page.checksum, 0, NO_TID)
+    return Tail(PAGE_SIZE, 0, identity.checksum, 0, NO_TID)
 
 
 def copy_frames(

@@ -7,20 +7,18 @@ by whoever writes there next. Knows no format.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
+import io
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from dobbin_like.exc import CopyError
 from dobbin_like.log.disk import named
 
 __all__ = ["NewFile"]
-
-_NO_FILE: Final = -1
 
 
 class NewFile:
@@ -37,17 +35,25 @@ class NewFile:
         OSError: The file can't be made.
     """
 
+    # It closes the descriptor in one step, however we are interrupted.
+    _file: io.FileIO | None = None
+
     def __init__(self, path: str, mode: int) -> None:
         # Where a link leads to: a new file beside the link would replace the link.
         self._place = os.path.realpath(path)
         self.path = self._place + ".part"
-        self.fd = _NO_FILE
         self._mode = mode
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, open for reading and writing."""
+        assert self._file is not None
+        return self._file.fileno()
 
     def __enter__(self) -> Self:
         try:
-            while self.fd == _NO_FILE:
-                self._open()
+            while not self._open():
+                self._close()
             with named(self.path):
                 os.fchmod(self.fd, self._mode)
         except BaseException:
@@ -99,38 +105,48 @@ class NewFile:
             return False
         return True
 
-    def _open(self) -> None:
-        """Open and lock the file; nothing is open if it has to be tried again."""
-        with contextlib.ExitStack() as stack:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-            stack.callback(os.close, fd)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                reason = f"another is writing {self.path}; wait until it has ended"
-                raise CopyError(self._place, reason) from None
-            status = os.fstat(fd)
-            if not _leads_to(self.path, status):
-                return
-            if status.st_size:
-                # Left by one that was killed. A new one, for this one may have another
-                # name by now: that of its place.
-                os.unlink(self.path)  # noqa: PTH108  as it was opened
-                return
-            stack.pop_all()
-            self.fd = fd
+    def _open(self) -> bool:
+        """Open and lock the file; return whether it is new, and it need not be tried again."""
+        self._file = io.FileIO(self.path, "r+", opener=_create)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._close()
+            reason = f"another is writing {self.path}; wait until it has ended"
+            raise CopyError(self._place, reason) from None
+        status = os.fstat(self.fd)
+        if not _leads_to(self.path, status):
+            return False
+        if status.st_size:
+            # Left by one that was killed. A new one, for this one may have another name by
+            # now: that of its place.
+            os.unlink(self.path)  # noqa: PTH108  as it was opened
+            return False
+        return True
 
     def _drop(self) -> None:
         """Close the file; remove it if it has not come to its place."""
-        fd, self.fd = self.fd, _NO_FILE
-        if fd == _NO_FILE:
+        if self._file is None or self._file.closed:
             return
         try:
             # As long as it is locked, nobody else puts another file there.
-            if _leads_to(self.path, os.fstat(fd)):
+            if _leads_to(self.path, os.fstat(self.fd)):
                 os.unlink(self.path)  # noqa: PTH108  as it was opened
         finally:
-            os.close(fd)
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __del__(self) -> None:
+        # Of one who was interrupted in closing it.
+        if self._file is not None:
+            self._file.close()
+
+
+def _create(path: str, _flags: int) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _leads_to(path: str, status: os.stat_result) -> bool:

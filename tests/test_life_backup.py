@@ -1,0 +1,662 @@
+"""Backups: full, brought up to date, refused; killed and interrupted anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import linecache
+import os
+import random
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+from test_log_crash import at_most, crash, tids, with_words, word_in
+
+from dobbin_like import (
+    CopyError,
+    Database,
+    IntegrityError,
+    PersistentDict,
+    PersistentFile,
+    TransactionLog,
+    checkout,
+)
+from dobbin_like.check import check_log
+from dobbin_like.exc import ClosedError, FormatVersionError, NotALogError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, SAVED, TURN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of a log, without the hints about whose turn it is to lock it."""
+    data = bytearray(path.read_bytes())
+    data[TURN * 8 : PAGE_SIZE] = bytes(PAGE_SIZE - TURN * 8)
+    return bytes(data)
+
+
+def frames(path: Path) -> bytes:
+    return path.read_bytes()[PAGE_SIZE:]
+
+
+def change(database: Database, **items: Any) -> None:
+    root = database.root
+    if root is None:
+        database.set_root(PersistentDict(**items))
+    else:
+        checkout(root)
+        root.update(items)
+    transaction.commit()
+
+
+@pytest.fixture
+def target(path: Path) -> Iterator[Path]:
+    """Where a backup may be made; what is there at the end is a whole log."""
+    target = path.with_name("backup.log")
+    yield target
+    if target.exists():
+        check_log(target).raise_if_bad()
+    assert not target.with_name("backup.log.part").exists()
+
+
+# -- what it does ----------------------------------------------------------------------
+
+
+def test_the_first_backup_is_a_copy_of_the_log(
+    database: Database, path: Path, target: Path
+) -> None:
+    change(database, a=1)
+    change(database, b=2)
+
+    report = database.backup(target)
+
+    assert (report.full, report.transactions, report.tid) == (True, 2, database.storage.tid)
+    assert report.size == len(frames(path))
+    assert str(report).startswith(f"{target}: copied in full, 2 transactions")
+    assert frames(target) == frames(path)
+    assert word_in(target.read_bytes(), COMMITTED) == path.stat().st_size
+    assert word_in(target.read_bytes(), DURABLE) == path.stat().st_size
+
+
+def test_a_later_backup_appends_what_is_new(database: Database, path: Path, target: Path) -> None:
+    change(database, a=1)
+    database.backup(str(target))
+    size, inode = target.stat().st_size, target.stat().st_ino
+    change(database, b=2)
+    change(database, c=3)
+
+    report = database.backup(target)
+
+    assert (report.full, report.transactions) == (False, 2)
+    assert report.size == target.stat().st_size - size
+    assert frames(target) == frames(path)
+    assert target.stat().st_ino == inode
+
+
+def test_with_nothing_new_nothing_is_written(database: Database, target: Path) -> None:
+    change(database, a=1)
+    database.backup(target)
+    before = content(target)
+
+    report = database.backup(target)
+
+    assert (report.full, report.transactions, report.size) == (False, 0, 0)
+    assert content(target) == before
+
+
+def test_restoring_is_copying_the_file_back(
+    database: Database, path: Path, target: Path, again: Callable[..., Database]
+) -> None:
+    change(database, a=1)
+    checkout(database.root)
+    database.root["stream"] = PersistentFile(io.BytesIO(b"bytes" * 30_000))
+    transaction.commit()
+    database.backup(target)
+    change(database, a=2)
+    database.close()
+    shutil.copy(target, path)
+
+    restored = again()
+
+    assert restored.root["a"] == 1
+    assert b"".join(restored.root["stream"]) == b"bytes" * 30_000
+    checkout(restored.root)
+    restored.root["a"] = 3
+    restored.transaction_manager.commit()
+    # The earlier backup is one of the restored database too.
+    assert restored.backup(target).full is False
+    assert frames(target) == frames(path)
+
+
+def test_what_others_have_committed_is_in_it(
+    database: Database, path: Path, target: Path, again: Callable[..., Database]
+) -> None:
+    change(database, a=1)
+    other = again()
+    checkout(other.root)
+    other.root["a"] = 2
+    other.transaction_manager.commit()
+
+    database.backup(target)
+
+    assert frames(target) == frames(path)
+
+
+def test_what_is_not_committed_is_not_in_it(database: Database, target: Path) -> None:
+    change(database, a=1)
+    checkout(database.root)
+    database.root["a"] = 2
+
+    database.backup(target)
+    transaction.abort()
+
+    assert len(tids(target)) == 1
+
+
+def test_failed_transactions_and_saved_positions_are_copied(
+    storage: TransactionLog, path: Path, target: Path
+) -> None:
+    with Database(storage) as database:
+        change(database, a=1)
+        storage.acquire()
+        failed = storage.fail(Tid(storage.tid + 1), "a reason")
+        assert failed is not None
+        storage.apply([failed])
+        storage._writer.save()
+        storage.release()
+        database.backup(target)
+        change(database, b=1)
+
+        report = database.backup(target)
+
+    assert report.transactions == 1
+    assert frames(target) == frames(path)
+    saved = word_in(target.read_bytes(), SAVED)
+    assert saved == word_in(path.read_bytes(), SAVED) != 0
+
+
+def test_an_empty_file_is_filled(database: Database, path: Path, target: Path) -> None:
+    change(database, a=1)
+    target.touch()
+
+    assert database.backup(target).full
+
+    assert frames(target) == frames(path)
+
+
+def test_the_backup_may_be_read_and_looked_at_in_between(
+    database: Database, path: Path, target: Path
+) -> None:
+    change(database, a=1)
+    database.backup(target)
+    # What looks at it may save positions there, when it has many objects.
+    with TransactionLog(target) as log:
+        log.acquire()
+        log._writer.save()
+        log.release()
+    assert frames(target) != frames(path)
+    change(database, b=2)
+
+    report = database.backup(target)
+
+    assert not report.full
+    assert frames(target) == frames(path)
+
+
+def test_a_backup_has_no_positions_of_its_own(
+    storage: TransactionLog, path: Path, target: Path
+) -> None:
+    """Opened for a backup, a log with much behind its saved positions would save them."""
+    storage._writer.save_after_entries = sys.maxsize
+    with Database(storage) as database:
+        storage.acquire()
+        entries = [(Oid(oid), 1, b"}.") for oid in range(60_000)]
+        storage.apply([storage.prepare(Tid(1000), entries, [(1, "shop", "Cart")])])
+        storage.finish()
+        storage.release()
+        database.backup(target)
+        storage._applied.unsaved = 0  # close() would save them in the log too
+
+        database.backup(target)
+
+    assert frames(target) == frames(path)
+
+
+def test_the_progress_ends_with_all_bytes(database: Database, target: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    change(database, text="x" * 3_000_000)
+
+    report = database.backup(target, progress=lambda done, total: calls.append((done, total)))
+
+    assert len(calls) > 2
+    assert calls == sorted(calls)
+    assert {total for _, total in calls} == {report.size}
+    assert calls[-1] == (report.size, report.size)
+    database.backup(target, lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (0, 0)
+
+
+def test_the_permissions_are_those_of_the_log(
+    database: Database, path: Path, target: Path
+) -> None:
+    change(database, a=1)
+    path.chmod(0o600)
+
+    database.backup(target)
+
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_stays_a_link(database: Database, path: Path, target: Path) -> None:
+    change(database, a=1)
+    link = target.with_name("link.log")
+    link.symlink_to(target)
+
+    database.backup(link)
+
+    assert link.is_symlink()
+    assert frames(target) == frames(path)
+
+
+# -- what it refuses -------------------------------------------------------------------
+
+
+def test_a_backup_of_another_database_is_refused(database: Database, target: Path) -> None:
+    change(database, a=1)
+    with Database(target, transaction_manager=transaction.TransactionManager()) as other:
+        other.set_root(PersistentDict())
+        other.transaction_manager.commit()
+    before = content(target)
+
+    with pytest.raises(CopyError, match="not a backup of") as caught:
+        database.backup(target)
+
+    assert caught.value.path == str(target)
+    assert content(target) == before
+
+
+def test_the_database_itself_is_refused(database: Database, path: Path, tmp_path: Path) -> None:
+    change(database, a=1)
+    os.link(path, tmp_path / "hard.log")
+    (tmp_path / "soft.log").symlink_to(path)
+
+    for name in ("data.log", "hard.log", "soft.log"):
+        with pytest.raises(CopyError, match="the database itself"):
+            database.backup(tmp_path / name)
+
+
+def test_a_backup_that_went_on_by_itself_is_refused(database: Database, target: Path) -> None:
+    change(database, a=1)
+    database.backup(target)
+    with Database(target, transaction_manager=transaction.TransactionManager()) as other:
+        checkout(other.root)
+        other.root["a"] = 2
+        other.transaction_manager.commit()
+    change(database, b=2)
+    before = content(target)
+
+    with pytest.raises(CopyError, match="does not have"):
+        database.backup(target)
+
+    assert content(target) == before
+
+
+def test_a_newer_backup_is_refused(path: Path, target: Path) -> None:
+    with Database(path) as database:
+        change(database, a=1)
+        earlier = path.read_bytes()
+        change(database, a=2)
+        database.backup(target)
+    path.write_bytes(earlier)
+    before = content(target)
+
+    for _ in range(2):
+        with Database(path) as database, pytest.raises(CopyError, match="does not have"):
+            database.backup(target)
+        with Database(path) as database:
+            change(database, a=3)  # Now both have gone on from what they had in common.
+
+    assert content(target) == before
+
+
+def test_something_else_is_refused(database: Database, path: Path, target: Path) -> None:
+    change(database, a=1)
+    page = bytearray(path.read_bytes()[:PAGE_SIZE])
+    page[8] = 9
+    contents = {
+        b"a text": NotALogError,
+        bytes(5000): NotALogError,
+        path.read_bytes()[:3000]: IntegrityError,
+        bytes(page): FormatVersionError,
+    }
+    for content, error in contents.items():
+        target.write_bytes(content)
+        with pytest.raises(error):
+            database.backup(target)
+        assert target.read_bytes() == content
+    target.unlink()
+    with pytest.raises(IsADirectoryError):
+        database.backup(target.parent)
+    with pytest.raises(FileNotFoundError):
+        database.backup(target.parent / "nowhere" / "x.log")
+
+
+def test_a_damaged_end_of_the_backup_is_an_error(database: Database, target: Path) -> None:
+    change(database, a=1)
+    change(database, a="x" * 500)
+    database.backup(target)
+    change(database, a=3)
+    whole = target.read_bytes()
+    with TransactionLog(target, read_only=True) as log:
+        last = list(log.transactions())[-1]
+
+    for at in range(last.offset, last.end - 8, 7):
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        target.write_bytes(damaged)
+        with pytest.raises(IntegrityError) as caught:
+            database.backup(target)
+        assert caught.value.path == str(target)
+        assert target.read_bytes()[PAGE_SIZE:] == damaged[PAGE_SIZE:]
+    for size in (len(whole) - 8, last.offset, PAGE_SIZE):
+        target.write_bytes(whole[:size])
+        with pytest.raises(IntegrityError):
+            database.backup(target)
+        assert target.read_bytes() == whole[:size]
+    target.write_bytes(whole)
+    assert database.backup(target).transactions == 1
+
+
+def test_a_damaged_log_leaves_the_backup_as_it_was(path: Path, target: Path) -> None:
+    with Database(path) as database:
+        change(database, a=1)
+        database.backup(target)
+        change(database, a="two" * 100)
+        change(database, a=3)
+    before = content(target)
+    damaged = path.read_bytes().replace(b"twotwo", b"twoTwo", 1)
+    path.write_bytes(damaged)
+
+    with Database(path) as database:
+        with pytest.raises(IntegrityError) as caught:
+            database.backup(target)
+        with pytest.raises(IntegrityError):
+            database.backup(target.with_name("other.log"))
+
+    assert caught.value.path == str(path)
+    assert content(target) == before
+    assert sorted(path.parent.iterdir()) == [target, path]
+
+
+def test_a_database_without_a_transaction_or_a_file_has_no_backup(
+    path: Path, target: Path
+) -> None:
+    with Database(path) as database:
+        with pytest.raises(CopyError, match="no transaction yet"):
+            database.backup(target)
+        path.touch()
+        with pytest.raises(CopyError, match="no transaction yet"):
+            database.backup(target)
+    with pytest.raises(ClosedError):
+        database.backup(target)
+    assert not target.exists()
+
+
+def test_two_backups_at_once_to_one_path_do_not_mix(database: Database, target: Path) -> None:
+    change(database, a=1)
+    errors: list[CopyError] = []
+
+    def second(_done: int, _total: int) -> None:
+        with pytest.raises(CopyError) as caught:
+            database.backup(target)
+        errors.append(caught.value)
+
+    database.backup(target, progress=second)
+    change(database, b=1)
+    database.backup(target, progress=second)
+
+    assert ["another" in str(error) for error in errors] == [True, True]
+
+
+def test_a_full_disk_leaves_the_backup_as_it_was(
+    database: Database, path: Path, target: Path
+) -> None:
+    change(database, a="x" * 10_000)
+    with at_most(9000), pytest.raises(OSError, match="part") as caught:
+        database.backup(target)
+    assert caught.value.errno == errno.EFBIG
+    assert sorted(path.parent.iterdir()) == [path]
+    database.backup(target)
+    change(database, b="y" * 10_000)
+    before = content(target)
+
+    with at_most(len(before) + 5000), pytest.raises(OSError, match=str(target)):
+        database.backup(target)
+
+    assert frames(target) == before[PAGE_SIZE:]
+    assert tids(target) == tids(path)[:-1]
+    database.backup(target)
+    assert frames(target) == frames(path)
+
+
+# -- kills, interrupts, power cuts -------------------------------------------------------
+
+OURS = {
+    f"dobbin_like.{name}"
+    for name in (
+        "life.backup",
+        "log.copying",
+        "log.part",
+        "log.disk",
+        "log.header",
+        "log.recovery",
+    )
+}
+
+
+class AtLine:
+    """A tracer that calls *function* at the *number*-th line of the modules that copy."""
+
+    def __init__(self, number: int, function: Callable[[], None]) -> None:
+        self.left = number
+        self.function = function
+
+    def __call__(self, frame: Any, event: str, _arg: Any) -> Any:
+        if frame.f_code.co_name == "__del__":  # What is raised there is lost.
+            return None
+        return self.line if frame.f_globals.get("__name__", "") in OURS else None
+
+    def line(self, frame: Any, event: str, _arg: Any) -> Any:
+        # No signal comes between the end of a with block and what ends it, only a tracer.
+        here = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not here.strip().startswith("with "):
+            self.left -= 1
+            if self.left == 0:
+                self.function()
+        return self.line
+
+
+def killed(function: Callable[[], object], number: int) -> bool:
+    """Run *function* in a child that dies at its *number*-th line; tell whether it did."""
+    child = os.fork()
+    if child == 0:
+        sys.settrace(AtLine(number, lambda: os._exit(9)))
+        with contextlib.suppress(BaseException):
+            function()
+            os._exit(0)
+        os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupted(function: Callable[[], object], number: int) -> bool:
+    """Run *function*; tell whether it was interrupted at its *number*-th line."""
+    before = sys.gettrace()
+    sys.settrace(AtLine(number, raise_interrupt))
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def three_transactions_later(path: Path, target: Path, *, first: bool) -> tuple[bytes, list[int]]:
+    """Make a log and a backup that is older, if it is not the *first*; return the latter."""
+    with Database(path) as database:
+        change(database, a=1)
+        change(database, a=2)
+        if not first:
+            database.backup(target)
+        old = tids(path)
+        checkout(database.root)
+        database.root["s"] = PersistentFile(io.BytesIO(b"stream" * 20_000))
+        transaction.commit()
+        change(database, a=3)
+        change(database, a=4)
+    return (b"" if first else target.read_bytes()), old
+
+
+def is_old_or_new(path: Path, target: Path, old: list[int]) -> None:
+    """The backup is as of the old or the new state, for a reader and the next writer."""
+    new = tids(path)
+    assert tids(target) in (old, new)
+    with TransactionLog(target) as log:
+        log.acquire()
+        log.release()
+    assert tids(target) in (old, new)
+    check_log(target).raise_if_bad()
+
+
+def run(path: Path, target: Path) -> None:
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        database.backup(target)
+
+
+@pytest.mark.parametrize(
+    "step", [37, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_killed_at_any_line_it_leaves_the_old_or_the_new_backup(
+    path: Path, target: Path, *, first: bool, step: int
+) -> None:
+    before, old = three_transactions_later(path, target, first=first)
+    number = 1
+    while killed(lambda: run(path, target), number):
+        if target.exists():
+            is_old_or_new(path, target, old)
+        else:
+            assert first
+        run(path, target)
+        assert frames(target) == frames(path)
+        if first:
+            target.unlink()
+        else:
+            target.write_bytes(before)
+        number += step
+
+    assert number > 200
+    assert frames(target) == frames(path)
+    target.with_name("backup.log.part").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "step", [61, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_interrupted_at_any_line_it_leaves_the_old_or_the_new_backup(
+    path: Path, target: Path, *, first: bool, step: int
+) -> None:
+    before, old = three_transactions_later(path, target, first=first)
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        number = 1
+        while interrupted(lambda: database.backup(target), number):
+            if target.exists():
+                is_old_or_new(path, target, old)
+            database.backup(target)
+            assert frames(target) == frames(path)
+            if first:
+                target.unlink()
+            else:
+                target.write_bytes(before)
+            number += step
+
+    assert number > 200
+    target.with_name("backup.log.part").unlink(missing_ok=True)
+
+
+class Images:
+    """Takes an image of a file whenever a line has changed it; forgets those before a sync."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.images = [path.read_bytes()]
+        self.moments: list[list[bytes]] = []
+
+    def __call__(self, frame: Any, event: str, _arg: Any) -> Any:
+        return self.line if frame.f_globals.get("__name__", "") in OURS else None
+
+    def line(self, frame: Any, event: str, _arg: Any) -> Any:
+        data = self.path.read_bytes()
+        if data != self.images[-1]:
+            self.images.append(data)
+            self.moments.append(list(self.images))
+        if event == "return" and frame.f_code.co_name == "sync":
+            self.images = [data]
+        return self.line
+
+
+@pytest.mark.parametrize("seeds", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_power_cut_leaves_the_old_or_the_new_backup(
+    path: Path, target: Path, seeds: int
+) -> None:
+    _, old = three_transactions_later(path, target, first=False)
+    images = Images(target)
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        sys.settrace(images)
+        try:
+            database.backup(target)
+        finally:
+            sys.settrace(None)
+    assert len(images.moments) > 4
+    generator = random.Random(1)
+
+    for moment in images.moments:
+        for _ in range(seeds):
+            copy = crash([with_words(image, BOOT=1) for image in moment], generator)
+            target.write_bytes(copy)
+            is_old_or_new(path, target, old)
+    run(path, target)
+    assert frames(target) == frames(path)
+    # What was acknowledged is there.
+    assert len(images.images) == 1
+    target.write_bytes(with_words(images.images[0], BOOT=1))
+    assert tids(target) == tids(path)
+
+
+def test_what_a_killed_backup_has_left_beside_is_removed_by_the_next(
+    database: Database, target: Path
+) -> None:
+    change(database, a=1)
+    part = target.with_name("backup.log.part")
+    part.write_bytes(b"left")
+    kept = target.with_name("kept.log")
+    os.link(part, kept)  # The name may be that of a file which is needed.
+
+    database.backup(target)
+
+    assert not part.exists()
+    assert kept.read_bytes() == b"left"
