@@ -35,7 +35,7 @@ def complete_since(storage: Storage) -> Tid:
 def check_complete(storage: Storage, tid: Tid) -> None:
     """Raise PastDroppedError if the state as of *tid* may not be there any more."""
     since = complete_since(storage)
-    if tid < since:
+    if max(tid, NO_TID) < since:
         raise PastDroppedError(storage.path, tid, since)
 
 

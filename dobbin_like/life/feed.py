@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.life.as_of import Pin, complete_since
 from dobbin_like.life.moments import Moment, tid_of, time_of
 from dobbin_like.life.states import class_name, differing, stored_state
@@ -52,7 +52,7 @@ class Change(NamedTuple):
 
 def changes(database: Database, since: Moment, wait: float | None) -> Iterator[Change]:
     """Yield what was committed after *since*. See ``Past.changes()``."""
-    last = tid_of(since)
+    last = max(tid_of(since), NO_TID)
     database.catch_up()
     newest = database.storage.tid
     if last > newest and isinstance(since, int):

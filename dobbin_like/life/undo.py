@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dobbin_like.conflicts import own_state
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
-from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.life.as_of import check_complete
 from dobbin_like.life.moments import tid_of
 from dobbin_like.life.states import ABSENT, differing
@@ -59,7 +59,7 @@ def _find(storage: Storage, tid: Tid, snapshot: Tid) -> LoggedTransaction:
         reason = f"this thread sees the log up to {snapshot}; begin a transaction to see more"
         raise TransactionNotFound(storage.path, tid, reason)
     # What it changed needs the version before.
-    check_complete(storage, Tid(max(tid - 1, NO_TID)))
+    check_complete(storage, Tid(tid - 1))
     logged: LoggedTransaction | None = next(storage.transactions(Tid(tid - 1), tid), None)
     if logged is None:
         raise TransactionNotFound(storage.path, tid, "none has this tid")
