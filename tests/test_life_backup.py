@@ -529,7 +529,7 @@ def three_transactions_later(
         old = tids(path)
         change(database, a=3)
         checkout(database.root)
-        database.root["s"] = PersistentFile(io.BytesIO(bytes(size)))
+        database.root["s"] = PersistentFile(io.BytesIO(b"x" * size))
         transaction.commit()
         change(database, a=4)
     return (b"" if first else target.read_bytes()), old
@@ -624,7 +624,7 @@ class Images:
         return self.line
 
 
-@pytest.mark.parametrize("seeds", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_power_cut_leaves_the_old_or_the_new_backup(
     path: Path, target: Path, seeds: int
 ) -> None:
