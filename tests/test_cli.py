@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import pty
+import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +17,7 @@ import transaction
 
 from dobbin_like import __version__, cli
 from dobbin_like.__main__ import main
+from dobbin_like.cli import look
 from dobbin_like.database import Database
 from dobbin_like.demo.parse import ModuleFacts, parse
 from dobbin_like.demo.store import prepare, store
@@ -20,7 +27,10 @@ from dobbin_like.storage import TransactionLog
 
 ROOT = Path(__file__).resolve().parent.parent
 
-COMMANDS = ["ask", "check", "demo", "info", "log"]
+COMMANDS = ["ask", "backup", "check", "demo", "history", "info", "log", "rename-class", "repair"]
+
+READERS = ["check", "info", "log"]
+"""Commands that need a path only, and write nothing."""
 
 
 @pytest.fixture
@@ -177,19 +187,19 @@ def test_a_demo_that_another_python_has_begun_is_left_alone(
 # -- answers -------------------------------------------------------------------------
 
 
-def test_log_lists_the_newest_last_and_what_failed(
+def test_log_lists_the_newest_first_and_what_failed(
     capsys: pytest.CaptureFixture[str], history: str
 ) -> None:
     code, out, err = run(capsys, "log", history)
 
     lines = [" ".join(line.split()[3:]) for line in out.splitlines()[1:]]
     assert code == 0
-    assert lines[:3] == [
-        "ann 1 elected the root",
-        "bob 2 list 0",
+    assert lines[2:] == [
         "bob 2 list 1",
+        "bob 2 list 0",
+        "ann 1 elected the root",
     ]
-    assert lines[4].startswith("cid - FAILED (conflict: PersistentDict oid 0) too late")
+    assert lines[0].startswith("cid - FAILED (conflict: PersistentDict oid 0) too late")
     assert len(lines) == 5
     assert err == ""
 
@@ -202,7 +212,7 @@ def test_log_shows_no_more_than_the_limit(
     assert code == 0
     assert "too late" in out
     assert "list 1" not in out
-    assert err.startswith("4 older transactions are not shown")
+    assert err == "there are more; --limit 0 shows all\n"
     assert len(run(capsys, "log", history, "--limit", "0")[1].splitlines()) == 6
 
 
@@ -218,7 +228,7 @@ def test_info_counts_and_names_the_root(capsys: pytest.CaptureFixture[str], hist
     assert "\n              dobbin_like.persistent.PersistentList\n" in out
 
 
-@pytest.mark.parametrize("name", ["check", "info", "log"])
+@pytest.mark.parametrize("name", READERS)
 def test_an_empty_log_is_fine(capsys: pytest.CaptureFixture[str], path: Path, name: str) -> None:
     path.touch()
 
@@ -296,14 +306,263 @@ def test_ask_says_that_a_demo_has_not_ended(
     assert "0 of 1 files are there" in out
 
 
-def test_nothing_but_the_demo_writes(capsys: pytest.CaptureFixture[str], history: str) -> None:
+def test_what_only_reads_does_not_write(capsys: pytest.CaptureFixture[str], history: str) -> None:
     before = Path(history).read_bytes()
     Path(history).chmod(0o444)
 
-    for name in ("check", "info", "log"):
+    for name in READERS:
         assert run(capsys, name, history)[0] == 0
+    assert run(capsys, "history", history, "0")[0] == 0
+    assert run(capsys, "backup", history, f"{history}.backup")[0] == 0
+    assert run(capsys, "repair", history, f"{history}.mended")[0] == 0
 
     assert Path(history).read_bytes() == before
+
+
+# -- which transactions ------------------------------------------------------------
+
+
+def descriptions(capsys: pytest.CaptureFixture[str], history: str, *args: str) -> list[str]:
+    code, out, _ = run(capsys, "log", history, "--json", *args)
+    assert code == 0
+    return [json.loads(line)["description"] for line in out.splitlines()]
+
+
+def test_log_tells_machines_everything(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    lines = run(capsys, "log", history, "--json")[1].splitlines()
+
+    newest = json.loads(lines[0])
+    assert newest["failed"] is True
+    assert newest["user"] == "cid"
+    assert newest["reason"].startswith("conflict")
+    assert datetime.fromisoformat(newest["time"]).tzinfo is not None
+    assert [json.loads(line)["tid"] for line in lines] == sorted(
+        [json.loads(line)["tid"] for line in lines], reverse=True
+    )
+
+
+def test_log_shows_the_failed_ones_alone(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    assert descriptions(capsys, history, "--failed") == ["too late"]
+
+
+def test_log_begins_and_ends_where_it_is_told_to(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    with TransactionLog(history, read_only=True) as storage:
+        tids = [logged.tid for logged in storage.transactions()]
+    moment = datetime.fromtimestamp(tids[0] / 1e6, UTC) - timedelta(seconds=1)
+
+    assert descriptions(capsys, history, "--since", str(tids[3])) == ["too late"]
+    assert descriptions(capsys, history, "--until", str(tids[0])) == ["elected the root"]
+    assert len(descriptions(capsys, history, "--since", moment.isoformat())) == 5
+    assert descriptions(capsys, history, "--until", moment.isoformat()) == []
+    assert len(descriptions(capsys, history, "--since", "2w")) == 5
+    assert descriptions(capsys, history, "--oldest-first", "-n", "1") == ["elected the root"]
+
+
+def test_a_time_that_is_none_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    code, _, err = run(capsys, "log", history, "--since", "yesterday")
+
+    assert code == 2
+    assert "'yesterday' is no tid" in err
+
+
+# -- one object ----------------------------------------------------------------------
+
+
+def test_history_tells_what_was_changed(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    code, out, err = run(capsys, "history", history, "0", "--limit", "2")
+
+    lines = out.splitlines()
+    assert code == 0
+    assert "theirs" in lines[1]
+    assert " -> " in lines[1]
+    assert lines[2].endswith("  bob  list 1")
+    assert err == "there are more; --limit 0 shows all\n"
+
+
+def test_history_tells_machines_everything(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    out = run(capsys, "history", history, "1", "--json")[1]
+
+    [revision] = map(json.loads, out.splitlines())
+    assert (revision["user"], revision["description"]) == ("bob", "list 0")
+    assert all(old == "<absent>" for old, _ in revision["changed"].values())
+
+
+def test_an_object_that_is_not_there_is_one_line(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    code, out, err = run(capsys, "history", history, "77")
+
+    assert (code, out) == (2, "")
+    assert err == "dobbin: there is no object with oid 77\n"
+
+
+# -- looking after a log --------------------------------------------------------------
+
+
+def damage(history: str, text: bytes) -> None:
+    data = bytearray(Path(history).read_bytes())
+    at = data.index(text)
+    data[at : at + len(text)] = bytes(len(text))
+    Path(history).write_bytes(data)
+
+
+def test_check_tells_machines_everything(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    damage(history, b"list 0")
+
+    code, out, err = run(capsys, "check", history, "--json")
+
+    report = json.loads(out)
+    assert (code, err) == (1, "")
+    assert report["ok"] is False
+    assert {"invariant", "place", "found", "expected", "offset"} == set(report["problems"][0])
+
+
+def test_check_says_which_classes_cannot_be_loaded(
+    capsys: pytest.CaptureFixture[str], path: Path, tmp_path: Path
+) -> None:
+    program = f"""if True:
+        import sys, types
+        module = sys.modules["vanished"] = types.ModuleType("vanished")
+        exec("from dobbin_like import Persistent\\nclass Gone(Persistent): pass", vars(module))
+        import transaction
+        from dobbin_like import Database
+        with Database({str(path)!r}) as database:
+            database.set_root(module.Gone())
+            transaction.commit()
+    """
+    assert python("-c", program).returncode == 0
+
+    assert run(capsys, "check", str(path))[0] == 0
+    code, out, _ = run(capsys, "check", str(path), "--allow", "vanished.*")
+    assert code == 1
+    assert "vanished.Gone (1 objects) can't be loaded" in out
+
+
+def test_repair_saves_what_can_be_read(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    damage(history, b"list 0")
+    to = f"{history}.mended"
+
+    code, out, _ = run(capsys, "repair", history, to)
+
+    assert code == 1
+    assert "5 transactions (1 failed)" in out
+    assert run(capsys, "check", to)[0] == 0
+    assert run(capsys, "repair", history, to)[0] == 2
+    Path(to).unlink()
+    code, out, _ = run(capsys, "repair", history, to, "--json")
+    assert json.loads(out)["losses"][0]["tid"]
+
+
+def test_repair_of_a_sound_log_is_fine(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    assert run(capsys, "repair", history, f"{history}.mended")[0] == 0
+
+
+def test_a_backup_is_brought_up_to_date(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    to = f"{history}.backup"
+
+    first = run(capsys, "backup", history, to)
+    with Database(TransactionLog(history, sync=False)) as database:
+        checkout(database.root)
+        database.root["more"] = 1
+        commit("ann", "more")
+    second = run(capsys, "backup", history, to, "--json")
+
+    assert first[0] == 0
+    assert "copied in full, 5 transactions" in first[1]
+    assert json.loads(second[1])["transactions"] == 1
+    assert descriptions(capsys, to, "-n", "1") == ["more"]
+
+
+def test_a_backup_over_another_database_is_refused(
+    capsys: pytest.CaptureFixture[str], history: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.log"
+    with Database(TransactionLog(other, sync=False)) as database:
+        database.set_root(PersistentDict())
+        commit("ann", "another")
+    before = other.read_bytes()
+
+    code, out, err = run(capsys, "backup", history, str(other))
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert other.read_bytes() == before
+
+
+def test_a_class_is_renamed(
+    capsys: pytest.CaptureFixture[str], history: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dobbin_shop.py").write_text(
+        "from dobbin_like import Persistent\nclass Cart(Persistent): pass\n"
+    )
+    command = ["-m", "dobbin_like", "rename-class", history]
+    names = ["dobbin_like.persistent.PersistentList", "dobbin_shop.Cart"]
+
+    result = subprocess.run(
+        [sys.executable, *command, *names],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(run(capsys, "info", history, "--json")[1])["classes"] == [
+        "dobbin_like.persistent.PersistentDict",
+        "dobbin_shop.Cart",
+    ]
+
+
+def test_a_class_that_nobody_knows_is_one_line(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    before = Path(history).read_bytes()
+
+    code, out, err = run(capsys, "rename-class", history, "shop.Nothing", "shop.Cart")
+
+    assert (code, out) == (2, "")
+    assert err.startswith("dobbin: ")
+    assert err.count("\n") == 1
+    assert Path(history).read_bytes() == before
+
+
+# -- terminals and interrupts ------------------------------------------------------------
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(history: str) -> None:
+    command = [sys.executable, "-m", "dobbin_like", "check", history]
+    seen = []
+    leader, follower = pty.openpty()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=follower):
+        os.close(follower)
+        with contextlib.suppress(OSError):  # The other end is closed.
+            while data := os.read(leader, 1000):
+                seen.append(data)
+    os.close(leader)
+
+    assert b"checking" in b"".join(seen)
+    assert python("-m", "dobbin_like", "check", history).stderr == ""
+
+
+def test_ctrl_c_is_one_line(
+    capsys: pytest.CaptureFixture[str], history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(look, "check_log", interrupted)
+
+    code, out, err = run(capsys, "check", history)
+
+    assert (code, out) == (130, "")
+    assert err.strip() == "dobbin: stopped; every file is as it was, or whole"
 
 
 # -- from outside ----------------------------------------------------------------------

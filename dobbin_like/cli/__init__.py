@@ -1,0 +1,67 @@
+"""The subcommands of ``dobbin``.
+
+Read :mod:`.common` (what they share), :mod:`.look` (what only reads), :mod:`.care` and
+:mod:`.play`. Answers go to stdout, everything else to stderr; errors of the package are
+one line. Exit codes: 0 fine, 1 found something, 2 usage, 130 stopped by Ctrl-C. A file
+that is only read is opened for reading.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from dobbin_like import __version__
+from dobbin_like.cli import care, look, play
+from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE
+from dobbin_like.exc import Error, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["dobbin", "run"]
+
+_HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line with *args*, those of the process if not given."""
+    try:
+        return int(dobbin(args, prog_name="dobbin", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("dobbin: stopped; every file is as it was, or whole", file=sys.stderr)
+        return INTERRUPTED
+    except Error as error:
+        print(f"dobbin: {error}", file=sys.stderr)
+        return FOUND if isinstance(error, IntegrityError) else USAGE
+    except OSError as error:
+        print(f"dobbin: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return USAGE
+
+
+@click.group(context_settings=_HELP_NAMES)
+@click.version_option(__version__, "-V", "--version", message="dobbin_like %(version)s")
+def dobbin() -> None:
+    """Look at object databases of dobbin_like, look after them, and see one at work.
+
+    Exit codes: 0 fine, 1 found something, 2 wrong usage, 130 stopped by Ctrl-C.
+    """
+
+
+for _command in (
+    play.ask,
+    care.backup,
+    look.check,
+    play.demo,
+    look.history,
+    look.info,
+    look.log,
+    care.rename_class,
+    care.repair,
+):
+    dobbin.add_command(_command)

@@ -1,0 +1,112 @@
+"""What the subcommands share: exit codes, arguments, answers as JSON, the progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "ALLOW",
+    "FOUND",
+    "JSON",
+    "LOG",
+    "MOMENT",
+    "answer",
+    "importable",
+    "local_time",
+    "progress_bar",
+    "table_console",
+]
+
+FOUND: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+LOG: Final = click.argument("path", type=click.Path(exists=True, dir_okay=False, readable=True))
+"""A log that is there."""
+
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+ALLOW: Final = click.option(
+    "--allow",
+    multiple=True,
+    metavar="NAME",
+    help="A module or class that may be imported, as 'shop.*' or 'shop.Cart'; may be repeated.",
+)
+
+_AGO: Final = re.compile(r"(\d+)\s*([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class _Moment(click.ParamType[Any]):
+    """A tid, a time, or how long ago."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | datetime:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        if value.isdecimal():
+            return int(value)
+        ago = _AGO.fullmatch(value)
+        if ago is not None:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            # A time without a zone is meant as people here say it.
+            return datetime.fromisoformat(value).astimezone()
+        except ValueError:
+            text = f"{value!r} is no tid, no time as 2026-01-31T12:00, and no span as 3d, 12h, 5m"
+            self.fail(text, param, ctx)
+
+
+MOMENT: Final = _Moment()
+
+
+def answer(value: Any) -> None:
+    """Print one JSON value on one line. What JSON does not know is told as text."""
+    print(json.dumps(value, default=str))
+
+
+def local_time(tid: int) -> str:
+    """Return when a transaction was committed, as far as its writer's clock was right."""
+    return datetime.fromtimestamp(tid / 1e6).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def table_console() -> Console:
+    """Return where tables are printed: as wide as the terminal, or wide enough for a file."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
+    """Give a callback for (done, total) that draws a bar on stderr; None if no one looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def importable() -> None:
+    """Let modules of the current directory be imported, as ``python -m`` does."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)

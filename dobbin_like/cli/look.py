@@ -1,0 +1,213 @@
+"""The subcommands that look at a log and write nothing: check, log, history, info."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.table import Table
+
+from dobbin_like.check import check_log
+from dobbin_like.cli.common import (
+    ALLOW,
+    FOUND,
+    JSON,
+    LOG,
+    MOMENT,
+    answer,
+    importable,
+    local_time,
+    progress_bar,
+    table_console,
+)
+from dobbin_like.database import Database
+from dobbin_like.ids import ROOT_OID
+from dobbin_like.life.history import TransactionRecord, transactions
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["check", "history", "info", "log"]
+
+_SINCE = click.option(
+    "--since",
+    type=MOMENT,
+    metavar="WHEN",
+    help="After a tid, a time (2026-01-31T12:00) or a span before now (3d, 12h, 5m).",
+)
+_UNTIL = click.option("--until", type=MOMENT, metavar="WHEN", help="Up to then.")
+
+
+def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "-n",
+        "--limit",
+        type=click.IntRange(min=0),
+        default=20,
+        show_default=True,
+        help=f"How many {what}; 0: all.",
+    )
+
+
+@click.command()
+@LOG
+@JSON
+@ALLOW
+def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
+    """Check the log in PATH: every checksum, every reference, every invariant.
+
+    Says what is wrong and where, and what the root does not lead to. Nothing of the
+    program that wrote the log is imported, unless it is named by --allow: then classes
+    that can't be loaded are found, too. Works on a log that is in use.
+    """
+    if allow:
+        importable()
+    with progress_bar("checking") as progress:
+        report = check_log(path, progress, allow or None)
+    if as_json:
+        answer(report.as_dict())
+    else:
+        print(report)
+    return 0 if report.ok and not report.broken else FOUND
+
+
+@click.command()
+@LOG
+@_limit("transactions")
+@_SINCE
+@_UNTIL
+@click.option("--failed", is_flag=True, help="Only those that failed.")
+@click.option("--oldest-first", is_flag=True, help="In the order in which they were committed.")
+@JSON
+def log(
+    path: str,
+    *,
+    limit: int,
+    since: int | datetime | None,
+    until: int | datetime | None,
+    failed: bool,
+    oldest_first: bool,
+    as_json: bool,
+) -> None:
+    """List the transactions in PATH, the newest first, with those that failed.
+
+    With --json, one object on each line.
+    """
+    with TransactionLog(path, read_only=True) as storage:
+        found = transactions(storage, since, until, newest_first=not oldest_first)
+        wanted = (item for item in found if item.failed or not failed)
+        shown = list(islice(wanted, limit)) if limit else wanted
+        if as_json:
+            for item in shown:
+                answer({**item._asdict(), "time": item.time.isoformat()})
+        else:
+            _print_transactions(list(shown))
+            if limit and next(wanted, None) is not None:
+                print("there are more; --limit 0 shows all", file=sys.stderr)
+
+
+def _print_transactions(shown: list[TransactionRecord]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("tid", "time", "user", "objects", "description"):
+        table.add_column(name, justify="right" if name == "objects" else "left")
+    for item in shown:
+        text = item.description
+        if item.failed:
+            text = f"FAILED ({item.reason or 'its process died'}) {text}".rstrip()
+        count = "-" if item.failed else str(len(item.oids))
+        table.add_row(str(item.tid), local_time(item.tid), item.user, count, text)
+    table_console().print(table, highlight=False, markup=False)
+
+
+@click.command()
+@LOG
+@click.argument("oid", type=click.IntRange(min=0))
+@_limit("revisions")
+@JSON
+@ALLOW
+def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str, ...]) -> None:
+    """List the transactions in PATH that changed the object OID, the newest first.
+
+    With the attributes that each has changed. Values of classes that are not loaded are
+    shown as such; --allow names what may be imported. With --json, one object on each line.
+    """
+    if allow:
+        importable()
+    storage = TransactionLog(path, read_only=True)
+    with storage, Database(storage, allow=allow) as database:
+        found = database.history(oid)
+        for revision in islice(found, limit or None):
+            changed = {
+                name: [repr(old), repr(new)] for name, (old, new) in revision.changed.items()
+            }
+            if as_json:
+                time = revision.time.isoformat()
+                answer({**revision._asdict(), "time": time, "changed": changed})
+                continue
+            who = f"  {revision.user}" if revision.user else ""
+            print(f"{revision.tid}  {local_time(revision.tid)}{who}  {revision.description}")
+            for name, (old, new) in changed.items():
+                print(f"    {name}: {_short(old)} -> {_short(new)}")
+        if limit and next(found, None) is not None:
+            print("there are more; --limit 0 shows all", file=sys.stderr)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
+
+
+_SHORT: Final = 70
+"""Characters of a value that are shown."""
+
+
+@click.command()
+@LOG
+@JSON
+def info(path: str, *, as_json: bool) -> None:
+    """Say what is in PATH: how many transactions and objects, the root, the classes."""
+    with TransactionLog(path, read_only=True) as storage:
+        failed, first, last = 0, 0, 0
+        for logged in storage.transactions():
+            first, last = first or logged.tid, logged.tid
+            failed += logged.failed
+        root = storage.load(ROOT_OID)
+        names = {storage.class_name(number) for number in range(1, storage.next_class_number)}
+        facts: dict[str, Any] = {
+            "file": str(Path(path).resolve()),
+            "size": Path(path).stat().st_size,
+            "transactions": len(storage),
+            "failed": failed,
+            "from": first,
+            "to": last,
+            "packed": storage.generation,
+            "complete_since": storage.complete_since,
+            "objects": storage.oid_count,
+            "root": ".".join(storage.class_name(root.class_number)) if root else None,
+            "classes": sorted(map(".".join, names)),
+        }
+    if as_json:
+        answer(facts)
+        return
+    for name, value in _readable(facts).items():
+        print(f"{name:<13} {value}")
+
+
+def _readable(facts: dict[str, Any]) -> dict[str, str]:
+    first, last, since = (facts[name] for name in ("from", "to", "complete_since"))
+    packed = f"{facts['packed']} times; its past begins {local_time(since)}" if since else "never"
+    return {
+        "file": facts["file"],
+        "size": f"{facts['size']:,} bytes",
+        "transactions": f"{facts['transactions']:,}, of which {facts['failed']:,} failed",
+        "from": local_time(first) if first else "-",
+        "to": local_time(last) if last else "-",
+        "packed": packed,
+        "objects": f"{facts['objects']:,}",
+        "root": facts["root"] or "none yet",
+        "classes": "\n".ljust(15).join(facts["classes"]) or "none yet",
+    }
