@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dobbin_like.conformance.harness import equal, in_thread, in_threads, need, raises
@@ -19,7 +20,8 @@ from dobbin_like.exc import ReadConflictError, WriteConflictError
 from dobbin_like.persistent import checkout
 
 if TYPE_CHECKING:
-    pass
+    from dobbin_like.database import Database
+    from dobbin_like.persistent import Persistent
 
 __all__ = ["SnapshotTests"]
 
@@ -46,6 +48,7 @@ class SnapshotTests(PairHarness):
             checkout(one.root.part)
             one.root.part.x = number
             commit(one)
+        self._go_on(two, one.root, one.root.part)
 
         equal(two.root.part.x, 1)
         begin(two)
@@ -56,10 +59,22 @@ class SnapshotTests(PairHarness):
         one, two = self.pair(part=None)
         change(one, part=Thing(x=1))
         oid = one.root.part._p_oid
+        self._go_on(two, one.root)
 
         equal((two.get(oid), two.root.part), (None, None))
         begin(two)
         equal(two.get(oid) is two.root.part, True)
+
+    def _go_on(self, database: Database, *objects: Persistent) -> None:
+        """Let another thread catch up; the snapshot of this one stays what it is."""
+        snapshot = database.storage.tid
+        in_thread(partial(len, database))
+        equal(database.storage.tid > snapshot, True)
+        # Of a storage that answers with something newer, a database would ask for ever.
+        for obj in objects:
+            oid = obj._p_oid
+            if oid is not None:
+                equal(database.storage.load(oid, snapshot).tid <= snapshot, True, f"oid {oid}")
 
     def test_the_first_of_two_instances_wins(self) -> None:
         one, two = self.pair(x=1)

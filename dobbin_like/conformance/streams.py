@@ -37,12 +37,8 @@ class _Breaking(io.BytesIO):
 class StreamTests(Harness):
     """Writing streams. How they are read is among the tests of reading."""
 
-    def setup_method(self, method: object = None) -> None:
-        """Begin a test, if there are streams."""
-        need(self.lacks_streams)
-        super().setup_method(method)
-
     def test_a_stream_is_stored_from_its_position_on(self) -> None:
+        need(self.lacks_streams)
         storage = self.new()
         source = io.BytesIO(b"0123456789")
         source.seek(4)
@@ -58,6 +54,7 @@ class StreamTests(Harness):
         equal(data_of(storage, 0), b"root")
 
     def test_a_transaction_may_have_many_streams(self) -> None:
+        need(self.lacks_streams)
         storage = self.new()
         texts = [b"", b"x", bytes(3_000_000), b"last"]
         storage.acquire()
@@ -74,6 +71,7 @@ class StreamTests(Harness):
             equal(storage.read_stream(offset, 0, size + 1) == text, True)
 
     def test_others_read_a_stream_when_its_transaction_is_there(self) -> None:
+        need(self.lacks_streams)
         storage = self.new()
         other = self.another(storage)
         storage.acquire()
@@ -88,6 +86,7 @@ class StreamTests(Harness):
         equal(self.another(storage).read_stream(offset, 1, 2), b"ex")
 
     def test_a_stream_without_a_transaction_leaves_nothing(self) -> None:
+        need(self.lacks_streams)
         storage = self.new()
         commit(storage, {0: b"root"})
         storage.acquire()
@@ -104,6 +103,7 @@ class StreamTests(Harness):
         equal((data_of(storage, 1), len(storage)), (b"one", 2))
 
     def test_a_stream_of_a_failed_transaction_leaves_nothing(self) -> None:
+        need(self.lacks_streams)
         need(self.lacks_failures)
         storage = self.new()
         commit(storage, {0: b"root"})
@@ -118,6 +118,7 @@ class StreamTests(Harness):
         equal((data_of(storage, 0), len(storage), storage.has_news()), (b"root", 3, False))
 
     def test_a_source_that_breaks_leaves_nothing(self) -> None:
+        need(self.lacks_streams)
         storage = self.new()
         commit(storage, {0: b"root"})
         storage.acquire()
@@ -133,6 +134,7 @@ class StreamTests(Harness):
         equal((data_of(storage, 0), data_of(storage, 1)), (b"root", b"one"))
 
     def test_writing_a_stream_needs_the_lock(self) -> None:
+        need(self.lacks_streams)
         storage = self.new()
         commit(storage, {0: b"root"})
 

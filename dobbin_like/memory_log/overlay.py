@@ -65,8 +65,10 @@ class _Snapshot:
 
     def __init__(self, base: Storage) -> None:
         self._base = base
+        # Before it is looked at: what is there now stays, also when the base is packed.
+        self._pins: Any = base
+        self._pin = self._pins.pin(base.tid) if hasattr(self._pins, "pin") else None
         self.first_stream = _FIRST_STREAM | int.from_bytes(os.urandom(4), "little") << 32
-        self.complete_since: Tid = getattr(base, "complete_since", NO_TID)
         for _ in range(_ATTEMPTS):
             # What is being applied counts as news until all of it is.
             still = not base.has_news()
@@ -77,6 +79,15 @@ class _Snapshot:
         else:
             count = sum(self.load(Oid(oid), None) is not None for oid in range(self._next_oid))
         self.head = self._make_head(count)
+
+    def __del__(self) -> None:
+        if getattr(self, "_pin", None) is not None:
+            self._pins.unpin(self._pin)
+
+    @property
+    def complete_since(self) -> Tid:
+        since: Tid = getattr(self._base, "complete_since", NO_TID)
+        return since
 
     def _take(self) -> tuple[Tid, int]:
         base = self._base
