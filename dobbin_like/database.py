@@ -12,6 +12,7 @@ import transaction as transaction_package
 
 from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageInUseError
 from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.life.auto_pack import AutoPack, start_auto_pack
 from dobbin_like.life.care import Care
 from dobbin_like.life.past import Past
 from dobbin_like.manager import DataManager
@@ -70,6 +71,10 @@ class Database(Past, Care):
         guard: Whether lists, dicts, sets and bytearrays in shared state
             refuse to be changed. Without, they are the built-in types
             themselves, and a change without checkout is lost without a word.
+        pack_when: Let a thread pack the log by itself when at least this share of its
+            bytes is not needed any more (0.5: half of them). One process packs, however
+            many ask for it; a forked child does not. What fails is logged, and nothing
+            else.
 
     Raises:
         StorageInUseError: The storage belongs to another database.
@@ -84,7 +89,9 @@ class Database(Past, Care):
         transaction_manager: Any = None,
         allow: Iterable[str] = (),
         guard: bool = True,
+        pack_when: float | None = None,
     ) -> None:
+        self._auto_pack: AutoPack | None = None
         own = isinstance(storage, (str, bytes, os.PathLike))
         if isinstance(storage, (str, bytes, os.PathLike)):
             storage = TransactionLog(os.fsdecode(storage))
@@ -97,6 +104,8 @@ class Database(Past, Care):
             _claimed.add(storage)
         try:
             self._set_up(storage, transaction_manager, allow, guard=guard)
+            if pack_when is not None:
+                self._auto_pack = start_auto_pack(storage, pack_when)
         except BaseException:
             _claimed.discard(storage)
             _open.discard(self)
@@ -140,6 +149,8 @@ class Database(Past, Care):
         for manager in list(self._managers):
             manager.leave()
         self.graph.local.manager = None
+        if self._auto_pack is not None:
+            self._auto_pack.stop()
         self.storage.close()
         _open.discard(self)
 

@@ -30,6 +30,7 @@ __all__ = [
     "LockTimeout",
     "LogError",
     "LogMovedError",
+    "LogPackedError",
     "MainModuleWarning",
     "MigrationError",
     "NewerStateError",
@@ -38,6 +39,8 @@ __all__ = [
     "NotPersistentError",
     "NotStorableError",
     "ObjectNotFound",
+    "PackError",
+    "PackRunningError",
     "PastDroppedError",
     "ReadConflictError",
     "ReadOnlyError",
@@ -47,6 +50,7 @@ __all__ = [
     "SelfWaitError",
     "SharedValueError",
     "StorageInUseError",
+    "StreamMovedError",
     "TransactionNotFound",
     "UndoConflictError",
     "UndoError",
@@ -293,6 +297,27 @@ class CopyError(UsageError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class PackRunningError(UsageError, RuntimeError):
+    """A log is to be packed that is being packed already. Nothing was changed."""
+
+    fields = ("path",)
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: the log is being packed already, by this process or another"
+
+
+class PackError(UsageError, ValueError):
+    """A log can't be packed as it was asked for. Nothing was changed."""
+
+    fields = ("path", "reason")
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: can't be packed: {self.reason}"
 
 
 class ReadOnlyStorageError(UsageError, PermissionError):

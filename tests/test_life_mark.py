@@ -254,7 +254,7 @@ def test_ticks_tell_all_objects_and_bytes() -> None:
 @pytest.mark.parametrize("shape", ["chain", "backwards", "fan", "shuffled"])
 def test_memory_is_a_byte_for_an_object_and_a_constant(shape: str) -> None:
     count = 100_000
-    following = list(range(1, count)) + [0]
+    following = [*range(1, count), 0]
     if shape == "backwards":
         following = [max(oid - 1, 0) for oid in range(count)]
     if shape == "shuffled":

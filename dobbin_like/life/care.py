@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from dobbin_like.exc import PackError, ReadOnlyStorageError
 from dobbin_like.life.backup import BackupReport, backup
 from dobbin_like.life.migrate import migrate
+from dobbin_like.life.pack import Keep, PackReport, pack
 from dobbin_like.life.rename import rename_class
+from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,3 +130,53 @@ class Care:
         """
         self._check_open()
         return migrate(cast("Database", self), cls, progress, batch)
+
+    def pack(
+        self,
+        keep: Keep = None,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> PackReport:
+        """Drop what nobody can see any more, and give its room on the disk back.
+
+        Objects that can't be reached from the root are dropped, and versions older than
+        *keep*. A new file with the rest is written beside the log and takes its place in one
+        step; store id, oids, tids, users and descriptions stay. Other threads and processes
+        go on reading and committing meanwhile, but for a short wait at the end, and follow
+        to the new file by themselves; older snapshots go on reading the old one.
+
+        Killed at any moment, interrupted or failed, it leaves the log as it was, or packed,
+        and whole in both cases.
+
+        Args:
+            keep: From when on every snapshot stays readable, and every version and
+                transaction is kept: a tid, a datetime that knows its time zone, or a
+                timedelta: how long ago. Nothing: only what is seen now.
+            dry_run: Only report what would be dropped.
+            progress: Called with the bytes that are done and all there are to do.
+
+        Raises:
+            PackError: *keep* is after the last transaction, or the storage has no file.
+            PackRunningError: The log is being packed already, by whomever.
+            ReadOnlyStorageError: It may not be written.
+            IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.
+            OSError: The disk is full, or the like.
+            SelfWaitError: It was called in the midst of a commit.
+            In all cases the log is what it was.
+
+        Cost: The bytes that are kept, read twice and written once; some 20 bytes of memory
+        for each object.
+        """
+        self._check_open()
+        storage: Any = self.storage
+        if storage.read_only and not dry_run:
+            raise ReadOnlyStorageError(storage.path, "the log was opened with read_only=True")
+        if not isinstance(storage, TransactionLog):
+            if not hasattr(storage, "pack"):
+                raise PackError(storage.path, f"{type(storage).__name__} has no file")
+            return cast("PackReport", storage.pack(keep, dry_run=dry_run, progress=progress))
+        report = pack(storage.path, keep, dry_run=dry_run, progress=progress)
+        if report.packed:
+            cast("Database", self).catch_up()
+        return report

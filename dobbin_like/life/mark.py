@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from dobbin_like.persistent.serialize import HELPERS
 
-__all__ = ["Marks", "references"]
+__all__ = ["Marks", "decode_loosely", "references"]
 
 _BINPERSID: Final = b"Q"
 """The opcode of a persistent id: a state without this byte refers to nothing."""
@@ -103,11 +103,24 @@ class _Reader:
             self._quick(io.BytesIO(data)).load()
         except Exception:  # noqa: BLE001  None is called, is no class, has no attributes
             found.clear()
-            unpickler = _Unpickler(io.BytesIO(data))
-            unpickler.found = found
-            unpickler.load()
+            _load(data, found)
         # The others are classes, and members of enums: (number, name), (number, value, 0).
         return [pid for pid in found if type(pid) is tuple and _is_reference(pid)]
+
+
+def _load(data: bytes, found: list[Any]) -> Any:
+    unpickler = _Unpickler(io.BytesIO(data))
+    unpickler.found = found
+    return unpickler.load()
+
+
+def decode_loosely(data: bytes) -> Any:
+    """Return what a state holds, with a stand-in for all but the built-in types.
+
+    Raises:
+        Exception: Whatever decoding raises: the bytes are no state.
+    """
+    return _load(data, [])
 
 
 def _is_reference(pid: tuple[Any, ...]) -> bool:

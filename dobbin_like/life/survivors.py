@@ -1,0 +1,187 @@
+"""What a pack keeps: which entries of which transactions.
+
+Up to the moment that is kept, a transaction keeps the entries that were the newest of their
+objects then, of objects that could be reached then or are referred to later. What came
+after that moment is kept whole. Writes nothing; knows no objects: states are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dobbin_like.ids import ROOT_OID
+from dobbin_like.life.mark import Marks, references
+from dobbin_like.life.moved import STREAM_CLASS, stream_key_of
+from dobbin_like.life.pace import Pace
+from dobbin_like.log import record
+from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.packed_log import PackedLog
+from dobbin_like.log.reader import Logged
+from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE
+
+__all__ = ["NOTHING", "Count", "PackSize", "Survivors", "is_stream"]
+
+
+@dataclass(frozen=True)
+class PackSize:
+    """How much a log holds. ``bytes`` are those of the file; failed transactions count."""
+
+    objects: int = 0
+    revisions: int = 0
+    transactions: int = 0
+    bytes: int = 0
+
+
+NOTHING: Final = PackSize()
+
+
+@dataclass
+class Count:
+    """A :class:`PackSize` that grows."""
+
+    objects: int = 0
+    revisions: int = 0
+    transactions: int = 0
+
+    def add(self, logged: Logged, entries: int, new_objects: int) -> None:
+        """Count a transaction with so many entries; none of them count if it has failed."""
+        self.transactions += 1
+        if not logged.failed:
+            self.revisions += entries
+            self.objects += new_objects
+
+    def size(self, in_bytes: int) -> PackSize:
+        """Return what was counted, and the bytes."""
+        return PackSize(self.objects, self.revisions, self.transactions, in_bytes)
+
+
+def is_stream(classes: ClassTable, number: int) -> bool:
+    """Return whether the class with *number* is that of stored streams."""
+    return classes.name(number) == STREAM_CLASS
+
+
+class Survivors:
+    """What is kept of one log. One thread.
+
+    Args:
+        tell: Called with the bytes that were read.
+    """
+
+    def __init__(self, old: PackedLog, pace: Pace, tell: Callable[[int], object]) -> None:
+        self._old = old
+        self._pace = pace
+        self._tell = tell
+        self._marks = Marks(
+            old.positions.next_oid, old.state, order=old.positions.get, tick=self._tick
+        )
+        # The place up to which later transactions were read for references.
+        self.seen = old.place
+
+    def _tick(self, _objects: int, size: int) -> None:
+        self._pace.rest()
+        self._tell(size)
+
+    def mark(self) -> None:
+        """Mark what can be reached, and what later transactions refer to, up to now.
+
+        Raises:
+            IntegrityError: Something that is needed is damaged.
+
+        Cost: The bytes of what can be reached, and of the later transactions.
+        """
+        if self._old.positions.get(ROOT_OID):
+            self._marks.follow([ROOT_OID])
+        self.mark_later()
+
+    def mark_later(self) -> None:
+        """Mark what those transactions refer to that came since the last call."""
+        old = self._old
+        for frame in old.frames(self.seen, old.end):
+            logged = frame.logged
+            if logged is not None and not logged.failed:
+                for _, _, state in old.read_entries(logged):
+                    self._marks.follow([oid for oid, _ in references(state)])
+                    self._pace.rest()
+            self.seen = frame.tail
+
+    def keep_all_objects(self) -> None:
+        """Let every object survive: only its older versions are dropped."""
+        self._marks.add_all()
+
+    def are_missed(self, state: bytes) -> Iterator[int]:
+        """Yield the objects that a later state refers to, and that do not survive."""
+        positions = self._old.positions
+        for oid, _ in references(state):
+            if positions.get(oid) and oid not in self._marks:
+                yield oid
+
+    def of(self, logged: Logged) -> Sequence[int]:
+        """Return the indexes of the entries that a transaction up to the moment keeps."""
+        if logged.failed:
+            return ()
+        flags, slots = self._marks.flags, self._old.positions.slots
+        first = logged.first_entry
+        if len(logged.oids) == 1:
+            oid = logged.oids[0]
+            return (0,) if flags[oid] and slots[oid] == first else ()
+        return [
+            index
+            for index, oid in enumerate(logged.oids)
+            if flags[oid] and slots[oid] == first + index * ENTRY_SIZE
+        ]
+
+    def estimate(self) -> tuple[PackSize, PackSize]:
+        """Return how much the log holds, and how much a packed one would hold.
+
+        Cost: The tables of the transactions; not their states, but for those of streams.
+        """
+        old = self._old
+        before, after = Count(), Count()
+        size = PAGE_SIZE
+        streams: set[int] = set()
+        for frame in old.frames(old.start, old.place.end):
+            logged = frame.logged
+            if logged is None:
+                continue
+            self._pace.rest()
+            before.add(logged, len(logged.oids), 0)
+            chosen = self.of(logged)
+            if chosen:
+                after.add(logged, len(chosen), len(chosen))
+                states = old.read_sizes(logged, chosen)
+                size += record.align(TRANSACTION_SIZE + len(chosen) * ENTRY_SIZE + states)
+                streams.update(self._streams_in(logged, chosen))
+        size += sum(map(self._stream_frame, streams))
+        before.objects = old.positions.stored
+        tail = old.place
+        later: set[int] = set()
+        for frame in old.frames(tail, old.end):
+            size += frame.tail.end - tail.end
+            tail = frame.tail
+            if frame.logged is not None:
+                entries = len(frame.logged.oids)
+                for count in (before, after):
+                    count.add(frame.logged, entries, 0)
+                if not frame.logged.failed:
+                    later.update(frame.logged.oids)
+        before.objects += sum(not old.positions.get(oid) for oid in later)
+        after.objects += sum(not (old.positions.get(oid) and oid in self._marks) for oid in later)
+        return before.size(old.end), after.size(min(size, old.end))
+
+    def _streams_in(self, logged: Logged, chosen: Sequence[int]) -> Iterator[int]:
+        """Yield the keys of the streams whose objects are among the entries."""
+        classes = self._old.classes
+        if classes.number(*STREAM_CLASS) is None:
+            return
+        for _, number, state in self._old.read_entries(logged, chosen):
+            if is_stream(classes, number):
+                key = stream_key_of(state, None)
+                if key is not None:
+                    yield key
+
+    def _stream_frame(self, key: int) -> int:
+        size = self._old.stream_size(key)
+        return record.align(record.STREAM_SIZE + size + 4 * -(-size // (1 << 16)))

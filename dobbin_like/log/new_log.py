@@ -1,0 +1,293 @@
+"""The file that takes the place of a packed log: written from the start, frame by frame.
+
+Frames are appended in big writes, and nobody reads the file before it has its place. Needs
+no more memory than the positions of the objects and a few megabytes, however long a
+transaction is. Knows no object.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, Final, cast
+from zlib import crc32
+
+from dobbin_like.exc import CopyError, PackRunningError
+from dobbin_like.ids import NO_TID
+from dobbin_like.log import disk, record
+from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.header import (
+    COMMITTED,
+    DURABLE,
+    PAGE_SIZE,
+    SAVED,
+    Words,
+    boot_number,
+    encode_page,
+)
+from dobbin_like.log.packed_log import PackedLog
+from dobbin_like.log.part import NewFile
+from dobbin_like.log.positions import Positions
+from dobbin_like.log.reader import Logged
+from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, Meta, PositionsHead, Tail
+from dobbin_like.log.stream import StreamReader, copy_stream, stream_key, stream_place
+
+__all__ = ["NewLog", "PackFile"]
+
+_LONG: Final = 1 << 22
+"""Bytes of a transaction that is not gathered in memory."""
+
+_WRITE: Final = 1 << 20
+"""Bytes that are gathered for one write."""
+
+_SYNC: Final = 1 << 24
+"""Bytes after which the new file is synced: a sync of the log never has to wait for more."""
+
+Entries = Iterator[tuple[int, int, bytes]]
+"""(oid, class number, state), in the order of the table."""
+
+
+class PackFile(NewFile):
+    """The new file while it is written, beside the log: ``<path>.pack``.
+
+    Raises:
+        PackRunningError: Another process, or another thread, packs the log.
+    """
+
+    def __init__(self, path: str, mode: int) -> None:
+        super().__init__(path, mode)
+        self.path = os.path.realpath(path) + ".pack"
+
+    def _open(self) -> bool:
+        try:
+            return super()._open()
+        except CopyError:
+            raise PackRunningError(self.path) from None
+
+
+class NewLog:
+    """A log of the next generation that is written from the start; one thread.
+
+    ``positions`` and ``tail`` are those of what was appended; ``path`` is where it lies;
+    ``attempt`` counts how often it was begun.
+
+    Args:
+        old: The log whose place it is going to take.
+    """
+
+    def __init__(self, file: PackFile, old: PackedLog) -> None:
+        page = old.page
+        assert page is not None
+        self.fd, self.path = file.fd, file.path
+        self.generation = page.generation + 1
+        since = max(page.complete_since, old.place.tid)
+        data, self._page = encode_page(
+            page.store_id,
+            page.created_microseconds,
+            boot_number(),
+            self.generation,
+            since,
+            old.positions.next_oid,
+        )
+        disk.write(self.fd, self.path, data, 0)
+        self.attempt = 0
+        self.restart(old.positions.next_oid)
+
+    def restart(self, next_oid: int) -> None:
+        """Begin again, without any frame; make room for oids below *next_oid*."""
+        disk.cut(self.fd, self.path, PAGE_SIZE)
+        self.attempt += 1
+        self.tail = Tail(PAGE_SIZE, 0, self._page.checksum, 0, NO_TID)
+        self.positions = Positions()
+        self.positions.reserve(next_oid)
+        self._parts: list[bytes] = []
+        self._gathered = 0
+        self._written = self._synced = PAGE_SIZE
+        self._saved = 0
+        # Sorted; by the offset in the old file.
+        self._streams_from, self._streams_to = array("Q"), array("Q")
+
+    def append(self, logged: Logged, entries: Entries, classes: Any, count: int) -> None:
+        """Append a transaction as it was, with *count* of its entries.
+
+        Args:
+            classes: What is new in the class table.
+
+        Raises:
+            OSError: Writing failed.
+        """
+        meta = Meta(classes, logged.user, logged.description, logged.extension, logged.reason)
+        meta = meta if any(meta) else record.NO_META
+        status = record.FAILED if logged.failed else record.COMMITTED
+        previous: Callable[[int], int] = (lambda _oid: 0) if logged.failed else self.positions.get
+        if logged.end - logged.offset > _LONG:
+            oids: Sequence[int] = self._append_long(logged, entries, count, previous, meta, status)
+        else:
+            gathered = list(entries)  # Before the place is asked for: there may be streams.
+            oids = [entry[0] for entry in gathered]
+            data, checksum = record.encode_transaction(
+                self.tail, logged.tid, gathered, previous, meta, status
+            )
+            self._write(data)
+            self._move(len(data), checksum, logged)
+        if not logged.failed and oids:
+            first_entry = self.tail.frame + TRANSACTION_SIZE
+            self.positions.update(oids, max(oids), first_entry)
+
+    def _append_long(
+        self,
+        logged: Logged,
+        entries: Entries,
+        count: int,
+        previous: Callable[[int], int],
+        meta: Meta,
+        status: int,
+    ) -> array[int]:
+        """Append a transaction as it comes: its states first, what is before them last.
+
+        Returns:
+            The oids.
+
+        Memory: 44 bytes for each entry.
+        """
+        self.flush()
+        tail, seed = self.tail, record.tid_seed(logged.tid)
+        meta_bytes = record.encode_meta(meta)
+        oids, table = array("Q"), bytearray()
+        # From the entry to its state, as in record.encode_transaction().
+        distance = count * ENTRY_SIZE + len(meta_bytes)
+        self._written += TRANSACTION_SIZE + distance
+        for index, (oid, number, state) in enumerate(entries):
+            oids.append(oid)
+            head = record.ENTRY_HEAD.pack(oid, previous(oid), index, distance, len(state), number)
+            table += head
+            table += record.WORD.pack(crc32(state, crc32(head, seed)))
+            distance += len(state) - ENTRY_SIZE
+            self._write(state)
+        length = TRANSACTION_SIZE + len(table) + distance
+        whole = record.align(length)
+        self._write(bytes(whole - length))
+        self.flush()
+        rest = record.TRANSACTION_REST.pack(
+            record.KIND_TRANSACTION,
+            len(meta_bytes),
+            whole,
+            tail.frame,
+            logged.tid,
+            tail.sequence + 1,
+            count,
+        )
+        checksum = crc32(meta_bytes, crc32(table, crc32(rest, tail.checksum)))
+        start = record.FRAME_START.pack(checksum, status)
+        disk.write(self.fd, self.path, b"".join((start, rest, table, meta_bytes)), tail.end)
+        self._move(whole, checksum, logged)
+        return oids
+
+    def _move(self, length: int, checksum: int, logged: Logged) -> None:
+        tail = self.tail
+        self.tail = Tail(tail.end + length, tail.end, checksum, tail.sequence + 1, logged.tid)
+
+    def stream_key(self, key: int, streams: StreamReader) -> int:
+        """Return the key of a stream in this log; copy it if it is not there yet.
+
+        Raises:
+            IntegrityError: It is damaged.
+            OSError: Writing failed.
+        """
+        _, offset = stream_place(key)
+        known = self._streams_from
+        index = bisect_left(known, offset)
+        if index == len(known) or known[index] != offset:
+            self.flush()
+            source = cast("BinaryIO", _Source(streams, offset))
+            tail, _ = copy_stream(self.fd, self.path, self.tail, source)
+            known.insert(index, offset)
+            self._streams_to.insert(index, self.tail.end)
+            self.tail, self._written = tail, tail.end
+            self._sync_now_and_then()
+        return stream_key(self.generation, self._streams_to[index])
+
+    def save_positions(self, classes: ClassTable) -> None:
+        """Append the positions as they are now, for a quick opening.
+
+        Raises:
+            OSError: Writing failed.
+
+        Cost: 8 bytes for each oid; no more than that in memory.
+        """
+        tail, slots = self.tail, self.positions.slots
+        slots_count = self.positions.next_oid
+        table = record.encode_classes(classes.items())
+        checksum = 0
+        for block in _blocks(slots, slots_count):
+            checksum = crc32(block, checksum)
+        head = PositionsHead(slots_count, self.positions.stored, tail, checksum)
+        length = record.align(record.POSITIONS_SIZE + len(table) + 8 * slots_count)
+        data, checksum = record.encode_positions_head(tail, length, head, table)
+        self._write(data)
+        for block in _blocks(slots, slots_count):
+            self._write(block)
+        self._write(bytes(length - len(data) - 8 * slots_count))
+        self._saved = tail.end
+        self.tail = Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid)
+
+    def flush(self) -> None:
+        """Write what was gathered. Raises OSError."""
+        data, self._parts, self._gathered = b"".join(self._parts), [], 0
+        disk.write(self.fd, self.path, data, self._written)
+        self._written += len(data)
+
+    def sync(self) -> None:
+        """Bring all to stable storage. Raises OSError."""
+        self.flush()
+        disk.sync(self.fd, self.path)
+        self._synced = self._written
+
+    def complete(self) -> None:
+        """Let all that was appended count, and bring it to stable storage. Raises OSError."""
+        self.flush()
+        words = Words(self.fd, writable=True)
+        try:
+            words.put(COMMITTED, self.tail.end)
+            words.put(DURABLE, self.tail.end)
+            words.put(SAVED, self._saved)
+        finally:
+            words.close()
+        self.sync()
+
+    def _write(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._gathered += len(data)
+        if self._gathered >= _WRITE:
+            self.flush()
+            self._sync_now_and_then()
+
+    def _sync_now_and_then(self) -> None:
+        if self._written - self._synced >= _SYNC:
+            self.sync()
+
+
+def _blocks(slots: array[int], count: int) -> Iterator[bytes]:
+    """Yield the first *count* slots as they are saved, some at a time."""
+    for start in range(0, count, _WRITE // 8):
+        block = slots[start : min(start + _WRITE // 8, count)]
+        if sys.byteorder == "big":
+            block.byteswap()
+        yield block.tobytes()
+
+
+class _Source:
+    """A stored stream as something that can be read from the start to the end."""
+
+    def __init__(self, streams: StreamReader, offset: int) -> None:
+        self._streams = streams
+        self._offset = offset
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._streams.read(self._offset, self._at, size)
+        self._at += len(data)
+        return data
