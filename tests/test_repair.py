@@ -164,10 +164,10 @@ def repaired(data: bytes, path: Path, to: Path) -> RepairReport:
 
 
 def assert_can_be_used(path: Path) -> None:
-    """Read what can be read, and commit."""
+    """Read what can be read, and commit, if what is left has a root that can be changed."""
     manager = transaction.TransactionManager()
     with Database(path, transaction_manager=manager) as database:
-        if database.root is None:
+        if database.root is None or not isinstance(database.root, PersistentDict):
             return
         checkout(database.root)
         database.root["new"] = Thing(1000)

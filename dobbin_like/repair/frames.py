@@ -171,7 +171,8 @@ class Frames:
             self.found = True
             self.tid = part.logged.tid
             for number, module, qualname in part.logged.classes:
-                self.guessed.setdefault(number, (module, qualname))
+                if all(word.isidentifier() for word in f"{module}.{qualname}".split(".")):
+                    self.guessed.setdefault(number, (module, qualname))
             self._lose_entries(part, certain=False)
             what = "user, description and new classes of a transaction, as far as they are damaged"
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))
