@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import random
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +24,7 @@ from dobbin_like.exc import (
     IntegrityError,
     NotALogError,
     ObjectNotFound,
+    PastDroppedError,
 )
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, SAVED, raw_word
 from dobbin_like.log.record import TRANSACTION_SIZE
@@ -403,6 +406,46 @@ def test_a_transaction_that_is_lost_is_named(sound, path, to):
     assert report.losses[0].tid == saved.tid
     assert f"{first} to " in str(report)
     assert "as far as the damaged bytes tell" in str(report)
+
+
+@pytest.mark.parametrize("place", [0, PAGE_SIZE, PAGE_SIZE + 1024, PAGE_SIZE + 4096])
+def test_what_the_disk_refuses_to_give_is_damaged(sound, path, to, monkeypatch, place):
+    pread = os.pread
+
+    def refusing(fd: int, size: int, offset: int) -> bytes:
+        is_log = os.fstat(fd).st_ino == path.stat().st_ino
+        if is_log and offset < place + 512 and place < offset + size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, size, offset)
+
+    path.write_bytes(sound.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refusing)
+        report = repair(path, to)
+
+    assert report.refused == [place]
+    assert f"did not give, at {place}" in str(report)
+    found = {saved.tid: saved for saved, _ in contents(to)}
+    for saved, (first, last) in contents(sound):
+        if place + 512 <= first or last <= place:
+            assert found[saved.tid] == saved
+    assert_can_be_used(to)
+
+
+def test_after_a_loss_no_past_is_offered(sound, path, to):
+    known = contents(sound)
+    first, last = known[3][1]
+
+    assert_what_was_not_hit_is_saved(sound, path, to, first, bytes(last - first))
+
+    with Database(to) as database:
+        newest = database.tid
+        with pytest.raises(PastDroppedError):
+            list(database.changes(known[0][0].tid))
+        with pytest.raises(PastDroppedError):
+            database.at(known[-2][0].tid)
+        with database.at(newest) as past:
+            assert past.root[2].number == 102
 
 
 # -- what is missing afterwards --------------------------------------------------------------

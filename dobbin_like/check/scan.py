@@ -9,6 +9,7 @@ Knows no open database: :mod:`.memory` compares one with what is found here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -44,6 +45,7 @@ Progress = Callable[[int, int], object]
 
 _STREAM_PART: Final = 1 << 20
 _MARKS: Final = (b"TRAN", b"STRM", b"POSN")
+_ANY_MARK: Final = re.compile(b"|".join(_MARKS))
 _MARK_OFFSET: Final = 8
 _LEAST: Final = 48
 
@@ -233,9 +235,9 @@ class Scan:
         while offset + _LEAST <= end:
             size = min(_STREAM_PART, end - offset)
             data = self._window.read(offset, size, end)
-            for at in range(_MARK_OFFSET, size - 3, 8):
-                if data[at : at + 4] in _MARKS:
-                    return offset + at - _MARK_OFFSET
+            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
+                if not mark.start() % 8:
+                    return offset + mark.start() - _MARK_OFFSET
             if offset + size >= end:
                 return None
             offset += size - 16

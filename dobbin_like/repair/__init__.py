@@ -47,7 +47,8 @@ def repair(
     """Write everything that can be read in the log at *path* to a new log at *to*.
 
     Transactions keep their tids, users and descriptions, objects their oids. One flipped
-    bit is put right where a checksum tells which. Of a transaction that is damaged more,
+    bit is put right where a checksum tells which. What the disk refuses to give counts as
+    damaged. Of a transaction that is damaged more,
     the objects that are whole are kept; an object that is not shows an older version, if
     there is one. The new log has an identity of its own: it is no copy of the old one, and
     must not be taken for one by a backup. If anything was lost, its past is not offered:
@@ -68,7 +69,7 @@ def repair(
         OSError: Reading or writing failed.
         In all cases both paths are as they were.
 
-    Cost: The bytes of the log; a damaged place is searched byte by byte.
+    Cost: The bytes of the log; memory for the largest transaction.
     """
     report = RepairReport(os.fspath(path), os.fspath(to))
     if Path(to).exists():
@@ -112,6 +113,7 @@ class _Repair:
             raise NotALogError(report.path, "nothing that belongs to a log can be read in it")
         report.losses = frames.losses
         report.mended = sorted(self._source.flips)
+        report.refused = sorted(self._source.refused)
         if self._page is None:
             report.notes.append("the header can't be read; what it said is made up for")
         if self._committed is None:

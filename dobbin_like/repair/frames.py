@@ -8,6 +8,7 @@ frame, of a log that was stored in a stream for example, are neither.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -34,6 +35,7 @@ __all__ = ["Frames", "StreamAt"]
 Progress = Callable[[int, int], object]
 
 _MARKS: Final = (b"TRAN", b"STRM", b"POSN")
+_ANY_MARK: Final = re.compile(b"|".join(_MARKS))
 _MARK_OFFSET: Final = 8
 _SEARCHED: Final = 1 << 20
 
@@ -250,9 +252,9 @@ class Frames:
         while at + record.STREAM_SIZE <= self._limit:
             size = min(_SEARCHED, self._limit - at)
             data = self.source.read(at, size, self._limit)
-            for mark in range(_MARK_OFFSET, size - 3, 8):
-                if data[mark : mark + 4] in _MARKS:
-                    yield at + mark - _MARK_OFFSET
+            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
+                if not mark.start() % 8:
+                    yield at + mark.start() - _MARK_OFFSET
             if at + size >= self._limit:
                 return
             at += size - 16

@@ -160,7 +160,7 @@ def entries_of(source: Source, logged: Logged, *, mend: bool = True) -> Kept:
     lost: list[tuple[int, Oid]] = []
     # A window of its own for the table: the other goes through the states.
     table = Source(source.fd, source.path)
-    table.flips = source.flips
+    table.flips, table.refused = source.flips, source.refused
     for index, number in enumerate(logged.oids):
         oid = Oid(number)
         position = logged.first_entry + index * record.ENTRY_SIZE

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Loss", "RepairReport"]
 
 _SHOWN: Final = 20
-"""Oids of one loss that its text names."""
+"""Oids, or blocks, that a text names."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class RepairReport:
 
     ``transactions`` and ``failed`` count those that the new file has, ``versions`` their
     states; ``mended`` has the offsets of bytes in which one bit was flipped, and was put
-    right; ``notes`` tells what else was made up for. ``check`` is the check of the new
-    file: objects that are lost show there as references that lead nowhere.
+    right; ``refused`` those of blocks that the disk did not give; ``notes`` tells what else
+    was made up for. ``check`` is the check of the new file: objects that are lost show there
+    as references that lead nowhere.
     """
 
     path: str
@@ -60,6 +61,7 @@ class RepairReport:
     versions: int = 0
     streams: int = 0
     mended: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     check: Report | None = None
@@ -84,6 +86,10 @@ class RepairReport:
         if self.mended:
             places = ", ".join(map(str, self.mended))
             lines.append(f"flipped bits that were put right, in the bytes at {places}")
+        if self.refused:
+            places = ", ".join(map(str, self.refused[:_SHOWN]))
+            more = " ..." if len(self.refused) > _SHOWN else ""
+            lines.append(f"blocks of 512 bytes that the disk did not give, at {places}{more}")
         lines += self.notes
         lines.append(f"{len(self.losses)} losses" if self.losses else "nothing was lost")
         lines += [f"  {loss}" for loss in self.losses]

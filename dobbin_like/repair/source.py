@@ -1,10 +1,12 @@
 """The bytes of a damaged file, with the flipped bits that were found put right in memory.
 
-Reads only: the file is opened for reading and stays as it is.
+What the disk refuses to give is zeros here. Reads only: the file is opened for reading and
+stays as it is.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
@@ -23,22 +25,49 @@ _FIXED: Final = header.MAGIC + struct.pack("<II", header.FORMAT_VERSION, PAGE_SI
 """What every header page of this format begins with."""
 
 
+_BLOCK: Final = 512
+"""Bytes that a disk gives, or refuses, together: no disk has smaller ones."""
+
+
 class Source(Window):
-    """A damaged log; ``flips`` are the bits that reading it puts right, by offset."""
+    """A damaged log; ``flips`` are the bits that reading it puts right, by offset.
+
+    ``refused`` are the offsets of the blocks that the disk did not give.
+    """
 
     def __init__(self, fd: int, path: str) -> None:
         super().__init__(fd, path)
         self.flips: dict[int, int] = {}
+        self.refused: set[int] = set()
         self.size = os.fstat(fd).st_size
 
     def read(self, offset: int, size: int, limit: int) -> bytes:
-        data = super().read(offset, size, limit)
+        try:
+            data = super().read(offset, size, limit)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            data = self._blocks(offset, size)
         for at, mask in self.flips.items():
             if offset <= at < offset + size:
                 changed = bytearray(data)
                 changed[at - offset] ^= mask
                 data = bytes(changed)
         return data
+
+    def _blocks(self, offset: int, size: int) -> bytes:
+        """Read block by block, as far as the disk gives them."""
+        parts: list[bytes] = []
+        first = offset - offset % _BLOCK
+        for start in range(first, offset + size, _BLOCK):
+            try:
+                parts.append(os.pread(self.fd, _BLOCK, start).ljust(_BLOCK, b"\0"))
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                self.refused.add(start)
+                parts.append(bytes(_BLOCK))
+        return b"".join(parts)[offset - first : offset - first + size]
 
     def flip(self, offset: int, mask: int) -> None:
         """Read the byte at *offset* with this bit changed from now on."""
@@ -53,7 +82,7 @@ class Source(Window):
             NotALogError: There is not even a whole page.
             FormatVersionError: A newer release wrote the file.
         """
-        start = os.pread(self.fd, PAGE_SIZE, 0)
+        start = self.read(0, min(PAGE_SIZE, self.size), self.size)
         if header.is_unwritten(start, self.size) or len(start) < PAGE_SIZE:
             raise NotALogError(self.path, "there is no transaction in it")
         (written,) = header.PAGE_CHECK.unpack_from(start, header.PAGE.size)
@@ -74,5 +103,5 @@ class Source(Window):
 
     def committed(self) -> int | None:
         """Return where the header says that committed bytes end, None if it does not."""
-        word = os.pread(self.fd, 8, COMMITTED * 8)
+        word = self.read(COMMITTED * 8, 8, PAGE_SIZE)
         return word_value(COMMITTED, int.from_bytes(word, sys.byteorder))
