@@ -34,7 +34,7 @@ from dobbin_like.persistent import (
     PersistentStream,
     checkout,
 )
-from dobbin_like.storage import TransactionLog
+from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 
 __version__ = "0.1.0"
 
@@ -46,8 +46,10 @@ __all__ = [
     "IntegrityError",
     "InvalidObjectReference",
     "LockTimeout",
+    "MemoryLog",
     "MigrationError",
     "NewerStateError",
+    "OverlayLog",
     "PackError",
     "PackRunningError",
     "PastDroppedError",
