@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from dobbin_like.ids import Oid
 from dobbin_like.persistent.classes import VALUE_TYPES, ClassTable, Policy, StandIn
-from dobbin_like.persistent.serialize import Decoder, Encoder
+from dobbin_like.persistent.serialize import Decoder
 
 __all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError", "way_to"]
 
@@ -89,32 +89,10 @@ class StateReader:
             raise TypeError(text)
         return state, references
 
-    def changed(self, data: bytes, values: dict[str, Any]) -> bytes:
-        """Return the bytes of a state in which some attributes have other values.
-
-        Raises:
-            Exception: Whatever decoding and encoding raise.
-        """
-        state, _ = self.read(data)
-        return _Rewriter(_no_objects, self._table).encode({**state, **values})
-
     def _reference(self, oid: Oid, class_number: int) -> Reference:
         reference = Reference(oid, class_number)
         self._references.append(reference)
         return reference
-
-
-_no_objects: Any = None
-"""There are none in a state that was read here: references stand for them."""
-
-
-class _Rewriter(Encoder):
-    """Writes states that were read here; references are written as they were."""
-
-    def persistent_id(self, obj: Any) -> Any:
-        if type(obj) is Reference:
-            return obj.oid, obj.class_number
-        return super().persistent_id(obj)
 
 
 def way_to(state: dict[str, Any], target: int) -> str:

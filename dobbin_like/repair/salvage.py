@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dobbin_like.check.states import STREAM_CLASS, StateReader
 from dobbin_like.ids import Oid
+from dobbin_like.life.moved import stream_key_of, with_stream_key
 from dobbin_like.log.reader import Logged, Stored
 from dobbin_like.log.record import Meta
 from dobbin_like.log.stream import stream_place
@@ -101,12 +102,14 @@ class Salvage:
 
     def _moved(self, data: bytes) -> bytes:
         """Return the state of a stream object with the offset of its stream in the new log."""
-        key = self._states.read(data)[0].get("_offset")
-        offset = stream_place(key)[1] if isinstance(key, int) else LOST_STREAM
+        key = stream_key_of(data, None)
+        if key is None:
+            return data  # It is what was written; the check names it.
+        offset = stream_place(key)[1]
         if offset not in self._copied:
             at = self._streams.get(offset)
             self._copied[offset] = LOST_STREAM if at is None else self._copy(at)
-        return self._states.changed(data, {"_offset": self._copied[offset]})
+        return with_stream_key(data, None, self._copied[offset])
 
     def _copy(self, at: StreamAt) -> int:
         parts: Any = _Parts(stream_parts(self._source, at.offset, at.end))
