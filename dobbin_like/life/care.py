@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from dobbin_like.exc import PackError, ReadOnlyStorageError
+from dobbin_like.exc import ObjectNotFound, PackError, ReadOnlyStorageError
+from dobbin_like.ids import ROOT_OID
+from dobbin_like.life.as_of import AsOf
 from dobbin_like.life.backup import BackupReport, backup
 from dobbin_like.life.migrate import migrate
 from dobbin_like.life.pack import Keep, PackReport, pack
 from dobbin_like.life.rename import rename_class
+from dobbin_like.life.snapshot import SnapshotReport, snapshot
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dobbin_like.database import Database
+    from dobbin_like.life.moments import Moment
     from dobbin_like.persistent import Persistent
     from dobbin_like.storage import Storage
 
@@ -27,6 +32,7 @@ class Care:
         storage: Storage
 
         def _check_open(self) -> None: ...
+        def catch_up(self) -> None: ...
 
     def backup(
         self,
@@ -61,6 +67,51 @@ class Care:
         """
         self._check_open()
         return backup(self.storage, os.fspath(path), progress)
+
+    def snapshot(
+        self,
+        target: str | os.PathLike[str] | Storage,
+        at: Moment | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> SnapshotReport:
+        """Write the state of this database to *target*, as a database of its own.
+
+        What can be reached from the root becomes one transaction, with the tid of the
+        state; oids and class numbers stay, streams and the names of classes are carried
+        along. The past and what is unreachable are not. It has a store id of its own: a
+        backup of the one is none of the other. Others go on reading and committing.
+
+        Into a file, it is written beside its place and put there when it is whole and on
+        stable storage; killed before, it leaves nothing at the path. More than 4 GiB do
+        not fit into one transaction and become some.
+
+        Args:
+            target: A path where nothing is yet, or only an empty file; or a storage in which
+                nothing is yet.
+            at: As of then, a tid or a datetime; by default, what is committed now.
+            progress: Called with objects that were dealt with, and objects to be dealt with.
+
+        Raises:
+            FileExistsError: The file has something in it.
+            CopyError: The storage has; or another writes a file for this path.
+            ObjectNotFound: There is, or was, no root.
+            TransactionNotFound, PastDroppedError, ValueError: As for ``at()``.
+            IntegrityError: A state or a stream is damaged.
+            OSError: The disk is full, or the like.
+            In all cases nothing was written.
+
+        Cost: The states, read twice and written once; some bytes of memory for each object.
+        Into a storage: all of them in memory.
+        """
+        self._check_open()
+        self.catch_up()
+        if isinstance(target, (str, os.PathLike)):
+            target = os.fspath(target)
+        newest = self.storage.tid
+        if not newest:
+            raise ObjectNotFound(ROOT_OID)
+        with contextlib.closing(AsOf(self.storage, newest if at is None else at)) as source:
+            return snapshot(cast("Storage", source), target, progress)
 
     # -- classes ---------------------------------------------------------------
 
