@@ -27,7 +27,19 @@ from dobbin_like.storage import TransactionLog
 
 ROOT = Path(__file__).resolve().parent.parent
 
-COMMANDS = ["ask", "backup", "check", "demo", "history", "info", "log", "rename-class", "repair"]
+COMMANDS = [
+    "ask",
+    "backup",
+    "check",
+    "demo",
+    "history",
+    "info",
+    "log",
+    "pack",
+    "rename-class",
+    "repair",
+    "snapshot",
+]
 
 READERS = ["check", "info", "log"]
 """Commands that need a path only, and write nothing."""
@@ -493,6 +505,47 @@ def test_a_backup_over_another_database_is_refused(
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert other.read_bytes() == before
+
+
+def test_a_log_is_packed(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    before = Path(history).read_bytes()
+
+    code, out, _ = run(capsys, "pack", history, "--dry-run", "--json")
+    would = json.loads(out)
+    assert (code, would["packed"]) == (0, False)
+    assert 0 < would["garbage"] < 1
+    assert Path(history).read_bytes() == before
+
+    code, out, _ = run(capsys, "pack", history)
+    assert code == 0
+    assert "dropped 0 of 3 objects" in out
+    assert run(capsys, "check", history)[0] == 0
+    assert json.loads(run(capsys, "info", history, "--json")[1])["packed"] == 1
+
+
+def test_a_pack_keeps_what_it_is_told_to(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    assert run(capsys, "pack", history, "--keep", "1d")[0] == 0
+
+    assert len(descriptions(capsys, history)) == 5
+
+
+def test_a_snapshot_is_a_log_of_its_own(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    before = Path(history).read_bytes()
+    with TransactionLog(history, read_only=True) as storage:
+        first = next(storage.transactions()).tid
+
+    assert run(capsys, "snapshot", history, f"{history}.now")[0] == 0
+    code, out, _ = run(
+        capsys, "snapshot", history, f"{history}.then", "--at", str(first), "--json"
+    )
+
+    assert (code, json.loads(out)["objects"]) == (0, 1)
+    for name, objects in (("now", 3), ("then", 1)):
+        facts = json.loads(run(capsys, "info", f"{history}.{name}", "--json")[1])
+        assert (facts["transactions"], facts["objects"]) == (1, objects)
+        assert run(capsys, "check", f"{history}.{name}")[0] == 0
+    assert run(capsys, "snapshot", history, f"{history}.now")[0] == 2
+    assert Path(history).read_bytes() == before
 
 
 def test_a_class_is_renamed(

@@ -61,7 +61,9 @@ for _command in (
     look.history,
     look.info,
     look.log,
+    care.pack,
     care.rename_class,
     care.repair,
+    care.snapshot,
 ):
     dobbin.add_command(_command)

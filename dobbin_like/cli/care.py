@@ -1,15 +1,18 @@
-"""The subcommands that look after a log: repair, backup, rename-class."""
+"""The subcommands that look after a log: backup, pack, rename-class, repair, snapshot."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
+
 import click
 
-from dobbin_like.cli.common import FOUND, JSON, LOG, answer, importable, progress_bar
+from dobbin_like.cli.common import FOUND, JSON, LOG, MOMENT, answer, importable, progress_bar
 from dobbin_like.database import Database
 from dobbin_like.repair import repair as repair_log
 from dobbin_like.storage import TransactionLog
 
-__all__ = ["backup", "rename_class", "repair"]
+__all__ = ["backup", "pack", "rename_class", "repair", "snapshot"]
 
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
@@ -66,3 +69,47 @@ def rename_class(path: str, old: str, new: str) -> None:
     with Database(path, allow=[new]) as database:
         database.rename_class(old, new)
     print(f"{old} is {new} now")
+
+
+@click.command()
+@LOG
+@click.option(
+    "--keep",
+    type=MOMENT,
+    metavar="WHEN",
+    help="Every snapshot since then stays readable: a tid, a time or a span before now (30d).",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@JSON
+def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool) -> None:
+    """Drop what nobody can see any more from the log PATH.
+
+    Objects that the root does not lead to, and versions older than --keep; without it, all
+    but the newest. Programs that use the log go on meanwhile. Stopped at any moment, the
+    log is as it was, or packed.
+    """
+    storage = TransactionLog(path, read_only=dry_run)
+    with storage, Database(storage) as database, progress_bar("packing") as progress:
+        report = database.pack(keep, dry_run=dry_run, progress=progress)
+    if as_json:
+        answer({**asdict(report), "garbage": report.garbage})
+    else:
+        print(report)
+
+
+@click.command()
+@LOG
+@_NEW
+@click.option(
+    "--at", type=MOMENT, metavar="WHEN", help="As of a tid, a time, or a span before now."
+)
+@JSON
+def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) -> None:
+    """Write the state of the log PATH, as one transaction, to a new log TO."""
+    storage = TransactionLog(path, read_only=True)
+    with storage, Database(storage) as database, progress_bar("writing") as progress:
+        report = database.snapshot(to, at, progress)
+    if as_json:
+        answer(report._asdict())
+    else:
+        print(report)
