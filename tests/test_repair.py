@@ -8,6 +8,7 @@ import io
 import os
 import random
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
@@ -307,6 +308,86 @@ def test_two_flipped_bits_are_not_taken_for_one(data, flipped):
 def test_too_many_bytes_are_not_searched():
     assert find_flip(1, LIMIT + 1) is None
     assert find_flip(0, 10) is None
+
+
+# -- a log that was packed ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def packed(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log that was packed: versions, transactions and an object are gone from it."""
+    path = tmp_path_factory.mktemp("packed") / "packed.log"
+    path.write_bytes(sound.read_bytes())
+    manager = transaction.TransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as database:
+        checkout(database.root)
+        del database.root["many"]
+        manager.commit()
+        database.pack()
+        checkout(database.root)
+        database.root["after"] = Thing(7)
+        manager.commit()
+        report = check_log(path)
+        assert report.ok, report
+    return path
+
+
+def test_a_packed_log_is_saved_with_what_it_knows(packed, path, to):
+    report = repaired(packed.read_bytes(), path, to)
+
+    assert report.complete
+    assert report.check is not None
+    assert report.check.ok, report
+    assert [saved for saved, _ in contents(to)] == [saved for saved, _ in contents(packed)]
+    with TransactionLog(packed, read_only=True) as old, TransactionLog(to, read_only=True) as new:
+        assert new.complete_since == old.complete_since > 0
+        assert new.next_oid == old.next_oid
+    with Database(to) as database:
+        database.root["file"].open()
+        assert database.root["file"].read() == b"stream" * 300
+
+
+def test_one_flipped_bit_of_a_packed_log_loses_nothing(packed, path, to):
+    chosen = random.Random(5).sample(bits(packed.read_bytes()), 80)
+
+    assert_one_bit_loses_nothing(packed, path, to, chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(8))
+def test_no_flipped_bit_of_a_packed_log_loses_anything(packed, path, to, part):
+    assert_one_bit_loses_nothing(packed, path, to, bits(packed.read_bytes())[part::8])
+
+
+def assert_cut_is_noticed(packed: Path, path: Path, to: Path, sizes: list[int]) -> None:
+    """Whoever opens, checks or repairs a beginning of the file hears that it is one."""
+    data = packed.read_bytes()
+    known = contents(packed)
+    for size in sizes:
+        path.write_bytes(data[:size])
+        with pytest.raises((IntegrityError, NotALogError)) if size else nullcontext():
+            TransactionLog(path).close()
+        assert not check_log(path).ok or not size
+        if size < PAGE_SIZE:
+            to.unlink(missing_ok=True)
+            with pytest.raises(NotALogError):
+                repair(path, to)
+            continue
+        report = repaired(data[:size], path, to)
+        whole = [saved for saved, (_, end) in known if end <= size]
+        assert not report.complete
+        assert [saved for saved, _ in contents(to)][: len(whole)] == whole
+
+
+def test_a_beginning_of_a_packed_log_is_not_taken_for_the_whole(packed, path, to):
+    sizes = random.Random(6).sample(range(packed.stat().st_size), 40)
+
+    assert_cut_is_noticed(packed, path, to, [0, 1, PAGE_SIZE - 1, PAGE_SIZE, *sizes])
+
+
+@pytest.mark.slow
+def test_no_beginning_of_a_packed_log_is_taken_for_the_whole(packed, path, to):
+    assert_cut_is_noticed(packed, path, to, list(range(packed.stat().st_size)))
 
 
 # -- more than one bit --------------------------------------------------------------------
