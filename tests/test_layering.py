@@ -103,7 +103,8 @@ TOWERS = {
             "life.commit",
             "life.rename  life.migrate",
             "life.states",
-            "life.as_of  life.history",
+            "life.as_of",
+            "life.history",
             "life.feed  life.undo",
             "life.past  life.care",
             "life",
@@ -118,7 +119,7 @@ TOWERS = {
         rows=(
             "check.report",
             "check.states  check.reach",
-            "check.content  check.memory",
+            "check.content  check.memory  check.protocol",
             "check.scan",
             "check",
             "repair.bits  repair.report  repair.new_log",

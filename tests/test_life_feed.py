@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from dobbin_like import (
     TransactionNotFound,
     checkout,
 )
+from dobbin_like.check import check_log
 from dobbin_like.life.feed import changes as feed
+from dobbin_like.life.pack import pack
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,6 +203,36 @@ def test_a_feed_that_is_behind_when_its_changes_are_dropped_says_so(database, th
     change(thing, number=3)
     with pytest.raises(PastDroppedError):
         next(found)
+
+
+def test_a_feed_that_is_open_sees_what_is_committed_before_and_after_a_pack(
+    database, thing, again, path
+):
+    for number in range(1, 4):
+        change(thing, number=number)
+    behind, waiting = database.changes(), database.changes(wait=SHORT_SECONDS)
+    done = tids(database.changes())
+    assert tids(islice(waiting, 4)) == done
+    assert next(behind).tid == done[0]
+    other = again()
+    for number in range(4, 7):
+        checkout(other.root)
+        other.root.number = number
+        other.transaction_manager.commit()
+        done.append(other.tid)
+    pack(path)
+    other.transaction_manager.begin()
+    checkout(other.root)
+    other.root.number = 7
+    other.transaction_manager.commit()
+    done.append(other.tid)
+
+    assert tids(behind) == done[1:4]  # it began before
+    assert tids(waiting) == done[4:]
+    assert database.storage.complete_since > done[3]
+    with pytest.raises(PastDroppedError):
+        again().changes(since=done[3])
+    assert tids(again().changes(since=done[6])) == done[7:]
 
 
 # -- waiting ------------------------------------------------------------------------
@@ -401,6 +433,62 @@ def program_follow() -> None:
             os.write(file.fileno(), b"%d\n" % change.tid)
             if len(seen := [*seen, change.tid]) == last:
                 return
+
+
+def program_pack() -> None:
+    """Pack until the file of the name is gone, keeping the last minutes or nothing."""
+    keep = timedelta(minutes=float(sys.argv[2])) if float(sys.argv[2]) else None
+    while Path(sys.argv[3]).exists():
+        pack(sys.argv[1], keep)
+        print("packed", flush=True)
+
+
+def read_notes(notes: Path) -> list[int]:
+    return [int(line) for line in notes.read_text().split()] if notes.exists() else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [0, 5])
+def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes):
+    """Followers that are killed need what is kept; one that stays open needs nothing."""
+    names, count = ("a", "b"), 300
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentDict({name: Thing(number=0) for name in names}))
+        transaction.commit()
+    expected = 1 + len(names) * count
+    notes, going = tmp_path / "notes", tmp_path / "going"
+    going.touch()
+    consumer = run("program_follow", path, notes, expected)
+    while not read_notes(notes):
+        time.sleep(0.002)  # only looks again
+        assert consumer.poll() is None
+    packer = run("program_pack", path, minutes, going)
+    writers = [run("program_write", path, name, count) for name in names]
+    kills = 0
+    try:
+        outputs = []
+        while consumer.poll() is None:
+            seen = len(read_notes(notes))
+            if minutes and kills < 4 and seen > expected * (kills + 1) // 6 and seen < expected:
+                consumer.send_signal(signal.SIGKILL)
+                consumer.communicate()
+                kills += 1
+                consumer = run("program_follow", path, notes, expected)
+            time.sleep(0.002)  # only looks again
+            assert {each.poll() for each in (packer, *writers)} <= {None, 0}
+        assert consumer.wait() == 0
+        going.unlink()
+        outputs = [each.communicate(timeout=LONG_SECONDS)[0] for each in (packer, *writers)]
+    finally:
+        for process in [consumer, packer, *writers]:
+            process.kill()
+            process.communicate()
+
+    assert outputs[0].count(b"packed") > 1
+    acknowledged = sorted(int(tid) for output in outputs[1:] for tid in output.split())
+    assert read_notes(notes)[1:] == acknowledged
+    assert bool(kills) == bool(minutes)
+    check_log(path).raise_if_bad()
 
 
 @pytest.mark.slow

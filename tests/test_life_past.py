@@ -40,6 +40,7 @@ from dobbin_like.exc import (
 from dobbin_like.life import ABSENT
 from dobbin_like.life.as_of import AsOf
 from dobbin_like.life.moments import tid_of, time_of
+from dobbin_like.life.pack import pack
 
 
 class Thing(Persistent):
@@ -568,6 +569,78 @@ def test_what_packing_has_dropped_is_not_told_as_if_it_were_there(database, thin
     assert caught.value.complete_since == second
     assert AsOf(packed, second).tid == second
     assert AsOf(packed, third).complete_since == second
+
+
+@pytest.fixture
+def packed(database, thing, path, again):
+    """A database and its past as of the fourth transaction, opened before a pack."""
+    change(thing, file=PersistentFile(io.BytesIO(b"first")), child=Thing(x=1))
+    tid = thing._p_serial
+    change(thing, file=PersistentFile(io.BytesIO(b"second")), child=None)
+    database.close()
+    other = again()
+    past = other.at(tid)
+    pack(path)
+    other.transaction_manager.begin()
+    assert other.storage.complete_since > tid
+    yield other, past
+    past.close()
+
+
+def test_a_past_goes_on_reading_what_a_pack_has_dropped(packed):
+    database, past = packed
+
+    assert (past.root.number, past.root.child.x) == (3, 1)
+    assert b"".join(past.root.file) == b"first"
+    assert b"".join(database.root.file) == b"second"
+    assert (len(past), len(past.storage)) == (3, 4)
+    assert [each.sequence for each in past.storage.transactions()] == [1, 2, 3, 4]
+    changed = [set(each.changed) for each in past.history(0)]
+    assert changed == [{"file", "child"}, {"number", "more"}, {"number"}, {"number", "same"}]
+
+
+def test_what_was_begun_before_a_pack_comes_to_its_end(database, thing, path):
+    done = tids(database)
+    told, back = database.transactions(), database.transactions(newest_first=True)
+    history, entries = database.history(thing), database.storage.transactions()
+    firsts = [next(told).tid, next(back).tid, next(history).tid]
+    logged = list(entries)
+    pack(path)
+    transaction.begin()
+
+    assert database.storage.complete_since == done[-1]
+    assert firsts == [done[0], done[2], done[2]]
+    assert [each.tid for each in told] == done[1:]
+    assert [each.tid for each in back] == done[1::-1]
+    assert [each.tid for each in history] == done[1::-1]
+    transaction.begin()  # lets go of the old file
+    assert [oid for oid, _ in database.storage.entries(logged[-1])] == [0]
+    with pytest.raises(PastDroppedError):
+        list(database.storage.entries(logged[0]))
+    assert database.storage.transaction_of(database.storage.load(0)).tid == done[-1]
+
+
+def test_in_a_packed_log_the_oldest_revision_has_all_attributes(database, thing, path):
+    pack(path)
+    transaction.begin()
+
+    (kept,) = database.history(thing)
+
+    assert kept.changed == {
+        "number": (ABSENT, 3),
+        "same": (ABSENT, "same"),
+        "more": (ABSENT, [1]),
+    }
+    with pytest.raises(PastDroppedError):
+        database.undo(kept.tid)
+    change(thing, number=4)
+    assert [set(each.changed) for each in database.history(thing)][:1] == [{"number"}]
+    database.undo(thing._p_serial)
+    assert thing.number == 3
+    with pytest.raises(PastDroppedError):
+        database.at(kept.tid - 1)
+    with database.at(kept.tid) as past:
+        assert past.root.number == 3
 
 
 def test_a_past_is_open_beside_the_checks_of_its_database(database, thing):

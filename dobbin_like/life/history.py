@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.exc import InvalidObjectReference, NotPersistentError, ObjectNotFound
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.life.as_of import Pin
 from dobbin_like.life.moments import Moment, tid_of, time_of
 from dobbin_like.life.states import ABSENT, differing, stored_state
 from dobbin_like.persistent.entry import entry_of
@@ -124,15 +125,20 @@ def history(graph: Graph, storage: Storage, obj: Any, at: Tid | None) -> Iterato
 
 
 def _revisions(graph: Graph, storage: Storage, oid: Any, stored: Any) -> Iterator[Revision]:
-    state = stored_state(graph, stored)
-    while stored is not None:
-        logged = storage.transaction_of(stored)
-        before = storage.version_before(oid, stored)
-        state_before = stored_state(graph, before)
-        changed = {
-            name: (state_before.get(name, ABSENT), state.get(name, ABSENT))
-            for name in differing(state_before, state)
-        }
-        yield Revision(stored.tid, logged.user, logged.description, changed)
-        # What was yielded is the caller's own, to do with as he likes.
-        stored, state = before, stored_state(graph, before)
+    # What is told is there until all of it is told, whoever packs meanwhile.
+    pin = Pin(storage, NO_TID)
+    try:
+        state = stored_state(graph, stored)
+        while stored is not None:
+            logged = storage.transaction_of(stored)
+            before = storage.version_before(oid, stored)
+            state_before = stored_state(graph, before)
+            changed = {
+                name: (state_before.get(name, ABSENT), state.get(name, ABSENT))
+                for name in differing(state_before, state)
+            }
+            yield Revision(stored.tid, logged.user, logged.description, changed)
+            # What was yielded is the caller's own, to do with as he likes.
+            stored, state = before, stored_state(graph, before)
+    finally:
+        pin.release()
