@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import tempfile
 import threading
 import weakref
 
@@ -14,6 +15,7 @@ from steps import Steps, in_thread
 from test_interrupts import interrupted
 
 from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, checkout
+from dobbin_like.check import CheckFailedError, check_database, check_log
 from dobbin_like.conformance import ReadingTests, StorageTests, run
 from dobbin_like.conformance.harness import catch_up, commit, data_of, fail
 from dobbin_like.exc import ClosedError, IntegrityError, LockTimeout, ReadConflictError
@@ -274,11 +276,12 @@ def test_the_log_goes_on_when_its_first_instance_is_closed(log):
 def test_a_log_in_memory_is_gone_when_nobody_holds_it():
     log = MemoryLog()
     shared = weakref.ref(log._shared.lock)
-    with Database(log) as database:
-        database.set_root(Thing(x=1))
-        transaction.commit()
-    del log, database
-    transaction.manager.clearSynchs()
+    other = log.another()
+    commit(log, {0: b"root"})
+    del log
+    gc.collect()
+    assert shared() is not None
+    del other
     gc.collect()
 
     assert shared() is None
@@ -430,6 +433,26 @@ def test_an_interrupt_in_a_step_of_the_log_can_be_mended_by_the_next(log, first)
         assert data_of(log, 0) == data_of(other, 0)
         assert len(log) == len(other)
         number += 7
+
+
+def test_a_slow_file_is_copied_to_where_the_system_has_temporary_files(log, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    places = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda **o: places.append(o["dir"]) or make(**o)
+    )
+    reader, writer = os.pipe()
+    os.write(writer, b"text")
+    os.close(writer)
+    with Database(log) as database, os.fdopen(reader, "rb") as pipe:
+        database.set_root(Thing(file=PersistentFile(pipe)))
+        transaction.commit()
+
+        assert b"".join(database.root.file) == b"text"
+    assert places == [None]
 
 
 # -- an overlay --------------------------------------------------------------------------
@@ -604,3 +627,45 @@ def test_a_what_if_over_a_database_in_use(log):
             two.transaction_manager.begin()
 
             assert (one.root.x, two.root.x, database.root.x) == (2, 2, 4)
+
+
+# -- checking them -----------------------------------------------------------------------
+
+
+def test_a_database_over_memory_and_one_over_an_overlay_are_checked(base):
+    with Database(base) as database:
+        database.set_root(PersistentDict(a=Thing(x=1), file=PersistentFile(io.BytesIO(b"text"))))
+        transaction.commit()
+        manager = transaction.TransactionManager()
+        with Database(OverlayLog(base), transaction_manager=manager) as preview:
+            checkout(preview.root)
+            preview.root["b"] = Thing(x=2)
+            manager.commit()
+            report = check_database(preview)
+            report.raise_if_bad()
+
+            assert (report.transactions, report.objects, report.versions) == (2, 4, 5)
+        check_database(database).raise_if_bad()
+
+
+class Wrong(MemoryLog):
+    """Has lost a version."""
+
+    def load(self, oid, at=None):
+        return None if oid == 1 else super().load(oid, at)
+
+
+def test_a_log_in_memory_that_tells_two_stories_is_found_out():
+    with Wrong() as log, Database(log) as database:
+        database.set_root(PersistentDict(a=Thing(x=1)))
+        transaction.commit()
+
+        with pytest.raises(CheckFailedError, match="oid 1"):
+            check_log(log).raise_if_bad()
+
+
+def test_what_is_no_state_is_found(log):
+    commit(log, {0: b"not a pickle"}, [(1, "shop", "Cart")])
+
+    with pytest.raises(CheckFailedError, match="can be decoded"):
+        check_log(log).raise_if_bad()

@@ -18,6 +18,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dobbin_like.check.memory import check_memory
+from dobbin_like.check.protocol import check_protocol
 from dobbin_like.check.report import (
     INVARIANTS,
     BrokenClass,
@@ -28,6 +29,7 @@ from dobbin_like.check.report import (
 )
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
 from dobbin_like.exc import ClosedError
+from dobbin_like.log.readable import ReadableLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +57,8 @@ def check_log(
 ) -> Report:
     """Check a log by its path, or the log of an open storage and what that has applied.
 
+    A storage that is no file of ours is checked by what it tells. Of a file:
+
     Every frame, checksum, chain, position and reference; and what the root does not lead to.
     Nothing of the application is imported, unless *allow* is given: then it is tried
     which classes can be loaded.
@@ -75,6 +79,9 @@ def check_log(
         Scan(report.path, report, None, allow).run(progress)
         return report
     report = Report(log.path)
+    if not isinstance(log, ReadableLog):
+        check_protocol(log, report, progress)
+        return report
     known = len(log)
     scan = Scan(log.path, report, known, allow)
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import transaction
 
+from dobbin_like.check import check_database
 from dobbin_like.database import Database
 from dobbin_like.ids import Oid, Tid
 
@@ -140,6 +141,7 @@ class Harness:
 def _end(database: Database) -> None:
     if not database.closed:
         database.transaction_manager.abort()
+        check_database(database).raise_if_bad()
         database.close()
 
 

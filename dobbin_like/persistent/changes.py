@@ -213,7 +213,8 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
     Only what the transaction will store: new files that are reachable from
     *working* and *roots* by way of new objects and built-in containers.
     """
-    directory = Path(beside).resolve().parent
+    # A storage that is no file has no place of its own.
+    directory = Path(beside).resolve().parent if Path(beside).is_absolute() else None
     seen: set[int] = set()
     todo: list[Any] = [*roots]
     for copy in working:
