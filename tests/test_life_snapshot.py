@@ -27,7 +27,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.check import check_log
-from dobbin_like.exc import ObjectNotFound, PastDroppedError, TransactionNotFound
+from dobbin_like.exc import ObjectNotFound, PastDroppedError, SelfWaitError, TransactionNotFound
 from dobbin_like.life.as_of import AsOf
 from dobbin_like.life.snapshot import snapshot
 
@@ -363,6 +363,19 @@ def test_a_storage_that_is_not_empty_is_refused(
             assert where.stat().st_size == size
     with pytest.raises(CopyError, match="not empty"):
         database.snapshot(database.storage)
+
+
+def test_a_storage_that_this_thread_holds_stays_held(database: Database) -> None:
+    change(database, a=1)
+    storage = MemoryLog()
+    storage.acquire()
+
+    with pytest.raises(SelfWaitError):
+        database.snapshot(storage)
+
+    assert storage.held
+    storage.release()
+    assert database.snapshot(storage).objects == 1
 
 
 # -- what it refuses -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, cast
 
-from dobbin_like.exc import CopyError, ObjectNotFound
+from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.life.mark import Marks
 from dobbin_like.life.moved import STREAM_CLASS, stream_key_of, with_stream_key
@@ -77,6 +77,7 @@ def snapshot(
         ObjectNotFound: There is no root.
         FileExistsError: The file has something in it.
         CopyError: The storage has; or another is writing a file for this path.
+        SelfWaitError: This thread is in the midst of a commit to the storage.
         IntegrityError: A state or a stream is damaged.
         OSError: The disk is full, or the like.
         In all cases nothing was written.
@@ -84,25 +85,32 @@ def snapshot(
     Cost: The bytes of the states, read twice and written once; 5 bytes of memory for each
     oid, and 44 for each object. Into a storage: all the states in memory.
     """
-    with contextlib.ExitStack() as stack:
-        if isinstance(target, str):
-            _refuse_file(target)
-            write: _Target = _IntoFile(target, source, stack)
-        else:
-            write = _IntoStorage(target, source, stack)
-            part_bytes = sys.maxsize
-        if not source.has(ROOT_OID):
-            raise ObjectNotFound(ROOT_OID)
-        state = _State(source, progress)
-        state.find()
-        state.carry_streams(write.stream)
-        parts = state.parts(part_bytes)
-        for part in parts:
-            # The tid of the state is that of the last one.
-            write.part(Tid(source.tid - (len(parts) - 1 - part.number)), part, state.entries(part))
-        write.complete(state.objects)
-        state.tell_end()
-        return SnapshotReport(write.path, state.objects, state.size, state.streams, source.tid)
+    if not source.has(ROOT_OID):
+        raise ObjectNotFound(ROOT_OID)
+    state = _State(source, progress)
+    if isinstance(target, str):
+        _refuse_file(target)
+        with NewFile(target, _mode(source)) as file:
+            return _write(state, _IntoFile(target, file, source), part_bytes)
+    if target.held:  # Not to be given back below.
+        raise SelfWaitError(target.path)
+    try:
+        return _write(state, _IntoStorage(target, source), sys.maxsize)
+    finally:
+        target.release()
+
+
+def _write(state: _State, target: _Target, part_bytes: int) -> SnapshotReport:
+    state.find()
+    state.carry_streams(target.stream)
+    parts = state.parts(part_bytes)
+    for part in parts:
+        # The last one has the tid of the state.
+        tid = Tid(state.tid - (len(parts) - 1 - part.number))
+        target.part(tid, part, state.entries(part))
+    target.complete(state.objects)
+    state.tell_end()
+    return SnapshotReport(target.path, state.objects, state.size, state.streams, state.tid)
 
 
 def _refuse_file(path: str) -> None:
@@ -132,6 +140,7 @@ class _State:
 
     def __init__(self, source: Storage, progress: Progress | None) -> None:
         self.objects = self.size = 0
+        self.tid = source.tid
         self._source = source
         self._progress = progress
         self._total = 2 * source.oid_count
@@ -256,11 +265,11 @@ class _Target(Protocol):
 class _IntoFile:
     """A new file at a path."""
 
-    def __init__(self, path: str, source: Storage, stack: contextlib.ExitStack) -> None:
+    def __init__(self, path: str, file: NewFile, source: Storage) -> None:
         self.path = path
+        self._file = file
         self._classes = _class_table(source)
-        self._file = stack.enter_context(NewFile(path, _mode(source)))
-        self._log = SnapshotLog(self._file, source.tid, source.next_oid)
+        self._log = SnapshotLog(file, source.tid, source.next_oid)
         self.stream = self._log.append_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
@@ -283,17 +292,16 @@ def _mode(source: Storage) -> int:
 
 
 class _IntoStorage:
-    """A storage in which nothing is yet.
+    """A storage in which nothing is yet; it is held until the caller releases it.
 
     What is written there is news for it, as if another had committed: it may be that a
     database is open on it, which has to be told.
     """
 
-    def __init__(self, target: Storage, source: Storage, stack: contextlib.ExitStack) -> None:
+    def __init__(self, target: Storage, source: Storage) -> None:
         self.path = target.path
         self._target = target
         self._classes = _class_table(source)
-        stack.callback(target.release)
         target.acquire()
         if len(target) or target.read_news():
             raise CopyError(target.path, "the storage is not empty; give a new one")
