@@ -665,3 +665,67 @@ def test_what_a_killed_backup_has_left_beside_is_removed_by_the_next(
 
     assert not part.exists()
     assert kept.read_bytes() == b"left"
+
+
+# -- packed logs ------------------------------------------------------------------------
+
+
+def test_after_a_pack_the_whole_log_is_copied_and_replaces_the_backup(
+    path: Path, target: Path
+) -> None:
+    with Database(path) as database:
+        change(database, a=1)
+        change(database, a=2, s=PersistentFile(io.BytesIO(b"s" * 1000)))
+        database.backup(target)
+        inode = target.stat().st_ino
+        database.pack()
+        change(database, b=3)
+
+        report = database.backup(target)
+
+        assert report.full
+        assert frames(target) == frames(path)
+        assert target.stat().st_ino != inode
+        change(database, b=4)
+        assert not database.backup(target).full
+    with Database(target) as copy:
+        assert (copy.root["a"], copy.root["b"]) == (2, 4)
+        assert b"".join(copy.root["s"]) == b"s" * 1000
+
+
+def test_an_earlier_copy_is_no_backup_of_a_packed_one_that_is_newer(
+    path: Path, target: Path
+) -> None:
+    with Database(path) as database:
+        change(database, a=1)
+        earlier = path.read_bytes()
+        change(database, a=2)
+        database.pack()
+        database.backup(target)
+    path.write_bytes(earlier)
+    before = content(target)
+
+    with Database(path) as database, pytest.raises(CopyError, match="does not have"):
+        database.backup(target)
+
+    assert content(target) == before
+
+
+def test_a_pack_in_the_midst_of_a_backup_does_not_matter(
+    database: Database, path: Path, target: Path
+) -> None:
+    for number in range(3):
+        change(database, a=number, b="x" * 3_000_000)
+    before = frames(path)
+    packed = []
+
+    def pack(_done: int, _total: int) -> None:
+        if not packed:
+            packed.append(database.pack())
+
+    database.backup(target, progress=pack)
+
+    assert packed[0].dropped.transactions
+    assert frames(target) == before
+    assert database.backup(target).full
+    assert frames(target) == frames(path)
