@@ -274,10 +274,15 @@ class Database(Past, Care):
         if self.showing:
             return
         with self._news_lock:
-            if self._unshown is None:
-                self._unshown = self._read_news()
-            with self.graph.lock:
-                whole(self._show_news)
+            while True:
+                if self._unshown is None:
+                    self._unshown = self._read_news()
+                    if self._unshown is None:
+                        return
+                with self.graph.lock:
+                    whole(self._show_news)
+                if not getattr(self.storage, "retired", False):
+                    return
 
     def _read_news(self) -> _News | None:
         news = self.storage.read_news() if self.storage.has_news() else []

@@ -171,9 +171,11 @@ class LogFile:
                     os.close(fd)
 
     def __del__(self) -> None:
-        # Of a file that was replaced: the last reader of it has come to its end.
-        with contextlib.suppress(BufferError):
-            self.close()
+        # Of a file that was replaced: the last reader of it has come to its end. The
+        # mapping goes with the last who looks at it.
+        fd, self.fd = getattr(self, "fd", _NO_FILE), _NO_FILE
+        if fd != _NO_FILE:
+            os.close(fd)
 
     def after_fork_in_child(self) -> None:
         """Have an open file of this process in place of the inherited one.

@@ -85,15 +85,16 @@ class CommitLock:
     key and the view of the header words.
 
     Args:
-        open_file: Returns a descriptor of the log, open for writing; called with the
-            mutex held, so that one thread creates the file.
+        open_file: Returns a descriptor of the log, open for writing, and what keeps it
+            open; called with the mutex held, so that one thread creates the file.
     """
 
-    def __init__(self, path: str, open_file: Callable[[], int]) -> None:
+    def __init__(self, path: str, open_file: Callable[[], tuple[int, object]]) -> None:
         self._path = path
         self._open_file = open_file
         self._mutex = threading.RLock()
         self._fd = -1
+        self._keeper: object = None  # Of the descriptor, while it may be locked.
         self._key = (0, 0)
         self._view: memoryview[int] | None = None
         self._slots: memoryview[int] | None = None
@@ -146,7 +147,7 @@ class CommitLock:
             if self._closed:
                 self._refuse()
             if self._fd < 0 or self._stale:
-                self._bind(self._open_file())
+                self._bind(*self._open_file())
             # Before the lock: an interrupt right after it must not hide it from release().
             self._locked = True
             self._acquire_flock(timeout, deadline)
@@ -166,7 +167,7 @@ class CommitLock:
         # gets it at once. A free one means that there is nothing to give back but
         # perhaps a flock of an acquire() that was interrupted.
         mutex = self._mutex
-        if not mutex.acquire(False):  # noqa: FBT003  the keyword costs as much as the call
+        if not mutex.acquire(False):  # The keyword would cost as much as the call.
             return
         try:
             if self._locked:
@@ -191,11 +192,13 @@ class CommitLock:
         with self._mutex:
             self._closed = True
             self._fd = -1
+            self._keeper = None
             self.watch(None)
 
     def unbind(self) -> None:
         """Forget the descriptor; the next acquire() opens the file again."""
         self._fd = -1
+        self._keeper = None
 
     def after_fork_in_child(self) -> None:
         """Start anew: what the parent holds is not held here.
@@ -212,13 +215,23 @@ class CommitLock:
     def rebind(self) -> None:
         """Lock another file from the next acquire() on: the log goes on there."""
         self._stale = True
+        # A thread that waits for the lock of the old file needs its descriptor until then.
+        if self._mutex.acquire(blocking=False):
+            try:
+                if not self._locked:
+                    self._fd = -1
+                    self._keeper = None
+                    self.watch(None)
+            finally:
+                self._mutex.release()
 
-    def _bind(self, fd: int) -> None:
+    def _bind(self, fd: int, keeper: object) -> None:
         self._stale = False
         status = os.fstat(fd)
         self._key = (status.st_dev, status.st_ino)
         self._flock = _locker()
         self._fd = fd
+        self._keeper = keeper
         if _holders.get(self._key) == get_ident():  # Another instance created the file.
             raise SelfWaitError(self._path)
 

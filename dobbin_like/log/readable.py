@@ -288,7 +288,13 @@ class ReadableLog(History):
         self._file = file
         self._view = words.view
         _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
-        return news
+        return news or self.read_news()  # It may have been packed again.
+
+    @property
+    def retired(self) -> bool:
+        """Whether the log goes on in another file, to which read_news() follows."""
+        view = self._view
+        return view is not None and is_retired(view[COMMITTED])
 
     @property
     def complete_since(self) -> Tid:

@@ -294,12 +294,12 @@ class TransactionLog(ReadableLog):
         self._lock.watch(words.view)
         return page, words
 
-    def _descriptor(self) -> int:
-        """Return the descriptor to be locked; the file is created if there is none."""
-        fd = self._file.open_for_writing()
-        words = self._file.words
+    def _descriptor(self) -> tuple[int, object]:
+        """Return the descriptor to be locked and its file, created if there is none."""
+        file = self._file
+        fd, words = file.open_for_writing(), file.words
         self._lock.watch(None if words is None else words.view)
-        return fd
+        return fd, file
 
     def _follow(self) -> list[Logged]:
         before = self._file

@@ -271,14 +271,15 @@ class SharedState:
     def _publish_state(
         self, obj: Any, entry: Entry, tid: Tid, state: State, *, older: bool
     ) -> None:
-        mask = entry.mask or self._mask(obj, entry, None)
-        if older or mask.chain is not None:
-            chain = mask.chain or ((entry.serial, native_dict(obj)),)
+        mask = entry.mask
+        if older or (mask is not None and mask.chain is not None):
+            chain = (mask and mask.chain) or ((entry.serial, native_dict(obj)),)
             if chain[0][0] != tid:
                 chain = self.horizon.prune(((tid, state), *chain))
-            self._mask(obj, entry, chain)
+            mask = self._mask(obj, entry, chain)
         set_native_dict(obj, state)
-        mask.foreign = False
+        if mask is not None:  # It is, unless nobody has checked it out: it is stored again.
+            mask.foreign = False
         entry.serial = tid
 
     def publish_foreign(self, changed: dict[Oid, Tid], tid: Tid) -> None:

@@ -1,0 +1,384 @@
+"""Whoever has a log open goes on in the file that takes its place when it is packed."""
+
+from __future__ import annotations
+
+import gc
+import io
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transaction
+from steps import Steps, in_thread
+
+from dobbin_like import (
+    Database,
+    Persistent,
+    PersistentFile,
+    TransactionLog,
+    checkout,
+)
+from dobbin_like.exc import LogMovedError, LogPackedError, ObjectNotFound, WriteConflictError
+from dobbin_like.log.header import COMMITTED, is_retired
+
+fork = multiprocessing.get_context("fork")
+WAIT_SECONDS = 60
+
+
+class Node(Persistent):
+    """An object with a number and others."""
+
+    def __init__(self, n: int = 0) -> None:
+        self.n = n
+        self.others: list[Node] = []
+
+
+@pytest.fixture
+def root(database: Database) -> Node:
+    node = Node()
+    database.set_root(node)
+    node.others.append(Node(1))
+    node.others.append(Node(2))
+    transaction.commit()
+    return node
+
+
+def change(database: Database, n: int) -> None:
+    manager = database.transaction_manager
+    manager.begin()
+    checkout(database.root)
+    database.root.n = n
+    manager.commit()
+
+
+def test_the_packing_instance_and_another_go_on(database, root, again, path):
+    other = again()
+    change(database, 1)
+    inode = path.stat().st_ino
+
+    database.pack()
+
+    assert path.stat().st_ino != inode
+    change(other, 2)
+    transaction.begin()
+    assert root.n == 2
+    change(database, 3)
+    other.transaction_manager.begin()
+    assert other.root.n == 3
+    assert [node.n for node in other.root.others] == [1, 2]
+    assert again().root.n == 3
+    assert other.root is not root
+
+
+def test_a_transaction_under_way_is_committed_to_the_new_file(database, root, again):
+    other = again()
+    checkout(other.root)
+    other.root.n = 7
+
+    database.pack()
+
+    other.transaction_manager.commit()
+    transaction.begin()
+    assert root.n == 7
+
+
+def test_a_conflict_with_a_transaction_before_the_pack_is_found(database, root):
+    steps = Steps()
+
+    @steps.thread
+    def late() -> None:
+        transaction.begin()
+        checkout(root)
+        root.n = 7
+        with steps[0]:
+            pass
+        with steps[2], pytest.raises(WriteConflictError):
+            transaction.commit()
+        transaction.abort()
+
+    with steps[1]:
+        change(database, 1)
+        database.pack()
+    steps.join()
+    transaction.begin()
+    assert root.n == 1
+
+
+def test_an_older_snapshot_goes_on_reading_what_was_dropped(database, root, again, path):
+    for number in range(10):
+        transaction.begin()
+        checkout(root.others[0])
+        root.others[0].n = number
+        transaction.commit()
+    other = again()  # Its objects are ghosts yet.
+    steps = Steps()
+    seen: list[Any] = []
+
+    @steps.thread
+    def reader() -> None:
+        transaction.begin()
+        seen.append(database.root.n)
+        with steps[0]:
+            pass
+        with steps[2]:
+            seen.append((database.root.n, database.root.others[0].n))
+
+    with steps[1]:
+        before = other.root
+        change(database, 5)
+        checkout(root.others[0])
+        root.others[0].n = 99
+        transaction.commit()
+        database.pack()
+        change(database, 6)
+    steps.join()
+    assert seen == [0, (0, 9)]
+    # An instance that has not begun anew since sees its time, too.
+    assert (before.n, [node.n for node in before.others]) == (0, [9, 2])
+    other.transaction_manager.begin()
+    assert (before.n, [node.n for node in before.others]) == (6, [99, 2])
+
+
+def test_the_old_file_is_closed_when_no_snapshot_needs_it(database, root, again, path):
+    other = again()
+    other.root.n  # noqa: B018
+    database.pack()
+    assert not other.storage.has_past
+    other.transaction_manager.begin()  # Follows, and has no older view any more.
+    other.transaction_manager.begin()
+    transaction.begin()
+    transaction.begin()
+    gc.collect()
+
+    deleted = [link for link in open_files() if "data.log" in link and "deleted" in link]
+    assert deleted == []
+    assert not other.storage.has_past
+
+
+def open_files() -> list[str]:
+    directory = Path("/proc/self/fd")
+    if not directory.is_dir():
+        pytest.skip("there is nowhere to see them")
+    links = []
+    for name in directory.iterdir():
+        try:
+            links.append(os.readlink(name))  # noqa: PTH115
+        except OSError:  # the one that lists the directory
+            continue
+    return links
+
+
+def test_a_stream_that_is_in_memory_is_read_from_where_it_is_now(database, root, again):
+    checkout(root)
+    root.junk = PersistentFile(io.BytesIO(b"junk" * 10_000))
+    root.stream = stream = PersistentFile(io.BytesIO(b"0123456789" * 10_000))
+    transaction.commit()
+    checkout(root)
+    del root.junk
+    transaction.commit()
+    stream.open()
+    assert stream.read(5) == b"01234"
+    other = again()
+    begun = iter(other.root.stream)
+
+    database.pack()
+
+    transaction.begin()
+    transaction.begin()
+    assert stream.read(5) == b"56789"
+    assert next(begun)[:4] == b"0123"
+    assert b"".join(again().root.stream) == b"0123456789" * 10_000
+    database.pack()
+    assert b"".join(stream) == b"0123456789" * 10_000
+
+
+def test_what_was_dropped_is_stored_again_when_it_is_referred_to(database, root, again):
+    node = root.others[1]
+    inner = Node(33)
+    checkout(node)
+    node.others.append(inner)
+    transaction.commit()
+    checkout(root)
+    root.others.remove(node)
+    transaction.commit()
+    oids = node._p_oid, inner._p_oid
+
+    database.pack()
+
+    transaction.begin()
+    assert not database.storage.has(oids[0])
+    checkout(root)
+    root.others.append(node)
+    transaction.commit()
+    assert (node._p_oid, inner._p_oid) == oids
+    there = again().root.others[-1]
+    assert (there.n, there.others[0].n) == (2, 33)
+
+
+def test_what_was_dropped_and_changed_is_stored_once(database, root, again):
+    node = root.others[1]
+    checkout(root)
+    root.others.remove(node)
+    transaction.commit()
+    database.pack()
+    transaction.begin()
+
+    checkout(root, node)
+    node.n = 44
+    root.others.append(node)
+    transaction.commit()
+
+    assert [other.n for other in again().root.others] == [1, 44]
+
+
+def test_what_was_dropped_and_never_read_is_gone_with_a_word(database, root, again):
+    other = again()
+    ghost = other.root.others[1]
+    checkout(root)
+    del root.others[1]
+    transaction.commit()
+    database.pack()
+    manager = other.transaction_manager
+    manager.begin()
+    manager.begin()
+
+    checkout(other.root)
+    other.root.others.append(ghost)
+    with pytest.raises(ObjectNotFound):
+        manager.commit()
+    manager.abort()
+    assert [node.n for node in other.root.others] == [1]
+
+
+def test_oids_of_dropped_objects_are_not_used_again(database, root, again):
+    highest = max(node._p_oid for node in root.others)
+    checkout(root)
+    root.others.clear()
+    transaction.commit()
+    database.pack()
+
+    other = again()
+    checkout(other.root)
+    other.root.others.append(Node(5))
+    other.transaction_manager.commit()
+
+    assert other.root.others[0]._p_oid > highest
+
+
+def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, again, storage):
+    other = again()
+    storage._file.words.retire()  # as a pack does that is killed before the file is replaced
+    other.transaction_manager.begin()
+    transaction.begin()
+    assert root.n == 0
+
+    change(other, 3)
+
+    transaction.begin()
+    assert root.n == 3
+    assert not is_retired(storage._file.words.view[COMMITTED])
+    assert again().root.n == 3
+
+
+def test_a_file_that_is_not_of_this_log_is_not_followed(database, root, path, tmp_path, storage):
+    with Database(tmp_path / "foreign.log") as foreign:
+        foreign.set_root(Node(5))
+        in_thread(lambda: None)
+        transaction.commit()
+    (tmp_path / "foreign.log").replace(path)
+    storage._file.words.retire()
+
+    transaction.begin()
+    assert root.n == 0
+    checkout(root)
+    root.n = 1
+    with pytest.raises(LogMovedError) as caught:
+        transaction.commit()
+    assert not isinstance(caught.value, LogPackedError)
+    transaction.abort()
+    database.close()
+
+
+def test_a_storage_alone_says_that_the_log_was_packed(database, root, path):
+    with TransactionLog(path) as alone:
+        database.pack()
+        with pytest.raises(LogPackedError):
+            alone.acquire()
+        assert not alone.held
+        alone.apply(alone.read_news())
+        alone.acquire()
+        alone.release()
+        assert alone.generation == 1
+        assert alone.complete_since == database.storage.complete_since > 0
+
+
+def test_a_past_that_was_opened_before_stays_readable(database, root):
+    first = database.storage.tid
+    change(database, 1)
+    with database.at(first) as past:
+        database.pack()
+        transaction.begin()
+        transaction.begin()
+        change(database, 2)
+        transaction.begin()
+        assert past.root.n == 0
+        assert [node.n for node in past.root.others] == [1, 2]
+    transaction.begin()
+    assert not database.storage.has_past
+
+
+def test_packed_again_and_again_with_an_old_snapshot_open(database, root, again):
+    other = again()
+    seen = other.root
+    for number in range(1, 6):
+        change(database, number)
+        database.pack()
+        change(database, number * 10)
+    assert seen.n == 0
+    other.transaction_manager.begin()
+    assert seen.n == 50
+    assert other.storage.generation == database.storage.generation == 5
+
+
+def count_up(path: Path, times: int) -> None:
+    database = Database(path)
+    for _ in range(times):
+        for attempt in transaction.attempts(1000):
+            with attempt:
+                checkout(database.root)
+                database.root.n += 1
+    database.close()
+
+
+def test_processes_go_on_while_the_log_is_packed(database, root, path):
+    times = 300
+    writers = [fork.Process(target=count_up, args=(path, times)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    packs = 0
+    while any(writer.is_alive() for writer in writers):
+        database.pack()
+        packs += 1
+    for writer in writers:
+        writer.join(WAIT_SECONDS)
+        assert writer.exitcode == 0
+    transaction.begin()
+    assert root.n == 2 * times
+    assert packs > 1
+
+
+def test_a_child_that_is_forked_after_a_pack_has_its_own(database, root, path):
+    database.pack()
+    transaction.begin()
+
+    def child() -> None:
+        change(database, 8)
+
+    process = fork.Process(target=child)
+    process.start()
+    process.join(WAIT_SECONDS)
+    assert process.exitcode == 0
+    transaction.begin()
+    assert root.n == 8
