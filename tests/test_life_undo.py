@@ -34,6 +34,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
     UnloadedClassError,
 )
+from dobbin_like.life import undo as undo_module
 from dobbin_like.life.undo import _find
 
 
@@ -439,6 +440,52 @@ def test_a_transaction_that_changed_no_object_can_not_be_undone(database):
 
     with pytest.raises(UndoError, match="it changed no object"):
         database.undo(logged.tid)
+
+
+def test_a_transaction_that_only_made_objects_can_not_be_undone(database):
+    thing = elect(database, Thing(a=1))
+    storage = database.storage
+    number, data = storage.load(0).class_number, storage.load(0).data
+    storage.acquire()
+    logged = storage.prepare(storage.tid + 1, [(storage.next_oid, number, data)], [])
+    storage.finish()
+    storage.release()
+    transaction.begin()
+    change(thing, a=2)
+
+    with pytest.raises(UndoError, match="it only made objects"):
+        database.undo(logged.tid)
+    # The object can't be reached, which is what the fixture's check would find.
+    change(thing, child=database.get(1))
+
+
+def test_an_undo_that_is_interrupted_changes_nothing(database, monkeypatch):
+    root = elect(database, Thing(things=[Thing(a=1) for _ in range(4)], other=Thing(a=1)))
+    checkout(*root.things)
+    for thing in root.things:
+        thing.a = 2
+    transaction.commit()
+    tid = database.tid
+    checkout(root.other, root.things[1])
+    root.other.a = root.things[1].b = 3
+    apply, left = undo_module._apply, [2]
+
+    def interrupted(*args):
+        left[0] -= 1
+        apply(*args)
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(undo_module, "_apply", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        database.undo(tid)
+    assert [thing.a for thing in root.things] == [2] * 4
+    assert (root.other.a, root.things[1].b) == (3, 3)
+    monkeypatch.undo()
+    database.undo(tid)
+    transaction.commit()
+    assert [thing.a for thing in root.things] == [1] * 4
+    assert (root.other.a, root.things[1].b) == (3, 3)
 
 
 def test_a_tid_that_is_not_there_is_told_apart_from_one_that_is_not_seen_yet(database, again):

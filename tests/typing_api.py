@@ -101,6 +101,20 @@ def storages_and_databases_are_context_managers(path: Path) -> None:
     Database(TransactionLog(path)).close()
 
 
+def the_past_is_asked_for(db: Database, account: Account, moment: datetime) -> None:
+    for record in db.transactions(since=moment, until=db.tid, newest_first=True):
+        assert_type(record, TransactionRecord)
+        assert_type(record.time, datetime)
+    for revision in db.history(account):
+        assert_type(revision, Revision)
+    with db.at(moment) as past:
+        assert_type(past, Database)
+    for change in db.changes(since=5, wait=math.inf):
+        assert_type(change, Change)
+        assert_type(change.attributes, dict[Oid, tuple[str, ...]])
+        db.undo(change.tid)
+
+
 def collections_are_persistent() -> None:
     by_name = PersistentDict({"Ada": Account("Ada")})
     accounts = PersistentList([Account("Ada")])

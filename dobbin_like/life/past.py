@@ -155,14 +155,13 @@ class Past:
             UndoError: The transaction failed, changed no object, or elected the root.
             UnloadedClassError: The class of a changed object is not loaded.
             ReadOnlyStorageError: The storage is read-only.
+            NotStorableError: What this thread has checked out can't be copied.
             In all cases nothing was changed.
 
         Cost: The objects that *tid* changed, and the versions of them since; a small read
         for each transaction since.
         """
-        manager = self._manager()
-        view = manager.join()
-        undo.undo(self.graph, self.storage, view, Tid(tid))
+        undo.undo(self.storage, self._manager(), Tid(tid))
 
     def changes(self, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
         """Yield what was committed after *since*: a feed, oldest first.

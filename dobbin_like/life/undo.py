@@ -23,6 +23,7 @@ from dobbin_like.persistent.entry import entry_of
 from dobbin_like.persistent.values import Aliases
 
 if TYPE_CHECKING:
+    from dobbin_like.manager import DataManager
     from dobbin_like.persistent.entry import Entry, State
     from dobbin_like.persistent.graph import Graph
     from dobbin_like.persistent.view import View
@@ -41,17 +42,20 @@ class _Step(NamedTuple):
     items: dict[Any, Any]
 
 
-def undo(graph: Graph, storage: Storage, view: View, tid: Tid) -> None:
-    """Take back in *view* what transaction *tid* has changed. See ``Past.undo()``."""
+def undo(storage: Storage, manager: DataManager, tid: Tid) -> None:
+    """Take back what transaction *tid* has changed, in that of *manager*. See ``Past.undo()``."""
+    view = manager.join()
     logged = _find(storage, tid_of(tid), view.tid)
-    steps = []
-    for oid in map(Oid, logged.oids):
-        step = _step(graph, storage, view, oid, logged.tid)
-        if step is not None and (step.attributes or step.items):
-            steps.append(step)
-    for step in steps:
-        checkout(step.obj)
-        _apply(step, view.working[id(step.obj)])
+    steps = [_step(manager.graph, view, oid, logged.tid) for oid in _changed_oids(storage, logged)]
+    before = manager.savepoint()
+    try:
+        for step in steps:
+            if step is not None:
+                checkout(step.obj)
+                _apply(step, view.working[id(step.obj)])
+    except BaseException:  # Of whatever kind: all of it, or nothing.
+        before.rollback()
+        raise
 
 
 def _find(storage: Storage, tid: Tid, snapshot: Tid) -> LoggedTransaction:
@@ -70,12 +74,21 @@ def _find(storage: Storage, tid: Tid, snapshot: Tid) -> LoggedTransaction:
     return logged
 
 
-def _step(graph: Graph, storage: Storage, view: View, oid: Oid, tid: Tid) -> _Step | None:
-    """Return what is to be done to one object; None: nothing, or it was made then."""
-    if storage.load(oid, Tid(tid - 1)) is None:
-        if oid == ROOT_OID:
-            raise UndoError(storage.path, tid, "it elected the root, which is elected for good")
-        return None
+def _changed_oids(storage: Storage, logged: LoggedTransaction) -> list[Oid]:
+    """Return the objects that were there before the transaction."""
+    oids = [oid for oid in map(Oid, logged.oids) if storage.load(oid, Tid(logged.tid - 1))]
+    reason = ""
+    if ROOT_OID in logged.oids and ROOT_OID not in oids:
+        reason = "it elected the root, which is elected for good"
+    elif not oids:
+        reason = "it only made objects; take them off what refers to them"
+    if reason:
+        raise UndoError(storage.path, logged.tid, reason)
+    return oids
+
+
+def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
+    """Return what is to be done to one object; None: nothing."""
     obj = graph.get(oid, view.tid)
     entry = entry_of(obj)
     assert entry is not None
