@@ -42,6 +42,7 @@ def commit(log: TransactionLog, oid: int, data: bytes, *, decided: bool = True) 
     try:
         log.apply(log.read_news())
         logged = log.prepare(Tid(log.tid + 1), [(Oid(oid), 1, data)], decided=decided)
+        log.decide()
         log.finish()
         log.apply([logged])
         return logged.tid
@@ -441,10 +442,12 @@ def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(path: Path, seed
                 # A cut-off transaction that could have been adopted was synced away.
                 moment(synced=decided or log is synced)
             else:
+                log.decide()
+                # The status of an undecided one is synced, the words are not.
+                moment(synced=log is synced and not decided)
                 log.finish()
                 log.apply([logged])
-                # The status of an undecided one was synced, the words were not.
-                moment(synced=log is synced and not decided)
+                moment(synced=False)
                 if log is synced:
                     durable = [*written, tid]
             written.append(tid)
@@ -459,6 +462,29 @@ def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(path: Path, seed
         left = tids(path)[:-1]
         assert left == written[: len(left)]
         assert left[: len(durable)] == durable
+
+
+def test_what_another_transaction_follows_was_decided(path: Path) -> None:
+    with TransactionLog(path) as log:
+        commit(log, 0, b"first")
+        log.acquire()
+        logged = log.prepare(Tid(log.tid + 1), [(Oid(1), 1, b"second")], decided=False)
+        before = path.read_bytes()
+        log.decide()
+        log.finish()
+        log.apply([logged])
+        log.release()
+        commit(log, 2, b"third")
+        written = [entry.tid for entry in log.transactions()]
+    behind = path.read_bytes()[len(before) :]
+
+    path.write_bytes(before + behind)  # A copy that was made in two reads.
+    writes_on(path)
+    assert tids(path)[:-1] == written
+
+    path.write_bytes(before + behind[:-1])  # The third was being written.
+    writes_on(path)
+    assert tids(path)[:-1] == written[:1]
 
 
 # -- kill -9 ------------------------------------------------------------------------------
@@ -502,7 +528,9 @@ def test_a_killed_writer_loses_no_acknowledged_commit(path: Path, *, sync: bool)
         wanted = generator.randrange(1, 60)
         told = [0]
         while told[0] < wanted:
-            told[0] = int.from_bytes(os.read(first[1], 8), "little")
+            data = os.read(first[1], 8)
+            assert data, "the writer has ended by itself"
+            told[0] = int.from_bytes(data, "little")
         for worker, _reader in workers:
             os.kill(worker, signal.SIGKILL)
             os.waitpid(worker, 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -30,6 +32,7 @@ from dobbin_like import (
 )
 from dobbin_like.exc import Error, NotStorableError, UsageError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.life import Change, Revision, TransactionRecord
 
 
 class Account(Persistent):

@@ -39,6 +39,10 @@ class _Seen(NamedTuple):
     serial: Tid
     state: State | None
 
+    @property
+    def plain(self) -> Any:
+        return type(self.obj)._p_faces.plain
+
 
 class _Sight:
     """What one look under the locks has found."""
@@ -217,21 +221,21 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
     try:
         stored = sight.graph.source.load(entry.oid, sight.storage_tid)
         if stored is None:
-            if getattr(sight.graph.source, "generation", 0):
-                return  # It was out of reach when the log was packed, and is still in memory.
-            report.add(2, place, "an object that the log does not have", "a stored one")
-            return
-        if stored.tid != seen.serial:
+            # After a pack it was out of reach, and is still in memory.
+            if not getattr(sight.graph.source, "generation", 0):
+                report.add(2, place, "an object that the log does not have", "a stored one")
+        elif stored.tid != seen.serial:
             report.add(2, place, f"serial {seen.serial}", f"{stored.tid}, as in the log")
-            return
-        plain = type(seen.obj)._p_faces.plain
-        if seen.state is None or issubclass(plain, Broken):
-            return
-        logged = sight.graph.decode(stored.data, entry)
+        elif seen.state is not None and not issubclass(seen.plain, Broken):
+            logged = sight.graph.decode(stored.data, entry)
+            _compare_states(place, seen, logged, report)
     except Error:  # Damaged bytes; noted when the log was scanned.
         return
-    shared = plain._p_faces.state_of(seen.state)
-    if plain is PersistentStream:  # Where it lies depends on the file, and is asked anew.
+
+
+def _compare_states(place: str, seen: _Seen, logged: State, report: Report) -> None:
+    shared = seen.plain._p_faces.state_of(seen.state)
+    if seen.plain is PersistentStream:  # Where it lies depends on the file, and is asked anew.
         shared, logged = ({**state, "_offset": 0} for state in (shared, logged))
     for name in shared.keys() | logged.keys():
         if name not in shared or name not in logged or not _equal(shared[name], logged[name]):

@@ -239,7 +239,7 @@ def _after_power_cut(
     if tail.end < durable:
         raise IntegrityError(window.path, size, "the end of the file", f"{durable} bytes")
     if tail.end >= believed:
-        return _adopt(window, tail, size, certain_order=False)
+        return _adopt(window, tail, size)
     _logger.warning(
         "%s: cut from %d to %d bytes: the rest was committed without sync and did not reach "
         "the disk before the machine stopped",
@@ -258,32 +258,58 @@ def _without_committed(
     for frame, decided in _believed(window, applied, size, durable):
         if decided:
             tail = frame.tail
-    end, adopted = _adopt(window, tail, size, certain_order=False)
+    end, adopted = _adopt(window, tail, size)
     if end != size:
         text = "no whole transaction, and a header that does not say where the log ends"
         raise IntegrityError(window.path, end, text, f"whole transactions up to {size}")
     return end, adopted
 
 
-def _adopt(
-    window: Window, tail: Tail, size: int, *, certain_order: bool = True
-) -> tuple[int, bool]:
+def _adopt(window: Window, tail: Tail, size: int) -> tuple[int, bool]:
     """Return the end of the whole transactions after *tail*, and whether there are any.
 
-    A prepared one becomes failed: its other participants never heard of success. After a
-    power cut only if nothing follows it; else its decision did not reach the disk, and
-    what follows was built on the decision.
+    A prepared one at the end becomes failed: its other participants never heard of success.
+    One that is followed by a whole frame was decided, and this is a copy that was made in
+    two reads, one before the decision and one behind it: nobody appends behind a prepared
+    transaction, and to fail is to take its place with other bytes, so that nothing fits
+    behind it. What is behind it and not whole says the same, and not for certain.
 
     A stream that no transaction follows belongs to none, and is left out.
     """
     end = start = tail.end
-    for frame, decided in _believed(window, tail, size, None):
-        if not decided:
-            if not certain_order and frame.tail.end != size:
+    undecided = True
+    while undecided:
+        undecided = False
+        for frame, decided in _believed(window, tail, size, None):
+            if not decided:
+                after = _decide(window, tail, frame, size)
+                if after is None:
+                    return end, end > start
+                undecided = after == frame.tail
+                end, tail = after.end, after
                 break
-            status = record.WORD.pack(record.FAILED)
-            disk.write(window.fd, window.path, status, tail.end + record.STATUS_OFFSET)
-        tail = frame.tail
-        if frame.kind != record.KIND_STREAM:
-            end = tail.end
+            tail = frame.tail
+            if frame.kind != record.KIND_STREAM:
+                end = tail.end
     return end, end > start
+
+
+def _decide(window: Window, tail: Tail, frame: Frame, size: int) -> Tail | None:
+    """Decide what is prepared at *tail*; return the place after it, None if it is cut off."""
+    logged = frame.logged
+    if frame.tail.end < size:
+        try:
+            read_frame(window, frame.tail, size)
+        except IntegrityError:
+            return None
+        status = record.WORD.pack(record.COMMITTED)
+        disk.write(window.fd, window.path, status, tail.end + record.STATUS_OFFSET)
+        return frame.tail
+    assert logged is not None
+    meta = record.Meta((), logged.user, logged.description, logged.extension)
+    entries = [(oid, 0, b"") for oid in logged.oids]
+    data, checksum = record.encode_transaction(
+        tail, logged.tid, entries, lambda _oid: 0, meta, record.FAILED
+    )
+    disk.write(window.fd, window.path, data, tail.end)
+    return Tail(tail.end + len(data), tail.end, checksum, logged.sequence, logged.tid)
