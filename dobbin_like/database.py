@@ -305,8 +305,8 @@ class Database(Past, Care):
         # Not what an interrupted run has applied already.
         storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
         for logged in news:
-            if logged.classes and not logged.failed:
-                graph.follow([number for number, _, _ in logged.classes])
+            if logged.names.classes and not logged.failed:
+                graph.follow([number for number, _, _ in logged.names.classes])
         if ROOT_OID in changed and not graph.has_root:
             graph.has_root = graph.root_is_foreign = True
         graph.publish_foreign(changed, tid)
@@ -364,7 +364,7 @@ class Database(Past, Care):
         graph.introduce(logged.tid, introductions)
         if storage.tid < logged.tid:
             storage.apply([logged])
-        graph.follow([number for number, _, _ in logged.classes])
+        graph.follow([number for number, _, _ in logged.names.classes])
         introduced = {publication.entry.oid for publication in introductions}
         changed = {oid: logged.tid for oid in logged.oids if oid not in introduced}
         graph.publish_foreign(changed, logged.tid)

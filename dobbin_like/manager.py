@@ -265,6 +265,7 @@ class DataManager:
                 self._next_tid(),
                 changes.entries,
                 self.graph.classes.new,
+                self.graph.classes.new_shapes,
                 decided=self._decided,
                 **self._annotations,
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import TransactionLog
+from dobbin_like.log.meta import Names
 from dobbin_like.memory_log import MemoryLog, OverlayLog
 from dobbin_like.persistent.stream import PersistentStream
 
@@ -38,7 +39,7 @@ class LoggedTransaction(Protocol):
     sequence: int  # 1 for the first one; failed ones count.
     failed: bool
     oids: Sequence[Oid]  # Of what it has changed, or would have if it failed.
-    classes: Sequence[tuple[int, str, str]]  # As they were given to prepare().
+    names: Names  # Classes and shapes, as they were given to prepare().
     user: str
     description: str
     extension: bytes
@@ -49,7 +50,7 @@ class StoredVersion(Protocol):
     """One version of one object as a storage has it. Never changes."""
 
     tid: Tid  # Of the transaction that has written it.
-    class_number: int
+    number: int  # Of its class, or of its shape.
     data: bytes
     position: int  # Where it lies, for the texts of errors.
 
@@ -64,7 +65,9 @@ class Storage(Protocol):
     Transactions have tids and sequence numbers that strictly increase; failed ones have
     both as well. A transaction is there whole or not at all, for every reader, and what
     ``finish()`` has returned from stays there. Objects are bytes with an oid and the
-    number of a class, whose name stands in a table that is part of the log.
+    number of a class, whose name stands in a table that is part of the log, or the number
+    of a shape: of a class together with the names that its state has, in order. Classes
+    and shapes share one space of numbers.
 
     Reading needs no lock, waits for nobody and may come from any thread, also while
     another one applies. Calls of ``read_news`` and ``apply`` are serialized by the caller.
@@ -73,7 +76,7 @@ class Storage(Protocol):
         storage.acquire()
         try:
             storage.apply(storage.read_news())
-            logged = storage.prepare(tid, [(oid, class_number, data)], [])
+            logged = storage.prepare(tid, [(oid, number, data)], [])
             storage.finish()
             storage.apply([logged])
         finally:
@@ -117,7 +120,7 @@ class Storage(Protocol):
 
     @property
     def next_class_number(self) -> int:
-        """Above every class number that was ever given; at least 1."""
+        """Above every number that was ever given to a class or a shape; at least 1."""
 
     def __len__(self) -> int:
         """Return the number of applied transactions, failed ones too.
@@ -134,6 +137,18 @@ class Storage(Protocol):
 
     def class_number(self, module: str, qualname: str) -> int | None:
         """Return the number of the class of that name now, None if there is none."""
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        """Return class number and names of a shape, None if *number* is none's."""
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        """Return the number of the shape of that class and those names, None if none is."""
+
+    def shape_count(self, class_number: int) -> int:
+        """Return how many shapes of a class there are."""
+
+    def names(self) -> Names:
+        """Return all classes, by the names that they have now, and all shapes."""
 
     # -- news ----------------------------------------------------------------------
 
@@ -244,6 +259,7 @@ class Storage(Protocol):
         tid: Tid,
         entries: Sequence[tuple[Oid, int, bytes]],
         classes: Sequence[tuple[int, str, str]],
+        shapes: Sequence[tuple[int, int, tuple[str, ...]]] = (),
         *,
         user: str = "",
         description: str = "",
@@ -254,8 +270,9 @@ class Storage(Protocol):
 
         Args:
             tid: Above that of every transaction before, successful or failed.
-            entries: (oid, class number, state), each oid once.
+            entries: (oid, number of class or shape, state), each oid once.
             classes: (number, module, qualname) of classes that are new, or renamed.
+            shapes: (number, class number, names of attributes) of shapes that are new.
             decided: Nobody else can veto any more: if this process dies from here on, the
                 transaction may be there.
 

@@ -500,7 +500,7 @@ def test_a_saved_class_table_is_compared_with_the_transactions(storage):
     storage._applied.classes.update([(2, "shop", "Cart")])
     save_positions(storage)
 
-    assert only_problem(check_log(storage.path)).found == "saved class table"
+    assert only_problem(check_log(storage.path)).found == "saved classes and shapes"
 
 
 def test_a_storage_that_has_applied_something_else_is_found(storage):
@@ -1074,7 +1074,7 @@ def test_damage_is_reported_once_though_memory_is_right(path):
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(Thing())
         transaction.commit()
-        change(path, path.read_bytes().index(b"parts"), b"P")
+        change(path, path.read_bytes().index(b"two"), b"T")
 
         reports = [check_database(database), check_log(path)]
 
@@ -1087,7 +1087,7 @@ def test_damage_of_what_is_in_memory_is_no_second_problem(path):
         database.set_root(thing)
         transaction.commit()
         database.storage.load(0)  # The log has these bytes at hand from now on.
-        change(path, path.read_bytes().index(b"parts"), b"P")
+        change(path, path.read_bytes().index(b"two"), b"T")
 
         report = check_database(database)
 

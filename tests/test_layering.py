@@ -43,6 +43,7 @@ TOWERS = {
     "disk": Tower(
         stands_on="ground",
         rows=(
+            "log.meta",
             "log.record  log.header  log.disk",
             "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader  log.part",
             "log.loader  log.recovery",

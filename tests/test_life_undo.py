@@ -445,7 +445,7 @@ def test_a_transaction_that_changed_no_object_can_not_be_undone(database):
 def test_a_transaction_that_only_made_objects_can_not_be_undone(database):
     thing = elect(database, Thing(a=1))
     storage = database.storage
-    number, data = storage.load(0).class_number, storage.load(0).data
+    number, data = storage.load(0).number, storage.load(0).data
     storage.acquire()
     logged = storage.prepare(storage.tid + 1, [(storage.next_oid, number, data)], [])
     storage.finish()

@@ -674,9 +674,10 @@ def test_a_log_of_format_version_1_is_read(path: Path) -> None:
         (1004, 5, False, "", "", b"", "", [3]),
     ]
     assert content["classes"] == [(1, "shop.models", "Cart"), (2, "shop.models", "Größe")]
+    assert content["shapes"] == [(3, 1, ("items", "größe")), (4, 2, ())]
     assert content["stream"] == small_log.STREAM
     assert [found for oid, at, found in content["objects"] if at is None] == [
-        (1003, 1, b"root again"),
+        (1003, 3, b"root again"),
         (1001, 2, content["objects"][6][2][2]),
         (1001, 1, b""),
         (1004, 1, b"3"),

@@ -74,4 +74,4 @@ def test_a_number_that_comes_again_renames_its_class() -> None:
 
     assert table.number("old", "A") is None
     assert table.number("new", "A") == 1
-    assert table.items() == ((1, "new", "A"),)
+    assert table.items() == (((1, "new", "A"),), ())

@@ -39,6 +39,15 @@ class Names:
     def class_number(self, module, qualname):
         return next((n for n, name in self.names.items() if name == (module, qualname)), None)
 
+    def shape(self, _number):
+        return None
+
+    def shape_number(self, _class_number, _attributes):
+        return None
+
+    def shape_count(self, _class_number):
+        return 0
+
 
 class References:
     def __init__(self):

@@ -175,7 +175,7 @@ class Mixed(MemoryLog):
     def apply(self, news):
         for logged in news:
             self._newest.update(zip(logged.oids, logged.versions, strict=False))
-            self._classes.update(logged.classes)
+            self._classes.update(*logged.names)
             self._head = logged
 
 

@@ -35,7 +35,10 @@ def test_the_horizon_is_the_oldest_snapshot_that_is_read(steps):
             horizon.enter(reading[-1], tid)
         else:
             horizon.leave(reading.pop(number % len(reading)))
-        assert horizon.oldest() == min((view.tid for view in reading), default=None)
+        oldest = min((view.tid for view in reading), default=None)
+        for asked in range(tid - number - 2, tid + 2):
+            assert horizon.has_older(asked) == (oldest is not None and oldest < asked)
+        assert horizon.oldest() == oldest
 
 
 def test_leaving_twice_is_leaving_once():

@@ -104,13 +104,36 @@ class Contents:
             self.report.failed += 1
             self._check_states(logged, apply=False)
             return
-        self._classes.update(logged.classes)
+        self._check_shapes(logged)
+        self._classes.update(*logged.names)
         if self._known is not None and logged.sequence > self._known:
             self.later.update(logged.oids)
         references = self._check_states(logged, apply=True)
         if logged.tid > self._complete_since:
             for offset, oid, reference in references:
                 self._check_reference(offset, oid, reference, logged.end)
+
+    def _check_shapes(self, logged: Logged) -> None:
+        """I5: A shape is of a class that is known, and no number gets another meaning."""
+        if self.gap:
+            return
+        known = self._classes
+        classes = {number for number, _, _ in logged.names.classes}
+        for number in classes:
+            if known.shape(number) is not None:
+                found = f"class number {number}, which is a shape's"
+                self.report.add(5, logged.offset, found, "a number that was not used before")
+        numbers = set(classes)
+        for number, class_number, attributes in logged.names.shapes:
+            shape = f"shape {number} of class number {class_number}"
+            if number in numbers or known.name(number) or known.shape(number):
+                found = f"{shape} with the number of another"
+                self.report.add(5, logged.offset, found, "a number that was not used before")
+            if class_number not in classes and known.name(class_number) is None:
+                self.report.add(5, logged.offset, shape, "a class that was logged")
+            numbers.add(number)
+            if len(set(attributes)) != len(attributes):
+                self.report.add(5, logged.offset, f"{shape} with a name twice", "each name once")
 
     def _check_states(self, logged: Logged, *, apply: bool) -> list[tuple[int, Oid, Reference]]:
         """I5: Every state has the bytes that were written; I9: and can be decoded."""
@@ -129,7 +152,7 @@ class Contents:
             else:
                 if apply:
                     self._check_previous(oid, stored)
-                    self._apply(oid, position, stored.class_number)
+                    self._apply(oid, position, self._class_of(stored))
                     found = self._check_state(oid, stored)
                     references += [(position, oid, reference) for reference in found]
             position += ENTRY_SIZE
@@ -162,14 +185,14 @@ class Contents:
 
     def _check_state(self, oid: Oid, stored: Stored) -> list[Reference]:
         """I8: What was stored can be loaded, though its class be gone."""
-        name = self._classes.name(stored.class_number)
+        name = self._classes.name(self._class_of(stored))
         if name is None:
             if not self.gap:
-                found = f"oid {oid} of class number {stored.class_number}"
+                found = f"oid {oid} of class number {stored.number}"
                 self.report.add(8, stored.position, found, "a class that was logged")
             return []
         try:
-            state, references = self._states.read(stored.data)
+            state, references = self._states.read(stored.number, stored.data)
         except Exception as error:  # noqa: BLE001  damaged bytes may raise anything
             found = f"the state of {name[1]} oid {oid}: {type(error).__name__}: {error}"
             self.report.add(8, stored.position, found, "one that can be decoded")
@@ -177,6 +200,10 @@ class Contents:
         if name == STREAM_CLASS:
             self._check_stream_object(oid, stored, state)
         return references
+
+    def _class_of(self, stored: Stored) -> int:
+        shape = self._classes.shape(stored.number)
+        return stored.number if shape is None else shape[0]
 
     def _check_reference(self, offset: int, oid: Oid, reference: Reference, end: int) -> None:
         """I2: What an object refers to was stored with it or before, with that class."""
@@ -191,9 +218,9 @@ class Contents:
             self.report.add(2, offset, found, expected)
 
     def _dangle(self, oid: Oid, stored: Stored, target: Oid) -> None:
-        name, way = self._name(stored.class_number), ""
+        name, way = self._name(self._class_of(stored)), ""
         with contextlib.suppress(Exception):  # The bytes were decoded before.
-            way = way_to(self._states.read(stored.data)[0], target)
+            way = way_to(self._states.read(stored.number, stored.data)[0], target)
         lost = Dangling(oid, name, way, target, stored.position)
         self.report.dangling.append(lost)
         self.report.add(2, stored.position, f"{lost}, which is not stored", "a stored object")
@@ -291,5 +318,5 @@ class Contents:
             oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
             found = f"saved position {saved.get(oid)} of oid {oid}"
             self.report.add(10, tail.end, found, scanned.get(oid))
-        if frame.classes != self._classes.items():
-            self.report.add(10, tail.end, "saved class table", "that of the transactions")
+        if frame.names != self._classes.items():
+            self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")

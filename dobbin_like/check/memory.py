@@ -227,7 +227,7 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
         elif stored.tid != seen.serial:
             report.add(2, place, f"serial {seen.serial}", f"{stored.tid}, as in the log")
         elif seen.state is not None and not issubclass(seen.plain, Broken):
-            logged = sight.graph.decode(stored.data, entry)
+            logged = sight.graph.decode(stored, entry)
             _compare_states(place, seen, logged, report)
     except Error:  # Damaged bytes; noted when the log was scanned.
         return

@@ -22,11 +22,12 @@ __all__ = ["check_protocol"]
 
 
 class _Classes:
-    """The class table of a storage as a state reader asks for it."""
+    """The tables of names of a storage as a state reader asks for them."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.number = storage.class_number
+        self.shape = storage.shape
 
     def name(self, number: int) -> tuple[str, str] | None:
         try:
@@ -94,8 +95,8 @@ def _check_entries(
         if stored.tid != logged.tid:
             report.add(2, where, f"a version of {stored.tid}", f"one of {logged.tid}")
         try:
-            storage.class_name(stored.class_number)
-            _, references = reader.read(stored.data)
+            storage.class_name((storage.shape(stored.number) or (stored.number,))[0])
+            _, references = reader.read(stored.number, stored.data)
         except Exception as error:  # noqa: BLE001  decoding raises whatever it likes
             report.add(8, where, f"{type(error).__name__}: {error}", "a state that can be decoded")
             continue

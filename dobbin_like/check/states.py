@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from dobbin_like.ids import Oid
 from dobbin_like.persistent.classes import VALUE_TYPES, ClassTable, Policy, StandIn
-from dobbin_like.persistent.serialize import Decoder
+from dobbin_like.persistent.serialize import Decoder, Encoder
 
 __all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError", "way_to"]
 
@@ -49,6 +49,8 @@ class LoggedNames(Protocol):
 
     def number(self, module: str, qualname: str) -> int | None: ...
 
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
+
 
 class _Names:
     """The class table of the log as far as it was scanned."""
@@ -68,6 +70,15 @@ class _Names:
     def class_number(self, module: str, qualname: str) -> int | None:
         return self._classes.number(module, qualname)
 
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        return self._classes.shape(number)
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        return None  # Nothing is stored.
+
+    def shape_count(self, class_number: int) -> int:
+        return 0
+
 
 class StateReader:
     """Decodes states of one log."""
@@ -76,23 +87,54 @@ class StateReader:
         self._table = ClassTable(_ValueTypesOnly(()), _Names(classes))
         self._references: list[Reference] = []
 
-    def read(self, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
+    def read(self, number: int, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
         """Return the state, references in place of objects, and the references.
+
+        Args:
+            number: Of its class or shape.
 
         Raises:
             Exception: Whatever decoding raises: the data are damaged.
         """
         references = self._references = []
-        state = Decoder(data, self._reference, self._table).load()
-        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-            text = f"the state is a {type(state).__name__}, expected a dict of attributes"
+        shape = self._table.shape(number)
+        decoder = Decoder(data, self._reference, self._table)
+        state = decoder.state(None if shape is None else shape[1])
+        if not all(isinstance(name, str) for name in state):
+            text = "the state has keys that are no names of attributes"
             raise TypeError(text)
         return state, references
+
+    def with_names(self, data: bytes) -> bytes:
+        """Return the bytes of a state whose shape is lost, with names made up for its values.
+
+        Raises:
+            Exception: Whatever decoding and encoding raise.
+        """
+        self._references = []
+        values = Decoder(data, self._reference, self._table).load()
+        if type(values) is not tuple:
+            return data
+        state = {f"lost_{index}": value for index, value in enumerate(values)}
+        return _Rewriter(_no_objects, self._table).encode(state)
 
     def _reference(self, oid: Oid, class_number: int) -> Reference:
         reference = Reference(oid, class_number)
         self._references.append(reference)
         return reference
+
+
+_no_objects: Any = None
+"""There are none in a state that was read here: references stand for them."""
+
+
+class _Rewriter(Encoder):
+    """Writes states that were read here; references are written as they were."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) is Reference:
+            return obj.oid, obj.class_number
+        return super().persistent_id(obj)
 
 
 def way_to(state: dict[str, Any], target: int) -> str:

@@ -176,7 +176,8 @@ def info(path: str, *, as_json: bool) -> None:
             first, last = first or logged.tid, logged.tid
             failed += logged.failed
         root = storage.load(ROOT_OID)
-        names = {storage.class_name(number) for number in range(1, storage.next_class_number)}
+        number = root.number if root else 0
+        number = (storage.shape(number) or (number,))[0]
         facts: dict[str, Any] = {
             "file": str(Path(path).resolve()),
             "size": Path(path).stat().st_size,
@@ -187,8 +188,8 @@ def info(path: str, *, as_json: bool) -> None:
             "packed": storage.generation,
             "complete_since": storage.complete_since,
             "objects": storage.oid_count,
-            "root": ".".join(storage.class_name(root.class_number)) if root else None,
-            "classes": sorted(map(".".join, names)),
+            "root": ".".join(storage.class_name(number)) if root else None,
+            "classes": sorted({f"{module}.{name}" for _, module, name in storage.names().classes}),
         }
     if as_json:
         answer(facts)

@@ -50,6 +50,27 @@ class CommitTests(Harness):
         equal((storage.tid, storage.has_news()), (logged.tid, False))
         equal((storage.class_name(1), storage.next_class_number), (("shop", "Cart"), 2))
 
+    def test_shapes_are_kept_beside_the_classes(self) -> None:
+        storage = self.new()
+        shapes = [(2, 1, ("x", "größe")), (3, 1, ())]
+        storage.acquire()
+        logged = storage.prepare(Tid(10), [(ROOT, 2, b"root")], [(1, "shop", "Cart")], shapes)
+        before = (storage.shape(2), storage.shape_count(1))
+        storage.finish()
+        storage.apply([logged])
+        storage.release()
+
+        equal(before, (None, 0))
+        equal((storage.shape(2), storage.shape(3)), ((1, ("x", "größe")), (1, ())))
+        equal((storage.shape(1), storage.shape(9)), (None, None))
+        equal(
+            (storage.shape_number(1, ("x", "größe")), storage.shape_number(1, ("x",))), (2, None)
+        )
+        equal((storage.shape_count(1), storage.next_class_number), (2, 4))
+        equal(storage.load(ROOT).number, 2)
+        names = storage.names()
+        equal((list(names.classes), list(names.shapes)), ([(1, "shop", "Cart")], shapes))
+
     def test_nothing_is_applied_before_it_is_told_so(self) -> None:
         storage = self.new()
         storage.acquire()

@@ -271,4 +271,4 @@ class ReadingTests(Harness):
 
 
 def _number(stored: Any) -> int:
-    return int(stored.class_number)
+    return int(stored.number)

@@ -22,6 +22,7 @@ from dobbin_like.life.moments import Moment, tid_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from dobbin_like.log.meta import Names
     from dobbin_like.storage import Storage
 
 __all__ = ["AsOf", "Pin", "check_complete", "complete_since"]
@@ -179,6 +180,22 @@ class AsOf:
     def class_number(self, module: str, qualname: str) -> int | None:
         """Return the number of a class, None if the log does not know it."""
         return self._base.class_number(module, qualname)
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        """Return class number and names of a shape, None if *number* is none's."""
+        return self._base.shape(number)
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        """Return the number of a shape, None if the log does not know it."""
+        return self._base.shape_number(class_number, attributes)
+
+    def shape_count(self, class_number: int) -> int:
+        """Return how many shapes of a class the log knows."""
+        return self._base.shape_count(class_number)
+
+    def names(self) -> Names:
+        """Return all classes and shapes that the log knows now."""
+        return self._base.names()
 
     def has(self, oid: Oid) -> bool:
         """Return whether there was an object with this oid."""

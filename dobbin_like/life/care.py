@@ -77,9 +77,9 @@ class Care:
         """Write the state of this database to *target*, as a database of its own.
 
         What can be reached from the root becomes one transaction, with the tid of the
-        state; oids and class numbers stay, streams and the names of classes are carried
-        along. The past and what is unreachable are not. It has a store id of its own: a
-        backup of the one is none of the other. Others go on reading and committing.
+        state; oids and numbers stay, streams and the names of classes and attributes are
+        carried along. The past and what is unreachable are not. It has a store id of its
+        own: a backup of the one is none of the other. Others go on reading and committing.
 
         Into a file, it is written beside its place and put there when it is whole and on
         stable storage; killed before, it leaves nothing at the path. More than 4 GiB do

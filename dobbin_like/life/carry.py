@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from dobbin_like.life.moved import STREAM_CLASS, stream_key_of, with_stream_key
+from dobbin_like.life.moved import STREAM_CLASS, with_stream_key
 from dobbin_like.life.pace import Pace
-from dobbin_like.life.survivors import Count, PackSize, Survivors, is_stream
+from dobbin_like.life.survivors import Count, PackSize, Survivors, stored_stream
 from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.log.new_log import Entries, NewLog
 from dobbin_like.log.packed_log import PackedLog
 from dobbin_like.log.reader import Logged
@@ -51,9 +52,9 @@ class Carry:
         self._pace = pace
         self._before, self._after = Count(objects=old.positions.stored), Count()
         self._place = old.place
-        # The table goes whole into the first transaction that counts.
-        self._classes = ClassTable(old.classes.items())
-        self._table_is_due = True
+        # Both tables go whole into the first transaction that counts.
+        self._classes = ClassTable(*old.classes.items())
+        self._tables_are_due = True
 
     def up_to_the_moment(self, tell: Callable[[int], object]) -> None:
         """Carry what survives of the transactions up to the moment that is kept.
@@ -71,7 +72,8 @@ class Carry:
                 if chosen:
                     self._after.add(logged, len(chosen), len(chosen))
                     entries = old.read_entries(logged, chosen)
-                    self._append(logged, entries, len(chosen))
+                    # What it has brought stands in the tables: also what came after it.
+                    self._append(logged, entries, NO_NAMES, len(chosen))
             self._pace.rest()
             tell(frame.tail.end)
 
@@ -126,9 +128,10 @@ class Carry:
             logged = frame.logged
             if logged is not None:
                 known = frame.tail.end <= self._survivors.seen.end
-                entries = old.read_entries(logged)
+                entries, names = old.read_entries(logged), NO_NAMES
                 if not logged.failed:
-                    self._classes.update(logged.classes)
+                    names = logged.names
+                    self._classes.update(*names)
                     before = sum(
                         not (old.positions.get(oid) or new.positions.get(oid))
                         for oid in logged.oids
@@ -141,20 +144,17 @@ class Carry:
                 else:
                     self._before.add(logged, 0, 0)
                     self._after.add(logged, 0, 0)
-                self._append(logged, entries, len(logged.oids))
+                self._append(logged, entries, names, len(logged.oids))
             self._place = frame.tail
             self._pace.rest()
 
-    def _append(self, logged: Logged, entries: Entries, count: int) -> None:
-        table = logged.classes
-        if logged.failed:
-            table = ()
-        elif self._table_is_due:
-            self._table_is_due = False
-            table = self._classes.items()
+    def _append(self, logged: Logged, entries: Entries, names: Names, count: int) -> None:
+        if self._tables_are_due and not logged.failed:
+            self._tables_are_due = False
+            names = self._classes.items()
         if self._classes.number(*STREAM_CLASS) is not None:
             entries = self._moved(entries)
-        self._new.append(logged, self._rested(entries), table, count)
+        self._new.append(logged, self._rested(entries), names, count)
 
     def _rested(self, entries: Entries) -> Entries:
         for number, entry in enumerate(entries, 1):
@@ -176,8 +176,8 @@ class Carry:
         """Yield the entries; the states of streams say where these are now."""
         new, streams = self._new, self._old.streams
         for oid, number, state in entries:
-            key = stream_key_of(state, None) if is_stream(self._classes, number) else None
+            key, names = stored_stream(self._classes, number, state)
             if key is None:
                 yield oid, number, state
             else:
-                yield oid, number, with_stream_key(state, None, new.stream_key(key, streams))
+                yield oid, number, with_stream_key(state, names, new.stream_key(key, streams))

@@ -66,7 +66,9 @@ def _commit(database: Database, gather: Callable[[Changes], Rows | None], descri
         if rows is not None:
             rows = [*classes.new, *rows]
             tid = new_tid(storage)
-            logged = storage.prepare(tid, changes.entries, rows, description=description)
+            logged = storage.prepare(
+                tid, changes.entries, rows, classes.new_shapes, description=description
+            )
             database.publish_own(logged, changes.introductions)
             classes.confirm()
     except BaseException:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dobbin_like.life.mark import decode_loosely
 
-__all__ = ["STREAM_CLASS", "stream_key_of", "with_stream_key"]
+__all__ = ["STREAM_CLASS", "Shapes", "class_and_names", "stream_key_of", "with_stream_key"]
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
@@ -21,6 +21,21 @@ _KEY: Final = "_offset"
 """The attribute of a stream that says where its bytes lie."""
 
 _NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
+
+
+class Shapes(Protocol):
+    """Whatever knows the shapes of states: a storage, or the table of a log."""
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
+
+
+def class_and_names(shapes: Shapes, number: int) -> tuple[int, tuple[str, ...] | None]:
+    """Return of which class a state is, and the names of its attributes if it lacks them.
+
+    Args:
+        number: That of the state: of a class or a shape.
+    """
+    return shapes.shape(number) or (number, None)
 
 
 def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from dobbin_like.exc import Error, IntegrityError, RenameError
+from dobbin_like.exc import IntegrityError, RenameError
 from dobbin_like.ids import Oid
 from dobbin_like.life.commit import commit_own
 from dobbin_like.life.mark import references
@@ -132,13 +132,8 @@ def _text(name: object) -> str:
 
 
 def _names(database: Database) -> dict[int, Name]:
-    names = {}
-    for number in range(1, database.storage.next_class_number):
-        try:
-            names[number] = database.storage.class_name(number)
-        except Error:  # not the number of a class
-            continue
-    return names
+    classes = database.storage.names().classes
+    return {number: (module, qualname) for number, module, qualname in classes}
 
 
 def _is_persistent(database: Database, number: int) -> bool:

@@ -15,15 +15,16 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
 
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.life.mark import Marks
-from dobbin_like.life.moved import STREAM_CLASS, stream_key_of, with_stream_key
+from dobbin_like.life.moved import STREAM_CLASS, class_and_names, stream_key_of, with_stream_key
 from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.part import NewFile
-from dobbin_like.log.record import ENTRY_SIZE, Classes
+from dobbin_like.log.record import ENTRY_SIZE
 from dobbin_like.log.snapshot_log import SnapshotLog
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class _State:
         self._sizes[oid] = len(data) + 1
         self.objects += 1
         self.size += len(data)
-        if _class_name(self._source, stored) == STREAM_CLASS:
+        number, _ = class_and_names(self._source, stored.number)
+        if self._source.class_name(number) == STREAM_CLASS:
             self._stream_oids.append(Oid(oid))
         return data
 
@@ -177,14 +179,15 @@ class _State:
         carried: dict[int, int] = {}
         for oid in self._stream_oids:
             stored = source.load(oid)
-            old = stream_key_of(stored.data, None)
+            _, names = class_and_names(source, stored.number)
+            old = stream_key_of(stored.data, names)
             if old is None:
                 continue
             key = carried.get(old)
             if key is None:
                 key, _ = write(cast("BinaryIO", _Stream(source, old)))
                 carried[old] = key
-            data = with_stream_key(stored.data, None, key)
+            data = with_stream_key(stored.data, names, key)
             self._stream_states[oid] = data
             self.size += len(data) + 1 - self._sizes[oid]
             self._sizes[oid] = len(data) + 1
@@ -211,7 +214,7 @@ class _State:
             if not self._sizes[oid]:
                 continue
             stored = self._source.load(Oid(oid))
-            yield Oid(oid), stored.class_number, self._stream_states.get(oid, stored.data)
+            yield Oid(oid), stored.number, self._stream_states.get(oid, stored.data)
             if not oid % 1024:
                 self._tick(1024, 0)
 
@@ -223,16 +226,6 @@ class _State:
     def tell_end(self) -> None:
         """Say that all was dealt with."""
         self._tick(self._total, 0)
-
-
-def _class_name(source: Storage, stored: Any) -> tuple[str, str]:
-    return source.class_name(stored.class_number)
-
-
-def _class_table(source: Storage) -> Classes:
-    """Return all classes that the storage knows."""
-    numbers = range(1, source.next_class_number)
-    return tuple([(number, *source.class_name(number)) for number in numbers])
 
 
 class _Stream:
@@ -268,17 +261,17 @@ class _IntoFile:
     def __init__(self, path: str, file: NewFile, source: Storage) -> None:
         self.path = path
         self._file = file
-        self._classes = _class_table(source)
+        self._names = source.names()
         self._log = SnapshotLog(file, source.tid, source.next_oid)
         self.stream = self._log.append_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
-        classes = () if part.number else self._classes
-        self._log.append_state(tid, entries, part.objects, part.size, classes, DESCRIPTION)
+        names = NO_NAMES if part.number else self._names
+        self._log.append_state(tid, entries, part.objects, part.size, names, DESCRIPTION)
 
     def complete(self, objects: int) -> None:
         if objects > _POSITIONS_FROM:
-            self._log.save_positions(ClassTable(self._classes))
+            self._log.save_positions(ClassTable(*self._names))
         self._log.complete()
         self._file.put(replace=False)
 
@@ -301,14 +294,14 @@ class _IntoStorage:
     def __init__(self, target: Storage, source: Storage) -> None:
         self.path = target.path
         self._target = target
-        self._classes = _class_table(source)
+        self._names = source.names()
         target.acquire()
         if len(target) or target.read_news():
             raise CopyError(target.path, "the storage is not empty; give a new one")
         self.stream = target.write_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
-        self._target.prepare(tid, list(entries), self._classes, description=DESCRIPTION)
+        self._target.prepare(tid, list(entries), *self._names, description=DESCRIPTION)
 
     def complete(self, objects: int) -> None:
         self._target.finish()

@@ -41,7 +41,7 @@ def stored_state(graph: Graph, stored: Any) -> State:
     """
     if stored is None:
         return {}
-    state = graph.read(stored.data)
+    state = graph.read(stored)
     state.pop(VERSION, None)
     return state
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.life.mark import Marks, references
-from dobbin_like.life.moved import STREAM_CLASS, stream_key_of
+from dobbin_like.life.moved import STREAM_CLASS, class_and_names, stream_key_of
 from dobbin_like.life.pace import Pace
 from dobbin_like.log import record
 from dobbin_like.log.class_table import ClassTable
@@ -22,7 +22,7 @@ from dobbin_like.log.packed_log import PackedLog
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE
 
-__all__ = ["NOTHING", "Count", "PackSize", "Survivors", "is_stream"]
+__all__ = ["NOTHING", "Count", "PackSize", "Survivors", "stored_stream"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,14 @@ class Count:
         return PackSize(self.objects, self.revisions, self.transactions, in_bytes)
 
 
-def is_stream(classes: ClassTable, number: int) -> bool:
-    """Return whether the class with *number* is that of stored streams."""
-    return classes.name(number) == STREAM_CLASS
+def stored_stream(
+    classes: ClassTable, number: int, state: bytes
+) -> tuple[int | None, tuple[str, ...] | None]:
+    """Return the key of the stream that a state is of, None if of none, and its names."""
+    class_number, names = class_and_names(classes, number)
+    if classes.name(class_number) != STREAM_CLASS:
+        return None, names
+    return stream_key_of(state, names), names
 
 
 class Survivors:
@@ -177,10 +182,9 @@ class Survivors:
         if classes.number(*STREAM_CLASS) is None:
             return
         for _, number, state in self._old.read_entries(logged, chosen):
-            if is_stream(classes, number):
-                key = stream_key_of(state, None)
-                if key is not None:
-                    yield key
+            key, _ = stored_stream(classes, number, state)
+            if key is not None:
+                yield key
 
     def _stream_frame(self, key: int) -> int:
         size = self._old.stream_size(key)

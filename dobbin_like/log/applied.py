@@ -15,6 +15,7 @@ from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page, raw_word
 from dobbin_like.log.loader import Loader
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.record import Tail
@@ -87,8 +88,8 @@ class Applied:
                 raise NotHeldError(path, "apply()", found)
             if not logged.failed:
                 self.limit = logged.end
-                if logged.classes:
-                    self.classes.update(logged.classes)
+                if logged.names is not NO_NAMES:
+                    self.classes.update(*logged.names)
                 if oids:
                     highest = oids[0] if len(oids) == 1 else max(oids)
                     positions.update(oids, highest, logged.first_entry)

@@ -12,7 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 from zlib import crc32
 
 from dobbin_like.exc import CopyError, PackRunningError
@@ -28,11 +28,12 @@ from dobbin_like.log.header import (
     boot_number,
     encode_page,
 )
+from dobbin_like.log.meta import NO_META, Meta, Names
 from dobbin_like.log.packed_log import PackedLog
 from dobbin_like.log.part import NewFile
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged
-from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, Meta, PositionsHead, Tail
+from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, PositionsHead, Tail
 from dobbin_like.log.stream import StreamReader, copy_stream, stream_key, stream_place
 
 __all__ = ["NewLog", "PackFile"]
@@ -47,7 +48,7 @@ _SYNC: Final = 1 << 24
 """Bytes after which the new file is synced: a sync of the log never has to wait for more."""
 
 Entries = Iterator[tuple[int, int, bytes]]
-"""(oid, class number, state), in the order of the table."""
+"""(oid, number of class or shape, state), in the order of the table."""
 
 
 class PackFile(NewFile):
@@ -110,17 +111,17 @@ class NewLog:
         # Sorted; by the offset in the old file.
         self._streams_from, self._streams_to = array("Q"), array("Q")
 
-    def append(self, logged: Logged, entries: Entries, classes: Any, count: int) -> None:
+    def append(self, logged: Logged, entries: Entries, names: Names, count: int) -> None:
         """Append a transaction as it was, with *count* of its entries.
 
         Args:
-            classes: What is new in the class table.
+            names: What is new in the tables of names.
 
         Raises:
             OSError: Writing failed.
         """
-        meta = Meta(classes, logged.user, logged.description, logged.extension, logged.reason)
-        meta = meta if any(meta) else record.NO_META
+        meta = Meta(names, logged.user, logged.description, logged.extension, logged.reason)
+        meta = meta if meta != NO_META else NO_META
         status = record.FAILED if logged.failed else record.COMMITTED
         previous: Callable[[int], int] = (lambda _oid: 0) if logged.failed else self.positions.get
         if logged.end - logged.offset > _LONG:
@@ -220,7 +221,7 @@ class NewLog:
         """
         tail, slots = self.tail, self.positions.slots
         slots_count = self.positions.next_oid
-        table = record.encode_classes(classes.items())
+        table = record.encode_names(classes.items())
         checksum = 0
         for block in _blocks(slots, slots_count):
             checksum = crc32(block, checksum)

@@ -76,7 +76,7 @@ class PackedLog(TransactionLog):
 
     @property
     def classes(self) -> ClassTable:
-        """The class table as of *keep*."""
+        """The tables of names as of *keep*."""
         return self._applied.classes
 
     @property
@@ -118,7 +118,7 @@ class PackedLog(TransactionLog):
     def read_entries(
         self, logged: Logged, chosen: Sequence[int] | None = None
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (oid, class number, state) of the entries of a transaction, each verified.
+        """Yield (oid, number, state) of the entries of a transaction, each verified.
 
         Args:
             chosen: Indexes of the entries, increasing; all of them if not given.
@@ -132,14 +132,14 @@ class PackedLog(TransactionLog):
         for index in range(len(logged.oids)) if chosen is None else chosen:
             position = logged.first_entry + index * ENTRY_SIZE
             at = tables.hold(position, ENTRY_SIZE)
-            oid, _, number, distance, length, class_number, checksum = _UNPACK(tables.data, at)
+            oid, _, number, distance, length, field, checksum = _UNPACK(tables.data, at)
             head = tables.data[at : at + record.ENTRY_HEAD_SIZE]
             at = states.hold(position + distance, length)
             state = states.data[at : at + length]
             if crc32(state, crc32(head, seed)) != checksum or number != index:
                 text = f"an entry of oid {oid} that fails its checksum"
                 raise IntegrityError(self.path, position, text, "a whole entry")
-            yield oid, class_number & _NUMBER, state
+            yield oid, field & _NUMBER, state
 
     def read_sizes(self, logged: Logged, chosen: Sequence[int]) -> int:
         """Return the bytes of the states of some entries, without reading them."""

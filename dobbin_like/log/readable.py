@@ -20,6 +20,7 @@ from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
 from dobbin_like.log.history import History
+from dobbin_like.log.meta import Names
 from dobbin_like.log.reader import Logged, Stored, Window
 from dobbin_like.log.recovery import certain_end, committed_frames
 from dobbin_like.log.saved import load_saved
@@ -99,7 +100,7 @@ class ReadableLog(History):
 
     @property
     def next_class_number(self) -> int:
-        """The first class number that was never used."""
+        """The first number that was never used for a class or a shape."""
         return self._applied.classes.next_number
 
     def class_name(self, number: int) -> tuple[str, str]:
@@ -117,6 +118,22 @@ class ReadableLog(History):
     def class_number(self, module: str, qualname: str) -> int | None:
         """Return the number of a class, None if it is new to the log."""
         return self._applied.classes.number(module, qualname)
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        """Return class number and names of a shape, None if *number* is none's."""
+        return self._applied.classes.shape(number)
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        """Return the number of a shape, None if it is new to the log."""
+        return self._applied.classes.shape_number(class_number, attributes)
+
+    def shape_count(self, class_number: int) -> int:
+        """Return how many shapes of a class the log knows."""
+        return self._applied.classes.shape_count(class_number)
+
+    def names(self) -> Names:
+        """Return all classes and shapes that the log knows."""
+        return self._applied.classes.items()
 
     # -- news ------------------------------------------------------------------
 

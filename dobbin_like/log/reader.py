@@ -17,7 +17,8 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import record
 from dobbin_like.log.disk import read_ahead
-from dobbin_like.log.record import Classes, DamagedError, Tail
+from dobbin_like.log.meta import NO_NAMES
+from dobbin_like.log.record import DamagedError, Names, Tail
 
 __all__ = ["Frame", "Logged", "Stored", "Window", "read_frame", "stored_entries"]
 
@@ -45,7 +46,7 @@ class Logged(NamedTuple):
     reason: str  # Why it failed; empty for one that was prepared when its process died.
     oids: Sequence[int]  # In the order of the table.
     first_entry: int  # Position of entry 0; entry i is ENTRY_SIZE * i further.
-    classes: Classes  # New in this transaction.
+    names: Names  # Classes and shapes that are new in this transaction.
     checksum: int  # Of its frame; the next one is chained to it.
 
     @property
@@ -58,7 +59,7 @@ class Stored(NamedTuple):
     """One version of one object as it lies in the log; its checksum has been verified."""
 
     tid: Tid
-    class_number: int
+    number: int  # Of its class, or of its shape.
     data: bytes
     position: int  # Of its entry.
     previous: int  # Position of the version before; 0: none.
@@ -71,7 +72,7 @@ class Frame(NamedTuple):
     status: int
     tail: Tail  # The place after it.
     logged: Logged | None  # None for streams and saved positions.
-    classes: Classes  # Of saved positions.
+    names: Names  # Of saved positions: all there were.
 
 
 class Window:
@@ -133,11 +134,11 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
     end = offset + length
     if kind == record.KIND_TRANSACTION:
         return _transaction(tail, status, data, meta_size, end, checksum)
-    classes: Classes = ()
+    names = NO_NAMES
     if kind == record.KIND_POSITIONS:
-        classes = record.decode_classes(data[record.POSITIONS_SIZE :])
+        names = record.decode_names(data[record.POSITIONS_SIZE :])
     after = Tail(end, offset, checksum, tail.sequence, tail.tid)
-    return Frame(kind, status, after, None, classes)
+    return Frame(kind, status, after, None, names)
 
 
 def _prefix_size(head: bytes, kind: int, meta_size: int) -> int:
@@ -200,11 +201,11 @@ def _transaction(
         meta.reason,
         oids,
         offset + record.TRANSACTION_SIZE,
-        meta.classes,
+        meta.names,
         checksum,
     )
     after = Tail(end, offset, checksum, sequence, tid)
-    return Frame(record.KIND_TRANSACTION, status, after, logged, ())
+    return Frame(record.KIND_TRANSACTION, status, after, logged, NO_NAMES)
 
 
 def stored_entries(window: Window, logged: Logged) -> Iterator[tuple[Oid, Stored]]:

@@ -2,35 +2,50 @@
 
 Pure: knows nothing of files, threads or objects. The layout is described once, in
 ``doctests/format.rst``; here are the struct strings of that page and the functions
-that fill and read them. Checksums are computed here, so that a caller gets either
-what was written or an error. Read :mod:`dobbin_like.log.header` next.
+that fill and read them, but for those of :mod:`.meta`. Checksums are computed here, so
+that a caller gets either what was written or an error. Read :mod:`dobbin_like.log.header` next.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.ids import Tid
+from dobbin_like.log.meta import (
+    CLASS_LIMIT,
+    NO_META,
+    WORD,
+    DamagedError,
+    Meta,
+    Names,
+    decode_meta,
+    decode_names,
+    encode_meta,
+    encode_names,
+)
 
 __all__ = [
+    "CLASS_LIMIT",
     "ENTRY",
     "ENTRY_SIZE",
     "FRAME",
+    "NO_META",
     "PREFIX_LIMIT",
-    "Classes",
+    "WORD",
     "DamagedError",
     "Meta",
+    "Names",
     "PositionsHead",
     "StreamHead",
     "Tail",
     "align",
-    "decode_classes",
     "decode_meta",
-    "encode_classes",
+    "decode_names",
     "encode_meta",
+    "encode_names",
     "encode_positions_head",
     "encode_stream_head",
     "encode_transaction",
@@ -54,7 +69,7 @@ CHANGE_REST: Final = struct.Struct("<IIQQQQI32sI")
 """A transaction of one entry after that."""
 
 ENTRY: Final = struct.Struct("<QQIIIII")
-"""Oid, previous position, index, distance to the state, its length, class, checksum."""
+"""Oid, previous position, index, distance to the state, its length, number, checksum."""
 
 ENTRY_HEAD: Final = struct.Struct("<QQIIII")
 """An entry without its checksum."""
@@ -65,7 +80,6 @@ STREAM: Final = struct.Struct("<IIIIQQQII")
 POSITIONS: Final = struct.Struct("<IIIIQQQQQQQQII")
 """A frame, then: slots, stored oids, the tail that is covered, checksum of the slots."""
 
-WORD: Final = struct.Struct("<I")
 LONG: Final = struct.Struct("<Q")
 
 FRAME_SIZE: Final = 32
@@ -99,9 +113,6 @@ COMMITTED: Final = 0xC3C3C3C3
 FAILED: Final = 0x3C3CA5A5
 STATUS_NAMES: Final = {PREPARED: "prepared", COMMITTED: "committed", FAILED: "failed"}
 
-CLASS_LIMIT: Final = 1 << 24
-"""Class numbers have 24 bits; the 8 above them are flags, none of which is defined yet."""
-
 TID_LIMIT: Final = 1 << 63
 """No tid reaches this: 292 thousand years of microseconds."""
 
@@ -109,18 +120,6 @@ OID_LIMIT: Final = 1 << 40
 """No oid reaches this: positions are an array by oid, and oids are dense."""
 
 _U32_LIMIT: Final = 1 << 32
-
-Classes = tuple[tuple[int, str, str], ...]
-"""Classes new in a transaction: (number, module, qualname), as they were given."""
-
-
-class DamagedError(Exception):
-    """Bytes that are not what a log has there: what was found, what was expected."""
-
-    def __init__(self, found: str, expected: str) -> None:
-        super().__init__(found, expected)
-        self.found = found
-        self.expected = expected
 
 
 class Tail(NamedTuple):
@@ -131,19 +130,6 @@ class Tail(NamedTuple):
     checksum: int  # Of the frame before it, or of the header page.
     sequence: int  # Number of transactions before it.
     tid: Tid  # Of the newest transaction before it; 0: none.
-
-
-class Meta(NamedTuple):
-    """What a transaction says about itself. Empty in all parts, it takes no byte."""
-
-    classes: Classes = ()
-    user: str = ""
-    description: str = ""
-    extension: bytes = b""
-    reason: str = ""
-
-
-NO_META: Final = Meta()
 
 
 def align(length: int) -> int:
@@ -165,100 +151,6 @@ def entry_checksum(seed: int, head: bytes, state: bytes) -> int:
     return crc32(state, crc32(head, seed))
 
 
-# -- meta -------------------------------------------------------------------
-
-
-def _pack_bytes(data: bytes) -> bytes:
-    return WORD.pack(len(data)) + data
-
-
-def _pack_text(text: str) -> bytes:
-    # Notes come from programs: a lone surrogate must not make a commit fail.
-    return _pack_bytes(text.encode("utf-8", "surrogatepass"))
-
-
-def encode_classes(classes: Iterable[tuple[int, str, str]]) -> bytes:
-    """Return the class table: a count, then number, module, qualname of each.
-
-    Raises:
-        ValueError: A number does not fit an entry.
-    """
-    classes = tuple(classes)
-    for number, _, _ in classes:
-        if not 0 <= number < CLASS_LIMIT:
-            text = f"class number {number}, below {CLASS_LIMIT} are allowed"
-            raise ValueError(text)
-    parts = [
-        WORD.pack(number) + _pack_text(module) + _pack_text(qualname)
-        for number, module, qualname in classes
-    ]
-    return WORD.pack(len(parts)) + b"".join(parts)
-
-
-def encode_meta(meta: Meta) -> bytes:
-    """Return the bytes of *meta*; none if there is nothing to say."""
-    if meta is NO_META:
-        return b""
-    classes, user, description, extension, reason = meta
-    if not (classes or user or description or extension or reason):
-        return b""
-    return b"".join(
-        (
-            encode_classes(classes),
-            _pack_text(user),
-            _pack_text(description),
-            _pack_bytes(extension),
-            _pack_text(reason),
-        )
-    )
-
-
-class _Cursor:
-    """Reads one part after the other; DamagedError past the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def number(self) -> int:
-        return int.from_bytes(self._take(4), "little")
-
-    def block(self) -> bytes:
-        return self._take(self.number())
-
-    def text(self) -> str:
-        try:
-            return self.block().decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            text = "bytes that are not UTF-8"
-            raise DamagedError(text, "a text") from error
-
-    def classes(self) -> Classes:
-        return tuple([(self.number(), self.text(), self.text()) for _ in range(self.number())])
-
-    def _take(self, size: int) -> bytes:
-        end = self.at + size
-        if end > len(self.data):
-            text = f"a part of {size} bytes at {self.at}"
-            raise DamagedError(text, "the end of the table")
-        part = self.data[self.at : end]
-        self.at = end
-        return part
-
-
-def decode_classes(data: bytes) -> Classes:
-    """Return the class table in *data*. Raises DamagedError."""
-    return _Cursor(data).classes()
-
-
-def decode_meta(data: bytes) -> Meta:
-    """Return what :func:`encode_meta` was given. Raises DamagedError."""
-    if not data:
-        return Meta()
-    cursor = _Cursor(data)
-    return Meta(cursor.classes(), cursor.text(), cursor.text(), cursor.block(), cursor.text())
-
-
 # -- frames -----------------------------------------------------------------
 
 
@@ -274,7 +166,7 @@ def encode_transaction(
 
     Args:
         tail: The place it is appended to.
-        entries: (oid, class number, state), in the order of the table.
+        entries: (oid, number of class or shape, state), in the order of the table.
         previous: Position of the newest entry of an oid, 0 if there is none.
 
     Raises:
@@ -380,7 +272,7 @@ def decode_stream_head(data: bytes) -> StreamHead:
 
 
 class PositionsHead(NamedTuple):
-    """The fixed part of saved positions. The class table follows it, then the slots."""
+    """The fixed part of saved positions. The tables of names follow it, then the slots."""
 
     slots: int  # Number of 8-byte positions that follow, by oid.
     stored: int  # Number of them that are not 0.
@@ -389,15 +281,15 @@ class PositionsHead(NamedTuple):
 
 
 def encode_positions_head(
-    tail: Tail, length: int, head: PositionsHead, class_table: bytes
+    tail: Tail, length: int, head: PositionsHead, names: bytes
 ) -> tuple[bytes, int]:
-    """Return the fixed part of a positions frame with the class table, and its checksum."""
+    """Return the fixed part of a positions frame with the tables of names, and its checksum."""
     covered = head.covered
     fields = POSITIONS.pack(
         0,
         COMMITTED,
         KIND_POSITIONS,
-        len(class_table),
+        len(names),
         length,
         tail.frame,
         head.slots,
@@ -409,7 +301,7 @@ def encode_positions_head(
         covered.checksum,
         head.slots_checksum,
     )
-    return _seal(fields + class_table, tail.checksum)
+    return _seal(fields + names, tail.checksum)
 
 
 def decode_positions_head(data: bytes) -> PositionsHead:

@@ -26,6 +26,7 @@ from zlib import crc32
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, record
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, SAVED, Words
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.reader import Frame, Window, read_frame, stored_entries
 from dobbin_like.log.record import DamagedError, Tail
 from dobbin_like.log.stream import verify_stream
@@ -306,7 +307,7 @@ def _decide(window: Window, tail: Tail, frame: Frame, size: int) -> Tail | None:
         disk.write(window.fd, window.path, status, tail.end + record.STATUS_OFFSET)
         return frame.tail
     assert logged is not None
-    meta = record.Meta((), logged.user, logged.description, logged.extension)
+    meta = record.Meta(NO_NAMES, logged.user, logged.description, logged.extension)
     entries = [(oid, 0, b"") for oid in logged.oids]
     data, checksum = record.encode_transaction(
         tail, logged.tid, entries, lambda _oid: 0, meta, record.FAILED

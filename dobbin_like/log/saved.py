@@ -1,6 +1,6 @@
 """Saving and loading positions, so that opening does not depend on the size of a log.
 
-A positions frame holds the positions and the class table as of a place in the log, and
+A positions frame holds the positions and the tables of names as of a place in the log, and
 says which place: whoever loads it goes on reading from there. It is a shortcut and
 nothing else: where it is damaged, the log is read from the start (I10).
 """
@@ -82,7 +82,7 @@ def load_saved(
     except IntegrityError as error:
         _logger.warning("saved positions can't be used, reading the whole log: %s", error)
         return None
-    return Positions.decode(block, head.stored), ClassTable(frame.classes), head.covered
+    return Positions.decode(block, head.stored), ClassTable(*frame.names), head.covered
 
 
 def append_saved(
@@ -96,7 +96,7 @@ def append_saved(
     Cost: 8 bytes for each oid.
     """
     block = positions.encode()
-    table = record.encode_classes(classes.items())
+    table = record.encode_names(classes.items())
     head = PositionsHead(positions.next_oid, positions.stored, covered, crc32(block))
     length = record.align(record.POSITIONS_SIZE + len(table) + len(block))
     data, checksum = record.encode_positions_head(tail, length, head, table)

@@ -1,6 +1,6 @@
 """A new log that holds one state: written whole, before anybody reads it.
 
-It is a log of its own, with a store id of its own; oids, class numbers and tids are those
+It is a log of its own, with a store id of its own; oids, tids and the numbers of classes are those
 of the log that the state is of. Knows no object.
 """
 
@@ -19,7 +19,7 @@ from dobbin_like.log.reader import Logged
 from dobbin_like.log.stream import copy_stream, stream_key
 
 if TYPE_CHECKING:
-    from dobbin_like.log.record import Classes
+    from dobbin_like.log.meta import Names
 
 __all__ = ["SnapshotLog"]
 
@@ -55,7 +55,7 @@ class SnapshotLog(NewLog):
         return stream_key(self.generation, offset), size
 
     def append_state(
-        self, tid: Tid, entries: Entries, count: int, size: int, classes: Classes, note: str
+        self, tid: Tid, entries: Entries, count: int, size: int, names: Names, note: str
     ) -> None:
         """Append *count* objects as one transaction.
 
@@ -68,5 +68,5 @@ class SnapshotLog(NewLog):
             struct.error: They are too many, or too big, for one transaction.
         """
         at = self.tail.end
-        logged = Logged(tid, at, at + size, 0, False, "", note, b"", "", (), 0, (), 0)
-        self.append(logged, entries, classes, count)
+        logged = Logged(tid, at, at + size, 0, False, "", note, b"", "", (), 0, names, 0)
+        self.append(logged, entries, names, count)

@@ -3,7 +3,7 @@
 Promises I1 to I5 to the memory tower: what ``finish()`` returned from is there after any
 crash; readers see a transaction whole or not at all and never wait; a dead process
 leaves nothing to repair by hand. Knows no objects: states are bytes, classes are
-numbers and names.
+numbers and names, and so are their shapes.
 
 The life of a commit, and what a kill after each step leaves:
 
@@ -43,9 +43,9 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
 from dobbin_like.log.header import COMMITTED, DURABLE, Page, Words
 from dobbin_like.log.lock import CommitLock
+from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
 from dobbin_like.log.readable import ReadableLog
 from dobbin_like.log.reader import Logged
-from dobbin_like.log.record import NO_META, Meta
 from dobbin_like.log.writer import Writer
 
 __all__ = ["TransactionLog"]
@@ -197,6 +197,7 @@ class TransactionLog(ReadableLog):
         tid: Tid,
         entries: Sequence[tuple[Oid, int, bytes]],
         classes: Sequence[tuple[int, str, str]] = (),
+        shapes: Sequence[tuple[int, int, tuple[str, ...]]] = (),
         *,
         user: str = "",
         description: str = "",
@@ -207,8 +208,9 @@ class TransactionLog(ReadableLog):
 
         Args:
             tid: Above that of every transaction before.
-            entries: (oid, class number, state), each oid once.
+            entries: (oid, number of class or shape, state), each oid once.
             classes: (number, module, qualname) of classes that are new, or renamed.
+            shapes: (number, class number, names of attributes) of shapes that are new.
             decided: Nobody can veto any more: a crash from here on leaves it committed.
 
         Raises:
@@ -220,8 +222,11 @@ class TransactionLog(ReadableLog):
         """
         self._check_held("prepare()")
         meta = NO_META
-        if classes or user or description or extension:
-            meta = Meta(tuple(classes), user, description, extension)
+        if classes or shapes or user or description or extension:
+            names = NO_NAMES
+            if classes or shapes:
+                names = Names(tuple(classes), tuple(shapes))
+            meta = Meta(names, user, description, extension)
         return self._writer.prepare(tid, entries, meta, decided=decided)
 
     def decide(self) -> None:
@@ -262,7 +267,7 @@ class TransactionLog(ReadableLog):
             None if it could not be written: that is logged, and otherwise ignored.
         """
         self._check_held("fail()")
-        meta = Meta((), user, description, extension, reason)
+        meta = Meta(NO_NAMES, user, description, extension, reason)
         return self._writer.fail(tid, oids, meta)
 
     def replace_by(self, path: str) -> None:

@@ -17,6 +17,7 @@ from dobbin_like.log import disk, record
 from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, SAVED, Words, is_retired, raw_word
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.reader import Logged, Window
 from dobbin_like.log.record import Meta, Tail
 from dobbin_like.log.recovery import committed_frames, recover
@@ -198,7 +199,9 @@ class Writer:
             pending = self._pending
             if pending is not None:
                 tid, oids = pending.tid, [Oid(oid) for oid in pending.oids]
-                meta = Meta((), pending.user, pending.description, pending.extension, meta.reason)
+                meta = Meta(
+                    NO_NAMES, pending.user, pending.description, pending.extension, meta.reason
+                )
             was_whole = self._whole
             if self.dirty:
                 self._cut_back()
@@ -324,7 +327,7 @@ def _logged(
             meta.reason,
             oids,
             tail.end + record.TRANSACTION_SIZE,
-            meta.classes,
+            meta.names,
             checksum,
         ),
     )

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, Self
 
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.log.record import OID_LIMIT, TID_LIMIT
 from dobbin_like.memory_log.readable import ReadableMemory
 from dobbin_like.memory_log.shared import EMPTY, InMemory, Shared, Version
@@ -144,6 +145,7 @@ class MemoryLog(ReadableMemory):
         tid: Tid,
         entries: Sequence[tuple[Oid, int, bytes]],
         classes: Sequence[tuple[int, str, str]] = (),
+        shapes: Sequence[tuple[int, int, tuple[str, ...]]] = (),
         *,
         user: str = "",
         description: str = "",
@@ -154,8 +156,9 @@ class MemoryLog(ReadableMemory):
 
         Args:
             tid: Above that of every transaction before.
-            entries: (oid, class number, state), each oid once.
+            entries: (oid, number of class or shape, state), each oid once.
             classes: (number, module, qualname) of classes that are new, or renamed.
+            shapes: (number, class number, names of attributes) of shapes that are new.
             decided: Nobody can veto any more.
 
         Raises:
@@ -181,7 +184,7 @@ class MemoryLog(ReadableMemory):
             extension,
             "",
             oids,
-            tuple(classes),
+            Names(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES,
             self._versions(tid, head.sequence + 1, entries),
             oid_count,
             Oid(max(head.next_oid, max(oids, default=-1) + 1)),
@@ -251,7 +254,7 @@ class MemoryLog(ReadableMemory):
             extension,
             reason,
             oids,
-            (),
+            NO_NAMES,
             (),
             head.oid_count,
             head.next_oid,

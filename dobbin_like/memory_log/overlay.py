@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.memory_log.log import MemoryLog
 from dobbin_like.memory_log.shared import InMemory, Shared
 
@@ -46,7 +46,7 @@ class OverlayLog(MemoryLog):
     Raises:
         ClosedError: The base is closed.
 
-    Cost: Making one, the classes of the base; while the base has news that it has not
+    Cost: Making one, the classes and shapes of the base; while the base has news that it has not
     applied, all its objects. Reading what the overlay has not changed, a read of the
     base, and of the versions that the base was given since.
     """
@@ -98,7 +98,7 @@ class _Snapshot:
         self._tid, self._sequence = tid, sequence
         count = base.oid_count
         self._next_oid = base.next_oid
-        self.classes = _classes(base)
+        self.names = base.names()
         return tid, count
 
     def _make_head(self, count: int) -> InMemory:
@@ -111,7 +111,7 @@ class _Snapshot:
             b"",
             "",
             (),
-            (),
+            NO_NAMES,
             (),
             count,
             self._next_oid,
@@ -143,13 +143,3 @@ class _Snapshot:
 
     def after_fork_in_child(self) -> None:
         self._base.after_fork_in_child()
-
-
-def _classes(base: Storage) -> Sequence[tuple[int, str, str]]:
-    classes = []
-    for number in range(1, base.next_class_number):
-        try:
-            classes.append((number, *base.class_name(number)))
-        except IntegrityError:  # Never given to a class: it stays so.
-            continue
-    return classes

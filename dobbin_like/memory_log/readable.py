@@ -14,6 +14,7 @@ from typing import Any, Self
 from dobbin_like.exc import ClosedError, IntegrityError, NotHeldError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.memory_log.shared import InMemory, Shared, Version
 
 __all__ = ["ReadableMemory"]
@@ -32,7 +33,7 @@ class ReadableMemory:
         # What is applied: the newest transaction, the newest version by oid, the classes.
         self._head = shared.ground.head
         self._newest: dict[Oid, Version] = {}
-        self._classes = ClassTable(shared.ground.classes)
+        self._classes = ClassTable(*shared.ground.names)
         self.apply(self.read_news())
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class ReadableMemory:
 
     @property
     def next_class_number(self) -> int:
-        """The first class number that was never used."""
+        """The first number that was never used for a class or a shape."""
         return self._classes.next_number
 
     def class_name(self, number: int) -> tuple[str, str]:
@@ -104,6 +105,22 @@ class ReadableMemory:
     def class_number(self, module: str, qualname: str) -> int | None:
         """Return the number of a class, None if it is new to the log."""
         return self._classes.number(module, qualname)
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        """Return class number and names of a shape, None if *number* is none's."""
+        return self._classes.shape(number)
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        """Return the number of a shape, None if it is new to the log."""
+        return self._classes.shape_number(class_number, attributes)
+
+    def shape_count(self, class_number: int) -> int:
+        """Return how many shapes of a class the log knows."""
+        return self._classes.shape_count(class_number)
+
+    def names(self) -> Names:
+        """Return all classes and shapes that the log knows."""
+        return self._classes.items()
 
     # -- news ------------------------------------------------------------------
 
@@ -134,8 +151,8 @@ class ReadableMemory:
             if logged.sequence != self._head.sequence + 1:
                 found = f"transaction {self._head.sequence + 1}, not {logged.sequence}"
                 raise NotHeldError(self.path, "apply()", found)
-            if logged.classes:
-                self._classes.update(logged.classes)
+            if logged.names is not NO_NAMES:
+                self._classes.update(*logged.names)
             self._newest.update(zip(logged.oids, logged.versions))  # noqa: B905  failed: none
             # Last: whoever sees the new tid finds the new versions.
             self._head = logged

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.memory_log.lock import MemoryLock
 
 __all__ = ["EMPTY", "Ground", "InMemory", "Shared", "Version"]
@@ -27,7 +28,7 @@ class InMemory(NamedTuple):
     extension: bytes
     reason: str
     oids: Sequence[Oid]
-    classes: Sequence[tuple[int, str, str]]
+    names: Names  # Classes and shapes that are new in this transaction.
     versions: Sequence[Version]  # By the side of the oids; none if it failed.
     oid_count: int  # What there is when it is applied.
     next_oid: Oid
@@ -37,7 +38,7 @@ class Version(NamedTuple):
     """One version of one object in memory."""
 
     tid: Tid
-    class_number: int
+    number: int  # Of its class, or of its shape.
     data: bytes
     position: int  # The number of its transaction, for the texts of errors.
     before: Version | None
@@ -49,7 +50,7 @@ class Ground(Protocol):
     @property
     def head(self) -> InMemory: ...
     @property
-    def classes(self) -> Sequence[tuple[int, str, str]]: ...
+    def names(self) -> Names: ...
     @property
     def first_stream(self) -> int: ...
     @property
@@ -67,8 +68,8 @@ class Ground(Protocol):
 class _Empty:
     """Nothing below."""
 
-    head = InMemory(NO_TID, 0, False, "", "", b"", "", (), (), (), 0, Oid(0))
-    classes = ()
+    head = InMemory(NO_TID, 0, False, "", "", b"", "", (), NO_NAMES, (), 0, Oid(0))
+    names = NO_NAMES
     first_stream = 1
     complete_since = NO_TID
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
+# What a named tuple does when it is called, at half the cost.
+_new: Final = tuple.__new__
+
 _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
 
@@ -55,6 +58,7 @@ class Changes:
         self, graph: Graph, next_oid: Oid, write_stream: Callable[[BinaryIO], tuple[int, int]]
     ) -> None:
         self._graph = graph
+        graph.classes.discard()  # What is left of a commit whose end was interrupted.
         self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
         self._write_stream = write_stream
         self._lazy_encoder: Encoder | None = None
@@ -62,9 +66,9 @@ class Changes:
         self._new: deque[tuple[Any, Entry]] = deque()
         self._made: list[Entry] = []
         self._objects: dict[Oid, Any] = {}
-        self._current: tuple[str, Oid] = ("", Oid(0))
+        self._current: tuple[Any, Oid] = (None, Oid(0))
         self.entries: list[tuple[Oid, int, bytes]] = []
-        """``(oid, class number, bytes of the state)``, as the log takes them."""
+        """``(oid, number of class or shape, bytes of the state)``, as the log takes them."""
         self.publications: list[Publication] = []
         self.introductions: list[Publication] = []
         """Those of the publications that are of new objects."""
@@ -125,27 +129,34 @@ class Changes:
 
         *pending* has the values, of shared state, that nobody has asked for.
         """
-        self._current = (face.__name__, entry.oid)
+        self._current = (face, entry.oid)
         try:
             shared = state
+            classes = self._graph.classes
+            class_number = self._graph.number_of(face, entry)
             types = set(map(type, state.values()))
             atoms = types <= ATOMS
             if not (atoms or types <= SHAREABLE):
                 shared, state = self._share(entry, state, pending)
             if face._p_version or VERSION in state:  # noqa: SLF001
                 state = with_version(face, entry.oid, state)
-            data = pickle.dumps(state, PROTOCOL) if atoms else self._encoder.encode(state)
-            number = self._graph.number_of(face, entry)
+            names = tuple(state)
+            number = classes.known_shape_numbers.get(
+                (class_number, names)
+            ) or classes.shape_number(class_number, names)
+            shaped = number != class_number
+            written = tuple(state.values()) if shaped else state
+            data = pickle.dumps(written, PROTOCOL) if atoms else self._encoder.encode(written)
             if shared is _DECODE:
                 # What can't be guarded is at least nobody's: the loaded copy.
-                loaded = Decoder(data, self._known, self._graph.classes).state()
+                loaded = Decoder(data, self._known, classes).state(names if shaped else None)
                 loaded.pop(VERSION, None)
                 shared = self._graph.share(loaded, entry)
         except Exception as error:
             oid = None if entry.serial == UNSTORED else entry.oid
             raise culprit(self._encoder, state, error, face.__name__, oid) from error
         self.entries.append((entry.oid, number, data))
-        self.publications.append(Publication(obj, entry, shared, face))
+        self.publications.append(_new(Publication, (obj, entry, shared, face)))
 
     @property
     def _encoder(self) -> Encoder:
@@ -190,8 +201,8 @@ class Changes:
             self._objects[entry.oid] = obj
             self._new.append((obj, entry))
         elif entry.jar is not graph:
-            name, oid = self._current
-            place = f"{name} oid {oid}"
+            referring, oid = self._current
+            place = f"{referring.__name__} oid {oid}"
             raise InvalidObjectReference(face.__name__, entry.oid, place)
         elif self._packed and entry.oid not in self._objects and not is_new(entry):
             self._objects[entry.oid] = obj

@@ -17,6 +17,8 @@ import fnmatch
 import importlib
 import sys
 import warnings
+from collections import Counter
+from sys import intern
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import MainModuleWarning, UnloadedClassError
@@ -50,8 +52,12 @@ _VALUE_NAMES: Final = frozenset(
 )
 
 
+SHAPE_LIMIT: Final = 32
+"""Shapes of one class that a log keeps. Beyond, a state has its names with it."""
+
+
 class Names(Protocol):
-    """The class table of a log, as far as it is committed."""
+    """The tables of names of a log, as far as they are committed."""
 
     @property
     def next_class_number(self) -> int: ...
@@ -59,6 +65,12 @@ class Names(Protocol):
     def class_name(self, number: int) -> tuple[str, str]: ...
 
     def class_number(self, module: str, qualname: str) -> int | None: ...
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None: ...
+
+    def shape_count(self, class_number: int) -> int: ...
 
 
 class StandInMeta(type):
@@ -228,17 +240,19 @@ def _main_class(base: type, qualname: str) -> type | None:
 
 
 class ClassTable:
-    """Classes by the numbers under which the log knows them, and back.
+    """Classes, and shapes of states, by the numbers under which the log knows them, and back.
 
-    Numbers for new classes are given out under the commit lock; they count
-    from :meth:`confirm` on, and :meth:`discard` takes them back.
+    A shape is a class and the names of the attributes that a state of it has, in
+    order: names stand once in the log, not in every state. Numbers for what is new are
+    given out under the commit lock; they count from :meth:`confirm` on, and
+    :meth:`discard` takes them back.
     """
 
     def __init__(self, policy: Policy, names: Names) -> None:
         self.policy = policy
         self._names = names
         self._loaded: dict[int, Any] = {}
-        self._numbers: dict[Any, int] = {}
+        self.known_numbers: dict[Any, int] = {}
         self._brokens: dict[int, type] = {}
         # The names that the loaded classes had when they were loaded.
         self._resolved: dict[int, tuple[str, str]] = {}
@@ -247,8 +261,14 @@ class ClassTable:
         # Classes and a number of each; those that the log knows by other numbers, too.
         self._one_number: dict[Any, int] = {}
         self._ambiguous: set[Any] = set()
+        # What shape(), number() and shape_number() know: who asks for every object looks here
+        # first.
+        self.known_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
         self.new: list[tuple[int, str, str]] = []
+        self.new_shapes: list[tuple[int, int, tuple[str, ...]]] = []
         self._new_objects: list[Any] = []
+        self._new_counts: Counter[int] = Counter()
 
     # -- loading ----------------------------------------------------------
 
@@ -297,9 +317,9 @@ class ClassTable:
                     self._former[number] = cls
                     if isinstance(cls, type):
                         self._ambiguous.add(cls)
-                for known, its_number in self._numbers.copy().items():
+                for known, its_number in self.known_numbers.copy().items():
                     if its_number == number:
-                        self._numbers.pop(known, None)
+                        self.known_numbers.pop(known, None)
 
     def _note(self, cls: Any, number: int, name: tuple[str, str]) -> None:
         """Two numbers may have come to one name, or one of the names be an alias."""
@@ -328,6 +348,16 @@ class ClassTable:
         """Tell whether an object with this class number was met, its class not being there."""
         return number in self._brokens
 
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        """Return class number and names of a shape in the log; ``None``: *number* is a class's."""
+        shape = self.known_shapes.get(number)
+        if shape is None:
+            found = self._names.shape(number)
+            if found is not None:
+                # The interpreter's fast way to an attribute compares names by identity.
+                shape = self.known_shapes[number] = found[0], tuple(map(intern, found[1]))
+        return shape
+
     def reason(self, number: int) -> str:
         """Say why the class with *number* is not loaded."""
         found, reason = self.policy.resolve(*self._names.class_name(number))
@@ -343,7 +373,7 @@ class ClassTable:
         Raises:
             TypeError: It could not be loaded back; the text is the reason.
         """
-        number = self._numbers.get(cls)
+        number = self.known_numbers.get(cls)
         if number is not None:
             return number
         if isinstance(cls, StandInMeta) or _is_subclass(cls, Broken):
@@ -354,15 +384,41 @@ class ClassTable:
         self._check(cls, module, qualname)
         number = self._names.class_number(module, qualname)
         if number is None:
-            number = self._names.next_class_number + len(self.new)
+            number = self._next_number()
             self.new.append((number, module, qualname))
             self._new_objects.append(cls)
             # Known at once: what can't be guarded is loaded before it is in the log.
             self._resolved[number] = (module, qualname)
             self._loaded[number] = cls
         self._note(cls, number, (module, qualname))
-        self._numbers[cls] = number
+        self.known_numbers[cls] = number
         return number
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int:
+        """Return the number of the shape of a state with these *attributes*, a new one if need be.
+
+        Returns:
+            *class_number* itself if there is none: the state is to be written with its names.
+        """
+        number = self.known_shape_numbers.get((class_number, attributes))
+        return self._find_shape(class_number, attributes) if number is None else number
+
+    def _find_shape(self, class_number: int, attributes: tuple[str, ...]) -> int:
+        if not all(type(name) is str for name in attributes):
+            return class_number
+        number = self._names.shape_number(class_number, attributes)
+        if number is None:
+            known = self._names.shape_count(class_number) + self._new_counts[class_number]
+            if known >= SHAPE_LIMIT:
+                return class_number
+            number = self._next_number()
+            self.new_shapes.append((number, class_number, attributes))
+            self._new_counts[class_number] += 1
+        self.known_shape_numbers[class_number, attributes] = number
+        return number
+
+    def _next_number(self) -> int:
+        return self._names.next_class_number + len(self.new) + len(self.new_shapes)
 
     def _check(self, cls: Any, module: str, qualname: str) -> None:
         kind = "class" if isinstance(cls, type) else "function"
@@ -386,17 +442,27 @@ class ClassTable:
 
     def confirm(self) -> None:
         """The new numbers are in the log."""
-        if self.new:
+        if self.new or self.new_shapes:
             self.new = []
+            self.new_shapes = []
             self._new_objects = []
+            self._new_counts = Counter()
 
     def discard(self) -> None:
-        """The new numbers did not get into the log: take them back."""
-        for cls in self._new_objects:
-            number = self._numbers.pop(cls, 0)
+        """The new numbers did not get into the log: take them back.
+
+        May be repeated after an interrupt, also if they did get into the log: then they
+        are found there.
+        """
+        new = {number for number, _, _ in self.new}
+        for number in new:
             self._loaded.pop(number, None)
-            if self._one_number.get(cls) == number:
-                del self._one_number[cls]
+        for cls in self._new_objects:
+            self.known_numbers.pop(cls, None)
+            if self._one_number.get(cls) in new:
+                self._one_number.pop(cls, None)
+        for _, class_number, attributes in self.new_shapes:
+            self.known_shape_numbers.pop((class_number, attributes), None)
         self.confirm()
 
 

@@ -8,11 +8,10 @@ shared and how it changes: :mod:`.shared`. Knows the log only as a
 
 from __future__ import annotations
 
-import io
-from sys import intern
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dobbin_like.exc import ObjectNotFound, UnloadedClassError
+from dobbin_like.exc import IntegrityError, ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.broken import Broken
@@ -23,13 +22,12 @@ from dobbin_like.persistent.entry import (
     Entry,
     Mask,
     State,
-    make_entry,
     native_dict,
     set_native_dict,
     swap_class,
 )
 from dobbin_like.persistent.kinds import KINDS, REFERENCE, SHAREABLE
-from dobbin_like.persistent.serialize import Decoder
+from dobbin_like.persistent.serialize import Decoder, StateError
 from dobbin_like.persistent.shared import SharedState
 from dobbin_like.persistent.values import Freezer
 from dobbin_like.persistent.versions import VERSION, split_version, upgrade
@@ -45,13 +43,17 @@ class StoredState(Protocol):
     @property
     def tid(self) -> Tid: ...
     @property
-    def class_number(self) -> int: ...
+    def number(self) -> int: ...
     @property
     def data(self) -> bytes: ...
+    @property
+    def position(self) -> int: ...
 
 
 class Source(Protocol):
     """Where states come from."""
+
+    path: str
 
     def load(self, oid: Oid, at: Tid | None = None) -> StoredState | None: ...
 
@@ -69,9 +71,10 @@ class Graph(SharedState):
         self.classes = classes
         self.guard = guard
         self.enlist: Callable[[], View]
-        self._decoder = Decoder.of(self.ghost, classes)
+        self._shapes = classes.known_shapes
         # By class number: the classes of ghosts that are loaded for good.
         self._ghosts: dict[int, type] = {}
+        self._decoder = Decoder.of(self.ghost, classes, self._known_reference())
 
     # -- objects ------------------------------------------------------------
 
@@ -82,8 +85,16 @@ class Graph(SharedState):
             obj = entry()
             if obj is not None:
                 return obj
-        obj = object.__new__(self._ghosts.get(class_number) or self._ghost_class(class_number))
-        entry = make_entry(obj, oid, self, UNREAD, self.forget)
+        return self._make(oid, self._ghosts.get(class_number) or self._ghost_class(class_number))
+
+    def _make(self, oid: Oid, ghost: type) -> Any:
+        """Return a new ghost, or the object that somebody else has made meanwhile."""
+        obj: Any = object.__new__(ghost)
+        entry = Entry(obj, self.forget)  # As make_entry() does, without a call.
+        entry.oid = oid
+        entry.jar = self
+        entry.serial = UNREAD
+        entry.mask = None
         other = self._cache.setdefault(oid, entry)
         if other is entry:
             return obj
@@ -95,6 +106,29 @@ class Graph(SharedState):
                 return first
             self._cache[oid] = entry
         return obj
+
+    def _known_reference(self) -> Callable[[Any, Any], Any]:
+        """Return a method of decoders: :meth:`ghost` for classes that are loaded already.
+
+        Most of what states lead to are such references; a call less for each can be seen.
+        """
+        cached, ghosts, make = self._cache.get, self._ghosts, self._make
+        resolve = Decoder.persistent_load
+
+        def persistent_load(decoder: Any, pid: Any) -> Any:
+            try:
+                oid, class_number = pid
+                ghost = ghosts[class_number]
+            except (KeyError, TypeError, ValueError):  # a class, a member, or a new class
+                return resolve(decoder, pid)
+            entry = cached(oid)
+            if entry is not None:
+                obj = entry()
+                if obj is not None:
+                    return obj
+            return make(oid, ghost)
+
+        return persistent_load
 
     def _ghost_class(self, class_number: int) -> type:
         while True:
@@ -121,11 +155,13 @@ class Graph(SharedState):
             stored = self.source.load(entry.oid)  # what it is by now, whatever it is here
             if stored is not None:
                 return self.class_of(stored)
-        return classes.number(face)
+        return classes.known_numbers.get(face) or classes.number(face)
 
     def class_of(self, stored: StoredState) -> int:
         """Return the number of the class of a stored version."""
-        return stored.class_number
+        number = stored.number
+        shape = self._shapes.get(number) or self.classes.shape(number)
+        return number if shape is None else shape[0]
 
     def get(self, oid: Oid, snapshot: Tid | None) -> Any:
         """Return the object with *oid*, or ``None`` if it is not in *snapshot* (or at all)."""
@@ -136,15 +172,32 @@ class Graph(SharedState):
             if newest and entry.serial > UNREAD:
                 return obj
         stored = self.source.load(oid, snapshot)
-        return None if stored is None else self.ghost(oid, stored.class_number)
+        return None if stored is None else self.ghost(oid, self.class_of(stored))
 
-    def decode(self, data: bytes, entry: Entry) -> State:
-        """Return the state that *data* holds, of the version of the class, fit to be shared."""
-        return self.share(self._upgraded(self.read(data), entry), entry)
+    def decode(self, stored: StoredState, entry: Entry) -> State:
+        """Return the state that *stored* holds, of the version of the class, fit to be shared.
 
-    def read(self, data: bytes) -> State:
-        """Return the state that *data* holds as it was stored, with its version."""
-        state: State = self._decoder(io.BytesIO(data)).state()
+        Raises:
+            IntegrityError: The bytes hold no state of that class or shape.
+        """
+        state = self._upgraded(self.read(stored), entry)
+        return (
+            state if SHAREABLE.issuperset(map(type, state.values())) else self.share(state, entry)
+        )
+
+    def read(self, stored: StoredState) -> State:
+        """Return the state that *stored* holds as it was stored, with its version.
+
+        Raises:
+            IntegrityError: The bytes hold no state of that class or shape.
+        """
+        number = stored.number
+        shape = self._shapes.get(number) or self.classes.shape(number)
+        try:
+            state: State = self._decoder(BytesIO(stored.data)).state(shape and shape[1])
+        except StateError as error:
+            what = f"a state that is a {error.found}"
+            raise IntegrityError(self.source.path, stored.position, what, error.expected) from None
         return state
 
     def _upgraded(self, stored: State, entry: Entry) -> State:
@@ -159,15 +212,10 @@ class Graph(SharedState):
         stored = self.source.load(entry.oid, serial)
         if stored is None:
             raise ObjectNotFound(entry.oid)
-        return self._upgraded(self.read(stored.data), entry)
+        return self._upgraded(self.read(stored), entry)
 
-    def share(self, stored: State, entry: Entry) -> State:
-        """Return what *stored*, which nobody else has, is as shared state."""
-        values = stored.values()
-        # The interpreter's fast way to an attribute compares names by identity.
-        state: State = dict(zip(map(intern, stored), values, strict=True))
-        if SHAREABLE.issuperset(map(type, values)):
-            return state
+    def share(self, state: State, entry: Entry) -> State:
+        """Make *state*, which nobody else has, fit to be shared; return it."""
         freezer = Freezer(entry, guard=self.guard)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
@@ -179,6 +227,7 @@ class Graph(SharedState):
 
     def load(self, obj: Any, entry: Entry) -> None:
         """Read the newest state of a ghost; with older views about, it becomes masked."""
+        horizon = self.horizon
         while True:
             faces = type(obj)._p_faces
             if type(obj) is not faces.ghost:
@@ -187,25 +236,25 @@ class Graph(SharedState):
             stored = self.source.load(entry.oid)
             if stored is None:
                 raise ObjectNotFound(entry.oid)
-            if self._ghosts.get(stored.class_number) is not faces.ghost and self._is_other(
-                obj, faces, self.class_of(stored)
-            ):
+            shape = self._shapes.get(stored.number)
+            number = shape[0] if shape else self.class_of(stored)
+            if self._ghosts.get(number) is not faces.ghost and self._is_other(obj, faces, number):
                 continue
-            state = self.decode(stored.data, entry)
+            state = self.decode(stored, entry)
             with self.lock:
                 if type(obj) is not faces.ghost:
                     return
                 if entry.serial != serial:  # changed while it was read
                     continue
+                tid = stored.tid
                 set_native_dict(obj, state)
-                entry.serial = stored.tid
-                oldest = self.horizon.oldest()
-                if oldest is None or oldest >= stored.tid:
+                entry.serial = tid
+                if tid <= horizon.floor or not horizon.has_older(tid):
                     swap_class(obj, faces.plain)
                     return
                 # First: an interrupt must not leave a mask that nobody takes off.
-                self._unmask_later(stored.tid, [obj])
-                self._mask(obj, entry, ((stored.tid, state),)).foreign = True
+                self._unmask_later(tid, [obj])
+                self._mask(obj, entry, ((tid, state),)).foreign = True
                 return
 
     def _is_other(self, obj: Any, faces: Any, class_number: int) -> bool:
@@ -234,7 +283,7 @@ class Graph(SharedState):
         The version that the calling thread sees, read anew each time.
         """
         stored = self._stored_version(entry)
-        _, state = split_version(self.read(stored.data))
+        _, state = split_version(self.read(stored))
         return self.share(state, entry), self.classes.reason(class_number)
 
     def _stored_version(self, entry: Entry) -> StoredState:
@@ -306,7 +355,7 @@ class Graph(SharedState):
                 versions.append((stored.tid, None))
         stored = self.source.load(entry.oid, snapshot)
         if stored is not None:
-            older: tuple[Tid, State | None] = stored.tid, self.decode(stored.data, entry)
+            older: tuple[Tid, State | None] = stored.tid, self.decode(stored, entry)
         else:
             tid, state = (*chain, *versions)[-1]
             older = Tid(0), self._stored_state(entry, tid) if state is None else state
@@ -319,7 +368,7 @@ class Graph(SharedState):
 
     def _stored_state(self, entry: Entry, tid: Tid) -> State | None:
         stored = self.source.load(entry.oid, tid)
-        return None if stored is None else self.decode(stored.data, entry)
+        return None if stored is None else self.decode(stored, entry)
 
     def serial(self, obj: Any, entry: Entry) -> Tid:
         """Return the tid that last changed the object, as the calling thread sees it."""

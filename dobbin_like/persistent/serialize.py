@@ -1,6 +1,7 @@
 """States to bytes and back.
 
-A state is a pickle without a single global name in it: persistent objects
+A state is a pickle: of the tuple of its values where the log knows their names
+as a shape, else of the dict. There is not a single global name in it: persistent objects
 are written as ``(oid, class number)``, classes and functions as their number,
 members of enums as ``(class number, name)``. So renaming a class touches one
 entry of the class table, and loading resolves nothing that
@@ -13,6 +14,7 @@ import enum
 import io
 import pickle
 import types
+from sys import intern
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
@@ -59,8 +61,11 @@ class Encoder(pickle.Pickler):
         self._references = references
         self._classes = classes
 
-    def encode(self, state: State) -> bytes:
-        """Return the bytes of *state*. Errors are those of the values; see :func:`culprit`."""
+    def encode(self, state: State | tuple[Any, ...]) -> bytes:
+        """Return the bytes of a state, or of its values.
+
+        Errors are those of the values; see :func:`culprit`.
+        """
         file = self._file
         file.seek(0)
         file.truncate()
@@ -95,6 +100,18 @@ class Encoder(pickle.Pickler):
         return NotImplemented
 
 
+class StateError(Exception):
+    """The bytes of a state hold something else."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"a {self.found}, expected {self.expected}"
+
+
 class Decoder(pickle.Unpickler):
     """Turns the bytes of one state into the state."""
 
@@ -105,12 +122,29 @@ class Decoder(pickle.Unpickler):
         self._ghost = ghost
         self._classes = classes
 
-    def state(self) -> State:
-        """Return the state."""
-        state: State = self.load()
-        for cls in self.stand_ins:
-            cls._p_sealed = True
-        return state
+    def state(self, names: tuple[str, ...] | None) -> State:
+        """Return the state, as a dict of the caller's own.
+
+        Args:
+            names: Of its values, if the state has a shape.
+
+        Raises:
+            StateError: The bytes hold no such state.
+        """
+        loaded = self.load()
+        if self.stand_ins:
+            for cls in self.stand_ins:
+                cls._p_sealed = True
+        if names is None:
+            if type(loaded) is not dict:
+                raise StateError(type(loaded).__name__, "a dict of attributes")
+            # The interpreter's fast way to an attribute compares names by identity.
+            return {intern(n) if type(n) is str else n: v for n, v in loaded.items()}
+        if type(loaded) is not tuple or len(loaded) != len(names):
+            size = f" of {len(loaded)}" if type(loaded) is tuple else ""
+            found = type(loaded).__name__ + size
+            raise StateError(found, f"a tuple of {len(names)} values")
+        return dict(zip(names, loaded))  # noqa: B905  they are as long; asking again costs
 
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:
@@ -130,12 +164,22 @@ class Decoder(pickle.Unpickler):
         return cls
 
     @classmethod
-    def of(cls, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> Callable[[Any], Any]:
-        """Return a decoder class that takes a file alone: it is made at the speed of C."""
+    def of(
+        cls,
+        ghost: Callable[[Oid, int], Any],
+        classes: ClassTable,
+        persistent_load: Callable[[Any, Any], Any],
+    ) -> Callable[[Any], Any]:
+        """Return a decoder class that takes a file alone: it is made at the speed of C.
+
+        Args:
+            persistent_load: The method of that name, which may ask the one here.
+        """
         content = {
             "__init__": pickle.Unpickler.__init__,
             "_ghost": staticmethod(ghost),
             "_classes": classes,
+            "persistent_load": persistent_load,
         }
         made: Callable[[Any], Any] = type(cls.__name__, (cls,), content)
         return made

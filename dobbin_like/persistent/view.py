@@ -186,6 +186,8 @@ class Horizon:
 
     def __init__(self) -> None:
         self._snapshots: dict[int, Tid] = {}
+        # No view is older, nor will ever be: a view enters at the newest tid.
+        self.floor = Tid(0)
 
     def __len__(self) -> int:
         return len(self._snapshots)
@@ -209,6 +211,16 @@ class Horizon:
         """Return what somebody reads after *snapshot* and before *end*, newest first."""
         inside = {tid for tid in self._snapshots.values() if snapshot < tid < end}
         return sorted(inside, reverse=True)
+
+    def has_older(self, tid: Tid) -> bool:
+        """Tell whether somebody reads a snapshot before *tid*. Cost: the views, mostly none."""
+        if tid <= self.floor:
+            return False
+        oldest = self.oldest()
+        if oldest is None:
+            return False
+        self.floor = oldest
+        return oldest < tid
 
     def prune(self, chain: Chain) -> Chain:
         """Drop the versions behind the newest that no view can see."""

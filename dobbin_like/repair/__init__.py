@@ -27,7 +27,7 @@ from dobbin_like.repair.frames import Frames
 from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept
 from dobbin_like.repair.report import Loss, RepairReport
-from dobbin_like.repair.salvage import Salvage
+from dobbin_like.repair.salvage import KnownOrNot, Salvage
 from dobbin_like.repair.source import Source
 
 __all__ = ["Loss", "Progress", "RepairReport", "repair"]
@@ -101,6 +101,8 @@ class _Repair:
         self._next_oid = 0 if self._page is None else self._page.next_oid
         self._frames = self._again()
         self._names: dict[int, tuple[str, str]] = {}
+        self._shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self._referred: dict[int, int] = {}
 
     def look(self) -> None:
         """Walk once, to know what is lost before anything is written."""
@@ -108,7 +110,8 @@ class _Repair:
         for part in frames.walk(self._step(0)):
             if isinstance(part, Kept):
                 for oid, stored in part.entries:
-                    self._next_oid = max(self._next_oid, oid + 1, _behind(stored.data))
+                    self._next_oid = max(self._next_oid, oid + 1)
+                    self._look_at(stored.data)
         if not frames.found and self._page is None:
             raise NotALogError(report.path, "nothing that belongs to a log can be read in it")
         report.losses = frames.losses
@@ -119,12 +122,25 @@ class _Repair:
         if self._committed is None:
             report.notes.append("the header does not say where the log ends: all was looked at")
         self._names = {**frames.guessed, **frames.classes}
+        self._shapes = {**frames.guessed_shapes, **frames.shapes}
+
+    def _look_at(self, data: bytes) -> None:
+        """Note what a state refers to, and as what."""
+        try:
+            found = references(data)
+        except Exception:  # noqa: BLE001  it is what was written; the check names it
+            return
+        for oid, class_number in found:
+            if oid < OID_LIMIT:
+                self._next_oid = max(self._next_oid, oid + 1)
+                self._referred[oid] = class_number
 
     def write(self, file: NewFile) -> None:
         """Walk again, and write what can be read."""
         lost = bool(self._frames.losses)
         log = NewLog(file.fd, file.path, self._complete_since(), self._next_oid)
-        salvage = Salvage(self._source, log, self._report, self._names, complete=not lost)
+        known = KnownOrNot(log, self._names, self._shapes, self._referred)
+        salvage = Salvage(self._source, log, self._report, known, complete=not lost)
         for part in self._again().walk(self._step(1)):
             salvage.add(part)
         self._report.notes += [
@@ -160,11 +176,3 @@ class _Repair:
         return lambda done, total: progress(
             number * size + (size * done // total if total else size), _STEPS * size
         )
-
-
-def _behind(data: bytes) -> int:
-    """Return the oid behind all that a state refers to."""
-    try:
-        return max([oid + 1 for oid, _ in references(data) if oid < OID_LIMIT], default=0)
-    except Exception:  # noqa: BLE001  it is what was written; the check names it
-        return 0

@@ -16,6 +16,7 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import record
 from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.reader import Frame, Logged, read_frame
 from dobbin_like.log.record import Tail
 from dobbin_like.repair.bits import seed_before
@@ -50,9 +51,9 @@ class StreamAt(NamedTuple):
 class Frames:
     """One walk over a damaged log. One thread; iterate once.
 
-    Afterwards ``losses`` is what could not be read, ``classes`` the names of classes by
-    number from wherever they were found, ``guessed`` those from damaged places, ``tid`` that
-    of the last transaction.
+    Afterwards ``losses`` is what could not be read, ``classes`` the names of classes and
+    ``shapes`` the shapes by number from wherever they were found, ``guessed`` and
+    ``guessed_shapes`` those from damaged places, ``tid`` that of the last transaction.
     """
 
     def __init__(self, source: Source, page_checksum: int | None, committed: int | None) -> None:
@@ -60,6 +61,8 @@ class Frames:
         self.losses: list[Loss] = []
         self.classes: dict[int, tuple[str, str]] = {}
         self.guessed: dict[int, tuple[str, str]] = {}
+        self.shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self.guessed_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
         self.tid = NO_TID
         self.found = False
         self._page_checksum = page_checksum
@@ -99,7 +102,7 @@ class Frames:
         if frame.logged is not None:
             yield from self._transaction(frame.logged, frame.status)
         elif frame.kind == record.KIND_POSITIONS:
-            self._learn(frame.classes)
+            self._learn(frame.names)
         else:
             try:
                 for _ in stream_parts(self.source, tail.end, frame.tail.end):
@@ -122,7 +125,7 @@ class Frames:
         if logged.failed:
             yield Kept(logged, [], [])
             return
-        self._learn(logged.classes)
+        self._learn(logged.names)
         kept = entries_of(self.source, logged)
         self._lose_entries(kept, certain=True)
         yield kept
@@ -132,9 +135,11 @@ class Frames:
         loss = Loss(logged.offset, logged.end, what, logged.tid, oids, certain=True)
         self.losses.append(loss)
 
-    def _learn(self, classes: record.Classes) -> None:
-        for number, module, qualname in classes:
+    def _learn(self, names: record.Names) -> None:
+        for number, module, qualname in names.classes:
             self.classes.setdefault(number, (module, qualname))
+        for number, class_number, attributes in names.shapes:
+            self.shapes.setdefault(number, (class_number, attributes))
 
     def _lose_entries(self, kept: Kept, *, certain: bool) -> None:
         for position, oid in kept.lost:
@@ -172,14 +177,17 @@ class Frames:
         if part is not None:
             self.found = True
             self.tid = part.logged.tid
-            for number, module, qualname in part.logged.classes:
+            for number, module, qualname in part.logged.names.classes:
                 if all(word.isidentifier() for word in f"{module}.{qualname}".split(".")):
                     self.guessed.setdefault(number, (module, qualname))
+            for number, class_number, attributes in part.logged.names.shapes:
+                if all(map(str.isidentifier, attributes)):
+                    self.guessed_shapes.setdefault(number, (class_number, attributes))
             self._lose_entries(part, certain=False)
             what = "user, description and new classes of a transaction, as far as they are damaged"
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))
             # Their names are looked up where they are needed: a better one may come later.
-            return after, part._replace(logged=part.logged._replace(classes=()))
+            return after, part._replace(logged=part.logged._replace(names=NO_NAMES))
         head = self.source.read(offset, min(record.FRAME_SIZE, end - offset), end)
         kind = head[_MARK_OFFSET : _MARK_OFFSET + 4]
         if kind == _MARKS[2] and end != self._limit:

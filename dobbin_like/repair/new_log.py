@@ -79,7 +79,7 @@ class NewLog:
             self._flush()
         if failed:
             return
-        self.classes.update(meta.classes)
+        self.classes.update(*meta.names)
         if entries:
             oids = [oid for oid, _, _ in entries]
             self.positions.update(oids, max(oids), start + record.TRANSACTION_SIZE)

@@ -198,7 +198,7 @@ def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
     """Return what is whole of a transaction whose fixed part is damaged beyond mending.
 
     An entry whose checksum is right proves that the tid is, too. User, description and
-    classes are what the bytes say.
+    names are what the bytes say.
 
     Returns:
         None if there is no whole entry, or it is no transaction that counted. The oids
@@ -224,7 +224,7 @@ def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
             meta = record.decode_meta(source.read(offset + table_end, meta_size, end))
     first = offset + record.TRANSACTION_SIZE
     texts = meta.user, meta.description, meta.extension, ""
-    logged = Logged(Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.classes, 0)
+    logged = Logged(Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.names, 0)
     kept = entries_of(source, logged, mend=False)
     return kept if status == record.COMMITTED and kept.entries else None
 

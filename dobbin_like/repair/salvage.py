@@ -2,19 +2,21 @@
 
 Oids, tids, users and descriptions stay. Streams are copied when the first object leads to
 them, and their objects are written anew, for they name an offset. Numbers of classes
-stay; one whose name is lost gets a name that says so, and can be renamed.
+stay; one whose name is lost gets a name that says so, and can be renamed. So do the
+attributes of a state whose shape is lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
 from dobbin_like.check.states import STREAM_CLASS, StateReader
 from dobbin_like.ids import Oid
-from dobbin_like.life.moved import stream_key_of, with_stream_key
+from dobbin_like.life.moved import class_and_names, stream_key_of, with_stream_key
+from dobbin_like.log.meta import NO_NAMES, Meta, Names
 from dobbin_like.log.reader import Logged, Stored
-from dobbin_like.log.record import Meta
 from dobbin_like.log.stream import stream_place
 from dobbin_like.repair.frames import StreamAt
 from dobbin_like.repair.new_log import NewLog
@@ -22,7 +24,7 @@ from dobbin_like.repair.parts import Kept, stream_parts
 from dobbin_like.repair.report import RepairReport
 from dobbin_like.repair.source import Source
 
-__all__ = ["LOST_MODULE", "Salvage"]
+__all__ = ["LOST_MODULE", "KnownOrNot", "Salvage"]
 
 LOST_MODULE: Final = "lost"
 """Module of the names that stand for classes whose names are lost."""
@@ -35,7 +37,7 @@ class Salvage:
     """Writes what was kept of one log to another. One thread.
 
     Args:
-        names: Of classes by number, wherever they were found.
+        known: Names of classes and shapes.
         complete: Nothing was lost: every class that is used was logged before.
     """
 
@@ -44,18 +46,17 @@ class Salvage:
         source: Source,
         log: NewLog,
         report: RepairReport,
-        names: dict[int, tuple[str, str]],
+        known: KnownOrNot,
         *,
         complete: bool,
     ) -> None:
         self._source = source
         self._log = log
         self._report = report
-        self._names = names
         self._complete = complete
         self._streams: dict[int, StreamAt] = {}
         self._copied: dict[int, int] = {}
-        self._known = _KnownOrNot(log, names)
+        self._known = known
         self._states = StateReader(self._known)
 
     def add(self, part: Kept | StreamAt) -> None:
@@ -69,13 +70,13 @@ class Salvage:
         if logged.failed:
             report.failed += 1
             entries = [(Oid(oid), 0, b"") for oid in logged.oids]
-            self._log.add(logged.tid, entries, _meta(logged, ()), failed=True)
+            self._log.add(logged.tid, entries, _meta(logged, NO_NAMES), failed=True)
             return
         # Before its state is looked at: that may be of a class that is new here.
-        self._known.new = {number: (module, name) for number, module, name in logged.classes}
+        self._known.bring(logged.names)
         entries = [self._entry(oid, stored) for oid, stored in part.entries]
-        classes = self._known.take()
-        self._log.add(logged.tid, entries, _meta(logged, classes), failed=False)
+        names = self._known.take()
+        self._log.add(logged.tid, entries, _meta(logged, names), failed=False)
         report.versions += len(entries)
 
     @property
@@ -84,32 +85,45 @@ class Salvage:
         return self._known.lost
 
     def _entry(self, oid: Oid, stored: Stored) -> tuple[Oid, int, bytes]:
-        number, data = stored.class_number, stored.data
-        if self._known.name(number) == STREAM_CLASS:
-            data = self._moved(data)
+        number, data = stored.number, stored.data
+        class_number, names = class_and_names(self._known, number)
+        if names is None and not self._complete:
+            number, data = self._with_names(oid, number, data)
+            class_number = number
+        if self._known.name(class_number) == STREAM_CLASS:
+            data = self._moved(names, data)
         elif not self._complete:
-            self._look_for_classes(data)
+            self._look_for_classes(number, data)
         return oid, number, data
 
-    def _look_for_classes(self, data: bytes) -> None:
+    def _with_names(self, oid: Oid, number: int, data: bytes) -> tuple[int, bytes]:
+        """Return class number and state of an object; its shape may be lost, and the names."""
+        with contextlib.suppress(Exception):  # It is what was written; the check names it.
+            named = self._states.with_names(data)
+            if named is not data:
+                # Whoever refers to it says its class, if anybody does.
+                return self._known.referred.get(oid, number), named
+        return number, data
+
+    def _look_for_classes(self, number: int, data: bytes) -> None:
         """Let every class that a state names be known."""
         try:
-            _, references = self._states.read(data)
+            _, references = self._states.read(number, data)
         except Exception:  # noqa: BLE001  it is what was written; the check names it
             return
         for reference in references:
             self._known.name(reference.class_number)
 
-    def _moved(self, data: bytes) -> bytes:
+    def _moved(self, names: tuple[str, ...] | None, data: bytes) -> bytes:
         """Return the state of a stream object with the offset of its stream in the new log."""
-        key = stream_key_of(data, None)
+        key = stream_key_of(data, names)
         if key is None:
             return data  # It is what was written; the check names it.
         offset = stream_place(key)[1]
         if offset not in self._copied:
             at = self._streams.get(offset)
             self._copied[offset] = LOST_STREAM if at is None else self._copy(at)
-        return with_stream_key(data, None, self._copied[offset])
+        return with_stream_key(data, names, self._copied[offset])
 
     def _copy(self, at: StreamAt) -> int:
         parts: Any = _Parts(stream_parts(self._source, at.offset, at.end))
@@ -117,34 +131,70 @@ class Salvage:
         return self._log.add_stream(parts)
 
 
-class _KnownOrNot:
-    """The class table of the new log, in which every number has a name when it is asked for.
+class KnownOrNot:
+    """The tables of names of the new log, in which every class has a name when it is asked for.
 
-    ``new`` are the names that the next transaction brings, ``lost`` those that were made up.
+    ``lost`` are the names that were made up.
+
+    Args:
+        names: Of classes by number, wherever they were found.
+        shapes: The same.
+        referred: The class numbers of objects by oid, as others refer to them.
     """
 
-    def __init__(self, log: NewLog, names: dict[int, tuple[str, str]]) -> None:
-        self.new: dict[int, tuple[str, str]] = {}
+    def __init__(
+        self,
+        log: NewLog,
+        names: dict[int, tuple[str, str]],
+        shapes: dict[int, tuple[int, tuple[str, ...]]],
+        referred: dict[int, int],
+    ) -> None:
         self.lost: list[str] = []
+        # What the next transaction brings.
+        self._new: dict[int, tuple[str, str]] = {}
+        self._new_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
         self._log = log
         self._names = names
+        self._shapes = shapes
+        self.referred = referred
+
+    def bring(self, names: Names) -> None:
+        """Let the next transaction bring what it has brought."""
+        self._new = {number: (module, name) for number, module, name in names.classes}
+        self._new_shapes = {}
+        for number, class_number, attributes in names.shapes:
+            if self._log.classes.shape(number) is None:
+                self._new_shapes[number] = class_number, attributes
+                self.name(class_number)
 
     def name(self, number: int) -> tuple[str, str]:
-        known = self.new.get(number) or self._log.classes.name(number)
+        known = self._new.get(number) or self._log.classes.name(number)
         if known is None and number:
             known = self._names.get(number)
             if known is None:
                 known = LOST_MODULE, f"Class{number}"
                 self.lost.append(".".join(known))
-            self.new[number] = known
+            self._new[number] = known
         return known or ("", "")
 
     def number(self, module: str, qualname: str) -> int | None:
         return self._log.classes.number(module, qualname)
 
-    def take(self) -> tuple[tuple[int, str, str], ...]:
-        taken, self.new = self.new, {}
-        return tuple([(number, *name) for number, name in sorted(taken.items())])
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        known = self._new_shapes.get(number) or self._log.classes.shape(number)
+        if known is None:
+            known = self._shapes.get(number)
+            if known is not None:
+                self._new_shapes[number] = known
+                self.name(known[0])
+        return known
+
+    def take(self) -> Names:
+        """Return what the next transaction brings."""
+        classes = [(number, *name) for number, name in sorted(self._new.items())]
+        shapes = [(number, *shape) for number, shape in sorted(self._new_shapes.items())]
+        self._new, self._new_shapes = {}, {}
+        return Names(tuple(classes), tuple(shapes))
 
 
 class _Parts:
@@ -157,5 +207,5 @@ class _Parts:
         return next(self._parts, b"")
 
 
-def _meta(logged: Logged, classes: tuple[tuple[int, str, str], ...]) -> Meta:
-    return Meta(classes, logged.user, logged.description, logged.extension, logged.reason)
+def _meta(logged: Logged, names: Names) -> Meta:
+    return Meta(names, logged.user, logged.description, logged.extension, logged.reason)

@@ -1,6 +1,6 @@
 """Makes a small log in which everything occurs: ``python tests/data/small_log.py PATH``.
 
-The golden file of a format version was made by this script when that version was new. It
+The golden file of a format version is made by this script when that version is released. It
 is never made again: it shows that a later release still reads what that one wrote.
 """
 
@@ -15,6 +15,7 @@ from dobbin_like.log import TransactionLog
 
 STREAM = bytes(range(256)) * 300
 CLASSES = [(1, "shop.models", "Cart"), (2, "shop.models", "Größe")]
+SHAPES = [(3, 1, ("items", "größe")), (4, 2, ())]
 
 
 def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
@@ -23,11 +24,12 @@ def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
 
         def commit(tid: int, *entries: tuple[int, int, bytes], **more: Any) -> None:
             decided = more.pop("decided", True)
-            classes = more.pop("classes", ())
+            classes, shapes = more.pop("classes", ()), more.pop("shapes", ())
             logged = log.prepare(
                 Tid(tid),
-                [(Oid(oid), class_number, data) for oid, class_number, data in entries],
+                [(Oid(oid), number, data) for oid, number, data in entries],
                 classes,
+                shapes,
                 decided=decided,
                 **more,
             )
@@ -39,13 +41,16 @@ def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
         log.apply(log.read_news())
         commit(1000, (0, 1, b"root"), classes=CLASSES, user="/ ann", description="begin")
         offset, size = log.write_stream(io.BytesIO(stream))
-        commit(1001, (1, 2, b"%d %d" % (offset, size)), (2, 1, b""), extension=b'{"a": 1}')
+        entries = (1, 2, b"%d %d" % (offset, size)), (2, 1, b"")
+        commit(1001, *entries, shapes=SHAPES[:1], extension=b'{"a": 1}')
         failed = log.fail(Tid(1002), "a conflict", user="ben", oids=[Oid(1)])
         assert failed is not None
         log.apply([failed])
         log._writer.save()
         log.apply(log.read_news())
-        commit(1003, (0, 1, b"root again"), (3, 2, b"three" * 20), decided=False)
+        commit(
+            1003, (0, 3, b"root again"), (3, 4, b"three" * 20), shapes=SHAPES[1:], decided=False
+        )
         commit(1004, (3, 1, b"3"))
         log.release()
 
@@ -63,7 +68,7 @@ def content(log: TransactionLog) -> dict[str, Any]:
                 logged.extension,
                 logged.reason,
                 list(logged.oids),
-                [(oid, stored.class_number, stored.data) for oid, stored in log.entries(logged)],
+                [(oid, stored.number, stored.data) for oid, stored in log.entries(logged)],
             )
             for logged in log.transactions()
         ],
@@ -71,16 +76,14 @@ def content(log: TransactionLog) -> dict[str, Any]:
         "tid": log.tid,
         "oids": (log.oid_count, log.next_oid),
         "objects": [],
-        "classes": [],
         "stream": b"",
     }
     for oid in range(log.next_oid):
         for at in (None, *(entry[0] for entry in result["transactions"])):
             stored = log.load(Oid(oid), None if at is None else Tid(at))
-            plain = stored and (stored.tid, stored.class_number, stored.data)
+            plain = stored and (stored.tid, stored.number, stored.data)
             result["objects"].append((oid, at, plain))
-    for number in range(1, log.next_class_number):
-        result["classes"].append((number, *log.class_name(number)))
+    result["classes"], result["shapes"] = map(list, log.names())
     reference = log.load(Oid(1))
     if reference is not None:
         offset, size = map(int, reference.data.split())

@@ -1,0 +1,170 @@
+"""Meta: what a transaction says beside its states, and the tables of names of a log.
+
+A class table gives numbers to classes; a shape table gives numbers to the shapes of
+states: of which class a state is, and how its attributes are called, in order. Both
+share one space of numbers. Pure, as :mod:`.record` is, which is next.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+__all__ = [
+    "CLASS_LIMIT",
+    "NO_META",
+    "NO_NAMES",
+    "WORD",
+    "Classes",
+    "DamagedError",
+    "Meta",
+    "Names",
+    "Shapes",
+    "decode_meta",
+    "decode_names",
+    "encode_meta",
+    "encode_names",
+]
+
+WORD: Final = struct.Struct("<I")
+
+CLASS_LIMIT: Final = 1 << 24
+"""Numbers of classes and shapes have 24 bits; the 8 above them are flags, none defined yet."""
+
+Classes = tuple[tuple[int, str, str], ...]
+"""Classes: (number, module, qualname), as they were given."""
+
+Shapes = tuple[tuple[int, int, tuple[str, ...]], ...]
+"""Shapes: (number, class number, names of the attributes in order)."""
+
+
+class DamagedError(Exception):
+    """Bytes that are not what a log has there: what was found, what was expected."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+
+
+class Names(NamedTuple):
+    """The tables of names: of a transaction what is new, of saved positions all."""
+
+    classes: Classes = ()
+    shapes: Shapes = ()
+
+
+NO_NAMES: Final = Names()
+
+
+class Meta(NamedTuple):
+    """What a transaction says about itself. Empty in all parts, it takes no byte."""
+
+    names: Names = NO_NAMES
+    user: str = ""
+    description: str = ""
+    extension: bytes = b""
+    reason: str = ""
+
+
+NO_META: Final = Meta()
+
+
+def _pack_bytes(data: bytes) -> bytes:
+    return WORD.pack(len(data)) + data
+
+
+def _pack_text(text: str) -> bytes:
+    # Notes come from programs: a lone surrogate must not make a commit fail.
+    return _pack_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+def encode_names(names: Names) -> bytes:
+    """Return the class table and the shape table, each a count and then its rows.
+
+    Raises:
+        ValueError: A number does not fit an entry.
+    """
+    classes, shapes = names
+    parts = [WORD.pack(len(classes))]
+    for number, module, qualname in classes:
+        parts += (_pack_number(number), _pack_text(module), _pack_text(qualname))
+    parts.append(WORD.pack(len(shapes)))
+    for number, class_number, attributes in shapes:
+        parts += (_pack_number(number), _pack_number(class_number), WORD.pack(len(attributes)))
+        parts += map(_pack_text, attributes)
+    return b"".join(parts)
+
+
+def _pack_number(number: int) -> bytes:
+    if not 0 <= number < CLASS_LIMIT:
+        text = f"class number {number}, below {CLASS_LIMIT} are allowed"
+        raise ValueError(text)
+    return WORD.pack(number)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Return the bytes of *meta*; none if there is nothing to say."""
+    if meta is NO_META or meta == NO_META:
+        return b""
+    names, user, description, extension, reason = meta
+    return b"".join(
+        (
+            encode_names(names),
+            _pack_text(user),
+            _pack_text(description),
+            _pack_bytes(extension),
+            _pack_text(reason),
+        )
+    )
+
+
+class _Cursor:
+    """Reads one part after the other; DamagedError past the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def number(self) -> int:
+        return int.from_bytes(self._take(4), "little")
+
+    def block(self) -> bytes:
+        return self._take(self.number())
+
+    def text(self) -> str:
+        try:
+            return self.block().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            text = "bytes that are not UTF-8"
+            raise DamagedError(text, "a text") from error
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple([self.text() for _ in range(self.number())])
+
+    def names(self) -> Names:
+        classes = [(self.number(), self.text(), self.text()) for _ in range(self.number())]
+        shapes = [(self.number(), self.number(), self.texts()) for _ in range(self.number())]
+        return Names(tuple(classes), tuple(shapes))
+
+    def _take(self, size: int) -> bytes:
+        end = self.at + size
+        if end > len(self.data):
+            text = f"a part of {size} bytes at {self.at}"
+            raise DamagedError(text, "the end of the table")
+        part = self.data[self.at : end]
+        self.at = end
+        return part
+
+
+def decode_names(data: bytes) -> Names:
+    """Return the tables of names in *data*. Raises DamagedError."""
+    return _Cursor(data).names()
+
+
+def decode_meta(data: bytes) -> Meta:
+    """Return what :func:`encode_meta` was given. Raises DamagedError."""
+    if not data:
+        return NO_META
+    cursor = _Cursor(data)
+    return Meta(cursor.names(), cursor.text(), cursor.text(), cursor.block(), cursor.text())
