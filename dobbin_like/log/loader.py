@@ -31,6 +31,7 @@ _BACK: Final = 56
 
 _UNPACK: Final = record.ENTRY.unpack_from
 _SIZE: Final = record.ENTRY_SIZE
+_START: Final = record.TRANSACTION_SIZE
 _HEAD: Final = record.ENTRY_HEAD_SIZE
 _NUMBER: Final = record.CLASS_LIMIT - 1
 _new: Final = tuple.__new__
@@ -66,7 +67,7 @@ class Loader:
             start, data = self._fill(start + len(data), position, limit)
             at = position - start
         found, previous, index, distance, length, class_number, checksum = _UNPACK(data, at)
-        offset = position - index * _SIZE - record.TRANSACTION_SIZE
+        offset = position - index * _SIZE - _START
         frame = self._frame
         if frame[0] != offset:
             frame = self._read_frame(position, offset, start, data)
@@ -74,7 +75,12 @@ class Loader:
         if state_at + length <= len(data):
             state = data[state_at : state_at + length]
         else:
-            state = self._state(position, position + distance, length, limit)
+            begin, states = self._states
+            state_at = position + distance - begin
+            if 0 <= state_at <= len(states) - length:
+                state = states[state_at : state_at + length]
+            else:
+                state = self._state(position, position + distance, length, limit)
         if (
             crc32(state, crc32(data[at : at + _HEAD], frame[2])) != checksum
             or found != oid
@@ -111,18 +117,15 @@ class Loader:
         return frame
 
     def _state(self, position: int, start: int, length: int, limit: int) -> bytes:
-        """Return a state that is not in the window of its entry."""
+        """Read a state that is in no window."""
         if start + length > limit:
             text = f"a state from {start} to {start + length}"
             raise IntegrityError(self._path, position, text, f"a state before {limit}")
+        if length > _FAR:
+            return read_exactly(self._fd, self._path, start, length)
         begin, data = self._states
-        at = start - begin
-        if at < 0 or at + length > len(data):
-            if length > _FAR:
-                return read_exactly(self._fd, self._path, start, length)
-            near = 0 <= start - begin - len(data) < _NEAR
-            ahead = min(_NEAR if near else _FAR, limit - start)
-            data = read_ahead(self._fd, self._path, start, length, ahead)
-            self._states = start, data
-            at = 0
-        return data[at : at + length]
+        near = 0 <= start - begin - len(data) < _NEAR
+        ahead = min(_NEAR if near else _FAR, limit - start)
+        data = read_ahead(self._fd, self._path, start, length, ahead)
+        self._states = start, data
+        return data[:length]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 from typing import Any, Final
+from weakref import getweakrefs
 
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
 from dobbin_like.ids import Oid, Tid
@@ -191,10 +192,14 @@ def _ghost_getattribute(obj: Any, name: str) -> Any:
     """Read the state at the first touch; what is known without it needs none."""
     if name == "__class__":
         return type(obj)._p_faces.plain
-    if not name.startswith("_p_"):
-        load(obj)
-        return getattr(obj, name)
-    return object.__getattribute__(obj, name)
+    if name[:3] == "_p_":
+        return object.__getattribute__(obj, name)
+    for entry in getweakrefs(obj):  # As load() does, without a call.
+        if type(entry) is Entry and entry.jar is not None:
+            entry.jar.load(obj, entry)
+            return getattr(obj, name)
+    load(obj)
+    return getattr(obj, name)
 
 
 def _ghost_setattr(obj: Any, name: str, value: Any) -> None:
