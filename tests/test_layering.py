@@ -75,12 +75,15 @@ TOWERS = {
             "persistent.view",
             "persistent.faces",
             "persistent.base",
-            "persistent.broken  persistent.containers  persistent.stream  persistent.versions",
+            "persistent.broken  persistent.stream  persistent.versions",
             "persistent.classes",
             "persistent.serialize  persistent.shared",
             "persistent.graph",
             "persistent.changes",
-            "persistent",
+            "collections.common",
+            "collections.dict  collections.list  collections.set",
+            "persistent",  # It gives out the collections under its own name.
+            "collections",
         ),
     ),
     "bridge": Tower(

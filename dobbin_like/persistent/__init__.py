@@ -2,12 +2,15 @@
 
 Knows objects and threads, and no file. From the ground up: ``entry``,
 ``kinds``, ``guards``, ``values``, ``view``, ``faces``, ``base``, ``classes``,
-``serialize``, ``shared``, ``graph``, ``changes``; beside them ``containers``
-and ``stream``.
+``serialize``, ``shared``, ``graph``, ``changes``; beside them ``stream``. The
+collections of :mod:`dobbin_like.collections` stand on them, and are known
+under the name of this package.
 """
 
+from dobbin_like.collections.dict import PersistentDict
+from dobbin_like.collections.list import PersistentList
+from dobbin_like.collections.set import PersistentSet
 from dobbin_like.persistent.base import Persistent, checkout
-from dobbin_like.persistent.containers import PersistentDict, PersistentList, PersistentSet
 from dobbin_like.persistent.faces import PersistentABCMeta, PersistentMeta
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream
 

@@ -1,0 +1,11 @@
+"""Collections that are persistent objects: read like built-in ones, checked out to change.
+
+They stand on the memory tower, and know no file.
+"""
+
+import dobbin_like.persistent  # noqa: F401  first: it and what is below want each other
+from dobbin_like.collections.dict import PersistentDict
+from dobbin_like.collections.list import PersistentList
+from dobbin_like.collections.set import PersistentSet
+
+__all__ = ["PersistentDict", "PersistentList", "PersistentSet"]
