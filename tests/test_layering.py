@@ -129,6 +129,7 @@ TOWERS = {
             "repair.bits  repair.report  repair.new_log",
             "repair.source",
             "repair.parts",
+            "repair.places",
             "repair.frames",
             "repair.salvage",
             "repair",

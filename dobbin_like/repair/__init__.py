@@ -5,8 +5,9 @@
     report = repair("data.log", to="mended.log")
     print(report)
 
-Read :mod:`.frames` (the walk over the damaged file), :mod:`.parts` (one frame of it),
-:mod:`.bits` (which bit was flipped), then :mod:`.salvage` and :mod:`.new_log`.
+Read :mod:`.frames` (the walk over the damaged file), :mod:`.places` (where it goes on),
+:mod:`.parts` (one frame of it), :mod:`.bits` (which bit was flipped), then :mod:`.salvage`
+and :mod:`.new_log`.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ class _Repair:
         salvage = Salvage(self._source, log, self._report, known, complete=not lost)
         for part in self._again().walk(self._step(1)):
             salvage.add(part)
+        salvage.end()
         self._report.notes += [
             f"the name of a class is lost: it is {name} now; dobbin rename-class gives it its own"
             for name in salvage.made_up

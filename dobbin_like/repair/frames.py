@@ -1,25 +1,20 @@
 """The walk over a damaged log: everything that can be read, in order, and what can't.
 
-A frame that can't be read is followed by the next one that belongs to this log: one whose
-checksum is chained to a frame that is there, or, where that frame is gone, one whose
-entries are whole and to which the frame behind it is chained. Bytes that look like a
-frame, of a log that was stored in a stream for example, are neither.
+A frame that can't be read is followed by the next one that belongs to this log.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import record
 from dobbin_like.log.header import PAGE_SIZE
-from dobbin_like.log.meta import NO_NAMES
+from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.log.reader import Frame, Logged, read_frame
 from dobbin_like.log.record import Tail
-from dobbin_like.repair.bits import seed_before
 from dobbin_like.repair.parts import (
     Kept,
     entries_of,
@@ -28,17 +23,13 @@ from dobbin_like.repair.parts import (
     read_mended,
     stream_parts,
 )
+from dobbin_like.repair.places import Places
 from dobbin_like.repair.report import Loss
 from dobbin_like.repair.source import Source
 
-__all__ = ["Frames", "StreamAt"]
+__all__ = ["Frames", "NamesAt", "Part", "StreamAt"]
 
 Progress = Callable[[int, int], object]
-
-_MARKS: Final = (b"TRAN", b"STRM", b"POSN")
-_ANY_MARK: Final = re.compile(b"|".join(_MARKS))
-_MARK_OFFSET: Final = 8
-_SEARCHED: Final = 1 << 20
 
 
 class StreamAt(NamedTuple):
@@ -46,6 +37,16 @@ class StreamAt(NamedTuple):
 
     offset: int
     end: int
+
+
+class NamesAt(NamedTuple):
+    """The tables of names as they are known to have been at this place."""
+
+    names: Names
+
+
+Part = Kept | StreamAt | NamesAt
+"""What a walk yields."""
 
 
 class Frames:
@@ -68,11 +69,12 @@ class Frames:
         self._page_checksum = page_checksum
         self._committed = committed
         self._limit = source.size if committed is None else min(committed, source.size)
+        self._places = Places(source, self._limit)
         if committed is not None and committed > source.size:
             what = "committed bytes that are not in the file"
             self.losses.append(Loss(source.size, committed, what))
 
-    def walk(self, progress: Progress | None = None) -> Iterator[Kept | StreamAt]:
+    def walk(self, progress: Progress | None = None) -> Iterator[Part]:
         """Yield the transactions and the streams that can be read, oldest first.
 
         Cost: The bytes of the log; a damaged place is searched byte by byte.
@@ -80,7 +82,11 @@ class Frames:
         tail = Tail(PAGE_SIZE, 0, self._page_checksum or 0, 0, NO_TID)
         chained = self._page_checksum is not None
         while tail.end < self._limit:
-            read = read_mended(self.source, tail, self._limit) if chained else self._alone(tail)
+            read = (
+                read_mended(self.source, tail, self._limit)
+                if chained
+                else self._places.alone(tail)
+            )
             if read is not None:
                 yield from self._contents(tail, read)
                 tail, chained = read.tail, True
@@ -97,12 +103,12 @@ class Frames:
 
     # -- frames that can be read ------------------------------------------------
 
-    def _contents(self, tail: Tail, frame: Frame) -> Iterator[Kept | StreamAt]:
+    def _contents(self, tail: Tail, frame: Frame) -> Iterator[Part]:
         self.found = True
         if frame.logged is not None:
-            yield from self._transaction(frame.logged, frame.status)
+            yield from self._transaction(frame.logged, frame)
         elif frame.kind == record.KIND_POSITIONS:
-            self._learn(frame.names)
+            yield from self._saved(tail, frame)
         else:
             try:
                 for _ in stream_parts(self.source, tail.end, frame.tail.end):
@@ -113,11 +119,11 @@ class Frames:
             else:
                 yield StreamAt(tail.end, frame.tail.end)
 
-    def _transaction(self, logged: Logged, status: int) -> Iterator[Kept]:
+    def _transaction(self, logged: Logged, frame: Frame) -> Iterator[Kept]:
         if logged.tid <= self.tid:
             self._lose_whole(logged, f"a transaction whose tid is not above {self.tid}")
             return
-        if status == record.PREPARED:
+        if frame.status == record.PREPARED and not self._was_decided(frame):
             logged = logged._replace(failed=True)
             if logged.end < self._limit:
                 self._lose_whole(logged, "a transaction of which is not known whether it counted")
@@ -130,12 +136,32 @@ class Frames:
         self._lose_entries(kept, certain=True)
         yield kept
 
+    def _was_decided(self, frame: Frame) -> bool:
+        """Return whether a prepared transaction counted: to fail is to leave other bytes.
+
+        The header says that it was, or the next one was appended to it.
+        """
+        if self._committed is not None and frame.tail.end <= self._committed:
+            return True
+        try:
+            read_frame(self.source, own_place(self.source, frame.tail, self._limit), self._limit)
+        except IntegrityError:
+            return False
+        return True
+
+    def _saved(self, tail: Tail, frame: Frame) -> Iterator[NamesAt]:
+        """Yield the tables of names if they may know what a lost transaction has changed in it."""
+        self._learn(frame.names)
+        data = self.source.read(tail.end, record.POSITIONS_SIZE, frame.tail.end)
+        if self.losses and record.decode_positions_head(data).covered.tid >= self.tid:
+            yield NamesAt(frame.names)
+
     def _lose_whole(self, logged: Logged, what: str) -> None:
         oids = tuple(logged.oids)
         loss = Loss(logged.offset, logged.end, what, logged.tid, oids, certain=True)
         self.losses.append(loss)
 
-    def _learn(self, names: record.Names) -> None:
+    def _learn(self, names: Names) -> None:
         for number, module, qualname in names.classes:
             self.classes.setdefault(number, (module, qualname))
         for number, class_number, attributes in names.shapes:
@@ -147,7 +173,7 @@ class Frames:
             tid = kept.logged.tid
             self.losses.append(Loss(position, end, what, tid, (oid,), certain=certain))
 
-    def _uncommitted(self, tail: Tail) -> Iterator[Kept | StreamAt]:
+    def _uncommitted(self, tail: Tail) -> Iterator[Part]:
         """Yield what follows the committed end, as recovery would adopt it."""
         self._limit = self.source.size
         while tail.end < self._limit:
@@ -155,7 +181,7 @@ class Frames:
                 frame = read_frame(self.source, tail, self._limit)
             except IntegrityError:
                 return
-            if frame.status == record.PREPARED:
+            if frame.status == record.PREPARED and not self._was_decided(frame):
                 return
             losses, tid = len(self.losses), self.tid
             kept = list(self._contents(tail, frame))
@@ -171,7 +197,7 @@ class Frames:
     def _lose(self, tail: Tail) -> tuple[tuple[Tail, bool] | None, Kept | None]:
         """Return the next place that can be read from, and what is left of what is before it."""
         offset = tail.end
-        after = self._next_place(tail)
+        after = self._places.next(tail._replace(tid=self.tid))
         end = self._limit if after is None else after[0].end
         part = kept_part(self.source, tail._replace(tid=self.tid), end)
         if part is not None:
@@ -188,17 +214,35 @@ class Frames:
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))
             # Their names are looked up where they are needed: a better one may come later.
             return after, part._replace(logged=part.logged._replace(names=NO_NAMES))
-        head = self.source.read(offset, min(record.FRAME_SIZE, end - offset), end)
-        kind = head[_MARK_OFFSET : _MARK_OFFSET + 4]
-        if kind == _MARKS[2] and end != self._limit:
-            return after, None  # Saved positions: a shortcut, made anew.
-        self.losses.append(self._loss(offset, end, kind))
+        if not self._is_shortcut(tail, end):
+            self.losses.append(self._loss(offset, end))
         return after, None
 
-    def _loss(self, offset: int, end: int, kind: bytes) -> Loss:
-        if kind == _MARKS[1]:
+    def _is_shortcut(self, tail: Tail, end: int) -> bool:
+        """Return whether there was nothing up to *end* but saved positions: they are made anew.
+
+        The kind alone tells nothing: it may be a part of the damage.
+        """
+        offset = tail.end
+        if end - offset < record.POSITIONS_SIZE:
+            return False
+        head = self.source.read(offset, record.POSITIONS_SIZE, end)
+        _, _, kind, meta_size, length, previous, slots = record.POSITIONS.unpack(head)[:7]
+        wanted = record.align(record.POSITIONS_SIZE + meta_size + 8 * slots)
+        return (kind, previous, length, offset + length) == (
+            record.KIND_POSITIONS,
+            tail.frame,
+            wanted,
+            end,
+        )
+
+    def _loss(self, offset: int, end: int) -> Loss:
+        room = end - offset
+        head = self.source.read(offset, min(record.FRAME_SIZE, room), end)
+        kind = record.FRAME.unpack(head)[2] if len(head) == record.FRAME_SIZE else 0
+        if kind == record.KIND_STREAM:
             return Loss(offset, end, "a stream")
-        if kind != _MARKS[0] or end - offset < record.TRANSACTION_SIZE:
+        if kind != record.KIND_TRANSACTION or room < record.TRANSACTION_SIZE:
             return Loss(offset, end, "bytes that are no frame")
         head = self.source.read(offset, record.TRANSACTION_SIZE, end)
         tid, _, count = record.TRANSACTION.unpack(head)[6:]
@@ -213,99 +257,3 @@ class Frames:
                 break
             oids.append(oid)
         return Loss(offset, end, "a transaction", tid, tuple(oids))
-
-    def _next_place(self, tail: Tail) -> tuple[Tail, bool] | None:
-        """Return the next place with a frame of this log, and whether it is chained."""
-        for offset in self._candidates(tail.end):
-            place = self._chained_place(tail, offset)
-            if place is not None:
-                return place, True
-            previous = self._previous(offset)
-            if previous is not None and tail.end <= previous < offset:
-                alone = Tail(offset, previous, 0, 0, self.tid)
-                if self._alone(alone) is not None:
-                    return alone, False
-        return None
-
-    def _previous(self, offset: int) -> int | None:
-        if offset + record.FRAME_SIZE > self._limit:
-            return None
-        head = self.source.read(offset, record.FRAME_SIZE, self._limit)
-        return int(record.FRAME.unpack(head)[5])
-
-    def _chained_place(self, tail: Tail, offset: int) -> Tail | None:
-        """Return the place at *offset* if the frame there is chained to one before it."""
-        previous = self._previous(offset)
-        if previous is None or not PAGE_SIZE <= previous < offset or previous < tail.frame:
-            return None
-        word = self.source.read(previous, record.WORD.size, self._limit)
-        (checksum,) = record.WORD.unpack(word)
-        place = Tail(offset, previous, checksum, tail.sequence, self.tid)
-        try:
-            read_frame(self.source, own_place(self.source, place, self._limit), self._limit)
-        except IntegrityError:
-            # The next to the damaged one may have a flipped bit of its own.
-            if previous != tail.end or read_mended(self.source, place, self._limit) is None:
-                return None
-        return place
-
-    def _candidates(self, offset: int) -> Iterator[int]:
-        """Yield where the next frame may begin: where this one says, and what looks like one."""
-        if offset + record.FRAME_SIZE <= self._limit:
-            head = self.source.read(offset, record.FRAME_SIZE, self._limit)
-            end = offset + record.FRAME.unpack(head)[4]
-            if offset < end <= self._limit - record.STREAM_SIZE and not end % 8:
-                yield end
-        at = offset + 8
-        while at + record.STREAM_SIZE <= self._limit:
-            size = min(_SEARCHED, self._limit - at)
-            data = self.source.read(at, size, self._limit)
-            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
-                if not mark.start() % 8:
-                    yield at + mark.start() - _MARK_OFFSET
-            if at + size >= self._limit:
-                return
-            at += size - 16
-
-    def _alone(self, tail: Tail) -> Frame | None:
-        """Return the frame at *tail* though what it is chained to is gone, if it is one.
-
-        Its entries are whole, or it is a stream that is, and the frame behind it is chained
-        to it, or the log ends there.
-        """
-        source, limit, offset = self.source, self._limit, tail.end
-        if limit - offset < record.STREAM_SIZE:
-            return None
-        head = source.read(offset, min(record.PREFIX_LIMIT, limit - offset), limit)
-        checksum, _, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
-        size = record.STREAM_SIZE
-        if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
-            count = record.TRANSACTION.unpack_from(head)[8]
-            size = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
-        elif kind != record.KIND_STREAM:
-            return None
-        if previous != tail.frame or length > limit - offset or size > length:
-            return None
-        after = Tail(offset + length, offset, checksum, 0, NO_TID)
-        followed = after.end < limit
-        if followed and self._chained_place(after, after.end) is None:
-            return None
-        data = source.read(offset, size, limit)[record.CHECKED_FROM :]
-        place = tail._replace(checksum=seed_before(data, checksum))
-        try:
-            frame = read_frame(source, own_place(source, place, limit), limit)
-            self._prove(frame, offset, followed=followed)
-        except IntegrityError:
-            return None
-        return frame
-
-    def _prove(self, frame: Frame, offset: int, *, followed: bool) -> None:
-        """Raise IntegrityError unless what is in *frame* is whole by checksums of its own."""
-        if frame.logged is None:
-            for _ in stream_parts(self.source, offset, frame.tail.end):
-                pass
-            return
-        kept = entries_of(self.source, frame.logged, mend=False)
-        if kept.lost or not (kept.entries or followed):
-            text = f"{len(kept.entries)} whole entries of {len(frame.logged.oids)}"
-            raise IntegrityError(self.source.path, offset, text, "all of them")

@@ -2,7 +2,7 @@
 
 Reads a frame as a log does. Where that fails, looks for the one flipped bit that explains
 the checksum, then for what is left: entries have checksums of their own. Finding the
-place of the next frame is :mod:`.frames`.
+place of the next frame is :mod:`.places`.
 """
 
 from __future__ import annotations
@@ -83,13 +83,19 @@ def _explanations(source: Source, tail: Tail, limit: int) -> Iterator[list[tuple
         yield [*status, flip]
 
 
-def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
-    """Return the flips that make the status one that there is; None if it may be any."""
+def _nearest_status(head: bytes) -> int | None:
+    """Return the status that there is and that this one nearly is; None if it may be any."""
     found = record.FRAME.unpack_from(head)[1]
     nearest = min(record.STATUS_NAMES, key=lambda status: (status ^ found).bit_count())
-    difference = nearest ^ found
-    if difference.bit_count() > _MOST_WRONG_BITS:
+    return nearest if (nearest ^ found).bit_count() <= _MOST_WRONG_BITS else None
+
+
+def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
+    """Return the flips that make the status one that there is; None if it may be any."""
+    nearest = _nearest_status(head)
+    if nearest is None:
         return None
+    difference = nearest ^ record.FRAME.unpack_from(head)[1]
     masks = enumerate(difference.to_bytes(4, "little"))
     return [(offset + record.STATUS_OFFSET + at, mask) for at, mask in masks if mask]
 
@@ -110,7 +116,7 @@ def _prefix_flips(
         if found is not None:
             yield tail.end + record.CHECKED_FROM + found.at, found.mask
     for start, length in _FIELDS:
-        for bit in range(length * 8 if start < len(head) else 0):
+        for bit in range(length * 8 if start + length <= len(head) else 0):
             at, mask = start + bit // 8, 1 << bit % 8
             if _is_right_with(source, tail, head, limit, at, mask):
                 yield tail.end + at, mask
@@ -123,7 +129,8 @@ def _is_right_with(
     changed = bytearray(head)
     changed[at] ^= mask
     size = _prefix_size(changed)
-    if size is None or not at < size <= limit - tail.end:
+    length: int = record.FRAME.unpack_from(head)[4]
+    if size is None or not at < size <= min(length, limit - tail.end):
         return False
     data = bytearray(source.read(tail.end, size, limit))
     data[at] ^= mask
@@ -210,12 +217,11 @@ def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
     head = source.read(offset, record.TRANSACTION_SIZE, limit)
     _, _, kind, meta_size, length, _, tid, sequence, count = record.TRANSACTION.unpack(head)
     end = offset + length if length <= limit - offset else limit
-    flips = _status_flips(offset, head)
-    if kind != record.KIND_TRANSACTION or not tail.tid < tid < record.TID_LIMIT or flips is None:
+    status = _nearest_status(head)
+    if kind != record.KIND_TRANSACTION or not tail.tid < tid < record.TID_LIMIT:
         return None
-    for flip in flips:
-        source.flip(*flip)
-    status = record.FRAME.unpack_from(source.read(offset, record.FRAME_SIZE, limit))[1]
+    if status != record.COMMITTED:
+        return None
     oids = _walked_oids(source, offset, end)
     meta = Meta()
     table_end = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE
@@ -226,7 +232,7 @@ def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
     texts = meta.user, meta.description, meta.extension, ""
     logged = Logged(Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.names, 0)
     kept = entries_of(source, logged, mend=False)
-    return kept if status == record.COMMITTED and kept.entries else None
+    return kept if kept.entries else None
 
 
 def _walked_oids(source: Source, offset: int, end: int) -> list[int]:

@@ -18,7 +18,7 @@ from dobbin_like.life.moved import class_and_names, stream_key_of, with_stream_k
 from dobbin_like.log.meta import NO_NAMES, Meta, Names
 from dobbin_like.log.reader import Logged, Stored
 from dobbin_like.log.stream import stream_place
-from dobbin_like.repair.frames import StreamAt
+from dobbin_like.repair.frames import NamesAt, Part, StreamAt
 from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept, stream_parts
 from dobbin_like.repair.report import RepairReport
@@ -58,12 +58,29 @@ class Salvage:
         self._copied: dict[int, int] = {}
         self._known = known
         self._states = StateReader(self._known)
+        self._held: Kept | None = None
 
-    def add(self, part: Kept | StreamAt) -> None:
-        """Write a transaction, or remember where a stream is."""
+    def add(self, part: Part) -> None:
+        """Take a transaction to be written, or note a stream or the names of classes."""
         if isinstance(part, StreamAt):
             self._streams[part.offset] = part
             return
+        if isinstance(part, NamesAt):
+            self._known.correct(part.names)
+            return
+        self.end()
+        self._held = part
+        if not part.logged.failed:
+            self._known.bring(part.logged.names)
+
+    def end(self) -> None:
+        """Write the transaction that was added last.
+
+        Until the next one comes, saved positions may tell more of its classes.
+        """
+        if self._held is None:
+            return
+        part, self._held = self._held, None
         logged = part.logged
         report = self._report
         report.transactions += 1
@@ -72,8 +89,6 @@ class Salvage:
             entries = [(Oid(oid), 0, b"") for oid in logged.oids]
             self._log.add(logged.tid, entries, _meta(logged, NO_NAMES), failed=True)
             return
-        # Before its state is looked at: that may be of a class that is new here.
-        self._known.bring(logged.names)
         entries = [self._entry(oid, stored) for oid, stored in part.entries]
         names = self._known.take()
         self._log.add(logged.tid, entries, _meta(logged, names), failed=False)
@@ -160,8 +175,7 @@ class KnownOrNot:
 
     def bring(self, names: Names) -> None:
         """Let the next transaction bring what it has brought."""
-        self._new = {number: (module, name) for number, module, name in names.classes}
-        self._new_shapes = {}
+        self._new |= {number: (module, name) for number, module, name in names.classes}
         for number, class_number, attributes in names.shapes:
             if self._log.classes.shape(number) is None:
                 self._new_shapes[number] = class_number, attributes
@@ -176,6 +190,12 @@ class KnownOrNot:
                 self.lost.append(".".join(known))
             self._new[number] = known
         return known or ("", "")
+
+    def correct(self, names: Names) -> None:
+        """Let the next transaction say what differs from what is known of classes."""
+        known = self._log.classes
+        differing = [row for row in names.classes if known.name(row[0]) != row[1:]]
+        self.bring(Names(tuple(differing)))
 
     def number(self, module: str, qualname: str) -> int | None:
         return self._log.classes.number(module, qualname)

@@ -104,4 +104,5 @@ class Source(Window):
     def committed(self) -> int | None:
         """Return where the header says that committed bytes end, None if it does not."""
         word = self.read(COMMITTED * 8, 8, PAGE_SIZE)
-        return word_value(COMMITTED, int.from_bytes(word, sys.byteorder))
+        value = word_value(COMMITTED, int.from_bytes(word, sys.byteorder))
+        return None if value is None or value < PAGE_SIZE else value

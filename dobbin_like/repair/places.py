@@ -1,0 +1,152 @@
+"""Where the next frame of a damaged log begins, behind a place that can't be read.
+
+It belongs to this log if its checksum is chained to a frame that is there, or, where that
+frame is gone, if its entries are whole and the frame behind it is chained to it, or if it
+is saved positions that say what they are chained to. Bytes that look like a frame, of a
+log that was stored in a stream for example, are neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import NO_TID
+from dobbin_like.log import record
+from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.reader import Frame, read_frame
+from dobbin_like.log.record import Tail
+from dobbin_like.repair.bits import seed_before
+from dobbin_like.repair.parts import entries_of, own_place, read_mended, stream_parts
+from dobbin_like.repair.source import Source
+
+__all__ = ["Places"]
+
+_ANY_MARK: Final = re.compile(b"TRAN|STRM|POSN")
+_MARK_OFFSET: Final = 8
+_SEARCHED: Final = 1 << 20
+
+
+class Places:
+    """Looks for frames before *limit*."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        self._source = source
+        self._limit = limit
+
+    def next(self, tail: Tail) -> tuple[Tail, bool] | None:
+        """Return the next place with a frame of this log, and whether it is chained."""
+        for offset in self._candidates(tail.end):
+            place = self._chained_place(tail, offset) or self._saved_place(tail, offset)
+            if place is not None:
+                return place, True
+            previous = self._previous(offset)
+            if previous is not None and tail.end <= previous < offset:
+                alone = Tail(offset, previous, 0, 0, tail.tid)
+                if self.alone(alone) is not None:
+                    return alone, False
+        return None
+
+    def _previous(self, offset: int) -> int | None:
+        if offset + record.FRAME_SIZE > self._limit:
+            return None
+        head = self._source.read(offset, record.FRAME_SIZE, self._limit)
+        return int(record.FRAME.unpack(head)[5])
+
+    def _chained_place(self, tail: Tail, offset: int) -> Tail | None:
+        """Return the place at *offset* if the frame there is chained to one before it."""
+        previous = self._previous(offset)
+        if previous is None or not PAGE_SIZE <= previous < offset or previous < tail.frame:
+            return None
+        word = self._source.read(previous, record.WORD.size, self._limit)
+        (checksum,) = record.WORD.unpack(word)
+        place = Tail(offset, previous, checksum, tail.sequence, tail.tid)
+        try:
+            read_frame(self._source, own_place(self._source, place, self._limit), self._limit)
+        except IntegrityError:
+            # The next to the damaged one may have a flipped bit of its own.
+            if previous != tail.end or read_mended(self._source, place, self._limit) is None:
+                return None
+        return place
+
+    def _saved_place(self, tail: Tail, offset: int) -> Tail | None:
+        """Return the place at *offset* if saved positions there are of just that place.
+
+        They say themselves what they are chained to.
+        """
+        if offset + record.POSITIONS_SIZE > self._limit:
+            return None
+        head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
+        covered = record.decode_positions_head(head).covered
+        if record.FRAME.unpack_from(head)[2] != record.KIND_POSITIONS or covered.end != offset:
+            return None
+        if not tail.end <= covered.frame < offset:
+            return None
+        try:
+            read_frame(self._source, covered, self._limit)
+        except IntegrityError:
+            return None
+        return covered._replace(tid=tail.tid)
+
+    def _candidates(self, offset: int) -> Iterator[int]:
+        """Yield where the next frame may begin: where this one says, and what looks like one."""
+        if offset + record.FRAME_SIZE <= self._limit:
+            head = self._source.read(offset, record.FRAME_SIZE, self._limit)
+            end = offset + record.FRAME.unpack(head)[4]
+            if offset < end <= self._limit - record.STREAM_SIZE and not end % 8:
+                yield end
+        at = offset + 8
+        while at + record.STREAM_SIZE <= self._limit:
+            size = min(_SEARCHED, self._limit - at)
+            data = self._source.read(at, size, self._limit)
+            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
+                if not mark.start() % 8:
+                    yield at + mark.start() - _MARK_OFFSET
+            if at + size >= self._limit:
+                return
+            at += size - 16
+
+    def alone(self, tail: Tail) -> Frame | None:
+        """Return the frame at *tail* though what it is chained to is gone, if it is one.
+
+        Its entries are whole, or it is a stream that is, and the frame behind it is chained
+        to it, or the log ends there.
+        """
+        source, limit, offset = self._source, self._limit, tail.end
+        if limit - offset < record.STREAM_SIZE:
+            return None
+        head = source.read(offset, min(record.PREFIX_LIMIT, limit - offset), limit)
+        checksum, _, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
+        size = record.STREAM_SIZE
+        if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
+            count = record.TRANSACTION.unpack_from(head)[8]
+            size = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
+        elif kind != record.KIND_STREAM:
+            return None
+        if previous != tail.frame or length > limit - offset or size > length:
+            return None
+        after = Tail(offset + length, offset, checksum, 0, NO_TID)
+        followed = after.end < limit
+        if followed and self._chained_place(after, after.end) is None:
+            return None
+        data = source.read(offset, size, limit)[record.CHECKED_FROM :]
+        place = tail._replace(checksum=seed_before(data, checksum))
+        try:
+            frame = read_frame(source, own_place(source, place, limit), limit)
+            self._prove(frame, offset, followed=followed)
+        except IntegrityError:
+            return None
+        return frame
+
+    def _prove(self, frame: Frame, offset: int, *, followed: bool) -> None:
+        """Raise IntegrityError unless what is in *frame* is whole by checksums of its own."""
+        if frame.logged is None:
+            for _ in stream_parts(self._source, offset, frame.tail.end):
+                pass
+            return
+        kept = entries_of(self._source, frame.logged, mend=False)
+        if kept.lost or not (kept.entries or followed):
+            text = f"{len(kept.entries)} whole entries of {len(frame.logged.oids)}"
+            raise IntegrityError(self._source.path, offset, text, "all of them")
