@@ -1,0 +1,629 @@
+"""A copy of a log in use is a whole database, whoever makes it, at whatever moment.
+
+A tool that copies knows nothing of locks: it reads the file from its start to its end, and
+others write between any two of its reads. First every moment of a small log, one by one:
+at each line of the code that writes it, the file is kept as it was there, and copies are
+put together from these images as a tool would. Then real tools and real writers.
+
+What has to come out: a state that there was, with everything that was committed before the
+copy was begun; for those who only read, and for the next one who writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+
+from dobbin_like.check import check_log
+from dobbin_like.database import Database
+from dobbin_like.exc import Error, IntegrityError
+from dobbin_like.log import header, record
+from dobbin_like.log.header import BOOT, PAGE_SIZE
+from dobbin_like.persistent import PersistentDict, PersistentFile, PersistentStream, checkout
+from dobbin_like.storage import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+fork = multiprocessing.get_context("fork")
+WAIT_SECONDS = 60
+
+
+class Veto(Exception):
+    pass
+
+
+class Other:
+    """Another participant, so that a commit is prepared and decided in two steps."""
+
+    transaction_manager = None
+
+    def __init__(self, *, veto: bool) -> None:
+        self.veto = veto
+
+    def tpc_vote(self, _transaction: Any) -> None:
+        if self.veto:
+            raise Veto
+
+    def sortKey(self) -> str:  # noqa: N802
+        return "~ after all others"
+
+    def nothing(self, _transaction: Any) -> None:
+        pass
+
+    abort = commit = tpc_begin = tpc_finish = tpc_abort = nothing
+
+
+KINDS = ("plain", "two steps", "stream", "unstorable", "vetoed", "vetoed stream", "large")
+FAIL = {"unstorable", "vetoed", "vetoed stream"}
+SCRIPT = [
+    *("plain", "two steps", "vetoed stream", "unstorable", "stream", "vetoed"),
+    *("two steps", "vetoed", "plain", "large", "vetoed stream", "two steps"),
+]
+
+
+def change(database: Database, key: str, number: int, kind: str) -> bool:
+    """Run one transaction that lets the item *key* of the root be *number*; tell if it succeeds.
+
+    Every successful one moves something from one item to another: the sum stays.
+    """
+    manager = database.transaction_manager
+    manager.begin()
+    mine = database.root[key]
+    checkout(mine)
+    mine["n"] = number
+    mine["left"], mine["right"] = -number, number
+    if kind == "large":
+        mine["pad"] = os.urandom(9000)
+    if "stream" in kind:
+        mine["stream"] = PersistentFile(io.BytesIO(b"%d," % number * 700))
+        mine["length"] = len(b"%d," % number * 700)
+    if kind == "unstorable":
+        mine["bad"] = lambda: 0
+    if "vetoed" in kind or kind == "two steps":
+        manager.get().join(Other(veto="vetoed" in kind))
+    manager.get().note(f"{key} {number}")
+    if kind not in FAIL:
+        manager.commit()
+        return True
+    with contextlib.suppress(Veto, Error):
+        manager.commit()
+    manager.abort()
+    return False
+
+
+def content(database: Database) -> dict[str, int] | None:
+    """Read everything; return the number of each item. What is not one state is an error."""
+    database.transaction_manager.begin()
+    if database.root is None:
+        return None
+    for mine in database.root.values():
+        assert mine["left"] + mine["right"] == 0
+        assert mine["right"] == mine["n"]
+        assert "bad" not in mine
+        if isinstance(mine.get("stream"), PersistentStream):
+            assert len(b"".join(mine["stream"])) == mine["length"]
+    return {key: mine["n"] for key, mine in database.root.items()}
+
+
+def item() -> PersistentDict:
+    return PersistentDict(n=0, left=0, right=0)
+
+
+def open_at(path: Path, **options: Any) -> Database:
+    manager = transaction.TransactionManager()
+    return Database(TransactionLog(path, **options), transaction_manager=manager)
+
+
+# -- every moment of a small log ------------------------------------------------------------
+
+
+@dataclass
+class Moments:
+    """A file as it was at each moment, and how many commits had returned by then."""
+
+    images: list[bytes] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    committed: list[int] = field(default_factory=list)  # Tids, in the end.
+    states: dict[int, Any] = field(default_factory=dict)  # By tid.
+
+
+class Camera:
+    """A tracer that looks at a file at every line of the modules that write it."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self.look = look
+
+    def __call__(self, frame: Any, _event: str, _arg: Any) -> Any:
+        name = frame.f_globals.get("__name__", "")
+        return self.line if name.startswith(("dobbin_like.log.", "dobbin_like.life.")) else None
+
+    def line(self, _frame: Any, _event: str, _arg: Any) -> Any:
+        self.look()
+        return self.line
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+
+def with_halves(images: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield each image with its index; before it, one in which half of what it adds is there."""
+    for index, image in enumerate(images):
+        size = len(images[index - 1]) if index else 0
+        if PAGE_SIZE <= size < len(image) - 1:
+            yield index - 1, image[: (size + len(image)) // 2]
+        yield index, image
+
+
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory: pytest.TempPathFactory) -> Moments:
+    """All moments of a log in which everything occurs, by a synced and another instance."""
+    path = tmp_path_factory.mktemp("live") / "data.log"
+    images: list[bytes] = []
+    acknowledged: list[int] = []
+    count = 0
+
+    def look() -> None:
+        image = path.read_bytes() if path.exists() else b""
+        if not images or images[-1] != image:
+            images.append(image)
+            acknowledged.append(count)
+        acknowledged[-1] = max(acknowledged[-1], count)
+
+    with open_at(path) as synced, open_at(path, sync=False) as unsynced:
+        with Camera(look).watching():
+            synced.set_root(PersistentDict(a=item()))
+            synced.transaction_manager.commit()
+            count += 1
+            for number, kind in enumerate(
+                SCRIPT,
+                start=1,
+            ):
+                database = (synced, unsynced)[number % 2]
+                if number == 7:  # Positions are saved at the end of this commit.
+                    database.storage._writer.save_after_entries = 0
+                count += change(database, "a", number, kind)
+                database.storage._writer.save_after_entries = 50_000
+        look()
+    moments = Moments()
+    for index, image in with_halves(images):
+        moments.images.append(image)
+        moments.acknowledged.append(acknowledged[index])
+    with TransactionLog(path, read_only=True) as log:
+        assert {logged.failed for logged in log.transactions()} == {False, True}
+        for logged in log.transactions():
+            if not logged.failed:
+                moments.committed.append(logged.tid)
+                moments.states[logged.tid] = list(log.entries(logged))
+    assert len(moments.committed) == count == moments.acknowledged[-1]
+    return moments
+
+
+def states(path: Path, **options: Any) -> dict[int, Any]:
+    """Return what the successful transactions have stored, by tid, oldest first."""
+    with TransactionLog(path, sync=False, **options) as log:
+        if not options:
+            log.acquire()
+            log.apply(log.read_news())
+            log.release()
+        assert not log.has_news()
+        found = {
+            logged.tid: [(oid, stored._replace(position=0)) for oid, stored in log.entries(logged)]
+            for logged in log.transactions()
+            if not logged.failed
+        }
+        for entries in found.values():
+            for oid, stored in entries:
+                loaded = log.load(oid, stored.tid)
+                assert loaded is not None
+                assert loaded._replace(position=0) == stored
+        return found
+
+
+def is_state(moments: Moments, path: Path, begun: int) -> int:
+    """The copy at *path*, begun at a moment, is as of a state; return how many commits it has."""
+    reader, writer = states(path, read_only=True) if path.stat().st_size else {}, states(path)
+    for found in (reader, writer):
+        tids = list(found)
+        assert tids == moments.committed[: len(tids)]
+        assert len(tids) >= moments.acknowledged[begun]
+        for tid, entries in found.items():
+            expected = [(oid, s._replace(position=0)) for oid, s in moments.states[tid]]
+            assert entries == expected
+    assert len(reader) <= len(writer)
+    return len(writer)
+
+
+def is_whole(path: Path) -> None:
+    """A check passes, everything can be read, and the next one who writes goes on."""
+    if not path.stat().st_size:
+        return
+    check_log(path).raise_if_bad()
+    with open_at(path, sync=False) as database:
+        before = content(database)
+        if before is not None:
+            manager = database.transaction_manager
+            with contextlib.suppress(transaction.interfaces.TransientError):
+                change(database, next(iter(before)), 1000, "plain")
+            manager.abort()  # What lay behind the end was adopted, and is a conflict.
+            change(database, next(iter(before)), 1001, "plain")
+            assert content(database) is not None
+    check_log(path).raise_if_bad()
+
+
+every = pytest.mark.parametrize(
+    "step", [7, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+)
+
+
+def pairs(moments: Moments, step: int) -> list[tuple[int, int]]:
+    """Return moments and later ones, of all such pairs each *step*-th."""
+    count = len(moments.images)
+    return [(first, last) for first in range(count) for last in range(first, count)][::step]
+
+
+@every
+def test_the_page_of_one_moment_and_the_rest_of_any_later_one(
+    moments: Moments, tmp_path: Path, step: int
+) -> None:
+    copy = tmp_path / "copy.log"
+    most = 0
+    for number, (first, second) in enumerate(pairs(moments, step)):
+        page = moments.images[first]
+        image = page[:PAGE_SIZE]
+        if len(page) >= PAGE_SIZE:
+            image += moments.images[second][PAGE_SIZE:]
+        copy.write_bytes(image)
+        has = is_state(moments, copy, first)
+        most = max(most, has - moments.acknowledged[first])
+        if number % 29 == 0:
+            copy.write_bytes(image)
+            is_whole(copy)
+    assert most > 5  # What came after the page was read is taken up.
+
+
+def with_boot(image: bytes, boot: int) -> bytes:
+    raw = header.raw_word(BOOT, boot).to_bytes(8, sys.byteorder)
+    return image[: BOOT * 8] + raw + image[BOOT * 8 + 8 :] if len(image) >= PAGE_SIZE else image
+
+
+@every
+def test_a_copy_is_put_back_after_the_machine_was_started_anew(
+    moments: Moments, tmp_path: Path, step: int
+) -> None:
+    copy = tmp_path / "copy.log"
+    for number, (first, second) in enumerate(pairs(moments, step)):
+        page = moments.images[first]
+        if len(page) < PAGE_SIZE:
+            continue
+        image = with_boot(page[:PAGE_SIZE] + moments.images[second][PAGE_SIZE:], 1)
+        copy.write_bytes(image)
+        is_state(moments, copy, first)
+        if number % 29 == 0:
+            copy.write_bytes(image)
+            is_whole(copy)
+
+
+def test_a_page_that_is_newer_than_the_rest_is_an_error_and_never_less(
+    moments: Moments, tmp_path: Path
+) -> None:
+    """A tool that reads the end of a file before its start makes no copy; that is told."""
+    copy = tmp_path / "copy.log"
+    errors = 0
+    last = len(moments.images) - 1
+    for first in range(last):
+        if len(moments.images[first]) < PAGE_SIZE:
+            continue
+        image = moments.images[last][:PAGE_SIZE] + moments.images[first][PAGE_SIZE:]
+        copy.write_bytes(image)
+        try:
+            is_state(moments, copy, last)
+        except IntegrityError:
+            errors += 1
+            assert copy.read_bytes() == image
+    assert errors > last / 2
+
+
+def in_blocks(images: list[bytes], begun: int, size: int, chance: random.Random) -> bytes:
+    """Copy as a tool does, reading *size* bytes at a time until nothing comes any more."""
+    copy = b""
+    now = begun
+    while True:
+        block = images[now][len(copy) : len(copy) + size]
+        if not block:
+            return copy
+        copy += block
+        if chance.random() < 0.5:
+            now = min(len(images) - 1, now + chance.randrange(1, 1 + len(images) // 8))
+
+
+@pytest.mark.parametrize("size", [100, 777, 1000, 4097, 9999])
+def test_blocks_of_any_size_each_read_at_a_later_moment(
+    moments: Moments, tmp_path: Path, size: int
+) -> None:
+    """The smallest ones have each word of the page as of another moment."""
+    copy = tmp_path / "copy.log"
+    chance = random.Random(size)
+    for _ in range(100):
+        begun = chance.randrange(len(moments.images))
+        image = in_blocks(moments.images, begun, size, chance)
+        copy.write_bytes(image)
+        is_state(moments, copy, begun)
+        copy.write_bytes(image)
+        if not chance.randrange(10):
+            is_whole(copy)
+
+
+def is_beginning(short: bytes, image: bytes) -> bool:
+    """Tell whether nothing behind the page of *short* was replaced since, only decided."""
+    changes = {
+        (short[at : at + 4], image[at : at + 4])
+        for at in range(PAGE_SIZE, len(short), 4)
+        if short[at : at + 4] != image[at : at + 4]
+    }
+    decided = record.WORD.pack(record.PREPARED), record.WORD.pack(record.COMMITTED)
+    return changes <= {decided}
+
+
+@every
+def test_what_a_copy_lacks_is_appended_at_any_later_moment(
+    moments: Moments, tmp_path: Path, step: int
+) -> None:
+    """As ``rsync --append`` does: what is there stays, the page too."""
+    copy = tmp_path / "copy.log"
+    stale = complete = 0
+    for number, (first, second) in enumerate(pairs(moments, step)):
+        short, longer = moments.images[first], moments.images[second]
+        image = short + longer[len(short) :]
+        copy.write_bytes(image)
+        has = is_state(moments, copy, first)
+        if len(short) >= PAGE_SIZE and is_beginning(short, longer):
+            # But for the last one, if it was prepared at first and nothing whole follows it.
+            assert has >= moments.acknowledged[second] - 1
+            complete += has >= moments.acknowledged[second]
+        # Else the end of the copy was taken back by its writer, and nothing fits there.
+        stale += has < moments.acknowledged[second]
+        if number % 29 == 0:
+            copy.write_bytes(image)
+            is_whole(copy)
+    assert complete > 50
+    assert stale
+
+
+# -- while the log is packed --------------------------------------------------------------
+
+
+class Film:
+    """What a path leads to, and what a file that is open holds, at every moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_RDONLY)
+        self.opened: list[bytes] = []
+        self.by_inode: dict[int, list[bytes]] = {}
+
+    def look(self) -> None:
+        self._add(self.opened, os.pread(self._fd, 1 << 20, 0))
+        inode = self._path.stat().st_ino
+        self._add(self.by_inode.setdefault(inode, []), self._path.read_bytes())
+
+    def _add(self, images: list[bytes], image: bytes) -> None:
+        if not images or images[-1] != image:
+            images.append(image)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def film_of_a_pack(path: Path) -> tuple[Film, list[Any]]:
+    """Pack a log while another instance commits; return the film, and all states there were."""
+    with open_at(path) as database, open_at(path, sync=False) as other:
+        database.set_root(PersistentDict(a=item(), b=item()))
+        database.transaction_manager.commit()
+        for number in range(1, 6):
+            change(database, "a", number, KINDS[number])
+        checkout(database.root)
+        del database.root["b"]
+        database.transaction_manager.commit()
+        states = [content(database)]
+        film = Film(path)
+        camera = Camera(film.look)
+
+        def commit_meanwhile(*_: object) -> None:
+            if len(states) < 4:
+                sys.settrace(None)
+                assert change(other, "a", 100 + len(states), "two steps")
+                states.append(content(other))
+                sys.settrace(camera)
+
+        with camera.watching():
+            database.pack(progress=commit_meanwhile)
+            change(database, "a", 200, "plain")
+        states.append(content(database))
+        for number in (201, 202):
+            change(database, "a", number, "large")
+        film.look()
+        states.append(content(database))
+        film.close()
+    return film, states
+
+
+def test_a_copy_begun_at_any_moment_of_a_pack_is_the_old_file_or_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """A tool has one file open from its start to its end, whatever the path leads to by then."""
+    film, expected = film_of_a_pack(tmp_path / "data.log")
+    copy = tmp_path / "copy.log"
+    assert len(film.by_inode) == 2
+    word = film.opened[-1][header.COMMITTED * 8 : header.COMMITTED * 8 + 8]
+    assert header.is_retired(int.from_bytes(word, sys.byteorder))
+
+    for images in (film.opened, *film.by_inode.values()):
+        for first, page in enumerate(images):
+            for later in images[first:]:
+                image = page[:PAGE_SIZE] + later[PAGE_SIZE:]
+                copy.write_bytes(image)
+                with open_at(copy, read_only=True) as database:
+                    assert content(database) in expected
+                    assert list(database.changes(since=database.tid)) == []
+                assert copy.read_bytes() == image
+                is_whole(copy)
+
+    *_, packed = film.by_inode.values()
+    for page in film.opened:  # What is appended later is of the packed log, and fits nowhere.
+        copy.write_bytes(page + packed[-1][len(page) :])
+        with open_at(copy, read_only=True) as database:
+            assert content(database) in expected
+        is_whole(copy)
+
+
+# -- real tools and real writers ------------------------------------------------------------
+
+SLOTS = 4
+
+
+def write_on(path: Path, slot: int, acknowledged: mmap.mmap) -> None:
+    """Run transactions of all kinds until told to stop; acknowledge what has returned."""
+    chance = random.Random(slot)
+    key = f"writer {slot}"
+    with open_at(path, sync=slot % 2 == 0) as database:
+        database.storage._writer.save_after_entries = 30
+        words = memoryview(acknowledged).cast("Q")
+        number = 0
+        while not words[SLOTS]:
+            number += 1
+            kind = chance.choice(KINDS)
+            for attempt in database.transaction_manager.attempts(100):
+                with attempt:
+                    if change(database, key, number, kind):
+                        words[slot] = number
+                        words[SLOTS + 1 + slot] += 1
+        words.release()
+
+
+@contextlib.contextmanager
+def writers(path: Path) -> Iterator[Callable[[], list[int]]]:
+    """Let processes write; give a function for what they have acknowledged by now.
+
+    It waits until each of them has got on since it was called last.
+    """
+    with open_at(path) as database:
+        database.set_root(PersistentDict({f"writer {slot}": item() for slot in range(SLOTS)}))
+        database.transaction_manager.commit()
+    acknowledged = mmap.mmap(-1, 4096)
+    words = memoryview(acknowledged).cast("Q")
+    running = [
+        fork.Process(target=write_on, args=(path, slot, acknowledged)) for slot in range(SLOTS)
+    ]
+    for process in running:
+        process.start()
+    before = [0] * SLOTS
+
+    def now() -> list[int]:
+        while any(words[SLOTS + 1 + slot] < before[slot] + 2 for slot in range(SLOTS)):
+            assert all(process.is_alive() for process in running)
+            os.sched_yield()
+        before[:] = words[SLOTS + 1 : 2 * SLOTS + 1]
+        return list(words[:SLOTS])
+
+    try:
+        yield now
+    finally:
+        words[SLOTS] = 1
+        for process in running:
+            process.join(WAIT_SECONDS)
+        codes = [process.exitcode for process in running]
+        words.release()
+        acknowledged.close()
+    assert codes == [0] * SLOTS
+
+
+def run(*args: object) -> None:
+    subprocess.run(list(map(str, args)), check=True, capture_output=True, timeout=WAIT_SECONDS)
+
+
+def dd(size: int) -> Callable[[Path, Path], None]:
+    return lambda path, copy: run("dd", f"if={path}", f"of={copy}", f"bs={size}")
+
+
+def append(path: Path, copy: Path) -> None:
+    """Append what the copy lacks, and look at nothing else: what ``rsync --append`` does."""
+    with path.open("rb", buffering=0) as source, copy.open("ab", buffering=0) as target:
+        source.seek(target.tell())
+        while block := source.read(10_001):
+            target.write(block)
+
+
+TOOLS = {
+    "cp": lambda path, copy: run("cp", path, copy),
+    "dd 777": dd(777),
+    "dd 65537": dd(65537),
+    "shutil": shutil.copyfile,
+    "append": append,
+    "rsync": lambda path, copy: run("rsync", "--inplace", path, copy),
+    "rsync --append": lambda path, copy: run("rsync", "--append", path, copy),
+    "rsync --append-verify": lambda path, copy: run("rsync", "--append-verify", path, copy),
+}
+COPIES = 6
+
+
+def shows(copy: Path, least: list[int]) -> None:
+    """The copy is a state with all that was acknowledged; a check passes, and it goes on."""
+    with open_at(copy, read_only=True) as database:
+        found = content(database)
+        assert found is not None
+        assert all(found[f"writer {slot}"] >= least[slot] for slot in range(SLOTS))
+    is_whole(copy)
+
+
+def history(path: Path) -> list[tuple[int, str, tuple[int, ...]]]:
+    with open_at(path, read_only=True) as database:
+        return [
+            (each.tid, each.description, each.oids)
+            for each in database.transactions()
+            if not each.failed
+        ]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_copy_by_a_tool_while_processes_write_is_a_state_that_was(
+    path: Path, tmp_path: Path, tool: str
+) -> None:
+    command = tool.split(maxsplit=1)[0]
+    if command not in {"shutil", "append"} and shutil.which(command) is None:
+        pytest.skip(f"there is no {command} here; the others read in the same way")
+    begun = []
+    with writers(path) as acknowledged:
+        for number in range(COPIES):
+            least = acknowledged()
+            copy = tmp_path / f"copy-{number}"
+            if "append" in tool:  # Twice to the same file: there is something to append to.
+                shutil.copyfile(path, copy)
+                acknowledged()
+            TOOLS[tool](path, copy)
+            begun.append((copy, least))
+
+    whole = history(path)
+    for copy, least in begun:
+        found = history(copy)
+        assert found == whole[: len(found)]
+        shows(copy, least)
