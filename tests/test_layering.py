@@ -98,7 +98,7 @@ TOWERS = {
         stands_on="ground  disk  memory  bridge",
         rows=(
             "life.mark  life.pace  life.moments",
-            "life.moved",
+            "life.moved  life.preload",
             "life.survivors",
             "life.carry",
             "life.pack",
@@ -164,6 +164,7 @@ FOR_TYPES_ONLY: dict[str, str] = {
     "life.commit": "database",  # They are given one.
     "life.rename": "database",
     "life.migrate": "database",
+    "life.preload": "database",
     "life.care": "database",  # It is part of it.
     "savepoint": "manager",  # It belongs to the data manager that made it.
 }

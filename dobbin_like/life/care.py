@@ -12,6 +12,7 @@ from dobbin_like.life.as_of import AsOf
 from dobbin_like.life.backup import BackupReport, backup
 from dobbin_like.life.migrate import migrate
 from dobbin_like.life.pack import Keep, PackReport, pack
+from dobbin_like.life.preload import preload
 from dobbin_like.life.rename import rename_class
 from dobbin_like.life.snapshot import SnapshotReport, snapshot
 from dobbin_like.storage import TransactionLog
@@ -112,6 +113,34 @@ class Care:
             raise ObjectNotFound(ROOT_OID)
         with contextlib.closing(AsOf(self.storage, newest if at is None else at)) as source:
             return snapshot(cast("Storage", source), target, progress)
+
+    def preload(self, progress: Callable[[int, int], object] | None = None) -> int:
+        """Read all objects of this thread's snapshot at once; return how many there are.
+
+        For programs that will need them all, and for servers that fork workers afterwards,
+        which then share the memory. What the root does not lead to is not read. The objects
+        stay in memory as long as the database is open and the root leads to them; later
+        changes are read when touched, as ever. Other threads go on reading and committing.
+
+        An object that can't be read, because it is damaged or can't be brought to its
+        version, is left alone and logged as a warning: whoever touches it is told why. One
+        whose class is not there is left alone, too. What only they lead to is not read.
+
+        Meanwhile the garbage collector is off, for the whole process. May be interrupted and
+        run again at any time.
+
+        Args:
+            progress: Called with the objects that were read, and all that are stored.
+
+        Raises:
+            ClosedError, OSError: As for reading, and whatever else a class of values raises.
+            What was read stays in memory.
+
+        Cost: Reading every object once, in the order of the file as far as references
+        allow; a byte of memory for each oid beside the objects.
+        """
+        self._check_open()
+        return preload(cast("Database", self), progress)
 
     # -- classes ---------------------------------------------------------------
 
