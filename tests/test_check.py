@@ -726,6 +726,77 @@ def test_a_damaged_last_frame_is_named(closed):
     assert offsets_of_damage(check_log(closed)) == [place]
 
 
+def test_every_damaged_chunk_of_a_stream_is_named(path):
+    with Database(path) as database:
+        fill(database)
+    start = path.read_bytes().index(b"bytesbytes")
+    for at in (start + 10, start + 70_000, start + 149_990):
+        change(path, at, b"-")
+
+    report = check_log(path)
+
+    chunks = [start + chunk * (1 << 16) for chunk in range(3)]
+    assert offsets_of_damage(report) == chunks
+    assert report.transactions == 3
+
+
+def test_who_refers_to_what_is_in_a_damaged_frame_is_named(path):
+    with TransactionLog(path, sync=False) as log:
+        write(log, [(0, 1, state_of({}))])
+        write(log, [(1, 1, state_of({}))], ())
+        write(log, [(0, 1, state_of({"next": [Ref(1, 1)]}))], ())
+    places = offsets(path)
+    change(path, places[1] + 40, b"\xff")
+
+    report = check_log(path)
+
+    [dangling] = report.dangling
+    assert (dangling.oid, dangling.path, dangling.target) == (0, ".next[0]", 1)
+    assert str(report.problems[1]).startswith(
+        f"{path}:{dangling.offset}: {__name__}.Thing oid 0 at .next[0] refers to oid 1, "
+        "which is nowhere that can be read"
+    )
+    assert f"(the next that is whole is at {places[2]})" in str(report.problems[0])
+    assert report.unreachable is None
+
+
+@pytest.mark.parametrize("field", [0, 4, 16, 33, 41])
+def test_a_frame_behind_saved_positions_behind_a_damaged_one_is_read(path, field):
+    """What a damaged frame says of itself is not what the next one is measured by."""
+    with TransactionLog(path, sync=False) as log:
+        for oid in range(3):
+            write(log, [(oid, 1, state_of({}))], [THING] if not oid else ())
+        save_positions(log)
+        write(log, [(3, 1, state_of({}))], ())
+    change(path, offsets(path)[2] + field, b"\xff\xee")
+
+    report = check_log(path)
+
+    assert only_problem(report).offset == offsets_of_frames(path)[2]
+    assert (report.transactions, report.objects) == (3, 3)
+
+
+def offsets_of_frames(path: Path) -> list[int]:
+    data = path.read_bytes()
+    marks = (b"TRAN", b"STRM", b"POSN")
+    return [at for at in range(PAGE_SIZE, len(data), 8) if data[at + 8 : at + 12] in marks]
+
+
+def test_a_committed_end_inside_the_header_is_found(closed):
+    change(closed, COMMITTED * 8, word(COMMITTED, 8))
+    change(closed, DURABLE * 8, word(DURABLE, 0))
+
+    assert found_by(check_log(closed)) == [(4, f"the committed end 8 | at least {PAGE_SIZE}")]
+
+
+def test_what_has_no_meaning_in_the_header_is_zero(closed):
+    change(closed, 1000, b"\1")
+
+    problem = only_problem(check_log(closed))
+
+    assert (problem.invariant, problem.offset) == (5, 1000)
+
+
 def test_a_damaged_stream_is_named(path):
     with Database(path) as database:
         fill(database)

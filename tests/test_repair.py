@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import sys
+from bisect import bisect_right
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -29,16 +30,28 @@ from dobbin_like.exc import (
     ObjectNotFound,
     PastDroppedError,
 )
+from dobbin_like.ids import NO_TID
 from dobbin_like.log.header import (
     BOOT,
     COMMITTED,
     DURABLE,
     PAGE_SIZE,
     SAVED,
+    SLOT_COUNT,
+    SLOTS,
+    TURN,
+    decode_page,
     raw_word,
     word_value,
 )
-from dobbin_like.log.record import POSITIONS_SIZE, PREPARED, STATUS_OFFSET, TRANSACTION_SIZE
+from dobbin_like.log.reader import Window, read_frame
+from dobbin_like.log.record import (
+    POSITIONS_SIZE,
+    PREPARED,
+    STATUS_OFFSET,
+    TRANSACTION_SIZE,
+    Tail,
+)
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -377,6 +390,50 @@ def test_too_many_bytes_are_not_searched():
     assert find_flip(0, 10) is None
 
 
+def frames(path: Path) -> list[int]:
+    """Return where the frames of a log begin, and its end."""
+    data = path.read_bytes()
+    page = decode_page(str(path), data[:PAGE_SIZE])
+    tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
+    found = [tail.end]
+    with path.open("rb") as file:
+        window = Window(file.fileno(), str(path))
+        while tail.end < len(data):
+            tail = read_frame(window, tail, len(data)).tail
+            found.append(tail.end)
+    return found
+
+
+def assert_the_check_names(path: Path, to: Path, seed: int) -> None:
+    data, places = path.read_bytes(), frames(path)
+    hints = {TURN * 8 + at for at in range(8)} | {SLOTS * 8 + at for at in range(SLOT_COUNT * 8)}
+    chosen = spread([bit for bit in range(len(data) * 8) if bit // 8 not in hints], 5, seed)
+    for bit in chosen:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        to.write_bytes(damaged)
+
+        report = check_log(to)
+
+        # What refers to something there is named, too.
+        others = {f"{lost}, which is nowhere that can be read" for lost in report.dangling}
+        [problem] = [problem for problem in report.problems if problem.found not in others]
+        assert problem.offset is not None
+        if bit < PAGE_SIZE * 8:
+            assert problem.offset == 0 or problem.offset // 8 == bit // 64, (bit, str(problem))
+        else:
+            index = bisect_right(places, bit // 8)
+            assert places[index - 1] <= problem.offset < places[index], (bit, str(problem))
+
+
+def test_the_check_names_every_flipped_bit_with_its_place(sound, to):
+    assert_the_check_names(sound, to, seed=7)
+
+
+def test_the_check_names_every_flipped_bit_of_a_packed_log(packed, to):
+    assert_the_check_names(packed, to, seed=8)
+
+
 # -- a log that was packed ----------------------------------------------------------------
 
 
@@ -596,19 +653,71 @@ def test_a_transaction_that_is_lost_is_named(sound, path, to):
     assert "as far as the damaged bytes tell" in str(report)
 
 
-@pytest.mark.parametrize("place", [0, PAGE_SIZE, PAGE_SIZE + 1024, PAGE_SIZE + 4096])
-def test_what_the_disk_refuses_to_give_is_damaged(sound, path, to, monkeypatch, place):
+def refuse(patch: pytest.MonkeyPatch, path: Path, place: int, block: int = 512) -> None:
+    """Let the disk not give a block of the file at *path*."""
     pread = os.pread
 
     def refusing(fd: int, size: int, offset: int) -> bytes:
         is_log = os.fstat(fd).st_ino == path.stat().st_ino
-        if is_log and offset < place + 512 and place < offset + size:
+        if is_log and offset < place + block and place < offset + size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return pread(fd, size, offset)
 
+    patch.setattr(os, "pread", refusing)
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_what_the_disk_refuses_to_give_is_named_by_the_check(sound, path, monkeypatch, block):
+    path.write_bytes(sound.read_bytes())
+    place = block and PAGE_SIZE + 1024 * (block - 1)
+    with monkeypatch.context() as patch:
+        refuse(patch, path, place)
+        report = check_log(path)
+
+    places = frames(sound)
+    hit = {
+        index
+        for index, pair in enumerate(itertools.pairwise([0, *places]))
+        if pair[0] < place + 512 and place < pair[1]
+    }
+    named = {
+        bisect_right(places, problem.offset)
+        for problem in report.problems
+        if problem.invariant == 5 and problem.offset is not None
+    }
+    # One that can't be read may hide where the next one begins.
+    assert named
+    assert named <= hit
+    assert min(named) == min(hit)
+    if place:
+        starts = [bisect_right(places, first) for _, (first, _) in contents(sound)]
+        sure = [index for index in starts if not hit & {index - 1, index}]
+        assert report.transactions >= len(sure)
+
+
+def test_what_the_disk_refuses_to_give_hurts_only_who_touches_it(sound, path, monkeypatch):
+    path.write_bytes(sound.read_bytes())
+    [(_, (first, last))] = [item for item in contents(sound) if item[0].description == "change 2"]
+    at = sound.read_bytes().rindex(b"xxxx", first, last)
+    manager = transaction.TransactionManager()
+    with (
+        monkeypatch.context() as patch,
+        Database(path, transaction_manager=manager) as database,
+    ):
+        refuse(patch, path, at, block=8)
+        with pytest.raises(IntegrityError) as caught:
+            database.root[2].number  # noqa: B018
+        assert caught.value.path == str(path)
+        assert first <= caught.value.offset < last
+        assert [database.root[number].number for number in (0, 1, 3)] == [100, 101, 103]
+        assert [each.number for each in database.root["many"]] == list(range(10, 20))
+
+
+@pytest.mark.parametrize("place", [0, PAGE_SIZE, PAGE_SIZE + 1024, PAGE_SIZE + 4096])
+def test_what_the_disk_refuses_to_give_is_damaged(sound, path, to, monkeypatch, place):
     path.write_bytes(sound.read_bytes())
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", refusing)
+        refuse(patch, path, place)
         report = repair(path, to)
 
     assert report.refused == [place]

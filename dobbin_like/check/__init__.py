@@ -68,8 +68,10 @@ def check_log(
             be loaded are in ``broken`` of the report.
         progress: Called now and then with the bytes checked so far and all bytes.
 
+    What the disk does not give is a problem as any other damage, and the walk goes on.
+
     Raises:
-        OSError: The file can't be opened or read.
+        OSError: The file can't be opened, or read for another reason.
 
     Cost: The bytes of the log, those of the newest states twice; 17 bytes of memory for
     each oid.

@@ -68,12 +68,15 @@ class Contents:
 
     def check(self, tail: Tail, frame: Frame) -> None:
         """Check the frame at *tail*; all that is found goes into the report."""
-        if frame.logged is not None:
-            self._check_transaction(frame.logged)
-        elif frame.kind == record.KIND_STREAM:
-            self._check_stream(tail.end, frame.tail.end)
-        else:
-            self._check_saved(tail, frame)
+        try:
+            if frame.logged is not None:
+                self._check_transaction(frame.logged)
+            elif frame.kind == record.KIND_STREAM:
+                self._check_stream(tail.end, frame.tail.end)
+            else:
+                self._check_saved(tail, frame)
+        except IntegrityError as error:
+            self._damage(error)
 
     def check_dense(self) -> None:
         """I10: Oids are dense, so that positions are an array."""
@@ -223,7 +226,8 @@ class Contents:
             way = way_to(self._states.read(stored.number, stored.data)[0], target)
         lost = Dangling(oid, name, way, target, stored.position)
         self.report.dangling.append(lost)
-        self.report.add(2, stored.position, f"{lost}, which is not stored", "a stored object")
+        found = "which is not stored" if not self.gap else "which is nowhere that can be read"
+        self.report.add(2, stored.position, f"{lost}, {found}", "a stored object")
 
     def check_newest(self, end: int, allow: Iterable[str] | None) -> None:
         """I2: The newest versions lead to what is stored. Note what nobody leads to.
@@ -238,19 +242,18 @@ class Contents:
             self._look_for_broken(Policy(tuple(allow)))
         positions, report = self.positions, self.report
         report.dangling = [note for note in report.dangling if not positions.get(note.target)]
-        if self.gap:
-            return
 
         def load(number: int) -> Stored | None:
             position = positions.get(number)
             return self._loader.load(Oid(number), position, end) if position else None
 
-        if self._complete_since:
+        if self._complete_since or self.gap:
             known = {(note.oid, note.target) for note in report.dangling}
             for oid, stored, target in dangling(positions, load):
                 if (oid, target) not in known:
                     self._dangle(oid, stored, target)
-        lost = unreachable(positions, load) if positions.stored else None
+        searched = positions.stored and not self.gap
+        lost = unreachable(positions, load) if searched else None
         if lost is not None:
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
 
@@ -273,20 +276,23 @@ class Contents:
 
     def _check_stream(self, offset: int, end: int) -> None:
         """I5: Every chunk of a stream has the bytes that were written."""
-        reader = self._stream_reader
-        try:
-            size = reader.size(offset)
-            self._streams[offset] = size
-            self.report.streams += 1
-            self.report.stream_bytes += size
-            for start in range(0, size, _STREAM_PART):
-                reader.read(offset, start, _STREAM_PART)
-            data = self._window.read(offset, record.STREAM_SIZE, end)
-            chunk_size = record.decode_stream_head(data).chunk_size
-            table_size = record.WORD.size * -(-size // chunk_size)
-            self._check_fill(offset + record.STREAM_SIZE + size + table_size, end)
-        except IntegrityError as error:
-            self._damage(error)
+        reader, start = self._stream_reader, offset + record.STREAM_SIZE
+        size = reader.size(offset)
+        self._streams[offset] = size
+        self.report.streams += 1
+        self.report.stream_bytes += size
+        data = self._window.read(offset, record.STREAM_SIZE, end)
+        chunk_size = record.decode_stream_head(data).chunk_size
+        at = 0
+        while at < size:
+            try:
+                at += len(reader.read(offset, at, _STREAM_PART))
+            except IntegrityError as error:
+                self._damage(error)
+                # Behind the chunk that it names.
+                at = max(at, error.offset - start) // chunk_size * chunk_size + chunk_size
+        table_size = record.WORD.size * -(-size // chunk_size)
+        self._check_fill(start + size + table_size, end)
 
     def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
         """I2: A stream object leads to a stream of its size that lies before it."""
@@ -301,11 +307,11 @@ class Contents:
     def _check_saved(self, tail: Tail, frame: Frame) -> None:
         """I10: Saved positions and classes are those that a scan finds."""
         self.saved.add(tail.end)
-        try:
-            head, block = saved_slots(self._window, tail.end, frame.tail.end)
-        except IntegrityError as error:
-            self._damage(error)
-            return
+        head, block = saved_slots(self._window, tail.end, frame.tail.end)
+        data = self._window.read(tail.end, record.FRAME_SIZE, frame.tail.end)
+        tables_size = record.FRAME.unpack(data)[3]
+        slots = tail.end + record.POSITIONS_SIZE + tables_size
+        self._check_fill(slots + len(block), frame.tail.end)
         if self.gap or head.covered.sequence != tail.sequence:
             return
         saved = Positions.decode(block, head.stored)

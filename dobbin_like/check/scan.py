@@ -10,28 +10,36 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
 
 from dobbin_like.check.content import Contents
 from dobbin_like.check.report import Report
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.ids import NO_TID, Oid
 from dobbin_like.log import record
+from dobbin_like.log.disk import read_exactly
 from dobbin_like.log.header import (
     BOOT,
     COMMITTED,
     DURABLE,
+    PAGE,
+    PAGE_CHECK,
     PAGE_SIZE,
     SAVED,
+    SLOT_COUNT,
+    SLOTS,
+    TURN,
     Page,
     Words,
     boot_number,
     decode_page,
     is_unwritten,
 )
-from dobbin_like.log.reader import Frame, Window, read_frame
-from dobbin_like.log.record import Tail
+from dobbin_like.log.reader import Frame, Window, prefix_size, read_frame
+from dobbin_like.log.record import DamagedError, Tail
 from dobbin_like.log.recovery import verify
 from dobbin_like.log.saved import place_before
 
@@ -48,6 +56,15 @@ _MARKS: Final = (b"TRAN", b"STRM", b"POSN")
 _ANY_MARK: Final = re.compile(b"|".join(_MARKS))
 _MARK_OFFSET: Final = 8
 _LEAST: Final = 48
+_BLOCK: Final = 512
+"""Bytes that a disk gives, or refuses, together: no disk has smaller ones."""
+
+_MEANINGS: Final = (
+    (0, PAGE.size + PAGE_CHECK.size),
+    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, SAVED, BOOT, TURN)),
+    (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
+)
+"""First and last offset of what stands in the header."""
 
 
 class _Limits(NamedTuple):
@@ -131,18 +148,31 @@ class Scan:
 
     def _page(self, fd: int) -> Page | None:
         """I2: The header says that this is a log, and its checksum is right."""
-        start = os.pread(fd, PAGE_SIZE, 0)
-        if is_unwritten(start, os.fstat(fd).st_size):
-            return None
+        size = os.fstat(fd).st_size
         try:
-            return decode_page(self.path, start)
+            start = read_exactly(fd, self.path, 0, min(PAGE_SIZE, size))
+            if is_unwritten(start, size):
+                return None
+            page = decode_page(self.path, start)
         except IntegrityError as error:
             self._damage(error)
         except NotALogError as error:
             self.report.add(5, 0, error.found, "the header of a log")
         except FormatVersionError as error:
             self.report.add(5, 0, f"format version {error.found}", f"up to {error.expected}")
+        else:
+            self._check_rest(start)
+            return page
         return None
+
+    def _check_rest(self, start: bytes) -> None:
+        """I5: What has no meaning in the header is zero."""
+        rest = bytearray(start)
+        for first, end in _MEANINGS:
+            rest[first:end] = bytes(end - first)
+        if any(rest):
+            at = next(at for at, byte in enumerate(rest) if byte)
+            self.report.add(5, at, "bytes of the header that have no meaning", "zeros")
 
     def _limits(self, fd: int, words: Words) -> _Limits:
         """I4: The words are believable, in order and inside the file."""
@@ -156,6 +186,9 @@ class Scan:
         ):
             if value is None:
                 self.report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
+        if committed is not None and committed < PAGE_SIZE:
+            found = f"the committed end {committed}"
+            self.report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")
         power_cut = boot is not None and boot != boot_number()
         if committed is None or power_cut:
             if durable is not None and durable > size:
@@ -183,58 +216,88 @@ class Scan:
         self, page: Page, limits: _Limits, contents: Contents
     ) -> Iterator[tuple[Tail, Frame]]:
         """Yield the places and the frames behind them; note what is damaged, and go on."""
-        tail = self.tail
-        while tail.end < limits.end:
+        tail: Tail | None = self.tail
+        lost = False
+        while tail is not None and tail.end < limits.end:
             certain = tail.end < limits.certain
             try:
-                frame = read_frame(self._window, tail, limits.end)
-                if not certain:
-                    verify(self._window, tail, frame)
+                frame = self._read(tail, limits.end, certain=certain, lost=lost)
             except IntegrityError as error:
                 if not certain:
                     return  # After a power cut the log ends here.
-                self._damage(error)
-                contents.gap = True
-                found = self._next_place(tail, page, limits.end)
-                if found is None:
-                    return
-                tail = found
+                contents.gap = lost = True
+                tail = self._pass_over(tail, page, limits.end, error)
                 continue
             if frame.status == record.PREPARED:
                 if not certain:
                     return
                 self.report.add(2, tail.end, "a prepared transaction", "a decided one")
             yield tail, frame
-            tail = frame.tail
+            tail, lost = frame.tail, lost and frame.logged is None
+
+    def _read(self, tail: Tail, end: int, *, certain: bool, lost: bool) -> Frame:
+        """Return the frame at *tail*; behind one that is *lost* with any number of its own."""
+        frame = read_frame(self._window, self._own(tail, end) if lost else tail, end)
+        if not certain:
+            verify(self._window, tail, frame)
+        return frame
+
+    def _pass_over(self, tail: Tail, page: Page, end: int, error: IntegrityError) -> Tail | None:
+        """Note a damaged place, and how far it reaches; return where the walk goes on."""
+        place = self._next_place(tail, page, end)
+        after = "" if place is None else f" (the next that is whole is at {place.end})"
+        self.report.add(5, error.offset, error.found + after, error.expected)
+        return place
 
     def _next_place(self, tail: Tail, page: Page, end: int) -> Tail | None:
         """Return the next place behind a damaged one from which a frame can be read."""
         offset = tail.end
+        computed = self._checksum(tail, end)
         while (found := self._next_mark(offset + 8, end)) is not None:
             offset = found
-            try:
-                place = self._place(offset, page, end)
-                read_frame(self._window, place, end)
-            except IntegrityError:
-                continue
-            return place
+            for damaged in (None, computed):
+                try:
+                    place = place_before(self._window, offset, page.checksum, end)
+                    if damaged is not None and place.frame == tail.end:
+                        place = place._replace(checksum=damaged)
+                    # What a damaged frame before it says of itself is not relied on.
+                    place = self._own(place._replace(tid=tail.tid), end)
+                    read_frame(self._window, place, end)
+                except IntegrityError:
+                    continue
+                return place
         return None
 
-    def _place(self, offset: int, page: Page, end: int) -> Tail:
-        """Return the place at *offset*; what a damaged frame before it says is not relied on."""
-        place = place_before(self._window, offset, page.checksum, end)
-        room = min(record.TRANSACTION_SIZE, end - offset)
-        head = self._window.read(offset, room, end)
+    def _checksum(self, tail: Tail, end: int) -> int | None:
+        """Return the checksum of the frame at *tail* by its bytes: it may be what is wrong."""
+        try:
+            head = self._window.read(tail.end, min(record.PREFIX_LIMIT, end - tail.end), end)
+            kind, meta_size, length = record.FRAME.unpack_from(head)[2:5]
+            size = prefix_size(head, kind, meta_size)
+            data = self._window.read(tail.end, min(size, length, end - tail.end), end)
+        except (IntegrityError, DamagedError, struct.error):
+            return None
+        return crc32(data[record.CHECKED_FROM :], tail.checksum)
+
+    def _own(self, tail: Tail, end: int) -> Tail:
+        """Return *tail* with the number that the transaction there goes on from."""
+        room = min(record.TRANSACTION_SIZE, end - tail.end)
+        head = self._window.read(tail.end, room, end)
         if room < record.TRANSACTION_SIZE or head[_MARK_OFFSET : _MARK_OFFSET + 4] != _MARKS[0]:
-            return place
-        tid, sequence = record.TRANSACTION.unpack(head)[6:8]
-        return place._replace(tid=min(place.tid, tid - 1), sequence=sequence - 1)
+            return tail
+        return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
 
     def _next_mark(self, offset: int, end: int) -> int | None:
         """Return the offset of the next bytes that look like the start of a frame."""
+        most = _STREAM_PART
         while offset + _LEAST <= end:
-            size = min(_STREAM_PART, end - offset)
-            data = self._window.read(offset, size, end)
+            size = min(most, end - offset)
+            try:
+                data = self._window.read(offset, size, end)
+            except IntegrityError:  # The disk does not give all of it.
+                offset += 0 if most > _BLOCK else _BLOCK - offset % _BLOCK
+                most = _BLOCK
+                continue
             for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
                 if not mark.start() % 8:
                     return offset + mark.start() - _MARK_OFFSET

@@ -43,29 +43,46 @@ def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
     """Return *size* bytes at *offset* or more, up to *ahead* if they are there.
 
     Raises:
-        IntegrityError: The file ends before *size*.
+        IntegrityError: The file ends before *size*, or the disk does not give them.
     """
     if ahead > size:
-        data = os.pread(fd, ahead, offset)
-        if len(data) >= size:
-            return data
+        # What comes behind them may be what the disk does not give.
+        with contextlib.suppress(OSError):
+            data = os.pread(fd, ahead, offset)
+            if len(data) >= size:
+                return data
     return read_exactly(fd, path, offset, size)
 
 
 def read_exactly(fd: int, path: str, offset: int, size: int) -> bytes:
-    """Return *size* bytes at *offset*. Raises IntegrityError if the file ends before."""
-    data = os.pread(fd, size, offset)
+    """Return *size* bytes at *offset*.
+
+    Raises:
+        IntegrityError: The file ends before, or the disk does not give them.
+        OSError: Reading failed for another reason.
+    """
+    data = _read(fd, path, offset, size)
     if len(data) == size:
         return data
     parts = [data]  # The system reads 2 GiB at once at most.
     at = offset + len(data)
     while data and at < offset + size:
-        data = os.pread(fd, offset + size - at, at)
+        data = _read(fd, path, at, offset + size - at)
         parts.append(data)
         at += len(data)
     if at < offset + size:
         raise IntegrityError(path, at, "the end of the file", f"{size} bytes from {offset} on")
     return b"".join(parts)
+
+
+def _read(fd: int, path: str, offset: int, size: int) -> bytes:
+    try:
+        return os.pread(fd, size, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise OSError(error.errno, error.strerror, path) from error
+        found = "bytes that the disk does not give"
+        raise IntegrityError(path, offset, found, f"{size} bytes") from error
 
 
 def write(fd: int, path: str, data: bytes, offset: int) -> None:

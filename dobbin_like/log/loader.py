@@ -94,7 +94,11 @@ class Loader:
         """Read a window that begins before *position*; keep it."""
         size = _NEAR if 0 <= position - near < _NEAR else _FAR
         start = max(PAGE_SIZE, position - _BACK)
-        data = os.pread(self._fd, min(size, limit - start) if start < limit else 0, start)
+        try:
+            data = os.pread(self._fd, min(size, limit - start) if start < limit else 0, start)
+        except OSError:
+            # What is around it may be what the disk does not give.
+            start, data = position, read_exactly(self._fd, self._path, position, _SIZE)
         if len(data) < position + _SIZE - start:
             text = "the end of the file"
             raise IntegrityError(self._path, start + len(data), text, f"an entry at {position}")

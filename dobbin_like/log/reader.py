@@ -20,7 +20,7 @@ from dobbin_like.log.disk import read_ahead
 from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.record import DamagedError, Names, Tail
 
-__all__ = ["Frame", "Logged", "Stored", "Window", "read_frame", "stored_entries"]
+__all__ = ["Frame", "Logged", "Stored", "Window", "prefix_size", "read_frame", "stored_entries"]
 
 _AHEAD: Final = 1 << 16
 """Bytes read at once in a scan: hundreds of small transactions, or one part of a big one."""
@@ -124,7 +124,7 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
         raise DamagedError(text, f"a frame of at least {_LEAST} bytes")
     head = window.read(offset, room, limit)
     checksum, status, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
-    prefix = _prefix_size(head, kind, meta_size)
+    prefix = prefix_size(head, kind, meta_size)
     _check_frame(tail, limit, status, kind, length, previous, prefix)
     data = window.read(offset, prefix, limit)
     found = crc32(data[record.CHECKED_FROM :], tail.checksum)
@@ -141,8 +141,12 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
     return Frame(kind, status, after, None, names)
 
 
-def _prefix_size(head: bytes, kind: int, meta_size: int) -> int:
-    """Return how many bytes of a frame its checksum covers, counted from its start."""
+def prefix_size(head: bytes, kind: int, meta_size: int) -> int:
+    """Return how many bytes of a frame its checksum covers, counted from its start.
+
+    Raises:
+        DamagedError: There is no such frame.
+    """
     if kind == record.KIND_TRANSACTION:
         if len(head) < record.TRANSACTION_SIZE:
             text = f"{len(head)} bytes"

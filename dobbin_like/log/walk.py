@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import record
 from dobbin_like.log.disk import read_exactly
@@ -36,7 +37,11 @@ class BackWindow(Window):
             # Half of it behind: what was walked back over is verified forward.
             start = max(0, offset - _BEHIND // 2)
             end = max(offset + size, min(start + _BEHIND, limit))
-            self._data = read_exactly(self.fd, self.path, start, end - start)
+            try:
+                self._data = read_exactly(self.fd, self.path, start, end - start)
+            except IntegrityError:  # What is around it may be what the disk does not give.
+                start = offset
+                self._data = read_exactly(self.fd, self.path, offset, size)
             self._start = start
             at = offset - start
         return self._data[at : at + size]

@@ -13,7 +13,7 @@ import sys
 from typing import Final
 from zlib import crc32
 
-from dobbin_like.exc import FormatVersionError, NotALogError
+from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.log import header
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page, word_value
 from dobbin_like.log.reader import Window
@@ -44,8 +44,8 @@ class Source(Window):
     def read(self, offset: int, size: int, limit: int) -> bytes:
         try:
             data = super().read(offset, size, limit)
-        except OSError as error:
-            if error.errno != errno.EIO:
+        except IntegrityError:
+            if offset + size > self.size:
                 raise
             data = self._blocks(offset, size)
         for at, mask in self.flips.items():
