@@ -102,6 +102,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert all(f"\n  {name} " in out for name in COMMANDS)
     assert sorted(cli.dobbin.commands) == COMMANDS
+    assert "..." not in out.partition("Commands:")[2]  # What each does fits its line.
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -589,8 +590,47 @@ def test_a_class_that_nobody_knows_is_one_line(
 # -- terminals and interrupts ------------------------------------------------------------
 
 
-def test_a_bar_is_drawn_on_a_terminal_only(history: str) -> None:
-    command = [sys.executable, "-m", "dobbin_like", "check", history]
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ("pack {0} --keep 9000000000000000", "is after the last one"),
+        ("snapshot {0} {0}.to --at 1", "before the first one"),
+        ("snapshot {0} {0}.to --at 2999-01-01", "in the future"),
+        ("snapshot {0} {0}", "File exists"),
+        ("backup {0} {0}", "this is the database itself"),
+        ("repair {0} {0}", "File exists"),
+        ("history {0} 1000", "there is no object with oid 1000"),
+        ("rename-class {0} shop.Cart dobbin_like.no.Such", "can't be loaded"),
+        ("rename-class {0} dobbin_like.persistent.PersistentList datetime.date", "can't rename"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line_and_changes_nothing(
+    capsys: pytest.CaptureFixture[str], history: str, args: str, text: str
+) -> None:
+    before = Path(history).read_bytes()
+
+    code, out, err = run(capsys, *args.format(history).split())
+
+    assert (code, out) == (2, "")
+    assert text in err
+    assert err.count("\n") == 1
+    assert Path(history).read_bytes()[4096:] == before[4096:]
+    assert sorted(Path(history).parent.iterdir()) == [Path(history)]
+
+
+@pytest.mark.parametrize(
+    ("args", "title"),
+    [
+        ("check {0}", b"checking"),
+        ("pack {0}", b"packing"),
+        ("backup {0} {0}.to", b"copying"),
+        ("snapshot {0} {0}.to", b"writing"),
+        ("repair {0} {0}.to", b"repairing"),
+    ],
+)
+def test_a_bar_is_drawn_on_a_terminal_only(history: str, args: str, title: bytes) -> None:
+    arguments = args.format(history).split()
+    command = [sys.executable, "-m", "dobbin_like", *arguments]
     seen = []
     leader, follower = pty.openpty()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=follower):
@@ -600,8 +640,9 @@ def test_a_bar_is_drawn_on_a_terminal_only(history: str) -> None:
                 seen.append(data)
     os.close(leader)
 
-    assert b"checking" in b"".join(seen)
-    assert python("-m", "dobbin_like", "check", history).stderr == ""
+    assert title in b"".join(seen)
+    Path(f"{history}.to").unlink(missing_ok=True)
+    assert python("-m", "dobbin_like", *arguments).stderr == ""
 
 
 def test_ctrl_c_is_one_line(

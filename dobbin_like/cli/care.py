@@ -22,9 +22,9 @@ _NEW = click.argument("to", type=click.Path(dir_okay=False))
 @_NEW
 @JSON
 def repair(path: str, to: str, *, as_json: bool) -> int:
-    """Write everything that can be read in the damaged log PATH to a new log TO.
+    """Save what can be read of the damaged log PATH in TO.
 
-    PATH is not written to; TO must not be there. Says what could not be saved. To use the
+    TO is a new log, with every transaction of which something can be read. PATH is not written to; TO must not be there. Says what could not be saved. To use the
     new log, stop the programs that use the old one and put it in its place. The exit code
     is 1 if anything was lost.
     """
@@ -42,9 +42,10 @@ def repair(path: str, to: str, *, as_json: bool) -> int:
 @_NEW
 @JSON
 def backup(path: str, to: str, *, as_json: bool) -> None:
-    """Let TO be a backup of the log PATH, up to what is committed now.
+    """Bring the backup TO of the log PATH up to date.
 
-    If TO is a backup already, what is new is appended. To restore, copy it back.
+    If nothing is there, all is copied; else what is new is appended. Programs that use the
+    log go on meanwhile. To restore, copy TO back to PATH when no program uses it.
     """
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("copying") as progress:
@@ -60,7 +61,7 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
 @click.argument("old")
 @click.argument("new")
 def rename_class(path: str, old: str, new: str) -> None:
-    """Let what is stored in PATH as class OLD be of class NEW.
+    """Let what is stored as class OLD be of class NEW.
 
     Names are as 'shop.models.Cart'. The module of NEW is imported, from the current
     directory too.
@@ -82,7 +83,7 @@ def rename_class(path: str, old: str, new: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @JSON
 def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool) -> None:
-    """Drop what nobody can see any more from the log PATH.
+    """Drop from the log PATH what nobody can see any more.
 
     Objects that the root does not lead to, and versions older than --keep; without it, all
     but the newest. Programs that use the log go on meanwhile. Stopped at any moment, the
@@ -105,7 +106,10 @@ def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool
 )
 @JSON
 def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) -> None:
-    """Write the state of the log PATH, as one transaction, to a new log TO."""
+    """Write one state of the log PATH to a new log TO.
+
+    As one transaction, without the past and without what the root does not lead to.
+    """
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("writing") as progress:
         report = database.snapshot(to, at, progress)

@@ -50,6 +50,7 @@ def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         type=click.IntRange(min=0),
         default=20,
         show_default=True,
+        metavar="N",
         help=f"How many {what}; 0: all.",
     )
 
@@ -59,7 +60,7 @@ def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @JSON
 @ALLOW
 def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
-    """Check the log in PATH: every checksum, every reference, every invariant.
+    """Check the log PATH, every byte and reference of it.
 
     Says what is wrong and where, and what the root does not lead to. Nothing of the
     program that wrote the log is imported, unless it is named by --allow: then classes
@@ -94,9 +95,9 @@ def log(
     oldest_first: bool,
     as_json: bool,
 ) -> None:
-    """List the transactions in PATH, the newest first, with those that failed.
+    """List the transactions in PATH, the newest first.
 
-    With --json, one object on each line.
+    With those that failed. With --json, one object on each line.
     """
     with TransactionLog(path, read_only=True) as storage:
         found = transactions(storage, since, until, newest_first=not oldest_first)
@@ -131,10 +132,11 @@ def _print_transactions(shown: list[TransactionRecord]) -> None:
 @JSON
 @ALLOW
 def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str, ...]) -> None:
-    """List the transactions in PATH that changed the object OID, the newest first.
+    """List what changed the object OID in PATH.
 
-    With the attributes that each has changed. Values of classes that are not loaded are
-    shown as such; --allow names what may be imported. With --json, one object on each line.
+    The transactions, the newest first, with the attributes that each has changed. Values of
+    classes that are not loaded are shown as such; --allow names what may be imported. With
+    --json, one object on each line.
     """
     if allow:
         importable()
@@ -169,7 +171,7 @@ _SHORT: Final = 70
 @LOG
 @JSON
 def info(path: str, *, as_json: bool) -> None:
-    """Say what is in PATH: how many transactions and objects, the root, the classes."""
+    """Say how much is in PATH, and of which classes."""
     with TransactionLog(path, read_only=True) as storage:
         failed, first, last = 0, 0, 0
         for logged in storage.transactions():

@@ -39,7 +39,7 @@ __all__ = ["ask", "demo"]
 )
 @click.option("--source", type=click.Path(exists=True, file_okay=False), hidden=True)
 def demo(path: str, workers: int, class_name: str, word: str, source: str | None) -> int:
-    """Parse the Python standard library into one object graph in one file.
+    """Parse the standard library into one object graph.
 
     Worker processes share the work and the file PATH; there is no server. Then
     a fresh process asks the graph, and all of it is checked. Stop it at any
