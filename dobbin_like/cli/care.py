@@ -24,9 +24,10 @@ _NEW = click.argument("to", type=click.Path(dir_okay=False))
 def repair(path: str, to: str, *, as_json: bool) -> int:
     """Save what can be read of the damaged log PATH in TO.
 
-    TO is a new log, with every transaction of which something can be read. PATH is not written to; TO must not be there. Says what could not be saved. To use the
-    new log, stop the programs that use the old one and put it in its place. The exit code
-    is 1 if anything was lost.
+    TO is a new log, with every transaction of which something can be read; it must not be
+    there. PATH is not written to. Says what could not be saved; the exit code is 1 if
+    anything was lost. To use the new log, stop the programs that use the old one and put it
+    in its place.
     """
     with progress_bar("repairing") as progress:
         report = repair_log(path, to, progress)
