@@ -49,7 +49,12 @@ class Contents:
     """
 
     def __init__(
-        self, window: Window, report: Report, known: int | None, complete_since: int = 0
+        self,
+        window: Window,
+        report: Report,
+        known: int | None,
+        complete_since: int = 0,
+        generation: int = 0,
     ) -> None:
         self.report = report
         self.positions = Positions()
@@ -59,6 +64,7 @@ class Contents:
         self.gap = False
         self._known = known
         self._complete_since = complete_since
+        self._generation = generation
         self._window = window
         self._loader = Loader(window.fd, window.path)
         self._stream_reader = StreamReader(window.fd, window.path)
@@ -297,8 +303,10 @@ class Contents:
     def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
         """I2: A stream object leads to a stream of its size that lies before it."""
         offset, size = state.get("_offset"), state.get("_size")
-        key = stream_place(offset)[1] if isinstance(offset, int) else None
-        there = None if key is None else self._streams.get(key)
+        there = None
+        if isinstance(offset, int):
+            generation, place = stream_place(offset)
+            there = self._streams.get(place) if generation == self._generation else None
         if self.gap or (there is not None and there == size):
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"

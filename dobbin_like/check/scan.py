@@ -128,7 +128,7 @@ class Scan:
             words.close()
         self._window = Window(fd, self.path)
         self.contents = contents = Contents(
-            self._window, self.report, self._known, page.complete_since
+            self._window, self.report, self._known, page.complete_since, page.generation
         )
         contents.positions.reserve(page.next_oid)
         self.tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)

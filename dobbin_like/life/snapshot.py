@@ -26,6 +26,7 @@ from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.part import NewFile
 from dobbin_like.log.record import ENTRY_SIZE
 from dobbin_like.log.snapshot_log import SnapshotLog
+from dobbin_like.persistent.stream import StoredBytes
 
 if TYPE_CHECKING:
     from dobbin_like.storage import Storage
@@ -185,7 +186,7 @@ class _State:
                 continue
             key = carried.get(old)
             if key is None:
-                key, _ = write(cast("BinaryIO", _Stream(source, old)))
+                key, _ = write(cast("BinaryIO", StoredBytes(source, old)))
                 carried[old] = key
             data = with_stream_key(stored.data, names, key)
             self._stream_states[oid] = data
@@ -226,20 +227,6 @@ class _State:
     def tell_end(self) -> None:
         """Say that all was dealt with."""
         self._tick(self._total, 0)
-
-
-class _Stream:
-    """A stored stream as something that can be read from the start to the end."""
-
-    def __init__(self, source: Storage, key: int) -> None:
-        self._source = source
-        self._key = key
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        data = self._source.read_stream(self._key, self._at, size)
-        self._at += len(data)
-        return data
 
 
 # -- where it is written -----------------------------------------------------------------

@@ -249,6 +249,10 @@ class ReadableLog(History):
         streams, offset = self._stream(key)
         return streams.read(offset, start, size)
 
+    def stream_is_moved(self, key: int) -> bool:
+        """Return whether a stream has another key by now, or none: the log was packed."""
+        return stream_place(key)[0] != self._applied.generation
+
     # -- inside ----------------------------------------------------------------
 
     def _open(self) -> None:

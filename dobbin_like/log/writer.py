@@ -22,7 +22,7 @@ from dobbin_like.log.reader import Logged, Window
 from dobbin_like.log.record import Meta, Tail
 from dobbin_like.log.recovery import committed_frames, recover
 from dobbin_like.log.saved import append_saved
-from dobbin_like.log.stream import copy_stream
+from dobbin_like.log.stream import copy_stream, stream_key
 
 __all__ = ["Writer"]
 
@@ -113,7 +113,7 @@ class Writer:
         self.unsynced = False
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
-        """Append a stream; return its offset and its size in bytes."""
+        """Append a stream; return the key by which it is read, and its size in bytes."""
         tail = self._place()
         self.dirty = True
         try:
@@ -123,7 +123,7 @@ class Writer:
                 disk.cut(self._file.fd, self._file.path, tail.end)
             raise
         self._tail = after
-        return tail.end, size
+        return stream_key(self.applied.generation, tail.end), size
 
     def prepare(
         self,

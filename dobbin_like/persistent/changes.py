@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import Oid
@@ -34,7 +34,7 @@ from dobbin_like.persistent.kinds import (
 )
 from dobbin_like.persistent.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
 from dobbin_like.persistent.shared import Publication
-from dobbin_like.persistent.stream import PersistentFile, PersistentStream
+from dobbin_like.persistent.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.persistent.values import Freezer, entangled, thaw
 from dobbin_like.persistent.versions import VERSION, with_version
 from dobbin_like.persistent.view import PENDING, WorkingCopy
@@ -130,6 +130,8 @@ class Changes:
         *pending* has the values, of shared state, that nobody has asked for.
         """
         self._current = (face, entry.oid)
+        if self._packed and face is PersistentStream:
+            state = self._stream_moved(entry, state)
         try:
             shared = state
             classes = self._graph.classes
@@ -157,6 +159,22 @@ class Changes:
             raise culprit(self._encoder, state, error, face.__name__, oid) from error
         self.entries.append((entry.oid, number, data))
         self.publications.append(_new(Publication, (obj, entry, shared, face)))
+
+    def _stream_moved(self, entry: Entry, state: State) -> State:
+        """Return the state of a stream with the key that it has in the file as it is now.
+
+        Raises:
+            StreamMovedError: The log was packed without it, and nobody needs the old file.
+        """
+        source: Any = self._graph.source
+        key = state["_offset"]
+        if not source.stream_is_moved(key):
+            return state
+        if source.has(entry.oid):
+            key = self._graph.fresh(entry, source.tid)["_offset"]
+        else:  # Dropped with its object, and both are stored again.
+            key, _ = self._write_stream(cast("BinaryIO", StoredBytes(source, key)))
+        return {**state, "_offset": key}
 
     @property
     def _encoder(self) -> Encoder:

@@ -127,6 +127,20 @@ class PersistentStream(Persistent):
             return jar.storage.read_stream(key, start, size)  # type: ignore[no-any-return]
 
 
+class StoredBytes:
+    """The bytes of a stored stream, to be read from the start to the end."""
+
+    def __init__(self, source: Any, key: int) -> None:
+        self._source = source
+        self._key = key
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._source.read_stream(self._key, self._at, size)
+        self._at += len(data)
+        return data
+
+
 def _may_be_slow(stream: BinaryIO) -> bool:
     """Tell whether reading *stream* may wait: all but memory and regular files."""
     if isinstance(stream, io.BytesIO):
