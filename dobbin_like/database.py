@@ -149,10 +149,12 @@ class Database(Past, Care):
         for manager in list(self._managers):
             manager.leave()
         self.graph.local.manager = None
-        if self._auto_pack is not None:
-            self._auto_pack.stop()
-        self.storage.close()
-        _open.discard(self)
+        try:
+            if self._auto_pack is not None:
+                self._auto_pack.stop()
+        finally:
+            self.storage.close()
+            _open.discard(self)
 
     def __enter__(self) -> Database:
         self._check_open()

@@ -60,6 +60,7 @@ class AutoPack:
             raise PackError(path, reason)
         self._path = path
         self._limit = limit
+        self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
         self._look_at = _LEAST_BYTES
         self._stopped = threading.Event()
@@ -71,6 +72,8 @@ class AutoPack:
 
     def stop(self) -> None:
         """End; a pack that is under way is given up, and the log stays as it is."""
+        if os.getpid() != self._pid:  # Of a child that was forked, the thread is not there.
+            return
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()

@@ -30,6 +30,9 @@ _LITTLE: Final = 1 << 18
 _PATIENT_ROUNDS: Final = 8
 """Rounds of catching up in which writers are given way to. After them they are faster."""
 
+_ROUNDS: Final = 24
+"""Rounds of catching up at all: writers who are faster even so have to wait."""
+
 _BETWEEN_RESTS: Final = 64
 """Entries."""
 
@@ -64,12 +67,11 @@ class Carry:
             OSError: The disk is full, or the like.
         """
         old = self._old
-        for frame in old.frames(old.start, old.place.end):
+        for frame, chosen in self._survivors.choices():
             logged = frame.logged
             if logged is not None:
                 self._before.add(logged, len(logged.oids), 0)
-                chosen = self._survivors.of(logged)
-                if chosen:
+                if chosen is not None:
                     self._after.add(logged, len(chosen), len(chosen))
                     entries = old.read_entries(logged, chosen)
                     # What it has brought stands in the tables: also what came after it.
@@ -85,7 +87,7 @@ class Carry:
             IntegrityError, OSError: As for up_to_the_moment().
         """
         rounds = 0
-        while self._old.end - self._place.end > _LITTLE:
+        while self._old.end - self._place.end > _LITTLE and rounds < _ROUNDS:
             rounds += 1
             self._pace.patient = rounds <= _PATIENT_ROUNDS
             self._later(self._old.end)
@@ -116,6 +118,7 @@ class Carry:
             sizes = self._before.size(old.end), self._after.size(new.tail.end)
             new.complete()
             old.replace_by(new.path)
+            new.let_go()
         finally:
             old.release()
             self.locked_seconds = time.monotonic() - began

@@ -124,9 +124,14 @@ def pack(
     with contextlib.ExitStack() as stack:
         file = None
         if not dry_run:
+            status = os.stat(path)  # noqa: PTH116
+            if status.st_nlink > 1:
+                reason = f"it has {status.st_nlink} names, and the others would keep the old file"
+                raise PackError(path, reason)
             # First: whoever packs has the log to himself, as far as packing goes.
-            file = stack.enter_context(PackFile(path, os.stat(path).st_mode & 0o777))  # noqa: PTH116
-        old = stack.enter_context(contextlib.closing(PackedLog(path, wanted, read_only=dry_run)))
+            file = stack.enter_context(PackFile(path, status.st_mode & 0o777))
+        old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
+        stack.enter_context(contextlib.closing(old))
         _refuse_the_future(path, keep, old)
         report = _pack(old, file, progress, least_garbage, stopping)
     return replace(report, seconds=time.monotonic() - began)
@@ -178,7 +183,6 @@ def _pack(
         os.fchown(file.fd, old.status.st_uid, old.status.st_gid)
     new = NewLog(file, old)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
-    told.all()
     return replace(report, before=before, after=after, packed=True, locked_seconds=locked_seconds)
 
 
@@ -192,6 +196,7 @@ def _carry(
         try:
             carry.up_to_the_moment(told.carried)
             carry.catch_up()
+            told.all()  # Whoever is told may still prevent it.
             before, after = carry.switch()
         except MissedError:
             if new.attempt == _ATTEMPTS:

@@ -13,14 +13,22 @@ from typing import Final
 
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.life.mark import Marks, references
-from dobbin_like.life.moved import STREAM_CLASS, class_and_names, stream_key_of
+from dobbin_like.life.moved import (
+    STREAM_CLASS,
+    class_and_names,
+    stream_key_of,
+    with_stream_key,
+)
 from dobbin_like.life.pace import Pace
 from dobbin_like.log import record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.meta import NO_NAMES, Names, encode_meta, encode_names
+from dobbin_like.log.new_log import meta_of
 from dobbin_like.log.packed_log import PackedLog
-from dobbin_like.log.reader import Logged
+from dobbin_like.log.reader import Frame, Logged
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE
+from dobbin_like.log.stream import stream_key, stream_place
 
 __all__ = ["NOTHING", "Count", "PackSize", "Survivors", "stored_stream"]
 
@@ -138,6 +146,28 @@ class Survivors:
             if flags[oid] and slots[oid] == first + index * ENTRY_SIZE
         ]
 
+    def choices(self) -> Iterator[tuple[Frame, Sequence[int] | None]]:
+        """Yield the frames up to the moment, and which entries each keeps; None: it goes.
+
+        The newest transaction stays, be it without entries: its tid is what those after it
+        go on from. So does one that succeeded, to bear the class table.
+        """
+        old = self._old
+        table_is_due = not self._any()
+        for frame in old.frames(old.start, old.place.end):
+            logged, chosen = frame.logged, None
+            if logged is not None:
+                bears = table_is_due and not logged.failed
+                table_is_due = table_is_due and not bears
+                chosen = self.of(logged)
+                if not (chosen or bears or logged.sequence == old.place.sequence):
+                    chosen = None
+            yield frame, chosen
+
+    def _any(self) -> bool:
+        slots = self._old.positions.slots
+        return any(flag and slots[oid] for oid, flag in enumerate(self._marks.flags))
+
     def estimate(self) -> tuple[PackSize, PackSize]:
         """Return how much the log holds, and how much a packed one would hold.
 
@@ -145,46 +175,74 @@ class Survivors:
         """
         old = self._old
         before, after = Count(), Count()
-        size = PAGE_SIZE
+        table = old.classes.items()
+        size = PAGE_SIZE + self._saved_size(table)
         streams: set[int] = set()
-        for frame in old.frames(old.start, old.place.end):
+        for frame, chosen in self.choices():
+            self._pace.rest()
             logged = frame.logged
             if logged is None:
                 continue
-            self._pace.rest()
             before.add(logged, len(logged.oids), 0)
-            chosen = self.of(logged)
-            if chosen:
+            if chosen is not None:
                 after.add(logged, len(chosen), len(chosen))
-                states = old.read_sizes(logged, chosen)
-                size += record.align(TRANSACTION_SIZE + len(chosen) * ENTRY_SIZE + states)
-                streams.update(self._streams_in(logged, chosen))
+                parts = old.read_sizes(logged, chosen)
+                parts += self._streams_in(logged, chosen, streams)
+                meta = meta_of(logged, NO_NAMES if logged.failed else table)
+                table = table if logged.failed else NO_NAMES
+                parts += len(encode_meta(meta))
+                size += record.align(TRANSACTION_SIZE + len(chosen) * ENTRY_SIZE + parts)
         size += sum(map(self._stream_frame, streams))
         before.objects = old.positions.stored
-        tail = old.place
-        later: set[int] = set()
-        for frame in old.frames(tail, old.end):
-            size += frame.tail.end - tail.end
-            tail = frame.tail
-            if frame.logged is not None:
-                entries = len(frame.logged.oids)
-                for count in (before, after):
-                    count.add(frame.logged, entries, 0)
-                if not frame.logged.failed:
-                    later.update(frame.logged.oids)
-        before.objects += sum(not old.positions.get(oid) for oid in later)
-        after.objects += sum(not (old.positions.get(oid) and oid in self._marks) for oid in later)
-        return before.size(old.end), after.size(min(size, old.end))
+        size += self._later(before, after)
+        return before.size(old.end), after.size(size)
 
-    def _streams_in(self, logged: Logged, chosen: Sequence[int]) -> Iterator[int]:
-        """Yield the keys of the streams whose objects are among the entries."""
-        classes = self._old.classes
-        if classes.number(*STREAM_CLASS) is None:
-            return
-        for _, number, state in self._old.read_entries(logged, chosen):
-            key, _ = stored_stream(classes, number, state)
+    def _later(self, before: Count, after: Count) -> int:
+        """Count the transactions after the moment; return their bytes."""
+        old = self._old
+        tail, size = old.place, 0
+        seen = bytearray()
+        for frame in old.frames(tail, old.end):
+            logged = frame.logged
+            if frame.kind != record.KIND_POSITIONS:
+                size += frame.tail.end - tail.end
+            tail = frame.tail
+            self._pace.rest()
+            if logged is None:
+                continue
+            new_before = new_after = 0
+            for oid in () if logged.failed else logged.oids:
+                if oid >= len(seen):
+                    seen += bytes(oid + 1024 - len(seen))
+                if not seen[oid]:
+                    seen[oid] = 1
+                    stored = old.positions.get(oid)
+                    new_before += not stored
+                    new_after += not (stored and oid in self._marks)
+            before.add(logged, len(logged.oids), new_before)
+            after.add(logged, len(logged.oids), new_after)
+        return size
+
+    def _saved_size(self, table: Names) -> int:
+        slots = 8 * self._old.positions.next_oid
+        return record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
+
+    def _streams_in(self, logged: Logged, chosen: Sequence[int], streams: set[int]) -> int:
+        """Add the keys of the streams whose objects are among the entries.
+
+        Returns:
+            The bytes by which their states become longer.
+        """
+        old, longer = self._old, 0
+        if old.classes.number(*STREAM_CLASS) is None:
+            return 0
+        for _, number, state in old.read_entries(logged, chosen):
+            key, names = stored_stream(old.classes, number, state)
             if key is not None:
-                yield key
+                streams.add(key)
+                moved = stream_key(old.generation + 1, stream_place(key)[1])
+                longer += len(with_stream_key(state, names, moved)) - len(state)
+        return longer
 
     def _stream_frame(self, key: int) -> int:
         size = self._old.stream_size(key)

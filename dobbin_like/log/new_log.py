@@ -20,13 +20,14 @@ from dobbin_like.ids import NO_TID
 from dobbin_like.log import disk, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import (
+    BOOT,
     COMMITTED,
     DURABLE,
     PAGE_SIZE,
     SAVED,
-    Words,
     boot_number,
     encode_page,
+    raw_word,
 )
 from dobbin_like.log.meta import NO_META, Meta, Names
 from dobbin_like.log.packed_log import PackedLog
@@ -36,7 +37,7 @@ from dobbin_like.log.reader import Logged
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, PositionsHead, Tail
 from dobbin_like.log.stream import StreamReader, copy_stream, stream_key, stream_place
 
-__all__ = ["NewLog", "PackFile"]
+__all__ = ["NewLog", "PackFile", "meta_of"]
 
 _LONG: Final = 1 << 22
 """Bytes of a transaction that is not gathered in memory."""
@@ -83,12 +84,16 @@ class NewLog:
         page = old.page
         assert page is not None
         self.fd, self.path = file.fd, file.path
+        self._file = file
         self.generation = page.generation + 1
         since = max(page.complete_since, old.place.tid)
+        # That of another run of the machine: should we die after the file has come to its
+        # place, the next writer brings it and its name to stable storage, as after a power
+        # cut, before it commits.
         data, self._page = encode_page(
             page.store_id,
             page.created_microseconds,
-            boot_number(),
+            boot_number() ^ 1,
             self.generation,
             since,
             old.positions.next_oid,
@@ -120,8 +125,7 @@ class NewLog:
         Raises:
             OSError: Writing failed.
         """
-        meta = Meta(names, logged.user, logged.description, logged.extension, logged.reason)
-        meta = meta if meta != NO_META else NO_META
+        meta = meta_of(logged, names)
         status = record.FAILED if logged.failed else record.COMMITTED
         previous: Callable[[int], int] = (lambda _oid: 0) if logged.failed else self.positions.get
         if logged.end - logged.offset > _LONG:
@@ -242,22 +246,29 @@ class NewLog:
         self._written += len(data)
 
     def sync(self) -> None:
-        """Bring all to stable storage. Raises OSError."""
+        """Bring all to stable storage, owner and permissions too. Raises OSError."""
         self.flush()
-        disk.sync(self.fd, self.path)
+        with disk.named(self.path):
+            os.fsync(self.fd)
         self._synced = self._written
 
     def complete(self) -> None:
         """Let all that was appended count, and bring it to stable storage. Raises OSError."""
         self.flush()
-        words = Words(self.fd, writable=True)
-        try:
-            words.put(COMMITTED, self.tail.end)
-            words.put(DURABLE, self.tail.end)
-            words.put(SAVED, self._saved)
-        finally:
-            words.close()
+        for index, value in ((COMMITTED, self.tail.end), (SAVED, self._saved)):
+            self._put(index, value)
+        self._put(DURABLE, self.tail.end)
         self.sync()
+
+    def let_go(self) -> None:
+        """Let others write to the file, which has come to its place for good. Raises OSError."""
+        self._put(BOOT, boot_number())
+        self._file.unlock()
+
+    def _put(self, index: int, value: int) -> None:
+        # Not through a mapping, which a child that is forked meanwhile would keep open.
+        raw = raw_word(index, value).to_bytes(8, sys.byteorder)
+        disk.write(self.fd, self.path, raw, index * 8)
 
     def _write(self, data: bytes) -> None:
         self._parts.append(data)
@@ -269,6 +280,12 @@ class NewLog:
     def _sync_now_and_then(self) -> None:
         if self._written - self._synced >= _SYNC:
             self.sync()
+
+
+def meta_of(logged: Logged, names: Names) -> Meta:
+    """Return what a transaction says about itself, with other names."""
+    meta = Meta(names, logged.user, logged.description, logged.extension, logged.reason)
+    return meta if meta != NO_META else NO_META
 
 
 def _blocks(slots: array[int], count: int) -> Iterator[bytes]:

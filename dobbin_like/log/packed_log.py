@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from zlib import crc32
 
-from dobbin_like.exc import IntegrityError
+from dobbin_like.exc import IntegrityError, LockTimeout
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.class_table import ClassTable
@@ -30,12 +31,31 @@ __all__ = ["PackedLog"]
 _READ: Final = 1 << 22
 """Bytes of a transaction that are held at once."""
 
+_ASK_SECONDS: Final = 0.5
+
 _NUMBER: Final = record.CLASS_LIMIT - 1
 _UNPACK: Final = record.ENTRY.unpack_from
 
 
+_packed: weakref.WeakSet[PackedLog] = weakref.WeakSet()
+"""The logs that this process packs, for the children it forks."""
+
+
+def _after_fork_in_child() -> None:
+    for log in list(_packed):
+        log.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class PackedLog(TransactionLog):
     """The log that is packed, as of *keep*; an instance of its own, for one thread.
+
+    Args:
+        stopping: Asked now and then while the commit lock is waited for; when it returns
+            true, InterruptedError is raised.
 
     Raises:
         OSError, NotALogError, FormatVersionError, IntegrityError: It can't be opened.
@@ -43,9 +63,18 @@ class PackedLog(TransactionLog):
     Cost: As for opening; from the start of the log if *keep* is before what is saved.
     """
 
-    def __init__(self, path: str, keep: Tid | None, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        keep: Tid | None,
+        *,
+        read_only: bool,
+        stopping: Callable[[], bool] | None = None,
+    ) -> None:
         self._keep = keep
-        super().__init__(path, read_only=read_only)
+        self._stopping = stopping
+        lock_timeout = None if stopping is None else _ASK_SECONDS
+        super().__init__(path, read_only=read_only, lock_timeout=lock_timeout)
         self._writer.save_after_entries = sys.maxsize  # Nothing is saved in a file that goes.
 
     @property
@@ -89,6 +118,18 @@ class PackedLog(TransactionLog):
     def streams(self) -> StreamReader:
         """Reads the stored streams, by their offsets."""
         return StreamReader(self._file.fd, self.path)
+
+    def acquire(self) -> None:
+        """Take the commit lock, however long that takes. Raises as that of any log."""
+        while True:
+            try:
+                super().acquire()
+            except LockTimeout:
+                if self._stopping is not None and self._stopping():
+                    text = "it was stopped"
+                    raise InterruptedError(text) from None
+            else:
+                return
 
     def committed_word(self) -> int:
         """Return COMMITTED as it lies in the header: it changes with every commit."""
@@ -152,6 +193,7 @@ class PackedLog(TransactionLog):
 
     def _open(self) -> None:
         """Apply what is there up to *keep*, one frame after the other."""
+        _packed.add(self)
         if self._keep is None and self.read_only:
             super()._open()
             return
@@ -174,6 +216,12 @@ class PackedLog(TransactionLog):
                 break
             applied.apply(self.path, [frame.logged])
         applied.positions.reserve(0 if self.page is None else self.page.next_oid)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the file: it is the parent that packs, and its lock ends with it."""
+        super().after_fork_in_child()
+        self.closed = True
+        self._close_file()
 
     def _save_at_close(self) -> None:
         pass

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import io
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,19 @@ from dobbin_like.exc import CopyError
 from dobbin_like.log.disk import named
 
 __all__ = ["NewFile"]
+
+
+_written: weakref.WeakSet[NewFile] = weakref.WeakSet()
+"""The new files of this process, for the children it forks."""
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_written):
+        file.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class NewFile:
@@ -43,6 +57,7 @@ class NewFile:
         self._place = os.path.realpath(path)
         self.path = self._place + ".part"
         self._mode = mode
+        _written.add(self)
 
     @property
     def fd(self) -> int:
@@ -135,9 +150,23 @@ class NewFile:
         finally:
             self._close()
 
-    def _close(self) -> None:
+    def unlock(self) -> None:
+        """Let others lock the file: it has come to its place. Nothing if it is closed."""
+        if self._file is not None and not self._file.closed:
+            # Not by closing alone: a child that was forked meanwhile may have it open, too.
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of what the parent writes. Its lock is the parent's, and ends with it."""
         if self._file is not None:
             self._file.close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            try:
+                self.unlock()
+            finally:
+                self._file.close()
 
     def __del__(self) -> None:
         # Of one who was interrupted in closing it.

@@ -209,6 +209,9 @@ def _settle(
         words.put(SAVED, 0)
     if sync:
         disk.sync(window.fd, window.path)
+        if now.power_cut:
+            # Who let this file take its place may have died before its name was safe.
+            disk.sync_directory(window.path)
         words.put(DURABLE, end)
     elif now.durable is None:
         words.put(DURABLE, PAGE_SIZE)

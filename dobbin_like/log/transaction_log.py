@@ -183,8 +183,8 @@ class TransactionLog(ReadableLog):
         """Store what *source* yields from its position to its end.
 
         Returns:
-            The offset by which it is read, and its size in bytes. It stays if a
-            transaction is finished before the lock is given back.
+            The key by which it is read, and its size in bytes. It stays if a transaction
+            is finished before the lock is given back.
 
         Raises:
             OSError: The disk is full, or the like. The stream is cut off again.
@@ -282,15 +282,17 @@ class TransactionLog(ReadableLog):
         self._check_held("replace_by()")
         words = self._file.words
         assert words is not None
-        # First: should we die in between, the next holder of the lock takes it back.
-        words.retire()
+        # Where links lead to: to replace a link would leave the file to all its other names.
+        place = os.path.realpath(self.path)
         try:
-            os.replace(path, self.path)  # noqa: PTH105
+            # First: should we die in between, the next holder of the lock takes it back.
+            words.retire()
+            os.replace(path, place)  # noqa: PTH105
         except BaseException:
             if not self._file.is_replaced():
                 words.put(COMMITTED, words.get(COMMITTED) or 0)
             raise
-        disk.sync_directory(self.path)
+        disk.sync_directory(place)
 
     # -- inside ----------------------------------------------------------------
 

@@ -1,0 +1,877 @@
+"""What a pack drops and keeps, what it tells, and what makes it refuse or give up."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+
+from dobbin_like import (
+    Database,
+    MemoryLog,
+    Persistent,
+    PersistentFile,
+    TransactionLog,
+    checkout,
+)
+from dobbin_like.check import check_log
+from dobbin_like.exc import (
+    ClosedError,
+    ConflictError,
+    IntegrityError,
+    PackError,
+    PackRunningError,
+    PastDroppedError,
+    ReadOnlyStorageError,
+    SelfWaitError,
+    StreamMovedError,
+)
+from dobbin_like.life import carry
+from dobbin_like.life.pack import PackReport, pack
+from dobbin_like.log.header import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+QUICK = os.environ.get("HYPOTHESIS_PROFILE") == "quick"
+
+
+class Node(Persistent):
+    """An object with a number, and others that it leads to."""
+
+    def __init__(self, n: int = 0) -> None:
+        self.n = n
+        self.others: list[Node] = []
+
+
+@pytest.fixture
+def root(database: Database) -> Node:
+    node = Node()
+    database.set_root(node)
+    transaction.commit()
+    return node
+
+
+def change(obj: Any, **attributes: Any) -> int:
+    """Set attributes in a transaction of their own; return its tid."""
+    transaction.begin()
+    checkout(obj)
+    for name, value in attributes.items():
+        setattr(obj, name, value)
+    transaction.commit()
+    return obj._p_serial
+
+
+def tids(storage: Any) -> list[int]:
+    return [logged.tid for logged in storage.transactions()]
+
+
+def content(root: Any) -> Any:
+    """Return all that can be reached, as plain values; the same object once."""
+    numbers: dict[int, int] = {}
+    found: list[Any] = []
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if node._p_oid not in numbers:
+            numbers[node._p_oid] = len(found)
+            found.append((node._p_oid, node.n, [other._p_oid for other in node.others]))
+            todo += node.others
+    return sorted(found)
+
+
+def as_of(database: Database, tid: int) -> Any:
+    with database.at(tid) as past:
+        return content(past.root)
+
+
+def leftovers(path: Path) -> list[str]:
+    return [name for name in os.listdir(path.parent) if name != path.name]  # noqa: PTH208
+
+
+# -- what is dropped, what is kept --------------------------------------------------------
+
+
+def test_only_the_newest_of_what_can_be_reached_is_kept(database, root, storage, path):
+    change(root, others=[Node(1), Node(2)])
+    kept, dropped = root.others
+    for n in range(5):
+        change(dropped, n=n)
+    change(root, others=[kept])
+    size = path.stat().st_size
+
+    report = database.pack()
+
+    assert (report.before.objects, report.after.objects) == (3, 2)
+    assert (report.before.revisions, report.after.revisions) == (10, 2)
+    assert (report.before.transactions, report.after.transactions) == (8, 2)
+    assert (report.before.bytes, report.after.bytes) == (size, path.stat().st_size)
+    assert report.packed
+    assert report.garbage > 0
+    transaction.begin()
+    assert len(database) == 2
+    assert not storage.has(dropped._p_oid)
+    assert content(root) == [(0, 0, [kept._p_oid]), (kept._p_oid, 1, [])]
+    assert [
+        entry[0] for logged in storage.transactions() for entry in storage.entries(logged)
+    ] == [
+        kept._p_oid,
+        0,
+    ]
+    assert leftovers(path) == []
+
+
+def test_garbage_that_refers_to_itself_and_to_what_is_kept_is_dropped(database, root, storage):
+    one, other = Node(1), Node(2)
+    one.others.extend([other, root])
+    other.others.append(one)
+    change(root, others=[one])
+    change(root, others=[])
+
+    database.pack()
+
+    transaction.begin()
+    assert [storage.has(oid) for oid in range(3)] == [True, False, False]
+
+
+def test_from_the_kept_moment_on_every_snapshot_is_there(database, root):
+    known = {}
+    change(root, others=[Node(1), Node(2)])
+    for n in range(6):
+        tid = change(root.others[0], n=n)
+        known[tid] = content(root)
+    tid = change(root, others=root.others[:1])
+    known[tid] = content(root)
+    keep = sorted(known)[3]
+
+    report = database.pack(keep)
+
+    assert report.keep == keep
+    transaction.begin()
+    for tid, seen in known.items():
+        if tid >= keep:
+            assert as_of(database, tid) == seen
+        else:
+            with pytest.raises(PastDroppedError):
+                database.at(tid)
+    history = [revision.tid for revision in database.history(root.others[0])]
+    assert sorted(history) == [tid for tid in sorted(known) if tid >= keep][:-1]
+
+
+def test_a_time_span_keeps_what_is_younger(database, root, storage):
+    for n in range(3):
+        change(root, n=n)
+    before = tids(storage)
+
+    assert not database.pack(timedelta(days=1)).packed
+    assert tids(storage) == before
+    assert database.pack(timedelta(0)).packed
+    transaction.begin()
+    assert tids(storage) == before[-1:]
+
+
+def test_a_moment_keeps_what_was_seen_then(database, root, storage):
+    tid = change(root, n=1)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=tid)
+    later = change(root, n=2)
+
+    assert database.pack(moment).keep == tid
+
+    transaction.begin()
+    assert tids(storage) == [tid, later]
+
+
+def test_what_was_out_of_reach_then_and_is_referred_to_later_is_kept(database, root, again):
+    lost = Node(1)
+    lost.others.append(Node(2))
+    change(root, others=[lost])
+    keep = change(root, others=[])
+    change(root, others=[lost])
+
+    report = database.pack(keep)
+
+    assert report.after.objects == 3
+    assert [(node.n, node.others[0].n) for node in again().root.others] == [(1, 2)]
+
+
+def test_a_keep_before_the_log_keeps_all(database, root, storage, path):
+    change(root, n=1)
+    before = path.read_bytes()
+    for keep in (0, 1, -5, timedelta(days=10**6), datetime.min.replace(tzinfo=UTC)):
+        report = database.pack(keep)
+        assert not report.packed
+        assert report.dropped == replace(report.dropped, objects=0, revisions=0, bytes=0)
+    assert path.read_bytes()[PAGE_SIZE:] == before[PAGE_SIZE:]
+
+
+def test_a_keep_before_the_last_pack_drops_nothing_more(database, root):
+    tid = change(root, others=[Node(1)])
+    change(root, n=2)
+    database.pack()
+    change(root, n=3)
+    before = content(root)
+
+    report = database.pack(tid)
+
+    assert report.dropped.revisions == report.dropped.objects == 0
+    transaction.begin()
+    assert content(root) == before
+
+
+@pytest.mark.parametrize(
+    ("keep", "error"),
+    [
+        (1 << 62, PackError),
+        (timedelta(days=-1), ValueError),
+        (datetime(2020, 1, 1), ValueError),
+        ("yesterday", TypeError),
+        (True, TypeError),
+    ],
+)
+def test_a_keep_that_means_nothing_is_refused(database, root, path, keep, error):
+    before = path.read_bytes()
+
+    with pytest.raises(error):
+        database.pack(keep)
+
+    assert path.read_bytes()[PAGE_SIZE:] == before[PAGE_SIZE:]
+    assert leftovers(path) == []
+
+
+def test_the_newest_transaction_stays_even_if_nothing_of_it_does(database, root, storage, again):
+    """Else tids would go back, below those that programs and feeds have seen."""
+    lost = Node(1)
+    change(root, others=[lost])
+    change(root, others=[])
+    last = change(lost, n=9)
+
+    database.pack()
+
+    transaction.begin()
+    assert storage.tid == again().storage.tid == last
+    assert tids(storage)[-1] == last
+    assert as_of(database, last) == [(0, 0, [])]
+    assert list(database.changes(since=last)) == []
+    assert change(root, n=1) > last
+
+
+def test_a_log_without_a_root_keeps_its_classes_and_its_place(path):
+    with TransactionLog(path, sync=False) as log:
+        for tid in (5, 6):
+            log.acquire()
+            classes = [(1, "a", "B")] if tid == 5 else ()
+            log.apply([log.prepare(tid, [(3, 1, b"\x80\x05}.")], classes)])
+            log.finish()
+            log.release()
+        log.acquire()
+        log.apply([log.fail(7, "no")])
+        log.release()
+
+    report = pack(str(path))
+
+    assert report.dropped.objects == 1
+    with TransactionLog(path) as log:
+        assert (log.tid, log.next_oid, log.class_name(1)) == (7, 4, ("a", "B"))
+    check_log(path).raise_if_bad()
+
+
+def test_what_transactions_say_stays(database, root, storage):
+    current = transaction.begin()
+    current.setUser("ann")
+    current.note("why")
+    current.setExtendedInfo("build", 7)
+    checkout(root)
+    root.n = 1
+    transaction.commit()
+    (before,) = list(storage.transactions())[-1:]
+
+    database.pack()
+
+    transaction.begin()
+    (after,) = storage.transactions()
+    assert (after.tid, after.user, after.description) == (before.tid, "/ ann", "why")
+    assert json.loads(after.extension) == {"build": 7}
+
+
+def test_failed_transactions_go_with_their_time(database, root, storage):
+    def fail() -> None:
+        first, second = transaction.TransactionManager(), transaction.TransactionManager()
+        with (
+            Database(storage.path, transaction_manager=first) as one,
+            Database(storage.path, transaction_manager=second) as two,
+        ):
+            for opened in (one, two):
+                checkout(opened.root)
+                opened.root.n += 1
+            first.commit()
+            with pytest.raises(ConflictError):
+                second.commit()
+
+    fail()
+    transaction.begin()
+    keep = change(root, n=5)
+    fail()
+    transaction.begin()
+    assert sum(logged.failed for logged in storage.transactions()) == 2
+
+    report = database.pack(keep)
+
+    transaction.begin()
+    (failed,) = [logged for logged in storage.transactions() if logged.failed]
+    assert failed.tid > keep
+    assert "conflict" in failed.reason
+    assert report.dropped.transactions == 3
+
+
+def test_a_log_that_nothing_was_committed_to_is_left_alone(database, path):
+    assert database.pack() == PackReport(str(path))
+    path.touch()
+    assert not pack(str(path)).packed
+    assert path.stat().st_size == 0
+    assert leftovers(path) == []
+
+
+@pytest.mark.parametrize("seed", range(6 if QUICK else 40))
+def test_whatever_is_done_and_kept_all_later_snapshots_read_the_same(database, root, seed, path):
+    chance = random.Random(seed)
+    nodes = [root]
+    known = {root._p_serial: content(root)}
+
+    def step() -> None:
+        node = chance.choice(nodes)
+        others = [other for other in node.others if chance.random() < 0.7]
+        if chance.random() < 0.5:
+            others.append(Node(chance.randrange(100)))
+        if chance.random() < 0.5:  # what may be out of reach by now
+            others.append(chance.choice(nodes))
+        with contextlib.suppress(ClosedError):
+            tid = change(node, others=others, n=chance.randrange(100))
+            nodes.extend(other for other in others if other not in nodes)
+            known[tid] = content(root)
+
+    first = 0
+    for _ in range(3):
+        for _ in range(chance.randrange(1, 15)):
+            step()
+        keep = chance.choice([None, None, *known])
+        would = database.pack(keep, dry_run=True)
+        report = database.pack(keep)
+        assert would.before == report.before
+        assert would.after == report.after or not report.packed
+        assert report.after.bytes == path.stat().st_size
+        check_log(path).raise_if_bad()
+        first = max(first, report.keep)
+        transaction.begin()
+        for tid, seen in known.items():
+            if tid >= first:
+                assert as_of(database, tid) == seen
+        with Database(path, transaction_manager=transaction.TransactionManager()) as fresh:
+            assert content(fresh.root) == content(root)
+
+
+# -- what is told -------------------------------------------------------------------------
+
+
+def test_a_dry_run_changes_nothing_and_tells_the_same(database, root, path):
+    stream = b"bytes" * 30_000
+    change(root, others=[Node(1)], stream=PersistentFile(io.BytesIO(stream)))
+    change(root, junk=PersistentFile(io.BytesIO(stream)))
+    change(root, junk=None, others=[])
+    before = path.read_bytes()
+
+    would = database.pack(dry_run=True)
+
+    assert path.read_bytes() == before
+    assert leftovers(path) == []
+    report = database.pack()
+    assert not would.packed
+    assert (would.before, would.after, would.keep) == (report.before, report.after, report.keep)
+    assert would.dropped.objects == 2
+    assert would.dropped.bytes > len(stream)
+    assert "would drop 2 of 4 objects" in str(would)
+    assert "dropped 2 of 4 objects" in str(report)
+
+
+def test_progress_goes_on_to_the_end(database, root):
+    for n in range(200):
+        change(root, n=n, others=[Node(n)])
+    told: list[tuple[int, int]] = []
+
+    database.pack(progress=lambda done, total: told.append((done, total)))
+
+    assert len({total for _, total in told}) == 1
+    assert sorted(told) == told
+    assert told[-1][0] == told[-1][1] > 0
+
+
+def test_what_progress_raises_ends_the_pack_before_anything_has_changed(database, root, path):
+    change(root, others=[Node(1)])
+    calls = 0
+    left = -1
+
+    def progress(_done: int, _total: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == left:
+            raise ZeroDivisionError
+
+    inode = path.stat().st_ino
+    for left in range(1, 100):  # noqa: B007
+        calls = 0
+        try:
+            report = database.pack(progress=progress)
+        except ZeroDivisionError:
+            assert path.stat().st_ino == inode
+            assert leftovers(path) == []
+        else:
+            break
+    assert report.packed
+    assert left > 3
+    change(root, n=1)
+
+
+# -- streams ------------------------------------------------------------------------------
+
+
+def stored(data: bytes) -> PersistentFile:
+    return PersistentFile(io.BytesIO(data))
+
+
+LONG = bytes(range(256)) * 1000
+
+
+def test_streams_are_carried_along_and_those_of_nobody_are_not(database, root, again, path):
+    change(root, kept=stored(LONG), empty=stored(b""), dropped=stored(LONG[::-1]))
+    change(root, dropped=None)
+
+    for _ in range(2):
+        report = database.pack()
+        assert report.after.bytes < len(LONG) * 3 // 2
+        assert b"".join(again().root.kept) == LONG
+        assert b"".join(again().root.empty) == b""
+    check_log(path).raise_if_bad()
+
+
+def test_a_stream_that_revisions_share_is_carried_once(database, root, again):
+    change(root, stream=stored(LONG))
+    keep = change(root.stream, title="a")
+    change(root.stream, title="b")
+
+    report = database.pack(keep)
+
+    assert report.after.bytes < len(LONG) * 3 // 2
+    there = again()
+    assert b"".join(there.root.stream) == LONG
+    with there.at(keep) as past:
+        assert (past.root.stream.title, b"".join(past.root.stream)) == ("a", LONG)
+
+
+def test_a_stream_is_stored_in_a_packed_log(database, root, again):
+    database.pack()
+    change(root, stream=stored(LONG))
+
+    assert b"".join(root.stream) == LONG
+    assert b"".join(again().root.stream) == LONG
+    database.pack()
+    assert b"".join(again().root.stream) == LONG
+
+
+def test_a_stream_that_is_changed_meanwhile_says_where_it_is_now(database, root, again):
+    change(root, junk=stored(LONG), stream=stored(LONG))
+    change(root, junk=None)
+    transaction.begin()
+    checkout(root.stream)
+    root.stream.title = "x"
+    again().pack()
+    transaction.commit()
+
+    there = again().root.stream
+    assert (there.title, b"".join(there)) == ("x", LONG)
+    assert b"".join(root.stream) == LONG
+
+
+def test_a_stream_that_was_dropped_is_stored_again_with_its_object(database, root, again):
+    change(root, stream=stored(LONG))
+    stream = root.stream
+    assert b"".join(stream) == LONG
+    change(root, stream=None)
+    transaction.begin()
+    checkout(root)
+    root.stream = stream
+
+    again().pack()
+
+    transaction.commit()
+    assert b"".join(again().root.stream) == LONG
+    again().pack()
+    assert b"".join(again().root.stream) == LONG
+
+
+def test_a_stream_of_which_nobody_has_the_bytes_is_not_stored_again(database, root, again):
+    change(root, stream=stored(LONG))
+    stream = root.stream
+    assert stream._size == len(LONG)
+    change(root, stream=None)
+    database.pack()
+    transaction.begin()
+    transaction.begin()
+    checkout(root)
+    root.stream = stream
+
+    with pytest.raises(StreamMovedError):
+        transaction.commit()
+
+    transaction.abort()
+    assert again().root.stream is None
+    change(root, n=5)
+
+
+# -- what refuses -------------------------------------------------------------------------
+
+
+def test_a_storage_without_a_file_is_not_packed():
+    with Database(MemoryLog()) as database, pytest.raises(PackError, match="has no file"):
+        database.pack()
+
+
+def test_a_read_only_database_only_tells(database, root, path):
+    change(root, n=1)
+    manager = transaction.TransactionManager()
+    log = TransactionLog(path, read_only=True)
+    with Database(log, transaction_manager=manager) as reader:
+        with pytest.raises(ReadOnlyStorageError):
+            reader.pack()
+        assert reader.pack(dry_run=True).dropped.revisions == 1
+
+
+def test_a_closed_database_is_not_packed(path):
+    database = Database(path)
+    database.close()
+    with pytest.raises(ClosedError):
+        database.pack()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_may_not_be_written_is_not_packed(what):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "data.log"
+        with Database(path) as database:
+            database.set_root(Node())
+            transaction.commit()
+        os.chmod(directory, 0o555 if what == "directory" else 0o777)  # noqa: PTH101
+        path.chmod(0o444 if what == "file" else 0o666)
+        before = path.read_bytes()
+        expected = ReadOnlyStorageError if what == "file" else PermissionError
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                try:
+                    pack(str(path))
+                except expected as error:
+                    status = 0 if str(path) in str(error) else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert path.read_bytes() == before
+        assert leftovers(path) == []
+
+
+def test_a_file_with_two_names_is_not_packed(database, root, path, tmp_path):
+    """Those who have the other name would go on in the old file."""
+    os.link(path, tmp_path / "other.log")
+
+    with pytest.raises(PackError, match="2 names"):
+        database.pack()
+    assert database.pack(dry_run=True).before.objects == 1
+
+
+def test_who_opened_a_link_packs_what_it_leads_to(database, root, path, tmp_path):
+    link = tmp_path / "link.log"
+    link.symlink_to(path.name)
+    manager = transaction.TransactionManager()
+    with Database(link, transaction_manager=manager) as other:
+        assert other.root.n == 0
+        assert other.pack().packed
+        assert link.is_symlink()
+        change(root, n=1)
+        manager.begin()
+        checkout(other.root)
+        other.root.n += 1
+        manager.commit()
+    transaction.begin()
+    assert root.n == 2
+
+
+def test_in_the_midst_of_a_commit_the_log_is_not_packed(database, root):
+    caught: list[BaseException] = []
+
+    class Packer:
+        transaction_manager = None
+
+        def sortKey(self) -> str:  # noqa: N802
+            return "~"
+
+        def tpc_vote(self, _transaction: Any) -> None:
+            try:
+                database.pack()
+            except SelfWaitError as error:
+                caught.append(error)
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("tpc_") or name in {"abort", "commit"}:
+                return lambda _transaction: None
+            raise AttributeError(name)
+
+    checkout(root)
+    root.n = 4
+    transaction.get().join(Packer())
+    transaction.commit()
+
+    assert len(caught) == 1
+    assert database.pack().packed
+    transaction.begin()
+    assert root.n == 4
+
+
+def test_a_transaction_with_changes_goes_on_over_a_pack_of_its_own(database, root, again):
+    change(root, n=1)
+    checkout(root)
+    root.n = 2
+    root.others.append(Node(3))
+
+    assert database.pack().packed
+
+    assert root.n == 2
+    transaction.commit()
+    assert [node.n for node in again().root.others] == [3]
+
+
+def test_a_damaged_state_that_is_kept_stops_the_pack(database, root, path, tmp_path):
+    change(root, others=[Node(1)], text="here it is, kept")
+    database.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"here it is, kept")] ^= 1
+    path.write_bytes(damaged)
+
+    with pytest.raises(IntegrityError):
+        pack(str(path))
+
+    assert path.read_bytes()[PAGE_SIZE:] == damaged[PAGE_SIZE:]
+    assert leftovers(path) == []
+
+
+def test_a_damaged_state_that_is_dropped_goes(database, root, path):
+    change(root, text="here it is, dropped")
+    change(root, text="")
+    database.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"here it is, dropped")] ^= 1
+    path.write_bytes(damaged)
+
+    assert pack(str(path)).packed
+
+    check_log(path).raise_if_bad()
+
+
+@contextlib.contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Let no file grow over *size* bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_on_a_full_disk_the_log_stays_as_it_is(database, root, path):
+    change(root, others=[Node(n) for n in range(100)], stream=stored(LONG))
+    for node in root.others[:20]:
+        change(node, n=7)
+    size = database.pack(dry_run=True).after.bytes
+    inode, before = path.stat().st_ino, path.read_bytes()
+
+    for room in [0, 10, PAGE_SIZE, PAGE_SIZE + 1, *range(5000, size, size // 10), size - 1]:
+        with at_most(room), pytest.raises(OSError, match="large") as caught:
+            database.pack()
+        assert caught.value.filename == f"{path}.pack"
+        assert path.stat().st_ino == inode
+        assert path.read_bytes()[PAGE_SIZE:] == before[PAGE_SIZE:]
+        assert leftovers(path) == []
+    with at_most(size):
+        assert database.pack().packed
+    change(root, n=1)
+
+
+def test_mode_and_owner_stay(database, root, path):
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        shutil.chown(path, 12, 34)
+    before = path.stat()
+
+    database.pack()
+
+    after = path.stat()
+    assert after.st_ino != before.st_ino
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+
+
+# -- while others go on -------------------------------------------------------------------
+
+
+def in_child(function: Callable[[], Any]) -> int:
+    """Fork a child that runs *function* and ends with 0 if it comes to its end."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    return child
+
+
+def test_two_processes_do_not_pack_at_once(database, root, path):
+    change(root, n=1)
+    began, go_on = os.pipe(), os.pipe()
+
+    def packs() -> None:
+        os.close(go_on[1])
+
+        def progress(_done: int, _total: int) -> None:
+            os.write(began[1], b".")
+            os.read(go_on[0], 1)
+
+        database.pack(progress=progress)
+
+    child = in_child(packs)
+    os.close(go_on[0])
+    os.read(began[0], 1)
+
+    with pytest.raises(PackRunningError) as caught:
+        database.pack()
+    assert str(path) in str(caught.value)
+    assert database.pack(dry_run=True).dropped.revisions == 1
+
+    change(root, n=2)
+    os.close(go_on[1])
+    assert os.waitpid(child, 0)[1] == 0
+    change(root, n=3)
+    assert database.pack().packed
+    transaction.begin()
+    assert root.n == 3
+    for end in began:
+        os.close(end)
+
+
+def test_commits_at_every_step_of_a_pack_are_there(database, root, again):
+    change(root, others=[Node(n) for n in range(300)])
+    other = again()
+    count = 0
+
+    def progress(_done: int, _total: int) -> None:
+        nonlocal count
+        count += 1
+        other.transaction_manager.begin()
+        checkout(other.root, other.root.others[count % 300])
+        other.root.n = count
+        other.root.others[count % 300].n = -count
+        other.transaction_manager.commit()
+
+    database.pack(progress=progress)
+
+    transaction.begin()
+    assert root.n == count > 3
+    assert {node.n for node in root.others} >= {-number for number in range(1, count + 1)}
+
+
+def test_what_is_taken_up_from_out_of_reach_meanwhile_is_kept(database, root, again, monkeypatch):
+    lost = [Node(n) for n in range(10)]
+    for node in lost:
+        node.others.append(Node(node.n + 100))
+    change(root, others=list(lost))
+    change(root, others=[])
+    attempts = 0
+    catch_up = carry.Carry.catch_up
+
+    def taken_up(self: Any) -> None:
+        nonlocal attempts
+        transaction.begin()
+        checkout(root)
+        root.others.append(lost[attempts])
+        transaction.commit()
+        attempts += 1
+        catch_up(self)
+
+    monkeypatch.setattr(carry.Carry, "catch_up", taken_up)
+
+    assert database.pack().packed
+
+    # Then nothing was left out any more.
+    assert attempts == 5
+    there = again().root
+    assert [(node.n, node.others[0].n) for node in there.others] == [
+        (n, n + 100) for n in range(attempts)
+    ]
+    monkeypatch.undo()
+    assert database.pack().dropped.objects == 10
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_child_that_was_forked_meanwhile_holds_no_lock(path, *, killed):
+    """The locks of the packer are those of open files, which a child inherits."""
+    with Database(path) as database:
+        database.set_root(Node())
+        transaction.commit()
+        children, end = os.pipe(), os.pipe()
+
+        def packs() -> None:
+            def progress(_done: int, _total: int) -> None:
+                def stay() -> None:
+                    os.close(end[1])
+                    os.read(end[0], 1)
+
+                os.write(children[1], in_child(stay).to_bytes(4, "little"))
+                if killed:
+                    os.kill(os.getpid(), 9)
+
+            database.pack(progress=progress)
+
+        packer = in_child(packs)
+        assert os.waitpid(packer, 0)[1] == (9 if killed else 0)
+        os.close(children[1])
+
+        # The children are still there.
+        transaction.begin()
+        checkout(database.root)
+        database.root.n = 1
+        transaction.commit()
+        assert database.pack().packed
+
+        os.close(end[1])
+        while os.read(children[0], 4):
+            pass
+        os.close(children[0])
+        os.close(end[0])
+    transaction.manager.clearSynchs()
