@@ -17,8 +17,8 @@ How it goes on while others commit:
 3. **Switch**: under the commit lock the last transactions are copied and the new file takes
    the place of the old one, in one step of the file system. Open instances follow.
 
-Killed before the switch, it leaves the log as it was, and beside it a file that the next
-pack writes anew; after it, the new file. Knows no objects: states are bytes.
+Killed before the switch, it leaves the log as it was, and beside it a file that is removed
+by whoever packs or opens the log next; after it, the new file. Knows no objects: states are bytes.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from dobbin_like.log.header import (
 )
 from dobbin_like.log.meta import NO_META, Meta, Names
 from dobbin_like.log.packed_log import PackedLog
-from dobbin_like.log.part import NewFile
+from dobbin_like.log.part import PACKED, NewFile
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, PositionsHead, Tail
@@ -61,7 +61,7 @@ class PackFile(NewFile):
 
     def __init__(self, path: str, mode: int) -> None:
         super().__init__(path, mode)
-        self.path = os.path.realpath(path) + ".pack"
+        self.path = os.path.realpath(path) + PACKED
 
     def _open(self) -> bool:
         try:

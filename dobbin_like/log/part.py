@@ -7,11 +7,13 @@ by whoever writes there next. Knows no format.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import io
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +21,10 @@ from typing import Self
 from dobbin_like.exc import CopyError
 from dobbin_like.log.disk import named
 
-__all__ = ["NewFile"]
+__all__ = ["PACKED", "NewFile", "remove_stale"]
+
+PACKED = ".pack"
+"""What a packed log has behind its name while it is written."""
 
 
 _written: weakref.WeakSet[NewFile] = weakref.WeakSet()
@@ -172,6 +177,28 @@ class NewFile:
         # Of one who was interrupted in closing it.
         if self._file is not None:
             self._file.close()
+
+
+def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
+    """Remove a new file at *path* that nobody writes any more: its writer was killed.
+
+    Args:
+        is_stale: Tells, by a descriptor of it, whether it is one.
+
+    Cost: One system call if there is none.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _leads_to(path, os.fstat(fd)) and is_stale(fd):
+                os.unlink(path)  # noqa: PTH108  as it was opened
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
 
 
 def _create(path: str, _flags: int) -> int:

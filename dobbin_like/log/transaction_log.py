@@ -34,6 +34,7 @@ from typing import BinaryIO, Final
 from dobbin_like.exc import (
     ClosedError,
     Error,
+    LogError,
     LogMovedError,
     LogPackedError,
     NotHeldError,
@@ -41,8 +42,9 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
-from dobbin_like.log.header import COMMITTED, DURABLE, Page, Words
+from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, Page, Words, decode_page
 from dobbin_like.log.lock import CommitLock
+from dobbin_like.log.part import PACKED, remove_stale
 from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
 from dobbin_like.log.readable import ReadableLog
 from dobbin_like.log.reader import Logged
@@ -95,6 +97,8 @@ class TransactionLog(ReadableLog):
         except BaseException:
             self._close_file()
             raise
+        if not read_only and self._file.page is not None:
+            remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
 
     def close(self) -> None:
         """Give files and lock back. Idempotent; waits for a commit of another thread.
@@ -295,6 +299,19 @@ class TransactionLog(ReadableLog):
         disk.sync_directory(place)
 
     # -- inside ----------------------------------------------------------------
+
+    def _is_stale_pack(self, fd: int) -> bool:
+        """Return whether it is a log that was to take the place of this one."""
+        page, start = self._file.page, os.pread(fd, PAGE_SIZE, 0)
+        try:
+            found = decode_page(self.path, start)
+        except LogError:  # Not begun, or somebody else's.
+            return False
+        return (
+            page is not None
+            and found.store_id == page.store_id
+            and found.generation > page.generation
+        )
 
     def _attach(self) -> tuple[Page, Words]:
         page, words = super()._attach()

@@ -1,0 +1,286 @@
+"""Packing that is killed or interrupted at any moment, and power cuts in the midst of it."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import random
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+from test_interrupts import interrupted
+from test_life_pack import LONG, Node, change, content, in_child, leftovers, stored
+from test_log_crash import crash, with_words
+
+from dobbin_like import Database, TransactionLog, checkout
+from dobbin_like.check import check_log
+from dobbin_like.life.pack import pack
+from dobbin_like.log import disk
+from dobbin_like.log.header import PAGE_SIZE, Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+QUICK = os.environ.get("HYPOTHESIS_PROFILE") == "quick"
+
+
+@pytest.fixture
+def root(database: Database) -> Node:
+    """Some objects, some garbage, a stream, and older versions."""
+    root = Node()
+    database.set_root(root)
+    transaction.commit()
+    change(root, others=[Node(n) for n in range(10)], stream=stored(LONG), junk=stored(LONG))
+    for n in range(3):
+        change(root.others[n], n=n + 50)
+    change(root, others=root.others[:5], junk=None)
+    return root
+
+
+CALLS = ("open", "close", "pwrite", "pread", "ftruncate", "fsync", "replace", "unlink", "fchmod")
+
+
+def patch_calls(before: Callable[[str], None]) -> Iterator[tuple[Any, str, Any]]:
+    """Let *before* be called before every system call that counts; yield what was there."""
+
+    def wrapped(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            before(name)
+            return function(*args, **kwargs)
+
+        return call
+
+    places: list[tuple[Any, str]] = [(os, name) for name in CALLS]
+    places += [(disk, "_datasync"), (fcntl, "flock"), (Words, "put"), (Words, "retire")]
+    for owner, name in places:
+        original = getattr(owner, name)
+        setattr(owner, name, wrapped(name, original))
+        yield owner, name, original
+
+
+def killed_before(number: int, path: Path) -> bool:
+    """Pack in a child that is killed before its *number*-th call; tell whether it was."""
+
+    def packs() -> None:
+        count = itertools.count(1)
+
+        def die(_name: str) -> None:
+            if next(count) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        list(patch_calls(die))
+        pack(str(path))
+
+    status = os.waitpid(in_child(packs), 0)[1]
+    assert status in (0, signal.SIGKILL)
+    return status != 0
+
+
+def test_killed_between_any_two_calls_a_pack_leaves_one_whole_log(database, root, path, again):
+    """Those who have it open go on, and the next pack finds nothing in its way."""
+    other = again()
+    expected = content(root)
+    packed = 0
+    for number in range(1, 1000, 3 if QUICK else 1):
+        inode = path.stat().st_ino
+        was_killed = killed_before(number, path)
+        packed += path.stat().st_ino != inode
+        check_log(path).raise_if_bad()
+
+        transaction.begin()
+        assert content(root) == expected
+        change(root, count=number)
+        other.transaction_manager.begin()
+        assert other.root.count == number
+        checkout(other.root)
+        other.root.count += 1
+        other.transaction_manager.commit()
+        transaction.begin()
+        assert root.count == number + 1
+        assert b"".join(root.stream) == LONG
+        if not was_killed:
+            break
+    assert not was_killed
+    assert number > 30
+    assert packed > 1
+    assert leftovers(path) == []
+    assert database.pack().packed
+    with Database(path, transaction_manager=transaction.TransactionManager()) as fresh:
+        assert content(fresh.root) == expected
+
+
+def test_what_a_killed_pack_has_left_is_removed_when_the_log_is_opened(database, root, path):
+    beside = path.with_name(path.name + ".pack")
+    for number in itertools.count(30, 5):
+        assert killed_before(number, path)
+        if beside.exists() and beside.stat().st_size:
+            break
+    copy = beside.read_bytes()
+    with Database(path, transaction_manager=transaction.TransactionManager()):
+        assert leftovers(path) == []
+    # A file of that name which is none of ours stays.
+    for other in (path.read_bytes(), copy[:20], b"mine"):
+        beside.write_bytes(other)
+        with Database(path, transaction_manager=transaction.TransactionManager()):
+            assert beside.read_bytes() == other
+
+
+def test_what_is_being_packed_is_not_removed_by_those_who_open_the_log(database, root, path):
+    opened = 0
+
+    def progress(_done: int, _total: int) -> None:
+        nonlocal opened
+        with Database(path, transaction_manager=transaction.TransactionManager()):
+            opened += leftovers(path) == ["data.log.pack"]
+
+    assert database.pack(progress=progress).packed
+    assert opened > 3
+
+
+@pytest.mark.slow
+def test_an_interrupt_at_any_line_leaves_one_whole_log(database, root, path, again):
+    other = again()
+    expected = content(root)
+    threads = threading.active_count()
+    number = 0
+    chance = random.Random(5)
+    packed = 0
+    while True:
+        number += chance.randrange(1, 500 if QUICK else 60)
+        inode = path.stat().st_ino
+        was_interrupted = interrupted(database.pack, number)
+        packed += path.stat().st_ino != inode
+        assert leftovers(path) == []
+
+        transaction.begin()
+        assert content(root) == expected
+        change(root, count=number)
+        other.transaction_manager.begin()
+        assert other.root.count == number
+        if not was_interrupted:
+            break
+    check_log(path).raise_if_bad()
+    assert packed > 1
+    assert threading.active_count() == threads
+
+
+# -- power cuts ---------------------------------------------------------------------------
+
+
+def test_a_power_cut_leaves_the_old_name_or_the_whole_new_file(
+    database, root, path, tmp_path, monkeypatch
+):
+    """The new file is wholly durable before it is renamed, and its name before others use it.
+
+    A sync makes durable what was written; a directory has the name since its own sync.
+    """
+    expected = content(root)
+    original = {name: getattr(os, name) for name in ("fsync", "replace", "pwrite")}
+    beside = path.with_name(path.name + ".pack")
+    images: list[bytes] = [b""]
+    found: list[bytes] = []
+    events: list[str] = []
+
+    def fsync(fd: int) -> None:
+        original["fsync"](fd)
+        if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112
+            events.append("directory")
+        elif beside.exists() and os.path.samestat(os.fstat(fd), beside.stat()):
+            images[:] = [beside.read_bytes()]
+
+    def pwrite(fd: int, data: Any, offset: int) -> int:
+        written = original["pwrite"](fd, data, offset)
+        if beside.exists() and os.path.samestat(os.fstat(fd), beside.stat()):
+            images.append(beside.read_bytes())
+        return written
+
+    def replace(source: str, target: str) -> None:
+        found.extend(images)
+        original["replace"](source, target)
+        events.append("replaced")
+
+    real_unlock = fcntl.flock
+
+    def flock(fd: int, how: int) -> None:
+        if how == fcntl.LOCK_UN and os.path.samestat(os.fstat(fd), path.stat()):
+            events.append("unlocked")
+        real_unlock(fd, how)
+
+    for name, function in (("fsync", fsync), ("pwrite", pwrite), ("replace", replace)):
+        monkeypatch.setattr(os, name, function)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert database.pack().packed
+    monkeypatch.undo()
+
+    assert events[events.index("replaced") :][:3] == ["replaced", "directory", "unlocked"]
+    copy = tmp_path / "copy.log"
+    generator = random.Random(1)
+    for _ in range(20):
+        copy.write_bytes(with_words(crash(found, generator), BOOT=1))
+        check_log(copy).raise_if_bad()
+        with Database(copy, transaction_manager=transaction.TransactionManager()) as there:
+            assert content(there.root) == expected
+            assert b"".join(there.root.stream) == LONG
+
+
+def test_who_finds_a_new_file_whose_name_may_not_be_safe_makes_it_safe(
+    database, root, path, monkeypatch
+):
+    """The packer was killed after the replacement, before it synced the directory."""
+
+    def packs() -> None:
+        disk.sync_directory = lambda _path: os.kill(os.getpid(), signal.SIGKILL)
+        pack(str(path))
+
+    inode = path.stat().st_ino
+    assert os.waitpid(in_child(packs), 0)[1] == signal.SIGKILL
+    assert path.stat().st_ino != inode
+    events: list[str] = []
+    put, sync_directory = Words.put, disk.sync_directory
+
+    def noted(words: Words, index: int, value: int) -> None:
+        events.append("word")
+        put(words, index, value)
+
+    def synced(place: str) -> None:
+        events.append("directory")
+        sync_directory(place)
+
+    monkeypatch.setattr(Words, "put", noted)
+    monkeypatch.setattr(disk, "sync_directory", synced)
+    change(root, n=1)
+    assert events.count("directory") == 1
+    assert "word" in events[events.index("directory") :]
+    change(root, n=2)
+    assert events.count("directory") == 1
+
+
+def test_an_old_file_that_comes_back_after_a_power_cut_is_written_on(path):
+    """The replacement did not reach the disk, and the word in the old header did."""
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(Node())
+        transaction.commit()
+        database.storage._file.words.retire()
+        before = path.read_bytes()
+    transaction.manager.clearSynchs()
+    path.write_bytes(with_boot(before))
+    with Database(path) as database:
+        assert database.root.n == 0
+        change(database.root, n=1)
+        assert database.pack().packed
+        assert not database.storage.retired
+    transaction.manager.clearSynchs()
+    check_log(path).raise_if_bad()
+
+
+def with_boot(data: bytes) -> bytes:
+    """Return the bytes of a log as of another run of the machine."""
+    word = with_words(data[:PAGE_SIZE], BOOT=1)
+    assert sys.byteorder in ("little", "big")
+    return word + data[PAGE_SIZE:]
