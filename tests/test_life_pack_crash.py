@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import signal
-import sys
+import stat
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from dobbin_like import Database, TransactionLog, checkout
 from dobbin_like.check import check_log
 from dobbin_like.life.pack import pack
 from dobbin_like.log import disk
-from dobbin_like.log.header import PAGE_SIZE, Words
+from dobbin_like.log.header import BOOT, PAGE_SIZE, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,6 +173,45 @@ def test_an_interrupt_at_any_line_leaves_one_whole_log(database, root, path, aga
 # -- power cuts ---------------------------------------------------------------------------
 
 
+class Recorder:
+    """What a disk holds of the new file since its last sync, and what happens to its name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.beside = path.with_name(path.name + ".pack")
+        self.images: list[bytes] = [b""]
+        self.when_replaced: list[bytes] = []
+        self.events: list[str] = []
+        self._calls = os.fsync, os.pwrite, os.replace, fcntl.flock
+
+    def is_new(self, fd: int) -> bool:
+        there = self.beside.exists()
+        return there and os.path.samestat(os.fstat(fd), self.beside.stat())
+
+    def fsync(self, fd: int) -> None:
+        self._calls[0](fd)
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            self.events.append("directory")
+        elif self.is_new(fd):
+            self.images = [self.beside.read_bytes()]
+
+    def pwrite(self, fd: int, data: Any, offset: int) -> int:
+        written = self._calls[1](fd, data, offset)
+        if self.is_new(fd):
+            self.images.append(self.beside.read_bytes())
+        return written
+
+    def replace(self, source: str, target: str) -> None:
+        self.when_replaced = self.images
+        self._calls[2](source, target)
+        self.events.append("replaced")
+
+    def flock(self, fd: int, how: int) -> None:
+        if how == fcntl.LOCK_UN and os.path.samestat(os.fstat(fd), self.path.stat()):
+            self.events.append("unlocked")
+        self._calls[3](fd, how)
+
+
 def test_a_power_cut_leaves_the_old_name_or_the_whole_new_file(
     database, root, path, tmp_path, monkeypatch
 ):
@@ -181,48 +220,19 @@ def test_a_power_cut_leaves_the_old_name_or_the_whole_new_file(
     A sync makes durable what was written; a directory has the name since its own sync.
     """
     expected = content(root)
-    original = {name: getattr(os, name) for name in ("fsync", "replace", "pwrite")}
-    beside = path.with_name(path.name + ".pack")
-    images: list[bytes] = [b""]
-    found: list[bytes] = []
-    events: list[str] = []
-
-    def fsync(fd: int) -> None:
-        original["fsync"](fd)
-        if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112
-            events.append("directory")
-        elif beside.exists() and os.path.samestat(os.fstat(fd), beside.stat()):
-            images[:] = [beside.read_bytes()]
-
-    def pwrite(fd: int, data: Any, offset: int) -> int:
-        written = original["pwrite"](fd, data, offset)
-        if beside.exists() and os.path.samestat(os.fstat(fd), beside.stat()):
-            images.append(beside.read_bytes())
-        return written
-
-    def replace(source: str, target: str) -> None:
-        found.extend(images)
-        original["replace"](source, target)
-        events.append("replaced")
-
-    real_unlock = fcntl.flock
-
-    def flock(fd: int, how: int) -> None:
-        if how == fcntl.LOCK_UN and os.path.samestat(os.fstat(fd), path.stat()):
-            events.append("unlocked")
-        real_unlock(fd, how)
-
-    for name, function in (("fsync", fsync), ("pwrite", pwrite), ("replace", replace)):
-        monkeypatch.setattr(os, name, function)
-    monkeypatch.setattr(fcntl, "flock", flock)
+    recorder = Recorder(path)
+    for name in ("fsync", "pwrite", "replace"):
+        monkeypatch.setattr(os, name, getattr(recorder, name))
+    monkeypatch.setattr(fcntl, "flock", recorder.flock)
     assert database.pack().packed
     monkeypatch.undo()
 
+    events = recorder.events
     assert events[events.index("replaced") :][:3] == ["replaced", "directory", "unlocked"]
     copy = tmp_path / "copy.log"
     generator = random.Random(1)
     for _ in range(20):
-        copy.write_bytes(with_words(crash(found, generator), BOOT=1))
+        copy.write_bytes(with_words(crash(recorder.when_replaced, generator), BOOT=1))
         check_log(copy).raise_if_bad()
         with Database(copy, transaction_manager=transaction.TransactionManager()) as there:
             assert content(there.root) == expected
@@ -269,7 +279,7 @@ def test_an_old_file_that_comes_back_after_a_power_cut_is_written_on(path):
         database.storage._file.words.retire()
         before = path.read_bytes()
     transaction.manager.clearSynchs()
-    path.write_bytes(with_boot(before))
+    path.write_bytes(raw_boot(before))
     with Database(path) as database:
         assert database.root.n == 0
         change(database.root, n=1)
@@ -279,8 +289,8 @@ def test_an_old_file_that_comes_back_after_a_power_cut_is_written_on(path):
     check_log(path).raise_if_bad()
 
 
-def with_boot(data: bytes) -> bytes:
-    """Return the bytes of a log as of another run of the machine."""
-    word = with_words(data[:PAGE_SIZE], BOOT=1)
-    assert sys.byteorder in ("little", "big")
-    return word + data[PAGE_SIZE:]
+def raw_boot(data: bytes) -> bytes:
+    """Return the bytes of a log as of another run of the machine, with all other words."""
+    words = with_words(bytes(PAGE_SIZE), BOOT=1)
+    at = BOOT * 8
+    return data[:at] + words[at : at + 8] + data[at + 8 :]

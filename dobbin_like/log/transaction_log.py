@@ -44,8 +44,8 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
 from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, Page, Words, decode_page
 from dobbin_like.log.lock import CommitLock
-from dobbin_like.log.part import PACKED, remove_stale
 from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
+from dobbin_like.log.part import PACKED, remove_stale
 from dobbin_like.log.readable import ReadableLog
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.writer import Writer
