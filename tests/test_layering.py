@@ -81,6 +81,7 @@ TOWERS = {
             "persistent.graph",
             "persistent.changes",
             "collections.common",
+            "collections.views",
             "collections.dict  collections.list  collections.set",
             "persistent",  # It gives out the collections under its own name.
             "collections",
@@ -166,6 +167,7 @@ FOR_TYPES_ONLY: dict[str, str] = {
     "life.migrate": "database",
     "life.preload": "database",
     "life.care": "database",  # It is part of it.
+    "collections.views": "collections.dict",  # They show it.
     "savepoint": "manager",  # It belongs to the data manager that made it.
 }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import MutableMapping, MutableSequence, MutableSet
 from datetime import datetime
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, TypeVar, assert_type
 
 import transaction
 
@@ -127,10 +128,88 @@ def collections_are_persistent() -> None:
     accounts.append(by_name["Bob"])
     names.add("Bob")
     assert_type(len(by_name) + len(accounts) + len(names), int)
-    assert_type(by_name.copy(), PersistentDict)
     assert_type("Bob" in names, bool)
+
+
+def dicts_know_their_keys_and_values(by_name: PersistentDict[str, Account]) -> None:
     for name in by_name:
-        print(name)
+        assert_type(name, str)
+    for name, account in by_name.items():
+        assert_type((name, account), tuple[str, Account])
+    assert_type(by_name["Ada"], Account)
+    assert_type(by_name.get("Ada"), Account | None)
+    assert_type(by_name.get("Ada", 5), Account | int)
+    assert_type(by_name.pop("Ada"), Account)
+    assert_type(by_name.pop("Ada", None), Account | None)
+    assert_type(by_name.popitem(), tuple[str, Account])
+    assert_type(by_name.setdefault("Ada", Account("Ada")), Account)
+    assert_type(by_name.copy(), PersistentDict[str, Account])
+    assert_type(by_name.keys() & {"Ada"}, set[str])
+    assert_type(by_name | {5: "five"}, PersistentDict[str | int, Account | str])
+    assert_type({5: "five"} | by_name, PersistentDict[str | int, Account | str])
+    assert_type(PersistentDict(a=1), PersistentDict[str, int])
+    assert_type(PersistentDict([("a", 1)], b=2), PersistentDict[str, int])
+    assert_type(PersistentDict.fromkeys("ab", 0), PersistentDict[str, int])
+    by_name |= {"Cy": Account("Cy")}
+    by_name.update([("Cy", Account("Cy"))], dan=Account("Dan"))
+    by_name[5] = Account("Eve")  # type: ignore[index]
+    by_name["Eve"] = "Eve"  # type: ignore[assignment]
+    mapping: MutableMapping[str, Account] = by_name
+    assert mapping
+
+
+def lists_know_their_items(accounts: PersistentList[Account]) -> None:
+    for account in accounts:
+        assert_type(account, Account)
+    assert_type(accounts[0], Account)
+    assert_type(accounts[1:], list[Account])
+    assert_type(accounts.pop(), Account)
+    assert_type(accounts.copy(), PersistentList[Account])
+    numbers = [5]
+    assert_type(accounts + numbers, PersistentList[Account | int])
+    assert_type(accounts * 2, PersistentList[Account])
+    accounts += [Account("Ada")]
+    accounts[:1] = (Account("Bob"),)
+    accounts.sort(key=lambda account: account.balance)
+    accounts.sort()  # type: ignore[call-arg]
+    accounts.append("Ada")  # type: ignore[arg-type]
+    PersistentList([2, 1]).sort()
+    sequence: MutableSequence[Account] = accounts
+    assert sequence
+
+
+def sets_know_their_members(names: PersistentSet[str]) -> None:
+    for name in names:
+        assert_type(name, str)
+    assert_type(names.pop(), str)
+    assert_type(names.copy(), PersistentSet[str])
+    assert_type(names | {5}, PersistentSet[str | int])
+    assert_type(names & {5}, PersistentSet[str])
+    assert_type(names.union([5]), PersistentSet[str | int])
+    assert_type(names.difference([5]), PersistentSet[str])
+    names |= {"Ada"}
+    names.add(5)  # type: ignore[arg-type]
+    members: MutableSet[str] = names
+    assert members
+
+
+T = TypeVar("T")
+
+
+class Ledger(PersistentDict[str, Account]):
+    def total(self) -> int:
+        return sum(account.balance for account in self.values())
+
+
+class Ring(PersistentList[T]):
+    def first(self) -> T:
+        return self[0]
+
+
+def subclasses_keep_the_types(ledger: Ledger, ring: Ring[Account]) -> None:
+    assert_type(ledger["Ada"], Account)
+    assert_type(ledger.copy(), Ledger)
+    assert_type(ring.first(), Account)
 
 
 def streams_give_bytes(stream: PersistentStream) -> None:

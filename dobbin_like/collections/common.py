@@ -2,21 +2,23 @@
 
 Not subclasses of ``dict``, ``list`` and ``set``: too much of CPython reads
 those past overridden methods, and publishing in place would break iterators
-that are running. The items are one attribute, a built-in container; it is
-replaced as a whole, so a running iterator goes on over what it began with.
+that are running. The items are one attribute, with the interface of a built-in
+container; it is replaced as a whole, so a running iterator goes on over what it
+began with.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import GenericAlias
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.persistent.base import Persistent, is_new
-from dobbin_like.persistent.entry import entry_of, here
+from dobbin_like.persistent.entry import entry_of, here, set_native_dict, swap_class
 from dobbin_like.persistent.guards import describe
 from dobbin_like.persistent.view import WorkingCopy
 
@@ -24,19 +26,28 @@ C = TypeVar("C", bound="Container")
 
 
 class Container(Persistent):
-    """What the three have in common: the items, who may change them, how they show."""
+    """What has its items in one attribute."""
+
+    _p_builtin: ClassVar[type[Any]]
+    """The built-in type of the items."""
 
     _items: Any
 
     __class_getitem__: Any = classmethod(GenericAlias)
     __hash__ = None  # type: ignore[assignment]
 
+    def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Any:
+        # There are items before any constructor runs, and without one, as in a built-in
+        # container. Past the face: copies are made of the plain class.
+        self = super().__new__(cls)
+        set_native_dict(self, {"_items": cls._p_builtin()})
+        return self
+
     def _writable(self) -> Any:
         """Return the items to change, if the calling thread may change them."""
-        entry = entry_of(self)
         if type(here.memo.get(id(self))) is not WorkingCopy:
-            open_face = type(self)._p_faces.open
-            if not is_new(entry) or type(self) is not open_face:
+            entry = entry_of(self)
+            if type(self) is not type(self)._p_faces.open or not is_new(entry):
                 name = type(self).__name__
                 who = f"a new {name}" if entry is None else describe(entry)
                 raise SharedValueError(name, who)
@@ -45,42 +56,81 @@ class Container(Persistent):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
-
-    def __contains__(self, item: object) -> bool:
+    def __contains__(self, item: object, /) -> bool:
         return item in self._items
 
     def __repr__(self) -> str:
-        # A container may hold itself, also by way of others.
-        running = _running.ids
-        if id(self) in running:
-            return f"{type(self).__name__}(...)"
-        running.add(id(self))
-        try:
-            return f"{type(self).__name__}({self._items!r})"
-        finally:
-            running.discard(id(self))
+        return shown(self, lambda: f"{type(self).__name__}({plain(self)!r})", "(...)")
+
+    def __getstate__(self) -> Any:
+        """Return the state for a copy or a pickle.
+
+        What this thread may change is copied as the built-in types do: one level
+        deep. In shared state the values are guarded, and become ordinary ones.
+        """
+        if type(here.memo.get(id(self))) is not WorkingCopy and not is_new(entry_of(self)):
+            return super().__getstate__()
+        state = type(self)._p_faces.state_of(self.__dict__)
+        state["_items"] = self._p_builtin(plain(self))
+        return state
 
     def clear(self) -> None:
         """Remove all items."""
         self._writable().clear()
 
     def copy(self: C) -> C:
-        """Return a new container of this class with the same items, not stored yet."""
+        """Return a new container of this class with the same items and attributes.
+
+        It is not stored yet, and read-only as every new object. Its items are those of this one.
+        Of an object in shared state, the lists, dicts and sets among them are copied too,
+        for those that are shared can't be changed.
+        """
         return copy.copy(self)
 
 
+def plain(other: Any) -> Any:
+    """Return the items of a container as a built-in one, and anything else as it is.
+
+    They may be those of the container itself: not to be changed.
+    """
+    if isinstance(other, Container):
+        items = other._items  # noqa: SLF001
+        return items if isinstance(items, (dict, list, set)) else items.plain()
+    return other
+
+
+@contextmanager
+def filling(made: Any) -> Iterator[None]:
+    """Let the new object *made* be changed in a block, as in its constructor."""
+    face = type(made)
+    if not isinstance(made, Container) or face is face._p_faces.open:
+        yield
+        return
+    swap_class(made, face._p_faces.open or face._p_faces.make_open())
+    try:
+        yield
+    finally:
+        swap_class(made, face)
+
+
+def shown(subject: Any, make: Callable[[], str], around: str) -> str:
+    """Return what *make* makes of *subject*; where it is inside itself, its class and *around*."""
+    # A container may hold itself, also by way of others.
+    running = _running.ids
+    if id(subject) in running:
+        return f"{type(subject).__name__}{around}"
+    running.add(id(subject))
+    try:
+        return make()
+    finally:
+        running.discard(id(subject))
+
+
 class _Running(threading.local):
-    """The containers of which this thread is making the representation."""
+    """Of which this thread is making the representation."""
 
     def __init__(self) -> None:
         self.ids: set[int] = set()
 
 
 _running = _Running()
-
-
-def plain(other: Any) -> Any:
-    """Return the items of a container, and anything else as it is."""
-    return other._items if isinstance(other, Container) else other  # noqa: SLF001

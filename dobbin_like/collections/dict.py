@@ -11,14 +11,40 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, overload
 
-from dobbin_like.collections.common import Container, plain
+from dobbin_like.collections.common import Container, filling, plain
+from dobbin_like.collections.views import DictItems, DictKeys, DictValues
 
-_MISSING: Final = object()
+if TYPE_CHECKING:
+    from dobbin_like.persistent.faces import PersistentABCMeta
+
+K = TypeVar("K")
+V = TypeVar("V")
+D = TypeVar("D")
+K2 = TypeVar("K2")
+V2 = TypeVar("V2")
+V_co = TypeVar("V_co", covariant=True)
+
+_MISSING: Final[Any] = object()
 
 
-class PersistentDict(Container):
+class _Keyed(Protocol[K, V_co]):
+    """What ``dict()`` takes for a mapping."""
+
+    def keys(self) -> Iterable[K]: ...
+    def __getitem__(self, key: K, /) -> V_co: ...
+
+
+if TYPE_CHECKING:
+    # It is one by registration; an abstract base class would make isinstance() slow.
+    class _Mapping(Container, MutableMapping[K, V], metaclass=PersistentABCMeta): ...
+
+else:
+    _Mapping = Container
+
+
+class PersistentDict(_Mapping[K, V]):
     """A dict that is a persistent object. All of ``dict``, and attributes beside the items.
 
     Raises what ``dict`` raises, and
@@ -26,80 +52,149 @@ class PersistentDict(Container):
     change without checkout.
     """
 
+    _p_builtin = dict
+    _items: dict[K, V]
+
+    @overload
+    def __init__(self, /) -> None: ...
+    @overload
+    def __init__(self: PersistentDict[str, V], /, **items: V) -> None: ...
+    @overload
+    def __init__(self, items: _Keyed[K, V], /) -> None: ...
+    @overload
+    def __init__(self: PersistentDict[str, V], items: _Keyed[str, V], /, **more: V) -> None: ...
+    @overload
+    def __init__(self, items: Iterable[tuple[K, V]], /) -> None: ...
+    @overload
+    def __init__(
+        self: PersistentDict[str, V], items: Iterable[tuple[str, V]], /, **more: V
+    ) -> None: ...
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
-        self._items = dict(*map(plain, args), **kwargs)
+        if args or kwargs:
+            self._writable().update(*map(plain, args), **kwargs)
 
+    @overload
     @classmethod
-    def fromkeys(cls, keys: Iterable[Any], value: Any = None) -> PersistentDict:
+    def fromkeys(cls, keys: Iterable[K2], value: None = None, /) -> PersistentDict[K2, Any]: ...
+    @overload
+    @classmethod
+    def fromkeys(cls, keys: Iterable[K2], value: V2, /) -> PersistentDict[K2, V2]: ...
+    @classmethod
+    def fromkeys(cls, keys: Iterable[Any], value: Any = None, /) -> Any:
         """Return a new one with *keys*, all with *value*."""
-        return cls(dict.fromkeys(keys, value))
+        made: Any = cls()
+        with filling(made):
+            for key in keys:
+                made[key] = value
+        return made
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: K, /) -> V:
         try:
             return self._items[key]
         except KeyError:
             missing = getattr(type(self), "__missing__", None)
             if missing is None:
                 raise
-        return missing(self, key)
+        found: V = missing(self, key)
+        return found
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: K, value: V, /) -> None:
         self._writable()[key] = value
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: K, /) -> None:
         del self._writable()[key]
 
-    def __reversed__(self) -> Iterator[Any]:
-        return iter(reversed(self._items))
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._items)
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (PersistentDict, Mapping)):
-            return bool(self._items == dict(plain(other)))
+    def __reversed__(self) -> Iterator[K]:
+        return reversed(self._items)
+
+    def __eq__(self, other: object, /) -> bool:
+        if isinstance(other, (PersistentDict, dict)):
+            return bool(plain(self) == plain(other))
+        if isinstance(other, Mapping):
+            return bool(plain(self) == dict(other.items()))
         return NotImplemented
 
-    def __or__(self, other: Any) -> PersistentDict:
+    def __or__(
+        self, other: PersistentDict[K2, V2] | dict[K2, V2], /
+    ) -> PersistentDict[K | K2, V | V2]:
         if not isinstance(other, (PersistentDict, dict)):
             return NotImplemented
-        return PersistentDict(self._items | plain(other))
+        return PersistentDict(plain(self) | plain(other))
 
-    def __ror__(self, other: Any) -> PersistentDict:
+    def __ror__(self, other: dict[K2, V2], /) -> PersistentDict[K | K2, V | V2]:
         if not isinstance(other, dict):
             return NotImplemented
-        return PersistentDict(other | self._items)
+        return PersistentDict(other | plain(self))
 
-    def __ior__(self, other: Any) -> PersistentDict:
+    def __ior__(self, other: _Keyed[K, V] | Iterable[tuple[K, V]], /) -> Self:  # type: ignore[misc]
         self.update(other)
         return self
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    @overload
+    def get(self, key: K, default: None = None, /) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V, /) -> V: ...
+    @overload
+    def get(self, key: K, default: D, /) -> V | D: ...
+    def get(self, key: K, default: Any = None, /) -> Any:
         """Return the value of *key*, or *default*."""
         return self._items.get(key, default)
 
-    def keys(self) -> KeysView[Any]:
+    def keys(self) -> KeysView[K]:
         """Return a view of the keys."""
-        return self._items.keys()  # type: ignore[no-any-return]
+        return DictKeys(self)
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[V]:
         """Return a view of the values."""
-        return self._items.values()  # type: ignore[no-any-return]
+        return DictValues(self)
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[K, V]:
         """Return a view of the pairs (key, value)."""
-        return self._items.items()  # type: ignore[no-any-return]
+        return DictItems(self)
 
-    def pop(self, key: Any, default: Any = _MISSING) -> Any:
+    @overload
+    def pop(self, key: K, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: V, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: D, /) -> V | D: ...
+    def pop(self, key: K, default: Any = _MISSING, /) -> Any:
         """Remove *key* and return its value, or *default*; ``KeyError`` without one."""
         items = self._writable()
         return items.pop(key) if default is _MISSING else items.pop(key, default)
 
-    def popitem(self) -> tuple[Any, Any]:
+    def popitem(self) -> tuple[K, V]:
         """Remove and return the pair that was added last."""
-        return self._writable().popitem()  # type: ignore[no-any-return]
+        pair: tuple[K, V] = self._writable().popitem()
+        return pair
 
-    def setdefault(self, key: Any, default: Any = None) -> Any:
+    @overload
+    def setdefault(
+        self: PersistentDict[K, D | None], key: K, default: None = None, /
+    ) -> D | None: ...
+    @overload
+    def setdefault(self, key: K, default: V, /) -> V: ...
+    def setdefault(self, key: K, default: Any = None, /) -> Any:
         """Return the value of *key*, set to *default* before if it was not there."""
         return self._writable().setdefault(key, default)
 
+    @overload
+    def update(self, /) -> None: ...
+    @overload
+    def update(self: PersistentDict[str, V], /, **items: V) -> None: ...
+    @overload
+    def update(self, items: _Keyed[K, V], /) -> None: ...
+    @overload
+    def update(self: PersistentDict[str, V], items: _Keyed[str, V], /, **more: V) -> None: ...
+    @overload
+    def update(self, items: Iterable[tuple[K, V]], /) -> None: ...
+    @overload
+    def update(
+        self: PersistentDict[str, V], items: Iterable[tuple[str, V]], /, **more: V
+    ) -> None: ...
     def update(self, /, *args: Any, **kwargs: Any) -> None:
         """Set items as ``dict.update`` does."""
         self._writable().update(*map(plain, args), **kwargs)

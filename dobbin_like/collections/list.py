@@ -2,88 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from dobbin_like.collections.common import Container, plain
 
+if TYPE_CHECKING:
+    from dobbin_like.persistent.faces import PersistentABCMeta
 
-class PersistentList(Container):
-    """A list that is a persistent object. All of ``list``, and attributes beside the items."""
+T = TypeVar("T")
+S = TypeVar("S")
 
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        self._items = list(items)
 
-    def __getitem__(self, index: Any) -> Any:
+class _Ordered(Protocol):
+    def __lt__(self, other: Any, /) -> bool: ...
+
+
+Less = TypeVar("Less", bound=_Ordered)
+
+if TYPE_CHECKING:
+    # It is one by registration; an abstract base class would make isinstance() slow.
+    class _Sequence(Container, MutableSequence[T], metaclass=PersistentABCMeta): ...
+
+else:
+    _Sequence = Container
+
+
+class PersistentList(_Sequence[T]):
+    """A list that is a persistent object. All of ``list``, and attributes beside the items.
+
+    Raises what ``list`` raises, and
+    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
+    change without checkout. A slice of it is an ordinary list.
+    """
+
+    _p_builtin = list
+    _items: list[T]
+
+    def __init__(self, items: Iterable[T] = (), /) -> None:
+        own = self._writable()
+        if own:  # called again
+            own.clear()
+        own.extend(plain(items))
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> T: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[T]: ...
+    def __getitem__(self, index: Any, /) -> Any:
         return self._items[index]
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: T, /) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[T], /) -> None: ...
+    def __setitem__(self, index: Any, value: Any, /) -> None:
         self._writable()[index] = plain(value) if isinstance(index, slice) else value
 
-    def __delitem__(self, index: Any) -> None:
+    def __delitem__(self, index: SupportsIndex | slice, /) -> None:
         del self._writable()[index]
 
-    def __reversed__(self) -> Iterator[Any]:
-        return iter(reversed(self._items))
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (PersistentList, list)):
-            return bool(self._items == plain(other))
-        return NotImplemented
+    def __reversed__(self) -> Iterator[T]:
+        return reversed(self._items)
 
-    def __lt__(self, other: Any) -> bool:
-        return bool(self._items < plain(other))
+    def __eq__(self, other: object, /) -> bool:
+        return bool(plain(self) == plain(other)) if _is_list(other) else NotImplemented
 
-    def __le__(self, other: Any) -> bool:
-        return bool(self._items <= plain(other))
+    def __lt__(self, other: PersistentList[T] | list[T], /) -> bool:
+        return bool(plain(self) < plain(other)) if _is_list(other) else NotImplemented
 
-    def __gt__(self, other: Any) -> bool:
-        return bool(self._items > plain(other))
+    def __le__(self, other: PersistentList[T] | list[T], /) -> bool:
+        return bool(plain(self) <= plain(other)) if _is_list(other) else NotImplemented
 
-    def __ge__(self, other: Any) -> bool:
-        return bool(self._items >= plain(other))
+    def __gt__(self, other: PersistentList[T] | list[T], /) -> bool:
+        return bool(plain(self) > plain(other)) if _is_list(other) else NotImplemented
 
-    def __add__(self, other: Any) -> PersistentList:
-        if not isinstance(other, (PersistentList, list)):
-            return NotImplemented
-        return PersistentList(self._items + plain(other))
+    def __ge__(self, other: PersistentList[T] | list[T], /) -> bool:
+        return bool(plain(self) >= plain(other)) if _is_list(other) else NotImplemented
 
-    def __radd__(self, other: Any) -> PersistentList:
-        if not isinstance(other, list):
-            return NotImplemented
-        return PersistentList(other + self._items)
+    def __add__(self, other: PersistentList[S] | list[S], /) -> PersistentList[T | S]:
+        return PersistentList(plain(self) + plain(other)) if _is_list(other) else NotImplemented
 
-    def __iadd__(self, other: Any) -> PersistentList:
+    def __radd__(self, other: list[S], /) -> PersistentList[T | S]:
+        return PersistentList(plain(other) + plain(self)) if _is_list(other) else NotImplemented
+
+    def __iadd__(self, other: Iterable[T], /) -> Self:  # type: ignore[misc]
         self._writable().extend(plain(other))
         return self
 
-    def __mul__(self, count: int) -> PersistentList:
-        return PersistentList(self._items * count)
+    def __mul__(self, count: SupportsIndex, /) -> PersistentList[T]:
+        if not hasattr(count, "__index__"):
+            return NotImplemented
+        return PersistentList(plain(self) * count)
 
     __rmul__ = __mul__
 
-    def __imul__(self, count: int) -> PersistentList:
+    def __imul__(self, count: SupportsIndex, /) -> Self:
         items = self._writable()
         items *= count
         return self
 
-    def append(self, item: Any) -> None:
+    def append(self, item: T, /) -> None:
         """Add *item* at the end."""
         self._writable().append(item)
 
-    def extend(self, items: Iterable[Any]) -> None:
+    def extend(self, items: Iterable[T], /) -> None:
         """Add all of *items* at the end."""
         self._writable().extend(plain(items))
 
-    def insert(self, index: int, item: Any) -> None:
+    def insert(self, index: SupportsIndex, item: T, /) -> None:
         """Put *item* before *index*."""
         self._writable().insert(index, item)
 
-    def pop(self, index: int = -1) -> Any:
+    def pop(self, index: SupportsIndex = -1, /) -> T:
         """Remove and return the item at *index*."""
-        return self._writable().pop(index)
+        item: T = self._writable().pop(index)
+        return item
 
-    def remove(self, item: Any) -> None:
+    def remove(self, item: T, /) -> None:
         """Remove the first item that equals *item*; ``ValueError`` if there is none."""
         self._writable().remove(item)
 
@@ -91,17 +130,25 @@ class PersistentList(Container):
         """Turn the order round."""
         self._writable().reverse()
 
+    @overload
+    def sort(self: PersistentList[Less], *, key: None = None, reverse: bool = False) -> None: ...
+    @overload
+    def sort(self, *, key: Callable[[T], _Ordered], reverse: bool = False) -> None: ...
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
         """Sort in place, as ``list.sort`` does."""
         self._writable().sort(key=key, reverse=reverse)
 
-    def count(self, item: Any) -> int:
+    def count(self, item: T, /) -> int:
         """Return how many items equal *item*."""
-        return self._items.count(item)  # type: ignore[no-any-return]
+        return self._items.count(item)
 
-    def index(self, item: Any, *limits: int) -> int:
+    def index(self, item: T, /, *limits: SupportsIndex) -> int:
         """Return the first index of *item*; ``ValueError`` if there is none."""
-        return self._items.index(item, *limits)  # type: ignore[no-any-return]
+        return self._items.index(item, *limits)
+
+
+def _is_list(other: object) -> bool:
+    return isinstance(other, (PersistentList, list))
 
 
 MutableSequence.register(PersistentList)

@@ -2,74 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableSet, Set
-from typing import Any
+from collections.abc import Iterable, Iterator, MutableSet
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dobbin_like.collections.common import Container, plain
 
+if TYPE_CHECKING:
+    from dobbin_like.persistent.faces import PersistentABCMeta
 
-class PersistentSet(Container):
-    """A set that is a persistent object. All of ``set``, and attributes beside the items."""
+T = TypeVar("T")
+S = TypeVar("S")
 
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        self._items = set(items)
+if TYPE_CHECKING:
+    # It is one by registration; an abstract base class would make isinstance() slow.
+    class _MutableSet(Container, MutableSet[T], metaclass=PersistentABCMeta): ...
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (PersistentSet, Set)):
-            return bool(self._items == plain(other))
-        return NotImplemented
+else:
+    _MutableSet = Container
 
-    def add(self, item: Any) -> None:
+
+class PersistentSet(_MutableSet[T]):
+    """A set that is a persistent object. All of ``set``, and attributes beside the items.
+
+    Raises what ``set`` raises, and
+    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
+    change without checkout.
+    """
+
+    _p_builtin = set
+    _items: set[T]
+
+    def __init__(self, items: Iterable[T] = (), /) -> None:
+        own = self._writable()
+        if own:  # called again
+            own.clear()
+        own.update(plain(items))
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
+    def __contains__(self, item: object, /) -> bool:
+        try:
+            return item in self._items
+        except TypeError:
+            return _hashable(item) in self._items
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self else f"{type(self).__name__}()"
+
+    # -- comparison -------------------------------------------------------------
+
+    def __eq__(self, other: object, /) -> bool:
+        return bool(plain(self) == plain(other)) if _is_set(other) else NotImplemented
+
+    def __lt__(self, other: AbstractSet[Any], /) -> bool:
+        return bool(plain(self) < plain(other)) if _is_set(other) else NotImplemented
+
+    def __le__(self, other: AbstractSet[Any], /) -> bool:
+        return bool(plain(self) <= plain(other)) if _is_set(other) else NotImplemented
+
+    def __gt__(self, other: AbstractSet[Any], /) -> bool:
+        return bool(plain(self) > plain(other)) if _is_set(other) else NotImplemented
+
+    def __ge__(self, other: AbstractSet[Any], /) -> bool:
+        return bool(plain(self) >= plain(other)) if _is_set(other) else NotImplemented
+
+    def isdisjoint(self, other: Iterable[Any], /) -> bool:
+        """Tell whether no item is in *other*."""
+        return bool(plain(self).isdisjoint(plain(other)))
+
+    def issubset(self, other: Iterable[Any], /) -> bool:
+        """Tell whether every item is in *other*."""
+        return bool(plain(self).issubset(plain(other)))
+
+    def issuperset(self, other: Iterable[Any], /) -> bool:
+        """Tell whether every item of *other* is in this set."""
+        return bool(plain(self).issuperset(plain(other)))
+
+    # -- new sets ------------------------------------------------------------------
+
+    def __and__(self, other: AbstractSet[Any], /) -> PersistentSet[T]:
+        return PersistentSet(plain(self) & plain(other)) if _is_set(other) else NotImplemented
+
+    def __rand__(self, other: AbstractSet[S], /) -> PersistentSet[S]:  # type: ignore[misc]
+        return PersistentSet(plain(other) & plain(self)) if _is_set(other) else NotImplemented
+
+    def __or__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:
+        return PersistentSet(plain(self) | plain(other)) if _is_set(other) else NotImplemented
+
+    def __ror__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:  # type: ignore[misc]
+        return PersistentSet(plain(other) | plain(self)) if _is_set(other) else NotImplemented
+
+    def __sub__(self, other: AbstractSet[Any], /) -> PersistentSet[T]:
+        return PersistentSet(plain(self) - plain(other)) if _is_set(other) else NotImplemented
+
+    def __rsub__(self, other: AbstractSet[S], /) -> PersistentSet[S]:  # type: ignore[misc]
+        return PersistentSet(plain(other) - plain(self)) if _is_set(other) else NotImplemented
+
+    def __xor__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:
+        return PersistentSet(plain(self) ^ plain(other)) if _is_set(other) else NotImplemented
+
+    def __rxor__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:  # type: ignore[misc]
+        return PersistentSet(plain(other) ^ plain(self)) if _is_set(other) else NotImplemented
+
+    def difference(self, *others: Iterable[Any]) -> PersistentSet[T]:
+        """Return a new one of the items that are in none of *others*."""
+        return PersistentSet(plain(self).difference(*map(plain, others)))
+
+    def intersection(self, *others: Iterable[Any]) -> PersistentSet[T]:
+        """Return a new one of the items that are in all of *others*."""
+        return PersistentSet(plain(self).intersection(*map(plain, others)))
+
+    def symmetric_difference(self, other: Iterable[S], /) -> PersistentSet[T | S]:
+        """Return a new one of what is either in this set or in *other*."""
+        return PersistentSet(plain(self).symmetric_difference(plain(other)))
+
+    def union(self, *others: Iterable[S]) -> PersistentSet[T | S]:
+        """Return a new one of what is in this set or in any of *others*."""
+        return PersistentSet(plain(self).union(*map(plain, others)))
+
+    # -- changes -------------------------------------------------------------------
+
+    def __iand__(self, other: AbstractSet[Any], /) -> Self:
+        items = self._writable()
+        if not _is_set(other):
+            return NotImplemented
+        items.intersection_update(plain(other))
+        return self
+
+    def __ior__(self, other: AbstractSet[T], /) -> Self:  # type: ignore[override,misc]
+        items = self._writable()
+        if not _is_set(other):
+            return NotImplemented
+        items.update(plain(other))
+        return self
+
+    def __isub__(self, other: AbstractSet[Any], /) -> Self:
+        items = self._writable()
+        if not _is_set(other):
+            return NotImplemented
+        items.difference_update(plain(other))
+        return self
+
+    def __ixor__(self, other: AbstractSet[T], /) -> Self:  # type: ignore[override,misc]
+        items = self._writable()
+        if not _is_set(other):
+            return NotImplemented
+        items.symmetric_difference_update(plain(other))
+        return self
+
+    def add(self, item: T, /) -> None:
         """Add *item*."""
         self._writable().add(item)
 
-    def discard(self, item: Any) -> None:
+    def discard(self, item: T, /) -> None:
         """Remove *item* if it is there."""
-        self._writable().discard(item)
-
-    def remove(self, item: Any) -> None:
-        """Remove *item*; ``KeyError`` if it is not there."""
-        self._writable().remove(item)
-
-    def pop(self) -> Any:
-        """Remove and return some item."""
-        return self._writable().pop()
-
-
-def _reader(name: str, *, wrap: bool) -> Any:
-    def read(self: Any, *others: Any) -> Any:
-        result = getattr(self._items, name)(*map(plain, others))
-        return PersistentSet(result) if wrap and result is not NotImplemented else result
-
-    read.__name__ = name.strip("_")
-    read.__doc__ = getattr(set, name).__doc__
-    return read
-
-
-def _writer(name: str) -> Any:
-    def write(self: Any, *others: Any) -> Any:
         items = self._writable()
-        if not name.startswith("__"):
-            return getattr(items, name)(*map(plain, others))
-        if getattr(items, name)(*map(plain, others)) is NotImplemented:
-            return NotImplemented
-        return self
+        try:
+            items.discard(item)
+        except TypeError:
+            items.discard(_hashable(item))
 
-    write.__name__ = name.strip("_")
-    write.__doc__ = getattr(set, name).__doc__
-    return write
+    def remove(self, item: T, /) -> None:
+        """Remove *item*; ``KeyError`` if it is not there."""
+        items = self._writable()
+        try:
+            items.remove(item)
+        except TypeError:
+            key = _hashable(item)
+            if key not in items:
+                raise KeyError(item) from None
+            items.remove(key)
+
+    def pop(self) -> T:
+        """Remove and return some item."""
+        item: T = self._writable().pop()
+        return item
+
+    def difference_update(self, *others: Iterable[Any]) -> None:
+        """Remove what is in any of *others*."""
+        self._writable().difference_update(*map(plain, others))
+
+    def intersection_update(self, *others: Iterable[Any]) -> None:
+        """Keep what is in all of *others*."""
+        self._writable().intersection_update(*map(plain, others))
+
+    def symmetric_difference_update(self, other: Iterable[T], /) -> None:
+        """Keep what is either here or in *other*."""
+        self._writable().symmetric_difference_update(plain(other))
+
+    def update(self, *others: Iterable[T]) -> None:
+        """Add what is in any of *others*."""
+        self._writable().update(*map(plain, others))
 
 
-for _name in "__and__ __or__ __sub__ __xor__ __rand__ __ror__ __rsub__ __rxor__".split():
-    setattr(PersistentSet, _name, _reader(_name, wrap=True))
-for _name in "difference intersection symmetric_difference union".split():
-    setattr(PersistentSet, _name, _reader(_name, wrap=True))
-for _name in "isdisjoint issubset issuperset __lt__ __le__ __gt__ __ge__".split():
-    setattr(PersistentSet, _name, _reader(_name, wrap=False))
-for _name in "difference_update intersection_update symmetric_difference_update update".split():
-    setattr(PersistentSet, _name, _writer(_name))
-for _name in "__iand__ __ior__ __isub__ __ixor__".split():
-    setattr(PersistentSet, _name, _writer(_name))
+def _is_set(other: object) -> bool:
+    return isinstance(other, (PersistentSet, AbstractSet))
+
+
+def _hashable(item: object) -> object:
+    """Return what a set looks for when it is asked for a set; the caller handles ``TypeError``."""
+    if isinstance(item, PersistentSet):
+        return frozenset(plain(item))
+    raise  # noqa: PLE0704  of the caller
+
 
 MutableSet.register(PersistentSet)
 # The name under which logs know it, wherever the code lies.

@@ -1,0 +1,103 @@
+"""The views of a persistent dict: its keys, values and pairs, as they are when looked at.
+
+A view of a built-in dict would go on showing the state that it was asked in,
+after a checkout or a new snapshot. These ask the dict each time, and then do
+what the view of the built-in dict does, at its speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dobbin_like.collections.common import plain, shown
+
+if TYPE_CHECKING:
+    from dobbin_like.collections.dict import PersistentDict
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _View:
+    """What the three have in common."""
+
+    __slots__ = ()
+
+    _mapping: PersistentDict[Any, Any]
+    _now: Callable[[], Any]
+    """Return the view of what the items are now."""
+    _name: str
+
+    @property
+    def mapping(self) -> MappingProxyType[Any, Any]:
+        """The dict that this is a view of, for reading."""
+        return MappingProxyType(self._mapping)
+
+    def __len__(self) -> int:
+        return len(self._mapping)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._now())
+
+    def __reversed__(self) -> Iterator[Any]:
+        backward: Iterator[Any] = reversed(self._now())
+        return backward
+
+    def __contains__(self, item: object, /) -> bool:
+        return item in self._now()
+
+    def __repr__(self) -> str:
+        return shown(self, lambda: repr(self._now()), "(...)")
+
+
+class DictKeys(_View, KeysView[K]):
+    """The keys of a persistent dict."""
+
+    __slots__ = ()
+    _name = "keys"
+
+    def _now(self) -> Any:
+        return self._mapping._items.keys()  # noqa: SLF001
+
+
+class DictItems(_View, ItemsView[K, V]):
+    """The pairs ``(key, value)`` of a persistent dict."""
+
+    __slots__ = ()
+    _name = "items"
+
+    def _now(self) -> Any:
+        return self._mapping._items.items()  # noqa: SLF001
+
+
+class DictValues(_View, ValuesView[V]):
+    """The values of a persistent dict."""
+
+    __slots__ = ()
+    _name = "values"
+
+    def _now(self) -> Any:
+        return self._mapping._items.values()  # noqa: SLF001
+
+
+def _plain_view(other: Any) -> Any:
+    if isinstance(other, _View):
+        return getattr(plain(other._mapping), other._name)()  # noqa: SLF001
+    return plain(other)
+
+
+def _operator(name: str) -> Callable[[Any, Any], Any]:
+    def operate(self: Any, other: Any) -> Any:
+        return getattr(_plain_view(self), name)(_plain_view(other))
+
+    operate.__name__ = name
+    return operate
+
+
+for _name in "and rand or ror sub rsub xor rxor eq ne lt le gt ge".split():
+    for _cls in (DictKeys, DictItems):
+        setattr(_cls, f"__{_name}__", _operator(f"__{_name}__"))
+for _cls in (DictKeys, DictItems):
+    _cls.isdisjoint = _operator("isdisjoint")  # type: ignore[method-assign]
