@@ -103,7 +103,8 @@ def plain(other: Any) -> Any:
 def filling(made: Any) -> Iterator[None]:
     """Let the new object *made* be changed in a block, as in its constructor."""
     face = type(made)
-    if not isinstance(made, Container) or face is face._p_faces.open:
+    # A constructor may return anything, also what is stored.
+    if not isinstance(made, Container) or not is_new(entry_of(made)):
         yield
         return
     swap_class(made, face._p_faces.open or face._p_faces.make_open())
