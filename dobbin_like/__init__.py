@@ -26,6 +26,7 @@ from dobbin_like.exc import (
 from dobbin_like.persistent import (
     Persistent,
     PersistentABCMeta,
+    PersistentCounter,
     PersistentDict,
     PersistentFile,
     PersistentList,
@@ -55,6 +56,7 @@ __all__ = [
     "PastDroppedError",
     "Persistent",
     "PersistentABCMeta",
+    "PersistentCounter",
     "PersistentDict",
     "PersistentFile",
     "PersistentList",

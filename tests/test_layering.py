@@ -82,7 +82,7 @@ TOWERS = {
             "persistent.changes",
             "collections.common",
             "collections.views",
-            "collections.dict  collections.list  collections.set",
+            "collections.dict  collections.list  collections.set  collections.counter",
             "persistent",  # It gives out the collections under its own name.
             "collections",
         ),

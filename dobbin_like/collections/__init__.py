@@ -4,8 +4,9 @@ They stand on the memory tower, and know no file.
 """
 
 import dobbin_like.persistent  # noqa: F401  first: it and what is below want each other
+from dobbin_like.collections.counter import PersistentCounter
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.list import PersistentList
 from dobbin_like.collections.set import PersistentSet
 
-__all__ = ["PersistentDict", "PersistentList", "PersistentSet"]
+__all__ = ["PersistentCounter", "PersistentDict", "PersistentList", "PersistentSet"]

@@ -7,6 +7,7 @@ collections of :mod:`dobbin_like.collections` stand on them, and are known
 under the name of this package.
 """
 
+from dobbin_like.collections.counter import PersistentCounter
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.list import PersistentList
 from dobbin_like.collections.set import PersistentSet
@@ -19,6 +20,7 @@ type.__setattr__(Persistent, "__module__", __name__)
 __all__ = [
     "Persistent",
     "PersistentABCMeta",
+    "PersistentCounter",
     "PersistentDict",
     "PersistentFile",
     "PersistentList",

@@ -1,0 +1,106 @@
+"""``PersistentCounter``: a number to which concurrent transactions add without a conflict."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from dobbin_like.exc import ConflictError
+from dobbin_like.persistent.base import Persistent
+from dobbin_like.persistent.values import Aliases
+
+Number = int | float | Fraction | Decimal
+
+_BINARY: Final = (int, float, Fraction)
+_MISSING: Final = object()
+
+
+class PersistentCounter(Persistent):
+    """A number that is a persistent object; what concurrent transactions add always adds up.
+
+    Read-only until ``checkout()``, like every persistent object. Two
+    transactions that change it at the same time do not conflict: both changes
+    count. A decision that was based on ``value`` is not protected by that; it
+    is when the transaction has only read the counter that it has checked out.
+
+    It counts in what it was made with: one made with a ``Decimal`` takes
+    ints and Decimals, any other ints, floats and Fractions. So whatever two
+    transactions add can be added. Sums of floats are rounded as floats are.
+    """
+
+    def __init__(self, value: Number = 0) -> None:
+        self._value = _checked(value, (int, Decimal) if isinstance(value, Decimal) else _BINARY)
+        # How often it was changed: what adds up to nothing is a change as well, and no mere look.
+        self._changes = 0
+
+    @property
+    def value(self) -> Any:
+        """What it has counted to, as the calling thread sees it."""
+        return self._value
+
+    def increment(self, by: Number = 1) -> None:
+        """Add *by*.
+
+        Raises:
+            TypeError: It is no number, or not one of the counter's kind.
+            ValueError: It, or the sum, is not finite.
+            ReadOnlyError: The counter is not checked out. It always is as it was.
+        """
+        self._value = _sum(self._value, by)
+        self._changes += 1
+
+    def decrement(self, by: Number = 1) -> None:
+        """Take *by* away. Raises what :meth:`increment` raises."""
+        self._value = _sum(self._value, by, -1)
+        self._changes += 1
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._value!r})"
+
+    @classmethod
+    def _p_resolve_conflict(
+        cls, old_state: dict[str, Any], saved_state: dict[str, Any], new_state: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Add what this transaction has added; an attribute beside it may be changed by one."""
+        merged = dict(saved_state)
+        for name in {**old_state, **new_state}:
+            old, saved, new = (
+                state.get(name, _MISSING) for state in (old_state, saved_state, new_state)
+            )
+            if name in ("_value", "_changes"):
+                merged[name] = _sum(saved, new - old)
+            elif not _same(old, new):
+                if not _same(old, saved):
+                    raise ConflictError
+                merged[name] = new
+        return {name: value for name, value in merged.items() if value is not _MISSING}
+
+
+def _sum(value: Any, by: Any, sign: int = 1) -> Any:
+    kinds = (int, Decimal) if isinstance(value, Decimal) else _BINARY
+    by = _checked(by, kinds)
+    return _checked(value + by if sign > 0 else value - by, kinds)
+
+
+def _checked(number: Any, kinds: tuple[type, ...]) -> Any:
+    if not isinstance(number, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        text = f"this counter takes {names}, not {type(number).__name__} {number!r:.60}"
+        raise TypeError(text)
+    # Of integers, any: those beyond the range of floats are finite too.
+    if (isinstance(number, float) and not math.isfinite(number)) or (
+        isinstance(number, Decimal) and not number.is_finite()
+    ):
+        text = f"a counter can't hold {number!r}"
+        raise ValueError(text)
+    return int(number) if isinstance(number, bool) else number
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or Aliases().same(one, other)
+
+
+# The name under which logs know it, wherever the code lies.
+type.__setattr__(PersistentCounter, "__module__", "dobbin_like.persistent")
