@@ -69,7 +69,7 @@ TOWERS = {
         stands_on="ground",
         rows=(
             "persistent.entry",
-            "persistent.kinds",
+            "persistent.kinds  persistent.shapes",
             "persistent.guards",
             "persistent.values",
             "persistent.view",

@@ -18,6 +18,7 @@ from dobbin_like.exc import IntegrityError, NotStorableError
 from dobbin_like.life.states import ABSENT
 from dobbin_like.log.class_table import ClassTable as LoggedClasses
 from dobbin_like.persistent.classes import SHAPE_LIMIT, ClassTable, Policy
+from dobbin_like.persistent.shapes import shape_of
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 
@@ -163,7 +164,7 @@ def test_a_shape_counts_from_the_moment_it_is_in_the_log(classes, logged) -> Non
     logged.table.update([], classes.new_shapes)
     classes.confirm()
 
-    assert classes.shape(number) == (1, ("x",))
+    assert classes.shape(number)[:2] == (1, ("x",))
     assert classes.shape_number(1, ("x",)) == number
     assert classes.new_shapes == []
 
@@ -172,7 +173,7 @@ def test_names_come_back_as_the_interpreter_keeps_them(classes, logged) -> None:
     name = "".join(["attri", "bute"])
     logged.table.update([], [(2, 1, (name,))])
 
-    _, names = classes.shape(2)
+    names = classes.shape(2).names
 
     assert names[0] is sys.intern("attribute")
 
@@ -193,6 +194,18 @@ def test_a_class_has_so_many_shapes_and_no_more(classes, logged, logged_first) -
 
 class Name(str):
     __slots__ = ()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 66, 1000])
+def test_values_get_their_names_however_many(count) -> None:
+    names = tuple(f"größe {number}" for number in range(count))
+    values = tuple(range(count))
+
+    shape = shape_of(7, names)
+
+    assert (shape.class_number, shape.names) == (7, names)
+    assert list(shape.state(values).items()) == list(zip(names, values, strict=True))
+    assert shape.state(values) is not shape.state(values)
 
 
 @pytest.mark.parametrize("name", [1, None, Name("x")])

@@ -97,9 +97,8 @@ class StateReader:
             Exception: Whatever decoding raises: the data are damaged.
         """
         references = self._references = []
-        shape = self._table.shape(number)
         decoder = Decoder(data, self._reference, self._table)
-        state = decoder.state(None if shape is None else shape[1])
+        state = decoder.state(self._table.shape(number))
         if not all(isinstance(name, str) for name in state):
             text = "the state has keys that are no names of attributes"
             raise TypeError(text)

@@ -33,6 +33,7 @@ from dobbin_like.persistent.kinds import (
     TUPLE,
 )
 from dobbin_like.persistent.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
+from dobbin_like.persistent.shapes import shape_of
 from dobbin_like.persistent.shared import Publication
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.persistent.values import Freezer, entangled, thaw
@@ -151,7 +152,9 @@ class Changes:
             data = pickle.dumps(written, PROTOCOL) if atoms else self._encoder.encode(written)
             if shared is _DECODE:
                 # What can't be guarded is at least nobody's: the loaded copy.
-                loaded = Decoder(data, self._known, classes).state(names if shaped else None)
+                loaded = Decoder(data, self._known, classes).state(
+                    shape_of(class_number, names) if shaped else None
+                )
                 loaded.pop(VERSION, None)
                 shared = self._graph.share(loaded, entry)
         except Exception as error:

@@ -18,13 +18,13 @@ import importlib
 import sys
 import warnings
 from collections import Counter
-from sys import intern
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import MainModuleWarning, UnloadedClassError
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.broken import Broken, make_broken
 from dobbin_like.persistent.entry import Identity
+from dobbin_like.persistent.shapes import Shape, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -263,7 +263,7 @@ class ClassTable:
         self._ambiguous: set[Any] = set()
         # What shape(), number() and shape_number() know: who asks for every object looks here
         # first.
-        self.known_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self.known_shapes: dict[int, Shape] = {}
         self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
         self.new: list[tuple[int, str, str]] = []
         self.new_shapes: list[tuple[int, int, tuple[str, ...]]] = []
@@ -348,14 +348,13 @@ class ClassTable:
         """Tell whether an object with this class number was met, its class not being there."""
         return number in self._brokens
 
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return class number and names of a shape in the log; ``None``: *number* is a class's."""
+    def shape(self, number: int) -> Shape | None:
+        """Return a shape that is in the log; ``None``: *number* is a class's."""
         shape = self.known_shapes.get(number)
         if shape is None:
             found = self._names.shape(number)
             if found is not None:
-                # The interpreter's fast way to an attribute compares names by identity.
-                shape = self.known_shapes[number] = found[0], tuple(map(intern, found[1]))
+                shape = self.known_shapes[number] = shape_of(*found)
         return shape
 
     def reason(self, number: int) -> str:

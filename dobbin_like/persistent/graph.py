@@ -28,6 +28,7 @@ from dobbin_like.persistent.entry import (
 )
 from dobbin_like.persistent.kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.persistent.serialize import Decoder, StateError
+from dobbin_like.persistent.shapes import Shape
 from dobbin_like.persistent.shared import SharedState
 from dobbin_like.persistent.values import Freezer
 from dobbin_like.persistent.versions import VERSION, split_version, upgrade
@@ -113,6 +114,7 @@ class Graph(SharedState):
         Most of what states lead to are such references; a call less for each can be seen.
         """
         cached, ghosts, make = self._cache.get, self._ghosts, self._make
+        keep, forget, new = self._cache.setdefault, self.forget, object.__new__
         resolve = Decoder.persistent_load
 
         def persistent_load(decoder: Any, pid: Any) -> Any:
@@ -126,7 +128,13 @@ class Graph(SharedState):
                 obj = entry()
                 if obj is not None:
                     return obj
-            return make(oid, ghost)
+            obj = new(ghost)
+            made = Entry(obj, forget)  # As _make() does, without a call.
+            made.oid = oid
+            made.jar = self
+            made.serial = UNREAD
+            made.mask = None
+            return obj if keep(oid, made) is made else make(oid, ghost)
 
         return persistent_load
 
@@ -159,9 +167,11 @@ class Graph(SharedState):
 
     def class_of(self, stored: StoredState) -> int:
         """Return the number of the class of a stored version."""
-        number = stored.number
-        shape = self._shapes.get(number) or self.classes.shape(number)
-        return number if shape is None else shape[0]
+        shape = self._shape(stored.number)
+        return stored.number if shape is None else shape.class_number
+
+    def _shape(self, number: int) -> Shape | None:
+        return self._shapes.get(number) or self.classes.shape(number)
 
     def get(self, oid: Oid, snapshot: Tid | None) -> Any:
         """Return the object with *oid*, or ``None`` if it is not in *snapshot* (or at all)."""
@@ -180,7 +190,16 @@ class Graph(SharedState):
         Raises:
             IntegrityError: The bytes hold no state of that class or shape.
         """
-        state = self._upgraded(self.read(stored), entry)
+        plain = _plain_of(entry)
+        return self._decode(stored, self._shape(stored.number), entry, plain)
+
+    def _decode(self, stored: StoredState, shape: Shape | None, entry: Entry, plain: Any) -> State:
+        try:
+            state: State = self._decoder(BytesIO(stored.data)).state(shape)
+        except StateError as error:
+            raise self._damaged(stored, error) from None
+        if plain._p_version or VERSION in state:  # noqa: SLF001
+            state = upgrade(plain, entry.oid, state)
         return (
             state if SHAREABLE.issuperset(map(type, state.values())) else self.share(state, entry)
         )
@@ -191,28 +210,26 @@ class Graph(SharedState):
         Raises:
             IntegrityError: The bytes hold no state of that class or shape.
         """
-        number = stored.number
-        shape = self._shapes.get(number) or self.classes.shape(number)
         try:
-            state: State = self._decoder(BytesIO(stored.data)).state(shape and shape[1])
+            state: State = self._decoder(BytesIO(stored.data)).state(self._shape(stored.number))
         except StateError as error:
-            what = f"a state that is a {error.found}"
-            raise IntegrityError(self.source.path, stored.position, what, error.expected) from None
+            raise self._damaged(stored, error) from None
         return state
 
-    def _upgraded(self, stored: State, entry: Entry) -> State:
-        obj = entry()
-        plain = type(obj)._p_faces.plain if obj is not None else Persistent
-        if plain._p_version or VERSION in stored:  # noqa: SLF001
-            return upgrade(plain, entry.oid, stored)
-        return stored
+    def _damaged(self, stored: StoredState, error: StateError) -> IntegrityError:
+        what = f"a state that is a {error.found}"
+        return IntegrityError(self.source.path, stored.position, what, error.expected)
 
     def fresh(self, entry: Entry, serial: Tid) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
         stored = self.source.load(entry.oid, serial)
         if stored is None:
             raise ObjectNotFound(entry.oid)
-        return self._upgraded(self.read(stored), entry)
+        state = self.read(stored)
+        plain = _plain_of(entry)
+        if plain._p_version or VERSION in state:  # noqa: SLF001
+            return upgrade(plain, entry.oid, state)
+        return state
 
     def share(self, state: State, entry: Entry) -> State:
         """Make *state*, which nobody else has, fit to be shared; return it."""
@@ -236,11 +253,11 @@ class Graph(SharedState):
             stored = self.source.load(entry.oid)
             if stored is None:
                 raise ObjectNotFound(entry.oid)
-            shape = self._shapes.get(stored.number)
-            number = shape[0] if shape else self.class_of(stored)
+            shape = self._shapes.get(stored.number) or self._shape(stored.number)
+            number = shape.class_number if shape else stored.number
             if self._ghosts.get(number) is not faces.ghost and self._is_other(obj, faces, number):
                 continue
-            state = self.decode(stored, entry)
+            state = self._decode(stored, shape, entry, faces.plain)
             with self.lock:
                 if type(obj) is not faces.ghost:
                     return
@@ -429,3 +446,8 @@ class Graph(SharedState):
                     self._read_older(entry, mask, view.tid)
                 else:
                     self._read_version(obj, entry, mask, found[0])
+
+
+def _plain_of(entry: Entry) -> Any:
+    obj = entry()
+    return Persistent if obj is None else type(obj)._p_faces.plain

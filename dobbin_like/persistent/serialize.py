@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dobbin_like.ids import Oid
+    from dobbin_like.persistent.shapes import Shape
 
 PROTOCOL: Final = 5
 """The pickle protocol of states: part of the format, whatever Python writes it."""
@@ -122,11 +123,11 @@ class Decoder(pickle.Unpickler):
         self._ghost = ghost
         self._classes = classes
 
-    def state(self, names: tuple[str, ...] | None) -> State:
+    def state(self, shape: Shape | None) -> State:
         """Return the state, as a dict of the caller's own.
 
         Args:
-            names: Of its values, if the state has a shape.
+            shape: Of its values; None if they have their names with them.
 
         Raises:
             StateError: The bytes hold no such state.
@@ -135,16 +136,16 @@ class Decoder(pickle.Unpickler):
         if self.stand_ins:
             for cls in self.stand_ins:
                 cls._p_sealed = True
-        if names is None:
+        if shape is None:
             if type(loaded) is not dict:
                 raise StateError(type(loaded).__name__, "a dict of attributes")
             # The interpreter's fast way to an attribute compares names by identity.
             return {intern(n) if type(n) is str else n: v for n, v in loaded.items()}
-        if type(loaded) is not tuple or len(loaded) != len(names):
+        if type(loaded) is not tuple or len(loaded) != len(shape.names):
             size = f" of {len(loaded)}" if type(loaded) is tuple else ""
             found = type(loaded).__name__ + size
-            raise StateError(found, f"a tuple of {len(names)} values")
-        return dict(zip(names, loaded))  # noqa: B905  they are as long; asking again costs
+            raise StateError(found, f"a tuple of {len(shape.names)} values")
+        return shape.state(loaded)
 
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:
