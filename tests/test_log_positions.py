@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_positions_agree_with_a_dict(steps: list[tuple[list[int], int]]) -> None
     assert {oid: positions.get(oid) for oid in range(60) if positions.get(oid)} == model
     assert positions.stored == len(model)
     assert positions.next_oid == max(model, default=-1) + 1
-    again = Positions.decode(positions.encode(), positions.stored)
+    again = Positions.decode(array("Q", positions.encode()), positions.stored)
     assert list(again.slots) == [model.get(oid, 0) for oid in range(again.next_oid)]
 
 
@@ -50,7 +52,7 @@ def test_growing_leaves_the_array_of_a_reader_alone() -> None:
 
 
 def test_positions_can_grow_after_they_were_loaded() -> None:
-    positions = Positions.decode((100).to_bytes(8, "little"), 1)
+    positions = Positions.decode(array("Q", (100).to_bytes(8, "little")), 1)
 
     positions.update([1], 1, 200)
 

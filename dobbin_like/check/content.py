@@ -319,7 +319,7 @@ class Contents:
         data = self._window.read(tail.end, record.FRAME_SIZE, frame.tail.end)
         tables_size = record.FRAME.unpack(data)[3]
         slots = tail.end + record.POSITIONS_SIZE + tables_size
-        self._check_fill(slots + len(block), frame.tail.end)
+        self._check_fill(slots + 8 * len(block), frame.tail.end)
         if self.gap or head.covered.sequence != tail.sequence:
             return
         saved = Positions.decode(block, head.stored)
@@ -328,7 +328,7 @@ class Contents:
             found = f"saved positions of {saved.stored} objects below oid {saved.next_oid}"
             expected = f"{scanned.stored} below {scanned.next_oid}"
             self.report.add(10, tail.end, found, expected)
-        elif block != scanned.encode():
+        elif saved.encode() != scanned.encode():
             oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
             found = f"saved position {saved.get(oid)} of oid {oid}"
             self.report.add(10, tail.end, found, scanned.get(oid))

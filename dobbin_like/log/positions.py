@@ -78,10 +78,10 @@ class Positions:
         return block.tobytes()
 
     @classmethod
-    def decode(cls, block: bytes, stored: int) -> Positions:
-        """Return positions from what :meth:`encode` returned, loaded as one block."""
+    def decode(cls, block: array[int], stored: int) -> Positions:
+        """Return positions from the bytes that :meth:`encode` returned; *block* is taken over."""
         positions = cls()
-        positions.slots.frombytes(block)
+        positions.slots = block
         if _SWAP:
             positions.slots.byteswap()
         positions.next_oid = len(positions.slots)

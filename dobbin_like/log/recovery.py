@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import logging
 import os
+from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
@@ -34,6 +35,9 @@ from dobbin_like.log.stream import verify_stream
 __all__ = ["certain_end", "committed_frames", "decided_frames", "recover"]
 
 _logger = logging.getLogger(__name__)
+
+_PIECE: Final = 1 << 18
+"""Bytes of saved positions that are read at once."""
 
 
 class _Situation(NamedTuple):
@@ -145,8 +149,12 @@ def verify(window: Window, tail: Tail, frame: Frame) -> None:
     saved_slots(window, tail.end, frame.tail.end)
 
 
-def saved_slots(window: Window, offset: int, end: int) -> tuple[record.PositionsHead, bytes]:
-    """Return saved positions and their slots. Raises IntegrityError."""
+def saved_slots(window: Window, offset: int, end: int) -> tuple[record.PositionsHead, array[int]]:
+    """Return saved positions and their slots, for :meth:`Positions.decode`.
+
+    Raises:
+        IntegrityError: They are damaged.
+    """
     data = window.read(offset, record.POSITIONS_SIZE, end)
     meta_size = record.FRAME.unpack_from(data)[3]
     head = record.decode_positions_head(data)
@@ -154,8 +162,15 @@ def saved_slots(window: Window, offset: int, end: int) -> tuple[record.Positions
     if start + 8 * head.slots > end:
         error = DamagedError(f"{head.slots} slots", f"slots that end before {end}")
         raise window.damaged(offset, error)
-    slots = window.read(start, 8 * head.slots, end)
-    if crc32(slots) != head.slots_checksum:
+    # In pieces: most of the cost of a big block is that of memory never used before.
+    slots = array("Q")
+    checksum = 0
+    for at in range(start, start + 8 * head.slots, _PIECE):
+        size = min(_PIECE, start + 8 * head.slots - at)
+        piece = disk.read_exactly(window.fd, window.path, at, size)
+        checksum = crc32(piece, checksum)
+        slots.frombytes(piece)
+    if checksum != head.slots_checksum:
         error = DamagedError("saved positions with a wrong checksum", "the right one")
         raise window.damaged(offset, error)
     return head, slots
