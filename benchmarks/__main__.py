@@ -4,6 +4,7 @@ from benchmarks import (
     bench_begin,
     bench_bulk,
     bench_commit,
+    bench_life,
     bench_memory,
     bench_open,
     bench_peers,
@@ -20,6 +21,7 @@ THEMES = (
     bench_bulk,
     bench_processes,
     bench_open,
+    bench_life,
     bench_peers,
 )
 

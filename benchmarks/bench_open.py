@@ -9,7 +9,16 @@ import pickle
 import statistics
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import DIFFERENCE, Bench, Row, child, main
+from benchmarks.measure import (
+    DIFFERENCE,
+    RATIO,
+    Bench,
+    Row,
+    child,
+    main,
+    median_ratio,
+    medians,
+)
 from benchmarks.model import item_state
 
 if TYPE_CHECKING:
@@ -20,13 +29,22 @@ import time
 print(time.monotonic_ns())
 """
 
+_IMPORT = """
+import time
+import benchmarks.model
+print(time.monotonic_ns())
+"""
+
 _OPEN = """
 import sys, time
 import benchmarks.model
 from dobbin_like.database import Database
+start = time.perf_counter()
 database = Database(sys.argv[1])
 assert database.root.name == "shelf"
+taken = time.perf_counter() - start
 print(time.monotonic_ns())
+print(taken)
 """
 
 _READ = """
@@ -86,18 +104,31 @@ print(peak / 1024, written, read)
 
 
 def opening(bench: Bench) -> None:
-    """From starting Python to the first attribute of the root, in a big and a small database."""
-    big, small = (100_000, 10_000) if bench.quick else (1_000_000, 10_000)
-    big_path, small_path = bench.filled(big), bench.filled(small)
-    times: list[list[float]] = [[], [], []]
+    """From starting Python to the first attribute of the root, in databases of three sizes."""
+    counts = (1_000, 10_000, 100_000) if bench.quick else (10_000, 100_000, 1_000_000)
+    paths = [bench.filled(count) for count in counts]
+    from_start: list[list[float]] = [[] for _ in counts]
+    inside: list[list[float]] = [[] for _ in counts]
+    bare: list[list[float]] = [[], []]
     for _ in range(bench.rounds(15)):
-        times[0].append(child(_OPEN, big_path)[0])
-        times[1].append(child(_OPEN, small_path)[0])
-        times[2].append(child(_NOTHING)[0])
-    ours, reference, nothing = [statistics.median(taken) * 1000 for taken in times]
-    what = f"open {big:,} objects; reference {small:,}"
-    bench.add(Row(what, "ms", ours, reference, limit=100, about=DIFFERENCE))
-    bench.add(Row("open 10,000 objects; reference: Python alone", "ms", reference, nothing))
+        for path, taken, opened in zip(paths, from_start, inside, strict=True):
+            seconds, out = child(_OPEN, path)
+            taken.append(seconds)
+            opened.append(float(out))
+        bare[0].append(child(_NOTHING)[0])
+        bare[1].append(child(_IMPORT)[0])
+    times = medians(from_start, 1000)
+    nothing, importing = medians(bare, 1000)
+    for count, taken, time in zip(counts[1:], from_start[1:], times[1:], strict=True):
+        what = f"open {count:,} objects; reference {counts[0]:,}"
+        ratio = median_ratio(taken, from_start[0])
+        bench.add(Row(what, "ms", time, times[0], limit=2, about=RATIO, ratio=ratio))
+    what = f"open {counts[-1]:,} objects; reference: Python and importing"
+    bench.add(Row(what, "ms", times[-1], importing, limit=100, about=DIFFERENCE))
+    bench.add(Row("importing; reference: Python alone", "ms", importing, nothing))
+    opened_in = medians(inside, 1000)
+    what = f"of which opening {counts[-1]:,} objects; reference {counts[0]:,}"
+    bench.add(Row(what, "ms", opened_in[-1], opened_in[0]))
 
 
 def reading_cold(bench: Bench) -> None:

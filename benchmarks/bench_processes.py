@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import transaction
 
 from benchmarks.measure import RATIO, Bench, Row, main
 from benchmarks.model import Shelf, Stamp
+from benchmarks.others import PATIENCE_SECONDS, Others, receive
 from dobbin_like.database import Database
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from pathlib import Path
-
-_PATIENCE_SECONDS = 60
 
 Ends = list[tuple[int, int]]
 """When the lock was taken and when it was given back, in nanoseconds of one clock."""
@@ -62,7 +59,7 @@ def _poll(path: str, conn: Connection, count: int) -> None:
         shelf = database.root
         last = shelf.stamp
         conn.send("ready")
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         begin = transaction.begin
         while len(seen) < count and time.monotonic() < deadline:
             begin()
@@ -106,41 +103,6 @@ def _write(path: str, conn: Connection, number: int, seconds: float) -> None:
 # -- what starts them ------------------------------------------------------------
 
 
-class _Others:
-    """Processes of their own, each with a pipe to this one."""
-
-    def __init__(self, function: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.conns = []
-        self._processes = []
-        for before, after in [(each[:1], each[1:]) for each in arguments]:
-            here, there = context.Pipe()
-            process = context.Process(target=function, args=(*before, there, *after))
-            process.start()
-            there.close()
-            self.conns.append(here)
-            self._processes.append(process)
-
-    def __enter__(self) -> list[Connection]:
-        for conn in self.conns:
-            assert receive(conn) == "ready"
-        return self.conns
-
-    def __exit__(self, *_error: object) -> None:
-        for conn, process in zip(self.conns, self._processes, strict=True):
-            conn.close()
-            process.join(_PATIENCE_SECONDS)
-            if process.is_alive():
-                process.terminate()
-
-
-def receive(conn: Connection) -> Any:
-    """Return what comes next; an error if nothing comes."""
-    if not conn.poll(_PATIENCE_SECONDS):
-        raise TimeoutError("the other process does not answer")
-    return conn.recv()
-
-
 def _prepare(path: Path, writers: int = 0) -> None:
     with Database(TransactionLog(path, sync=False)) as database:
         shelf = Shelf()
@@ -157,7 +119,7 @@ def seen_elsewhere(bench: Bench) -> None:
     _prepare(path)
     took = []
     with (
-        _Others(_poll, [(str(path), count)]) as (conn,),
+        Others(_poll, [(str(path), count)]) as (conn,),
         Database(TransactionLog(path, sync=False)) as database,
     ):
         shelf = database.root
@@ -166,7 +128,7 @@ def seen_elsewhere(bench: Bench) -> None:
             stamp = shelf.stamp = time.monotonic_ns()
             transaction.commit()
             took.append(time.monotonic_ns() - stamp)
-            if not conn.poll(_PATIENCE_SECONDS):
+            if not conn.poll(PATIENCE_SECONDS):
                 raise TimeoutError("the other process does not see a commit")
             conn.recv_bytes()
         seen = receive(conn)
@@ -179,10 +141,10 @@ def seen_elsewhere(bench: Bench) -> None:
 
 
 def _pipe(count: int) -> float:
-    with _Others(_echo_first, [(count,)]) as (conn,):
+    with Others(_echo_first, [(count,)]) as (conn,):
         for _ in range(count):
             conn.send_bytes(time.monotonic_ns().to_bytes(8, "little"))
-            if not conn.poll(_PATIENCE_SECONDS):
+            if not conn.poll(PATIENCE_SECONDS):
                 raise TimeoutError("the other process does not answer")
             conn.recv_bytes()
         return statistics.median(receive(conn)) / 1000
@@ -196,7 +158,7 @@ def _compete(bench: Bench, writers: int, seconds: float) -> list[Ends]:
     path = bench.path()
     _prepare(path, writers)
     arguments = [(str(path), number, seconds) for number in range(writers)]
-    with _Others(_write, arguments) as conns:
+    with Others(_write, arguments) as conns:
         for conn in conns:
             conn.send("go")
         return [receive(conn) for conn in conns]
