@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -632,8 +632,93 @@ def fork(directory: Path, seed: int, *, rounds: int = 5) -> dict[str, int]:
     return {"forks": rounds, "commits": int(said[2])}
 
 
+COPY_TOOLS: tuple[tuple[str, ...], ...] = (
+    ("cp", "{0}", "{1}"),
+    ("dd", "if={0}", "of={1}", "bs=777"),
+    ("dd", "if={0}", "of={1}", "bs=65537"),
+    ("cat", "{0}"),
+)
+
+
+def copies(
+    directory: Path,
+    seed: int,
+    *,
+    writers: int = 2,
+    threads: int = 2,
+    copies: int = 6,
+    accounts: int = 10,
+) -> dict[str, int]:
+    """Others copy the log while writers run: each copy has all that was acknowledged before."""
+    path = directory / f"copies-{seed}.log"
+    make_bank(path, accounts)
+    chance = random.Random(seed)
+    acknowledged: dict[str, int] = {}
+    processes = [
+        Process("writer", "transfer", path, f"writer-{slot}", seed + slot, threads, ENDLESS)
+        for slot in range(writers)
+    ]
+
+    def listen(process: Process) -> None:
+        for _, who, number, _ in process.lines():
+            acknowledged[who] = int(number)
+
+    begun: list[tuple[Path, dict[str, int]]] = []
+    with ThreadPoolExecutor(writers) as pool:
+        listening = [pool.submit(listen, process) for process in processes]
+        try:
+            for number in range(copies):
+                wait_for_commits(acknowledged, chance.randrange(1, 40))
+                copy = directory / f"copies-{seed}-{number}.log"
+                begun.append((copy, dict(acknowledged)))
+                copy_by(chance.choice(COPY_TOOLS), path, copy)
+        finally:
+            for process in processes:
+                process.kill()
+            wait(listening)  # All lines are read before the pipes are closed.
+            for process in processes:
+                process.close(expected=None)
+        for each in listening:
+            each.result()
+    for copy, least in begun:
+        verify_copy(copy, least)
+    return {"commits": sum(acknowledged.values()), "copies": copies}
+
+
+def wait_for_commits(acknowledged: dict[str, int], more: int) -> None:
+    """Wait until the writers have committed so often again."""
+    wanted = sum(acknowledged.values()) + more
+    end = time.monotonic() + WATCHDOG_SECONDS
+    while sum(acknowledged.values()) < wanted:
+        require(time.monotonic() < end, "the writers do not get on")
+        time.sleep(0.001)
+
+
+def copy_by(tool: tuple[str, ...], path: Path, copy: Path) -> None:
+    command = [word.format(path, copy) for word in tool]
+    with copy.open("wb") as out:
+        subprocess.run(command, stdout=out, stderr=subprocess.DEVNULL, check=True)
+
+
+def verify_copy(copy: Path, least: dict[str, int]) -> None:
+    """The copy is one state, not older than its beginning, and goes on as a database."""
+    check_log(copy).raise_if_bad()
+    for _ in range(2):
+        with open_database(str(copy)) as database:
+            transaction.begin()
+            bank = database.root
+            check_total(bank)
+            for name, number in least.items():
+                count = bank.tallies[name].count
+                require(count >= number, f"{copy}: {name}: {count} commits, not {number}")
+            retried(lambda bank=bank: checkout(bank.counter))  # Whole ones are adopted.
+        transaction.manager.clearSynchs()
+        check_log(copy).raise_if_bad()
+
+
 SCENARIOS: dict[str, Callable[..., dict[str, int]]] = {
     "bank": bank,
+    "copies": copies,
     "counter": counter,
     "holder": holder,
     "fork": fork,
@@ -657,6 +742,13 @@ def sizes(name: str, chance: random.Random) -> dict[str, int]:
             "writers": chance.randrange(1, 5),
             "threads": chance.randrange(1, 5),
             "commits": chance.randrange(10, 200),
+        }
+    if name == "copies":
+        return {
+            "writers": chance.randrange(1, 4),
+            "threads": chance.randrange(1, 4),
+            "copies": chance.randrange(1, 20),
+            "accounts": chance.randrange(2, 50),
         }
     return {"rounds": chance.randrange(1, 40)} if name == "fork" else {}
 

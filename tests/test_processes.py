@@ -75,6 +75,12 @@ def test_a_holder_of_the_commit_lock_that_is_killed_leaves_no_lock_and_no_half_s
     torture.holder(tmp_path, 6, steps=(step,))
 
 
+def test_copies_that_others_make_are_whole(tmp_path: Path) -> None:
+    figures = torture.copies(tmp_path, 8, writers=2, threads=2, copies=4)
+
+    assert figures["copies"] == 4
+
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
 
 
