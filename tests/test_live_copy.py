@@ -673,3 +673,24 @@ def test_a_copy_by_a_tool_while_processes_write_is_a_state_that_was(
         found = history(copy)
         assert found == whole[: len(found)]
         shows(copy, least)
+
+
+def test_a_copy_while_the_log_is_packed_again_and_again_is_a_state_that_was(
+    path: Path, tmp_path: Path
+) -> None:
+    begun = []
+    with writers(path) as acknowledged, open_at(path) as database:
+        packs = 0
+        for number in range(COPIES):
+            least = acknowledged()
+            copy = tmp_path / f"copy-{number}"
+            process = subprocess.Popen(
+                ["dd", f"if={path}", f"of={copy}", "bs=777"], stderr=subprocess.DEVNULL
+            )
+            while process.poll() is None or packs <= number:
+                packs += database.pack().packed
+            assert process.returncode == 0
+            begun.append((copy, least))
+
+    for copy, least in begun:
+        shows(copy, least)
