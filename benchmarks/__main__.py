@@ -3,6 +3,7 @@
 from benchmarks import (
     bench_begin,
     bench_bulk,
+    bench_collections,
     bench_commit,
     bench_life,
     bench_memory,
@@ -15,6 +16,7 @@ from benchmarks.measure import main
 
 THEMES = (
     bench_read,
+    bench_collections,
     bench_memory,
     bench_begin,
     bench_commit,

@@ -1,0 +1,191 @@
+"""Reading persistent containers in shared state, beside plain subclasses of the built-in types.
+
+Run with ``python -m benchmarks.bench_collections``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from transaction import TransactionManager
+
+from benchmarks.measure import RATIO, Bench, Row, fresh, in_turn, main, median_ratio, medians
+from dobbin_like import (
+    Database,
+    PersistentCounter,
+    PersistentDict,
+    PersistentList,
+    PersistentSet,
+    TransactionLog,
+    checkout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COUNT = 1000
+LOOPS = 10_000
+PER_LOOP = 10
+
+
+class Dict(dict[int, int]):
+    """A plain subclass."""
+
+
+class List(list[int]):
+    """A plain subclass."""
+
+
+class Set(set[int]):
+    """A plain subclass."""
+
+
+def _get(items: Any, loops: range) -> None:
+    key = 500
+    for _ in loops:
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+        _ = items[key]
+
+
+def _contains(items: Any, loops: range) -> None:
+    key = 500
+    for _ in loops:
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+        _ = key in items
+
+
+def _iterate(items: Any, loops: range) -> None:
+    for _ in loops:
+        for _item in items:
+            pass
+
+
+def _iterate_pairs(items: Any, loops: range) -> None:
+    for _ in loops:
+        for _key, _value in items.items():
+            pass
+
+
+def _iterate_values(items: Any, loops: range) -> None:
+    for _ in loops:
+        for _value in items.values():
+            pass
+
+
+def reading(bench: Bench) -> None:
+    """One item, and all of them: of a container that was loaded from the log."""
+    path = bench.path()
+    manager = TransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=manager) as database:
+        numbers = {number: number for number in range(COUNT)}
+        made = {
+            "table": PersistentDict(numbers),
+            "row": PersistentList(numbers),
+            "members": PersistentSet(numbers),
+        }
+        database.set_root(PersistentDict(made))
+        manager.commit()
+    with Database(path, transaction_manager=manager) as database:
+        root = database.root
+        pairs: dict[str, tuple[Any, Any]] = {
+            "d": (root["table"], Dict(numbers)),
+            "l": (root["row"], List(numbers)),
+            "s": (root["members"], Set(numbers)),
+        }
+        loops = range(LOOPS // 5 if bench.quick else LOOPS)
+        for what, read, name in (
+            ("d[k]", _get, "d"),
+            ("l[i]", _get, "l"),
+            ("k in s", _contains, "s"),
+            ("k in d", _contains, "d"),
+        ):
+            taken = _measure(bench, read, *pairs[name], loops)
+            times = medians(taken, 1e9 / len(loops) / PER_LOOP)
+            limit = None if what == "k in d" else 60
+            bench.add(Row(what, "ns", *times, limit=limit, ratio=median_ratio(*taken)))
+        loops = range(len(loops) // 100)
+        for what, read, name in (
+            ("iteration of a list", _iterate, "l"),
+            ("iteration of a set", _iterate, "s"),
+            ("iteration of a dict", _iterate, "d"),
+            ("iteration of items()", _iterate_pairs, "d"),
+            ("iteration of values()", _iterate_values, "d"),
+        ):
+            taken = _measure(bench, read, *pairs[name], loops)
+            times = medians(taken, 1e9 / len(loops) / COUNT)
+            ratio = median_ratio(*taken)
+            bench.add(Row(what, "ns/item", *times, limit=1.1, about=RATIO, ratio=ratio))
+
+
+def _measure(
+    bench: Bench, read: Callable[..., Any], ours: Any, reference: Any, loops: range
+) -> list[list[float]]:
+    taken: list[list[float]] = [[], []]
+    for _ in range(5):  # Where a copy of the code lies in memory makes some difference.
+        calls = partial(fresh(read), ours, loops), partial(fresh(read), reference, loops)
+        for index, more in enumerate(in_turn(*calls, rounds=bench.rounds(15), warm=2)):
+            taken[index].extend(more)
+    return taken
+
+
+def counter(bench: Bench) -> None:
+    """For information: what an increment that meets another's costs, beside one that does not."""
+    path = bench.path()
+    managers = TransactionManager(), TransactionManager()
+    rounds = 100 if bench.quick else 500
+    with (
+        Database(TransactionLog(path, sync=False), transaction_manager=managers[0]) as one,
+        Database(TransactionLog(path, sync=False), transaction_manager=managers[1]) as other,
+    ):
+        one.set_root(PersistentCounter())
+        managers[0].commit()
+        managers[1].begin()
+        calls = [partial(_increment, one, managers[0], rounds)]
+        calls.append(partial(_increment_both, one, other, managers, rounds))
+        alone, both = in_turn(*calls, rounds=bench.rounds(15))
+        managers[0].begin()
+        total = one.root.value
+    assert total == (bench.rounds(15) + 1) * rounds * 3
+    met, unmet = medians([both, alone], 1e6 / rounds)
+    bench.add(Row("increments that meet, two of them", "us", met, 2 * unmet))
+
+
+def _increment(database: Database, manager: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        manager.begin()
+        checkout(database.root)
+        database.root.increment()
+        manager.commit()
+
+
+def _increment_both(one: Database, other: Database, managers: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        for database, manager in ((one, managers[0]), (other, managers[1])):
+            manager.begin()
+            checkout(database.root)
+            database.root.increment()
+        managers[0].commit()
+        managers[1].commit()
+
+
+ALL = (reading, counter)
+
+if __name__ == "__main__":
+    main(*ALL)
