@@ -436,21 +436,60 @@ def program_follow() -> None:
 
 
 def program_pack() -> None:
-    """Pack until the file of the name is gone, keeping the last minutes or nothing."""
-    keep = timedelta(minutes=float(sys.argv[2])) if float(sys.argv[2]) else None
-    while Path(sys.argv[3]).exists():
-        pack(sys.argv[1], keep)
-        print("packed", flush=True)
+    """Pack until the file of the name is gone, keeping the last minutes or nothing.
+
+    If nothing is kept, a follower has to look between two packs.
+    """
+    path, minutes, going, notes = sys.argv[1], float(sys.argv[2]), *map(Path, sys.argv[3:])
+    packs = 0
+    while going.exists():
+        pack(path, timedelta(minutes=minutes) if minutes else None)
+        packs += 1
+        with TransactionLog(path, read_only=True) as log:
+            newest = log.tid
+        while not minutes and going.exists() and read_notes(notes)[-1] < newest:
+            time.sleep(0.001)  # only looks again
+    print(packs)
 
 
 def read_notes(notes: Path) -> list[int]:
     return [int(line) for line in notes.read_text().split()] if notes.exists() else []
 
 
+@pytest.mark.parametrize("between", [0, 1, 2])
+def test_what_the_second_of_two_packs_has_dropped_is_told_to_be_missed(
+    database, thing, again, between
+):
+    """It was in a file that the follower has never seen."""
+    other = again()
+    last = other.storage.tid
+    following = other.changes(since=last, wait=LONG_SECONDS)
+    if between:
+        change(thing, number=1)
+    if between > 1:
+        assert next(following).attributes == {0: ("number",)}
+    database.pack()
+    if between:
+        change(thing, number=2)
+        change(thing, number=3)
+    database.pack()
+    newest = change(thing, number=4)
+
+    if between:
+        with pytest.raises(PastDroppedError):
+            next(following)
+        with pytest.raises(PastDroppedError):
+            other.changes(since=last)
+    else:
+        assert next(following).tid == newest
+    other.transaction_manager.begin()
+    assert other.root.number == 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("minutes", [0, 5])
 def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes):
-    """Followers that are killed need what is kept; one that stays open needs nothing."""
+    """Followers that are killed need what is kept; one that looks in between needs nothing."""
     names, count = ("a", "b"), 300
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(PersistentDict({name: Thing(number=0) for name in names}))
@@ -462,7 +501,7 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
     while not read_notes(notes):
         time.sleep(0.002)  # only looks again
         assert consumer.poll() is None
-    packer = run("program_pack", path, minutes, going)
+    packer = run("program_pack", path, minutes, going, notes)
     writers = [run("program_write", path, name, count) for name in names]
     kills = 0
     try:
@@ -484,7 +523,7 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
             process.kill()
             process.communicate()
 
-    assert outputs[0].count(b"packed") > 1
+    assert int(outputs[0]) > 1
     acknowledged = sorted(int(tid) for output in outputs[1:] for tid in output.split())
     assert read_notes(notes)[1:] == acknowledged
     assert bool(kills) == bool(minutes)

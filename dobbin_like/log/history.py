@@ -49,9 +49,18 @@ class History:
     def reaches(self, tid: Tid) -> bool:
         """Tell whether all that was committed after *tid* is there, and the state as of it.
 
-        In the log itself, or in what is kept for older snapshots; see pin().
+        In the log itself, or in what is kept for older snapshots; see pin(). What was dropped
+        by the second of two packs, and came after the first, was never seen by who looked
+        before both of them only: it is not there.
         """
-        return any(applied.complete_since <= tid for applied in self._files())
+        after: Applied | None = None
+        for applied in self._files():
+            if after is not None and applied.tail.tid < after.complete_since:
+                return False
+            if applied.complete_since <= tid:
+                return True
+            after = applied
+        return False
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False

@@ -166,6 +166,8 @@ class ReadableLog(History):
             return []
         _, words = self._attach()
         applied = self._applied
+        # Before it is read: nothing is appended afterwards.
+        retired = is_retired(words.view[COMMITTED])
         start = end = applied.tail
         news: list[Logged] = []
         for frame in committed_frames(Window(self._file.fd, self.path), start, words, self._boot):
@@ -175,7 +177,7 @@ class ReadableLog(History):
         place = news[-1].end if news else start.end
         if end.end != place:
             applied.pass_over(place, end)
-        if not news and is_retired(words.view[COMMITTED]):
+        if not news and retired:
             return self._follow()
         return news
 
