@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from amount import step
 from test_log_crash import at_most, crash, tids, with_words, word_in
 
 from dobbin_like import (
@@ -552,7 +553,7 @@ def run(path: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [37, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+    "step", [37, pytest.param(step(7), marks=pytest.mark.slow)], ids=["some", "more"]
 )
 @pytest.mark.parametrize("first", [False, True])
 def test_killed_at_any_line_it_leaves_the_old_or_the_new_backup(
@@ -579,7 +580,7 @@ def test_killed_at_any_line_it_leaves_the_old_or_the_new_backup(
 
 
 @pytest.mark.parametrize(
-    "step", [61, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+    "step", [61, pytest.param(step(7), marks=pytest.mark.slow)], ids=["some", "more"]
 )
 @pytest.mark.parametrize("first", [False, True])
 def test_interrupted_at_any_line_it_leaves_the_old_or_the_new_backup(
@@ -624,7 +625,7 @@ class Images:
         return self.line
 
 
-@pytest.mark.parametrize("seeds", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [60, pytest.param(1000 // step(6), marks=pytest.mark.slow)])
 def test_a_power_cut_leaves_the_old_or_the_new_backup(
     path: Path, target: Path, seeds: int
 ) -> None:

@@ -490,7 +490,7 @@ def test_what_the_second_of_two_packs_has_dropped_is_told_to_be_missed(
 @pytest.mark.parametrize("minutes", [0, 5])
 def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes):
     """Followers that are killed need what is kept; one that looks in between needs nothing."""
-    names, count = ("a", "b"), 300
+    names, count = ("a", "b"), 100
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(PersistentDict({name: Thing(number=0) for name in names}))
         transaction.commit()
@@ -532,7 +532,7 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
 
 @pytest.mark.slow
 def test_a_consumer_that_is_killed_and_resumed_sees_each_change_once(path, tmp_path):
-    names, count = ("a", "b"), 500
+    names, count = ("a", "b"), 150
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(PersistentDict({name: Thing(number=0) for name in names}))
         transaction.commit()

@@ -253,7 +253,7 @@ def test_ticks_tell_all_objects_and_bytes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["chain", "backwards", "fan", "shuffled"])
 def test_memory_is_a_byte_for_an_object_and_a_constant(shape: str) -> None:
-    count = 100_000
+    count = 40_000
     following = [*range(1, count), 0]
     if shape == "backwards":
         following = [max(oid - 1, 0) for oid in range(count)]
@@ -281,4 +281,5 @@ def test_memory_is_a_byte_for_an_object_and_a_constant(shape: str) -> None:
 
     if shape != "shuffled":
         assert marks.flags.count(0) == 0
-    assert peak < count + (8 << 20)
+    # 37 bytes for each would be too much.
+    assert peak < count + (3 << 19)

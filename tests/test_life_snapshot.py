@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from amount import step
 from hypothesis import given
 from hypothesis import strategies as st
 from test_life_backup import change, interrupted, killed
@@ -486,7 +487,7 @@ def is_whole(target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [37, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+    "step", [37, pytest.param(step(7), marks=pytest.mark.slow)], ids=["some", "more"]
 )
 def test_killed_at_any_line_it_leaves_nothing_or_a_whole_snapshot(
     full: Path, target: Path, step: int
@@ -511,7 +512,7 @@ def test_killed_at_any_line_it_leaves_nothing_or_a_whole_snapshot(
 
 
 @pytest.mark.parametrize(
-    "step", [37, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+    "step", [37, pytest.param(step(7), marks=pytest.mark.slow)], ids=["some", "more"]
 )
 def test_interrupted_at_any_line_it_leaves_nothing_or_a_whole_snapshot(
     full: Path, target: Path, step: int

@@ -104,8 +104,11 @@ class StateReader:
             raise TypeError(text)
         return state, references
 
-    def with_names(self, data: bytes) -> bytes:
+    def with_names(self, data: bytes, names: tuple[str, ...] = ()) -> bytes:
         """Return the bytes of a state whose shape is lost, with names made up for its values.
+
+        Args:
+            names: Of the attributes of such objects, as a rule: taken if there are as many.
 
         Raises:
             Exception: Whatever decoding and encoding raise.
@@ -114,7 +117,9 @@ class StateReader:
         values = Decoder(data, self._reference, self._table).load()
         if type(values) is not tuple:
             return data
-        state = {f"lost_{index}": value for index, value in enumerate(values)}
+        if len(names) != len(values):
+            names = tuple([f"lost_{index}" for index in range(len(values))])
+        state = dict(zip(names, values, strict=True))
         return _Rewriter(_no_objects, self._table).encode(state)
 
     def _reference(self, oid: Oid, class_number: int) -> Reference:

@@ -226,8 +226,10 @@ def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
     meta = Meta()
     table_end = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE
     if table_end + meta_size <= end - offset:
+        data = source.read(offset + table_end, meta_size, end)
         with contextlib.suppress(DamagedError):
-            meta = record.decode_meta(source.read(offset + table_end, meta_size, end))
+            meta = Meta(record.decode_names(data))  # They come first.
+            meta = record.decode_meta(data)
     first = offset + record.TRANSACTION_SIZE
     texts = meta.user, meta.description, meta.extension, ""
     logged = Logged(Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.names, 0)

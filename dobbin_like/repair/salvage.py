@@ -29,6 +29,9 @@ __all__ = ["LOST_MODULE", "KnownOrNot", "Salvage"]
 LOST_MODULE: Final = "lost"
 """Module of the names that stand for classes whose names are lost."""
 
+_STREAM_NAMES: Final = ("_offset", "_size")
+"""The attributes of a stored stream, in order, unless its owner has given it more."""
+
 LOST_STREAM: Final = 0
 """Offset of a stream that is lost: reading it is an IntegrityError."""
 
@@ -113,11 +116,13 @@ class Salvage:
 
     def _with_names(self, oid: Oid, number: int, data: bytes) -> tuple[int, bytes]:
         """Return class number and state of an object; its shape may be lost, and the names."""
+        # Whoever refers to it says its class, if anybody does.
+        class_number = self._known.referred.get(oid, number)
+        is_stream = self._known.name(class_number) == STREAM_CLASS
         with contextlib.suppress(Exception):  # It is what was written; the check names it.
-            named = self._states.with_names(data)
+            named = self._states.with_names(data, _STREAM_NAMES if is_stream else ())
             if named is not data:
-                # Whoever refers to it says its class, if anybody does.
-                return self._known.referred.get(oid, number), named
+                return class_number, named
         return number, data
 
     def _look_for_classes(self, number: int, data: bytes) -> None:
