@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import transaction
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from steps import in_thread
@@ -965,6 +966,8 @@ def check(db: Database) -> None:
 
 
 TestSnapshotIsolation = SnapshotIsolation.TestCase
+# A walk is fifty steps.
+TestSnapshotIsolation.settings = settings(max_examples=settings.default.max_examples * 2 // 5)
 
 
 # -- what walks have found -------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from amount import step
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
@@ -143,10 +144,18 @@ def whole(made: Made, size: int) -> int:
 # -- cut at every byte of the last two transactions -----------------------------
 
 
+def sizes(made: Made, first: int, last: int, step: int) -> list[int]:
+    """Return sizes between two ends: every so many bytes, and those near to any end."""
+    ends = [end for end in made.ends if made.ends[first] <= end <= made.ends[last]]
+    near = {end + more for end in ends for more in (-8, -1, 0, 1, 8, 47, 48, 52)}
+    between = range(made.ends[first], made.ends[last] + 1)
+    return sorted({*between[::step], *near} & set(between))
+
+
 def test_a_torn_tail_is_never_seen_and_the_next_commit_goes_on(made):
     page = made.pages[-3]  # As it was when the writer of the last two died.
 
-    for size in range(made.ends[-3], made.ends[-1] + 1):
+    for size in sizes(made, -3, -1, step(7)):
         made.path.write_bytes(page + made.bytes[PAGE_SIZE:size])
         assert content_at(made.path) == made.contents[-3], size
         check_log(made.path).raise_if_bad()
@@ -165,7 +174,7 @@ def test_a_torn_tail_is_never_seen_and_the_next_commit_goes_on(made):
 def test_a_torn_stream_is_never_seen_and_the_next_commit_goes_on(made):
     page = made.pages[1]  # The third transaction has stored a stream before its record.
 
-    for size in range(made.ends[1], made.ends[2] + 1, 3):
+    for size in sizes(made, 1, 2, step(11)):
         made.path.write_bytes(page + made.bytes[PAGE_SIZE:size])
         assert content_at(made.path) == made.contents[1], size
 
@@ -180,7 +189,7 @@ def test_a_torn_stream_is_never_seen_and_the_next_commit_goes_on(made):
 def test_after_a_power_cut_what_is_whole_is_there(made):
     page = with_words(made.pages[-1], boot=1, durable=made.ends[-3])
 
-    for size in range(made.ends[-3], made.ends[-1] + 1):
+    for size in sizes(made, -3, -1, step(5)):
         made.path.write_bytes(page + made.bytes[PAGE_SIZE:size])
         expected = made.contents[whole(made, size)]
         assert content_at(made.path) == expected, size
@@ -239,7 +248,7 @@ def damage(made: Made, change: Callable[[bytearray], object]) -> None:
 def test_a_flipped_bit_is_an_error_or_changes_nothing(made):
     chance = random.Random(1)
     # The bytes between the words of the header page mean nothing.
-    places = [*range(72), *range(72, 400, 5), *range(PAGE_SIZE, len(made.bytes))]
+    places = [*range(72), *range(72, 400, 5), *range(PAGE_SIZE, len(made.bytes), step(3))]
 
     wrong = {}
     for place in places:
@@ -256,7 +265,7 @@ def test_check_finds_every_flipped_bit_that_anybody_could_meet(made):
     chance = random.Random(2)
     unseen = []
 
-    for place in range(PAGE_SIZE, len(made.bytes)):
+    for place in range(PAGE_SIZE, len(made.bytes), step(3)):
         bit = 1 << chance.randrange(8)
         damage(made, lambda data, place=place, bit=bit: data.__setitem__(place, data[place] ^ bit))
         report = check_log(made.path)  # Never an exception.
