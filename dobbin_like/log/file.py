@@ -13,11 +13,13 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log import disk, header
 from dobbin_like.log.header import Page, Words
+from dobbin_like.log.status import Status, status_reader
 
 __all__ = ["LogFile"]
 
@@ -38,6 +40,7 @@ class LogFile:
         self.page: Page | None = None
         self.words: Words | None = None
         self._key = (0, 0)
+        self._status: Callable[[], Status] | None = None  # Of the holder of the lock.
         self.moved = False
         self._opening = threading.Lock()
 
@@ -113,16 +116,20 @@ class LogFile:
 
         A commit to a file that was replaced or deleted would be lost.
 
+        Requires: The commit lock.
+
         Raises:
             LogMovedError: It does not.
         """
         try:
-            status = os.stat(self.path)  # noqa: PTH116  In every commit: half the time.
+            if self._status is None:
+                self._status = status_reader(self.path)
+            device, inode, size = self._status()
         except FileNotFoundError:
             raise LogMovedError(self.path, "the file is gone") from None
-        if (status.st_dev, status.st_ino) != self._key:
+        if (device, inode) != self._key:
             raise LogMovedError(self.path, "another file is there")
-        return status.st_size
+        return size
 
     def is_replaced(self) -> bool:
         """Return whether another file of the same log is at the path: it was packed."""
