@@ -28,7 +28,16 @@ from dobbin_like.check import (
 from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, ConflictError, LogError
 from dobbin_like.log import record
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, SAVED, raw_word
+from dobbin_like.log.header import (
+    BOOT,
+    COMMITTED,
+    DURABLE,
+    PAGE_SIZE,
+    REDO,
+    REDO_BASE,
+    SAVED,
+    raw_word,
+)
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -819,7 +828,14 @@ def test_bytes_that_fill_a_frame_are_zero(closed):
 
 @pytest.mark.parametrize(
     ("index", "name"),
-    [(COMMITTED, "COMMITTED"), (DURABLE, "DURABLE"), (SAVED, "SAVED"), (BOOT, "BOOT")],
+    [
+        (COMMITTED, "COMMITTED"),
+        (DURABLE, "DURABLE"),
+        (SAVED, "SAVED"),
+        (BOOT, "BOOT"),
+        (REDO, "REDO"),
+        (REDO_BASE, "REDO_BASE"),
+    ],
 )
 def test_a_word_of_the_header_that_fails_its_check_is_named(closed, index, name):
     change(closed, index * 8 + 1, b"\xee")

@@ -43,12 +43,13 @@ TOWERS = {
     "disk": Tower(
         stands_on="ground",
         rows=(
-            "log.meta",
+            "log.meta  log.status",
             "log.record  log.header  log.disk",
             "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader  log.part",
-            "log.loader  log.recovery",
+            "log.redo",
+            "log.loader  log.recovery  log.synced",
             "log.applied",
-            "log.saved",
+            "log.saved  log.mending",
             "log.walk",
             "log.history",
             "log.writer  log.readable",

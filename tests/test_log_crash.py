@@ -193,7 +193,8 @@ def test_a_flipped_bit_is_an_error_or_has_no_effect(path: Path, small: bytes) ->
 
 @pytest.mark.slow
 def test_a_writer_never_cuts_on_account_of_a_flipped_bit(path: Path, small: bytes) -> None:
-    words = [word * 8 for word in (COMMITTED, DURABLE, header.SAVED, BOOT)]
+    indexes = (COMMITTED, DURABLE, header.SAVED, BOOT, header.REDO, header.REDO_BASE)
+    words = [word * 8 for word in indexes]
     places = [at + byte for at in words for byte in range(8)]
     places += list(range(PAGE_SIZE, len(small), 11))
     whole = tids(path)
@@ -220,7 +221,7 @@ def test_without_the_committed_word_the_log_is_read_to_its_end(path: Path, small
     writes_on(path)
 
 
-@pytest.mark.parametrize("index", [DURABLE, header.SAVED, BOOT])
+@pytest.mark.parametrize("index", [DURABLE, header.SAVED, BOOT, header.REDO, header.REDO_BASE])
 def test_another_word_that_is_not_believed_is_put_right(
     path: Path, small: bytes, index: int
 ) -> None:
@@ -640,7 +641,7 @@ def test_a_log_that_does_not_fit_at_all_is_not_begun(path: Path) -> None:
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    options = ["mount", "-t", "tmpfs", "-o", "size=104k", "tmpfs", str(place)]
     if subprocess.run(options, capture_output=True, check=False).returncode:
         pytest.skip("can't mount")
     try:

@@ -13,7 +13,14 @@ from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.log import header
 from dobbin_like.log.header import Words
 
-INDEXES = (header.COMMITTED, header.DURABLE, header.SAVED, header.BOOT)
+INDEXES = (
+    header.COMMITTED,
+    header.DURABLE,
+    header.SAVED,
+    header.BOOT,
+    header.REDO,
+    header.REDO_BASE,
+)
 page, page_said = header.encode_page(b"0123456789abcdef", 5, boot=6)
 
 

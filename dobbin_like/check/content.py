@@ -1,4 +1,4 @@
-"""What the frames of a log hold: transactions with their states, streams, saved positions.
+"""What the frames of a log hold: transactions and their states, streams, what saves time.
 
 Given one frame after the other, in the order of the log, and checks each against what
 came before. Knows nothing of where the log ends or how frames are found: that is
@@ -61,6 +61,7 @@ class Contents:
         self.class_numbers: array[int] = array("L")
         self.later: set[int] = set()
         self.saved: set[int] = set()
+        self.redo: set[int] = set()
         self.gap = False
         self._known = known
         self._complete_since = complete_since
@@ -79,6 +80,8 @@ class Contents:
                 self._check_transaction(frame.logged)
             elif frame.kind == record.KIND_STREAM:
                 self._check_stream(tail.end, frame.tail.end)
+            elif frame.kind == record.KIND_REDO:
+                self._check_redo(tail.end, frame.tail.end)
             else:
                 self._check_saved(tail, frame)
         except IntegrityError as error:
@@ -278,7 +281,7 @@ class Contents:
         name = self._classes.name(number)
         return f"number {number}" if name is None else ".".join(name)
 
-    # -- streams and saved positions ------------------------------------------
+    # -- streams, saved positions, redo areas -----------------------------------
 
     def _check_stream(self, offset: int, end: int) -> None:
         """I5: Every chunk of a stream has the bytes that were written."""
@@ -311,6 +314,17 @@ class Contents:
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"
         self.report.add(2, stored.position, found, "a stream that is there")
+
+    def _check_redo(self, offset: int, end: int) -> None:
+        """I5: A redo area has its place; its image is checked by whoever needs it."""
+        self.redo.add(offset)
+        data = self._window.read(offset, record.REDO_SIZE, end)
+        try:
+            head = record.decode_redo_head(data, offset)
+        except record.DamagedError as error:
+            self._damage(self._window.damaged(offset, error))
+        else:
+            self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
 
     def _check_saved(self, tail: Tail, frame: Frame) -> None:
         """I10: Saved positions and classes are those that a scan finds."""

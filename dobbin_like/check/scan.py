@@ -28,6 +28,8 @@ from dobbin_like.log.header import (
     PAGE,
     PAGE_CHECK,
     PAGE_SIZE,
+    REDO,
+    REDO_BASE,
     SAVED,
     SLOT_COUNT,
     SLOTS,
@@ -41,6 +43,7 @@ from dobbin_like.log.header import (
 from dobbin_like.log.reader import Frame, Window, prefix_size, read_frame
 from dobbin_like.log.record import DamagedError, Tail
 from dobbin_like.log.recovery import verify
+from dobbin_like.log.redo import own_end
 from dobbin_like.log.saved import place_before
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ Progress = Callable[[int, int], object]
 """Called with the bytes checked so far and the bytes there are."""
 
 _STREAM_PART: Final = 1 << 20
-_MARKS: Final = (b"TRAN", b"STRM", b"POSN")
+_MARKS: Final = (b"TRAN", b"STRM", b"POSN", b"REDO")
 _ANY_MARK: Final = re.compile(b"|".join(_MARKS))
 _MARK_OFFSET: Final = 8
 _LEAST: Final = 48
@@ -61,8 +64,9 @@ _BLOCK: Final = 512
 
 _MEANINGS: Final = (
     (0, PAGE.size + PAGE_CHECK.size),
-    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, SAVED, BOOT, TURN)),
+    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, SAVED, BOOT, TURN, REDO)),
     (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
+    (REDO_BASE * 8, REDO_BASE * 8 + 8),
 )
 """First and last offset of what stands in the header."""
 
@@ -77,6 +81,7 @@ class _Limits(NamedTuple):
     committed: int | None
     durable: int | None
     saved: int | None
+    redo: int | None
     certain: int
     end: int
 
@@ -143,6 +148,7 @@ class Scan:
         contents.check_newest(self.tail.end, self._allow)
         if not contents.gap:
             self._check_saved_word(limits.saved, contents.saved)
+            self._check_redo_word(limits.redo, contents.redo)
 
     # -- the header ---------------------------------------------------------
 
@@ -178,37 +184,51 @@ class Scan:
         """I4: The words are believable, in order and inside the file."""
         # DURABLE first: it never overtakes COMMITTED.
         durable, saved = words.get(DURABLE), words.get(SAVED)
+        redo, base = words.get(REDO), words.get(REDO_BASE)
         committed, boot = words.get(COMMITTED), words.get(BOOT)
         size = os.fstat(fd).st_size
-        named = {"COMMITTED": committed, "DURABLE": durable, "SAVED": saved, "BOOT": boot}
-        for (name, value), index in zip(
-            named.items(), (COMMITTED, DURABLE, SAVED, BOOT), strict=True
-        ):
-            if value is None:
+        named = {
+            "COMMITTED": (COMMITTED, committed),
+            "DURABLE": (DURABLE, durable),
+            "SAVED": (SAVED, saved),
+            "BOOT": (BOOT, boot),
+            "REDO": (REDO, redo),
+            "REDO_BASE": (REDO_BASE, base),
+        }
+        for name, (index, value) in named.items():
+            # A log of an earlier release knows nothing of a redo area.
+            if value is None and not (index in {REDO, REDO_BASE} and words.view[index] == 0):
                 self.report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
         if committed is not None and committed < PAGE_SIZE:
             found = f"the committed end {committed}"
             self.report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")
         power_cut = boot is not None and boot != boot_number()
         if committed is None or power_cut:
-            if durable is not None and durable > size:
-                self.report.add(1, size, "the end of the file", f"{durable} bytes are durable")
-            certain = min(PAGE_SIZE if durable is None else durable, size)
+            # What is behind may be in the redo area, from where the next writer puts it back.
+            own = own_end(Window(fd, self.path), words, PAGE_SIZE if durable is None else durable)
+            if own > size:
+                self.report.add(1, size, "the end of the file", f"{own} bytes are durable")
             end = size if committed is None else min(size, committed)
-            return _Limits(committed, durable, saved, certain, end)
+            return _Limits(committed, durable, saved, redo, min(own, size), end)
         # In a copy of a log in use, the words may be of two moments: what was durable at
         # the later one was committed then, and is there.
         committed = max(committed, durable or 0)
         if committed > size:
             self.report.add(1, size, "the end of the file", f"{committed} bytes are committed")
         end = min(committed, size)
-        return _Limits(committed, durable, saved, end, end)
+        return _Limits(committed, durable, saved, redo, end, end)
 
     def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
         """I10: Where saved positions are said to be, they are."""
         if saved and saved < self.tail.end and saved not in found:
             text = f"saved positions are said to be at {saved}"
             self.report.add(10, SAVED * 8, text, f"one of {sorted(found)}")
+
+    def _check_redo_word(self, redo: int | None, found: set[int]) -> None:
+        """I1: Where the redo area is said to be, it is."""
+        if redo and redo < self.tail.end and redo not in found:
+            text = f"a redo area is said to be at {redo}"
+            self.report.add(1, REDO * 8, text, f"one of {sorted(found)}")
 
     # -- frames -------------------------------------------------------------
 

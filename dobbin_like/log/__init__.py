@@ -2,7 +2,7 @@
 
 Knows bytes and processes, and no object. From the ground up: ``record`` and
 ``header`` (bytes), ``disk`` (system calls), ``file``, ``lock``, ``reader``,
-``recovery``, ``writer``; whole in ``transaction_log``. The format is described
+``recovery``, ``mending``, ``writer``; whole in ``transaction_log``. The format is described
 in ``doctests/format.rst`` and nowhere else.
 """
 

@@ -26,6 +26,7 @@ from dobbin_like.log.header import (
     COMMITTED,
     DURABLE,
     PAGE_SIZE,
+    REDO,
     SAVED,
     Page,
     Words,
@@ -197,6 +198,7 @@ class LogCopy(TransactionLog):
         self._check_held("extend()")
         _, words = self._attach()
         fd = self._file.fd
+        self._writer.synced.distrust(words)
         if start.end < self.place.end:
             _forget_behind(words, start.end)
         try:
@@ -214,6 +216,8 @@ class LogCopy(TransactionLog):
 def _forget_behind(words: Words, end: int) -> None:
     # From the outside in: what the words say is true at any moment.
     words.put(SAVED, 0)
+    if (words.get(REDO) or 0) >= end:
+        words.put(REDO, 0)
     words.put(DURABLE, end)
     words.put(COMMITTED, end)
 

@@ -16,6 +16,7 @@ from typing import Final
 from dobbin_like.exc import IntegrityError
 
 __all__ = [
+    "SYNCS_RANGES",
     "create_synced",
     "cut",
     "read_ahead",
@@ -28,6 +29,9 @@ __all__ = [
 
 _datasync: Final = getattr(os, "fdatasync", os.fsync)
 _DSYNC: Final[int] = getattr(os, "RWF_DSYNC", 0)
+
+SYNCS_RANGES: Final = bool(_DSYNC)
+"""Whether the system can sync a range alone; elsewhere write_synced() syncs the file."""
 
 
 @contextlib.contextmanager

@@ -46,6 +46,8 @@ TURN: Final = 40
 RETIRED: Final = 48
 """No place of a word: COMMITTED has the check of this index when another file replaces this."""
 
+REDO: Final = 56
+REDO_BASE: Final = 80
 SLOTS: Final = 64
 SLOT_COUNT: Final = 16
 
@@ -128,7 +130,8 @@ def encode_page(
     page = bytearray(PAGE_SIZE)
     page[: PAGE.size] = fields
     PAGE_CHECK.pack_into(page, PAGE.size, checksum)
-    for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
+    words = {COMMITTED: PAGE_SIZE, DURABLE: PAGE_SIZE, SAVED: 0, BOOT: boot, REDO: 0, REDO_BASE: 0}
+    for index, value in words.items():
         page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
     return bytes(page), Page(*own, checksum, generation, complete_since, next_oid)
 
@@ -177,9 +180,9 @@ def decode_page(path: str, start: bytes) -> Page:
 class Words:
     """The words of one log, through a mapping of its header page.
 
-    Any thread may read. COMMITTED, DURABLE, SAVED and BOOT are written by the holder of
-    the commit lock, but for DURABLE at the end of an instance that does not sync; TURN
-    and the slots are hints for :mod:`dobbin_like.log.lock` and anybody's.
+    Any thread may read. COMMITTED, DURABLE, SAVED, BOOT, REDO and REDO_BASE are written by
+    the holder of the commit lock, but for DURABLE at the end of an instance that does not
+    sync; TURN and the slots are hints for :mod:`dobbin_like.log.lock` and anybody's.
 
     ``view`` gives raw words by index; an item is one access of 8 aligned bytes.
     """

@@ -112,7 +112,11 @@ class PackedLog(TransactionLog):
     def end(self) -> int:
         """Where the committed bytes end by now, in bytes."""
         words = self._file.words
-        return PAGE_SIZE if words is None else certain_end(words, self._boot)
+        return (
+            PAGE_SIZE
+            if words is None
+            else certain_end(Window(self._file.fd, self.path), words, self._boot)
+        )
 
     @property
     def streams(self) -> StreamReader:
@@ -201,7 +205,9 @@ class PackedLog(TransactionLog):
             return
         _, words = self._attach()
         applied = self._applied
-        self._load_saved(applied, words, certain_end(words, self._boot))
+        self._load_saved(
+            applied, words, certain_end(Window(self._file.fd, self.path), words, self._boot)
+        )
         if self._keep is not None and applied.tail.tid > self._keep:
             applied.positions, applied.classes = Positions(), ClassTable()
             applied.move_to(self.start)

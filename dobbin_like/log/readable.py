@@ -261,7 +261,8 @@ class ReadableLog(History):
         """Open the file if it is there, and apply what is in it."""
         if self._file.open():
             _, words = self._attach()
-            certain = certain_end(words, self._boot)
+            window = Window(self._file.fd, self.path)
+            certain = certain_end(window, words, self._boot)
             size = os.fstat(self._file.fd).st_size
             if size < certain:
                 raise IntegrityError(self.path, size, "the end of the file", f"{certain} bytes")
@@ -299,9 +300,10 @@ class ReadableLog(History):
             return []
         applied = Applied(file)
         applied.attach(page)
-        self._load_saved(applied, words, certain_end(words, self._boot))
+        window = Window(file.fd, self.path)
+        self._load_saved(applied, words, certain_end(window, words, self._boot))
         end, news = applied.tail, []
-        for frame in committed_frames(Window(file.fd, self.path), end, words, self._boot):
+        for frame in committed_frames(window, end, words, self._boot):
             end = frame.tail
             if frame.logged is None:
                 continue

@@ -71,7 +71,7 @@ class Frame(NamedTuple):
     kind: int
     status: int
     tail: Tail  # The place after it.
-    logged: Logged | None  # None for streams and saved positions.
+    logged: Logged | None  # None for all but transactions.
     names: Names  # Of saved positions: all there were.
 
 
@@ -93,6 +93,10 @@ class Window:
             self._start = offset
             at = 0
         return self._data[at : at + size]
+
+    def beside(self) -> Window:
+        """Return a window over the same bytes, for a second place."""
+        return Window(self.fd, self.path)
 
     def damaged(self, offset: int, error: DamagedError) -> IntegrityError:
         """Return *error* with the place."""
@@ -157,6 +161,8 @@ def prefix_size(head: bytes, kind: int, meta_size: int) -> int:
         return record.STREAM_SIZE
     if kind == record.KIND_POSITIONS:
         return record.POSITIONS_SIZE + meta_size
+    if kind == record.KIND_REDO and not meta_size:
+        return record.REDO_SIZE
     text = f"a frame of kind {kind:#010x}, meta {meta_size}"
     raise DamagedError(text, "a kind that is known")
 
@@ -223,7 +229,7 @@ def stored_entries(window: Window, logged: Logged) -> Iterator[tuple[Oid, Stored
     seed = record.tid_seed(logged.tid)
     size, end = record.ENTRY_SIZE, logged.end
     # A window of its own for the table: the scan goes through the states with the other.
-    entries = Window(window.fd, window.path)
+    entries = window.beside()
     for index in range(len(logged.oids)):
         position = logged.first_entry + index * size
         entry = entries.read(position, size, end)

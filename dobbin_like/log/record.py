@@ -39,14 +39,17 @@ __all__ = [
     "Meta",
     "Names",
     "PositionsHead",
+    "RedoHead",
     "StreamHead",
     "Tail",
     "align",
     "decode_meta",
     "decode_names",
+    "decode_redo_head",
     "encode_meta",
     "encode_names",
     "encode_positions_head",
+    "encode_redo_head",
     "encode_stream_head",
     "encode_transaction",
     "entry_checksum",
@@ -80,6 +83,12 @@ STREAM: Final = struct.Struct("<IIIIQQQII")
 POSITIONS: Final = struct.Struct("<IIIIQQQQQQQQII")
 """A frame, then: slots, stored oids, the tail that is covered, checksum of the slots."""
 
+REDO: Final = struct.Struct("<IIIIQQQII")
+"""A frame, then: size of the image, distance to it, checksum of these and the offset."""
+
+IMAGE: Final = struct.Struct("<QII")
+"""What an image begins with: its base, the checksum of it, 0."""
+
 LONG: Final = struct.Struct("<Q")
 
 FRAME_SIZE: Final = 32
@@ -88,9 +97,11 @@ ENTRY_SIZE: Final = 36
 ENTRY_HEAD_SIZE: Final = 32
 STREAM_SIZE: Final = 48
 POSITIONS_SIZE: Final = 88
+REDO_SIZE: Final = 48
+IMAGE_SIZE: Final = 16
 if (FRAME.size, TRANSACTION.size, ENTRY.size) != (FRAME_SIZE, TRANSACTION_SIZE, ENTRY_SIZE) or (
-    (ENTRY_HEAD.size, STREAM.size, POSITIONS.size)
-    != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE)
+    (ENTRY_HEAD.size, STREAM.size, POSITIONS.size, REDO.size, IMAGE.size)
+    != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE, REDO_SIZE, IMAGE_SIZE)
 ):
     text = "the struct strings and the sizes disagree"
     raise AssertionError(text)
@@ -108,6 +119,7 @@ CHECKED_FROM: Final = 8
 KIND_TRANSACTION: Final = int.from_bytes(b"TRAN", "little")
 KIND_STREAM: Final = int.from_bytes(b"STRM", "little")
 KIND_POSITIONS: Final = int.from_bytes(b"POSN", "little")
+KIND_REDO: Final = int.from_bytes(b"REDO", "little")
 PREPARED: Final = 0x5A5A5A5A
 COMMITTED: Final = 0xC3C3C3C3
 FAILED: Final = 0x3C3CA5A5
@@ -310,6 +322,47 @@ def decode_positions_head(data: bytes) -> PositionsHead:
     slots, stored, end, frame, sequence, tid, checksum, slots_checksum = fields[6:]
     covered = Tail(end, frame, checksum, sequence, tid)
     return PositionsHead(slots, stored, covered, slots_checksum)
+
+
+class RedoHead(NamedTuple):
+    """The fixed part of a redo area. Zeros follow it up to the image."""
+
+    size: int  # Of the image with its head, in bytes.
+    distance: int  # From the frame to the image, in bytes.
+    own_checksum: int
+
+
+def redo_checksum(offset: int, size: int, distance: int) -> int:
+    """Return the checksum by which a redo area is believed without its predecessor."""
+    return crc32(LONG.pack(offset) + LONG.pack(size) + WORD.pack(distance))
+
+
+def encode_redo_head(tail: Tail, size: int, distance: int) -> tuple[bytes, int]:
+    """Return the fixed part of a redo area with an image of *size* bytes, and its checksum."""
+    own = redo_checksum(tail.end, size, distance)
+    length = distance + size
+    fields = REDO.pack(0, COMMITTED, KIND_REDO, 0, length, tail.frame, size, distance, own)
+    return _seal(fields, tail.checksum)
+
+
+def decode_redo_head(data: bytes, offset: int) -> RedoHead:
+    """Return the fixed part of the redo area at *offset*. Raises DamagedError."""
+    if len(data) < REDO_SIZE:
+        text = f"{len(data)} bytes"
+        raise DamagedError(text, f"a redo area of at least {REDO_SIZE} bytes")
+    fields = REDO.unpack_from(data)
+    head = RedoHead(*fields[6:])
+    own = redo_checksum(offset, head.size, head.distance)
+    if (
+        fields[1:4] != (COMMITTED, KIND_REDO, 0)
+        or head.own_checksum != own
+        or head.distance + head.size != fields[4]
+        or head.distance < REDO_SIZE
+        or head.size < IMAGE_SIZE
+    ):
+        text = f"a frame of kind {fields[2]:#010x}, redo checksum {head.own_checksum:08x}"
+        raise DamagedError(text, f"a redo area, {own:08x}")
+    return head
 
 
 def _seal(data: bytes, seed: int) -> tuple[bytes, int]:

@@ -12,14 +12,16 @@ The life of a commit, and what a kill after each step leaves:
    next holder adopts a transaction that is whole and whose status says committed
    (nobody could veto it any more), makes one failed that is whole and only prepared,
    and cuts off everything else. So it is there whole or not at all (I2).
-3. ``prepare()`` has synced: the same, after a power cut too (I1).
+3. ``prepare()`` has synced, in the log or in the redo area (:mod:`dobbin_like.log.redo`): the
+   same, after a power cut too (I1).
 4. ``decide()`` of an undecided one: the status is overwritten, 4 aligned bytes in one
    sector, and synced: from here on it is adopted.
 5. ``finish()`` stores COMMITTED: readers see it. Then DURABLE: it is not looked at again.
-6. ``fail()`` instead: the prepared bytes are cut off and a failed transaction without
-   states takes their place. Between the two the file ends at COMMITTED.
-7. ``release()``   cuts what was written and not finished, saves the positions if it is
-   time, and unlocks.
+6. ``fail()`` instead: what is decided is overwritten at its start, synced; the prepared bytes
+   are cut off and a failed transaction without states takes their place. Between, the file
+   ends at COMMITTED or has a torn tail.
+7. ``release()``   cuts what was written and not finished, saves the positions and makes a
+   redo area if it is time, and unlocks.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from typing import BinaryIO, Final
 from dobbin_like.exc import (
     ClosedError,
     Error,
+    LockTimeout,
     LogError,
     LogMovedError,
     LogPackedError,
@@ -42,12 +45,13 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
-from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, Page, Words, decode_page
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Page, Words, decode_page
 from dobbin_like.log.lock import CommitLock
 from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
 from dobbin_like.log.part import PACKED, remove_stale
 from dobbin_like.log.readable import ReadableLog
 from dobbin_like.log.reader import Logged
+from dobbin_like.log.redo import area_offset
 from dobbin_like.log.writer import Writer
 
 __all__ = ["TransactionLog"]
@@ -68,7 +72,9 @@ class TransactionLog(ReadableLog):
         path: Of the file; it need not exist, and nothing is created before acquire().
         sync: Whether prepare() returns only when the bytes are on stable storage.
         lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
-        read_only: Never write, not even by chance: the file is opened for reading.
+        read_only: Never write, not even by chance: the file is opened for reading. After
+            a power cut, the newest commits may be in the redo area only: they are seen
+            when somebody has opened the log for writing.
 
     Raises:
         OSError: It can't be opened; the path is in the error.
@@ -94,6 +100,7 @@ class TransactionLog(ReadableLog):
         self._writer = Writer(self._file, self._applied, self._boot, sync=sync)
         try:
             self._open()
+            self._recover_at_once()
         except BaseException:
             self._close_file()
             raise
@@ -334,6 +341,30 @@ class TransactionLog(ReadableLog):
             self._writer.go_on(self._file, self._applied)
         return news
 
+    def _recover_at_once(self) -> None:
+        """Recover after a power cut, if what was acknowledged may be in the redo area only.
+
+        Readers of the log itself would miss it. A failure here is told: it is the same
+        that acquire() will raise.
+        """
+        words = self._file.words
+        if self.read_only or words is None or words.get(BOOT) == self._boot:
+            return
+        if area_offset(words) == 0:
+            return
+        try:
+            self._lock.acquire(0)
+            try:
+                self._start_writing()
+            finally:
+                self.release()
+            self.apply(self.read_news())
+        except LockTimeout:
+            # Whoever has it has recovered, or is about to: then it comes as news.
+            pass
+        except (OSError, Error) as error:
+            _logger.warning("%s: not recovered from a power cut: %s", self.path, error)
+
     def _start_writing(self) -> None:
         if self.closed:
             text = f"the log {self.path}"
@@ -373,7 +404,11 @@ class TransactionLog(ReadableLog):
         if not self._writer.unsynced:
             return
         committed = words.get(COMMITTED)
-        disk.sync(self._file.fd, self.path)
+        try:
+            disk.sync(self._file.fd, self.path)
+        except OSError:
+            self._writer.synced.distrust(words)
+            raise
         durable = words.get(DURABLE)
         if committed is not None and (durable is None or durable < committed):
             # What was committed before the sync is durable, whoever wrote it. Should

@@ -16,13 +16,15 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.applied import Applied
 from dobbin_like.log.file import LogFile
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, SAVED, Words, is_retired, raw_word
+from dobbin_like.log.header import BOOT, COMMITTED, SAVED, Words, is_retired, raw_word
+from dobbin_like.log.mending import recover
 from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.reader import Logged, Window
 from dobbin_like.log.record import Meta, Tail
-from dobbin_like.log.recovery import committed_frames, recover
+from dobbin_like.log.recovery import committed_frames
 from dobbin_like.log.saved import append_saved
 from dobbin_like.log.stream import copy_stream, stream_key
+from dobbin_like.log.synced import Synced
 
 __all__ = ["Writer"]
 
@@ -47,6 +49,7 @@ class Writer:
         self.unsynced = False  # Since the instance was opened: close() has to sync.
         self.save_after_entries = SAVE_AFTER_ENTRIES
         self.applied = applied
+        self.synced = Synced(file, tells_power_cuts=bool(boot))
         self._file = file
         self._boot = boot
         self._raw_boot = raw_word(BOOT, boot)
@@ -61,6 +64,7 @@ class Writer:
     def go_on(self, file: LogFile, applied: Applied) -> None:
         """Append to another file from now on: the log was packed. Nothing is under way."""
         self._file, self.applied = file, applied
+        self.synced.go_on(file)
 
     def start(self, size: int) -> None:
         """Begin: recover if the end of the file is not where COMMITTED says.
@@ -106,6 +110,8 @@ class Writer:
             except (OSError, Error) as error:
                 _logger.warning("%s: positions are not saved: %s", self._file.path, error)
                 self._cut_back()
+        if self._sync and self.synced.area_is_due(self._words):
+            self._make_redo_area()
 
     def after_fork_in_child(self) -> None:
         """Forget what the parent was writing."""
@@ -120,6 +126,7 @@ class Writer:
             after, size = copy_stream(self._file.fd, self._file.path, tail, source)
         except BaseException:
             with contextlib.suppress(OSError):
+                self.synced.forget(self._words)
                 disk.cut(self._file.fd, self._file.path, tail.end)
             raise
         self._tail = after
@@ -154,12 +161,8 @@ class Writer:
         try:
             if not self._sync:
                 disk.write(file.fd, file.path, data, tail.end)
-            elif words.view[DURABLE] == raw_word(DURABLE, tail.end):
-                # All before is on stable storage: this alone has to get there.
-                disk.write_synced(file.fd, file.path, data, tail.end)
             else:
-                disk.write(file.fd, file.path, data, tail.end)
-                disk.sync(file.fd, file.path)
+                self.synced.write(words, data, tail.end, decided=decided)
         except OSError:
             self._cut_back()
             raise
@@ -188,7 +191,7 @@ class Writer:
         words = self._words
         words.put(COMMITTED, logged.end)  # I2: all of it is visible from here on.
         if self._sync:
-            words.put(DURABLE, logged.end)
+            self.synced.finish(words, logged.end)
         else:
             self.unsynced = True
         self._reset()
@@ -232,7 +235,8 @@ class Writer:
         return words
 
     def _reset(self) -> None:
-        self._finishing = False  # First: stop() must not repeat what has no transaction.
+        self.synced.reset()  # First: what counts must not be overwritten in the image.
+        self._finishing = False  # Then: stop() must not repeat what has no transaction.
         self._pending = None
         self._tail = None
         self.dirty = self._whole = False
@@ -275,19 +279,38 @@ class Writer:
 
     def _cut_back(self) -> None:
         """Let the file end at COMMITTED again; best effort, recovery would do it too."""
-        file = self._file
-        was_whole = self._whole
-        self._reset()
         end = self._words.get(COMMITTED)
-        if end is None:  # The next holder of the lock finds out where the log ends.
-            return
+        if end is not None:  # Else the next holder of the lock finds out where the log ends.
+            self._cut_at(end)
+        # Last: interrupted before, stop() does it again.
+        self._reset()
+
+    def _cut_at(self, end: int) -> None:
+        file = self._file
+        try:
+            self.synced.forget(self._words)
+            if self._whole:
+                # What counts as committed must not come back by a power cut. Not by a sync
+                # of the cut: an interrupt between the two would let it be there or not.
+                disk.write_synced(file.fd, file.path, bytes(record.CHECKED_FROM), end)
+        except OSError as error:
+            _logger.critical("%s: can't overwrite what was not committed: %s", file.path, error)
         try:
             disk.cut(file.fd, file.path, end)
-            if was_whole:
-                # What counts as committed must not come back by a power cut.
-                disk.sync(file.fd, file.path)
         except OSError as error:
             _logger.critical("%s: can't cut off what was not committed: %s", file.path, error)
+
+    def _make_redo_area(self) -> None:
+        """Append a redo area. A shortcut: it may fail."""
+        try:
+            tail = self._place()
+            self.dirty = True
+            after = self.synced.make_area(self._words, tail)
+            self.applied.pass_over(tail.end, after)
+            self._reset()
+        except (OSError, Error) as error:
+            _logger.warning("%s: no redo area is made: %s", self._file.path, error)
+            self._cut_back()
 
     def _append_saved(self, tail: Tail) -> None:
         file, applied = self._file, self.applied
