@@ -5,7 +5,8 @@ A frame that can't be read is followed by the next one that belongs to this log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 from dobbin_like.exc import IntegrityError
@@ -13,8 +14,9 @@ from dobbin_like.ids import NO_TID
 from dobbin_like.log import record
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.meta import NO_NAMES, Names
-from dobbin_like.log.reader import Frame, Logged, read_frame
+from dobbin_like.log.reader import Frame, Logged, read_frame, stored_entries
 from dobbin_like.log.record import Tail
+from dobbin_like.log.redo import Area, read_area
 from dobbin_like.repair.parts import (
     Kept,
     entries_of,
@@ -69,6 +71,7 @@ class Frames:
         self._page_checksum = page_checksum
         self._committed = committed
         self._limit = source.size if committed is None else min(committed, source.size)
+        self._area: Area | None = None
         self._places = Places(source, self._limit)
         if committed is not None and committed > source.size:
             what = "committed bytes that are not in the file"
@@ -91,13 +94,13 @@ class Frames:
                 yield from self._contents(tail, read)
                 tail, chained = read.tail, True
             else:
-                after, part = self._lose(tail)
-                yield from () if part is None else (part,)
-                tail, chained = after or (tail._replace(end=self._limit), False)
+                tail, chained = yield from self._go_round(tail, chained=chained)
             if progress is not None:
                 progress(tail.end, self.source.size)
         if self._committed is not None and chained:
-            yield from self._uncommitted(tail)
+            tail = yield from self._uncommitted(tail)
+        if chained:
+            yield from self._from_image(tail)
         if progress is not None:
             progress(self.source.size, self.source.size)
 
@@ -109,7 +112,7 @@ class Frames:
             yield from self._transaction(frame.logged, frame)
         elif frame.kind == record.KIND_POSITIONS:
             yield from self._saved(tail, frame)
-        else:
+        elif frame.kind == record.KIND_STREAM:
             try:
                 for _ in stream_parts(self.source, tail.end, frame.tail.end):
                     pass
@@ -118,6 +121,28 @@ class Frames:
                 self.losses.append(Loss(tail.end, frame.tail.end, what))
             else:
                 yield StreamAt(tail.end, frame.tail.end)
+        else:
+            self._area = read_area(self.source, tail.end)
+
+    def _from_image(self, tail: Tail) -> Generator[Kept, None, Tail]:
+        """Yield what follows *tail* in the redo area: what was acknowledged, and lost by the log.
+
+        Returns:
+            The place after it.
+        """
+        image = None
+        if self._area is not None:
+            with contextlib.suppress(IntegrityError):
+                image = self._area.image(self.source.fd, self.source.path)
+        while image is not None:
+            frame = image.frame(tail)
+            if frame is None or frame.logged is None or frame.logged.tid <= self.tid:
+                break
+            self.tid = frame.logged.tid
+            self._learn(frame.logged.names)
+            yield Kept(frame.logged, list(stored_entries(image, frame.logged)), [])
+            tail = frame.tail
+        return tail
 
     def _transaction(self, logged: Logged, frame: Frame) -> Iterator[Kept]:
         if logged.tid <= self.tid:
@@ -173,24 +198,39 @@ class Frames:
             tid = kept.logged.tid
             self.losses.append(Loss(position, end, what, tid, (oid,), certain=certain))
 
-    def _uncommitted(self, tail: Tail) -> Iterator[Part]:
-        """Yield what follows the committed end, as recovery would adopt it."""
+    def _uncommitted(self, tail: Tail) -> Generator[Part, None, Tail]:
+        """Yield what follows the committed end, as recovery would adopt it.
+
+        Returns:
+            The place after it.
+        """
         self._limit = self.source.size
         while tail.end < self._limit:
             try:
                 frame = read_frame(self.source, tail, self._limit)
             except IntegrityError:
-                return
+                return tail
             if frame.status == record.PREPARED and not self._was_decided(frame):
-                return
+                return tail
             losses, tid = len(self.losses), self.tid
             kept = list(self._contents(tail, frame))
             if len(self.losses) > losses:  # A torn tail: nobody was told that it counts.
                 del self.losses[losses:]
                 self.tid = tid
-                return
+                return tail
             yield from kept
             tail = frame.tail
+        return tail
+
+    def _go_round(self, tail: Tail, *, chained: bool) -> Generator[Part, None, tuple[Tail, bool]]:
+        """Return where to go on, and whether what is there is chained to what was read."""
+        if chained:
+            behind = yield from self._from_image(tail)
+            if behind != tail:
+                return behind, True
+        after, part = self._lose(tail)
+        yield from () if part is None else (part,)
+        return after or (tail._replace(end=self._limit), False)
 
     # -- and those that can't ---------------------------------------------------
 
@@ -219,11 +259,15 @@ class Frames:
         return after, None
 
     def _is_shortcut(self, tail: Tail, end: int) -> bool:
-        """Return whether there was nothing up to *end* but saved positions: they are made anew.
+        """Return whether there was nothing up to *end* but what is made anew.
 
-        The kind alone tells nothing: it may be a part of the damage.
+        Saved positions, or a redo area. The kind alone tells nothing: it may be a part of the
+        damage.
         """
         offset = tail.end
+        area = read_area(self.source, offset)
+        if area is not None and area.start + area.size == end:
+            return True
         if end - offset < record.POSITIONS_SIZE:
             return False
         head = self.source.read(offset, record.POSITIONS_SIZE, end)

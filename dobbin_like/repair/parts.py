@@ -144,7 +144,7 @@ def _prefix_size(head: bytes | bytearray) -> int | None:
     if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
         count: int = record.TRANSACTION.unpack_from(head)[8]
         return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + int(meta_size)
-    if kind == record.KIND_STREAM:
+    if kind in {record.KIND_STREAM, record.KIND_REDO}:
         return record.STREAM_SIZE
     if kind == record.KIND_POSITIONS:
         return record.POSITIONS_SIZE + int(meta_size)

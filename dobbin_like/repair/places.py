@@ -24,7 +24,7 @@ from dobbin_like.repair.source import Source
 
 __all__ = ["Places"]
 
-_ANY_MARK: Final = re.compile(b"TRAN|STRM|POSN")
+_ANY_MARK: Final = re.compile(b"TRAN|STRM|POSN|REDO")
 _MARK_OFFSET: Final = 8
 _SEARCHED: Final = 1 << 20
 
@@ -123,7 +123,7 @@ class Places:
         if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
             count = record.TRANSACTION.unpack_from(head)[8]
             size = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
-        elif kind != record.KIND_STREAM:
+        elif kind not in {record.KIND_STREAM, record.KIND_REDO}:
             return None
         if previous != tail.frame or length > limit - offset or size > length:
             return None
@@ -142,6 +142,13 @@ class Places:
 
     def _prove(self, frame: Frame, offset: int, *, followed: bool) -> None:
         """Raise IntegrityError unless what is in *frame* is whole by checksums of its own."""
+        if frame.kind == record.KIND_REDO:
+            head = self._source.read(offset, record.REDO_SIZE, frame.tail.end)
+            try:
+                record.decode_redo_head(head, offset)
+            except record.DamagedError as error:
+                raise self._source.damaged(offset, error) from None
+            return
         if frame.logged is None:
             for _ in stream_parts(self._source, offset, frame.tail.end):
                 pass
