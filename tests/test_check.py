@@ -336,6 +336,20 @@ def test_classes_that_are_gone_are_no_problem(path):
         del ghost
 
 
+def test_a_class_of_values_that_is_gone_is_named_if_it_is_asked_for(storage):
+    classes = [THING, (2, __name__, "Value"), (3, "vanished", "Point")]
+    values = {"here": Named(2, {}), "gone": [Named(3, {"x": 1}), Named(3, {"x": 2})]}
+    write(storage, [(0, 1, state_of(values)), (1, 1, state_of({"a": Named(3, {})}))], classes)
+
+    assert check_log(storage).broken == []
+    report = check_log(storage, allow=[f"{__name__}.*", "vanished.*"])
+
+    assert report.ok, report
+    [broken] = report.broken
+    assert (broken.name, broken.objects) == ("vanished.Point", 2)
+    assert broken.reason.startswith("importing vanished raised ModuleNotFoundError")
+
+
 def test_no_code_of_the_application_runs(storage):
     classes = [THING, (2, __name__, "Value")]
     write(storage, [(0, 1, state_of({"value": Named(2, {"a": 1})}))], classes)

@@ -29,7 +29,7 @@ from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.classes import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dobbin_like.check.report import Report
 
@@ -247,14 +247,15 @@ class Contents:
 
         Cost: The newest states.
         """
-        if allow is not None:
-            self._look_for_broken(Policy(tuple(allow)))
         positions, report = self.positions, self.report
         report.dangling = [note for note in report.dangling if not positions.get(note.target)]
 
         def load(number: int) -> Stored | None:
             position = positions.get(number)
             return self._loader.load(Oid(number), position, end) if position else None
+
+        if allow is not None:
+            self._look_for_broken(Policy(tuple(allow)), load)
 
         if self._complete_since or self.gap:
             known = {(note.oid, note.target) for note in report.dangling}
@@ -266,16 +267,29 @@ class Contents:
         if lost is not None:
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
 
-    def _look_for_broken(self, policy: Policy) -> None:
+    def _look_for_broken(self, policy: Policy, load: Callable[[int], Stored | None]) -> None:
         for number, count in sorted(Counter(self.class_numbers).items()):
             name = self._classes.name(number)
-            if name is None:
-                continue
-            cls, reason = policy.resolve(*name)
-            if cls is not None and not (isinstance(cls, type) and issubclass(cls, Persistent)):
-                reason = "it is not a subclass of Persistent"
-            if reason:
-                self.report.broken.append(BrokenClass(".".join(name), count, reason))
+            if name is not None:
+                self._try_class(policy, name, count, persistent=True)
+        values: Counter[tuple[str, str]] = Counter()
+        for number in range(self.positions.next_oid):
+            with contextlib.suppress(Exception):  # Damaged bytes; the walk has noted it.
+                stored = load(number)
+                if stored is not None:
+                    self._states.read(stored.number, stored.data)
+                    values.update(self._states.met)
+        for name, count in sorted(values.items()):
+            self._try_class(policy, name, count, persistent=False)
+
+    def _try_class(
+        self, policy: Policy, name: tuple[str, str], count: int, *, persistent: bool
+    ) -> None:
+        cls, reason = policy.resolve(*name)
+        if persistent and cls is not None and not _is_persistent(cls):
+            reason = "it is not a subclass of Persistent"
+        if reason:
+            self.report.broken.append(BrokenClass(".".join(name), count, reason))
 
     def _name(self, number: int) -> str:
         name = self._classes.name(number)
@@ -348,3 +362,7 @@ class Contents:
             self.report.add(10, tail.end, found, scanned.get(oid))
         if frame.names != self._classes.items():
             self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")
+
+
+def _is_persistent(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, Persistent)

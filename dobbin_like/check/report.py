@@ -67,7 +67,7 @@ class Dangling:
 
 @dataclass(frozen=True)
 class BrokenClass:
-    """A class that can't be loaded, how many objects are of it, and why."""
+    """A class that can't be loaded, how many objects are of it or have values of it, and why."""
 
     name: str
     objects: int

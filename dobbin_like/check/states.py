@@ -86,6 +86,8 @@ class StateReader:
     def __init__(self, classes: LoggedNames) -> None:
         self._table = ClassTable(_ValueTypesOnly(()), _Names(classes))
         self._references: list[Reference] = []
+        # Names of the classes that values of the last state are of, but for known value types.
+        self.met: frozenset[tuple[str, str]] = frozenset()
 
     def read(self, number: int, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
         """Return the state, references in place of objects, and the references.
@@ -99,6 +101,7 @@ class StateReader:
         references = self._references = []
         decoder = Decoder(data, self._reference, self._table)
         state = decoder.state(self._table.shape(number))
+        self.met = frozenset([cls._p_name for cls in decoder.stand_ins])
         if not all(isinstance(name, str) for name in state):
             text = "the state has keys that are no names of attributes"
             raise TypeError(text)

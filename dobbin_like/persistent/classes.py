@@ -76,6 +76,7 @@ class Names(Protocol):
 class StandInMeta(type):
     """Tells a stand-in that was called from one that was made by ``__new__``: both are kept."""
 
+    _p_name: tuple[str, str]
     _p_sealed: bool
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
