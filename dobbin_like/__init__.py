@@ -2,6 +2,7 @@
 
 import logging
 
+from dobbin_like.collections import BTree, BTreeSet
 from dobbin_like.database import Database
 from dobbin_like.exc import (
     BrokenObjectError,
@@ -40,6 +41,8 @@ from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 __version__ = "0.1.0"
 
 __all__ = [
+    "BTree",
+    "BTreeSet",
     "BrokenObjectError",
     "ConflictError",
     "CopyError",

@@ -84,6 +84,12 @@ TOWERS = {
             "collections.common",
             "collections.views",
             "collections.dict  collections.list  collections.set  collections.counter",
+            "collections.btree_nodes",
+            "collections.btree_walk",
+            "collections.btree_plan",
+            "collections.btree_tree",
+            "collections.btree_check  collections.btree_views",
+            "collections.btree  collections.btree_set",
             "persistent",  # It gives out the collections under its own name.
             "collections",
         ),
