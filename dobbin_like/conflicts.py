@@ -3,45 +3,87 @@
 An object that a view has checked out must not have been changed by a
 transaction that was committed since the view's snapshot, whether the view
 has changed it or not. Called with the commit lock held and all news applied.
+
+A conflict is settled by the class, if it can make one state of three; or, where the object is
+part of a structure of many, by the owner of the structure: that is :mod:`.replay`.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.exc import ConflictError, ReadConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.persistent.values import deep_copy, thaw
 
 if TYPE_CHECKING:
-    from dobbin_like.persistent.entry import Entry
+    from dobbin_like.persistent.entry import Entry, State
     from dobbin_like.persistent.graph import Graph
     from dobbin_like.persistent.view import View, WorkingCopy
 
 logger = logging.getLogger(__name__)
 
 
-def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None) -> None:
-    """Compare what *view* has checked out with what is committed now.
+class Torn(NamedTuple):
+    """A structure whose parts are in conflict: it is for *owner* to do its changes again."""
+
+    owner: Any
+    error: ConflictError
+
+
+class _Merged(NamedTuple):
+    working: WorkingCopy
+    serial: Tid
+    base: State
+    state: State
+
+
+def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None) -> list[Torn]:
+    """Compare what *view* has checked out with what is committed now, and resolve what can be.
 
     Args:
         new_root: The object that the view has elected root, and its entry.
 
+    Returns:
+        The structures that have to be changed again; their parts are as they were.
+
     Raises:
         ReadConflictError: The newer version was found in the log.
         WriteConflictError: A thread of this instance has committed it. In both cases
-            the working copies are as they were, but for those already resolved.
+            the working copies are as they were.
     """
+    merged: list[_Merged] = []
+    torn: dict[int, Torn] = {}
     for working in list(view.working.values()):
         if working.entry.serial != working.serial:
-            _resolve(graph, working)
+            try:
+                merged.append(_resolve(graph, working))
+            except ConflictError as error:
+                owner = owner_of(working.obj)
+                if owner is None:
+                    raise
+                torn.setdefault(id(owner), Torn(owner, error))
     if new_root and graph.has_root:
         name = type(new_root[0]).__name__
         raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.root_is_foreign)
+    for working, serial, base, state in merged:
+        if id(owner_of(working.obj)) not in torn:
+            working.rebase(serial, base, state)
+    return list(torn.values())
 
 
-def _resolve(graph: Graph, working: WorkingCopy) -> None:
+def owner_of(obj: Any) -> Any:
+    """Return the owner of the structure that *obj* is part of, or ``None``.
+
+    As the calling thread sees it: ``_p_part_of`` of the class names the attribute.
+    """
+    attribute = getattr(type(obj), "_p_part_of", None)
+    owner = None if attribute is None else getattr(obj, attribute, None)
+    return owner if hasattr(type(owner), "_p_replay") else None
+
+
+def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     entry = working.entry
     plain = type(working.obj)._p_faces.plain
     name, serial = plain.__name__, working.serial
@@ -61,7 +103,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> None:
     if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
         text = f"{name}._p_resolve_conflict() returned {merged!r:.60}, expected a state dict"
         raise TypeError(text)
-    working.rebase(saved_serial, saved, dict(merged))
+    return _Merged(working, saved_serial, saved, dict(merged))
 
 
 def own_state(state: dict[str, Any]) -> dict[str, Any]:

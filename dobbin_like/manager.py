@@ -52,6 +52,7 @@ from dobbin_like.persistent.entry import here
 from dobbin_like.persistent.shared import whole
 from dobbin_like.persistent.stream import some_are_slow
 from dobbin_like.persistent.view import View
+from dobbin_like.replay import replay
 from dobbin_like.savepoint import Savepoint
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class DataManager:
         # leaves the view of a commit under way alone.
         self._committing = False
         self._finishing = False
+        # While owners of structures do their changes again, in tpc_begin.
+        self._replaying = False
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -197,7 +200,7 @@ class DataManager:
             CommittingError: The commit of this transaction is under way.
             ReadOnlyStorageError: The storage is read-only.
         """
-        if self._committing:
+        if self._committing and not self._replaying:
             raise CommittingError(self._storage.path)
         if self._storage.read_only:
             opened = "the storage was opened with read_only=True; open it without"
@@ -356,10 +359,15 @@ class DataManager:
 
     def _find_conflicts(self) -> None:
         try:
-            find_conflicts(self.graph, self.view, self.new_root)
+            torn = find_conflicts(self.graph, self.view, self.new_root)
+            if torn:
+                self._replaying = True
+                replay(self.graph, self.view, torn)
         except ConflictError as error:
             self._failure = f"conflict: {error.class_name} oid {error.oid}"
             raise
+        finally:
+            self._replaying = False
 
     # -- savepoints ---------------------------------------------------------------
 

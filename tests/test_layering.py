@@ -99,6 +99,7 @@ TOWERS = {
         rows=(
             "storage",
             "conflicts  savepoint",
+            "replay",
             "manager",
         ),
     ),

@@ -49,6 +49,10 @@ class Persistent(Identity, metaclass=PersistentMeta):
     settles write conflicts; it may raise
     :class:`~dobbin_like.exc.ConflictError`.
 
+    An object that is part of a structure of many names the attribute that leads to the owner
+    of it by ``_p_part_of``; ``_p_replay(self, parts)`` of the owner settles the conflicts of
+    parts that can't be merged one by one: see :mod:`dobbin_like.replay`.
+
     A class whose states have come to look different gets a ``_p_version``, a number that
     grows with each change, and a static or class method ``_p_migrate(state, version)``: it is
     given a state that was stored as an older *version* (0 before there was any) and returns

@@ -131,6 +131,17 @@ class SharedState:
                 self._end(view)
             self.horizon.enter(view, self.tid)
 
+    def move_view(self, view: View) -> None:
+        """Let *view* read the newest snapshot from here on; it keeps its working copies.
+
+        For the midst of a commit, when every working copy is one of the newest version.
+        """
+        with self.lock:
+            view.forget_states()
+            self.horizon.enter(view, self.tid)
+            if self._masked:
+                self._unmask_due()
+
     def end_view(self, view: View) -> None:
         """End *view*: nothing of it is left, no working copy, no mask, no memo."""
         with self.lock:
