@@ -22,8 +22,10 @@ from dobbin_like import (
     Database,
     MemoryLog,
     Persistent,
+    TransactionLog,
     checkout,
 )
+from dobbin_like.check import check_log
 from dobbin_like.collections import (
     btree_check,
     btree_nodes,
@@ -938,3 +940,31 @@ def test_a_million_keys_are_on_three_levels(database, again):
     assert len(tree) == 1_000_000
     assert sum(tree.values()) == sum(range(1_000_000))
     assert sound(tree)
+
+
+@pytest.mark.parametrize("damage", BREAKS, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("kind", [TransactionLog, MemoryLog])
+def test_a_check_of_the_log_names_it_too(small, path, damage, kind):
+    log = TransactionLog(path, sync=False) if kind is TransactionLog else MemoryLog()
+    with Database(log) as database:
+        database.set_root(Index("by name"))
+        checkout(database.root)
+        database.root.update((f"{n:04}", n) for n in range(30))
+        transaction.commit()
+        assert check_log(log).problems == []
+        node, name, value = damage(database.root)
+        if damage is break_bounds:
+            value = ([*value[0][:-1], "zz"], value[1])
+        checkout(node)
+        setattr(node, name, value)
+        transaction.commit()
+        problems = check_log(log).problems
+        assert any(BREAKS[damage] in problem.found for problem in problems)
+        assert {problem.invariant for problem in problems} == {11}
+        transaction.abort()
+
+
+def test_a_log_with_keys_of_classes_that_a_check_does_not_load_is_checked(database):
+    database.set_root(BTree((Version(n), n) for n in range(300)))
+    transaction.commit()
+    assert check_log(database.storage).problems == []

@@ -132,6 +132,7 @@ TOWERS = {
         rows=(
             "check.report",
             "check.states  check.reach",
+            "check.trees",
             "check.content  check.memory  check.protocol",
             "check.scan",
             "check",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dobbin_like.check.reach import dangling, unreachable
 from dobbin_like.check.report import BrokenClass, Dangling
 from dobbin_like.check.states import STREAM_CLASS, Reference, StateReader, way_to
+from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid
 from dobbin_like.log import record
@@ -264,6 +265,10 @@ class Contents:
                     self._dangle(oid, stored, target)
         searched = positions.stored and not self.gap
         lost = unreachable(positions, load) if searched else None
+        inner = self._classes.number(*INNER_CLASS)
+        if inner is not None and not self.gap:
+            nodes = (oid for oid, number in enumerate(self.class_numbers) if number == inner)
+            check_trees(report, nodes, load, self._states)
         if lost is not None:
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
 

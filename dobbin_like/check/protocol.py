@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.check.states import StateReader
+from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
 
@@ -61,6 +62,15 @@ def check_protocol(
             progress(report.transactions, count)
     report.objects = len(newest)
     _check_newest(storage, report, until, newest, wanted)
+    inner = storage.class_number(*INNER_CLASS)
+    if inner is not None:
+        nodes = (oid for oid in newest if _class_number(storage, oid, until) == inner)
+        check_trees(report, nodes, lambda oid: storage.load(Oid(oid), until), reader)
+
+
+def _class_number(storage: Storage, oid: Oid, until: Tid) -> int | None:
+    stored = storage.load(oid, until)
+    return None if stored is None else (storage.shape(stored.number) or (stored.number,))[0]
 
 
 def _check_newest(

@@ -1,6 +1,6 @@
 """What a check found: counts, and the problems, each with the invariant it breaks.
 
-The numbers of invariants are those that the docstrings of the package use (I1 to I10).
+The numbers of invariants are those that the docstrings of the package use (I1 to I11).
 Knows nothing of logs or objects.
 """
 
@@ -24,6 +24,7 @@ INVARIANTS: Final = {
     8: "what cannot be stored fails before anything is written",
     9: "loading imports and calls only what is allowed",
     10: "costs do not grow with the database",
+    11: "the nodes of a sorted tree make a tree",
 }
 """The invariants in a few words, by number."""
 

@@ -23,11 +23,13 @@ __all__ = ["Node", "check_btree", "structure"]
 class Node(NamedTuple):
     """What a node says of itself: ``level`` is 0 for a leaf; ``below`` are values or children.
 
-    ``name`` is for the reader of a message.
+    ``name`` is for the reader of a message; ``identity`` and ``tree``, the identity of the tree,
+    are what the caller tells nodes from each other by.
     """
 
     name: str
-    tree: Any
+    identity: int
+    tree: int
     level: int
     keys: list[Any]
     below: list[Any]
@@ -43,14 +45,14 @@ def check_btree(tree: SortedTree) -> list[str]:
     def read(node: Any) -> Node:
         name = f"{type(node).__name__} oid {node._p_oid}"
         if node.is_leaf:
-            return Node(name, node.tree, 0, *node.items)
-        return Node(name, node.tree, *node.links)
+            return Node(name, id(node), id(node.tree), 0, *node.items)
+        return Node(name, id(node), id(node.tree), *node.links)
 
-    return list(structure(tree, tree._root, len(tree), read))  # noqa: SLF001
+    return list(structure(id(tree), tree._root, len(tree), read))  # noqa: SLF001
 
 
 def structure(
-    tree: Any,
+    tree: int,
     root: Any,
     length: int,
     read: Callable[[Any], Node],
@@ -59,7 +61,8 @@ def structure(
     """Yield what is wrong with the nodes under *root*.
 
     Args:
-        tree: What the nodes have to name as their tree.
+        tree: The identity that the nodes have to give for their tree.
+        root: What *read* takes for the root; children are what it finds in nodes.
         read: Returns what a node says; what it raises is the caller's.
         before: Whether a key is below another one.
     """
@@ -69,11 +72,11 @@ def structure(
     while todo:
         reference, level, low, high = todo.pop()
         node = read(reference)
-        if id(reference) in seen:
+        if node.identity in seen:
             yield f"{node.name} is in the tree twice"
             continue
-        seen.add(id(reference))
-        if node.tree is not tree:
+        seen.add(node.identity)
+        if node.tree != tree:
             yield f"{node.name} belongs to another tree"
         if level is not None and node.level != level:
             yield f"{node.name} is on level {node.level}, expected {level}"
@@ -109,7 +112,7 @@ def _order(node: Node, low: Any, high: Any, before: Callable[[Any, Any], bool]) 
     for one, other in pairwise(keys):
         if not before(one, other):
             yield f"{node.name} has the key {other!r:.60} behind {one!r:.60}"
-    if keys and low is not END and before(keys[0], low):
+    if keys and low is not END and not (keys[0] == low or before(low, keys[0])):
         yield f"{node.name} has the key {keys[0]!r:.60}, which is below {low!r:.60}"
     if keys and high is not END and not before(keys[-1], high):
         yield f"{node.name} has the key {keys[-1]!r:.60}, which is not below {high!r:.60}"

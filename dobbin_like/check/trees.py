@@ -1,0 +1,86 @@
+"""Whether the sorted trees of a log are trees: order, bounds, depth, sizes, length.
+
+From the newest states; no class is loaded. Found by their nodes, whose class is always ours,
+whatever the tree is a subclass of. Keys of classes that are not loaded here can't be compared,
+and are taken to be in order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.check.states import Reference, StateReader
+from dobbin_like.collections.btree_check import Node, structure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dobbin_like.check.report import Report
+
+__all__ = ["INNER_CLASS", "check_trees"]
+
+INNER_CLASS: Final = ("dobbin_like.collections", "BTreeInner")
+"""The name under which a log knows the class of inner nodes, of which each tree has one."""
+
+
+def check_trees(
+    report: Report, inner: Iterable[int], load: Callable[[int], Any], reader: StateReader
+) -> None:
+    """I11: Check every tree that has one of the *inner* nodes, given by their oids.
+
+    Args:
+        load: Returns what is stored for an oid, or None.
+
+    Where a state can't be read, which is told elsewhere, the tree is checked up to there.
+
+    Cost: The newest states of the nodes.
+    """
+    nodes = _Nodes(load, reader)
+    trees = {oid for oid in map(nodes.tree_of, inner) if oid is not None}
+    for oid in sorted(trees):
+        place = f"{report.path}, tree oid {oid}"
+        try:
+            tree = nodes.state(oid)
+            length = nodes.state(tree["_length"].oid)["value"]
+            for problem in structure(oid, tree["_root"].oid, length, nodes.read, _before):
+                report.add(11, place, problem, "a tree")
+        except Exception as error:  # noqa: BLE001  damaged bytes may raise anything
+            if not report.problems:
+                report.add(11, place, f"{type(error).__name__}: {error}", "nodes that can be read")
+
+
+class _Nodes:
+    """The nodes of trees, by their oids."""
+
+    def __init__(self, load: Callable[[int], Any], reader: StateReader) -> None:
+        self._load = load
+        self._reader = reader
+
+    def state(self, oid: int) -> dict[str, Any]:
+        stored = self._load(oid)
+        if stored is None:
+            raise LookupError(oid)
+        return self._reader.read(stored.number, stored.data)[0]
+
+    def read(self, oid: int) -> Node:
+        node = self.state(oid)
+        name, tree = f"the node oid {oid}", node["tree"].oid
+        if "items" in node:
+            return Node(name, oid, tree, 0, *node["items"])
+        level, keys, children = node["links"]
+        return Node(name, oid, tree, level, keys, [child.oid for child in children])
+
+    def tree_of(self, oid: int) -> int | None:
+        """Return the oid of the tree of a node; None if it can't be read."""
+        try:
+            tree = self.state(oid)["tree"]
+        except Exception:  # noqa: BLE001  damaged bytes may raise anything
+            return None
+        return tree.oid if type(tree) is Reference else None
+
+
+def _before(one: Any, other: Any) -> bool:
+    try:
+        return bool(one < other)
+    except Exception:  # noqa: BLE001  a stand-in raises whatever it likes
+        return True
