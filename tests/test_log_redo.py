@@ -347,6 +347,20 @@ def test_damage_in_the_image_does_no_harm_to_what_the_log_has(path: Path) -> Non
         assert path.read_bytes()[ends[0] :] == whole[ends[0] :]
 
 
+@pytest.mark.parametrize("status", [record.PREPARED, record.FAILED])
+def test_of_an_image_nothing_is_believed_that_is_not_committed(path: Path, status: int) -> None:
+    with with_area(path) as log:
+        start = path.stat().st_size
+        commit(log, b"x")
+        area = area_of(log)
+        data = bytearray(lose_log_from(path.read_bytes(), start))
+    at = area.start + record.IMAGE_SIZE + record.STATUS_OFFSET
+    assert data[at : at + 4] == record.WORD.pack(record.COMMITTED)
+    data[at : at + 4] = record.WORD.pack(status)
+    path.write_bytes(with_words(bytes(data), DURABLE=start, COMMITTED=start))
+    assert tids(path, read_only=False) == [1]
+
+
 def test_acknowledged_transactions_that_are_nowhere_whole_are_an_error(path: Path) -> None:
     with with_area(path) as log:
         start = path.stat().st_size
