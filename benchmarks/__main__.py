@@ -8,6 +8,7 @@ from benchmarks import (
     bench_life,
     bench_memory,
     bench_open,
+    bench_pack,
     bench_peers,
     bench_processes,
     bench_read,
@@ -24,6 +25,7 @@ THEMES = (
     bench_processes,
     bench_open,
     bench_life,
+    bench_pack,
     bench_peers,
 )
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import itertools
 import os
 import random
 import shutil
@@ -25,6 +27,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +36,9 @@ from transaction.interfaces import TransientError
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
-from dobbin_like.exc import LockTimeout
-from dobbin_like.persistent import Persistent, PersistentDict, checkout
+from dobbin_like.exc import LockTimeout, PackRunningError
+from dobbin_like.life.pack import pack
+from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -67,6 +71,14 @@ class Account(Persistent):
 
 class Tally(Persistent):
     """How many transactions one thread of one process has committed."""
+
+    count = 0
+    box: Any = None
+    file: Any = None
+
+
+class Box(Persistent):
+    """Out of reach at times, and held in memory meanwhile."""
 
     count = 0
 
@@ -175,6 +187,47 @@ def increment(database: Database, name: str, _chance: random.Random, count: int)
         say("ack", name, number, retried(add) - 1)
 
 
+def juggle(database: Database, name: str, chance: random.Random, count: int) -> None:
+    """Move money, and let a box and a file be in and out of reach in turn."""
+    tally, box = make_tally(database, name), Box()
+    for number in range(1, count + 1):
+        amount, both = (
+            chance.randrange(1, 10),
+            chance.sample(range(len(database.root.accounts)), 2),
+        )
+
+        def step(number: int = number, amount: int = amount, both: list[int] = both) -> None:
+            giver, taker = (database.root.accounts[index] for index in both)
+            checkout(giver, taker, tally)
+            giver.balance -= amount
+            taker.balance += amount
+            tally.count += 1
+            if tally.box is None:
+                checkout(box)
+                box.count = tally.count
+                tally.box = box
+            else:
+                tally.box = None
+            if number % 5 == 0:
+                tally.file = PersistentFile(io.BytesIO(content_of(number)))
+
+        say("ack", name, number, retried(step) - 1)
+
+
+def content_of(number: int) -> bytes:
+    return number.to_bytes(4, "big") * (number * 997 % 40_000)
+
+
+def check_box(tally: Tally) -> None:
+    count = tally.count
+    if tally.box is not None:
+        require(tally.box.count == count, f"{tally.box.count} in the box of {count}")
+    require((tally.box is None) == (count % 2 == 0), f"a box at {count}")
+    if tally.file is not None:
+        found = b"".join(tally.file)
+        require(found == content_of(count // 5 * 5), f"another file at {count}")
+
+
 def in_threads(threads: int, work: Callable[[int], None]) -> None:
     errors: list[BaseException] = []
 
@@ -195,7 +248,7 @@ def in_threads(threads: int, work: Callable[[int], None]) -> None:
 
 def work_writer(kind: str, path: str, name: str, seed: str, threads: str, count: str) -> None:
     """Commit in threads until all are done, or killed."""
-    step = {"transfer": transfer, "increment": increment}[kind]
+    step = {"transfer": transfer, "increment": increment, "juggle": juggle}[kind]
     with open_database(path) as database:
 
         def write(index: int) -> None:
@@ -219,6 +272,8 @@ def work_reader(path: str, threads: str) -> None:
             check_total(bank, reversed)
             for name, tally in bank.tallies.items():
                 require(tally.count == tallies[name], f"{name} has moved inside a snapshot")
+                if name.startswith("juggler"):
+                    check_box(tally)
             require(sum(tallies.values()) >= newest, "a later snapshot shows less")
             newest = sum(tallies.values())
             snapshots += 1
@@ -232,6 +287,45 @@ def work_reader(path: str, threads: str) -> None:
             in_threads(int(threads), read)
         finally:
             watcher.join()
+
+
+def die_before(number: int) -> None:
+    """Let this process be killed before its *number*-th system call that counts."""
+    calls = itertools.count(1)
+
+    def counted(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in COUNTED:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+COUNTED = ("pwrite", "fsync", "ftruncate", "replace", "unlink", "open", "close")
+
+
+def work_packer(path: str, seed: str, death: str) -> None:
+    """Pack again and again until standard input ends, or death comes."""
+    chance = random.Random(seed)
+    stopped = threading.Event()
+    watcher = threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()))
+    watcher.start()
+    die_before(int(death))
+    spans = (None, None, timedelta(seconds=0.2), timedelta(seconds=2))
+    try:
+        while not stopped.wait(chance.random() * 0.05):
+            try:
+                report = pack(path, chance.choice(spans))
+            except PackRunningError:
+                continue
+            say("packed", report.dropped.revisions, report.dropped.objects)
+    finally:
+        stopped.wait()
+        watcher.join()
 
 
 class Stall:
@@ -352,6 +446,7 @@ def fork_once(database: Database, number: int) -> None:
 WORKERS: dict[str, Callable[..., None]] = {
     "writer": work_writer,
     "reader": work_reader,
+    "packer": work_packer,
     "stall": work_stall,
     "fork": work_fork,
 }
@@ -389,6 +484,7 @@ class Process:
         )
         self.name = " ".join(map(str, args))
         self.hung = False
+        self.ended = threading.Event()
         self._watchdog = threading.Timer(WATCHDOG_SECONDS, self._give_up)
         self._watchdog.start()
 
@@ -420,8 +516,8 @@ class Process:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
-    def close(self, expected: int | None = 0) -> None:
-        """Wait for the end, after all lines were read."""
+    def close(self, expected: int | None = 0) -> int:
+        """Wait for the end, after all lines were read; return the status."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if not self._process.stdin.closed:
@@ -433,6 +529,7 @@ class Process:
         require(not self.hung, f"{self.name}: no end after {WATCHDOG_SECONDS} seconds")
         if expected is not None:
             require(status == expected, f"{self.name}: ended with {status}")
+        return status
 
 
 def drive(
@@ -716,12 +813,107 @@ def verify_copy(copy: Path, least: dict[str, int]) -> None:
         check_log(copy).raise_if_bad()
 
 
+def packing(
+    directory: Path,
+    seed: int,
+    *,
+    writers: int = 2,
+    threads: int = 2,
+    readers: int = 1,
+    packers: int = 2,
+    kills: int = 2,
+    commits: int = 60,
+) -> dict[str, int]:
+    """The log is packed all the time; writers and packers are killed, and nothing is lost."""
+    path = directory / f"packing-{seed}.log"
+    make_bank(path, 10)
+    watching = [Process("reader", path, 1) for _ in range(readers)]
+    for reader in watching:
+        reader.wait_for("ready")
+    acknowledged: dict[str, int] = {}
+    figures = {"packs": 0, "packers killed": 0, "dropped objects": 0}
+    adding = threading.Lock()
+    done = threading.Event()
+
+    def keep_writing(slot: int) -> None:
+        chance = random.Random(f"{seed} writer {slot}")
+        for number in range(kills + 1):
+            last = number == kills
+            found, _ = drive(
+                "juggle",
+                path,
+                f"juggler-{slot}-{number}",
+                chance.randrange(1 << 30),
+                threads=threads,
+                count=commits // threads if last else ENDLESS,
+                kill_after=ENDLESS if last else chance.randrange(1, commits),
+            )
+            acknowledged.update(found)
+
+    def keep_packing(slot: int) -> None:
+        chance = random.Random(f"{seed} packer {slot}")
+        while not done.is_set():
+            process = Process("packer", path, chance.randrange(1 << 30), chance.randrange(900))
+            ender = threading.Thread(target=lambda process=process: end_when(done, process))
+            ender.start()
+            try:
+                for words in process.lines():
+                    with adding:
+                        figures["packs"] += 1
+                        figures["dropped objects"] += int(words[2])
+            finally:
+                process.ended.set()
+                ender.join()
+                status = process.close(expected=None)
+            require(status in (0, -signal.SIGKILL), f"{process.name}: ended with {status}")
+            with adding:
+                figures["packers killed"] += status != 0
+
+    try:
+        with ThreadPoolExecutor(writers + packers) as pool:
+            packing = [pool.submit(keep_packing, slot) for slot in range(packers)]
+            try:
+                list(pool.map(keep_writing, range(writers)))
+            finally:
+                done.set()
+            for future in packing:
+                future.result()
+    finally:
+        snapshots = finish_readers(watching)
+    verify(path, acknowledged, killed=bool(kills))
+    check_boxes(path)
+    require(sorted(directory.glob(f"{path.name}*")) == [path], "something was left behind")
+    return {"commits": sum(acknowledged.values()), "snapshots": snapshots, **figures}
+
+
+def end_when(done: threading.Event, process: Process) -> None:
+    """Let a process end when all is done, unless it has ended."""
+    while not process.ended.wait(0.05):
+        if done.is_set():
+            process.end_input()
+            return
+
+
+def check_boxes(path: Path) -> None:
+    with open_database(str(path)) as database:
+        transaction.begin()
+        for name, tally in database.root.tallies.items():
+            if name.startswith("juggler"):
+                check_box(tally)
+        database.pack()
+        transaction.begin()
+        check_total(database.root)
+    transaction.manager.clearSynchs()
+    check_log(path).raise_if_bad()
+
+
 SCENARIOS: dict[str, Callable[..., dict[str, int]]] = {
     "bank": bank,
     "copies": copies,
     "counter": counter,
     "holder": holder,
     "fork": fork,
+    "packing": packing,
 }
 
 
@@ -749,6 +941,15 @@ def sizes(name: str, chance: random.Random) -> dict[str, int]:
             "threads": chance.randrange(1, 4),
             "copies": chance.randrange(1, 20),
             "accounts": chance.randrange(2, 50),
+        }
+    if name == "packing":
+        return {
+            "writers": chance.randrange(1, 4),
+            "threads": chance.randrange(1, 4),
+            "readers": chance.randrange(0, 3),
+            "packers": chance.randrange(1, 3),
+            "kills": chance.randrange(0, 4),
+            "commits": chance.randrange(20, 300),
         }
     return {"rounds": chance.randrange(1, 40)} if name == "fork" else {}
 
