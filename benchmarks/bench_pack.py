@@ -7,7 +7,6 @@ processors, the figures are those of the scheduler.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 report = pack(sys.argv[1])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(time.monotonic_ns())
-print(json.dumps([report.after.bytes, report.seconds, report.after.objects, (peak - before) * 1024]))
+memory = (peak - before) * 1024
+print(json.dumps([report.after.bytes, report.seconds, report.after.objects, memory]))
 """
 
 _WRITE = """
@@ -158,7 +158,7 @@ print(time.monotonic_ns())
 print(taken)
 """
     _, out = child(script, source, target)
-    rate = os.stat(target).st_size / float(out) / 1e6
+    rate = target.stat().st_size / float(out) / 1e6
     target.unlink()
     return rate
 
@@ -174,13 +174,11 @@ def writers(bench: Bench) -> None:
         usual, packing, (seconds, locked) = json.loads(out)
         again.unlink()
         by = f"pack in another {where}, {count:,} objects: "
-        note = f"locked {locked * 1000:.0f} ms; {seconds:.1f} s; at most {usual[1] * 1000:.0f} ms before"
-        bench.add(Row(by + "longest wait", "ms", packing[1] * 1000, None, 100, note=note))
-        share = packing[0] / usual[0]
-        row = Row(
-            by + "commits", "/s", packing[0], usual[0], 0.5, RATIO, at_most=False, ratio=share
-        )
-        bench.add(row)
+        longest, before = packing[1] * 1000, usual[1] * 1000
+        note = f"locked {locked * 1000:.0f} ms; {seconds:.1f} s; at most {before:.0f} ms before"
+        bench.add(Row(by + "longest wait", "ms", longest, None, 100, note=note))
+        rates = packing[0], usual[0]
+        bench.add(Row(by + "commits", "/s", *rates, 0.5, RATIO, at_most=False))
     path.unlink()
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import transaction as transaction_package
 
@@ -285,6 +285,21 @@ class Database(Past, Care):
                     whole(self._show_news)
                 if not getattr(self.storage, "retired", False):
                     return
+
+    def let_go_of_past(self) -> None:
+        """Let the storage let go of packed files that no view needs, now or from now on.
+
+        Does not wait: if somebody is catching up, another time will do.
+        """
+        if self.showing or not self._news_lock.acquire(blocking=False):
+            return
+        try:
+            with self.graph.lock:
+                # A view that begins reads what is shown, which may be behind what was read.
+                tid, oldest = self.graph.tid, self.graph.horizon.oldest()
+            cast("Any", self.storage).let_go(tid if oldest is None else min(tid, oldest))
+        finally:
+            self._news_lock.release()
 
     def _read_news(self) -> _News | None:
         news = self.storage.read_news() if self.storage.has_news() else []

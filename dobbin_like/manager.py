@@ -144,7 +144,7 @@ class DataManager:
             if self._database.has_news():
                 self._database.catch_up()
             if self._packs and self._storage.has_past:
-                self._storage.let_go(self.graph.horizon.oldest())
+                self._database.let_go_of_past()
         except ClosedError:  # by its owner: whoever uses the database is told so
             return
         self._renew()

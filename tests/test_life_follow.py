@@ -6,6 +6,7 @@ import gc
 import io
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from dobbin_like import (
     TransactionLog,
     checkout,
 )
-from dobbin_like.exc import LogMovedError, LogPackedError, ObjectNotFound, WriteConflictError
+from dobbin_like.exc import (
+    ConflictError,
+    LogMovedError,
+    LogPackedError,
+    ObjectNotFound,
+    WriteConflictError,
+)
 from dobbin_like.log.header import COMMITTED, is_retired
 
 fork = multiprocessing.get_context("fork")
@@ -151,6 +158,9 @@ def test_the_old_file_is_closed_when_no_snapshot_needs_it(database, root, again,
     transaction.begin()
     transaction.begin()
     gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("close "):
+            thread.join()
 
     deleted = [link for link in open_files() if "data.log" in link and "deleted" in link]
     assert deleted == []
@@ -340,6 +350,30 @@ def test_packed_again_and_again_with_an_old_snapshot_open(database, root, again)
     other.transaction_manager.begin()
     assert seen.n == 50
     assert other.storage.generation == database.storage.generation == 5
+
+
+def test_who_slept_through_two_packs_sees_what_was_committed_between(database, root, again):
+    """Its commits must not undo what was: saved positions are ahead of what it has seen."""
+    other = again()
+    assert (other.root.n, other.root.others[0].n) == (0, 1)
+    checkout(other.root)
+    other.root.n = 7
+    change(database, 1)
+    database.pack()
+    change(database, 2)
+    checkout(root.others[0])
+    root.others[0].n = 5
+    transaction.commit()
+    database.pack()
+
+    with pytest.raises(ConflictError):
+        other.transaction_manager.commit()
+    other.transaction_manager.abort()
+
+    assert (other.root.n, other.root.others[0].n) == (2, 5)
+    change(other, 3)
+    transaction.begin()
+    assert root.n == 3
 
 
 def count_up(path: Path, times: int) -> None:

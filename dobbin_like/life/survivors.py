@@ -204,7 +204,7 @@ class Survivors:
         seen = bytearray()
         for frame in old.frames(tail, old.end):
             logged = frame.logged
-            if frame.kind != record.KIND_POSITIONS:
+            if logged is not None or frame.kind == record.KIND_STREAM:
                 size += frame.tail.end - tail.end
             tail = frame.tail
             self._pace.rest()

@@ -179,7 +179,11 @@ class LogFile:
 
     def __del__(self) -> None:
         # Of a file that was replaced: the last reader of it has come to its end. The
-        # mapping goes with the last who looks at it.
+        # mapping, which keeps it open too, goes first: what takes long waits for nobody.
+        words = getattr(self, "words", None)
+        if words is not None:
+            with contextlib.suppress(BufferError):
+                words.close()
         fd, self.fd = getattr(self, "fd", _NO_FILE), _NO_FILE
         if fd != _NO_FILE:
             os.close(fd)

@@ -51,6 +51,7 @@ class ReadableLog(History):
         self._file = LogFile(self.path, read_only=read_only)
         self._applied = Applied(self._file)
         self._past: tuple[Applied, ...] = ()
+        self._dropped: list[Applied] = []  # On their way to be closed, by a thread.
         self._pins: dict[object, Tid] = {}
 
     def __len__(self) -> int:
@@ -301,13 +302,16 @@ class ReadableLog(History):
         applied = Applied(file)
         applied.attach(page)
         window = Window(file.fd, self.path)
-        self._load_saved(applied, words, certain_end(window, words, self._boot))
+        # Saved positions that are ahead of what is applied here would hide what is new: the
+        # log was packed twice since. Then all of it is read.
+        seen = self._applied.tail.tid
+        self._load_saved(applied, words, certain_end(window, words, self._boot), seen)
         end, news = applied.tail, []
         for frame in committed_frames(window, end, words, self._boot):
             end = frame.tail
             if frame.logged is None:
                 continue
-            if frame.logged.tid <= self._applied.tail.tid:
+            if frame.logged.tid <= seen:
                 applied.apply(self.path, [frame.logged])
             else:
                 news.append(frame.logged)
@@ -354,16 +358,36 @@ class ReadableLog(History):
         self._pins.pop(token, None)
 
     def let_go(self, oldest: Tid | None) -> None:
-        """Let go of the files that no snapshot from *oldest* on needs; ``None``: no snapshot."""
+        """Let go of the files that no snapshot from *oldest* on needs; ``None``: no snapshot.
+
+        Calls are serialized by the caller, with those of read_news(). Does not wait for the
+        system to free what they take on the disk, which takes a while for a large file.
+        """
+        self._dropped += self._drop(oldest)
+        if self._dropped:
+            # Whoever has the last reference closes the file: this thread, for it has no
+            # other. A reader that is still at it does so itself.
+            thread = threading.Thread(
+                target=self._dropped.clear, name=f"close {self.path}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # The interpreter ends, or has too many.
+                self._dropped.clear()
+
+    def _drop(self, oldest: Tid | None) -> list[Applied]:
+        """Take the files that nobody needs out of the past, and return them."""
         pinned = list(self._pins.values())
         if oldest is not None:
             pinned.append(oldest)
         followers = (*self._past[1:], self._applied)
-        self._past = tuple(
-            applied
-            for applied, after in zip(self._past, followers, strict=True)
-            if pinned and min(pinned) < after.complete_since
-        )
+        kept: list[Applied] = []
+        dropped: list[Applied] = []
+        for applied, after in zip(self._past, followers, strict=True):
+            needed = pinned and min(pinned) < after.complete_since
+            (kept if needed else dropped).append(applied)
+        self._past = tuple(kept)
+        return dropped
 
     def _applied_at(self, at: Tid) -> Applied:
         """Return the newest file that has all that a snapshot at *at* sees."""
@@ -374,14 +398,16 @@ class ReadableLog(History):
                 return applied
         return files[-1]
 
-    def _load_saved(self, applied: Applied, words: Words, certain: int) -> None:
+    def _load_saved(
+        self, applied: Applied, words: Words, certain: int, until: Tid | None = None
+    ) -> None:
         offset, page = words.get(SAVED), applied.file.page
         if not offset or page is None:
             return
         # What is not certain to be there has to be read frame by frame.
         window = Window(applied.file.fd, self.path)
         saved = load_saved(window, offset, page.checksum, certain)
-        if saved is not None:
+        if saved is not None and (until is None or saved[2].tid <= until):
             applied.positions, applied.classes, tail = saved
             applied.positions.reserve(page.next_oid)
             applied.move_to(tail)
