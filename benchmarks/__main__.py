@@ -2,6 +2,7 @@
 
 from benchmarks import (
     bench_begin,
+    bench_btree,
     bench_bulk,
     bench_collections,
     bench_commit,
@@ -22,6 +23,7 @@ THEMES = (
     bench_begin,
     bench_commit,
     bench_bulk,
+    bench_btree,
     bench_processes,
     bench_open,
     bench_life,
