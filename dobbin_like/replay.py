@@ -24,6 +24,9 @@ by anybody, or it was resolved, so that all it has is what it would have made of
 snapshot. The commit lock is held, so that nobody changes anything meanwhile, and nothing was
 written. The owner is checked out; it may check out whatever it needs. Whatever it raises
 ends the transaction.
+
+``db.undo()`` calls it too, in an ordinary transaction, with the states the other way round: after
+is ``None`` for a part that the transaction to be undone had made.
 """
 
 from __future__ import annotations

@@ -118,6 +118,7 @@ TOWERS = {
             "life.states",
             "life.as_of",
             "life.history",
+            "life.undo_parts",
             "life.feed  life.undo",
             "life.past  life.care",
             "life",

@@ -28,7 +28,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.check import check_database
-from dobbin_like.exc import ClassNotSupported, CommittingError
+from dobbin_like.exc import ClassNotSupported, CommittingError, UndoConflictError
 
 
 @pytest.fixture
@@ -549,3 +549,54 @@ def test_processes_that_put_in_disjoint_keys_never_fail(database, path):
     transaction.begin()
     assert list(database.root.items()) == [(key, key % 2) for key in range(count)]
     assert sound(database.root)
+
+
+# -- undone ---------------------------------------------------------------------------------
+
+
+def last_tid(database):
+    return list(database.transactions())[-1].tid
+
+
+def test_an_old_change_of_a_tree_is_undone_though_its_nodes_have_changed_since(trees):
+    ours, _ = trees
+    tree = change(ours)
+    for key in range(501, 520):
+        tree.setdefault(key, "undone")
+    tree[30] = "undone"
+    del tree[700:730]
+    transaction.commit()
+    tid = last_tid(ours)
+    change(ours)
+    for key in range(520, 540):
+        tree[key + 0.5] = "kept"
+        tree[key - 19.5] = "kept"
+    transaction.commit()
+    ours.undo(tid)
+    transaction.commit()
+    expected = dict.fromkeys(range(0, 1000, 10), 0)
+    expected |= {key + 0.5: "kept" for key in range(520, 540)}
+    expected |= {key - 19.5: "kept" for key in range(520, 540)}
+    assert tree == expected
+    assert sound(tree)
+
+
+def test_a_change_of_a_key_that_was_changed_again_is_not_undone(trees):
+    ours, _ = trees
+    tree = change(ours)
+    tree[5] = tree[6] = "old"
+    transaction.commit()
+    tid = last_tid(ours)
+    change(ours)
+    tree[5] = "new"
+    transaction.commit()
+    with pytest.raises(UndoConflictError, match="the key 5 was changed; undo the later"):
+        ours.undo(tid)
+    transaction.abort()
+    assert (tree[5], tree[6]) == ("new", "old")
+    ours.undo(last_tid(ours))
+    ours.undo(tid)
+    transaction.commit()
+    assert 5 not in tree
+    assert 6 not in tree
+    assert sound(tree)

@@ -13,6 +13,8 @@ import transaction
 
 import dobbin_like
 from dobbin_like import (
+    BTree,
+    BTreeSet,
     ConflictError,
     Database,
     IntegrityError,
@@ -250,3 +252,26 @@ def errors_have_their_values_as_attributes() -> None:
 
 def the_package_has_its_version() -> None:
     assert_type(dobbin_like.__version__, str)
+
+
+def sorted_collections_are_generic(path: Path) -> None:
+    tree: BTree[str, Account] = BTree()
+    tree["a"] = Account("a")
+    tree.update({"b": Account("b")})
+    assert_type(tree["a"], Account)
+    assert_type(tree.get("a"), Account | None)
+    assert_type(tree.pop("a", None), Account | None)
+    assert_type(tree.min_item(), tuple[str, Account])
+    assert_type(tree.next_item("a"), tuple[str, Account] | None)
+    assert_type(list(tree.items_range("a", "b")), list[tuple[str, Account]])
+    assert_type(list(tree), list[str])
+    assert_type(list(tree.values(max="b")), list[Account])
+    assert_type(len(tree["a":"b"]), int)
+    assert_type(tree.copy(), BTree[str, Account])
+    members: BTreeSet[int] = BTreeSet([1])
+    members.add(2)
+    assert_type(members.max_item(), int)
+    assert_type(list(members.items_from(1)), list[int])
+    assert_type(members.union([3]), BTreeSet[Any])
+    tree[1] = Account("a")  # type: ignore[index]
+    members.add("a")  # type: ignore[arg-type]

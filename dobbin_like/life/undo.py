@@ -5,7 +5,8 @@ their states, in the transaction of the caller. So what others commit meanwhile 
 conflict like any other.
 
 The attributes of a persistent dict are its keys, those of a persistent set its members:
-what is undone there are those that the transaction changed.
+what is undone there are those that the transaction changed. Structures of many objects
+are changed back by their owner: :mod:`.undo_parts`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.life.as_of import check_complete
 from dobbin_like.life.moments import tid_of
 from dobbin_like.life.states import ABSENT, differing
+from dobbin_like.life.undo_parts import structures
 from dobbin_like.persistent import PersistentDict, PersistentSet, checkout
 from dobbin_like.persistent.entry import entry_of
 from dobbin_like.persistent.values import Aliases
@@ -46,13 +48,18 @@ def undo(storage: Storage, manager: DataManager, tid: Tid) -> None:
     """Take back what transaction *tid* has changed, in that of *manager*. See ``Past.undo()``."""
     view = manager.join()
     logged = _find(storage, tid_of(tid), view.tid)
-    steps = [_step(manager.graph, view, oid, logged.tid) for oid in _changed_oids(storage, logged)]
+    oids = _changed_oids(storage, logged)
+    owned = structures(storage, manager.graph, view, logged.oids, logged.tid)
+    parts = frozenset[Oid]().union(*(structure.oids for structure in owned))
+    steps = [_step(manager.graph, view, oid, logged.tid) for oid in oids if oid not in parts]
     before = manager.savepoint()
     try:
         for step in steps:
             if step is not None:
                 checkout(step.obj)
                 _apply(step, view.working[id(step.obj)])
+        for structure in owned:
+            structure.take_back(logged.tid, view.tid)
     except BaseException:  # Of whatever kind: all of it, or nothing.
         before.rollback()
         raise
