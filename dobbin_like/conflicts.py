@@ -13,7 +13,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dobbin_like.exc import ConflictError, ReadConflictError, WriteConflictError
+from dobbin_like.exc import (
+    ConflictError,
+    ObjectNotFound,
+    ReadConflictError,
+    WriteConflictError,
+)
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.persistent.values import deep_copy, thaw
 
@@ -92,7 +97,11 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     # Whoever checks out without changing depends on what he read.
     if resolve is None or working.changed() is None:
         raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
-    saved_serial, saved = graph.version(working.obj, entry, None)
+    try:
+        saved_serial, saved = graph.version(working.obj, entry, None)
+    except ObjectNotFound as error:  # nobody led to it any more, and it was packed away
+        gone = "it was dropped since"
+        raise _conflict(graph, name, entry.oid, serial, gone, foreign=foreign) from error
     working.thaw_all()
     try:
         merged = resolve(own_state(working.base), own_state(saved), dict(working))

@@ -74,6 +74,9 @@ def replay(graph: Graph, view: View, torn: Iterable[Torn]) -> None:
                 graph.uncheckout(view, working)
     graph.move_view(view)
     for owner, error, parts in todo:
+        entry = entry_of(owner)
+        if entry is None or not graph.source.has(entry.oid):
+            raise error  # all of it was dropped since, and packed away
         try:
             checkout(owner)
             owner._p_replay(parts)

@@ -229,6 +229,11 @@ def test_the_hooks_may_be_defined_and_others_of_their_kind_may_not():
         class Wrong(Persistent):
             _p_part = "tree"
 
+    with pytest.raises(ClassNotSupported, match="expected the name of an attribute"):
+
+        class Other(Persistent):
+            _p_part_of = Ledger
+
 
 # -- trees ----------------------------------------------------------------------------------
 
@@ -600,3 +605,79 @@ def test_a_change_of_a_key_that_was_changed_again_is_not_undone(trees):
     assert 5 not in tree
     assert 6 not in tree
     assert sound(tree)
+
+
+@pytest.mark.parametrize("emptying", [BTree.clear, lambda tree: tree.__delitem__(slice(400, 600))])
+def test_a_node_that_was_packed_away_meanwhile_is_in_conflict(trees, emptying):
+    ours, theirs = trees
+    mine, other = change(ours), change(theirs)
+    mine[500.5] = "mine"
+    emptying(other)
+    commit(theirs)
+    assert theirs.pack().dropped.objects
+    commit(ours)
+    theirs.transaction_manager.begin()
+    assert other[500.5] == mine[500.5] == "mine"
+    assert dict(other) == dict(mine)
+    assert sound(mine)
+
+
+def test_an_object_that_was_changed_and_packed_away_is_in_conflict(database, again):
+    database.set_root(PersistentDict(page=Ledger().first))
+    transaction.commit()
+    other = again()
+    page = database.root["page"]
+    checkout(page)
+    page.lines.append("mine")
+    root = other.root
+    checkout(root, root["page"])
+    root.pop("page").lines.append("theirs")
+    other.transaction_manager.commit()
+    other.pack()
+    with pytest.raises(ReadConflictError, match="Page oid 1 was changed by another process"):
+        transaction.commit()
+
+
+def test_readers_see_whole_trees_while_writers_change_them(small, database):
+    """Writers move amounts from key to key; each has its own keys, and the sum is zero."""
+    database.set_root(BTree())
+    transaction.commit()
+    done = threading.Event()
+
+    def write(number):
+        chance = random.Random(number)
+        for _ in range(60):
+            transaction.begin()
+            tree = change(database)
+            for _ in range(6):
+                one, two = (chance.randrange(100) * 2 + number for _ in range(2))
+                amount = chance.randrange(100)
+                tree[one] = tree.get(one, 0) + amount
+                tree[two] = tree.get(two, 0) - amount
+                moved = tree.pop(one)
+                tree[two] = tree.get(two, 0) + moved
+            transaction.commit()
+
+    def read():
+        seen = 0
+        while not (done.is_set() and seen):
+            transaction.begin()
+            tree = database.root
+            items = list(tree.items())
+            assert sum(amount for _, amount in items) == 0
+            assert len(items) == len(tree)
+            assert list(reversed(tree.items())) == items[::-1]
+            assert sound(tree)
+            seen += 1
+        transaction.abort()
+
+    readers, writers = Steps(120), Steps(120)
+    for _ in range(2):
+        readers.thread(read)
+    for number in range(2):
+        writers.thread(lambda number=number: write(number))
+    try:
+        writers.join()
+    finally:
+        done.set()
+    readers.join()

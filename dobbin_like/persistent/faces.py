@@ -315,6 +315,10 @@ def _check_namespace(name: str, namespace: dict[str, Any]) -> None:
             reason = f"{attribute}: names with _p_ are reserved, but for {hooks}"
             raise ClassNotSupported(name, reason)
     _check_version(name, namespace)
+    part_of = namespace.get("_p_part_of", "")
+    if not isinstance(part_of, str):
+        reason = f"_p_part_of is {part_of!r:.60}, expected the name of an attribute"
+        raise ClassNotSupported(name, reason)
     for attribute in ("__dict__", "__class__", "__weakref__"):
         if attribute in namespace:
             raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")
