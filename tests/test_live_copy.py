@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from amount import LONG, step
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
@@ -270,11 +271,11 @@ def is_whole(path: Path) -> None:
     check_log(path).raise_if_bad()
 
 
-some_and_every = pytest.mark.parametrize(
-    "step", [11, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "every"]
+some_and_more = pytest.mark.parametrize(
+    "step", [11, pytest.param(step(5), marks=pytest.mark.slow)], ids=["some", "more"]
 )
-some_and_most = pytest.mark.parametrize(
-    "step", [11, pytest.param(3, marks=pytest.mark.slow)], ids=["some", "most"]
+some_and_many = pytest.mark.parametrize(
+    "step", [11, pytest.param(3 if LONG else 7, marks=pytest.mark.slow)], ids=["some", "more"]
 )
 
 
@@ -284,7 +285,7 @@ def pairs(moments: Moments, step: int) -> list[tuple[int, int]]:
     return [(first, last) for first in range(count) for last in range(first, count)][::step]
 
 
-@some_and_every
+@some_and_more
 def test_the_page_of_one_moment_and_the_rest_of_any_later_one(
     moments: Moments, tmp_path: Path, step: int
 ) -> None:
@@ -309,7 +310,7 @@ def with_boot(image: bytes, boot: int) -> bytes:
     return image[: BOOT * 8] + raw + image[BOOT * 8 + 8 :] if len(image) >= PAGE_SIZE else image
 
 
-@some_and_most
+@some_and_many
 def test_a_copy_is_put_back_after_the_machine_was_started_anew(
     moments: Moments, tmp_path: Path, step: int
 ) -> None:
@@ -387,7 +388,7 @@ def is_beginning(short: bytes, image: bytes) -> bool:
     return changes <= {decided}
 
 
-@some_and_most
+@some_and_many
 def test_what_a_copy_lacks_is_appended_at_any_later_moment(
     moments: Moments, tmp_path: Path, step: int
 ) -> None:
@@ -412,7 +413,7 @@ def test_what_a_copy_lacks_is_appended_at_any_later_moment(
     assert stale
 
 
-@some_and_most
+@some_and_many
 def test_a_tool_that_asks_for_the_size_first_leaves_a_state_or_what_can_be_appended_to(
     moments: Moments, tmp_path: Path, step: int
 ) -> None:
