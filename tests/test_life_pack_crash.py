@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from amount import step
 from test_interrupts import interrupted
 from test_life_pack import LONG, Node, change, content, in_child, leftovers, stored
 from test_log_crash import crash, with_words
@@ -26,8 +27,6 @@ from dobbin_like.log.header import BOOT, PAGE_SIZE, Words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-QUICK = os.environ.get("HYPOTHESIS_PROFILE") == "quick"
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_killed_between_any_two_calls_a_pack_leaves_one_whole_log(database, root
     other = again()
     expected = content(root)
     packed = 0
-    for number in range(1, 1000, 3 if QUICK else 1):
+    for number in range(1, 1000, step(3)):
         inode = path.stat().st_ino
         was_killed = killed_before(number, path)
         packed += path.stat().st_ino != inode
@@ -152,7 +151,7 @@ def test_an_interrupt_at_any_line_leaves_one_whole_log(database, root, path, aga
     chance = random.Random(5)
     packed = 0
     while True:
-        number += chance.randrange(1, 500 if QUICK else 60)
+        number += chance.randrange(1, 10 * step(60))
         inode = path.stat().st_ino
         was_interrupted = interrupted(database.pack, number)
         packed += path.stat().st_ino != inode

@@ -247,7 +247,7 @@ class Frames:
                 if all(word.isidentifier() for word in f"{module}.{qualname}".split(".")):
                     self.guessed.setdefault(number, (module, qualname))
             for number, class_number, attributes in part.logged.names.shapes:
-                if all(map(str.isidentifier, attributes)):
+                if attributes and all(map(str.isidentifier, attributes)):
                     self.guessed_shapes.setdefault(number, (class_number, attributes))
             self._lose_entries(part, certain=False)
             what = "user, description and new classes of a transaction, as far as they are damaged"

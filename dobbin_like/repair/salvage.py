@@ -18,6 +18,7 @@ from dobbin_like.life.moved import class_and_names, stream_key_of, with_stream_k
 from dobbin_like.log.meta import NO_NAMES, Meta, Names
 from dobbin_like.log.reader import Logged, Stored
 from dobbin_like.log.stream import stream_place
+from dobbin_like.persistent.serialize import StateError
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
 from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept, stream_parts
@@ -105,14 +106,24 @@ class Salvage:
     def _entry(self, oid: Oid, stored: Stored) -> tuple[Oid, int, bytes]:
         number, data = stored.number, stored.data
         class_number, names = class_and_names(self._known, number)
-        if names is None and not self._complete:
-            number, data = self._with_names(oid, number, data)
+        if not self._complete and (names is None or not self._fits(number, data)):
+            names, (number, data) = None, self._with_names(oid, number, data)
             class_number = number
         if self._known.name(class_number) == STREAM_CLASS:
             data = self._moved(names, data)
         elif not self._complete:
             self._look_for_classes(number, data)
         return oid, number, data
+
+    def _fits(self, number: int, data: bytes) -> bool:
+        """Return whether a shape is that of a state: it may come from a damaged place."""
+        try:
+            self._states.read(number, data)
+        except StateError:
+            return False
+        except Exception:  # noqa: BLE001  it is what was written; the check names it
+            return True
+        return True
 
     def _with_names(self, oid: Oid, number: int, data: bytes) -> tuple[int, bytes]:
         """Return class number and state of an object; its shape may be lost, and the names."""
