@@ -844,15 +844,17 @@ def test_a_child_that_was_forked_meanwhile_holds_no_lock(path, *, killed):
     with Database(path) as database:
         database.set_root(Node())
         transaction.commit()
-        children, end = os.pipe(), os.pipe()
+        children, end, ready = os.pipe(), os.pipe(), os.pipe()
 
         def packs() -> None:
             def progress(_done: int, _total: int) -> None:
                 def stay() -> None:
+                    os.write(ready[1], b".")
                     os.close(end[1])
                     os.read(end[0], 1)
 
-                os.write(children[1], in_child(stay).to_bytes(4, "little"))
+                in_child(stay)
+                os.read(ready[0], 1)
                 if killed:
                     os.kill(os.getpid(), 9)
 
@@ -870,8 +872,7 @@ def test_a_child_that_was_forked_meanwhile_holds_no_lock(path, *, killed):
         assert database.pack().packed
 
         os.close(end[1])
-        while os.read(children[0], 4):
-            pass
-        os.close(children[0])
-        os.close(end[0])
+        os.read(children[0], 1)  # Until all of them have ended.
+        for descriptor in (children[0], end[0], *ready):
+            os.close(descriptor)
     transaction.manager.clearSynchs()
