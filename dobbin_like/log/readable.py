@@ -24,7 +24,7 @@ from dobbin_like.log.meta import Names
 from dobbin_like.log.reader import Logged, Stored, Window
 from dobbin_like.log.recovery import certain_end, committed_frames
 from dobbin_like.log.saved import load_saved
-from dobbin_like.log.stream import StreamReader, stream_place
+from dobbin_like.log.stream import StreamReader, is_of, stream_offset
 
 __all__ = ["ReadableLog"]
 
@@ -254,7 +254,7 @@ class ReadableLog(History):
 
     def stream_is_moved(self, key: int) -> bool:
         """Return whether a stream has another key by now, or none: the log was packed."""
-        return stream_place(key)[0] != self._applied.generation
+        return not is_of(key, self._applied.generation)
 
     # -- inside ----------------------------------------------------------------
 
@@ -421,10 +421,9 @@ class ReadableLog(History):
 
     def _stream(self, key: int) -> tuple[StreamReader, int]:
         """Return who reads the stream, and its offset."""
-        generation, offset = stream_place(key)
         for applied in (self._applied, *self._past):
-            if applied.generation == generation and applied.streams is not None:
-                return applied.streams, offset
+            if is_of(key, applied.generation) and applied.streams is not None:
+                return applied.streams, stream_offset(key)
         self._check_open()
         raise StreamMovedError(self.path, key)
 
