@@ -318,13 +318,18 @@ class ReadableLog(History):
         place = news[-1].end if news else applied.tail.end
         if end.end != place:
             applied.pass_over(place, end)
+        self._go_on(file, applied)
+        _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
+        return news or self.read_news()  # It may have been packed again.
+
+    def _go_on(self, file: LogFile, applied: Applied) -> None:
+        words = file.words
+        assert words is not None
         # In this order: whoever finds the new one finds the old one among the past.
         self._past = (*self._past, self._applied)
         self._applied = applied
         self._file = file
         self._view = words.view
-        _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
-        return news or self.read_news()  # It may have been packed again.
 
     @property
     def retired(self) -> bool:
