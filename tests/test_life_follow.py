@@ -378,6 +378,29 @@ def test_who_slept_through_two_packs_sees_what_was_committed_between(database, r
     assert root.n == 3
 
 
+def test_a_version_between_two_files_is_that_of_the_newer_one(database, root, path):
+    """The old file has all since it was made, but ends before: it has only an older version."""
+    with TransactionLog(path) as sleeper:
+        old = sleeper.load(0)
+        change(database, 1)
+        database.pack()
+        change(database, 2)
+        serial = root._p_serial
+        checkout(root.others[0])
+        root.others[0].n = 3
+        transaction.commit()
+        database.pack()
+
+        while sleeper.has_news():
+            sleeper.apply(sleeper.read_news())
+
+        assert sleeper.has_past
+        assert sleeper.complete_since > serial
+        assert sleeper.load(0, serial) == database.storage.load(0, serial)
+        assert sleeper.load(0, serial).tid == serial
+        assert sleeper.load(0, old.tid) == old
+
+
 def test_a_thread_that_waits_for_the_old_lock_does_not_write_without_the_new_one(
     database, root, path, storage
 ):

@@ -395,13 +395,20 @@ class ReadableLog(History):
         return dropped
 
     def _applied_at(self, at: Tid) -> Applied:
-        """Return the newest file that has all that a snapshot at *at* sees."""
-        present = self._applied
-        files = (present, *reversed(self._past))
-        for applied in files:
+        """Return the newest file that has all that a snapshot at *at* sees.
+
+        If the log was packed twice before this instance looked, it has no file for what came
+        after the end of one and before the next is complete. Nobody has a snapshot there;
+        a version of then that somebody still needs is in the newer file.
+        """
+        newer = self._applied
+        if at >= newer.complete_since:
+            return newer
+        for applied in reversed(self._past):
             if at >= applied.complete_since:
-                return applied
-        return files[-1]
+                return applied if at <= applied.tail.tid else newer
+            newer = applied
+        return newer
 
     def _load_saved(
         self, applied: Applied, words: Words, certain: int, until: Tid | None = None
