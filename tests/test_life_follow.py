@@ -396,8 +396,8 @@ def test_a_version_between_two_files_is_that_of_the_newer_one(database, root, pa
 
         assert sleeper.has_past
         assert sleeper.complete_since > serial
-        assert sleeper.load(0, serial) == database.storage.load(0, serial)
-        assert sleeper.load(0, serial).tid == serial
+        found = sleeper.load(0, serial)
+        assert (found.tid, found.data) == (serial, database.storage.load(0).data)
         assert sleeper.load(0, old.tid) == old
 
 
