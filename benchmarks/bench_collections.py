@@ -1,10 +1,14 @@
-"""Reading persistent containers in shared state, beside plain subclasses of the built-in types.
+"""Persistent containers: reading, beside plain subclasses of the built-in types; one key changed.
 
 Run with ``python -m benchmarks.bench_collections``.
 """
 
 from __future__ import annotations
 
+import random
+import statistics
+import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +149,75 @@ def _measure(
     return taken
 
 
+def changing(bench: Bench) -> None:
+    """One key of a large dict changed and committed, not synced, beside one of a small dict."""
+    large = 100_000 if bench.quick else 1_000_000
+    for what, older in (("", False), (", with an older snapshot", True)):
+        small = _Changing(bench, 100, older=older)
+        big = _Changing(bench, large, older=older)
+        rounds = 20 if bench.quick else 100
+        for _ in range(rounds):
+            small.go()
+            big.go()
+        name = f"one key of {large:,}, of 100{what}"
+        times = [statistics.median(one.times) * 1e6 for one in (big, small)]
+        bench.add(Row(name, "us", *times, limit=3, about=RATIO, ratio=times[0] / times[1]))
+        means = [statistics.mean(one.times) * 1e6 for one in (big, small)]
+        bench.add(Row(f"{name}, mean", "us", *means, ratio=means[0] / means[1]))
+        sizes = [statistics.median(one.sizes) for one in (big, small)]
+        bench.add(Row(f"{name}, logged", "bytes", *sizes, limit=1.5, about=RATIO))
+        mean = [statistics.mean(one.sizes) for one in (big, small)]
+        bench.add(Row(f"{name}, logged, mean", "bytes", *mean))
+        small.end()
+        big.end()
+
+
+class _Changing:
+    """A database of one dict of some size, of which one key after the other is changed."""
+
+    def __init__(self, bench: Bench, size: int, *, older: bool) -> None:
+        self.times: list[float] = []
+        self.sizes: list[int] = []
+        self._path = bench.path()
+        self._manager = TransactionManager()
+        log = TransactionLog(self._path, sync=False)
+        self._database = Database(log, transaction_manager=self._manager)
+        self._database.set_root(PersistentDict({number: number for number in range(size)}))
+        self._manager.commit()
+        self._size = size
+        self._generator = random.Random(1)
+        self._done = threading.Event()
+        self._reader: Any = None
+        if older:
+            began = threading.Event()
+            self._reader = threading.Thread(target=self._read, args=(began,))
+            self._reader.start()
+            began.wait()
+
+    def _read(self, began: threading.Event) -> None:
+        _ = self._database.root[1]
+        began.set()
+        self._done.wait()
+
+    def go(self) -> None:
+        root, manager = self._database.root, self._manager
+        for _ in range(10):
+            key = self._generator.randrange(self._size)
+            before = self._path.stat().st_size
+            begun = time.perf_counter()
+            checkout(root)
+            root[key] = -key
+            manager.commit()
+            self.times.append(time.perf_counter() - begun)
+            self.sizes.append(self._path.stat().st_size - before)
+
+    def end(self) -> None:
+        self._done.set()
+        if self._reader is not None:
+            self._reader.join()
+        self._database.close()
+
+
 def counter(bench: Bench) -> None:
     """For information: what an increment that meets another's costs, beside one that does not."""
     path = bench.path()
@@ -185,7 +258,7 @@ def _increment_both(one: Database, other: Database, managers: Any, rounds: int) 
         managers[1].commit()
 
 
-ALL = (reading, counter)
+ALL = (reading, changing, counter)
 
 if __name__ == "__main__":
     main(*ALL)

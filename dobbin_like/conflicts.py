@@ -41,7 +41,7 @@ class _Merged(NamedTuple):
     working: WorkingCopy
     serial: Tid
     base: State
-    state: State
+    state: State | None  # None: that of the working copy, on another base.
 
 
 def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None) -> list[Torn]:
@@ -93,15 +93,21 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     plain = type(working.obj)._p_faces.plain
     name, serial = plain.__name__, working.serial
     foreign = entry.mask is None or entry.mask.foreign
-    resolve = getattr(plain, "_p_resolve_conflict", None)
+    resolve: Any = getattr(plain, "_p_resolve_conflict", None)
+    merges = resolve is None and getattr(plain, "_p_merge", False) and not working.exclusive
     # Whoever checks out without changing depends on what he read.
-    if resolve is None or working.changed() is None:
+    if not (merges or resolve) or working.changed() is None:
         raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
     try:
         saved_serial, saved = graph.version(working.obj, entry, None)
     except ObjectNotFound as error:  # nobody led to it any more, and it was packed away
         gone = "it was dropped since"
         raise _conflict(graph, name, entry.oid, serial, gone, foreign=foreign) from error
+    if merges:
+        if not working.fits(saved):
+            raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
+        logger.debug("merging changes of %s oid %d", name, entry.oid)
+        return _Merged(working, saved_serial, saved, None)
     working.thaw_all()
     try:
         merged = resolve(own_state(working.base), own_state(saved), dict(working))

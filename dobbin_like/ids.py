@@ -21,6 +21,9 @@ the correspondence to the time of day and nothing else.
 
 ROOT_OID = Oid(0)
 
+DELTA = 1 << 24
+"""Added to the class number of a state that is a change of the version before it, no whole one."""
+
 NO_TID = Tid(0)
 """Before every transaction: the snapshot of an empty log."""
 

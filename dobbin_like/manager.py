@@ -288,6 +288,7 @@ class DataManager:
             if logged is not None:
                 if not self._decided:
                     self._storage.decide()
+                changes.stored_as(logged.tid)
                 self._database.publish(logged, changes, self.view)
                 self.graph.classes.confirm()
             self.graph.drop_working(self.view)

@@ -270,7 +270,8 @@ class Storage(Protocol):
 
         Args:
             tid: Above that of every transaction before, successful or failed.
-            entries: (oid, number of class or shape, state), each oid once.
+            entries: (oid, number of class or shape, state), each oid once. The number is given
+                back as it came; it may have the flag DELTA, for a change of the version before.
             classes: (number, module, qualname) of classes that are new, or renamed.
             shapes: (number, class number, names of attributes) of shapes that are new.
             decided: Nobody else can veto any more: if this process dies from here on, the

@@ -69,11 +69,11 @@ def commit(user: str, description: str) -> None:
 def fail(path: Path, database: Database) -> None:
     """Record a failed transaction: *database* is changed while another changes it."""
     checkout(database.root)
-    database.root["mine"] = 1
+    database.root["same"] = "mine"
     other = transaction.TransactionManager()
     with Database(TransactionLog(path, sync=False), transaction_manager=other) as another:
         checkout(another.root)
-        another.root["theirs"] = 1
+        another.root["same"] = "theirs"
         other.commit()
     with pytest.raises(ConflictError):
         commit("cid", "too late")

@@ -25,7 +25,9 @@ class Interrupt:
         self.left = number
 
     def __call__(self, frame, event, _arg):
-        return self.line if "dobbin_like" in frame.f_globals.get("__name__", "") else None
+        # What is raised in a finalizer goes nowhere: it would interrupt nothing.
+        ours = "dobbin_like" in frame.f_globals.get("__name__", "")
+        return self.line if ours and frame.f_code.co_name != "__del__" else None
 
     def line(self, frame, event, _arg):
         # No signal comes between the end of a with block and the release of its lock;

@@ -130,11 +130,11 @@ def save(database: Database) -> None:
 def fail(path: Path, database: Database) -> None:
     """Record a failed transaction, after one that others have committed."""
     checkout(database.root)
-    database.root["mine"] = 1
+    database.root["same"] = "mine"
     other = transaction.TransactionManager()
     with Database(TransactionLog(path, sync=False), transaction_manager=other) as another:
         checkout(another.root)
-        another.root["theirs"] = 1
+        another.root["same"] = "theirs"
         other.commit()
     with pytest.raises(ConflictError):
         commit("too late")

@@ -13,11 +13,11 @@ from transaction import TransactionManager
 
 from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.check import check_log
-from dobbin_like.check.states import StateReader
 from dobbin_like.exc import IntegrityError, NotStorableError
 from dobbin_like.life.states import ABSENT
 from dobbin_like.log.class_table import ClassTable as LoggedClasses
 from dobbin_like.persistent.classes import SHAPE_LIMIT, ClassTable, Policy
+from dobbin_like.persistent.loose import StateReader
 from dobbin_like.persistent.shapes import shape_of
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.check.reach import dangling, unreachable
 from dobbin_like.check.report import BrokenClass, Dangling
-from dobbin_like.check.states import STREAM_CLASS, Reference, StateReader, way_to
+from dobbin_like.check.states import way_to
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
-from dobbin_like.ids import Oid
+from dobbin_like.ids import DELTA, Oid
 from dobbin_like.log import record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.loader import Loader
@@ -25,9 +25,10 @@ from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Frame, Logged, Stored, Window
 from dobbin_like.log.record import ENTRY_SIZE, Tail
 from dobbin_like.log.recovery import saved_slots
-from dobbin_like.log.stream import StreamReader, is_of, stream_offset
+from dobbin_like.log.stream import StreamReader, stream_place
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.classes import Policy
+from dobbin_like.persistent.loose import STREAM_CLASS, Reference, StateReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -210,11 +211,30 @@ class Contents:
             found = f"the state of {name[1]} oid {oid}: {type(error).__name__}: {error}"
             self.report.add(8, stored.position, found, "one that can be decoded")
             return []
-        if name == STREAM_CLASS:
+        if stored.number & DELTA:
+            self._check_delta(oid, stored)
+        elif name == STREAM_CLASS:
             self._check_stream_object(oid, stored, state)
         return references
 
+    def _check_delta(self, oid: Oid, stored: Stored) -> None:
+        """I5: What a delta changes is there, and is what it was."""
+        base = self._states.base(stored.data)
+        before = self._before(oid, stored)
+        if before is None or before.tid == base or self.gap:
+            return  # That it leads to the version before was checked; or that is damaged.
+        found = f"a delta of version {base} of oid {oid}"
+        self.report.add(5, stored.position, found, f"one of {before.tid}, the version before")
+
+    def _before(self, oid: Oid, stored: Stored) -> Stored | None:
+        try:
+            return self._loader.load(oid, stored.previous, stored.position)
+        except IntegrityError:
+            return None
+
     def _class_of(self, stored: Stored) -> int:
+        if stored.number & DELTA:
+            return stored.number - DELTA
         shape = self._classes.shape(stored.number)
         return stored.number if shape is None else shape[0]
 
@@ -252,8 +272,7 @@ class Contents:
         report.dangling = [note for note in report.dangling if not positions.get(note.target)]
 
         def load(number: int) -> Stored | None:
-            position = positions.get(number)
-            return self._loader.load(Oid(number), position, end) if position else None
+            return self._newest(Oid(number), end)
 
         if allow is not None:
             self._look_for_broken(Policy(tuple(allow)), load)
@@ -271,6 +290,17 @@ class Contents:
             check_trees(report, nodes, load, self._states)
         if lost is not None:
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
+
+    def _newest(self, oid: Oid, end: int) -> Stored | None:
+        """Return the newest version of an object, its state put together from its deltas."""
+        position = self.positions.get(oid)
+        if not position:
+            return None
+        stored = self._loader.load(oid, position, end)
+        if stored.number & DELTA:
+            number, data = self._states.whole(oid, stored, self._before)
+            stored = stored._replace(number=number, data=data)
+        return stored
 
     def _look_for_broken(self, policy: Policy, load: Callable[[int], Stored | None]) -> None:
         for number, count in sorted(Counter(self.class_numbers).items()):
@@ -327,8 +357,8 @@ class Contents:
         offset, size = state.get("_offset"), state.get("_size")
         there = None
         if isinstance(offset, int):
-            here = is_of(offset, self._generation)
-            there = self._streams.get(stream_offset(offset)) if here else None
+            generation, place = stream_place(offset)
+            there = self._streams.get(place) if generation == self._generation else None
         if self.gap or (there is not None and there == size):
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"

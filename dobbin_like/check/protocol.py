@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dobbin_like.check.states import StateReader
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.life.moved import class_and_names
+from dobbin_like.persistent.loose import StateReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,7 @@ def _check_entries(
         if stored.tid != logged.tid:
             report.add(2, where, f"a version of {stored.tid}", f"one of {logged.tid}")
         try:
-            storage.class_name((storage.shape(stored.number) or (stored.number,))[0])
+            storage.class_name(class_and_names(storage, stored.number)[0])
             _, references = reader.read(stored.number, stored.data)
         except Exception as error:  # noqa: BLE001  decoding raises whatever it likes
             report.add(8, where, f"{type(error).__name__}: {error}", "a state that can be decoded")

@@ -11,6 +11,7 @@ from dobbin_like.collections.btree_set import BTreeSet
 from dobbin_like.collections.counter import PersistentCounter
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.list import PersistentList
+from dobbin_like.collections.queue import PersistentQueue
 from dobbin_like.collections.set import PersistentSet
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PersistentCounter",
     "PersistentDict",
     "PersistentList",
+    "PersistentQueue",
     "PersistentSet",
     "check_btree",
 ]

@@ -32,6 +32,11 @@ class Container(Persistent):
     """The built-in type of the items."""
 
     _items: Any
+    _p_deltas = True
+    _p_overlay: ClassVar[Any] = None
+    """The class of what stands for large items in a working copy, if it is one of its own."""
+    _p_merge: bool = True
+    """Whether transactions that change different items do not conflict."""
 
     __class_getitem__: Any = classmethod(GenericAlias)
     __hash__ = None  # type: ignore[assignment]

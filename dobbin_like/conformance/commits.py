@@ -71,6 +71,18 @@ class CommitTests(Harness):
         names = storage.names()
         equal((list(names.classes), list(names.shapes)), ([(1, "shop", "Cart")], shapes))
 
+    def test_the_number_of_a_state_comes_back_with_its_flag(self) -> None:
+        storage = self.new()
+        storage.acquire()
+        flagged = (1 << 24) + 1
+        logged = storage.prepare(Tid(10), [(ROOT, flagged, b"")], [(1, "shop", "Cart")])
+        storage.finish()
+        storage.apply([logged])
+        storage.release()
+        equal(storage.load(ROOT).number, flagged)
+        equal([stored.number for _, stored in storage.entries(logged)], [flagged])
+        equal(storage.next_class_number, 2)
+
     def test_nothing_is_applied_before_it_is_told_so(self) -> None:
         storage = self.new()
         storage.acquire()

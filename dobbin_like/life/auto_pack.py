@@ -106,8 +106,7 @@ class AutoPack:
         except Exception:
             _logger.exception("%s: could not be packed", self._path)
             return None
-        # What came meanwhile may be garbage by now: nobody has looked.
-        self._needed(report.after.bytes - report.later_bytes)
+        self._needed(report.after.bytes)
         _logger.log(logging.INFO if report.packed else logging.DEBUG, "%s", report)
         return report
 

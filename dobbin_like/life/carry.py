@@ -66,13 +66,13 @@ class Carry:
             IntegrityError: A survivor is damaged.
             OSError: The disk is full, or the like.
         """
-        old = self._old
-        for frame, chosen in self._survivors.choices():
+        old, survivors = self._old, self._survivors
+        for frame, chosen in survivors.choices():
             logged = frame.logged
             if logged is not None:
                 self._before.add(logged, len(logged.oids), 0)
                 if chosen is not None:
-                    self._after.add(logged, len(chosen), len(chosen))
+                    self._after.add(logged, len(chosen), survivors.objects(logged, chosen))
                     entries = old.read_entries(logged, chosen)
                     # What it has brought stands in the tables: also what came after it.
                     self._append(logged, entries, NO_NAMES, len(chosen))

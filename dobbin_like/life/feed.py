@@ -11,10 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
-from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.life.as_of import Pin, complete_since
 from dobbin_like.life.moments import Moment, tid_of, time_of
 from dobbin_like.life.states import class_name, differing, stored_state
+from dobbin_like.persistent.delta import ITEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,9 +114,12 @@ def _change(database: Database, logged: Any) -> Change:
     attributes: dict[Oid, tuple[str, ...]] = {}
     try:
         for oid, stored in storage.entries(logged):
-            before = storage.version_before(oid, stored)
             classes[oid] = class_name(graph, storage, stored)
-            states = stored_state(graph, before), stored_state(graph, stored)
+            if stored.number & DELTA:  # Nothing else has changed; the whole may be large.
+                attributes[oid] = (ITEMS,)
+                continue
+            before = storage.version_before(oid, stored)
+            states = stored_state(graph, oid, before), stored_state(graph, oid, stored)
             attributes[oid] = tuple(differing(*states))
     except Exception as error:
         error.add_note(

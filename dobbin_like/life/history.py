@@ -128,17 +128,17 @@ def _revisions(graph: Graph, storage: Storage, oid: Any, stored: Any) -> Iterato
     # What is told is there until all of it is told, whoever packs meanwhile.
     pin = Pin(storage, NO_TID)
     try:
-        state = stored_state(graph, stored)
+        state = stored_state(graph, oid, stored)
         while stored is not None:
             logged = storage.transaction_of(stored)
             before = storage.version_before(oid, stored)
-            state_before = stored_state(graph, before)
+            state_before = stored_state(graph, oid, before)
             changed = {
                 name: (state_before.get(name, ABSENT), state.get(name, ABSENT))
                 for name in differing(state_before, state)
             }
             yield Revision(stored.tid, logged.user, logged.description, changed)
             # What was yielded is the caller's own, to do with as he likes.
-            stored, state = before, stored_state(graph, before)
+            stored, state = before, stored_state(graph, oid, before)
     finally:
         pin.release()

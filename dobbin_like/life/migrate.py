@@ -75,7 +75,7 @@ class _Migration:
         cls = graph.classes.load_persistent(number)
         if not issubclass(cls, self._cls) or not cls._p_version:
             return None
-        state = graph.read(stored)
+        state = graph.read(oid, stored)
         version, _ = split_version(dict(state))
         return (cls, state, number) if version < cls._p_version else None
 

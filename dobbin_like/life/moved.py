@@ -10,6 +10,7 @@ import pickletools
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from dobbin_like.ids import DELTA
 from dobbin_like.life.mark import decode_loosely
 
 __all__ = ["STREAM_CLASS", "Shapes", "class_and_names", "stream_key_of", "with_stream_key"]
@@ -33,8 +34,10 @@ def class_and_names(shapes: Shapes, number: int) -> tuple[int, tuple[str, ...] |
     """Return of which class a state is, and the names of its attributes if it lacks them.
 
     Args:
-        number: That of the state: of a class or a shape.
+        number: That of the state: of a class or a shape, or of a delta.
     """
+    if number & DELTA:
+        return number - DELTA, None
     return shapes.shape(number) or (number, None)
 
 

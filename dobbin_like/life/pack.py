@@ -60,7 +60,6 @@ class PackReport:
 
     ``keep`` is the tid of the oldest snapshot that is kept whole. ``packed`` is false if
     nothing was changed: a dry run. ``locked_seconds`` is how long writers had to wait.
-    ``later_bytes``: of the old file, what came after that snapshot; all of it is kept.
     """
 
     path: str
@@ -70,7 +69,6 @@ class PackReport:
     packed: bool = False
     seconds: float = 0.0
     locked_seconds: float = 0.0
-    later_bytes: int = 0
 
     @property
     def dropped(self) -> PackSize:
@@ -177,8 +175,7 @@ def _pack(
     survivors.mark()
     if file is None or least_garbage:
         before, after = survivors.estimate()
-        later = before.bytes - old.place.end
-        report = replace(report, before=before, after=after, later_bytes=later)
+        report = replace(report, before=before, after=after)
         if file is None or report.garbage < least_garbage:
             told.all()
             return report
@@ -186,14 +183,7 @@ def _pack(
         os.fchown(file.fd, old.status.st_uid, old.status.st_gid)
     new = NewLog(file, old)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
-    return replace(
-        report,
-        before=before,
-        after=after,
-        packed=True,
-        locked_seconds=locked_seconds,
-        later_bytes=before.bytes - old.place.end,
-    )
+    return replace(report, before=before, after=after, packed=True, locked_seconds=locked_seconds)
 
 
 def _carry(

@@ -15,10 +15,10 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, cast
 
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
-from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.life.mark import Marks
 from dobbin_like.life.moved import STREAM_CLASS, class_and_names, stream_key_of, with_stream_key
 from dobbin_like.log.class_table import ClassTable
@@ -26,6 +26,7 @@ from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.part import NewFile
 from dobbin_like.log.record import ENTRY_SIZE
 from dobbin_like.log.snapshot_log import SnapshotLog
+from dobbin_like.persistent.loose import StateReader
 from dobbin_like.persistent.stream import StoredBytes
 
 if TYPE_CHECKING:
@@ -149,7 +150,10 @@ class _State:
         self._done = 0
         self._sizes = array("L", bytes(array("L").itemsize * source.next_oid))
         self._stream_oids: list[Oid] = []
-        self._stream_states: dict[int, bytes] = {}
+        # States that are not carried as they are: of streams, and of what has deltas.
+        self._rewritten: dict[int, bytes] = {}
+        self._numbers: dict[int, int] = {}
+        self._reader = StateReader(ClassTable(*source.names()))
 
     @property
     def streams(self) -> int:
@@ -165,7 +169,7 @@ class _State:
         stored = self._source.load(Oid(oid))
         if stored is None:
             return None
-        data: bytes = stored.data
+        data = self._data(Oid(oid), stored)
         self._sizes[oid] = len(data) + 1
         self.objects += 1
         self.size += len(data)
@@ -173,6 +177,16 @@ class _State:
         if self._source.class_name(number) == STREAM_CLASS:
             self._stream_oids.append(Oid(oid))
         return data
+
+    def _data(self, oid: Oid, stored: Any) -> bytes:
+        """Return the whole state of a version. One that was put together is remembered."""
+        if not stored.number & DELTA:
+            data: bytes = stored.data
+            return data
+        number, whole = self._reader.whole(oid, stored, self._source.version_before)
+        self._numbers[oid] = number
+        self._rewritten[oid] = whole
+        return whole
 
     def carry_streams(self, write: Callable[[BinaryIO], tuple[int, int]]) -> None:
         """Give the bytes of all streams to *write*, which says where they are."""
@@ -189,7 +203,7 @@ class _State:
                 key, _ = write(cast("BinaryIO", StoredBytes(source, old)))
                 carried[old] = key
             data = with_stream_key(stored.data, names, key)
-            self._stream_states[oid] = data
+            self._rewritten[oid] = data
             self.size += len(data) + 1 - self._sizes[oid]
             self._sizes[oid] = len(data) + 1
 
@@ -215,7 +229,8 @@ class _State:
             if not self._sizes[oid]:
                 continue
             stored = self._source.load(Oid(oid))
-            yield Oid(oid), stored.number, self._stream_states.get(oid, stored.data)
+            number = self._numbers.get(oid, stored.number)
+            yield Oid(oid), number, self._rewritten.get(oid, stored.data)
             if not oid % 1024:
                 self._tick(1024, 0)
 

@@ -12,6 +12,7 @@ from dobbin_like.persistent.values import Aliases
 from dobbin_like.persistent.versions import VERSION
 
 if TYPE_CHECKING:
+    from dobbin_like.ids import Oid
     from dobbin_like.persistent.entry import State
     from dobbin_like.persistent.graph import Graph
     from dobbin_like.storage import Storage
@@ -33,7 +34,7 @@ ABSENT: Final = _Absent()
 """Stands for the value of an attribute that an object does not have."""
 
 
-def stored_state(graph: Graph, stored: Any) -> State:
+def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:
     """Return the state of a stored version, ``None``: the object was not there.
 
     Raises:
@@ -41,7 +42,7 @@ def stored_state(graph: Graph, stored: Any) -> State:
     """
     if stored is None:
         return {}
-    state = graph.read(stored)
+    state = graph.read(oid, stored)
     state.pop(VERSION, None)
     return state
 

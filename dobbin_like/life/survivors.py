@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dobbin_like.ids import ROOT_OID
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import DELTA, ROOT_OID, Oid
 from dobbin_like.life.mark import Marks, references
 from dobbin_like.life.moved import (
     STREAM_CLASS,
@@ -26,9 +27,11 @@ from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.meta import NO_NAMES, Names, encode_meta, encode_names
 from dobbin_like.log.new_log import meta_of
 from dobbin_like.log.packed_log import PackedLog
-from dobbin_like.log.reader import Frame, Logged
+from dobbin_like.log.reader import Frame, Logged, Stored
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE
-from dobbin_like.log.stream import stream_key, stream_offset
+from dobbin_like.log.stream import stream_key, stream_place
+from dobbin_like.persistent.delta import MissingBaseError
+from dobbin_like.persistent.loose import StateReader
 
 __all__ = ["NOTHING", "Count", "PackSize", "Survivors", "stored_stream"]
 
@@ -88,14 +91,35 @@ class Survivors:
         self._pace = pace
         self._tell = tell
         self._marks = Marks(
-            old.positions.next_oid, old.state, order=old.positions.get, tick=self._tick
+            old.positions.next_oid, self._state, order=old.positions.get, tick=self._tick
         )
+        # Entries that a newest one is a change of, by position.
+        self._bases: set[int] = set()
+        self._reader = StateReader(old.classes)
         # The place up to which later transactions were read for references.
         self.seen = old.place
 
     def _tick(self, _objects: int, size: int) -> None:
         self._pace.rest()
         self._tell(size)
+
+    def _state(self, oid: int) -> bytes | None:
+        """Return the whole state of an object as of the moment that is kept."""
+        stored = self._old.version(oid)
+        if stored is None or not stored.number & DELTA:
+            return None if stored is None else stored.data
+        try:
+            return self._reader.whole(Oid(oid), stored, self._base_of)[1]
+        except MissingBaseError as error:
+            path, expected = self._old.path, "the versions before a delta"
+            raise IntegrityError(path, stored.position, str(error), expected) from None
+
+    def _base_of(self, oid: Oid, stored: Stored) -> Stored | None:
+        """Return what a delta changes; it survives with it."""
+        before = self._old.version_before(oid, stored)
+        if before is not None:
+            self._bases.add(before.position)
+        return before
 
     def mark(self) -> None:
         """Mark what can be reached, and what later transactions refer to, up to now.
@@ -123,6 +147,9 @@ class Survivors:
     def keep_all_objects(self) -> None:
         """Let every object survive: only its older versions are dropped."""
         self._marks.add_all()
+        for oid in range(self._old.positions.next_oid):
+            self._pace.rest()
+            self._state(oid)  # Notes what has to survive with it.
 
     def are_missed(self, state: bytes) -> Iterator[int]:
         """Yield the objects that a later state refers to, and that do not survive."""
@@ -135,15 +162,16 @@ class Survivors:
         """Return the indexes of the entries that a transaction up to the moment keeps."""
         if logged.failed:
             return ()
-        flags, slots = self._marks.flags, self._old.positions.slots
+        flags, slots, bases = self._marks.flags, self._old.positions.slots, self._bases
         first = logged.first_entry
         if len(logged.oids) == 1:
             oid = logged.oids[0]
-            return (0,) if flags[oid] and slots[oid] == first else ()
+            return (0,) if flags[oid] and (slots[oid] == first or first in bases) else ()
         return [
             index
             for index, oid in enumerate(logged.oids)
-            if flags[oid] and slots[oid] == first + index * ENTRY_SIZE
+            if flags[oid]
+            and (slots[oid] == first + index * ENTRY_SIZE or first + index * ENTRY_SIZE in bases)
         ]
 
     def choices(self) -> Iterator[tuple[Frame, Sequence[int] | None]]:
@@ -168,6 +196,13 @@ class Survivors:
         slots = self._old.positions.slots
         return any(flag and slots[oid] for oid, flag in enumerate(self._marks.flags))
 
+    def objects(self, logged: Logged, chosen: Sequence[int]) -> int:
+        """Return of how many objects these entries are the newest versions."""
+        if not self._bases:
+            return len(chosen)
+        slots, first = self._old.positions.slots, logged.first_entry
+        return sum(slots[logged.oids[index]] == first + index * ENTRY_SIZE for index in chosen)
+
     def estimate(self) -> tuple[PackSize, PackSize]:
         """Return how much the log holds, and how much a packed one would hold.
 
@@ -185,7 +220,7 @@ class Survivors:
                 continue
             before.add(logged, len(logged.oids), 0)
             if chosen is not None:
-                after.add(logged, len(chosen), len(chosen))
+                after.add(logged, len(chosen), self.objects(logged, chosen))
                 parts = old.read_sizes(logged, chosen)
                 parts += self._streams_in(logged, chosen, streams)
                 meta = meta_of(logged, NO_NAMES if logged.failed else table)
@@ -240,7 +275,7 @@ class Survivors:
             key, names = stored_stream(old.classes, number, state)
             if key is not None:
                 streams.add(key)
-                moved = stream_key(old.generation + 1, stream_offset(key))
+                moved = stream_key(old.generation + 1, stream_place(key)[1])
                 longer += len(with_stream_key(state, names, moved)) - len(state)
         return longer
 

@@ -22,6 +22,7 @@ from dobbin_like.life.states import ABSENT, differing
 from dobbin_like.life.undo_parts import structures
 from dobbin_like.persistent import PersistentDict, PersistentSet, checkout
 from dobbin_like.persistent.entry import entry_of
+from dobbin_like.persistent.kinds import DICT, KINDS, SET
 from dobbin_like.persistent.values import Aliases
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
 
 
 def _as_dict(items: Any) -> dict[Any, Any]:
-    return items if isinstance(items, dict) else dict.fromkeys(items)
+    return items if KINDS[type(items)] == DICT else dict.fromkeys(items)
 
 
 def _resolve(
@@ -220,7 +221,7 @@ def _apply(step: _Step, working: dict[str, Any]) -> None:
         return
     items = step.obj._items  # noqa: SLF001  the thread's own copy by now
     for key, value in step.items.items():
-        if isinstance(items, set):
+        if KINDS[type(items)] == SET:
             (items.discard if value is ABSENT else items.add)(key)
         elif value is ABSENT:
             items.pop(key, None)

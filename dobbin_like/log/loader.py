@@ -33,7 +33,7 @@ _UNPACK: Final = record.ENTRY.unpack_from
 _SIZE: Final = record.ENTRY_SIZE
 _START: Final = record.TRANSACTION_SIZE
 _HEAD: Final = record.ENTRY_HEAD_SIZE
-_NUMBER: Final = record.CLASS_LIMIT - 1
+_NUMBER: Final = record.NUMBER_LIMIT - 1
 _new: Final = tuple.__new__
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from dobbin_like.ids import DELTA
+
 __all__ = [
     "CLASS_LIMIT",
     "NO_META",
     "NO_NAMES",
+    "NUMBER_LIMIT",
     "WORD",
     "Classes",
     "DamagedError",
@@ -28,8 +31,11 @@ __all__ = [
 
 WORD: Final = struct.Struct("<I")
 
-CLASS_LIMIT: Final = 1 << 24
-"""Numbers of classes and shapes have 24 bits; the 8 above them are flags, none defined yet."""
+CLASS_LIMIT: Final = DELTA
+"""Numbers of classes and shapes have 24 bits; the 8 above them are flags."""
+
+NUMBER_LIMIT: Final = 2 * DELTA
+"""No number of a state reaches this: there is one flag as yet."""
 
 Classes = tuple[tuple[int, str, str], ...]
 """Classes: (number, module, qualname), as they were given."""

@@ -20,7 +20,7 @@ from dobbin_like.log import disk, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page
 from dobbin_like.log.positions import Positions
-from dobbin_like.log.reader import Frame, Logged, Window
+from dobbin_like.log.reader import Frame, Logged, Stored, Window
 from dobbin_like.log.record import ENTRY_SIZE, Tail
 from dobbin_like.log.recovery import certain_end, decided_frames
 from dobbin_like.log.stream import StreamReader
@@ -33,7 +33,7 @@ _READ: Final = 1 << 22
 
 _ASK_SECONDS: Final = 0.5
 
-_NUMBER: Final = record.CLASS_LIMIT - 1
+_NUMBER: Final = record.NUMBER_LIMIT - 1
 _UNPACK: Final = record.ENTRY.unpack_from
 
 
@@ -140,17 +140,23 @@ class PackedLog(TransactionLog):
         view = self._view
         return 0 if view is None else view[COMMITTED]
 
-    def state(self, oid: int) -> bytes | None:
-        """Return the state of an object as of *keep*; None if it has none.
+    def version(self, oid: int) -> Stored | None:
+        """Return the version of an object as of *keep*; None if it has none.
 
         Raises:
             IntegrityError: It is damaged.
         """
+        return self._version(oid, self._applied.positions.get(oid))
+
+    def version_before(self, oid: int, stored: Stored) -> Stored | None:
+        """Return the version that *stored* has replaced in this file."""
+        return self._version(oid, stored.previous)
+
+    def _version(self, oid: int, position: int) -> Stored | None:
         applied = self._applied
-        position = applied.positions.get(oid)
         if not position or applied.loader is None:
             return None
-        return applied.loader.load(Oid(oid), position, applied.limit).data
+        return applied.loader.load(Oid(oid), position, applied.limit)
 
     def frames(self, tail: Tail, limit: int) -> Iterator[Frame]:
         """Yield the frames from *tail* up to *limit*, which were committed.

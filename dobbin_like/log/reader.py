@@ -245,5 +245,5 @@ def stored_entries(window: Window, logged: Logged) -> Iterator[tuple[Oid, Stored
         if found != checksum:
             text = f"checksum {checksum:08x} of oid {oid}"
             raise IntegrityError(window.path, position, text, f"{found:08x}")
-        number = class_number & record.CLASS_LIMIT - 1
+        number = class_number & record.NUMBER_LIMIT - 1
         yield oid, Stored(logged.tid, number, data, position, previous)

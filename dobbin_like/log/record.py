@@ -17,6 +17,7 @@ from dobbin_like.ids import Tid
 from dobbin_like.log.meta import (
     CLASS_LIMIT,
     NO_META,
+    NUMBER_LIMIT,
     WORD,
     DamagedError,
     Meta,
@@ -33,6 +34,7 @@ __all__ = [
     "ENTRY_SIZE",
     "FRAME",
     "NO_META",
+    "NUMBER_LIMIT",
     "PREFIX_LIMIT",
     "WORD",
     "DamagedError",
@@ -197,7 +199,7 @@ def encode_transaction(
     pack, word = ENTRY_HEAD.pack, WORD.pack
     for index, (oid, class_number, state) in enumerate(entries):
         size = len(state)
-        if distance + size >= _U32_LIMIT or not 0 <= class_number < CLASS_LIMIT:
+        if distance + size >= _U32_LIMIT or not 0 <= class_number < NUMBER_LIMIT:
             text = f"oid {oid}: class number {class_number}, state ends {distance + size} bytes on"
             raise ValueError(text)
         head = pack(oid, previous(oid), index, distance, size, class_number)
@@ -228,7 +230,7 @@ def _encode_change(
     size = len(state)
     length = TRANSACTION_SIZE + ENTRY_SIZE + size
     whole = (length + 7) & ~7
-    if whole >= _U32_LIMIT or not 0 <= class_number < CLASS_LIMIT:
+    if whole >= _U32_LIMIT or not 0 <= class_number < NUMBER_LIMIT:
         text = f"oid {oid}: class number {class_number}, a state of {size} bytes"
         raise ValueError(text)
     head = ENTRY_HEAD.pack(oid, previous(oid), 0, ENTRY_SIZE, size, class_number)

@@ -10,6 +10,7 @@ under the name of this package.
 from dobbin_like.collections.counter import PersistentCounter
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.list import PersistentList
+from dobbin_like.collections.queue import PersistentQueue
 from dobbin_like.collections.set import PersistentSet
 from dobbin_like.persistent.base import Persistent, checkout
 from dobbin_like.persistent.faces import PersistentABCMeta, PersistentMeta
@@ -25,6 +26,7 @@ __all__ = [
     "PersistentFile",
     "PersistentList",
     "PersistentMeta",
+    "PersistentQueue",
     "PersistentSet",
     "PersistentStream",
     "checkout",

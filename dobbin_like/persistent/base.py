@@ -8,7 +8,7 @@ database, through its entry, for the state that the calling thread sees.
 from __future__ import annotations
 
 import copyreg
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from weakref import getweakrefs
 
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
@@ -62,6 +62,9 @@ class Persistent(Identity, metaclass=PersistentMeta):
 
     _p_version: int = 0
     """The version that states of this class are stored as."""
+
+    _p_deltas: ClassVar[bool] = False
+    """Whether the attribute of the items is stored by what was changed of it."""
 
     @property
     def _p_oid(self) -> Oid | None:
@@ -290,7 +293,7 @@ def _no_attribute(obj: Any, name: str) -> AttributeError:
     return AttributeError(text, name=name, obj=obj)
 
 
-def checkout(*objects: Persistent) -> None:
+def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     """Let the calling thread change *objects* until its transaction ends.
 
     From here on the thread reads and writes its own copy of the state of
@@ -299,6 +302,10 @@ def checkout(*objects: Persistent) -> None:
     inside are never copied. An object that was checked out takes part in the
     conflict check at commit even when it was not changed. Checking out twice
     is checking out once.
+
+    Args:
+        exclusive: Let every change by others be a conflict, also where collections would
+            merge it: for decisions that depend on all of a collection, as its length.
 
     Raises:
         NotPersistentError: One of them is not an instance of ``Persistent``;
@@ -317,7 +324,7 @@ def checkout(*objects: Persistent) -> None:
             _open(obj)
         else:
             assert entry.jar is not None
-            entry.jar.checkout(obj, entry)
+            entry.jar.checkout(obj, entry, exclusive=exclusive)
 
 
 def _open(obj: Any) -> None:

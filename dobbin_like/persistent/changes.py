@@ -9,11 +9,12 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from dobbin_like.exc import InvalidObjectReference
-from dobbin_like.ids import Oid
+from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.persistent.base import is_new
+from dobbin_like.persistent.delta import ITEMS, weight_of
 from dobbin_like.persistent.entry import (
     UNSTORED,
     Entry,
@@ -32,11 +33,13 @@ from dobbin_like.persistent.kinds import (
     SHAREABLE,
     TUPLE,
 )
+from dobbin_like.persistent.layered import changed_items, mark_stored
+from dobbin_like.persistent.overlay import Overlay
 from dobbin_like.persistent.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
 from dobbin_like.persistent.shapes import shape_of
 from dobbin_like.persistent.shared import Publication
 from dobbin_like.persistent.stream import PersistentFile, PersistentStream, StoredBytes
-from dobbin_like.persistent.values import Freezer, entangled, thaw
+from dobbin_like.persistent.values import Freezer, entangled, frozen, thaw
 from dobbin_like.persistent.versions import VERSION, with_version
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
@@ -50,6 +53,13 @@ _new: Final = tuple.__new__
 
 _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
+
+
+class _Came(NamedTuple):
+    """What came to a collection, as it is published and as it is written."""
+
+    shared: Any
+    written: Any
 
 
 class Changes:
@@ -71,6 +81,7 @@ class Changes:
         self.entries: list[tuple[Oid, int, bytes]] = []
         """``(oid, number of class or shape, bytes of the state)``, as the log takes them."""
         self.publications: list[Publication] = []
+        self._collections: list[tuple[State, int]] = []
         self.introductions: list[Publication] = []
         """Those of the publications that are of new objects."""
 
@@ -86,6 +97,11 @@ class Changes:
             return
         obj, entry, base = working.obj, working.entry, working.base
         faces = type(obj)._p_faces
+        overlay = working.overlay()
+        if overlay is not None:
+            if self._write_delta(working):
+                return
+            state[ITEMS] = overlay.plain()
         pending: State = {}
         if not SHAREABLE.issuperset(map(type, state.values())):
             if any(value is PENDING and entangled(base[name]) for name, value in state.items()):
@@ -125,6 +141,49 @@ class Changes:
         """Add a new state of class *face* for a stored object, whoever has checked it out."""
         self._write(obj, entry, face, state, {})
 
+    def _write_delta(self, working: WorkingCopy) -> bool:
+        """Write what was changed of a large collection instead of all; tell if that was done."""
+        obj, entry, base = working.obj, working.entry, working.base
+        face = type(obj)._p_faces.plain
+        overlay = working.delta()
+        if overlay is None or face._p_version or VERSION in base:
+            return False
+        if self._packed and not self._graph.source.has(entry.oid):
+            return False  # It was out of reach: there is no version to be changed.
+        items = base[ITEMS]
+        came = self._alone(working, overlay)
+        if came is None:
+            return False
+        self._current = (face, entry.oid)
+        try:
+            number = self._graph.number_of(face, entry)
+            data = self._encoder.encode((working.serial, [*overlay.gone], came.written))
+        except Exception:  # noqa: BLE001  of the values: writing it whole tells which one
+            return False
+        spare = items._p_spare - weight_of(data)
+        if spare < 0:
+            return False
+        changed = changed_items(items, overlay.gone, came.shared)
+        self.entries.append((entry.oid, number | DELTA, data))
+        state = {**base, ITEMS: changed}
+        self._collections.append((state, spare))
+        self.publications.append(_new(Publication, (obj, entry, state, face)))
+        return True
+
+    def _alone(self, working: WorkingCopy, overlay: Overlay) -> _Came | None:
+        """Return what came if it can be stored without the rest: nothing else leads into it."""
+        if not overlay.settle() or overlay.is_most():
+            return None
+        freezer = Freezer(working.entry, guard=self._graph.guard)
+        came = overlay.came()
+        shared = frozen(came, freezer.freeze)
+        for value in (*overlay.own.values(), *working.values()):
+            if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
+                freezer.freeze(value)
+        if freezer.found_together:
+            return None
+        return _Came(shared, thaw(came, {}) if freezer.found_shared else came)
+
     def _write(self, obj: Any, entry: Entry, face: Any, state: State, pending: State) -> None:
         """Turn *state* into bytes and into what is published.
 
@@ -141,7 +200,7 @@ class Changes:
             atoms = types <= ATOMS
             if not (atoms or types <= SHAREABLE):
                 shared, state = self._share(entry, state, pending)
-            if face._p_version or VERSION in state:  # noqa: SLF001
+            if face._p_version or VERSION in state:
                 state = with_version(face, entry.oid, state)
             names = tuple(state)
             number = classes.known_shape_numbers.get(
@@ -160,6 +219,8 @@ class Changes:
         except Exception as error:
             oid = None if entry.serial == UNSTORED else entry.oid
             raise culprit(self._encoder, state, error, face.__name__, oid) from error
+        if face._p_deltas:
+            self._collections.append((shared, len(data)))
         self.entries.append((entry.oid, number, data))
         self.publications.append(_new(Publication, (obj, entry, shared, face)))
 
@@ -230,6 +291,11 @@ class Changes:
             if not graph.source.has(entry.oid):
                 self._new.append((obj, entry))
         return entry.oid, graph.number_of(face, entry)
+
+    def stored_as(self, tid: Tid) -> None:
+        """All of it is stored as transaction *tid*. May be repeated."""
+        for state, spare in self._collections:
+            mark_stored(state, tid, spare)
 
     def undo(self) -> None:
         """Take back what was given out: the new objects are new again."""

@@ -134,6 +134,16 @@ class StandIn(metaclass=StandInMeta):
         _check_loading(type(self))
         self._p_pairs.append((key, value))
 
+    def __eq__(self, other: object) -> bool:
+        # As a key it has to be found by another one that was loaded from the same bytes.
+        return isinstance(other, StandIn) and self._p_parts() == other._p_parts()
+
+    def __hash__(self) -> int:
+        try:
+            return hash((self._p_number, self._p_args))
+        except TypeError:
+            return hash(self._p_number)
+
     def _p_parts(self) -> list[Any]:
         """Return what was stored, to be compared."""
         parts = (self._p_args, self._p_kwargs, self._p_state, self._p_items, self._p_pairs)

@@ -63,7 +63,7 @@ class Jar(Protocol):
     def fresh(self, entry: Entry, serial: Tid) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
 
-    def checkout(self, obj: Any, entry: Entry) -> None:
+    def checkout(self, obj: Any, entry: Entry, *, exclusive: bool) -> None:
         """Give the calling thread a working copy of the object."""
 
     def broken_state(self, entry: Entry, class_number: int) -> tuple[State, str]:

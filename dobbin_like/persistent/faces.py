@@ -27,7 +27,16 @@ from typing import Any, Final
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.persistent.entry import Identity, swap_class
 
-HOOKS = frozenset({"_p_migrate", "_p_part_of", "_p_replay", "_p_resolve_conflict", "_p_version"})
+HOOKS = frozenset(
+    {
+        "_p_merge",
+        "_p_migrate",
+        "_p_part_of",
+        "_p_replay",
+        "_p_resolve_conflict",
+        "_p_version",
+    }
+)
 """The names with ``_p_`` that a user's class may define."""
 
 

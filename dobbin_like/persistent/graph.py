@@ -12,10 +12,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dobbin_like.exc import IntegrityError, ObjectNotFound, UnloadedClassError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.broken import Broken
 from dobbin_like.persistent.classes import ClassTable
+from dobbin_like.persistent.delta import (
+    ITEMS,
+    Delta,
+    DeltaChain,
+    MissingBaseError,
+    apply_delta,
+    chain_of,
+)
 from dobbin_like.persistent.entry import (
     UNREAD,
     UNSTORED,
@@ -27,10 +35,11 @@ from dobbin_like.persistent.entry import (
     swap_class,
 )
 from dobbin_like.persistent.kinds import KINDS, REFERENCE, SHAREABLE
+from dobbin_like.persistent.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.persistent.serialize import Decoder, StateError
 from dobbin_like.persistent.shapes import Shape
 from dobbin_like.persistent.shared import SharedState
-from dobbin_like.persistent.values import Freezer
+from dobbin_like.persistent.values import Freezer, frozen
 from dobbin_like.persistent.versions import VERSION, split_version, upgrade
 from dobbin_like.persistent.view import View, WorkingCopy, visible_version
 
@@ -59,6 +68,8 @@ class Source(Protocol):
     def load(self, oid: Oid, at: Tid | None = None) -> StoredState | None: ...
 
     def has(self, oid: Oid) -> bool: ...
+
+    def version_before(self, oid: Oid, stored: Any) -> StoredState | None: ...
 
 
 class Graph(SharedState):
@@ -167,6 +178,8 @@ class Graph(SharedState):
 
     def class_of(self, stored: StoredState) -> int:
         """Return the number of the class of a stored version."""
+        if stored.number & DELTA:
+            return stored.number - DELTA
         shape = self._shape(stored.number)
         return stored.number if shape is None else shape.class_number
 
@@ -194,26 +207,85 @@ class Graph(SharedState):
         return self._decode(stored, self._shape(stored.number), entry, plain)
 
     def _decode(self, stored: StoredState, shape: Shape | None, entry: Entry, plain: Any) -> State:
+        if stored.number & DELTA:
+            return self._decode_deltas(stored, entry, plain)
         try:
             state: State = self._decoder(BytesIO(stored.data)).state(shape)
         except StateError as error:
             raise self._damaged(stored, error) from None
-        if plain._p_version or VERSION in state:  # noqa: SLF001
+        if plain._p_version or VERSION in state:
             state = upgrade(plain, entry.oid, state)
-        return (
-            state if SHAREABLE.issuperset(map(type, state.values())) else self.share(state, entry)
-        )
+        if SHAREABLE.issuperset(map(type, state.values())):
+            return state
+        state = self.share(state, entry)
+        if plain._p_deltas:
+            mark_stored(state, stored.tid, len(stored.data))
+        return state
 
-    def read(self, stored: StoredState) -> State:
+    def read(self, oid: Oid, stored: StoredState) -> State:
         """Return the state that *stored* holds as it was stored, with its version.
 
         Raises:
-            IntegrityError: The bytes hold no state of that class or shape.
+            IntegrityError: The bytes hold no state of that class or shape, or a delta of a
+                version that is not there.
+
+        Cost: the state; of a large collection, that and the deltas since it was stored whole.
         """
+        if stored.number & DELTA:
+            return self._whole(stored, self._chain(oid, stored, NO_TID))
         try:
             state: State = self._decoder(BytesIO(stored.data)).state(self._shape(stored.number))
         except StateError as error:
             raise self._damaged(stored, error) from None
+        return state
+
+    def _decode_deltas(self, stored: StoredState, entry: Entry, plain: Any) -> State:
+        """Return the state of a large collection, fit to be shared.
+
+        If an earlier version is in memory, only what was changed since is read.
+        """
+        obj = entry()
+        before: State = {} if obj is None else native_dict(obj)
+        items: Any = before.get(ITEMS)
+        known = items._p_serial if type(items) in DELTA_TYPES else NO_TID
+        chain = self._chain(entry.oid, stored, NO_TID if plain._p_version else known)
+        if chain.base is None:
+            spare = items._p_spare - chain.weight
+            freezer = Freezer(entry, guard=self.guard)
+            for _, gone, put in chain.deltas:
+                present = [key for key in gone if key in items]
+                items = changed_items(items, present, frozen(put, freezer.freeze))
+            state = {**before, ITEMS: items}
+        else:
+            state = self._whole(stored, chain)
+            if plain._p_version or VERSION in state:
+                state = upgrade(plain, entry.oid, state)
+            spare = len(chain.base.data) - chain.weight
+            state = self.share(state, entry)
+        mark_stored(state, stored.tid, spare)
+        return state
+
+    def _chain(self, oid: Oid, stored: StoredState, known: Tid) -> DeltaChain:
+        try:
+            return chain_of(oid, stored, self._delta, self.source.version_before, known)
+        except MissingBaseError as error:
+            path, expected = self.source.path, "the version before"
+            raise IntegrityError(path, stored.position, str(error), expected) from None
+
+    def _delta(self, stored: StoredState) -> Delta:
+        try:
+            return self._decoder(BytesIO(stored.data)).delta()  # type: ignore[no-any-return]
+        except StateError as error:
+            raise self._damaged(stored, error) from None
+
+    def _whole(self, stored: StoredState, chain: DeltaChain) -> State:
+        state = self.read(ROOT_OID, chain.base)
+        try:
+            for delta in chain.deltas:
+                apply_delta(state.get(ITEMS), delta)
+        except TypeError as error:
+            path, expected = self.source.path, "one of the collection before it"
+            raise IntegrityError(path, stored.position, str(error), expected) from None
         return state
 
     def _damaged(self, stored: StoredState, error: StateError) -> IntegrityError:
@@ -225,9 +297,9 @@ class Graph(SharedState):
         stored = self.source.load(entry.oid, serial)
         if stored is None:
             raise ObjectNotFound(entry.oid)
-        state = self.read(stored)
+        state = self.read(entry.oid, stored)
         plain = _plain_of(entry)
-        if plain._p_version or VERSION in state:  # noqa: SLF001
+        if plain._p_version or VERSION in state:
             return upgrade(plain, entry.oid, state)
         return state
 
@@ -254,7 +326,8 @@ class Graph(SharedState):
             if stored is None:
                 raise ObjectNotFound(entry.oid)
             shape = self._shapes.get(stored.number) or self._shape(stored.number)
-            number = shape.class_number if shape else stored.number
+            # As class_of() does, without a call.
+            number = shape.class_number if shape else stored.number & ~DELTA
             if self._ghosts.get(number) is not faces.ghost and self._is_other(obj, faces, number):
                 continue
             state = self._decode(stored, shape, entry, faces.plain)
@@ -300,7 +373,7 @@ class Graph(SharedState):
         The version that the calling thread sees, read anew each time.
         """
         stored = self._stored_version(entry)
-        _, state = split_version(self.read(stored))
+        _, state = split_version(self.read(entry.oid, stored))
         return self.share(state, entry), self.classes.reason(class_number)
 
     def _stored_version(self, entry: Entry) -> StoredState:
@@ -403,12 +476,16 @@ class Graph(SharedState):
 
     # -- checkout -------------------------------------------------------------
 
-    def checkout(self, obj: Any, entry: Entry) -> None:
+    def checkout(self, obj: Any, entry: Entry, *, exclusive: bool = False) -> None:
         """Give the calling thread a working copy of the version it sees."""
         view = self.enlist()
         known = view.working.get(id(obj))
-        if known is not None and view.memo.get(id(obj)) is known:
-            return
+        if known is None or view.memo.get(id(obj)) is not known:
+            self._check_out(view, obj, entry)
+        if exclusive:
+            view.working[id(obj)].exclusive = True
+
+    def _check_out(self, view: View, obj: Any, entry: Entry) -> None:
         with self.lock:
             if entry.mask is None and type(obj) is type(obj)._p_faces.plain:
                 self._checkout(view, obj, entry, entry.serial, native_dict(obj))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import SharedValueError
+from dobbin_like.ids import NO_TID
 from dobbin_like.persistent.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ class SharedList(list[Any]):
     """A list in shared state: reads like a list, refuses to be changed.
 
     ``_p_together``: more than one place of the state leads to it, so that its
-    copies have to be made together.
+    copies have to be made together. ``_p_serial`` and ``_p_spare``, of the items of a
+    collection: of which version they are, and how many bytes of deltas may follow before the
+    whole is stored again.
     """
 
-    __slots__ = ("_p_owner", "_p_together")
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_kind = "list"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> list[Any]:  # type: ignore[misc]
@@ -66,7 +69,7 @@ class SharedList(list[Any]):
 class SharedDict(dict[Any, Any]):
     """A dict in shared state: reads like a dict, refuses to be changed."""
 
-    __slots__ = ("_p_owner", "_p_together")
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_kind = "dict"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> dict[Any, Any]:  # type: ignore[misc]
@@ -83,7 +86,7 @@ class SharedDict(dict[Any, Any]):
 class SharedSet(set[Any]):
     """A set in shared state: reads like a set, refuses to be changed."""
 
-    __slots__ = ("_p_owner", "_p_together")
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_kind = "set"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> set[Any]:  # type: ignore[misc]
@@ -105,7 +108,7 @@ class SharedSet(set[Any]):
 class SharedBytearray(bytearray):
     """A bytearray in shared state: reads like a bytearray, refuses to be changed."""
 
-    __slots__ = ("_p_owner", "_p_together")
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_kind = "bytearray"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> bytearray:  # type: ignore[misc]
@@ -149,6 +152,8 @@ def make_shared(base: Any, owner: Entry) -> Any:
     made = base.__new__(_SHARED[base])
     made._p_owner = owner
     made._p_together = False
+    made._p_serial = NO_TID
+    made._p_spare = 0
     return made
 
 

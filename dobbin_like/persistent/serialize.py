@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
 from dobbin_like.persistent.classes import ClassTable, StandIn, StandInMeta
+from dobbin_like.persistent.delta import Delta
 from dobbin_like.persistent.entry import Identity, State
 from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE
 
@@ -42,6 +43,7 @@ HELPERS: Final = frozenset(
 """The only global names in a state: how the standard library pickles these value types."""
 
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
+_DELTAS: Final = [[int, list, dict], [int, list, list]]
 ATOMS: Final = PLAIN_TYPES | {float}
 """Types of values that pickle writes by itself as an :class:`Encoder` would."""
 
@@ -146,6 +148,19 @@ class Decoder(pickle.Unpickler):
             found = type(loaded).__name__ + size
             raise StateError(found, f"a tuple of {len(shape.names)} values")
         return shape.state(loaded)
+
+    def delta(self) -> Delta:
+        """Return what the bytes of a delta say.
+
+        Raises:
+            StateError: They hold none.
+        """
+        loaded = self.load()
+        for cls in self.stand_ins:
+            cls._p_sealed = True
+        if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
+            raise StateError(type(loaded).__name__, "a delta: tid, what went, what came")
+        return Delta(*loaded)
 
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:

@@ -31,7 +31,7 @@ from dobbin_like.persistent.kinds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class _Copier:
@@ -130,10 +130,15 @@ class Freezer(_Copier):
         So it is when two places lead to one container, or when there are
         arbitrary objects, which may lead to any.
         """
-        if self._found_alias or self.found_other:
+        if self.found_together:
             for made in self._memo.values():
                 if type(made) in SHARED_TYPES:
                     made._p_together = True
+
+    @property
+    def found_together(self) -> bool:
+        """Whether something was met that can't be copied without the rest."""
+        return self._found_alias or self.found_other
 
     def _remember(self, value: Any, made: Any) -> Any:
         self._alive.append(value)  # so that its id stays its own
@@ -151,6 +156,13 @@ class Freezer(_Copier):
     def _again(self, made: Any) -> Any:
         self._found_alias = True
         return made
+
+
+def frozen(came: Any, freeze: Callable[[Any], Any]) -> Any:
+    """Return what came to a collection, a dict or a list, with its parts frozen."""
+    if type(came) is dict:
+        return {freeze(key): freeze(value) for key, value in came.items()}
+    return [freeze(value) for value in came]
 
 
 def thaw(value: Any, memo: dict[int, Any]) -> Any:

@@ -18,8 +18,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dobbin_like.ids import Tid
+from dobbin_like.persistent.delta import ITEMS
 from dobbin_like.persistent.entry import Entry, State
 from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
+from dobbin_like.persistent.overlay import Overlay, difference, overlay_of
 from dobbin_like.persistent.values import Aliases, deep_copy, entangled, thaw
 
 Version = tuple[Tid, "State | None"]
@@ -52,7 +54,7 @@ class WorkingCopy(dict[str, Any]):
     from then on the thread's own copies. Touched by its thread only.
     """
 
-    __slots__ = ("base", "entry", "memo", "obj", "serial")
+    __slots__ = ("base", "entry", "exclusive", "memo", "obj", "serial")
 
     def __init__(self, obj: Any, entry: Entry, serial: Tid, base: State) -> None:
         super().__init__(base)
@@ -61,6 +63,7 @@ class WorkingCopy(dict[str, Any]):
         self.serial = serial
         self.base = base
         self.memo: dict[int, Any] = {}
+        self.exclusive = False
         if not SHAREABLE.issuperset(map(type, base.values())):
             for name, value in base.items():
                 if KINDS[type(value)] > REFERENCE:
@@ -69,11 +72,23 @@ class WorkingCopy(dict[str, Any]):
     def thaw(self, name: str) -> Any:
         """Return the thread's own copy of the value of *name*, made now."""
         value = self.base[name]
-        if entangled(value):
+        overlay = self._overlay(value) if name == ITEMS else None
+        if overlay is not None:
+            self[name] = overlay
+        elif entangled(value):
             self.thaw_all()
         else:
             self[name] = thaw(value, self.memo)
         return self[name]
+
+    def _overlay(self, items: Any) -> Overlay | None:
+        plain: Any = type(self.obj)._p_faces.plain
+        return overlay_of(self, items) if plain._p_deltas else None
+
+    def overlay(self) -> Overlay | None:
+        """Return what was touched of a collection; ``None``: nothing, or all of it."""
+        items = self.get(ITEMS)
+        return items if isinstance(items, Overlay) else None
 
     def thaw_all(self) -> None:
         """Make the thread's own copies of all that is still pending.
@@ -83,6 +98,9 @@ class WorkingCopy(dict[str, Any]):
         """
         base = self.base
         pending = [name for name, value in self.items() if value is PENDING]
+        if ITEMS in pending and (overlay := self._overlay(base[ITEMS])) is not None:
+            self[ITEMS] = overlay
+            pending.remove(ITEMS)
         if any(entangled(base[name]) for name in pending):
             assert self.entry.jar is not None
             fresh = self.entry.jar.fresh(self.entry, self.serial)
@@ -99,27 +117,93 @@ class WorkingCopy(dict[str, Any]):
         base = self.base
         if len(state) != len(base):
             return state
-        aliases = None
+        aliases = Aliases()
         for name, value in state.items():
             before = base.get(name, PENDING)
             if value is before or value is PENDING:
                 continue
-            if type(value) in PLAIN_TYPES:
-                if type(value) is type(before) and value == before:
-                    continue
-                return state
-            aliases = aliases or Aliases()
-            if not aliases.same(before, value):
+            if isinstance(value, Overlay):
+                same = not value.is_changed()
+            elif type(value) in PLAIN_TYPES:
+                same = type(value) is type(before) and value == before
+            else:
+                same = aliases.same(before, value)
+            if not same:
                 return state
         return None
 
-    def rebase(self, serial: Tid, base: State, state: State) -> None:
-        """Go on as *state*, a change of the version *base*: a conflict was resolved."""
+    def delta(self) -> Overlay | None:
+        """Return what was touched of a collection if nothing else has changed of its state."""
+        overlay = self.overlay()
+        state = type(self.obj)._p_faces.state_of(self)
+        base = self.base
+        if overlay is None or state.keys() != base.keys():
+            return None
+        aliases = Aliases()
+        for name, value in state.items():
+            kept = value is overlay or value is PENDING or aliases.same(base[name], value)
+            if not kept:
+                return None
+        return overlay
+
+    def rebase(self, serial: Tid, base: State, state: State | None) -> None:
+        """Go on as *state*, a change of the version *base*: a conflict was resolved.
+
+        Without a *state*: as the same changes of *base*, which fits.
+        """
+        if state is None:
+            self._merge(serial, base)
+            return
         self.serial = serial
         self.base = base
         self.memo = {}
         self.clear()
         self.update(state)
+
+    def fits(self, saved: State) -> bool:
+        """Tell whether *saved*, a later version, has changed nothing of what this one changes.
+
+        Cost: what was touched; of a list, the whole of it.
+        """
+        base, aliases = self.base, Aliases()
+        items = self.get(ITEMS, PENDING)
+        if items is not PENDING and ITEMS in base and not isinstance(items, Overlay):
+            made = difference(self, base[ITEMS], items)
+            if made is None:
+                return False
+            self[ITEMS] = made
+        if any(not _same_in(name, base, saved, aliases) for name in self._changed_names()):
+            return False
+        overlay = self.overlay()
+        return overlay is None or overlay.fits(saved.get(ITEMS))
+
+    def _merge(self, serial: Tid, saved: State) -> None:
+        overlay, mine = self.overlay(), self._changed_names()
+        state, exclusive = dict(self), self.exclusive
+        self.clear()
+        # As at its checkout, but of the other version.
+        self.__init__(self.obj, self.entry, serial, saved)  # type: ignore[misc]
+        self.exclusive = exclusive
+        for name in mine:
+            if name in state:
+                self[name] = state[name]
+            else:
+                self.pop(name, None)
+        if overlay is not None:
+            overlay.move_to(saved[ITEMS])
+            self[ITEMS] = overlay
+
+    def _changed_names(self) -> list[str]:
+        """Return the attributes that differ from the base, but for an overlay."""
+        state: State = type(self.obj)._p_faces.state_of(self)
+        aliases = Aliases()
+        names = [name for name in self.base if name not in state]
+        for name, value in state.items():
+            if value is PENDING or isinstance(value, Overlay):
+                continue
+            if name not in self.base or not aliases.same(self.base[name], value):
+                names.append(name)
+        return names
 
     def save(self) -> State:
         """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
@@ -131,6 +215,15 @@ class WorkingCopy(dict[str, Any]):
         self.clear()
         self.memo = {}
         self.update(copy_state(saved))
+        overlay = self.overlay()
+        if overlay is not None:
+            overlay.working = self
+
+
+def _same_in(name: str, one: State, other: State, aliases: Aliases) -> bool:
+    if name not in one or name not in other:
+        return name not in one and name not in other
+    return aliases.same(one[name], other[name])
 
 
 def copy_state(state: State) -> State:

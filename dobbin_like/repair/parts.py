@@ -197,7 +197,7 @@ def _entry(
             return None
         source.flip(start + found.at - len(head), found.mask)
         data = source.read(start, length, logged.end)
-    class_number &= record.CLASS_LIMIT - 1
+    class_number &= record.NUMBER_LIMIT - 1
     return Stored(logged.tid, class_number, data, position, previous)
 
 

@@ -12,17 +12,18 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from dobbin_like.check.states import STREAM_CLASS, StateReader
-from dobbin_like.ids import Oid
+from dobbin_like.ids import DELTA, Oid
 from dobbin_like.life.moved import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.log.meta import NO_NAMES, Meta, Names
 from dobbin_like.log.reader import Logged, Stored
-from dobbin_like.log.stream import stream_offset
+from dobbin_like.log.record import ENTRY_SIZE
+from dobbin_like.log.stream import stream_place
+from dobbin_like.persistent.loose import STREAM_CLASS, StateReader
 from dobbin_like.persistent.serialize import StateError
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
 from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept, stream_parts
-from dobbin_like.repair.report import RepairReport
+from dobbin_like.repair.report import Loss, RepairReport
 from dobbin_like.repair.source import Source
 
 __all__ = ["LOST_MODULE", "KnownOrNot", "Salvage"]
@@ -63,6 +64,8 @@ class Salvage:
         self._known = known
         self._states = StateReader(self._known)
         self._held: Kept | None = None
+        # Of the last version of each object, if anything was lost.
+        self._tids: dict[int, int] = {}
 
     def add(self, part: Part) -> None:
         """Take a transaction to be written, or note a stream or the names of classes."""
@@ -93,7 +96,7 @@ class Salvage:
             entries = [(Oid(oid), 0, b"") for oid in logged.oids]
             self._log.add(logged.tid, entries, _meta(logged, NO_NAMES), failed=True)
             return
-        entries = [self._entry(oid, stored) for oid, stored in part.entries]
+        entries = [self._entry(oid, stored) for oid, stored in self._based(part)]
         names = self._known.take()
         self._log.add(logged.tid, entries, _meta(logged, names), failed=False)
         report.versions += len(entries)
@@ -103,10 +106,35 @@ class Salvage:
         """The names that were given to classes whose names are lost."""
         return self._known.lost
 
+    def _based(self, part: Kept) -> Iterator[tuple[Oid, Stored]]:
+        """Yield the entries; not the deltas of versions that are lost, which mean nothing."""
+        if self._complete:
+            yield from part.entries
+            return
+        tid = part.logged.tid
+        for oid, stored in part.entries:
+            if stored.number & DELTA and self._is_lost_base(oid, stored):
+                at, text = stored.position, "a change of a version that is lost"
+                end = at + ENTRY_SIZE
+                loss = Loss(at, end, f"{text}: oid {oid}", tid, (oid,), certain=True)
+                self._report.losses.append(loss)
+                self._tids.pop(oid, None)
+            else:
+                self._tids[oid] = tid
+                yield oid, stored
+
+    def _is_lost_base(self, oid: Oid, stored: Stored) -> bool:
+        try:
+            return self._states.base(stored.data) != self._tids.get(oid)
+        except Exception:  # noqa: BLE001  it is what was written; the check names it
+            return False
+
     def _entry(self, oid: Oid, stored: Stored) -> tuple[Oid, int, bytes]:
         number, data = stored.number, stored.data
         class_number, names = class_and_names(self._known, number)
-        if not self._complete and (names is None or not self._fits(number, data)):
+        if not (self._complete or number & DELTA) and (
+            names is None or not self._fits(number, data)
+        ):
             names, (number, data) = None, self._with_names(oid, number, data)
             class_number = number
         if self._known.name(class_number) == STREAM_CLASS:
@@ -150,7 +178,7 @@ class Salvage:
         key = stream_key_of(data, names)
         if key is None:
             return data  # It is what was written; the check names it.
-        offset = stream_offset(key)
+        offset = stream_place(key)[1]
         if offset not in self._copied:
             at = self._streams.get(offset)
             self._copied[offset] = LOST_STREAM if at is None else self._copy(at)

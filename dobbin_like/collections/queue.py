@@ -1,0 +1,83 @@
+"""``PersistentQueue``: what some processes put in, others take out, each item once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from queue import Empty
+from typing import Any, Generic, TypeVar
+
+from dobbin_like.collections.common import Container, plain, shown
+from dobbin_like.persistent.overlay import OverlayQueue, first_key, last_key
+
+__all__ = ["PersistentQueue"]
+
+T = TypeVar("T")
+
+
+class PersistentQueue(Container, Generic[T]):
+    """A queue, first in, first out, for producers and consumers in many processes.
+
+    Transactions that put never conflict: what both have put is there, in the order of their
+    commits. An item is handed to exactly one consumer: of two transactions that take the
+    same one, the second fails with a conflict error, and takes the next one when it is run
+    again. Putting and taking do not conflict with each other. As every object, it has to be
+    checked out before it is changed.
+
+    Args:
+        items: What is in it from the start, the oldest first.
+
+    Cost: of each change what was changed, however long the queue is.
+    """
+
+    # Items by number, the oldest first; what comes gets a higher number than all before it.
+    _p_builtin = dict
+    _p_overlay = OverlayQueue
+
+    def __init__(self, items: Iterable[T] = (), /) -> None:
+        for item in items:
+            self.put(item)
+
+    def put(self, item: T) -> None:
+        """Add *item* at the end."""
+        items = self._writable()
+        items[last_key(items, -1) + 1] = item
+
+    def get(self) -> T:
+        """Remove and return the oldest item.
+
+        Raises:
+            queue.Empty: There is none. To find that out depends on the whole queue: the
+                transaction is in conflict with one that puts something in meanwhile.
+        """
+        items = self._writable()
+        item: T = items.pop(self._oldest(items))
+        return item
+
+    def peek(self) -> T:
+        """Return the oldest item, and leave it there.
+
+        Raises:
+            queue.Empty: There is none.
+        """
+        items = self._items
+        item: T = items[self._oldest(items)]
+        return item
+
+    def _oldest(self, items: Any) -> int:
+        number = first_key(items)
+        if number is None:
+            raise Empty
+        return int(number)
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the items, the oldest first."""
+        return iter(plain(self).values())
+
+    def __contains__(self, item: object, /) -> bool:
+        return item in plain(self).values()
+
+    def __repr__(self) -> str:
+        return shown(self, lambda: f"{type(self).__name__}({list(self)!r})", "(...)")
+
+
+type.__setattr__(PersistentQueue, "__module__", "dobbin_like.persistent")
