@@ -28,6 +28,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ if __name__ == "__main__":
 import transaction
 
 from dobbin_like.database import Database
-from dobbin_like.exc import ConflictError
+from dobbin_like.exc import ConflictError, PackRunningError
 from dobbin_like.persistent import Persistent, PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
 
@@ -497,6 +498,29 @@ def dying_threads(team: Team) -> None:
         team.thread(mortals, team, used, seed)
 
 
+def packer(team: Team, database: Database, seed: int) -> None:
+    """Pack again and again, what nobody sees any more or what is a little older."""
+    rng = random.Random(seed)
+    packs = running = 0
+    while team.runs:
+        try:
+            packs += database.pack(rng.choice((None, timedelta(seconds=0.1)))).packed
+        except PackRunningError:
+            running += 1
+        team.pause(rng.random() * 0.05)
+    team.count(packs=packs)
+
+
+def packed_meanwhile(team: Team) -> None:
+    database, other = team.open(), team.open()
+    for seed, used in enumerate((database, other)):
+        team.thread(writer, team, used, seed)
+        team.thread(reader, team, used)
+        team.thread(long_reader, team, used, seed)
+    team.thread(packer, team, database, 5)
+    team.thread(fresh_instance, team, 1)
+
+
 def interrupts(team: Team) -> None:
     database, other = team.open(), team.open()
     interrupter = Interrupter()
@@ -519,7 +543,14 @@ class Silent:
         return lambda *_args, **_kwargs: None
 
 
-SCENARIOS = (one_instance, several_instances, fresh_instances, dying_threads, interrupts)
+SCENARIOS = (
+    one_instance,
+    several_instances,
+    fresh_instances,
+    dying_threads,
+    packed_meanwhile,
+    interrupts,
+)
 
 
 def run(scenario: Callable[[Team], None], path: Path, seconds: float) -> Counter[str]:

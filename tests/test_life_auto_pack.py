@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 20
 BIG = b"x" * 20_000
 
 
@@ -47,7 +47,8 @@ class Heard(logging.Handler):
             return [record for record in self.records if record.levelno == level]
 
         with self._changed:
-            assert self._changed.wait_for(lambda: len(found()) >= times, WAIT_SECONDS)
+            heard = self._changed.wait_for(lambda: len(found()) >= times, WAIT_SECONDS)
+            assert heard, [record.getMessage() for record in self.records]
             return found()[-1].getMessage()
 
 

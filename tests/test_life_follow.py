@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import io
 import multiprocessing
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from dobbin_like.exc import (
     ObjectNotFound,
     WriteConflictError,
 )
-from dobbin_like.log.header import COMMITTED, is_retired
+from dobbin_like.log.header import COMMITTED, Words, is_retired
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 60
@@ -374,6 +376,77 @@ def test_who_slept_through_two_packs_sees_what_was_committed_between(database, r
     change(other, 3)
     transaction.begin()
     assert root.n == 3
+
+
+def test_a_version_between_two_files_is_that_of_the_newer_one(database, root, path):
+    """The old file has all since it was made, but ends before: it has only an older version."""
+    with TransactionLog(path) as sleeper:
+        old = sleeper.load(0)
+        change(database, 1)
+        database.pack()
+        change(database, 2)
+        serial = root._p_serial
+        checkout(root.others[0])
+        root.others[0].n = 3
+        transaction.commit()
+        database.pack()
+
+        while sleeper.has_news():
+            sleeper.apply(sleeper.read_news())
+
+        assert sleeper.has_past
+        assert sleeper.complete_since > serial
+        found = sleeper.load(0, serial)
+        assert (found.tid, found.data) == (serial, database.storage.load(0).data)
+        assert sleeper.load(0, old.tid) == old
+
+
+def test_a_thread_that_waits_for_the_old_lock_does_not_write_without_the_new_one(
+    database, root, path, storage
+):
+    """Another thread follows meanwhile: what it has then is the lock of the old file."""
+    steps = Steps()
+    waits = threading.Event()
+    real_wait = storage._lock._wait
+
+    def wait(timeout: Any, deadline: Any) -> None:
+        waits.set()
+        real_wait(timeout, deadline)
+
+    storage._lock._wait = wait
+    with path.open("r+b") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)  # As a packer has it.
+
+        @steps.thread
+        def writer() -> None:
+            change(database, 1)
+
+        assert waits.wait(WAIT_SECONDS)
+        replace_by_a_copy(path)
+        with path.open("r+b") as new:
+            fcntl.flock(new, fcntl.LOCK_EX)
+            in_thread(database.catch_up)  # Follows.
+            assert storage.generation == 1
+            waits.clear()
+            fcntl.flock(old, fcntl.LOCK_UN)
+            assert waits.wait(WAIT_SECONDS)  # Now for the other.
+            assert not storage.has_news()
+    steps.join()
+    transaction.begin()
+    assert root.n == 1
+
+
+def replace_by_a_copy(path: Path) -> None:
+    """Do what a pack does that nobody has to wait for."""
+    copy = path.with_name("copy.log")
+    shutil.copy(path, copy)
+    with Database(copy, transaction_manager=transaction.TransactionManager()) as packed:
+        assert packed.pack().packed
+    with path.open("r+b") as file:
+        words = Words(file.fileno(), writable=True)
+        words.retire()
+        words.close()
+    copy.replace(path)
 
 
 def count_up(path: Path, times: int) -> None:

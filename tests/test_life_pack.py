@@ -39,7 +39,9 @@ from dobbin_like.exc import (
     StreamMovedError,
 )
 from dobbin_like.life import carry
+from dobbin_like.life import pack as pack_module
 from dobbin_like.life.pack import PackReport, pack
+from dobbin_like.log import new_log
 from dobbin_like.log.header import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -440,6 +442,47 @@ def test_what_progress_raises_ends_the_pack_before_anything_has_changed(database
     assert report.packed
     assert left > 3
     change(root, n=1)
+
+
+def test_a_log_that_was_packed_very_often_is_packed_again(database, root, path, again):
+    """Beyond the generations that keys of streams tell apart, up to those that the page has."""
+    change(root, stream=stored(LONG), junk=stored(LONG))
+    change(root, junk=None)
+    database.close()
+    for generation in ((1 << 15) - 2, (1 << 28) - 3):
+        write_generation(path, generation)
+        for number in range(1, 3):
+            assert pack(str(path)).packed
+            there = again()
+            assert there.storage.generation == generation + number
+            assert b"".join(there.root.stream) == LONG
+            checkout(there.root)
+            there.root.stream = stored(LONG)
+            there.transaction_manager.commit()
+            assert b"".join(again().root.stream) == LONG
+    check_log(path).raise_if_bad()
+
+    with pytest.raises(PackError, match="generation"):
+        pack(str(path))
+    assert leftovers(path) == []
+
+
+def write_generation(path: Path, generation: int) -> None:
+    """Pack the log, as the one that *generation* follows."""
+    encode_page = new_log.encode_page
+
+    def encode(store_id: bytes, created: int, boot: int, _old: int, *rest: int) -> Any:
+        return encode_page(store_id, created, boot, generation, *rest)
+
+    class Numbered(new_log.NewLog):
+        def stream_key(self, key: int, streams: Any) -> int:
+            self.generation = generation
+            return super().stream_key(key, streams)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(new_log, "encode_page", encode)
+        patch.setattr(pack_module, "NewLog", Numbered)
+        assert pack(str(path)).packed
 
 
 # -- streams ------------------------------------------------------------------------------
@@ -844,15 +887,17 @@ def test_a_child_that_was_forked_meanwhile_holds_no_lock(path, *, killed):
     with Database(path) as database:
         database.set_root(Node())
         transaction.commit()
-        children, end = os.pipe(), os.pipe()
+        children, end, ready = os.pipe(), os.pipe(), os.pipe()
 
         def packs() -> None:
             def progress(_done: int, _total: int) -> None:
                 def stay() -> None:
+                    os.write(ready[1], b".")
                     os.close(end[1])
                     os.read(end[0], 1)
 
-                os.write(children[1], in_child(stay).to_bytes(4, "little"))
+                in_child(stay)
+                os.read(ready[0], 1)
                 if killed:
                     os.kill(os.getpid(), 9)
 
@@ -870,8 +915,7 @@ def test_a_child_that_was_forked_meanwhile_holds_no_lock(path, *, killed):
         assert database.pack().packed
 
         os.close(end[1])
-        while os.read(children[0], 4):
-            pass
-        os.close(children[0])
-        os.close(end[0])
+        os.read(children[0], 1)  # Until all of them have ended.
+        for descriptor in (children[0], end[0], *ready):
+            os.close(descriptor)
     transaction.manager.clearSynchs()

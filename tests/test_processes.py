@@ -84,6 +84,15 @@ def test_copies_that_others_make_are_whole(tmp_path: Path) -> None:
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
 
 
+def test_nothing_is_lost_while_the_log_is_packed_and_packers_and_writers_are_killed(tmp_path):
+    figures = torture.packing(
+        tmp_path, 8, writers=2, threads=1, readers=1, packers=2, kills=1, commits=40
+    )
+
+    assert figures["packs"] > 0
+    assert figures["commits"] >= 2 * 40
+
+
 @needs_fork
 def test_a_forked_child_and_its_parent_see_each_other_while_a_thread_commits(tmp_path):
     figures = torture.fork(tmp_path, 7, rounds=10)

@@ -25,7 +25,7 @@ from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Frame, Logged, Stored, Window
 from dobbin_like.log.record import ENTRY_SIZE, Tail
 from dobbin_like.log.recovery import saved_slots
-from dobbin_like.log.stream import StreamReader, stream_place
+from dobbin_like.log.stream import StreamReader, is_of, stream_offset
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.classes import Policy
 from dobbin_like.persistent.loose import STREAM_CLASS, Reference, StateReader
@@ -357,8 +357,8 @@ class Contents:
         offset, size = state.get("_offset"), state.get("_size")
         there = None
         if isinstance(offset, int):
-            generation, place = stream_place(offset)
-            there = self._streams.get(place) if generation == self._generation else None
+            here = is_of(offset, self._generation)
+            there = self._streams.get(stream_offset(offset)) if here else None
         if self.gap or (there is not None and there == size):
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"

@@ -106,7 +106,8 @@ class AutoPack:
         except Exception:
             _logger.exception("%s: could not be packed", self._path)
             return None
-        self._needed(report.after.bytes)
+        # What came meanwhile may be garbage by now: nobody has looked.
+        self._needed(report.after.bytes - report.later_bytes)
         _logger.log(logging.INFO if report.packed else logging.DEBUG, "%s", report)
         return report
 

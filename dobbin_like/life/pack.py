@@ -60,6 +60,7 @@ class PackReport:
 
     ``keep`` is the tid of the oldest snapshot that is kept whole. ``packed`` is false if
     nothing was changed: a dry run. ``locked_seconds`` is how long writers had to wait.
+    ``later_bytes``: of the old file, what came after that snapshot; all of it is kept.
     """
 
     path: str
@@ -69,6 +70,7 @@ class PackReport:
     packed: bool = False
     seconds: float = 0.0
     locked_seconds: float = 0.0
+    later_bytes: int = 0
 
     @property
     def dropped(self) -> PackSize:
@@ -175,7 +177,8 @@ def _pack(
     survivors.mark()
     if file is None or least_garbage:
         before, after = survivors.estimate()
-        report = replace(report, before=before, after=after)
+        later = before.bytes - old.place.end
+        report = replace(report, before=before, after=after, later_bytes=later)
         if file is None or report.garbage < least_garbage:
             told.all()
             return report
@@ -183,7 +186,14 @@ def _pack(
         os.fchown(file.fd, old.status.st_uid, old.status.st_gid)
     new = NewLog(file, old)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
-    return replace(report, before=before, after=after, packed=True, locked_seconds=locked_seconds)
+    return replace(
+        report,
+        before=before,
+        after=after,
+        packed=True,
+        locked_seconds=locked_seconds,
+        later_bytes=before.bytes - old.place.end,
+    )
 
 
 def _carry(

@@ -29,7 +29,7 @@ from dobbin_like.log.new_log import meta_of
 from dobbin_like.log.packed_log import PackedLog
 from dobbin_like.log.reader import Frame, Logged, Stored
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE
-from dobbin_like.log.stream import stream_key, stream_place
+from dobbin_like.log.stream import stream_key, stream_offset
 from dobbin_like.persistent.delta import MissingBaseError
 from dobbin_like.persistent.loose import StateReader
 
@@ -275,7 +275,7 @@ class Survivors:
             key, names = stored_stream(old.classes, number, state)
             if key is not None:
                 streams.add(key)
-                moved = stream_key(old.generation + 1, stream_place(key)[1])
+                moved = stream_key(old.generation + 1, stream_offset(key))
                 longer += len(with_stream_key(state, names, moved)) - len(state)
         return longer
 

@@ -32,7 +32,11 @@ PAGE: Final = struct.Struct("<8sII16sQQQ")
 """Magic, format version, size of the page, store id, creation in microseconds, generation
 above the next oid, the tid since which every version is there."""
 
-_OID_BITS: Final = 48
+_OID_BITS: Final = 36
+"""Of the next oid in the page: their positions alone would take 512 GiB of memory."""
+
+_GENERATION_BITS: Final = 28
+"""Packed every second, a log has enough of them for eight years."""
 
 PAGE_CHECK: Final = struct.Struct("<I")
 
@@ -122,7 +126,14 @@ def encode_page(
     complete_since: int = 0,
     next_oid: int = 0,
 ) -> tuple[bytes, Page]:
-    """Return the header page of a log without frames, and what it says."""
+    """Return the header page of a log without frames, and what it says.
+
+    Raises:
+        ValueError: The log was packed too often, or has too many oids, to be packed again.
+    """
+    if not (0 <= generation < 1 << _GENERATION_BITS and 0 <= next_oid < 1 << _OID_BITS):
+        text = f"generation {generation} or next oid {next_oid} does not fit the header"
+        raise ValueError(text)
     own = store_id, created_microseconds
     packed = generation << _OID_BITS | next_oid
     fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, *own, packed, complete_since)

@@ -117,6 +117,11 @@ class CommitLock:
         self._slots = None if view is None else view[SLOTS : SLOTS + SLOT_COUNT]
 
     @property
+    def keeper(self) -> object:
+        """What keeps the descriptor open that is locked, or was last; for the owner."""
+        return self._keeper
+
+    @property
     def owned(self) -> bool:
         """Whether the calling thread holds the lock through this instance."""
         return self.owner == get_ident()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final, cast
 from zlib import crc32
 
-from dobbin_like.exc import CopyError, PackRunningError
+from dobbin_like.exc import CopyError, PackError, PackRunningError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import disk, record
 from dobbin_like.log.class_table import ClassTable
@@ -35,7 +35,7 @@ from dobbin_like.log.part import PACKED, NewFile
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, PositionsHead, Tail
-from dobbin_like.log.stream import StreamReader, copy_stream, stream_key, stream_place
+from dobbin_like.log.stream import StreamReader, copy_stream, stream_key, stream_offset
 
 __all__ = ["NewLog", "PackFile", "meta_of"]
 
@@ -90,14 +90,17 @@ class NewLog:
         # That of another run of the machine: should we die after the file has come to its
         # place, the next writer brings it and its name to stable storage, as after a power
         # cut, before it commits.
-        data, self._page = encode_page(
-            page.store_id,
-            page.created_microseconds,
-            boot_number() ^ 1,
-            self.generation,
-            since,
-            old.positions.next_oid,
-        )
+        try:
+            data, self._page = encode_page(
+                page.store_id,
+                page.created_microseconds,
+                boot_number() ^ 1,
+                self.generation,
+                since,
+                old.positions.next_oid,
+            )
+        except ValueError as error:
+            raise PackError(old.path, str(error)) from None
         disk.write(self.fd, self.path, data, 0)
         self.attempt = 0
         self.restart(old.positions.next_oid)
@@ -202,7 +205,7 @@ class NewLog:
             IntegrityError: It is damaged.
             OSError: Writing failed.
         """
-        _, offset = stream_place(key)
+        offset = stream_offset(key)
         known = self._streams_from
         index = bisect_left(known, offset)
         if index == len(known) or known[index] != offset:

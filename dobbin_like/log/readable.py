@@ -24,7 +24,7 @@ from dobbin_like.log.meta import Names
 from dobbin_like.log.reader import Logged, Stored, Window
 from dobbin_like.log.recovery import certain_end, committed_frames
 from dobbin_like.log.saved import load_saved
-from dobbin_like.log.stream import StreamReader, stream_place
+from dobbin_like.log.stream import StreamReader, is_of, stream_offset
 
 __all__ = ["ReadableLog"]
 
@@ -254,7 +254,7 @@ class ReadableLog(History):
 
     def stream_is_moved(self, key: int) -> bool:
         """Return whether a stream has another key by now, or none: the log was packed."""
-        return stream_place(key)[0] != self._applied.generation
+        return not is_of(key, self._applied.generation)
 
     # -- inside ----------------------------------------------------------------
 
@@ -318,13 +318,18 @@ class ReadableLog(History):
         place = news[-1].end if news else applied.tail.end
         if end.end != place:
             applied.pass_over(place, end)
+        self._go_on(file, applied)
+        _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
+        return news or self.read_news()  # It may have been packed again.
+
+    def _go_on(self, file: LogFile, applied: Applied) -> None:
+        words = file.words
+        assert words is not None
         # In this order: whoever finds the new one finds the old one among the past.
         self._past = (*self._past, self._applied)
         self._applied = applied
         self._file = file
         self._view = words.view
-        _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
-        return news or self.read_news()  # It may have been packed again.
 
     @property
     def retired(self) -> bool:
@@ -390,13 +395,20 @@ class ReadableLog(History):
         return dropped
 
     def _applied_at(self, at: Tid) -> Applied:
-        """Return the newest file that has all that a snapshot at *at* sees."""
-        present = self._applied
-        files = (present, *reversed(self._past))
-        for applied in files:
+        """Return the newest file that has all that a snapshot at *at* sees.
+
+        If the log was packed twice before this instance looked, it has no file for what came
+        after the end of one and before the next is complete. Nobody has a snapshot there;
+        a version of then that somebody still needs is in the newer file.
+        """
+        newer = self._applied
+        if at >= newer.complete_since:
+            return newer
+        for applied in reversed(self._past):
             if at >= applied.complete_since:
-                return applied
-        return files[-1]
+                return applied if at <= applied.tail.tid else newer
+            newer = applied
+        return newer
 
     def _load_saved(
         self, applied: Applied, words: Words, certain: int, until: Tid | None = None
@@ -421,10 +433,9 @@ class ReadableLog(History):
 
     def _stream(self, key: int) -> tuple[StreamReader, int]:
         """Return who reads the stream, and its offset."""
-        generation, offset = stream_place(key)
         for applied in (self._applied, *self._past):
-            if applied.generation == generation and applied.streams is not None:
-                return applied.streams, offset
+            if is_of(key, applied.generation) and applied.streams is not None:
+                return applied.streams, stream_offset(key)
         self._check_open()
         raise StreamMovedError(self.path, key)
 

@@ -16,10 +16,20 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, record
 from dobbin_like.log.record import DamagedError, StreamHead, Tail
 
-__all__ = ["StreamReader", "copy_stream", "stream_key", "stream_place", "verify_stream"]
+__all__ = [
+    "StreamReader",
+    "copy_stream",
+    "is_of",
+    "stream_key",
+    "stream_offset",
+    "verify_stream",
+]
 
 OFFSET_BITS: Final = 48
 """Of a key of a stream; above them is the generation of the file that it lies in."""
+
+_GENERATIONS: Final = 1 << 15
+"""As many are told apart by a key, which is below 2**63."""
 
 CHUNK_SIZE: Final = 1 << 16
 """Bytes under one checksum: what a read of one byte costs at most."""
@@ -29,12 +39,17 @@ _COPY_SIZE: Final = 1 << 20
 
 def stream_key(generation: int, offset: int) -> int:
     """Return the number by which states name a stream: where it lies, and in which file."""
-    return generation << OFFSET_BITS | offset
+    return generation % _GENERATIONS << OFFSET_BITS | offset
 
 
-def stream_place(key: int) -> tuple[int, int]:
-    """Return generation and offset of a stream."""
-    return key >> OFFSET_BITS, key & ((1 << OFFSET_BITS) - 1)
+def is_of(key: int, generation: int) -> bool:
+    """Return whether a key may be that of a stream in a file of this generation."""
+    return key >> OFFSET_BITS == generation % _GENERATIONS
+
+
+def stream_offset(key: int) -> int:
+    """Return where a stream lies in its file."""
+    return key & ((1 << OFFSET_BITS) - 1)
 
 
 def copy_stream(fd: int, path: str, tail: Tail, source: BinaryIO) -> tuple[Tail, int]:

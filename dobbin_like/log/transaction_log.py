@@ -45,6 +45,8 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, lock
+from dobbin_like.log.applied import Applied
+from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Page, Words, decode_page
 from dobbin_like.log.lock import CommitLock
 from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
@@ -332,14 +334,12 @@ class TransactionLog(ReadableLog):
         self._lock.watch(None if words is None else words.view)
         return fd, file
 
-    def _follow(self) -> list[Logged]:
-        before = self._file
-        news = super()._follow()
-        if self._file is not before:
-            # Whoever waits for the lock of the old file finds out when it gets it.
-            self._lock.rebind()
-            self._writer.go_on(self._file, self._applied)
-        return news
+    def _go_on(self, file: LogFile, applied: Applied) -> None:
+        # Before anybody can lock the new file. Nobody writes to the old one any more.
+        self._writer.go_on(file, applied)
+        super()._go_on(file, applied)
+        # Whoever waits for the lock of the old file finds out when it gets it.
+        self._lock.rebind()
 
     def _recover_at_once(self) -> None:
         """Recover after a power cut, if what was acknowledged may be in the redo area only.
@@ -369,10 +369,15 @@ class TransactionLog(ReadableLog):
         if self.closed:
             text = f"the log {self.path}"
             raise ClosedError(text)
+        file = self._file
+        if self._lock.keeper is not file:
+            # Another thread has followed while this one waited for the lock of the old file.
+            self._lock.rebind()
+            raise LogPackedError(self.path, "the log was packed")
         try:
-            size = self._file.size_at_path()
+            size = file.size_at_path()
         except LogMovedError:
-            if self._file.is_replaced():
+            if file.is_replaced():
                 raise LogPackedError(self.path, "the log was packed") from None
             if self._view is None:
                 # Opened for creation a moment ago: the next acquire() opens it anew.

@@ -17,7 +17,7 @@ from dobbin_like.life.moved import class_and_names, stream_key_of, with_stream_k
 from dobbin_like.log.meta import NO_NAMES, Meta, Names
 from dobbin_like.log.reader import Logged, Stored
 from dobbin_like.log.record import ENTRY_SIZE
-from dobbin_like.log.stream import stream_place
+from dobbin_like.log.stream import stream_offset
 from dobbin_like.persistent.loose import STREAM_CLASS, StateReader
 from dobbin_like.persistent.serialize import StateError
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
@@ -178,7 +178,7 @@ class Salvage:
         key = stream_key_of(data, names)
         if key is None:
             return data  # It is what was written; the check names it.
-        offset = stream_place(key)[1]
+        offset = stream_offset(key)
         if offset not in self._copied:
             at = self._streams.get(offset)
             self._copied[offset] = LOST_STREAM if at is None else self._copy(at)
