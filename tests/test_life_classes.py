@@ -738,15 +738,9 @@ def test_ctrl_c_in_the_midst_leaves_it_renamed_or_not(path, old, new):
             assert other.root["cart"].__class__ is expected
 
 
-class Interrupt(test_interrupts.Interrupt):
-    def __call__(self, frame, event, arg):
-        # Between two assignments without a call no signal comes, only a tracer.
-        return None if frame.f_code.co_name == "move_to" else super().__call__(frame, event, arg)
-
-
 def interrupt_at(number, function):
     """Run *function* with Ctrl-C at its line *number*; tell whether it got there."""
-    sys.settrace(Interrupt(number))
+    sys.settrace(test_interrupts.Interrupt(number))
     try:
         function()
     except KeyboardInterrupt:
