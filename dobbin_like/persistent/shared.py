@@ -112,8 +112,9 @@ class SharedState:
             self._retired.popleft()
         while self._dead:
             entry = self._dead.popleft()
-            if self._cache.get(entry.oid) is entry:
-                del self._cache[entry.oid]
+            oid = getattr(entry, "oid", None)  # None: an interrupt came while it was made.
+            if oid is not None and self._cache.get(oid) is entry:
+                del self._cache[oid]
 
     # -- views ------------------------------------------------------------------
 
