@@ -35,7 +35,7 @@ from dobbin_like.persistent.entry import here
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 TIMEOUT_SECONDS = 60.0
 MISSING = "<missing>"
@@ -963,6 +963,15 @@ def check(db: Database) -> None:
     """Check all invariants of an open database."""
     if importlib.util.find_spec("dobbin_like.check") is not None:
         importlib.import_module("dobbin_like.check").check_database(db).raise_if_bad()
+
+
+@pytest.fixture(autouse=True)
+def _only_its_own_garbage_is_collected() -> Iterator[None]:
+    """Each walk collects garbage many times: not that of all tests that ran before."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 TestSnapshotIsolation = SnapshotIsolation.TestCase
