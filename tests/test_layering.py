@@ -111,7 +111,7 @@ TOWERS = {
         stands_on="ground  disk  memory  bridge",
         rows=(
             "life.mark  life.pace  life.moments",
-            "life.moved  life.preload",
+            "life.moved  life.preload  life.way",
             "life.survivors",
             "life.carry",
             "life.pack",
@@ -136,7 +136,7 @@ TOWERS = {
         stands_on="ground  disk  memory  bridge  life  whole",
         rows=(
             "check.report",
-            "check.states  check.reach",
+            "check.reach",
             "check.trees",
             "check.content  check.memory  check.protocol",
             "check.scan",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.check.reach import dangling, unreachable
 from dobbin_like.check.report import BrokenClass, Dangling
-from dobbin_like.check.states import way_to
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import DELTA, Oid
+from dobbin_like.life.way import way_to
 from dobbin_like.log import record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.loader import Loader

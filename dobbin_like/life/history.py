@@ -88,8 +88,11 @@ def _record(logged: LoggedTransaction) -> TransactionRecord:
     )
 
 
-def oid_in(graph: Graph, obj: Any) -> Oid | None:
+def oid_in(graph: Graph, obj: Any, asked: str = "history()") -> Oid | None:
     """Return the oid of *obj*, which is an object or an oid; None: it is not stored yet.
+
+    Args:
+        asked: What it is wanted for, for the text of the error.
 
     Raises:
         NotPersistentError: It is neither.
@@ -104,7 +107,7 @@ def oid_in(graph: Graph, obj: Any) -> Oid | None:
         return None
     if entry.jar is not graph:
         name = type(obj)._p_faces.plain.__name__
-        raise InvalidObjectReference(name, entry.oid, "history()")
+        raise InvalidObjectReference(name, entry.oid, asked)
     return entry.oid
 
 
