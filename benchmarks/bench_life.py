@@ -170,6 +170,52 @@ def preloading(bench: Bench) -> None:
     bench.add(Row(what, "s", *medians(taken), ratio=median_ratio(*taken)))
 
 
+_FIND = """
+import sys, time
+import benchmarks.model
+from dobbin_like.database import Database
+database = Database(sys.argv[1])
+how, count = sys.argv[3], int(sys.argv[2])
+start = time.process_time()
+if how == "few":
+    assert sum(1 for _ in database.instances(benchmarks.model.Bucket)) == -(-count // 1000)
+elif how == "all":
+    assert sum(1 for _ in database.instances(benchmarks.model.Item)) == count
+elif how == "census":
+    assert database.census().objects > count
+elif how == "walk":
+    assert sum(1 for _ in database.walk()) > count
+else:
+    assert [way for _, way in database.referrers(count // 2)]
+taken = time.process_time() - start
+print(time.monotonic_ns())
+print(taken)
+"""
+
+
+def finding(bench: Bench) -> None:
+    """Looking through all objects, beside touching one after the other."""
+    count = 10_000 if bench.quick else 100_000
+    path = bench.filled(count)
+    hows = {
+        "few": f"instances() of one class in a thousand, of {count:,} objects",
+        "all": "instances() of nearly all of them",
+        "census": "census()",
+        "walk": "walk()",
+        "referrers": "referrers()",
+    }
+    taken: dict[str, list[float]] = {how: [] for how in ("touch", *hows)}
+    for _ in range(bench.rounds(7)):
+        for how, times in taken.items():
+            script = _READ if how == "touch" else _FIND
+            times.append(float(child(script, path, count, how)[1]))
+    touch = taken["touch"]
+    for how, what in hows.items():
+        ours, reference = medians([taken[how], touch])
+        ratio = median_ratio(taken[how], touch)
+        bench.add(Row(f"{what}; reference: touch each", "s", ours, reference, ratio=ratio))
+
+
 _WORKERS = """
 import gc, json, multiprocessing, sys, time
 from benchmarks.model import items
@@ -242,7 +288,7 @@ def forked_workers(bench: Bench) -> None:
     bench.add(Row(what, "MiB", figures["warm"][1], reference, note=note))
 
 
-ALL = (tailing, renaming, preloading, forked_workers)
+ALL = (tailing, renaming, preloading, finding, forked_workers)
 
 if __name__ == "__main__":
     main(*ALL)

@@ -14,6 +14,7 @@ from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageI
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.life.auto_pack import AutoPack, start_auto_pack
 from dobbin_like.life.care import Care
+from dobbin_like.life.find import Find
 from dobbin_like.life.past import Past
 from dobbin_like.manager import DataManager
 from dobbin_like.persistent.classes import ClassTable, Policy
@@ -52,7 +53,7 @@ class _News(NamedTuple):
     tid: Tid
 
 
-class Database(Past, Care):
+class Database(Past, Care, Find):
     """An object database: a graph of persistent objects over one storage.
 
     ``storage`` is a storage, or the path of a log, which need not exist;

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = [
     "ask",
     "backup",
+    "census",
     "check",
     "demo",
     "history",
@@ -41,7 +42,7 @@ COMMANDS = [
     "snapshot",
 ]
 
-READERS = ["check", "info", "log"]
+READERS = ["census", "check", "info", "log"]
 """Commands that need a path only, and write nothing."""
 
 
@@ -239,6 +240,22 @@ def test_info_counts_and_names_the_root(capsys: pytest.CaptureFixture[str], hist
     assert facts["objects"] == "3"
     assert facts["root"] == "dobbin_like.persistent.PersistentDict"
     assert "\n              dobbin_like.persistent.PersistentList\n" in out
+
+
+def test_census_counts_by_class(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    code, out, err = run(capsys, "census", history)
+    as_json = json.loads(run(capsys, "census", history, "--json")[1])
+
+    assert (code, err) == (0, "")
+    assert [(line.split()[0], line.split()[-1]) for line in out.splitlines()] == [
+        ("objects", "class"),
+        ("1", "dobbin_like.persistent.PersistentDict"),
+        ("2", "dobbin_like.persistent.PersistentList"),
+        ("3", "all"),
+    ]
+    assert as_json["objects"] == 3
+    assert as_json["bytes"] == sum(count["bytes"] for count in as_json["classes"])
+    assert as_json["classes"][1]["objects"] == 2
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -35,7 +35,7 @@ from dobbin_like import (
 )
 from dobbin_like.exc import Error, NotStorableError, UsageError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.life import Change, Revision, TransactionRecord
+from dobbin_like.life import Census, Change, Referrer, Revision, TransactionRecord
 
 
 class Account(Persistent):
@@ -119,6 +119,19 @@ def the_past_is_asked_for(db: Database, account: Account, moment: datetime) -> N
         assert_type(change, Change)
         assert_type(change.attributes, dict[Oid, tuple[str, ...]])
         db.undo(change.tid)
+
+
+def objects_are_found(db: Database, account: Account) -> None:
+    assert_type(next(db.instances(Account)), Account)
+    assert_type(next(db.instances("bank.Account", print)), Any)
+    assert_type(db.census(print), Census)
+    assert_type([count.bytes for count in db.census().classes], list[int])
+    for referrer in db.referrers(account):
+        assert_type(referrer, Referrer)
+        assert_type(referrer.way, str)
+    for obj in db.walk(account, progress=print):
+        assert_type(obj, Any)
+    db.instances(3)  # type: ignore[call-overload]
 
 
 def collections_are_persistent() -> None:

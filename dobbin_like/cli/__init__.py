@@ -56,6 +56,7 @@ def dobbin() -> None:
 for _command in (
     play.ask,
     care.backup,
+    look.census,
     look.check,
     play.demo,
     look.history,

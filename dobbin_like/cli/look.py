@@ -1,4 +1,4 @@
-"""The subcommands that look at a log and write nothing: check, log, history, info."""
+"""The subcommands that look at a log and write nothing: census, check, log, history, info."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dobbin_like.storage import TransactionLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check", "history", "info", "log"]
+__all__ = ["census", "check", "history", "info", "log"]
 
 _SINCE = click.option(
     "--since",
@@ -53,6 +53,24 @@ def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         metavar="N",
         help=f"How many {what}; 0: all.",
     )
+
+
+@click.command()
+@LOG
+@JSON
+def census(path: str, *, as_json: bool) -> None:
+    """Count objects and bytes in PATH, by class.
+
+    Those that the root does not lead to count as well. Nothing of the program that wrote
+    the log is imported. Works on a log that is in use.
+    """
+    storage = TransactionLog(path, read_only=True)
+    with storage, Database(storage) as database, progress_bar("counting") as progress:
+        found = database.census(progress)
+    if as_json:
+        answer(found.as_dict())
+    else:
+        print(found)
 
 
 @click.command()

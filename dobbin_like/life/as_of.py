@@ -46,15 +46,19 @@ class Pin:
     A storage that is packed may have to keep a file open for it.
     """
 
+    # Of one whose making was interrupted.
+    _token: object | None = None
+
     def __init__(self, storage: Storage, tid: Tid) -> None:
         self._storage: Any = storage
-        self._token = storage.pin(tid) if hasattr(storage, "pin") else None
+        if hasattr(storage, "pin"):
+            self._token = storage.pin(tid)
 
     def release(self) -> None:
-        """Let go. Idempotent."""
-        token, self._token = self._token, None
-        if token is not None:
-            self._storage.unpin(token)
+        """Let go. Idempotent; what an interrupt cuts short is done when it is forgotten."""
+        if self._token is not None:
+            self._storage.unpin(self._token)
+            self._token = None
 
     __del__ = release
 

@@ -1,8 +1,8 @@
-"""States read without loading a class of the application: for checks, packing and repair.
+"""States read without loading a class of the application: for checks, packing, search and repair.
 
 Classes are taken by name only: everything but the value types of the standard library
-is a stand-in here, so that a check needs none of the modules that wrote the log and runs
-none of their code (I9). Knows no file.
+is a stand-in here, so that whoever reads them needs none of the modules that wrote the
+log and runs none of their code (I9). Knows no file.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class Reference:
         self.oid = oid
         self.class_number = class_number
 
+    def __repr__(self) -> str:
+        return f"<oid {self.oid}>"
+
     def __eq__(self, other: object) -> bool:
         return type(other) is Reference and other.oid == self.oid
 
@@ -46,7 +49,7 @@ class _ValueTypesOnly(Policy):
     def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
         if qualname in VALUE_TYPES.get(module, "").split():
             return super().resolve(module, qualname)
-        return None, "a check loads no class"
+        return None, "no class is loaded here"
 
 
 class LoggedNames(Protocol):
