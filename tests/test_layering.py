@@ -75,6 +75,8 @@ TOWERS = {
             "persistent.values  persistent.delta",
             "persistent.layered",
             "persistent.overlay",
+            "persistent.overlay_dict  persistent.overlay_list  persistent.overlay_set",
+            "persistent.overlays",
             "persistent.view",
             "persistent.faces",
             "persistent.base",

@@ -7,7 +7,7 @@ from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from dobbin_like.collections.common import Container, plain, shown
-from dobbin_like.persistent.overlay import OverlayQueue, first_key, last_key
+from dobbin_like.persistent.overlay_dict import OverlayQueue, first_key, last_key
 
 __all__ = ["PersistentQueue"]
 

@@ -21,7 +21,8 @@ from dobbin_like.ids import Tid
 from dobbin_like.persistent.delta import ITEMS
 from dobbin_like.persistent.entry import Entry, State
 from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
-from dobbin_like.persistent.overlay import Overlay, difference, overlay_of
+from dobbin_like.persistent.overlay import Overlay
+from dobbin_like.persistent.overlays import difference, overlay_of
 from dobbin_like.persistent.values import Aliases, deep_copy, entangled, thaw
 
 Version = tuple[Tid, "State | None"]
