@@ -2,6 +2,7 @@
 
 import logging
 
+from dobbin_like import safe
 from dobbin_like.collections import BTree, BTreeSet
 from dobbin_like.database import Database
 from dobbin_like.exc import (
@@ -77,6 +78,7 @@ __all__ = [
     "UnloadedClassError",
     "WriteConflictError",
     "checkout",
+    "safe",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -266,6 +266,24 @@ class Database(Past, Care, Find):
             manager = self._manager()
         return manager.join()
 
+    def acquire_early(self) -> None:
+        """Take the commit lock for the transaction that this thread is about to begin.
+
+        Others wait to commit until it has ended; it meets no conflict. Begin it right after
+        this, and call :meth:`release_early` when it has ended, however it did.
+
+        Raises:
+            LockTimeout, SelfWaitError, ReadOnlyStorageError, ClosedError: As for a commit.
+            Nothing is held.
+        """
+        self._manager().acquire_early()
+
+    def release_early(self) -> None:
+        """Give back the lock of :meth:`acquire_early`, if it is held still. Idempotent."""
+        manager: DataManager | None = self.graph.local.manager
+        if manager is not None:
+            manager.release_early()
+
     # -- what others have committed -----------------------------------------------------
 
     def has_news(self) -> bool:

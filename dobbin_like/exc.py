@@ -35,6 +35,7 @@ __all__ = [
     "MigrationError",
     "NewerStateError",
     "NotALogError",
+    "NotASafeError",
     "NotHeldError",
     "NotPersistentError",
     "NotStorableError",
@@ -47,6 +48,7 @@ __all__ = [
     "ReadOnlyStorageError",
     "RenameError",
     "RootError",
+    "SafeDirectoryError",
     "SelfWaitError",
     "SharedValueError",
     "StorageInUseError",
@@ -329,6 +331,27 @@ class ReadOnlyStorageError(UsageError, PermissionError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class NotASafeError(UsageError, ValueError):
+    """A database was opened as a safe that has something else in it. Nothing was changed."""
+
+    fields = ("path", "class_name")
+    path: str
+    class_name: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: no safe, the root is a {self.class_name}; open it as a Database"
+
+
+class SafeDirectoryError(UsageError, RuntimeError):
+    """The safe of a module was asked for, and where it is can't be told."""
+
+    fields = ("reason",)
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the directory for the safes of modules: {self.reason}"
 
 
 class NotHeldError(UsageError, RuntimeError):

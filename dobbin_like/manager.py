@@ -117,6 +117,8 @@ class DataManager:
         self._finishing = False
         # While owners of structures do their changes again, in tpc_begin.
         self._replaying = False
+        # Whether acquire_early() has taken the commit lock for the next transaction.
+        self._early = False
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -214,6 +216,24 @@ class DataManager:
             self.graph.begin_view(self.view)
         return self.view
 
+    def acquire_early(self) -> None:
+        """Take the commit lock for the transaction that begins next: it meets no conflict.
+
+        Given back at the end of its commit or abort, and in any case by
+        :meth:`release_early`, which has to follow.
+
+        Raises:
+            LockTimeout, SelfWaitError, ReadOnlyStorageError, ClosedError: As for a commit.
+            Nothing is held.
+        """
+        self._early = True
+        acquire(self._database)
+
+    def release_early(self) -> None:
+        """Give back what :meth:`acquire_early` has taken, if it is held still. Idempotent."""
+        self._early = False
+        whole(self._storage.release)
+
     # -- two-phase commit -------------------------------------------------------
 
     def tpc_begin(self, transaction: Any) -> None:
@@ -232,7 +252,8 @@ class DataManager:
         if some_are_slow():
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
-        acquire(self._database)
+        if not (self._early and self._storage.held):
+            acquire(self._database)
         with self.graph.lock:
             if self._database.closed:
                 what = f"the database {self._storage.path}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dobbin_like
-from dobbin_like import exc
+from dobbin_like import exc, safe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
@@ -30,6 +30,11 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("name", dobbin_like.__all__)
 def test_every_public_name_is_in_the_documents(name: str) -> None:
     assert is_named(name, DOCUMENTS)
+
+
+@pytest.mark.parametrize("name", safe.__all__)
+def test_every_public_name_of_safes_is_in_their_document(name: str) -> None:
+    assert is_named(name, (ROOT / "doctests" / "safe.rst").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", exc.__all__)

@@ -32,6 +32,7 @@ from dobbin_like import (
     TransactionLog,
     WriteConflictError,
     checkout,
+    safe,
 )
 from dobbin_like.exc import Error, NotStorableError, UsageError
 from dobbin_like.ids import Oid, Tid
@@ -265,6 +266,17 @@ def errors_have_their_values_as_attributes() -> None:
 
 def the_package_has_its_version() -> None:
     assert_type(dobbin_like.__version__, str)
+
+
+def a_safe_is_a_mapping(path: Path) -> None:
+    with safe.open(path, "c", writeback=True) as kept:
+        assert_type(kept, safe.Safe)
+        mapping: MutableMapping[Any, Any] = kept
+        assert_type(kept.add("a", 1), bool)
+        with kept.transaction():
+            mapping["a"] = 2
+    safe.set_directory(path)
+    assert_type(safe.module_safe(), safe.Safe)
 
 
 def sorted_collections_are_generic(path: Path) -> None:

@@ -175,6 +175,29 @@ def thaw(value: Any, memo: dict[int, Any]) -> Any:
     return _Copier(memo).copy(value)
 
 
+class _Thawer(_Copier):
+    """Thaws, and tells whether arbitrary objects were met."""
+
+    found_other = False
+
+    def _other(self, value: Any) -> Any:
+        self.found_other = True
+        return value
+
+
+def own_copy(value: Any) -> Any:
+    """Return a copy of *value* that may be changed without changing it; references stay.
+
+    The built-in containers in it become ordinary ones. Cost: what is inside; where there
+    are arbitrary objects, that of pickling.
+    """
+    if type(value) in PLAIN_TYPES:
+        return value
+    thawer = _Thawer({})
+    made = thawer.copy(value)
+    return deep_copy(value) if thawer.found_other else made
+
+
 def entangled(value: Any) -> bool:
     """Tell whether *value*, of a shared state, can't be copied without the rest of the state."""
     kind = KINDS[type(value)]

@@ -1,0 +1,18 @@
+"""The keyed store: a dict in a file, for those who only need to keep a few values.
+
+::
+
+    from dobbin_like import safe
+
+    with safe.open("settings.safe") as settings:
+        settings["colour"] = "green"  # is stored for good when this returns
+
+Threads and processes share it. See :class:`Safe` for what holds, and ``doctests/safe.rst``.
+"""
+
+from dobbin_like.safe.mapping import Safe
+from dobbin_like.safe.modules import module_safe, set_directory
+from dobbin_like.safe.opening import open  # noqa: A004  the name that it has in shelve and dbm
+from dobbin_like.safe.stored import LargeValue, SafeDict
+
+__all__ = ["LargeValue", "Safe", "SafeDict", "module_safe", "open", "set_directory"]

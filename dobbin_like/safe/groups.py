@@ -1,0 +1,137 @@
+"""Transactions of a safe: what a thread changes together.
+
+Each takes the commit lock before it begins, so that it works on what is newest, meets no
+conflict and is never run twice. Readers do not notice. The transactions of the program,
+those of ``transaction.manager``, are others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import transaction as transaction_package
+from transaction.interfaces import NoTransaction
+
+from dobbin_like.exc import ClosedError
+from dobbin_like.persistent import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dobbin_like.database import Database
+
+_all: weakref.WeakSet[Groups] = weakref.WeakSet()
+"""For those who fork."""
+
+
+class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[misc]
+    """A transaction manager for each thread: nothing begins by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager.explicit = True
+
+
+class Group:
+    """One transaction of one thread.
+
+    ``undone`` is called if it is taken back.
+    """
+
+    def __init__(self) -> None:
+        self.undone: list[Callable[[], object]] = []
+
+
+class _Local(threading.local):
+    group: Group | None = None
+
+
+class Groups:
+    """The transactions of one safe. Each thread has its own."""
+
+    def __init__(self, database: Database, managers: Managers) -> None:
+        self._database = database
+        self._managers = managers
+        self._local = _Local()
+        _all.add(self)
+
+    @property
+    def current(self) -> Group | None:
+        """The one that the calling thread is in."""
+        return self._local.group
+
+    @contextlib.contextmanager
+    def outer(self) -> Iterator[Group]:
+        """Run a block as a transaction; the thread is in none."""
+        group = Group()
+        try:
+            yield from self._run(group)
+        except BaseException:
+            self._end(group)  # An interrupt may have come before the other.
+            for undo in reversed(group.undone):
+                undo()
+            raise
+
+    def _run(self, group: Group) -> Iterator[Group]:
+        try:
+            self._begin(group)
+            yield group
+            if self._local.group is group:  # Not in a child that was forked in the block.
+                self._managers.commit()
+        finally:
+            self._end(group)
+
+    def _begin(self, group: Group) -> None:
+        if self._database.closed:
+            what = f"the safe {self._database.storage.path}"
+            raise ClosedError(what)
+        self._local.group = group
+        self._database.acquire_early()
+        self._managers.begin()
+        root = self._database.root
+        if root is not None:
+            checkout(root)
+
+    def _end(self, group: Group) -> None:
+        if self._local.group is not group:
+            return
+        try:
+            with contextlib.suppress(NoTransaction):
+                self._managers.abort()
+        finally:
+            self._database.release_early()
+            self._local.group = None
+
+    @contextlib.contextmanager
+    def inner(self, group: Group) -> Iterator[Group]:
+        """Run a block inside of *group*; an exception takes back what it did, and no more."""
+        point = self._managers.savepoint()
+        count = len(group.undone)
+        try:
+            yield group
+        except BaseException:
+            if self._local.group is group:
+                point.rollback()
+                while len(group.undone) > count:
+                    group.undone.pop()()
+            raise
+
+    def leave(self) -> None:
+        """In a forked child: what the thread was in goes on in the parent, not here."""
+        group = self._local.group
+        if group is not None:
+            self._end(group)
+
+
+def _after_fork_in_child() -> None:
+    for groups in list(_all):
+        groups.leave()
+
+
+if hasattr(os, "register_at_fork"):
+    # After the hook of databases, which makes the locks anew: it was registered before.
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,60 @@
+"""Packing the log of a safe when much of it is not needed any more.
+
+A safe is often opened, written to a little and closed again, by many programs in turn. So
+no time passes in which to look, and what was found the last time nobody remembers. Instead,
+whoever lets the file grow over one of certain sizes, each a fifth above the one before, looks
+how much of it is garbage, in a thread. So on the whole, five bytes are read for one written,
+and the file is never much larger than what is in it and the limit allow.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from typing import Final
+
+from dobbin_like.life.auto_pack import AutoPack
+
+_LEAST_BYTES: Final = 1 << 16
+_STEP: Final = 1.2
+
+
+class Growth:
+    """Watches one file; any thread may tell that it has written."""
+
+    def __init__(self, path: str, limit: float) -> None:
+        self._path = path
+        self._packing = AutoPack(path, limit)
+        self._step = self._look()
+        self._thread: threading.Thread | None = None
+
+    def written(self) -> None:
+        """Look at the size; begin to pack if it is time. Cost: a system call."""
+        step = self._look()
+        grown = step > self._step
+        self._step = step
+        if grown and (self._thread is None or not self._thread.is_alive()):
+            thread = threading.Thread(target=self._pack, name=f"pack {self._path}")
+            try:
+                thread.start()
+            except RuntimeError:  # There are too many, or the interpreter is about to end.
+                return
+            self._thread = thread
+
+    def join(self) -> None:
+        """Wait for a pack that is under way."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _pack(self) -> None:
+        self._packing.look()
+        self._step = self._look()
+
+    def _look(self) -> int:
+        try:
+            size = os.stat(self._path).st_size  # noqa: PTH116  often
+        except OSError:
+            return 0
+        return int(math.log(size / _LEAST_BYTES, _STEP)) + 1 if size >= _LEAST_BYTES else 0

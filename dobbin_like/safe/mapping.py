@@ -1,0 +1,409 @@
+"""``Safe``: a mapping in a file, in which each access is a transaction of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from numbers import Number
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from dobbin_like.exc import ClosedError, ObjectNotFound
+from dobbin_like.persistent.values import Aliases
+from dobbin_like.safe.groups import Group, Groups, Managers
+from dobbin_like.safe.growth import Growth
+from dobbin_like.safe.stored import handed_out, held, is_key, normal_key, stored_form
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dobbin_like.database import Database
+    from dobbin_like.life.pack import PackReport
+
+_MISSING: Final[Any] = object()
+_TRIES: Final = 100
+"""How often a value that others replace, and pack away, is looked for."""
+
+
+class Safe(MutableMapping[Any, Any]):
+    """A dict in a file. Made by :func:`dobbin_like.safe.open`.
+
+    Each access is a transaction of its own. When one that changes something has returned, that
+    is on stable storage. Reading sees what was stored last, by whatever thread or process,
+    and waits for nobody. Changes wait for each other; none is lost, and none fails because of
+    another. Keys are strings, integers, bytes and tuples of these; they have the order in which
+    they came. Values are what a :class:`~dobbin_like.Database` stores, and are copied both
+    ways: what you get is yours.
+
+    All methods may be called by any thread. They raise :class:`~dobbin_like.exc.ClosedError` (a
+    ``ValueError``) after :meth:`close`; those that change something
+    :class:`~dobbin_like.exc.NotStorableError` for a value that can't be stored, and
+    :class:`~dobbin_like.exc.ReadOnlyStorageError` if it was opened with the flag ``"r"``. In
+    all cases nothing was stored.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        managers: Managers,
+        *,
+        writeback: bool,
+        pack_when: float | None,
+    ) -> None:
+        self._database = database
+        self._groups = Groups(database, managers)
+        self._root: Any = None
+        path = database.storage.path
+        self._growth = None if pack_when is None else Growth(path, pack_when)
+        # By key: what was handed out or assigned, and what is stored for it.
+        self._kept: dict[Any, tuple[Any, Any]] | None = {} if writeback else None
+
+    # -- reading -------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return an own copy of the value. Cost: that of the value."""
+        found = self._value(key)
+        if found is _MISSING:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return an own copy of the value of *key*, or *default*."""
+        found = self._value(key)
+        return default if found is _MISSING else found
+
+    def __contains__(self, key: object) -> bool:
+        return is_key(key) and normal_key(key) in self._items()
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the keys that there are now, whatever is changed meanwhile."""
+        items = self._items()
+        return iter(items if self._groups.current is None else list(items))
+
+    def __reversed__(self) -> Iterator[Any]:
+        items: Any = self._items()
+        return iter(reversed(items if self._groups.current is None else list(items)))
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Return a view of the pairs; an iteration goes over what there is when it begins."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values; an iteration goes over what there is when it begins."""
+        return _Values(self)
+
+    def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return {**other, **self}
+
+    def __repr__(self) -> str:
+        database = self._database
+        state = "closed" if database.closed else f"{len(self)} keys"
+        return f"<Safe {database.storage.path!r}: {state}>"
+
+    # -- changing ------------------------------------------------------------------
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Store *value*, as it is now. Cost: a commit, and the value."""
+        self._put({key: value})
+
+    def __delitem__(self, key: Any) -> None:
+        with self._changing() as group:
+            self._remove(group, key)
+
+    def pop(self, key: Any, default: Any = _MISSING) -> Any:
+        """Remove *key* and return its value, or *default*; ``KeyError`` without one.
+
+        Of several that pop a key at the same time, one gets the value.
+        """
+        with self._changing() as group:
+            found = self._value(key)
+            if found is not _MISSING:
+                self._remove(group, key)
+                return found
+        if default is _MISSING:
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove and return the pair that was added last; ``KeyError`` if there is none."""
+        with self._changing() as group:
+            key = next(reversed(self._items()), _MISSING)
+            if key is not _MISSING:
+                found = self._value(key)
+                self._remove(group, key)
+                return key, found
+        text = "popitem(): the safe is empty"
+        raise KeyError(text)
+
+    def clear(self) -> None:
+        """Remove all keys."""
+        with self._changing() as group:
+            for key in list(self._items()):
+                self._remove(group, key)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return an own copy of the value of *key*; set it to *default* before if it has none."""
+        found = self._value(key)
+        if found is not _MISSING:
+            return found
+        with self._changing():
+            found = self._value(key)
+            if found is _MISSING:
+                self._put({key: default})
+                found = self._value(key)
+        return found
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Set items as ``dict.update`` does, all of them in one transaction."""
+        self._put({**dict(other), **more})
+
+    def __ior__(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Self:
+        self.update(other)
+        return self
+
+    def add(self, key: Any, value: Any) -> bool:
+        """Set *key* if it is not there, and tell whether it was not.
+
+        Of several that add a key at the same time, one is told ``True``.
+        """
+        if key in self:
+            return False
+        with self._changing():
+            if key in self:
+                return False
+            self._put({key: value})
+        return True
+
+    def increment(self, key: Any, by: Any = 1) -> Any:
+        """Add *by* to the number that *key* has, 0 if it is not there; return the sum.
+
+        Raises:
+            TypeError: The value, or *by*, is no number.
+        """
+        with self._changing():
+            value = self.get(key, 0)
+            for number in (value, by):
+                if not isinstance(number, Number):
+                    text = f"increment({key!r}): {type(number).__name__} is no number"
+                    raise TypeError(text)
+            value = value + by
+            self._put({key: value})
+        return value
+
+    def transaction(self) -> contextlib.AbstractContextManager[object]:
+        """Run a block as one transaction: all that it stores, or, if it raises, nothing.
+
+        From its first line to its last, no other thread or process changes the safe: what is
+        read in the block stays true. They wait meanwhile, so keep it short, and await nothing
+        in it. Others see what it has stored when it has ended. Only the thread that is in the
+        block takes part. A block inside of another is part of it; if the inner one raises, what
+        it did is taken back, and the outer one may go on.
+
+        Raises:
+            NotStorableError: At the end, if a value is of a class that may not be loaded.
+            SelfWaitError: The thread is in a transaction of another safe on the same file.
+        """
+        group = self._groups.current
+        return self._changing() if group is None else self._groups.inner(group)
+
+    # -- the life of a safe --------------------------------------------------------
+
+    def sync(self) -> None:
+        """With ``writeback``, store what was changed in values that were handed out.
+
+        Those that were not changed are let alone. All else is stored already.
+        """
+        kept = self._kept
+        self._items()
+        if kept is None:
+            return
+        changed = {
+            key: value
+            for key, (value, stored) in list(kept.items())
+            if not Aliases().same(stored, value)
+        }
+        if changed:
+            self._put(changed)
+        kept.clear()
+
+    def pack(self) -> PackReport:
+        """Give back the room of what was replaced and removed; return what was done.
+
+        Nobody has to: by itself it is done when half of the file is not needed any more.
+
+        Raises:
+            As :meth:`dobbin_like.Database.pack`.
+        """
+        self._items()
+        return self._database.pack()
+
+    def close(self) -> None:
+        """Do :meth:`sync`, wait for a pack that is under way, and close the file. Idempotent."""
+        if self._database.closed:
+            return
+        try:
+            if not self._database.storage.read_only:
+                self.sync()
+        finally:
+            try:
+                if self._growth is not None:
+                    self._growth.join()
+            finally:
+                self._database.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._database.closed
+
+    def __enter__(self) -> Self:
+        self._items()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # As shelve does. Not when the constructor has failed, or the interpreter ends.
+        if hasattr(self, "_kept"):
+            with contextlib.suppress(Exception):
+                self.close()
+
+    # -- inside --------------------------------------------------------------------
+
+    def _items(self) -> Any:
+        """Return the root, with all that is committed, or what the thread's transaction sees."""
+        database = self._database
+        if database.closed:
+            what = f"the safe {database.storage.path}"
+            raise ClosedError(what)
+        if database.has_news():
+            database.catch_up()
+            if getattr(database.storage, "has_past", False):
+                database.let_go_of_past()
+        if self._root is None:
+            self._root = database.root
+            if self._root is None:
+                return {}
+        return self._root
+
+    def _value(self, key: Any) -> Any:
+        """Return an own copy of the value of *key*, ``_MISSING`` if there is none."""
+        if not is_key(key):
+            hash(key)
+            self._items()
+            return _MISSING
+        key = normal_key(key)
+        if self._kept is not None and key in self._kept and key in self._items():
+            return self._kept[key][0]
+        raw = self._items().get(key, _MISSING)
+        return _MISSING if raw is _MISSING else self._handed_out(key, raw)
+
+    def _handed_out(self, key: Any, raw: Any) -> Any:
+        for _ in range(_TRIES):
+            try:
+                value = handed_out(raw)
+            except ObjectNotFound:
+                # Replaced or removed, and packed away, since it was looked up.
+                before, raw = raw, self._items().get(key, _MISSING)
+                if raw is _MISSING:
+                    return _MISSING
+                if raw is before:
+                    raise
+            else:
+                if self._kept is not None:
+                    self._kept[key] = value, held(raw)
+                return value
+        return handed_out(raw)
+
+    def _changing(self) -> contextlib.AbstractContextManager[Group]:
+        """Return a block for one change: part of the thread's transaction, or one of its own."""
+        group = self._groups.current
+        return self._alone() if group is None else contextlib.nullcontext(group)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Group]:
+        with self._groups.outer() as group:
+            yield group
+        if self._growth is not None:
+            self._growth.written()
+
+    def _put(self, values: Mapping[Any, Any]) -> None:
+        # All that can fail comes before the first change: the thread may be in a transaction.
+        forms = {normal_key(key): value for key, value in values.items()}
+        raws = {key: stored_form(key, value) for key, value in forms.items()}
+        if not raws:
+            self._items()
+            return
+        with self._changing() as group:
+            self._items().update(raws)
+            if self._kept is not None:
+                for key, raw in raws.items():
+                    self._remember(group, key, (forms[key], held(raw)))
+
+    def _remove(self, group: Group, key: Any) -> None:
+        items = self._items()
+        if not is_key(key):
+            raise KeyError(key)
+        key = normal_key(key)
+        del items[key]
+        if self._kept is not None:
+            self._remember(group, key, None)
+
+    def _remember(self, group: Group, key: Any, pair: tuple[Any, Any] | None) -> None:
+        """Keep what writeback needs, and take it back if the transaction is."""
+        kept = self._kept
+        assert kept is not None
+        before = kept.get(key)
+
+        def put(pair: tuple[Any, Any] | None) -> None:
+            if pair is None:
+                kept.pop(key, None)
+            else:
+                kept[key] = pair
+
+        put(pair)
+        group.undone.append(lambda: put(before))
+
+    def _pairs(self) -> Iterator[tuple[Any, Any]]:
+        items = self._items()
+        pairs = items.items() if self._groups.current is None else list(items.items())
+        for key, raw in pairs:
+            kept = None if self._kept is None else self._kept.get(key)
+            value = self._handed_out(key, raw) if kept is None else kept[0]
+            if value is not _MISSING:
+                yield key, value
+
+
+class _Items(ItemsView[Any, Any]):
+    _mapping: Safe
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping._pairs()  # noqa: SLF001
+
+
+class _Values(ValuesView[Any]):
+    _mapping: Safe
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping._pairs())  # noqa: SLF001
+
+
+def path_of(filename: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """Return where the file is, also after a change of the directory."""
+    return os.path.abspath(os.fsdecode(filename))  # noqa: PTH100  of bytes, too
