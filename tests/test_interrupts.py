@@ -18,6 +18,10 @@ class Thing(Persistent):
             setattr(self, name, value)
 
 
+NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail")
+"""Lines of Applied.move_to(): no signal comes between lines in which nothing is called."""
+
+
 class Interrupt:
     """Raises ``KeyboardInterrupt`` at the *number*-th line of the package that is run."""
 
@@ -33,8 +37,8 @@ class Interrupt:
     def line(self, frame, event, _arg):
         # No signal comes between the end of a with block and the release of its lock;
         # only a tracer can be there.
-        here = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not here.strip().startswith("with "):
+        here = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and not (here.startswith("with ") or here in NO_CALL_BEFORE):
             self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 import transaction as transaction_package
 from transaction.interfaces import NoTransaction
 
+from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError
 from dobbin_like.persistent import checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from dobbin_like.database import Database
 
 _all: weakref.WeakSet[Groups] = weakref.WeakSet()
 """For those who fork."""
@@ -133,5 +132,7 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # After the hook of databases, which makes the locks anew: it was registered before.
+    # Hooks run in the order in which they are registered. The one of databases, which has
+    # to come first, gives the child an open file of its own: to give back the lock of the
+    # inherited one takes it from the parent. So the import above is one at run time.
     os.register_at_fork(after_in_child=_after_fork_in_child)

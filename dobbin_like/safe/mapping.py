@@ -245,6 +245,8 @@ class Safe(MutableMapping[Any, Any]):
             As :meth:`dobbin_like.Database.pack`.
         """
         self._items()
+        if self._growth is not None:
+            self._growth.join()
         return self._database.pack()
 
     def close(self) -> None:
