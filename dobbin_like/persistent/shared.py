@@ -13,7 +13,7 @@ new and the old state, (2) the mask, (3) the native dict, (4) the serial;
 after all objects the tid. Taking a mask off: class first, then the chain.
 Each step may be repeated: what an interrupt cuts short is run again.
 
-Knows nothing of how states are read: that is :mod:`.graph`.
+Knows nothing of how states are read: that is :mod:`.stored`.
 """
 
 from __future__ import annotations
