@@ -26,8 +26,7 @@ from dobbin_like import cli
 from dobbin_like.check import check_database
 from dobbin_like.database import Database
 from dobbin_like.demo.display import Figures, Progress
-from dobbin_like.demo.model import Bucket, Tally, WordBucket
-from dobbin_like.demo.parse import BUILTINS, parse, source_files
+from dobbin_like.demo.parse import BUILTINS, ModuleFacts, parse, source_files
 from dobbin_like.demo.questions import Questions, inconsistencies
 from dobbin_like.demo.run import default_source
 from dobbin_like.demo.store import is_stored, prepare, shares, store
@@ -99,6 +98,10 @@ def store_all(database: Database, source: Path) -> Any:
     for name, path in library.files.items():
         store(library, parse(source, name, path, library.files), "test")
     return library
+
+
+def tallied(library: Any) -> dict[str, int]:
+    return {name: counter.value for name, counter in vars(library.tally).items()}
 
 
 # -- parsing --------------------------------------------------------------------
@@ -191,12 +194,12 @@ def test_every_worker_goes_through_all_names_and_begins_with_others_than_the_res
 
 def test_a_file_that_is_stored_twice_counts_once(database: Database, shapes: Path) -> None:
     library = store_all(database, shapes)
-    before = vars(library.tally).copy()
+    before = tallied(library)
 
     facts = parse(shapes, "canvas", "canvas.py", library.files)
 
     assert not store(library, facts, "test")
-    assert vars(library.tally) == before
+    assert tallied(library) == before
     assert library.is_complete
 
 
@@ -305,31 +308,71 @@ def test_subclasses_are_those_that_the_interpreter_has(database: Database) -> No
 # -- conflicts ------------------------------------------------------------------
 
 
-def test_a_tally_that_two_have_added_to_has_both() -> None:
-    merged = Tally._p_resolve_conflict(
-        {"files": 1, "lines": 10}, {"files": 2, "lines": 15}, {"files": 3, "lines": 30}
-    )
+def test_workers_that_add_different_names_at_once_do_not_conflict(
+    database: Database, shapes: Path, again: Callable[..., Database]
+) -> None:
+    library = store_all(database, shapes)
+    other = again()
+    theirs = other.root
 
-    assert merged == {"files": 4, "lines": 35}
+    for graph, name in ((library, "ours"), (theirs, "theirs")):
+        graph.module(name)
+        graph.class_named(f"{name}.Class")
+        graph.add_words(f"draw {name}", graph.module(name))
+        graph.tally.add(ModuleFacts(name, "", line_count=10))
+    before = library.tally.lines.value - 10
+    other.transaction_manager.commit()
+    transaction.commit()
+
+    assert {"ours", "theirs"} <= library.modules.keys()
+    assert {"ours.Class", "theirs.Class"} <= library.classes.keys()
+    assert {module.name for module in library.words["draw"]} > {"ours", "theirs"}
+    assert {"ours", "theirs"} <= library.words.keys()
+    assert library.tally.lines.value == before + 20
 
 
-def test_a_tally_that_has_lost_a_number_is_a_conflict() -> None:
-    with pytest.raises(ConflictError):
-        Tally._p_resolve_conflict({"files": 1}, {"files": 1}, {})
+@pytest.mark.parametrize("index", ["modules", "classes", "words"])
+def test_of_two_that_meet_the_same_new_name_at_once_one_runs_again_and_finds_it(
+    database: Database, shapes: Path, again: Callable[..., Database], index: str
+) -> None:
+    library = prepare(database, shapes)
+    other = again()
+
+    def meet(graph: Any) -> None:
+        canvas = graph.module("canvas")
+        meeting = {
+            "modules": lambda: graph.module("new"),
+            "classes": lambda: graph.class_named("new"),
+            "words": lambda: graph.add_words("new", canvas),
+        }
+        meeting[index]()
+
+    meet(other.root)
+    rounds = 0
+    for attempt in transaction.manager.attempts(3):
+        with attempt:
+            rounds += 1
+            meet(library)
+            if rounds == 1:
+                other.transaction_manager.commit()
+
+    other.transaction_manager.begin()
+    assert rounds == 2
+    assert getattr(library, index)["new"]._p_oid == getattr(other.root, index)["new"]._p_oid
 
 
-def test_words_that_two_have_added_are_merged() -> None:
-    merged = WordBucket._p_resolve_conflict(
-        {"entries": {"a": (1,)}},
-        {"entries": {"a": (1, 2), "b": (2,)}},
-        {"entries": {"a": (1, 3), "c": (3,)}},
-    )
+def test_who_only_finds_names_has_checked_no_index_out(database: Database, shapes: Path) -> None:
+    library = store_all(database, shapes)
+    indexes = library.modules, library.classes, library.words
+    before = [index._p_serial for index in indexes]
 
-    assert merged == {"entries": {"a": (1, 2, 3), "b": (2,), "c": (3,)}}
+    library.module("canvas")
+    library.class_named("canvas.Square")
+    library.add_words("draw shapes", library.module("shapes.base"))
+    transaction.commit()
 
-
-def test_names_that_two_have_added_are_a_conflict() -> None:
-    assert not hasattr(Bucket, "_p_resolve_conflict")
+    assert [index._p_serial for index in indexes] == before
+    assert library.module("shapes.base") in library.words["draw"]
 
 
 @pytest.mark.slow
@@ -362,13 +405,13 @@ def test_a_tally_that_is_wrong_is_found(database: Database, shapes: Path) -> Non
     library = store_all(database, shapes)
     assert list(inconsistencies(library)) == []
 
-    checkout(library.tally, library)
-    library.tally.lines += 1
+    checkout(library.tally.lines, library)
+    library.tally.lines.increment()
     library.files = {**library.files, "lost": "lost.py"}
 
     assert [text.partition(" ")[0] for text in inconsistencies(library)] == [
         "module",
-        f"{library.tally.lines}",
+        f"{library.tally.lines.value}",
     ]
 
 
@@ -498,8 +541,8 @@ def test_the_demo_says_what_its_check_has_found(
 ) -> None:
     with Database(TransactionLog(path, sync=False)) as database:
         library = store_all(database, shapes)
-        checkout(library.tally)
-        library.tally.classes += 1
+        checkout(library.tally.classes)
+        library.tally.classes.increment()
         transaction.commit()
 
     assert cli.run(["demo", str(path)]) == 1
@@ -516,7 +559,7 @@ def test_workers_that_fail_are_named_and_the_demo_is_not_done(
     with Database(TransactionLog(path, sync=False)) as database:
         library = prepare(database, shapes)
         checkout(library)
-        library.files = {5: "no name"}
+        library.files = {"no path": 5}
         transaction.commit()
 
     assert cli.run(["demo", str(path), "--workers", "1"]) == 1
@@ -524,7 +567,7 @@ def test_workers_that_fail_are_named_and_the_demo_is_not_done(
     output = capfd.readouterr()
     assert "worker 1 failed with exit code 1" in output.out
     assert "All workers have ended and 1 files are missing" in output.out
-    assert "AttributeError" in output.err
+    assert "TypeError" in output.err
 
 
 def test_a_worker_stores_what_is_missing(path: Path, shapes: Path) -> None:
@@ -548,7 +591,7 @@ def test_a_worker_that_was_told_to_stop_begins_nothing(database: Database, shape
 
     store_missing(database, 0, 1, lambda: is_stored(library, BUILTINS))
 
-    assert library.tally.files == 1
+    assert library.tally.files.value == 1
 
 
 def test_a_terminal_shows_the_figures_in_one_place(database: Database, shapes: Path) -> None:

@@ -59,8 +59,8 @@ class Figures:
             else:
                 self.transactions += 1
         tally = self._library.tally
-        self.files, self.lines = tally.files, tally.lines
-        self.classes, self.functions = tally.classes, tally.functions
+        self.files, self.lines = tally.files.value, tally.lines.value
+        self.classes, self.functions = tally.classes.value, tally.functions.value
         self.total = len(self._library.files)
         self.objects = len(self._database)
         self.megabytes = Path(self._storage.path).stat().st_size / 1e6

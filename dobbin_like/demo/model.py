@@ -1,60 +1,73 @@
 """The persistent classes of the demo: what the file holds.
 
 Plain Python classes with plain attributes. References between modules,
-classes and functions are ordinary attributes and lead in circles; nothing
-here knows of files, processes or transactions.
+classes and functions are ordinary attributes and lead in circles. What all
+workers write to stands in persistent collections, which merge what they do;
+nothing here knows of files, processes or transactions.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
-from zlib import crc32
+from typing import TYPE_CHECKING
 
-from dobbin_like.exc import ConflictError
+from dobbin_like.collections import PersistentCounter, PersistentDict, PersistentSet
 from dobbin_like.persistent import Persistent, checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dobbin_like.demo.parse import ClassFacts, FunctionFacts, ModuleFacts
-
-_BUCKETS: Final = 128
-"""Parts of an index: so many that two workers seldom need the same one."""
 
 
 class Library(Persistent):
-    """The root: what is to be parsed, and the indexes over what was."""
+    """The root: what is to be parsed, and the indexes over what was.
+
+    All workers write the indexes, all the time. They are not in conflict as long as they
+    put in different names: what they did is merged. When two meet the same new name at
+    the same moment, the second one runs again, and finds the name that the first one made.
+    """
 
     def __init__(self, source: str, version: str, files: dict[str, str]) -> None:
         self.source = source
         self.version = version
         self.files = files
-        self.modules = Index()
-        self.classes = Index()
-        self.words = WordIndex()
+        # What many will refer to is there before anybody begins.
+        self.modules = PersistentDict({name: Module(name) for name in files})
+        self.classes: PersistentDict[str, Class] = PersistentDict()
+        self.words: PersistentDict[str, PersistentSet[Module]] = PersistentDict()
         self.tally = Tally()
 
     @property
     def is_complete(self) -> bool:
         """Whether every file is in the graph."""
-        return self.tally.files == len(self.files)
+        return bool(self.tally.files.value == len(self.files))
 
     def module(self, name: str) -> Module:
         """Return the module *name*; a new, empty one if nobody has met the name yet."""
-        module: Module | None = self.modules.get(name)
+        module = self.modules.get(name)
         if module is None:
-            module = Module(name)
-            self.modules.put(name, module)
+            # Only who changes an index checks it out: that alone would be to depend on all of it.
+            checkout(self.modules)
+            module = self.modules[name] = Module(name)
         return module
 
     def class_named(self, full_name: str) -> Class:
         """Return the class with that name; a new, empty one if nobody has met it yet."""
-        cls: Class | None = self.classes.get(full_name)
+        cls = self.classes.get(full_name)
         if cls is None:
-            cls = Class(full_name)
-            self.classes.put(full_name, cls)
+            checkout(self.classes)
+            cls = self.classes[full_name] = Class(full_name)
         return cls
+
+    def add_words(self, text: str, module: Module) -> None:
+        """Let *module* be found by the words of *text*."""
+        for word in sorted(set(re.findall(r"[a-z]{3,}", text.lower()))):
+            found = self.words.get(word)
+            if found is None:
+                checkout(self.words)
+                self.words[word] = PersistentSet([module])
+            else:
+                checkout(found)
+                found.add(module)
 
 
 class Module(Persistent):
@@ -142,90 +155,20 @@ class Function(Persistent):
         return f"<Function {self.name}({', '.join(self.arguments)})>"
 
 
-class Index(Persistent):
-    """Names to objects, in parts: whoever adds a name checks out one part only."""
-
-    def __init__(self) -> None:
-        self.buckets = tuple(self._new_bucket() for _ in range(_BUCKETS))
-
-    def _new_bucket(self) -> Bucket:
-        return Bucket()
-
-    def bucket(self, key: str) -> Bucket:
-        """Return the part for *key*: the same one in every process, as hash() is not."""
-        return self.buckets[crc32(key.encode()) % len(self.buckets)]
-
-    def get(self, key: str) -> Any:
-        """Return what is under *key*, or ``None``."""
-        return self.bucket(key).entries.get(key)
-
-    def put(self, key: str, value: Persistent) -> None:
-        """Put *value* under *key*."""
-        bucket = self.bucket(key)
-        checkout(bucket)
-        bucket.entries[key] = value
-
-    def values(self) -> Iterator[Any]:
-        """Yield all values, in no order."""
-        for bucket in self.buckets:
-            yield from bucket.entries.values()
-
-
-class Bucket(Persistent):
-    """A part of an index. Two transactions that change it are in conflict: one runs again."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Any] = {}
-
-
-class WordIndex(Index):
-    """Words to the modules whose docstrings have them."""
-
-    def _new_bucket(self) -> Bucket:
-        return WordBucket()
-
-    def add(self, text: str, module: Module) -> None:
-        """Let *module* be found by the words of *text*."""
-        for word in sorted(set(re.findall(r"[a-z]{3,}", text.lower()))):
-            bucket = self.bucket(word)
-            checkout(bucket)
-            bucket.entries[word] = (*bucket.entries.get(word, ()), module)
-
-
-class WordBucket(Bucket):
-    """A part of the word index. Two transactions that add to it are merged."""
-
-    @staticmethod
-    def _p_resolve_conflict(
-        old_state: dict[str, Any], saved_state: dict[str, Any], new_state: dict[str, Any]
-    ) -> dict[str, Any]:
-        old, merged = old_state["entries"], saved_state["entries"]
-        for word, modules in new_state["entries"].items():
-            before = len(old.get(word, ()))
-            merged[word] = (*merged.get(word, ()), *modules[before:])
-        return {"entries": merged}
-
-
 class Tally(Persistent):
     """How much there is: every transaction of every worker adds to it, and none waits."""
 
     def __init__(self) -> None:
-        self.files = 0
-        self.lines = 0
-        self.classes = 0
-        self.functions = 0
+        self.files = PersistentCounter()
+        self.lines = PersistentCounter()
+        self.classes = PersistentCounter()
+        self.functions = PersistentCounter()
 
     def add(self, facts: ModuleFacts) -> None:
-        """Count one file. Requires: the tally is checked out."""
-        self.files += 1
-        self.lines += facts.line_count
-        self.classes += len(facts.classes)
-        self.functions += len(facts.functions) + sum(len(cls.methods) for cls in facts.classes)
-
-    @staticmethod
-    def _p_resolve_conflict(
-        old_state: dict[str, Any], saved_state: dict[str, Any], new_state: dict[str, Any]
-    ) -> dict[str, Any]:
-        if old_state.keys() != new_state.keys():
-            raise ConflictError
-        return {name: saved_state[name] + new_state[name] - old for name, old in old_state.items()}
+        """Count one file."""
+        checkout(self.files, self.lines, self.classes, self.functions)
+        self.files.increment()
+        self.lines.increment(facts.line_count)
+        self.classes.increment(len(facts.classes))
+        methods = sum(len(cls.methods) for cls in facts.classes)
+        self.functions.increment(len(facts.functions) + methods)

@@ -35,7 +35,7 @@ class Questions:
         """Return the modules that most modules import, and by how many."""
         count = Counter(name for module in self._modules() for name in self._imports(module))
         ranked = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [(self._library.modules.get(name), number) for name, number in ranked[:limit]]
+        return [(self._library.modules[name], number) for name, number in ranked[:limit]]
 
     def _imports(self, module: Module) -> set[str]:
         return {m.name for m in module.imports} | set(map(self._member, module.members))
@@ -48,7 +48,7 @@ class Questions:
         """
         name: str = member.name
         package, _, last = name.rpartition(".")
-        outer: Module | None = self._library.modules.get(package)
+        outer = self._library.modules.get(package)
         if outer is not None and outer.names.get(last, name) != name:
             return package
         return name
@@ -63,7 +63,7 @@ class Questions:
         names = {base: len(found) for base, found in self._subclasses().items()}
         names.pop(f"{BUILTINS}.object", None)
         ranked = sorted(names.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [(self._library.classes.get(name), number) for name, number in ranked[:limit]]
+        return [(self._library.classes[name], number) for name, number in ranked[:limit]]
 
     def about(self, word: str) -> list[Module]:
         """Return the modules whose docstrings have *word*."""
@@ -121,7 +121,7 @@ class Questions:
         return self._resolved[full_name]
 
     def _look_up(self, full_name: str) -> Class | None:
-        cls: Class | None = self._library.classes.get(full_name)
+        cls = self._library.classes.get(full_name)
         if cls is not None and cls.module is not None:
             return cls
         module, rest = self._split(full_name)
@@ -164,7 +164,7 @@ def inconsistencies(library: Library) -> Iterator[str]:
         "functions": functions + sum(len(cls.methods) for cls in classes),
     }
     for name, number in counted.items():
-        tallied = getattr(library.tally, name)
+        tallied = getattr(library.tally, name).value
         if tallied != number:
             yield f"{tallied} {name} were tallied, {number} are there"
     for owner in [*modules, *classes]:

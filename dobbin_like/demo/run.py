@@ -98,7 +98,10 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
     with open_library(path, read_only=False) as database:
         library = database.get_root() or prepare(database, source)
         if library.is_complete:
-            say(console, f"{path} is complete: {library.tally.files} files. No worker is needed.")
+            say(
+                console,
+                f"{path} is complete: {library.tally.files.value} files. No worker is needed.",
+            )
             return 0
         running = platform.python_version()
         if library.version != running:
@@ -109,13 +112,13 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
             return _tail(console, path, database, library, count)
         except KeyboardInterrupt:
             transaction.begin()
-            there = f"{library.tally.files} of {len(library.files)} files"
+            there = f"{library.tally.files.value} of {len(library.files)} files"
             say(console, "", f"Stopped: {there} are in {path}; the same command goes on.")
             return INTERRUPTED
 
 
 def _introduce(console: Console, path: str, library: Library, count: int) -> None:
-    done, total = library.tally.files, len(library.files)
+    done, total = library.tally.files.value, len(library.files)
     what = f"{total} files of {library.source}"
     if done:
         what = f"the {total - done} missing files of {library.source} ({done} are there)"
@@ -181,7 +184,7 @@ def answer(path: str, class_name: str, word: str) -> None:
             raise DemoError(path, "the database is empty")
         questions = Questions(library)
         if not library.is_complete:
-            done, total = library.tally.files, len(library.files)
+            done, total = library.tally.files.value, len(library.files)
             say(console, f"{done} of {total} files are there: `dobbin demo {path}` goes on.", "")
         console.print(display.imported_table(questions.most_imported(_LIMIT)))
         console.print(display.largest_table(questions.largest_classes(_LIMIT)))
@@ -239,5 +242,5 @@ def _farewell(console: Console, path: str) -> None:
         "or in Python:",
         "  >>> from dobbin_like import Database",
         f"  >>> db = Database({path!r}, allow=['dobbin_like.demo.*'])",
-        "  >>> db.root.modules.get('json.decoder').classes[0].methods",
+        "  >>> db.root.modules['json.decoder'].classes[0].methods",
     )

@@ -64,9 +64,9 @@ def store(library: Library, facts: ModuleFacts, user: str) -> bool:
                 return False
             _annotate(current, facts, user)
             module = library.module(facts.name)
-            checkout(module, library.tally)
+            checkout(module)
             module.fill(facts, library)
-            library.words.add(" ".join([facts.doc, *(cls.doc for cls in facts.classes)]), module)
+            library.add_words(" ".join([facts.doc, *(cls.doc for cls in facts.classes)]), module)
             library.tally.add(facts)
     return True
 
