@@ -17,10 +17,11 @@ from dobbin_like.life.care import Care
 from dobbin_like.life.find import Find
 from dobbin_like.life.past import Past
 from dobbin_like.manager import DataManager
-from dobbin_like.persistent.classes import ClassTable, Policy
+from dobbin_like.persistent.classes import ClassTable
 from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
 from dobbin_like.persistent.faces import PersistentMeta, making
 from dobbin_like.persistent.graph import Graph
+from dobbin_like.persistent.policy import Policy
 from dobbin_like.persistent.shared import whole
 from dobbin_like.storage import Storage, TransactionLog
 

@@ -71,7 +71,7 @@ TOWERS = {
         rows=(
             "persistent.entry",
             "persistent.kinds  persistent.shapes",
-            "persistent.guards",
+            "persistent.guards  persistent.stand_in",
             "persistent.values  persistent.delta",
             "persistent.layered",
             "persistent.overlay",
@@ -80,7 +80,7 @@ TOWERS = {
             "persistent.view",
             "persistent.faces",
             "persistent.base",
-            "persistent.broken  persistent.stream  persistent.versions",
+            "persistent.broken  persistent.policy  persistent.stream  persistent.versions",
             "persistent.classes",
             "persistent.serialize  persistent.shared",
             "persistent.loose",

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from dobbin_like import Persistent
 from dobbin_like.life.mark import Marks, references
-from dobbin_like.persistent.classes import ClassTable, Policy
+from dobbin_like.persistent.classes import ClassTable
+from dobbin_like.persistent.policy import Policy
 from dobbin_like.persistent.serialize import Encoder
 
 

@@ -16,8 +16,9 @@ from dobbin_like.check import check_log
 from dobbin_like.exc import IntegrityError, NotStorableError
 from dobbin_like.life.states import ABSENT
 from dobbin_like.log.class_table import ClassTable as LoggedClasses
-from dobbin_like.persistent.classes import SHAPE_LIMIT, ClassTable, Policy
+from dobbin_like.persistent.classes import SHAPE_LIMIT, ClassTable
 from dobbin_like.persistent.loose import StateReader
+from dobbin_like.persistent.policy import Policy
 from dobbin_like.persistent.shapes import shape_of
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog

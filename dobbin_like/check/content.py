@@ -27,8 +27,8 @@ from dobbin_like.log.record import ENTRY_SIZE, Tail
 from dobbin_like.log.recovery import saved_slots
 from dobbin_like.log.stream import StreamReader, is_of, stream_offset
 from dobbin_like.persistent.base import Persistent
-from dobbin_like.persistent.classes import Policy
 from dobbin_like.persistent.loose import STREAM_CLASS, Reference, StateReader
+from dobbin_like.persistent.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

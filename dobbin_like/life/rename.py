@@ -14,7 +14,7 @@ from dobbin_like.ids import Oid
 from dobbin_like.life.commit import commit_own
 from dobbin_like.life.mark import references
 from dobbin_like.persistent import Persistent
-from dobbin_like.persistent.classes import StandInMeta
+from dobbin_like.persistent.stand_in import StandInMeta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

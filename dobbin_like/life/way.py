@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dobbin_like.persistent.classes import StandIn
 from dobbin_like.persistent.loose import Reference
+from dobbin_like.persistent.stand_in import StandIn
 
 __all__ = ["way_to"]
 

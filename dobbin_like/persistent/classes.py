@@ -1,56 +1,25 @@
-"""Which classes may be loaded, and what stands for those that may not.
+"""Classes and shapes of states by the numbers that a log has for them, and back.
 
-A state names classes by numbers of the log's class table. Loading a number
-gives the class only if the policy allows it (I9): a value type of the
-standard library from the list below; a persistent class, an enum or a
-dataclass of a module that the application has imported already; or what the
-application has named in ``allow``, which may then also be imported.
-Everything else becomes a stand-in that keeps what was stored.
-Knows nothing of bytes; :mod:`.serialize` is next.
+Loading a number gives the class only if the policy allows it (:mod:`.policy`), else a
+stand-in that keeps what was stored (:mod:`.stand_in`, :mod:`.broken`). Knows nothing of
+bytes; :mod:`.serialize` is next.
 """
 
 from __future__ import annotations
 
-import copyreg
-import enum
-import fnmatch
-import importlib
-import sys
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dobbin_like.exc import MainModuleWarning, UnloadedClassError
+from dobbin_like.exc import MainModuleWarning
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.broken import Broken, make_broken
-from dobbin_like.persistent.entry import Identity
+from dobbin_like.persistent.policy import Policy
 from dobbin_like.persistent.shapes import Shape, shape_of
+from dobbin_like.persistent.stand_in import StandInMeta, make_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-VALUE_TYPES: Final = {
-    "array": "array",
-    "builtins": (
-        "bool bytearray bytes complex dict float frozenset int list object range set slice "
-        "str tuple"
-    ),
-    "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
-    "datetime": "date datetime time timedelta timezone",
-    "decimal": "Decimal",
-    "fractions": "Fraction",
-    "ipaddress": ("IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network"),
-    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
-    "types": "SimpleNamespace",
-    "uuid": "UUID",
-    "zoneinfo": "ZoneInfo",
-}
-"""The value types of the standard library that are always loaded, by module."""
-
-_VALUE_NAMES: Final = frozenset(
-    (module, name) for module, names in VALUE_TYPES.items() for name in names.split()
-)
-
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
@@ -71,183 +40,6 @@ class Names(Protocol):
     def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None: ...
 
     def shape_count(self, class_number: int) -> int: ...
-
-
-class StandInMeta(type):
-    """Tells a stand-in that was called from one that was made by ``__new__``: both are kept."""
-
-    _p_name: tuple[str, str]
-    _p_sealed: bool
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        _check_loading(cls)
-        made: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]
-        made._p_how = "call"
-        return made
-
-
-class StandIn(metaclass=StandInMeta):
-    """A value whose class is not loaded: keeps how it was made, and is stored back so.
-
-    Whoever touches it gets an
-    :class:`~dobbin_like.exc.UnloadedClassError` that says what to do. The
-    class is made for one loading and sealed after it.
-    """
-
-    __slots__ = ("_p_args", "_p_how", "_p_items", "_p_kwargs", "_p_pairs", "_p_state")
-
-    _p_immutable = True
-    _p_sealed = False
-    _p_args: tuple[Any, ...]
-    _p_how: str
-    _p_items: list[Any]
-    _p_kwargs: dict[str, Any]
-    _p_name: tuple[str, str]
-    _p_number: int
-    _p_pairs: list[tuple[Any, Any]]
-    _p_reason: str
-    _p_state: Any
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        self: Any = super().__new__(cls)
-        self._p_how = "new"
-        self._p_args = args
-        self._p_kwargs = kwargs
-        self._p_state = None
-        self._p_items = []
-        self._p_pairs = []
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        _check_loading(type(self))
-        self._p_state = state
-
-    def append(self, item: Any) -> None:
-        _check_loading(type(self))
-        self._p_items.append(item)
-
-    def extend(self, items: Any) -> None:
-        _check_loading(type(self))
-        self._p_items.extend(items)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        _check_loading(type(self))
-        self._p_pairs.append((key, value))
-
-    def __eq__(self, other: object) -> bool:
-        # As a key it has to be found by another one that was loaded from the same bytes.
-        return isinstance(other, StandIn) and self._p_parts() == other._p_parts()
-
-    def __hash__(self) -> int:
-        try:
-            return hash((self._p_number, self._p_args))
-        except TypeError:
-            return hash(self._p_number)
-
-    def _p_parts(self) -> list[Any]:
-        """Return what was stored, to be compared."""
-        parts = (self._p_args, self._p_kwargs, self._p_state, self._p_items, self._p_pairs)
-        return [self._p_number, self._p_how, *parts]
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        cls = type(self)
-        rest = (self._p_state, iter(self._p_items) if self._p_items else None)
-        rest += (iter(self._p_pairs) if self._p_pairs else None,)  # type: ignore[assignment]
-        if self._p_how == "call":
-            return cls, self._p_args, *rest
-        if self._p_kwargs:
-            return copyreg.__newobj_ex__, (cls, self._p_args, self._p_kwargs), *rest  # type: ignore[attr-defined]
-        return copyreg.__newobj__, (cls, *self._p_args), *rest  # type: ignore[attr-defined]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise UnloadedClassError(*self._p_name, self._p_reason)
-
-    def _p_refuse(self, *_args: Any) -> Any:
-        raise UnloadedClassError(*self._p_name, self._p_reason)
-
-    __call__ = __contains__ = __getitem__ = __iter__ = __len__ = _p_refuse
-    __int__ = __float__ = __add__ = __lt__ = __le__ = __gt__ = __ge__ = _p_refuse
-
-    def __repr__(self) -> str:
-        return f"<stand-in for {'.'.join(self._p_name)}: {self._p_reason}>"
-
-
-def _check_loading(cls: Any) -> None:
-    if cls._p_sealed:
-        raise UnloadedClassError(*cls._p_name, cls._p_reason)
-
-
-class Policy:
-    """Decides which names may be loaded (I9)."""
-
-    def __init__(self, allow: tuple[str, ...]) -> None:
-        self.allow = allow
-
-    def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
-        """Return ``(what the name means, "")`` or ``(None, reason)``; import what is named."""
-        if (module, qualname) in _VALUE_NAMES:
-            return getattr(importlib.import_module(module), qualname, None), ""
-        if self.is_named(module, qualname):
-            return self._resolve_named(module, qualname)
-        if module not in sys.modules:
-            return None, f"the module {module} is not imported"
-        found = _walk(module, qualname)
-        if found is None:
-            return None, f"the module {module} has no {qualname}"
-        if not isinstance(found, type) or not _is_declared(found):
-            return None, "it is no persistent class, enum or dataclass, and not named in allow"
-        return found, ""
-
-    def _resolve_named(self, module: str, qualname: str) -> tuple[Any, str]:
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # noqa: BLE001  user code: whatever it raises is the reason
-            return None, f"importing {module} raised {type(error).__name__}: {error}"
-        found = _walk(module, qualname)
-        if found is None:
-            return None, f"{module} has no {qualname}"
-        home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
-        own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
-        if own or (isinstance(found, type) and _is_declared(found)):  # a class that was moved
-            return found, ""
-        # What a module has imported was not named: os.system by way of shop.os, say.
-        return None, f"{module}.{qualname} is another name of {home[0]}.{home[1]}"
-
-    def is_named(self, module: str, qualname: str) -> bool:
-        """Tell whether the application has named this class or function in ``allow``."""
-        name = f"{module}.{qualname}"
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
-
-
-def _is_declared(cls: type) -> bool:
-    return issubclass(cls, (Identity, enum.Enum)) or hasattr(cls, "__dataclass_fields__")
-
-
-def _walk(module: str, qualname: str) -> Any:
-    found: Any = sys.modules.get(module)
-    for name in qualname.split("."):
-        found = getattr(found, name, None)
-    if found is None and module == "__main__":
-        found = _main_class(Persistent, qualname)
-    return found
-
-
-def _main_class(base: type, qualname: str) -> type | None:
-    """Find a persistent class of ``__main__`` that its module does not show.
-
-    Interactive sessions and doctests have classes of ``__main__`` that are
-    not found in the module of that name.
-    """
-    subclasses: list[Any] = base.__subclasses__()
-    for cls in reversed(subclasses):
-        if cls.__module__ == "__main__" and cls.__qualname__ == qualname:
-            return cls  # type: ignore[no-any-return]
-        found = _main_class(cls, qualname)
-        if found is not None:
-            return found
-    return None
 
 
 class ClassTable:
@@ -290,13 +82,7 @@ class ClassTable:
             name = self._names.class_name(number)
             found, reason = self._resolve(number, name)
             if found is None:  # asked again the next time: it may have been imported
-                content = {
-                    "__slots__": (),
-                    "_p_name": name,
-                    "_p_number": number,
-                    "_p_reason": reason,
-                }
-                return StandInMeta("StandIn", (StandIn,), content)
+                return make_stand_in(name, number, reason)
         return found
 
     def _resolve(self, number: int, name: tuple[str, str]) -> tuple[Any, str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.persistent.classes import VALUE_TYPES, ClassTable, Policy
+from dobbin_like.persistent.classes import ClassTable
 from dobbin_like.persistent.delta import ITEMS, Delta, apply_delta, chain_of
+from dobbin_like.persistent.policy import VALUE_TYPES, Policy
 from dobbin_like.persistent.serialize import Decoder, Encoder
 
 __all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError"]

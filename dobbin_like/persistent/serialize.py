@@ -18,16 +18,17 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
-from dobbin_like.persistent.classes import ClassTable, StandIn, StandInMeta
+from dobbin_like.persistent.classes import ClassTable
 from dobbin_like.persistent.delta import Delta
 from dobbin_like.persistent.entry import Identity, State
 from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE
+from dobbin_like.persistent.stand_in import StandIn, StandInMeta, stand_in_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dobbin_like.ids import Oid
-    from dobbin_like.persistent.shapes import Shape
+from dobbin_like.persistent.shapes import Shape
 
 PROTOCOL: Final = 5
 """The pickle protocol of states: part of the format, whatever Python writes it."""
@@ -171,7 +172,7 @@ class Decoder(pickle.Unpickler):
         try:
             return cls[pid[1]] if len(pid) == 2 else cls(pid[1])
         except (KeyError, ValueError, TypeError, UnloadedClassError):
-            return _stand_in_member(cls, pid)
+            return stand_in_member(cls, *pid)
 
     def _class(self, number: int) -> Any:
         cls = self._classes.load(number)
@@ -205,22 +206,6 @@ class Decoder(pickle.Unpickler):
             return super().find_class(module, name)
         reason = "a state never names it like this; the data is damaged or was tampered with"
         raise UnloadedClassError(module, name, reason)
-
-
-def _stand_in_member(cls: Any, pid: tuple[Any, ...]) -> StandIn:
-    """Stand for a member of an enum that is not loaded, or has lost this member."""
-    if not issubclass(cls, StandIn):
-        content = {
-            "__slots__": (),
-            "_p_name": (cls.__module__, cls.__qualname__),
-            "_p_number": pid[0],
-            "_p_reason": f"it has no member {pid[1]!r}",
-        }
-        meta: Any = type(StandIn)
-        cls = meta("StandIn", (StandIn,), content)
-    member = cls.__new__(cls, *pid[1:])
-    member._p_how = "member"
-    return member  # type: ignore[no-any-return]
 
 
 def culprit(
