@@ -47,9 +47,10 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Tid, next_tid
 from dobbin_like.persistent.base import seal
-from dobbin_like.persistent.changes import Changes, spool_slow_files
+from dobbin_like.persistent.changes import Changes
 from dobbin_like.persistent.entry import here
 from dobbin_like.persistent.shared import whole
+from dobbin_like.persistent.spool import spool_slow_files
 from dobbin_like.persistent.stream import some_are_slow
 from dobbin_like.persistent.view import View
 from dobbin_like.replay import replay

@@ -82,7 +82,7 @@ TOWERS = {
             "persistent.base",
             "persistent.broken  persistent.policy  persistent.stream  persistent.versions",
             "persistent.classes",
-            "persistent.serialize  persistent.shared",
+            "persistent.serialize  persistent.shared  persistent.spool",
             "persistent.loose",
             "persistent.ghosts",
             "persistent.stored",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from dobbin_like.exc import InvalidObjectReference
@@ -24,15 +23,7 @@ from dobbin_like.persistent.entry import (
     native_dict,
 )
 from dobbin_like.persistent.graph import Graph
-from dobbin_like.persistent.kinds import (
-    FROZENSET,
-    KINDS,
-    LIST,
-    REFERENCE,
-    SET,
-    SHAREABLE,
-    TUPLE,
-)
+from dobbin_like.persistent.kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.persistent.layered import changed_items, mark_stored
 from dobbin_like.persistent.overlay import Overlay
 from dobbin_like.persistent.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
@@ -44,7 +35,7 @@ from dobbin_like.persistent.versions import VERSION, with_version
 from dobbin_like.persistent.view import PENDING, WorkingCopy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import BinaryIO
 
 
@@ -303,34 +294,3 @@ class Changes:
             if entry.serial == UNSTORED:
                 entry.jar = None
         self._graph.classes.discard()
-
-
-def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: str) -> None:
-    """Copy what may be slow to read to temporary files, before the commit lock is taken.
-
-    Only what the transaction will store: new files that are reachable from
-    *working* and *roots* by way of new objects and built-in containers.
-    """
-    # A storage that is no file has no place of its own.
-    directory = Path(beside).resolve().parent if Path(beside).is_absolute() else None
-    seen: set[int] = set()
-    todo: list[Any] = [*roots]
-    for copy in working:
-        todo.extend(value for value in copy.values() if value is not PENDING)
-    while todo:
-        value = todo.pop()
-        if id(value) not in seen:
-            seen.add(id(value))
-            todo.extend(_inside(value))
-            if isinstance(value, PersistentFile):
-                value._p_spool(directory)
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    """Return what a new object or a built-in container holds."""
-    kind = KINDS[type(value)]
-    if kind == REFERENCE:
-        return native_dict(value).values() if is_new(entry_of(value)) else ()
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if kind in (LIST, SET, TUPLE, FROZENSET) else ()

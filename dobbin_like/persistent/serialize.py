@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dobbin_like.ids import Oid
-from dobbin_like.persistent.shapes import Shape
+    from dobbin_like.persistent.shapes import Shape
 
 PROTOCOL: Final = 5
 """The pickle protocol of states: part of the format, whatever Python writes it."""
