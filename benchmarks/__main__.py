@@ -13,6 +13,7 @@ from benchmarks import (
     bench_peers,
     bench_processes,
     bench_read,
+    bench_safe,
 )
 from benchmarks.measure import main
 
@@ -29,6 +30,7 @@ THEMES = (
     bench_life,
     bench_pack,
     bench_peers,
+    bench_safe,
 )
 
 # The guard is for the processes that are started: they import this module again.

@@ -861,7 +861,7 @@ def test_the_directory_is_set_once(directory, monkeypatch):
     safe.set_directory(directory)
     with pytest.raises(SafeDirectoryError, match="already"):
         safe.set_directory(directory / "other")
-    assert safe.module_safe()._database.storage.path.startswith(str(directory))
+    assert safe.module_safe().path.startswith(str(directory))
 
 
 def test_threads_of_a_module_get_the_same(directory):

@@ -148,8 +148,9 @@ class Safe(MutableMapping[Any, Any]):
     def clear(self) -> None:
         """Remove all keys."""
         with self._changing() as group:
-            for key in list(self._items()):
-                self._remove(group, key)
+            for key in list(self._kept or ()):
+                self._remember(group, key, None)
+            self._items().clear()
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return an own copy of the value of *key*; set it to *default* before if it has none."""
@@ -262,6 +263,11 @@ class Safe(MutableMapping[Any, Any]):
                     self._growth.join()
             finally:
                 self._database.close()
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self._database.storage.path
 
     @property
     def closed(self) -> bool:

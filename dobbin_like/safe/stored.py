@@ -44,6 +44,11 @@ for _cls in (SafeDict, LargeValue):
     type.__setattr__(_cls, "__module__", "dobbin_like.safe")
 
 
+def _reference(place: int) -> Any:
+    """Stand in a pickle for what has this place in the list beside it."""
+    raise NotImplementedError(place)
+
+
 class _Pickler(pickle.Pickler):
     """Writes classes, and what is shared as it is, as places in a list; all else by value."""
 
@@ -52,13 +57,15 @@ class _Pickler(pickle.Pickler):
         self.references: list[Any] = []
         self.met_persistent = False
 
-    def persistent_id(self, obj: Any) -> int | None:
-        cls = type(obj)
-        if not (isinstance(obj, type) or getattr(cls, "_p_immutable", False)):
+    def reducer_override(self, obj: Any) -> Any:
+        # Not persistent_id(), which would be asked for every number in a list.
+        if obj is _reference or not (
+            isinstance(obj, type) or getattr(type(obj), "_p_immutable", False)
+        ):
             self.met_persistent = self.met_persistent or isinstance(obj, Identity)
-            return None
+            return NotImplemented
         self.references.append(obj)
-        return len(self.references) - 1
+        return _reference, (len(self.references) - 1,)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -66,8 +73,10 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self._references = references
 
-    def persistent_load(self, pid: Any) -> Any:
-        return self._references[pid]
+    def find_class(self, module: str, name: str) -> Any:
+        if name == _reference.__name__ and module == __name__:
+            return self._references.__getitem__
+        return super().find_class(module, name)
 
 
 def stored_form(key: Any, value: Any) -> Any:
