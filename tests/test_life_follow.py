@@ -19,6 +19,7 @@ from steps import Steps, in_thread
 from dobbin_like import (
     Database,
     Persistent,
+    PersistentDict,
     PersistentFile,
     TransactionLog,
     checkout,
@@ -489,3 +490,31 @@ def test_a_child_that_is_forked_after_a_pack_has_its_own(database, root, path):
     assert process.exitcode == 0
     transaction.begin()
     assert root.n == 8
+
+
+def test_an_older_snapshot_reads_what_was_packed_away_and_not_read_before(database, again):
+    database.set_root(PersistentDict(a=PersistentDict(n=1), b=PersistentDict(n=1)))
+    transaction.commit()
+    older = again()
+    root = older.root
+    assert list(root) == ["a", "b"]
+    middle = again()
+    for n in (2, 3):
+        checkout(database.root["a"])
+        database.root["a"]["n"] = n
+        transaction.commit()
+        if n == 2:
+            middle.transaction_manager.begin()
+            assert list(middle.root) == ["a", "b"]
+    checkout(database.root)
+    del database.root["a"]
+    transaction.commit()
+    database.pack()
+
+    older.catch_up()
+    middle.catch_up()
+
+    assert root["a"]["n"] == 1
+    assert middle.root["a"]["n"] == 2
+    older.transaction_manager.begin()
+    assert list(older.root) == ["b"]

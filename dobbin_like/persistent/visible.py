@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
-from dobbin_like.ids import DELTA, Tid
+from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.persistent.broken import Broken
 from dobbin_like.persistent.entry import (
     Entry,
@@ -39,9 +39,7 @@ class VisibleStates(StoredStates):
             if type(obj) is not faces.ghost:
                 return
             serial = entry.serial
-            stored = self.source.load(entry.oid)
-            if stored is None:
-                raise ObjectNotFound(entry.oid)
+            stored = self.source.load(entry.oid) or self._packed_away(entry.oid)
             shape = self._shapes.get(stored.number) or self._shape(stored.number)
             # As class_of() does, without a call.
             number = shape.class_number if shape else stored.number & ~DELTA
@@ -63,6 +61,20 @@ class VisibleStates(StoredStates):
                 self._unmask_later(tid, [obj])
                 self._mask(obj, entry, ((tid, state),)).foreign = True
                 return
+
+    def _packed_away(self, oid: Oid) -> StoredState:
+        """Return the newest version that anybody sees of an object that a pack has dropped.
+
+        Raises:
+            ObjectNotFound: Nobody sees any.
+        """
+        with self.lock:
+            snapshots = self.horizon.between(Tid(-1), Tid(self.tid + 1))
+        for tid in snapshots:
+            stored = self.source.load(oid, tid)
+            if stored is not None:
+                return stored
+        raise ObjectNotFound(oid)
 
     def _is_other(self, obj: Any, faces: Any, class_number: int) -> bool:
         """Give a ghost the class it is stored as, if that is another one.
