@@ -303,6 +303,29 @@ def test_a_lock_held_in_the_parent_is_not_held_in_the_child(storage: Transaction
     storage.release()
 
 
+def test_a_hook_of_others_that_runs_first_in_a_child_frees_nothing(path: Path) -> None:
+    code = f"""
+import os, fcntl
+storages = []
+os.register_at_fork(after_in_child=lambda: [storage.release() for storage in storages])
+from dobbin_like.log import TransactionLog
+storage = TransactionLog({str(path)!r}, sync=False)
+storage.acquire()
+storages.append(storage)
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+with open({str(path)!r}, "rb") as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("held")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"held\n"
+
+
 def test_a_child_that_ends_leaves_the_lock_of_its_parent_alone(storage: TransactionLog) -> None:
     storage.acquire()
 

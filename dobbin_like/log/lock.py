@@ -180,7 +180,9 @@ class CommitLock:
                     # Before the flock: after it the item may be another's.
                     _holders.pop(self._key, None)
                     self.owner = 0
-                if self._fd >= 0:
+                # A hook of somebody else may come here in a child before ours does: the
+                # inherited descriptor has the lock of the parent.
+                if self._fd >= 0 and os.getpid() == process:
                     self._flock(self._fd, _FREE)
                 self._locked = False
         finally:
