@@ -337,6 +337,20 @@ def test_failed_transactions_go_with_their_time(database, root, storage):
     assert report.dropped.transactions == 3
 
 
+@pytest.mark.parametrize("piece", [50, 3000, 1 << 20])
+def test_a_long_transaction_is_carried_in_pieces(database, root, again, path, monkeypatch, piece):
+    change(root, others=[Node(n) for n in range(300)])
+    change(root, others=root.others[::2])
+    monkeypatch.setattr(new_log, "_LONG", 1000)
+    monkeypatch.setattr(new_log, "_WRITE", piece)
+
+    report = database.pack()
+
+    assert report.after.bytes == path.stat().st_size
+    check_log(path).raise_if_bad()
+    assert [node.n for node in again().root.others] == list(range(0, 300, 2))
+
+
 def test_a_log_that_nothing_was_committed_to_is_left_alone(database, path):
     assert database.pack() == PackReport(str(path))
     path.touch()

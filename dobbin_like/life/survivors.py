@@ -7,6 +7,7 @@ after that moment is kept whole. Writes nothing; knows no objects: states are by
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -167,12 +168,13 @@ class Survivors:
         if len(logged.oids) == 1:
             oid = logged.oids[0]
             return (0,) if flags[oid] and (slots[oid] == first or first in bases) else ()
-        return [
+        found = (
             index
             for index, oid in enumerate(logged.oids)
-            if flags[oid]
-            and (slots[oid] == first + index * ENTRY_SIZE or first + index * ENTRY_SIZE in bases)
-        ]
+            if flags[oid] and slots[oid] == first + index * ENTRY_SIZE
+        )
+        # All of a database may be in one transaction.
+        return array("Q", found)
 
     def choices(self) -> Iterator[tuple[Frame, Sequence[int] | None]]:
         """Yield the frames up to the moment, and which entries each keeps; None: it goes.

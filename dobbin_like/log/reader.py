@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import record
-from dobbin_like.log.disk import read_ahead
+from dobbin_like.log.disk import read_ahead, read_exactly
 from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.log.record import DamagedError, Names, Tail
 
@@ -27,6 +28,8 @@ _AHEAD: Final = 1 << 16
 
 _LEAST: Final = 48
 """No frame is shorter, in bytes."""
+
+_first: Final = itemgetter(0)
 
 # What a named tuple does when it is called, at half the cost: for what every commit makes.
 _new: Final = tuple.__new__
@@ -88,6 +91,8 @@ class Window:
         """Return *size* bytes at *offset*; may read ahead up to *limit*, never past it."""
         at = offset - self._start
         if not 0 <= at <= len(self._data) - size:
+            if size > _AHEAD:  # Not held: it is as large as a transaction has objects.
+                return read_exactly(self.fd, self.path, offset, size)
             ahead = min(_AHEAD, limit - offset)
             self._data = read_ahead(self.fd, self.path, offset, size, ahead)
             self._start = offset
@@ -131,7 +136,7 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
     prefix = prefix_size(head, kind, meta_size)
     _check_frame(tail, limit, status, kind, length, previous, prefix)
     data = window.read(offset, prefix, limit)
-    found = crc32(data[record.CHECKED_FROM :], tail.checksum)
+    found = crc32(memoryview(data)[record.CHECKED_FROM :], tail.checksum)
     if found != checksum:
         text = f"frame checksum {checksum:08x}"
         raise DamagedError(text, f"{found:08x}")
@@ -192,12 +197,12 @@ def _transaction(
         found = f"transaction {sequence} with tid {tid}"
         raise DamagedError(found, f"{tail.sequence + 1} with a tid above {tail.tid}")
     meta = record.decode_meta(data[len(data) - meta_size :])
-    table = data[record.TRANSACTION_SIZE : len(data) - meta_size]
+    table = memoryview(data)[record.TRANSACTION_SIZE : len(data) - meta_size]
     oids: Sequence[int]
     if count == 1:
         oids = record.LONG.unpack_from(table)
     else:
-        oids = array("Q", [entry[0] for entry in record.ENTRY.iter_unpack(table)])
+        oids = array("Q", map(_first, record.ENTRY.iter_unpack(table)))
     offset = tail.end
     logged = Logged(
         tid,
