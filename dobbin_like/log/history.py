@@ -16,6 +16,7 @@ from dobbin_like.exc import IntegrityError, PastDroppedError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log import record
 from dobbin_like.log.applied import Applied
+from dobbin_like.log.kept import KeptFiles
 from dobbin_like.log.reader import Logged, Stored, Window, stored_entries
 from dobbin_like.log.record import TID_LIMIT, Tail
 from dobbin_like.log.walk import BackWindow, transaction_at, walk, walk_back
@@ -32,16 +33,8 @@ class _Part(NamedTuple):
     until: Tid
 
 
-class History:
-    """The part of a readable log that tells of the past. Any thread.
-
-    ``_applied`` is the file that is read, ``_past`` the ones before it, oldest first. Both
-    are replaced whole, ``_past`` first.
-    """
-
-    path: str
-    _applied: Applied
-    _past: tuple[Applied, ...]
+class History(KeptFiles):
+    """The part of a readable log that tells of the past. Any thread."""
 
     def _check_open(self) -> None:
         raise NotImplementedError
@@ -163,16 +156,6 @@ class History:
         return self._must_be(found, stored.tid, error)
 
     # -- inside ----------------------------------------------------------------
-
-    def _files(self, tid: Tid | None = None) -> list[Applied]:
-        """Return the files, newest first; first the newest that has all as of *tid*."""
-        present = self._applied
-        if not present.generation:
-            return [present]
-        files = [present, *reversed(self._past)]
-        if tid is not None:
-            files.sort(key=lambda applied: applied.complete_since > tid)
-        return files
 
     def _window(self, applied: Applied) -> tuple[BackWindow, int]:
         page = applied.file.page

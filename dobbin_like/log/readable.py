@@ -17,10 +17,11 @@ from typing import Self
 from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.applied import Applied
+from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
 from dobbin_like.log.history import History
-from dobbin_like.log.meta import Names
+from dobbin_like.log.known_names import KnownNames
 from dobbin_like.log.reader import Logged, Stored, Window
 from dobbin_like.log.recovery import certain_end, committed_frames
 from dobbin_like.log.saved import load_saved
@@ -31,15 +32,14 @@ __all__ = ["ReadableLog"]
 _logger = logging.getLogger(__name__)
 
 
-class ReadableLog(History):
+class ReadableLog(History, KnownNames):
     """A log as its readers see it. Any thread; for news see read_news() and apply().
 
-    ``_applied`` is the file that is read, replaced whole when the log was packed; ``_past``
-    has the files before it that older snapshots still need, oldest first. ``_view`` is set
-    when the file is there; None until then and after close().
+    ``_view`` is set when the file is there; None until then and after close().
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
+        super().__init__()
         # What it means now, wherever the process goes to.
         self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
         self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
@@ -50,9 +50,6 @@ class ReadableLog(History):
         self._view: memoryview[int] | None = None
         self._file = LogFile(self.path, read_only=read_only)
         self._applied = Applied(self._file)
-        self._past: tuple[Applied, ...] = ()
-        self._dropped: list[Applied] = []  # On their way to be closed, by a thread.
-        self._pins: dict[object, Tid] = {}
 
     def __len__(self) -> int:
         """Return the number of transactions applied, successful and failed."""
@@ -99,42 +96,11 @@ class ReadableLog(History):
         """The first oid that was never used."""
         return Oid(self._applied.positions.next_oid)
 
-    @property
-    def next_class_number(self) -> int:
-        """The first number that was never used for a class or a shape."""
-        return self._applied.classes.next_number
+    def _classes_known(self) -> ClassTable:
+        return self._applied.classes
 
-    def class_name(self, number: int) -> tuple[str, str]:
-        """Return module and qualname of a class.
-
-        Raises:
-            IntegrityError: The log refers to it and does not know it.
-        """
-        name = self._applied.classes.name(number)
-        if name is None:
-            at = self._applied.tail.end
-            raise IntegrityError(self.path, at, f"class number {number}", "one that was logged")
-        return name
-
-    def class_number(self, module: str, qualname: str) -> int | None:
-        """Return the number of a class, None if it is new to the log."""
-        return self._applied.classes.number(module, qualname)
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return class number and names of a shape, None if *number* is none's."""
-        return self._applied.classes.shape(number)
-
-    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
-        """Return the number of a shape, None if it is new to the log."""
-        return self._applied.classes.shape_number(class_number, attributes)
-
-    def shape_count(self, class_number: int) -> int:
-        """Return how many shapes of a class the log knows."""
-        return self._applied.classes.shape_count(class_number)
-
-    def names(self) -> Names:
-        """Return all classes and shapes that the log knows."""
-        return self._applied.classes.items()
+    def _end_known(self) -> int:
+        return self._applied.tail.end
 
     # -- news ------------------------------------------------------------------
 
@@ -336,79 +302,6 @@ class ReadableLog(History):
         """Whether the log goes on in another file, to which read_news() follows."""
         view = self._view
         return view is not None and is_retired(view[COMMITTED])
-
-    @property
-    def complete_since(self) -> Tid:
-        """The tid since which every version is there; 0: the log was never packed."""
-        return self._applied.complete_since
-
-    @property
-    def generation(self) -> int:
-        """How often the log was packed."""
-        return self._applied.generation
-
-    @property
-    def has_past(self) -> bool:
-        """Whether files are kept open that were packed since, for older snapshots."""
-        return bool(self._past)
-
-    def pin(self, tid: Tid) -> object:
-        """Keep what snapshots from *tid* on need, until unpin() is called with the result."""
-        token = object()
-        self._pins[token] = tid
-        return token
-
-    def unpin(self, token: object) -> None:
-        """Take a pin() back. Nothing happens the second time."""
-        self._pins.pop(token, None)
-
-    def let_go(self, oldest: Tid | None) -> None:
-        """Let go of the files that no snapshot from *oldest* on needs; ``None``: no snapshot.
-
-        Calls are serialized by the caller, with those of read_news(). Does not wait for the
-        system to free what they take on the disk, which takes a while for a large file.
-        """
-        self._dropped += self._drop(oldest)
-        if self._dropped:
-            # Whoever has the last reference closes the file: this thread, for it has no
-            # other. A reader that is still at it does so itself.
-            thread = threading.Thread(
-                target=self._dropped.clear, name=f"close {self.path}", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # The interpreter ends, or has too many.
-                self._dropped.clear()
-
-    def _drop(self, oldest: Tid | None) -> list[Applied]:
-        """Take the files that nobody needs out of the past, and return them."""
-        pinned = list(self._pins.values())
-        if oldest is not None:
-            pinned.append(oldest)
-        followers = (*self._past[1:], self._applied)
-        kept: list[Applied] = []
-        dropped: list[Applied] = []
-        for applied, after in zip(self._past, followers, strict=True):
-            needed = pinned and min(pinned) < after.complete_since
-            (kept if needed else dropped).append(applied)
-        self._past = tuple(kept)
-        return dropped
-
-    def _applied_at(self, at: Tid) -> Applied:
-        """Return the newest file that has all that a snapshot at *at* sees.
-
-        If the log was packed twice before this instance looked, it has no file for what came
-        after the end of one and before the next is complete. Nobody has a snapshot there;
-        a version of then that somebody still needs is in the newer file.
-        """
-        newer = self._applied
-        if at >= newer.complete_since:
-            return newer
-        for applied in reversed(self._past):
-            if at >= applied.complete_since:
-                return applied if at <= applied.tail.tid else newer
-            newer = applied
-        return newer
 
     def _load_saved(
         self, applied: Applied, words: Words, certain: int, until: Tid | None = None

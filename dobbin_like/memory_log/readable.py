@@ -11,10 +11,11 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
-from dobbin_like.exc import ClosedError, IntegrityError, NotHeldError
+from dobbin_like.exc import ClosedError, NotHeldError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.class_table import ClassTable
-from dobbin_like.log.meta import NO_NAMES, Names
+from dobbin_like.log.known_names import KnownNames
+from dobbin_like.log.meta import NO_NAMES
 from dobbin_like.memory_log.shared import InMemory, Shared, Version
 
 __all__ = ["ReadableMemory"]
@@ -22,7 +23,7 @@ __all__ = ["ReadableMemory"]
 _tid_of = attrgetter("tid")
 
 
-class ReadableMemory:
+class ReadableMemory(KnownNames):
     """A log in memory as its readers see it. Any thread; for news see read_news() and apply()."""
 
     def __init__(self, shared: Shared) -> None:
@@ -85,42 +86,11 @@ class ReadableMemory:
         """The first oid that was never used."""
         return self._head.next_oid
 
-    @property
-    def next_class_number(self) -> int:
-        """The first number that was never used for a class or a shape."""
-        return self._classes.next_number
+    def _classes_known(self) -> ClassTable:
+        return self._classes
 
-    def class_name(self, number: int) -> tuple[str, str]:
-        """Return module and qualname of a class.
-
-        Raises:
-            IntegrityError: The log does not know it.
-        """
-        name = self._classes.name(number)
-        if name is None:
-            at = self._head.sequence
-            raise IntegrityError(self.path, at, f"class number {number}", "one that was logged")
-        return name
-
-    def class_number(self, module: str, qualname: str) -> int | None:
-        """Return the number of a class, None if it is new to the log."""
-        return self._classes.number(module, qualname)
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return class number and names of a shape, None if *number* is none's."""
-        return self._classes.shape(number)
-
-    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
-        """Return the number of a shape, None if it is new to the log."""
-        return self._classes.shape_number(class_number, attributes)
-
-    def shape_count(self, class_number: int) -> int:
-        """Return how many shapes of a class the log knows."""
-        return self._classes.shape_count(class_number)
-
-    def names(self) -> Names:
-        """Return all classes and shapes that the log knows."""
-        return self._classes.items()
+    def _end_known(self) -> int:
+        return self._head.sequence
 
     # -- news ------------------------------------------------------------------
 
