@@ -22,6 +22,7 @@ from dobbin_like import (
     Database,
     MemoryLog,
     Persistent,
+    PersistentDict,
     PersistentFile,
     TransactionLog,
     checkout,
@@ -38,6 +39,7 @@ from dobbin_like.exc import (
     SelfWaitError,
     StreamMovedError,
 )
+from dobbin_like.ids import DELTA
 from dobbin_like.life import carry
 from dobbin_like.life import pack as pack_module
 from dobbin_like.life.pack import PackReport, pack
@@ -349,6 +351,72 @@ def test_a_long_transaction_is_carried_in_pieces(database, root, again, path, mo
     assert report.after.bytes == path.stat().st_size
     check_log(path).raise_if_bad()
     assert [node.n for node in again().root.others] == list(range(0, 300, 2))
+
+
+def large() -> PersistentDict:
+    """Of which a small change is stored as a delta."""
+    return PersistentDict(dict.fromkeys(range(500), "x" * 20))
+
+
+def put(collection: PersistentDict, key: object, *others: Node) -> None:
+    """Change a collection, and other objects in the same transaction."""
+    transaction.begin()
+    checkout(collection, *others)
+    collection[key] = "new"
+    for other in others:
+        other.n += 1
+    transaction.commit()
+
+
+def is_delta(database: Database, obj: Any) -> bool:
+    return bool(database.storage.load(obj._p_oid).number & DELTA)
+
+
+def test_what_a_delta_changes_is_kept_from_a_transaction_of_several_objects(
+    database, root, again, path
+):
+    change(root, others=[large(), Node(1)])
+    collection, node = root.others
+    for key in "abc":
+        put(collection, key, node)
+    assert is_delta(database, collection)
+    expected = dict(collection)
+
+    database.pack()
+
+    assert dict(again().root.others[0]) == expected
+    check_log(path).raise_if_bad()
+
+
+@pytest.mark.parametrize("when", ["after keep", "while it is packed"])
+def test_what_a_later_delta_changes_out_of_reach_is_kept(
+    database, root, again, path, monkeypatch, when
+):
+    collection = large()
+    change(root, others=[collection])
+    keep = change(root, others=[])
+    if when == "after keep":
+        put(collection, "late")
+        assert is_delta(database, collection)
+        database.pack(keep)
+    else:
+        catch_up = carry.Carry.catch_up
+
+        def change_first(self: Any) -> None:
+            if "late" not in collection:
+                put(collection, "late")
+                assert is_delta(database, collection)
+            catch_up(self)
+
+        monkeypatch.setattr(carry.Carry, "catch_up", change_first)
+        database.pack()
+    check_log(path).raise_if_bad()
+
+    change(root, others=[collection])
+
+    assert again().root.others[0]["late"] == "new"
+    assert len(again().root.others[0]) == 501
+    check_log(path).raise_if_bad()
 
 
 def test_a_log_that_nothing_was_committed_to_is_left_alone(database, path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 from dobbin_like.exc import IntegrityError
@@ -140,8 +141,10 @@ class Survivors:
         for frame in old.frames(self.seen, old.end):
             logged = frame.logged
             if logged is not None and not logged.failed:
-                for _, _, state in old.read_entries(logged):
-                    self._marks.follow([oid for oid, _ in references(state)])
+                for oid, number, state in old.read_entries(logged):
+                    self._marks.follow([target for target, _ in references(state)])
+                    if number & DELTA:  # A change of what may have been out of reach.
+                        self._marks.follow([oid])
                     self._pace.rest()
             self.seen = frame.tail
 
@@ -152,12 +155,19 @@ class Survivors:
             self._pace.rest()
             self._state(oid)  # Notes what has to survive with it.
 
-    def are_missed(self, state: bytes) -> Iterator[int]:
-        """Yield the objects that a later state refers to, and that do not survive."""
+    def are_missed(self, entry: tuple[int, int, bytes]) -> Iterator[int]:
+        """Yield the objects that a later entry needs, and that do not survive.
+
+        It refers to them, or it is a delta of one.
+        """
         positions = self._old.positions
-        for oid, _ in references(state):
-            if positions.get(oid) and oid not in self._marks:
-                yield oid
+        oid, number, state = entry
+        needed = [target for target, _ in references(state)]
+        if number & DELTA:
+            needed.append(oid)
+        for target in needed:
+            if positions.get(target) and target not in self._marks:
+                yield target
 
     def of(self, logged: Logged) -> Sequence[int]:
         """Return the indexes of the entries that a transaction up to the moment keeps."""
@@ -170,8 +180,10 @@ class Survivors:
             return (0,) if flags[oid] and (slots[oid] == first or first in bases) else ()
         found = (
             index
-            for index, oid in enumerate(logged.oids)
-            if flags[oid] and slots[oid] == first + index * ENTRY_SIZE
+            for index, (position, oid) in enumerate(
+                zip(count(first, ENTRY_SIZE), logged.oids, strict=False)
+            )
+            if flags[oid] and (slots[oid] == position or position in bases)
         )
         # All of a database may be in one transaction.
         return array("Q", found)
