@@ -45,6 +45,7 @@ TOWERS = {
         rows=(
             "log.meta  log.status",
             "log.record  log.header  log.disk",
+            "log.heads",
             "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader  log.part",
             "log.redo  log.known_names",
             "log.loader  log.recovery  log.synced",

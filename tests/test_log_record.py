@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dobbin_like.log import record
+from dobbin_like.log import heads, record
 from dobbin_like.log.record import DamagedError, Meta, Names, Tail
 
 NOTHING = Meta()
@@ -106,24 +106,24 @@ def test_the_status_is_not_covered_by_the_checksum() -> None:
 
 
 def test_a_stream_head_is_decoded_as_it_was_encoded() -> None:
-    head = record.StreamHead(10, 65536, 99)
-    data, _ = record.encode_stream_head(START, 64, head)
+    head = heads.StreamHead(10, 65536, 99)
+    data, _ = heads.encode_stream_head(START, 64, head)
 
-    assert record.decode_stream_head(data) == head
+    assert heads.decode_stream_head(data) == head
 
 
 def test_another_frame_is_no_stream() -> None:
     with pytest.raises(DamagedError):
-        record.decode_stream_head(encode((1, 1, b"x" * 30)))
+        heads.decode_stream_head(encode((1, 1, b"x" * 30)))
     with pytest.raises(DamagedError):
-        record.decode_stream_head(b"")
+        heads.decode_stream_head(b"")
 
 
 def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
-    head = record.PositionsHead(3, 2, Tail(5000, 4096, 1, 2, 3), 77)
-    data, _ = record.encode_positions_head(START, 200, head, b"classes")
+    head = heads.PositionsHead(3, 2, Tail(5000, 4096, 1, 2, 3), 77)
+    data, _ = heads.encode_positions_head(START, 200, head, b"classes")
 
-    assert record.decode_positions_head(data) == head
+    assert heads.decode_positions_head(data) == head
 
 
 @pytest.mark.parametrize("number", [-1, 2**25])

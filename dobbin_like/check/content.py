@@ -18,7 +18,7 @@ from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import DELTA, Oid
 from dobbin_like.life.way import way_to
-from dobbin_like.log import record
+from dobbin_like.log import heads, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.loader import Loader
 from dobbin_like.log.positions import Positions
@@ -340,7 +340,7 @@ class Contents:
         self.report.streams += 1
         self.report.stream_bytes += size
         data = self._window.read(offset, record.STREAM_SIZE, end)
-        chunk_size = record.decode_stream_head(data).chunk_size
+        chunk_size = heads.decode_stream_head(data).chunk_size
         at = 0
         while at < size:
             try:
@@ -369,7 +369,7 @@ class Contents:
         self.redo.add(offset)
         data = self._window.read(offset, record.REDO_SIZE, end)
         try:
-            head = record.decode_redo_head(data, offset)
+            head = heads.decode_redo_head(data, offset)
         except record.DamagedError as error:
             self._damage(self._window.damaged(offset, error))
         else:

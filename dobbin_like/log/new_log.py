@@ -17,7 +17,7 @@ from zlib import crc32
 
 from dobbin_like.exc import CopyError, PackError, PackRunningError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log import disk, record
+from dobbin_like.log import disk, heads, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import (
     BOOT,
@@ -29,12 +29,13 @@ from dobbin_like.log.header import (
     encode_page,
     raw_word,
 )
+from dobbin_like.log.heads import PositionsHead
 from dobbin_like.log.meta import NO_META, Meta, Names
 from dobbin_like.log.packed_log import PackedLog
 from dobbin_like.log.part import PACKED, NewFile
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Logged
-from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, PositionsHead, Tail
+from dobbin_like.log.record import ENTRY_SIZE, TRANSACTION_SIZE, Tail
 from dobbin_like.log.stream import StreamReader, copy_stream, stream_key, stream_offset
 
 __all__ = ["NewLog", "PackFile", "meta_of"]
@@ -247,7 +248,7 @@ class NewLog:
             checksum = crc32(block, checksum)
         head = PositionsHead(slots_count, self.positions.stored, tail, checksum)
         length = record.align(record.POSITIONS_SIZE + len(table) + 8 * slots_count)
-        data, checksum = record.encode_positions_head(tail, length, head, table)
+        data, checksum = heads.encode_positions_head(tail, length, head, table)
         self._write(data)
         for block in _blocks(slots, slots_count):
             self._write(block)

@@ -3,7 +3,7 @@
 Pure: knows nothing of files, threads or objects. The layout is described once, in
 ``doctests/format.rst``; here are the struct strings of that page and the functions
 that fill and read them, but for those of :mod:`.meta`. Checksums are computed here, so
-that a caller gets either what was written or an error. Read :mod:`dobbin_like.log.header` next.
+that a caller gets either what was written or an error. Read :mod:`dobbin_like.log.heads` next.
 """
 
 from __future__ import annotations
@@ -40,19 +40,12 @@ __all__ = [
     "DamagedError",
     "Meta",
     "Names",
-    "PositionsHead",
-    "RedoHead",
-    "StreamHead",
     "Tail",
     "align",
     "decode_meta",
     "decode_names",
-    "decode_redo_head",
     "encode_meta",
     "encode_names",
-    "encode_positions_head",
-    "encode_redo_head",
-    "encode_stream_head",
     "encode_transaction",
     "entry_checksum",
     "tid_seed",
@@ -248,126 +241,3 @@ def _encode_change(
     checksum = crc32(checked, tail.checksum)
     start = FRAME_START.pack(checksum, status)
     return b"".join((start, checked, state, bytes(whole - length))), checksum
-
-
-class StreamHead(NamedTuple):
-    """The fixed part of a stream frame. The data follow it, then the table of chunks."""
-
-    size: int
-    chunk_size: int
-    own_checksum: int
-
-
-def stream_checksum(size: int, chunk_size: int, table: bytes) -> int:
-    """Return the checksum by which a stream is believed without its predecessor."""
-    return crc32(table, crc32(LONG.pack(size) + WORD.pack(chunk_size)))
-
-
-def encode_stream_head(tail: Tail, length: int, head: StreamHead) -> tuple[bytes, int]:
-    """Return the fixed part of a stream frame of *length* bytes and its checksum."""
-    fields = STREAM.pack(0, COMMITTED, KIND_STREAM, 0, length, tail.frame, *head)
-    return _seal(fields, tail.checksum)
-
-
-def decode_stream_head(data: bytes) -> StreamHead:
-    """Return the fixed part of a stream. Raises DamagedError for another kind."""
-    if len(data) < STREAM_SIZE:
-        text = f"{len(data)} bytes"
-        raise DamagedError(text, f"a stream of at least {STREAM_SIZE} bytes")
-    fields = STREAM.unpack_from(data)
-    if fields[2] != KIND_STREAM or fields[1] != COMMITTED:
-        text = f"a frame of kind {fields[2]:#010x}"
-        raise DamagedError(text, "a stream")
-    head = StreamHead(*fields[6:])
-    if head.chunk_size == 0:
-        text = "chunks of 0 bytes"
-        raise DamagedError(text, "a size of chunks")
-    return head
-
-
-class PositionsHead(NamedTuple):
-    """The fixed part of saved positions. The tables of names follow it, then the slots."""
-
-    slots: int  # Number of 8-byte positions that follow, by oid.
-    stored: int  # Number of them that are not 0.
-    covered: Tail  # The place up to which transactions are in the positions.
-    slots_checksum: int
-
-
-def encode_positions_head(
-    tail: Tail, length: int, head: PositionsHead, names: bytes
-) -> tuple[bytes, int]:
-    """Return the fixed part of a positions frame with the tables of names, and its checksum."""
-    covered = head.covered
-    fields = POSITIONS.pack(
-        0,
-        COMMITTED,
-        KIND_POSITIONS,
-        len(names),
-        length,
-        tail.frame,
-        head.slots,
-        head.stored,
-        covered.end,
-        covered.frame,
-        covered.sequence,
-        covered.tid,
-        covered.checksum,
-        head.slots_checksum,
-    )
-    return _seal(fields + names, tail.checksum)
-
-
-def decode_positions_head(data: bytes) -> PositionsHead:
-    """Return the fixed part of saved positions; its checksum has been verified."""
-    fields = POSITIONS.unpack_from(data)
-    slots, stored, end, frame, sequence, tid, checksum, slots_checksum = fields[6:]
-    covered = Tail(end, frame, checksum, sequence, tid)
-    return PositionsHead(slots, stored, covered, slots_checksum)
-
-
-class RedoHead(NamedTuple):
-    """The fixed part of a redo area. Zeros follow it up to the image."""
-
-    size: int  # Of the image with its head, in bytes.
-    distance: int  # From the frame to the image, in bytes.
-    own_checksum: int
-
-
-def redo_checksum(offset: int, size: int, distance: int) -> int:
-    """Return the checksum by which a redo area is believed without its predecessor."""
-    return crc32(LONG.pack(offset) + LONG.pack(size) + WORD.pack(distance))
-
-
-def encode_redo_head(tail: Tail, size: int, distance: int) -> tuple[bytes, int]:
-    """Return the fixed part of a redo area with an image of *size* bytes, and its checksum."""
-    own = redo_checksum(tail.end, size, distance)
-    length = distance + size
-    fields = REDO.pack(0, COMMITTED, KIND_REDO, 0, length, tail.frame, size, distance, own)
-    return _seal(fields, tail.checksum)
-
-
-def decode_redo_head(data: bytes, offset: int) -> RedoHead:
-    """Return the fixed part of the redo area at *offset*. Raises DamagedError."""
-    if len(data) < REDO_SIZE:
-        text = f"{len(data)} bytes"
-        raise DamagedError(text, f"a redo area of at least {REDO_SIZE} bytes")
-    fields = REDO.unpack_from(data)
-    head = RedoHead(*fields[6:])
-    own = redo_checksum(offset, head.size, head.distance)
-    if (
-        fields[1:4] != (COMMITTED, KIND_REDO, 0)
-        or head.own_checksum != own
-        or head.distance + head.size != fields[4]
-        or head.distance < REDO_SIZE
-        or head.size < IMAGE_SIZE
-    ):
-        text = f"a frame of kind {fields[2]:#010x}, redo checksum {head.own_checksum:08x}"
-        raise DamagedError(text, f"a redo area, {own:08x}")
-    return head
-
-
-def _seal(data: bytes, seed: int) -> tuple[bytes, int]:
-    """Return *data* with its checksum filled in, and the checksum."""
-    checksum = crc32(data[CHECKED_FROM:], seed)
-    return WORD.pack(checksum) + data[4:], checksum

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log import disk, record
+from dobbin_like.log import disk, heads, record
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words
 from dobbin_like.log.reader import Frame, Window, read_frame, stored_entries
 from dobbin_like.log.record import DamagedError, Tail
@@ -161,14 +161,14 @@ def verify(window: Window, tail: Tail, frame: Frame) -> None:
         # Of the image nothing has to be whole: what is not is not believed.
         data = window.read(tail.end, record.REDO_SIZE, frame.tail.end)
         try:
-            record.decode_redo_head(data, tail.end)
+            heads.decode_redo_head(data, tail.end)
         except DamagedError as error:
             raise window.damaged(tail.end, error) from None
         return
     saved_slots(window, tail.end, frame.tail.end)
 
 
-def saved_slots(window: Window, offset: int, end: int) -> tuple[record.PositionsHead, array[int]]:
+def saved_slots(window: Window, offset: int, end: int) -> tuple[heads.PositionsHead, array[int]]:
     """Return saved positions and their slots, for :meth:`Positions.decode`.
 
     Raises:
@@ -176,7 +176,7 @@ def saved_slots(window: Window, offset: int, end: int) -> tuple[record.Positions
     """
     data = window.read(offset, record.POSITIONS_SIZE, end)
     meta_size = record.FRAME.unpack_from(data)[3]
-    head = record.decode_positions_head(data)
+    head = heads.decode_positions_head(data)
     start = offset + record.POSITIONS_SIZE + meta_size
     if start + 8 * head.slots > end:
         error = DamagedError(f"{head.slots} slots", f"slots that end before {end}")

@@ -39,10 +39,11 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log import disk, record
+from dobbin_like.log import disk, heads, record
 from dobbin_like.log.header import PAGE_SIZE, REDO, Words
+from dobbin_like.log.heads import RedoHead
 from dobbin_like.log.reader import Frame, Window, read_frame, stored_entries
-from dobbin_like.log.record import DamagedError, RedoHead, Tail
+from dobbin_like.log.record import DamagedError, Tail
 
 __all__ = [
     "Area",
@@ -142,7 +143,7 @@ def _area_at(window: Window, offset: int) -> Area | None:
     """Return the redo area at *offset*, None if there is none. Raises IntegrityError."""
     data = window.read(offset, record.REDO_SIZE, offset + record.REDO_SIZE)
     try:
-        head: RedoHead = record.decode_redo_head(data, offset)
+        head: RedoHead = heads.decode_redo_head(data, offset)
     except DamagedError:
         return None
     return Area(offset, offset + head.distance, head.size, head.own_checksum)
@@ -211,7 +212,7 @@ def append_area(fd: int, path: str, tail: Tail, size: int) -> Tail:
     """
     start = -(-(tail.end + record.REDO_SIZE) // _ALIGN) * _ALIGN
     distance = start - tail.end
-    data, checksum = record.encode_redo_head(tail, size, distance)
+    data, checksum = heads.encode_redo_head(tail, size, distance)
     # Zeros, not a hole: overwriting them allocates nothing.
     disk.write(fd, path, data.ljust(distance + size, b"\0"), tail.end)
     return Tail(start + size, tail.end, checksum, tail.sequence, tail.tid)

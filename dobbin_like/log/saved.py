@@ -12,12 +12,13 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log import disk, record
+from dobbin_like.log import disk, heads, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.heads import PositionsHead
 from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Window, read_frame
-from dobbin_like.log.record import DamagedError, PositionsHead, Tail
+from dobbin_like.log.record import DamagedError, Tail
 from dobbin_like.log.recovery import saved_slots
 
 __all__ = ["append_saved", "load_saved", "place_before"]
@@ -99,7 +100,7 @@ def append_saved(
     table = record.encode_names(classes.items())
     head = PositionsHead(positions.next_oid, positions.stored, covered, crc32(block))
     length = record.align(record.POSITIONS_SIZE + len(table) + len(block))
-    data, checksum = record.encode_positions_head(tail, length, head, table)
+    data, checksum = heads.encode_positions_head(tail, length, head, table)
     fill = bytes(length - len(data) - len(block))
     disk.write(fd, path, b"".join((data, block, fill)), tail.end)
     return Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid)

@@ -13,8 +13,9 @@ from typing import BinaryIO, Final
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log import disk, record
-from dobbin_like.log.record import DamagedError, StreamHead, Tail
+from dobbin_like.log import disk, heads, record
+from dobbin_like.log.heads import StreamHead
+from dobbin_like.log.record import DamagedError, Tail
 
 __all__ = [
     "StreamReader",
@@ -74,8 +75,8 @@ def copy_stream(fd: int, path: str, tail: Tail, source: BinaryIO) -> tuple[Tail,
     # The fill makes the file as long as the frame; the length is believed only then.
     fill = bytes(length - record.STREAM_SIZE - size - len(table))
     disk.write(fd, path, table + fill, start + size)
-    own = record.stream_checksum(size, CHUNK_SIZE, table)
-    head, checksum = record.encode_stream_head(tail, length, StreamHead(size, CHUNK_SIZE, own))
+    own = heads.stream_checksum(size, CHUNK_SIZE, table)
+    head, checksum = heads.encode_stream_head(tail, length, StreamHead(size, CHUNK_SIZE, own))
     disk.write(fd, path, head, tail.end)
     return Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid), size
 
@@ -149,7 +150,7 @@ class StreamReader:
     def _read_head(self, offset: int) -> tuple[StreamHead, bytes]:
         data = disk.read_exactly(self._fd, self._path, offset, record.STREAM_SIZE)
         length = record.FRAME.unpack_from(data)[4]
-        head = record.decode_stream_head(data)
+        head = heads.decode_stream_head(data)
         table_size = 4 * -(-head.size // head.chunk_size)
         whole = record.STREAM_SIZE + head.size + table_size
         if whole > length:
@@ -157,7 +158,7 @@ class StreamReader:
             raise DamagedError(found, f"at most {length}")
         at = offset + record.STREAM_SIZE + head.size
         table = disk.read_exactly(self._fd, self._path, at, table_size)
-        checksum = record.stream_checksum(head.size, head.chunk_size, table)
+        checksum = heads.stream_checksum(head.size, head.chunk_size, table)
         if checksum != head.own_checksum:
             found = f"stream checksum {head.own_checksum:08x}"
             raise DamagedError(found, f"{checksum:08x}")

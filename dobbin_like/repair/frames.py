@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log import record
+from dobbin_like.log import heads, record
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.log.reader import Frame, Logged, read_frame, stored_entries
@@ -178,7 +178,7 @@ class Frames:
         """Yield the tables of names if they may know what a lost transaction has changed in it."""
         self._learn(frame.names)
         data = self.source.read(tail.end, record.POSITIONS_SIZE, frame.tail.end)
-        if self.losses and record.decode_positions_head(data).covered.tid >= self.tid:
+        if self.losses and heads.decode_positions_head(data).covered.tid >= self.tid:
             yield NamesAt(frame.names)
 
     def _lose_whole(self, logged: Logged, what: str) -> None:

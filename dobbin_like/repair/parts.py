@@ -14,9 +14,10 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import record
+from dobbin_like.log import heads, record
+from dobbin_like.log.heads import StreamHead
 from dobbin_like.log.reader import Frame, Logged, Stored, read_frame
-from dobbin_like.log.record import DamagedError, Meta, StreamHead, Tail
+from dobbin_like.log.record import DamagedError, Meta, Tail
 from dobbin_like.repair.bits import find_flip
 from dobbin_like.repair.source import Source
 
@@ -267,7 +268,7 @@ def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
     if table_at + table_size > end:
         raise IntegrityError(source.path, offset, f"{head.size} bytes", f"less than {end}")
     table = source.read(table_at, table_size, end)
-    found = record.stream_checksum(head.size, head.chunk_size, table)
+    found = heads.stream_checksum(head.size, head.chunk_size, table)
     if not _mended(source, table_at, table_size, found ^ head.own_checksum):
         text = f"stream checksum {head.own_checksum:08x}"
         raise IntegrityError(source.path, offset, text, f"{found:08x}")

@@ -14,7 +14,7 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log import record
+from dobbin_like.log import heads, record
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.reader import Frame, read_frame
 from dobbin_like.log.record import Tail
@@ -79,7 +79,7 @@ class Places:
         if offset + record.POSITIONS_SIZE > self._limit:
             return None
         head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
-        covered = record.decode_positions_head(head).covered
+        covered = heads.decode_positions_head(head).covered
         if record.FRAME.unpack_from(head)[2] != record.KIND_POSITIONS or covered.end != offset:
             return None
         if not tail.end <= covered.frame < offset:
@@ -145,7 +145,7 @@ class Places:
         if frame.kind == record.KIND_REDO:
             head = self._source.read(offset, record.REDO_SIZE, frame.tail.end)
             try:
-                record.decode_redo_head(head, offset)
+                heads.decode_redo_head(head, offset)
             except record.DamagedError as error:
                 raise self._source.damaged(offset, error) from None
             return
