@@ -47,7 +47,7 @@ TOWERS = {
             "log.record  log.header  log.disk",
             "log.heads",
             "log.class_table  log.positions  log.lock  log.stream  log.file  log.reader  log.part",
-            "log.redo  log.known_names",
+            "log.redo  log.known_names  log.encoded",
             "log.loader  log.recovery  log.synced",
             "log.applied",
             "log.saved  log.mending",

@@ -15,6 +15,7 @@ from dobbin_like.exc import Error, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.applied import Applied
+from dobbin_like.log.encoded import encoded
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import BOOT, COMMITTED, SAVED, Words, is_retired, raw_word
 from dobbin_like.log.mending import recover
@@ -29,9 +30,6 @@ from dobbin_like.log.synced import Synced
 __all__ = ["Writer"]
 
 _logger = logging.getLogger(__name__)
-
-# What a named tuple does when it is called, at half the cost.
-_new: Final = tuple.__new__
 
 SAVE_AFTER_ENTRIES: Final = 50_000
 """Entries that opening may have to read one by one: some 50 ms."""
@@ -148,13 +146,8 @@ class Writer:
         if words.view[COMMITTED] != applied.seen:
             raise NotHeldError(file.path, "prepare()", "all news applied")
         tail = self._tail or applied.tail
-        oids = tuple([entry[0] for entry in entries])
-        self._check(tid, oids, tail)
         status = record.COMMITTED if decided else record.PREPARED
-        data, checksum = record.encode_transaction(
-            tail, tid, entries, applied.positions.get, meta, status
-        )
-        logged = _logged(tail, tid, oids, meta, len(data), checksum, failed=False)
+        data, logged = encoded(tail, tid, entries, applied.positions.get, meta, status)
         # Before writing: an interrupt must not hide from fail() and stop() what is there.
         self.dirty = True
         self._whole = self._decided = decided
@@ -253,29 +246,13 @@ class Writer:
         self._tail = tail
         return tail
 
-    def _check(self, tid: Tid, oids: Sequence[int], tail: Tail) -> None:
-        if not tail.tid < tid < record.TID_LIMIT:
-            text = f"tid {tid} is not above {tail.tid}, that of the transaction before"
-            raise ValueError(text)
-        if len(oids) == 1 and 0 <= oids[0] < record.OID_LIMIT:
-            return
-        if len(set(oids)) < len(oids):
-            text = "an oid stands twice in one transaction"
-            raise ValueError(text)
-        if oids and not 0 <= min(oids) <= max(oids) < record.OID_LIMIT:
-            text = f"oids from {min(oids)} to {max(oids)}, below {record.OID_LIMIT} are allowed"
-            raise ValueError(text)
-
     def _append_failed(self, tail: Tail, tid: Tid, oids: Sequence[Oid], meta: Meta) -> Logged:
         tid = Tid(max(tid, tail.tid + 1))
-        self._check(tid, oids, tail)
         entries = [(oid, 0, b"") for oid in oids]
-        data, checksum = record.encode_transaction(
-            tail, tid, entries, lambda _oid: 0, meta, record.FAILED
-        )
+        data, logged = encoded(tail, tid, entries, lambda _oid: 0, meta, record.FAILED)
         self.dirty = True
         disk.write(self._file.fd, self._file.path, data, tail.end)
-        return _logged(tail, tid, tuple(oids), meta, len(data), checksum, failed=True)
+        return logged
 
     def _cut_back(self) -> None:
         """Let the file end at COMMITTED again; best effort, recovery would do it too."""
@@ -324,33 +301,3 @@ class Writer:
         applied.unsaved = 0
         applied.pass_over(tail.end, after)
         self._reset()
-
-
-def _logged(
-    tail: Tail,
-    tid: Tid,
-    oids: Sequence[int],
-    meta: Meta,
-    length: int,
-    checksum: int,
-    *,
-    failed: bool,
-) -> Logged:
-    return _new(
-        Logged,
-        (
-            tid,
-            tail.end,
-            tail.end + length,
-            tail.sequence + 1,
-            failed,
-            meta.user,
-            meta.description,
-            meta.extension,
-            meta.reason,
-            oids,
-            tail.end + record.TRANSACTION_SIZE,
-            meta.names,
-            checksum,
-        ),
-    )

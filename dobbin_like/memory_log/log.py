@@ -19,8 +19,8 @@ from typing import BinaryIO, Final, Self
 
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.encoded import check_numbers
 from dobbin_like.log.meta import NO_NAMES, Names
-from dobbin_like.log.record import OID_LIMIT, TID_LIMIT
 from dobbin_like.memory_log.readable import ReadableMemory
 from dobbin_like.memory_log.shared import EMPTY, InMemory, Shared, Version
 
@@ -173,7 +173,7 @@ class MemoryLog(ReadableMemory):
             raise NotHeldError(self.path, "prepare()", "all news applied")
         head = self._head
         oids = tuple([entry[0] for entry in entries])
-        _check(tid, oids, head)
+        check_numbers(tid, oids, head.tid)
         oid_count = head.oid_count + sum(not self._is_stored(oid) for oid in oids)
         logged = InMemory(
             tid,
@@ -241,7 +241,7 @@ class MemoryLog(ReadableMemory):
             tid, oids = pending.tid, pending.oids
             user, description, extension = pending.user, pending.description, pending.extension
         try:
-            _check(tid, oids, head)
+            check_numbers(tid, oids, head.tid)
         except ValueError as error:
             _logger.warning("%s: a failed transaction is not recorded: %s", self.path, error)
             return None
@@ -296,15 +296,3 @@ class MemoryLog(ReadableMemory):
         if not self.held:
             self._check_open()
             raise NotHeldError(self.path, step, "the commit lock; call acquire() before")
-
-
-def _check(tid: Tid, oids: Sequence[int], head: InMemory) -> None:
-    if not head.tid < tid < TID_LIMIT:
-        text = f"tid {tid} is not above {head.tid}, that of the transaction before"
-        raise ValueError(text)
-    if len(set(oids)) < len(oids):
-        text = "an oid stands twice in one transaction"
-        raise ValueError(text)
-    if oids and not 0 <= min(oids) <= max(oids) < OID_LIMIT:
-        text = f"oids from {min(oids)} to {max(oids)}, below {OID_LIMIT} are allowed"
-        raise ValueError(text)
