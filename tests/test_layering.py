@@ -54,6 +54,7 @@ TOWERS = {
             "log.walk  log.kept",
             "log.history",
             "log.writer  log.readable",
+            "log.locked",
             "log.transaction_log",
             "log.packed_log",
             "log.new_log",

@@ -1,9 +1,18 @@
 """The disk tower: one file, its records, its lock, who tails and who mends it.
 
-Knows bytes and processes, and no object. From the ground up: ``record`` and
-``header`` (bytes), ``disk`` (system calls), ``file``, ``lock``, ``reader``,
-``recovery``, ``mending``, ``writer``; whole in ``transaction_log``. The format is described
-in ``doctests/format.rst`` and nowhere else.
+Knows bytes and processes, and no object. The format is described in ``doctests/format.rst``
+and nowhere else. From the ground up:
+
+* bytes: ``meta``, ``record`` and ``heads`` (frames), ``header`` (the first page and its
+  words);
+* the file: ``disk`` (system calls), ``file``, ``lock``, ``reader`` (frames of a window),
+  ``stream``, ``positions`` and ``class_table`` (what a log knows of its objects), ``loader``;
+* its end: ``redo``, ``recovery``, ``mending``, ``synced`` (what is on stable storage),
+  ``saved`` (positions, for the next opening);
+* its past: ``applied``, ``kept`` (files of before it was packed), ``walk``, ``history``;
+* whole: ``readable`` and ``writer``, ``locked``, ``transaction_log``;
+* anew: ``packed_log`` is read, ``part`` and ``new_log`` written; ``copying``,
+  ``snapshot_log``.
 """
 
 from dobbin_like.log.reader import Logged, Stored

@@ -28,33 +28,18 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Sequence
-from threading import get_ident
 from typing import BinaryIO, Final
 
-from dobbin_like.exc import (
-    ClosedError,
-    Error,
-    LockTimeout,
-    LogError,
-    LogMovedError,
-    LogPackedError,
-    NotHeldError,
-    ReadOnlyStorageError,
-)
+from dobbin_like.exc import Error, LockTimeout, LogError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import disk, lock
-from dobbin_like.log.applied import Applied
-from dobbin_like.log.file import LogFile
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Page, Words, decode_page
-from dobbin_like.log.lock import CommitLock
+from dobbin_like.log import disk
+from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words, decode_page
+from dobbin_like.log.locked import LockedLog
 from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
 from dobbin_like.log.part import PACKED, remove_stale
-from dobbin_like.log.readable import ReadableLog
 from dobbin_like.log.reader import Logged
 from dobbin_like.log.redo import area_offset
-from dobbin_like.log.writer import Writer
 
 __all__ = ["TransactionLog"]
 
@@ -64,7 +49,7 @@ _SAVE_AT_CLOSE_ENTRIES: Final = 10_000
 """Entries for which close() saves the positions: some 10 ms of opening."""
 
 
-class TransactionLog(ReadableLog):
+class TransactionLog(LockedLog):
     """One instance over one log file; others, here and in other processes, share the file.
 
     Any thread may read. Calls of read_news() and apply() are serialized by the caller.
@@ -94,12 +79,7 @@ class TransactionLog(ReadableLog):
         lock_timeout: float | None = None,
         read_only: bool = False,
     ) -> None:
-        super().__init__(path, read_only=read_only)
-        self._lock_timeout = lock_timeout
-        self.read_only = read_only
-        self._pid = os.getpid()
-        self._lock = CommitLock(self.path, self._descriptor)
-        self._writer = Writer(self._file, self._applied, self._boot, sync=sync)
+        super().__init__(path, sync=sync, lock_timeout=lock_timeout, read_only=read_only)
         try:
             self._open()
             self._recover_at_once()
@@ -131,66 +111,6 @@ class TransactionLog(ReadableLog):
         finally:
             self.closed = True
             self._close_file()
-
-    def after_fork_in_child(self) -> None:
-        """Start anew in a forked child: own open file, new mutexes, nothing held.
-
-        The parent keeps its lock; what it was writing is none of the child's business.
-        """
-        self._pid = os.getpid()
-        self._attaching = threading.Lock()
-        self._view = None
-        self._lock.watch(None)
-        self._file.after_fork_in_child()
-        self._lock.after_fork_in_child()
-        if self._file.moved:  # What is inherited must not be locked: it is the parent's.
-            self._lock.unbind()
-        self._writer.after_fork_in_child()
-        words = self._file.words
-        if words is not None:
-            self._lock.watch(words.view)
-            self._view = words.view
-
-    @property
-    def held(self) -> bool:
-        """Whether the calling thread holds the commit lock through this instance."""
-        return self._lock.owned
-
-    def acquire(self) -> None:
-        """Take the commit lock; create the file if need be; put its end right.
-
-        Raises:
-            LockTimeout: Another held it for too long.
-            SelfWaitError: This thread holds it, by this instance or another.
-            ReadOnlyStorageError: The log was opened for reading.
-            LogMovedError: The path leads to another file, or to none.
-            LogPackedError: The log was packed; read_news() follows to the new file.
-            IntegrityError, OSError: See recover(). In all cases nothing is held.
-        """
-        if self.closed or self.read_only:
-            self._check_open()
-            raise ReadOnlyStorageError(self.path, "the log was opened with read_only=True")
-        if lock.process != self._pid:
-            self.after_fork_in_child()
-        self._lock.acquire(self._lock_timeout)
-        try:
-            self._start_writing()
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def release(self) -> None:
-        """Give the lock back; cut off what was neither finished nor failed.
-
-        Idempotent; nothing happens if this thread does not hold the lock.
-        """
-        if lock.process != self._pid:
-            self.after_fork_in_child()
-        try:
-            if self._lock.owner == get_ident():
-                self._writer.stop()
-        finally:
-            self._lock.release()
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
         """Store what *source* yields from its position to its end.
@@ -322,25 +242,6 @@ class TransactionLog(ReadableLog):
             and found.generation > page.generation
         )
 
-    def _attach(self) -> tuple[Page, Words]:
-        page, words = super()._attach()
-        self._lock.watch(words.view)
-        return page, words
-
-    def _descriptor(self) -> tuple[int, object]:
-        """Return the descriptor to be locked and its file, created if there is none."""
-        file = self._file
-        fd, words = file.open_for_writing(), file.words
-        self._lock.watch(None if words is None else words.view)
-        return fd, file
-
-    def _go_on(self, file: LogFile, applied: Applied) -> None:
-        # Before anybody can lock the new file. Nobody writes to the old one any more.
-        self._writer.go_on(file, applied)
-        super()._go_on(file, applied)
-        # Whoever waits for the lock of the old file finds out when it gets it.
-        self._lock.rebind()
-
     def _recover_at_once(self) -> None:
         """Recover after a power cut, if what was acknowledged may be in the redo area only.
 
@@ -364,32 +265,6 @@ class TransactionLog(ReadableLog):
             pass
         except (OSError, Error) as error:
             _logger.warning("%s: not recovered from a power cut: %s", self.path, error)
-
-    def _start_writing(self) -> None:
-        if self.closed:
-            text = f"the log {self.path}"
-            raise ClosedError(text)
-        file = self._file
-        if self._lock.keeper is not file:
-            # Another thread has followed while this one waited for the lock of the old file.
-            self._lock.rebind()
-            raise LogPackedError(self.path, "the log was packed")
-        try:
-            size = file.size_at_path()
-        except LogMovedError:
-            if file.is_replaced():
-                raise LogPackedError(self.path, "the log was packed") from None
-            if self._view is None:
-                # Opened for creation a moment ago: the next acquire() opens it anew.
-                # Before the lock is released: the next thread must not find this one.
-                self._lock.unbind()
-                self._file.forget()
-            raise
-        if self._view is None:
-            self._file.create(self._boot)
-            self._attach()
-            size = self._file.size_at_path()
-        self._writer.start(size)
 
     def _save_at_close(self) -> None:
         """Save the positions for the next opening. A shortcut: it may fail."""
@@ -419,12 +294,3 @@ class TransactionLog(ReadableLog):
             # What was committed before the sync is durable, whoever wrote it. Should
             # another process store a later end in between, it is only looked at again.
             words.put(DURABLE, committed)
-
-    def _close_file(self) -> None:
-        self._lock.close()
-        super()._close_file()
-
-    def _check_held(self, step: str) -> None:
-        if self._lock.owner != get_ident():
-            self._check_open()
-            raise NotHeldError(self.path, step, "the commit lock; call acquire() before")
