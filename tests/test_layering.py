@@ -138,7 +138,7 @@ TOWERS = {
     ),
     "whole": Tower(
         stands_on="ground  disk  memory  bridge  life",
-        rows=("database",),
+        rows=("opened  shown", "database"),
     ),
     "doors": Tower(
         stands_on="ground  disk  memory  bridge  life  whole",
@@ -187,6 +187,7 @@ SIBLINGS: dict[str, str] = {}
 # A module, and the modules that it may import under ``if TYPE_CHECKING:`` only.
 FOR_TYPES_ONLY: dict[str, str] = {
     "memory_log.overlay": "storage",  # What it lies over is any storage.
+    "opened": "database",  # It keeps them.
     "manager": "database",  # It serves the database that made it.
     "life.feed": "database",  # They are given one.
     "life.commit": "database",  # They are given one.

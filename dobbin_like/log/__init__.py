@@ -5,12 +5,13 @@ and nowhere else. From the ground up:
 
 * bytes: ``meta``, ``record`` and ``heads`` (frames), ``header`` (the first page and its
   words);
-* the file: ``disk`` (system calls), ``file``, ``lock``, ``reader`` (frames of a window),
-  ``stream``, ``positions`` and ``class_table`` (what a log knows of its objects), ``loader``;
+* the file: ``disk`` and ``status`` (system calls), ``file``, ``lock``, ``reader`` (frames
+  of a window), ``stream``, ``positions`` (of the objects), ``class_table`` and
+  ``known_names`` (of their classes), ``loader``;
 * its end: ``redo``, ``recovery``, ``mending``, ``synced`` (what is on stable storage),
   ``saved`` (positions, for the next opening);
 * its past: ``applied``, ``kept`` (files of before it was packed), ``walk``, ``history``;
-* whole: ``readable`` and ``writer``, ``locked``, ``transaction_log``;
+* whole: ``readable``, ``encoded`` and ``writer``, ``locked``, ``transaction_log``;
 * anew: ``packed_log`` is read, ``part`` and ``new_log`` written; ``copying``,
   ``snapshot_log``.
 """
