@@ -1,8 +1,8 @@
 """The data manager: what one thread does to one database in a transaction.
 
-Each thread that uses a database has one. It is the synchronizer that begins
-and ends the thread's view, and the resource that joins the transaction at
-the first checkout. The steps of the two-phase commit:
+Each thread that uses a database has one. It is the synchronizer that begins and ends
+the thread's view (:mod:`.synchronizer`), and, here, the resource that joins the
+transaction at the first checkout. The steps of the two-phase commit:
 
 ============  ==========================================  =====================
 step          does                                        when it fails
@@ -22,18 +22,12 @@ after ``tpc_finish``, and undo nothing that finished.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from transaction.interfaces import (
-    ISavepointDataManager,
-    ISynchronizer,
-    TransientError,
-)
+from transaction.interfaces import ISavepointDataManager, TransientError
 from zope.interface import implementer
 
 from dobbin_like.conflicts import find_conflicts
@@ -46,22 +40,19 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.ids import Tid, next_tid
-from dobbin_like.persistent.base import seal
 from dobbin_like.persistent.changes import Changes
-from dobbin_like.persistent.entry import here
 from dobbin_like.persistent.shared import whole
 from dobbin_like.persistent.spool import spool_slow_files
 from dobbin_like.persistent.stream import some_are_slow
-from dobbin_like.persistent.view import View
 from dobbin_like.replay import replay
 from dobbin_like.savepoint import Savepoint
+from dobbin_like.synchronizer import Synchronizer
 
 if TYPE_CHECKING:
     from dobbin_like.database import Database
     from dobbin_like.persistent.entry import Entry
+    from dobbin_like.persistent.view import View
     from dobbin_like.storage import Storage
-
-logger = logging.getLogger(__name__)
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
@@ -90,18 +81,12 @@ def _nothing() -> None:
     """Stand for a weak reference to no transaction."""
 
 
-@implementer(ISavepointDataManager, ISynchronizer)
-class DataManager:
+@implementer(ISavepointDataManager)
+class DataManager(Synchronizer):
     """One thread's part in one database. Touched by its thread only."""
 
     def __init__(self, database: Database, transaction_manager: Any) -> None:
-        # Weak: this object shall end with its thread, not with the next collection.
-        self._transaction_manager: Any = weakref.ref(transaction_manager)
-        self._database = database
-        self.graph = database.graph
-        self._storage: Any = database.storage
-        self._packs = hasattr(database.storage, "let_go")
-        self.view = View(here.memo)
+        super().__init__(database, transaction_manager)
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: Any = _nothing
         self.new_root: tuple[Any, Entry] | None = None
@@ -112,87 +97,14 @@ class DataManager:
         self._failure = ""
         self._gathered = False
         self._annotations: dict[str, Any] = {}
-        # From tpc_begin to the end of the commit. Guarded by the graph's lock: close()
-        # leaves the view of a commit under way alone.
-        self._committing = False
-        self._finishing = False
         # While owners of structures do their changes again, in tpc_begin.
         self._replaying = False
         # Whether acquire_early() has taken the commit lock for the next transaction.
         self._early = False
 
-    def __del__(self) -> None:
-        # The thread has ended, or the database is gone.
-        graph = getattr(self, "graph", None)
-        if graph is not None and self.view.in_use():
-            graph.retire_view(self.view)
-
-    @property
-    def transaction_manager(self) -> Any:
-        """The thread's transaction manager, ``None`` after the thread has ended."""
-        return self._transaction_manager()
-
     def sortKey(self) -> str:  # noqa: N802  the interface's name
         """Order data managers in the same way in every process."""
         return f"{self._storage.sort_key}:{id(self._database):x}"
-
-    # -- the synchronizer ---------------------------------------------------
-
-    def beforeCompletion(self, transaction: Any) -> None:  # noqa: N802
-        """Nothing: the view lives until the transaction has ended."""
-
-    def newTransaction(self, transaction: Any) -> None:  # noqa: N802
-        """Begin a view on what is committed now, by anybody."""
-        try:
-            if self._database.has_news():
-                self._database.catch_up()
-            if self._packs and self._storage.has_past:
-                self._database.let_go_of_past()
-        except ClosedError:  # by its owner: whoever uses the database is told so
-            return
-        self._renew()
-
-    def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
-        """End the view. Without explicit begins, the next one begins here.
-
-        A commit does not catch up: it would move other databases of the
-        thread forward.
-        """
-        self._seal()
-        if self._database.closed or self._storage.closed:
-            return
-        if self._transaction_manager().explicit:
-            self.graph.end_view(self.view)
-            return
-        if transaction.status != "Committed":
-            self.newTransaction(transaction)
-        else:
-            self._renew()
-
-    def _renew(self) -> None:
-        if self._finishing:  # a signal handler in the midst of it: its view is in use
-            return
-        view = self.view
-        unused = not (view.working or view.kept)
-        if unused and view.active and view.tid == self.graph.tid:
-            return  # nothing happened since: the snapshot is the newest
-        self.graph.begin_view(view)
-
-    def _seal(self) -> None:
-        if here.opened:
-            for obj, _ in here.opened:
-                seal(obj)
-            here.opened.clear()
-
-    def leave(self) -> None:
-        """The database is closed: take part in nothing any more. From any thread."""
-        with self.graph.lock:
-            if not self._committing:
-                self.graph.end_view(self.view)
-        own = self._transaction_manager()
-        if own is not None:
-            with contextlib.suppress(KeyError):
-                own.unregisterSynch(self)
 
     # -- joining --------------------------------------------------------------
 

@@ -109,7 +109,7 @@ TOWERS = {
         stands_on="ground  disk  memory",
         rows=(
             "storage",
-            "conflicts  savepoint",
+            "conflicts  savepoint  synchronizer",
             "replay",
             "manager",
         ),
@@ -188,9 +188,10 @@ SIBLINGS: dict[str, str] = {}
 FOR_TYPES_ONLY: dict[str, str] = {
     "memory_log.overlay": "storage",  # What it lies over is any storage.
     "opened": "database",  # It keeps them.
-    "manager": "database",  # It serves the database that made it.
+    "synchronizer": "database",  # They serve the database that made them.
+    "manager": "database",
     "life.feed": "database",  # They are given one.
-    "life.commit": "database",  # They are given one.
+    "life.commit": "database",
     "life.rename": "database",
     "life.migrate": "database",
     "life.preload": "database",
