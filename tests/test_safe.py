@@ -641,6 +641,7 @@ def python(script: str, *arguments: object) -> subprocess.Popen[str]:
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
@@ -692,6 +693,41 @@ def test_what_has_returned_is_there_after_kill_9(path):
             assert list(kept.values()) == list(range(len(kept)))
             assert told[-1] + 1 <= len(kept) <= told[-1] + 2
         check_log(path).raise_if_bad()
+
+
+@pytest.mark.slow
+def test_what_is_open_at_the_end_of_a_program_is_closed(path):
+    child = python(LEFT_OPEN, path)
+    told, errors = child.communicate(timeout=60)
+    assert (child.returncode, told, errors) == (0, "", "")
+    with safe.open(path) as kept:
+        assert dict(kept) == {"a": [1, 2], "b": 1}
+
+
+LEFT_OPEN = """
+import sys, threading
+from dobbin_like import safe
+kept = safe.open(sys.argv[1], writeback=True)
+kept["a"] = [1]
+kept["a"].append(2)
+threading.Thread(target=kept.increment, args=["b"]).start()
+"""
+
+
+def test_a_forked_child_does_not_write_back_what_is_the_parents(path):
+    with safe.open(path, writeback=True) as kept:
+        kept["a"] = [1]
+        kept["a"].append(2)
+
+        def child() -> None:
+            assert kept["a"] == [1]
+            kept.close()
+
+        assert os.waitpid(in_child(child), 0)[1] == 0
+        with safe.open(path, "r") as other:
+            assert other["a"] == [1]
+    with safe.open(path, "r") as other:
+        assert other["a"] == [1, 2]
 
 
 def test_a_forked_child_shares_it(kept):

@@ -9,9 +9,10 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dobbin_like.exc import ClosedError, ObjectNotFound
-from dobbin_like.persistent.values import Aliases
+from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups, Managers
 from dobbin_like.safe.growth import Growth
+from dobbin_like.safe.kept import Kept
 from dobbin_like.safe.stored import handed_out, held, is_key, normal_key, stored_form
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Safe(MutableMapping[Any, Any]):
         self._root: Any = None
         path = database.storage.path
         self._growth = None if pack_when is None else Growth(path, pack_when)
-        # By key: what was handed out or assigned, and what is stored for it.
-        self._kept: dict[Any, tuple[Any, Any]] | None = {} if writeback else None
+        self._kept = Kept() if writeback else None
+        note_open(self)
 
     # -- reading -------------------------------------------------------------------
 
@@ -148,9 +149,10 @@ class Safe(MutableMapping[Any, Any]):
     def clear(self) -> None:
         """Remove all keys."""
         with self._changing() as group:
-            for key in list(self._kept or ()):
-                self._remember(group, key, None)
             self._items().clear()
+            if self._kept is not None:
+                for key in self._kept:
+                    self._kept.removed(group, key)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return an own copy of the value of *key*; set it to *default* before if it has none."""
@@ -224,18 +226,10 @@ class Safe(MutableMapping[Any, Any]):
 
         Those that were not changed are let alone. All else is stored already.
         """
-        kept = self._kept
         self._items()
-        if kept is None:
-            return
-        changed = {
-            key: value
-            for key, (value, stored) in list(kept.items())
-            if not Aliases().same(stored, value)
-        }
-        if changed:
-            self._put(changed)
-        kept.clear()
+        if self._kept is not None:
+            self._put(self._kept.changed())
+            self._kept.clear()
 
     def pack(self) -> PackReport:
         """Give back the room of what was replaced and removed; return what was done.
@@ -274,6 +268,11 @@ class Safe(MutableMapping[Any, Any]):
         """Whether :meth:`close` was called."""
         return self._database.closed
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: what was changed in values before is the parent's to store."""
+        if self._kept is not None:
+            self._kept.clear()
+
     def __enter__(self) -> Self:
         self._items()
         return self
@@ -287,8 +286,8 @@ class Safe(MutableMapping[Any, Any]):
         self.close()
 
     def __del__(self) -> None:
-        # As shelve does. Not when the constructor has failed, or the interpreter ends.
-        if hasattr(self, "_kept"):
+        # As shelve does. Not when the constructor has failed.
+        if hasattr(self, "_kept") and not self._database.closed:
             with contextlib.suppress(Exception):
                 self.close()
 
@@ -317,12 +316,13 @@ class Safe(MutableMapping[Any, Any]):
             self._items()
             return _MISSING
         key = normal_key(key)
-        if self._kept is not None and key in self._kept and key in self._items():
-            return self._kept[key][0]
         raw = self._items().get(key, _MISSING)
         return _MISSING if raw is _MISSING else self._handed_out(key, raw)
 
     def _handed_out(self, key: Any, raw: Any) -> Any:
+        found = _MISSING if self._kept is None else self._kept.value(key, _MISSING)
+        if found is not _MISSING:
+            return found
         for _ in range(_TRIES):
             try:
                 value = handed_out(raw)
@@ -334,9 +334,7 @@ class Safe(MutableMapping[Any, Any]):
                 if raw is before:
                     raise
             else:
-                if self._kept is not None:
-                    self._kept[key] = value, held(raw)
-                return value
+                return value if self._kept is None else self._kept.hand_out(key, value, held(raw))
         return handed_out(raw)
 
     def _changing(self) -> contextlib.AbstractContextManager[Group]:
@@ -362,7 +360,7 @@ class Safe(MutableMapping[Any, Any]):
             self._items().update(raws)
             if self._kept is not None:
                 for key, raw in raws.items():
-                    self._remember(group, key, (forms[key], held(raw)))
+                    self._kept.assigned(group, key, forms[key], held(raw))
 
     def _remove(self, group: Group, key: Any) -> None:
         items = self._items()
@@ -371,29 +369,13 @@ class Safe(MutableMapping[Any, Any]):
         key = normal_key(key)
         del items[key]
         if self._kept is not None:
-            self._remember(group, key, None)
-
-    def _remember(self, group: Group, key: Any, pair: tuple[Any, Any] | None) -> None:
-        """Keep what writeback needs, and take it back if the transaction is."""
-        kept = self._kept
-        assert kept is not None
-        before = kept.get(key)
-
-        def put(pair: tuple[Any, Any] | None) -> None:
-            if pair is None:
-                kept.pop(key, None)
-            else:
-                kept[key] = pair
-
-        put(pair)
-        group.undone.append(lambda: put(before))
+            self._kept.removed(group, key)
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         items = self._items()
         pairs = items.items() if self._groups.current is None else list(items.items())
         for key, raw in pairs:
-            kept = None if self._kept is None else self._kept.get(key)
-            value = self._handed_out(key, raw) if kept is None else kept[0]
+            value = self._handed_out(key, raw)
             if value is not _MISSING:
                 yield key, value
 
