@@ -611,6 +611,7 @@ def test_a_class_that_nobody_knows_is_one_line(
     ("args", "text"),
     [
         ("pack {0} --keep 9000000000000000", "is after the last one"),
+        ("pack {0} --keep 2999-01-01", "in the future"),
         ("snapshot {0} {0}.to --at 1", "before the first one"),
         ("snapshot {0} {0}.to --at 2999-01-01", "in the future"),
         ("snapshot {0} {0}", "File exists"),

@@ -238,6 +238,7 @@ def test_a_keep_before_the_last_pack_drops_nothing_more(database, root):
     ("keep", "error"),
     [
         (1 << 62, PackError),
+        (datetime(2999, 1, 1, tzinfo=UTC), PackError),
         (timedelta(days=-1), ValueError),
         (datetime(2020, 1, 1), ValueError),
         ("yesterday", TypeError),

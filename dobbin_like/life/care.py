@@ -237,8 +237,8 @@ class Care:
             progress: Called with the bytes that are done and all there are to do.
 
         Raises:
-            PackError: *keep* is after the last transaction; or the storage has no file, or one
-                with more than one name (a hard link).
+            PackError: *keep* is in the future, or a tid after the last one; or the storage has
+                no file, or one with more than one name (a hard link).
             PackRunningError: The log is being packed already, by whomever.
             ReadOnlyStorageError: It may not be written.
             IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.

@@ -134,7 +134,7 @@ def pack(
             file = stack.enter_context(PackFile(path, status.st_mode & 0o777))
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
-        _refuse_the_future(path, keep, old)
+        _refuse_the_future(path, keep, now, old)
         report = _pack(old, file, progress, least_garbage, stopping)
     return replace(report, seconds=time.monotonic() - began)
 
@@ -150,13 +150,18 @@ def _wanted(keep: Keep, now_microseconds: int) -> Tid | None:
     return Tid(max(0, now_microseconds - keep // _MICROSECOND))
 
 
-def _refuse_the_future(path: str, keep: Keep, old: PackedLog) -> None:
-    if not isinstance(keep, int) or keep <= old.place.tid:
+def _refuse_the_future(path: str, keep: Keep, now_microseconds: int, old: PackedLog) -> None:
+    if keep is None or isinstance(keep, timedelta):
         return
-    newest = old.place.tid
-    for frame in old.frames(old.place, old.end):
-        newest = frame.tail.tid
-    if keep > newest:
+    wanted, newest = tid_of(keep), old.place.tid
+    if isinstance(keep, datetime) and wanted <= now_microseconds:
+        return
+    if wanted > newest:
+        for frame in old.frames(old.place, old.end):
+            newest = frame.tail.tid
+    if wanted > newest:  # Tids may be ahead of a clock that was set back.
+        if isinstance(keep, datetime):
+            raise PackError(path, f"{keep} is in the future")
         raise PackError(path, f"tid {keep} is after the last one, {newest}")
 
 
