@@ -29,6 +29,8 @@ from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, ConflictError, LogError
 from dobbin_like.log import record
 from dobbin_like.log.header import (
+    ASIDE,
+    ASIDE_END,
     BOOT,
     COMMITTED,
     DURABLE,
@@ -801,7 +803,7 @@ def test_a_frame_behind_saved_positions_behind_a_damaged_one_is_read(path, field
 
 def offsets_of_frames(path: Path) -> list[int]:
     data = path.read_bytes()
-    marks = (b"TRAN", b"STRM", b"POSN")
+    marks = (b"TRAN", b"STRM", b"SAVE")
     return [at for at in range(PAGE_SIZE, len(data), 8) if data[at + 8 : at + 12] in marks]
 
 
@@ -849,6 +851,8 @@ def test_bytes_that_fill_a_frame_are_zero(closed):
         (BOOT, "BOOT"),
         (REDO, "REDO"),
         (REDO_BASE, "REDO_BASE"),
+        (ASIDE, "ASIDE"),
+        (ASIDE_END, "ASIDE_END"),
     ],
 )
 def test_a_word_of_the_header_that_fails_its_check_is_named(closed, index, name):

@@ -121,7 +121,7 @@ def test_another_frame_is_no_stream() -> None:
 
 def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
     head = heads.PositionsHead(3, 2, Tail(5000, 4096, 1, 2, 3), 77)
-    data, _ = heads.encode_positions_head(START, 200, head, b"classes")
+    data = heads.encode_positions_head(START, 200, head, b"classes")
 
     assert heads.decode_positions_head(data) == head
 

@@ -527,16 +527,12 @@ def test_damaged_positions_are_not_used(path: Path) -> None:
     with TransactionLog(path) as log:
         saved = log._file.words.get(SAVED)  # type: ignore[union-attr]
     assert saved
-    for at in (saved + 60, saved + 5000, len(whole) - 20):
+    for at in (saved, saved + 9, saved + 60, saved + 5000, len(whole) - 20):
         damaged = bytearray(whole)
         damaged[at] ^= 1
         path.write_bytes(damaged)
-        if at < saved + 100:  # What is needed to go on reading behind it.
-            with pytest.raises(IntegrityError):
-                TransactionLog(path)
-        else:
-            with TransactionLog(path) as log:
-                assert (len(log), log.oid_count, data_of(log, 77)) == (1, 10_001, b"77")
+        with TransactionLog(path) as log:
+            assert (len(log), log.oid_count, data_of(log, 77)) == (1, 10_001, b"77")
 
 
 def test_close_does_not_wait_for_the_lock_to_save_positions(path: Path) -> None:

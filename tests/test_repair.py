@@ -570,7 +570,7 @@ def test_wherever_it_was_hit_the_rest_is_saved(sound, path, to, length):
         assert_what_was_not_hit_is_saved(sound, path, to, start, junk)
 
 
-@pytest.mark.parametrize("mark", [b"TRAN", b"STRM", b"POSN"])
+@pytest.mark.parametrize("mark", [b"TRAN", b"STRM", b"POSN", b"SAVE"])
 @pytest.mark.parametrize("fill", [b"\xff", b"\0", b"\x10"])
 def test_what_looks_like_a_frame_is_none(sound, path, to, mark, fill):
     junk = (fill * 8 + mark + fill * 52) * 10
@@ -606,7 +606,7 @@ def test_saved_positions_with_what_follows_them_are_a_loss(sound, path, to):
 
     assert not report.complete
     assert [loss.offset for loss in report.losses] == [at]
-    assert data[at + 8 : at + 12] == b"POSN"
+    assert data[at + 8 : at + 12] == b"SAVE"
 
 
 def test_a_name_from_a_whole_place_counts_before_a_damaged_one(sound, path, to):

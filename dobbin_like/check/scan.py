@@ -8,6 +8,7 @@ Knows no open database: :mod:`.memory` compares one with what is found here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
@@ -20,8 +21,11 @@ from dobbin_like.check.report import Report
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.ids import NO_TID, Oid
 from dobbin_like.log import record
+from dobbin_like.log.aside import MARKS, Proof, passed_over, places_like, said_by
 from dobbin_like.log.disk import read_exactly
 from dobbin_like.log.header import (
+    ASIDE,
+    ASIDE_END,
     BOOT,
     COMMITTED,
     DURABLE,
@@ -54,21 +58,18 @@ __all__ = ["Progress", "Scan", "compare_with_storage"]
 Progress = Callable[[int, int], object]
 """Called with the bytes checked so far and the bytes there are."""
 
-_STREAM_PART: Final = 1 << 20
-_MARKS: Final = (b"TRAN", b"STRM", b"POSN", b"REDO")
-_ANY_MARK: Final = re.compile(b"|".join(_MARKS))
-_MARK_OFFSET: Final = 8
-_LEAST: Final = 48
-_BLOCK: Final = 512
-"""Bytes that a disk gives, or refuses, together: no disk has smaller ones."""
-
+_ANY_MARK: Final = re.compile(MARKS)
 _MEANINGS: Final = (
     (0, PAGE.size + PAGE_CHECK.size),
-    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, SAVED, BOOT, TURN, REDO)),
+    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, BOOT, TURN, REDO)),
+    (SAVED * 8, ASIDE * 8 + 8),
     (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
     (REDO_BASE * 8, REDO_BASE * 8 + 8),
 )
 """First and last offset of what stands in the header."""
+
+
+_YOUNGER: Final = frozenset({REDO, REDO_BASE, ASIDE, ASIDE_END})
 
 
 class _Limits(NamedTuple):
@@ -106,6 +107,7 @@ class Scan:
         self.contents: Contents | None = None
         self._known = known
         self._allow = allow
+        self._aside: list[tuple[int, int]] = []  # Damaged frames aside.
         self._window: Window
 
     def run(self, progress: Progress | None = None) -> None:
@@ -126,18 +128,22 @@ class Scan:
         page = self._page(fd)
         if page is None:
             return
+        self._window = Window(fd, self.path)
         words = Words(fd, writable=False)
         try:
-            limits = self._limits(fd, words)
+            self._walk(fd, page, words, progress)
         finally:
             words.close()
-        self._window = Window(fd, self.path)
+
+    def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
+        limits = self._limits(fd, words)
+        proof = said_by(self._window, words)
         self.contents = contents = Contents(
             self._window, self.report, self._known, page.complete_since, page.generation
         )
         contents.positions.reserve(page.next_oid)
         self.tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
-        for tail, frame in self._frames(page, limits, contents):
+        for tail, frame in self._frames(page, limits, contents, proof):
             contents.check(tail, frame)
             self.tail = frame.tail
             if progress is not None:
@@ -194,10 +200,12 @@ class Scan:
             "BOOT": (BOOT, boot),
             "REDO": (REDO, redo),
             "REDO_BASE": (REDO_BASE, base),
+            "ASIDE": (ASIDE, words.get(ASIDE)),
+            "ASIDE_END": (ASIDE_END, words.get(ASIDE_END)),
         }
         for name, (index, value) in named.items():
-            # A log of an earlier release knows nothing of a redo area.
-            if value is None and not (index in {REDO, REDO_BASE} and words.view[index] == 0):
+            # A log of an earlier release has zeros for the younger ones.
+            if value is None and not (index in _YOUNGER and words.view[index] == 0):
                 self.report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
         if committed is not None and committed < PAGE_SIZE:
             found = f"the committed end {committed}"
@@ -220,20 +228,23 @@ class Scan:
 
     def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
         """I10: Where saved positions are said to be, they are."""
-        if saved and saved < self.tail.end and saved not in found:
+        if saved and saved < self.tail.end and not (saved in found or self._is_passed(saved)):
             text = f"saved positions are said to be at {saved}"
             self.report.add(10, SAVED * 8, text, f"one of {sorted(found)}")
 
     def _check_redo_word(self, redo: int | None, found: set[int]) -> None:
         """I1: Where the redo area is said to be, it is."""
-        if redo and redo < self.tail.end and redo not in found:
+        if redo and redo < self.tail.end and not (redo in found or self._is_passed(redo)):
             text = f"a redo area is said to be at {redo}"
             self.report.add(1, REDO * 8, text, f"one of {sorted(found)}")
+
+    def _is_passed(self, offset: int) -> bool:
+        return any(start <= offset < end for start, end in self._aside)
 
     # -- frames -------------------------------------------------------------
 
     def _frames(
-        self, page: Page, limits: _Limits, contents: Contents
+        self, page: Page, limits: _Limits, contents: Contents, proof: Proof
     ) -> Iterator[tuple[Tail, Frame]]:
         """Yield the places and the frames behind them; note what is damaged, and go on."""
         tail: Tail | None = self.tail
@@ -243,6 +254,14 @@ class Scan:
             try:
                 frame = self._read(tail, limits.end, certain=certain, lost=lost)
             except IntegrityError as error:
+                aside = passed_over(
+                    self._window, tail, limits.end, proof if certain else None, limits.certain
+                )
+                if aside is not None:
+                    self._note(error, aside.tail.end)
+                    self._aside.append((tail.end, aside.tail.end))
+                    tail = aside.tail
+                    continue
                 if not certain:
                     return  # After a power cut the log ends here.
                 contents.gap = lost = True
@@ -265,28 +284,44 @@ class Scan:
     def _pass_over(self, tail: Tail, page: Page, end: int, error: IntegrityError) -> Tail | None:
         """Note a damaged place, and how far it reaches; return where the walk goes on."""
         place = self._next_place(tail, page, end)
-        after = "" if place is None else f" (the next that is whole is at {place.end})"
-        self.report.add(5, error.offset, error.found + after, error.expected)
+        self._note(error, None if place is None else place.end)
         return place
+
+    def _note(self, error: IntegrityError, end: int | None) -> None:
+        after = "" if end is None else f" (the next that is whole is at {end})"
+        self.report.add(5, error.offset, error.found + after, error.expected)
 
     def _next_place(self, tail: Tail, page: Page, end: int) -> Tail | None:
         """Return the next place behind a damaged one from which a frame can be read."""
-        offset = tail.end
         computed = self._checksum(tail, end)
-        while (found := self._next_mark(offset + 8, end)) is not None:
-            offset = found
-            for damaged in (None, computed):
-                try:
-                    place = place_before(self._window, offset, page.checksum, end)
-                    if damaged is not None and place.frame == tail.end:
-                        place = place._replace(checksum=damaged)
-                    # What a damaged frame before it says of itself is not relied on.
-                    place = self._own(place._replace(tid=tail.tid), end)
+        for offset in places_like(self._window.beside(), tail.end + 8, end, _ANY_MARK):
+            try:
+                places = list(self._guesses(tail, computed, offset, page, end))
+            except IntegrityError:
+                continue
+            for guess in places:
+                # What a damaged frame before it says of itself is not relied on.
+                place = self._own(guess._replace(tid=tail.tid), end)
+                with contextlib.suppress(IntegrityError):
                     read_frame(self._window, place, end)
-                except IntegrityError:
-                    continue
-                return place
+                    return place
         return None
+
+    def _guesses(
+        self, tail: Tail, computed: int | None, offset: int, page: Page, end: int
+    ) -> Iterator[Tail]:
+        """Yield what a place at *offset* may be, behind the frame at *tail* that is damaged."""
+        read = self._window.read
+        if record.FRAME.unpack(read(offset, record.FRAME_SIZE, end))[5] != tail.end:
+            yield place_before(self._window, offset, page.checksum, end)
+            return
+        written, length = record.FRAME.unpack(read(tail.end, record.FRAME_SIZE, end))[::4]
+        for checksum in (written, computed):
+            if checksum is not None:
+                yield Tail(offset, tail.end, checksum, tail.sequence, tail.tid)
+                if tail.end + length < offset:
+                    behind = Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid)
+                    yield record.aside(behind, offset)
 
     def _checksum(self, tail: Tail, end: int) -> int | None:
         """Return the checksum of the frame at *tail* by its bytes: it may be what is wrong."""
@@ -303,28 +338,11 @@ class Scan:
         """Return *tail* with the number that the transaction there goes on from."""
         room = min(record.TRANSACTION_SIZE, end - tail.end)
         head = self._window.read(tail.end, room, end)
-        if room < record.TRANSACTION_SIZE or head[_MARK_OFFSET : _MARK_OFFSET + 4] != _MARKS[0]:
+        if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
+            record.KIND_TRANSACTION
+        ):
             return tail
         return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
-
-    def _next_mark(self, offset: int, end: int) -> int | None:
-        """Return the offset of the next bytes that look like the start of a frame."""
-        most = _STREAM_PART
-        while offset + _LEAST <= end:
-            size = min(most, end - offset)
-            try:
-                data = self._window.read(offset, size, end)
-            except IntegrityError:  # The disk does not give all of it.
-                offset += 0 if most > _BLOCK else _BLOCK - offset % _BLOCK
-                most = _BLOCK
-                continue
-            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
-                if not mark.start() % 8:
-                    return offset + mark.start() - _MARK_OFFSET
-            if offset + size >= end:
-                return None
-            offset += size - 16
-        return None
 
     def _damage(self, error: IntegrityError) -> None:
         self.report.add(5, error.offset, error.found, error.expected)

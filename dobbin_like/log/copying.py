@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import disk, record
+from dobbin_like.log.aside import clip_aside, note_aside
 from dobbin_like.log.header import (
     BOOT,
     COMMITTED,
@@ -33,10 +33,10 @@ from dobbin_like.log.header import (
     boot_number,
     raw_word,
 )
-from dobbin_like.log.readable import ReadableLog
-from dobbin_like.log.reader import Frame, Window, read_frame
+from dobbin_like.log.original import OriginalLog
+from dobbin_like.log.reader import Window, read_frame
 from dobbin_like.log.record import Tail
-from dobbin_like.log.recovery import decided_frames, verify
+from dobbin_like.log.recovery import verify
 from dobbin_like.log.saved import place_before
 from dobbin_like.log.transaction_log import TransactionLog
 
@@ -60,80 +60,6 @@ class Copied(NamedTuple):
 
     transactions: int
     size: int
-
-
-class OriginalLog(ReadableLog):
-    """A log that is to be copied, as far as it was committed when this was opened.
-
-    Has a descriptor of its own: that another file is put in place of the log meanwhile
-    does not matter.
-
-    Raises:
-        OSError, NotALogError, FormatVersionError, IntegrityError: It can't be read.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path, read_only=True)
-        try:
-            self._open()
-        except BaseException:
-            self._close_file()
-            raise
-
-    @property
-    def page(self) -> Page | None:
-        """What identifies the log; None: it was not begun."""
-        return self._file.page
-
-    @property
-    def mode(self) -> int:
-        """The permissions of the file."""
-        return os.fstat(self._file.fd).st_mode & 0o777
-
-    @property
-    def place(self) -> Tail:
-        """Where the committed frames end."""
-        return self._applied.tail
-
-    def sync(self) -> None:
-        """Wait until what is committed is on stable storage.
-
-        Else a power cut could leave less of it than of its copy.
-        """
-        disk.sync(self._file.fd, self.path)
-
-    def has_place(self, tail: Tail) -> bool:
-        """Return whether this log has the same frames up to *tail* as the log *tail* is of."""
-        page = self._file.page
-        if page is None or tail.end > self.place.end:
-            return False
-        if not tail.frame:
-            return tail == Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
-        window = Window(self._file.fd, self.path)
-        try:
-            before = place_before(window, tail.frame, page.checksum, self.place.end)
-            return read_frame(window, before, self.place.end).tail == tail
-        except IntegrityError:
-            return False
-
-    def verified(self, tail: Tail) -> Iterator[tuple[Tail, Frame]]:
-        """Yield the places from *tail* on, and the frames behind them, verified whole.
-
-        Raises:
-            IntegrityError: One is damaged.
-
-        Cost: The bytes of the frames.
-        """
-        window = Window(self._file.fd, self.path)
-        states = Window(self._file.fd, self.path)
-        for frame in decided_frames(window, tail, self.place.end):
-            verify(states, tail, frame)
-            yield tail, frame
-            tail = frame.tail
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return bytes of the file. Raises IntegrityError at its end."""
-        return disk.read_exactly(self._file.fd, self.path, offset, size)
 
 
 class LogCopy(TransactionLog):
@@ -176,9 +102,14 @@ class LogCopy(TransactionLog):
             verify(window, before, frame)
             if original.has_place(tail):
                 return tail
+            if frame.tail != tail:  # Frames aside are between.
+                tail = frame.tail
+                continue
             if frame.logged is not None:
                 return None
             tail = before
+        if page is not None and not original.has_place(tail):
+            tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
         return tail if original.has_place(tail) else None
 
     def extend(
@@ -216,6 +147,7 @@ class LogCopy(TransactionLog):
 def _forget_behind(words: Words, end: int) -> None:
     # From the outside in: what the words say is true at any moment.
     words.put(SAVED, 0)
+    clip_aside(words, end)
     if (words.get(REDO) or 0) >= end:
         words.put(REDO, 0)
     words.put(DURABLE, end)
@@ -268,15 +200,20 @@ def copy_frames(
         pieces.tell(pieces.last)
         return Copied(0, 0)
     transactions = saved = 0
+    aside: int | None = None  # Where those begin that the log ends with.
     for tail, frame in original.verified(start):
         if frame.logged is not None:
             transactions += 1
-        elif frame.kind == record.KIND_POSITIONS:
+        elif frame.kind in record.POSITIONS_KINDS:
             saved = tail.end
+        if frame.kind not in record.ASIDE:
+            aside = None
+        elif aside is None:
+            aside = tail.end
         if frame.tail.end - pieces.copied >= _PIECE:
             pieces.copy(frame.tail.end)
     pieces.copy(pieces.last)
-    pieces.let_count(words, saved)
+    pieces.let_count(words, saved, aside)
     return Copied(transactions, pieces.last - pieces.first)
 
 
@@ -309,13 +246,15 @@ class _Pieces:
             self.tell(at + len(data))
         self.copied = end
 
-    def let_count(self, words: Words, saved: int) -> None:
+    def let_count(self, words: Words, saved: int, aside: int | None) -> None:
         """Write what was held back, and then what says that it counts."""
         disk.sync(self._fd, self._path)
         disk.write(self._fd, self._path, self._original.read(self.first, _HELD_BACK), self.first)
         disk.sync(self._fd, self._path)
         words.put(COMMITTED, self.last)
         words.put(DURABLE, self.last)
+        if aside is not None:
+            note_aside(words, aside, self.last)
         if saved:
             words.put(SAVED, saved)
         disk.sync(self._fd, self._path)

@@ -45,6 +45,10 @@ PAGE_CHECK: Final = struct.Struct("<I")
 COMMITTED: Final = 8
 DURABLE: Final = 16
 SAVED: Final = 24
+ASIDE_END: Final = 25
+ASIDE: Final = 26
+"""Hardly ever written, and by the same as SAVED. ASIDE first: see :mod:`dobbin_like.log.aside`."""
+
 BOOT: Final = 32
 TURN: Final = 40
 RETIRED: Final = 48
@@ -141,7 +145,8 @@ def encode_page(
     page = bytearray(PAGE_SIZE)
     page[: PAGE.size] = fields
     PAGE_CHECK.pack_into(page, PAGE.size, checksum)
-    words = {COMMITTED: PAGE_SIZE, DURABLE: PAGE_SIZE, SAVED: 0, BOOT: boot, REDO: 0, REDO_BASE: 0}
+    words = {COMMITTED: PAGE_SIZE, DURABLE: PAGE_SIZE, BOOT: boot}
+    words |= dict.fromkeys((SAVED, ASIDE_END, ASIDE, REDO, REDO_BASE), 0)
     for index, value in words.items():
         page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
     return bytes(page), Page(*own, checksum, generation, complete_since, next_oid)
@@ -191,9 +196,9 @@ def decode_page(path: str, start: bytes) -> Page:
 class Words:
     """The words of one log, through a mapping of its header page.
 
-    Any thread may read. COMMITTED, DURABLE, SAVED, BOOT, REDO and REDO_BASE are written by
-    the holder of the commit lock, but for DURABLE at the end of an instance that does not
-    sync; TURN and the slots are hints for :mod:`dobbin_like.log.lock` and anybody's.
+    Any thread may read. COMMITTED, DURABLE, SAVED, ASIDE, ASIDE_END, BOOT, REDO and REDO_BASE
+    are written by the holder of the commit lock, but for DURABLE at the end of an instance that
+    does not sync; TURN and the slots are hints for :mod:`dobbin_like.log.lock` and anybody's.
 
     ``view`` gives raw words by index; an item is one access of 8 aligned bytes.
     """

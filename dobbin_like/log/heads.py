@@ -85,10 +85,8 @@ class PositionsHead(NamedTuple):
     slots_checksum: int
 
 
-def encode_positions_head(
-    tail: Tail, length: int, head: PositionsHead, names: bytes
-) -> tuple[bytes, int]:
-    """Return the fixed part of a positions frame with the tables of names, and its checksum."""
+def encode_positions_head(tail: Tail, length: int, head: PositionsHead, names: bytes) -> bytes:
+    """Return the fixed part of a positions frame with the tables of names."""
     covered = head.covered
     fields = POSITIONS.pack(
         0,
@@ -106,7 +104,7 @@ def encode_positions_head(
         covered.checksum,
         head.slots_checksum,
     )
-    return _seal(fields + names, tail.checksum)
+    return _seal(fields + names, tail.checksum)[0]
 
 
 def decode_positions_head(data: bytes) -> PositionsHead:
@@ -130,12 +128,12 @@ def redo_checksum(offset: int, size: int, distance: int) -> int:
     return crc32(LONG.pack(offset) + LONG.pack(size) + WORD.pack(distance))
 
 
-def encode_redo_head(tail: Tail, size: int, distance: int) -> tuple[bytes, int]:
-    """Return the fixed part of a redo area with an image of *size* bytes, and its checksum."""
+def encode_redo_head(tail: Tail, size: int, distance: int) -> bytes:
+    """Return the fixed part of a redo area with an image of *size* bytes."""
     own = redo_checksum(tail.end, size, distance)
     length = distance + size
     fields = REDO.pack(0, COMMITTED, KIND_REDO, 0, length, tail.frame, size, distance, own)
-    return _seal(fields, tail.checksum)
+    return _seal(fields, tail.checksum)[0]
 
 
 def decode_redo_head(data: bytes, offset: int) -> RedoHead:

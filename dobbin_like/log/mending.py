@@ -13,6 +13,7 @@ import os
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, record
+from dobbin_like.log.aside import Proof, clip_aside, said_by
 from dobbin_like.log.header import (
     BOOT,
     COMMITTED,
@@ -58,17 +59,18 @@ def recover(window: Window, applied: Tail, words: Words, present_boot: int, *, s
     # No image counts until the whole file has been synced: something may be cut here.
     words.put(REDO_BASE, 0)
     area = find_area(window, applied, redo)
+    proof = said_by(window, words)
     if now.boot != present_boot:
         _after_start(window, applied, words, now, area)
     size = os.fstat(window.fd).st_size
     committed, durable = now.committed, now.durable
     if committed is None:
-        end, adopted = _without_committed(window, applied, durable, size)
+        end, adopted = _without_committed(window, applied, durable, size, proof)
     elif now.power_cut and durable is not None:
-        end, adopted = _after_power_cut(window, applied, committed, durable, size)
+        end, adopted = _after_power_cut(window, applied, committed, durable, size, proof)
     else:
         # Without DURABLE nothing may be cut, so that COMMITTED has to be right.
-        end, adopted = _after_death(window, applied, committed, size)
+        end, adopted = _after_death(window, applied, committed, size, proof)
     if end > size:
         raise IntegrityError(window.path, size, "the end of the file", f"{end} bytes")
     right = 0 if area is None or area.offset >= end else area.offset
@@ -94,6 +96,7 @@ def _settle(
     saved = words.get(SAVED)
     if saved is None or saved >= end:
         words.put(SAVED, 0)
+    clip_aside(words, end)
     if sync:
         disk.sync(window.fd, window.path)
         if now.power_cut:
@@ -114,7 +117,7 @@ def _after_start(
     """
     if area is not None:
         certain = own_end(window, words, now.durable or PAGE_SIZE)
-        _restore(window, applied, area, certain)
+        _restore(window, applied, area, certain, said_by(window, words))
         return
     redo = area_offset(words)
     # Behind what was committed, it is one that did not reach the disk, and was never used.
@@ -122,7 +125,7 @@ def _after_start(
         raise IntegrityError(window.path, redo, "damaged bytes", "the redo area of this log")
 
 
-def _restore(window: Window, applied: Tail, area: Area, certain: int) -> None:
+def _restore(window: Window, applied: Tail, area: Area, certain: int, proof: Proof) -> None:
     """Put back into the log what its image has and the log lost.
 
     What the image says of itself is no proof: this may be a copy, of which the image was
@@ -143,7 +146,7 @@ def _restore(window: Window, applied: Tail, area: Area, certain: int) -> None:
     while True:
         log = window.beside()  # Anew: a window keeps bytes that are overwritten here.
         size = os.fstat(window.fd).st_size
-        for frame, decided in believed_frames(log, tail, size, certain):
+        for frame, decided in believed_frames(log, tail, size, certain, proof):
             if not decided:
                 return
             tail = frame.tail
@@ -159,25 +162,28 @@ def _restore(window: Window, applied: Tail, area: Area, certain: int) -> None:
         _logger.info("%s: %d transactions were put back from the redo area", window.path, count)
 
 
-def _after_death(window: Window, applied: Tail, committed: int, size: int) -> tuple[int, bool]:
+def _after_death(
+    window: Window, applied: Tail, committed: int, size: int, proof: Proof
+) -> tuple[int, bool]:
     """Return the end and whether frames behind *committed* were adopted."""
     if committed > size:
         raise IntegrityError(window.path, size, "the end of the file", f"{committed} bytes")
     check_not_back(window, applied, committed)
     tail = applied
-    for frame in decided_frames(window, applied, committed):
+    for frame in decided_frames(window, applied, committed, proof):
         tail = frame.tail
     return _adopt(window, tail, size)
 
 
 def _after_power_cut(
-    window: Window, applied: Tail, committed: int, durable: int, size: int
+    window: Window, applied: Tail, committed: int, durable: int, size: int, proof: Proof
 ) -> tuple[int, bool]:
     """Return the end and whether frames behind *committed* were adopted."""
     tail = applied
     # The words may have reached the disk in any order; what is durable was committed.
     believed = max(committed, durable)
-    for frame, decided in believed_frames(window, applied, min(size, believed), durable):
+    limit = min(size, believed)
+    for frame, decided in believed_frames(window, applied, limit, durable, proof):
         if not decided:
             # Its decision was not synced, nor was anything that follows: the log ends here.
             break
@@ -197,11 +203,11 @@ def _after_power_cut(
 
 
 def _without_committed(
-    window: Window, applied: Tail, durable: int | None, size: int
+    window: Window, applied: Tail, durable: int | None, size: int, proof: Proof
 ) -> tuple[int, bool]:
     """Find the end without the word that says it: the frames have to reach the end of file."""
     tail = applied
-    for frame, decided in believed_frames(window, applied, size, durable):
+    for frame, decided in believed_frames(window, applied, size, durable, proof):
         if decided:
             tail = frame.tail
     end, adopted = _adopt(window, tail, size)

@@ -20,6 +20,8 @@ from dobbin_like.ids import NO_TID
 from dobbin_like.log import disk, heads, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import (
+    ASIDE,
+    ASIDE_END,
     BOOT,
     COMMITTED,
     DURABLE,
@@ -116,7 +118,7 @@ class NewLog:
         self._parts: list[bytes] = []
         self._gathered = 0
         self._written = self._synced = PAGE_SIZE
-        self._saved = 0
+        self._saved = self._saved_end = 0
         # Sorted; by the offset in the old file.
         self._streams_from, self._streams_to = array("Q"), array("Q")
 
@@ -248,13 +250,13 @@ class NewLog:
             checksum = crc32(block, checksum)
         head = PositionsHead(slots_count, self.positions.stored, tail, checksum)
         length = record.align(record.POSITIONS_SIZE + len(table) + 8 * slots_count)
-        data, checksum = heads.encode_positions_head(tail, length, head, table)
+        data = heads.encode_positions_head(tail, length, head, table)
         self._write(data)
         for block in _blocks(slots, slots_count):
             self._write(block)
         self._write(bytes(length - len(data) - 8 * slots_count))
-        self._saved = tail.end
-        self.tail = Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid)
+        self._saved, self._saved_end = tail.end, tail.end + length
+        self.tail = record.aside(tail, tail.end + length)
 
     def flush(self) -> None:
         """Write what was gathered. Raises OSError."""
@@ -272,7 +274,10 @@ class NewLog:
     def complete(self) -> None:
         """Let all that was appended count, and bring it to stable storage. Raises OSError."""
         self.flush()
-        for index, value in ((COMMITTED, self.tail.end), (SAVED, self._saved)):
+        end = self.tail.end
+        aside = (self._saved, end) if end == self._saved_end else (0, 0)
+        self._put(COMMITTED, end)
+        for index, value in zip((SAVED, ASIDE, ASIDE_END), (self._saved, *aside), strict=True):
             self._put(index, value)
         self._put(DURABLE, self.tail.end)
         self.sync()

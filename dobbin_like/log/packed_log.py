@@ -17,6 +17,7 @@ from zlib import crc32
 from dobbin_like.exc import IntegrityError, LockTimeout
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log import disk, record
+from dobbin_like.log.aside import said_by
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page
 from dobbin_like.log.positions import Positions
@@ -164,7 +165,10 @@ class PackedLog(TransactionLog):
         Raises:
             IntegrityError: One is damaged.
         """
-        return decided_frames(Window(self._file.fd, self.path), tail, limit)
+        words = self._file.words
+        window = Window(self._file.fd, self.path)
+        proof = None if words is None else said_by(window, words)
+        return decided_frames(window, tail, limit, proof)
 
     def read_entries(
         self, logged: Logged, chosen: Sequence[int] | None = None

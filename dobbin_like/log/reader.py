@@ -144,9 +144,12 @@ def _read_frame(window: Window, tail: Tail, limit: int) -> Frame:
     if kind == record.KIND_TRANSACTION:
         return _transaction(tail, status, data, meta_size, end, checksum)
     names = NO_NAMES
-    if kind == record.KIND_POSITIONS:
+    if kind in record.POSITIONS_KINDS:
         names = record.decode_names(data[record.POSITIONS_SIZE :])
-    after = Tail(end, offset, checksum, tail.sequence, tail.tid)
+    if kind in record.ASIDE:
+        after = record.aside(tail, end)
+    else:
+        after = Tail(end, offset, checksum, tail.sequence, tail.tid)
     return Frame(kind, status, after, None, names)
 
 
@@ -164,7 +167,7 @@ def prefix_size(head: bytes, kind: int, meta_size: int) -> int:
         return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
     if kind == record.KIND_STREAM and not meta_size:
         return record.STREAM_SIZE
-    if kind == record.KIND_POSITIONS:
+    if kind in record.POSITIONS_KINDS:
         return record.POSITIONS_SIZE + meta_size
     if kind == record.KIND_REDO and not meta_size:
         return record.REDO_SIZE

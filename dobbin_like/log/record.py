@@ -42,6 +42,7 @@ __all__ = [
     "Names",
     "Tail",
     "align",
+    "aside",
     "decode_meta",
     "decode_names",
     "encode_meta",
@@ -113,8 +114,18 @@ CHECKED_FROM: Final = 8
 # Kinds and states stand on disk. The states differ in at least 16 bits from each other.
 KIND_TRANSACTION: Final = int.from_bytes(b"TRAN", "little")
 KIND_STREAM: Final = int.from_bytes(b"STRM", "little")
-KIND_POSITIONS: Final = int.from_bytes(b"POSN", "little")
+KIND_POSITIONS: Final = int.from_bytes(b"SAVE", "little")
+KIND_CHAINED_POSITIONS: Final = int.from_bytes(b"POSN", "little")
+"""Saved positions of release 0.1.0: chained like a transaction, and not written any more."""
+
 KIND_REDO: Final = int.from_bytes(b"REDO", "little")
+KIND_DAMAGED: Final = 0
+"""Of what was passed over: frames aside that can't be read. Stands on no disk."""
+
+ASIDE: Final = frozenset({KIND_POSITIONS, KIND_REDO, KIND_DAMAGED})
+"""Frames that belong to no transaction: nothing behind them depends on what they say."""
+
+POSITIONS_KINDS: Final = frozenset({KIND_POSITIONS, KIND_CHAINED_POSITIONS})
 PREPARED: Final = 0x5A5A5A5A
 COMMITTED: Final = 0xC3C3C3C3
 FAILED: Final = 0x3C3CA5A5
@@ -133,10 +144,20 @@ class Tail(NamedTuple):
     """A place between two frames and what the frame that follows is checked against."""
 
     end: int  # Offset of the place.
-    frame: int  # Offset of the frame before it; 0: none.
-    checksum: int  # Of the frame before it, or of the header page.
+    frame: int  # Offset of the frame before it, those aside left out; 0: none.
+    checksum: int  # Of that frame, or of the header page; see aside().
     sequence: int  # Number of transactions before it.
     tid: Tid  # Of the newest transaction before it; 0: none.
+
+
+def aside(tail: Tail, end: int) -> Tail:
+    """Return the place at *end*, when nothing but frames aside lies between *tail* and it.
+
+    It does not depend on what they say, nor on how many they are, and no other frames
+    lead to it: a frame that is chained to this place proves all of that.
+    """
+    mixed = tail.checksum ^ crc32(LONG.pack(tail.end)) ^ crc32(LONG.pack(end))
+    return Tail(end, tail.frame, mixed, tail.sequence, tail.tid)
 
 
 def align(length: int) -> int:

@@ -3,7 +3,8 @@
 Between processes that live and die on a running machine there is one rule: COMMITTED is
 right, everything before it is whole, and what follows is a torn tail or a transaction
 that nobody heard of. A bad frame before COMMITTED is damage: an IntegrityError, never
-cut, skipped or guessed at.
+cut, skipped or guessed at; but what is proven to lie aside (:mod:`dobbin_like.log.aside`)
+is passed over, for nothing depends on it.
 
 After a power cut (BOOT is not of this run of the machine) the words and the frames are
 whatever reached the disk: only what is before DURABLE is known to be there. What follows
@@ -18,6 +19,7 @@ continuation of a newer one. Read :mod:`dobbin_like.log.mending` next.
 
 from __future__ import annotations
 
+import logging
 import os
 from array import array
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, heads, record
+from dobbin_like.log.aside import Proof, passed_over, said_by
 from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words
 from dobbin_like.log.reader import Frame, Window, read_frame, stored_entries
 from dobbin_like.log.record import DamagedError, Tail
@@ -43,6 +46,8 @@ __all__ = [
     "situation",
     "verify",
 ]
+
+_logger = logging.getLogger(__name__)
 
 _PIECE: Final = 1 << 18
 """Bytes of saved positions that are read at once."""
@@ -81,15 +86,16 @@ def committed_frames(window: Window, tail: Tail, words: Words, present_boot: int
     Cost: Objects changed, not their sizes; after a power cut and before the first commit
     that follows it, all bytes that are not known to be durable.
     """
+    proof = said_by(window, words)
     while True:
         now = situation(words, present_boot)
         if now.committed is not None and not now.power_cut:
             check_not_back(window, tail, now.committed)
-            return list(decided_frames(window, tail, now.committed))
+            return list(decided_frames(window, tail, now.committed, proof))
         size = os.fstat(window.fd).st_size
         limit = size if now.committed is None else min(size, now.committed)
         certain = own_end(window, words, now.durable or PAGE_SIZE)
-        believed = believed_frames(window, tail, limit, certain)
+        believed = believed_frames(window, tail, limit, certain, proof)
         frames = [frame for frame, decided in believed if decided]
         # A writer may have put the tail right meanwhile, and begun a new one.
         if situation(words, present_boot) == now:
@@ -106,40 +112,83 @@ def check_not_back(window: Window, tail: Tail, committed: int) -> None:
         raise IntegrityError(window.path, committed, found, f"{tail.end} or after, as read before")
 
 
-def decided_frames(window: Window, tail: Tail, limit: int) -> Iterator[Frame]:
-    """Yield the frames up to *limit*, all of which must be whole and decided."""
+def decided_frames(
+    window: Window, tail: Tail, limit: int, proof: Proof | None = None
+) -> Iterator[Frame]:
+    """Yield the frames up to *limit*, all of which must be whole and decided.
+
+    Those aside may be damaged; see passed_over().
+    """
     while tail.end < limit:
-        frame = read_frame(window, tail, limit)
+        try:
+            frame = read_frame(window, tail, limit)
+        except IntegrityError as error:
+            aside = passed_over(window, tail, limit, proof, limit)
+            if aside is None:
+                raise
+            _logger.info("%s; passed over, for it belongs to no transaction", error)
+            frame = aside
         if frame.status == record.PREPARED:
-            error = DamagedError("a prepared transaction", "a committed or failed one")
-            raise window.damaged(tail.end, error)
+            damage = DamagedError("a prepared transaction", "a committed or failed one")
+            raise window.damaged(tail.end, damage)
         yield frame
         tail = frame.tail
 
 
 def believed_frames(
-    window: Window, tail: Tail, limit: int, durable: int | None
+    window: Window, tail: Tail, limit: int, durable: int | None, proof: Proof | None = None
 ) -> Iterator[tuple[Frame, bool]]:
     """Yield the frames up to the first that is not whole, and whether each is decided.
 
-    What ends before *durable* must be whole. An undecided transaction is the last one.
+    What ends before *durable*, about which there is a *proof*, must be whole, but for
+    frames aside. An undecided transaction is the last one.
     """
     while tail.end < limit:
         certain = durable is not None and tail.end < durable
+        frame: Frame | None
         try:
             frame = read_frame(window, tail, limit)
             if not certain:
                 verify(window, tail, frame)
         except IntegrityError as error:
-            # What the disk does not give now may be whole: nobody must cut it off.
-            if certain or isinstance(error.__cause__, OSError):
-                raise
-            return
+            if durable is None:  # It is behind COMMITTED: no need to search there.
+                frame = None
+            else:
+                frame = _beside_damage(window, tail, limit, durable, proof)
+            if frame is None:
+                # What the disk does not give now may be whole: nobody must cut it off.
+                if certain or isinstance(error.__cause__, OSError):
+                    raise
+                return
         if frame.status == record.PREPARED:
             yield frame, False
             return
         yield frame, True
         tail = frame.tail
+
+
+def _beside_damage(
+    window: Window, tail: Tail, limit: int, durable: int, proof: Proof | None
+) -> Frame | None:
+    """Return what lies aside at *tail* and is damaged; None if that is not proven.
+
+    From *durable* on, what follows has to be whole and decided. Else the log would be made to
+    end with the damage, and nothing would prove any more what it is.
+    """
+    if tail.end < durable:
+        return passed_over(window, tail, limit, proof, durable)
+    frame = passed_over(window, tail, limit)
+    while frame is not None:
+        after = read_frame(window, frame.tail, limit)
+        try:
+            verify(window, frame.tail, after)
+        except IntegrityError:
+            if after.kind not in record.ASIDE:
+                return None
+            frame = passed_over(window, frame.tail, limit)
+        else:
+            return None if after.status == record.PREPARED else frame
+    return None
 
 
 def verify(window: Window, tail: Tail, frame: Frame) -> None:
@@ -153,6 +202,8 @@ def verify(window: Window, tail: Tail, frame: Frame) -> None:
     if frame.logged is not None:
         for _ in stored_entries(window, frame.logged):
             pass
+        return
+    if frame.kind == record.KIND_DAMAGED:
         return
     if frame.kind == record.KIND_STREAM:
         verify_stream(window.fd, window.path, tail.end)

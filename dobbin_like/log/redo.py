@@ -35,11 +35,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, heads, record
+from dobbin_like.log.aside import places_like
 from dobbin_like.log.header import PAGE_SIZE, REDO, Words
 from dobbin_like.log.heads import RedoHead
 from dobbin_like.log.reader import Frame, Window, read_frame, stored_entries
@@ -56,6 +58,7 @@ __all__ = [
 ]
 
 _ALIGN: Final = 1 << 12
+_MARK: Final = re.compile(b"REDO")
 
 
 class Area(NamedTuple):
@@ -167,20 +170,32 @@ def find_area(window: Window, place: Tail, offset: int | None) -> Area | None:
         area = _area_at(window, offset)
         if area is not None:
             return area
-    frames = place.frame
+    tail, found = place, None
     with contextlib.suppress(IntegrityError):
-        tail = place
         while True:  # Up to the end of the file, which is none of the frames.
-            tail = read_frame(window, tail, tail.end + (1 << 48)).tail
-            frames = tail.frame
+            frame = read_frame(window, tail, tail.end + (1 << 48))
+            if frame.kind == record.KIND_REDO:
+                found = read_area(window, tail.end) or found
+            tail = frame.tail
+    return found or _area_before(window, place)
+
+
+def _area_before(window: Window, place: Tail) -> Area | None:
+    """Return the newest redo area before *place*, as far as it can be found."""
+    end, before = place.end, place.frame
     with contextlib.suppress(IntegrityError):
-        while frames >= PAGE_SIZE:
-            area = read_area(window, frames)
-            if area is not None:
-                return area
-            data = window.read(frames, record.FRAME_SIZE, frames + record.FRAME_SIZE)
-            before: int = record.FRAME.unpack(data)[5]
-            frames = min(before, frames - 8)
+        while True:
+            # Areas lie behind a frame, among others that are aside.
+            at, found = PAGE_SIZE, None
+            if before:
+                data = window.read(before, record.FRAME_SIZE, end)
+                length, previous = record.FRAME.unpack(data)[4:]
+                at = before + length
+            for offset in places_like(window.beside(), at, end, _MARK):
+                found = read_area(window, offset) or found
+            if found is not None or not PAGE_SIZE <= before < end:
+                return found
+            end, before = before, previous
     return None
 
 
@@ -212,7 +227,7 @@ def append_area(fd: int, path: str, tail: Tail, size: int) -> Tail:
     """
     start = -(-(tail.end + record.REDO_SIZE) // _ALIGN) * _ALIGN
     distance = start - tail.end
-    data, checksum = heads.encode_redo_head(tail, size, distance)
+    data = heads.encode_redo_head(tail, size, distance)
     # Zeros, not a hole: overwriting them allocates nothing.
     disk.write(fd, path, data.ljust(distance + size, b"\0"), tail.end)
-    return Tail(start + size, tail.end, checksum, tail.sequence, tail.tid)
+    return record.aside(tail, start + size)

@@ -2,7 +2,8 @@
 
 A positions frame holds the positions and the tables of names as of a place in the log, and
 says which place: whoever loads it goes on reading from there. It is a shortcut and
-nothing else: where it is damaged, the log is read from the start (I10).
+nothing else: where it is damaged, whichever bytes of it, the log is read from the start,
+and past it (I10; :mod:`dobbin_like.log.aside`).
 """
 
 from __future__ import annotations
@@ -35,18 +36,24 @@ def place_before(window: Window, offset: int, page_checksum: int, limit: int) ->
     Cost: A few small reads.
     """
     previous = first = _previous(window, offset, limit)
-    if not previous:
-        return Tail(offset, 0, page_checksum, 0, NO_TID)
-    data = disk.read_exactly(window.fd, window.path, previous, record.WORD.size)
-    checksum = int.from_bytes(data, "little")
+    place = Tail(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
+    if previous:
+        data = window.read(previous, record.FRAME_SIZE, limit)
+        checksum, length = record.FRAME.unpack(data)[::4]
+        place = Tail(previous + length, first, checksum, 0, NO_TID)
+    if place.end > offset:
+        error = DamagedError(f"a frame up to {place.end} before that", f"one up to {offset}")
+        raise window.damaged(previous, error)
     while previous:
         data = window.read(previous, record.FRAME_SIZE, limit)
         if record.FRAME.unpack(data)[2] == record.KIND_TRANSACTION:
             data = window.read(previous, record.TRANSACTION_SIZE, limit)
             tid, sequence = record.TRANSACTION.unpack(data)[6:8]
-            return Tail(offset, first, checksum, sequence, tid)
+            place = place._replace(sequence=sequence, tid=tid)
+            break
         previous = _previous(window, previous, limit)
-    return Tail(offset, first, checksum, 0, NO_TID)
+    # What is between the two lies aside, or the frame at *offset* does not fit.
+    return place if place.end == offset else record.aside(place, offset)
 
 
 def _previous(window: Window, offset: int, limit: int) -> int:
@@ -77,7 +84,7 @@ def load_saved(
         return None
     try:
         frame = read_frame(window, place_before(window, offset, page_checksum, limit), limit)
-        if frame.kind != record.KIND_POSITIONS:
+        if frame.kind not in record.POSITIONS_KINDS:
             return None
         head, block = saved_slots(window, offset, frame.tail.end)
     except IntegrityError as error:
@@ -100,7 +107,7 @@ def append_saved(
     table = record.encode_names(classes.items())
     head = PositionsHead(positions.next_oid, positions.stored, covered, crc32(block))
     length = record.align(record.POSITIONS_SIZE + len(table) + len(block))
-    data, checksum = heads.encode_positions_head(tail, length, head, table)
+    data = heads.encode_positions_head(tail, length, head, table)
     fill = bytes(length - len(data) - len(block))
     disk.write(fd, path, b"".join((data, block, fill)), tail.end)
-    return Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid)
+    return record.aside(tail, tail.end + length)

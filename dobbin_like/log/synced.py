@@ -12,6 +12,7 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log import disk, record
+from dobbin_like.log.aside import note_aside
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import COMMITTED, DURABLE, REDO, REDO_BASE, Words, raw_word
 from dobbin_like.log.reader import Window
@@ -141,6 +142,7 @@ class Synced:
         # What only a lost area has, too, must be in the log before another takes its place.
         disk.sync(file.fd, file.path)
         words.put(COMMITTED, after.end)
+        note_aside(words, tail.end, after.end)
         # No base yet: the area is used when the words too are on stable storage.
         words.put(REDO_BASE, 0)
         words.put(REDO, tail.end)

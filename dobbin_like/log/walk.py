@@ -14,6 +14,7 @@ from typing import Final
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import record
+from dobbin_like.log.aside import leads_to
 from dobbin_like.log.disk import read_exactly
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.reader import Logged, Window
@@ -61,7 +62,8 @@ def walk(
         return
     start = _place_of(window, tail, page_checksum, since) if since > NO_TID else None
     forward = Window(window.fd, window.path)
-    for frame in decided_frames(forward, start or _first(page_checksum), tail.end):
+    place = start or _first(page_checksum)
+    for frame in decided_frames(forward, place, tail.end, leads_to(tail)):
         logged = frame.logged
         if logged is not None and logged.tid > since:
             if logged.tid > until:
@@ -91,9 +93,12 @@ def walk_back(
         # With the streams and saved positions that follow it: the chain is not broken.
         logged = None
         after = place
-        for frame in decided_frames(window, place, tail.end):
+        for frame in decided_frames(window, place, tail.end, leads_to(tail)):
             logged = logged or frame.logged
             after = frame.tail
+            if record.aside(after, tail.end) == tail:
+                after = tail  # What is between lies aside, and need not be read.
+                break
         if after != tail or logged is None:
             error = DamagedError(f"frames that lead to {after}", f"what was read: {tail}")
             raise window.damaged(place.end, error)

@@ -15,6 +15,7 @@ from dobbin_like.exc import Error, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.applied import Applied
+from dobbin_like.log.aside import note_aside
 from dobbin_like.log.encoded import encoded
 from dobbin_like.log.file import LogFile
 from dobbin_like.log.header import BOOT, COMMITTED, SAVED, Words, is_retired, raw_word
@@ -296,6 +297,7 @@ class Writer:
             file.fd, file.path, tail, applied.positions, applied.classes, applied.tail
         )
         self._words.put(COMMITTED, after.end)
+        note_aside(self._words, tail.end, after.end)
         self._words.put(SAVED, tail.end)
         self.unsynced = True
         applied.unsaved = 0

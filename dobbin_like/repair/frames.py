@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import heads, record
+from dobbin_like.log.aside import passed_over
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.meta import NO_NAMES, Names
 from dobbin_like.log.reader import Frame, Logged, read_frame, stored_entries
@@ -110,7 +111,7 @@ class Frames:
         self.found = True
         if frame.logged is not None:
             yield from self._transaction(frame.logged, frame)
-        elif frame.kind == record.KIND_POSITIONS:
+        elif frame.kind in record.POSITIONS_KINDS:
             yield from self._saved(tail, frame)
         elif frame.kind == record.KIND_STREAM:
             try:
@@ -225,6 +226,11 @@ class Frames:
     def _go_round(self, tail: Tail, *, chained: bool) -> Generator[Part, None, tuple[Tail, bool]]:
         """Return where to go on, and whether what is there is chained to what was read."""
         if chained:
+            # With what lies aside, nothing is lost that was asked for.
+            proof = None if self._committed is None else self.source.lies_aside
+            aside = passed_over(self.source, tail, self._limit, proof, self._limit)
+            if aside is not None:
+                return aside.tail, True
             behind = yield from self._from_image(tail)
             if behind != tail:
                 return behind, True
@@ -273,12 +279,8 @@ class Frames:
         head = self.source.read(offset, record.POSITIONS_SIZE, end)
         _, _, kind, meta_size, length, previous, slots = record.POSITIONS.unpack(head)[:7]
         wanted = record.align(record.POSITIONS_SIZE + meta_size + 8 * slots)
-        return (kind, previous, length, offset + length) == (
-            record.KIND_POSITIONS,
-            tail.frame,
-            wanted,
-            end,
-        )
+        fits = (previous, length, offset + length) == (tail.frame, wanted, end)
+        return fits and kind in record.POSITIONS_KINDS
 
     def _loss(self, offset: int, end: int) -> Loss:
         room = end - offset

@@ -15,6 +15,8 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log import disk, record
 from dobbin_like.log.class_table import ClassTable
 from dobbin_like.log.header import (
+    ASIDE,
+    ASIDE_END,
     COMMITTED,
     DURABLE,
     PAGE_SIZE,
@@ -101,7 +103,9 @@ class NewLog:
                 self._fd, self._path, self.tail, self.positions, self.classes, self.tail
             )
         end = self.tail.end
-        for index, value in ((SAVED, saved), (DURABLE, end), (COMMITTED, end)):
+        aside_end = end if saved else 0
+        words = (SAVED, saved), (ASIDE, saved), (ASIDE_END, aside_end)
+        for index, value in (*words, (DURABLE, end), (COMMITTED, end)):
             word = raw_word(index, value).to_bytes(8, sys.byteorder)
             disk.write(self._fd, self._path, word, index * 8)
 

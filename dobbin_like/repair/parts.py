@@ -147,7 +147,7 @@ def _prefix_size(head: bytes | bytearray) -> int | None:
         return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + int(meta_size)
     if kind in {record.KIND_STREAM, record.KIND_REDO}:
         return record.STREAM_SIZE
-    if kind == record.KIND_POSITIONS:
+    if kind in record.POSITIONS_KINDS:
         return record.POSITIONS_SIZE + int(meta_size)
     return None
 
@@ -167,8 +167,7 @@ def entries_of(source: Source, logged: Logged, *, mend: bool = True) -> Kept:
     whole: list[tuple[Oid, Stored]] = []
     lost: list[tuple[int, Oid]] = []
     # A window of its own for the table: the other goes through the states.
-    table = Source(source.fd, source.path)
-    table.flips, table.refused = source.flips, source.refused
+    table = source.beside()
     for index, number in enumerate(logged.oids):
         oid = Oid(number)
         position = logged.first_entry + index * record.ENTRY_SIZE

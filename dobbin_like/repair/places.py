@@ -15,6 +15,7 @@ from typing import Final
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import heads, record
+from dobbin_like.log.aside import MARK_OFFSET, MARKS
 from dobbin_like.log.header import PAGE_SIZE
 from dobbin_like.log.reader import Frame, read_frame
 from dobbin_like.log.record import Tail
@@ -24,8 +25,8 @@ from dobbin_like.repair.source import Source
 
 __all__ = ["Places"]
 
-_ANY_MARK: Final = re.compile(b"TRAN|STRM|POSN|REDO")
-_MARK_OFFSET: Final = 8
+_ANY_MARK: Final = re.compile(MARKS)
+_MARK_OFFSET: Final = MARK_OFFSET
 _SEARCHED: Final = 1 << 20
 
 
@@ -60,16 +61,27 @@ class Places:
         previous = self._previous(offset)
         if previous is None or not PAGE_SIZE <= previous < offset or previous < tail.frame:
             return None
-        word = self._source.read(previous, record.WORD.size, self._limit)
-        (checksum,) = record.WORD.unpack(word)
+        head = self._source.read(previous, record.FRAME_SIZE, self._limit)
+        checksum, length = record.FRAME.unpack(head)[::4]
         place = Tail(offset, previous, checksum, tail.sequence, tail.tid)
+        if self._reads(place):
+            return place
+        if previous + length < offset:
+            between = record.aside(place._replace(end=previous + length), offset)
+            if self._reads(between):
+                return between
+        # The next to the damaged one may have a flipped bit of its own.
+        if previous != tail.end or read_mended(self._source, place, self._limit) is None:
+            return None
+        return place
+
+    def _reads(self, place: Tail) -> bool:
+        """Tell whether a frame at *place*, whatever its number, is chained to it."""
         try:
             read_frame(self._source, own_place(self._source, place, self._limit), self._limit)
         except IntegrityError:
-            # The next to the damaged one may have a flipped bit of its own.
-            if previous != tail.end or read_mended(self._source, place, self._limit) is None:
-                return None
-        return place
+            return False
+        return True
 
     def _saved_place(self, tail: Tail, offset: int) -> Tail | None:
         """Return the place at *offset* if saved positions there are of just that place.
@@ -80,7 +92,9 @@ class Places:
             return None
         head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
         covered = heads.decode_positions_head(head).covered
-        if record.FRAME.unpack_from(head)[2] != record.KIND_POSITIONS or covered.end != offset:
+        if record.FRAME.unpack_from(head)[2] not in record.POSITIONS_KINDS:
+            return None
+        if covered.end != offset:
             return None
         if not tail.end <= covered.frame < offset:
             return None
@@ -127,12 +141,17 @@ class Places:
             return None
         if previous != tail.frame or length > limit - offset or size > length:
             return None
-        after = Tail(offset + length, offset, checksum, 0, NO_TID)
-        followed = after.end < limit
-        if followed and self._chained_place(after, after.end) is None:
-            return None
         data = source.read(offset, size, limit)[record.CHECKED_FROM :]
         place = tail._replace(checksum=seed_before(data, checksum))
+        after = Tail(offset + length, offset, checksum, 0, NO_TID)
+        followed = after.end < limit
+        if kind == record.KIND_REDO:
+            after = record.aside(place, after.end)
+            chained = not followed or self._reads(after)
+        else:
+            chained = not followed or self._chained_place(after, after.end) is not None
+        if not chained:
+            return None
         try:
             frame = read_frame(source, own_place(source, place, limit), limit)
             self._prove(frame, offset, followed=followed)

@@ -15,8 +15,9 @@ from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.log import header
-from dobbin_like.log.header import COMMITTED, PAGE_SIZE, Page, word_value
+from dobbin_like.log.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, Page, word_value
 from dobbin_like.log.reader import Window
+from dobbin_like.log.record import Tail
 from dobbin_like.repair.bits import find_flip
 
 __all__ = ["Source"]
@@ -54,6 +55,12 @@ class Source(Window):
                 changed[at - offset] ^= mask
                 data = bytes(changed)
         return data
+
+    def beside(self) -> Source:
+        """Return a window over the same bytes, for a second place."""
+        other = Source(self.fd, self.path)
+        other.flips, other.refused = self.flips, self.refused
+        return other
 
     def _blocks(self, offset: int, size: int) -> bytes:
         """Read block by block, as far as the disk gives them."""
@@ -103,6 +110,14 @@ class Source(Window):
 
     def committed(self) -> int | None:
         """Return where the header says that committed bytes end, None if it does not."""
-        word = self.read(COMMITTED * 8, 8, PAGE_SIZE)
-        value = word_value(COMMITTED, int.from_bytes(word, sys.byteorder))
+        value = self._word(COMMITTED)
         return None if value is None or value < PAGE_SIZE else value
+
+    def lies_aside(self, tail: Tail, end: int) -> bool:
+        """Tell whether the header says that all from *tail* up to *end* lies aside."""
+        first, last = self._word(ASIDE), self._word(ASIDE_END)
+        return bool(first and last and first <= tail.end and end <= last)
+
+    def _word(self, index: int) -> int | None:
+        word = self.read(index * 8, 8, PAGE_SIZE)
+        return word_value(index, int.from_bytes(word, sys.byteorder))
