@@ -1267,3 +1267,61 @@ def test_an_error_while_a_value_is_pickled_names_the_place(database, storage, th
     assert e.value.reason == "inside"
     assert thing.l == [1]
     assert len(storage) == 1
+
+
+def test_a_transaction_that_took_the_lock_early_meets_no_conflict(path):
+    manager, others = (
+        transaction.TransactionManager(explicit=True),
+        transaction.TransactionManager(),
+    )
+    with (
+        Database(path, transaction_manager=manager) as database,
+        Database(TransactionLog(path, lock_timeout=0), transaction_manager=others) as other,
+    ):
+        other.set_root(Thing(x=0))
+        others.commit()
+        database.acquire_early()
+        manager.begin()
+        assert database.root.x == 0
+
+        def change() -> None:
+            others.begin()
+            checkout(other.root)
+            other.root.x = 5
+            others.commit()
+
+        with pytest.raises(LockTimeout):
+            in_thread(change)
+        checkout(database.root)
+        database.root.x += 1
+        manager.commit()
+        assert not database.storage.held
+        database.release_early()
+        in_thread(change)
+
+        # One that changes nothing, and one that is aborted, give it back as well.
+        for end in (manager.commit, manager.abort):
+            database.acquire_early()
+            manager.begin()
+            assert database.root.x == 5
+            end()
+            database.release_early()
+            database.release_early()
+            assert not database.storage.held
+            in_thread(change)
+
+
+def test_who_holds_the_lock_early_can_not_take_it_by_another_instance(path, again):
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        database.set_root(Thing(x=0))
+        database.transaction_manager.commit()
+        other = again()
+        checkout(other.root)
+        database.acquire_early()
+        with pytest.raises(SelfWaitError):
+            other.transaction_manager.commit()
+        with pytest.raises(SelfWaitError):
+            database.acquire_early()
+        database.release_early()
+        other.transaction_manager.abort()
+        assert not database.storage.held
