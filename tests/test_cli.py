@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transaction
@@ -18,11 +20,18 @@ import transaction
 from dobbin_like import __version__, cli
 from dobbin_like.__main__ import main
 from dobbin_like.cli import look
+from dobbin_like.cli.difference import differences
 from dobbin_like.database import Database
 from dobbin_like.demo.parse import ModuleFacts, parse
 from dobbin_like.demo.store import prepare, store
 from dobbin_like.exc import ConflictError
-from dobbin_like.persistent import PersistentDict, PersistentList, checkout
+from dobbin_like.persistent import (
+    PersistentCounter,
+    PersistentDict,
+    PersistentList,
+    PersistentSet,
+    checkout,
+)
 from dobbin_like.storage import TransactionLog
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -411,6 +420,66 @@ def test_history_tells_what_was_changed(capsys: pytest.CaptureFixture[str], hist
     assert " -> " in lines[1]
     assert lines[2].endswith("  bob  list 1")
     assert err == "there are more; --limit 0 shows all\n"
+
+
+class Tag:
+    def __repr__(self) -> str:
+        return "a tag"
+
+
+@pytest.mark.parametrize(
+    ("made", "change", "told"),
+    [
+        (
+            PersistentDict({"a": 1, "b": 2, "c": 3}),
+            lambda d: (d.update(b=True, d=4), d.pop("a")),
+            {"['b']": ["2", "True"], "['d']": ["<absent>", "4"], "['a']": ["1", "<absent>"]},
+        ),
+        (
+            PersistentDict({"a": 1, "b": 2}),
+            lambda d: d.update(a=d.pop("a")),
+            {"_items": ["{'a': 1, 'b': 2}", "{'b': 2, 'a': 1}"]},
+        ),
+        (
+            PersistentSet({1, 2}),
+            lambda s: (s.remove(1), s.update([4, 3])),
+            {"[3]": ["<absent>", "3"], "[4]": ["<absent>", "4"], "[1]": ["1", "<absent>"]},
+        ),
+        (
+            PersistentList([1]),
+            lambda x: x.extend("ab"),
+            {"[1]": ["<absent>", "'a'"], "[2]": ["<absent>", "'b'"]},
+        ),
+        (PersistentList([1, 2]), lambda x: x.reverse(), {"_items": ["[1, 2]", "[2, 1]"]}),
+        (PersistentList([1]), lambda x: x.insert(0, 2), {"_items": ["[1]", "[2, 1]"]}),
+        (
+            PersistentCounter(5),
+            lambda c: c.increment(2),
+            {"_value": ["5", "7"], "_changes": ["0", "1"]},
+        ),
+    ],
+)
+def test_history_tells_of_a_collection_the_items_that_were_changed(
+    capsys: pytest.CaptureFixture[str], path: Path, made: Any, change: Any, told: Any
+) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentList([copy.copy(made)]))
+        transaction.commit()
+        checkout(database.root[0])
+        change(database.root[0])
+        transaction.commit()
+
+    [first, _] = run(capsys, "history", str(path), "1", "--json")[1].splitlines()
+
+    assert json.loads(first)["changed"] == told
+
+
+def test_items_that_look_alike_are_told_apart() -> None:
+    one, other = Tag(), Tag()
+
+    found = differences({"_items": (set(), {one, other})})
+
+    assert [name for name, *_ in found] == ["[a tag]", "[a tag] #2"]
 
 
 def test_history_tells_machines_everything(

@@ -175,7 +175,7 @@ TOWERS = {
             "demo.display  demo.workers",
             "demo.run",
             "demo",
-            "cli.common",
+            "cli.common  cli.difference",
             "cli.care  cli.look  cli.play",
             "cli",
             "__main__",

@@ -24,6 +24,7 @@ from dobbin_like.cli.common import (
     progress_bar,
     table_console,
 )
+from dobbin_like.cli.difference import differences
 from dobbin_like.database import Database
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.life.history import TransactionRecord, transactions
@@ -152,9 +153,9 @@ def _print_transactions(shown: list[TransactionRecord]) -> None:
 def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str, ...]) -> None:
     """List what changed the object OID in PATH.
 
-    The transactions, the newest first, with the attributes that each has changed. Values of
-    classes that are not loaded are shown as such; --allow names what may be imported. With
-    --json, one object on each line.
+    The transactions, the newest first, with the attributes that each has changed; of a
+    collection, the items. Values of classes that are not loaded are shown as such; --allow
+    names what may be imported. With --json, one object on each line.
     """
     if allow:
         importable()
@@ -162,9 +163,7 @@ def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str,
     with storage, Database(storage, allow=allow) as database:
         found = database.history(oid)
         for revision in islice(found, limit or None):
-            changed = {
-                name: [repr(old), repr(new)] for name, (old, new) in revision.changed.items()
-            }
+            changed = {name: values for name, *values in differences(revision.changed)}
             if as_json:
                 time = revision.time.isoformat()
                 answer({**revision._asdict(), "time": time, "changed": changed})

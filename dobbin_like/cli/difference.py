@@ -1,0 +1,53 @@
+"""What a revision of an object has changed, as text: of a collection, item by item."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.life import ABSENT
+from dobbin_like.persistent.delta import ITEMS
+from dobbin_like.persistent.values import Aliases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Difference", "differences"]
+
+Difference = tuple[str, str, str]
+"""Attribute or item, and its value before and after."""
+
+
+def differences(changed: dict[str, tuple[Any, Any]]) -> Iterator[Difference]:
+    """Yield what *changed* says, attribute by attribute.
+
+    Of a persistent dict, list or set, the items that differ: a large one would fill
+    pages, twice, and the difference would have to be looked for. Cost: the values.
+    """
+    for name, (before, after) in changed.items():
+        items = list(_items(before, after)) if name == ITEMS else []
+        if items:
+            seen: Counter[str] = Counter()
+            for item, old, new in items:
+                label = f"[{item!r}]"
+                seen[label] += 1
+                again = f" #{seen[label]}" if seen[label] > 1 else ""  # Looks like another one.
+                yield label + again, repr(old), repr(new)
+        else:  # Another order, or a list that was changed before its end.
+            yield name, repr(before), repr(after)
+
+
+def _items(before: Any, after: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield item by item what differs. Nothing if that is not how they differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*after, *(key for key in before if key not in after)]:
+            old, new = before.get(key, ABSENT), after.get(key, ABSENT)
+            if not Aliases().same(old, new):
+                yield key, old, new
+    elif isinstance(before, set) and isinstance(after, set):
+        yield from ((item, ABSENT, item) for item in sorted(after - before, key=repr))
+        yield from ((item, item, ABSENT) for item in sorted(before - after, key=repr))
+    elif isinstance(before, list) and isinstance(after, list):
+        count = len(before)
+        if Aliases().same(before, after[:count]):
+            yield from ((count + place, ABSENT, new) for place, new in enumerate(after[count:]))
