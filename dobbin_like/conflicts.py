@@ -11,6 +11,7 @@ part of a structure of many, by the owner of the structure: that is :mod:`.repla
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.exc import (
@@ -20,6 +21,7 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.persistent.entry import entry_of
 from dobbin_like.persistent.values import deep_copy, thaw
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None)
         WriteConflictError: A thread of this instance has committed it. In both cases
             the working copies are as they were.
     """
+    _check_structures(graph, view)
     merged: list[_Merged] = []
     torn: dict[int, Torn] = {}
     for working in list(view.working.values()):
@@ -88,15 +91,54 @@ def owner_of(obj: Any) -> Any:
     return owner if hasattr(type(owner), "_p_replay") else None
 
 
+def _check_structures(graph: Graph, view: View) -> None:
+    """Refuse what depends on the whole of a structure, if others have changed a part of it.
+
+    As with every object, that is who has checked out the owner, and has changed no part or
+    is exclusive. What is not in memory nobody has read. Cost: nothing for all others; for
+    these, what was committed since their snapshots.
+    """
+    copies = list(view.working.values())
+    whole = {id(copy.obj): copy.obj for copy in copies if hasattr(type(copy.obj), "_p_replay")}
+    if not whole:
+        return
+    exclusive = {id(copy.obj) for copy in copies if copy.exclusive}
+    for copy in copies:
+        owner = id(owner_of(copy.obj))
+        if owner in whole and owner not in exclusive and copy.changed() is not None:
+            del whole[owner]
+    if whole:
+        for logged in graph.source.transactions(view.tid):
+            for oid in () if logged.failed else logged.oids:
+                _check_part(graph, whole, oid)
+
+
+def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:
+    """Refuse if the object *oid*, which others have changed, is part of one of *whole*."""
+    entry = graph.cached(oid)
+    part = None if entry is None else entry()
+    if entry is None or part is None:
+        return
+    owner: Any = None
+    with suppress(ObjectNotFound):  # A part that is new since: nobody has read it.
+        owner = owner_of(part)
+    owner_entry = entry_of(owner) if id(owner) in whole else None
+    if owner_entry is not None:
+        foreign = entry.mask is None or entry.mask.foreign
+        name = type(owner)._p_faces.plain.__name__
+        failed = f"its {type(part)._p_faces.plain.__name__} oid {oid} was changed"
+        raise _conflict(graph, name, owner_entry.oid, owner_entry.serial, failed, foreign=foreign)
+
+
 def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     entry = working.entry
     plain = type(working.obj)._p_faces.plain
     name, serial = plain.__name__, working.serial
     foreign = entry.mask is None or entry.mask.foreign
     resolve: Any = getattr(plain, "_p_resolve_conflict", None)
-    merges = resolve is None and getattr(plain, "_p_merge", False) and not working.exclusive
-    # Whoever checks out without changing depends on what he read.
-    if not (merges or resolve) or working.changed() is None:
+    merges = resolve is None and getattr(plain, "_p_merge", False)
+    # Whoever checks out without changing depends on what he read, as does who says so.
+    if not (merges or resolve) or working.exclusive or working.changed() is None:
         raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
     try:
         saved_serial, saved = graph.version(working.obj, entry, None)

@@ -332,3 +332,22 @@ def test_eight_threads_in_two_processes_increment_one_counter_and_none_fails(dat
     assert database.root["hits"].value == 2 * THREADS * TIMES
     assert len(logged) == 1 + 2 * THREADS * TIMES
     assert not any(record.failed for record in logged)
+
+
+def test_an_exclusive_checkout_is_in_conflict_with_what_would_add_up(database):
+    counter = stored(database, PersistentCounter(99))
+    checkout(counter, exclusive=True)
+    if counter.value < 100:
+        counter.increment()
+
+    def other():
+        checkout(counter)
+        counter.increment()
+
+    in_other_transaction(other)
+
+    with pytest.raises(WriteConflictError):
+        transaction.commit()
+
+    transaction.abort()
+    assert counter.value == 100

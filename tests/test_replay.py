@@ -11,7 +11,7 @@ import pytest
 import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import Steps
+from steps import Steps, in_thread
 from test_btree import make_small, sound
 
 from dobbin_like import (
@@ -470,14 +470,21 @@ def test_whatever_two_do_to_different_keys_both_have_done(start, work):
         for step, both in enumerate(work):
             for manager in managers:
                 manager.begin()
+            changed = []
             for who, database in enumerate((ours, theirs)):
+                before = model.copy()
                 tree = change(database)
                 for key, what in both[who]:
                     if what == "set":
                         tree[key * 2 + who] = model[key * 2 + who] = step
                     else:
                         assert tree.pop(key * 2 + who, None) == model.pop(key * 2 + who, None)
-            commit(ours, theirs)
+                if model != before:
+                    changed.append(database)
+                else:  # Who changes nothing depends on all of it.
+                    database.transaction_manager.abort()
+            commit(*changed)
+            managers[1].begin()
             managers[0].begin()
             for database in (ours, theirs):
                 assert list(database.root.items()) == sorted(model.items())
@@ -554,6 +561,118 @@ def test_processes_that_put_in_disjoint_keys_never_fail(database, path):
     transaction.begin()
     assert list(database.root.items()) == [(key, key % 2) for key in range(count)]
     assert sound(database.root)
+
+
+# -- who depends on the whole -----------------------------------------------------------------
+
+
+def test_who_checks_a_tree_out_and_changes_nothing_depends_on_all_of_it(trees):
+    ours, theirs = trees
+    tree = change(ours)
+    assert len(tree) == 100
+    assert tree.setdefault(10, 1) == 0
+    change(theirs)[5] = 1
+    theirs.transaction_manager.commit()
+
+    with pytest.raises(ReadConflictError, match=r"BTree oid 0 .* its BTree.* was changed"):
+        transaction.commit()
+
+    transaction.abort()
+    assert len(tree) == 101
+
+
+@pytest.mark.parametrize("key", [15, 20, 995])  # New near by, there already, and far away.
+def test_an_exclusive_checkout_of_a_tree_is_in_conflict_with_every_change(trees, key):
+    ours, theirs = trees
+    checkout(ours.root, exclusive=True)
+    ours.root[len(ours.root)] = max(ours.root)
+    change(theirs)[key] = 1
+    theirs.transaction_manager.commit()
+
+    with pytest.raises(ReadConflictError):
+        transaction.commit()
+
+    transaction.abort()
+    assert 100 in ours.root  # It was, before.
+    assert ours.root[100] == 0
+
+
+def test_an_exclusive_checkout_of_a_tree_sees_what_threads_have_changed(database):
+    database.set_root(BTree(a=1))
+    transaction.commit()
+    checkout(database.root, exclusive=True)
+    database.root["b"] = len(database.root)
+    in_thread(lambda: (change(database).update(c=3), transaction.commit()))
+
+    with pytest.raises(WriteConflictError):
+        transaction.commit()
+
+    transaction.abort()
+
+
+def test_a_split_by_a_thread_makes_nodes_that_nobody_else_has_read(small, database):
+    database.set_root(BTree.fromkeys(range(8)))
+    transaction.commit()
+    checkout(database.root)
+    assert list(database.root) == list(range(8))
+    in_thread(
+        lambda: (change(database).update({n / 9: 1 for n in range(80)}), transaction.commit())
+    )
+
+    with pytest.raises(WriteConflictError, match=r"BTree oid 0 .* its BTree\w+ oid"):
+        transaction.commit()
+
+    transaction.abort()
+
+
+def test_what_failed_and_what_was_done_to_others_is_no_change_of_a_tree(database, again):
+    database.set_root(PersistentDict(one=BTree(a=1), two=BTree(a=1), plain=PersistentDict()))
+    transaction.commit()
+    theirs, failing = again(), again()
+    checkout(database.root["one"], exclusive=True)
+    database.root["one"]["b"] = len(database.root["one"])
+    checkout(failing.root["one"], failing.root["plain"])
+    failing.root["one"]["c"] = failing.root["plain"]["b"] = 1
+    checkout(theirs.root["two"], theirs.root["plain"])
+    theirs.root["two"]["b"] = theirs.root["plain"]["b"] = 1
+    theirs.transaction_manager.commit()
+    with pytest.raises(ReadConflictError):
+        failing.transaction_manager.commit()
+    failing.transaction_manager.abort()
+
+    transaction.commit()
+
+    assert dict(database.root["one"]) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_pack_hides_no_change_of_a_tree(trees, times):
+    ours, theirs = trees
+    checkout(ours.root, exclusive=True)
+    ours.root[5] = len(ours.root)
+    change(theirs)[995] = 1
+    theirs.transaction_manager.commit()
+    for number in range(times):
+        theirs.pack()
+        checkout(theirs.root)
+        theirs.root[-1 - number] = 1
+        theirs.transaction_manager.commit()
+
+    with pytest.raises(ReadConflictError):
+        transaction.commit()
+
+    transaction.abort()
+
+
+def test_a_pack_alone_changes_nothing(trees):
+    ours, theirs = trees
+    checkout(ours.root, exclusive=True)
+    ours.root[5] = len(ours.root)
+    theirs.pack()
+
+    transaction.commit()
+
+    assert ours.root[5] == 100
 
 
 # -- undone ---------------------------------------------------------------------------------

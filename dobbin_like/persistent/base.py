@@ -304,8 +304,10 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     is checking out once.
 
     Args:
-        exclusive: Let every change by others be a conflict, also where collections would
-            merge it: for decisions that depend on all of a collection, as its length.
+        exclusive: Let every change of these objects by others be a conflict, also where
+            it would be merged: for decisions that depend on more of a collection than the
+            items that are changed, on its length for one. Of a ``BTree``, that is every
+            change of the nodes that are in memory: all that was read is there.
 
     Raises:
         NotPersistentError: One of them is not an instance of ``Persistent``;

@@ -17,7 +17,7 @@ from dobbin_like.persistent.shapes import Shape
 from dobbin_like.persistent.shared import SharedState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class StoredState(Protocol):
@@ -41,6 +41,8 @@ class Source(Protocol):
     def load(self, oid: Oid, at: Tid | None = None) -> StoredState | None: ...
 
     def has(self, oid: Oid) -> bool: ...
+
+    def transactions(self, since: Tid) -> Iterator[Any]: ...
 
     def version_before(self, oid: Oid, stored: Any) -> StoredState | None: ...
 
