@@ -79,10 +79,11 @@ class KeptFiles:
         pinned = list(self._pins.values())
         if oldest is not None:
             pinned.append(oldest)
-        followers = (*self._past[1:], self._applied)
+        past = self._past  # Once: close() may come from another thread.
+        followers = (*past[1:], self._applied)
         kept: list[Applied] = []
         dropped: list[Applied] = []
-        for applied, after in zip(self._past, followers, strict=True):
+        for applied, after in zip(past, followers, strict=True):
             needed = pinned and min(pinned) < after.complete_since
             (kept if needed else dropped).append(applied)
         self._past = tuple(kept)
