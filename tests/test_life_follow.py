@@ -379,6 +379,17 @@ def test_who_slept_through_two_packs_sees_what_was_committed_between(database, r
     assert root.n == 3
 
 
+def test_letting_go_of_nothing_does_nothing(database, root, storage):
+    """Two threads have seen that there is something, and one was faster."""
+    change(database, 1)
+    database.pack()
+    for _ in range(3):
+        storage.let_go(None)
+        storage.let_go(storage.tid)
+    assert not storage.has_past
+    change(database, 2)
+
+
 def test_a_version_between_two_files_is_that_of_the_newer_one(database, root, path):
     """The old file has all since it was made, but ends before: it has only an older version."""
     with TransactionLog(path) as sleeper:

@@ -80,6 +80,8 @@ class KeptFiles:
         if oldest is not None:
             pinned.append(oldest)
         past = self._past  # Once: close() may come from another thread.
+        if not past:  # Another thread was faster.
+            return []
         followers = (*past[1:], self._applied)
         kept: list[Applied] = []
         dropped: list[Applied] = []
