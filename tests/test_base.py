@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import transaction
 from steps import in_thread
+from things import Thing
 from transaction.interfaces import TransactionFailedError
 
 from dobbin_like import Persistent, WriteConflictError, checkout
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 class Opener(Persistent):

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import collections
-from typing import Any
 
 import pytest
 import transaction
+from things import Thing
 
 from dobbin_like import Persistent, PersistentList, checkout
 from dobbin_like.exc import NotStorableError, ReadOnlyError
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 class Slotless(Persistent):

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import transaction
+from things import fail
 
 from dobbin_like import __version__, cli
 from dobbin_like.__main__ import main
@@ -24,7 +25,6 @@ from dobbin_like.cli.difference import differences
 from dobbin_like.database import Database
 from dobbin_like.demo.parse import ModuleFacts, parse
 from dobbin_like.demo.store import prepare, store
-from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import (
     PersistentCounter,
     PersistentDict,
@@ -65,7 +65,7 @@ def history(path: Path) -> str:
             checkout(database.root)
             database.root[number] = PersistentList()
             commit("bob", f"list {number}")
-        fail(path, database)
+        fail(path, database, user="cid")
     return str(path)
 
 
@@ -74,20 +74,6 @@ def commit(user: str, description: str) -> None:
     current.user = user
     current.note(description)
     transaction.commit()
-
-
-def fail(path: Path, database: Database) -> None:
-    """Record a failed transaction: *database* is changed while another changes it."""
-    checkout(database.root)
-    database.root["same"] = "mine"
-    other = transaction.TransactionManager()
-    with Database(TransactionLog(path, sync=False), transaction_manager=other) as another:
-        checkout(another.root)
-        another.root["same"] = "theirs"
-        other.commit()
-    with pytest.raises(ConflictError):
-        commit("cid", "too late")
-    transaction.abort()
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import Any
 
 import pytest
 import transaction
 from steps import Steps, in_thread
+from things import Thing
 
 from dobbin_like import (
     Database,
@@ -36,12 +36,6 @@ from dobbin_like.exc import (
     RootError,
     StorageInUseError,
 )
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 class Unequal(Persistent):

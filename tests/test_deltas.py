@@ -290,6 +290,15 @@ def test_what_holds_an_overlay_gets_at_what_became_of_it(database):
 # -- merging -------------------------------------------------------------------------------
 
 
+def content_of(cls: type, size: int) -> Any:
+    """Return what a collection is made from, with *size* items."""
+    if cls is PersistentDict:
+        return dict(list(FULL[cls]().items())[:size])
+    if cls is PersistentSet:
+        return set(map(str, range(size)))
+    return FULL[cls]()[:size]
+
+
 @pytest.fixture(params=["one instance", "two instances"])
 def elsewhere(request, database, again):
     """Do something in another thread, of this instance or another, and commit it."""
@@ -333,13 +342,7 @@ def elsewhere(request, database, again):
     ],
 )
 def test_different_items_merge(database, again, elsewhere, cls, mine, theirs, size):
-    content = FULL[cls]()
-    if cls is PersistentDict:
-        content = dict(list(content.items())[:size])
-    elif cls is PersistentSet:
-        content = set(map(str, range(size)))
-    else:
-        content = content[:size]
+    content = content_of(cls, size)
     root = elect(database, cls(content))
     expected = cls(content)
     for change in (theirs, mine):  # In the order of their commits.
@@ -375,13 +378,7 @@ def test_different_items_merge(database, again, elsewhere, cls, mine, theirs, si
     ],
 )
 def test_the_same_item_is_a_conflict(database, elsewhere, cls, mine, theirs, size):
-    content = FULL[cls]()
-    if cls is PersistentDict:
-        content = dict(list(content.items())[:size])
-    elif cls is PersistentSet:
-        content = set(map(str, range(size)))
-    else:
-        content = content[:size]
+    content = content_of(cls, size)
     root = elect(database, cls(content))
     checkout(root)
     mine(root)

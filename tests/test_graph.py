@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any
 
 import pytest
 import transaction
 from steps import Steps, in_thread
+from things import Thing
 
-from dobbin_like import Database, Persistent, ReadConflictError, checkout
+from dobbin_like import Database, ReadConflictError, checkout
 from dobbin_like.exc import ReadOnlyError
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 @pytest.fixture

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import linecache
 import sys
-from typing import Any
 
 import pytest
 import transaction
+from things import Thing
 
-from dobbin_like import Persistent, PersistentList, checkout
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
-
+from dobbin_like import PersistentList, checkout
 
 NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail")
 """Lines of Applied.move_to(): no signal comes between lines in which nothing is called."""

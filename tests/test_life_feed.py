@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import transaction
 from steps import in_thread
+from things import Thing
 
 from dobbin_like import (
     ConflictError,
     Database,
     IntegrityError,
     PastDroppedError,
-    Persistent,
     PersistentDict,
     TransactionNotFound,
     checkout,
@@ -36,12 +36,6 @@ from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 ROOT = Path(__file__).resolve().parent.parent
 SHORT_SECONDS = 0.02
 LONG_SECONDS = 60
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 def change(obj: Any, note: str = "", **attributes: Any) -> int:
@@ -81,7 +75,7 @@ def test_a_change_says_who_changed_what(database, thing):
     first, second = database.changes(since=start)
 
     assert (first.user, first.description, first.oids) == ("me", "a child", (0, 1))
-    assert first.classes == {0: f"{__name__}.Thing", 1: f"{__name__}.Thing"}
+    assert first.classes == {0: "things.Thing", 1: "things.Thing"}
     assert first.attributes == {0: ("child",), 1: ("x", "y")}
     assert second.attributes == {0: ("number",), 1: ("x",)}
     assert first.time <= second.time <= datetime.now(UTC)

@@ -16,11 +16,11 @@ import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 from steps import in_thread
+from things import Thing
 
 from dobbin_like import (
     ConflictError,
     Database,
-    Persistent,
     PersistentDict,
     PersistentFile,
     PersistentList,
@@ -41,12 +41,6 @@ from dobbin_like.life import ABSENT
 from dobbin_like.life.as_of import AsOf
 from dobbin_like.life.moments import tid_of, time_of
 from dobbin_like.life.pack import pack
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 def commit(note: str = "", user: str = "") -> None:

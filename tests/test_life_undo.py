@@ -13,6 +13,7 @@ import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 from steps import in_thread
+from things import Thing
 
 from dobbin_like import (
     ConflictError,
@@ -36,12 +37,6 @@ from dobbin_like.exc import (
 )
 from dobbin_like.life import undo as undo_module
 from dobbin_like.life.undo import _find
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 class Counter(Persistent):

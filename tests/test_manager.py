@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import transaction
 from steps import Steps, in_thread
+from things import Thing
 from transaction.interfaces import (
     DoomedTransaction,
     IDataManagerSavepoint,
@@ -31,12 +32,6 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import LockTimeout, NotStorableError, ReadOnlyError, SelfWaitError
-
-
-class Thing(Persistent):
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
 
 
 class Counter(Persistent):

@@ -21,11 +21,11 @@ import transaction
 from amount import spread
 from hypothesis import given
 from hypothesis import strategies as st
+from things import fail
 
 from dobbin_like.check import check_database, check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import (
-    ConflictError,
     FormatVersionError,
     IntegrityError,
     NotALogError,
@@ -106,7 +106,7 @@ def make(path: Path) -> None:
         checkout(root)
         root["file"] = PersistentFile(io.BytesIO(b"stream" * 300))
         commit("a stream")
-        fail(path, database)
+        fail(path, database, user="ann")
         for number in range(4):
             checkout(root[number])
             root[number].number += 100
@@ -125,20 +125,6 @@ def save(database: Database) -> None:
     storage.acquire()
     storage._writer.save()
     storage.release()
-
-
-def fail(path: Path, database: Database) -> None:
-    """Record a failed transaction, after one that others have committed."""
-    checkout(database.root)
-    database.root["same"] = "mine"
-    other = transaction.TransactionManager()
-    with Database(TransactionLog(path, sync=False), transaction_manager=other) as another:
-        checkout(another.root)
-        another.root["same"] = "theirs"
-        other.commit()
-    with pytest.raises(ConflictError):
-        commit("too late")
-    transaction.abort()
 
 
 class Saved(NamedTuple):
@@ -803,7 +789,8 @@ def test_an_oid_that_somebody_refers_to_is_not_given_away(path, to):
         assert database.root["c"]._p_oid == 2
 
 
-def test_a_class_whose_name_is_lost_gets_one_that_can_be_renamed(path, to):
+def without_the_names(path: Path, *, saved: bool = False) -> bytes:
+    """Return a log that has lost the transaction by which a class became known to it."""
     with Database(TransactionLog(path, sync=False)) as database:
         root = PersistentDict()
         database.set_root(root)
@@ -814,11 +801,18 @@ def test_a_class_whose_name_is_lost_gets_one_that_can_be_renamed(path, to):
         checkout(root["thing"])
         root["thing"].number = 2
         commit("again")
+        if saved:
+            save(database)
     [(_, (first, last))] = [item for item in contents(path) if item[0].description == "a class"]
     data = bytearray(path.read_bytes())
     data[first:last] = bytes(last - first)
+    return bytes(data)
 
-    report = repaired(bytes(data), path, to)
+
+def test_a_class_whose_name_is_lost_gets_one_that_can_be_renamed(path, to):
+    data = without_the_names(path)
+
+    report = repaired(data, path, to)
 
     assert report.check is not None
     assert report.check.ok, report
@@ -833,22 +827,9 @@ def test_a_class_whose_name_is_lost_gets_one_that_can_be_renamed(path, to):
 
 
 def test_names_of_classes_are_found_with_saved_positions(path, to):
-    with Database(TransactionLog(path, sync=False)) as database:
-        root = PersistentDict()
-        database.set_root(root)
-        commit("root")
-        checkout(root)
-        root["thing"] = Thing(1)
-        commit("a class")
-        checkout(root["thing"])
-        root["thing"].number = 2
-        commit("again")
-        save(database)
-    [(_, (first, last))] = [item for item in contents(path) if item[0].description == "a class"]
-    data = bytearray(path.read_bytes())
-    data[first:last] = bytes(last - first)
+    data = without_the_names(path, saved=True)
 
-    repaired(bytes(data), path, to)
+    repaired(data, path, to)
 
     with Database(to) as database:
         assert database.get(1).number == 2
