@@ -1,4 +1,11 @@
-"""An object store for Python programs whose threads and processes share data."""
+"""An object store for Python programs whose threads and processes share data.
+
+What programs need most is given out here; all errors are in :mod:`dobbin_like.exc`. From
+the ground up: ``ids`` and ``exc``; ``log`` and ``memory_log``, which know no object;
+``persistent`` and ``collections``, which know no file; ``storage`` between the two;
+``manager`` and what it uses, for two-phase commit; ``life``, for the years; ``database``,
+the whole. On it stand ``safe``, ``check``, ``repair``, ``conformance``, ``cli`` and ``demo``.
+"""
 
 import logging
 

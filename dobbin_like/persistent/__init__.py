@@ -1,10 +1,21 @@
 """The memory tower: persistent objects, shared state, what each thread sees of it.
 
-Knows objects and threads, and no file. From the ground up: ``entry``,
-``kinds``, ``guards``, ``values``, ``view``, ``faces``, ``base``, ``classes``,
-``serialize``, ``shared``, ``graph``, ``changes``; beside them ``stream``. The
-collections of :mod:`dobbin_like.collections` stand on them, and are known
-under the name of this package.
+Knows objects and threads, and no file. From the ground up:
+
+* values: ``entry`` (what belongs to an object), ``kinds``, ``guards`` (what can't be
+  changed), ``values`` (copies and comparisons), ``shapes``;
+* large collections: ``delta`` (what is stored of a change), ``layered`` (in shared state),
+  ``overlay`` (in a working copy) with ``overlay_dict``, ``overlay_list``, ``overlay_set``
+  and ``overlays``;
+* objects: ``view`` (what one thread sees), ``faces``, ``base``, ``versions`` (of classes),
+  ``broken``, ``stream``;
+* bytes: ``policy`` (what may be loaded), ``stand_in``, ``classes``, ``serialize``, ``loose``
+  (without the classes);
+* the graph: ``shared``, ``ghosts``, ``stored``, ``visible``, ``graph``;
+* a commit: ``spool``, ``changes``.
+
+The collections of :mod:`dobbin_like.collections` stand on them, and are known under the
+name of this package.
 """
 
 from dobbin_like.collections.counter import PersistentCounter
