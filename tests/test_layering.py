@@ -147,6 +147,7 @@ TOWERS = {
             "check.report",
             "check.reach",
             "check.trees",
+            "check.parts  check.header",
             "check.content  check.memory  check.protocol",
             "check.scan",
             "check",

@@ -1,4 +1,4 @@
-"""What the frames of a log hold: transactions and their states, streams, what saves time.
+"""What the frames of a log hold: transactions and their states; the rest is in :mod:`.parts`.
 
 Given one frame after the other, in the order of the log, and checks each against what
 came before. Knows nothing of where the log ends or how frames are found: that is
@@ -10,22 +10,20 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from dobbin_like.check.parts import Parts
 from dobbin_like.check.reach import dangling, unreachable
 from dobbin_like.check.report import BrokenClass, Dangling
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import DELTA, Oid
 from dobbin_like.life.way import way_to
-from dobbin_like.log import heads, record
-from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log import record
 from dobbin_like.log.loader import Loader
-from dobbin_like.log.positions import Positions
 from dobbin_like.log.reader import Frame, Logged, Stored, Window
 from dobbin_like.log.record import ENTRY_SIZE, Tail
-from dobbin_like.log.recovery import saved_slots
-from dobbin_like.log.stream import StreamReader, is_of, stream_offset
+from dobbin_like.log.stream import is_of, stream_offset
 from dobbin_like.persistent.base import Persistent
 from dobbin_like.persistent.loose import STREAM_CLASS, Reference, StateReader
 from dobbin_like.persistent.policy import Policy
@@ -37,15 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents"]
 
-_STREAM_PART: Final = 1 << 20
 
-
-class Contents:
+class Contents(Parts):
     """What a log holds, up to the frame that was checked last.
 
-    ``positions`` and ``class_numbers`` (0: not known) are by oid; ``later`` has the oids
-    changed by transactions after the first *known* ones. After a ``gap`` transactions are
-    missing, and what follows may build on them: it is checked by itself only.
+    ``class_numbers`` (0: not known) are by oid; ``later`` has the oids changed by
+    transactions after the first *known* ones.
     ``complete_since`` is the tid since which nothing was dropped: what is older may refer to
     objects of which only a later version was kept, and oids may be missing.
     """
@@ -58,22 +53,14 @@ class Contents:
         complete_since: int = 0,
         generation: int = 0,
     ) -> None:
-        self.report = report
-        self.positions = Positions()
+        super().__init__(window, report)
         self.class_numbers: array[int] = array("L")
         self.later: set[int] = set()
-        self.saved: set[int] = set()
-        self.redo: set[int] = set()
-        self.gap = False
         self._known = known
         self._complete_since = complete_since
         self._generation = generation
-        self._window = window
         self._loader = Loader(window.fd, window.path)
-        self._stream_reader = StreamReader(window.fd, window.path)
-        self._classes = ClassTable()
         self._states = StateReader(self._classes)
-        self._streams: dict[int, int] = {}
 
     def check(self, tail: Tail, frame: Frame) -> None:
         """Check the frame at *tail*; all that is found goes into the report."""
@@ -96,14 +83,6 @@ class Contents:
             missing = next(oid for oid, at in enumerate(positions.slots) if not at)
             found = f"{positions.stored} objects below oid {positions.next_oid}"
             self.report.add(10, "oids", found, f"oid {missing} to be stored too")
-
-    def _damage(self, error: IntegrityError) -> None:
-        self.report.add(5, error.offset, error.found, error.expected)
-
-    def _check_fill(self, start: int, end: int) -> None:
-        """I5: What fills a frame up to whole words is zero."""
-        if start < end and any(self._window.read(start, end - start, end)):
-            self.report.add(5, start, "bytes behind the last part of a frame", "zeros")
 
     # -- transactions -------------------------------------------------------
 
@@ -238,6 +217,18 @@ class Contents:
         shape = self._classes.shape(stored.number)
         return stored.number if shape is None else shape[0]
 
+    def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
+        """I2: A stream object leads to a stream of its size that lies before it."""
+        offset, size = state.get("_offset"), state.get("_size")
+        there = None
+        if isinstance(offset, int):
+            here = is_of(offset, self._generation)
+            there = self._streams.get(stream_offset(offset)) if here else None
+        if self.gap or (there is not None and there == size):
+            return
+        found = f"oid {oid} refers to a stream of {size} bytes at {offset}"
+        self.report.add(2, stored.position, found, "a stream that is there")
+
     def _check_reference(self, offset: int, oid: Oid, reference: Reference, end: int) -> None:
         """I2: What an object refers to was stored with it or before, with that class."""
         if self.gap:
@@ -329,74 +320,6 @@ class Contents:
     def _name(self, number: int) -> str:
         name = self._classes.name(number)
         return f"number {number}" if name is None else ".".join(name)
-
-    # -- streams, saved positions, redo areas -----------------------------------
-
-    def _check_stream(self, offset: int, end: int) -> None:
-        """I5: Every chunk of a stream has the bytes that were written."""
-        reader, start = self._stream_reader, offset + record.STREAM_SIZE
-        size = reader.size(offset)
-        self._streams[offset] = size
-        self.report.streams += 1
-        self.report.stream_bytes += size
-        data = self._window.read(offset, record.STREAM_SIZE, end)
-        chunk_size = heads.decode_stream_head(data).chunk_size
-        at = 0
-        while at < size:
-            try:
-                at += len(reader.read(offset, at, _STREAM_PART))
-            except IntegrityError as error:
-                self._damage(error)
-                # Behind the chunk that it names.
-                at = max(at, error.offset - start) // chunk_size * chunk_size + chunk_size
-        table_size = record.WORD.size * -(-size // chunk_size)
-        self._check_fill(start + size + table_size, end)
-
-    def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
-        """I2: A stream object leads to a stream of its size that lies before it."""
-        offset, size = state.get("_offset"), state.get("_size")
-        there = None
-        if isinstance(offset, int):
-            here = is_of(offset, self._generation)
-            there = self._streams.get(stream_offset(offset)) if here else None
-        if self.gap or (there is not None and there == size):
-            return
-        found = f"oid {oid} refers to a stream of {size} bytes at {offset}"
-        self.report.add(2, stored.position, found, "a stream that is there")
-
-    def _check_redo(self, offset: int, end: int) -> None:
-        """I5: A redo area has its place; its image is checked by whoever needs it."""
-        self.redo.add(offset)
-        data = self._window.read(offset, record.REDO_SIZE, end)
-        try:
-            head = heads.decode_redo_head(data, offset)
-        except record.DamagedError as error:
-            self._damage(self._window.damaged(offset, error))
-        else:
-            self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
-
-    def _check_saved(self, tail: Tail, frame: Frame) -> None:
-        """I10: Saved positions and classes are those that a scan finds."""
-        self.saved.add(tail.end)
-        head, block = saved_slots(self._window, tail.end, frame.tail.end)
-        data = self._window.read(tail.end, record.FRAME_SIZE, frame.tail.end)
-        tables_size = record.FRAME.unpack(data)[3]
-        slots = tail.end + record.POSITIONS_SIZE + tables_size
-        self._check_fill(slots + 8 * len(block), frame.tail.end)
-        if self.gap or head.covered.sequence != tail.sequence:
-            return
-        saved = Positions.decode(block, head.stored)
-        scanned = self.positions
-        if (saved.next_oid, saved.stored) != (scanned.next_oid, scanned.stored):
-            found = f"saved positions of {saved.stored} objects below oid {saved.next_oid}"
-            expected = f"{scanned.stored} below {scanned.next_oid}"
-            self.report.add(10, tail.end, found, expected)
-        elif saved.encode() != scanned.encode():
-            oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
-            found = f"saved position {saved.get(oid)} of oid {oid}"
-            self.report.add(10, tail.end, found, scanned.get(oid))
-        if frame.names != self._classes.items():
-            self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")
 
 
 def _is_persistent(found: Any) -> bool:

@@ -13,41 +13,20 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from dobbin_like.check.content import Contents
+from dobbin_like.check.header import Limits, limits_of, page_of
 from dobbin_like.check.report import Report
-from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
+from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid
 from dobbin_like.log import record
 from dobbin_like.log.aside import MARKS, Proof, passed_over, places_like, said_by
-from dobbin_like.log.disk import read_exactly
-from dobbin_like.log.header import (
-    ASIDE,
-    ASIDE_END,
-    BOOT,
-    COMMITTED,
-    DURABLE,
-    PAGE,
-    PAGE_CHECK,
-    PAGE_SIZE,
-    REDO,
-    REDO_BASE,
-    SAVED,
-    SLOT_COUNT,
-    SLOTS,
-    TURN,
-    Page,
-    Words,
-    boot_number,
-    decode_page,
-    is_unwritten,
-)
+from dobbin_like.log.header import PAGE_SIZE, REDO, SAVED, Page, Words
 from dobbin_like.log.reader import Frame, Window, prefix_size, read_frame
 from dobbin_like.log.record import DamagedError, Tail
 from dobbin_like.log.recovery import verify
-from dobbin_like.log.redo import own_end
 from dobbin_like.log.saved import place_before
 
 if TYPE_CHECKING:
@@ -59,32 +38,6 @@ Progress = Callable[[int, int], object]
 """Called with the bytes checked so far and the bytes there are."""
 
 _ANY_MARK: Final = re.compile(MARKS)
-_MEANINGS: Final = (
-    (0, PAGE.size + PAGE_CHECK.size),
-    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, BOOT, TURN, REDO)),
-    (SAVED * 8, ASIDE * 8 + 8),
-    (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
-    (REDO_BASE * 8, REDO_BASE * 8 + 8),
-)
-"""First and last offset of what stands in the header."""
-
-
-_YOUNGER: Final = frozenset({REDO, REDO_BASE, ASIDE, ASIDE_END})
-
-
-class _Limits(NamedTuple):
-    """What the words of the header say, and what follows for the walk.
-
-    All before ``certain`` has to be whole; after a power cut, what lies between it and
-    ``end`` counts up to the first frame that is not whole.
-    """
-
-    committed: int | None
-    durable: int | None
-    saved: int | None
-    redo: int | None
-    certain: int
-    end: int
 
 
 class Scan:
@@ -125,7 +78,7 @@ class Scan:
             os.close(fd)
 
     def _run(self, fd: int, progress: Progress | None) -> None:
-        page = self._page(fd)
+        page = page_of(fd, self.path, self.report)
         if page is None:
             return
         self._window = Window(fd, self.path)
@@ -136,7 +89,7 @@ class Scan:
             words.close()
 
     def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
-        limits = self._limits(fd, words)
+        limits = limits_of(fd, self.path, words, self.report)
         proof = said_by(self._window, words)
         self.contents = contents = Contents(
             self._window, self.report, self._known, page.complete_since, page.generation
@@ -156,75 +109,7 @@ class Scan:
             self._check_saved_word(limits.saved, contents.saved)
             self._check_redo_word(limits.redo, contents.redo)
 
-    # -- the header ---------------------------------------------------------
-
-    def _page(self, fd: int) -> Page | None:
-        """I2: The header says that this is a log, and its checksum is right."""
-        size = os.fstat(fd).st_size
-        try:
-            start = read_exactly(fd, self.path, 0, min(PAGE_SIZE, size))
-            if is_unwritten(start, size):
-                return None
-            page = decode_page(self.path, start)
-        except IntegrityError as error:
-            self._damage(error)
-        except NotALogError as error:
-            self.report.add(5, 0, error.found, "the header of a log")
-        except FormatVersionError as error:
-            self.report.add(5, 0, f"format version {error.found}", f"up to {error.expected}")
-        else:
-            self._check_rest(start)
-            return page
-        return None
-
-    def _check_rest(self, start: bytes) -> None:
-        """I5: What has no meaning in the header is zero."""
-        rest = bytearray(start)
-        for first, end in _MEANINGS:
-            rest[first:end] = bytes(end - first)
-        if any(rest):
-            at = next(at for at, byte in enumerate(rest) if byte)
-            self.report.add(5, at, "bytes of the header that have no meaning", "zeros")
-
-    def _limits(self, fd: int, words: Words) -> _Limits:
-        """I4: The words are believable, in order and inside the file."""
-        # DURABLE first: it never overtakes COMMITTED.
-        durable, saved = words.get(DURABLE), words.get(SAVED)
-        redo, base = words.get(REDO), words.get(REDO_BASE)
-        committed, boot = words.get(COMMITTED), words.get(BOOT)
-        size = os.fstat(fd).st_size
-        named = {
-            "COMMITTED": (COMMITTED, committed),
-            "DURABLE": (DURABLE, durable),
-            "SAVED": (SAVED, saved),
-            "BOOT": (BOOT, boot),
-            "REDO": (REDO, redo),
-            "REDO_BASE": (REDO_BASE, base),
-            "ASIDE": (ASIDE, words.get(ASIDE)),
-            "ASIDE_END": (ASIDE_END, words.get(ASIDE_END)),
-        }
-        for name, (index, value) in named.items():
-            # A log of an earlier release has zeros for the younger ones.
-            if value is None and not (index in _YOUNGER and words.view[index] == 0):
-                self.report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
-        if committed is not None and committed < PAGE_SIZE:
-            found = f"the committed end {committed}"
-            self.report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")
-        power_cut = boot is not None and boot != boot_number()
-        if committed is None or power_cut:
-            # What is behind may be in the redo area, from where the next writer puts it back.
-            own = own_end(Window(fd, self.path), words, PAGE_SIZE if durable is None else durable)
-            if own > size:
-                self.report.add(1, size, "the end of the file", f"{own} bytes are durable")
-            end = size if committed is None else min(size, committed)
-            return _Limits(committed, durable, saved, redo, min(own, size), end)
-        # In a copy of a log in use, the words may be of two moments: what was durable at
-        # the later one was committed then, and is there.
-        committed = max(committed, durable or 0)
-        if committed > size:
-            self.report.add(1, size, "the end of the file", f"{committed} bytes are committed")
-        end = min(committed, size)
-        return _Limits(committed, durable, saved, redo, end, end)
+    # -- words that lead to frames ------------------------------------------
 
     def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
         """I10: Where saved positions are said to be, they are."""
@@ -244,7 +129,7 @@ class Scan:
     # -- frames -------------------------------------------------------------
 
     def _frames(
-        self, page: Page, limits: _Limits, contents: Contents, proof: Proof
+        self, page: Page, limits: Limits, contents: Contents, proof: Proof
     ) -> Iterator[tuple[Tail, Frame]]:
         """Yield the places and the frames behind them; note what is damaged, and go on."""
         tail: Tail | None = self.tail
@@ -343,9 +228,6 @@ class Scan:
         ):
             return tail
         return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
-
-    def _damage(self, error: IntegrityError) -> None:
-        self.report.add(5, error.offset, error.found, error.expected)
 
 
 def compare_with_storage(scan: Scan, storage: Storage, report: Report) -> None:

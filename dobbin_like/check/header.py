@@ -1,0 +1,135 @@
+"""What the header of a log says: that it is one, and how far it is to be walked."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
+from dobbin_like.log.disk import read_exactly
+from dobbin_like.log.header import (
+    ASIDE,
+    ASIDE_END,
+    BOOT,
+    COMMITTED,
+    DURABLE,
+    PAGE,
+    PAGE_CHECK,
+    PAGE_SIZE,
+    REDO,
+    REDO_BASE,
+    SAVED,
+    SLOT_COUNT,
+    SLOTS,
+    TURN,
+    Page,
+    Words,
+    boot_number,
+    decode_page,
+    is_unwritten,
+)
+from dobbin_like.log.reader import Window
+from dobbin_like.log.redo import own_end
+
+if TYPE_CHECKING:
+    from dobbin_like.check.report import Report
+
+__all__ = ["Limits", "limits_of", "page_of"]
+
+_MEANINGS: Final = (
+    (0, PAGE.size + PAGE_CHECK.size),
+    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, BOOT, TURN, REDO)),
+    (SAVED * 8, ASIDE * 8 + 8),
+    (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
+    (REDO_BASE * 8, REDO_BASE * 8 + 8),
+)
+"""First and last offset of what stands in the header."""
+
+_YOUNGER: Final = frozenset({REDO, REDO_BASE, ASIDE, ASIDE_END})
+"""Words that a log of an earlier release has not."""
+
+
+class Limits(NamedTuple):
+    """What the words of the header say, and what follows for the walk.
+
+    All before ``certain`` has to be whole; after a power cut, what lies between it and
+    ``end`` counts up to the first frame that is not whole.
+    """
+
+    committed: int | None
+    durable: int | None
+    saved: int | None
+    redo: int | None
+    certain: int
+    end: int
+
+
+def page_of(fd: int, path: str, report: Report) -> Page | None:
+    """I2: The header says that this is a log, and its checksum is right."""
+    size = os.fstat(fd).st_size
+    try:
+        start = read_exactly(fd, path, 0, min(PAGE_SIZE, size))
+        if is_unwritten(start, size):
+            return None
+        page = decode_page(path, start)
+    except IntegrityError as error:
+        report.add(5, error.offset, error.found, error.expected)
+    except NotALogError as error:
+        report.add(5, 0, error.found, "the header of a log")
+    except FormatVersionError as error:
+        report.add(5, 0, f"format version {error.found}", f"up to {error.expected}")
+    else:
+        _check_rest(start, report)
+        return page
+    return None
+
+
+def _check_rest(start: bytes, report: Report) -> None:
+    """I5: What has no meaning in the header is zero."""
+    rest = bytearray(start)
+    for first, end in _MEANINGS:
+        rest[first:end] = bytes(end - first)
+    if any(rest):
+        at = next(at for at, byte in enumerate(rest) if byte)
+        report.add(5, at, "bytes of the header that have no meaning", "zeros")
+
+
+def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
+    """I4: The words are believable, in order and inside the file."""
+    # DURABLE first: it never overtakes COMMITTED.
+    durable, saved = words.get(DURABLE), words.get(SAVED)
+    redo, base = words.get(REDO), words.get(REDO_BASE)
+    committed, boot = words.get(COMMITTED), words.get(BOOT)
+    size = os.fstat(fd).st_size
+    named = {
+        "COMMITTED": (COMMITTED, committed),
+        "DURABLE": (DURABLE, durable),
+        "SAVED": (SAVED, saved),
+        "BOOT": (BOOT, boot),
+        "REDO": (REDO, redo),
+        "REDO_BASE": (REDO_BASE, base),
+        "ASIDE": (ASIDE, words.get(ASIDE)),
+        "ASIDE_END": (ASIDE_END, words.get(ASIDE_END)),
+    }
+    for name, (index, value) in named.items():
+        # A log of an earlier release has zeros for the younger ones.
+        if value is None and not (index in _YOUNGER and words.view[index] == 0):
+            report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
+    if committed is not None and committed < PAGE_SIZE:
+        found = f"the committed end {committed}"
+        report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")
+    power_cut = boot is not None and boot != boot_number()
+    if committed is None or power_cut:
+        # What is behind may be in the redo area, from where the next writer puts it back.
+        own = own_end(Window(fd, path), words, PAGE_SIZE if durable is None else durable)
+        if own > size:
+            report.add(1, size, "the end of the file", f"{own} bytes are durable")
+        end = size if committed is None else min(size, committed)
+        return Limits(committed, durable, saved, redo, min(own, size), end)
+    # In a copy of a log in use, the words may be of two moments: what was durable at
+    # the later one was committed then, and is there.
+    committed = max(committed, durable or 0)
+    if committed > size:
+        report.add(1, size, "the end of the file", f"{committed} bytes are committed")
+    end = min(committed, size)
+    return Limits(committed, durable, saved, redo, end, end)

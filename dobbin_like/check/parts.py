@@ -1,0 +1,103 @@
+"""What a log holds beside transactions: streams, and what saves time when it is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.log import heads, record
+from dobbin_like.log.class_table import ClassTable
+from dobbin_like.log.positions import Positions
+from dobbin_like.log.reader import Frame, Window
+from dobbin_like.log.record import Tail
+from dobbin_like.log.recovery import saved_slots
+from dobbin_like.log.stream import StreamReader
+
+if TYPE_CHECKING:
+    from dobbin_like.check.report import Report
+
+__all__ = ["Parts"]
+
+_STREAM_PART: Final = 1 << 20
+
+
+class Parts:
+    """Checks the frames that are no transactions, and knows what they have to agree with.
+
+    ``positions`` are by oid; ``saved`` and ``redo`` have the places of these frames. After
+    a ``gap`` transactions are missing, and what follows may build on them: it is checked by
+    itself only.
+    """
+
+    def __init__(self, window: Window, report: Report) -> None:
+        self.report = report
+        self.positions = Positions()
+        self.saved: set[int] = set()
+        self.redo: set[int] = set()
+        self.gap = False
+        self._window = window
+        self._classes = ClassTable()
+        self._stream_reader = StreamReader(window.fd, window.path)
+        self._streams: dict[int, int] = {}  # Their sizes, by place.
+
+    def _check_stream(self, offset: int, end: int) -> None:
+        """I5: Every chunk of a stream has the bytes that were written."""
+        reader, start = self._stream_reader, offset + record.STREAM_SIZE
+        size = reader.size(offset)
+        self._streams[offset] = size
+        self.report.streams += 1
+        self.report.stream_bytes += size
+        data = self._window.read(offset, record.STREAM_SIZE, end)
+        chunk_size = heads.decode_stream_head(data).chunk_size
+        at = 0
+        while at < size:
+            try:
+                at += len(reader.read(offset, at, _STREAM_PART))
+            except IntegrityError as error:
+                self._damage(error)
+                # Behind the chunk that it names.
+                at = max(at, error.offset - start) // chunk_size * chunk_size + chunk_size
+        table_size = record.WORD.size * -(-size // chunk_size)
+        self._check_fill(start + size + table_size, end)
+
+    def _check_redo(self, offset: int, end: int) -> None:
+        """I5: A redo area has its place; its image is checked by whoever needs it."""
+        self.redo.add(offset)
+        data = self._window.read(offset, record.REDO_SIZE, end)
+        try:
+            head = heads.decode_redo_head(data, offset)
+        except record.DamagedError as error:
+            self._damage(self._window.damaged(offset, error))
+        else:
+            self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
+
+    def _check_saved(self, tail: Tail, frame: Frame) -> None:
+        """I10: Saved positions and classes are those that a scan finds."""
+        self.saved.add(tail.end)
+        head, block = saved_slots(self._window, tail.end, frame.tail.end)
+        data = self._window.read(tail.end, record.FRAME_SIZE, frame.tail.end)
+        tables_size = record.FRAME.unpack(data)[3]
+        slots = tail.end + record.POSITIONS_SIZE + tables_size
+        self._check_fill(slots + 8 * len(block), frame.tail.end)
+        if self.gap or head.covered.sequence != tail.sequence:
+            return
+        saved = Positions.decode(block, head.stored)
+        scanned = self.positions
+        if (saved.next_oid, saved.stored) != (scanned.next_oid, scanned.stored):
+            found = f"saved positions of {saved.stored} objects below oid {saved.next_oid}"
+            expected = f"{scanned.stored} below {scanned.next_oid}"
+            self.report.add(10, tail.end, found, expected)
+        elif saved.encode() != scanned.encode():
+            oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
+            found = f"saved position {saved.get(oid)} of oid {oid}"
+            self.report.add(10, tail.end, found, scanned.get(oid))
+        if frame.names != self._classes.items():
+            self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")
+
+    def _damage(self, error: IntegrityError) -> None:
+        self.report.add(5, error.offset, error.found, error.expected)
+
+    def _check_fill(self, start: int, end: int) -> None:
+        """I5: What fills a frame up to whole words is zero."""
+        if start < end and any(self._window.read(start, end - start, end)):
+            self.report.add(5, start, "bytes behind the last part of a frame", "zeros")
