@@ -72,7 +72,7 @@ TOWERS = {
     "memory": Tower(
         stands_on="ground",
         rows=(
-            "persistent.entry",
+            "persistent.entry  persistent.declared",
             "persistent.kinds  persistent.shapes",
             "persistent.guards  persistent.stand_in",
             "persistent.values  persistent.delta",

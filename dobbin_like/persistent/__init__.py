@@ -7,8 +7,8 @@ Knows objects and threads, and no file. From the ground up:
 * large collections: ``delta`` (what is stored of a change), ``layered`` (in shared state),
   ``overlay`` (in a working copy) with ``overlay_dict``, ``overlay_list``, ``overlay_set``
   and ``overlays``;
-* objects: ``view`` (what one thread sees), ``faces``, ``base``, ``versions`` (of classes),
-  ``broken``, ``stream``;
+* objects: ``view`` (what one thread sees), ``declared`` (what a class may define),
+  ``faces``, ``base``, ``versions`` (of classes), ``broken``, ``stream``;
 * bytes: ``policy`` (what may be loaded), ``stand_in``, ``classes``, ``serialize``, ``loose``
   (without the classes);
 * the graph: ``shared``, ``ghosts``, ``stored``, ``visible``, ``graph``;
