@@ -21,6 +21,7 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.persistent.delta import ITEMS
 from dobbin_like.persistent.entry import entry_of
 from dobbin_like.persistent.values import deep_copy, thaw
 
@@ -150,9 +151,8 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
             raise _conflict(graph, name, entry.oid, serial, "", foreign=foreign)
         logger.debug("merging changes of %s oid %d", name, entry.oid)
         return _Merged(working, saved_serial, saved, None)
-    working.thaw_all()
     try:
-        merged = resolve(own_state(working.base), own_state(saved), dict(working))
+        merged = resolve(own_state(working.base), own_state(saved), _mine(working))
     except ConflictError as error:
         failed = f"its resolution was refused ({error.failed or type(error).__name__})"
         raise _conflict(graph, name, entry.oid, serial, failed, foreign=foreign) from error
@@ -161,6 +161,13 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
         text = f"{name}._p_resolve_conflict() returned {merged!r:.60}, expected a state dict"
         raise TypeError(text)
     return _Merged(working, saved_serial, saved, dict(merged))
+
+
+def _mine(working: WorkingCopy) -> dict[str, Any]:
+    """Return the state of a working copy, of built-ins."""
+    working.thaw_all()
+    overlay = working.overlay()
+    return dict(working) if overlay is None else {**working, ITEMS: overlay.plain()}
 
 
 def own_state(state: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ on new objects as they are made, and on objects in shared state. What cannot hol
 from __future__ import annotations
 
 import importlib.util
+import threading
 import unittest
 from typing import Any
 
@@ -25,7 +26,9 @@ from dobbin_like import (
     PersistentSet,
     checkout,
 )
-from dobbin_like.exc import NotStorableError
+from dobbin_like.collections.common import Container
+from dobbin_like.exc import InvalidObjectReference, NotStorableError
+from dobbin_like.persistent import overlays
 
 NO_SUITES = "this Python comes without the package test of the standard library"
 mapping_tests: Any = pytest.importorskip("test.mapping_tests", reason=NO_SUITES)
@@ -58,6 +61,34 @@ class StoredMeta(OpenMeta):
         assert made._p_serial is not None
         made.__init__(*args, **kwargs)
         return made
+
+
+class LaidMeta(OpenMeta):
+    """Stores what is new, with its items, and checks it out."""
+
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        made = PersistentMeta.__call__(cls, *args, **kwargs)
+        if isinstance(made, Container):
+            thread = threading.Thread(target=store, args=(made,))
+            thread.start()
+            thread.join()
+            checkout(made)
+        return made
+
+
+def store(made: Any) -> None:
+    """Store *made* in a transaction of this thread."""
+    database = DATABASE[0]
+    manager = database.transaction_manager
+    try:
+        checkout(database.root)
+        database.root["made"] = made
+        manager.commit()
+    except (
+        NotStorableError,
+        InvalidObjectReference,
+    ):  # A class inside a test, or an object of one.
+        manager.abort()
 
 
 class SharedMeta(PersistentMeta):
@@ -111,6 +142,18 @@ class StoredSet(Changeable, PersistentSet[Any], metaclass=StoredMeta):
     pass
 
 
+class LaidDict(Changeable, PersistentDict[Any, Any], metaclass=LaidMeta):
+    pass
+
+
+class LaidList(Changeable, PersistentList[Any], metaclass=LaidMeta):
+    pass
+
+
+class LaidSet(Changeable, PersistentSet[Any], metaclass=LaidMeta):
+    pass
+
+
 class SharedDict(PersistentDict[Any, Any], metaclass=SharedMeta):
     pass
 
@@ -130,7 +173,7 @@ class InDatabase:
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.manager = transaction.TransactionManager()
+        cls.manager = transaction.ThreadTransactionManager()
         cls.database = Database(MemoryLog(), transaction_manager=cls.manager, allow=["test.*"])
         root = PersistentDict()
         checkout(root)
@@ -161,6 +204,18 @@ class InDatabase:
         DATABASE.clear()
 
 
+class InOverlays(InDatabase):
+    """As if every collection were a large one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.small, overlays.SMALL = overlays.SMALL, -1  # type: ignore[misc]
+
+    def tearDown(self) -> None:
+        super().tearDown()
+        overlays.SMALL = self.small  # type: ignore[misc]
+
+
 # -- what is left out --------------------------------------------------------------------
 
 OUR_REPR = "the representation names the class"
@@ -170,6 +225,7 @@ ITEMS = "an iterator keeps the items, not the container"
 COPIED = "checkout() of what is new and commit() copy the items"
 OTHER_CLASS = "type() of what is checked out is not the class itself; TestNew has it"
 OTHER_TYPE = "it is about another type alone"
+GENERATOR = "an iterator over what is being changed is a generator"
 WRITES = "it changes what it has made"
 
 _WRITE_DICTS = (
@@ -258,6 +314,15 @@ class TestStoredDict(without("mapping"), InDatabase, mapping_tests.TestHashMappi
     waiting = (StoredDict,)
 
 
+class TestOverlaidDict(without("mapping"), InOverlays, mapping_tests.TestHashMappingProtocol):
+    type2test = StoredDict
+    waiting = (StoredDict,)
+
+
+class TestLaidDict(without("mapping"), InOverlays, mapping_tests.TestHashMappingProtocol):
+    type2test = LaidDict
+
+
 class TestNewDict(without("new mapping"), FromData, mapping_tests.TestHashMappingProtocol):
     type2test = PersistentDict
 
@@ -275,6 +340,15 @@ class TestOpenList(without("list"), list_tests.CommonTest):
 class TestStoredList(without("list"), InDatabase, list_tests.CommonTest):
     type2test = StoredList
     waiting = (StoredList,)
+
+
+class TestOverlaidList(without("list"), InOverlays, list_tests.CommonTest):
+    type2test = StoredList
+    waiting = (StoredList,)
+
+
+class TestLaidList(without("list"), InOverlays, list_tests.CommonTest):
+    type2test = LaidList
 
 
 class TestNewList(without("new list"), seq_tests.CommonTest):
@@ -295,6 +369,21 @@ class TestStoredSet(without("set"), InDatabase, set_tests.TestSet):
     thetype = StoredSet
     basetype = PersistentSet
     waiting = (StoredSet,)
+
+
+class TestOverlaidSet(without("set"), InOverlays, set_tests.TestSet):
+    test_do_not_rehash_dict_keys = skipping(COPIED)
+    thetype = StoredSet
+    basetype = PersistentSet
+    waiting = (StoredSet,)
+
+
+class TestLaidSet(without("set"), InOverlays, set_tests.TestSet):
+    test_do_not_rehash_dict_keys = skipping(COPIED)
+    test_cyclical_repr = skipping(COPIED)
+    test_iterator_pickling = skipping(GENERATOR)
+    thetype = LaidSet
+    basetype = PersistentSet
 
 
 class TestNewSet(without("new set"), set_tests.TestSet):
@@ -318,6 +407,10 @@ class StoredSubclass(StoredSet):
     pass
 
 
+class LaidSubclass(LaidSet):
+    pass
+
+
 class OurSets:
     """What the suite has made when it was imported is made again, of our class."""
 
@@ -335,26 +428,35 @@ class OurSets:
 
 def suites_by_name(cls: Any, subclass: Any) -> dict[str, type]:
     """Return the other suites of test_set, in which the name ``set`` means *cls*."""
+    kinds: Any = {StoredSet: (InDatabase,), LaidSet: (InOverlays,)}
     spec = importlib.util.find_spec("test.test_set")
     assert spec is not None
     assert spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    bases = (OurSets, InDatabase) if issubclass(cls, StoredSet) else (OurSets,)
+    bases = (OurSets, *kinds.get(cls, ()))
     content: dict[str, Any] = {
         "ours": {set: cls, module.SetSubclass: subclass},
-        "waiting": (cls, subclass),
+        "waiting": (cls, subclass) if cls is StoredSet else (),
     }
-    shown = {**content, "test_repr": skipping(LEFT_OUT["rest of set"]["test_repr"])}
+    left_out = {
+        **LEFT_OUT["rest of set"],
+        **({"test_iteration": GENERATOR} if cls is LaidSet else {}),
+    }
     suites = {
         f"{name}Of{cls.__name__}": type(
-            name, (*bases, case), shown if hasattr(case, "test_repr") else content
+            name,
+            (*bases, case),
+            content | {n: skipping(why) for n, why in left_out.items() if hasattr(case, n)},
         )
         for name, case in vars(module).items()
         if isinstance(case, type)
         and issubclass(case, unittest.TestCase)
         and name not in CLASSES_LEFT_OUT
     }
+    if cls is LaidSet:
+        for name, suite in suites.items():
+            suites[name] = pytest.mark.slow(suite) if "Mutating" in name else suite
     module.set = cls
     module.SetSubclass = subclass
     return suites
@@ -362,6 +464,7 @@ def suites_by_name(cls: Any, subclass: Any) -> dict[str, type]:
 
 globals().update(suites_by_name(OpenSet, OpenSubclass))
 globals().update(suites_by_name(StoredSet, StoredSubclass))
+globals().update(suites_by_name(LaidSet, LaidSubclass))
 
 
 @pytest.mark.parametrize("names", LEFT_OUT)

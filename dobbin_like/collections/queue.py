@@ -7,7 +7,7 @@ from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from dobbin_like.collections.common import Container, plain, shown
-from dobbin_like.persistent.overlay_dict import OverlayQueue, first_key, last_key
+from dobbin_like.persistent.overlay_dict import OverlayQueue, first_key, next_number
 
 __all__ = ["PersistentQueue"]
 
@@ -40,7 +40,7 @@ class PersistentQueue(Container, Generic[T]):
     def put(self, item: T) -> None:
         """Add *item* at the end."""
         items = self._writable()
-        items[last_key(items, -1) + 1] = item
+        items[next_number(items, self._p_serial or 0)] = item
 
     def get(self) -> T:
         """Remove and return the oldest item.

@@ -203,7 +203,7 @@ def _is_set(other: object) -> bool:
 
 def _hashable(item: object) -> object:
     """Return what a set looks for when it is asked for a set; the caller handles ``TypeError``."""
-    if isinstance(item, PersistentSet):
+    if isinstance(item, (PersistentSet, set)):
         return frozenset(plain(item))
     raise  # noqa: PLE0704  of the caller
 

@@ -89,15 +89,14 @@ class Changes:
         obj, entry, base = working.obj, working.entry, working.base
         faces = type(obj)._p_faces
         overlay = working.overlay()
-        if overlay is not None:
-            if self._write_delta(working):
-                return
-            state[ITEMS] = overlay.plain()
+        if overlay is not None and self._write_delta(working):
+            return
+        state.update(_whole_items(overlay))
         pending: State = {}
         if not SHAREABLE.issuperset(map(type, state.values())):
             if any(value is PENDING and entangled(base[name]) for name, value in state.items()):
                 working.thaw_all()
-                state = faces.state_of(working)
+                state = {**faces.state_of(working), **_whole_items(overlay)}
             pending = {name: base[name] for name, value in state.items() if value is PENDING}
         self._write(obj, entry, faces.plain, state, pending)
 
@@ -294,3 +293,7 @@ class Changes:
             if entry.serial == UNSTORED:
                 entry.jar = None
         self._graph.classes.discard()
+
+
+def _whole_items(overlay: Overlay | None) -> State:
+    return {} if overlay is None else {ITEMS: overlay.plain()}

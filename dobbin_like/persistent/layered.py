@@ -190,7 +190,7 @@ class LayeredSet(Layered):
         below = self.below
         came = sum(member in gone or member not in self for member in put)
         more = self.put.difference(gone).union(put)
-        all_gone = self.gone.union(member for member in gone if member in below) - more
+        all_gone = self.gone.union(member for member in gone if member in below)
         return LayeredSet(self._p_owner, below, all_gone, more, self.size - len(gone) + came)
 
     def __contains__(self, item: object) -> bool:

@@ -11,17 +11,28 @@ This is what all overlays have in common; who needs one asks :mod:`.overlays`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+import contextlib
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dobbin_like.persistent.delta import ITEMS
 from dobbin_like.persistent.kinds import KINDS, REFERENCE
-from dobbin_like.persistent.layered import DELTA_TYPES, OPERATORS, built_in
+from dobbin_like.persistent.layered import (
+    DELTA_TYPES,
+    OPERATORS,
+    LayeredDict,
+    LayeredSet,
+    built_in,
+)
 from dobbin_like.persistent.values import Aliases, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _Class = TypeVar("_Class", bound=type)
+
+NONE_LEFT: Final = object()
+"""What a :class:`Finger` finds when all have gone."""
 
 
 class _Base:
@@ -37,13 +48,17 @@ class _Base:
 class Overlay:
     """What the three have in common.
 
-    ``gone`` and ``put`` are the difference from ``base``, the items in shared state;
-    ``own`` has the thread's copies of mutable values of the base, by key or index;
-    ``working`` is the working copy that it is part of.
+    ``gone`` and ``put`` are the difference from ``base``, the items in shared state: the keys
+    that are not there any more, or not at their old place, and what came; ``own`` has the
+    thread's copies of mutable values of the base, by key or index; ``working`` is the working
+    copy that it is part of.
     """
 
-    __slots__ = ("base", "gone", "own", "put", "size", "working")
+    # All of them: the class is changed when it is turned into a built-in.
+    __slots__ = ("_first", "_last", "base", "gone", "over", "own", "put", "working")
     kind: ClassVar[type]
+    _parts: ClassVar[tuple[str, ...]] = ("gone", "put", "own")
+    """What a copy for a savepoint has, beside the base."""
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, working: Any, base: Any) -> None:
@@ -52,11 +67,14 @@ class Overlay:
         self.gone: dict[Any, None] = {}
         self.own: dict[Any, Any] = {}
         self.put: Any = {}
-        self.size = len(base)
 
     def is_changed(self) -> bool:
         """Tell whether anything differs from the base. Cost: what was touched."""
-        return bool(self.gone or self.put or self._changed_own())
+        return not self.settle() or bool(self.gone or self.put)
+
+    def settle(self) -> bool:
+        """Make own values that were changed part of the difference; tell if that can be."""
+        return not self._changed_own()
 
     def _changed_own(self) -> list[Any]:
         """Return the keys whose own values differ from those of the base."""
@@ -64,15 +82,9 @@ class Overlay:
         base = self.base
         return [key for key, value in self.own.items() if not aliases.same(base[key], value)]
 
-    def settle(self) -> bool:
-        """Make own values that were changed part of the difference; tell if that can be."""
-        for key in self._changed_own():
-            self.put[key] = self.own.pop(key)
-        return True
-
     def is_most(self) -> bool:
         """Tell whether the difference is no less than half of the whole."""
-        return 2 * (len(self.gone) + len(self.put)) > self.size
+        return 2 * (len(self.gone) + len(self.came())) > len(self)
 
     def came(self) -> Any:
         """Return what came: a dict of items, or a list."""
@@ -89,9 +101,16 @@ class Overlay:
 
     def move_to(self, items: Any) -> None:
         """Become the same difference from *items*, which fit."""
-        self.base = items
-        self.own.clear()
-        self.size = len(items) - len(self.gone) + self._came()
+        # Own values that were not changed may be part of what came.
+        before, self.base = self.base, items
+        self.own = {
+            key: value for key, value in self.own.items() if self._has_same(key, before[key])
+        }
+
+    def _has_same(self, key: Any, value: Any) -> bool:
+        """Tell whether the base has this value still."""
+        base = self.base
+        return key in base and Aliases().same(base[key], value)
 
     def _touches_the_same(self, items: Any) -> bool:
         raise NotImplementedError
@@ -99,11 +118,6 @@ class Overlay:
     def become(self, now: Any) -> bool:
         """Take on the difference between the base and *now*; tell if it has such a form."""
         raise NotImplementedError
-
-    def _came(self) -> int:
-        """Return how many of what came are not at a place that the base has."""
-        base, gone = self.base, self.gone
-        return sum(key in gone or key not in base for key in self.put)
 
     def plain(self) -> Any:
         """Return all of it as an ordinary built-in with values of the thread's own.
@@ -132,7 +146,7 @@ class Overlay:
         return value
 
     def __len__(self) -> int:
-        return self.size
+        return len(self.base) - len(self.gone) + len(self.put)
 
     def __repr__(self) -> str:
         return repr(self.plain())
@@ -142,14 +156,51 @@ class Overlay:
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         # For savepoints alone; restore() gives it to its working copy.
-        state = (_Base(self.base), self.gone, self.own, self.put, self.size)
-        return _copied, (type(self), *state)
+        parts = [getattr(self, name) for name in self._parts]
+        return _copied, (type(self), _Base(self.base), *parts)
 
 
-def _copied(cls: Any, base: _Base, gone: Any, own: Any, put: Any, size: int) -> Any:
-    made = cls.__new__(cls)
-    made.base, made.gone, made.own, made.put, made.size = base.items, gone, own, put, size
+def _copied(cls: Any, base: _Base, *parts: Any) -> Any:
+    made = cls(None, base.items)
+    for name, part in zip(cls._parts, parts, strict=True):
+        setattr(made, name, part)
     return made
+
+
+class Finger:
+    """Where the first key is, from one end, that has not gone: it is not looked for again."""
+
+    __slots__ = ("_base", "_key", "_order", "_steps")
+
+    def __init__(self, order: Any, base: Any) -> None:
+        self._order = order
+        self._base = base
+        self._steps: Iterator[Any] | None = None
+        self._key: Any = NONE_LEFT
+
+    def find(self, gone: dict[Any, None]) -> Any:
+        """Return the key, NONE_LEFT if all have gone. What has gone never comes back."""
+        # Whoever is interrupted begins anew.
+        steps, self._steps = self._steps, None
+        key = self._key
+        if steps is None:
+            steps = each_key(self._base, self._order)
+            key = next(steps, NONE_LEFT)
+        while key is not NONE_LEFT and key in gone:
+            key = next(steps, NONE_LEFT)
+        self._key = key
+        self._steps = steps
+        return key
+
+
+def each_key(items: Any, order: Any) -> Iterator[Any]:
+    """Yield the keys or members of what is in shared state, in order, and fold nothing for it."""
+    if not isinstance(items, (LayeredDict, LayeredSet)):
+        return iter(order(items))
+    below, gone, put = items.below, items.gone, items.put
+    old = (key for key in order(below) if key not in gone)
+    new = (key for key in order(put) if key in gone or key not in below)
+    return chain(new, old) if order is reversed else chain(old, new)
 
 
 class Turned(Overlay):
@@ -161,9 +212,11 @@ class Turned(Overlay):
         return self.base
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("base", "plain", "__class__"):
-            return object.__getattribute__(self, name)
-        return getattr(object.__getattribute__(self, "base"), name)
+        if name not in ("base", "plain", "__class__"):
+            with contextlib.suppress(AttributeError):
+                return getattr(object.__getattribute__(self, "base"), name)
+        # Asked by a method that was turned while it ran, by a comparison of the user's.
+        return object.__getattribute__(self, name)
 
 
 def _by_base(name: str) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any
 
-from dobbin_like.persistent.kinds import LIST, SHAREABLE
+from dobbin_like.persistent.kinds import KINDS, LIST, SHAREABLE, TUPLE
 from dobbin_like.persistent.layered import built_in
-from dobbin_like.persistent.overlay import Overlay, stands_for
+from dobbin_like.persistent.overlay import Overlay, Turned, stands_for
 from dobbin_like.persistent.values import Aliases
 
 
@@ -22,37 +23,48 @@ class OverlayList(Overlay, MutableSequence[Any]):
         super().__init__(working, base)
         self.put: list[Any] = []
 
-    def settle(self) -> bool:
-        return not self._changed_own()
-
-    def __len__(self) -> int:
-        return self.size
-
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(self.size))]
-        at = range(self.size)[index]  # Raises what a list raises, but for the words.
+            return [self[at] for at in range(*index.indices(len(self)))]
+        try:
+            at = range(len(self))[index]
+        except (IndexError, TypeError):
+            return [][index]  # Raises what a list raises, in its words.
         below = len(self.base)
         return self._value(at, self.base[at]) if at < below else self.put[at - below]
 
     def __iter__(self) -> Iterator[Any]:
+        # What the list becomes meanwhile is gone on with, as in a list.
         for at, value in enumerate(self.base):
             yield self._value(at, value)
-        at = 0
-        while at < len(self.put):  # What is added meanwhile comes too, as in a list.
-            yield self.put[at]
+            if isinstance(self, Turned):
+                yield from _from(self.base, at + 1)
+                return
+        below, put, at = len(self.base), self.put, 0
+        while at < len(put):
+            yield put[at]
             at += 1
+            if isinstance(self, Turned):
+                yield from _from(self.base, below + at)
+                return
+
+    def __reversed__(self) -> Iterator[Any]:
+        at = len(self) - 1
+        while 0 <= at < len(self):
+            yield self[at]
+            at -= 1
 
     def append(self, value: Any) -> None:
         """Add *value* at the end."""
         self.put.append(value)
-        self.size += 1
 
     def extend(self, values: Iterable[Any]) -> None:
         """Add all *values* at the end."""
-        before = len(self.put)
-        self.put.extend(list(self) if values is self else values)
-        self.size += len(self.put) - before
+        if KINDS[type(values)] in (LIST, TUPLE):
+            self.put.extend(list(self) if values is self else values)
+        else:
+            for value in values:  # Which may look at the list, or change it.
+                self.append(value)
 
     def __radd__(self, other: Any) -> Any:
         return other + self.plain()
@@ -63,15 +75,14 @@ class OverlayList(Overlay, MutableSequence[Any]):
 
     def insert(self, index: int, value: Any) -> None:
         """Put *value* before *index*."""
-        if index >= self.size:
+        if operator.index(index) >= len(self):
             self.append(value)
         else:
             self._whole().insert(index, value)
 
     def pop(self, index: int = -1) -> Any:
         """Remove and return the item at *index*."""
-        if index == -1 and self.put:
-            self.size -= 1
+        if self.put and operator.index(index) in (-1, len(self) - 1):
             return self.put.pop()
         return self._whole().pop(index)
 
@@ -105,19 +116,27 @@ class OverlayList(Overlay, MutableSequence[Any]):
     def become(self, now: Any) -> bool:
         size = len(self.base)
         self.put = now[size:]
-        self.size = len(now)
-        return self.size >= size and Aliases().same(built_in(self.base), now[:size])
+        self.own = dict(enumerate(now[:size]))
+        return len(now) >= size and Aliases().same(built_in(self.base), now[:size])
 
     def _touches_the_same(self, items: Any) -> bool:
         size = len(self.base)
         start = built_in(items)[:size]
         return len(start) == size and Aliases().same(built_in(self.base), start)
 
-    def _came(self) -> int:
-        return len(self.put)
+    def _has_same(self, key: Any, value: Any) -> bool:
+        return True  # What was added to has not changed.
 
     def plain(self) -> list[Any]:
         base = built_in(self.base)
         if not SHAREABLE.issuperset(map(type, base)):
             return list(self)
         return [*base, *self.put]
+
+
+def _from(items: list[Any], start: int) -> Iterator[Any]:
+    """Yield what *items* have from *start* on, as they are by then."""
+    at = start
+    while at < len(items):
+        yield items[at]
+        at += 1

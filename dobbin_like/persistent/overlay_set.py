@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSet
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.persistent.kinds import FROZENSET, KINDS, SET
 from dobbin_like.persistent.layered import built_in
-from dobbin_like.persistent.overlay import Overlay, stands_for
+from dobbin_like.persistent.overlay import NONE_LEFT, Finger, Overlay, Turned, stands_for
+from dobbin_like.persistent.values import Aliases
+
+_ALIKE: Final = (str, bytes)
+"""Types of which two that are equal are the same, where 1 and True are not."""
 
 
 @stands_for(
@@ -26,45 +30,69 @@ class OverlaySet(Overlay, MutableSet[Any]):
     __slots__ = ()
     kind = set
 
+    def __init__(self, working: Any, base: Any) -> None:
+        super().__init__(working, base)
+        self._first = Finger(iter, base)
+
     def __contains__(self, item: object) -> bool:
         return item in self.put or (item not in self.gone and item in self.base)
 
     def __iter__(self) -> Iterator[Any]:
-        size, gone = self.size, self.gone
-        for part in ((member for member in self.base if member not in gone), [*self.put]):
-            for member in part:
+        gone, put = self.gone, self.put
+        more = len(put) - len(gone)
+        for part in ((member for member in self.base if member not in gone), put):
+            for member in [*part] if part is put else part:
                 yield member
-                if self.size != size:
+                if len(put) - len(gone) != more or isinstance(self, Turned):
                     text = "Set changed size during iteration"
                     raise RuntimeError(text)
 
     def add(self, value: Any) -> None:
         """Add a member."""
-        if value not in self:
-            if value in self.gone:
-                del self.gone[value]
-            else:
-                self.put[value] = None
-            self.size += 1
+        if value in self:
+            return
+        if value in self.gone and type(value) in _ALIKE:
+            del self.gone[value]
+            self._first = Finger(iter, self.base)
+        else:
+            self.put[value] = None
 
     def discard(self, value: Any) -> None:
         """Remove a member if it is there."""
         if value in self.put:
             del self.put[value]
-        elif value in self.base and value not in self.gone:
+        elif value in self.base:
             self.gone[value] = None
-        else:
-            return
-        self.size -= 1
+
+    def pop(self) -> Any:
+        """Remove and return a member."""
+        if self.put:
+            return self.put.popitem()[0]
+        member = self._first.find(self.gone)
+        if member is NONE_LEFT:
+            text = "pop from an empty set"
+            raise KeyError(text)
+        self.gone[member] = None
+        return member
+
+    def move_to(self, items: Any) -> None:
+        super().move_to(items)
+        self._first = Finger(iter, items)
 
     def came(self) -> Any:
         return [*self.put]
 
     def become(self, now: Any) -> bool:
-        base = self.base
-        self.gone = dict.fromkeys(member for member in base if member not in now)
-        self.put = dict.fromkeys(member for member in now if member not in base)
-        self.size = len(now)
+        aliases, base = Aliases(), self.base
+        members = {member: member for member in now}
+        self.gone = {
+            member: None
+            for member in base
+            if member not in members or not aliases.same(member, members[member])
+        }
+        self.put = {
+            member: None for member in members if member in self.gone or member not in base
+        }
         return True
 
     def _touches_the_same(self, items: Any) -> bool:

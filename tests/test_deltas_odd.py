@@ -1,0 +1,362 @@
+"""Large collections and small ones: what is odd in what a program may do to them."""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty
+from typing import Any
+
+import pytest
+import transaction
+
+from dobbin_like.exc import ConflictError
+from dobbin_like.persistent import (
+    PersistentDict,
+    PersistentList,
+    PersistentQueue,
+    PersistentSet,
+    checkout,
+)
+
+LARGE = 200
+
+
+@pytest.fixture(params=[5, LARGE])
+def size(request):
+    return request.param
+
+
+@pytest.fixture
+def elected(database):
+    """Store an object as the root."""
+
+    def elect(root: Any) -> Any:
+        database.set_root(root)
+        transaction.commit()
+        return root
+
+    return elect
+
+
+def elsewhere(change: Any) -> None:
+    """Commit a change in another thread."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with transaction.manager:
+                change()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+def same_in(read: Any, expected: Any) -> None:
+    assert [(type(one), one) for one in read] == [(type(one), one) for one in expected]
+
+
+# -- changes while iterating ----------------------------------------------------------------
+
+
+def assign(items: Any) -> None:
+    for index, item in enumerate(items):
+        items[index] = -item
+
+
+def remove(items: Any) -> None:
+    for item in items:
+        if item % 2:
+            items.remove(item)
+
+
+def append(items: Any) -> None:
+    for item in items:
+        if item < 3:
+            items.append(item + 10_000)
+        elif item == 10_001:
+            items.sort(reverse=True)
+
+
+def backwards(items: Any) -> None:
+    for item in reversed(items):
+        items.append(item)
+        if item % 3 == 0:
+            items.pop(0)
+            items.pop()
+
+
+@pytest.mark.parametrize("work", [assign, remove, append, backwards])
+def test_a_list_changes_while_it_is_iterated_as_the_built_in(elected, size, work):
+    expected = [*range(size)]
+    root = elected(PersistentList(expected))
+    checkout(root)
+    work(root)
+    work(expected)
+    same_in(root, expected)
+    transaction.commit()
+    same_in(root, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.clear(),
+        lambda c: c.pop(3),
+        lambda c: c.update({"new": 1}),
+        lambda c: c.popitem(),
+    ],
+)
+@pytest.mark.parametrize("look", [iter, reversed, lambda c: iter(c.items())])
+def test_a_dict_that_changes_its_size_tells_who_iterates(elected, size, change, look):
+    root = elected(PersistentDict.fromkeys(range(size)))
+    checkout(root)
+    steps = look(root)
+    next(steps)
+    change(root)
+    with pytest.raises(RuntimeError, match="changed size during iteration"):
+        next(steps)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda c: c.clear(), lambda c: c.add(-1), lambda c: c.intersection_update([1, 2])]
+)
+def test_a_set_that_changes_its_size_tells_who_iterates(elected, size, change):
+    root = elected(PersistentSet(range(size)))
+    checkout(root)
+    steps = iter(root)
+    next(steps)
+    change(root)
+    with pytest.raises(RuntimeError, match="changed size during iteration"):
+        next(steps)
+
+
+# -- as the built-in ---------------------------------------------------------------------------
+
+
+def test_views_of_a_dict_that_is_being_changed(elected, size):
+    expected: dict[Any, Any] = {number: [number] for number in range(size)}
+    root = elected(PersistentDict(expected))
+    checkout(root)
+    for target in (root, expected):
+        target["new"] = 1
+        target[1] = 2
+        del target[2]
+        target[2] = "again"
+        del target[3]
+    for name in ("keys", "values", "items"):
+        view, plain = getattr(root, name)(), getattr(expected, name)()
+        assert list(view) == list(plain)
+        assert list(reversed(view)) == list(reversed(plain))
+        assert repr(view) == repr(plain)
+        assert len(view) == len(plain)
+    assert (1, 2) in root.items()
+    assert 3 not in root.items()
+    assert root.keys() & {1, 3} == {1}
+
+
+def test_what_equals_a_member_takes_its_place_when_that_has_gone(elected, again, size):
+    root = elected(PersistentSet(range(size)))
+    checkout(root)
+    root.discard(True)
+    root.add(True)
+    transaction.commit()
+    for found in (root, again().root):
+        assert [type(member) for member in found if member == 1] == [bool]
+
+
+def test_what_equals_a_key_takes_its_place_when_that_has_gone(elected, again, size):
+    root = elected(PersistentDict.fromkeys(range(size)))
+    checkout(root)
+    root[True] = "one"
+    transaction.commit()
+    same_in(root, range(size))
+    checkout(root)
+    del root[1.0]
+    root[True] = "one"
+    transaction.commit()
+    for found in (root, again().root):
+        same_in(found, [0, *range(2, size), True])
+
+
+def test_a_set_is_looked_for_as_a_frozen_one(elected, size):
+    root = elected(PersistentSet([*range(size), frozenset([1])]))
+    checkout(root)
+    assert {1} in root
+    root.discard({1})
+    assert {1} not in root
+    root.add(frozenset([1]))
+    root.remove({1})
+    with pytest.raises(KeyError):
+        root.remove({1})
+
+
+def test_what_came_before_an_error_is_there(elected, size):
+    root = elected(PersistentList(range(size)))
+    checkout(root)
+
+    def some() -> Any:
+        yield "first"
+        yield len(root)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        root.extend(some())
+    assert root[size:] == ["first", size + 1]
+    assert len(root) == size + 2
+    with pytest.raises(TypeError):
+        root.insert(1e9, 1)
+    with pytest.raises(IndexError, match="list index out of range"):
+        root[size + 2]
+    with pytest.raises(TypeError, match="list indices must be integers or slices, not str"):
+        root["a"]
+
+
+class Moody:
+    """Changes a collection when it is compared."""
+
+    def __init__(self, change: Any) -> None:
+        self.change = change
+
+    def __hash__(self) -> int:
+        return hash(1)
+
+    def __eq__(self, other: object) -> bool:
+        self.change()
+        return False
+
+
+def test_a_comparison_that_changes_the_collection_breaks_nothing(elected, size):
+    root = elected(PersistentSet(range(size)))
+    checkout(root)
+    root.update([Moody(root.clear), 2])
+    assert 3 not in root
+
+
+@pytest.mark.parametrize("cls", [PersistentDict, PersistentSet])
+def test_taking_all_costs_its_number(elected, cls):
+    root = elected(cls.fromkeys(range(30_000)) if cls is PersistentDict else cls(range(30_000)))
+    checkout(root)
+    for number in range(30_000):
+        (root.__setitem__(-number, 1) if cls is PersistentDict else root.add(-number))
+    while root:
+        root.popitem() if cls is PersistentDict else root.pop()
+
+
+# -- values ----------------------------------------------------------------------------------
+
+
+def test_a_value_set_to_what_it_was_is_no_change(elected, database, size):
+    root = elected(PersistentDict({number: [number] for number in range(size)}))
+    tid = database.tid
+    checkout(root)
+    root[1] = root[1]
+    root[2] = [2]
+    transaction.commit()
+    assert database.tid == tid
+
+
+def test_attributes_with_one_value_in_two_places_beside_large_items(elected, again, size):
+    root = elected(PersistentDict.fromkeys(range(size)))
+    checkout(root)
+    one: list[int] = []
+    root.note = [one, one]
+    transaction.commit()
+    checkout(root)
+    root[1] = "x"
+    root.more = 1
+    transaction.commit()
+    for found in (root, again().root):
+        assert (found[1], found.more) == ("x", 1)
+        assert found.note[0] is found.note[1]
+
+
+@pytest.mark.parametrize("grow", [PersistentDict, PersistentList])
+def test_a_value_in_two_places_stays_one_when_it_is_merged(elected, size, grow):
+    if grow is PersistentDict:
+        root = elected(PersistentDict(dict.fromkeys(range(size)) | {"n": [[2]]}))
+        checkout(root)
+        root["d"] = root["n"][0]
+        elsewhere(lambda: (checkout(root), root.update(t=1)))
+        transaction.commit()
+        assert root["d"] is root["n"][0]
+    else:
+        root = elected(PersistentList([[[2]], *range(size)]))
+        checkout(root)
+        root.append(root[0][0])
+        elsewhere(lambda: (checkout(root), root.append("theirs")))
+        transaction.commit()
+        assert root[-1] is root[0][0]
+    assert root["t"] == 1 if grow is PersistentDict else root[-2] == "theirs"
+
+
+def test_the_order_of_keys_is_merged(elected, again, size):
+    keys = [*range(size)]
+    root = elected(PersistentDict.fromkeys(keys))
+    checkout(root)
+    root[0] = root.pop(0)
+    elsewhere(lambda: (checkout(root), root.update(t=1)))
+    transaction.commit()
+    same_in(root, [*keys[1:], "t", 0])
+    same_in(again().root, root)
+
+
+class LastWins(PersistentDict):
+    @staticmethod
+    def _p_resolve_conflict(old, saved, mine):
+        assert all(type(state["_items"]) is dict for state in (old, saved, mine))
+        return mine
+
+
+def test_a_class_that_resolves_conflicts_gets_built_ins_and_its_word_counts(elected, size):
+    root = elected(LastWins.fromkeys(range(size)))
+    checkout(root)
+    root["mine"] = 1
+
+    def theirs() -> None:
+        checkout(root)
+        root["theirs"] = 1
+        del root[2]
+
+    elsewhere(theirs)
+    transaction.commit()
+    assert list(root) == [*range(size), "mine"]
+
+
+# -- queues ------------------------------------------------------------------------------------
+
+
+def test_an_item_that_equals_a_taken_one_is_not_taken_for_it(elected, size):
+    root = elected(PersistentQueue(["tick"] * size))
+    checkout(root)
+    root.get()
+
+    def take_all() -> None:
+        checkout(root)
+        for _ in range(size):
+            root.get()
+
+    elsewhere(take_all)
+    elsewhere(lambda: (checkout(root), root.put("tick")))
+    with pytest.raises(ConflictError):
+        transaction.commit()
+    transaction.abort()
+    checkout(root)
+    assert root.get() == "tick"
+    with pytest.raises(Empty):
+        root.get()
+
+
+def test_many_items_put_and_taken_in_one_transaction(elected):
+    root = elected(PersistentQueue(range(LARGE)))
+    checkout(root)
+    for number in range(LARGE, 20_000):
+        root.put(number)
+    assert [root.get() for _ in range(20_000)] == [*range(20_000)]
+    root.put("last")
+    transaction.commit()
+    assert list(root) == ["last"]
