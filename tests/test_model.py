@@ -743,28 +743,27 @@ class SnapshotIsolation(RuleBasedStateMachine):
         """Tell how the commit ends, and how many failed transactions it leaves in the log."""
         if not joined:
             return None, 0
+        # The first of them has found its conflicts before the next one wants the lock.
         refused = self._conflicts(joined[0])
-        if True in refused:
-            return ReadConflictError, 1
+        if refused:
+            return ReadConflictError if refused[0] else WriteConflictError, 1
         if len(joined) > 1:
             return SelfWaitError, 0
-        if False in refused:
-            return WriteConflictError, 1
         return None, 0
 
-    def _conflicts(self, actor: Actor) -> set[bool]:
+    def _conflicts(self, actor: Actor) -> list[bool]:
         """For each conflict that is not resolved, tell whether another instance was faster."""
         newest = self.history[self.head]
-        refused = set()
+        refused = []
         for label, working in actor.working.items():
             now = newest[label]
             resolved = "n" in now.state and working.is_changed
             if now.serial != working.base.serial and not resolved:
-                refused.add(now.writer != actor.instance.number)
+                refused.append(now.writer != actor.instance.number)
         root = next((known for known in newest if self.oids[known] == ROOT), None)
         if actor.new_root is not None and root is not None:
             first = next(snapshot for snapshot in self.history if root in snapshot)
-            refused.add(first[root].writer != actor.instance.number)
+            refused.append(first[root].writer != actor.instance.number)
         return refused
 
     def _apply(self, actor: Actor) -> None:
