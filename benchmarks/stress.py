@@ -38,9 +38,10 @@ if __name__ == "__main__":
 
 import transaction
 
+from benchmarks.shelf import Shelf
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, PackRunningError
-from dobbin_like.persistent import Persistent, PersistentDict, checkout
+from dobbin_like.persistent import Persistent, PersistentDict, checkout, layered, overlays
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Root(Persistent):
         self.pairs = [Pair() for _ in range(PAIRS)]
         self.accounts = [Account() for _ in range(ACCOUNTS)]
         self.index = PersistentDict(x=0, y=0)
+        self.shelf = Shelf()
 
 
 class Violation(AssertionError):
@@ -123,7 +125,7 @@ def check_all(root: Root) -> tuple[list[int], int]:
         raise Violation(text)
     if root.index["x"] != root.index["y"]:
         raise Violation(f"the index is {dict(root.index)}")
-    return numbers, 8 * PAIRS + ACCOUNTS + 2
+    return numbers, 8 * PAIRS + ACCOUNTS + 2 + root.shelf.check()
 
 
 def assert_nothing_is_left(database: Database) -> None:
@@ -151,6 +153,7 @@ class Team:
         self.counts: Counter[str] = Counter()
         self.errors: list[str] = []
         self.databases: list[Database] = []
+        self.at_end: list[Callable[[], object]] = []
         self._until = time.monotonic() + seconds
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -265,6 +268,8 @@ def change_something(root: Root, rng: random.Random) -> None:
         checkout(root.index)
         root.index["x"] += 1
         root.index["y"] += 1
+    if rng.random() < 0.5:
+        root.shelf.change(rng)
 
 
 def write_once(database: Database, rng: random.Random) -> int:
@@ -533,6 +538,61 @@ def interrupts(team: Team) -> None:
     team.thread(long_reader, team, database, 2)
 
 
+def collections(team: Team) -> None:
+    """As if every collection were a large one, and merging all there is."""
+    small, overlays.SMALL = overlays.SMALL, -1
+    small_layers, layered._SMALL = layered._SMALL, -1
+    team.at_end.append(lambda: setattr(overlays, "SMALL", small))
+    team.at_end.append(lambda: setattr(layered, "_SMALL", small_layers))
+    database, other = team.open(), team.open()
+    for seed, used in enumerate((database, database, other)):
+        team.thread(shelf_writer, team, used, seed)
+    for used in (database, other):
+        team.thread(shelf_reader, team, used)
+    team.thread(packer, team, database, 5)
+
+
+def shelf_writer(team: Team, database: Database, seed: int) -> None:
+    rng = random.Random(seed)
+    manager = database.transaction_manager
+    commits = conflicts = 0
+    while team.runs:
+        manager.begin()
+        shelf = database.root.shelf
+        shelf.change(rng)
+        if rng.random() < 0.2:
+            point = manager.savepoint()
+            shelf.change(rng)
+            point.rollback()
+            shelf.check()
+            shelf.change(rng)
+        try:
+            manager.commit()
+        except ConflictError:
+            conflicts += 1
+            manager.abort()
+        else:
+            commits += 1
+    team.count(commits=commits, conflicts=conflicts)
+
+
+def shelf_reader(team: Team, database: Database) -> None:
+    reads = 0
+    while team.runs:
+        database.transaction_manager.begin()
+        shelf = database.root.shelf
+        steps = iter(shelf.record)
+        first = next(steps, None)
+        for _ in range(3):
+            reads += shelf.check()
+        database.transaction_manager.begin()
+        numbers = [number for lane, number in steps if first is not None and lane == first[0]]
+        if numbers != [*range(first[1] + 1, first[1] + 1 + len(numbers))] if first else numbers:
+            raise Violation(f"an iterator went on to {numbers}")
+    database.transaction_manager.abort()
+    team.count(reads_checked=reads)
+
+
 class Silent:
     """A logger without a lock.
 
@@ -549,6 +609,7 @@ SCENARIOS = (
     fresh_instances,
     dying_threads,
     packed_meanwhile,
+    collections,
     interrupts,
 )
 
@@ -566,6 +627,8 @@ def run(scenario: Callable[[Team], None], path: Path, seconds: float) -> Counter
         scenario(team)
         team.finish()
     finally:
+        for restore in team.at_end:
+            restore()
         sys.setswitchinterval(interval)
         logging.disable(disabled)
         loggers._LOGGER = None

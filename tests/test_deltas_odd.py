@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from queue import Empty
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import transaction
 
+from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import (
+    Persistent,
     PersistentDict,
     PersistentList,
     PersistentQueue,
@@ -360,3 +363,69 @@ def test_many_items_put_and_taken_in_one_transaction(elected):
     root.put("last")
     transaction.commit()
     assert list(root) == ["last"]
+
+
+# -- keys that are objects, or equal others ------------------------------------------------------
+
+
+class Name(Persistent):
+    """Equal and hashed by what it holds, so it is read when it is a key that is read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Name) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class Color(enum.StrEnum):
+    RED = "0"
+    BLUE = "blue"
+
+
+def test_keys_that_have_gone_are_there_when_a_packed_log_is_read(database, again, elected):
+    for cls in (PersistentDict, PersistentSet):
+        names = [Name(str(number)) for number in range(LARGE)]
+        root = elected(PersistentDict(c=1)) if database.root is None else database.root
+        checkout(root)
+        items = dict.fromkeys([(name, 1) for name in names]) if cls is PersistentDict else names
+        root[cls.__name__] = cls(items)
+        transaction.commit()
+        found = root[cls.__name__]
+        checkout(found)
+        if cls is PersistentDict:
+            del found[names[3], 1]
+        else:
+            found.remove(names[3])
+        transaction.commit()
+    database.pack()
+    other = again()
+    assert len(other.root["PersistentDict"]) == len(other.root["PersistentSet"]) == LARGE - 1
+    assert names[3] not in other.root["PersistentSet"]
+
+
+@pytest.mark.parametrize("cls", [PersistentDict, PersistentSet])
+def test_a_key_may_be_named_by_what_equals_it(tmp_path, database, again, elected, cls):
+    keys: list[Any] = [*map(str, range(LARGE)), Name("one"), Name("two")]
+    root = elected(cls.fromkeys(keys) if cls is PersistentDict else cls(keys))
+    count = database.storage.next_oid
+    checkout(root)
+    for gone in (Color.RED, Name("one")):
+        (root.pop if cls is PersistentDict else root.remove)(gone)
+    if cls is PersistentDict:
+        root[Name("two")] = "new"
+    transaction.commit()
+    assert database.storage.next_oid == count
+    database.snapshot(tmp_path / "snapshot.log")
+    with Database(
+        tmp_path / "snapshot.log", transaction_manager=transaction.TransactionManager()
+    ) as snapshot:
+        for found in (root, again().root, snapshot.root):
+            assert list(map(type, found)).count(Name) == 1
+            assert len(found) == LARGE
+            assert "0" not in found
+            if cls is PersistentDict:
+                assert found[Name("two")] == "new"

@@ -97,6 +97,8 @@ class Survivors:
         )
         # Entries that a newest one is a change of, by position.
         self._bases: set[int] = set()
+        # Objects that are keys in such entries, be it of what has gone since.
+        self._keys: set[Oid] = set()
         self._reader = StateReader(old.classes)
         # The place up to which later transactions were read for references.
         self.seen = old.place
@@ -111,7 +113,7 @@ class Survivors:
         if stored is None or not stored.number & DELTA:
             return None if stored is None else stored.data
         try:
-            return self._reader.whole(Oid(oid), stored, self._base_of)[1]
+            return self._reader.whole(Oid(oid), stored, self._base_of, self._keys)[1]
         except MissingBaseError as error:
             path, expected = self._old.path, "the versions before a delta"
             raise IntegrityError(path, stored.position, str(error), expected) from None
@@ -132,8 +134,14 @@ class Survivors:
         Cost: The bytes of what can be reached, and of the later transactions.
         """
         if self._old.positions.get(ROOT_OID):
-            self._marks.follow([ROOT_OID])
+            self._follow([ROOT_OID])
         self.mark_later()
+
+    def _follow(self, oids: list[int]) -> None:
+        self._marks.follow(oids)
+        while self._keys:
+            keys, self._keys = self._keys, set()
+            self._marks.follow(keys)
 
     def mark_later(self) -> None:
         """Mark what those transactions refer to that came since the last call."""

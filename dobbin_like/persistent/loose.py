@@ -7,13 +7,16 @@ log and runs none of their code (I9). Knows no file.
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.persistent.classes import ClassTable
 from dobbin_like.persistent.delta import ITEMS, Delta, apply_delta, chain_of
 from dobbin_like.persistent.policy import VALUE_TYPES, Policy
 from dobbin_like.persistent.serialize import Decoder, Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError"]
 
@@ -132,11 +135,15 @@ class StateReader:
         self._references = []
         return Decoder(data, self._reference, self._table).delta().base
 
-    def whole(self, oid: Oid, stored: Any, version_before: Any) -> tuple[int, bytes]:
+    def whole(
+        self, oid: Oid, stored: Any, version_before: Any, keys: set[Oid] | None = None
+    ) -> tuple[int, bytes]:
         """Return number and bytes of a stored version with the deltas that it consists of.
 
         Args:
             version_before: A function of oid and stored version, as storages have it.
+            keys: Gets the objects that are keys, or members, in any of the versions: they
+                may be asked for their hash when these are read.
 
         Raises:
             Exception: Whatever decoding raises; MissingBaseError, where a version is.
@@ -147,8 +154,11 @@ class StateReader:
         if not deltas:
             return stored.number, stored.data
         state, _ = self.read(base.number, base.data)
+        items: Any = state.get(ITEMS)
         for delta in deltas:
-            apply_delta(state.get(ITEMS), delta)
+            if keys is not None and not isinstance(items, list):
+                keys.update(_objects_in([*items, *delta.gone, *delta.put]))
+            apply_delta(items, delta)
         shaped = self._table.shape(base.number) is not None
         written = tuple(state.values()) if shaped else state
         return base.number, _Rewriter(_no_objects, self._table).encode(written)
@@ -178,6 +188,14 @@ class StateReader:
         reference = Reference(oid, class_number)
         self._references.append(reference)
         return reference
+
+
+def _objects_in(keys: Iterable[Any]) -> Iterator[Oid]:
+    for key in keys:
+        if type(key) is Reference:
+            yield key.oid
+        elif isinstance(key, (tuple, frozenset)):
+            yield from _objects_in(key)
 
 
 _no_objects: Any = None

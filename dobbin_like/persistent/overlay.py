@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dobbin_like.persistent.delta import ITEMS
-from dobbin_like.persistent.kinds import KINDS, REFERENCE
+from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE
 from dobbin_like.persistent.layered import (
     DELTA_TYPES,
     OPERATORS,
@@ -165,6 +165,44 @@ def _copied(cls: Any, base: _Base, *parts: Any) -> Any:
     for name, part in zip(cls._parts, parts, strict=True):
         setattr(made, name, part)
     return made
+
+
+class _Probe:
+    """Equals what a key equals, and finds out what that is."""
+
+    __slots__ = ("found", "key")
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self.found: Any = NONE_LEFT
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        if self.key is not other and self.key != other:
+            return False
+        self.found = other
+        return True
+
+
+def key_in(items: Any, key: Any) -> Any:
+    """Return the key, or member, of *items* in shared state that equals *key*: it is there.
+
+    What is stored of a change names that one: whoever reads it without the classes does
+    not know what else equals it.
+
+    Cost: none, as a rule. Where a comparison of the user's says that nothing but its like
+    can equal it, the size.
+    """
+    if type(key) in PLAIN_TYPES:
+        return key
+    probe = _Probe(key)
+    if probe in items and probe.found is not NONE_LEFT:
+        return probe.found
+    members = set(built_in(items))
+    others = members - {key}
+    return next(iter(members - others), key)
 
 
 class Finger:

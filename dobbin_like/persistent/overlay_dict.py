@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from dobbin_like.persistent.kinds import DICT, SHAREABLE
 from dobbin_like.persistent.layered import built_in
-from dobbin_like.persistent.overlay import NONE_LEFT, Finger, Overlay, Turned, each_key, stands_for
+from dobbin_like.persistent.overlay import (
+    NONE_LEFT,
+    Finger,
+    Overlay,
+    Turned,
+    each_key,
+    key_in,
+    stands_for,
+)
 from dobbin_like.persistent.values import Aliases
 
 _MISSING: Final = NONE_LEFT
@@ -48,7 +56,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         if key in self.gone or key not in self.base:
             self.put[key] = value
         else:
-            self.over[key] = value
+            self.over[key_in(self.base, key)] = value
             self.own.pop(key, None)
 
     def __delitem__(self, key: Any) -> None:
@@ -58,7 +66,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             raise KeyError(key)
         else:
             # The first step counts: an interrupt leaves nothing half done.
-            self.gone[key] = None
+            self.gone[key_in(self.base, key)] = None
             self.over.pop(key, None)
             self.own.pop(key, None)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dobbin_like.persistent.kinds import FROZENSET, KINDS, SET
 from dobbin_like.persistent.layered import built_in
-from dobbin_like.persistent.overlay import NONE_LEFT, Finger, Overlay, Turned, stands_for
+from dobbin_like.persistent.overlay import NONE_LEFT, Finger, Overlay, Turned, key_in, stands_for
 from dobbin_like.persistent.values import Aliases
 
 _ALIKE: Final = (str, bytes)
@@ -62,7 +62,7 @@ class OverlaySet(Overlay, MutableSet[Any]):
         if value in self.put:
             del self.put[value]
         elif value in self.base:
-            self.gone[value] = None
+            self.gone[key_in(self.base, value)] = None
 
     def pop(self) -> Any:
         """Remove and return a member."""
