@@ -34,11 +34,19 @@ from typing import TYPE_CHECKING, Any
 import transaction
 from transaction.interfaces import TransientError
 
+from benchmarks.shelf import Shelf
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import LockTimeout, PackRunningError
 from dobbin_like.life.pack import pack
-from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
+from dobbin_like.persistent import (
+    Persistent,
+    PersistentDict,
+    PersistentFile,
+    checkout,
+    layered,
+    overlays,
+)
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -101,6 +109,7 @@ class Bank(Persistent):
         self.accounts = [Account() for _ in range(accounts)]
         self.tallies = PersistentDict()
         self.counter = Counter()
+        self.shelf = Shelf()
 
 
 def open_database(path: str, **options: Any) -> Database:
@@ -214,6 +223,29 @@ def juggle(database: Database, name: str, chance: random.Random, count: int) -> 
         say("ack", name, number, retried(step) - 1)
 
 
+def shelve(database: Database, name: str, chance: random.Random, count: int) -> None:
+    """Change collections, and count in each of them."""
+    tally = make_tally(database, name)
+    overlays.SMALL = layered._SMALL = chance.choice((-1, 5, 64))
+    for number in range(1, count + 1):
+        seed = chance.random()
+
+        def step(seed: float = seed) -> None:
+            checkout(tally)
+            tally.count += 1
+            database.root.shelf.change(random.Random(seed), name)
+
+        say("ack", name, number, retried(step) - 1)
+
+
+def check_shelf(bank: Bank) -> None:
+    bank.shelf.check()
+    for name, tally in bank.tallies.items():
+        if name.startswith("shelver"):
+            found = bank.shelf.table.get(("count", name), 0)
+            require(found == tally.count, f"{name}: {found} in the table, expected {tally.count}")
+
+
 def content_of(number: int) -> bytes:
     return number.to_bytes(4, "big") * (number * 997 % 40_000)
 
@@ -248,7 +280,7 @@ def in_threads(threads: int, work: Callable[[int], None]) -> None:
 
 def work_writer(kind: str, path: str, name: str, seed: str, threads: str, count: str) -> None:
     """Commit in threads until all are done, or killed."""
-    step = {"transfer": transfer, "increment": increment, "juggle": juggle}[kind]
+    step = {"transfer": transfer, "increment": increment, "juggle": juggle, "shelve": shelve}[kind]
     with open_database(path) as database:
 
         def write(index: int) -> None:
@@ -269,6 +301,7 @@ def work_reader(path: str, threads: str) -> None:
             bank = database.root
             check_total(bank)
             tallies = {name: tally.count for name, tally in bank.tallies.items()}
+            check_shelf(bank)
             check_total(bank, reversed)
             for name, tally in bank.tallies.items():
                 require(tally.count == tallies[name], f"{name} has moved inside a snapshot")
@@ -823,9 +856,10 @@ def packing(
     packers: int = 2,
     kills: int = 2,
     commits: int = 60,
+    kind: str = "juggle",
 ) -> dict[str, int]:
     """The log is packed all the time; writers and packers are killed, and nothing is lost."""
-    path = directory / f"packing-{seed}.log"
+    path = directory / f"{kind}-{seed}.log"
     make_bank(path, 10)
     watching = [Process("reader", path, 1) for _ in range(readers)]
     for reader in watching:
@@ -840,9 +874,9 @@ def packing(
         for number in range(kills + 1):
             last = number == kills
             found, _ = drive(
-                "juggle",
+                kind,
                 path,
-                f"juggler-{slot}-{number}",
+                f"{kind}r-{slot}-{number}",
                 chance.randrange(1 << 30),
                 threads=threads,
                 count=commits // threads if last else ENDLESS,
@@ -903,8 +937,14 @@ def check_boxes(path: Path) -> None:
         database.pack()
         transaction.begin()
         check_total(database.root)
+        check_shelf(database.root)
     transaction.manager.clearSynchs()
     check_log(path).raise_if_bad()
+
+
+def collections(directory: Path, seed: int, **sizes: int) -> dict[str, int]:
+    """Collections and queues are changed, merged, packed and killed: all of them fit together."""
+    return packing(directory, seed, kind="shelve", **sizes)
 
 
 SCENARIOS: dict[str, Callable[..., dict[str, int]]] = {
@@ -914,6 +954,7 @@ SCENARIOS: dict[str, Callable[..., dict[str, int]]] = {
     "holder": holder,
     "fork": fork,
     "packing": packing,
+    "collections": collections,
 }
 
 
@@ -942,7 +983,7 @@ def sizes(name: str, chance: random.Random) -> dict[str, int]:
             "copies": chance.randrange(1, 20),
             "accounts": chance.randrange(2, 50),
         }
-    if name == "packing":
+    if name in ("packing", "collections"):
         return {
             "writers": chance.randrange(1, 4),
             "threads": chance.randrange(1, 4),
@@ -979,7 +1020,7 @@ class Run:
                 self.failed = True
                 print(f"VIOLATION in {name} {seed}: {type(error).__name__}: {error}", flush=True)
                 return
-            for left in self.directory.glob(f"{name}-{seed}*"):
+            for left in self.directory.glob(f"*-{seed}*"):
                 left.unlink()
             self._add(name, {"runs": 1, **figures})
 

@@ -93,6 +93,14 @@ def test_nothing_is_lost_while_the_log_is_packed_and_packers_and_writers_are_kil
     assert figures["commits"] >= 2 * 40
 
 
+def test_collections_stay_in_order_while_they_are_changed_packed_and_killed(tmp_path):
+    figures = torture.collections(
+        tmp_path, 11, writers=2, threads=1, readers=1, packers=1, kills=1, commits=40
+    )
+
+    assert figures["commits"] >= 2 * 40
+
+
 @needs_fork
 def test_a_forked_child_and_its_parent_see_each_other_while_a_thread_commits(tmp_path):
     figures = torture.fork(tmp_path, 7, rounds=10)
