@@ -25,6 +25,9 @@ snapshot. The commit lock is held, so that nobody changes anything meanwhile, an
 written. The owner is checked out; it may check out whatever it needs. Whatever it raises
 ends the transaction.
 
+Who has checked out the owner and changed no part, or is exclusive, depends on the whole: then a
+part that others have changed is a conflict, and nothing is done again.
+
 ``db.undo()`` calls it too, in an ordinary transaction, with the states the other way round: after
 is ``None`` for a part that the transaction to be undone had made.
 """

@@ -46,7 +46,8 @@ class BTree(SortedTree, Generic[K, V]):
     Read-only until it is checked out, as every persistent object; the checkout of the tree
     covers its nodes. Transactions that change different keys do not conflict, whatever
     becomes of the nodes; those that change the same key do. What a transaction has only
-    read (``len``, a range, that a key is missing) is not compared.
+    read (``len``, a range, that a key is missing) is not compared, unless it has checked
+    the tree out ``exclusive=True``, or has changed nothing in it.
 
     An iterator whose tree gets other keys, by the thread that iterates, raises
     ``RuntimeError`` at its next item, or at its next leaf if the tree was checked out

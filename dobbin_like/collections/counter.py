@@ -22,8 +22,9 @@ class PersistentCounter(Persistent):
 
     Read-only until ``checkout()``, like every persistent object. Two
     transactions that change it at the same time do not conflict: both changes
-    count. A decision that was based on ``value`` is not protected by that; it
-    is when the transaction has only read the counter that it has checked out.
+    count. A decision that was based on ``value`` is not protected by that,
+    unless the transaction has checked the counter out ``exclusive=True``, or
+    has only read it after that.
 
     It counts in what it was made with: one made with a ``Decimal`` takes
     ints and Decimals, any other ints, floats and Fractions. So whatever two

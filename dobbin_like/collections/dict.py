@@ -47,6 +47,8 @@ else:
 class PersistentDict(_Mapping[K, V]):
     """A dict that is a persistent object. All of ``dict``, and attributes beside the items.
 
+    Transactions that change different keys do not conflict; see ``checkout(exclusive=True)``.
+
     Raises what ``dict`` raises, and
     :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
     change without checkout.

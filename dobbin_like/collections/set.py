@@ -25,6 +25,9 @@ else:
 class PersistentSet(_MutableSet[T]):
     """A set that is a persistent object. All of ``set``, and attributes beside the items.
 
+    Transactions that add or remove different members do not conflict; see
+    ``checkout(exclusive=True)``.
+
     Raises what ``set`` raises, and
     :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
     change without checkout.
