@@ -491,6 +491,8 @@ def alarms() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+# What is raised in a finalizer, or in a callback of the collector, goes nowhere.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("alarms")
 def test_it_may_be_interrupted_anywhere(database, again):
     store(database, Node(leads_to=[Node(n, Node(n)) for n in range(500)]))
