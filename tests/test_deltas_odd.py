@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import enum
 import threading
 from queue import Empty
@@ -9,9 +11,11 @@ from typing import Any
 
 import pytest
 import transaction
+from steps import Steps
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError
+from dobbin_like.ids import Oid
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -20,6 +24,8 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
+from dobbin_like.persistent.guards import SharedDict, SharedList, SharedSet
+from dobbin_like.persistent.layered import DELTA_TYPES
 
 LARGE = 200
 
@@ -429,3 +435,143 @@ def test_a_key_may_be_named_by_what_equals_it(tmp_path, database, again, elected
             assert "0" not in found
             if cls is PersistentDict:
                 assert found[Name("two")] == "new"
+
+
+# -- what lies in layers -----------------------------------------------------------------------
+
+
+@pytest.fixture(params=[PersistentDict, PersistentSet, PersistentList])
+def layers(request, elected):
+    """A large collection in shared state, of which something was changed."""
+    cls = request.param
+    root = elected(cls.fromkeys(range(LARGE)) if cls is PersistentDict else cls(range(LARGE)))
+    add(root, "new")
+    transaction.commit()
+    assert type(vars(root)["_items"]) in DELTA_TYPES - {SharedDict, SharedList, SharedSet}
+    return root
+
+
+def add(collection: Any, item: Any) -> None:
+    checkout(collection)
+    if isinstance(collection, PersistentDict):
+        collection[item] = None
+    else:
+        (collection.add if isinstance(collection, PersistentSet) else collection.append)(item)
+
+
+def test_an_attribute_is_set_beside_it(layers, again):
+    checkout(layers)
+    layers.note = [1]
+    transaction.commit()
+    checkout(layers)
+    layers.more = 1
+    transaction.commit()
+    found = again().root
+    assert (found.note, found.more, found == layers) == ([1], 1, True)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda c: c.copy()])
+def test_a_copy_of_it_can_be_changed(layers, copied):
+    made = copied(layers)
+    add(made, "more")
+    assert "more" in made
+    assert "new" in made
+    assert "more" not in layers
+
+
+def test_it_is_stored_again_when_it_was_dropped_and_is_reached_again(database, again, layers):
+    outer = PersistentDict()
+    checkout(layers)
+    layers.outer = outer
+    transaction.commit()
+    part = layers.copy()
+    checkout(outer)
+    outer["part"] = part
+    transaction.commit()
+    add(part, "new")
+    transaction.commit()
+    checkout(outer)
+    del outer["part"]
+    transaction.commit()
+    database.pack()
+    checkout(outer)
+    outer["part"] = part
+    transaction.commit()
+    assert again().root.outer["part"] == part
+    add(part, "more")
+    transaction.commit()
+    assert again().root.outer["part"] == part
+
+
+# -- values that can't be guarded, or are in two places ----------------------------------------
+
+
+@dataclasses.dataclass
+class Value:
+    number: int
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_items_that_cannot_be_guarded_are_merged(path, again, size, guard):
+    with Database(path, guard=guard) as database:
+        root = PersistentDict({number: Value(number) for number in range(size)})
+        database.set_root(root)
+        transaction.commit()
+        checkout(root)
+        root[1].number = root.mine = -1
+
+        def theirs() -> None:
+            checkout(root)
+            root[2].number = -2
+            root["t"] = [root[3]]
+            del root[0]
+
+        elsewhere(theirs)
+        transaction.commit()
+        for found in (root, again().root):
+            numbers = [value.number for key, value in found.items() if key != "t"]
+            assert numbers == [-1, -2, *range(3, size)]
+            assert found["t"][0] is found[3]
+            assert found.mine == -1
+
+
+def test_a_part_of_what_others_may_change_is_not_merged(elected, size):
+    root = elected(PersistentDict({number: Value(number) for number in range(size)}))
+    checkout(root)
+    root["same"] = root[1]
+    elsewhere(lambda: (checkout(root), root.update(t=1)))
+    with pytest.raises(ConflictError):
+        transaction.commit()
+    transaction.abort()
+
+
+def test_the_version_before_is_found_in_its_own_file_while_an_older_one_is_in_use(database):
+    root = PersistentDict.fromkeys(range(LARGE))
+    database.set_root(root)
+    transaction.commit()
+    steps = Steps()
+
+    @steps.thread
+    def reader() -> None:
+        with steps[0]:
+            transaction.begin()
+            assert len(database.root) == LARGE
+        with steps[2]:
+            transaction.abort()
+
+    with steps[1]:
+        for number in range(5):
+            checkout(root)
+            root[number] = "changed"
+            transaction.commit()
+        database.pack()
+        transaction.begin()
+        assert database.storage.has_past
+        found = []
+        stored = database.storage.load(Oid(0))
+        while stored is not None:
+            found.append(stored.tid)
+            stored = database.storage.version_before(Oid(0), stored)
+        assert found == sorted(found, reverse=True)
+        assert len(found) > 1
+    steps.join()

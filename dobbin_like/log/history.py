@@ -163,7 +163,9 @@ class History(KeptFiles):
 
     def _has(self, applied: Applied, oid: Oid, stored: Stored) -> bool:
         """Tell whether *stored* was read from this file, or could have been."""
-        if not applied.generation or applied.loader is None:
+        if applied.loader is None:
+            return False
+        if applied is self._applied and not applied.generation:
             return True  # There is no other.
         try:
             return applied.loader.load(oid, stored.position, applied.limit) == stored

@@ -144,7 +144,8 @@ _guard(
     "__delitem__ __iadd__ __imul__ __setitem__",
 )
 
-SHARED_TYPES: Final = frozenset({SharedList, SharedDict, SharedSet, SharedBytearray})
+SHARED_TYPES: Final[set[type]] = {SharedList, SharedDict, SharedSet, SharedBytearray}
+"""The types of guarded values; those of large collections come to them."""
 
 
 def make_shared(base: Any, owner: Entry) -> Any:

@@ -15,7 +15,14 @@ from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.persistent.delta import ITEMS
 from dobbin_like.persistent.entry import Entry, State, native_dict
-from dobbin_like.persistent.guards import SharedDict, SharedList, SharedSet, describe, make_shared
+from dobbin_like.persistent.guards import (
+    SHARED_TYPES,
+    SharedDict,
+    SharedList,
+    SharedSet,
+    describe,
+    make_shared,
+)
 from dobbin_like.persistent.kinds import DICT, KINDS, LIST, SET
 
 __all__ = [
@@ -262,6 +269,7 @@ _LAYERED: Final[dict[type, Any]] = {
 DELTA_TYPES: Final = frozenset(_LAYERED) | frozenset(_LAYERED.values())
 """The types of collections in shared state that deltas can be made of."""
 
+SHARED_TYPES.update(_LAYERED.values())
 KINDS.update({LayeredDict: DICT, LayeredSet: SET, LayeredList: LIST})
 
 

@@ -16,9 +16,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dobbin_like.persistent.delta import ITEMS
-from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE
+from dobbin_like.persistent.kinds import KINDS, REFERENCE
 from dobbin_like.persistent.layered import (
-    DELTA_TYPES,
     OPERATORS,
     LayeredDict,
     LayeredSet,
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _Class = TypeVar("_Class", bound=type)
+
+ALIKE: Final = (str, bytes)
+"""Types of which two that are equal are the same, where 1 and True are not."""
 
 NONE_LEFT: Final = object()
 """What a :class:`Finger` finds when all have gone."""
@@ -95,12 +97,16 @@ class Overlay:
 
         Cost: what was touched; of a list, the whole of it.
         """
-        if type(items) not in DELTA_TYPES or items._p_together:
+        if KINDS[type(items)] != KINDS[type(self.base)]:
             return False
         return self.settle() and self._touches_the_same(items)
 
+    def follow(self, items: Any) -> None:
+        """Let what came stand behind *items*, a later state that fits."""
+
     def move_to(self, items: Any) -> None:
         """Become the same difference from *items*, which fit."""
+        self.follow(items)
         # Own values that were not changed may be part of what came.
         before, self.base = self.base, items
         self.own = {
@@ -195,7 +201,7 @@ def key_in(items: Any, key: Any) -> Any:
     Cost: none, as a rule. Where a comparison of the user's says that nothing but its like
     can equal it, the size.
     """
-    if type(key) in PLAIN_TYPES:
+    if type(key) in ALIKE:
         return key
     probe = _Probe(key)
     if probe in items and probe.found is not NONE_LEFT:

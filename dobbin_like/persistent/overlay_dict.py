@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any, Final
 
-from dobbin_like.persistent.kinds import DICT, SHAREABLE
+from dobbin_like.persistent.kinds import DICT, PLAIN_TYPES, SHAREABLE
 from dobbin_like.persistent.layered import built_in
 from dobbin_like.persistent.overlay import (
     NONE_LEFT,
@@ -56,7 +56,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         if key in self.gone or key not in self.base:
             self.put[key] = value
         else:
-            self.over[key_in(self.base, key)] = value
+            self.over[self._named(key)] = value
             self.own.pop(key, None)
 
     def __delitem__(self, key: Any) -> None:
@@ -66,9 +66,12 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             raise KeyError(key)
         else:
             # The first step counts: an interrupt leaves nothing half done.
-            self.gone[key_in(self.base, key)] = None
+            self.gone[self._named(key)] = None
             self.over.pop(key, None)
             self.own.pop(key, None)
+
+    def _named(self, key: Any) -> Any:
+        return key if type(key) in PLAIN_TYPES else key_in(self.base, key)
 
     # -- iteration ---------------------------------------------------------------------
 
@@ -144,7 +147,10 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         self.put = {key: value for key, value in now.items() if key not in kept}
         self.own = {key: now[key] for key in kept}
         self.over = {
-            key: self.own.pop(key) for key in kept if not aliases.same(base[key], now[key])
+            key: self.own.pop(key)
+            for key in kept
+            # By itself, too: what was met before is compared no further.
+            if not (aliases.same(base[key], now[key]) and Aliases().same(base[key], now[key]))
         }
         return True
 
@@ -255,10 +261,9 @@ class OverlayQueue(OverlayDict):
     def _touches_the_same(self, items: Any) -> bool:
         return all(self._is_same(number, items) for number in (*self.gone, *self.over))
 
-    def move_to(self, items: Any) -> None:
-        number = next_number(items, items._p_serial)
+    def follow(self, items: Any) -> None:
+        number = next_number(items, self.working.serial)
         self.put = {number + at: item for at, item in enumerate(self.put.values())}
-        super().move_to(items)
 
 
 def next_number(items: Any, serial: int) -> int:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSet
-from typing import Any, Final
+from typing import Any
 
 from dobbin_like.persistent.kinds import FROZENSET, KINDS, SET
 from dobbin_like.persistent.layered import built_in
 from dobbin_like.persistent.overlay import NONE_LEFT, Finger, Overlay, Turned, key_in, stands_for
 from dobbin_like.persistent.values import Aliases
-
-_ALIKE: Final = (str, bytes)
-"""Types of which two that are equal are the same, where 1 and True are not."""
 
 
 @stands_for(
@@ -51,11 +48,12 @@ class OverlaySet(Overlay, MutableSet[Any]):
         """Add a member."""
         if value in self:
             return
-        if value in self.gone and type(value) in _ALIKE:
+        gone = key_in(self.gone, value) if value in self.gone else NONE_LEFT
+        if gone is NONE_LEFT or not Aliases().same(gone, value):
+            self.put[value] = None
+        else:
             del self.gone[value]
             self._first = Finger(iter, self.base)
-        else:
-            self.put[value] = None
 
     def discard(self, value: Any) -> None:
         """Remove a member if it is there."""

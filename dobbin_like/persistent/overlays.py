@@ -19,14 +19,17 @@ _OVERLAYS: Final[dict[int, Any]] = {DICT: OverlayDict, SET: OverlaySet, LIST: Ov
 
 def overlay_of(working: Any, items: Any) -> Overlay | None:
     """Return an overlay over *items* of shared state; ``None`` if there can be none."""
-    if len(items) <= SMALL:
+    if len(items) <= SMALL or not are_apart(items):
         return None
     return _overlay_of(working, items)
 
 
-def _overlay_of(working: Any, items: Any) -> Overlay | None:
-    if type(items) not in DELTA_TYPES or items._p_together:
-        return None
+def are_apart(items: Any) -> bool:
+    """Tell whether each of *items*, of shared state, can be copied without the others."""
+    return type(items) in DELTA_TYPES and not items._p_together
+
+
+def _overlay_of(working: Any, items: Any) -> Overlay:
     cls: Any = type(working.obj)._p_faces.plain
     made: Overlay = (cls._p_overlay or _OVERLAYS[KINDS[type(items)]])(working, items)
     return made
@@ -35,9 +38,12 @@ def _overlay_of(working: Any, items: Any) -> Overlay | None:
 def difference(working: Any, items: Any, now: Any) -> Overlay | None:
     """Return an overlay that makes *now*, a built-in, of *items*; ``None`` if there can be none.
 
+    Where items are not apart, it is good for what it says alone: not for being read.
+
     Cost: the size.
     """
-    made = _overlay_of(working, items)
-    if made is None or KINDS[type(items)] != KINDS[type(now)] or not made.become(now):
+    kind = KINDS[type(items)]
+    if kind not in _OVERLAYS or kind != KINDS[type(now)]:
         return None
-    return made
+    made = _overlay_of(working, items)
+    return made if made.become(now) else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.persistent.entry import Entry, Identity
 from dobbin_like.persistent.guards import SHARED_TYPES, make_shared
@@ -22,6 +22,7 @@ from dobbin_like.persistent.kinds import (
     FROZENSET,
     IMMUTABLE,
     KINDS,
+    LIST,
     OTHER,
     PLAIN_TYPES,
     REFERENCE,
@@ -317,6 +318,22 @@ class Aliases:
             if not keys:
                 return False
         return all(self.same(b, v) for b, v in zip(base, value, strict=True))
+
+
+def share_parts(some: list[Any], others: list[Any]) -> bool:
+    """Tell whether something that can be changed is reached from both. Cost: what is inside."""
+    return not _parts_of(some).keys().isdisjoint(_parts_of(others))
+
+
+def _parts_of(values: list[Any]) -> dict[int, Any]:
+    """Return by id, and keep, what can be changed in *values*."""
+    pickler: Any = _CopyPickler(io.BytesIO(), [])
+    pickler.dump(values)
+    met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
+    return {id(part): part for _, part in met.values() if KINDS[type(part)] in _CHANGEABLE}
+
+
+_CHANGEABLE: Final = frozenset({LIST, DICT, SET, BYTEARRAY, OTHER})
 
 
 def _typed(item: Any) -> Any:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dobbin_like.ids import Tid
-from dobbin_like.persistent.delta import ITEMS
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.persistent.delta import ITEMS, Delta, apply_delta
 from dobbin_like.persistent.entry import Entry, State
 from dobbin_like.persistent.kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
 from dobbin_like.persistent.overlay import Overlay
-from dobbin_like.persistent.overlays import difference, overlay_of
-from dobbin_like.persistent.values import Aliases, deep_copy, entangled, thaw
+from dobbin_like.persistent.overlays import are_apart, difference, overlay_of
+from dobbin_like.persistent.values import Aliases, deep_copy, entangled, share_parts, thaw
 
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]
@@ -173,10 +173,25 @@ class WorkingCopy(dict[str, Any]):
             if made is None:
                 return False
             self[ITEMS] = made
-        if any(not _same_in(name, base, saved, aliases) for name in self._changed_names()):
+        mine = self._changed_names()
+        if any(not _same_in(name, base, saved, aliases) for name in mine):
             return False
         overlay = self.overlay()
-        return overlay is None or overlay.fits(saved.get(ITEMS))
+        if overlay is None:
+            return True
+        if not overlay.fits(saved.get(ITEMS)):
+            return False
+        return _are_apart(overlay, saved) or not self._leads_to_the_rest(overlay, mine)
+
+    def _leads_to_the_rest(self, overlay: Overlay, mine: list[str]) -> bool:
+        """Tell whether what was changed has a part in what was not: that can't be merged."""
+        came = overlay.came()
+        changed = [came] if overlay.kind is not dict else [*came.values()]
+        changed += [self[name] for name in mine if name in self]
+        rest = [value for name, value in self.items() if name not in (ITEMS, *mine)]
+        return share_parts(
+            changed, [value for value in rest if value is not PENDING] + [overlay.own]
+        )
 
     def _merge(self, serial: Tid, saved: State) -> None:
         overlay, mine = self.overlay(), self._changed_names()
@@ -190,9 +205,17 @@ class WorkingCopy(dict[str, Any]):
                 self[name] = state[name]
             else:
                 self.pop(name, None)
-        if overlay is not None:
+        if overlay is None:
+            return
+        if _are_apart(overlay, saved):
             overlay.move_to(saved[ITEMS])
             self[ITEMS] = overlay
+            return
+        assert self.entry.jar is not None
+        fresh = self.entry.jar.fresh(self.entry, serial)
+        overlay.follow(fresh[ITEMS])
+        apply_delta(fresh[ITEMS], Delta(NO_TID, overlay.gone, overlay.came()))
+        self.update({name: value for name, value in fresh.items() if name not in mine})
 
     def _changed_names(self) -> list[str]:
         """Return the attributes that differ from the base, but for an overlay."""
@@ -219,6 +242,10 @@ class WorkingCopy(dict[str, Any]):
         overlay = self.overlay()
         if overlay is not None:
             overlay.working = self
+
+
+def _are_apart(overlay: Overlay, saved: State) -> bool:
+    return are_apart(overlay.base) and are_apart(saved[ITEMS])
 
 
 def _same_in(name: str, one: State, other: State, aliases: Aliases) -> bool:
