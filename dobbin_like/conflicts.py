@@ -61,7 +61,20 @@ def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None)
         WriteConflictError: A thread of this instance has committed it. In both cases
             the working copies are as they were.
     """
+    if view.tid == graph.tid and new_root is None:
+        return []  # Nobody has committed anything since.
     _check_structures(graph, view)
+    merged, torn = _resolve_all(graph, view)
+    if new_root and graph.has_root:
+        name = type(new_root[0]).__name__
+        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.root_is_foreign)
+    for working, serial, base, state in merged:
+        if id(owner_of(working.obj)) not in torn:
+            working.rebase(serial, base, state)
+    return list(torn.values())
+
+
+def _resolve_all(graph: Graph, view: View) -> tuple[list[_Merged], dict[int, Torn]]:
     merged: list[_Merged] = []
     torn: dict[int, Torn] = {}
     for working in list(view.working.values()):
@@ -73,13 +86,7 @@ def find_conflicts(graph: Graph, view: View, new_root: tuple[Any, Entry] | None)
                 if owner is None:
                     raise
                 torn.setdefault(id(owner), Torn(owner, error))
-    if new_root and graph.has_root:
-        name = type(new_root[0]).__name__
-        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.root_is_foreign)
-    for working, serial, base, state in merged:
-        if id(owner_of(working.obj)) not in torn:
-            working.rebase(serial, base, state)
-    return list(torn.values())
+    return merged, torn
 
 
 def owner_of(obj: Any) -> Any:

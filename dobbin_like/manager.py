@@ -222,7 +222,8 @@ class DataManager(Synchronizer):
             if logged is not None:
                 if not self._decided:
                     self._storage.decide()
-                changes.stored_as(logged.tid)
+                if changes.collections:
+                    changes.stored_as(logged.tid)
                 self._database.publish(logged, changes, self.view)
                 self.graph.classes.confirm()
             self.graph.drop_working(self.view)

@@ -22,10 +22,9 @@ class Interrupt:
         self.left = number
 
     def __call__(self, frame, event, _arg):
-        # What is raised in a finalizer goes nowhere: it would interrupt nothing. And between
-        # two assignments without a call no signal comes, only a tracer.
+        # Between two assignments without a call no signal comes, only a tracer.
         ours = "dobbin_like" in frame.f_globals.get("__name__", "")
-        return self.line if ours and frame.f_code.co_name not in ("__del__", "move_to") else None
+        return self.line if ours and frame.f_code.co_name != "move_to" else None
 
     def line(self, frame, event, _arg):
         # No signal comes between the end of a with block and the release of its lock;
@@ -33,9 +32,19 @@ class Interrupt:
         here = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         if event == "line" and not (here.startswith("with ") or here in NO_CALL_BEFORE):
             self.left -= 1
-            if self.left == 0:
+            # What is raised in a finalizer goes nowhere: it would interrupt nothing.
+            if self.left <= 0 and not in_finalizer(frame):
+                self.left = sys.maxsize
                 raise KeyboardInterrupt
         return self.line
+
+
+def in_finalizer(frame):
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def interrupted(function, number):

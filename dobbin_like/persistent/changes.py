@@ -60,7 +60,8 @@ class Changes:
         self, graph: Graph, next_oid: Oid, write_stream: Callable[[BinaryIO], tuple[int, int]]
     ) -> None:
         self._graph = graph
-        graph.classes.discard()  # What is left of a commit whose end was interrupted.
+        if graph.classes.new or graph.classes.new_shapes:
+            graph.classes.discard()  # Left by a commit whose end was interrupted.
         self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
         self._write_stream = write_stream
         self._lazy_encoder: Encoder | None = None
@@ -72,7 +73,8 @@ class Changes:
         self.entries: list[tuple[Oid, int, bytes]] = []
         """``(oid, number of class or shape, bytes of the state)``, as the log takes them."""
         self.publications: list[Publication] = []
-        self._collections: list[tuple[State, int]] = []
+        self.collections: list[tuple[State, int]] = []
+        """The states of collections, and the bytes of deltas that may follow on each."""
         self.introductions: list[Publication] = []
         """Those of the publications that are of new objects."""
 
@@ -88,10 +90,11 @@ class Changes:
             return
         obj, entry, base = working.obj, working.entry, working.base
         faces = type(obj)._p_faces
-        overlay = working.overlay()
-        if overlay is not None and self._write_delta(working):
-            return
-        state.update(_whole_items(overlay))
+        overlay = working.overlay() if faces.plain._p_deltas else None
+        if overlay is not None:
+            if self._write_delta(working):
+                return
+            state.update(_whole_items(overlay))
         pending: State = {}
         if not SHAREABLE.issuperset(map(type, state.values())):
             if any(value is PENDING and entangled(base[name]) for name, value in state.items()):
@@ -156,7 +159,7 @@ class Changes:
         changed = changed_items(items, overlay.gone, came.shared)
         self.entries.append((entry.oid, number | DELTA, data))
         state = {**base, ITEMS: changed}
-        self._collections.append((state, spare))
+        self.collections.append((state, spare))
         self.publications.append(_new(Publication, (obj, entry, state, face)))
         return True
 
@@ -210,7 +213,7 @@ class Changes:
             oid = None if entry.serial == UNSTORED else entry.oid
             raise culprit(self._encoder, state, error, face.__name__, oid) from error
         if face._p_deltas:
-            self._collections.append((shared, len(data)))
+            self.collections.append((shared, len(data)))
         self.entries.append((entry.oid, number, data))
         self.publications.append(_new(Publication, (obj, entry, shared, face)))
 
@@ -284,7 +287,7 @@ class Changes:
 
     def stored_as(self, tid: Tid) -> None:
         """All of it is stored as transaction *tid*. May be repeated."""
-        for state, spare in self._collections:
+        for state, spare in self.collections:
             mark_stored(state, tid, spare)
 
     def undo(self) -> None:

@@ -118,16 +118,17 @@ class WorkingCopy(dict[str, Any]):
         base = self.base
         if len(state) != len(base):
             return state
-        aliases = Aliases()
+        aliases = None
         for name, value in state.items():
             before = base.get(name, PENDING)
             if value is before or value is PENDING:
                 continue
-            if isinstance(value, Overlay):
-                same = not value.is_changed()
-            elif type(value) in PLAIN_TYPES:
+            if type(value) in PLAIN_TYPES:
                 same = type(value) is type(before) and value == before
+            elif isinstance(value, Overlay):
+                same = not value.is_changed()
             else:
+                aliases = aliases or Aliases()
                 same = aliases.same(before, value)
             if not same:
                 return state
