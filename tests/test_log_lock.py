@@ -587,3 +587,16 @@ def test_starting_anew_where_the_file_is_gone_leaves_a_log_to_read(
         assert log.load(Oid(0)) is not None
         with pytest.raises(LogMovedError):
             log.acquire()
+
+
+def test_a_header_that_is_let_go_while_the_lock_is_waited_for_is_no_error(tmp_path):
+    path = tmp_path / "x.log"
+    with TransactionLog(path) as log:
+        log.acquire()
+        log.release()
+        lock = log._lock
+        lock._view.release()  # What a thread does that follows to a packed log.
+        lock.acquire(1)
+        assert lock.owned
+        lock.release()
+        lock.watch(None)

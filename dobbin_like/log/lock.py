@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from threading import get_ident
 from typing import Final, NoReturn
 
@@ -56,6 +57,16 @@ if hasattr(os, "register_at_fork"):
 
 def _random() -> int:
     return int.from_bytes(os.urandom(8), "little") >> 1 | 1
+
+
+def _set(view: memoryview[int], index: int, word: int) -> None:
+    """Set a word of the header.
+
+    Another thread may let the header go: the log goes on in another file, and fairness in
+    this one matters to nobody any more.
+    """
+    with suppress(ValueError):
+        view[index] = word
 
 
 def _locker() -> Callable[[int, int], object]:
@@ -258,17 +269,24 @@ class CommitLock:
             return
         # flock lets the releaser in again before the waiter it woke has run, for as long
         # as it likes. So whoever had the last turn lets the others go first.
-        if view[TURN] == self._me and self._waiters():
-            self._give_way(view, deadline)
+        if self._should_give_way(view):
+            with suppress(ValueError):
+                self._give_way(view, deadline)
         elif self._try():
-            view[TURN] = self._me
+            _set(view, TURN, self._me)
             return
-        view[self._slot] = time.monotonic_ns()
+        _set(view, self._slot, time.monotonic_ns())
         try:
             self._wait(timeout, deadline)
-            view[TURN] = self._me
+            _set(view, TURN, self._me)
         finally:
-            view[self._slot] = 0
+            _set(view, self._slot, 0)
+
+    def _should_give_way(self, view: memoryview[int]) -> bool:
+        try:
+            return view[TURN] == self._me and self._waiters()
+        except ValueError:  # As in _set().
+            return False
 
     def _try(self) -> bool:
         try:
