@@ -119,6 +119,7 @@ def test_what_was_interrupted_is_one_state_and_goes_on(database, again, kind):
     assert number > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 def test_a_merge_that_is_interrupted_is_done_or_not(database, again, kind):
     root = MAKE[kind]()
