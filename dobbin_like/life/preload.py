@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClosedError, Error
@@ -24,7 +23,7 @@ from dobbin_like.persistent.serialize import ATOMS
 from dobbin_like.persistent.shared import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from dobbin_like.database import Database
     from dobbin_like.persistent.entry import Entry, State
@@ -41,8 +40,7 @@ def preload(database: Database, progress: Callable[[int, int], object] | None) -
     if root is None:
         return 0
     walk = _Walk(database, progress)
-    with _without_collections():
-        walk.run(root)
+    _without_collections(lambda: walk.run(root))
     return walk.done
 
 
@@ -170,17 +168,20 @@ _was_enabled = False
 """Before the first of those inside came. Guarded by the lock, as they are."""
 
 
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Keep the collector from going through all that was read, again and again.
+def _without_collections(run: Callable[[], object]) -> None:
+    """Call *run*; meanwhile the collector does not go through all that was read, again and again.
 
     For the whole process, until the last thread has left.
     """
     me = threading.get_ident(), object()
     try:
-        _enter(me)
-        yield
+        try:
+            _enter(me)
+            run()
+        finally:
+            whole(lambda: _leave(me))
     finally:
+        # Once more: an interrupt may come just when the first one begins.
         whole(lambda: _leave(me))
 
 
