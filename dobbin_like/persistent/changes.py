@@ -188,10 +188,12 @@ class Changes:
         try:
             shared = state
             classes = self._graph.classes
-            class_number = self._graph.number_of(face, entry)
-            types = set(map(type, state.values()))
-            atoms = types <= ATOMS
-            if not (atoms or types <= SHAREABLE):
+            class_number = (
+                # Of a new object, without a call.
+                entry.serial == UNSTORED and classes.known_numbers.get(face)
+            ) or self._graph.number_of(face, entry)
+            atoms = ATOMS.issuperset(map(type, state.values()))
+            if not (atoms or SHAREABLE.issuperset(map(type, state.values()))):
                 shared, state = self._share(entry, state, pending)
             if face._p_version or VERSION in state:
                 state = with_version(face, entry.oid, state)
@@ -275,6 +277,9 @@ class Changes:
             self._made.append(entry)
             self._objects[entry.oid] = obj
             self._new.append((obj, entry))
+            known = graph.classes.known_numbers.get(face)
+            if known:
+                return entry.oid, known
         elif entry.jar is not graph:
             referring, oid = self._current
             place = f"{referring.__name__} oid {oid}"
