@@ -292,6 +292,6 @@ ALL = (tailing, renaming, preloading, finding, forked_workers)
 
 if __name__ == "__main__":
     # By its name: a class of this module is looked for there.
-    from benchmarks import bench_life
+    from benchmarks import bench_life  # noqa: PLW0406
 
     main(*bench_life.ALL)
