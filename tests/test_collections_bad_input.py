@@ -19,6 +19,7 @@ from dobbin_like import (
     PersistentSet,
     checkout,
 )
+from dobbin_like.collections import common
 from dobbin_like.exc import InvalidObjectReference, NotStorableError, SharedValueError
 
 KINDS = {dict: PersistentDict, list: PersistentList, set: PersistentSet}
@@ -428,3 +429,14 @@ def test_a_copy_of_what_is_shared_can_be_changed_inside(database):
     row.copy()[0].append(2)
 
     assert row == [[1]]
+
+
+def test_what_is_too_deep_to_be_shown_leaves_no_trace():
+    for _ in range(3):
+        deep = PersistentList()
+        for _ in range(sys.getrecursionlimit() + 100):
+            deep = PersistentList([deep])
+        with pytest.raises(RecursionError):
+            repr(deep)
+        assert not common._running.ids
+    assert repr(PersistentList([PersistentList()])) == "PersistentList([PersistentList([])])"

@@ -125,11 +125,17 @@ def shown(subject: Any, make: Callable[[], str], around: str) -> str:
     running = _running.ids
     if id(subject) in running:
         return f"{type(subject).__name__}{around}"
+    outermost = not running
     running.add(id(subject))
     try:
         return make()
     finally:
-        running.discard(id(subject))
+        # Where the stack is at its end, there is no room for a call: some may be left over,
+        # and their ids are used again.
+        if outermost:
+            running.clear()
+        else:
+            running.discard(id(subject))
 
 
 class _Running(threading.local):
