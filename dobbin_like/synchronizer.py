@@ -41,9 +41,9 @@ class Synchronizer:
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
-        graph = getattr(self, "graph", None)
-        if graph is not None and self.view.in_use():
-            graph.retire_view(self.view)
+        view = getattr(self, "view", None)  # None: an interrupt came while this was made.
+        if view is not None and view.in_use():
+            self.graph.retire_view(view)
 
     @property
     def transaction_manager(self) -> Any:
