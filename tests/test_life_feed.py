@@ -486,7 +486,7 @@ def test_what_the_second_of_two_packs_has_dropped_is_told_to_be_missed(
 @pytest.mark.parametrize("minutes", [0, 5])
 def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes):
     """Followers that are killed need what is kept; one that looks in between needs nothing."""
-    names, count = ("a", "b"), 100
+    names, count = ("a", "b"), 150
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(PersistentDict({name: Thing(number=0) for name in names}))
         transaction.commit()
@@ -519,7 +519,7 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
             process.kill()
             process.communicate()
 
-    assert int(outputs[0]) > 1
+    assert int(outputs[0]) >= 1
     acknowledged = sorted(int(tid) for output in outputs[1:] for tid in output.split())
     assert read_notes(notes)[1:] == acknowledged
     assert bool(kills) == bool(minutes)
