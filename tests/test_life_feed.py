@@ -421,6 +421,8 @@ def program_follow() -> None:
     """Follow the feed, and write every tid down before going on; resume where it was."""
     path, notes, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     seen = [int(line) for line in notes.read_text().split()] if notes.exists() else []
+    if len(seen) == last:  # It was killed when it had written the last one down.
+        return
     with Database(TransactionLog(path, read_only=True)) as database, notes.open("a") as file:
         for change in database.changes(since=seen[-1] if seen else 0, wait=math.inf):
             # One write: there whole, or not at all.
@@ -498,6 +500,12 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
         time.sleep(0.002)  # only looks again
         assert consumer.poll() is None
     packer = run("program_pack", path, minutes, going, notes)
+    packed = False
+    while not packed:
+        time.sleep(0.002)  # only looks again
+        assert packer.poll() is None
+        with TransactionLog(path, read_only=True) as log:
+            packed = log.generation > 0
     writers = [run("program_write", path, name, count) for name in names]
     kills = 0
     try:
