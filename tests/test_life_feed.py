@@ -441,6 +441,7 @@ def program_pack() -> None:
     while going.exists():
         pack(path, timedelta(minutes=minutes) if minutes else None)
         packs += 1
+        notes.with_name("packed").touch()
         with TransactionLog(path, read_only=True) as log:
             newest = log.tid
         # What it has seen up to the pack may be from the file before: only a later change
@@ -500,6 +501,9 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
         time.sleep(0.002)  # only looks again
         assert consumer.poll() is None
     packer = run("program_pack", path, minutes, going, notes)
+    while not (tmp_path / "packed").exists():
+        time.sleep(0.002)  # only looks again
+        assert packer.poll() is None
     writers = [run("program_write", path, name, count) for name in names]
     kills = 0
     try:
@@ -524,6 +528,8 @@ def test_nothing_is_missed_while_others_commit_and_pack(path, tmp_path, minutes)
     acknowledged = sorted(int(tid) for output in outputs[1:] for tid in output.split())
     assert read_notes(notes)[1:] == acknowledged
     assert bool(kills) == bool(minutes)
+    with TransactionLog(path, read_only=True) as log:
+        assert minutes or log.generation
     check_log(path).raise_if_bad()
 
 

@@ -71,7 +71,7 @@ class Harness:
 
     def make(self) -> Storage:
         """Return a new storage with nothing in it. To be given by the subclass."""
-        raise NotImplementedError
+        raise NotImplementedError  # Only the author of the storage can.
 
     def again(
         self, storage: Storage, *, lock_timeout: float | None = None, read_only: bool = False
@@ -80,7 +80,7 @@ class Harness:
 
         As another process would have it: it has applied all that is committed.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # Only the author of the storage can.
 
     def middle(self, storage: Storage) -> Storage:
         """Return what the second half of a history is written to: the storage itself."""

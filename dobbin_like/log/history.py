@@ -37,7 +37,8 @@ class History(KeptFiles):
     """The part of a readable log that tells of the past. Any thread."""
 
     def _check_open(self) -> None:
-        raise NotImplementedError
+        """Raise ClosedError after close()."""
+        raise NotImplementedError  # The log that this is a part of has it.
 
     def reaches(self, tid: Tid) -> bool:
         """Tell whether all that was committed after *tid* is there, and the state as of it.
@@ -130,7 +131,8 @@ class History(KeptFiles):
         return self.load(oid, Tid(stored.tid - 1))
 
     def load(self, oid: Oid, at: Tid | None = None) -> Stored | None:
-        raise NotImplementedError
+        """Return the newest applied version of an object, or the newest up to *at*."""
+        raise NotImplementedError  # The log that this is a part of has it.
 
     def transaction_of(self, stored: Stored) -> Logged:
         """Return the transaction that has written a version.

@@ -15,11 +15,12 @@ class KnownNames:
     path: str
 
     def _classes_known(self) -> ClassTable:
-        raise NotImplementedError
+        """Return the tables."""
+        raise NotImplementedError  # Each log has its own.
 
     def _end_known(self) -> int:
         """Return where what is applied ends, for errors."""
-        raise NotImplementedError
+        raise NotImplementedError  # Each log has its own.
 
     @property
     def next_class_number(self) -> int:

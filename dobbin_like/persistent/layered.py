@@ -103,11 +103,12 @@ class Layered:
         return self.fold()
 
     def _fill(self, folded: Any) -> None:
-        raise NotImplementedError
+        """Put what is below and above into *folded*, which is empty."""
+        raise NotImplementedError  # Each kind has its own.
 
     def with_more(self, gone: Collection[Any], put: Any) -> Layered:
         """Return the same with one more change."""
-        raise NotImplementedError
+        raise NotImplementedError  # Each kind has its own.
 
     def _read(self) -> None:
         # Not exact where threads run in parallel, and need not be.
