@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
-import threading
 from queue import Empty
 from typing import Any
 
 import pytest
 import transaction
 from steps import Steps
+from things import commit_elsewhere
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError
@@ -45,24 +45,6 @@ def elected(database):
         return root
 
     return elect
-
-
-def elsewhere(change: Any) -> None:
-    """Commit a change in another thread."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            with transaction.manager:
-                change()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
 
 
 def same_in(read: Any, expected: Any) -> None:
@@ -290,14 +272,14 @@ def test_a_value_in_two_places_stays_one_when_it_is_merged(elected, size, grow):
         root = elected(PersistentDict(dict.fromkeys(range(size)) | {"n": [[2]]}))
         checkout(root)
         root["d"] = root["n"][0]
-        elsewhere(lambda: (checkout(root), root.update(t=1)))
+        commit_elsewhere(lambda: (checkout(root), root.update(t=1)))
         transaction.commit()
         assert root["d"] is root["n"][0]
     else:
         root = elected(PersistentList([[[2]], *range(size)]))
         checkout(root)
         root.append(root[0][0])
-        elsewhere(lambda: (checkout(root), root.append("theirs")))
+        commit_elsewhere(lambda: (checkout(root), root.append("theirs")))
         transaction.commit()
         assert root[-1] is root[0][0]
     assert root["t"] == 1 if grow is PersistentDict else root[-2] == "theirs"
@@ -308,7 +290,7 @@ def test_the_order_of_keys_is_merged(elected, again, size):
     root = elected(PersistentDict.fromkeys(keys))
     checkout(root)
     root[0] = root.pop(0)
-    elsewhere(lambda: (checkout(root), root.update(t=1)))
+    commit_elsewhere(lambda: (checkout(root), root.update(t=1)))
     transaction.commit()
     same_in(root, [*keys[1:], "t", 0])
     same_in(again().root, root)
@@ -331,7 +313,7 @@ def test_a_class_that_resolves_conflicts_gets_built_ins_and_its_word_counts(elec
         root["theirs"] = 1
         del root[2]
 
-    elsewhere(theirs)
+    commit_elsewhere(theirs)
     transaction.commit()
     assert list(root) == [*range(size), "mine"]
 
@@ -349,8 +331,8 @@ def test_an_item_that_equals_a_taken_one_is_not_taken_for_it(elected, size):
         for _ in range(size):
             root.get()
 
-    elsewhere(take_all)
-    elsewhere(lambda: (checkout(root), root.put("tick")))
+    commit_elsewhere(take_all)
+    commit_elsewhere(lambda: (checkout(root), root.put("tick")))
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()
@@ -526,7 +508,7 @@ def test_items_that_cannot_be_guarded_are_merged(path, again, size, guard):
             root["t"] = [root[3]]
             del root[0]
 
-        elsewhere(theirs)
+        commit_elsewhere(theirs)
         transaction.commit()
         for found in (root, again().root):
             numbers = [value.number for key, value in found.items() if key != "t"]
@@ -539,7 +521,7 @@ def test_a_part_of_what_others_may_change_is_not_merged(elected, size):
     root = elected(PersistentDict({number: Value(number) for number in range(size)}))
     checkout(root)
     root["same"] = root[1]
-    elsewhere(lambda: (checkout(root), root.update(t=1)))
+    commit_elsewhere(lambda: (checkout(root), root.update(t=1)))
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()

@@ -7,7 +7,6 @@ import io
 import os
 import random
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import pytest
 import transaction
 from amount import step
 from power import Disk, wait_for_no_disk, with_words
-from test_interrupts import Interrupt, Thing
+from test_interrupts import Thing, interrupted
 from test_log_crash import at_most, tids, word_in
 
 from dobbin_like import checkout
@@ -28,8 +27,6 @@ from dobbin_like.log import TransactionLog, disk, header, record
 from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, REDO, REDO_BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dobbin_like.log.redo import Area
 
 History = list[tuple[int, bool]]
@@ -680,18 +677,6 @@ def test_a_power_cut_during_the_recovery_from_one_loses_nothing(
             again.share = 0
         for each in again.copies:
             again.check(*each)
-
-
-def interrupted(function: Callable[[], object], number: int) -> bool:
-    before = sys.gettrace()
-    sys.settrace(Interrupt(number))
-    try:
-        function()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
 
 
 @pytest.mark.parametrize("begun", [True, False])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import threading
 from queue import Empty
 from typing import Any
 
 import pytest
 import transaction
+from things import commit_elsewhere
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, SharedValueError
@@ -25,23 +25,6 @@ def queue(request, database):
     database.set_root(queue)
     transaction.commit()
     return queue
-
-
-def in_another_thread(change: Any) -> None:
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            with transaction.manager:
-                change()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
 
 
 def put(queue: Any, item: Any) -> None:
@@ -97,7 +80,7 @@ def test_those_who_put_do_not_conflict(queue, again):
     before = list(queue)
     put(queue, "mine")
     put(queue, "mine too")
-    in_another_thread(lambda: put(queue, "theirs"))
+    commit_elsewhere(lambda: put(queue, "theirs"))
     transaction.commit()
     assert list(queue)[len(before) :] == ["theirs", "mine", "mine too"]
     assert list(again().root) == list(queue)
@@ -106,12 +89,12 @@ def test_those_who_put_do_not_conflict(queue, again):
 def test_putting_and_taking_do_not_conflict(queue):
     before = list(queue)
     put(queue, "mine")
-    in_another_thread(lambda: get(queue))
+    commit_elsewhere(lambda: get(queue))
     transaction.commit()
     assert list(queue) == [*before[1:], "mine"]
 
     assert get(queue) == before[1]
-    in_another_thread(lambda: put(queue, "theirs"))
+    commit_elsewhere(lambda: put(queue, "theirs"))
     transaction.commit()
     assert list(queue) == [*before[2:], "mine", "theirs"]
 
@@ -119,7 +102,7 @@ def test_putting_and_taking_do_not_conflict(queue):
 def test_two_who_take_the_same_conflict(queue):
     before = list(queue)
     assert get(queue) == before[0]
-    in_another_thread(lambda: get(queue))
+    commit_elsewhere(lambda: get(queue))
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()
@@ -152,7 +135,7 @@ def test_what_was_put_and_taken_in_one_transaction_leaves_nothing(queue):
     put(queue, "new")
     for item in [*before, "new"]:
         assert get(queue) == item
-    in_another_thread(lambda: put(queue, "theirs"))
+    commit_elsewhere(lambda: put(queue, "theirs"))
     transaction.commit()
     assert list(queue) == ["theirs"]
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from steps import in_thread
 
 from dobbin_like import ConflictError, Database, Persistent, TransactionLog, checkout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Thing", "fail"]
+__all__ = ["Thing", "commit_elsewhere", "fail"]
 
 
 class Thing(Persistent):
@@ -21,6 +23,16 @@ class Thing(Persistent):
     def __init__(self, **attributes: Any) -> None:
         for name, value in attributes.items():
             setattr(self, name, value)
+
+
+def commit_elsewhere(change: Callable[[], object]) -> None:
+    """Do *change* and commit it in a thread of its own; raise what is raised there."""
+
+    def run() -> None:
+        with transaction.manager:
+            change()
+
+    in_thread(run)
 
 
 def fail(path: Path, database: Database, *, user: str = "") -> None:
