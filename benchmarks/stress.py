@@ -41,7 +41,8 @@ import transaction
 from benchmarks.shelf import Shelf
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, PackRunningError
-from dobbin_like.persistent import Persistent, PersistentDict, checkout, layered, overlays
+from dobbin_like.objects.deltas import layered, overlays
+from dobbin_like.persistent import Persistent, PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:

@@ -38,16 +38,10 @@ from benchmarks.shelf import Shelf
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import LockTimeout, PackRunningError
-from dobbin_like.life.pack import pack
-from dobbin_like.persistent import (
-    Persistent,
-    PersistentDict,
-    PersistentFile,
-    checkout,
-    layered,
-    overlays,
-)
+from dobbin_like.objects.deltas import layered, overlays
+from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
+from dobbin_like.upkeep.pack import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

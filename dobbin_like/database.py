@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 import transaction as transaction_package
 
 from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageInUseError
+from dobbin_like.history.past import Past
 from dobbin_like.ids import ROOT_OID, Oid
-from dobbin_like.life.auto_pack import AutoPack, start_auto_pack
-from dobbin_like.life.care import Care
-from dobbin_like.life.find import Find
-from dobbin_like.life.past import Past
-from dobbin_like.manager import DataManager
-from dobbin_like.opened import claimed, claims, opened
-from dobbin_like.persistent.classes import ClassTable
-from dobbin_like.persistent.entry import UNSTORED, entry_of, make_entry
-from dobbin_like.persistent.faces import PersistentMeta
-from dobbin_like.persistent.graph import Graph
-from dobbin_like.persistent.policy import Policy
-from dobbin_like.shown import Shown
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
+from dobbin_like.search.find import Find
 from dobbin_like.storage import Storage, TransactionLog
+from dobbin_like.transactions.data_manager import DataManager
+from dobbin_like.transactions.fork import claimed, claims, opened
+from dobbin_like.transactions.publisher import Shown
+from dobbin_like.upkeep.auto_pack import AutoPack, start_auto_pack
+from dobbin_like.upkeep.care import Care
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from dobbin_like.objects.faces.view import View
     from dobbin_like.persistent import Persistent
-    from dobbin_like.persistent.view import View
 
 
 class Database(Shown, Past, Care, Find):
@@ -203,13 +203,13 @@ class Database(Shown, Past, Care, Find):
                 return
             reason = "there is one already; change that one, it is elected for good"
             raise RootError(reason)
-        entry = entry_of(obj)
-        if entry is not None:
-            which = "this" if entry.jar is self.graph else "another"
-            reason = f"the object belongs to {which} database already, as oid {entry.oid}"
+        ref = ref_of(obj)
+        if ref is not None:
+            which = "this" if ref.jar is self.graph else "another"
+            reason = f"the object belongs to {which} database already, as oid {ref.oid}"
             raise RootError(reason)
         manager.join()
-        new = make_entry(obj, ROOT_OID, self.graph, UNSTORED, self.graph.forget)
+        new = make_ref(obj, ROOT_OID, self.graph, UNSTORED, self.graph.forget)
         manager.new_root = (obj, new)
 
     # -- threads and their data managers --------------------------------------------

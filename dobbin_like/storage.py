@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from dobbin_like.ids import NO_TID
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.meta import Names
-from dobbin_like.memory_log import MemoryLog, OverlayLog
-from dobbin_like.persistent.stream import PersistentStream
+from dobbin_like.log.format.meta import Names
+from dobbin_like.objects.faces.stream import PersistentStream
+from dobbin_like.storages import MemoryLog, OverlayLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from dobbin_like.ids import Oid, Tid
 
 __all__ = [
-    "LoggedTransaction",
     "MemoryLog",
     "OverlayLog",
     "PersistentStream",
     "Storage",
     "StoredVersion",
+    "Transaction",
     "TransactionLog",
 ]
 
 
-class LoggedTransaction(Protocol):
+class Transaction(Protocol):
     """One transaction as a storage has it. Never changes."""
 
     tid: Tid
@@ -161,7 +161,7 @@ class Storage(Protocol):
     def read_news(self) -> list[Any]:
         """Return the committed transactions that are not applied, oldest first.
 
-        Each a :class:`LoggedTransaction`, failed ones too. Applies nothing, and returns
+        Each a :class:`Transaction`, failed ones too. Applies nothing, and returns
         the same again until they are applied.
         """
 
@@ -278,7 +278,7 @@ class Storage(Protocol):
                 transaction may be there.
 
         Returns:
-            The transaction, a :class:`LoggedTransaction`, to be applied after finish().
+            The transaction, a :class:`Transaction`, to be applied after finish().
 
         Raises:
             ValueError: A number does not fit. Nothing was written.

@@ -17,7 +17,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dobbin_like.log import disk, header
+from dobbin_like.log.file import disk
+from dobbin_like.log.format import header
 
 if TYPE_CHECKING:
     import random

@@ -26,20 +26,16 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.check import check_log
-from dobbin_like.collections import (
-    btree_check,
-    btree_nodes,
-    btree_plan,
-    btree_tree,
-    check_btree,
-)
+from dobbin_like.collections import check_btree
+from dobbin_like.collections.btree import check, nodes, plan
+from dobbin_like.collections.btree import tree as tree_module
 from dobbin_like.exc import InvalidObjectReference, SharedValueError
 
 SMALL = {"LEAF_MAX": 8, "LEAF_MIN": 3, "INNER_MAX": 6, "INNER_MIN": 3}
 
 
 def make_small(patch: pytest.MonkeyPatch) -> None:
-    for module in (btree_nodes, btree_plan, btree_tree, btree_check):
+    for module in (nodes, plan, tree_module, check):
         for name, value in SMALL.items():
             if hasattr(module, name):
                 patch.setattr(module, name, value)

@@ -27,8 +27,8 @@ from dobbin_like.check import (
 )
 from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, ConflictError, LogError
-from dobbin_like.log import record
-from dobbin_like.log.header import (
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import (
     ASIDE,
     ASIDE_END,
     BOOT,
@@ -40,6 +40,8 @@ from dobbin_like.log.header import (
     SAVED,
     raw_word,
 )
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.values.refs import native_dict, ref_of, set_native_dict, swap_class
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -48,8 +50,6 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
-from dobbin_like.persistent.entry import entry_of, native_dict, set_native_dict, swap_class
-from dobbin_like.persistent.view import View
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -947,7 +947,7 @@ def check_with(
 
 
 def test_a_mask_that_nobody_needs_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     graph = database.graph
 
     def mend():
@@ -958,7 +958,7 @@ def test_a_mask_that_nobody_needs_is_found(database, faulty):
 
 
 def test_an_older_version_that_nobody_sees_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     chain = ((entry.serial, native_dict(faulty)), (1, {}))
 
     def mend():
@@ -989,7 +989,7 @@ def test_an_object_left_open_is_found(database, faulty):
 
 
 def test_a_wrong_serial_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     right = entry.serial
 
     assert check_with(
@@ -1000,7 +1000,7 @@ def test_a_wrong_serial_is_found(database, faulty):
 
 
 def test_a_serial_from_the_future_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     right = entry.serial
 
     assert check_with(
@@ -1011,7 +1011,7 @@ def test_a_serial_from_the_future_is_found(database, faulty):
 
 
 def test_a_cache_entry_under_another_oid_is_found(database, faulty):
-    entry = entry_of(faulty.next)
+    entry = ref_of(faulty.next)
 
     found = check_with(
         database, lambda: setattr(entry, "oid", 0), lambda: setattr(entry, "oid", 1)
@@ -1021,7 +1021,7 @@ def test_a_cache_entry_under_another_oid_is_found(database, faulty):
 
 
 def test_one_object_for_two_oids_is_found(database, faulty):
-    entry = entry_of(faulty.next)
+    entry = ref_of(faulty.next)
     cache = database.graph._cache
     right = cache[0]
 
@@ -1113,7 +1113,7 @@ def test_what_an_ended_view_has_left_is_found(path):
 
 
 def test_an_object_that_has_forgotten_its_entry_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     right = entry.jar
 
     found = check_with(
@@ -1124,7 +1124,7 @@ def test_an_object_that_has_forgotten_its_entry_is_found(database, faulty):
 
 
 def test_a_loaded_object_without_a_serial_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     right = entry.serial
 
     assert check_with(
@@ -1135,7 +1135,7 @@ def test_a_loaded_object_without_a_serial_is_found(database, faulty):
 
 
 def test_a_holder_that_is_gone_is_found(database, faulty):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
 
     def mend():
         entry.mask = None
@@ -1148,7 +1148,7 @@ def test_a_holder_that_is_gone_is_found(database, faulty):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_versions_that_contradict_the_shared_state_are_found(database, faulty, order):
-    entry = entry_of(faulty)
+    entry = ref_of(faulty)
     chain = ((entry.serial, {}), (entry.serial + 1, {}))[::order]
 
     def mend():
@@ -1161,7 +1161,7 @@ def test_versions_that_contradict_the_shared_state_are_found(database, faulty, o
 
 
 def test_an_object_that_the_log_does_not_have_is_found(database, faulty):
-    entry = entry_of(faulty.next)
+    entry = ref_of(faulty.next)
     cache = database.graph._cache
 
     def make():

@@ -13,8 +13,8 @@ import transaction
 
 from dobbin_like import Database, Persistent, PersistentDict, TransactionLog, checkout
 from dobbin_like.exc import MainModuleWarning, NotStorableError, UnloadedClassError
-from dobbin_like.persistent.classes import ClassTable
-from dobbin_like.persistent.policy import VALUE_TYPES, Policy
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
 
 SHOP = """
 import dataclasses, enum

@@ -28,7 +28,7 @@ from dobbin_like import (
 )
 from dobbin_like.collections.common import Container
 from dobbin_like.exc import InvalidObjectReference, NotStorableError
-from dobbin_like.persistent import overlays
+from dobbin_like.objects.deltas import overlays
 
 NO_SUITES = "this Python comes without the package test of the standard library"
 mapping_tests: Any = pytest.importorskip("test.mapping_tests", reason=NO_SUITES)

@@ -15,6 +15,8 @@ from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, IntegrityError, ReadConflictError
 from dobbin_like.ids import DELTA, Oid
+from dobbin_like.objects.deltas.layered import LayeredDict, LayeredList, LayeredSet, changed_items
+from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -22,8 +24,6 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
-from dobbin_like.persistent.layered import LayeredDict, LayeredList, LayeredSet, changed_items
-from dobbin_like.persistent.overlay import Overlay
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, TransactionLog
 

@@ -10,14 +10,13 @@ import pytest
 import transaction
 from test_interrupts import interrupted
 
+from dobbin_like.objects.deltas import layered, overlays
 from dobbin_like.persistent import (
     PersistentDict,
     PersistentList,
     PersistentQueue,
     PersistentSet,
     checkout,
-    layered,
-    overlays,
 )
 
 SIZE = 12

@@ -16,6 +16,8 @@ from things import commit_elsewhere
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError
 from dobbin_like.ids import Oid
+from dobbin_like.objects.deltas.layered import DELTA_TYPES
+from dobbin_like.objects.values.guards import SharedDict, SharedList, SharedSet
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -24,8 +26,6 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
-from dobbin_like.persistent.guards import SharedDict, SharedList, SharedSet
-from dobbin_like.persistent.layered import DELTA_TYPES
 
 LARGE = 200
 

@@ -23,10 +23,11 @@ from dobbin_like import (
     collections,
     conformance,
     exc,
-    life,
+    history,
     persistent,
     repair,
     safe,
+    search,
     storage,
 )
 from dobbin_like.safe import Safe
@@ -54,10 +55,11 @@ PUBLIC = {
         check,
         collections,
         conformance,
-        life,
+        history,
         persistent,
         repair,
         safe,
+        search,
         storage,
     )
     for name in module.__all__
@@ -69,7 +71,7 @@ FOR_THE_PACKAGE = {
     "catch_up",
     "has_news",
     "leave_to_parent",
-    "let_go_of_past",
+    "drop_generations",
     "publish",
     "publish_own",
     "release_early",

@@ -29,7 +29,7 @@ from dobbin_like import (
 from dobbin_like.check import check_log
 from dobbin_like.exc import ClosedError, FormatVersionError, NotALogError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, SAVED, TURN
+from dobbin_like.log.format.header import COMMITTED, DURABLE, PAGE_SIZE, SAVED, TURN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

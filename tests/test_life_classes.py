@@ -31,8 +31,8 @@ from dobbin_like.exc import (
     SharedValueError,
     UnloadedClassError,
 )
-from dobbin_like.memory_log import MemoryLog, OverlayLog
 from dobbin_like.storage import TransactionLog
+from dobbin_like.storages import MemoryLog, OverlayLog
 from tests import test_interrupts
 from tests.steps import in_thread
 
@@ -694,7 +694,7 @@ def test_read_only_closed_and_locked_storages_say_so(database, old, new, path):
 
 
 def test_a_full_disk_leaves_all_as_it_was(database, old, new, again, monkeypatch):
-    from dobbin_like.log import disk
+    from dobbin_like.log.file import disk
 
     fill(database, old)
     write = disk.write

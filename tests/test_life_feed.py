@@ -29,9 +29,9 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.check import check_log
-from dobbin_like.life.feed import changes as feed
-from dobbin_like.life.pack import pack
+from dobbin_like.history.feed import changes as feed
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
+from dobbin_like.upkeep.pack import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT_SECONDS = 0.02

@@ -34,9 +34,9 @@ from dobbin_like.exc import (
     ObjectNotFound,
 )
 from dobbin_like.ids import DELTA
-from dobbin_like.life import Census, ClassCount, Referrer
-from dobbin_like.life import walk as walk_module
-from dobbin_like.memory_log import MemoryLog, OverlayLog
+from dobbin_like.search import Census, ClassCount, Referrer
+from dobbin_like.search import walk as walk_module
+from dobbin_like.storages import MemoryLog, OverlayLog
 from tests.steps import Steps, in_thread
 from tests.test_interrupts import Interrupt, interrupted
 

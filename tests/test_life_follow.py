@@ -31,7 +31,7 @@ from dobbin_like.exc import (
     ObjectNotFound,
     WriteConflictError,
 )
-from dobbin_like.log.header import COMMITTED, Words, is_retired
+from dobbin_like.log.format.header import COMMITTED, Words, is_retired
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 60
@@ -384,8 +384,8 @@ def test_letting_go_of_nothing_does_nothing(database, root, storage):
     change(database, 1)
     database.pack()
     for _ in range(3):
-        storage.let_go(None)
-        storage.let_go(storage.tid)
+        storage.drop_generations(None)
+        storage.drop_generations(storage.tid)
     assert not storage.has_past
     change(database, 2)
 

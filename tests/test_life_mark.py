@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like import Persistent
-from dobbin_like.life.mark import Marks, references
-from dobbin_like.persistent.classes import ClassTable
-from dobbin_like.persistent.policy import Policy
-from dobbin_like.persistent.serialize import Encoder
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.references import Marks, references
+from dobbin_like.objects.codec.serialize import Encoder
 
 
 class Thing(Persistent):
@@ -217,7 +217,7 @@ def test_what_can_be_reached_is_marked_and_read_once(
     world = World(edges)
     with pytest.MonkeyPatch.context() as patch:
         # So that even a small graph has more than fits a batch.
-        patch.setattr("dobbin_like.life.mark._BATCH", batch)
+        patch.setattr("dobbin_like.objects.codec.references._BATCH", batch)
         marks = Marks(50, world.load)
         marks.follow(roots)
         first = {oid for oid in range(60) if oid in marks}

@@ -40,11 +40,11 @@ from dobbin_like.exc import (
     StreamMovedError,
 )
 from dobbin_like.ids import DELTA
-from dobbin_like.life import carry
-from dobbin_like.life import pack as pack_module
-from dobbin_like.life.pack import PackReport, pack
-from dobbin_like.log import new_log
-from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.copies import new_log
+from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.upkeep import pack as pack_module
+from dobbin_like.upkeep import pack_copy
+from dobbin_like.upkeep.pack import PackReport, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -401,7 +401,7 @@ def test_what_a_later_delta_changes_out_of_reach_is_kept(
         assert is_delta(database, collection)
         database.pack(keep)
     else:
-        catch_up = carry.Carry.catch_up
+        catch_up = pack_copy.Carry.catch_up
 
         def change_first(self: Any) -> None:
             if "late" not in collection:
@@ -409,7 +409,7 @@ def test_what_a_later_delta_changes_out_of_reach_is_kept(
                 assert is_delta(database, collection)
             catch_up(self)
 
-        monkeypatch.setattr(carry.Carry, "catch_up", change_first)
+        monkeypatch.setattr(pack_copy.Carry, "catch_up", change_first)
         database.pack()
     check_log(path).raise_if_bad()
 
@@ -880,19 +880,19 @@ def in_child(function: Callable[[], Any]) -> int:
 
 def test_two_processes_do_not_pack_at_once(database, root, path):
     change(root, n=1)
-    began, go_on = os.pipe(), os.pipe()
+    began, switch_file = os.pipe(), os.pipe()
 
     def packs() -> None:
-        os.close(go_on[1])
+        os.close(switch_file[1])
 
         def progress(_done: int, _total: int) -> None:
             os.write(began[1], b".")
-            os.read(go_on[0], 1)
+            os.read(switch_file[0], 1)
 
         database.pack(progress=progress)
 
     child = in_child(packs)
-    os.close(go_on[0])
+    os.close(switch_file[0])
     os.read(began[0], 1)
 
     with pytest.raises(PackRunningError) as caught:
@@ -901,7 +901,7 @@ def test_two_processes_do_not_pack_at_once(database, root, path):
     assert database.pack(dry_run=True).dropped.revisions == 1
 
     change(root, n=2)
-    os.close(go_on[1])
+    os.close(switch_file[1])
     assert os.waitpid(child, 0)[1] == 0
     change(root, n=3)
     assert database.pack().packed
@@ -939,7 +939,7 @@ def test_what_is_taken_up_from_out_of_reach_meanwhile_is_kept(database, root, ag
     change(root, others=list(lost))
     change(root, others=[])
     attempts = 0
-    catch_up = carry.Carry.catch_up
+    catch_up = pack_copy.Carry.catch_up
 
     def taken_up(self: Any) -> None:
         nonlocal attempts
@@ -950,7 +950,7 @@ def test_what_is_taken_up_from_out_of_reach_meanwhile_is_kept(database, root, ag
         attempts += 1
         catch_up(self)
 
-    monkeypatch.setattr(carry.Carry, "catch_up", taken_up)
+    monkeypatch.setattr(pack_copy.Carry, "catch_up", taken_up)
 
     assert database.pack().packed
 

@@ -37,10 +37,10 @@ from dobbin_like.exc import (
     PastDroppedError,
     ReadOnlyStorageError,
 )
-from dobbin_like.life import ABSENT
-from dobbin_like.life.as_of import AsOf
-from dobbin_like.life.moments import tid_of, time_of
-from dobbin_like.life.pack import pack
+from dobbin_like.history import ABSENT
+from dobbin_like.storages.as_of import AsOf
+from dobbin_like.timestamps import tid_of, time_of
+from dobbin_like.upkeep.pack import pack
 
 
 def commit(note: str = "", user: str = "") -> None:

@@ -23,7 +23,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import ClosedError, IntegrityError, MigrationError
-from dobbin_like.memory_log import MemoryLog, OverlayLog
+from dobbin_like.storages import MemoryLog, OverlayLog
 from tests.steps import Steps, in_thread
 
 if TYPE_CHECKING:

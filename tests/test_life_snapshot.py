@@ -29,8 +29,8 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_log
 from dobbin_like.exc import ObjectNotFound, PastDroppedError, SelfWaitError, TransactionNotFound
-from dobbin_like.life.as_of import AsOf
-from dobbin_like.life.snapshot import snapshot
+from dobbin_like.storages.as_of import AsOf
+from dobbin_like.upkeep.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

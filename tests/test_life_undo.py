@@ -35,8 +35,8 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
     UnloadedClassError,
 )
-from dobbin_like.life import undo as undo_module
-from dobbin_like.life.undo import _find
+from dobbin_like.history import undo as undo_module
+from dobbin_like.history.undo import _find
 
 
 class Counter(Persistent):

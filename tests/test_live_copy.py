@@ -31,8 +31,8 @@ from amount import LONG, step
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import Error, IntegrityError
-from dobbin_like.log import header, record
-from dobbin_like.log.header import BOOT, PAGE_SIZE
+from dobbin_like.log.format import header, record
+from dobbin_like.log.format.header import BOOT, PAGE_SIZE
 from dobbin_like.persistent import PersistentDict, PersistentFile, PersistentStream, checkout
 from dobbin_like.storage import TransactionLog
 
@@ -150,7 +150,7 @@ class Camera:
 
     def __call__(self, frame: Any, _event: str, _arg: Any) -> Any:
         name = frame.f_globals.get("__name__", "")
-        return self.line if name.startswith(("dobbin_like.log.", "dobbin_like.life.")) else None
+        return self.line if name.startswith(("dobbin_like.log.", "dobbin_like.upkeep.")) else None
 
     def line(self, _frame: Any, _event: str, _arg: Any) -> Any:
         self.look()

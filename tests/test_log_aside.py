@@ -22,13 +22,15 @@ from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.life.backup import BackupReport, backup
-from dobbin_like.life.pack import pack
-from dobbin_like.log import TransactionLog, aside, header, record
-from dobbin_like.log.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, REDO, SAVED
-from dobbin_like.log.reader import Window
-from dobbin_like.log.record import Tail
+from dobbin_like.log import TransactionLog
+from dobbin_like.log.format import header, record
+from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, REDO, SAVED
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading import aside
+from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.repair import repair
+from dobbin_like.upkeep.backup import BackupReport, backup
+from dobbin_like.upkeep.pack import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -357,7 +359,7 @@ def test_the_words_tell_of_the_frames_the_log_ends_with(path: Path) -> None:
 
 
 def test_a_place_behind_frames_aside_is_told_by_its_ends_alone() -> None:
-    before = Tail(5000, 4096, 0x12345678, 7, 99)  # type: ignore[arg-type]
+    before = LogPlace(5000, 4096, 0x12345678, 7, 99)  # type: ignore[arg-type]
 
     assert record.aside(record.aside(before, 6000), 9000) == record.aside(before, 9000)
     assert record.aside(before, 5000) == before
@@ -494,7 +496,7 @@ def test_the_search_finds_all_that_the_disk_gives(
             refuse(first, last)
             found = list(
                 aside.places_like(
-                    Window(file.fileno(), str(path)), start, len(data), re.compile(b"REDO")
+                    ReadBuffer(file.fileno(), str(path)), start, len(data), re.compile(b"REDO")
                 )
             )
             wanted = {

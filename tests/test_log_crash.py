@@ -26,8 +26,9 @@ from dobbin_like.exc import (
     NotALogError,
 )
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import TransactionLog, header, record
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE
+from dobbin_like.log import TransactionLog
+from dobbin_like.log.format import header, record
+from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-from dobbin_like.log import header
-from dobbin_like.log.header import Words
+from dobbin_like.log.format import header
+from dobbin_like.log.format.header import Words
 
 INDEXES = (
     header.COMMITTED,

@@ -25,7 +25,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.header import SLOT_COUNT, SLOTS, TURN
+from dobbin_like.log.format.header import SLOT_COUNT, SLOTS, TURN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

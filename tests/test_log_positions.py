@@ -7,9 +7,9 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dobbin_like.log.class_table import ClassTable
-from dobbin_like.log.positions import Positions
-from dobbin_like.log.record import ENTRY_SIZE
+from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.positions import Positions
 
 changes = st.lists(
     st.tuples(st.lists(st.integers(0, 50), min_size=1, unique=True), st.integers(1, 10**9))

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dobbin_like.log import heads, record
-from dobbin_like.log.record import DamagedError, Meta, Names, Tail
+from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format.record import DamagedError, LogPlace, Meta, Names
 
 NOTHING = Meta()
-START = Tail(4096, 0, 12345, 0, 0)
+START = LogPlace(4096, 0, 12345, 0, 0)
 
 texts = st.text(st.characters(), max_size=20)
 numbers = st.integers(0, 2**24 - 1)
@@ -106,24 +106,24 @@ def test_the_status_is_not_covered_by_the_checksum() -> None:
 
 
 def test_a_stream_head_is_decoded_as_it_was_encoded() -> None:
-    head = heads.StreamHead(10, 65536, 99)
-    data, _ = heads.encode_stream_head(START, 64, head)
+    head = frame_heads.StreamHead(10, 65536, 99)
+    data, _ = frame_heads.encode_stream_head(START, 64, head)
 
-    assert heads.decode_stream_head(data) == head
+    assert frame_heads.decode_stream_head(data) == head
 
 
 def test_another_frame_is_no_stream() -> None:
     with pytest.raises(DamagedError):
-        heads.decode_stream_head(encode((1, 1, b"x" * 30)))
+        frame_heads.decode_stream_head(encode((1, 1, b"x" * 30)))
     with pytest.raises(DamagedError):
-        heads.decode_stream_head(b"")
+        frame_heads.decode_stream_head(b"")
 
 
 def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
-    head = heads.PositionsHead(3, 2, Tail(5000, 4096, 1, 2, 3), 77)
-    data = heads.encode_positions_head(START, 200, head, b"classes")
+    head = frame_heads.PositionsHead(3, 2, LogPlace(5000, 4096, 1, 2, 3), 77)
+    data = frame_heads.encode_positions_head(START, 200, head, b"classes")
 
-    assert heads.decode_positions_head(data) == head
+    assert frame_heads.decode_positions_head(data) == head
 
 
 @pytest.mark.parametrize("number", [-1, 2**25])

@@ -23,11 +23,13 @@ from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import IntegrityError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import TransactionLog, disk, header, record
-from dobbin_like.log.header import COMMITTED, DURABLE, PAGE_SIZE, REDO, REDO_BASE
+from dobbin_like.log import TransactionLog
+from dobbin_like.log.file import disk
+from dobbin_like.log.format import header, record
+from dobbin_like.log.format.header import COMMITTED, DURABLE, PAGE_SIZE, REDO, REDO_BASE
 
 if TYPE_CHECKING:
-    from dobbin_like.log.redo import Area
+    from dobbin_like.log.reading.redo import Area
 
 History = list[tuple[int, bool]]
 """(tid, failed) of the transactions in a log, oldest first."""
@@ -125,7 +127,7 @@ def test_a_log_that_is_not_synced_gets_no_area(path: Path) -> None:
 def test_where_nothing_tells_a_power_cut_there_is_no_area(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dobbin_like.log.readable.boot_number", lambda: 0)
+    monkeypatch.setattr("dobbin_like.log.reading.readable.boot_number", lambda: 0)
     with open_log(path) as log:
         for _ in range(20):
             commit(log, b"x")

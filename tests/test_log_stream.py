@@ -12,7 +12,7 @@ import pytest
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.record import STREAM_SIZE
+from dobbin_like.log.format.record import STREAM_SIZE
 
 CHUNK = 65536
 

@@ -20,8 +20,8 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import ENTRY_SIZE, Logged, TransactionLog
-from dobbin_like.log.header import DURABLE, SAVED
+from dobbin_like.log import ENTRY_SIZE, LoggedTransaction, TransactionLog
+from dobbin_like.log.format.header import DURABLE, SAVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def commit(
     *,
     decided: bool = True,
     user: str = "",
-) -> Logged:
+) -> LoggedTransaction:
     log.acquire()
     try:
         log.apply(log.read_news())
@@ -47,7 +47,7 @@ def commit(
         log.release()
 
 
-def fail(log: TransactionLog, reason: str) -> Logged:
+def fail(log: TransactionLog, reason: str) -> LoggedTransaction:
     log.acquire()
     try:
         log.apply(log.read_news())
@@ -59,7 +59,7 @@ def fail(log: TransactionLog, reason: str) -> Logged:
         log.release()
 
 
-def catch_up(log: TransactionLog) -> list[Logged]:
+def catch_up(log: TransactionLog) -> list[LoggedTransaction]:
     news = log.read_news()
     log.apply(news)
     return news

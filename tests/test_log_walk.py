@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from dobbin_like.exc import ClosedError, IntegrityError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log.header import PAGE_SIZE
+from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dobbin_like.log.reader import Logged
+    from dobbin_like.log.reading.reader import LoggedTransaction
 
 
-def commit(log: TransactionLog, *oids: int, streams: int = 0) -> Logged:
+def commit(log: TransactionLog, *oids: int, streams: int = 0) -> LoggedTransaction:
     log.acquire()
     try:
         log.apply(log.read_news())
@@ -98,7 +98,7 @@ def test_both_directions_tell_the_same_transactions_from_any_tid_to_any_tid(tmp_
                 assert plain(back) == wanted[::-1]
 
 
-def make(path: Path) -> list[Logged]:
+def make(path: Path) -> list[LoggedTransaction]:
     with TransactionLog(path, sync=False) as log:
         for step in ("changes", "streams", "failed", "saved", "change", "changes"):
             STEPS[step](log)

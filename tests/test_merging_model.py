@@ -16,14 +16,8 @@ import transaction
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError
-from dobbin_like.persistent import (
-    PersistentDict,
-    PersistentList,
-    PersistentSet,
-    checkout,
-    layered,
-    overlays,
-)
+from dobbin_like.objects.deltas import layered, overlays
+from dobbin_like.persistent import PersistentDict, PersistentList, PersistentSet, checkout
 
 ACTORS = 3
 STEPS = 150

@@ -30,8 +30,8 @@ from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ReadConflictError, RootError, SelfWaitError, WriteConflictError
+from dobbin_like.objects.values.refs import here
 from dobbin_like.persistent import Persistent, checkout
-from dobbin_like.persistent.entry import here
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -517,9 +517,9 @@ class SnapshotIsolation(RuleBasedStateMachine):
         who = self._actor(actor)
         label = self._pick(who, pick)
         if label is not None:
-            self._check_out(who, label)
+            self._checkout_visible(who, label)
 
-    def _check_out(self, actor: Actor, label: int) -> bool:
+    def _checkout_visible(self, actor: Actor, label: int) -> bool:
         def run() -> None:
             checkout(self._object(actor, label))
 
@@ -549,7 +549,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         other = self._pick(who, to)
         if label is None or other is None:
             return
-        if (first or label in who.loose) and not self._check_out(who, label):
+        if (first or label in who.loose) and not self._checkout_visible(who, label):
             return
         self._change(who, label, kind, n, other)
 
@@ -582,7 +582,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         label, other = self._pick(who, pick), self._pick(who, to)
         if label is None or other is None or "n" in self._state(who, label):
             return
-        if self._check_out(who, label):
+        if self._checkout_visible(who, label):
             self._link(who, label, other, many=many)
 
     def _link(self, actor: Actor, label: int, other: int, *, many: bool) -> None:
@@ -593,7 +593,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
             else:
                 obj.other = found
 
-        self._check_out(actor, label)
+        self._checkout_visible(actor, label)
         self.workers[actor.worker](run)
         state = self._state(actor, label)
         if many:
@@ -607,7 +607,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         label = self._pick(who, pick)
         if label is None or "n" in self._state(who, label):
             return
-        if not self._check_out(who, label):
+        if not self._checkout_visible(who, label):
             return
 
         def run() -> None:
@@ -629,7 +629,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         label = self._create(who, n, tally=tally)
         if not linked or target is None or "n" in self._state(who, target):
             return
-        if self._check_out(who, target):
+        if self._checkout_visible(who, target):
             self._link(who, target, label, many=False)
 
     def _create(self, actor: Actor, n: int, *, tally: bool = False) -> int:
@@ -813,7 +813,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
         label = self._pick(who, pick)
         if label is None or (who.explicit and who.snapshot is None):
             return
-        self._check_out(who, label)
+        self._checkout_visible(who, label)
         self._change(who, label, kind, n + 100, label)
         self._commit(who)
 
@@ -830,7 +830,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
             return
         for actor, kind in zip(actors, kinds, strict=True):
             label = self._pick(actor, pick)
-            if label is not None and self._check_out(actor, label):
+            if label is not None and self._checkout_visible(actor, label):
                 self._change(actor, label, kind, first + 50, label)
         for actor in actors:
             if not (actor.explicit and actor.snapshot is None):

@@ -27,9 +27,10 @@ from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import TransactionLog, disk
-from dobbin_like.log.header import PAGE_SIZE, REDO, REDO_BASE
-from dobbin_like.log.status import status_of, status_reader
+from dobbin_like.log import TransactionLog
+from dobbin_like.log.file import disk
+from dobbin_like.log.file.status import status_of, status_reader
+from dobbin_like.log.format.header import PAGE_SIZE, REDO, REDO_BASE
 from dobbin_like.repair import repair
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def test_where_nothing_tells_a_power_cut_an_area_that_is_there_is_not_used(
     with with_area(path) as log:
         commit(log, b"in the image")
         area, before = area_of(log), image_of(path, log)
-    monkeypatch.setattr("dobbin_like.log.readable.boot_number", lambda: 0)
+    monkeypatch.setattr("dobbin_like.log.reading.readable.boot_number", lambda: 0)
     with open_log(path) as log:
         for number in range(5):
             commit(log, b"%d" % number)

@@ -25,7 +25,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import ClosedError, CommittingError, IntegrityError
-from dobbin_like.persistent.policy import Policy
+from dobbin_like.objects.codec.policy import Policy
 
 TIMEOUT_SECONDS = 60
 

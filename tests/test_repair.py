@@ -33,7 +33,7 @@ from dobbin_like.exc import (
     PastDroppedError,
 )
 from dobbin_like.ids import NO_TID
-from dobbin_like.log.header import (
+from dobbin_like.log.format.header import (
     BOOT,
     COMMITTED,
     DURABLE,
@@ -46,14 +46,14 @@ from dobbin_like.log.header import (
     raw_word,
     word_value,
 )
-from dobbin_like.log.reader import Window, read_frame
-from dobbin_like.log.record import (
+from dobbin_like.log.format.record import (
     POSITIONS_SIZE,
     PREPARED,
     STATUS_OFFSET,
     TRANSACTION_SIZE,
-    Tail,
+    LogPlace,
 )
+from dobbin_like.log.reading.reader import ReadBuffer, read_frame
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -367,10 +367,10 @@ def frames(path: Path) -> list[int]:
     """Return where the frames of a log begin, and its end."""
     data = path.read_bytes()
     page = decode_page(str(path), data[:PAGE_SIZE])
-    tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
+    tail = LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
     found = [tail.end]
     with path.open("rb") as file:
-        window = Window(file.fileno(), str(path))
+        window = ReadBuffer(file.fileno(), str(path))
         while tail.end < len(data):
             tail = read_frame(window, tail, len(data)).tail
             found.append(tail.end)

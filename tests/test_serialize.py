@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from dobbin_like import Persistent
 from dobbin_like.exc import NotStorableError, UnloadedClassError
-from dobbin_like.persistent.classes import ClassTable
-from dobbin_like.persistent.policy import Policy
-from dobbin_like.persistent.serialize import Decoder, Encoder, culprit
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit
 
 
 class Thing(Persistent):

@@ -14,12 +14,12 @@ from transaction import TransactionManager
 from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.check import check_log
 from dobbin_like.exc import IntegrityError, NotStorableError
-from dobbin_like.life.states import ABSENT
-from dobbin_like.log.class_table import ClassTable as LoggedClasses
-from dobbin_like.persistent.classes import SHAPE_LIMIT, ClassTable
-from dobbin_like.persistent.loose import StateReader
-from dobbin_like.persistent.policy import Policy
-from dobbin_like.persistent.shapes import shape_of
+from dobbin_like.history.states import ABSENT
+from dobbin_like.log.reading.class_table import ClassTable as LoggedClasses
+from dobbin_like.objects.codec.classes import SHAPE_LIMIT, ClassTable
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.state_reader import StateReader
+from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 
@@ -102,7 +102,7 @@ def test_a_class_that_is_renamed_keeps_its_shapes() -> None:
     assert table.name(1) == ("new", "A")
 
 
-class Logged:
+class LoggedTransaction:
     """The tables of a log as a database asks for them."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Logged:
 
 @pytest.fixture
 def logged():
-    return Logged()
+    return LoggedTransaction()
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from dobbin_like.conformance import ReadingTests, StorageTests, run
 from dobbin_like.conformance.harness import catch_up, commit, data_of, fail
 from dobbin_like.exc import ClosedError, IntegrityError, LockTimeout, ReadConflictError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.life.as_of import AsOf
-from dobbin_like.memory_log.lock import MemoryLock
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
+from dobbin_like.storages.as_of import AsOf
+from dobbin_like.storages.memory_lock import MemoryLock
 
 # -- the suite ------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ def failed(storage_class):
     return {outcome.test for outcome in run(tests) if outcome.error}
 
 
-class Torn(MemoryLog):
+class TornStructure(MemoryLog):
     """Shows a transaction before it is finished."""
 
     def prepare(self, *args, **options):
@@ -196,7 +196,7 @@ class Shortened(MemoryLog):
 @pytest.mark.parametrize(
     ("storage", "test"),
     [
-        (Torn, "test_a_prepared_transaction_is_not_seen_by_others"),
+        (TornStructure, "test_a_prepared_transaction_is_not_seen_by_others"),
         (Forgetful, "test_every_version_is_read_as_of_every_tid"),
         (Forgetful, "test_what_was_not_read_yet_is_read_as_of_the_snapshot"),
         (Deaf, "test_a_commit_is_news_to_others_until_they_apply_it"),

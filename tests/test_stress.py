@@ -23,8 +23,8 @@ from steps import in_thread
 
 from dobbin_like.database import Database
 from dobbin_like.exc import WriteConflictError
+from dobbin_like.objects.values.refs import here
 from dobbin_like.persistent import Persistent, checkout
-from dobbin_like.persistent.entry import here
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from amount import step
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import Error, IntegrityError
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, raw_word
+from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, raw_word
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,

@@ -33,8 +33,8 @@ from steps import in_thread
 from dobbin_like import Database, Persistent, TransactionLog, checkout
 from dobbin_like.check import check_database
 from dobbin_like.exc import NotStorableError, SharedValueError
-from dobbin_like.persistent.entry import make_entry
-from dobbin_like.persistent.values import Aliases, Freezer, thaw
+from dobbin_like.objects.values.refs import make_ref
+from dobbin_like.objects.values.values import Freezer, StateComparison, thaw
 
 
 class Holder(Persistent):
@@ -74,6 +74,9 @@ class Custom:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Custom) and self.value == other.value
+
+    def __repr__(self) -> str:
+        return f"Custom({self.value!r})"  # part of the names of tests, the same in every run
 
 
 class MyList(list[Any]):
@@ -1033,12 +1036,12 @@ values = st.recursive(
 
 
 def same(base, value):
-    return Aliases().same(base, value)
+    return StateComparison().same(base, value)
 
 
 def freeze(value):
-    entry = make_entry(Holder(), 7, None, 0, None)
-    return Freezer(entry, guard=True).freeze(value)
+    ref = make_ref(Holder(), 7, None, 0, None)
+    return Freezer(ref, guard=True).freeze(value)
 
 
 @given(values)

@@ -35,8 +35,9 @@ from dobbin_like import (
     safe,
 )
 from dobbin_like.exc import Error, NotStorableError, UsageError
+from dobbin_like.history import Change, Revision, TransactionRecord
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.life import Census, Change, Referrer, Revision, TransactionRecord
+from dobbin_like.search import Census, Referrer
 
 
 class Account(Persistent):

@@ -29,7 +29,7 @@ from dobbin_like.check.report import (
 )
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
 from dobbin_like.exc import ClosedError
-from dobbin_like.log.readable import ReadableLog
+from dobbin_like.log.reading.readable import ReadableLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

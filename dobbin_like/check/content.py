@@ -18,15 +18,15 @@ from dobbin_like.check.report import BrokenClass, Dangling
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import DELTA, Oid
-from dobbin_like.life.way import way_to
-from dobbin_like.log import record
-from dobbin_like.log.loader import Loader
-from dobbin_like.log.reader import Frame, Logged, Stored, Window
-from dobbin_like.log.record import ENTRY_SIZE, Tail
-from dobbin_like.log.stream import is_of, stream_offset
-from dobbin_like.persistent.base import Persistent
-from dobbin_like.persistent.loose import STREAM_CLASS, Reference, StateReader
-from dobbin_like.persistent.policy import Policy
+from dobbin_like.log.format import record
+from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
+from dobbin_like.log.reading.loader import Loader
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
+from dobbin_like.log.reading.streams import is_of, stream_offset
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.reference_path import way_to
+from dobbin_like.objects.codec.state_reader import STREAM_CLASS, Reference, StateReader
+from dobbin_like.objects.faces.base import Persistent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,22 +47,22 @@ class Contents(Parts):
 
     def __init__(
         self,
-        window: Window,
+        buffer: ReadBuffer,
         report: Report,
         known: int | None,
         complete_since: int = 0,
         generation: int = 0,
     ) -> None:
-        super().__init__(window, report)
+        super().__init__(buffer, report)
         self.class_numbers: array[int] = array("L")
         self.later: set[int] = set()
         self._known = known
         self._complete_since = complete_since
         self._generation = generation
-        self._loader = Loader(window.fd, window.path)
+        self._loader = Loader(buffer.fd, buffer.path)
         self._states = StateReader(self._classes)
 
-    def check(self, tail: Tail, frame: Frame) -> None:
+    def check(self, tail: LogPlace, frame: Frame) -> None:
         """Check the frame at *tail*; all that is found goes into the report."""
         try:
             if frame.logged is not None:
@@ -86,7 +86,7 @@ class Contents(Parts):
 
     # -- transactions -------------------------------------------------------
 
-    def _check_transaction(self, logged: Logged) -> None:
+    def _check_transaction(self, logged: LoggedTransaction) -> None:
         """I2: A successful transaction counts with all its states, a failed one with none.
 
         That tids increase and that sequence numbers are dense, reading the frame has
@@ -106,7 +106,7 @@ class Contents(Parts):
             for offset, oid, reference in references:
                 self._check_reference(offset, oid, reference, logged.end)
 
-    def _check_shapes(self, logged: Logged) -> None:
+    def _check_shapes(self, logged: LoggedTransaction) -> None:
         """I5: A shape is of a class that is known, and no number gets another meaning."""
         if self.gap:
             return
@@ -128,7 +128,9 @@ class Contents(Parts):
             if len(set(attributes)) != len(attributes):
                 self.report.add(5, logged.offset, f"{shape} with a name twice", "each name once")
 
-    def _check_states(self, logged: Logged, *, apply: bool) -> list[tuple[int, Oid, Reference]]:
+    def _check_states(
+        self, logged: LoggedTransaction, *, apply: bool
+    ) -> list[tuple[int, Oid, Reference]]:
         """I5: Every state has the bytes that were written; I9: and can be decoded."""
         references: list[tuple[int, Oid, Reference]] = []
         if len(set(logged.oids)) != len(logged.oids):
@@ -152,7 +154,7 @@ class Contents(Parts):
         self._check_fill(self._data_end(logged), logged.end)
         return references
 
-    def _data_end(self, logged: Logged) -> int:
+    def _data_end(self, logged: LoggedTransaction) -> int:
         """Return where the last state of a transaction ends, or its head if it has none."""
         if logged.oids:
             position = logged.first_entry + ENTRY_SIZE * (len(logged.oids) - 1)
@@ -162,7 +164,7 @@ class Contents(Parts):
         head = self._window.read(logged.offset, record.FRAME_SIZE, logged.end)
         return int(logged.first_entry + record.FRAME.unpack(head)[3])
 
-    def _check_previous(self, oid: Oid, stored: Stored) -> None:
+    def _check_previous(self, oid: Oid, stored: LoggedVersion) -> None:
         """I5: An entry leads to the version of its object that it replaced."""
         before = self.positions.get(oid)
         if stored.previous != before and not self.gap:
@@ -176,7 +178,7 @@ class Contents(Parts):
             self.class_numbers.extend([0] * (oid + 1 - len(self.class_numbers)))
         self.class_numbers[oid] = class_number
 
-    def _check_state(self, oid: Oid, stored: Stored) -> list[Reference]:
+    def _check_state(self, oid: Oid, stored: LoggedVersion) -> list[Reference]:
         """I8: What was stored can be loaded, though its class be gone."""
         name = self._classes.name(self._class_of(stored))
         if name is None:
@@ -196,7 +198,7 @@ class Contents(Parts):
             self._check_stream_object(oid, stored, state)
         return references
 
-    def _check_delta(self, oid: Oid, stored: Stored) -> None:
+    def _check_delta(self, oid: Oid, stored: LoggedVersion) -> None:
         """I5: What a delta changes is there, and is what it was."""
         base = self._states.base(stored.data)
         before = self._before(oid, stored)
@@ -205,19 +207,19 @@ class Contents(Parts):
         found = f"a delta of version {base} of oid {oid}"
         self.report.add(5, stored.position, found, f"one of {before.tid}, the version before")
 
-    def _before(self, oid: Oid, stored: Stored) -> Stored | None:
+    def _before(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
         try:
             return self._loader.load(oid, stored.previous, stored.position)
         except IntegrityError:
             return None
 
-    def _class_of(self, stored: Stored) -> int:
+    def _class_of(self, stored: LoggedVersion) -> int:
         if stored.number & DELTA:
             return stored.number - DELTA
         shape = self._classes.shape(stored.number)
         return stored.number if shape is None else shape[0]
 
-    def _check_stream_object(self, oid: Oid, stored: Stored, state: dict[str, Any]) -> None:
+    def _check_stream_object(self, oid: Oid, stored: LoggedVersion, state: dict[str, Any]) -> None:
         """I2: A stream object leads to a stream of its size that lies before it."""
         offset, size = state.get("_offset"), state.get("_size")
         there = None
@@ -241,7 +243,7 @@ class Contents(Parts):
             expected = f"class {self._name(self.class_numbers[target])}"
             self.report.add(2, offset, found, expected)
 
-    def _dangle(self, oid: Oid, stored: Stored, target: Oid) -> None:
+    def _dangle(self, oid: Oid, stored: LoggedVersion, target: Oid) -> None:
         name, way = self._name(self._class_of(stored)), ""
         with contextlib.suppress(Exception):  # The bytes were decoded before.
             way = way_to(self._states.read(stored.number, stored.data)[0], target)
@@ -262,7 +264,7 @@ class Contents(Parts):
         positions, report = self.positions, self.report
         report.dangling = [note for note in report.dangling if not positions.get(note.target)]
 
-        def load(number: int) -> Stored | None:
+        def load(number: int) -> LoggedVersion | None:
             return self._newest(Oid(number), end)
 
         if allow is not None:
@@ -282,7 +284,7 @@ class Contents(Parts):
         if lost is not None:
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
 
-    def _newest(self, oid: Oid, end: int) -> Stored | None:
+    def _newest(self, oid: Oid, end: int) -> LoggedVersion | None:
         """Return the newest version of an object, its state put together from its deltas."""
         position = self.positions.get(oid)
         if not position:
@@ -293,7 +295,9 @@ class Contents(Parts):
             stored = stored._replace(number=number, data=data)
         return stored
 
-    def _look_for_broken(self, policy: Policy, load: Callable[[int], Stored | None]) -> None:
+    def _look_for_broken(
+        self, policy: Policy, load: Callable[[int], LoggedVersion | None]
+    ) -> None:
         for number, count in sorted(Counter(self.class_numbers).items()):
             name = self._classes.name(number)
             if name is not None:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-from dobbin_like.log.disk import read_exactly
-from dobbin_like.log.header import (
+from dobbin_like.log.file.disk import read_exactly
+from dobbin_like.log.format.header import (
     ASIDE,
     ASIDE_END,
     BOOT,
@@ -28,8 +28,8 @@ from dobbin_like.log.header import (
     decode_page,
     is_unwritten,
 )
-from dobbin_like.log.reader import Window
-from dobbin_like.log.redo import own_end
+from dobbin_like.log.reading.reader import ReadBuffer
+from dobbin_like.log.reading.redo import durable_in_log_end
 
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
@@ -121,7 +121,9 @@ def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
     power_cut = boot is not None and boot != boot_number()
     if committed is None or power_cut:
         # What is behind may be in the redo area, from where the next writer puts it back.
-        own = own_end(Window(fd, path), words, PAGE_SIZE if durable is None else durable)
+        own = durable_in_log_end(
+            ReadBuffer(fd, path), words, PAGE_SIZE if durable is None else durable
+        )
         if own > size:
             report.add(1, size, "the end of the file", f"{own} bytes are durable")
         end = size if committed is None else min(size, committed)

@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.exc import Error
 from dobbin_like.ids import ROOT_OID, Tid
-from dobbin_like.persistent.broken import Broken
-from dobbin_like.persistent.entry import UNREAD, UNSTORED, Entry, State, entry_of, native_dict
-from dobbin_like.persistent.kinds import DICT, FROZENSET, IMMUTABLE, KINDS, OTHER, REFERENCE, SET
-from dobbin_like.persistent.stream import PersistentStream
-from dobbin_like.persistent.view import View
+from dobbin_like.objects.faces.broken import Broken
+from dobbin_like.objects.faces.stream import PersistentStream
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.values.refs import UNREAD, UNSTORED, ObjectRef, State, native_dict, ref_of
+from dobbin_like.objects.values.value_kinds import (
+    DICT,
+    FROZENSET,
+    IMMUTABLE,
+    KINDS,
+    OTHER,
+    REFERENCE,
+    SET,
+)
 
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
     from dobbin_like.database import Database
-    from dobbin_like.persistent.graph import Graph
+    from dobbin_like.objects.graph.graph import Graph
 
 __all__ = ["check_memory"]
 
@@ -35,7 +43,7 @@ class _Seen(NamedTuple):
     """One object as it was under the lock; ``state`` is None for a ghost."""
 
     obj: Any
-    entry: Entry
+    ref: ObjectRef
     serial: Tid
     state: State | None
 
@@ -66,10 +74,10 @@ class _Sight:
         entries = self.graph.entries()
         if len(set(map(id, entries))) != len(entries):
             self.note(7, "cache", "an entry under two oids", "one object for each oid")
-        for entry in entries:
-            obj = entry()
+        for ref in entries:
+            obj = ref()
             if obj is not None:
-                self._look_at_object(entry, obj)
+                self._look_at_object(ref, obj)
 
     # -- views ----------------------------------------------------------------
 
@@ -97,40 +105,40 @@ class _Sight:
 
     # -- objects ----------------------------------------------------------------
 
-    def _look_at_object(self, entry: Entry, obj: Any) -> None:
-        place = f"{type(obj).__name__} oid {entry.oid}"
-        self._look_at_identity(entry, obj, place)
-        self._look_at_face(entry, obj, place)
-        if entry.mask is not None:
+    def _look_at_object(self, ref: ObjectRef, obj: Any) -> None:
+        place = f"{type(obj).__name__} oid {ref.oid}"
+        self._look_at_identity(ref, obj, place)
+        self._look_at_face(ref, obj, place)
+        if ref.mask is not None:
             self.masked += 1
-            self._look_at_mask(entry, obj, place)
-        if entry.serial > self.graph.tid:
-            self.note(2, place, f"serial {entry.serial}", f"at most {self.graph.tid}")
+            self._look_at_mask(ref, obj, place)
+        if ref.serial > self.graph.tid:
+            self.note(2, place, f"serial {ref.serial}", f"at most {self.graph.tid}")
         ghost = type(obj) is type(obj)._p_faces.ghost
-        self.seen.append(_Seen(obj, entry, entry.serial, None if ghost else _newest(entry, obj)))
+        self.seen.append(_Seen(obj, ref, ref.serial, None if ghost else _newest(ref, obj)))
 
-    def _look_at_identity(self, entry: Entry, obj: Any, place: str) -> None:
+    def _look_at_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I7: Oid, cache entry and object lead to each other."""
-        if self.graph.cached(entry.oid) is not entry:
+        if self.graph.cached(ref.oid) is not ref:
             self.note(7, place, "a cache entry under another oid", "it under its own")
-        if entry.jar is not self.graph or entry_of(obj) is not entry:
+        if ref.jar is not self.graph or ref_of(obj) is not ref:
             self.note(7, place, "an object that leads to another entry", "its own")
 
-    def _look_at_face(self, entry: Entry, obj: Any, place: str) -> None:
+    def _look_at_face(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I6: An object wears its plain face, but for masks and ghosts."""
         faces = type(obj)._p_faces
         masked = type(obj) is faces.mask
-        if masked != (entry.mask is not None):
+        if masked != (ref.mask is not None):
             found = f"the face {type(obj)!r}" + (" and no mask" if masked else " under a mask")
             self.note(6, place, found, "mask and face together")
         elif not masked and type(obj) not in (faces.plain, faces.ghost):
             self.note(6, place, f"the face {type(obj)!r}", "plain, masked or ghost")
-        if entry.serial == UNSTORED or (entry.serial == UNREAD and type(obj) is not faces.ghost):
-            self.note(2, place, f"serial {entry.serial}", "the tid that wrote it")
+        if ref.serial == UNSTORED or (ref.serial == UNREAD and type(obj) is not faces.ghost):
+            self.note(2, place, f"serial {ref.serial}", "the tid that wrote it")
 
-    def _look_at_mask(self, entry: Entry, obj: Any, place: str) -> None:
+    def _look_at_mask(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I6: A mask is there while a working copy or an older view is, and no longer."""
-        mask = entry.mask
+        mask = ref.mask
         assert mask is not None
         chain = mask.chain
         for holder in mask.holders:
@@ -144,8 +152,8 @@ class _Sight:
         if not mask.holders and (self.oldest is None or self.oldest >= chain[0][0]):
             self.note(6, place, f"masked, though all views see {chain[0][0]}", "plain")
         tids = [version[0] for version in chain]
-        if tids != sorted(set(tids), reverse=True) or tids[0] != entry.serial:
-            self.note(2, place, f"versions {tids}", f"newest first, from {entry.serial} on")
+        if tids != sorted(set(tids), reverse=True) or tids[0] != ref.serial:
+            self.note(2, place, f"versions {tids}", f"newest first, from {ref.serial} on")
         newest = chain[0][1]
         if newest is not None and newest is not native_dict(obj):
             self.note(2, place, "a newest version that is not the shared state", "the same")
@@ -163,9 +171,9 @@ def _views(database: Database) -> dict[int, View]:
     return {id(manager.view): manager.view for manager in managers}
 
 
-def _newest(entry: Entry, obj: Any) -> State | None:
+def _newest(ref: ObjectRef, obj: Any) -> State | None:
     """Return the newest state, or None if nobody has read it."""
-    chain = None if entry.mask is None else entry.mask.chain
+    chain = None if ref.mask is None else ref.mask.chain
     return native_dict(obj) if chain is None else chain[0][1]
 
 
@@ -216,10 +224,10 @@ def _look(database: Database) -> _Sight:
 
 def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
     """I2: Serial and shared state of an object are those of its newest version in the log."""
-    entry = seen.entry
-    place = f"{type(seen.obj).__name__} oid {entry.oid}"
+    ref = seen.ref
+    place = f"{type(seen.obj).__name__} oid {ref.oid}"
     try:
-        stored = sight.graph.source.load(entry.oid, sight.storage_tid)
+        stored = sight.graph.source.load(ref.oid, sight.storage_tid)
         if stored is None:
             # After a pack it was out of reach, and is still in memory.
             if not getattr(sight.graph.source, "generation", 0):
@@ -227,7 +235,7 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
         elif stored.tid != seen.serial:
             report.add(2, place, f"serial {seen.serial}", f"{stored.tid}, as in the log")
         elif seen.state is not None and not issubclass(seen.plain, Broken):
-            logged = sight.graph.decode(stored, entry)
+            logged = sight.graph.decode(stored, ref)
             _compare_states(place, seen, logged, report)
     except Error:  # Damaged bytes; noted when the log was scanned.
         return

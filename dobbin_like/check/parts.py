@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log import heads, record
-from dobbin_like.log.class_table import ClassTable
-from dobbin_like.log.positions import Positions
-from dobbin_like.log.reader import Frame, Window
-from dobbin_like.log.record import Tail
-from dobbin_like.log.recovery import saved_slots
-from dobbin_like.log.stream import StreamReader
+from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.positions import Positions
+from dobbin_like.log.reading.reader import Frame, ReadBuffer
+from dobbin_like.log.reading.streams import StreamReader
+from dobbin_like.log.reading.trusted_end import saved_slots
 
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
@@ -29,15 +29,15 @@ class Parts:
     itself only.
     """
 
-    def __init__(self, window: Window, report: Report) -> None:
+    def __init__(self, buffer: ReadBuffer, report: Report) -> None:
         self.report = report
         self.positions = Positions()
         self.saved: set[int] = set()
         self.redo: set[int] = set()
         self.gap = False
-        self._window = window
+        self._window = buffer
         self._classes = ClassTable()
-        self._stream_reader = StreamReader(window.fd, window.path)
+        self._stream_reader = StreamReader(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
 
     def _check_stream(self, offset: int, end: int) -> None:
@@ -48,7 +48,7 @@ class Parts:
         self.report.streams += 1
         self.report.stream_bytes += size
         data = self._window.read(offset, record.STREAM_SIZE, end)
-        chunk_size = heads.decode_stream_head(data).chunk_size
+        chunk_size = frame_heads.decode_stream_head(data).chunk_size
         at = 0
         while at < size:
             try:
@@ -65,13 +65,13 @@ class Parts:
         self.redo.add(offset)
         data = self._window.read(offset, record.REDO_SIZE, end)
         try:
-            head = heads.decode_redo_head(data, offset)
+            head = frame_heads.decode_redo_head(data, offset)
         except record.DamagedError as error:
             self._damage(self._window.damaged(offset, error))
         else:
             self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
 
-    def _check_saved(self, tail: Tail, frame: Frame) -> None:
+    def _check_saved(self, tail: LogPlace, frame: Frame) -> None:
         """I10: Saved positions and classes are those that a scan finds."""
         self.saved.add(tail.end)
         head, block = saved_slots(self._window, tail.end, frame.tail.end)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.life.moved import class_and_names
-from dobbin_like.persistent.loose import StateReader
+from dobbin_like.objects.codec.state_reader import StateReader
+from dobbin_like.upkeep.stream_keys import class_and_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

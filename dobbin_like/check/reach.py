@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dobbin_like.ids import ROOT_OID, Oid
-from dobbin_like.life.mark import Marks, references
+from dobbin_like.objects.codec.references import Marks, references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dobbin_like.log.positions import Positions
-    from dobbin_like.log.reader import Stored
+    from dobbin_like.log.reading.positions import Positions
+    from dobbin_like.log.reading.reader import LoggedVersion
 
 __all__ = ["Unreachable", "dangling", "unreachable"]
 
@@ -32,7 +32,9 @@ class Unreachable(NamedTuple):
     first: tuple[int, ...]
 
 
-def unreachable(positions: Positions, load: Callable[[int], Stored | None]) -> Unreachable | None:
+def unreachable(
+    positions: Positions, load: Callable[[int], LoggedVersion | None]
+) -> Unreachable | None:
     """Return what the root does not lead to; None if states can't be read.
 
     Cost: The newest states, each read once; one byte of memory for each oid.
@@ -47,13 +49,13 @@ def unreachable(positions: Positions, load: Callable[[int], Stored | None]) -> U
     return Unreachable(len(lost), size, tuple(lost[:_FIRST]))
 
 
-def _data(stored: Stored | None) -> bytes | None:
+def _data(stored: LoggedVersion | None) -> bytes | None:
     return None if stored is None else stored.data
 
 
 def dangling(
-    positions: Positions, load: Callable[[int], Stored | None]
-) -> Iterator[tuple[Oid, Stored, Oid]]:
+    positions: Positions, load: Callable[[int], LoggedVersion | None]
+) -> Iterator[tuple[Oid, LoggedVersion, Oid]]:
     """Yield the objects whose newest version refers to one that is not stored: both oids.
 
     Cost: The newest states.

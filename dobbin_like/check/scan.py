@@ -21,13 +21,13 @@ from dobbin_like.check.header import Limits, limits_of, page_of
 from dobbin_like.check.report import Report
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid
-from dobbin_like.log import record
-from dobbin_like.log.aside import MARKS, Proof, passed_over, places_like, said_by
-from dobbin_like.log.header import PAGE_SIZE, REDO, SAVED, Page, Words
-from dobbin_like.log.reader import Frame, Window, prefix_size, read_frame
-from dobbin_like.log.record import DamagedError, Tail
-from dobbin_like.log.recovery import verify
-from dobbin_like.log.saved import place_before
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import PAGE_SIZE, REDO, SAVED, Page, Words
+from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.reading.aside import MARKS, Proof, passed_over, places_like, said_by
+from dobbin_like.log.reading.reader import Frame, ReadBuffer, prefix_size, read_frame
+from dobbin_like.log.reading.saved_positions import place_before
+from dobbin_like.log.reading.trusted_end import verify
 
 if TYPE_CHECKING:
     from dobbin_like.storage import Storage
@@ -56,12 +56,12 @@ class Scan:
     ) -> None:
         self.path = path
         self.report = report
-        self.tail = Tail(PAGE_SIZE, 0, 0, 0, NO_TID)
+        self.tail = LogPlace(PAGE_SIZE, 0, 0, 0, NO_TID)
         self.contents: Contents | None = None
         self._known = known
         self._allow = allow
         self._aside: list[tuple[int, int]] = []  # Damaged frames aside.
-        self._window: Window
+        self._window: ReadBuffer
 
     def run(self, progress: Progress | None = None) -> None:
         """Walk; all that is found goes into the report.
@@ -81,7 +81,7 @@ class Scan:
         page = page_of(fd, self.path, self.report)
         if page is None:
             return
-        self._window = Window(fd, self.path)
+        self._window = ReadBuffer(fd, self.path)
         words = Words(fd, writable=False)
         try:
             self._walk(fd, page, words, progress)
@@ -95,7 +95,7 @@ class Scan:
             self._window, self.report, self._known, page.complete_since, page.generation
         )
         contents.positions.reserve(page.next_oid)
-        self.tail = Tail(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
+        self.tail = LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
         for tail, frame in self._frames(page, limits, contents, proof):
             contents.check(tail, frame)
             self.tail = frame.tail
@@ -130,9 +130,9 @@ class Scan:
 
     def _frames(
         self, page: Page, limits: Limits, contents: Contents, proof: Proof
-    ) -> Iterator[tuple[Tail, Frame]]:
+    ) -> Iterator[tuple[LogPlace, Frame]]:
         """Yield the places and the frames behind them; note what is damaged, and go on."""
-        tail: Tail | None = self.tail
+        tail: LogPlace | None = self.tail
         lost = False
         while tail is not None and tail.end < limits.end:
             certain = tail.end < limits.certain
@@ -159,14 +159,16 @@ class Scan:
             yield tail, frame
             tail, lost = frame.tail, lost and frame.logged is None
 
-    def _read(self, tail: Tail, end: int, *, certain: bool, lost: bool) -> Frame:
+    def _read(self, tail: LogPlace, end: int, *, certain: bool, lost: bool) -> Frame:
         """Return the frame at *tail*; behind one that is *lost* with any number of its own."""
         frame = read_frame(self._window, self._own(tail, end) if lost else tail, end)
         if not certain:
             verify(self._window, tail, frame)
         return frame
 
-    def _pass_over(self, tail: Tail, page: Page, end: int, error: IntegrityError) -> Tail | None:
+    def _pass_over(
+        self, tail: LogPlace, page: Page, end: int, error: IntegrityError
+    ) -> LogPlace | None:
         """Note a damaged place, and how far it reaches; return where the walk goes on."""
         place = self._next_place(tail, page, end)
         self._note(error, None if place is None else place.end)
@@ -176,7 +178,7 @@ class Scan:
         after = "" if end is None else f" (the next that is whole is at {end})"
         self.report.add(5, error.offset, error.found + after, error.expected)
 
-    def _next_place(self, tail: Tail, page: Page, end: int) -> Tail | None:
+    def _next_place(self, tail: LogPlace, page: Page, end: int) -> LogPlace | None:
         """Return the next place behind a damaged one from which a frame can be read."""
         computed = self._checksum(tail, end)
         for offset in places_like(self._window.beside(), tail.end + 8, end, _ANY_MARK):
@@ -193,8 +195,8 @@ class Scan:
         return None
 
     def _guesses(
-        self, tail: Tail, computed: int | None, offset: int, page: Page, end: int
-    ) -> Iterator[Tail]:
+        self, tail: LogPlace, computed: int | None, offset: int, page: Page, end: int
+    ) -> Iterator[LogPlace]:
         """Yield what a place at *offset* may be, behind the frame at *tail* that is damaged."""
         read = self._window.read
         if record.FRAME.unpack(read(offset, record.FRAME_SIZE, end))[5] != tail.end:
@@ -203,12 +205,14 @@ class Scan:
         written, length = record.FRAME.unpack(read(tail.end, record.FRAME_SIZE, end))[::4]
         for checksum in (written, computed):
             if checksum is not None:
-                yield Tail(offset, tail.end, checksum, tail.sequence, tail.tid)
+                yield LogPlace(offset, tail.end, checksum, tail.sequence, tail.tid)
                 if tail.end + length < offset:
-                    behind = Tail(tail.end + length, tail.end, checksum, tail.sequence, tail.tid)
+                    behind = LogPlace(
+                        tail.end + length, tail.end, checksum, tail.sequence, tail.tid
+                    )
                     yield record.aside(behind, offset)
 
-    def _checksum(self, tail: Tail, end: int) -> int | None:
+    def _checksum(self, tail: LogPlace, end: int) -> int | None:
         """Return the checksum of the frame at *tail* by its bytes: it may be what is wrong."""
         try:
             head = self._window.read(tail.end, min(record.PREFIX_LIMIT, end - tail.end), end)
@@ -219,7 +223,7 @@ class Scan:
             return None
         return crc32(data[record.CHECKED_FROM :], tail.checksum)
 
-    def _own(self, tail: Tail, end: int) -> Tail:
+    def _own(self, tail: LogPlace, end: int) -> LogPlace:
         """Return *tail* with the number that the transaction there goes on from."""
         room = min(record.TRANSACTION_SIZE, end - tail.end)
         head = self._window.read(tail.end, room, end)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.collections.btree_check import Node, structure
-from dobbin_like.persistent.loose import Reference, StateReader
+from dobbin_like.collections.btree.check import Node, structure
+from dobbin_like.objects.codec.state_reader import Reference, StateReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from dobbin_like.life import ABSENT
-from dobbin_like.persistent.delta import ITEMS
-from dobbin_like.persistent.values import Aliases
+from dobbin_like.history import ABSENT
+from dobbin_like.objects.deltas.delta import ITEMS
+from dobbin_like.objects.values.values import StateComparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +42,12 @@ def _items(before: Any, after: Any) -> Iterator[tuple[Any, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*after, *(key for key in before if key not in after)]:
             old, new = before.get(key, ABSENT), after.get(key, ABSENT)
-            if not Aliases().same(old, new):
+            if not StateComparison().same(old, new):
                 yield key, old, new
     elif isinstance(before, set) and isinstance(after, set):
         yield from ((item, ABSENT, item) for item in sorted(after - before, key=repr))
         yield from ((item, item, ABSENT) for item in sorted(before - after, key=repr))
     elif isinstance(before, list) and isinstance(after, list):
         count = len(before)
-        if Aliases().same(before, after[:count]):
+        if StateComparison().same(before, after[:count]):
             yield from ((count + place, ABSENT, new) for place, new in enumerate(after[count:]))

@@ -26,8 +26,8 @@ from dobbin_like.cli.common import (
 )
 from dobbin_like.cli.difference import differences
 from dobbin_like.database import Database
+from dobbin_like.history.revisions import TransactionRecord, transactions
 from dobbin_like.ids import ROOT_OID
-from dobbin_like.life.history import TransactionRecord, transactions
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:

@@ -3,11 +3,10 @@
 They stand on the memory tower, and know no file.
 """
 
-import dobbin_like.persistent  # noqa: F401  first: it and what is below want each other
-from dobbin_like.collections.btree import BTree
-from dobbin_like.collections.btree_check import check_btree
-from dobbin_like.collections.btree_nodes import BTreeInner, BTreeLeaf, BTreeLength
-from dobbin_like.collections.btree_set import BTreeSet
+from dobbin_like.collections.btree.check import check_btree
+from dobbin_like.collections.btree.nodes import BTreeInner, BTreeLeaf, BTreeLength
+from dobbin_like.collections.btree.tree_map import BTree
+from dobbin_like.collections.btree.tree_set import BTreeSet
 from dobbin_like.collections.counter import PersistentCounter
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.list import PersistentList

@@ -17,10 +17,10 @@ from types import GenericAlias
 from typing import Any, ClassVar, TypeVar
 
 from dobbin_like.exc import SharedValueError
-from dobbin_like.persistent.base import Persistent, is_new
-from dobbin_like.persistent.entry import entry_of, here, set_native_dict, swap_class
-from dobbin_like.persistent.guards import describe
-from dobbin_like.persistent.view import WorkingCopy
+from dobbin_like.objects.faces.base import Persistent, is_new
+from dobbin_like.objects.faces.view import WorkingCopy
+from dobbin_like.objects.values.guards import describe
+from dobbin_like.objects.values.refs import here, ref_of, set_native_dict, swap_class
 
 C = TypeVar("C", bound="Container")
 
@@ -51,10 +51,10 @@ class Container(Persistent):
     def _writable(self) -> Any:
         """Return the items to change, if the calling thread may change them."""
         if type(here.memo.get(id(self))) is not WorkingCopy:
-            entry = entry_of(self)
-            if type(self) is not type(self)._p_faces.open or not is_new(entry):
+            ref = ref_of(self)
+            if type(self) is not type(self)._p_faces.open or not is_new(ref):
                 name = type(self).__name__
-                who = f"a new {name}" if entry is None else describe(entry)
+                who = f"a new {name}" if ref is None else describe(ref)
                 raise SharedValueError(name, who)
         return self._items
 
@@ -73,7 +73,7 @@ class Container(Persistent):
         What this thread may change is copied as the built-in types do: one level
         deep. In shared state the values are guarded, and become ordinary ones.
         """
-        if type(here.memo.get(id(self))) is not WorkingCopy and not is_new(entry_of(self)):
+        if type(here.memo.get(id(self))) is not WorkingCopy and not is_new(ref_of(self)):
             return super().__getstate__()
         state = type(self)._p_faces.state_of(self.__dict__)
         state["_items"] = self._p_builtin(plain(self))
@@ -109,7 +109,7 @@ def filling(made: Any) -> Iterator[None]:
     """Let the new object *made* be changed in a block, as in its constructor."""
     face = type(made)
     # A constructor may return anything, also what is stored.
-    if not isinstance(made, Container) or not is_new(entry_of(made)):
+    if not isinstance(made, Container) or not is_new(ref_of(made)):
         yield
         return
     swap_class(made, face._p_faces.open or face._p_faces.make_open())

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any, Final
 
 from dobbin_like.exc import ConflictError
-from dobbin_like.persistent.base import Persistent
-from dobbin_like.persistent.values import Aliases
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.values.values import StateComparison
 
 Number = int | float | Fraction | Decimal
 
@@ -100,7 +100,7 @@ def _checked(number: Any, kinds: tuple[type, ...]) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one is other or Aliases().same(one, other)
+    return one is other or StateComparison().same(one, other)
 
 
 # The name under which logs know it, wherever the code lies.

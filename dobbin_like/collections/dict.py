@@ -17,7 +17,7 @@ from dobbin_like.collections.common import Container, filling, plain
 from dobbin_like.collections.views import DictItems, DictKeys, DictValues
 
 if TYPE_CHECKING:
-    from dobbin_like.persistent.faces import PersistentABCMeta
+    from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, o
 from dobbin_like.collections.common import Container, plain
 
 if TYPE_CHECKING:
-    from dobbin_like.persistent.faces import PersistentABCMeta
+    from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
 S = TypeVar("S")

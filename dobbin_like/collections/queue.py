@@ -7,7 +7,7 @@ from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from dobbin_like.collections.common import Container, plain, shown
-from dobbin_like.persistent.overlay_dict import OverlayQueue, first_key, next_number
+from dobbin_like.objects.deltas.overlay_dict import OverlayQueue, first_key, next_number
 
 __all__ = ["PersistentQueue"]
 

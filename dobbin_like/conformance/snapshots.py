@@ -48,7 +48,7 @@ class SnapshotTests(PairHarness):
             checkout(one.root.part)
             one.root.part.x = number
             commit(one)
-        self._go_on(two, one.root, one.root.part)
+        self._switch_file(two, one.root, one.root.part)
 
         equal(two.root.part.x, 1)
         begin(two)
@@ -59,13 +59,13 @@ class SnapshotTests(PairHarness):
         one, two = self.pair(part=None)
         change(one, part=Thing(x=1))
         oid = one.root.part._p_oid
-        self._go_on(two, one.root)
+        self._switch_file(two, one.root)
 
         equal((two.get(oid), two.root.part), (None, None))
         begin(two)
         equal(two.get(oid) is two.root.part, True)
 
-    def _go_on(self, database: Database, *objects: Persistent) -> None:
+    def _switch_file(self, database: Database, *objects: Persistent) -> None:
         """Let another thread catch up; the snapshot of this one stays what it is."""
         snapshot = database.storage.tid
         in_thread(partial(len, database))

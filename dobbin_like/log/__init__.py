@@ -16,8 +16,8 @@ and nowhere else. From the ground up:
   ``snapshot_log``.
 """
 
-from dobbin_like.log.reader import Logged, Stored
-from dobbin_like.log.record import ENTRY_SIZE
+from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.transaction_log import TransactionLog
 
-__all__ = ["ENTRY_SIZE", "Logged", "Stored", "TransactionLog"]
+__all__ = ["ENTRY_SIZE", "LoggedTransaction", "LoggedVersion", "TransactionLog"]

@@ -12,8 +12,8 @@ The life of a commit, and what a kill after each step leaves:
    next holder adopts a transaction that is whole and whose status says committed
    (nobody could veto it any more), makes one failed that is whole and only prepared,
    and cuts off everything else. So it is there whole or not at all (I2).
-3. ``prepare()`` has synced, in the log or in the redo area (:mod:`dobbin_like.log.redo`): the
-   same, after a power cut too (I1).
+3. ``prepare()`` has synced, in the log or in the redo area
+   (:mod:`dobbin_like.log.reading.redo`): the same, after a power cut too (I1).
 4. ``decide()`` of an undecided one: the status is overwritten, 4 aligned bytes in one
    sector, and synced: from here on it is adopted.
 5. ``finish()`` stores COMMITTED: readers see it. Then DURABLE: it is not looked at again.
@@ -33,13 +33,13 @@ from typing import BinaryIO, Final
 
 from dobbin_like.exc import Error, LockTimeout, LogError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import disk
-from dobbin_like.log.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words, decode_page
-from dobbin_like.log.locked import LockedLog
-from dobbin_like.log.meta import NO_META, NO_NAMES, Meta, Names
-from dobbin_like.log.part import PACKED, remove_stale
-from dobbin_like.log.reader import Logged
-from dobbin_like.log.redo import area_offset
+from dobbin_like.log.file import disk
+from dobbin_like.log.file.new_file import PACKED, remove_stale
+from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words, decode_page
+from dobbin_like.log.format.meta import NO_META, NO_NAMES, Meta, Names
+from dobbin_like.log.reading.reader import LoggedTransaction
+from dobbin_like.log.reading.redo import area_offset
+from dobbin_like.log.writing.writable import LockedLog
 
 __all__ = ["TransactionLog"]
 
@@ -136,7 +136,7 @@ class TransactionLog(LockedLog):
         description: str = "",
         extension: bytes = b"",
         decided: bool = True,
-    ) -> Logged:
+    ) -> LoggedTransaction:
         """Append a transaction, and sync it; readers do not see it yet.
 
         Args:
@@ -190,7 +190,7 @@ class TransactionLog(LockedLog):
         description: str = "",
         extension: bytes = b"",
         oids: Sequence[Oid] = (),
-    ) -> Logged | None:
+    ) -> LoggedTransaction | None:
         """Record a failed transaction, in place of the prepared one if there is one.
 
         Args:

@@ -21,9 +21,9 @@ from typing import Final
 
 from dobbin_like.check import check_log
 from dobbin_like.exc import NotALogError
-from dobbin_like.life.mark import references
-from dobbin_like.log.part import NewFile
-from dobbin_like.log.record import OID_LIMIT
+from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.format.record import OID_LIMIT
+from dobbin_like.objects.codec.references import references
 from dobbin_like.repair.frames import Frames
 from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log import heads, record
-from dobbin_like.log.aside import passed_over
-from dobbin_like.log.header import PAGE_SIZE
-from dobbin_like.log.meta import NO_NAMES, Names
-from dobbin_like.log.reader import Frame, Logged, read_frame, stored_entries
-from dobbin_like.log.record import Tail
-from dobbin_like.log.redo import Area, read_area
+from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.log.format.meta import NO_NAMES, Names
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.aside import passed_over
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, read_frame, stored_entries
+from dobbin_like.log.reading.redo import Area, read_area
 from dobbin_like.repair.parts import (
     Kept,
     entries_of,
@@ -83,7 +83,7 @@ class Frames:
 
         Cost: The bytes of the log; a damaged place is searched byte by byte.
         """
-        tail = Tail(PAGE_SIZE, 0, self._page_checksum or 0, 0, NO_TID)
+        tail = LogPlace(PAGE_SIZE, 0, self._page_checksum or 0, 0, NO_TID)
         chained = self._page_checksum is not None
         while tail.end < self._limit:
             read = (
@@ -107,7 +107,7 @@ class Frames:
 
     # -- frames that can be read ------------------------------------------------
 
-    def _contents(self, tail: Tail, frame: Frame) -> Iterator[Part]:
+    def _contents(self, tail: LogPlace, frame: Frame) -> Iterator[Part]:
         self.found = True
         if frame.logged is not None:
             yield from self._transaction(frame.logged, frame)
@@ -125,7 +125,7 @@ class Frames:
         else:
             self._area = read_area(self.source, tail.end)
 
-    def _from_image(self, tail: Tail) -> Generator[Kept, None, Tail]:
+    def _from_image(self, tail: LogPlace) -> Generator[Kept, None, LogPlace]:
         """Yield what follows *tail* in the redo area: what was acknowledged, and lost by the log.
 
         Returns:
@@ -145,7 +145,7 @@ class Frames:
             tail = frame.tail
         return tail
 
-    def _transaction(self, logged: Logged, frame: Frame) -> Iterator[Kept]:
+    def _transaction(self, logged: LoggedTransaction, frame: Frame) -> Iterator[Kept]:
         if logged.tid <= self.tid:
             self._lose_whole(logged, f"a transaction whose tid is not above {self.tid}")
             return
@@ -175,14 +175,14 @@ class Frames:
             return False
         return True
 
-    def _saved(self, tail: Tail, frame: Frame) -> Iterator[NamesAt]:
+    def _saved(self, tail: LogPlace, frame: Frame) -> Iterator[NamesAt]:
         """Yield the tables of names if they may know what a lost transaction has changed in it."""
         self._learn(frame.names)
         data = self.source.read(tail.end, record.POSITIONS_SIZE, frame.tail.end)
-        if self.losses and heads.decode_positions_head(data).covered.tid >= self.tid:
+        if self.losses and frame_heads.decode_positions_head(data).covered.tid >= self.tid:
             yield NamesAt(frame.names)
 
-    def _lose_whole(self, logged: Logged, what: str) -> None:
+    def _lose_whole(self, logged: LoggedTransaction, what: str) -> None:
         oids = tuple(logged.oids)
         loss = Loss(logged.offset, logged.end, what, logged.tid, oids, certain=True)
         self.losses.append(loss)
@@ -199,7 +199,7 @@ class Frames:
             tid = kept.logged.tid
             self.losses.append(Loss(position, end, what, tid, (oid,), certain=certain))
 
-    def _uncommitted(self, tail: Tail) -> Generator[Part, None, Tail]:
+    def _uncommitted(self, tail: LogPlace) -> Generator[Part, None, LogPlace]:
         """Yield what follows the committed end, as recovery would adopt it.
 
         Returns:
@@ -223,7 +223,9 @@ class Frames:
             tail = frame.tail
         return tail
 
-    def _go_round(self, tail: Tail, *, chained: bool) -> Generator[Part, None, tuple[Tail, bool]]:
+    def _go_round(
+        self, tail: LogPlace, *, chained: bool
+    ) -> Generator[Part, None, tuple[LogPlace, bool]]:
         """Return where to go on, and whether what is there is chained to what was read."""
         if chained:
             # With what lies aside, nothing is lost that was asked for.
@@ -240,7 +242,7 @@ class Frames:
 
     # -- and those that can't ---------------------------------------------------
 
-    def _lose(self, tail: Tail) -> tuple[tuple[Tail, bool] | None, Kept | None]:
+    def _lose(self, tail: LogPlace) -> tuple[tuple[LogPlace, bool] | None, Kept | None]:
         """Return the next place that can be read from, and what is left of what is before it."""
         offset = tail.end
         after = self._places.next(tail._replace(tid=self.tid))
@@ -264,7 +266,7 @@ class Frames:
             self.losses.append(self._loss(offset, end))
         return after, None
 
-    def _is_shortcut(self, tail: Tail, end: int) -> bool:
+    def _is_shortcut(self, tail: LogPlace, end: int) -> bool:
         """Return whether there was nothing up to *end* but what is made anew.
 
         Saved positions, or a redo area. The kind alone tells nothing: it may be a part of the

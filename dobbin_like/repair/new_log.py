@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import BinaryIO, Final
 
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.log import disk, record
-from dobbin_like.log.class_table import ClassTable
-from dobbin_like.log.header import (
+from dobbin_like.log.file import disk
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import (
     ASIDE,
     ASIDE_END,
     COMMITTED,
@@ -25,10 +25,11 @@ from dobbin_like.log.header import (
     encode_page,
     raw_word,
 )
-from dobbin_like.log.positions import Positions
-from dobbin_like.log.record import Meta, Tail
-from dobbin_like.log.saved import append_saved
-from dobbin_like.log.stream import copy_stream
+from dobbin_like.log.format.record import LogPlace, Meta
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.positions import Positions
+from dobbin_like.log.reading.saved_positions import append_saved
+from dobbin_like.log.reading.streams import copy_stream
 
 __all__ = ["NewLog"]
 
@@ -63,7 +64,7 @@ class NewLog:
             next_oid=next_oid,
         )
         disk.write(fd, path, page, 0)
-        self.tail = Tail(PAGE_SIZE, 0, fields.checksum, 0, NO_TID)
+        self.tail = LogPlace(PAGE_SIZE, 0, fields.checksum, 0, NO_TID)
 
     def add(
         self, tid: Tid, entries: Sequence[tuple[Oid, int, bytes]], meta: Meta, *, failed: bool
@@ -74,7 +75,7 @@ class NewLog:
             self.tail, tid, entries, self.positions.get, meta, status
         )
         start = self.tail.end
-        self.tail = Tail(start + len(data), start, checksum, self.tail.sequence + 1, tid)
+        self.tail = LogPlace(start + len(data), start, checksum, self.tail.sequence + 1, tid)
         self._parts.append(data)
         self._buffered += len(data)
         if self._buffered >= _BUFFERED:

@@ -14,10 +14,10 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log import heads, record
-from dobbin_like.log.heads import StreamHead
-from dobbin_like.log.reader import Frame, Logged, Stored, read_frame
-from dobbin_like.log.record import DamagedError, Meta, Tail
+from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format.frame_heads import StreamHead
+from dobbin_like.log.format.record import DamagedError, LogPlace, Meta
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, read_frame
 from dobbin_like.repair.bits import find_flip
 from dobbin_like.repair.source import Source
 
@@ -33,15 +33,15 @@ _FIELDS: Final = ((8, 4), (12, 4), (48, 4))
 class Kept(NamedTuple):
     """A transaction: itself, its whole entries, and (position, oid) of those that are not."""
 
-    logged: Logged
-    entries: list[tuple[Oid, Stored]]
+    logged: LoggedTransaction
+    entries: list[tuple[Oid, LoggedVersion]]
     lost: list[tuple[int, Oid]]
 
 
 # -- frames -----------------------------------------------------------------
 
 
-def own_place(source: Source, tail: Tail, limit: int) -> Tail:
+def own_place(source: Source, tail: LogPlace, limit: int) -> LogPlace:
     """Return *tail* with the sequence number that the frame behind it goes on from.
 
     Transactions between may be lost. What is read is not verified.
@@ -55,7 +55,7 @@ def own_place(source: Source, tail: Tail, limit: int) -> Tail:
     return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
 
 
-def read_mended(source: Source, tail: Tail, limit: int) -> Frame | None:
+def read_mended(source: Source, tail: LogPlace, limit: int) -> Frame | None:
     """Return the frame at *tail*, with flipped bits put right; None if it takes more."""
     for flips in _explanations(source, tail, limit):
         for flip in flips:
@@ -68,7 +68,7 @@ def read_mended(source: Source, tail: Tail, limit: int) -> Frame | None:
     return None
 
 
-def _explanations(source: Source, tail: Tail, limit: int) -> Iterator[list[tuple[int, int]]]:
+def _explanations(source: Source, tail: LogPlace, limit: int) -> Iterator[list[tuple[int, int]]]:
     """Yield the bits, as (offset, mask), that may have to be flipped to read the frame."""
     yield []
     room = min(record.PREFIX_LIMIT, limit - tail.end)
@@ -102,7 +102,7 @@ def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
 
 
 def _prefix_flips(
-    source: Source, tail: Tail, head: bytes, limit: int
+    source: Source, tail: LogPlace, head: bytes, limit: int
 ) -> Iterator[tuple[int, int]]:
     """Yield the flips after which the checksum of the frame is right."""
     written = record.FRAME.unpack_from(head)[0]
@@ -124,7 +124,7 @@ def _prefix_flips(
 
 
 def _is_right_with(
-    source: Source, tail: Tail, head: bytes, limit: int, at: int, mask: int
+    source: Source, tail: LogPlace, head: bytes, limit: int, at: int, mask: int
 ) -> bool:
     """Return whether the checksum of the frame is right when this bit of it is flipped."""
     changed = bytearray(head)
@@ -155,7 +155,7 @@ def _prefix_size(head: bytes | bytearray) -> int | None:
 # -- entries ----------------------------------------------------------------
 
 
-def entries_of(source: Source, logged: Logged, *, mend: bool = True) -> Kept:
+def entries_of(source: Source, logged: LoggedTransaction, *, mend: bool = True) -> Kept:
     """Return a transaction with those of its entries that are whole.
 
     Args:
@@ -164,7 +164,7 @@ def entries_of(source: Source, logged: Logged, *, mend: bool = True) -> Kept:
     Cost: The bytes of the transaction.
     """
     seed = record.tid_seed(logged.tid)
-    whole: list[tuple[Oid, Stored]] = []
+    whole: list[tuple[Oid, LoggedVersion]] = []
     lost: list[tuple[int, Oid]] = []
     # A window of its own for the table: the other goes through the states.
     table = source.beside()
@@ -181,8 +181,8 @@ def entries_of(source: Source, logged: Logged, *, mend: bool = True) -> Kept:
 
 
 def _entry(
-    source: Source, logged: Logged, index: int, entry: bytes, seed: int, *, mend: bool
-) -> Stored | None:
+    source: Source, logged: LoggedTransaction, index: int, entry: bytes, seed: int, *, mend: bool
+) -> LoggedVersion | None:
     _, previous, number, distance, length, class_number, checksum = record.ENTRY.unpack(entry)
     position = logged.first_entry + index * record.ENTRY_SIZE
     start = position + distance
@@ -198,10 +198,10 @@ def _entry(
         source.flip(start + found.at - len(head), found.mask)
         data = source.read(start, length, logged.end)
     class_number &= record.NUMBER_LIMIT - 1
-    return Stored(logged.tid, class_number, data, position, previous)
+    return LoggedVersion(logged.tid, class_number, data, position, previous)
 
 
-def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
+def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
     """Return what is whole of a transaction whose fixed part is damaged beyond mending.
 
     An entry whose checksum is right proves that the tid is, too. User, description and
@@ -232,7 +232,9 @@ def kept_part(source: Source, tail: Tail, limit: int) -> Kept | None:
             meta = record.decode_meta(data)
     first = offset + record.TRANSACTION_SIZE
     texts = meta.user, meta.description, meta.extension, ""
-    logged = Logged(Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.names, 0)
+    logged = LoggedTransaction(
+        Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.names, 0
+    )
     kept = entries_of(source, logged, mend=False)
     return kept if kept.entries else None
 
@@ -267,7 +269,7 @@ def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
     if table_at + table_size > end:
         raise IntegrityError(source.path, offset, f"{head.size} bytes", f"less than {end}")
     table = source.read(table_at, table_size, end)
-    found = heads.stream_checksum(head.size, head.chunk_size, table)
+    found = frame_heads.stream_checksum(head.size, head.chunk_size, table)
     if not _mended(source, table_at, table_size, found ^ head.own_checksum):
         text = f"stream checksum {head.own_checksum:08x}"
         raise IntegrityError(source.path, offset, text, f"{found:08x}")

@@ -14,11 +14,11 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log import heads, record
-from dobbin_like.log.aside import MARK_OFFSET, MARKS
-from dobbin_like.log.header import PAGE_SIZE
-from dobbin_like.log.reader import Frame, read_frame
-from dobbin_like.log.record import Tail
+from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.aside import MARK_OFFSET, MARKS
+from dobbin_like.log.reading.reader import Frame, read_frame
 from dobbin_like.repair.bits import seed_before
 from dobbin_like.repair.parts import entries_of, own_place, read_mended, stream_parts
 from dobbin_like.repair.source import Source
@@ -37,7 +37,7 @@ class Places:
         self._source = source
         self._limit = limit
 
-    def next(self, tail: Tail) -> tuple[Tail, bool] | None:
+    def next(self, tail: LogPlace) -> tuple[LogPlace, bool] | None:
         """Return the next place with a frame of this log, and whether it is chained."""
         for offset in self._candidates(tail.end):
             place = self._chained_place(tail, offset) or self._saved_place(tail, offset)
@@ -45,7 +45,7 @@ class Places:
                 return place, True
             previous = self._previous(offset)
             if previous is not None and tail.end <= previous < offset:
-                alone = Tail(offset, previous, 0, 0, tail.tid)
+                alone = LogPlace(offset, previous, 0, 0, tail.tid)
                 if self.alone(alone) is not None:
                     return alone, False
         return None
@@ -56,14 +56,14 @@ class Places:
         head = self._source.read(offset, record.FRAME_SIZE, self._limit)
         return int(record.FRAME.unpack(head)[5])
 
-    def _chained_place(self, tail: Tail, offset: int) -> Tail | None:
+    def _chained_place(self, tail: LogPlace, offset: int) -> LogPlace | None:
         """Return the place at *offset* if the frame there is chained to one before it."""
         previous = self._previous(offset)
         if previous is None or not PAGE_SIZE <= previous < offset or previous < tail.frame:
             return None
         head = self._source.read(previous, record.FRAME_SIZE, self._limit)
         checksum, length = record.FRAME.unpack(head)[::4]
-        place = Tail(offset, previous, checksum, tail.sequence, tail.tid)
+        place = LogPlace(offset, previous, checksum, tail.sequence, tail.tid)
         if self._reads(place):
             return place
         if previous + length < offset:
@@ -75,7 +75,7 @@ class Places:
             return None
         return place
 
-    def _reads(self, place: Tail) -> bool:
+    def _reads(self, place: LogPlace) -> bool:
         """Tell whether a frame at *place*, whatever its number, is chained to it."""
         try:
             read_frame(self._source, own_place(self._source, place, self._limit), self._limit)
@@ -83,7 +83,7 @@ class Places:
             return False
         return True
 
-    def _saved_place(self, tail: Tail, offset: int) -> Tail | None:
+    def _saved_place(self, tail: LogPlace, offset: int) -> LogPlace | None:
         """Return the place at *offset* if saved positions there are of just that place.
 
         They say themselves what they are chained to.
@@ -91,7 +91,7 @@ class Places:
         if offset + record.POSITIONS_SIZE > self._limit:
             return None
         head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
-        covered = heads.decode_positions_head(head).covered
+        covered = frame_heads.decode_positions_head(head).covered
         if record.FRAME.unpack_from(head)[2] not in record.POSITIONS_KINDS:
             return None
         if covered.end != offset:
@@ -122,7 +122,7 @@ class Places:
                 return
             at += size - 16
 
-    def alone(self, tail: Tail) -> Frame | None:
+    def alone(self, tail: LogPlace) -> Frame | None:
         """Return the frame at *tail* though what it is chained to is gone, if it is one.
 
         Its entries are whole, or it is a stream that is, and the frame behind it is chained
@@ -143,7 +143,7 @@ class Places:
             return None
         data = source.read(offset, size, limit)[record.CHECKED_FROM :]
         place = tail._replace(checksum=seed_before(data, checksum))
-        after = Tail(offset + length, offset, checksum, 0, NO_TID)
+        after = LogPlace(offset + length, offset, checksum, 0, NO_TID)
         followed = after.end < limit
         if kind == record.KIND_REDO:
             after = record.aside(place, after.end)
@@ -164,7 +164,7 @@ class Places:
         if frame.kind == record.KIND_REDO:
             head = self._source.read(offset, record.REDO_SIZE, frame.tail.end)
             try:
-                heads.decode_redo_head(head, offset)
+                frame_heads.decode_redo_head(head, offset)
             except record.DamagedError as error:
                 raise self._source.damaged(offset, error) from None
             return

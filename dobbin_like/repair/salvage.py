@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from dobbin_like.ids import DELTA, Oid
-from dobbin_like.life.moved import class_and_names, stream_key_of, with_stream_key
-from dobbin_like.log.meta import NO_NAMES, Meta, Names
-from dobbin_like.log.reader import Logged, Stored
-from dobbin_like.log.record import ENTRY_SIZE
-from dobbin_like.log.stream import stream_offset
-from dobbin_like.persistent.loose import STREAM_CLASS, StateReader
-from dobbin_like.persistent.serialize import StateError
+from dobbin_like.log.format.meta import NO_NAMES, Meta, Names
+from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
+from dobbin_like.log.reading.streams import stream_offset
+from dobbin_like.objects.codec.serialize import StateError
+from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
 from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept, stream_parts
 from dobbin_like.repair.report import Loss, RepairReport
 from dobbin_like.repair.source import Source
+from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
 __all__ = ["LOST_MODULE", "KnownOrNot", "Salvage"]
 
@@ -106,7 +106,7 @@ class Salvage:
         """The names that were given to classes whose names are lost."""
         return self._known.lost
 
-    def _based(self, part: Kept) -> Iterator[tuple[Oid, Stored]]:
+    def _based(self, part: Kept) -> Iterator[tuple[Oid, LoggedVersion]]:
         """Yield the entries; not the deltas of versions that are lost, which mean nothing."""
         if self._complete:
             yield from part.entries
@@ -123,13 +123,13 @@ class Salvage:
                 self._tids[oid] = tid
                 yield oid, stored
 
-    def _is_lost_base(self, oid: Oid, stored: Stored) -> bool:
+    def _is_lost_base(self, oid: Oid, stored: LoggedVersion) -> bool:
         try:
             return self._states.base(stored.data) != self._tids.get(oid)
         except Exception:  # noqa: BLE001  it is what was written; the check names it
             return False
 
-    def _entry(self, oid: Oid, stored: Stored) -> tuple[Oid, int, bytes]:
+    def _entry(self, oid: Oid, stored: LoggedVersion) -> tuple[Oid, int, bytes]:
         number, data = stored.number, stored.data
         class_number, names = class_and_names(self._known, number)
         if not (self._complete or number & DELTA) and (
@@ -271,5 +271,5 @@ class _Parts:
         return next(self._parts, b"")
 
 
-def _meta(logged: Logged, names: Names) -> Meta:
+def _meta(logged: LoggedTransaction, names: Names) -> Meta:
     return Meta(names, logged.user, logged.description, logged.extension, logged.reason)

@@ -14,10 +14,10 @@ from typing import Final
 from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-from dobbin_like.log import header
-from dobbin_like.log.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, Page, word_value
-from dobbin_like.log.reader import Window
-from dobbin_like.log.record import Tail
+from dobbin_like.log.format import header
+from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, Page, word_value
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.repair.bits import find_flip
 
 __all__ = ["Source"]
@@ -30,7 +30,7 @@ _BLOCK: Final = 512
 """Bytes that a disk gives, or refuses, together: no disk has smaller ones."""
 
 
-class Source(Window):
+class Source(ReadBuffer):
     """A damaged log; ``flips`` are the bits that reading it puts right, by offset.
 
     ``refused`` are the offsets of the blocks that the disk did not give.
@@ -113,7 +113,7 @@ class Source(Window):
         value = self._word(COMMITTED)
         return None if value is None or value < PAGE_SIZE else value
 
-    def lies_aside(self, tail: Tail, end: int) -> bool:
+    def lies_aside(self, tail: LogPlace, end: int) -> bool:
         """Tell whether the header says that all from *tail* up to *end* lies aside."""
         first, last = self._word(ASIDE), self._word(ASIDE_END)
         return bool(first and last and first <= tail.end and end <= last)

@@ -14,7 +14,7 @@ import os
 import threading
 from typing import Final
 
-from dobbin_like.life.auto_pack import AutoPack
+from dobbin_like.upkeep.auto_pack import AutoPack
 
 _LEAST_BYTES: Final = 1 << 16
 _STEP: Final = 1.2

@@ -12,14 +12,14 @@ from dobbin_like.exc import ClosedError, ObjectNotFound
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups, Managers
 from dobbin_like.safe.growth import Growth
-from dobbin_like.safe.kept import Kept
 from dobbin_like.safe.stored import handed_out, held, is_key, normal_key, stored_form
+from dobbin_like.safe.writeback import Kept
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from dobbin_like.database import Database
-    from dobbin_like.life.pack import PackReport
+    from dobbin_like.upkeep.pack import PackReport
 
 _MISSING: Final[Any] = object()
 _TRIES: Final = 100
@@ -302,7 +302,7 @@ class Safe(MutableMapping[Any, Any]):
         if database.has_news():
             database.catch_up()
             if getattr(database.storage, "has_past", False):
-                database.let_go_of_past()
+                database.drop_generations()
         if self._root is None:
             self._root = database.root
             if self._root is None:

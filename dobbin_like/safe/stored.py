@@ -14,11 +14,11 @@ from typing import Any, Final
 from dobbin_like.collections import PersistentDict
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
+from dobbin_like.objects.codec.serialize import PROTOCOL, culprit
+from dobbin_like.objects.values.refs import Identity
+from dobbin_like.objects.values.value_kinds import IMMUTABLE, KINDS
+from dobbin_like.objects.values.values import own_copy
 from dobbin_like.persistent import Persistent
-from dobbin_like.persistent.entry import Identity
-from dobbin_like.persistent.kinds import IMMUTABLE, KINDS
-from dobbin_like.persistent.serialize import PROTOCOL, culprit
-from dobbin_like.persistent.values import own_copy
 
 LARGE_BYTES: Final = 1024
 """Values that need more get an object of their own."""

@@ -1,0 +1,171 @@
+"""The nodes of a sorted tree: each one record of its own.
+
+::
+
+    tree ── root (inner, level 2) ── inner (level 1) ── leaf: keys and values, in order
+       └─── length
+
+An inner node has one key between each two children: all that is under a child is at or
+above the key before it, and below the key behind it. The root stays the same object as
+long as the tree lives, so that a tree of another shape is not another tree.
+
+What two transactions have changed in one leaf is merged key by key as long as neither has
+moved items from leaf to leaf: ``moves`` counts that. All else is settled by the tree,
+which does the changes again (:meth:`.SortedTree._p_replay`). So that it can be seen, a
+node that leaves the tree is emptied.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any, Final, NoReturn
+
+from dobbin_like.exc import ConflictError
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
+from dobbin_like.objects.values.values import StateComparison
+
+LEAF_MAX: Final = 128
+"""Keys in a leaf; one more and it is split."""
+
+LEAF_MIN: Final = 32
+"""Keys below which a leaf gets some of its neighbour, or all."""
+
+INNER_MAX: Final = 256
+"""Children of an inner node: 1,000,000 keys have two levels of them."""
+
+INNER_MIN: Final = 64
+
+FILL: Final = 7 / 8
+"""How full nodes are that are made from sorted input: there is room for what comes between."""
+
+Items = tuple[list[Any], list[Any]]
+"""Keys, in order, and their values. Never changed, but replaced: iterators hold them."""
+
+Difference = tuple[Any, Any, Any]
+"""A key, its value before and after; :data:`MISSING` where it was not there."""
+
+MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda _: "<missing>"})()
+
+
+class BTreeLeaf(Persistent):
+    """Keys and values. ``moves`` changes when items come from other leaves or go there."""
+
+    _p_part_of = "tree"
+    is_leaf = True
+
+    def __init__(self, tree: Any, keys: list[Any], values: list[Any]) -> None:
+        self.tree = tree
+        self.moves = 0
+        # One attribute, so that whoever reads it has what belongs together.
+        self.items: Items = (keys, values)
+
+    @staticmethod
+    def _p_resolve_conflict(
+        old: dict[str, Any], saved: dict[str, Any], new: dict[str, Any]
+    ) -> dict[str, Any]:
+        if not old["moves"] == saved["moves"] == new["moves"]:
+            _refuse("items were moved to or from it")
+        keys, values = map(list, saved["items"])
+        for key, before, after in differences(old["items"], new["items"]):
+            index, now = find(keys, values, key)
+            if not same(before, now):
+                _refuse(f"the key {key!r:.60} was changed")
+            if after is MISSING:
+                del keys[index], values[index]
+            elif now is MISSING:
+                keys.insert(index, key)
+                values.insert(index, after)
+            else:
+                values[index] = after
+        if not 0 < len(keys) <= LEAF_MAX:
+            _refuse("it has become too small or too large")
+        return {**saved, "items": (keys, values)}
+
+
+class BTreeInner(Persistent):
+    """The way to what is below: ``(level, keys, children)``; at level 1 these are leaves."""
+
+    _p_part_of = "tree"
+    is_leaf = False
+
+    def __init__(self, tree: Any, level: int, keys: list[Any], children: list[Any]) -> None:
+        self.tree = tree
+        # Never changed, but replaced, as the items of a leaf.
+        self.links = (level, keys, children)
+
+
+class BTreeLength(Persistent):
+    """How many keys there are. Changes made at the same time add up."""
+
+    _p_part_of = "tree"
+
+    def __init__(self, tree: Any, value: int) -> None:
+        self.tree = tree
+        self.value = value
+
+    @staticmethod
+    def _p_resolve_conflict(
+        old: dict[str, Any], saved: dict[str, Any], new: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {**saved, "value": saved["value"] + new["value"] - old["value"]}
+
+
+for _cls in (BTreeLeaf, BTreeInner, BTreeLength):
+    # The name under which logs know them, wherever the code lies.
+    type.__setattr__(_cls, "__module__", "dobbin_like.collections")
+
+
+def find(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:
+    """Return where *key* is or would be, and its value or :data:`MISSING`."""
+    index = bisect_left(keys, key)
+    if index < len(keys) and keys[index] == key:
+        return index, values[index]
+    return index, MISSING
+
+
+def differences(old: Items, new: Items) -> list[Difference]:
+    """Return what has become of the keys, in order. Both are sorted."""
+    found: list[Difference] = []
+    old_keys, old_values = old
+    new_keys, new_values = new
+    i = j = 0
+    while i < len(old_keys) and j < len(new_keys):
+        before, after = old_keys[i], new_keys[j]
+        if before is after or before == after:
+            if not same(old_values[i], new_values[j]):
+                found.append((before, old_values[i], new_values[j]))
+            i += 1
+            j += 1
+        elif before < after:
+            found.append((before, old_values[i], MISSING))
+            i += 1
+        else:
+            found.append((after, MISSING, new_values[j]))
+            j += 1
+    found.extend((key, value, MISSING) for key, value in zip(old_keys[i:], old_values[i:]))  # noqa: B905
+    found.extend((key, MISSING, value) for key, value in zip(new_keys[j:], new_values[j:]))  # noqa: B905
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values, or :data:`MISSING`, are the same to the type of each part."""
+    if one is other:
+        return True
+    if one is MISSING or other is MISSING:
+        return False
+    if type(one) in PLAIN_TYPES:
+        return type(one) is type(other) and bool(one == other)
+    return StateComparison().same(one, other)
+
+
+def joined(parts: list[Items]) -> Items:
+    """Return the items of leaves, which come in any order, as those of one."""
+    filled = sorted((items for items in parts if items[0]), key=lambda items: items[0][0])
+    keys = [key for items in filled for key in items[0]]
+    values = [value for items in filled for value in items[1]]
+    return keys, values
+
+
+def _refuse(failed: str) -> NoReturn:
+    raise ConflictError(failed=failed)

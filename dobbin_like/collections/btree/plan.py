@@ -1,0 +1,162 @@
+"""What one change does to the nodes of a sorted tree: worked out first, done in one step.
+
+Whatever fails, fails before the first node is changed: a comparison, a node that can't be
+read, a checkout that is refused. An interrupt waits until all is done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dobbin_like.collections.btree.nodes import (
+    FILL,
+    INNER_MAX,
+    INNER_MIN,
+    LEAF_MAX,
+    LEAF_MIN,
+    BTreeInner,
+    BTreeLeaf,
+    Items,
+)
+from dobbin_like.collections.btree.walk import Path
+from dobbin_like.interrupts import finish_despite_interrupts
+from dobbin_like.objects.faces.base import checkout
+
+
+class Plan:
+    """New values for attributes of nodes."""
+
+    def __init__(self, tree: Any) -> None:
+        self._tree = tree
+        self._values: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+
+    def set(self, node: Any, name: str, value: Any) -> None:
+        """Let attribute *name* of *node*, which is checked out now, become *value*."""
+        checkout(node)
+        self._values[id(node), name] = node, name, value
+
+    def get(self, node: Any, name: str) -> Any:
+        """Return what attribute *name* of *node* will be."""
+        checkout(node)  # so that the values are ours, not shared ones
+        planned = self._values.get((id(node), name))
+        return getattr(node, name) if planned is None else planned[2]
+
+    def apply(self) -> None:
+        """Do it."""
+        finish_despite_interrupts(self._assign)
+
+    def _assign(self) -> None:
+        for node, name, value in self._values.values():
+            setattr(node, name, value)
+
+    # -- leaves -----------------------------------------------------------------
+
+    def fill(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
+        """Let *leaf*, to which *path* leads, have more items: split it if they are too many."""
+        if len(keys) <= LEAF_MAX:
+            self.set(leaf, "items", (keys, values))
+            return
+        at = len(keys) // 2
+        if all(index == len(node.links[2]) - 1 for node, index in path):
+            # What grows at its end is filled, not left half empty behind.
+            at = int(len(keys) * FILL)
+        right = BTreeLeaf(self._tree, keys[at:], values[at:])
+        self._move(leaf, (keys[:at], values[:at]))
+        self._link(path, keys[at], right)
+
+    def _move(self, leaf: BTreeLeaf, items: Items) -> None:
+        """Let *leaf* have other items, some of which come from other leaves or go there."""
+        self.set(leaf, "items", items)
+        self.set(leaf, "moves", self.get(leaf, "moves") + 1)
+
+    def drain(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
+        """Let *leaf*, to which *path* leads, have fewer items: join it with another if too few."""
+        parent, index = path[-1]
+        siblings = parent.links[2]
+        if len(keys) >= LEAF_MIN or len(siblings) == 1:
+            self.set(leaf, "items", (keys, values))
+            return
+        if index:
+            left, right, at = siblings[index - 1], leaf, index - 1
+            more_keys, more_values = self.get(left, "items")
+            keys, values = [*more_keys, *keys], [*more_values, *values]
+        else:
+            left, right, at = leaf, siblings[1], 0
+            more_keys, more_values = self.get(right, "items")
+            keys, values = [*keys, *more_keys], [*values, *more_values]
+        if len(keys) <= LEAF_MAX * 3 // 4:
+            self._move(left, (keys, values))
+            self._move(right, ([], []))
+            self._unlink(path[:-1], parent, at)
+            return
+        middle = len(keys) // 2
+        self._move(left, (keys[:middle], values[:middle]))
+        self._move(right, (keys[middle:], values[middle:]))
+        level, bounds, children = self.get(parent, "links")
+        self.set(parent, "links", (level, _replaced(bounds, at, keys[middle]), children))
+
+    # -- inner nodes --------------------------------------------------------------
+
+    def _link(self, path: Path, bound: Any, right: Any) -> None:
+        """Put *right*, whose keys begin at *bound*, behind the child at the end of *path*."""
+        for depth in range(len(path) - 1, -1, -1):
+            node, index = path[depth]
+            level, keys, children = self.get(node, "links")
+            keys = [*keys[:index], bound, *keys[index:]]
+            children = [*children[: index + 1], right, *children[index + 1 :]]
+            if len(children) <= INNER_MAX:
+                self.set(node, "links", (level, keys, children))
+                return
+            at = len(children) // 2
+            if index + 2 == len(children):
+                at = min(int(len(children) * FILL), len(children) - 2)
+            bound = keys[at - 1]
+            right = BTreeInner(self._tree, level, keys[at:], children[at:])
+            if depth:
+                self.set(node, "links", (level, keys[: at - 1], children[:at]))
+            else:  # The root stays the root.
+                left = BTreeInner(self._tree, level, keys[: at - 1], children[:at])
+                self.set(node, "links", (level + 1, [bound], [left, right]))
+
+    def _unlink(self, path: Path, node: Any, at: int) -> None:
+        """Take the child behind the key number *at* off *node*, to which *path* leads."""
+        level, keys, children = self.get(node, "links")
+        keys = [*keys[:at], *keys[at + 1 :]]
+        children = [*children[: at + 1], *children[at + 2 :]]
+        self.set(node, "links", (level, keys, children))
+        if not path:
+            self._lower(node)
+        elif len(children) < INNER_MIN:
+            self._join(path, node)
+
+    def _lower(self, root: Any) -> None:
+        """Take out the level under the root if there is but one node on it."""
+        level, _, children = self.get(root, "links")
+        if level > 1 and len(children) == 1:
+            below = children[0]
+            self.set(root, "links", self.get(below, "links"))
+            self.set(below, "links", (0, [], []))
+
+    def _join(self, path: Path, node: Any) -> None:
+        """Join *node*, which has few children, with a neighbour, or share out what they have."""
+        parent, index = path[-1]
+        _, bounds, siblings = self.get(parent, "links")
+        at = max(index - 1, 0)
+        left, right = siblings[at], siblings[at + 1]
+        level, keys, children = self.get(left, "links")
+        _, more_keys, more_children = self.get(right, "links")
+        keys, children = [*keys, bounds[at], *more_keys], [*children, *more_children]
+        if len(children) <= INNER_MAX * 3 // 4:
+            self.set(left, "links", (level, keys, children))
+            self.set(right, "links", (0, [], []))
+            self._unlink(path[:-1], parent, at)
+            return
+        middle = len(children) // 2
+        self.set(left, "links", (level, keys[: middle - 1], children[:middle]))
+        self.set(right, "links", (level, keys[middle:], children[middle:]))
+        bounds = _replaced(bounds, at, keys[middle - 1])
+        self.set(parent, "links", (level + 1, bounds, siblings))
+
+
+def _replaced(values: list[Any], index: int, value: Any) -> list[Any]:
+    return [*values[:index], value, *values[index + 1 :]]

@@ -1,0 +1,338 @@
+"""What sorted maps and sorted sets have in common: a tree of nodes, and how it is changed."""
+
+from __future__ import annotations
+
+from itertools import chain, islice, pairwise, starmap
+from math import ceil
+from operator import itemgetter, lt
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.collections.btree.nodes import (
+    FILL,
+    INNER_MAX,
+    LEAF_MAX,
+    MISSING,
+    BTreeInner,
+    BTreeLeaf,
+    BTreeLength,
+    Items,
+    differences,
+    find,
+    joined,
+    same,
+)
+from dobbin_like.collections.btree.plan import Plan
+from dobbin_like.collections.btree.walk import (
+    Bounds,
+    changed,
+    downward,
+    leaf_of,
+    path_to,
+    upward,
+)
+from dobbin_like.exc import ConflictError, SharedValueError
+from dobbin_like.objects.faces.base import Persistent, checkout, is_new
+from dobbin_like.objects.faces.view import WorkingCopy
+from dobbin_like.objects.values.guards import describe
+from dobbin_like.objects.values.refs import here, native_dict, ref_of
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
+from dobbin_like.objects.values.values import thaw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+ALL = Bounds()
+
+
+class SortedTree(Persistent):
+    """A tree of nodes. Its own state leads to the root and the length, and never changes."""
+
+    _root: BTreeInner
+    _length: BTreeLength
+
+    _v_changed: object = None
+    """Another object after each change of the keys by the calling thread, in its copy."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _plant(self, items: Items) -> None:
+        """Give a new tree its nodes. *items* are sorted, and become those of the tree."""
+        level, keys, children = self._grown(items)
+        self._length = BTreeLength(self, len(items[0]))
+        self._root = BTreeInner(self, level, keys, children)
+
+    def _grown(self, items: Items) -> tuple[int, list[Any], list[Any]]:
+        """Return the links of a root over new nodes that have *items*. Cost: the items."""
+        keys, values = items
+        children: list[Any] = []
+        bounds: list[Any] = []
+        for begin, end in _shares(len(keys), int(LEAF_MAX * FILL)):
+            bounds.append(keys[begin] if keys else None)
+            children.append(BTreeLeaf(self, keys[begin:end], values[begin:end]))
+        level = 1
+        while len(children) > INNER_MAX * FILL:
+            upper: list[Any] = []
+            firsts: list[Any] = []
+            for begin, end in _shares(len(children), int(INNER_MAX * FILL)):
+                firsts.append(bounds[begin])
+                parts = bounds[begin + 1 : end], children[begin:end]
+                upper.append(BTreeInner(self, level, *parts))
+            children, bounds = upper, firsts
+            level += 1
+        return level, bounds[1:], children
+
+    # -- who may change it ----------------------------------------------------------
+
+    def _is_writable(self) -> bool:
+        if type(here.memo.get(id(self))) is WorkingCopy:
+            return True
+        return type(self) is type(self)._p_faces.open and is_new(ref_of(self))
+
+    def _check_writable(self) -> None:
+        if not self._is_writable():
+            ref, name = ref_of(self), type(self).__name__
+            raise SharedValueError(name, f"a new {name}" if ref is None else describe(ref))
+
+    # -- reading ----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._length.value
+
+    def __contains__(self, key: Any) -> bool:
+        return find(*leaf_of(self._root, key).items, key)[1] is not MISSING
+
+    def _value(self, key: Any) -> Any:
+        """Return the value of *key* or MISSING: the thread's own copy if it may change it."""
+        leaf = leaf_of(self._root, key)
+        index, value = find(*leaf.items, key)
+        if KINDS[type(value)] > REFERENCE and value is not MISSING and self._is_writable():
+            checkout(leaf)
+            return leaf.items[1][index]
+        return value
+
+    def _chunks(self, bounds: Bounds, *, backward: bool) -> Iterator[Items]:
+        return (downward if backward else upward)(self, bounds)
+
+    def _stream(
+        self,
+        make: Callable[[list[Any], list[Any]], Iterable[Any]],
+        bounds: Bounds = ALL,
+        *,
+        backward: bool = False,
+    ) -> Iterator[Any]:
+        """Return what *make* gives of the keys and values in *bounds*, leaf by leaf.
+
+        A change of the tree is told at the next item if the calling thread has checked it
+        out by now, else at the next leaf.
+        """
+        chunks = self._chunks(bounds, backward=backward)
+        if self._is_writable():
+            return self._one_by_one(make, chunks)
+        return chain.from_iterable(starmap(make, chunks))
+
+    def _one_by_one(self, make: Any, chunks: Iterator[Items]) -> Iterator[Any]:
+        token = self._v_changed
+        for keys, values in chunks:
+            for item in make(keys, values):
+                yield item
+                if self._v_changed is not token:
+                    raise changed(self)
+
+    def _first(self, make: Any, bounds: Bounds = ALL, *, backward: bool = False) -> Any:
+        """Return what *make* gives of the first item, or MISSING."""
+        for keys, values in self._chunks(bounds, backward=backward):
+            return next(iter(make(keys[:1], values[:1])))
+        return MISSING
+
+    # -- changing ---------------------------------------------------------------------
+
+    def _insert(self, key: Any, value: Any, *, replace: bool = True) -> bool:
+        """Set the value of *key*; tell whether it was not there. Else, *replace* it.
+
+        Raises:
+            TypeError: The key can't be ordered. Nothing has changed.
+        """
+        self._check_writable()
+        if isinstance(key, slice):  # Slices have an order; nobody could ask for them again.
+            text = "a slice is a range of keys, not a key"
+            raise TypeError(text)
+        path, leaf = path_to(self._root, key)
+        keys, values = leaf.items
+        index, now = find(keys, values, key)
+        there = now is not MISSING
+        if there and not replace:
+            return False
+        if not there:
+            _check_order(keys, index, key)
+        checkout(leaf)
+        keys, values = leaf.items
+        plan = Plan(self)
+        if there:
+            plan.set(leaf, "items", (keys, [*values[:index], value, *values[index + 1 :]]))
+        else:
+            keys = [*keys[:index], key, *keys[index:]]
+            values = [*values[:index], value, *values[index:]]
+            plan.fill(path, leaf, keys, values)
+            self._plan_length(plan, 1)
+        plan.apply()
+        return not there
+
+    def _remove(self, key: Any) -> Any:
+        """Take *key* out; return its value, or MISSING if it is not there."""
+        self._check_writable()
+        path, leaf = path_to(self._root, key)
+        index, value = find(*leaf.items, key)
+        if value is MISSING:
+            return MISSING
+        checkout(leaf)
+        keys, values = leaf.items
+        plan = Plan(self)
+        value = values[index]
+        plan.drain(path, leaf, _without(keys, index), _without(values, index))
+        self._plan_length(plan, -1)
+        plan.apply()
+        return value
+
+    def _plan_length(self, plan: Plan, change: int) -> None:
+        plan.set(self._length, "value", plan.get(self._length, "value") + change)
+        plan.set(self, "_v_changed", object())
+
+    def _fill(self, items: Items) -> None:
+        """Put *items*, which are sorted, into the tree, which is empty."""
+        plan = Plan(self)
+        plan.set(self._root.links[2][0], "moves", self._root.links[2][0].moves + 1)
+        plan.set(self._root, "links", self._grown(items))
+        self._plan_length(plan, len(items[0]))
+        plan.apply()
+
+    def _remove_range(self, bounds: Bounds) -> None:
+        self._check_writable()
+        keys = list(self._stream(keys_of, bounds))
+        for key in keys:
+            self._remove(key)
+
+    def clear(self) -> None:
+        """Remove all keys. Cost: the nodes: each is written, for others may be changing it."""
+        self._check_writable()
+        plan = Plan(self)
+        todo: list[Any] = list(self._root.links[2])
+        while todo:
+            node = todo.pop()
+            if node.is_leaf:
+                plan.set(node, "items", ([], []))
+                plan.set(node, "moves", node.moves + 1)
+            else:
+                todo.extend(node.links[2])
+                plan.set(node, "links", (0, [], []))
+        plan.set(self._root, "links", self._grown(([], [])))
+        self._plan_length(plan, -len(self))
+        plan.apply()
+
+    # -- copies -----------------------------------------------------------------------
+
+    def __copy__(self) -> Any:
+        plain: Any = type(self)._p_faces.plain
+        made = plain.__new__(plain)
+        native_dict(made).update(self.__getstate__())
+        items = _flat(self._chunks(ALL, backward=False))
+        links = made._grown(thaw(items, {}))  # noqa: SLF001
+        nodes = {"_length": BTreeLength(made, len(items[0])), "_root": BTreeInner(made, *links)}
+        native_dict(made).update(nodes)
+        return made
+
+    # -- conflicts --------------------------------------------------------------------
+
+    def _p_replay(self, parts: Iterable[tuple[Any, Any, Any]]) -> None:
+        """Do again what a transaction did to the nodes, key by key, on the tree as it is now.
+
+        Raises:
+            ConflictError: Another transaction has changed one of the keys meanwhile.
+        """
+        before: list[Items] = []
+        after: list[Items] = []
+        for part, old, new in parts:
+            if isinstance(part, BTreeLeaf):
+                before += [old["items"]] if old else []
+                after += [new["items"]] if new else []
+        changes = differences(joined(before), joined(after))
+        for key, was, _ in changes:
+            if not same(self._shared_value(key), was):
+                raise ConflictError(failed=f"the key {key!r:.60} was changed")
+        for key, _, value in changes:
+            if value is MISSING:
+                self._remove(key)
+            else:
+                self._insert(key, value)
+
+    def _shared_value(self, key: Any) -> Any:
+        return find(*leaf_of(self._root, key).items, key)[1]
+
+
+def _flat(chunks: Iterable[Items]) -> Items:
+    parts = list(chunks)
+    keys = [key for keys, _ in parts for key in keys]
+    return keys, [value for _, values in parts for value in values]
+
+
+def sorted_items(keys: list[Any], values: list[Any]) -> Items:
+    """Return keys and values in order, of each key the last value. Cost: little if sorted.
+
+    Raises:
+        TypeError: The keys can't be ordered.
+    """
+    if not _is_sorted(keys):
+        pairs = sorted(zip(keys, values, strict=True), key=itemgetter(0))
+        keys, values = [], []
+        for key, value in pairs:
+            if keys and keys[-1] == key:
+                values[-1] = value
+            else:
+                keys.append(key)
+                values.append(value)
+        if not _is_sorted(keys):
+            one, other = next(pair for pair in pairwise(keys) if not pair[0] < pair[1])
+            raise _not_ordered(one, other)
+    if keys:
+        if isinstance(keys[0], slice):
+            raise _not_ordered(keys[0], keys[0])
+        _check_order([], 0, keys[0])
+    return keys, values
+
+
+def _is_sorted(keys: list[Any]) -> bool:
+    return all(map(lt, keys, islice(keys, 1, None)))
+
+
+def _check_order(keys: list[Any], index: int, key: Any) -> None:
+    """Refuse a key that can't stand at *index*: those before it were compared already."""
+    if index < len(keys):
+        if not key < keys[index]:
+            raise _not_ordered(key, keys[index])
+    elif key < key or key != key:  # noqa: PLR0124  None raises here; not a number has no order
+        raise _not_ordered(key, key)
+
+
+def _not_ordered(one: Any, other: Any) -> TypeError:
+    text = f"keys can't be ordered: neither {one!r:.60} < {other!r:.60} nor == holds"
+    return TypeError(text)
+
+
+def _shares(count: int, most: int) -> list[tuple[int, int]]:
+    """Return where to cut *count* things into even parts of at most *most*; at least one."""
+    parts = max(1, ceil(count / most))
+    cuts = [count * part // parts for part in range(parts + 1)]
+    return list(pairwise(cuts))
+
+
+def _without(values: list[Any], index: int) -> list[Any]:
+    return [*values[:index], *values[index + 1 :]]
+
+
+def keys_of(keys: list[Any], _values: list[Any]) -> list[Any]:
+    """Return the keys of a leaf."""
+    return keys
+
+
+def values_of(_keys: list[Any], values: list[Any]) -> list[Any]:
+    """Return the values of a leaf."""
+    return values

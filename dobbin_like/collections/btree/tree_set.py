@@ -1,0 +1,225 @@
+"""``BTreeSet``: a sorted set in many records."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Iterator, MutableSet, Set
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+from dobbin_like.collections.btree.nodes import MISSING
+from dobbin_like.collections.btree.tree import SortedTree, keys_of, sorted_items
+from dobbin_like.collections.btree.views import BTreeSetRange, slice_bounds
+from dobbin_like.collections.btree.walk import Bounds
+
+T = TypeVar("T")
+S = TypeVar("S", bound="BTreeSet[Any]")
+
+
+class BTreeSet(SortedTree, Generic[T]):
+    """A set in the order of its members. All of ``set``, and more: ranges, neighbours.
+
+    To ``set`` what :class:`.BTree` is to ``dict``: see there for what members have to be,
+    conflicts, iterators and costs. Transactions that add or remove different members do not
+    conflict.
+    """
+
+    def __init__(self, members: Iterable[T] = (), /) -> None:
+        self._plant(_sorted_members(members))
+
+    @classmethod
+    def _from_iterable(cls, members: Iterable[Any]) -> Any:
+        return BTreeSet(members)
+
+    # -- reading --------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[T]:
+        return self._stream(keys_of)
+
+    def __reversed__(self) -> Iterator[T]:
+        return self._stream(keys_of, backward=True)
+
+    def __getitem__(self, key: Any) -> Set[T]:
+        """Return the range ``members[low:high]``, a view: with *low*, without *high*."""
+        if type(key) is not slice:
+            text = f"members are asked for by ranges of keys, not by {type(key).__name__}"
+            raise TypeError(text)
+        return BTreeSetRange(self, slice_bounds(key))
+
+    @reprlib.recursive_repr("BTreeSet(...)")
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, BTreeSet):
+            return len(self) == len(other) and all(
+                a == b for a, b in zip(self, other, strict=False)
+            )
+        if not isinstance(other, Set):
+            return NotImplemented
+        try:
+            return len(self) == len(other) and all(member in other for member in self)
+        except TypeError:  # a member of ours has no hash
+            return False
+
+    # -- in order ---------------------------------------------------------------------
+
+    def min_item(self) -> T:
+        """Return the smallest member; ``ValueError`` if there is none."""
+        return self._end_member(backward=False)  # type: ignore[no-any-return]
+
+    def max_item(self) -> T:
+        """Return the greatest member; ``ValueError`` if there is none."""
+        return self._end_member(backward=True)  # type: ignore[no-any-return]
+
+    def _end_member(self, *, backward: bool) -> Any:
+        member = self._first(keys_of, backward=backward)
+        if member is MISSING:
+            text = f"the {type(self).__name__} is empty"
+            raise ValueError(text)
+        return member
+
+    def next_item(self, member: T) -> T | None:
+        """Return the next member above *member*, which need not be one, or ``None``."""
+        found = self._first(keys_of, Bounds(low=member, closed_low=False))
+        return None if found is MISSING else found
+
+    def prev_item(self, member: T) -> T | None:
+        """Return the next member below *member*, which need not be one, or ``None``."""
+        found = self._first(keys_of, Bounds(high=member), backward=True)
+        return None if found is MISSING else found
+
+    def items_from(self, member: T, *, closed: bool = True) -> Iterator[T]:
+        """Iterate over the members from *member* up; without it if not *closed*."""
+        return self._stream(keys_of, Bounds(low=member, closed_low=closed))
+
+    def items_backward(self) -> Iterator[T]:
+        """Iterate over all members, from the greatest down."""
+        return self._stream(keys_of, backward=True)
+
+    def items_backward_from(self, member: T, *, closed: bool = True) -> Iterator[T]:
+        """Iterate over the members from *member* down; without it if not *closed*."""
+        return self._stream(keys_of, Bounds(high=member, closed_high=closed), backward=True)
+
+    def items_range(
+        self, start: T, end: T, *, closed_start: bool = True, closed_end: bool = False
+    ) -> Iterator[T]:
+        """Iterate over the members from *start* to *end*, as :meth:`.BTree.items_range` does."""
+        if end < start:  # type: ignore[operator]
+            bounds = Bounds(end, closed_end, start, closed_start)
+            return self._stream(keys_of, bounds, backward=True)
+        return self._stream(keys_of, Bounds(start, closed_start, end, closed_end))
+
+    # -- changing -----------------------------------------------------------------------
+
+    def add(self, member: T) -> None:
+        """Add *member*."""
+        self._insert(member, None, replace=False)
+
+    def discard(self, member: T) -> None:
+        """Remove *member* if it is there."""
+        self._remove(member)
+
+    def remove(self, member: T) -> None:
+        """Remove *member*; ``KeyError`` if it is not there."""
+        if self._remove(member) is MISSING:
+            raise KeyError(member)
+
+    def pop(self) -> T:
+        """Remove and return the greatest member; ``KeyError`` if there is none."""
+        self._check_writable()
+        member = self._first(keys_of, backward=True)
+        if member is MISSING:
+            text = f"pop(): the {type(self).__name__} is empty"
+            raise KeyError(text)
+        self._remove(member)
+        return member  # type: ignore[no-any-return]
+
+    def __delitem__(self, key: Any) -> None:
+        """Remove the members of the range in ``del members[low:high]``."""
+        if type(key) is not slice:
+            text = f"members are removed by remove(), ranges by slices, not {type(key).__name__}"
+            raise TypeError(text)
+        self._remove_range(slice_bounds(key))
+
+    def update(self, *others: Iterable[T]) -> None:
+        """Add all members of *others*. At little cost if the set is empty."""
+        self._check_writable()
+        if len(self):
+            for member in list(chain(*others)):
+                self.add(member)
+            return
+        items = _sorted_members(chain(*others))
+        if items[0]:
+            self._fill(items)
+
+    def difference_update(self, *others: Iterable[Any]) -> None:
+        """Remove all members of *others*."""
+        self._check_writable()
+        for member in list(chain(*others)):
+            self._remove(member)
+
+    def intersection_update(self, *others: Iterable[Any]) -> None:
+        """Keep only what is in all of *others*."""
+        self._check_writable()
+        for member in list(self.difference(self.intersection(*others))):
+            self._remove(member)
+
+    def symmetric_difference_update(self, other: Iterable[T]) -> None:
+        """Remove what is in *other* too, and add what is only there."""
+        self._check_writable()
+        for member in BTreeSet(other):
+            if self._remove(member) is MISSING:
+                self.add(member)
+
+    # -- making others --------------------------------------------------------------------
+
+    def copy(self: S) -> S:
+        """Return a new set of this class with the same members, not stored yet."""
+        return self.__copy__()  # type: ignore[no-any-return]
+
+    def union(self, *others: Iterable[Any]) -> BTreeSet[Any]:
+        """Return a new set with the members of all."""
+        return BTreeSet(chain(self, *others))
+
+    def intersection(self, *others: Iterable[Any]) -> BTreeSet[T]:
+        """Return a new set with what is in all of *others* too."""
+        sets = [BTreeSet(other) for other in others]
+        return BTreeSet(member for member in self if all(member in other for other in sets))
+
+    def difference(self, *others: Iterable[Any]) -> BTreeSet[T]:
+        """Return a new set with what is in none of *others*."""
+        sets = [BTreeSet(other) for other in others]
+        return BTreeSet(member for member in self if not any(member in other for other in sets))
+
+    def symmetric_difference(self, other: Iterable[Any]) -> BTreeSet[Any]:
+        """Return a new set with what is in one of the two only."""
+        other = BTreeSet(other)
+        return self.difference(other).union(other.difference(self))
+
+    def isdisjoint(self, other: Iterable[Any]) -> bool:
+        """Tell whether no member is in *other*."""
+        return not any(member in self for member in other)
+
+    def issubset(self, other: Iterable[Any]) -> bool:
+        """Tell whether every member is in *other*."""
+        others = other if isinstance(other, Set) else BTreeSet(other)
+        return all(member in others for member in self)
+
+    def issuperset(self, other: Iterable[Any]) -> bool:
+        """Tell whether everything in *other* is a member."""
+        return all(member in self for member in other)
+
+
+def _sorted_members(members: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    keys = list(members)
+    keys, values = sorted_items(keys, [None] * len(keys))
+    return keys, values
+
+
+# Not inherited: a persistent class has a metaclass of its own.
+for _name in ("and or sub xor rand ror rsub rxor le lt ge gt iand ior isub ixor").split():
+    setattr(BTreeSet, f"__{_name}__", getattr(MutableSet, f"__{_name}__"))
+MutableSet.register(BTreeSet)
+# The name under which logs know it, wherever the code lies.
+type.__setattr__(BTreeSet, "__module__", "dobbin_like.collections")

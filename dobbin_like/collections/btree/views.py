@@ -1,0 +1,152 @@
+"""Ranges of sorted trees, and the views of their keys, values and items: read as they are now."""
+
+# ruff: noqa: SLF001  a tree and its views are one thing in several files
+from __future__ import annotations
+
+from collections.abc import ItemsView, KeysView, Mapping, Set, ValuesView
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.collections.btree.nodes import MISSING
+from dobbin_like.collections.btree.tree import ALL, keys_of, values_of
+from dobbin_like.collections.btree.walk import END, Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _View:
+    """What the views have in common: a tree, and bounds."""
+
+    def __init__(self, source: Any, tree: Any, bounds: Bounds) -> None:
+        self._mapping = source
+        self._tree = tree
+        self._bounds = bounds
+
+    def __len__(self) -> int:
+        return size(self._tree, self._bounds)
+
+    def _stream(self, make: Any, *, backward: bool = False) -> Iterator[Any]:
+        found: Iterator[Any] = self._tree._stream(make, self._bounds, backward=backward)
+        return found
+
+
+class BTreeKeys(_View, KeysView[Any]):
+    """The keys, in order."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._stream(keys_of)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._stream(keys_of, backward=True)
+
+
+class BTreeValues(_View, ValuesView[Any]):
+    """The values, in the order of the keys."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._stream(values_of)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._stream(values_of, backward=True)
+
+    def __contains__(self, value: object) -> bool:
+        return any(other is value or other == value for other in self)
+
+
+class BTreeItems(_View, ItemsView[Any, Any]):
+    """The pairs (key, value), in the order of the keys."""
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._stream(zip)
+
+    def __reversed__(self) -> Iterator[tuple[Any, Any]]:
+        return self._stream(zip, backward=True)
+
+
+def size(tree: Any, bounds: Bounds) -> int:
+    """Return how many keys are in *bounds*. Cost: the leaves, none without bounds."""
+    if bounds == ALL:
+        return len(tree)
+    return sum(len(keys) for keys, _ in tree._chunks(bounds, backward=False))
+
+
+def inside(bounds: Bounds, key: Any) -> bool:
+    """Tell whether *key* is in *bounds*."""
+    low, closed_low, high, closed_high = bounds
+    if low is not END and (key < low or (not closed_low and not low < key)):
+        return False
+    return high is END or bool(key < high or (closed_high and not high < key))
+
+
+class _Range:
+    """A part of a tree, between two keys: a view, no copy."""
+
+    def __init__(self, tree: Any, bounds: Bounds) -> None:
+        self._tree = tree
+        self._bounds = bounds
+
+    def __len__(self) -> int:
+        return size(self._tree, self._bounds)
+
+    def __iter__(self) -> Iterator[Any]:
+        found: Iterator[Any] = self._tree._stream(keys_of, self._bounds)
+        return found
+
+    def __reversed__(self) -> Iterator[Any]:
+        found: Iterator[Any] = self._tree._stream(keys_of, self._bounds, backward=True)
+        return found
+
+    def __contains__(self, key: Any) -> bool:
+        return inside(self._bounds, key) and key in self._tree
+
+
+class BTreeRange(_Range, Mapping[Any, Any]):
+    """A part of a :class:`.BTree`, between two keys: a mapping that can only be read."""
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self._tree._value(key) if inside(self._bounds, key) else MISSING
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    def keys(self) -> KeysView[Any]:
+        return BTreeKeys(self, self._tree, self._bounds)
+
+    def values(self) -> ValuesView[Any]:
+        return BTreeValues(self, self._tree, self._bounds)
+
+    def items(self) -> ItemsView[Any, Any]:
+        return BTreeItems(self, self._tree, self._bounds)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict_text(self.items())})"
+
+
+class BTreeSetRange(_Range, Set[Any]):
+    """A part of a :class:`.BTreeSet`, between two members: a set that can only be read."""
+
+    @classmethod
+    def _from_iterable(cls, members: Any) -> Any:
+        return set(members)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self)!r})"
+
+
+def dict_text(items: Any) -> str:
+    """Return what the representation of a dict with *items* would be."""
+    return "{" + ", ".join(f"{key!r}: {value!r}" for key, value in items) + "}"
+
+
+def slice_bounds(key: slice) -> Bounds:
+    """Return the bounds that ``tree[low:high]`` means: with *low*, without *high*.
+
+    Raises:
+        ValueError: There is a step.
+    """
+    if key.step is not None:
+        text = "a range of keys has no step; use reversed() for the other direction"
+        raise ValueError(text)
+    low = END if key.start is None else key.start
+    high = END if key.stop is None else key.stop
+    return Bounds(low, True, high, False)

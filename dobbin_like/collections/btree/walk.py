@@ -1,0 +1,158 @@
+"""Ways through a sorted tree: to one key, and from leaf to leaf in either direction.
+
+A walk reads one leaf after the other and holds nothing of those before. It keeps to the keys,
+not to the nodes: where the nodes have changed on the way, because a transaction has ended,
+it finds its way anew from the key that it has come to.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dobbin_like.collections.btree.nodes import BTreeInner, BTreeLeaf, Items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+END: Final[Any] = type("End", (), {"__repr__": lambda _: "<end>"})()
+"""Stands for the key before all or behind all."""
+
+Path = list[tuple[BTreeInner, int]]
+"""Inner nodes from the root down, and which child the way goes on with."""
+
+
+class Bounds(NamedTuple):
+    """A range of keys; an end is part of it where it is closed."""
+
+    low: Any = END
+    closed_low: bool = True
+    high: Any = END
+    closed_high: bool = False
+
+
+def leaf_of(node: Any, key: Any) -> BTreeLeaf:
+    """Return the leaf under *node* in which *key* is if it is anywhere."""
+    while not node.is_leaf:
+        _, keys, children = node.links
+        node = children[bisect_right(keys, key)]
+    return node  # type: ignore[no-any-return]
+
+
+def path_to(node: Any, key: Any) -> tuple[Path, BTreeLeaf]:
+    """Return the leaf under *node* in which *key* is if it is anywhere, and the way there."""
+    path: Path = []
+    while not node.is_leaf:
+        _, keys, children = node.links
+        index = bisect_right(keys, key)
+        path.append((node, index))
+        node = children[index]
+    return path, node
+
+
+def upward(tree: Any, bounds: Bounds) -> Iterator[Items]:
+    """Yield the items in *bounds* leaf by leaf, in order.
+
+    Raises:
+        RuntimeError: The calling thread has put keys into the tree or taken some out, or
+            the transaction in which it had done so has ended.
+    """
+    token = tree._v_changed  # noqa: SLF001
+    start, closed = bounds.low, bounds.closed_low
+    while True:
+        node, index, ceiling = _lowest_inner(tree._root, start)  # noqa: SLF001
+        links = _, keys, children = node.links
+        begin = _first(children[index].items, start, closed=closed)
+        while True:
+            items = children[index].items
+            end, all_below = _end(items, bounds.high, closed=bounds.closed_high)
+            if begin < end:
+                yield items if end - begin == len(items[0]) else _cut(items, begin, end)
+                if tree._v_changed is not token:  # noqa: SLF001
+                    raise changed(tree)
+            start = keys[index] if index < len(keys) else ceiling
+            if not all_below or start is END:
+                return
+            index += 1
+            if index == len(children) or node.links is not links:
+                break
+            begin = 0
+        closed = True
+
+
+def downward(tree: Any, bounds: Bounds) -> Iterator[Items]:
+    """Yield the items in *bounds* leaf by leaf, from the highest key down.
+
+    Raises:
+        RuntimeError: As :func:`upward`.
+    """
+    token = tree._v_changed  # noqa: SLF001
+    high, closed = bounds.high, bounds.closed_high
+    while True:
+        node, floor = tree._root, END  # noqa: SLF001
+        while not node.is_leaf:
+            _, keys, children = node.links
+            index = _child_below(keys, high, closed=closed)
+            if index:
+                floor = keys[index - 1]
+            node = children[index]
+        items = node.items
+        begin = _first(items, bounds.low, closed=bounds.closed_low)
+        end, _ = _end(items, high, closed=closed)
+        if begin < end:
+            keys, values = items
+            yield keys[begin:end][::-1], values[begin:end][::-1]
+            if tree._v_changed is not token:  # noqa: SLF001
+                raise changed(tree)
+        if begin or floor is END:
+            return
+        high, closed = floor, False
+
+
+def changed(tree: Any) -> RuntimeError:
+    """Return the error of an iterator whose tree has changed."""
+    text = f"{type(tree).__name__} changed during iteration"
+    return RuntimeError(text)
+
+
+def _lowest_inner(node: Any, start: Any) -> tuple[BTreeInner, int, Any]:
+    """Return the parent of the leaf of *start*, which child it is, and where the parent ends."""
+    ceiling = END
+    while True:
+        level, keys, children = node.links
+        index = 0 if start is END else bisect_right(keys, start)
+        if level == 1:
+            return node, index, ceiling
+        if index < len(keys):
+            ceiling = keys[index]
+        node = children[index]
+
+
+def _child_below(keys: list[Any], high: Any, *, closed: bool) -> int:
+    """Return the child in which the greatest key is that is not above *high*."""
+    if high is END:
+        return len(keys)
+    return bisect_right(keys, high) if closed else bisect_left(keys, high)
+
+
+def _first(items: Items, low: Any, *, closed: bool) -> int:
+    """Return the index of the first key in a range that begins with *low*."""
+    if low is END:
+        return 0
+    return bisect_left(items[0], low) if closed else bisect_right(items[0], low)
+
+
+def _end(items: Items, high: Any, *, closed: bool) -> tuple[int, bool]:
+    """Return the index behind the last key in a range that ends with *high*.
+
+    And whether all keys are below *high*, so that the range may go on.
+    """
+    keys = items[0]
+    if high is END or not keys or keys[-1] < high:
+        return len(keys), True
+    return (bisect_right(keys, high) if closed else bisect_left(keys, high)), False
+
+
+def _cut(items: Items, begin: int, end: int) -> Items:
+    keys, values = items
+    return keys[begin:end], values[begin:end]

@@ -1,0 +1,477 @@
+"""What a database asks of a storage: the contract between the two towers.
+
+The memory tower reads and writes through these protocols and knows no file; a storage keeps
+them and knows no object. Told once, here; whether a storage keeps them is what the suite of
+:mod:`dobbin_like.conformance` tests. A storage needs no base class.
+
+A commit is decided by :meth:`Storage.append`: *put the next transaction, if the head is still
+the one that I have applied*. A storage with a commit lock keeps others from moving the head
+between ``acquire()`` and ``release()``; another one may raise HeadMovedError instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
+
+from dobbin_like.ids import NO_TID, Oid, Tid
+
+__all__ = [
+    "NO_NAMES",
+    "ClassRow",
+    "Entry",
+    "Names",
+    "NewNames",
+    "PackedStorage",
+    "ShapeRow",
+    "Storage",
+    "StoredVersion",
+    "Transaction",
+]
+
+Entry = tuple[Oid, int, bytes]
+"""What a transaction stores of one object: oid, number of its class or shape, state.
+
+The number is given back as it came. It may have the flag ``ids.DELTA``: the state is a
+change of the version before.
+"""
+
+ClassRow = tuple[int, str, str]
+"""Number, module and qualname of a class."""
+
+ShapeRow = tuple[int, int, tuple[str, ...]]
+"""Number of a shape, number of its class, names of the attributes in order."""
+
+
+class NewNames(NamedTuple):
+    """Rows of the tables of names: of a transaction, those that are new with it."""
+
+    classes: tuple[ClassRow, ...] = ()
+    """Of classes that are new, and of those that get another name."""
+
+    shapes: tuple[ShapeRow, ...] = ()
+
+
+NO_NAMES: Final = NewNames()
+
+
+@runtime_checkable
+class Transaction(Protocol):
+    """One transaction of a storage, successful or failed. Never changes."""
+
+    @property
+    def tid(self) -> Tid: ...
+
+    @property
+    def sequence(self) -> int:
+        """1 for the first one; failed ones count."""
+
+    @property
+    def failed(self) -> bool: ...
+
+    @property
+    def oids(self) -> Sequence[int]:
+        """Of the objects that it has changed, or would have if it failed."""
+
+    @property
+    def names(self) -> NewNames: ...
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def extension(self) -> bytes: ...
+
+    @property
+    def reason(self) -> str:
+        """Why it failed; empty for one that did not, and for one whose process died."""
+
+
+@runtime_checkable
+class StoredVersion(Protocol):
+    """One version of one object in a storage. Never changes."""
+
+    @property
+    def tid(self) -> Tid:
+        """Of the transaction that has written it."""
+
+    @property
+    def number(self) -> int:
+        """Of its class or its shape, with flags: as it was given to append()."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def position(self) -> int:
+        """Where it lies, for the texts of errors."""
+
+
+@runtime_checkable
+class Names(Protocol):
+    """The tables of names of a storage: numbers of classes, and of the shapes of states.
+
+    A shape is a class together with the names of the attributes of a state, in order. Classes
+    and shapes share one space of numbers. The tables tell what is applied.
+    """
+
+    @property
+    def next_number(self) -> int:
+        """Above every number that was ever given to a class or a shape; at least 1."""
+
+    def class_name(self, number: int) -> tuple[str, str] | None:
+        """Return module and qualname of a class, the last that its number was given.
+
+        None: The number was given to no class.
+        """
+
+    def class_number(self, module: str, qualname: str) -> int | None:
+        """Return the number of the class of that name now, None if there is none."""
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        """Return class number and attributes of a shape, None if *number* is of none."""
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        """Return the number of the shape of that class and those attributes, if there is one."""
+
+    def shape_count(self, class_number: int) -> int:
+        """Return how many shapes of a class there are."""
+
+    def rows(self) -> NewNames:
+        """Return all classes, by the names that they have now, and all shapes."""
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """Appends transactions, gives their states back, tells what others appended.
+
+    An instance has *applied* the transactions up to one of them; what it tells, it tells of
+    those. ``read_news()`` gives what was committed since, by this instance or others, and
+    ``apply()`` makes it count. Each instance is used by one database.
+
+    Transactions have tids and sequence numbers that strictly increase; failed ones have both
+    as well. A transaction is there whole or not at all, for every reader, and what
+    ``append()`` has returned from stays there.
+
+    Reading needs no lock, waits for nobody and may come from any thread, also while another
+    one applies. Calls of ``read_news`` and ``apply`` are serialized by the caller. Writing is
+    done by one thread at a time, between ``acquire`` and ``release``::
+
+        storage.acquire()
+        try:
+            storage.apply(storage.read_news())
+            made = storage.append(tid, [(oid, number, data)])
+            storage.apply([made])
+        finally:
+            storage.release()
+
+    If other resources take part in the same transaction and may still refuse it, ``prepare``
+    and ``decide`` take the place of ``append``.
+
+    After ``close()`` every use raises ClosedError, but for ``close``, ``closed`` and
+    ``release``. Any method may be interrupted between any two lines by an exception from a
+    signal handler: ``release()`` then leaves nothing locked and nothing half.
+    """
+
+    path: str
+    """Names the data in the texts of errors; of a file, where it is."""
+
+    sort_key: str
+    """Orders storages in the same way in every process that uses them: all take their
+    locks in this order. Two instances over the same data have the same."""
+
+    # -- what is applied ---------------------------------------------------------
+
+    @property
+    def tid(self) -> Tid:
+        """Of the newest applied transaction, successful or failed; 0: there is none."""
+
+    @property
+    def complete_since(self) -> Tid:
+        """The tid since which the past is whole; 0: nothing was ever dropped."""
+
+    @property
+    def oid_count(self) -> int:
+        """Number of objects stored."""
+
+    @property
+    def next_oid(self) -> Oid:
+        """Above every oid that was ever stored: new objects get theirs from here on."""
+
+    @property
+    def names(self) -> Names:
+        """The tables of names."""
+
+    def __len__(self) -> int:
+        """Return the number of applied transactions, failed ones too.
+
+        Define ``__bool__`` as well: an empty storage is a storage.
+        """
+
+    # -- news ----------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        """Return whether there may be news. Never misses any; asked at every begin().
+
+        May return True without news, until read_news() has looked.
+        """
+
+    def read_news(self) -> Sequence[Transaction]:
+        """Return the committed transactions that are not applied, oldest first, failed ones too.
+
+        Applies nothing, and returns the same again until they are applied.
+        """
+
+    def apply(self, news: Sequence[Transaction]) -> None:
+        """Apply transactions: what read_news(), append(), prepare() or fail() have returned.
+
+        A thread that reads meanwhile sees each object before or after; ``tid`` moves on
+        last. When an interrupt comes between, those that ``len()`` does not count yet are
+        given again.
+
+        Raises:
+            NotHeldError: One is missing between. Those before it are applied.
+        """
+
+    # -- reading -------------------------------------------------------------------
+
+    def has(self, oid: Oid) -> bool:
+        """Return whether there is an object with this oid."""
+
+    def load(self, oid: Oid, at: Tid | None = None) -> StoredVersion | None:
+        """Return the newest applied version of an object, or the newest up to tid *at*.
+
+        None: There is no such object, or was none then.
+        """
+
+    def version_before(self, oid: Oid, stored: StoredVersion) -> StoredVersion | None:
+        """Return the version of an object that *stored* has replaced, None if it was the first.
+
+        Cost: That of one version, however many there are.
+        """
+
+    def transactions(
+        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
+    ) -> Iterator[Transaction]:
+        """Yield the applied transactions with ``since < tid <= until``, failed ones too.
+
+        Oldest first, or newest first. Nothing that was applied after the call is among them.
+
+        Raises:
+            IntegrityError: A transaction is damaged. What was yielded before is right.
+        """
+
+    def transaction_of(self, stored: StoredVersion) -> Transaction:
+        """Return the transaction that has written a version: what load() has returned."""
+
+    def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, StoredVersion]]:
+        """Yield the objects of a transaction with the versions that it has written."""
+
+    def stream_size(self, key: int) -> int:
+        """Return the size of a stream in bytes, by the key that write_stream() has returned."""
+
+    def read_stream(self, key: int, start: int, size: int) -> bytes:
+        """Return up to *size* bytes of a stream from *start* on; fewer at its end.
+
+        Raises:
+            IntegrityError: There is no such stream, or it is damaged.
+        """
+
+    # -- writing -------------------------------------------------------------------
+
+    @property
+    def read_only(self) -> bool:
+        """Whether acquire() is refused."""
+
+    @property
+    def why_read_only(self) -> str:
+        """Why acquire() is refused and what to do, for the texts of errors; else empty."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the calling thread is between acquire() and release() of this instance."""
+
+    def acquire(self) -> None:
+        """Begin to write: take the commit lock, which all instances over the data share.
+
+        A holder that has died is no obstacle, and nothing that it left is seen.
+
+        Raises:
+            LockTimeout: It was not free in time. Nothing is held.
+            SelfWaitError: This thread holds it, by this instance or another.
+            ReadOnlyStorageError: The storage is for reading.
+            LogPackedError: The data go on in another place; read_news() follows.
+        """
+
+    def release(self) -> None:
+        """End writing: give the lock back; drop what was neither decided nor failed.
+
+        Idempotent; nothing happens if this thread does not hold it through this instance.
+        """
+
+    def write_stream(self, source: BinaryIO) -> tuple[int, int]:
+        """Store the bytes that *source* yields from its position to its end.
+
+        Returns:
+            The key by which they are read, from 0 to 2**63 - 1, and their size. They stay if
+            the next transaction is committed.
+
+        Raises:
+            NotHeldError: Not between acquire() and release().
+
+        What *source* raises goes through, and leaves nothing.
+        """
+
+    def append(
+        self,
+        tid: Tid,
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow] = (),
+        shapes: Sequence[ShapeRow] = (),
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+    ) -> Transaction:
+        """Commit a transaction: it follows all that are applied, and is decided by this.
+
+        When it returns, every reader sees the transaction, and if the storage syncs it is
+        durable.
+
+        Args:
+            tid: Above that of every transaction before, successful or failed.
+            entries: Each oid once.
+            classes: Those that are new, or get another name.
+            shapes: Those that are new.
+
+        Returns:
+            The transaction, to be applied.
+
+        Raises:
+            ValueError: A number does not fit. Nothing was written.
+            OSError: The disk is full, or the like. Nothing was written.
+            NotHeldError: Not between acquire() and release(), or with news that are not
+                applied. Nothing was written.
+
+        An interrupt leaves it open whether it is committed: :meth:`committed` tells.
+        """
+
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow] = (),
+        shapes: Sequence[ShapeRow] = (),
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+    ) -> Transaction:
+        """Do all of append() that can fail. Nobody sees the transaction before decide().
+
+        If the process dies before decide(), it is not there. Arguments, result and errors are
+        those of append().
+        """
+
+    def decide(self) -> None:
+        """Commit the prepared transaction. Nothing happens if it is committed already.
+
+        Raises:
+            NotHeldError: There is none. Nothing was changed.
+            OSError: The decision could not be written. It is not committed.
+        """
+
+    def committed(self, tid: Tid) -> bool:
+        """Return whether the transaction *tid* of this holder is committed.
+
+        For what was interrupted in append() or decide(). Between acquire() and release().
+        """
+
+    def fail(
+        self,
+        tid: Tid,
+        reason: str,
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        oids: Sequence[Oid] = (),
+    ) -> Transaction | None:
+        """Record a failed transaction, in place of the prepared one if there is one.
+
+        It counts at once, and changes nothing but ``tid`` and ``len()``. News need not be
+        applied; a tid that is not above the last one is replaced by one that is.
+
+        Args:
+            oids: Of the objects that it would have changed.
+
+        Returns:
+            The transaction, to be applied; None if it could not be recorded.
+        """
+
+    # -- the end -------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+
+    def close(self) -> None:
+        """Give everything back, the lock of this thread too. Idempotent.
+
+        Waits for a commit of another thread through this instance. Other instances go on.
+        """
+
+    def after_fork_in_child(self) -> None:
+        """Start anew in a forked child: what a thread of the parent holds is not held here.
+
+        May be called more than once. The parent must not be harmed by what the child does.
+        """
+
+
+@runtime_checkable
+class PackedStorage(Storage, Protocol):
+    """A storage whose data may be packed while it is open.
+
+    Packing puts other data in the place of the old, without what nobody can see any more.
+    Instances that are open follow when they read news. They keep the old data as long as a
+    snapshot needs them.
+    """
+
+    @property
+    def generation(self) -> int:
+        """How often the data were packed."""
+
+    @property
+    def retired(self) -> bool:
+        """Whether the data go on in another place, to which read_news() follows."""
+
+    @property
+    def has_past(self) -> bool:
+        """Whether data of before a pack are kept for older snapshots."""
+
+    def drop_generations(self, oldest: Tid | None) -> None:
+        """Drop the old data that no snapshot from *oldest* on needs; None: no snapshot.
+
+        Serialized by the caller with read_news(). Does not wait for the system.
+        """
+
+    def pin(self, tid: Tid) -> object:
+        """Keep what snapshots from *tid* on need, until unpin() is called with the result."""
+
+    def unpin(self, token: object) -> None:
+        """Take a pin() back. Nothing happens the second time."""
+
+    def reaches(self, tid: Tid) -> bool:
+        """Return whether the state as of *tid* is there, and all that was committed since."""
+
+    def place_of(self, oid: Oid) -> int:
+        """Return where the newest version of an object lies: many are read fastest in this order.
+
+        0: There is none.
+        """
+
+    def stream_is_moved(self, key: int) -> bool:
+        """Return whether a stream has another key by now, or none, because of a pack."""

@@ -1,0 +1,11 @@
+"""What a database tells of its past: transactions, revisions, changes as they come, undo.
+
+``states`` (versions as states, and their differences); ``revisions`` (transactions, and the
+history of one object); ``feed`` (what is committed from now on); ``undo_parts`` and ``undo``.
+"""
+
+from dobbin_like.history.feed import Change
+from dobbin_like.history.revisions import Revision, TransactionRecord
+from dobbin_like.history.states import ABSENT
+
+__all__ = ["ABSENT", "Change", "Revision", "TransactionRecord"]

@@ -1,0 +1,167 @@
+"""The feed of committed changes: in order, none missed and none twice.
+
+The position is the tid that was seen last, and nothing else: it can be written down, and
+another process goes on from there. Read over the public methods of the storage only, and
+from a tid anew whenever there is something new.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
+from dobbin_like.history.states import class_name, differing, stored_state
+from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
+from dobbin_like.objects.deltas.delta import ITEMS
+from dobbin_like.storages.as_of import Pin, complete_since
+from dobbin_like.timestamps import Moment, tid_of, time_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from dobbin_like.database import Database
+
+__all__ = ["Change", "changes"]
+
+_SHORTEST: Final = 0.001
+_LONGEST: Final = 0.05
+"""Seconds between two looks for news: a look costs a read of memory."""
+
+
+class Change(NamedTuple):
+    """One committed transaction.
+
+    ``oids``: the objects that it changed or made. ``classes``: the name of the class of
+    each, as the log knows it now, by oid. ``attributes``: the names of the attributes
+    that it changed, by oid; of a new object, all that it has.
+    """
+
+    tid: Tid
+    user: str
+    description: str
+    oids: tuple[Oid, ...]
+    classes: dict[Oid, str]
+    attributes: dict[Oid, tuple[str, ...]]
+
+    @property
+    def time(self) -> datetime:
+        """When it was committed, in UTC, by the clock of the machine."""
+        return time_of(self.tid)
+
+
+def changes(database: Database, since: Moment, wait: float | None) -> Iterator[Change]:
+    """Yield what was committed after *since*. See ``Past.changes()``."""
+    last = max(tid_of(since), NO_TID)
+    database.catch_up()
+    newest = database.storage.tid
+    if last > newest and isinstance(since, int):
+        reason = f"it is after the last one, {newest}; was the log replaced by an earlier copy?"
+        raise TransactionNotFound(database.storage.path, last, reason)
+    _check_dropped(database, last)
+    return _changes(database, last, wait)
+
+
+def _changes(database: Database, last: Tid, wait: float | None) -> Iterator[Change]:
+    pin = Pin(database.storage, last)
+    try:
+        while True:
+            found = _Reading(database, last)
+            while (change := found.next()) is not None:
+                yield change
+            last = found.last
+            older, pin = pin, Pin(database.storage, last)
+            older.release()
+            if database.closed or not _wait(database, last, wait):
+                return
+    finally:
+        pin.release()
+
+
+class _Reading:
+    """One reading of what is applied after a tid."""
+
+    def __init__(self, database: Database, since: Tid) -> None:
+        self.last = since
+        self._database = database
+        self._found: Iterator[Any] | None = None
+
+    def next(self) -> Change | None:
+        """Return the next change; None: there is none, or the database is closed."""
+        try:
+            return self._next()
+        except ClosedError:
+            if not self._database.closed:
+                raise
+            return None
+
+    def _next(self) -> Change | None:
+        if self._found is None:
+            _check_dropped(self._database, self.last)
+            self._found = self._database.storage.transactions(self.last)
+        for logged in self._found:
+            change = None if logged.failed else _change(self._database, logged)
+            self.last = logged.tid
+            if change is not None:
+                return change
+        return None
+
+
+def _change(database: Database, logged: Any) -> Change:
+    graph, storage = database.graph, database.storage
+    classes: dict[Oid, str] = {}
+    attributes: dict[Oid, tuple[str, ...]] = {}
+    try:
+        for oid, stored in storage.entries(logged):
+            classes[oid] = class_name(graph, storage, stored)
+            if stored.number & DELTA:  # Nothing else has changed; the whole may be large.
+                attributes[oid] = (ITEMS,)
+                continue
+            before = storage.version_before(oid, stored)
+            states = stored_state(graph, oid, before), stored_state(graph, oid, stored)
+            attributes[oid] = tuple(differing(*states))
+    except Exception as error:
+        error.add_note(
+            f"in transaction {logged.tid}; changes(since={logged.tid}) goes on behind it"
+        )
+        raise
+    user, description = logged.user, logged.description
+    return Change(logged.tid, user, description, tuple(classes), classes, attributes)
+
+
+def _check_dropped(database: Database, since: Tid) -> None:
+    storage = database.storage
+    complete = complete_since(storage)
+    if since >= complete:
+        return
+    # The files that were packed are kept while a feed is behind.
+    if not getattr(storage, "reaches", _never)(since):
+        raise PastDroppedError(storage.path, since, complete)
+
+
+def _never(_tid: Tid) -> bool:
+    return False
+
+
+def _wait(database: Database, last: Tid, seconds: float | None) -> bool:
+    """Wait for something behind *last*; return whether it came before the time was over."""
+    if seconds is None:
+        return False
+    end = time.monotonic() + seconds
+    pause = _SHORTEST
+    try:
+        while True:
+            if database.has_news():
+                database.catch_up()
+            if database.storage.tid > last:
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST)
+    except ClosedError:
+        if not database.closed:
+            raise
+        return False

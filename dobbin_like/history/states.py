@@ -1,0 +1,69 @@
+"""Stored versions as states, and what differs between two of them.
+
+The states are copies of the caller's own, with ordinary values; persistent objects in
+them are those of the graph. They are as they were stored: no ``_p_migrate`` has run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.objects.codec.versions import VERSION
+from dobbin_like.objects.values.values import StateComparison
+
+if TYPE_CHECKING:
+    from dobbin_like.ids import Oid
+    from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.objects.values.refs import State
+    from dobbin_like.storage import Storage
+
+__all__ = ["ABSENT", "class_name", "differing", "stored_state"]
+
+
+class _Absent:
+    """Stands for the value of an attribute that an object does not have."""
+
+    def __repr__(self) -> str:
+        return "<absent>"
+
+    def __reduce__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+"""Stands for the value of an attribute that an object does not have."""
+
+
+def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:
+    """Return the state of a stored version, ``None``: the object was not there.
+
+    Raises:
+        IntegrityError: Its bytes hold none.
+    """
+    if stored is None:
+        return {}
+    state = graph.read(oid, stored)
+    state.pop(VERSION, None)
+    return state
+
+
+def class_name(graph: Graph, storage: Storage, stored: Any) -> str:
+    """Return the name by which the log knows the class of a stored version now."""
+    return ".".join(storage.class_name(graph.class_of(stored)))
+
+
+def differing(before: State, after: State) -> list[str]:
+    """Return the names of the attributes in which two states differ.
+
+    Those of *after* first, then those that it has no more. Cost: the values.
+    """
+    names = [name for name in after if not _same(before, after, name, StateComparison())]
+    names += [name for name in before if name not in after]
+    if not names:  # but two attributes may have been one value, and are two now
+        aliases = StateComparison()
+        names = [name for name in after if not _same(before, after, name, aliases)]
+    return names
+
+
+def _same(before: State, after: State, name: str, aliases: StateComparison) -> bool:
+    return name in before and aliases.same(before[name], after[name])

@@ -1,0 +1,229 @@
+"""Taking an old transaction back: by attribute, where nobody has changed it since.
+
+All is found out before anything is changed; then the objects are checked out and given
+their states, in the transaction of the caller. So what others commit meanwhile is a
+conflict like any other.
+
+The attributes of a persistent dict are its keys, those of a persistent set its members:
+what is undone there are those that the transaction changed. Structures of many objects
+are changed back by their owner: :mod:`.undo_parts`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
+from dobbin_like.history.states import ABSENT, differing
+from dobbin_like.history.undo_parts import structures
+from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
+from dobbin_like.objects.values.values import StateComparison
+from dobbin_like.persistent import PersistentDict, PersistentSet, checkout
+from dobbin_like.storages.as_of import check_complete
+from dobbin_like.timestamps import tid_of
+from dobbin_like.transactions.conflicts import own_state
+
+if TYPE_CHECKING:
+    from dobbin_like.objects.faces.view import View
+    from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.objects.values.refs import ObjectRef, State
+    from dobbin_like.storage import Storage, Transaction
+    from dobbin_like.transactions.data_manager import DataManager
+
+__all__ = ["undo"]
+
+_ITEMS = "_items"
+
+
+class _Step(NamedTuple):
+    """What undoing does to one object: attributes and items by name or key, ABSENT: delete."""
+
+    obj: Any
+    attributes: dict[str, Any]
+    items: dict[Any, Any]
+
+
+def undo(storage: Storage, manager: DataManager, tid: Tid) -> None:
+    """Take back what transaction *tid* has changed, in that of *manager*. See ``Past.undo()``."""
+    view = manager.join()
+    logged = _find(storage, tid_of(tid), view.tid)
+    oids = _changed_oids(storage, logged)
+    owned = structures(storage, manager.graph, view, logged.oids, logged.tid)
+    parts = frozenset[Oid]().union(*(structure.oids for structure in owned))
+    steps = [_step(manager.graph, view, oid, logged.tid) for oid in oids if oid not in parts]
+    before = manager.savepoint()
+    try:
+        for step in steps:
+            if step is not None:
+                checkout(step.obj)
+                _apply(step, view.working[id(step.obj)])
+        for structure in owned:
+            structure.take_back(logged.tid, view.tid)
+    except BaseException:  # Of whatever kind: all of it, or nothing.
+        before.rollback()
+        raise
+
+
+def _find(storage: Storage, tid: Tid, snapshot: Tid) -> Transaction:
+    if tid > snapshot:
+        reason = f"this thread sees the log up to {snapshot}; begin a transaction to see more"
+        raise TransactionNotFound(storage.path, tid, reason)
+    # What it changed needs the version before.
+    check_complete(storage, Tid(tid - 1))
+    logged: Transaction | None = next(storage.transactions(Tid(tid - 1), tid), None)
+    if logged is None:
+        raise TransactionNotFound(storage.path, tid, "none has this tid")
+    if logged.failed:
+        raise UndoError(storage.path, tid, "it failed, and changed nothing")
+    if not logged.oids:
+        raise UndoError(storage.path, tid, "it changed no object")
+    return logged
+
+
+def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
+    """Return the objects that were there before the transaction."""
+    oids = [oid for oid in map(Oid, logged.oids) if storage.load(oid, Tid(logged.tid - 1))]
+    reason = ""
+    if ROOT_OID in logged.oids and ROOT_OID not in oids:
+        reason = "it elected the root, which is elected for good"
+    elif not oids:
+        reason = "it only made objects; take them off what refers to them"
+    if reason:
+        raise UndoError(storage.path, logged.tid, reason)
+    return oids
+
+
+def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
+    """Return what is to be done to one object; None: nothing."""
+    obj = graph.get(oid, view.tid)
+    ref = ref_of(obj)
+    assert ref is not None
+    serial, now = _now(graph, view, obj, ref)
+    before = graph.fresh(ref, Tid(tid - 1))
+    after = graph.fresh(ref, tid)
+    if serial == tid or _same(after, now):
+        if not differing(before, after):
+            return None
+        # Whole: so what was one value in two attributes is one again.
+        return _Step(obj, {**dict.fromkeys(after, ABSENT), **before}, {})
+    return _merge(obj, ref.oid, tid, serial or view.tid, before, after, now)
+
+
+def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None, State]:
+    """Return the tid and the state that the thread sees; no tid: it has changed the state."""
+    working = view.working.get(id(obj))
+    if working is None:
+        serial, state = graph.version(obj, ref, view)
+        return serial, type(obj)._p_faces.state_of(state)
+    changed = working.changed() is not None
+    working.thaw_all()
+    return None if changed else working.serial, type(obj)._p_faces.state_of(working)
+
+
+def _same(one: State, other: State) -> bool:
+    aliases = StateComparison()
+    return one.keys() == other.keys() and all(aliases.same(one[name], other[name]) for name in one)
+
+
+def _merge(
+    obj: Any, oid: Oid, tid: Tid, serial: Tid, before: State, after: State, now: State
+) -> _Step:
+    """Return how the changes from *before* to *after* are taken back from *now*.
+
+    Raises:
+        UndoConflictError: They were changed again, and the class can't resolve it.
+    """
+    plain = type(obj)._p_faces.plain
+    attributes: dict[str, Any] = {}
+    items: dict[Any, Any] = {}
+    for name in differing(before, after):
+        old, new, present = (state.get(name, ABSENT) for state in (before, after, now))
+        if _is_same(present, new):
+            attributes[name] = old
+        elif not _is_same(present, old):
+            again = name
+            if name == _ITEMS and issubclass(plain, (PersistentDict, PersistentSet)):
+                found = _merge_items(old, new, present)
+                if isinstance(found, dict):
+                    items = found
+                    continue
+                again += found
+            merged = _resolve(plain, oid, tid, serial, again, before, after, now)
+            return _Step(obj, {**dict.fromkeys(now, ABSENT), **merged}, {})
+    return _Step(obj, attributes, items)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is ABSENT or other is ABSENT:
+        return one is other
+    return StateComparison().same(one, other)
+
+
+def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
+    """Return what becomes of which items; the name of one that was changed again."""
+    old, new, present = map(_as_dict, (before, after, now))
+    changes: dict[Any, Any] = {}
+    for key in [*new, *(key for key in old if key not in new)]:
+        was, became, is_now = (items.get(key, ABSENT) for items in (old, new, present))
+        if _is_same(was, became) or _is_same(is_now, was):
+            continue
+        if not _is_same(is_now, became):
+            return f"[{key!r:.60}]"
+        changes[key] = was
+    return changes
+
+
+def _as_dict(items: Any) -> dict[Any, Any]:
+    return items if KINDS[type(items)] == DICT else dict.fromkeys(items)
+
+
+def _resolve(
+    plain: Any,
+    oid: Oid,
+    tid: Tid,
+    serial: Tid,
+    attribute: str,
+    before: State,
+    after: State,
+    now: State,
+) -> State:
+    """Return the state that the class makes of the three."""
+    resolve = getattr(plain, "_p_resolve_conflict", None)
+
+    def refuse(failed: str) -> NoReturn:
+        who = "a later transaction, or by this one"
+        raise UndoConflictError(plain.__name__, oid, serial, tid, who, failed, attribute)
+
+    if resolve is None:
+        refuse("")
+    try:
+        merged = resolve(after, own_state(now), before)
+    except ConflictError as error:
+        refuse(f"its resolution was refused ({error.failed or type(error).__name__})")
+    if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
+        text = (
+            f"{plain.__name__}._p_resolve_conflict() returned {merged!r:.60}, "
+            f"expected a state dict"
+        )
+        raise TypeError(text)
+    return merged
+
+
+def _apply(step: _Step, working: dict[str, Any]) -> None:
+    for name, value in step.attributes.items():
+        if value is ABSENT:
+            working.pop(name, None)
+        else:
+            working[name] = value
+    if not step.items:
+        return
+    items = step.obj._items  # noqa: SLF001  the thread's own copy by now
+    for key, value in step.items.items():
+        if KINDS[type(items)] == SET:
+            (items.discard if value is ABSENT else items.add)(key)
+        elif value is ABSENT:
+            items.pop(key, None)
+        else:
+            items[key] = value

@@ -1,0 +1,278 @@
+"""The log that is packed, as of a tid, read frame by frame.
+
+An instance of its own, which has applied the transactions up to that tid and no other, and
+needs no more memory than the positions of the objects and a few megabytes, however many
+transactions there are and however long they are. Knows no object.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+from zlib import crc32
+
+from dobbin_like.exc import IntegrityError, LockTimeout
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.file import disk
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page
+from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
+from dobbin_like.log.reading.aside import said_by
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.positions import Positions
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
+from dobbin_like.log.reading.streams import StreamReader
+from dobbin_like.log.reading.trusted_end import certain_end, decided_frames
+from dobbin_like.log.transaction_log import TransactionLog
+
+__all__ = ["PackedLog"]
+
+_READ: Final = 1 << 22
+"""Bytes of a transaction that are held at once."""
+
+_ASK_SECONDS: Final = 0.5
+
+_NUMBER: Final = record.NUMBER_LIMIT - 1
+_UNPACK: Final = record.ENTRY.unpack_from
+
+
+_packed: weakref.WeakSet[PackedLog] = weakref.WeakSet()
+"""The logs that this process packs, for the children it forks."""
+
+
+def _after_fork_in_child() -> None:
+    for log in list(_packed):
+        log.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class PackedLog(TransactionLog):
+    """The log that is packed, as of *keep*; an instance of its own, for one thread.
+
+    Args:
+        stopping: Asked now and then while the commit lock is waited for; when it returns
+            true, InterruptedError is raised.
+
+    Raises:
+        OSError, NotALogError, FormatVersionError, IntegrityError: It can't be opened.
+
+    Cost: As for opening; from the start of the log if *keep* is before what is saved.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        keep: Tid | None,
+        *,
+        read_only: bool,
+        stopping: Callable[[], bool] | None = None,
+    ) -> None:
+        self._keep = keep
+        self._stopping = stopping
+        lock_timeout = None if stopping is None else _ASK_SECONDS
+        super().__init__(path, read_only=read_only, lock_timeout=lock_timeout)
+        self._writer.save_after_entries = sys.maxsize  # Nothing is saved in a file that goes.
+
+    @property
+    def page(self) -> Page | None:
+        """What identifies the log; None: it was not begun."""
+        return self._file.page
+
+    @property
+    def status(self) -> os.stat_result:
+        """Of the file."""
+        return os.fstat(self._file.fd)
+
+    @property
+    def place(self) -> LogPlace:
+        """The place behind the last transaction up to *keep*."""
+        return self._applied.tail
+
+    @property
+    def start(self) -> LogPlace:
+        """The place before the first frame."""
+        page = self._file.page
+        return LogPlace(PAGE_SIZE, 0, page.checksum if page else 0, 0, NO_TID)
+
+    @property
+    def positions(self) -> Positions:
+        """Of the objects, as of *keep*."""
+        return self._applied.positions
+
+    @property
+    def classes(self) -> ClassTable:
+        """The tables of names as of *keep*."""
+        return self._applied.classes
+
+    @property
+    def end(self) -> int:
+        """Where the committed bytes end by now, in bytes."""
+        words = self._file.words
+        return (
+            PAGE_SIZE
+            if words is None
+            else certain_end(ReadBuffer(self._file.fd, self.path), words, self._boot)
+        )
+
+    @property
+    def streams(self) -> StreamReader:
+        """Reads the stored streams, by their offsets."""
+        return StreamReader(self._file.fd, self.path)
+
+    def acquire(self) -> None:
+        """Take the commit lock, however long that takes. Raises as that of any log."""
+        while True:
+            try:
+                super().acquire()
+            except LockTimeout:
+                if self._stopping is not None and self._stopping():
+                    text = "it was stopped"
+                    raise InterruptedError(text) from None
+            else:
+                return
+
+    def committed_word(self) -> int:
+        """Return COMMITTED as it lies in the header: it changes with every commit."""
+        view = self._view
+        return 0 if view is None else view[COMMITTED]
+
+    def version(self, oid: int) -> LoggedVersion | None:
+        """Return the version of an object as of *keep*; None if it has none.
+
+        Raises:
+            IntegrityError: It is damaged.
+        """
+        return self._version(oid, self._applied.positions.get(oid))
+
+    def version_before(self, oid: int, stored: LoggedVersion) -> LoggedVersion | None:
+        """Return the version that *stored* has replaced in this file."""
+        return self._version(oid, stored.previous)
+
+    def _version(self, oid: int, position: int) -> LoggedVersion | None:
+        applied = self._applied
+        if not position or applied.loader is None:
+            return None
+        return applied.loader.load(Oid(oid), position, applied.limit)
+
+    def frames(self, tail: LogPlace, limit: int) -> Iterator[Frame]:
+        """Yield the frames from *tail* up to *limit*, which were committed.
+
+        Raises:
+            IntegrityError: One is damaged.
+        """
+        words = self._file.words
+        buffer = ReadBuffer(self._file.fd, self.path)
+        proof = None if words is None else said_by(buffer, words)
+        return decided_frames(buffer, tail, limit, proof)
+
+    def read_entries(
+        self, logged: LoggedTransaction, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (oid, number, state) of the entries of a transaction, each verified.
+
+        Args:
+            chosen: Indexes of the entries, increasing; all of them if not given.
+
+        Raises:
+            IntegrityError: One is damaged.
+        """
+        seed = record.tid_seed(logged.tid)
+        tables = _Piece(self._file.fd, self.path, logged)
+        states = tables if logged.end - logged.offset <= _READ else tables.another()
+        for index in range(len(logged.oids)) if chosen is None else chosen:
+            position = logged.first_entry + index * ENTRY_SIZE
+            at = tables.hold(position, ENTRY_SIZE)
+            oid, _, number, distance, length, field, checksum = _UNPACK(tables.data, at)
+            head = tables.data[at : at + record.ENTRY_HEAD_SIZE]
+            at = states.hold(position + distance, length)
+            state = states.data[at : at + length]
+            if crc32(state, crc32(head, seed)) != checksum or number != index:
+                text = f"an entry of oid {oid} that fails its checksum"
+                raise IntegrityError(self.path, position, text, "a whole entry")
+            yield oid, field & _NUMBER, state
+
+    def read_sizes(self, logged: LoggedTransaction, chosen: Sequence[int]) -> int:
+        """Return the bytes of the states of some entries, without reading them."""
+        tables = _Piece(self._file.fd, self.path, logged)
+        size = 0
+        for index in chosen:
+            at = tables.hold(logged.first_entry + index * ENTRY_SIZE, ENTRY_SIZE)
+            size += _UNPACK(tables.data, at)[4]
+        return size
+
+    def _open(self) -> None:
+        """Apply what is there up to *keep*, one frame after the other."""
+        _packed.add(self)
+        if self._keep is None and self.read_only:
+            super()._open()
+            return
+        if not self._file.open():
+            return
+        _, words = self._attach()
+        applied = self._applied
+        self._load_saved(
+            applied, words, certain_end(ReadBuffer(self._file.fd, self.path), words, self._boot)
+        )
+        if self._keep is not None and applied.tail.tid > self._keep:
+            applied.positions, applied.classes = Positions(), ClassTable()
+            applied.move_to(self.start)
+        if not self.read_only:
+            # Whatever a process that died has left is put right by this.
+            self.acquire()
+            self.release()
+        for frame in self.frames(applied.tail, self.end):
+            if frame.logged is None:
+                continue
+            if self._keep is not None and frame.logged.tid > self._keep:
+                break
+            applied.apply(self.path, [frame.logged])
+        applied.positions.reserve(0 if self.page is None else self.page.next_oid)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the file: it is the parent that packs, and its lock ends with it."""
+        super().after_fork_in_child()
+        self.closed = True
+        self._close_file()
+
+    def _save_at_close(self) -> None:
+        pass
+
+
+class _Piece:
+    """A part of a transaction that is held in memory."""
+
+    def __init__(self, fd: int, path: str, logged: LoggedTransaction) -> None:
+        self._fd = fd
+        self._path = path
+        self._logged = logged
+        self._start = 0
+        self.data = b""
+
+    def another(self) -> _Piece:
+        """Return one for other places of the same transaction."""
+        return _Piece(self._fd, self._path, self._logged)
+
+    def hold(self, offset: int, size: int) -> int:
+        """Read *size* bytes at *offset* unless they are held; return where in ``data``.
+
+        Raises:
+            IntegrityError: They are not in the transaction.
+        """
+        at = offset - self._start
+        if not 0 <= at <= len(self.data) - size:
+            logged = self._logged
+            if offset < logged.offset or offset + size > logged.end:
+                text = f"bytes from {offset} to {offset + size}"
+                expected = f"bytes of the transaction at {logged.offset}"
+                raise IntegrityError(self._path, logged.offset, text, expected)
+            most = min(max(_READ, size), logged.end - offset)
+            self.data = disk.read_exactly(self._fd, self._path, offset, most)
+            self._start = offset
+            at = 0
+        return at

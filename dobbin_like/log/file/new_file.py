@@ -1,0 +1,213 @@
+"""A new file that is written beside its place and put there when it is whole.
+
+It is written under ``<path>.part``. Killed at any moment, its writer leaves at the path
+what was there before, or the whole new file; what it left of the other name is removed
+by whoever writes there next. Knows no format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dobbin_like.exc import CopyError
+from dobbin_like.log.file.disk import named
+
+__all__ = ["PACKED", "NewFile", "remove_stale"]
+
+PACKED = ".pack"
+"""What a packed log has behind its name while it is written."""
+
+
+_written: weakref.WeakSet[NewFile] = weakref.WeakSet()
+"""The new files of this process, for the children it forks."""
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_written):
+        file.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class NewFile:
+    """The file that is to be at *path*; a context manager. One thread.
+
+    Left without :meth:`put`, it is gone. It is locked as long as it is written, so that
+    two who write to one path do not mix their bytes.
+
+    Args:
+        mode: Its permissions.
+
+    Raises:
+        CopyError: Another is writing the file for this path.
+        OSError: The file can't be made.
+    """
+
+    # It closes the descriptor in one step, however we are interrupted.
+    _file: io.FileIO | None = None
+
+    def __init__(self, path: str, mode: int) -> None:
+        # Where a link leads to: a new file beside the link would replace the link.
+        self._place = os.path.realpath(path)
+        self.path = self._place + ".part"
+        self._mode = mode
+        _written.add(self)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, open for reading and writing."""
+        assert self._file is not None
+        return self._file.fileno()
+
+    def __enter__(self) -> Self:
+        try:
+            while not self._open():
+                self._close()
+            with named(self.path):
+                os.fchmod(self.fd, self._mode)
+        except BaseException:
+            self._drop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._drop()
+
+    def put(self, *, replace: bool) -> None:
+        """Bring all to stable storage, and the file to its place, in one step.
+
+        Args:
+            replace: Whether a file with something in it may be there already.
+
+        Raises:
+            FileExistsError: There is one, and it must not be replaced.
+            OSError: Syncing failed, or the like. The new file is not there.
+        """
+        with named(self.path):
+            os.fsync(self.fd)
+        if replace or not self._link():
+            Path(self.path).replace(self._place)
+        directory = os.open(Path(self._place).parent, os.O_RDONLY)
+        try:
+            with named(self._place):
+                os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _link(self) -> bool:
+        """Give the file its name unless something is there; return whether that was done."""
+        try:
+            os.link(self.path, self._place)
+        except FileExistsError:
+            if Path(self._place).stat().st_size:
+                text = os.strerror(errno.EEXIST)
+                raise FileExistsError(errno.EEXIST, text, self._place) from None
+            return False
+        except OSError:  # A file system without links.
+            if Path(self._place).exists():
+                raise
+            return False
+        return True
+
+    def _open(self) -> bool:
+        """Open and lock the file; return whether it is new, and it need not be tried again."""
+        self._file = io.FileIO(self.path, "r+", opener=_create)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._close()
+            reason = f"another is writing {self.path}; wait until it has ended"
+            raise CopyError(self._place, reason) from None
+        status = os.fstat(self.fd)
+        if not _leads_to(self.path, status):
+            return False
+        if status.st_size:
+            # Left by one that was killed. A new one, for this one may have another name by
+            # now: that of its place.
+            os.unlink(self.path)  # noqa: PTH108  as it was opened
+            return False
+        return True
+
+    def _drop(self) -> None:
+        """Close the file; remove it if it has not come to its place."""
+        if self._file is None or self._file.closed:
+            return
+        try:
+            # As long as it is locked, nobody else puts another file there.
+            if _leads_to(self.path, os.fstat(self.fd)):
+                os.unlink(self.path)  # noqa: PTH108  as it was opened
+        finally:
+            self._close()
+
+    def unlock(self) -> None:
+        """Let others lock the file: it has come to its place. Nothing if it is closed."""
+        if self._file is not None and not self._file.closed:
+            # Not by closing alone: a child that was forked meanwhile may have it open, too.
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of what the parent writes. Its lock is the parent's, and ends with it."""
+        if self._file is not None:
+            self._file.close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            try:
+                self.unlock()
+            finally:
+                self._file.close()
+
+    def __del__(self) -> None:
+        # Of one who was interrupted in closing it.
+        if self._file is not None:
+            self._file.close()
+
+
+def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
+    """Remove a new file at *path* that nobody writes any more: its writer was killed.
+
+    Args:
+        is_stale: Tells, by a descriptor of it, whether it is one.
+
+    Cost: One system call if there is none.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _leads_to(path, os.fstat(fd)) and is_stale(fd):
+                os.unlink(path)  # noqa: PTH108  as it was opened
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+def _create(path: str, _flags: int) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _leads_to(path: str, status: os.stat_result) -> bool:
+    try:
+        there = os.stat(path)  # noqa: PTH116  compared below
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)

@@ -1,0 +1,205 @@
+"""What a log tells of its past: its transactions, their entries, versions and who wrote them.
+
+A log that was packed goes on in another file; the files before are there as long as an
+older snapshot needs them. What was read from one of them is followed there: a place is
+believed only in a file where the very same record is found. Knows no lock and no words.
+Read :mod:`dobbin_like.log.reading.readable` next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dobbin_like.exc import IntegrityError, PastDroppedError
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.format import record
+from dobbin_like.log.format.record import TID_LIMIT, LogPlace
+from dobbin_like.log.reading.generations import Generations
+from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.log.reading.reader import (
+    LoggedTransaction,
+    LoggedVersion,
+    ReadBuffer,
+    stored_entries,
+)
+from dobbin_like.log.reading.walk import BackwardBuffer, transaction_at, walk, walk_back
+
+__all__ = ["History"]
+
+
+class _Part(NamedTuple):
+    """The transactions of one file that were asked for; the file is kept open by it."""
+
+    applied: Applied
+    tail: LogPlace
+    since: Tid
+    until: Tid
+
+
+class History(Generations):
+    """The part of a readable log that tells of the past. Any thread."""
+
+    def _check_open(self) -> None:
+        """Raise ClosedError after close()."""
+        raise NotImplementedError  # The log that this is a part of has it.
+
+    def reaches(self, tid: Tid) -> bool:
+        """Tell whether all that was committed after *tid* is there, and the state as of it.
+
+        In the log itself, or in what is kept for older snapshots; see pin(). What was dropped
+        by the second of two packs, and came after the first, was never seen by who looked
+        before both of them only: it is not there.
+        """
+        after: Applied | None = None
+        for applied in self._files():
+            if after is not None and applied.tail.tid < after.complete_since:
+                return False
+            if applied.complete_since <= tid:
+                return True
+            after = applied
+        return False
+
+    def transactions(
+        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
+    ) -> Iterator[LoggedTransaction]:
+        """Yield the applied transactions after *since*, up to *until*, with the failed ones.
+
+        Oldest first, or newest first. Those that are applied later are not among them.
+
+        Raises:
+            IntegrityError: A transaction is damaged. What was yielded before is right.
+
+        Cost: What is yielded. To find where to begin: a small read for each
+        transaction after *since*, or after *until* if newest first.
+        """
+        self._check_open()
+        parts = self._parts(since, Tid(TID_LIMIT) if until is None else until)
+        if newest_first:
+            return self._told(parts, newest_first=True)
+        return self._told(parts[::-1], newest_first=False)
+
+    def _parts(self, since: Tid, until: Tid) -> list[_Part]:
+        """Return where the transactions are, newest first."""
+        parts = []
+        files = self._files()
+        for applied in files:
+            # What packing has dropped from this file may be in the one before it.
+            last = applied.complete_since <= since or applied is files[-1]
+            begin = since if last else applied.complete_since
+            if begin < until and applied.file.page is not None:
+                parts.append(_Part(applied, applied.tail, begin, until))
+            if last:
+                break
+            until = min(until, applied.complete_since)
+        return parts
+
+    def _told(self, parts: list[_Part], *, newest_first: bool) -> Iterator[LoggedTransaction]:
+        steps = walk_back if newest_first else walk
+        for applied, tail, since, until in parts:
+            buffer, checksum = self._window(applied)
+            for logged in steps(buffer, tail, checksum, since, until):
+                yield logged
+                self._check_open()
+
+    def entries(self, logged: LoggedTransaction) -> Iterator[tuple[Oid, LoggedVersion]]:
+        """Yield the objects of a transaction with their states, each verified.
+
+        Raises:
+            IntegrityError: One is damaged. What was yielded before is right.
+            PastDroppedError: The transaction was dropped by packing.
+        """
+        self._check_open()
+        applied, found = self._find(logged)
+        for entry in stored_entries(ReadBuffer(applied.file.fd, self.path), found):
+            yield entry
+            self._check_open()
+
+    def version_before(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
+        """Return the version of an object that *stored* has replaced, None if it was the first.
+
+        None, too, if those before were dropped by packing.
+
+        Raises:
+            IntegrityError: It is damaged.
+
+        Cost: That of one version; of two if the log was packed.
+        """
+        self._check_open()
+        for applied in self._files(Tid(stored.tid - 1)):
+            if applied.loader is not None and self._has(applied, oid, stored):
+                if not stored.previous:
+                    return None
+                return applied.loader.load(oid, stored.previous, applied.limit)
+        # The file that it was read from is gone: it is found by its tid.
+        return self.load(oid, Tid(stored.tid - 1))
+
+    def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
+        """Return the newest applied version of an object, or the newest up to *at*."""
+        raise NotImplementedError  # The log that this is a part of has it.
+
+    def transaction_of(self, stored: LoggedVersion) -> LoggedTransaction:
+        """Return the transaction that has written a version.
+
+        Raises:
+            IntegrityError: It is damaged.
+            PastDroppedError: It was dropped by packing.
+
+        Cost: A few small reads, and the oids that it changed.
+        """
+        self._check_open()
+        error: IntegrityError | None = None
+        for applied in self._files(Tid(stored.tid - 1)):
+            try:
+                buffer, checksum = self._window(applied)
+                logged = transaction_at(buffer, stored.position, checksum, applied.limit)
+            except IntegrityError as damage:
+                error = error or damage
+            else:
+                if logged.tid == stored.tid:
+                    return logged
+        found = next(self.transactions(Tid(stored.tid - 1), stored.tid), None)
+        return self._must_be(found, stored.tid, error)
+
+    # -- inside ----------------------------------------------------------------
+
+    def _window(self, applied: Applied) -> tuple[BackwardBuffer, int]:
+        page = applied.file.page
+        return BackwardBuffer(applied.file.fd, self.path), 0 if page is None else page.checksum
+
+    def _has(self, applied: Applied, oid: Oid, stored: LoggedVersion) -> bool:
+        """Tell whether *stored* was read from this file, or could have been."""
+        if applied.loader is None:
+            return False
+        if applied is self._applied and not applied.generation:
+            return True  # There is no other.
+        try:
+            return applied.loader.load(oid, stored.position, applied.limit) == stored
+        except IntegrityError:
+            return False
+
+    def _find(self, logged: LoggedTransaction) -> tuple[Applied, LoggedTransaction]:
+        """Return the file that a transaction is in, and the transaction as it stands there."""
+        applied = self._applied
+        if not applied.generation:
+            return applied, logged
+        for applied in self._files(Tid(logged.tid - 1)):
+            head = os.pread(applied.file.fd, record.TRANSACTION_SIZE, logged.offset)
+            if len(head) == record.TRANSACTION_SIZE:
+                fields = record.TRANSACTION.unpack(head)
+                if (fields[0], fields[6]) == (logged.checksum, logged.tid):
+                    return applied, logged
+        for part in self._parts(Tid(logged.tid - 1), logged.tid):
+            for found in self._told([part], newest_first=False):
+                return part.applied, found
+        return applied, self._must_be(None, logged.tid, None)
+
+    def _must_be(
+        self, found: LoggedTransaction | None, tid: Tid, error: IntegrityError | None
+    ) -> LoggedTransaction:
+        if found is not None:
+            return found
+        if error is not None and self.reaches(tid):
+            raise error
+        raise PastDroppedError(self.path, tid, self._applied.complete_since)

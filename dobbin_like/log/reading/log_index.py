@@ -1,0 +1,101 @@
+"""What one instance has applied of a file: how far, where the objects are, classes.
+
+Written by one thread at a time (its caller sees to that) and read by any: the parts are
+replaced whole or set in place, never moved. A log that is packed goes on in another file;
+an instance then has another one of these, and readers take all they need from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dobbin_like.exc import NotHeldError
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page, raw_word
+from dobbin_like.log.format.meta import NO_NAMES
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.loader import Loader
+from dobbin_like.log.reading.positions import Positions
+from dobbin_like.log.reading.reader import LoggedTransaction
+from dobbin_like.log.reading.streams import StreamReader
+
+__all__ = ["Applied"]
+
+
+class Applied:
+    """The applied part of one file of a log.
+
+    ``tail`` is the place up to which everything is applied. ``seen`` is the raw word
+    that COMMITTED is as long as there is no news. ``limit`` is where the positions end:
+    ahead of ``tail`` while a transaction is being applied. ``file``, ``loader`` and
+    ``streams`` are set once, when the file is there. ``complete_since`` is the tid since
+    which the file has every version.
+    """
+
+    def __init__(self, file: LogFile, page_checksum: int = 0) -> None:
+        self.file = file
+        self.loader: Loader | None = None
+        self.streams: StreamReader | None = None
+        self.generation = 0
+        self.complete_since = NO_TID
+        self.positions = Positions()
+        self.classes = ClassTable()
+        self.unsaved = 0  # Entries since positions were saved.
+        self._passed: tuple[int, LogPlace] | None = None
+        self.tail = LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
+        self.seen = raw_word(COMMITTED, PAGE_SIZE)
+        self.limit = PAGE_SIZE
+
+    def attach(self, page: Page) -> None:
+        """Use the file, which is there by now."""
+        self.move_to(LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID))
+        self.generation = page.generation
+        self.complete_since = Tid(page.complete_since)
+        self.positions.reserve(page.next_oid)
+        self.streams = StreamReader(self.file.fd, self.file.path)
+        self.loader = Loader(self.file.fd, self.file.path)
+
+    def move_to(self, tail: LogPlace) -> None:
+        """Let *tail* be the place; what is between has nothing to apply."""
+        seen = raw_word(COMMITTED, tail.end)
+        # No call between these: an interrupt comes before all of them or after.
+        self.limit = tail.end
+        self.seen = seen
+        self.tail = tail
+
+    def pass_over(self, start: int, tail: LogPlace) -> None:
+        """When the place is *start*, go on to *tail*: saved positions are between."""
+        if self.tail.end == start:
+            self.move_to(tail)
+        else:
+            self._passed = start, tail
+
+    def apply(self, path: str, news: Iterable[LoggedTransaction]) -> None:
+        """Apply transactions that follow each other and the place. Failed ones count.
+
+        Raises:
+            NotHeldError: One is missing between. Those before it are applied.
+
+        Cost: The oids in them.
+        """
+        positions = self.positions
+        for logged in news:
+            oids = logged.oids
+            if logged.sequence != self.tail.sequence + 1:
+                found = f"transaction {self.tail.sequence + 1}, not {logged.sequence}"
+                raise NotHeldError(path, "apply()", found)
+            if not logged.failed:
+                self.limit = logged.end
+                if logged.names is not NO_NAMES:
+                    self.classes.update(*logged.names)
+                if oids:
+                    highest = oids[0] if len(oids) == 1 else max(oids)
+                    positions.update(oids, highest, logged.first_entry)
+                    self.unsaved += len(oids)
+            # Last: whoever sees the new tid finds the new positions.
+            tail = logged.tail
+            if self._passed is not None and self._passed[0] == tail.end:
+                tail = self._passed[1]
+            self.move_to(tail)

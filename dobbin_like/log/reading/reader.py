@@ -1,0 +1,267 @@
+"""Reading frames from the file: forward, one after the other, or one version of one object.
+
+Promises that what it returns is what was written, or IntegrityError with the offset
+(I2). Data come by ``pread``, never through a mapping: a file that was cut short is an
+error here and would be a signal there. Knows no lock and no words: where committed bytes
+end is told by the caller. Read :mod:`dobbin_like.log.reading.trusted_end` next.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.file.disk import read_ahead, read_exactly
+from dobbin_like.log.format import record
+from dobbin_like.log.format.meta import NO_NAMES
+from dobbin_like.log.format.record import DamagedError, LogPlace, Names
+
+__all__ = [
+    "Frame",
+    "LoggedTransaction",
+    "LoggedVersion",
+    "ReadBuffer",
+    "prefix_size",
+    "read_frame",
+    "stored_entries",
+]
+
+_AHEAD: Final = 1 << 16
+"""Bytes read at once in a scan: hundreds of small transactions, or one part of a big one."""
+
+_LEAST: Final = 48
+"""No frame is shorter, in bytes."""
+
+_first: Final = itemgetter(0)
+
+# What a named tuple does when it is called, at half the cost: for what every commit makes.
+_new: Final = tuple.__new__
+
+
+class LoggedTransaction(NamedTuple):
+    """One transaction as it stands in the log."""
+
+    tid: Tid
+    offset: int  # Of its frame.
+    end: int  # Of its frame; the next frame begins here.
+    sequence: int  # 1 for the first one; failed ones count.
+    failed: bool
+    user: str
+    description: str
+    extension: bytes
+    reason: str  # Why it failed; empty for one that was prepared when its process died.
+    oids: Sequence[int]  # In the order of the table.
+    first_entry: int  # Position of entry 0; entry i is ENTRY_SIZE * i further.
+    names: Names  # Classes and shapes that are new in this transaction.
+    checksum: int  # Of its frame; the next one is chained to it.
+
+    @property
+    def tail(self) -> LogPlace:
+        """The place after it."""
+        return _new(LogPlace, (self.end, self.offset, self.checksum, self.sequence, self.tid))
+
+
+class LoggedVersion(NamedTuple):
+    """One version of one object as it lies in the log; its checksum has been verified."""
+
+    tid: Tid
+    number: int  # Of its class, or of its shape.
+    data: bytes
+    position: int  # Of its entry.
+    previous: int  # Position of the version before; 0: none.
+
+
+class Frame(NamedTuple):
+    """A frame whose fixed part, table and meta are verified; states and streams are not."""
+
+    kind: int
+    status: int
+    tail: LogPlace  # The place after it.
+    logged: LoggedTransaction | None  # None for all but transactions.
+    names: Names  # Of saved positions: all there were.
+
+
+class ReadBuffer:
+    """Reads of one scan, in big pieces. One thread; ends with the scan."""
+
+    def __init__(self, fd: int, path: str) -> None:
+        self.fd = fd
+        self.path = path
+        self._start = 0
+        self._data = b""
+
+    def read(self, offset: int, size: int, limit: int) -> bytes:
+        """Return *size* bytes at *offset*; may read ahead up to *limit*, never past it."""
+        at = offset - self._start
+        if not 0 <= at <= len(self._data) - size:
+            if size > _AHEAD:  # Not held: it is as large as a transaction has objects.
+                return read_exactly(self.fd, self.path, offset, size)
+            ahead = min(_AHEAD, limit - offset)
+            self._data = read_ahead(self.fd, self.path, offset, size, ahead)
+            self._start = offset
+            at = 0
+        return self._data[at : at + size]
+
+    def beside(self) -> ReadBuffer:
+        """Return a window over the same bytes, for a second place."""
+        return ReadBuffer(self.fd, self.path)
+
+    def damaged(self, offset: int, error: DamagedError) -> IntegrityError:
+        """Return *error* with the place."""
+        return IntegrityError(self.path, offset, error.found, error.expected)
+
+
+def read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
+    """Return the frame that begins at ``tail.end``. States are not read.
+
+    Args:
+        limit: Where the bytes end that may be looked at.
+
+    Raises:
+        IntegrityError: There is no whole frame, or it is not the one that follows.
+
+    Cost: Objects changed in it, not their sizes.
+    """
+    try:
+        return _read_frame(buffer, tail, limit)
+    except DamagedError as error:
+        raise buffer.damaged(tail.end, error) from None
+
+
+def _read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
+    offset = tail.end
+    room = min(record.PREFIX_LIMIT, limit - offset)
+    if room < _LEAST:
+        text = f"{room} bytes"
+        raise DamagedError(text, f"a frame of at least {_LEAST} bytes")
+    head = buffer.read(offset, room, limit)
+    checksum, status, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
+    prefix = prefix_size(head, kind, meta_size)
+    _check_frame(tail, limit, status, kind, length, previous, prefix)
+    data = buffer.read(offset, prefix, limit)
+    found = crc32(memoryview(data)[record.CHECKED_FROM :], tail.checksum)
+    if found != checksum:
+        text = f"frame checksum {checksum:08x}"
+        raise DamagedError(text, f"{found:08x}")
+    end = offset + length
+    if kind == record.KIND_TRANSACTION:
+        return _transaction(tail, status, data, meta_size, end, checksum)
+    names = NO_NAMES
+    if kind in record.POSITIONS_KINDS:
+        names = record.decode_names(data[record.POSITIONS_SIZE :])
+    if kind in record.ASIDE:
+        after = record.aside(tail, end)
+    else:
+        after = LogPlace(end, offset, checksum, tail.sequence, tail.tid)
+    return Frame(kind, status, after, None, names)
+
+
+def prefix_size(head: bytes, kind: int, meta_size: int) -> int:
+    """Return how many bytes of a frame its checksum covers, counted from its start.
+
+    Raises:
+        DamagedError: There is no such frame.
+    """
+    if kind == record.KIND_TRANSACTION:
+        if len(head) < record.TRANSACTION_SIZE:
+            text = f"{len(head)} bytes"
+            raise DamagedError(text, "a transaction")
+        count: int = record.TRANSACTION.unpack_from(head)[8]
+        return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
+    if kind == record.KIND_STREAM and not meta_size:
+        return record.STREAM_SIZE
+    if kind in record.POSITIONS_KINDS:
+        return record.POSITIONS_SIZE + meta_size
+    if kind == record.KIND_REDO and not meta_size:
+        return record.REDO_SIZE
+    text = f"a frame of kind {kind:#010x}, meta {meta_size}"
+    raise DamagedError(text, "a kind that is known")
+
+
+def _check_frame(
+    tail: LogPlace, limit: int, status: int, kind: int, length: int, previous: int, prefix: int
+) -> None:
+    if status not in record.STATUS_NAMES or (
+        status != record.COMMITTED and kind != record.KIND_TRANSACTION
+    ):
+        text = f"status {status:#010x}"
+        raise DamagedError(text, "prepared, committed or failed")
+    if previous != tail.frame:
+        text = f"a frame after that at {previous}"
+        raise DamagedError(text, f"after that at {tail.frame}")
+    if length & 7 or not prefix <= length <= limit - tail.end:
+        wanted = f"{prefix} to {limit - tail.end}, in eights"
+        text = f"a frame of {length} bytes"
+        raise DamagedError(text, wanted)
+
+
+def _transaction(
+    tail: LogPlace, status: int, data: bytes, meta_size: int, end: int, checksum: int
+) -> Frame:
+    tid, sequence, count = record.TRANSACTION.unpack_from(data)[6:]
+    if sequence != tail.sequence + 1 or tid <= tail.tid:
+        found = f"transaction {sequence} with tid {tid}"
+        raise DamagedError(found, f"{tail.sequence + 1} with a tid above {tail.tid}")
+    meta = record.decode_meta(data[len(data) - meta_size :])
+    table = memoryview(data)[record.TRANSACTION_SIZE : len(data) - meta_size]
+    oids: Sequence[int]
+    if count == 1:
+        oids = record.LONG.unpack_from(table)
+    else:
+        oids = array("Q", map(_first, record.ENTRY.iter_unpack(table)))
+    offset = tail.end
+    logged = LoggedTransaction(
+        tid,
+        offset,
+        end,
+        sequence,
+        status == record.FAILED,
+        meta.user,
+        meta.description,
+        meta.extension,
+        meta.reason,
+        oids,
+        offset + record.TRANSACTION_SIZE,
+        meta.names,
+        checksum,
+    )
+    after = LogPlace(end, offset, checksum, sequence, tid)
+    return Frame(record.KIND_TRANSACTION, status, after, logged, NO_NAMES)
+
+
+def stored_entries(
+    buffer: ReadBuffer, logged: LoggedTransaction
+) -> Iterator[tuple[Oid, LoggedVersion]]:
+    """Yield the entries of a transaction with their states, in the order of its table.
+
+    Raises:
+        IntegrityError: An entry or its state is damaged; those before were whole.
+
+    Cost: The bytes of the transaction.
+    """
+    seed = record.tid_seed(logged.tid)
+    size, end = record.ENTRY_SIZE, logged.end
+    # A window of its own for the table: the scan goes through the states with the other.
+    entries = buffer.beside()
+    for index in range(len(logged.oids)):
+        position = logged.first_entry + index * size
+        entry = entries.read(position, size, end)
+        oid, previous, number, distance, length, class_number, checksum = record.ENTRY.unpack(
+            entry
+        )
+        start = position + distance
+        if number != index or start + length > end:
+            text = f"entry {number} with a state from {start} to {start + length}"
+            raise IntegrityError(buffer.path, position, text, f"entry {index}, before {end}")
+        data = buffer.read(start, length, end)
+        found = record.entry_checksum(seed, entry[: record.ENTRY_HEAD_SIZE], data)
+        if found != checksum:
+            text = f"checksum {checksum:08x} of oid {oid}"
+            raise IntegrityError(buffer.path, position, text, f"{found:08x}")
+        number = class_number & record.NUMBER_LIMIT - 1
+        yield oid, LoggedVersion(logged.tid, number, data, position, previous)

@@ -1,0 +1,156 @@
+"""Walking over the transactions of a log: oldest or newest first, from any tid on.
+
+Going back relies on the field ``previous`` of the frames, and on nothing else: every
+frame that is handed out was verified, and so was the chain from it to the frame after
+it (I2). Where a walk begins is found by the fixed parts alone; the frame it is found by
+is verified too. Knows no words. Read :mod:`dobbin_like.log.reading.readable` next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.log.file.disk import read_exactly
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.reading.aside import leads_to
+from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer
+from dobbin_like.log.reading.saved_positions import place_before
+from dobbin_like.log.reading.trusted_end import decided_frames
+
+__all__ = ["BackwardBuffer", "transaction_at", "walk", "walk_back"]
+
+_BEHIND: Final = 1 << 16
+"""Bytes read at once by a walk back: hundreds of small transactions."""
+
+
+class BackwardBuffer(ReadBuffer):
+    """Reads of one walk back: what lies before is read along, not what follows."""
+
+    def read(self, offset: int, size: int, limit: int) -> bytes:
+        """Return *size* bytes at *offset*; never looks past *limit*."""
+        at = offset - self._start
+        if not 0 <= at <= len(self._data) - size:
+            # Half of it behind: what was walked back over is verified forward.
+            start = max(0, offset - _BEHIND // 2)
+            end = max(offset + size, min(start + _BEHIND, limit))
+            try:
+                self._data = read_exactly(self.fd, self.path, start, end - start)
+            except IntegrityError:  # What is around it may be what the disk does not give.
+                start = offset
+                self._data = read_exactly(self.fd, self.path, offset, size)
+            self._start = start
+            at = offset - start
+        return self._data[at : at + size]
+
+
+def walk(
+    buffer: ReadBuffer, tail: LogPlace, page_checksum: int, since: Tid, until: Tid
+) -> Iterator[LoggedTransaction]:
+    """Yield the transactions with ``since < tid <= until`` before *tail*, oldest first.
+
+    Raises:
+        IntegrityError: One is damaged. What was yielded before is right.
+
+    Cost: What is yielded, and the fixed parts of the transactions after *since*.
+    """
+    if tail.tid <= since:
+        return
+    start = _place_of(buffer, tail, page_checksum, since) if since > NO_TID else None
+    forward = ReadBuffer(buffer.fd, buffer.path)
+    place = start or _first(page_checksum)
+    for frame in decided_frames(forward, place, tail.end, leads_to(tail)):
+        logged = frame.logged
+        if logged is not None and logged.tid > since:
+            if logged.tid > until:
+                return
+            yield logged
+
+
+def walk_back(
+    buffer: ReadBuffer, tail: LogPlace, page_checksum: int, since: Tid, until: Tid
+) -> Iterator[LoggedTransaction]:
+    """Yield the transactions with ``since < tid <= until`` before *tail*, newest first.
+
+    Raises:
+        IntegrityError: One is damaged. What was yielded before is right.
+
+    Cost: What is yielded, and the fixed parts of the transactions after *until*.
+    """
+    if until < tail.tid:
+        place = _place_of(buffer, tail, page_checksum, until)
+        if place is None:
+            return
+        tail = next(decided_frames(buffer, place, tail.end)).tail
+    while tail.frame and tail.tid > since:
+        place = _place_of(buffer, tail, page_checksum, tail.tid)
+        if place is None:
+            return
+        # With the streams and saved positions that follow it: the chain is not broken.
+        logged = None
+        after = place
+        for frame in decided_frames(buffer, place, tail.end, leads_to(tail)):
+            logged = logged or frame.logged
+            after = frame.tail
+            if record.aside(after, tail.end) == tail:
+                after = tail  # What is between lies aside, and need not be read.
+                break
+        if after != tail or logged is None:
+            error = DamagedError(f"frames that lead to {after}", f"what was read: {tail}")
+            raise buffer.damaged(place.end, error)
+        yield logged
+        tail = place
+
+
+def transaction_at(
+    buffer: ReadBuffer, position: int, page_checksum: int, limit: int
+) -> LoggedTransaction:
+    """Return the transaction that the entry at *position* belongs to.
+
+    Raises:
+        IntegrityError: It is damaged, or there is no entry.
+
+    Cost: A few small reads, and the table of the transaction.
+    """
+    head = buffer.read(position, record.ENTRY_SIZE, limit)
+    index: int = record.ENTRY.unpack(head)[2]
+    offset = position - index * record.ENTRY_SIZE - record.TRANSACTION_SIZE
+    if offset < PAGE_SIZE:
+        error = DamagedError(f"an entry of a transaction at {offset}", f"at {PAGE_SIZE} or after")
+        raise buffer.damaged(position, error)
+    place = place_before(buffer, offset, page_checksum, limit)
+    logged = next(decided_frames(buffer, place, limit)).logged
+    if logged is None or index >= len(logged.oids):
+        error = DamagedError(f"entry {index} of something else", "an entry of a transaction")
+        raise buffer.damaged(position, error)
+    return logged
+
+
+def _place_of(buffer: ReadBuffer, tail: LogPlace, page_checksum: int, tid: Tid) -> LogPlace | None:
+    """Return the place before the newest transaction up to *tid*; None if there is none.
+
+    Looks at fixed parts, which nobody has verified: the caller reads the frame there.
+    """
+    offset = tail.frame
+    while offset:
+        head = buffer.read(offset, record.FRAME_SIZE, tail.end)
+        kind, previous = record.FRAME.unpack(head)[2::3]
+        if kind == record.KIND_TRANSACTION:
+            head = buffer.read(offset, record.TRANSACTION_SIZE, tail.end)
+            if record.TRANSACTION.unpack(head)[6] <= tid:
+                return place_before(buffer, offset, page_checksum, tail.end)
+        if previous and not PAGE_SIZE <= previous < offset:
+            error = DamagedError(
+                f"a frame after that at {previous}", f"one between it and {PAGE_SIZE}"
+            )
+            raise buffer.damaged(offset, error)
+        offset = previous
+    return None
+
+
+def _first(page_checksum: int) -> LogPlace:
+    return LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)

@@ -1,0 +1,266 @@
+"""Classes and shapes of states by the numbers that a log has for them, and back.
+
+Loading a number gives the class only if the policy allows it (:mod:`.policy`), else a
+stand-in that keeps what was stored (:mod:`.stand_in`, :mod:`.broken`). Knows nothing of
+bytes; :mod:`.serialize` is next.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dobbin_like.exc import MainModuleWarning
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.faces.broken import Broken, make_broken
+from dobbin_like.objects.values.shapes import Shape, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SHAPE_LIMIT: Final = 32
+"""Shapes of one class that a log keeps. Beyond, a state has its names with it."""
+
+
+class Names(Protocol):
+    """The tables of names of a log, as far as they are committed."""
+
+    @property
+    def next_class_number(self) -> int: ...
+
+    def class_name(self, number: int) -> tuple[str, str]: ...
+
+    def class_number(self, module: str, qualname: str) -> int | None: ...
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None: ...
+
+    def shape_count(self, class_number: int) -> int: ...
+
+
+class ClassTable:
+    """Classes, and shapes of states, by the numbers under which the log knows them, and back.
+
+    A shape is a class and the names of the attributes that a state of it has, in
+    order: names stand once in the log, not in every state. Numbers for what is new are
+    given out under the commit lock; they count from :meth:`confirm` on, and
+    :meth:`discard` takes them back.
+    """
+
+    def __init__(self, policy: Policy, names: Names) -> None:
+        self.policy = policy
+        self._names = names
+        self._loaded: dict[int, Any] = {}
+        self.known_numbers: dict[Any, int] = {}
+        self._brokens: dict[int, type] = {}
+        # The names that the loaded classes had when they were loaded.
+        self._resolved: dict[int, tuple[str, str]] = {}
+        # By number: what was loaded before a renaming.
+        self._former: dict[int, Any] = {}
+        # Classes and a number of each; those that the log knows by other numbers, too.
+        self._one_number: dict[Any, int] = {}
+        self._ambiguous: set[Any] = set()
+        # What shape(), number() and shape_number() know: who asks for every object looks here
+        # first.
+        self.known_shapes: dict[int, Shape] = {}
+        self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+        self.new: list[tuple[int, str, str]] = []
+        self.new_shapes: list[tuple[int, int, tuple[str, ...]]] = []
+        self._new_objects: list[Any] = []
+        self._new_counts: Counter[int] = Counter()
+
+    # -- loading ----------------------------------------------------------
+
+    def load(self, number: int) -> Any:
+        """Return the class with *number*, or a stand-in class for it."""
+        found = self._loaded.get(number)
+        if found is None:
+            name = self._names.class_name(number)
+            found, reason = self._resolve(number, name)
+            if found is None:  # asked again the next time: it may have been imported
+                return make_stand_in(name, number, reason)
+        return found
+
+    def _resolve(self, number: int, name: tuple[str, str]) -> tuple[Any, str]:
+        while True:
+            found, reason = self.policy.resolve(*name)
+            if found is None:  # the class of before serves a program that has no other
+                found = self._former.get(number)
+            if found is None:
+                return None, reason
+            self._resolved[number] = name
+            self._loaded[number] = found
+            self._note(found, number, name)
+            now = self._names.class_name(number)
+            if now == name:
+                return found, ""
+            name = now  # renamed meanwhile: follow() may have come before
+
+    def follow(self, numbers: Iterable[int]) -> None:
+        """*numbers* may have got other names in the log; what was loaded by the old is forgotten.
+
+        Called after the log has applied it. An object in memory keeps its class until its state
+        is read anew, and whatever class it has, it is stored under the number it had.
+        """
+        for number in numbers:
+            if self._resolved.get(number) != self._names.class_name(number):
+                cls = self._loaded.pop(number, None)
+                self._brokens.pop(number, None)
+                if cls is not None:
+                    self._former[number] = cls
+                    if isinstance(cls, type):
+                        self._ambiguous.add(cls)
+                for known, its_number in self.known_numbers.copy().items():
+                    if its_number == number:
+                        self.known_numbers.pop(known, None)
+
+    def _note(self, cls: Any, number: int, name: tuple[str, str]) -> None:
+        """Two numbers may have come to one name, or one of the names be an alias."""
+        if not isinstance(cls, type):
+            return
+        own = cls.__module__, cls.__qualname__
+        if own != name or self._one_number.setdefault(cls, number) != number:
+            self._ambiguous.add(cls)
+
+    def is_ambiguous(self, cls: Any) -> bool:
+        """Tell whether stored objects of *cls* may have another number than new ones get."""
+        return cls in self._ambiguous
+
+    def load_persistent(self, number: int) -> Any:
+        """Return the persistent class with *number*, or a broken one."""
+        cls = self.load(number)
+        if _is_subclass(cls, Persistent):
+            return cls
+        broken = self._brokens.get(number)
+        if broken is None:
+            name = self._names.class_name(number)
+            broken = self._brokens[number] = make_broken(*name, number)
+        return broken
+
+    def is_broken(self, number: int) -> bool:
+        """Tell whether an object with this class number was met, its class not being there."""
+        return number in self._brokens
+
+    def shape(self, number: int) -> Shape | None:
+        """Return a shape that is in the log; ``None``: *number* is a class's."""
+        shape = self.known_shapes.get(number)
+        if shape is None:
+            found = self._names.shape(number)
+            if found is not None:
+                shape = self.known_shapes[number] = shape_of(*found)
+        return shape
+
+    def reason(self, number: int) -> str:
+        """Say why the class with *number* is not loaded."""
+        found, reason = self.policy.resolve(*self._names.class_name(number))
+        if found is not None and not (isinstance(found, type) and issubclass(found, Persistent)):
+            return "it is not a subclass of Persistent any more"
+        return reason
+
+    # -- storing ----------------------------------------------------------
+
+    def number(self, cls: Any) -> int:
+        """Return the number of a class or function, a new one if need be.
+
+        Raises:
+            TypeError: It could not be loaded back; the text is the reason.
+        """
+        number = self.known_numbers.get(cls)
+        if number is not None:
+            return number
+        if isinstance(cls, StandInMeta) or _is_subclass(cls, Broken):
+            return int(cls._p_number)
+        module, qualname = cls.__module__, cls.__qualname__
+        if module == "pathlib._local":  # where CPython 3.13 alone keeps them
+            module = "pathlib"
+        self._check(cls, module, qualname)
+        number = self._names.class_number(module, qualname)
+        if number is None:
+            number = self._next_number()
+            self.new.append((number, module, qualname))
+            self._new_objects.append(cls)
+            # Known at once: what can't be guarded is loaded before it is in the log.
+            self._resolved[number] = (module, qualname)
+            self._loaded[number] = cls
+        self._note(cls, number, (module, qualname))
+        self.known_numbers[cls] = number
+        return number
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int:
+        """Return the number of the shape of a state with these *attributes*, a new one if need be.
+
+        Returns:
+            *class_number* itself if there is none: the state is to be written with its names.
+        """
+        number = self.known_shape_numbers.get((class_number, attributes))
+        return self._find_shape(class_number, attributes) if number is None else number
+
+    def _find_shape(self, class_number: int, attributes: tuple[str, ...]) -> int:
+        if not all(type(name) is str for name in attributes):
+            return class_number
+        number = self._names.shape_number(class_number, attributes)
+        if number is None:
+            known = self._names.shape_count(class_number) + self._new_counts[class_number]
+            if known >= SHAPE_LIMIT:
+                return class_number
+            number = self._next_number()
+            self.new_shapes.append((number, class_number, attributes))
+            self._new_counts[class_number] += 1
+        self.known_shape_numbers[class_number, attributes] = number
+        return number
+
+    def _next_number(self) -> int:
+        return self._names.next_class_number + len(self.new) + len(self.new_shapes)
+
+    def _check(self, cls: Any, module: str, qualname: str) -> None:
+        kind = "class" if isinstance(cls, type) else "function"
+        name = f"the {kind} {module}.{qualname} could not be loaded back: "
+        if "<locals>" in qualname:
+            text = name + "it is defined inside a function; define it at the top of a module"
+            raise TypeError(text)
+        found, reason = self.policy.resolve(module, qualname)
+        if found is None:
+            text = name + reason + f"; open the database with allow=['{module}.{qualname}']"
+            raise TypeError(text)
+        if found is not cls:
+            text = name + "the name means something else; was the module reloaded?"
+            raise TypeError(text)
+        if module == "__main__":
+            text = (
+                f"{qualname} is a class of __main__: other programs can't load it; "
+                f"define it in a module of its own"
+            )
+            warnings.warn(text, MainModuleWarning, stacklevel=2)
+
+    def confirm(self) -> None:
+        """The new numbers are in the log."""
+        if self.new or self.new_shapes:
+            self.new = []
+            self.new_shapes = []
+            self._new_objects = []
+            self._new_counts = Counter()
+
+    def discard(self) -> None:
+        """The new numbers did not get into the log: take them back.
+
+        May be repeated after an interrupt, also if they did get into the log: then they
+        are found there.
+        """
+        new = {number for number, _, _ in self.new}
+        for number in new:
+            self._loaded.pop(number, None)
+        for cls in self._new_objects:
+            self.known_numbers.pop(cls, None)
+            if self._one_number.get(cls) in new:
+                self._one_number.pop(cls, None)
+        for _, class_number, attributes in self.new_shapes:
+            self.known_shape_numbers.pop((class_number, attributes), None)
+        self.confirm()
+
+
+def _is_subclass(cls: Any, base: type) -> bool:
+    return isinstance(cls, type) and issubclass(cls, base)

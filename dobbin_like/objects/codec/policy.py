@@ -1,0 +1,110 @@
+"""Which classes may be loaded (I9).
+
+A value type of the standard library from the list below; a persistent class, an enum or
+a dataclass of a module that the application has imported already; or what the application
+has named in ``allow``, which may then also be imported.
+"""
+
+from __future__ import annotations
+
+import enum
+import fnmatch
+import importlib
+import sys
+from typing import Any, Final
+
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.values.refs import Identity
+
+VALUE_TYPES: Final = {
+    "array": "array",
+    "builtins": (
+        "bool bytearray bytes complex dict float frozenset int list object range set slice "
+        "str tuple"
+    ),
+    "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "ipaddress": ("IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network"),
+    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "types": "SimpleNamespace",
+    "uuid": "UUID",
+    "zoneinfo": "ZoneInfo",
+}
+"""The value types of the standard library that are always loaded, by module."""
+
+_VALUE_NAMES: Final = frozenset(
+    (module, name) for module, names in VALUE_TYPES.items() for name in names.split()
+)
+
+
+class Policy:
+    """Decides which names may be loaded (I9)."""
+
+    def __init__(self, allow: tuple[str, ...]) -> None:
+        self.allow = allow
+
+    def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
+        """Return ``(what the name means, "")`` or ``(None, reason)``; import what is named."""
+        if (module, qualname) in _VALUE_NAMES:
+            return getattr(importlib.import_module(module), qualname, None), ""
+        if self.is_named(module, qualname):
+            return self._resolve_named(module, qualname)
+        if module not in sys.modules:
+            return None, f"the module {module} is not imported"
+        found = _walk(module, qualname)
+        if found is None:
+            return None, f"the module {module} has no {qualname}"
+        if not isinstance(found, type) or not _is_declared(found):
+            return None, "it is no persistent class, enum or dataclass, and not named in allow"
+        return found, ""
+
+    def _resolve_named(self, module: str, qualname: str) -> tuple[Any, str]:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001  user code: whatever it raises is the reason
+            return None, f"importing {module} raised {type(error).__name__}: {error}"
+        found = _walk(module, qualname)
+        if found is None:
+            return None, f"{module} has no {qualname}"
+        home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+        own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
+        if own or (isinstance(found, type) and _is_declared(found)):  # a class that was moved
+            return found, ""
+        # What a module has imported was not named: os.system by way of shop.os, say.
+        return None, f"{module}.{qualname} is another name of {home[0]}.{home[1]}"
+
+    def is_named(self, module: str, qualname: str) -> bool:
+        """Tell whether the application has named this class or function in ``allow``."""
+        name = f"{module}.{qualname}"
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
+
+
+def _is_declared(cls: type) -> bool:
+    return issubclass(cls, (Identity, enum.Enum)) or hasattr(cls, "__dataclass_fields__")
+
+
+def _walk(module: str, qualname: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    if found is None and module == "__main__":
+        found = _main_class(Persistent, qualname)
+    return found
+
+
+def _main_class(base: type, qualname: str) -> type | None:
+    """Find a persistent class of ``__main__`` that its module does not show.
+
+    Interactive sessions and doctests have classes of ``__main__`` that are
+    not found in the module of that name.
+    """
+    subclasses: list[Any] = base.__subclasses__()
+    for cls in reversed(subclasses):
+        if cls.__module__ == "__main__" and cls.__qualname__ == qualname:
+            return cls  # type: ignore[no-any-return]
+        found = _main_class(cls, qualname)
+        if found is not None:
+            return found
+    return None

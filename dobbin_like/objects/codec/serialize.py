@@ -1,0 +1,271 @@
+"""States to bytes and back.
+
+A state is a pickle: of the tuple of its values where the log knows their names
+as a shape, else of the dict. There is not a single global name in it: persistent objects
+are written as ``(oid, class number)``, classes and functions as their number,
+members of enums as ``(class number, name)``. So renaming a class touches one
+entry of the class table, and loading resolves nothing that
+:mod:`.classes` does not allow (I9).
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import pickle
+import types
+from sys import intern
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
+from dobbin_like.objects.deltas.delta import Delta
+from dobbin_like.objects.values.refs import Identity, State
+from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dobbin_like.ids import Oid
+    from dobbin_like.objects.values.shapes import Shape
+
+PROTOCOL: Final = 5
+"""The pickle protocol of states: part of the format, whatever Python writes it."""
+
+HELPERS: Final = frozenset(
+    {
+        ("array", "_array_reconstructor"),
+        ("builtins", "Ellipsis"),
+        ("builtins", "NotImplemented"),
+        ("re", "_compile"),
+    }
+)
+"""The only global names in a state: how the standard library pickles these value types."""
+
+_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
+_DELTAS: Final = [[int, list, dict], [int, list, list]]
+ATOMS: Final = PLAIN_TYPES | {float}
+"""Types of values that pickle writes by itself as an :class:`Encoder` would."""
+
+
+class References(Protocol):
+    """Who knows the objects: the graph when reading, the changes of a commit when writing."""
+
+    def reference(self, obj: Any) -> tuple[Oid, int]:
+        """Return ``(oid, class number)`` of a persistent object, a new one included."""
+
+
+class Encoder(pickle.Pickler):
+    """Turns states into bytes. One for the states of a commit; one thread."""
+
+    def __init__(self, references: References, classes: ClassTable) -> None:
+        self._file = io.BytesIO()
+        super().__init__(self._file, PROTOCOL)
+        self._references = references
+        self._classes = classes
+
+    def encode(self, state: State | tuple[Any, ...]) -> bytes:
+        """Return the bytes of a state, or of its values.
+
+        Errors are those of the values; see :func:`culprit`.
+        """
+        file = self._file
+        file.seek(0)
+        file.truncate()
+        self.clear_memo()
+        self.dump(state)
+        return file.getvalue()
+
+    def persistent_id(self, obj: Any) -> Any:
+        cls = type(obj)
+        if cls in PLAIN_TYPES:
+            return None
+        if KINDS[cls] == REFERENCE:
+            return self._references.reference(obj)
+        if isinstance(obj, type):
+            return self._classes.number(obj)
+        if isinstance(obj, _FUNCTIONS):
+            if (obj.__module__, obj.__qualname__) in HELPERS:
+                return None
+            return self._classes.number(obj)
+        if isinstance(obj, enum.Enum):
+            number = self._classes.number(cls)
+            return (number, obj.value, 0) if isinstance(obj, enum.Flag) else (number, obj.name)
+        if isinstance(obj, StandIn) and obj._p_how == "member":
+            return (obj._p_number, *obj._p_args)
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        # Time zones pickle as a bound method, which would take getattr to load.
+        cls = type(obj)
+        if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
+            return cls, (obj.key,)
+        return NotImplemented
+
+
+class StateError(Exception):
+    """The bytes of a state hold something else."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"a {self.found}, expected {self.expected}"
+
+
+class Decoder(pickle.Unpickler):
+    """Turns the bytes of one state into the state."""
+
+    stand_ins: Sequence[StandInMeta] = ()
+
+    def __init__(self, data: bytes, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> None:
+        super().__init__(io.BytesIO(data))
+        self._ghost = ghost
+        self._classes = classes
+
+    def state(self, shape: Shape | None) -> State:
+        """Return the state, as a dict of the caller's own.
+
+        Args:
+            shape: Of its values; None if they have their names with them.
+
+        Raises:
+            StateError: The bytes hold no such state.
+        """
+        loaded = self.load()
+        if self.stand_ins:
+            for cls in self.stand_ins:
+                cls._p_sealed = True
+        if shape is None:
+            if type(loaded) is not dict:
+                raise StateError(type(loaded).__name__, "a dict of attributes")
+            # The interpreter's fast way to an attribute compares names by identity.
+            return {intern(n) if type(n) is str else n: v for n, v in loaded.items()}
+        if type(loaded) is not tuple or len(loaded) != len(shape.names):
+            size = f" of {len(loaded)}" if type(loaded) is tuple else ""
+            found = type(loaded).__name__ + size
+            raise StateError(found, f"a tuple of {len(shape.names)} values")
+        return shape.state(loaded)
+
+    def delta(self) -> Delta:
+        """Return what the bytes of a delta say.
+
+        Raises:
+            StateError: They hold none.
+        """
+        loaded = self.load()
+        for cls in self.stand_ins:
+            cls._p_sealed = True
+        if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
+            raise StateError(type(loaded).__name__, "a delta: tid, what went, what came")
+        return Delta(*loaded)
+
+    def persistent_load(self, pid: Any) -> Any:
+        if type(pid) is int:
+            return self._class(pid)
+        if len(pid) == 2 and type(pid[1]) is int:
+            return self._ghost(*pid)
+        cls = self._class(pid[0])
+        try:
+            return cls[pid[1]] if len(pid) == 2 else cls(pid[1])
+        except (KeyError, ValueError, TypeError, UnloadedClassError):
+            return stand_in_member(cls, *pid)
+
+    def _class(self, number: int) -> Any:
+        cls = self._classes.load(number)
+        if isinstance(cls, StandInMeta):
+            self.stand_ins = [*self.stand_ins, cls]
+        return cls
+
+    @classmethod
+    def of(
+        cls,
+        ghost: Callable[[Oid, int], Any],
+        classes: ClassTable,
+        persistent_load: Callable[[Any, Any], Any],
+    ) -> Callable[[Any], Any]:
+        """Return a decoder class that takes a file alone: it is made at the speed of C.
+
+        Args:
+            persistent_load: The method of that name, which may ask the one here.
+        """
+        content = {
+            "__init__": pickle.Unpickler.__init__,
+            "_ghost": staticmethod(ghost),
+            "_classes": classes,
+            "persistent_load": persistent_load,
+        }
+        made: Callable[[Any], Any] = type(cls.__name__, (cls,), content)
+        return made
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in HELPERS:
+            return super().find_class(module, name)
+        reason = "a state never names it like this; the data is damaged or was tampered with"
+        raise UnloadedClassError(module, name, reason)
+
+
+def culprit(
+    encoder: Encoder, state: State, error: BaseException, class_name: str, oid: Oid | None
+) -> BaseException:
+    """Return the error that names the value which *error* is about, by its path.
+
+    Tries the parts of *state* one by one, then the parts of the first that
+    fails. Errors of this package that know more than the path are kept.
+    """
+    path = ""
+    value: Any = state
+    while True:
+        for step, part in _parts(value, top=not path):
+            failure = _failure(encoder, part)
+            if failure is not None:
+                path, value, error = path + step, part, failure
+                break
+        else:
+            break
+        if len(path) > 1000:  # a structure too deep to be followed
+            break
+    if isinstance(error, Error) and not isinstance(error, NotStorableError):
+        return error
+    if not path and _failure(encoder, state) is None:
+        return error  # of a signal handler, or of code that fails now and then
+    reason = str(error) or type(error).__name__
+    if isinstance(error, RecursionError):
+        reason = "the value is nested too deeply to be pickled"
+    return NotStorableError(class_name, oid, path or ".", reason)
+
+
+def _failure(encoder: Encoder, value: Any) -> Exception | None:
+    try:
+        encoder.clear_memo()
+        encoder.dump(value)
+    except Exception as error:  # noqa: BLE001  whatever user code raises while it is pickled
+        return error
+    return None
+
+
+def _parts(value: Any, *, top: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of *value* and how one would write the way to each in Python."""
+    if top:
+        yield from ((f".{name}", item) for name, item in value.items())
+    elif isinstance(value, dict):
+        yield from ((f" key {key!r:.60}", key) for key in value)
+        yield from ((f"[{key!r:.60}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, (set, frozenset)):
+        yield from ((" member", item) for item in value)
+    elif _is_pickled_by_attributes(value):
+        yield from ((f".{name}", item) for name, item in vars(value).items())
+
+
+def _is_pickled_by_attributes(value: Any) -> bool:
+    """Tell whether what pickle writes of *value* are its attributes; else it is refused whole."""
+    cls: Any = type(value)
+    if issubclass(cls, (type, types.ModuleType, Identity)) or not hasattr(value, "__dict__"):
+        return False
+    own = object.__reduce_ex__
+    return bool(cls.__reduce_ex__ is own and cls.__reduce__ is object.__reduce__)

@@ -1,0 +1,211 @@
+"""States read without loading a class of the application: for checks, packing, search and repair.
+
+Classes are taken by name only: everything but the value types of the standard library
+is a stand-in here, so that whoever reads them needs none of the modules that wrote the
+log and runs none of their code (I9). Knows no file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
+from dobbin_like.objects.codec.serialize import Decoder, Encoder
+from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError"]
+
+STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
+"""The name under which a log knows the class of stored streams."""
+
+
+class UnknownClassError(Exception):
+    """A state names a class number that the log does not know."""
+
+
+class Reference:
+    """Stands for a persistent object that a state refers to."""
+
+    __slots__ = ("class_number", "oid")
+
+    def __init__(self, oid: Oid, class_number: int) -> None:
+        self.oid = oid
+        self.class_number = class_number
+
+    def __repr__(self) -> str:
+        return f"<oid {self.oid}>"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Reference and other.oid == self.oid
+
+    def __hash__(self) -> int:
+        return hash(self.oid)
+
+
+class _ValueTypesOnly(Policy):
+    """Gives nothing that an application has defined, though it may be imported."""
+
+    def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
+        if qualname in VALUE_TYPES.get(module, "").split():
+            return super().resolve(module, qualname)
+        return None, "no class is loaded here"
+
+
+class LoggedNames(Protocol):
+    """What is asked of a class table; see log.class_table."""
+
+    def name(self, number: int) -> tuple[str, str] | None: ...
+
+    def number(self, module: str, qualname: str) -> int | None: ...
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
+
+
+class _Names:
+    """The class table of the log as far as it was scanned."""
+
+    next_class_number = 0
+
+    def __init__(self, classes: LoggedNames) -> None:
+        self._classes = classes
+
+    def class_name(self, number: int) -> tuple[str, str]:
+        name = self._classes.name(number)
+        if name is None:
+            text = f"class number {number}"
+            raise UnknownClassError(text)
+        return name
+
+    def class_number(self, module: str, qualname: str) -> int | None:
+        return self._classes.number(module, qualname)
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
+        return self._classes.shape(number)
+
+    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
+        return None  # Nothing is stored.
+
+    def shape_count(self, class_number: int) -> int:
+        return 0
+
+
+class StateReader:
+    """Decodes states of one log."""
+
+    def __init__(self, classes: LoggedNames) -> None:
+        self._table = ClassTable(_ValueTypesOnly(()), _Names(classes))
+        self._references: list[Reference] = []
+        # Names of the classes that values of the last state are of, but for known value types.
+        self.met: frozenset[tuple[str, str]] = frozenset()
+
+    def read(self, number: int, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
+        """Return the state, references in place of objects, and the references.
+
+        Of a delta, the items that came.
+
+        Args:
+            number: Of its class or shape.
+
+        Raises:
+            Exception: Whatever decoding raises: the data are damaged.
+        """
+        references = self._references = []
+        if number & DELTA:
+            delta = Decoder(data, self._reference, self._table).delta()
+            return {ITEMS: delta.put}, references
+        decoder = Decoder(data, self._reference, self._table)
+        state = decoder.state(self._table.shape(number))
+        self.met = frozenset([cls._p_name for cls in decoder.stand_ins])
+        if not all(isinstance(name, str) for name in state):
+            text = "the state has keys that are no names of attributes"
+            raise TypeError(text)
+        return state, references
+
+    def base(self, data: bytes) -> Tid:
+        """Return the tid of the version that a delta is a change of.
+
+        Raises:
+            Exception: Whatever decoding raises: it is no delta.
+        """
+        self._references = []
+        return Decoder(data, self._reference, self._table).delta().base
+
+    def whole(
+        self, oid: Oid, stored: Any, version_before: Any, keys: set[Oid] | None = None
+    ) -> tuple[int, bytes]:
+        """Return number and bytes of a stored version with the deltas that it consists of.
+
+        Args:
+            version_before: A function of oid and stored version, as storages have it.
+            keys: Gets the objects that are keys, or members, in any of the versions: they
+                may be asked for their hash when these are read.
+
+        Raises:
+            Exception: Whatever decoding raises; MissingBaseError, where a version is.
+
+        Cost: the whole state.
+        """
+        deltas, _, base = chain_of(oid, stored, self._delta, version_before)
+        if not deltas:
+            return stored.number, stored.data
+        state, _ = self.read(base.number, base.data)
+        items: Any = state.get(ITEMS)
+        for delta in deltas:
+            if keys is not None and not isinstance(items, list):
+                keys.update(_objects_in([*items, *delta.gone, *delta.put]))
+            apply_delta(items, delta)
+        shaped = self._table.shape(base.number) is not None
+        written = tuple(state.values()) if shaped else state
+        return base.number, _Rewriter(_no_objects, self._table).encode(written)
+
+    def _delta(self, stored: Any) -> Delta:
+        return Decoder(stored.data, self._reference, self._table).delta()
+
+    def with_names(self, data: bytes, names: tuple[str, ...] = ()) -> bytes:
+        """Return the bytes of a state whose shape is lost, with names made up for its values.
+
+        Args:
+            names: Of the attributes of such objects, as a rule: taken if there are as many.
+
+        Raises:
+            Exception: Whatever decoding and encoding raise.
+        """
+        self._references = []
+        values = Decoder(data, self._reference, self._table).load()
+        if type(values) is not tuple:
+            return data
+        if len(names) != len(values):
+            names = tuple([f"lost_{index}" for index in range(len(values))])
+        state = dict(zip(names, values, strict=True))
+        return _Rewriter(_no_objects, self._table).encode(state)
+
+    def _reference(self, oid: Oid, class_number: int) -> Reference:
+        reference = Reference(oid, class_number)
+        self._references.append(reference)
+        return reference
+
+
+def _objects_in(keys: Iterable[Any]) -> Iterator[Oid]:
+    for key in keys:
+        if type(key) is Reference:
+            yield key.oid
+        elif isinstance(key, (tuple, frozenset)):
+            yield from _objects_in(key)
+
+
+_no_objects: Any = None
+"""There are none in a state that was read here: references stand for them."""
+
+
+class _Rewriter(Encoder):
+    """Writes states that were read here; references are written as they were."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) is Reference:
+            return obj.oid, obj.class_number
+        return super().persistent_id(obj)

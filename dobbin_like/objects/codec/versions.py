@@ -1,0 +1,90 @@
+"""Versions of states: which one a state was stored as, and how it becomes the newest.
+
+A class says its version by ``_p_version``; the number is stored as one more attribute of
+the state, which nobody sees. What is read with a lower number goes through the class's
+``_p_migrate``. Classes of version 0, which is every class that says nothing, store nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from dobbin_like.exc import MigrationError, NewerStateError, NotStorableError
+from dobbin_like.ids import Oid
+from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.values.refs import Identity, State, ref_of
+from dobbin_like.objects.values.values import copy_with_references
+
+VERSION: Final = "_p_version"
+"""The attribute of a stored state that has its version; it comes last. None: version 0."""
+
+
+def with_version(cls: Any, oid: Oid, state: State) -> State:
+    """Return *state* as it is stored.
+
+    Raises:
+        NotStorableError: The object has an attribute of that name.
+    """
+    if VERSION in state:
+        reason = f"{VERSION} is an attribute of the class; an object can't have its own"
+        raise NotStorableError(cls.__name__, oid, f".{VERSION}", reason)
+    return {**state, VERSION: cls._p_version}
+
+
+def split_version(state: State) -> tuple[int, State]:
+    """Return the version of a stored state, and the state without it (the same dict)."""
+    return state.pop(VERSION, 0), state
+
+
+def upgrade(cls: Any, oid: Oid, stored: State, *, new_objects: bool = False) -> State:
+    """Return *stored*, which the caller gives away, as a state of the version of *cls*.
+
+    The result shares nothing changeable with anybody but, where *new_objects* are wanted,
+    what ``_p_migrate`` has put into it.
+
+    Args:
+        new_objects: Let it hold persistent objects that are not stored yet. Whoever reads
+            has no place for them: each thread that did would have its own.
+
+    Raises:
+        NewerStateError: It was stored by a newer class.
+        MigrationError: ``_p_migrate`` is missing, has raised, or has returned no state.
+    """
+    found, state = split_version(stored)
+    expected = cls._p_version
+    if found == expected:
+        return state
+    if type(found) is not int or found > expected:
+        raise NewerStateError(cls.__name__, oid, found, expected)
+    migrate = getattr(cls, "_p_migrate", None)
+    if migrate is None:
+        raise MigrationError(cls.__name__, oid, found, expected, "the class has no _p_migrate")
+    try:
+        made = migrate(state, found)
+        reason = _objection(made)
+        if not reason:
+            made = cls._p_faces.state_of(made)
+            made.pop(VERSION, None)
+            if new_objects:
+                return made  # type: ignore[no-any-return]
+            copy, references = copy_with_references(made)
+            if not any(_is_new_object(obj) for obj in references):
+                return copy  # type: ignore[no-any-return]
+            reason = (
+                f"it makes persistent objects, which only a transaction can store; "
+                f"run database.migrate({cls.__name__})"
+            )
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise MigrationError(cls.__name__, oid, found, expected, reason) from error
+    raise MigrationError(cls.__name__, oid, found, expected, reason)
+
+
+def _objection(made: Any) -> str:
+    if type(made) is dict and all(type(name) is str for name in made):
+        return ""
+    return f"it returned {made!r:.60}, expected the state, a dict of attributes by name"
+
+
+def _is_new_object(obj: Any) -> bool:
+    return isinstance(obj, Identity) and is_new(ref_of(obj))

@@ -1,0 +1,352 @@
+"""``Persistent`` and what its faces answer; ``checkout``.
+
+The plain face has no hook on reading. The layers below are mixed into the
+generated classes of :mod:`.faces`; they ask the graph of the object's
+database, through its entry, for the state that the calling thread sees.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from typing import Any, ClassVar, Final
+from weakref import getweakrefs
+
+from dobbin_like.exc import NotPersistentError, ReadOnlyError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
+from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.values.guards import SHARED_TYPES
+from dobbin_like.objects.values.refs import (
+    UNSTORED,
+    Identity,
+    ObjectRef,
+    State,
+    here,
+    native_dict,
+    ref_of,
+    swap_class,
+)
+from dobbin_like.objects.values.values import thaw
+
+_MISSING: Final = object()
+
+# What pickles of protocol 2 and later call to make an instance; typeshed lacks them.
+_NEW: Final[Any] = vars(copyreg)["__newobj__"]
+_NEW_EX: Final[Any] = vars(copyreg)["__newobj_ex__"]
+
+
+class Persistent(Identity, metaclass=PersistentMeta):
+    """Base class of objects that are stored and shared.
+
+    A subclass is a plain Python class; attributes may be set in its
+    constructor. After that, an object is read-only until
+    :func:`checkout`; setting or deleting an attribute raises
+    :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with
+    ``_v_`` and what ``functools.cached_property`` leaves are not stored.
+
+    A static or class method ``_p_resolve_conflict(old_state, saved_state,
+    new_state)`` that takes three state dicts and returns the merged one
+    settles write conflicts; it may raise
+    :class:`~dobbin_like.exc.ConflictError`.
+
+    An object that is part of a structure of many names the attribute that leads to the owner
+    of it by ``_p_part_of``; ``_p_replay(self, parts)`` of the owner settles the conflicts of
+    parts that can't be merged one by one: see :mod:`dobbin_like.transactions.replay`.
+
+    A class whose states have come to look different gets a ``_p_version``, a number that
+    grows with each change, and a static or class method ``_p_migrate(state, version)``: it is
+    given a state that was stored as an older *version* (0 before there was any) and returns
+    it as one of this version, from its arguments alone: the same state may be given to it
+    again and again, in any thread.
+    """
+
+    _p_version: int = 0
+    """The version that states of this class are stored as."""
+
+    _p_deltas: ClassVar[bool] = False
+    """Whether the attribute of the items is stored by what was changed of it."""
+
+    @property
+    def _p_oid(self) -> Oid | None:
+        """The id of the object in its database; ``None`` as long as it is in none."""
+        ref = ref_of(self)
+        return None if ref is None else ref.oid
+
+    @property
+    def _p_jar(self) -> Any:
+        """The database of the object, or ``None``."""
+        ref = ref_of(self)
+        return None if ref is None or ref.jar is None else ref.jar.database
+
+    @property
+    def _p_serial(self) -> Tid | None:
+        """The tid that last changed the object, as this thread sees it, or ``None``."""
+        ref = ref_of(self)
+        if ref is None or ref.jar is None or ref.serial == UNSTORED:
+            return None
+        return ref.jar.serial(self, ref)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Generic aliases leave their mark on every instance they make.
+        if name != "__orig_class__":
+            raise _read_only(self, name)
+
+    def __delattr__(self, name: str) -> None:
+        raise _read_only(self, name)
+
+    def __getstate__(self) -> Any:
+        """Return the state that this thread sees, its values ordinary: for copies and pickles."""
+        memo: dict[int, Any] = {}
+        state = type(self)._p_faces.state_of(self.__dict__)
+        return {name: thaw(value, memo) for name, value in state.items()}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # object's own would see the mask, and the native dict behind it.
+        cls: Any = type(self)._p_faces.plain
+        if cls.__reduce__ is not object.__reduce__:
+            return self.__reduce__()
+        new: Any = getattr(self, "__getnewargs_ex__", None)
+        if new is not None:
+            args, kwargs = new()
+            return _NEW_EX, (cls, args, kwargs), self.__getstate__()
+        new = getattr(self, "__getnewargs__", tuple)
+        return _NEW, (cls, *new()), self.__getstate__()
+
+
+def _read_only(obj: Any, name: str) -> ReadOnlyError:
+    ref = ref_of(obj)
+    return ReadOnlyError(type(obj).__name__, None if ref is None else ref.oid, name)
+
+
+def _looks_like(obj: Any) -> Any:
+    return type(obj)._p_faces.plain
+
+
+def _refuse_class(obj: Any, _value: Any) -> None:
+    raise _read_only(obj, "__class__")
+
+
+_looks = property(_looks_like, _refuse_class)
+"""``__class__`` of a generated face: the user's class."""
+
+
+class OpenLayer(Persistent):
+    """A new object under construction, or checked out before it was ever stored."""
+
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
+    __delattr__ = object.__delattr__
+
+
+class MaskLayer(Persistent):
+    """An object of which somebody sees another state than the newest."""
+
+    def __getattribute__(self, name: str) -> Any:
+        state = here.memo.get(id(self))
+        if state is None:
+            state = _visible(self)
+            if state is None:  # the mask was taken off meanwhile
+                return getattr(self, name)
+        # By way of the faces: the mask may be off by now, and type() another class.
+        faces = type(self)._p_faces
+        if name not in faces.data_names:
+            value = state.get(name, _MISSING)
+            if value is PENDING:
+                return state.thaw(name)  # type: ignore[attr-defined]
+            if value is not _MISSING:
+                return value
+        if name == "__class__":
+            return faces.plain
+        if name == "__dict__":
+            return _seen_dict(self)
+        return _class_attribute(self, name, faces.mask)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        state = here.memo.get(id(self))
+        if type(state) is not WorkingCopy:
+            raise _read_only(self, name)
+        if name in type(self)._p_faces.data_names:
+            descriptor = _class_descriptor(self, name)
+            if hasattr(descriptor, "__set__"):
+                descriptor.__set__(self, value)
+                return
+        state[name] = thaw(value, {}) if type(value) in SHARED_TYPES else value
+
+    def __delattr__(self, name: str) -> None:
+        state = here.memo.get(id(self))
+        if type(state) is not WorkingCopy:
+            raise _read_only(self, name)
+        descriptor = _class_descriptor(self, name)
+        if hasattr(descriptor, "__delete__"):
+            descriptor.__delete__(self)
+        elif name in state:
+            del state[name]
+        else:
+            raise _no_attribute(self, name)
+
+
+def _seen_dict(obj: Any) -> State:
+    state = here.memo.get(id(obj))
+    if state is None:
+        state = _visible(obj)
+    if state is None:
+        return native_dict(obj)
+    if type(state) is WorkingCopy:
+        state.thaw_all()
+    return state
+
+
+def _ghost_getattribute(obj: Any, name: str) -> Any:
+    """Read the state at the first touch; what is known without it needs none."""
+    if name == "__class__":
+        return type(obj)._p_faces.plain
+    if name[:3] == "_p_":
+        return object.__getattribute__(obj, name)
+    for ref in getweakrefs(obj):  # As load() does, without a call.
+        if type(ref) is ObjectRef and ref.jar is not None:
+            ref.jar.load(obj, ref)
+            return getattr(obj, name)
+    load(obj)
+    return getattr(obj, name)
+
+
+def _ghost_setattr(obj: Any, name: str, value: Any) -> None:
+    load(obj)
+    setattr(obj, name, value)
+
+
+def _ghost_delattr(obj: Any, name: str) -> None:
+    load(obj)
+    delattr(obj, name)
+
+
+LAYERS.update(plain=Persistent, open=OpenLayer, mask=MaskLayer)
+TOPS.update(
+    open={"__class__": _looks},
+    # On top: a mixin that stands before Persistent has a __dict__ of its own.
+    mask={"__class__": _looks, "__dict__": property(_seen_dict)},
+    ghost={
+        "__class__": _looks,
+        "__getattribute__": _ghost_getattribute,
+        "__setattr__": _ghost_setattr,
+        "__delattr__": _ghost_delattr,
+    },
+)
+
+
+def load(obj: Any) -> None:
+    """Give a ghost its state; nothing if it has it."""
+    ref = ref_of(obj)
+    if ref is not None and ref.jar is not None:
+        ref.jar.load(obj, ref)
+    else:
+        # Collected as part of a cycle, its __del__ running: what it still has is all there is.
+        swap_class(obj, type(obj)._p_faces.plain)
+
+
+def _visible(obj: Any) -> State | None:
+    ref = ref_of(obj)
+    if ref is None or ref.jar is None:  # never was in a database: not masked
+        return native_dict(obj)
+    return ref.jar.visible(obj, ref)
+
+
+def _class_descriptor(obj: Any, name: str) -> Any:
+    """Return the data descriptor of the class for *name*, bound to nothing, or ``None``."""
+    if name in type(obj)._p_faces.data_names:
+        for cls in type(obj).__mro__:
+            if name in vars(cls):
+                return _Bound(vars(cls)[name])
+    return None
+
+
+class _Bound:
+    """Calls the methods of a descriptor as the interpreter does: through its type."""
+
+    def __init__(self, descriptor: Any) -> None:
+        cls = type(descriptor)
+        if hasattr(cls, "__set__"):
+            self.__set__ = lambda obj, value: cls.__set__(descriptor, obj, value)
+        if hasattr(cls, "__delete__"):
+            self.__delete__ = lambda obj: cls.__delete__(descriptor, obj)
+
+
+def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
+    """Look *name* up in the class only, and bind it to *obj*.
+
+    ``super`` binds at the speed of C and never looks into the native dict,
+    which a thread with a view must not see while the object is masked.
+    """
+    try:
+        return getattr(super(mask, obj), name)
+    except AttributeError:
+        if any(name in vars(cls) for cls in mask.__mro__):
+            raise  # from the code of a property
+        raise _no_attribute(obj, name) from None
+    except TypeError:
+        if type(obj) is not mask:  # the mask was taken off meanwhile
+            return getattr(obj, name)
+        raise
+
+
+def _no_attribute(obj: Any, name: str) -> AttributeError:
+    text = f"{type(obj).__name__!r} object has no attribute {name!r}"
+    return AttributeError(text, name=name, obj=obj)
+
+
+def checkout(*objects: Persistent, exclusive: bool = False) -> None:
+    """Let the calling thread change *objects* until its transaction ends.
+
+    From here on the thread reads and writes its own copy of the state of
+    each; other threads do not see it. The mutable values inside are the
+    thread's own copies too, made when first asked for; persistent objects
+    inside are never copied. An object that was checked out takes part in the
+    conflict check at commit even when it was not changed. Checking out twice
+    is checking out once.
+
+    Args:
+        exclusive: Let every change of these objects by others be a conflict, also where
+            it would be merged: for decisions that depend on more of a collection than the
+            items that are changed, on its length for one. Of a ``BTree``, that is every
+            change of the nodes that are in memory: all that was read is there.
+
+    Raises:
+        NotPersistentError: One of them is not an instance of ``Persistent``;
+            those before it are checked out.
+        transaction.interfaces.TransactionFailedError: The transaction has
+            failed before; ``transaction.abort()`` is due.
+
+    Cost: the number of attributes.
+    """
+    for obj in objects:
+        if not isinstance(type(obj), PersistentMeta):
+            name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
+            raise NotPersistentError(name)
+        ref = ref_of(obj)
+        if ref is None or ref.serial == UNSTORED:
+            _open(obj)
+        else:
+            assert ref.jar is not None
+            ref.jar.checkout(obj, ref, exclusive=exclusive)
+
+
+def _open(obj: Any) -> None:
+    """Let a new object be changed: nobody else sees it before it is stored."""
+    faces = type(obj)._p_faces
+    open_class = faces.open or faces.make_open()
+    if type(obj) is not open_class:
+        memo: dict[int, Any] = {}
+        before = {name: thaw(value, memo) for name, value in native_dict(obj).items()}
+        here.opened.append((obj, before))
+        swap_class(obj, open_class)
+
+
+def seal(obj: Any) -> None:
+    """End the checkout of a new object."""
+    faces = type(obj)._p_faces
+    if type(obj) is faces.open:
+        swap_class(obj, faces.plain)
+
+
+def is_new(ref: ObjectRef | None) -> bool:
+    """Tell whether no transaction has stored the object of *entry* yet."""
+    return ref is None or ref.serial == UNSTORED

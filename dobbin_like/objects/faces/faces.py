@@ -1,0 +1,297 @@
+"""The faces of a persistent object: classes generated beside the user's class.
+
+The instance never changes; what changes is its class, and with it who
+answers when an attribute is asked for:
+
+* **plain**: the user's class itself. Reading runs no code of ours (I6).
+* **open**: while the constructor runs, and for a new object that was checked
+  out: attributes may be set.
+* **masked**: somebody needs another state than the newest; each thread is
+  answered with its own.
+* **ghost**: known by oid and class; the first touch reads the state.
+
+The generated classes stand *below* the user's class and *above*
+``Persistent`` (but for the ghost, on top), so that ``__getattr__``,
+``__setattr__`` and ``__getattribute__`` of the user's class run first and
+their ``super()`` arrives here. What the layers do: :mod:`.base`.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from abc import ABCMeta
+from types import FunctionType
+from typing import Any, Final
+
+from dobbin_like.exc import ClassNotSupported
+from dobbin_like.objects.faces.class_rules import check_declaration
+from dobbin_like.objects.values.refs import Identity, swap_class
+
+making = threading.RLock()
+"""Held while a face is made: there must be one of each."""
+
+_CLEAN_LIMIT: Final = 64
+"""Sets of names that are remembered for a class; some classes have one for each object."""
+
+
+class Faces:
+    """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them."""
+
+    __slots__ = ("_clean", "_data_names", "_volatile", "ghost", "mask", "open", "plain")
+
+    def __init__(self, plain: PersistentMeta) -> None:
+        self.plain: PersistentMeta = plain
+        self.open: type | None = None
+        self.mask: type | None = None
+        self.ghost: type | None = None
+        self._data_names: frozenset[str] | None = None
+        self._volatile: frozenset[str] | None = None
+        self._clean: set[tuple[str, ...]] = set()
+
+    def make_open(self) -> type:
+        """Return the open face, made if need be."""
+        with making:
+            self.open = self.open or self._below("open")
+            return self.open
+
+    def make_mask(self) -> type:
+        """Return the masked face, made if need be."""
+        with making:
+            self.mask = self.mask or self._below("mask")
+            return self.mask
+
+    def make_ghost(self, kind: str = "ghost") -> type:
+        """Return the ghost face, made if need be; *kind* is a key of :data:`TOPS`."""
+        with making:
+            # On top of the user's class, and as its only base: the layout stays the same.
+            self.ghost = self.ghost or self._generate((self.plain,), TOPS[kind])
+            return self.ghost
+
+    def _below(self, kind: str) -> type:
+        layer: Any = LAYERS[kind]
+        if issubclass(layer, self.plain):  # Persistent itself: nothing is below it
+            return self._generate((layer,), TOPS[kind])
+        return self._generate((self.plain, layer), TOPS[kind])
+
+    def _generate(self, bases: tuple[type, ...], content: dict[str, Any]) -> type:
+        plain = self.plain
+        namespace = {
+            **content,
+            "_p_faces": self,
+            "__module__": plain.__module__,
+            "__qualname__": plain.__qualname__,
+            "__doc__": plain.__doc__,
+        }
+        # Past the user's metaclass: it shall not register a class nobody wrote.
+        meta: Any = type(plain)
+        made: type = type.__new__(_generated(meta), plain.__name__, bases, namespace)
+        return made
+
+    @property
+    def data_names(self) -> frozenset[str]:
+        """Names that the class answers before the state does: data descriptors."""
+        if self._data_names is None:
+            self._data_names = self._names(
+                lambda value: hasattr(type(value), "__set__") or hasattr(type(value), "__delete__")
+            )
+        return self._data_names
+
+    @property
+    def volatile(self) -> frozenset[str]:
+        """Names that others leave in a dict, and which are not state.
+
+        Those of cached properties, and the mark of generic aliases.
+        """
+        if self._volatile is None:
+            cached = self._names(lambda value: isinstance(value, functools.cached_property))
+            self._volatile = cached | {"__orig_class__"}
+        return self._volatile
+
+    def _names(self, wanted: Any) -> frozenset[str]:
+        cls = self.mask or self.make_mask()
+        names = set()
+        seen: set[str] = set()
+        for base in cls.__mro__:
+            for name, value in vars(base).items():
+                if name not in seen:
+                    seen.add(name)
+                    if wanted(value):
+                        names.add(name)
+        return frozenset(names)
+
+    def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return those of *attributes* that are state: neither volatile nor left by others."""
+        names = tuple(attributes)
+        if names in self._clean:  # the objects of a class mostly have the same attributes
+            return dict(attributes)
+        state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
+        for name in self.volatile:
+            state.pop(name, None)
+        if len(state) == len(names) and len(self._clean) < _CLEAN_LIMIT:
+            self._clean.add(names)
+        return state
+
+    def class_changed(self) -> None:
+        """Forget what was found out about the attributes of the class."""
+        self._data_names = None
+        self._volatile = None
+        self._clean = set()
+
+
+LAYERS: dict[str, type] = {}
+"""The classes of :mod:`.base` that stand below the user's class, by face."""
+
+TOPS: dict[str, dict[str, Any]] = {}
+"""What stands on top of the user's class, by face, also from :mod:`.base`."""
+
+
+@functools.cache
+def _generated(meta: Any) -> Any:
+    """Return the metaclass of the generated faces of classes that *meta* has made.
+
+    ``isinstance(other, type(self))`` in a method has to hold whatever faces
+    the two wear just now; asking the user's class itself costs nothing more.
+    """
+
+    class Generated(meta):  # type: ignore[misc]
+        def __instancecheck__(self, obj: Any) -> bool:
+            return isinstance(obj, self._p_faces.plain)
+
+        def __subclasscheck__(self, sub: type) -> bool:
+            return issubclass(sub, self._p_faces.plain)
+
+    return Generated
+
+
+class PersistentMeta(type):
+    """The class of persistent classes: checks them, makes their faces, seals instances.
+
+    A class that also has another metaclass needs one derived from both;
+    :class:`PersistentABCMeta` is that for abstract base classes.
+    """
+
+    _p_faces: Faces
+
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+    ) -> PersistentMeta:
+        check_declaration(name, namespace)
+        made = _quieten(namespace)
+        cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+        made.append(cls)
+        if cls.__basicsize__ != Identity.__basicsize__ or cls.__itemsize__:
+            reason = (
+                "a base class with a memory layout of its own (a built-in type, an "
+                "exception, slots) can't be combined with it; keep such a value in an attribute"
+            )
+            raise ClassNotSupported(name, reason)
+        type.__setattr__(cls, "_p_faces", Faces(cls))
+        return cls
+
+    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
+        # type(self)(...) in a method of a masked object arrives here with the mask.
+        faces = cls._p_faces
+        plain: Any = faces.plain
+        open_class = faces.open or faces.make_open()
+        if plain.__dict__.get("__abstractmethods__"):
+            return type.__call__(plain, *args, **kwargs)  # refuses, in Python's words
+        obj = plain.__new__(open_class, *args, **kwargs)
+        if not isinstance(obj, plain):
+            return obj
+        try:
+            obj.__init__(*args, **kwargs)
+        finally:
+            if type(obj) is open_class:
+                swap_class(obj, plain)
+        return obj
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        faces = vars(cls).get("_p_faces")
+        if faces is not None and faces.plain is not cls:  # type(self).name = value
+            setattr(faces.plain, name, value)
+            return
+        if name == "__setattr__":
+            value = _through_the_face(value)
+        super().__setattr__(name, value)
+        _changed(cls)
+
+    def __delattr__(cls, name: str) -> None:
+        faces = vars(cls).get("_p_faces")
+        if faces is not None and faces.plain is not cls:
+            delattr(faces.plain, name)
+            return
+        super().__delattr__(name)
+        _changed(cls)
+
+    def __subclasses__(cls) -> list[Any]:
+        found: list[Any] = type.__subclasses__(cls)
+        return [sub for sub in found if vars(sub).get("_p_faces") and sub._p_faces.plain is sub]
+
+
+class PersistentABCMeta(PersistentMeta, ABCMeta):
+    """The metaclass for persistent classes with abstract methods or abstract bases."""
+
+
+def _changed(cls: type) -> None:
+    for sub in [cls, *type.__subclasses__(cls)]:
+        faces = vars(sub).get("_p_faces")
+        if faces is not None:
+            faces.class_changed()
+        if sub is not cls:
+            _changed(sub)
+
+
+def _set_at_face(obj: Any, name: str, value: Any) -> None:
+    """Do what ``object.__setattr__`` does, as far as the face of *obj* lets it."""
+    cls = type(obj)
+    faces = cls._p_faces
+    face = "open" if cls is faces.open else "mask" if cls is faces.mask else "plain"
+    layer: Any = LAYERS[face]
+    layer.__setattr__(obj, name, value)
+
+
+def _through_the_face(function: Any) -> Any:
+    """Let a ``__setattr__`` that attrs gives a class set where the object's face says.
+
+    With validators or converters it ends in ``object.__setattr__``, kept as
+    a global of the module of attrs, which would write past the working copy
+    into shared state; without, that is what a class may get itself.
+    """
+    if function is object.__setattr__:
+        return _set_at_face
+    if not isinstance(function, FunctionType):
+        return function
+    names = function.__globals__
+    if names.get("__name__") != "attr._make":
+        return function
+    names = {
+        name: _set_at_face if value is object.__setattr__ else value
+        for name, value in names.items()
+    }
+    code, closure = function.__code__, function.__closure__
+    return FunctionType(code, names, function.__name__, function.__defaults__, closure)
+
+
+def _quieten(namespace: dict[str, Any]) -> list[type]:
+    """Keep ``__init_subclass__`` of a class from being run for its generated classes.
+
+    Every persistent class gets one of its own for that. Returns a list to
+    which the caller adds the class once it is made.
+    """
+    made: list[Any] = []
+    original: Any = namespace.get("__init_subclass__")
+    if isinstance(original, FunctionType):
+        original = classmethod(original)
+
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+        faces = vars(cls).get("_p_faces")
+        if faces is not None and faces.plain is not cls:
+            return
+        if original is None:
+            super(made[0], cls).__init_subclass__(**kwargs)
+        else:
+            original.__get__(None, cls)(**kwargs)
+
+    namespace["__init_subclass__"] = classmethod(init_subclass)
+    return made

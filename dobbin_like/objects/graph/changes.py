@@ -1,0 +1,309 @@
+"""What a commit writes: the changed states, and all that is newly reachable.
+
+Gathered in memory under the commit lock, before anything is written (I8).
+Gives out oids for new objects; :meth:`Changes.undo` takes them back.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from dobbin_like.exc import InvalidObjectReference
+from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.objects.codec.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
+from dobbin_like.objects.codec.versions import VERSION, with_version
+from dobbin_like.objects.deltas.delta import ITEMS, weight_of
+from dobbin_like.objects.deltas.layered import changed_items, mark_stored
+from dobbin_like.objects.deltas.overlay import Overlay
+from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
+from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.graph.publication import Publication
+from dobbin_like.objects.values.refs import (
+    UNSTORED,
+    ObjectRef,
+    State,
+    make_ref,
+    native_dict,
+    ref_of,
+)
+from dobbin_like.objects.values.shapes import shape_of
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
+from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, thaw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+
+# What a named tuple does when it is called, at half the cost.
+_new: Final = tuple.__new__
+
+_DECODE: Final[State] = {}
+"""Stands for a shared state that has to be made from the bytes."""
+
+
+class _Came(NamedTuple):
+    """What came to a collection, as it is published and as it is written."""
+
+    shared: Any
+    written: Any
+
+
+class Changes:
+    """The changes of one transaction to one database. Holder of the commit lock."""
+
+    def __init__(
+        self, graph: Graph, next_oid: Oid, write_stream: Callable[[BinaryIO], tuple[int, int]]
+    ) -> None:
+        self._graph = graph
+        if graph.classes.new or graph.classes.new_shapes:
+            graph.classes.discard()  # Left by a commit whose end was interrupted.
+        self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
+        self._write_stream = write_stream
+        self._lazy_encoder: Encoder | None = None
+        self._packed = getattr(graph.source, "generation", 0) > 0
+        self._new: deque[tuple[Any, ObjectRef]] = deque()
+        self._made: list[ObjectRef] = []
+        self._objects: dict[Oid, Any] = {}
+        self._current: tuple[Any, Oid] = (None, Oid(0))
+        self.entries: list[tuple[Oid, int, bytes]] = []
+        """``(oid, number of class or shape, bytes of the state)``, as the log takes them."""
+        self.publications: list[Publication] = []
+        self.collections: list[tuple[State, int]] = []
+        """The states of collections, and the bytes of deltas that may follow on each."""
+        self.introductions: list[Publication] = []
+        """Those of the publications that are of new objects."""
+
+    def add_root(self, obj: Any, ref: ObjectRef) -> None:
+        """Add the object that was elected root."""
+        self._objects[ref.oid] = obj
+        self._new.append((obj, ref))
+
+    def add(self, working: WorkingCopy) -> None:
+        """Add a working copy if it differs from its base."""
+        state = working.changed()
+        if state is None:
+            return
+        obj, ref, base = working.obj, working.ref, working.base
+        faces = type(obj)._p_faces
+        overlay = working.overlay() if faces.plain._p_deltas else None
+        if overlay is not None:
+            if self._write_delta(working):
+                return
+            state.update(_whole_items(overlay))
+        pending: State = {}
+        if not SHAREABLE.issuperset(map(type, state.values())):
+            if any(
+                value is PENDING and needs_whole_copy(base[name]) for name, value in state.items()
+            ):
+                working.thaw_all()
+                state = {**faces.state_of(working), **_whole_items(overlay)}
+            pending = {name: base[name] for name, value in state.items() if value is PENDING}
+        self._write(obj, ref, faces.plain, state, pending)
+
+    def add_reachable(self) -> None:
+        """Add every new object that the changes lead to."""
+        while self._new:
+            obj, ref = self._new.popleft()
+            if ref.serial != UNSTORED:
+                self._store_again(obj, ref)
+                continue
+            if isinstance(obj, PersistentFile):
+                face, attributes = obj._p_store(self._write_stream)
+            else:
+                face, attributes = type(obj)._p_faces.plain, native_dict(obj)
+            self._write(obj, ref, face, face._p_faces.state_of(attributes), {})
+            self.introductions.append(self.publications[-1])
+
+    def _store_again(self, obj: Any, ref: ObjectRef) -> None:
+        """Add an object that is in memory, and was dropped when the log was packed.
+
+        It could not be reached then, and now can.
+
+        Raises:
+            ObjectNotFound: Its state is gone; nobody had read it.
+        """
+        if ref.oid not in {written[0] for written in self.entries}:
+            _, state = self._graph.version(obj, ref, None)
+            plain = type(obj)._p_faces.plain
+            self._write(obj, ref, plain, plain._p_faces.state_of(state), {})
+
+    def add_state(self, obj: Any, ref: ObjectRef, face: Any, state: State) -> None:
+        """Add a new state of class *face* for a stored object, whoever has checked it out."""
+        self._write(obj, ref, face, state, {})
+
+    def _write_delta(self, working: WorkingCopy) -> bool:
+        """Write what was changed of a large collection instead of all; tell if that was done."""
+        obj, ref, base = working.obj, working.ref, working.base
+        face = type(obj)._p_faces.plain
+        overlay = working.delta()
+        if overlay is None or face._p_version or VERSION in base:
+            return False
+        if self._packed and not self._graph.source.has(ref.oid):
+            return False  # It was out of reach: there is no version to be changed.
+        items = base[ITEMS]
+        came = self._alone(working, overlay)
+        if came is None:
+            return False
+        self._current = (face, ref.oid)
+        try:
+            number = self._graph.number_of(face, ref)
+            data = self._encoder.encode((working.serial, [*overlay.gone], came.written))
+        except Exception:  # noqa: BLE001  of the values: writing it whole tells which one
+            return False
+        spare = items._p_spare - weight_of(data)
+        if spare < 0:
+            return False
+        changed = changed_items(items, overlay.gone, came.shared)
+        self.entries.append((ref.oid, number | DELTA, data))
+        state = {**base, ITEMS: changed}
+        self.collections.append((state, spare))
+        self.publications.append(_new(Publication, (obj, ref, state, face)))
+        return True
+
+    def _alone(self, working: WorkingCopy, overlay: Overlay) -> _Came | None:
+        """Return what came if it can be stored without the rest: nothing else leads into it."""
+        if not overlay.settle() or overlay.is_most():
+            return None
+        freezer = Freezer(working.ref, guard=self._graph.guard)
+        came = overlay.came()
+        shared = frozen(came, freezer.freeze)
+        for value in (*overlay.own.values(), *working.values()):
+            if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
+                freezer.freeze(value)
+        if freezer.found_together:
+            return None
+        return _Came(shared, thaw(came, {}) if freezer.found_shared else came)
+
+    def _write(self, obj: Any, ref: ObjectRef, face: Any, state: State, pending: State) -> None:
+        """Turn *state* into bytes and into what is published.
+
+        *pending* has the values, of shared state, that nobody has asked for.
+        """
+        self._current = (face, ref.oid)
+        if self._packed and face is PersistentStream:
+            state = self._stream_moved(ref, state)
+        try:
+            shared = state
+            classes = self._graph.classes
+            class_number = (
+                # Of a new object, without a call.
+                ref.serial == UNSTORED and classes.known_numbers.get(face)
+            ) or self._graph.number_of(face, ref)
+            atoms = ATOMS.issuperset(map(type, state.values()))
+            if not (atoms or SHAREABLE.issuperset(map(type, state.values()))):
+                shared, state = self._share(ref, state, pending)
+            if face._p_version or VERSION in state:
+                state = with_version(face, ref.oid, state)
+            names = tuple(state)
+            number = classes.known_shape_numbers.get(
+                (class_number, names)
+            ) or classes.shape_number(class_number, names)
+            shaped = number != class_number
+            written = tuple(state.values()) if shaped else state
+            data = pickle.dumps(written, PROTOCOL) if atoms else self._encoder.encode(written)
+            if shared is _DECODE:
+                # What can't be guarded is at least nobody's: the loaded copy.
+                loaded = Decoder(data, self._known, classes).state(
+                    shape_of(class_number, names) if shaped else None
+                )
+                loaded.pop(VERSION, None)
+                shared = self._graph.share(loaded, ref)
+        except Exception as error:
+            oid = None if ref.serial == UNSTORED else ref.oid
+            raise culprit(self._encoder, state, error, face.__name__, oid) from error
+        if face._p_deltas:
+            self.collections.append((shared, len(data)))
+        self.entries.append((ref.oid, number, data))
+        self.publications.append(_new(Publication, (obj, ref, shared, face)))
+
+    def _stream_moved(self, ref: ObjectRef, state: State) -> State:
+        """Return the state of a stream with the key that it has in the file as it is now.
+
+        Raises:
+            StreamMovedError: The log was packed without it, and nobody needs the old file.
+        """
+        source: Any = self._graph.source
+        key = state["_offset"]
+        if not source.stream_is_moved(key):
+            return state
+        if source.has(ref.oid):
+            key = self._graph.fresh(ref, source.tid)["_offset"]
+        else:  # Dropped with its object, and both are stored again.
+            key, _ = self._write_stream(cast("BinaryIO", StoredBytes(source, key)))
+        return {**state, "_offset": key}
+
+    @property
+    def _encoder(self) -> Encoder:
+        if self._lazy_encoder is None:
+            self._lazy_encoder = Encoder(self, self._graph.classes)
+        return self._lazy_encoder
+
+    def _share(self, ref: ObjectRef, state: State, pending: State) -> tuple[State, State]:
+        """Return the state to publish and the state to write, which has ordinary values."""
+        memo: dict[int, Any] = {}
+        shared: State = {}
+        plain: State = {}
+        freezer = Freezer(ref, guard=self._graph.guard)
+        for name, value in state.items():
+            if value is PENDING:
+                shared[name] = pending[name]
+                plain[name] = thaw(pending[name], memo)
+            else:
+                shared[name] = freezer.freeze(value)
+                plain[name] = value
+        freezer.finish()
+        if freezer.found_shared:  # taken over from another object
+            plain = {name: thaw(value, memo) for name, value in plain.items()}
+        return (_DECODE if freezer.found_other else shared), plain
+
+    def _known(self, oid: Oid, class_number: int) -> Any:
+        # New objects are in no cache before they are published.
+        obj = self._objects.get(oid)
+        return self._graph.ghost(oid, class_number) if obj is None else obj
+
+    def reference(self, obj: Any) -> tuple[Oid, int]:
+        """Return ``(oid, class number)`` of *obj*; a new object gets its oid here."""
+        ref = ref_of(obj)
+        graph = self._graph
+        face = type(obj)._p_faces.plain
+        if face is PersistentFile:  # which it will not be for long
+            face = PersistentStream
+        if ref is None:
+            ref = make_ref(obj, self._next_oid, graph, UNSTORED, graph.forget)
+            self._next_oid = Oid(self._next_oid + 1)
+            self._made.append(ref)
+            self._objects[ref.oid] = obj
+            self._new.append((obj, ref))
+            known = graph.classes.known_numbers.get(face)
+            if known:
+                return ref.oid, known
+        elif ref.jar is not graph:
+            referring, oid = self._current
+            place = f"{referring.__name__} oid {oid}"
+            raise InvalidObjectReference(face.__name__, ref.oid, place)
+        elif self._packed and ref.oid not in self._objects and not is_new(ref):
+            self._objects[ref.oid] = obj
+            if not graph.source.has(ref.oid):
+                self._new.append((obj, ref))
+        return ref.oid, graph.number_of(face, ref)
+
+    def stored_as(self, tid: Tid) -> None:
+        """All of it is stored as transaction *tid*. May be repeated."""
+        for state, spare in self.collections:
+            mark_stored(state, tid, spare)
+
+    def undo(self) -> None:
+        """Take back what was given out: the new objects are new again."""
+        for ref in self._made:
+            if ref.serial == UNSTORED:
+                ref.jar = None
+        self._graph.classes.discard()
+
+
+def _whole_items(overlay: Overlay | None) -> State:
+    return {} if overlay is None else {ITEMS: overlay.plain()}

@@ -1,0 +1,309 @@
+"""Shared state: publication, views and masks of one database instance.
+
+Committed state is published here, in one step for every view (I2), and
+objects are masked exactly while somebody needs another state than the
+newest. Readers of plain objects never come here (I6); readers of masked ones
+take no lock. One re-entrant lock guards publication, begin and end of views,
+checkout and the installation of ghosts; nothing is read from the log or
+unpickled while it is held (I3).
+
+The order of steps in :meth:`SharedState.publish` is what readers without a
+lock rely on. With older views about, for each object: (1) the chain with the
+new and the old state, (2) the mask, (3) the native dict, (4) the serial;
+after all objects the tid. Taking a mask off: class first, then the chain.
+Each step may be repeated: what an interrupt cuts short is run again.
+
+Knows nothing of how states are read: that is :mod:`.state_source`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.objects.faces.view import Horizon, View, WorkingCopy
+from dobbin_like.objects.values.refs import (
+    UNSTORED,
+    Mask,
+    ObjectRef,
+    State,
+    native_dict,
+    ref_of,
+    set_native_dict,
+    swap_class,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Publication(NamedTuple):
+    """A new state of one object; ``face`` is the class it wears from now on, if another one."""
+
+    obj: Any
+    ref: ObjectRef
+    state: State
+    face: Any
+
+
+class _Local(threading.local):
+    view: View | None = None
+    manager: Any = None
+
+
+class SharedState:
+    """The shared state of one database instance. Any thread."""
+
+    def __init__(self) -> None:
+        # Each thread its own view and data manager.
+        self.local = _Local()
+        # Guarded by self.lock; tid and the cache are read without it.
+        self.lock = threading.RLock()
+        self.tid = Tid(0)
+        self.has_root = False
+        self.root_is_foreign = False
+        self.horizon = Horizon()
+        self._cache: dict[Oid, ObjectRef] = {}
+        self._masked: list[tuple[Tid, int, list[Any]]] = []
+        self._count = itertools.count()
+        # Filled by reference callbacks and finalizers, which must not wait for a lock.
+        self._dead: deque[ObjectRef] = deque()
+        self.forget = self._dead.append
+        self._retired: deque[View] = deque()
+
+    def cached(self, oid: Oid) -> ObjectRef | None:
+        """Return the entry of an object that is in memory, or ``None``."""
+        return self._cache.get(oid)
+
+    def entries(self) -> list[ObjectRef]:
+        """Return the entries of all objects that are in memory."""
+        return list(self._cache.values())
+
+    def _collect(self) -> None:
+        """Do what callbacks and finalizers have left to do (lock held)."""
+        while self._retired:
+            self._end(self._retired[0])
+            self._retired.popleft()
+        while self._dead:
+            ref = self._dead.popleft()
+            oid = getattr(ref, "oid", None)  # None: an interrupt came while it was made.
+            if oid is not None and self._cache.get(oid) is ref:
+                del self._cache[oid]
+
+    # -- views ------------------------------------------------------------------
+
+    def active_view(self) -> View | None:
+        """Return the calling thread's view; ``None`` between explicit transactions."""
+        view = self.local.view
+        return view if view is not None and view.active else None
+
+    def begin_view(self, view: View) -> None:
+        """Let *view* read the newest snapshot from here on."""
+        with self.lock:
+            if self._retired or self._dead:
+                self._collect()
+            if view.active or view.working or view.kept:
+                self._end(view)
+            self.horizon.enter(view, self.tid)
+
+    def move_view(self, view: View) -> None:
+        """Let *view* read the newest snapshot from here on; it keeps its working copies.
+
+        For the midst of a commit, when every working copy is one of the newest version.
+        """
+        with self.lock:
+            view.forget_states()
+            self.horizon.enter(view, self.tid)
+            if self._masked:
+                self._unmask_due()
+
+    def end_view(self, view: View) -> None:
+        """End *view*: nothing of it is left, no working copy, no mask, no memo."""
+        with self.lock:
+            self._end(view)
+
+    def retire_view(self, view: View) -> None:
+        """End the view of a thread that has ended: from a finalizer, which must not wait."""
+        # There is no public way to ask whether it runs inside the lock of its own thread.
+        owned = self.lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        if owned or not self.lock.acquire(blocking=False):
+            self._retired.append(view)
+            return
+        try:
+            self._end(view)
+        finally:
+            self.lock.release()
+
+    def drop_working(self, view: View) -> None:
+        """Drop the working copies of *view*; its snapshot stays."""
+        if view.working:
+            with self.lock:
+                self._drop_working(view)
+
+    def _end(self, view: View) -> None:
+        self.horizon.leave(view)
+        if view.working:
+            self._drop_working(view)
+        if view.kept:
+            view.forget_states()
+        if self._masked:
+            self._unmask_due()
+        view.active = False  # last: until then, it is ended again if interrupted
+
+    def _drop_working(self, view: View) -> None:
+        oldest = self.horizon.oldest()
+        for working in list(view.working.values()):
+            self._uncheckout(view, working, oldest)
+
+    def uncheckout(self, view: View, working: WorkingCopy) -> None:
+        """Take back one checkout of *view*: a savepoint is rolled back."""
+        with self.lock:
+            self._uncheckout(view, working, self.horizon.oldest())
+
+    def _uncheckout(self, view: View, working: WorkingCopy, oldest: Tid | None) -> None:
+        # The view forgets last: until then, it is done again if interrupted.
+        obj, ref = working.obj, working.ref
+        view.memo.pop(id(obj), None)
+        if ref.mask is not None:
+            ref.mask.holders.discard(id(view))
+            self._unmask(obj, ref, oldest)
+        view.working.pop(id(obj), None)
+
+    # -- masks ------------------------------------------------------------------
+
+    def _mask(self, obj: Any, ref: ObjectRef, chain: Any) -> Mask:
+        """Mask *obj* (lock held): from now on every reader is asked who he is."""
+        mask = ref.mask
+        if mask is None:
+            mask = Mask()
+            mask.chain = chain
+            ref.mask = mask
+        elif chain is not None:
+            mask.chain = chain
+        faces = type(obj)._p_faces
+        cls = faces.mask or faces.make_mask()
+        if type(obj) is not cls:
+            swap_class(obj, cls)
+        return mask
+
+    def _unmask_later(self, tid: Tid, objects: list[Any]) -> None:
+        heapq.heappush(self._masked, (tid, next(self._count), objects))
+
+    def _unmask_due(self) -> None:
+        oldest = self.horizon.oldest()
+        masked = self._masked
+        while masked and (oldest is None or masked[0][0] <= oldest):
+            for obj in masked[0][2]:
+                ref = ref_of(obj)
+                if ref is not None:
+                    self._unmask(obj, ref, oldest)
+            heapq.heappop(masked)
+
+    def _unmask(self, obj: Any, ref: ObjectRef, oldest: Tid | None) -> None:
+        """Take the mask off if nobody needs it, with *oldest* the oldest snapshot (lock held)."""
+        mask = ref.mask
+        if mask is None:
+            return
+        chain = mask.chain
+        if chain is not None and oldest is not None and oldest < chain[0][0]:
+            return
+        unread = chain is not None and chain[0][1] is None
+        if mask.holders:
+            if chain is not None and not unread:
+                mask.chain = None
+            return
+        faces = type(obj)._p_faces
+        swap_class(obj, (faces.ghost or faces.make_ghost()) if unread else faces.plain)
+        ref.mask = None
+
+    # -- publication ---------------------------------------------------------
+
+    def publish(self, tid: Tid, changes: Sequence[Publication], view: View) -> None:
+        """Make the states that *view* has committed as *tid* those of everybody (I2).
+
+        Ends *view*. May be called again with the same arguments after an
+        interrupt, and then finishes what was begun.
+        """
+        with self.lock:
+            self.horizon.leave(view)
+            older = self.horizon.oldest() is not None
+            for obj, ref, state, _face in changes:
+                if ref.serial != tid:
+                    self._publish_state(obj, ref, tid, state, older=older)
+            self.tid = tid
+            self._end(view)
+            if older:  # Without another view there is nobody whom a mask would serve.
+                masked = [change.obj for change in changes if change.ref.mask is not None]
+                if masked:
+                    self._unmask_later(tid, masked)
+                    self._unmask_due()
+            if self._retired or self._dead:
+                self._collect()
+
+    def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
+        """Make the new objects of *changes* known (lock held), before the source gives them out.
+
+        Else whoever asks for their oids meanwhile would get other instances (I7).
+        May be repeated.
+        """
+        for obj, ref, state, face in changes:
+            if ref.serial == UNSTORED or self._cache.get(ref.oid) is not ref:
+                # The cache last: what can be found is sealed and has its serial.
+                set_native_dict(obj, state)
+                swap_class(obj, face)
+                ref.serial = tid
+                self._cache[ref.oid] = ref
+
+    def _publish_state(
+        self, obj: Any, ref: ObjectRef, tid: Tid, state: State, *, older: bool
+    ) -> None:
+        mask = ref.mask
+        if older or (mask is not None and mask.chain is not None):
+            chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
+            if chain[0][0] != tid:
+                chain = self.horizon.prune(((tid, state), *chain))
+            mask = self._mask(obj, ref, chain)
+        set_native_dict(obj, state)
+        if mask is not None:  # It is, unless nobody has checked it out: it is stored again.
+            mask.foreign = False
+        ref.serial = tid
+
+    def publish_foreign(self, changed: dict[Oid, Tid], tid: Tid) -> None:
+        """Make known what other processes and instances have committed, up to *tid*.
+
+        The states are read when somebody touches them: the cost is that of
+        the oids that are in memory, not that of their states. The caller
+        holds the lock and has applied the same transactions to the source.
+        """
+        older = len(self.horizon) > 0
+        masked: list[Any] = []
+        for oid, changed_at in changed.items():
+            ref = self._cache.get(oid)
+            obj = None if ref is None else ref()
+            if obj is None or ref is None:
+                continue
+            if ref.serial == changed_at:  # run again after an interrupt
+                masked.append(obj)
+                continue
+            faces = type(obj)._p_faces
+            if type(obj) is faces.ghost:
+                pass
+            elif ref.mask is None and not older:
+                # The old dict stays until it is replaced: a reader between two
+                # steps of its own finds the attribute there.
+                swap_class(obj, faces.ghost or faces.make_ghost())
+            else:
+                old = None if ref.mask is None else ref.mask.chain
+                chain = old or ((ref.serial, native_dict(obj)),)
+                chain = self.horizon.prune(((changed_at, None), *chain))
+                self._mask(obj, ref, chain).foreign = True
+                masked.append(obj)
+            ref.serial = changed_at
+        self.tid = tid
+        if masked:
+            self._unmask_later(tid, masked)
+            self._unmask_due()

@@ -1,0 +1,226 @@
+"""What the calling thread sees of an object: the newest state, or that of its snapshot.
+
+Reads the state of a ghost; resolves which version of a masked object the thread's view
+sees, and reads those that are not in memory. Nothing is read under the lock (I3), so what
+was read is only used if the object is still as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dobbin_like.exc import ObjectNotFound, UnloadedClassError
+from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.objects.codec.versions import split_version
+from dobbin_like.objects.faces.broken import Broken
+from dobbin_like.objects.faces.view import View, visible_version
+from dobbin_like.objects.graph.ghosts import StoredVersion
+from dobbin_like.objects.graph.state_source import StoredStates
+from dobbin_like.objects.values.refs import (
+    Mask,
+    ObjectRef,
+    State,
+    native_dict,
+    set_native_dict,
+    swap_class,
+)
+
+
+class VisibleStates(StoredStates):
+    """Stored states, and which of them a thread sees. Any thread."""
+
+    # -- ghosts -------------------------------------------------------------
+
+    def load(self, obj: Any, ref: ObjectRef) -> None:
+        """Read the newest state of a ghost; with older views about, it becomes masked."""
+        horizon = self.horizon
+        while True:
+            faces = type(obj)._p_faces
+            if type(obj) is not faces.ghost:
+                return
+            serial = ref.serial
+            stored = self.source.load(ref.oid) or self._packed_away(ref.oid)
+            shape = self._shapes.get(stored.number) or self._shape(stored.number)
+            # As class_of() does, without a call.
+            number = shape.class_number if shape else stored.number & ~DELTA
+            if self._ghosts.get(number) is not faces.ghost and self._is_other(obj, faces, number):
+                continue
+            state = self._decode(stored, shape, ref, faces.plain)
+            with self.lock:
+                if type(obj) is not faces.ghost:
+                    return
+                if ref.serial != serial:  # changed while it was read
+                    continue
+                tid = stored.tid
+                set_native_dict(obj, state)
+                ref.serial = tid
+                if tid <= horizon.floor or not horizon.has_older(tid):
+                    swap_class(obj, faces.plain)
+                    return
+                # First: an interrupt must not leave a mask that nobody takes off.
+                self._unmask_later(tid, [obj])
+                self._mask(obj, ref, ((tid, state),)).foreign = True
+                return
+
+    def _packed_away(self, oid: Oid) -> StoredVersion:
+        """Return the newest version that anybody sees of an object that a pack has dropped.
+
+        Raises:
+            ObjectNotFound: Nobody sees any.
+        """
+        with self.lock:
+            snapshots = self.horizon.between(Tid(-1), Tid(self.tid + 1))
+        for tid in snapshots:
+            stored = self.source.load(oid, tid)
+            if stored is not None:
+                return stored
+        raise ObjectNotFound(oid)
+
+    def _is_other(self, obj: Any, faces: Any, class_number: int) -> bool:
+        """Give a ghost the class it is stored as, if that is another one.
+
+        So it is when the class was renamed, or has come for a broken object.
+        """
+        ghost = self._ghost_class(class_number)
+        if issubclass(ghost, Broken):
+            if not issubclass(faces.plain, Broken):
+                return False
+            reason = self.classes.reason(class_number)
+            if reason:
+                raise UnloadedClassError(*ghost._p_name, reason)
+            return True  # it has come this very moment
+        if ghost is faces.ghost:
+            return False
+        with self.lock:
+            if type(obj) is faces.ghost:
+                swap_class(obj, ghost)
+        return True
+
+    def broken_state(self, ref: ObjectRef, class_number: int) -> tuple[State, str]:
+        """Return what is stored of a broken object, and why its class is not loaded.
+
+        The version that the calling thread sees, read anew each time.
+        """
+        stored = self._stored_version(ref)
+        _, state = split_version(self.read(ref.oid, stored))
+        return self.share(state, ref), self.classes.reason(class_number)
+
+    def _stored_version(self, ref: ObjectRef) -> StoredVersion:
+        view = self.active_view()
+        stored = None if view is None else self.source.load(ref.oid, view.tid)
+        # A snapshot older than the object: it was handed to its thread by another one.
+        stored = stored or self.source.load(ref.oid)
+        if stored is None:
+            raise ObjectNotFound(ref.oid)
+        return stored
+
+    # -- masked objects -----------------------------------------------------
+
+    def visible(self, obj: Any, ref: ObjectRef) -> State | None:
+        """Return what the calling thread sees of a masked object; ``None``: not masked."""
+        while True:
+            mask = ref.mask
+            if mask is None:
+                return None
+            view = self.active_view()
+            chain = mask.chain
+            if chain is None:
+                state: State | None = native_dict(obj)
+                # A publication sets the chain before it swaps the dict.
+                if ref.mask is not mask or mask.chain is not None:
+                    continue
+            else:
+                version = chain[0] if view is None else visible_version(chain, view.tid)
+                if version is None:
+                    self._read_older(ref, mask, view.tid)  # type: ignore[union-attr]
+                    continue
+                state = version[1]
+                if state is None:
+                    self._read_version(obj, ref, mask, version[0])
+                    continue
+            if view is not None and state is not None:
+                view.remember(obj, state)
+            return state
+
+    def _read_version(self, obj: Any, ref: ObjectRef, mask: Mask, tid: Tid) -> None:
+        """Read a version that stands in the chain unread."""
+        state = self._stored_state(ref, tid)
+        if state is None:
+            raise ObjectNotFound(ref.oid)
+        with self.lock:
+            chain = mask.chain
+            if ref.mask is mask and chain is not None:
+                # The dict first: nobody reads it while there is a chain, and a chain whose
+                # newest state is there says that the dict may be shown.
+                if chain[0][0] == tid and chain[0][1] is None:
+                    set_native_dict(obj, state)
+                mask.chain = tuple((t, state if t == tid and s is None else s) for t, s in chain)
+
+    def _read_older(self, ref: ObjectRef, mask: Mask, snapshot: Tid) -> None:
+        """Add the version that *snapshot* sees behind those in the chain.
+
+        And those that other views see between: a version that is missing there
+        would be taken for the one before it. A snapshot older than the object
+        sees the oldest version: the object was handed to its thread by another one.
+        """
+        with self.lock:
+            chain = mask.chain
+            if ref.mask is not mask or chain is None:
+                return
+            end = chain[-1][0]
+            between = self.horizon.between(snapshot, end)
+        versions: list[tuple[Tid, State | None]] = []
+        for tid in between:
+            stored = self.source.load(ref.oid, tid)
+            if stored is not None and stored.tid < (versions[-1] if versions else chain[-1])[0]:
+                versions.append((stored.tid, None))
+        stored = self.source.load(ref.oid, snapshot)
+        if stored is not None:
+            older: tuple[Tid, State | None] = stored.tid, self.decode(stored, ref)
+        else:
+            tid, state = (*chain, *versions)[-1]
+            older = Tid(0), self._stored_state(ref, tid) if state is None else state
+        if older[0] < (versions[-1] if versions else chain[-1])[0]:
+            versions.append(older)
+        with self.lock:
+            chain = mask.chain
+            if ref.mask is mask and chain is not None and chain[-1][0] == end:
+                mask.chain = (*chain, *versions)
+
+    def _stored_state(self, ref: ObjectRef, tid: Tid) -> State | None:
+        stored = self.source.load(ref.oid, tid)
+        return None if stored is None else self.decode(stored, ref)
+
+    def serial(self, obj: Any, ref: ObjectRef) -> Tid:
+        """Return the tid that last changed the object, as the calling thread sees it."""
+        view = self.active_view()
+        if view is not None and id(obj) in view.working:
+            return view.working[id(obj)].serial
+        faces = type(obj)._p_faces
+        if type(obj) is faces.ghost:
+            if issubclass(faces.plain, Broken):
+                return self._stored_version(ref).tid
+            self.load(obj, ref)
+        if view is not None and ref.mask is not None and ref.mask.chain is not None:
+            return self.version(obj, ref, view)[0]
+        return ref.serial
+
+    def version(self, obj: Any, ref: ObjectRef, view: View | None) -> tuple[Tid, State]:
+        """Return ``(serial, state)`` of the version that *view* sees, or of the newest."""
+        while True:
+            self.load(obj, ref)
+            with self.lock:
+                mask = ref.mask
+                if type(obj) is not type(obj)._p_faces.ghost:
+                    chain = None if mask is None else mask.chain
+                    if chain is None:
+                        return ref.serial, native_dict(obj)
+                    found = chain[0] if view is None else visible_version(chain, view.tid)
+                    if found is not None and found[1] is not None:
+                        return found[0], found[1]
+            if mask is not None and mask.chain is not None:
+                if found is None:
+                    assert view is not None
+                    self._read_older(ref, mask, view.tid)
+                else:
+                    self._read_version(obj, ref, mask, found[0])

@@ -1,0 +1,46 @@
+"""What is slow to read is read before the commit lock is taken, not while it is held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.stream import PersistentFile
+from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.values.refs import native_dict, ref_of
+from dobbin_like.objects.values.value_kinds import FROZENSET, KINDS, LIST, REFERENCE, SET, TUPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: str) -> None:
+    """Copy what may be slow to read to temporary files, before the commit lock is taken.
+
+    Only what the transaction will store: new files that are reachable from
+    *working* and *roots* by way of new objects and built-in containers.
+    """
+    # A storage that is no file has no place of its own.
+    directory = Path(beside).resolve().parent if Path(beside).is_absolute() else None
+    seen: set[int] = set()
+    todo: list[Any] = [*roots]
+    for copy in working:
+        todo.extend(value for value in copy.values() if value is not PENDING)
+    while todo:
+        value = todo.pop()
+        if id(value) not in seen:
+            seen.add(id(value))
+            todo.extend(_inside(value))
+            if isinstance(value, PersistentFile):
+                value._p_spool(directory)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what a new object or a built-in container holds."""
+    kind = KINDS[type(value)]
+    if kind == REFERENCE:
+        return native_dict(value).values() if is_new(ref_of(value)) else ()
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if kind in (LIST, SET, TUPLE, FROZENSET) else ()

@@ -1,0 +1,163 @@
+"""The versions that the log has of an object, read: bytes in, a state out.
+
+A version is stored whole, or, of a large collection, as a delta: what was changed since
+the version before. A state that is to be shared has its values guarded.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from dobbin_like.exc import IntegrityError, ObjectNotFound
+from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.serialize import StateError
+from dobbin_like.objects.codec.versions import VERSION, upgrade
+from dobbin_like.objects.deltas.delta import (
+    ITEMS,
+    Delta,
+    DeltaChain,
+    MissingBaseError,
+    apply_delta,
+    chain_of,
+)
+from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.graph.ghosts import Ghosts, Source, StoredVersion
+from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
+from dobbin_like.objects.values.shapes import Shape
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
+from dobbin_like.objects.values.values import Freezer, frozen
+
+
+class StoredStates(Ghosts):
+    """Ghosts, and the states that their source has of them. Any thread."""
+
+    def __init__(self, source: Source, classes: ClassTable, *, guard: bool) -> None:
+        super().__init__(source, classes)
+        self.guard = guard  # Set once.
+
+    def decode(self, stored: StoredVersion, ref: ObjectRef) -> State:
+        """Return the state that *stored* holds, of the version of the class, fit to be shared.
+
+        Raises:
+            IntegrityError: The bytes hold no state of that class or shape.
+        """
+        plain = _plain_of(ref)
+        return self._decode(stored, self._shape(stored.number), ref, plain)
+
+    def _decode(
+        self, stored: StoredVersion, shape: Shape | None, ref: ObjectRef, plain: Any
+    ) -> State:
+        if stored.number & DELTA:
+            return self._decode_deltas(stored, ref, plain)
+        try:
+            state: State = self._decoder(BytesIO(stored.data)).state(shape)
+        except StateError as error:
+            raise self._damaged(stored, error) from None
+        if plain._p_version or VERSION in state:
+            state = upgrade(plain, ref.oid, state)
+        if SHAREABLE.issuperset(map(type, state.values())):
+            return state
+        state = self.share(state, ref)
+        if plain._p_deltas:
+            mark_stored(state, stored.tid, len(stored.data))
+        return state
+
+    def read(self, oid: Oid, stored: StoredVersion) -> State:
+        """Return the state that *stored* holds as it was stored, with its version.
+
+        Raises:
+            IntegrityError: The bytes hold no state of that class or shape, or a delta of a
+                version that is not there.
+
+        Cost: the state; of a large collection, that and the deltas since it was stored whole.
+        """
+        if stored.number & DELTA:
+            return self._whole(stored, self._chain(oid, stored, NO_TID))
+        try:
+            state: State = self._decoder(BytesIO(stored.data)).state(self._shape(stored.number))
+        except StateError as error:
+            raise self._damaged(stored, error) from None
+        return state
+
+    def fresh(self, ref: ObjectRef, serial: Tid) -> State:
+        """Return the state that *serial* has written, a copy of the caller's own."""
+        stored = self.source.load(ref.oid, serial)
+        if stored is None:
+            raise ObjectNotFound(ref.oid)
+        state = self.read(ref.oid, stored)
+        plain = _plain_of(ref)
+        if plain._p_version or VERSION in state:
+            return upgrade(plain, ref.oid, state)
+        return state
+
+    def share(self, state: State, ref: ObjectRef) -> State:
+        """Make *state*, which nobody else has, fit to be shared; return it."""
+        freezer = Freezer(ref, guard=self.guard)
+        for name, value in state.items():
+            if KINDS[type(value)] > REFERENCE:
+                state[name] = freezer.freeze(value)
+        freezer.finish()
+        return state
+
+    # -- deltas -------------------------------------------------------------
+
+    def _decode_deltas(self, stored: StoredVersion, ref: ObjectRef, plain: Any) -> State:
+        """Return the state of a large collection, fit to be shared.
+
+        If an earlier version is in memory, only what was changed since is read.
+        """
+        obj = ref()
+        before: State = {} if obj is None else native_dict(obj)
+        items: Any = before.get(ITEMS)
+        known = items._p_serial if type(items) in DELTA_TYPES else NO_TID
+        chain = self._chain(ref.oid, stored, NO_TID if plain._p_version else known)
+        if chain.base is None:
+            spare = items._p_spare - chain.weight
+            freezer = Freezer(ref, guard=self.guard)
+            for _, gone, put in chain.deltas:
+                present = [key for key in gone if key in items]
+                items = changed_items(items, present, frozen(put, freezer.freeze))
+            state = {**before, ITEMS: items}
+        else:
+            state = self._whole(stored, chain)
+            if plain._p_version or VERSION in state:
+                state = upgrade(plain, ref.oid, state)
+            spare = len(chain.base.data) - chain.weight
+            state = self.share(state, ref)
+        mark_stored(state, stored.tid, spare)
+        return state
+
+    def _chain(self, oid: Oid, stored: StoredVersion, known: Tid) -> DeltaChain:
+        try:
+            return chain_of(oid, stored, self._delta, self.source.version_before, known)
+        except MissingBaseError as error:
+            path, expected = self.source.path, "the version before"
+            raise IntegrityError(path, stored.position, str(error), expected) from None
+
+    def _delta(self, stored: StoredVersion) -> Delta:
+        try:
+            return self._decoder(BytesIO(stored.data)).delta()  # type: ignore[no-any-return]
+        except StateError as error:
+            raise self._damaged(stored, error) from None
+
+    def _whole(self, stored: StoredVersion, chain: DeltaChain) -> State:
+        state = self.read(ROOT_OID, chain.base)
+        try:
+            for delta in chain.deltas:
+                apply_delta(state.get(ITEMS), delta)
+        except TypeError as error:
+            path, expected = self.source.path, "one of the collection before it"
+            raise IntegrityError(path, stored.position, str(error), expected) from None
+        return state
+
+    def _damaged(self, stored: StoredVersion, error: StateError) -> IntegrityError:
+        what = f"a state that is a {error.found}"
+        return IntegrityError(self.source.path, stored.position, what, error.expected)
+
+
+def _plain_of(ref: ObjectRef) -> Any:
+    obj = ref()
+    return Persistent if obj is None else type(obj)._p_faces.plain

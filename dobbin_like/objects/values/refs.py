@@ -1,0 +1,143 @@
+"""What lies under the faces of a persistent object: its dict, its entry, its thread.
+
+An instance of a persistent class never changes, only its class (its *face*)
+and its dict do. This module has the few native operations for that, the
+:class:`ObjectRef` by which a database knows an object, and what a thread knows
+of the objects it sees. Knows nothing of what the faces do with them:
+:mod:`~dobbin_like.objects.faces.faces` is next.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dobbin_like.ids import Oid, Tid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+State = dict[str, Any]
+"""The attributes of a persistent object by name."""
+
+UNREAD: Final = Tid(0)
+"""The serial of a ghost: nobody has read yet which transaction wrote it."""
+
+UNSTORED: Final = Tid(-1)
+"""The serial of an object that has an oid, but no transaction has stored it yet."""
+
+
+class Identity:
+    """The base of all persistent objects: a dict, weak references, nothing else.
+
+    Without slots on purpose: they would take the inline attribute values of
+    CPython 3.12 and later from every subclass, and clash with other bases.
+    """
+
+
+native_dict: Callable[[object], State] = Identity.__dict__["__dict__"].__get__
+"""The dict of an instance, whatever face it wears."""
+
+set_native_dict: Callable[[object, State], None] = Identity.__dict__["__dict__"].__set__
+"""Give an instance another dict: one step, atomic for every reader."""
+
+swap_class: Callable[[object, type], None] = object.__dict__["__class__"].__set__
+"""Give an instance another class, past every ``__setattr__`` and ``__class__`` property."""
+
+
+class Jar(Protocol):
+    """What an object needs of the graph of its database."""
+
+    database: Any
+
+    def load(self, obj: Any, ref: ObjectRef) -> None:
+        """Read the state of a ghost and give it its plain face."""
+
+    def visible(self, obj: Any, ref: ObjectRef) -> State | None:
+        """The state of a masked object that the calling thread sees."""
+
+    def serial(self, obj: Any, ref: ObjectRef) -> Tid:
+        """The tid that last changed the object, as the calling thread sees it."""
+
+    def fresh(self, ref: ObjectRef, serial: Tid) -> State:
+        """Return the state that *serial* has written, a copy of the caller's own."""
+
+    def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool) -> None:
+        """Give the calling thread a working copy of the object."""
+
+    def broken_state(self, ref: ObjectRef, class_number: int) -> tuple[State, str]:
+        """Return what is stored of a broken object, and why its class is not loaded."""
+
+
+class Mask:
+    """Why an object is masked: versions somebody sees, working copies somebody has.
+
+    ``chain``: ``((tid, state), ...)``, newest first, or ``None`` while the
+    native dict is all there is. An immutable tuple that is replaced: readers
+    need no lock. A state of ``None`` was not read from the log yet.
+    ``holders``: ids of the views that have a working copy.
+    ``foreign``: the newest version was found in the log, not made by a thread
+    of this database instance. All are written under the graph's lock only.
+    """
+
+    __slots__ = ("chain", "foreign", "holders")
+
+    def __init__(self) -> None:
+        self.chain: tuple[tuple[Tid, State | None], ...] | None = None
+        self.holders: set[int] = set()
+        self.foreign = False
+
+
+class ObjectRef(weakref.ref[Any]):
+    """A database's knowledge of one object: cache entry and weak reference in one.
+
+    Kept by the database under the oid, found from the object among its weak
+    references (100 ns, never on a plain read). ``serial`` is the newest tid
+    that wrote the object, or :data:`UNREAD`, or :data:`UNSTORED`.
+    Written under the graph's lock only.
+    """
+
+    __slots__ = ("jar", "mask", "oid", "serial")
+
+    oid: Oid
+    serial: Tid
+    jar: Jar | None
+    mask: Mask | None
+
+
+def make_ref(
+    obj: object, oid: Oid, jar: Jar, serial: Tid, forget: Callable[[ObjectRef], object] | None
+) -> ObjectRef:
+    """Make *obj* known to *jar* as *oid*; *forget* is called when it is gone."""
+    ref = ObjectRef(obj, forget)
+    ref.oid = oid
+    ref.jar = jar
+    ref.serial = serial
+    ref.mask = None
+    return ref
+
+
+def ref_of(obj: object) -> ObjectRef | None:
+    """Return the entry of *obj*, or ``None`` if it belongs to no database."""
+    for ref in weakref.getweakrefs(obj):
+        if type(ref) is ObjectRef and ref.jar is not None:
+            return ref
+    return None
+
+
+class Here(threading.local):
+    """What the calling thread knows, over all databases.
+
+    ``memo``: states by ``id(obj)`` that reading a masked object has already
+    found; whoever puts one there also keeps the object alive, because ids
+    are used again. ``opened``: new objects the thread has checked out, with what
+    they were before.
+    """
+
+    def __init__(self) -> None:
+        self.memo: dict[int, State] = {}
+        self.opened: list[tuple[object, State]] = []
+
+
+here = Here()

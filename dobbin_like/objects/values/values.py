@@ -1,0 +1,350 @@
+"""Values inside states: from a thread to shared state and back.
+
+Shared state hands out guarded values, a working copy ordinary ones.
+:class:`Freezer` goes one way, :func:`thaw` the other, :class:`StateComparison` tells
+whether a thread has changed what it was handed. Persistent objects are
+references: never copied, never entered. Knows nothing of classes that may be
+loaded, nor of threads.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared
+from dobbin_like.objects.values.refs import Identity, ObjectRef
+from dobbin_like.objects.values.value_kinds import (
+    BASES,
+    BYTEARRAY,
+    DICT,
+    FROZENSET,
+    IMMUTABLE,
+    KINDS,
+    LIST,
+    OTHER,
+    PLAIN_TYPES,
+    REFERENCE,
+    SET,
+    SHAREABLE,
+    TUPLE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class _Copier:
+    """Copies built-in containers, however deep; what is reached twice stays one.
+
+    Lists and dicts are made empty and filled later, from a list of those to
+    do: a container may hold itself, and nesting costs no stack.
+    """
+
+    def __init__(self, memo: dict[int, Any]) -> None:
+        # The copies by id of the original.
+        self._memo = memo
+        self._todo: list[tuple[Any, Any]] = []
+
+    def copy(self, value: Any) -> Any:
+        """Return *value* or a copy of it. Cost: what is inside."""
+        result = self._part(value)
+        while self._todo:
+            made, original = self._todo.pop()
+            if isinstance(made, dict):
+                parts = zip(self._parts(original), self._parts(original.values()), strict=True)
+                dict.update(made, parts)
+            else:
+                list.extend(made, self._parts(original))
+        return result
+
+    def _parts(self, values: Iterable[Any]) -> Iterable[Any]:
+        values = list(values)
+        # That nothing has to be done is found at the speed of C.
+        if SHAREABLE.issuperset(map(type, values)):
+            return values
+        return [self._part(value) for value in values]
+
+    def _part(self, value: Any) -> Any:
+        kind = KINDS[type(value)]
+        if kind <= REFERENCE:
+            return value
+        if kind == OTHER:
+            return self._other(value)
+        known = self._memo.get(id(value))
+        if known is not None:
+            return self._again(known)
+        if kind == TUPLE or kind == FROZENSET:
+            parts = self._parts(value)
+            same = all(old is new for old, new in zip(value, parts, strict=True))
+            made = value if same else (tuple if kind == TUPLE else frozenset)(parts)
+            return self._remember(value, made)
+        made = self._remember(value, self._empty(BASES[kind], value))
+        if kind == SET:
+            set.update(made, self._parts(value))
+        elif kind == BYTEARRAY:
+            bytearray.extend(made, value)
+        else:
+            self._todo.append((made, value))
+        return made
+
+    def _remember(self, value: Any, made: Any) -> Any:
+        self._memo[id(value)] = made
+        return made
+
+    def _empty(self, base: Any, value: Any) -> Any:
+        return base()
+
+    def _other(self, value: Any) -> Any:
+        return value
+
+    def _again(self, made: Any) -> Any:
+        return made
+
+
+class Freezer(_Copier):
+    """Makes the values of one state fit to be shared.
+
+    One per state. ``found_other`` tells that a value was met which can't be
+    guarded (an arbitrary object); it was left as it is, and the caller has to
+    get a copy of its own from somewhere. ``found_shared``: a guarded value of
+    another object was met.
+    """
+
+    def __init__(self, owner: ObjectRef, *, guard: bool) -> None:
+        super().__init__({})
+        self._owner = owner
+        self._guard = guard
+        self._alive: list[Any] = []
+        self._found_alias = False
+        self.found_other = False
+        self.found_shared = False
+
+    def freeze(self, value: Any) -> Any:
+        """Return *value* or a shared copy of it. Cost: what is inside."""
+        return self.copy(value)
+
+    def finish(self) -> None:
+        """Mark what was made, if a copy of a part of it would not be a copy of that part alone.
+
+        So it is when two places lead to one container, or when there are
+        arbitrary objects, which may lead to any.
+        """
+        if self.found_together:
+            for made in self._memo.values():
+                if type(made) in SHARED_TYPES:
+                    made._p_together = True
+
+    @property
+    def found_together(self) -> bool:
+        """Whether something was met that can't be copied without the rest."""
+        return self._found_alias or self.found_other
+
+    def _remember(self, value: Any, made: Any) -> Any:
+        self._alive.append(value)  # so that its id stays its own
+        return super()._remember(value, made)
+
+    def _empty(self, base: Any, value: Any) -> Any:
+        if type(value) in SHARED_TYPES:
+            self.found_shared = True
+        return make_shared(base, self._owner) if self._guard else base()
+
+    def _other(self, value: Any) -> Any:
+        self.found_other = True
+        return value
+
+    def _again(self, made: Any) -> Any:
+        self._found_alias = True
+        return made
+
+
+def frozen(came: Any, freeze: Callable[[Any], Any]) -> Any:
+    """Return what came to a collection, a dict or a list, with its parts frozen."""
+    if type(came) is dict:
+        return {freeze(key): freeze(value) for key, value in came.items()}
+    return [freeze(value) for value in came]
+
+
+def thaw(value: Any, memo: dict[int, Any]) -> Any:
+    """Return *value*, its built-in containers as ordinary copies, however deep.
+
+    *memo* keeps aliases: what was one thing stays one among all that is
+    thawed with the same memo, as long as the originals live. Arbitrary
+    objects are not copied.
+    """
+    return _Copier(memo).copy(value)
+
+
+class _Thawer(_Copier):
+    """Thaws, and tells whether arbitrary objects were met."""
+
+    found_other = False
+
+    def _other(self, value: Any) -> Any:
+        self.found_other = True
+        return value
+
+
+def own_copy(value: Any) -> Any:
+    """Return a copy of *value* that may be changed without changing it; references stay.
+
+    The built-in containers in it become ordinary ones. Cost: what is inside; where there
+    are arbitrary objects, that of pickling.
+    """
+    if type(value) in PLAIN_TYPES:
+        return value
+    thawer = _Thawer({})
+    made = thawer.copy(value)
+    return deep_copy(value) if thawer.found_other else made
+
+
+def needs_whole_copy(value: Any) -> bool:
+    """Tell whether *value*, of a shared state, can't be copied without the rest of the state."""
+    kind = KINDS[type(value)]
+    if kind in (TUPLE, FROZENSET):
+        return any(map(needs_whole_copy, value))
+    if kind <= REFERENCE:
+        return False
+    # A container of a state that is not guarded can't tell.
+    return type(value) not in SHARED_TYPES or value._p_together
+
+
+class _CopyPickler(pickle.Pickler):
+    """Writes references as places in a list: copies lead to the same objects."""
+
+    def __init__(self, file: io.BytesIO, references: list[Any]) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._references = references
+
+    def persistent_id(self, obj: Any) -> int | None:
+        cls = type(obj)
+        if cls in PLAIN_TYPES or KINDS[cls] > REFERENCE:
+            return None
+        if not (isinstance(obj, (Identity, type)) or getattr(cls, "_p_immutable", False)):
+            return None
+        self._references.append(obj)
+        return len(self._references) - 1
+
+
+class _CopyUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, references: list[Any]) -> None:
+        super().__init__(file)
+        self._references = references
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._references[pid]
+
+
+def deep_copy(value: Any) -> Any:
+    """Return a copy of *value*, as storing and loading it would give; references stay."""
+    return copy_with_references(value)[0]
+
+
+def copy_with_references(value: Any) -> tuple[Any, list[Any]]:
+    """Return a deep copy of *value*, and what it refers to: persistent objects and classes."""
+    references: list[Any] = []
+    file = io.BytesIO()
+    _CopyPickler(file, references).dump(value)
+    file.seek(0)
+    return _CopyUnpickler(file, references).load(), references
+
+
+def _dump(value: Any) -> tuple[bytes, tuple[int, ...]]:
+    references: list[Any] = []
+    file = io.BytesIO()
+    _CopyPickler(file, references).dump(value)
+    return file.getvalue(), tuple(map(id, references))
+
+
+class StateComparison:
+    """Compares the values of one state with those of its base.
+
+    What was one container in the base has to be one still, and what was two,
+    two: kept in both directions while comparing.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[int, int] = {}
+        self._bases: dict[int, int] = {}
+
+    def same(self, base: Any, value: Any) -> bool:
+        """Tell whether *value* is what *base* is, to the type of each part.
+
+        Stricter than ``==``: 1 is not ``True``, and the order of keys counts.
+        In doubt (arbitrary objects) the pickles decide. Cost: the smaller value.
+        """
+        if base is value:
+            return True
+        kind = KINDS[type(base)]
+        if kind != KINDS[type(value)] or kind == REFERENCE:
+            return False
+        if kind == IMMUTABLE or kind == OTHER:
+            return self._same_leaf(base, value)
+        if kind in (TUPLE, FROZENSET):
+            return len(base) == len(value) and self._same_items(base, value, kind)
+        known = id(base) in self._values or id(value) in self._bases
+        if known:
+            both = self._values.get(id(base)) == id(value)
+            return both and self._bases.get(id(value)) == id(base)
+        self._values[id(base)] = id(value)
+        self._bases[id(value)] = id(base)
+        try:
+            return len(base) == len(value) and self._same_items(base, value, kind)
+        except RecursionError:  # nested too deeply to be compared: write it
+            return False
+
+    def _same_leaf(self, base: Any, value: Any) -> bool:
+        cls = type(base)
+        if cls in PLAIN_TYPES:
+            return cls is type(value) and bool(base == value)
+        # A class that is not loaded is another one in each state.
+        if isinstance(base, type) and isinstance(value, type):
+            return base is value or getattr(base, "_p_number", -1) == getattr(
+                value, "_p_number", 0
+            )
+        if hasattr(cls, "_p_parts") and hasattr(type(value), "_p_parts"):
+            return self.same(base._p_parts(), value._p_parts())
+        return cls is type(value) and _same_pickle(base, value)
+
+    def _same_items(self, base: Any, value: Any, kind: int) -> bool:
+        if kind == BYTEARRAY:
+            return bool(base == value)
+        if kind == SET or kind == FROZENSET:
+            return set(map(_typed, base)) == set(map(_typed, value))
+        if kind == DICT:
+            keys = all(self.same(b, v) for b, v in zip(base, value, strict=True))
+            base, value = base.values(), value.values()
+            if not keys:
+                return False
+        return all(self.same(b, v) for b, v in zip(base, value, strict=True))
+
+
+def share_parts(some: list[Any], others: list[Any]) -> bool:
+    """Tell whether something that can be changed is reached from both. Cost: what is inside."""
+    return not _parts_of(some).keys().isdisjoint(_parts_of(others))
+
+
+def _parts_of(values: list[Any]) -> dict[int, Any]:
+    """Return by id, and keep, what can be changed in *values*."""
+    pickler: Any = _CopyPickler(io.BytesIO(), [])
+    pickler.dump(values)
+    met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
+    return {id(part): part for _, part in met.values() if KINDS[type(part)] in _CHANGEABLE}
+
+
+_CHANGEABLE: Final = frozenset({LIST, DICT, SET, BYTEARRAY, OTHER})
+
+
+def _typed(item: Any) -> Any:
+    """Return what equals only its like: for members of sets, where 1 and True are equal."""
+    kind = KINDS[type(item)]
+    if type(item) in PLAIN_TYPES:
+        return type(item), item
+    if kind in (TUPLE, FROZENSET):
+        return kind, (tuple if kind == TUPLE else frozenset)(map(_typed, item))
+    return id(item) if kind == REFERENCE else _dump(item)
+
+
+def _same_pickle(base: Any, value: Any) -> bool:
+    return _dump(base) == _dump(value)

@@ -1,0 +1,77 @@
+"""How many objects of which class there are, and how many bytes they take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dobbin_like.ids import Tid
+    from dobbin_like.search.snapshot_scan import SnapshotScan
+
+__all__ = ["Census", "ClassCount", "census"]
+
+
+class ClassCount(NamedTuple):
+    """What there is of one class.
+
+    ``bytes`` are those of the states, as they are stored; of a large collection, with those of
+    its changes since it was stored whole.
+    """
+
+    name: str
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Census:
+    """What was stored as of one tid, by class; the class that takes most bytes first."""
+
+    tid: Tid
+    classes: tuple[ClassCount, ...]
+
+    @property
+    def objects(self) -> int:
+        """Of all classes."""
+        return sum(count.objects for count in self.classes)
+
+    @property
+    def bytes(self) -> int:
+        """Of all classes."""
+        return sum(count.bytes for count in self.classes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        classes = [count._asdict() for count in self.classes]
+        return {**asdict(self), "objects": self.objects, "bytes": self.bytes, "classes": classes}
+
+    def __str__(self) -> str:
+        """Return a table, a line for each class."""
+        counts = [*self.classes, ClassCount("in all", self.objects, self.bytes)]
+        lines = [("objects", "bytes", "class")]
+        lines += [(f"{count.objects:,}", f"{count.bytes:,}", count.name) for count in counts]
+        objects, size = (max(len(line[column]) for line in lines) for column in (0, 1))
+        return "\n".join(
+            f"{line[0].rjust(objects)}  {line[1].rjust(size)}  {line[2]}" for line in lines
+        )
+
+
+def census(sight: SnapshotScan, progress: Callable[[int, int], object] | None) -> Census:
+    """Count what is stored. No class is loaded."""
+    try:
+        counts: dict[str, list[int]] = {}
+        known: dict[int, list[int]] = {}  # By the number of a state: a few for each class.
+        for oid, stored in sight.all(progress):
+            count = known.get(stored.number)
+            if count is None:
+                count = known[stored.number] = counts.setdefault(sight.name_of(stored), [0, 0])
+            count[0] += 1
+            count[1] += sight.size(oid, stored)
+        found = [ClassCount(name, *count) for name, count in counts.items()]
+    finally:
+        sight.release()
+    found.sort(key=lambda count: (-count.bytes, count.name))
+    return Census(sight.tid, tuple(found))

@@ -1,0 +1,98 @@
+"""What an object leads to, the nearest first, in one byte of memory for each oid.
+
+Breadth first: generation by generation, each in the order of its oids, so that the order
+depends on nothing but the graph. A generation is kept as a list while it is short, and found
+again among the marks when it is not: a chain of a million objects costs what a million
+references in one object cost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.ids import Oid
+from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from dobbin_like.search.snapshot_scan import SnapshotScan
+
+__all__ = ["walk"]
+
+_UNKNOWN, _ONE, _OTHER, _DONE = range(4)
+"""Marks: those of two generations alternate."""
+
+_LIST_LIMIT: Final = 1 << 14
+"""Oids of a generation that are kept in a list."""
+
+
+def walk(
+    sight: SnapshotScan, start: Oid, progress: Callable[[int, int], object] | None
+) -> Iterator[Any]:
+    """Yield the object *start* and all that it leads to, each once.
+
+    Raises:
+        IntegrityError: An object is damaged. What was yielded before is right.
+    """
+    try:
+        marks = _Marks(sight.storage.next_oid)
+        total = 0 if progress is None else sight.storage.oid_count
+        done = 0
+        marks.add([start])
+        while marks.turn():
+            for oid in marks.generation():
+                stored = sight.load(oid)
+                if stored is None:
+                    continue  # A reference that leads nowhere; `check` tells who has it.
+                yield sight.object_of(oid, stored)
+                marks.add(sight.references(oid, stored))
+                done += 1
+                if progress is not None and not done % BETWEEN_REPORTS:
+                    progress(done, total)
+        if progress is not None:
+            progress(done, total)
+    finally:
+        sight.release()
+
+
+class _Marks:
+    """What was found so far, and what of it comes next. One thread."""
+
+    def __init__(self, count: int) -> None:
+        self._flags = bytearray(count)
+        self._mark, self._next_mark = _ONE, _OTHER
+        # The generation and the next one, as far as they are short: else None.
+        self._oids: list[int] | None = []
+        self._next: list[int] | None = []
+
+    def add(self, oids: Iterable[int]) -> None:
+        """Let those of *oids* that are new belong to the next generation."""
+        flags, count, mark = self._flags, len(self._flags), self._next_mark
+        for oid in oids:
+            if 0 <= oid < count and not flags[oid]:
+                flags[oid] = mark
+                if self._next is not None:
+                    self._next.append(oid)
+                    if len(self._next) > _LIST_LIMIT:
+                        self._next = None
+
+    def turn(self) -> bool:
+        """Go on to the next generation; return whether there is any in it."""
+        self._mark, self._next_mark = self._next_mark, self._mark
+        self._oids, self._next = self._next, []
+        return self._oids is None or bool(self._oids)
+
+    def generation(self) -> Iterator[Oid]:
+        """Yield the oids of the generation, in order, while others are added to the next."""
+        if self._oids is not None:
+            self._oids.sort()
+            for oid in self._oids:
+                self._flags[oid] = _DONE
+                yield Oid(oid)
+            return
+        oid = self._flags.find(self._mark)
+        while oid >= 0:
+            self._flags[oid] = _DONE
+            yield Oid(oid)
+            oid = self._flags.find(self._mark, oid + 1)

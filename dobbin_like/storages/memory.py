@@ -1,0 +1,298 @@
+"""A log without a file: transactions in the memory of one process.
+
+Keeps the promises of :class:`~dobbin_like.log.TransactionLog` to the memory tower, but
+for those about what is left when the process ends. Two instances over one log behave as
+two processes on one file do. Knows no objects: states are bytes, classes are numbers
+and names.
+
+A commit counts by one step: the transaction is put at the end of a list. Everything else
+is either made before, where nobody looks, or belongs to one instance. So an interrupt or
+a fork between any two lines leaves the transaction there whole, or not at all (I2).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import BinaryIO, Final, Self
+
+from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.format.meta import NO_NAMES, Names
+from dobbin_like.log.writing.encode import check_numbers
+from dobbin_like.storages.memory_data import EMPTY, MemoryTransaction, MemoryVersion, Shared
+from dobbin_like.storages.memory_reading import ReadableMemory
+
+__all__ = ["MemoryLog"]
+
+_logger = logging.getLogger(__name__)
+
+_COPY_SIZE: Final = 1 << 20
+
+_numbers = itertools.count(1)
+
+
+class MemoryLog(ReadableMemory):
+    """One instance over a log in memory; :meth:`another` gives further ones.
+
+    Any thread may read. Calls of read_news() and apply() are serialized by the caller.
+    Writing belongs to the thread that is between acquire() and release(). The log is gone
+    when its last instance is. A forked child has a copy of its own: what one of the two
+    commits from then on, the other never sees.
+
+    Args:
+        lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
+
+    Cost: All versions stay in memory, beside their states some 200 bytes each, and as
+    much for each oid in each instance.
+    """
+
+    def __init__(self, *, lock_timeout: float | None = None) -> None:
+        shared = Shared(f"<memory {next(_numbers)}>", EMPTY)
+        self._set_up(shared, lock_timeout=lock_timeout, read_only=False)
+
+    def another(self, *, lock_timeout: float | None = None, read_only: bool = False) -> Self:
+        """Return another instance over the same log, as another process would open it.
+
+        Raises:
+            ClosedError: This one is closed.
+        """
+        self._check_open()
+        made = object.__new__(type(self))
+        made._set_up(self._shared, lock_timeout=lock_timeout, read_only=read_only)
+        return made
+
+    def _set_up(self, shared: Shared, *, lock_timeout: float | None, read_only: bool) -> None:
+        super().__init__(shared)
+        self.read_only = read_only
+        self._lock_timeout = lock_timeout
+        # Of the thread that holds the lock: what it has prepared, the streams it wrote.
+        self._pending: MemoryTransaction | None = None
+        self._decided = False
+        self._written: list[int] = []
+
+    def close(self) -> None:
+        """End this instance; others go on. Idempotent; waits for a commit of another thread."""
+        if self.closed:
+            return
+        self.release()
+        self.closed = True
+        self._shared.lock.wait_until_unused(self)
+
+    def after_fork_in_child(self) -> None:
+        """Start anew in a forked child: nothing is held, the log is the child's own."""
+        self._shared.lock.after_fork_in_child()
+        self._drop()
+        self._shared.ground.after_fork_in_child()
+
+    @property
+    def held(self) -> bool:
+        """Whether the calling thread holds the commit lock through this instance."""
+        return self._shared.lock.held(self)
+
+    def acquire(self) -> None:
+        """Take the commit lock.
+
+        Raises:
+            LockTimeout: Another held it for too long.
+            SelfWaitError: This thread holds it, by this instance or another.
+            ReadOnlyStorageError: The instance is for reading.
+        """
+        self._check_open()
+        if self.read_only:
+            raise ReadOnlyStorageError(self.path, "this instance was made with read_only=True")
+        self._shared.lock.acquire(self, self._lock_timeout)
+        try:
+            self._check_open()
+            self._drop()
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give the lock back; drop what was neither finished nor failed.
+
+        Idempotent; nothing happens if this thread does not hold the lock.
+        """
+        try:
+            if self.held:
+                self._drop()
+        finally:
+            self._shared.lock.release(self)
+
+    def write_stream(self, source: BinaryIO) -> tuple[int, int]:
+        """Store what *source* yields from its position to its end.
+
+        Returns:
+            The offset by which it is read, and its size in bytes. It stays if a
+            transaction is finished before the lock is given back.
+        """
+        self._check_held("write_stream()")
+        parts = []
+        while part := source.read(_COPY_SIZE):
+            parts.append(part)
+        data = b"".join(parts)
+        shared = self._shared
+        offset = shared.next_stream
+        shared.next_stream = offset + 1
+        self._written.append(offset)
+        shared.streams[offset] = data
+        return offset, len(data)
+
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[tuple[Oid, int, bytes]],
+        classes: Sequence[tuple[int, str, str]] = (),
+        shapes: Sequence[tuple[int, int, tuple[str, ...]]] = (),
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        decided: bool = True,
+    ) -> MemoryTransaction:
+        """Make a transaction that readers do not see yet.
+
+        Args:
+            tid: Above that of every transaction before.
+            entries: (oid, number of class or shape, state), each oid once.
+            classes: (number, module, qualname) of classes that are new, or renamed.
+            shapes: (number, class number, names of attributes) of shapes that are new.
+            decided: Nobody can veto any more.
+
+        Raises:
+            ValueError: A number does not fit. Nothing was changed.
+            NotHeldError: Without the lock, or with news that are not applied.
+        """
+        self._check_held("prepare()")
+        self._settle()
+        if self._pending is not None:
+            raise NotHeldError(self.path, "prepare()", "the end of the one before")
+        if self.has_news():
+            raise NotHeldError(self.path, "prepare()", "all news applied")
+        head = self._head
+        oids = tuple([entry[0] for entry in entries])
+        check_numbers(tid, oids, head.tid)
+        oid_count = head.oid_count + sum(not self._is_stored(oid) for oid in oids)
+        logged = MemoryTransaction(
+            tid,
+            head.sequence + 1,
+            False,
+            user,
+            description,
+            extension,
+            "",
+            oids,
+            Names(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES,
+            self._versions(tid, head.sequence + 1, entries),
+            oid_count,
+            Oid(max(head.next_oid, max(oids, default=-1) + 1)),
+        )
+        self._decided = decided
+        self._pending = logged
+        return logged
+
+    def decide(self) -> None:
+        """Let a transaction that was prepared with ``decided=False`` be decided now."""
+        self._check_held("decide()")
+        self._decided = True
+
+    def finish(self) -> None:
+        """Let the prepared and decided transaction count: it is visible to all readers.
+
+        Does not fail.
+        """
+        self._check_held("finish()")
+        logged = self._pending
+        if logged is None or not self._decided:
+            raise NotHeldError(self.path, "finish()", "a prepared and decided transaction")
+        if self._shared.transactions[-1] is not logged:
+            self._shared.transactions.append(logged)  # I2: all of it is visible from here on.
+        self._settle()
+
+    def fail(
+        self,
+        tid: Tid,
+        reason: str,
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+        oids: Sequence[Oid] = (),
+    ) -> MemoryTransaction | None:
+        """Record a failed transaction, in place of the prepared one if there is one.
+
+        Args:
+            oids: Of the objects that it would have changed, for the record.
+
+        Returns:
+            None if it could not be recorded: that is logged, and otherwise ignored.
+        """
+        self._check_held("fail()")
+        self._settle()
+        pending = self._pending
+        self._drop()
+        head = self._shared.transactions[-1]
+        if pending is None:
+            tid = Tid(max(tid, head.tid + 1))
+            oids = tuple(oids)
+        else:
+            tid, oids = pending.tid, pending.oids
+            user, description, extension = pending.user, pending.description, pending.extension
+        try:
+            check_numbers(tid, oids, head.tid)
+        except ValueError as error:
+            _logger.warning("%s: a failed transaction is not recorded: %s", self.path, error)
+            return None
+        logged = MemoryTransaction(
+            tid,
+            head.sequence + 1,
+            True,
+            user,
+            description,
+            extension,
+            reason,
+            oids,
+            NO_NAMES,
+            (),
+            head.oid_count,
+            head.next_oid,
+        )
+        self._shared.transactions.append(logged)
+        return logged
+
+    # -- inside ----------------------------------------------------------------
+
+    def _is_stored(self, oid: Oid) -> bool:
+        return oid < self._head.next_oid and self.load(oid) is not None
+
+    def _versions(
+        self, tid: Tid, sequence: int, entries: Sequence[tuple[Oid, int, bytes]]
+    ) -> tuple[MemoryVersion, ...]:
+        before = self._newest.get
+        return tuple(
+            [
+                MemoryVersion(tid, number, bytes(data), sequence, before(oid))
+                for oid, number, data in entries
+            ]
+        )
+
+    def _settle(self) -> None:
+        """Forget the prepared transaction if it counts: finish() may have been interrupted."""
+        if self._pending is not None and self._shared.transactions[-1] is self._pending:
+            self._written = []
+            self._pending = None
+
+    def _drop(self) -> None:
+        """Forget what was prepared and written and does not count."""
+        self._settle()
+        self._pending = None
+        while self._written:
+            self._shared.streams.pop(self._written[-1], None)
+            self._written.pop()
+
+    def _check_held(self, step: str) -> None:
+        if not self.held:
+            self._check_open()
+            raise NotHeldError(self.path, step, "the commit lock; call acquire() before")

@@ -1,0 +1,197 @@
+"""First committer wins: finding conflicts, and resolving them where the class can.
+
+An object that a view has checked out must not have been changed by a
+transaction that was committed since the view's snapshot, whether the view
+has changed it or not. Called with the commit lock held and all news applied.
+
+A conflict is settled by the class, if it can make one state of three; or, where the object is
+part of a structure of many, by the owner of the structure: that is :mod:`.replay`.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dobbin_like.exc import (
+    ConflictError,
+    ObjectNotFound,
+    ReadConflictError,
+    WriteConflictError,
+)
+from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.objects.deltas.delta import ITEMS
+from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.objects.values.values import deep_copy, thaw
+
+if TYPE_CHECKING:
+    from dobbin_like.objects.faces.view import View, WorkingCopy
+    from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.objects.values.refs import ObjectRef, State
+
+logger = logging.getLogger(__name__)
+
+
+class TornStructure(NamedTuple):
+    """A structure whose parts are in conflict: it is for *owner* to do its changes again."""
+
+    owner: Any
+    error: ConflictError
+
+
+class _Merged(NamedTuple):
+    working: WorkingCopy
+    serial: Tid
+    base: State
+    state: State | None  # None: that of the working copy, on another base.
+
+
+def find_conflicts(
+    graph: Graph, view: View, new_root: tuple[Any, ObjectRef] | None
+) -> list[TornStructure]:
+    """Compare what *view* has checked out with what is committed now, and resolve what can be.
+
+    Args:
+        new_root: The object that the view has elected root, and its entry.
+
+    Returns:
+        The structures that have to be changed again; their parts are as they were.
+
+    Raises:
+        ReadConflictError: The newer version was found in the log.
+        WriteConflictError: A thread of this instance has committed it. In both cases
+            the working copies are as they were.
+    """
+    if view.tid == graph.tid and new_root is None:
+        return []  # Nobody has committed anything since.
+    _check_structures(graph, view)
+    merged, torn = _resolve_all(graph, view)
+    if new_root and graph.has_root:
+        name = type(new_root[0]).__name__
+        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.root_is_foreign)
+    for working, serial, base, state in merged:
+        if id(owner_of(working.obj)) not in torn:
+            working.rebase(serial, base, state)
+    return list(torn.values())
+
+
+def _resolve_all(graph: Graph, view: View) -> tuple[list[_Merged], dict[int, TornStructure]]:
+    merged: list[_Merged] = []
+    torn: dict[int, TornStructure] = {}
+    for working in list(view.working.values()):
+        if working.ref.serial != working.serial:
+            try:
+                merged.append(_resolve(graph, working))
+            except ConflictError as error:
+                owner = owner_of(working.obj)
+                if owner is None:
+                    raise
+                torn.setdefault(id(owner), TornStructure(owner, error))
+    return merged, torn
+
+
+def owner_of(obj: Any) -> Any:
+    """Return the owner of the structure that *obj* is part of, or ``None``.
+
+    As the calling thread sees it: ``_p_part_of`` of the class names the attribute.
+    """
+    attribute = getattr(type(obj), "_p_part_of", None)
+    owner = None if attribute is None else getattr(obj, attribute, None)
+    return owner if hasattr(type(owner), "_p_replay") else None
+
+
+def _check_structures(graph: Graph, view: View) -> None:
+    """Refuse what depends on the whole of a structure, if others have changed a part of it.
+
+    As with every object, that is who has checked out the owner, and has changed no part or
+    is exclusive. What is not in memory nobody has read. Cost: nothing for all others; for
+    these, what was committed since their snapshots.
+    """
+    copies = list(view.working.values())
+    whole = {id(copy.obj): copy.obj for copy in copies if hasattr(type(copy.obj), "_p_replay")}
+    if not whole:
+        return
+    exclusive = {id(copy.obj) for copy in copies if copy.exclusive}
+    for copy in copies:
+        owner = id(owner_of(copy.obj))
+        if owner in whole and owner not in exclusive and copy.changed() is not None:
+            del whole[owner]
+    if whole:
+        for logged in graph.source.transactions(view.tid):
+            for oid in () if logged.failed else logged.oids:
+                _check_part(graph, whole, oid)
+
+
+def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:
+    """Refuse if the object *oid*, which others have changed, is part of one of *whole*."""
+    ref = graph.cached(oid)
+    part = None if ref is None else ref()
+    if ref is None or part is None:
+        return
+    owner: Any = None
+    with suppress(ObjectNotFound):  # A part that is new since: nobody has read it.
+        owner = owner_of(part)
+    owner_entry = ref_of(owner) if id(owner) in whole else None
+    if owner_entry is not None:
+        foreign = ref.mask is None or ref.mask.foreign
+        name = type(owner)._p_faces.plain.__name__
+        failed = f"its {type(part)._p_faces.plain.__name__} oid {oid} was changed"
+        raise _conflict(graph, name, owner_entry.oid, owner_entry.serial, failed, foreign=foreign)
+
+
+def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
+    ref = working.ref
+    plain = type(working.obj)._p_faces.plain
+    name, serial = plain.__name__, working.serial
+    foreign = ref.mask is None or ref.mask.foreign
+    resolve: Any = getattr(plain, "_p_resolve_conflict", None)
+    merges = resolve is None and getattr(plain, "_p_merge", False)
+    # Whoever checks out without changing depends on what he read, as does who says so.
+    if not (merges or resolve) or working.exclusive or working.changed() is None:
+        raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
+    try:
+        saved_serial, saved = graph.version(working.obj, ref, None)
+    except ObjectNotFound as error:  # nobody led to it any more, and it was packed away
+        gone = "it was dropped since"
+        raise _conflict(graph, name, ref.oid, serial, gone, foreign=foreign) from error
+    if merges:
+        if not working.fits(saved):
+            raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
+        logger.debug("merging changes of %s oid %d", name, ref.oid)
+        return _Merged(working, saved_serial, saved, None)
+    try:
+        merged = resolve(own_state(working.base), own_state(saved), _mine(working))
+    except ConflictError as error:
+        failed = f"its resolution was refused ({error.failed or type(error).__name__})"
+        raise _conflict(graph, name, ref.oid, serial, failed, foreign=foreign) from error
+    logger.debug("resolved a conflict of %s oid %d", name, ref.oid)
+    if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
+        text = f"{name}._p_resolve_conflict() returned {merged!r:.60}, expected a state dict"
+        raise TypeError(text)
+    return _Merged(working, saved_serial, saved, dict(merged))
+
+
+def _mine(working: WorkingCopy) -> dict[str, Any]:
+    """Return the state of a working copy, of built-ins."""
+    working.thaw_all()
+    overlay = working.overlay()
+    return dict(working) if overlay is None else {**working, ITEMS: overlay.plain()}
+
+
+def own_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a shared state that user code may do with as it likes."""
+    memo: dict[int, Any] = {}
+    return deep_copy({name: thaw(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
+
+
+def _conflict(
+    graph: Graph, name: str, oid: Oid, base_serial: Tid, failed: str, *, foreign: bool
+) -> ConflictError:
+    ref = graph.cached(oid)
+    serial = NO_TID if ref is None else ref.serial
+    logger.debug("conflict of %s oid %d with tid %d", name, oid, serial)
+    if foreign:
+        who = "another process or instance"
+        return ReadConflictError(name, oid, serial, base_serial, who, failed)
+    return WriteConflictError(name, oid, serial, base_serial, "another thread", failed)

@@ -1,0 +1,82 @@
+"""A transaction that the database makes for itself, not the thread that asks for it.
+
+The thread's own transaction, its snapshot and its working copies stay what they are. It
+goes to the log as any other: whole or not at all, under the commit lock, and others tail
+it. What it has changed in objects is published as if another process had done it: they are
+read anew when they are touched, by each thread when its snapshot has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.exc import SelfWaitError
+from dobbin_like.interrupts import finish_despite_interrupts
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.transactions.data_manager import acquire, new_tid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dobbin_like.database import Database
+
+Rows = Sequence[tuple[int, str, str]]
+"""Rows of a class table: number, module, qualname."""
+
+
+def commit_own(
+    database: Database, gather: Callable[[Changes], Rows | None], description: str
+) -> Any:
+    """Commit what *gather* puts into the changes it is given, as one transaction.
+
+    Args:
+        gather: Called under the commit lock, with all news applied. It returns rows of the
+            class table that are to be written; None: nothing is to be done.
+
+    Returns:
+        What the storage has logged, None if there was nothing to be done.
+
+    Raises:
+        SelfWaitError: The thread is in the midst of a commit to this storage.
+        LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit. In all
+            cases, and when *gather* raises, nothing was written.
+    """
+    storage = database.storage
+    if storage.held:
+        raise SelfWaitError(storage.path)
+    try:
+        try:
+            acquire(database)
+            return _commit(database, gather, description)
+        finally:
+            finish_despite_interrupts(storage.release)
+    finally:
+        # An interrupt may have come before the other.
+        finish_despite_interrupts(storage.release)
+
+
+def _commit(database: Database, gather: Callable[[Changes], Rows | None], description: str) -> Any:
+    storage, classes = database.storage, database.graph.classes
+    database.catch_up()
+    changes = Changes(database.graph, storage.next_oid, storage.write_stream)
+    logged: Any = None
+    try:
+        rows = gather(changes)
+        if rows is not None:
+            rows = [*classes.new, *rows]
+            tid = new_tid(storage)
+            logged = storage.prepare(
+                tid, changes.entries, rows, classes.new_shapes, description=description
+            )
+            database.publish_own(logged, changes.introductions)
+            classes.confirm()
+    except BaseException:
+        if logged is not None and database.counts(logged):
+            # Interrupted after the point of no return.
+            database.publish_own(logged, changes.introductions)
+            classes.confirm()
+        else:
+            changes.undo()
+        raise
+    return logged

@@ -1,0 +1,117 @@
+"""Packing by itself, when too much of a file is not needed any more.
+
+A thread looks at the size of the file now and then, which costs next to nothing. How much
+of it is garbage, nobody knows without reading it; but what was needed the last time tells
+how large the file has to be before it can be too much. So it is read only then, and
+packed if the share is above the limit. Whatever happens is logged and goes no further.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Final
+
+from dobbin_like.exc import Error, PackError, PackRunningError, ReadOnlyStorageError
+from dobbin_like.storage import Storage, TransactionLog
+from dobbin_like.upkeep.pack import PackReport, pack
+
+__all__ = ["AutoPack", "start_auto_pack"]
+
+_logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+_LEAST_BYTES: Final = 1 << 16
+"""Files that are smaller are left alone."""
+
+_LATER: Final = 1.2
+"""How much larger the file has to be when it could not be looked at, or not be packed."""
+
+
+def start_auto_pack(storage: Storage, limit: float) -> AutoPack:
+    """Return one that packs the log of a storage from now on.
+
+    Raises:
+        PackError: The storage has no file, or *limit* is no share.
+        ReadOnlyStorageError: It may not be written.
+    """
+    if storage.read_only:
+        raise ReadOnlyStorageError(storage.path, "the log was opened with read_only=True")
+    if not isinstance(storage, TransactionLog):
+        raise PackError(storage.path, f"{type(storage).__name__} has no file")
+    packing = AutoPack(storage.path, limit)
+    packing.start()
+    return packing
+
+
+class AutoPack:
+    """Packs one log when at least the share *limit* of its bytes is not needed any more.
+
+    Every process that opens the log may have one; only one of them packs at a time.
+
+    Raises:
+        PackError: *limit* is no share.
+    """
+
+    def __init__(self, path: str, limit: float) -> None:
+        if not 0 < limit < 1:
+            reason = f"pack_when={limit!r} is no share of a file: give one between 0 and 1"
+            raise PackError(path, reason)
+        self._path = path
+        self._limit = limit
+        self._pid = os.getpid()
+        self._size = 0  # When it was looked at last, in bytes.
+        self._look_at = _LEAST_BYTES
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"pack {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a pack that is under way is given up, and the log stays as it is."""
+        if os.getpid() != self._pid:  # Of a child that was forked, the thread is not there.
+            return
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            self.look()
+
+    def look(self) -> PackReport | None:
+        """Pack if it is time. Returns what was found, None if nobody had to look closer."""
+        try:
+            size = os.stat(self._path).st_size  # noqa: PTH116  often
+        except OSError:  # Nothing was committed yet, or it is moved just now.
+            return None
+        if size < self._size:  # Another process has packed it: nearly all is needed.
+            self._needed(size)
+        self._size = size
+        if size < self._look_at:
+            return None
+        self._look_at = int(size * _LATER)
+        try:
+            report = pack(self._path, least_garbage=self._limit, stopping=self._stopped.is_set)
+        except PackRunningError:
+            return None
+        except InterruptedError:
+            return None
+        except (Error, OSError) as error:
+            _logger.warning("%s: could not be packed: %s", self._path, error)
+            return None
+        except Exception:
+            _logger.exception("%s: could not be packed", self._path)
+            return None
+        # What came meanwhile may be garbage by now: nobody has looked.
+        self._needed(report.after.bytes - report.later_bytes)
+        _logger.log(logging.INFO if report.packed else logging.DEBUG, "%s", report)
+        return report
+
+    def _needed(self, size: int) -> None:
+        """Look again when the file is so large that *size* of it may be too little."""
+        self._size = 0
+        self._look_at = max(_LEAST_BYTES, int(size / (1 - self._limit)) + 1)

@@ -1,0 +1,188 @@
+"""Carrying what survives into the new file, and the switch to it.
+
+Others go on committing meanwhile: what they append is carried over round after round,
+until little is left; that little is carried under the commit lock. A transaction may refer
+to an object that was out of reach when the survivors were marked, from a program that had
+it in memory all the time. Then what was written is of no use, and the caller marks that
+object too and begins again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from dobbin_like.log.copies.new_log import Entries, NewLog
+from dobbin_like.log.copies.packed_log import PackedLog
+from dobbin_like.log.format.meta import NO_NAMES, Names
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.reader import LoggedTransaction
+from dobbin_like.upkeep.pack_plan import Count, PackSize, Survivors, stored_stream
+from dobbin_like.upkeep.stream_keys import STREAM_CLASS, with_stream_key
+from dobbin_like.upkeep.throttle import Throttle
+
+__all__ = ["Carry", "MissedError"]
+
+_LITTLE: Final = 1 << 18
+"""Bytes that may be left to be carried under the commit lock: a few milliseconds."""
+
+_PATIENT_ROUNDS: Final = 8
+"""Rounds of catching up in which writers are given way to. After them they are faster."""
+
+_ROUNDS: Final = 24
+"""Rounds of catching up at all: writers who are faster even so have to wait."""
+
+_BETWEEN_RESTS: Final = 64
+"""Entries."""
+
+
+class MissedError(Exception):
+    """A transaction refers to an object that was left out."""
+
+
+class Carry:
+    """One attempt to write the new file, from its start. One thread.
+
+    ``locked_seconds`` is how long the commit lock was held.
+    """
+
+    def __init__(self, old: PackedLog, new: NewLog, survivors: Survivors, pace: Throttle) -> None:
+        self.locked_seconds = 0.0
+        self._old = old
+        self._new = new
+        self._survivors = survivors
+        self._pace = pace
+        self._before, self._after = Count(objects=old.positions.stored), Count()
+        self._place = old.place
+        # Both tables go whole into the first transaction that counts.
+        self._classes = ClassTable(*old.classes.items())
+        self._tables_are_due = True
+
+    def up_to_the_moment(self, tell: Callable[[int], object]) -> None:
+        """Carry what survives of the transactions up to the moment that is kept.
+
+        Raises:
+            IntegrityError: A survivor is damaged.
+            OSError: The disk is full, or the like.
+        """
+        old, survivors = self._old, self._survivors
+        for frame, chosen in survivors.choices():
+            logged = frame.logged
+            if logged is not None:
+                self._before.add(logged, len(logged.oids), 0)
+                if chosen is not None:
+                    self._after.add(logged, len(chosen), survivors.objects(logged, chosen))
+                    entries = old.read_entries(logged, chosen)
+                    # What it has brought stands in the tables: also what came after it.
+                    self._append(logged, entries, NO_NAMES, len(chosen))
+            self._pace.rest()
+            tell(frame.tail.end)
+
+    def catch_up(self) -> None:
+        """Carry later transactions until little is left, and sync what was written.
+
+        Raises:
+            MissedError: One refers to an object that was left out.
+            IntegrityError, OSError: As for up_to_the_moment().
+        """
+        rounds = 0
+        while self._old.end - self._place.end > _LITTLE and rounds < _ROUNDS:
+            rounds += 1
+            self._pace.patient = rounds <= _PATIENT_ROUNDS
+            self._later(self._old.end)
+        self._new.save_positions(self._classes)
+        self._new.sync()
+        # What came while that was synced.
+        self._later(self._old.end)
+        self._new.sync()
+
+    def switch(self) -> tuple[PackSize, PackSize]:
+        """Carry what is left, and let the new file take the place of the old one.
+
+        Returns:
+            How much there was, and how much there is.
+
+        Raises:
+            MissedError: A transaction refers to an object that was left out.
+            LogMovedError: Another file is at the path.
+            IntegrityError, OSError: As for up_to_the_moment(). In all cases the old file
+                is where it was.
+        """
+        old, new = self._old, self._new
+        old.acquire()
+        began = time.monotonic()
+        try:
+            self._pace.patient = False
+            self._later(old.end)
+            sizes = self._before.size(old.end), self._after.size(new.tail.end)
+            new.complete()
+            old.replace_by(new.path)
+            new.drop_generations()
+        finally:
+            old.release()
+            self.locked_seconds = time.monotonic() - began
+        return sizes
+
+    def _later(self, end: int) -> None:
+        """Carry the transactions up to *end*, as they are."""
+        old, new = self._old, self._new
+        for frame in old.frames(self._place, end):
+            logged = frame.logged
+            if logged is not None:
+                known = frame.tail.end <= self._survivors.seen.end
+                entries, names = old.read_entries(logged), NO_NAMES
+                if not logged.failed:
+                    names = logged.names
+                    self._classes.update(*names)
+                    before = sum(
+                        not (old.positions.get(oid) or new.positions.get(oid))
+                        for oid in logged.oids
+                    )
+                    after = sum(not new.positions.get(oid) for oid in logged.oids)
+                    self._before.add(logged, len(logged.oids), before)
+                    self._after.add(logged, len(logged.oids), after)
+                    if not known:
+                        entries = self._watched(entries)
+                else:
+                    self._before.add(logged, 0, 0)
+                    self._after.add(logged, 0, 0)
+                self._append(logged, entries, names, len(logged.oids))
+            self._place = frame.tail
+            self._pace.rest()
+
+    def _append(
+        self, logged: LoggedTransaction, entries: Entries, names: Names, count: int
+    ) -> None:
+        if self._tables_are_due and not logged.failed:
+            self._tables_are_due = False
+            names = self._classes.items()
+        if self._classes.number(*STREAM_CLASS) is not None:
+            entries = self._moved(entries)
+        self._new.append(logged, self._rested(entries), names, count)
+
+    def _rested(self, entries: Entries) -> Entries:
+        for number, entry in enumerate(entries, 1):
+            yield entry
+            if not number % _BETWEEN_RESTS:
+                self._pace.rest()
+
+    def _watched(self, entries: Entries) -> Entries:
+        """Yield the entries of a transaction that came after the survivors were marked."""
+        new = self._new.positions
+        for entry in entries:
+            for oid in self._survivors.are_missed(entry):
+                if not new.get(oid):
+                    text = f"oid {oid}"
+                    raise MissedError(text)
+            yield entry
+
+    def _moved(self, entries: Entries) -> Entries:
+        """Yield the entries; the states of streams say where these are now."""
+        new, streams = self._new, self._old.streams
+        for oid, number, state in entries:
+            key, names = stored_stream(self._classes, number, state)
+            if key is None:
+                yield oid, number, state
+            else:
+                yield oid, number, with_stream_key(state, names, new.stream_key(key, streams))

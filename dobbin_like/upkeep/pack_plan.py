@@ -1,0 +1,308 @@
+"""What a pack keeps: which entries of which transactions.
+
+Up to the moment that is kept, a transaction keeps the entries that were the newest of their
+objects then, of objects that could be reached then or are referred to later. What came
+after that moment is kept whole. Writes nothing; knows no objects: states are bytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import DELTA, ROOT_OID, Oid
+from dobbin_like.log.copies.new_log import meta_of
+from dobbin_like.log.copies.packed_log import PackedLog
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.log.format.meta import NO_NAMES, Names, encode_meta, encode_names
+from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE
+from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
+from dobbin_like.log.reading.streams import stream_key, stream_offset
+from dobbin_like.objects.codec.references import Marks, references
+from dobbin_like.objects.codec.state_reader import StateReader
+from dobbin_like.objects.deltas.delta import MissingBaseError
+from dobbin_like.upkeep.stream_keys import (
+    STREAM_CLASS,
+    class_and_names,
+    stream_key_of,
+    with_stream_key,
+)
+from dobbin_like.upkeep.throttle import Throttle
+
+__all__ = ["NOTHING", "Count", "PackSize", "Survivors", "stored_stream"]
+
+
+@dataclass(frozen=True)
+class PackSize:
+    """How much a log holds. ``bytes`` are those of the file; failed transactions count."""
+
+    objects: int = 0
+    revisions: int = 0
+    transactions: int = 0
+    bytes: int = 0
+
+
+NOTHING: Final = PackSize()
+
+
+@dataclass
+class Count:
+    """A :class:`PackSize` that grows."""
+
+    objects: int = 0
+    revisions: int = 0
+    transactions: int = 0
+
+    def add(self, logged: LoggedTransaction, entries: int, new_objects: int) -> None:
+        """Count a transaction with so many entries; none of them count if it has failed."""
+        self.transactions += 1
+        if not logged.failed:
+            self.revisions += entries
+            self.objects += new_objects
+
+    def size(self, in_bytes: int) -> PackSize:
+        """Return what was counted, and the bytes."""
+        return PackSize(self.objects, self.revisions, self.transactions, in_bytes)
+
+
+def stored_stream(
+    classes: ClassTable, number: int, state: bytes
+) -> tuple[int | None, tuple[str, ...] | None]:
+    """Return the key of the stream that a state is of, None if of none, and its names."""
+    class_number, names = class_and_names(classes, number)
+    if classes.name(class_number) != STREAM_CLASS:
+        return None, names
+    return stream_key_of(state, names), names
+
+
+class Survivors:
+    """What is kept of one log. One thread.
+
+    Args:
+        tell: Called with the bytes that were read.
+    """
+
+    def __init__(self, old: PackedLog, pace: Throttle, tell: Callable[[int], object]) -> None:
+        self._old = old
+        self._pace = pace
+        self._tell = tell
+        self._marks = Marks(
+            old.positions.next_oid, self._state, order=old.positions.get, tick=self._tick
+        )
+        # Entries that a newest one is a change of, by position.
+        self._bases: set[int] = set()
+        # Objects that are keys in such entries, be it of what has gone since.
+        self._keys: set[Oid] = set()
+        self._reader = StateReader(old.classes)
+        # The place up to which later transactions were read for references.
+        self.seen = old.place
+
+    def _tick(self, _objects: int, size: int) -> None:
+        self._pace.rest()
+        self._tell(size)
+
+    def _state(self, oid: int) -> bytes | None:
+        """Return the whole state of an object as of the moment that is kept."""
+        stored = self._old.version(oid)
+        if stored is None or not stored.number & DELTA:
+            return None if stored is None else stored.data
+        try:
+            return self._reader.whole(Oid(oid), stored, self._base_of, self._keys)[1]
+        except MissingBaseError as error:
+            path, expected = self._old.path, "the versions before a delta"
+            raise IntegrityError(path, stored.position, str(error), expected) from None
+
+    def _base_of(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
+        """Return what a delta changes; it survives with it."""
+        before = self._old.version_before(oid, stored)
+        if before is not None:
+            self._bases.add(before.position)
+        return before
+
+    def mark(self) -> None:
+        """Mark what can be reached, and what later transactions refer to, up to now.
+
+        Raises:
+            IntegrityError: Something that is needed is damaged.
+
+        Cost: The bytes of what can be reached, and of the later transactions.
+        """
+        if self._old.positions.get(ROOT_OID):
+            self._follow([ROOT_OID])
+        self.mark_later()
+
+    def _follow(self, oids: list[int]) -> None:
+        self._marks.follow(oids)
+        while self._keys:
+            keys, self._keys = self._keys, set()
+            self._marks.follow(keys)
+
+    def mark_later(self) -> None:
+        """Mark what those transactions refer to that came since the last call."""
+        old = self._old
+        for frame in old.frames(self.seen, old.end):
+            logged = frame.logged
+            if logged is not None and not logged.failed:
+                for oid, number, state in old.read_entries(logged):
+                    self._marks.follow([target for target, _ in references(state)])
+                    if number & DELTA:  # A change of what may have been out of reach.
+                        self._marks.follow([oid])
+                    self._pace.rest()
+            self.seen = frame.tail
+
+    def keep_all_objects(self) -> None:
+        """Let every object survive: only its older versions are dropped."""
+        self._marks.add_all()
+        for oid in range(self._old.positions.next_oid):
+            self._pace.rest()
+            self._state(oid)  # Notes what has to survive with it.
+
+    def are_missed(self, entry: tuple[int, int, bytes]) -> Iterator[int]:
+        """Yield the objects that a later entry needs, and that do not survive.
+
+        It refers to them, or it is a delta of one.
+        """
+        positions = self._old.positions
+        oid, number, state = entry
+        needed = [target for target, _ in references(state)]
+        if number & DELTA:
+            needed.append(oid)
+        for target in needed:
+            if positions.get(target) and target not in self._marks:
+                yield target
+
+    def of(self, logged: LoggedTransaction) -> Sequence[int]:
+        """Return the indexes of the entries that a transaction up to the moment keeps."""
+        if logged.failed:
+            return ()
+        flags, slots, bases = self._marks.flags, self._old.positions.slots, self._bases
+        first = logged.first_entry
+        if len(logged.oids) == 1:
+            oid = logged.oids[0]
+            return (0,) if flags[oid] and (slots[oid] == first or first in bases) else ()
+        found = (
+            index
+            for index, (position, oid) in enumerate(
+                zip(count(first, ENTRY_SIZE), logged.oids, strict=False)
+            )
+            if flags[oid] and (slots[oid] == position or position in bases)
+        )
+        # All of a database may be in one transaction.
+        return array("Q", found)
+
+    def choices(self) -> Iterator[tuple[Frame, Sequence[int] | None]]:
+        """Yield the frames up to the moment, and which entries each keeps; None: it goes.
+
+        The newest transaction stays, be it without entries: its tid is what those after it
+        go on from. So does one that succeeded, to bear the class table.
+        """
+        old = self._old
+        table_is_due = not self._any()
+        for frame in old.frames(old.start, old.place.end):
+            logged, chosen = frame.logged, None
+            if logged is not None:
+                bears = table_is_due and not logged.failed
+                table_is_due = table_is_due and not bears
+                chosen = self.of(logged)
+                if not (chosen or bears or logged.sequence == old.place.sequence):
+                    chosen = None
+            yield frame, chosen
+
+    def _any(self) -> bool:
+        slots = self._old.positions.slots
+        return any(flag and slots[oid] for oid, flag in enumerate(self._marks.flags))
+
+    def objects(self, logged: LoggedTransaction, chosen: Sequence[int]) -> int:
+        """Return of how many objects these entries are the newest versions."""
+        if not self._bases:
+            return len(chosen)
+        slots, first = self._old.positions.slots, logged.first_entry
+        return sum(slots[logged.oids[index]] == first + index * ENTRY_SIZE for index in chosen)
+
+    def estimate(self) -> tuple[PackSize, PackSize]:
+        """Return how much the log holds, and how much a packed one would hold.
+
+        Cost: The tables of the transactions; not their states, but for those of streams.
+        """
+        old = self._old
+        before, after = Count(), Count()
+        table = old.classes.items()
+        size = PAGE_SIZE + self._saved_size(table)
+        streams: set[int] = set()
+        for frame, chosen in self.choices():
+            self._pace.rest()
+            logged = frame.logged
+            if logged is None:
+                continue
+            before.add(logged, len(logged.oids), 0)
+            if chosen is not None:
+                after.add(logged, len(chosen), self.objects(logged, chosen))
+                parts = old.read_sizes(logged, chosen)
+                parts += self._streams_in(logged, chosen, streams)
+                meta = meta_of(logged, NO_NAMES if logged.failed else table)
+                table = table if logged.failed else NO_NAMES
+                parts += len(encode_meta(meta))
+                size += record.align(TRANSACTION_SIZE + len(chosen) * ENTRY_SIZE + parts)
+        size += sum(map(self._stream_frame, streams))
+        before.objects = old.positions.stored
+        size += self._later(before, after)
+        return before.size(old.end), after.size(size)
+
+    def _later(self, before: Count, after: Count) -> int:
+        """Count the transactions after the moment; return their bytes."""
+        old = self._old
+        tail, size = old.place, 0
+        seen = bytearray()
+        for frame in old.frames(tail, old.end):
+            logged = frame.logged
+            if logged is not None or frame.kind == record.KIND_STREAM:
+                size += frame.tail.end - tail.end
+            tail = frame.tail
+            self._pace.rest()
+            if logged is None:
+                continue
+            new_before = new_after = 0
+            for oid in () if logged.failed else logged.oids:
+                if oid >= len(seen):
+                    seen += bytes(oid + 1024 - len(seen))
+                if not seen[oid]:
+                    seen[oid] = 1
+                    stored = old.positions.get(oid)
+                    new_before += not stored
+                    new_after += not (stored and oid in self._marks)
+            before.add(logged, len(logged.oids), new_before)
+            after.add(logged, len(logged.oids), new_after)
+        return size
+
+    def _saved_size(self, table: Names) -> int:
+        slots = 8 * self._old.positions.next_oid
+        return record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
+
+    def _streams_in(
+        self, logged: LoggedTransaction, chosen: Sequence[int], streams: set[int]
+    ) -> int:
+        """Add the keys of the streams whose objects are among the entries.
+
+        Returns:
+            The bytes by which their states become longer.
+        """
+        old, longer = self._old, 0
+        if old.classes.number(*STREAM_CLASS) is None:
+            return 0
+        for _, number, state in old.read_entries(logged, chosen):
+            key, names = stored_stream(old.classes, number, state)
+            if key is not None:
+                streams.add(key)
+                moved = stream_key(old.generation + 1, stream_offset(key))
+                longer += len(with_stream_key(state, names, moved)) - len(state)
+        return longer
+
+    def _stream_frame(self, key: int) -> int:
+        size = self._old.stream_size(key)
+        return record.align(record.STREAM_SIZE + size + 4 * -(-size // (1 << 16)))

@@ -1,0 +1,216 @@
+"""Reading everything that the root leads to, at once.
+
+For servers that fork workers: what is in memory before the fork is shared. Goes from object
+to object, all that is known by then in the order in which it lies in the file, and keeps
+nothing: objects stay because the objects that lead to them do.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from dobbin_like.exc import ClosedError, Error
+from dobbin_like.ids import Oid
+from dobbin_like.interrupts import finish_despite_interrupts
+from dobbin_like.objects.codec.references import references
+from dobbin_like.objects.codec.serialize import ATOMS
+from dobbin_like.objects.faces.broken import Broken
+from dobbin_like.objects.values.refs import UNSTORED, native_dict, ref_of
+from dobbin_like.objects.values.value_kinds import BYTEARRAY, DICT, KINDS, OTHER, REFERENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dobbin_like.database import Database
+    from dobbin_like.objects.values.refs import ObjectRef, State
+
+_logger = logging.getLogger(__name__)
+
+_BETWEEN_REPORTS: Final = 1000
+"""Objects; reading them takes some milliseconds."""
+
+
+def preload(database: Database, progress: Callable[[int, int], object] | None) -> int:
+    """Read what this thread sees from the root on; return the number of objects."""
+    root = database.get_root()
+    if root is None:
+        return 0
+    walk = _Walk(database, progress)
+    _without_collections(lambda: walk.run(root))
+    return walk.done
+
+
+class _Walk:
+    """One preload. One thread."""
+
+    def __init__(self, database: Database, progress: Callable[[int, int], object] | None) -> None:
+        self._database = database
+        self._graph = database.graph
+        self._storage: Any = database.storage
+        self._view = database.graph.active_view()
+        self._report = progress or (lambda _done, _total: None)
+        self._known = bytearray(database.storage.next_oid)  # 1 for each oid that was found
+        self._found: list[ObjectRef] = []  # those that were not read yet
+        self._failed = 0
+        self.done = 0
+
+    def run(self, root: Any) -> None:
+        """Read the root and what it leads to."""
+        place_of = getattr(self._storage, "place_of", None)
+        total = self._storage.oid_count
+        self._add(root)
+        while self._found:
+            entries, self._found = self._found, []
+            if place_of is not None and len(entries) > 1:
+                entries.sort(key=lambda ref: place_of(ref.oid))
+            for ref in entries:
+                obj = ref()
+                if obj is not None:  # what another thread has made unreachable may be gone
+                    self._read(obj, ref)
+                    if not self.done % _BETWEEN_REPORTS:
+                        self._report(self.done, total)
+        self._report(self.done, total)
+        if self._failed:
+            text = "%s: %d objects could not be read; whoever touches one is told why"
+            _logger.warning(text, self._storage.path, self._failed)
+
+    def _read(self, obj: Any, ref: ObjectRef) -> None:
+        try:
+            self._lead_on(self._state(obj, ref), ref)
+            self.done += 1
+        except ClosedError:
+            raise
+        except Error as error:
+            if issubclass(type(obj)._p_faces.plain, Broken):
+                return
+            if not self._failed:
+                text = "%s: the object with oid %d can't be read: %s"
+                _logger.warning(text, self._storage.path, ref.oid, error)
+            self._failed += 1
+
+    def _state(self, obj: Any, ref: ObjectRef) -> State:
+        """Return what the thread sees of an object, without what others have left in it."""
+        faces = type(obj)._p_faces
+        fresh = type(obj) is faces.ghost
+        if fresh:
+            self._graph.load(obj, ref)
+            faces = type(obj)._p_faces  # It may be of a class that was renamed.
+        # The class after the dict: while we have a snapshot, nobody replaces what a plain
+        # object shows without masking it before.
+        state = native_dict(obj)
+        if type(obj) is not faces.plain:
+            state = self._graph.version(obj, ref, self._view)[1]
+        return state if fresh else faces.state_of(state)
+
+    def _lead_on(self, state: State, ref: ObjectRef) -> None:
+        """Find what a state leads to."""
+        for value in state.values():
+            cls = type(value)
+            if cls in ATOMS:
+                continue
+            if KINDS[cls] == REFERENCE:
+                self._add(value)
+            elif not self._follow(value):
+                self._follow_stored(ref)
+                return
+
+    def _follow(self, inside: Any) -> bool:
+        """Find what a value in a state leads to; return False if that can't be told from it."""
+        groups: list[Any] = [(inside,)]
+        seen: set[int] = set()  # values may hold themselves
+        while groups:
+            for value in groups.pop():
+                cls = type(value)
+                if cls in ATOMS:
+                    continue
+                kind = KINDS[cls]
+                if kind == REFERENCE:
+                    self._add(value)
+                elif kind == OTHER or getattr(cls, "_p_immutable", False):
+                    return False  # an instance of any class, or what stands for one
+                elif kind > REFERENCE and kind != BYTEARRAY and id(value) not in seen:
+                    seen.add(id(value))
+                    groups.append(tuple(value))
+                    if kind == DICT:
+                        groups.append(tuple(value.values()))
+        return True
+
+    def _follow_stored(self, ref: ObjectRef) -> None:
+        """Find what a state leads to by its bytes: its values may lead anywhere by now."""
+        at = None if self._view is None else self._view.tid
+        stored = self._storage.load(ref.oid, at)
+        for oid, _ in [] if stored is None else references(stored.data):
+            target = self._graph.cached(Oid(oid))
+            if target is not None:
+                self._add_entry(target)
+
+    def _add(self, obj: Any) -> None:
+        ref = ref_of(obj)
+        if ref is not None and ref.serial != UNSTORED:
+            self._add_entry(ref)
+
+    def _add_entry(self, ref: ObjectRef) -> None:
+        known, oid = self._known, ref.oid
+        if oid < len(known) and not known[oid]:
+            known[oid] = 1
+            self._found.append(ref)
+
+
+# -- garbage collection ---------------------------------------------------------------
+
+_lock = threading.Lock()
+_inside: set[tuple[int, object]] = set()
+_was_enabled = False
+"""Before the first of those inside came. Guarded by the lock, as they are."""
+
+
+def _without_collections(run: Callable[[], object]) -> None:
+    """Call *run*; meanwhile the collector does not go through all that was read, again and again.
+
+    For the whole process, until the last thread has left.
+    """
+    me = threading.get_ident(), object()
+    try:
+        try:
+            _enter(me)
+            run()
+        finally:
+            finish_despite_interrupts(lambda: _leave(me))
+    finally:
+        # Once more: an interrupt may come just when the first one begins.
+        finish_despite_interrupts(lambda: _leave(me))
+
+
+def _enter(me: tuple[int, object]) -> None:
+    global _was_enabled  # noqa: PLW0603  the collector is one for the process, too
+    with _lock:
+        if not _inside:
+            _was_enabled = gc.isenabled()
+        _inside.add(me)
+        gc.disable()
+
+
+def _leave(me: tuple[int, object]) -> None:
+    with _lock:
+        if me in _inside and len(_inside) == 1 and _was_enabled:
+            gc.enable()
+        _inside.discard(me)
+
+
+def _after_fork_in_child() -> None:
+    """Other threads are gone, and never leave."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    me = threading.get_ident()
+    stay = {one for one in _inside if one[0] == me}
+    if _inside and not stay and _was_enabled:
+        gc.enable()
+    _inside.intersection_update(stay)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

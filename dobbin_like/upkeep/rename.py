@@ -1,0 +1,172 @@
+"""Renaming a class: one row of the class table of the log, however many instances there are.
+
+States name classes by number. What a number means is looked up when a state is read, so a
+new name is all it takes; nothing of what is stored is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from dobbin_like.exc import IntegrityError, RenameError
+from dobbin_like.ids import Oid
+from dobbin_like.objects.codec.references import references
+from dobbin_like.objects.codec.stand_in import StandInMeta
+from dobbin_like.persistent import Persistent
+from dobbin_like.transactions.own_commit import commit_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dobbin_like.database import Database
+    from dobbin_like.objects.graph.changes import Changes
+
+Name = tuple[str, str]
+"""Module and qualname."""
+
+
+def rename_class(database: Database, old: str | type, new: str | type) -> None:
+    """Let every number that the log knows as *old* be known as *new*."""
+    if database.has_news():
+        database.catch_up()
+    renaming = _Renaming(database, old, new)
+    # Before the lock: looking may take its time.
+    renaming.check(renaming.numbers())
+
+    def gather(_changes: Changes) -> list[tuple[int, str, str]]:
+        numbers = renaming.numbers()  # another may have renamed it meanwhile
+        renaming.check(numbers)
+        return [(number, *renaming.new) for number in numbers]
+
+    commit_own(database, gather, str(renaming))
+
+
+class _Renaming:
+    """What is asked for, and what stands against it."""
+
+    def __init__(self, database: Database, old: str | type, new: str | type) -> None:
+        self._database = database
+        self._texts = _text(old), _text(new)
+        self._old = self._candidates(old)
+        self.new, self._class = self._find(new)
+        self._checked: set[int] = set()
+
+    def __str__(self) -> str:
+        return f"rename class {self._texts[0]} to {'.'.join(self.new)}"
+
+    def _refuse(self, reason: str) -> RenameError:
+        return RenameError(*self._texts, reason)
+
+    def _candidates(self, name: str | type) -> list[Name]:
+        """Return what *name* may mean: a dot stands before a nested class as before any."""
+        if isinstance(name, type):
+            return [(name.__module__, name.__qualname__)]
+        parts = name.split(".")
+        if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+            reason = f"{name!r} is no name of a class, such as 'shop.models.Cart'"
+            raise self._refuse(reason)
+        places = range(len(parts) - 1, 0, -1)
+        return [(".".join(parts[:place]), ".".join(parts[place:])) for place in places]
+
+    def _find(self, new: str | type) -> tuple[Name, Any]:
+        """Return the name under which the log shall know the class, and the class."""
+        policy = self._database.graph.classes.policy
+        reasons = []
+        for name in self._candidates(new):
+            found, reason = policy.resolve(*name)
+            if found is None:
+                reasons.append(reason)
+            elif isinstance(new, type) and found is not new:
+                reasons.append("the name means another class by now; was the module reloaded?")
+            else:
+                # Its own name, by which it is stored, if there are others.
+                home = found.__module__, found.__qualname__
+                return (home if policy.resolve(*home)[0] is found else name), found
+        # Of the shortest module that was looked at, if any is there, else of the longest.
+        reasons.sort(key=lambda reason: reason.endswith("is not imported"))
+        text = f"it can't be loaded: {reasons[0]}; import it before, or name it in allow"
+        raise self._refuse(text)
+
+    def numbers(self) -> list[int]:
+        """Return the numbers by which the log knows the old name: more than one if it was merged.
+
+        Raises:
+            RenameError: It does not know it, or both names are the same.
+        """
+        names = _names(self._database)
+        for candidate in self._old:
+            numbers = [number for number, name in names.items() if name == candidate]
+            if candidate == self.new and numbers:
+                reason = "it has this name already"
+                raise self._refuse(reason)
+            if numbers:
+                return numbers
+        reason = "the log knows no class of this name; `dobbin info` lists them"
+        raise self._refuse(reason)
+
+    def check(self, numbers: Iterable[int]) -> None:
+        """Refuse to give values the class of persistent objects, or the other way round."""
+        derived = isinstance(self._class, type) and issubclass(self._class, Persistent)
+        for number in numbers:
+            if number not in self._checked:
+                persistent = _is_persistent(self._database, number)
+                if persistent and not derived:
+                    reason = (
+                        "its objects are persistent, and the new is not derived from Persistent"
+                    )
+                    raise self._refuse(reason)
+                if derived and not persistent:
+                    reason = "no persistent object is of it, the new one derives from Persistent"
+                    raise self._refuse(reason)
+                self._checked.add(number)
+
+
+def _text(name: object) -> str:
+    if isinstance(name, type):
+        return f"{name.__module__}.{name.__qualname__}"
+    if not isinstance(name, str):
+        text = f"expected a class or the name of one, got {type(name).__name__}"
+        raise TypeError(text)
+    return name
+
+
+def _names(database: Database) -> dict[int, Name]:
+    classes = database.storage.names().classes
+    return {number: (module, qualname) for number, module, qualname in classes}
+
+
+def _is_persistent(database: Database, number: int) -> bool:
+    """Tell whether the objects of a class are persistent ones, not values inside of states.
+
+    The class itself tells, or who has met an object of it already. Only if its old module is
+    gone, and nobody has touched an object since, the log is searched for one.
+    """
+    classes = database.graph.classes
+    found = classes.load(number)
+    if isinstance(found, type) and issubclass(found, Persistent):
+        return True
+    if classes.is_broken(number):
+        return True
+    return isinstance(found, StandInMeta) and _has_object(database, number)
+
+
+def _has_object(database: Database, number: int) -> bool:
+    graph = database.graph
+    # Where there are many objects of the class, the first is found at once.
+    if any(graph.class_of(stored) == number for stored in _newest_versions(database)):
+        return True
+    return any(
+        target == number
+        for stored in _newest_versions(database)
+        for _, target in references(stored.data)
+    )
+
+
+def _newest_versions(database: Database) -> Iterator[Any]:
+    storage = database.storage
+    for oid in range(storage.next_oid):
+        with contextlib.suppress(IntegrityError):  # it hurts those who touch it, not this
+            stored = storage.load(Oid(oid))
+            if stored is not None:
+                yield stored

@@ -1,0 +1,90 @@
+"""States that name a place in a file: those of stored streams, which packing moves.
+
+A state is changed in the one number that is the key of the stream; all other bytes of it
+stay as they are, whatever classes they need. Knows no file.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from dobbin_like.ids import DELTA
+from dobbin_like.objects.codec.references import decode_loosely
+
+__all__ = ["STREAM_CLASS", "Shapes", "class_and_names", "stream_key_of", "with_stream_key"]
+
+STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
+"""The name under which a log knows the class of stored streams."""
+
+_KEY: Final = "_offset"
+"""The attribute of a stream that says where its bytes lie."""
+
+_NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
+
+
+class Shapes(Protocol):
+    """Whatever knows the shapes of states: a storage, or the table of a log."""
+
+    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
+
+
+def class_and_names(shapes: Shapes, number: int) -> tuple[int, tuple[str, ...] | None]:
+    """Return of which class a state is, and the names of its attributes if it lacks them.
+
+    Args:
+        number: That of the state: of a class or a shape, or of a delta.
+    """
+    if number & DELTA:
+        return number - DELTA, None
+    return shapes.shape(number) or (number, None)
+
+
+def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:
+    """Return the key of the stream that a state is of; None if it names none.
+
+    Args:
+        names: Of the attributes, if the state is a tuple of their values.
+
+    Raises:
+        Exception: Whatever decoding raises: the bytes are no state.
+    """
+    state: Any = decode_loosely(data)
+    if names is not None:
+        state = dict(zip(names, state, strict=True))
+    key = state.get(_KEY)
+    return key if type(key) is int else None
+
+
+def with_stream_key(data: bytes, names: Sequence[str] | None, key: int) -> bytes:
+    """Return a state with another key of its stream, and all else as it was.
+
+    Raises:
+        ValueError: It names no stream.
+    """
+    old = stream_key_of(data, names)
+    if old == key:
+        return data
+    # The same number may stand elsewhere in the state, and an attribute of that name in
+    # a dict in it: what decoding says decides.
+    codes = list(pickletools.genops(data))
+    places = [int(at or 0) for code, _, at in codes] + [len(data)]
+    for index, (code, argument, _) in enumerate(codes):
+        if code.name in _NUMBERS and argument == old:
+            parts = [
+                _number(key) if number == index else data[places[number] : places[number + 1]]
+                for number, (other, _, _) in enumerate(codes)
+                # Frames say how long they are, and need not be there.
+                if other.name != "FRAME"
+            ]
+            changed = b"".join(parts)
+            if stream_key_of(changed, names) == key:
+                return changed
+    text = "a state of a stream that names none"
+    raise ValueError(text)
+
+
+def _number(value: int) -> bytes:
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data

@@ -1,0 +1,67 @@
+"""Giving way: long work in the background leaves those who commit most of their speed.
+
+A thread that computes holds the lock of the interpreter for milliseconds at a time, and
+whoever commits asks for it several times. So the work goes in slices, and while others
+commit, it rests after a slice for a little longer than the slice took. Knows no file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Throttle"]
+
+_SLICE_SECONDS: Final = 0.002
+_REST: Final = 1.3
+"""How much longer than the work the rest is, while others commit."""
+
+_LONGEST_REST_SECONDS: Final = 0.01
+_BUSY_SECONDS: Final = 0.1
+"""How long after a commit of another the next one is expected."""
+
+_yield: Final[Callable[[], object]] = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+class Throttle:
+    """One thread that gives way.
+
+    Args:
+        sign: Returns what changes when somebody commits.
+        stopping: Asked whenever it is time to give way; if it returns true, the work ends.
+    """
+
+    def __init__(
+        self, sign: Callable[[], object], stopping: Callable[[], bool] | None = None
+    ) -> None:
+        self._stopping = stopping
+        self._sign = sign
+        self._seen = sign()
+        self._busy_until = 0.0
+        self._began = time.monotonic()
+        self.patient = True
+
+    def rest(self) -> None:
+        """Give way if it is time. To be called some times in a millisecond.
+
+        Raises:
+            InterruptedError: The work is to be stopped.
+        """
+        now = time.monotonic()
+        worked = now - self._began
+        if worked < _SLICE_SECONDS:
+            return
+        if self._stopping is not None and self._stopping():
+            text = "it was stopped"
+            raise InterruptedError(text)
+        seen = self._sign()
+        if seen != self._seen:
+            self._seen = seen
+            self._busy_until = now + _BUSY_SECONDS
+        if self.patient and now < self._busy_until:
+            time.sleep(min(worked * _REST, _LONGEST_REST_SECONDS))
+        else:
+            _yield()
+        self._began = time.monotonic()
