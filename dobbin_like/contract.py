@@ -356,7 +356,7 @@ class Storage(Protocol):
             NotHeldError: Not between acquire() and release(), or with news that are not
                 applied. Nothing was written.
 
-        An interrupt leaves it open whether it is committed: :meth:`committed` tells.
+        An interrupt leaves it open whether it is committed: :meth:`settle` tells.
         """
 
     def prepare(
@@ -377,17 +377,18 @@ class Storage(Protocol):
         """
 
     def decide(self) -> None:
-        """Commit the prepared transaction. Nothing happens if it is committed already.
+        """Commit the prepared transaction: every reader sees it from now on.
 
         Raises:
             NotHeldError: There is none. Nothing was changed.
             OSError: The decision could not be written. It is not committed.
         """
 
-    def committed(self, tid: Tid) -> bool:
-        """Return whether the transaction *tid* of this holder is committed.
+    def settle(self, tid: Tid) -> Transaction | None:
+        """Return the transaction *tid* of this holder if it is committed, else None.
 
-        For what was interrupted in append() or decide(). Between acquire() and release().
+        For who was interrupted in append() or decide(). Between acquire() and release(), before
+        the transaction is applied. After None it will not be committed, but by decide().
         """
 
     def fail(

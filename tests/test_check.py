@@ -407,8 +407,7 @@ THING = (1, __name__, "Thing")
 def write(log: TransactionLog, entries: list[Any], classes: Any = (THING,)) -> None:
     """Append a transaction, whatever is in it."""
     log.acquire()
-    logged = log.prepare(log.tid + 1, entries, classes)
-    log.finish()
+    logged = log.append(log.tid + 1, entries, classes)
     log.apply([logged])
     log.release()
 

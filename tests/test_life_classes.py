@@ -346,7 +346,7 @@ def test_another_name_of_a_class_becomes_its_own(database, old, modules, again):
 
     database.rename_class("life_old.Cart", "life_door.Cart")
 
-    assert database.storage.class_number("life_home", "Cart") is not None
+    assert database.storage.names.class_number("life_home", "Cart") is not None
     assert again().root["cart"].__class__ is home.Cart
 
 
@@ -478,7 +478,7 @@ def test_inside_of_a_commit_it_is_refused(database, old, new):
     finally:
         database.storage.release()
     transaction.abort()
-    assert database.storage.class_number("life_old", "Cart") is not None
+    assert database.storage.names.class_number("life_old", "Cart") is not None
 
 
 def test_all_threads_follow(database, old, new, again):
@@ -593,8 +593,8 @@ def test_a_renaming_over_a_base_leaves_the_base_alone(stored, new):
         database.rename_class("life_old.Cart", "life_new.Order")
         assert database.root["cart"].pay() == "paid the order of 1"
         database.migrate(new.Order)
-    assert base.class_number("life_old", "Cart") is not None
-    assert base.class_number("life_new", "Order") is None
+    assert base.names.class_number("life_old", "Cart") is not None
+    assert base.names.class_number("life_new", "Order") is None
     base.close()
 
 
@@ -728,7 +728,7 @@ def test_ctrl_c_in_the_midst_leaves_it_renamed_or_not(path, old, new):
             else:
                 done += 1
             assert not database.storage.held
-            known = database.storage.class_number(*names[1].split("."))
+            known = database.storage.names.class_number(*names[1].split("."))
             if known is not None:
                 names.reverse()
         assert interrupted > 100
@@ -1086,7 +1086,7 @@ def test_the_version_is_stored_and_nobody_sees_it(v0, v2):
         assert vars(account) == {"first": "n1", "cents": 5, "log": [1, {"a": [2]}]}
         assert v2.calls == []
         assert account._p_version == 2
-        shape = database.storage.shape(database.storage.load(account._p_oid).number)
+        shape = database.storage.names.shape(database.storage.load(account._p_oid).number)
         assert shape[1][-1] == "_p_version"
         assert "_p_version" not in account.__getstate__()
 

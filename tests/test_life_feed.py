@@ -97,8 +97,7 @@ def test_failed_transactions_are_left_out(database, thing):
 def test_a_transaction_without_objects_is_a_change_too(database, thing):
     storage = database.storage
     storage.acquire()
-    logged = storage.prepare(storage.tid + 1, [], [], user="me")
-    storage.finish()
+    logged = storage.append(storage.tid + 1, [], [], user="me")
     storage.release()
 
     *_, last = database.changes()

@@ -503,13 +503,12 @@ def test_a_reference_that_leads_nowhere_is_passed_over(database, storage):
         # What a repair may leave: an object is lost.
         log = broken.storage
         log.acquire()
-        names = storage.names()
+        names = storage.names.rows()
         entries = [
             (oid, stored.number, stored.data)
             for oid, stored in ((oid, storage.load(oid)) for oid in (0, 2))
         ]
-        logged = log.prepare(storage.tid, entries, names.classes, names.shapes)
-        log.finish()
+        logged = log.append(storage.tid, entries, names.classes, names.shapes)
         log.apply([logged])
         log.release()
         broken.graph.publish_foreign({}, logged.tid)
@@ -721,11 +720,10 @@ def test_a_change_of_a_version_that_is_lost_is_damage(database):
     checkout(many)
     many[1000] = Node()
     transaction.commit()
-    names, log = database.storage.names(), MemoryLog()
+    names, log = database.storage.names.rows(), MemoryLog()
     stored = database.storage.load(0)
     log.acquire()
-    logged = log.prepare(stored.tid, [(0, stored.number, stored.data)], *names)
-    log.finish()
+    logged = log.append(stored.tid, [(0, stored.number, stored.data)], *names)
     log.apply([logged])
     log.release()
     assert logged.tid == stored.tid

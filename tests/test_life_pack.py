@@ -288,7 +288,7 @@ def test_a_log_without_a_root_keeps_its_classes_and_its_place(path):
 
     assert report.dropped.objects == 1
     with TransactionLog(path) as log:
-        assert (log.tid, log.next_oid, log.class_name(1)) == (7, 4, ("a", "B"))
+        assert (log.tid, log.next_oid, log.names.class_name(1)) == (7, 4, ("a", "B"))
     check_log(path).raise_if_bad()
 
 

@@ -164,8 +164,7 @@ def test_transactions_come_in_both_orders_and_between_moments(database, thing):
 def test_an_extension_that_another_program_wrote_is_given_as_it_is(database, thing):
     storage = database.storage
     storage.acquire()
-    storage.prepare(storage.tid + 1, [], [], extension=b"\xff")
-    storage.finish()
+    storage.append(storage.tid + 1, [], [], extension=b"\xff")
     storage.release()
 
     assert next(database.transactions(newest_first=True)).extension == b"\xff"

@@ -237,17 +237,16 @@ def test_a_class_that_is_not_there_is_carried(
     with Database(storage) as database:
         change(database, a=Node(x=1))
     with TransactionLog(path, sync=False) as log:
-        number = log.class_number(Node.__module__, "Node")
+        number = log.names.class_number(Node.__module__, "Node")
         log.acquire()
-        log.prepare(log.tid + 1, [], [(number, "no.such.module", "Gone")])
-        log.finish()
+        log.append(log.tid + 1, [], [(number, "no.such.module", "Gone")])
         log.release()
 
     with opened(path) as database:
         assert database.snapshot(target).objects == 2
 
     with TransactionLog(target, read_only=True) as log:
-        assert log.class_name(number) == ("no.such.module", "Gone")
+        assert log.names.class_name(number) == ("no.such.module", "Gone")
     with opened(target) as copy:
         assert vars(copy.root["a"])["x"] == 1
 

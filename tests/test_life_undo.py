@@ -427,8 +427,7 @@ def test_a_transaction_that_changed_no_object_can_not_be_undone(database):
     elect(database, Thing(a=1))
     storage = database.storage
     storage.acquire()
-    logged = storage.prepare(storage.tid + 1, [], [])
-    storage.finish()
+    logged = storage.append(storage.tid + 1, [])
     storage.release()
     transaction.begin()
     change(database.root, a=2)
@@ -442,8 +441,7 @@ def test_a_transaction_that_only_made_objects_can_not_be_undone(database):
     storage = database.storage
     number, data = storage.load(0).number, storage.load(0).data
     storage.acquire()
-    logged = storage.prepare(storage.tid + 1, [(storage.next_oid, number, data)], [])
-    storage.finish()
+    logged = storage.append(storage.tid + 1, [(storage.next_oid, number, data)])
     storage.release()
     transaction.begin()
     change(thing, a=2)

@@ -87,8 +87,7 @@ def write(path: Path, letters: str) -> list[Frame]:
 
 def end(log: TransactionLog, oid: int, data: bytes) -> None:
     """Commit while the lock is held."""
-    logged = log.prepare(Tid(log.tid + 10), [(Oid(oid), 1, data)])
-    log.finish()
+    logged = log.append(Tid(log.tid + 10), [(Oid(oid), 1, data)])
     log.apply([logged])
 
 
@@ -111,7 +110,7 @@ def content_of(log: TransactionLog) -> Any:
             if stored.data.startswith(b"S"):
                 assert log.read_stream(int(stored.data[1:]), 0, 999) == STREAM
     newest = [log.load(Oid(oid)) for oid in range(log.next_oid)]
-    return logged, newest, log.oid_count, log.names(), log.tid, len(log)
+    return logged, newest, log.oid_count, log.names.rows(), log.tid, len(log)
 
 
 def problems(path: Path) -> list[Any]:

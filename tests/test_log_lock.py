@@ -39,8 +39,7 @@ def commit(log: TransactionLog, oid: int, data: bytes) -> None:
     log.acquire()
     try:
         log.apply(log.read_news())
-        logged = log.prepare(Tid(log.tid + 1), [(Oid(oid), 1, data)])
-        log.finish()
+        logged = log.append(Tid(log.tid + 1), [(Oid(oid), 1, data)])
         log.apply([logged])
     finally:
         log.release()
@@ -260,8 +259,7 @@ def test_an_interrupt_after_any_line_leaves_nothing_locked_after_release(path: P
             try:
                 log.acquire()
                 log.apply(log.read_news())
-                log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"x")])
-                log.finish()
+                log.append(Tid(log.tid + 1), [(Oid(0), 1, b"x")])
                 log.release()
             finally:
                 sys.settrace(before)

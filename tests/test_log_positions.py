@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.log.format.record import ENTRY_SIZE
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.positions import Positions
+from dobbin_like.name_tables import NameTables
 
 changes = st.lists(
     st.tuples(st.lists(st.integers(0, 50), min_size=1, unique=True), st.integers(1, 10**9))
@@ -60,20 +60,20 @@ def test_positions_can_grow_after_they_were_loaded() -> None:
 
 
 def test_a_class_is_found_by_number_and_by_name() -> None:
-    table = ClassTable([(1, "m", "A"), (2, "m", "B")])
+    table = NameTables([(1, "m", "A"), (2, "m", "B")])
 
-    assert table.name(2) == ("m", "B")
-    assert table.number("m", "A") == 1
-    assert table.number("m", "C") is None
-    assert table.name(3) is None
+    assert table.class_name(2) == ("m", "B")
+    assert table.class_number("m", "A") == 1
+    assert table.class_number("m", "C") is None
+    assert table.class_name(3) is None
     assert table.next_number == 3
 
 
 def test_a_number_that_comes_again_renames_its_class() -> None:
-    table = ClassTable([(1, "old", "A")])
+    table = NameTables([(1, "old", "A")])
 
     table.update([(1, "new", "A")])
 
-    assert table.number("old", "A") is None
-    assert table.number("new", "A") == 1
-    assert table.items() == (((1, "new", "A"),), ())
+    assert table.class_number("old", "A") is None
+    assert table.class_number("new", "A") == 1
+    assert table.rows() == (((1, "new", "A"),), ())

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dobbin_like.contract import NewNames
 from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.record import DamagedError, LogPlace, Meta, Names
+from dobbin_like.log.format.record import DamagedError, LogPlace, Meta
 
 NOTHING = Meta()
 START = LogPlace(4096, 0, 12345, 0, 0)
@@ -16,7 +17,7 @@ texts = st.text(st.characters(), max_size=20)
 numbers = st.integers(0, 2**24 - 1)
 shapes = st.tuples(numbers, numbers, st.lists(texts, max_size=3).map(tuple))
 names = st.builds(
-    Names,
+    NewNames,
     st.lists(st.tuples(numbers, texts, texts), max_size=3).map(tuple),
     st.lists(shapes, max_size=3).map(tuple),
 )
@@ -129,8 +130,8 @@ def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
 @pytest.mark.parametrize("number", [-1, 2**25])
 def test_a_class_or_shape_that_no_entry_can_refer_to_is_refused(number: int) -> None:
     with pytest.raises(ValueError, match="class number"):
-        record.encode_names(Names(((number, "m", "C"),)))
+        record.encode_names(NewNames(((number, "m", "C"),)))
     with pytest.raises(ValueError, match="class number"):
-        record.encode_names(Names((), ((number, 1, ("x",)),)))
+        record.encode_names(NewNames((), ((number, 1, ("x",)),)))
     with pytest.raises(ValueError, match="class number"):
-        record.encode_names(Names((), ((1, number, ("x",)),)))
+        record.encode_names(NewNames((), ((1, number, ("x",)),)))

@@ -51,8 +51,7 @@ def commit(log: TransactionLog, data: bytes, oid: int = 0) -> int:
     log.acquire()
     try:
         log.apply(log.read_news())
-        logged = log.prepare(Tid(log.tid + 1), [(Oid(oid), 1, data)])
-        log.finish()
+        logged = log.append(Tid(log.tid + 1), [(Oid(oid), 1, data)])
         log.apply([logged])
     finally:
         log.release()

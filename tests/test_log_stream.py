@@ -22,8 +22,7 @@ def store(path: Path, source: io.BytesIO) -> tuple[int, int]:
         log.acquire()
         log.apply(log.read_news())
         offset, size = log.write_stream(source)
-        log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"refers to it")])
-        log.finish()
+        log.append(Tid(log.tid + 1), [(Oid(0), 1, b"refers to it")])
         log.release()
     return offset, size
 
@@ -83,8 +82,7 @@ def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="the source is gone"):
             log.write_stream(Fails(bytes(200_000)))
         assert path.stat().st_size == size
-        log.prepare(Tid(9), [(Oid(1), 1, b"after")])
-        log.finish()
+        log.append(Tid(9), [(Oid(1), 1, b"after")])
         log.release()
     with TransactionLog(path) as log:
         assert len(log) == 2
@@ -108,8 +106,7 @@ def test_streams_do_not_count_as_transactions(tmp_path: Path) -> None:
     with TransactionLog(path, sync=False) as log:
         log.acquire()
         offsets = [log.write_stream(io.BytesIO(text))[0] for text in (b"one", b"two")]
-        logged = log.prepare(Tid(1), [(Oid(0), 1, b"refers to both")])
-        log.finish()
+        logged = log.append(Tid(1), [(Oid(0), 1, b"refers to both")])
         log.apply([logged])
         log.release()
 

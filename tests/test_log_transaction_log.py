@@ -76,7 +76,7 @@ def data_of(log: TransactionLog, oid: int, at: int | None = None) -> bytes | Non
 def test_nothing_is_created_before_the_first_commit(path: Path) -> None:
     with TransactionLog(path) as log:
         assert len(log) == log.oid_count == log.next_oid == log.tid == 0
-        assert log.next_class_number == 1
+        assert log.names.next_number == 1
         assert not log.has_news()
         assert log.read_news() == list(log.transactions()) == []
         assert log.load(Oid(0)) is None
@@ -239,9 +239,9 @@ def test_a_commit_is_seen_by_another_instance(path: Path) -> None:
         assert logged.first_entry + ENTRY_SIZE == reader.load(Oid(3)).position  # type: ignore[union-attr]
         assert (len(reader), reader.oid_count, reader.next_oid) == (1, 2, 4)
         assert (reader.tid, news[0].user, list(news[0].oids)) == (logged.tid, "me", [0, 3])
-        assert reader.class_number("m", "C") == 1
-        assert reader.class_name(1) == ("m", "C")
-        assert reader.next_class_number == 2
+        assert reader.names.class_number("m", "C") == 1
+        assert reader.names.class_name(1) == ("m", "C")
+        assert reader.names.next_number == 2
         assert [data_of(reader, oid) for oid in (0, 1, 3, 4, -1)] == [
             b"root",
             None,
@@ -325,8 +325,7 @@ def test_a_failure_can_be_recorded_without_having_caught_up(path: Path) -> None:
 def test_two_transactions_may_follow_each_other_under_one_lock(storage: TransactionLog) -> None:
     storage.acquire()
     for number in range(3):
-        logged = storage.prepare(Tid(number + 1), [(Oid(0), 1, b"%d" % number)])
-        storage.finish()
+        logged = storage.append(Tid(number + 1), [(Oid(0), 1, b"%d" % number)])
         storage.apply([logged])
     storage.release()
 
@@ -387,10 +386,10 @@ def test_a_class_can_be_renamed(path: Path) -> None:
         commit(log, {}, [(1, "new", "C")])
         catch_up(reader)
 
-        assert reader.class_name(1) == ("new", "C")
-        assert reader.class_number("old", "C") is None
+        assert reader.names.class_name(1) == ("new", "C")
+        assert reader.names.class_number("old", "C") is None
         with pytest.raises(IntegrityError):
-            reader.class_name(7)
+            reader.names.class_name(7)
 
 
 # -- reading ----------------------------------------------------------------------
@@ -491,7 +490,7 @@ def test_positions_are_saved_at_the_end_if_many_entries_came(path: Path) -> None
         assert log._file.words.get(SAVED) == 0  # type: ignore[union-attr]
     with TransactionLog(path, sync=False) as log:
         assert log._file.words.get(SAVED) != 0  # type: ignore[union-attr]
-        assert (len(log), log.oid_count, log.class_name(1)) == (1, 10_001, ("m", "C"))
+        assert (len(log), log.oid_count, log.names.class_name(1)) == (1, 10_001, ("m", "C"))
         assert not log.has_news()
         commit(log, {5: b"new"})
         assert [data_of(log, oid) for oid in (0, 5, 10_000)] == [b"0", b"new", b"10000"]

@@ -29,8 +29,7 @@ def commit(log: TransactionLog, *oids: int, streams: int = 0) -> LoggedTransacti
         for number in range(streams):
             log.write_stream(io.BytesIO(b"s" * number))
         entries = [(Oid(oid), 1, b"state of %d" % oid) for oid in oids]
-        logged = log.prepare(Tid(log.tid + 10), entries, [(1, "m", "C")] if not len(log) else [])
-        log.finish()
+        logged = log.append(Tid(log.tid + 10), entries, [(1, "m", "C")] if not len(log) else [])
         log.apply([logged])
         return logged
     finally:

@@ -149,7 +149,9 @@ def contents(path: Path) -> list[tuple[Saved, tuple[int, int]]]:
         for logged in log.transactions():
             entries = [] if logged.failed else list(log.entries(logged))
             # The state of a stream object names an offset, which changes.
-            streams = {number for number, _, names in log.names().shapes if "_offset" in names}
+            streams = {
+                number for number, _, names in log.names.rows().shapes if "_offset" in names
+            }
             states = tuple(STREAM if e.number in streams else e.data for _, e in entries)
             texts = logged.user, logged.description, logged.reason
             saved = Saved(logged.tid, logged.failed, *texts, tuple(logged.oids), states)
@@ -817,7 +819,7 @@ def test_a_class_whose_name_is_lost_gets_one_that_can_be_renamed(path, to):
     assert report.check is not None
     assert report.check.ok, report
     with Database(to) as database:
-        assert (4, "lost", "Class4") in database.storage.names().classes
+        assert (4, "lost", "Class4") in database.storage.names.rows().classes
         database.rename_class("lost.Class4", f"{__name__}.Thing")
         thing = database.get(1)
         # The names of its attributes stood in the lost transaction only.

@@ -15,7 +15,7 @@ from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, ch
 from dobbin_like.check import check_log
 from dobbin_like.exc import IntegrityError, NotStorableError
 from dobbin_like.history.states import ABSENT
-from dobbin_like.log.reading.class_table import ClassTable as LoggedClasses
+from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.classes import SHAPE_LIMIT, ClassTable
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.state_reader import StateReader
@@ -54,8 +54,8 @@ def commit(obj: Any, **attributes: Any) -> None:
 
 def shapes_of(storage: TransactionLog, cls: type) -> list[tuple[str, ...]]:
     """Return the attributes of the shapes that the log has for a class."""
-    number = storage.class_number(cls.__module__, cls.__qualname__)
-    return [names for _, of, names in storage.names().shapes if of == number]
+    number = storage.names.class_number(cls.__module__, cls.__qualname__)
+    return [names for _, of, names in storage.names.rows().shapes if of == number]
 
 
 @pytest.fixture
@@ -70,43 +70,43 @@ def thing(database):
 
 
 def test_a_shape_is_found_by_number_and_by_class_and_names() -> None:
-    table = LoggedClasses([(1, "m", "A")], [(2, 1, ("x", "y")), (3, 1, ())])
+    table = NameTables([(1, "m", "A")], [(2, 1, ("x", "y")), (3, 1, ())])
 
     assert table.shape(2) == (1, ("x", "y"))
     assert table.shape_number(1, ("x", "y")) == 2
     assert table.shape_number(1, ()) == 3
     assert table.shape(1) is table.shape_number(1, ("y", "x")) is table.shape_number(9, ()) is None
     assert (table.shape_count(1), table.shape_count(2)) == (2, 0)
-    assert (table.name(1), table.name(2)) == (("m", "A"), None)
+    assert (table.class_name(1), table.class_name(2)) == (("m", "A"), None)
     assert table.next_number == 4
-    again = LoggedClasses(*table.items())
-    assert (again.items(), again.next_number) == (table.items(), 4)
+    again = NameTables(*table.rows())
+    assert (again.rows(), again.next_number) == (table.rows(), 4)
 
 
 def test_shapes_that_are_added_again_change_nothing() -> None:
-    table = LoggedClasses([(1, "m", "A")], [(2, 1, ("x",))])
-    before = table.items()
+    table = NameTables([(1, "m", "A")], [(2, 1, ("x",))])
+    before = table.rows()
 
     table.update([], [(2, 1, ("x",))])
 
-    assert table.items() == before
+    assert table.rows() == before
     assert table.shape_count(1) == 1
 
 
 def test_a_class_that_is_renamed_keeps_its_shapes() -> None:
-    table = LoggedClasses([(1, "old", "A")], [(2, 1, ("x",))])
+    table = NameTables([(1, "old", "A")], [(2, 1, ("x",))])
 
     table.update([(1, "new", "A")])
 
     assert table.shape_number(1, ("x",)) == 2
-    assert table.name(1) == ("new", "A")
+    assert table.class_name(1) == ("new", "A")
 
 
 class LoggedTransaction:
     """The tables of a log as a database asks for them."""
 
     def __init__(self) -> None:
-        self.table = LoggedClasses([(1, __name__, "Thing")])
+        self.table = NameTables([(1, __name__, "Thing")])
         self.shape = self.table.shape
         self.shape_number = self.table.shape_number
         self.shape_count = self.table.shape_count
@@ -346,7 +346,7 @@ def test_streams_have_shapes_too(thing, storage, again, tmp_path):
     stream.open()
     assert stream.read() == b"content"
     stream.close()
-    assert len([of for _, of, _ in storage.names().shapes]) == 3
+    assert len([of for _, of, _ in storage.names.rows().shapes]) == 3
 
 
 def test_a_savepoint_leaves_no_shape_of_what_was_rolled_back(thing, storage):
@@ -361,14 +361,14 @@ def test_a_savepoint_leaves_no_shape_of_what_was_rolled_back(thing, storage):
 
 
 def test_a_commit_that_fails_leaves_no_shape(thing, storage, again):
-    before = storage.names()
+    before = storage.names.rows()
     checkout(thing)
     thing.new = Other(a=1)
     thing.bad = lambda: 0
     with pytest.raises(NotStorableError):
         transaction.commit()
     transaction.abort()
-    assert storage.names() == before
+    assert storage.names.rows() == before
 
     # The number is another's now; whoever takes it reads what was written.
     elsewhere = again()
@@ -416,11 +416,10 @@ def test_a_conflict_between_states_of_different_shapes_is_resolved(database, sto
 
 def test_a_class_that_was_moved_takes_its_objects_with_it(database, thing, storage, path, again):
     commit(thing, next=Thing(x=5))
-    number = storage.class_number(__name__, "Thing")
+    number = storage.names.class_number(__name__, "Thing")
     with TransactionLog(path, sync=False) as log:
         log.acquire()
-        moved = log.prepare(log.tid + 1, [], [(number, __name__, "Elsewhere")])
-        log.finish()
+        moved = log.append(log.tid + 1, [], [(number, __name__, "Elsewhere")])
         log.apply([moved])
         log.release()
 
@@ -443,8 +442,8 @@ def test_shapes_are_found_again_when_positions_were_saved(thing, storage, path, 
 
     assert vars(again().root) == {"x": 1, "y": [2], "later": 3}
     with TransactionLog(path, read_only=True) as log:
-        assert log.names() == storage.names()
-        assert log.next_class_number == storage.next_class_number
+        assert log.names.rows() == storage.names.rows()
+        assert log.names.next_number == storage.names.next_number
 
 
 def test_another_process_reads_and_writes_states_of_a_shape(thing, path, storage):
@@ -471,7 +470,7 @@ def test_another_process_reads_and_writes_states_of_a_shape(thing, path, storage
 
 
 def test_logs_in_memory_have_shapes_and_overlays_go_on_with_those_below(thing, storage):
-    before = storage.names()
+    before = storage.names.rows()
     overlay = OverlayLog(storage)
     with Database(overlay, transaction_manager=TransactionManager()) as over:
         root = over.root
@@ -480,7 +479,7 @@ def test_logs_in_memory_have_shapes_and_overlays_go_on_with_those_below(thing, s
         root.further = Thing(z=3)
         over.transaction_manager.commit()
         assert shapes_of(overlay, Thing) == [("x", "y"), ("x", "y", "over", "further"), ("z",)]
-        assert storage.names() == before
+        assert storage.names.rows() == before
         manager = TransactionManager()
         with Database(overlay.another(), transaction_manager=manager) as another:
             assert (another.root.over.y, another.root.further.z, another.root.y) == (2, 3, [2])
@@ -490,7 +489,7 @@ def test_a_state_under_a_version_has_its_shape(database, storage, again):
     database.set_root(Versioned())
     transaction.commit()
 
-    assert [names for _, _, names in storage.names().shapes] == [("x", "_p_version")]
+    assert [names for _, _, names in storage.names.rows().shapes] == [("x", "_p_version")]
     assert vars(again().root) == {"x": 1}
 
 
@@ -525,14 +524,14 @@ def content_of(database: Database) -> Any:
 
 
 def test_a_packed_log_has_all_the_shapes(database, thing, stream, storage, path, again):
-    names = storage.names()
+    names = storage.names.rows()
 
     assert database.pack().after.revisions == 2
 
-    assert storage.names() == names
+    assert storage.names.rows() == names
     transaction.begin()
     commit(thing, next=Thing(x=3), more=Thing(dropped=4))  # known shapes, and one more
-    assert len(storage.names().shapes) == len(names.shapes) + 2
+    assert len(storage.names.rows().shapes) == len(names.shapes) + 2
     assert check_log(path).ok
     for opened in (database, again()):
         root = opened.root
@@ -550,7 +549,7 @@ def test_a_log_is_packed_again_and_again_with_its_streams(database, thing, strea
         database.pack()
         stored = database.storage.load(thing.stream._p_oid)
         assert stored.number == number
-        assert database.storage.shape(number)[1][0] == "_offset"
+        assert database.storage.names.shape(number)[1][0] == "_offset"
         keys.add(stored.data)
     assert len(keys) == 3
 
@@ -605,7 +604,7 @@ def test_an_instance_that_is_open_follows_to_the_packed_log(database, thing, aga
 
 
 def test_a_snapshot_has_the_shapes(database, thing, stream, storage, tmp_path):
-    names = storage.names()
+    names = storage.names.rows()
     in_memory = MemoryLog()
 
     database.snapshot(tmp_path / "snapshot.log")
@@ -613,13 +612,13 @@ def test_a_snapshot_has_the_shapes(database, thing, stream, storage, tmp_path):
 
     for log in (TransactionLog(tmp_path / "snapshot.log"), in_memory):
         with Database(log, transaction_manager=TransactionManager()) as copy:
-            assert log.names() == names
+            assert log.names.rows() == names
             assert (copy.root.x, copy.root.y) == (1, [2])
             assert content_of(copy) == stream
             checkout(copy.root)
             copy.root.stream = Thing(new=1)
             copy.transaction_manager.commit()
-            assert len(log.names().shapes) == len(names.shapes) + 1
+            assert len(log.names.rows().shapes) == len(names.shapes) + 1
     assert check_log(tmp_path / "snapshot.log").ok
 
 
@@ -661,7 +660,7 @@ def test_a_backup_goes_on_with_the_shapes_that_are_new(database, thing, tmp_path
     database.backup(tmp_path / "backup.log")
 
     with Database(tmp_path / "backup.log", transaction_manager=TransactionManager()) as copy:
-        assert copy.storage.names() == database.storage.names()
+        assert copy.storage.names.rows() == database.storage.names.rows()
         assert copy.root.z.z == 1
 
 
@@ -673,14 +672,14 @@ def test_a_repaired_log_has_the_shapes(database, thing, storage, path, tmp_path)
     with (tmp_path / "source").open("rb") as source:
         commit(thing, next=Thing(z=1), stream=PersistentFile(source))
     commit(thing.next, z=2)
-    names = storage.names()
+    names = storage.names.rows()
     database.close()
 
     report = repair(path, tmp_path / "new.log")
 
     assert report.check.ok
     with Database(TransactionLog(tmp_path / "new.log", read_only=True)) as again:
-        assert again.storage.names() == names
+        assert again.storage.names.rows() == names
         root = again.root
         assert (root.y, root.next.z) == ([2], 2)
         root.stream.open()
@@ -706,7 +705,7 @@ def test_values_whose_names_are_lost_get_names(database, thing, path, tmp_path):
 
 def pickle_values(log: TransactionLog, oid: int) -> Any:
     stored = log.load(oid)
-    shape = log.shape(stored.number)
+    shape = log.names.shape(stored.number)
     assert shape is None
     return StateReader(log._applied.classes).read(stored.number, stored.data)[0]
 
@@ -714,8 +713,7 @@ def pickle_values(log: TransactionLog, oid: int) -> Any:
 def write(log: TransactionLog, state: Any, number: int, names: Any) -> None:
     log.acquire()
     classes, shapes = names
-    logged = log.prepare(log.tid + 1, [(0, number, pickle.dumps(state, 5))], classes, shapes)
-    log.finish()
+    logged = log.append(log.tid + 1, [(0, number, pickle.dumps(state, 5))], classes, shapes)
     log.apply([logged])
     log.release()
 

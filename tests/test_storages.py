@@ -418,8 +418,7 @@ def test_an_interrupt_in_a_step_of_the_log_can_be_mended_by_the_next(log, first)
         try:
             catch_up(log)
             log.write_stream(io.BytesIO(b"text"))
-            log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"%d" % log.tid)])
-            log.finish()
+            log.append(Tid(log.tid + 1), [(Oid(0), 1, b"%d" % log.tid)])
         finally:
             log.release()
 
@@ -480,7 +479,7 @@ def test_an_overlay_goes_on_from_its_base_and_leaves_it_alone(base):
         overlay = OverlayLog(base)
         with Database(overlay, transaction_manager=transaction.TransactionManager()) as preview:
             assert (len(preview), len(overlay), overlay.tid) == (3, 2, base.tid)
-            assert overlay.next_class_number == base.next_class_number
+            assert overlay.names.next_number == base.names.next_number
             checkout(preview.root, preview.root["a"])
             preview.root["a"].x = 2
             preview.root["b"] = Thing(x=3)
@@ -508,8 +507,8 @@ def test_a_base_that_grows_is_not_seen(base):
     for each in (overlay, again):
         assert [data_of(each, oid) for oid in range(4)] == [b"root", b"mine", None, None]
         assert (len(each), each.oid_count, each.next_oid) == (2, 2, 2)
-        assert (each.class_name(1), each.next_class_number) == (("shop", "Cart"), 2)
-        assert each.class_number("shop", "Item") is None
+        assert (each.names.class_name(1), each.names.next_number) == (("shop", "Cart"), 2)
+        assert each.names.class_number("shop", "Item") is None
         assert not each.has(Oid(2))
         assert not each.has_news()
     assert len(OverlayLog(base)) == 3
@@ -590,8 +589,7 @@ def test_streams_of_overlays_over_overlays_do_not_mix():
         top = levels[-1]
         top.acquire()
         offset, _ = top.write_stream(io.BytesIO(b"%d" % number))
-        logged = top.prepare(Tid(top.tid + 1), [(Oid(0), 1, b"")])
-        top.finish()
+        logged = top.append(Tid(top.tid + 1), [(Oid(0), 1, b"")])
         top.apply([logged])
         top.release()
         offsets.append(offset)

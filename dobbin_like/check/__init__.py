@@ -34,8 +34,8 @@ from dobbin_like.log.reading.readable import ReadableLog
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dobbin_like.contract import Storage
     from dobbin_like.database import Database
-    from dobbin_like.storage import Storage
 
 __all__ = [
     "INVARIANTS",

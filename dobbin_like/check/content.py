@@ -119,10 +119,10 @@ class Contents(Parts):
         numbers = set(classes)
         for number, class_number, attributes in logged.names.shapes:
             shape = f"shape {number} of class number {class_number}"
-            if number in numbers or known.name(number) or known.shape(number):
+            if number in numbers or known.class_name(number) or known.shape(number):
                 found = f"{shape} with the number of another"
                 self.report.add(5, logged.offset, found, "a number that was not used before")
-            if class_number not in classes and known.name(class_number) is None:
+            if class_number not in classes and known.class_name(class_number) is None:
                 self.report.add(5, logged.offset, shape, "a class that was logged")
             numbers.add(number)
             if len(set(attributes)) != len(attributes):
@@ -180,7 +180,7 @@ class Contents(Parts):
 
     def _check_state(self, oid: Oid, stored: LoggedVersion) -> list[Reference]:
         """I8: What was stored can be loaded, though its class be gone."""
-        name = self._classes.name(self._class_of(stored))
+        name = self._classes.class_name(self._class_of(stored))
         if name is None:
             if not self.gap:
                 found = f"oid {oid} of class number {stored.number}"
@@ -277,7 +277,7 @@ class Contents(Parts):
                     self._dangle(oid, stored, target)
         searched = positions.stored and not self.gap
         lost = unreachable(positions, load) if searched else None
-        inner = self._classes.number(*INNER_CLASS)
+        inner = self._classes.class_number(*INNER_CLASS)
         if inner is not None and not self.gap:
             nodes = (oid for oid, number in enumerate(self.class_numbers) if number == inner)
             check_trees(report, nodes, load, self._states)
@@ -299,7 +299,7 @@ class Contents(Parts):
         self, policy: Policy, load: Callable[[int], LoggedVersion | None]
     ) -> None:
         for number, count in sorted(Counter(self.class_numbers).items()):
-            name = self._classes.name(number)
+            name = self._classes.class_name(number)
             if name is not None:
                 self._try_class(policy, name, count, persistent=True)
         values: Counter[tuple[str, str]] = Counter()
@@ -322,7 +322,7 @@ class Contents(Parts):
             self.report.broken.append(BrokenClass(".".join(name), count, reason))
 
     def _name(self, number: int) -> str:
-        name = self._classes.name(number)
+        name = self._classes.class_name(number)
         return f"number {number}" if name is None else ".".join(name)
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.format import frame_heads, record
 from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import Frame, ReadBuffer
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.log.reading.trusted_end import saved_slots
+from dobbin_like.name_tables import NameTables
 
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
@@ -36,7 +36,7 @@ class Parts:
         self.redo: set[int] = set()
         self.gap = False
         self._window = buffer
-        self._classes = ClassTable()
+        self._classes = NameTables()
         self._stream_reader = StreamReader(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
 
@@ -91,7 +91,7 @@ class Parts:
             oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
             found = f"saved position {saved.get(oid)} of oid {oid}"
             self.report.add(10, tail.end, found, scanned.get(oid))
-        if frame.names != self._classes.items():
+        if frame.names != self._classes.rows():
             self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")
 
     def _damage(self, error: IntegrityError) -> None:

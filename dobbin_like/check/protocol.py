@@ -9,33 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.check.trees import INNER_CLASS, check_trees
-from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.codec.state_reader import StateReader
-from dobbin_like.upkeep.stream_keys import class_and_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dobbin_like.check.report import Report
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Storage
 
 __all__ = ["check_protocol"]
-
-
-class _Classes:
-    """The tables of names of a storage as a state reader asks for them."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.number = storage.class_number
-        self.shape = storage.shape
-
-    def name(self, number: int) -> tuple[str, str] | None:
-        try:
-            return self._storage.class_name(number)
-        except IntegrityError:
-            return None
 
 
 def check_protocol(
@@ -46,7 +29,7 @@ def check_protocol(
     Cost: All states once, the newest twice; some bytes of memory for each oid.
     """
     until, count = storage.tid, len(storage)
-    reader = StateReader(_Classes(storage))
+    reader = StateReader(storage.names, storage.path)
     newest: dict[Oid, Tid] = {}
     wanted: dict[Oid, str] = {}
     last = NO_TID
@@ -63,7 +46,7 @@ def check_protocol(
             progress(report.transactions, count)
     report.objects = len(newest)
     _check_newest(storage, report, until, newest, wanted)
-    inner = storage.class_number(*INNER_CLASS)
+    inner = storage.names.class_number(*INNER_CLASS)
     if inner is not None:
         nodes = (oid for oid in newest if _class_number(storage, oid, until) == inner)
         check_trees(report, nodes, lambda oid: storage.load(Oid(oid), until), reader)
@@ -71,7 +54,7 @@ def check_protocol(
 
 def _class_number(storage: Storage, oid: Oid, until: Tid) -> int | None:
     stored = storage.load(oid, until)
-    return None if stored is None else (storage.shape(stored.number) or (stored.number,))[0]
+    return None if stored is None else (storage.names.shape(stored.number) or (stored.number,))[0]
 
 
 def _check_newest(
@@ -106,7 +89,6 @@ def _check_entries(
         if stored.tid != logged.tid:
             report.add(2, where, f"a version of {stored.tid}", f"one of {logged.tid}")
         try:
-            storage.class_name(class_and_names(storage, stored.number)[0])
             _, references = reader.read(stored.number, stored.data)
         except Exception as error:  # noqa: BLE001  decoding raises whatever it likes
             report.add(8, where, f"{type(error).__name__}: {error}", "a state that can be decoded")

@@ -30,7 +30,7 @@ from dobbin_like.log.reading.saved_positions import place_before
 from dobbin_like.log.reading.trusted_end import verify
 
 if TYPE_CHECKING:
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Storage
 
 __all__ = ["Progress", "Scan", "compare_with_storage"]
 

@@ -196,7 +196,7 @@ def info(path: str, *, as_json: bool) -> None:
             failed += logged.failed
         root = storage.load(ROOT_OID)
         number = root.number if root else 0
-        number = (storage.shape(number) or (number,))[0]
+        number = (storage.names.shape(number) or (number,))[0]
         facts: dict[str, Any] = {
             "file": str(Path(path).resolve()),
             "size": Path(path).stat().st_size,
@@ -207,8 +207,10 @@ def info(path: str, *, as_json: bool) -> None:
             "packed": storage.generation,
             "complete_since": storage.complete_since,
             "objects": storage.oid_count,
-            "root": ".".join(storage.class_name(number)) if root else None,
-            "classes": sorted({f"{module}.{name}" for _, module, name in storage.names().classes}),
+            "root": ".".join(storage.names.class_name(number) or ("?",)) if root else None,
+            "classes": sorted(
+                {f"{module}.{name}" for _, module, name in storage.names.rows().classes}
+            ),
         }
     if as_json:
         answer(facts)

@@ -32,7 +32,7 @@ class CommitTests(Harness):
         storage = self.new()
 
         equal((len(storage), storage.oid_count, storage.next_oid, storage.tid), (0, 0, 0, 0))
-        equal(storage.next_class_number, 1)
+        equal(storage.names.next_number, 1)
         equal((storage.has_news(), storage.read_news()), (False, []))
         equal(list(storage.transactions()), [])
         equal((storage.load(ROOT), storage.has(ROOT)), (None, False))
@@ -48,40 +48,40 @@ class CommitTests(Harness):
         equal((data_of(storage, 0), data_of(storage, 3)), (b"root", b"three"))
         equal((len(storage), storage.oid_count, storage.next_oid), (1, 2, 4))
         equal((storage.tid, storage.has_news()), (logged.tid, False))
-        equal((storage.class_name(1), storage.next_class_number), (("shop", "Cart"), 2))
+        equal((storage.names.class_name(1), storage.names.next_number), (("shop", "Cart"), 2))
 
     def test_shapes_are_kept_beside_the_classes(self) -> None:
         storage = self.new()
         shapes = [(2, 1, ("x", "größe")), (3, 1, ())]
         storage.acquire()
         logged = storage.prepare(Tid(10), [(ROOT, 2, b"root")], [(1, "shop", "Cart")], shapes)
-        before = (storage.shape(2), storage.shape_count(1))
+        before = (storage.names.shape(2), storage.names.shape_count(1))
         storage.finish()
         storage.apply([logged])
         storage.release()
 
         equal(before, (None, 0))
-        equal((storage.shape(2), storage.shape(3)), ((1, ("x", "größe")), (1, ())))
-        equal((storage.shape(1), storage.shape(9)), (None, None))
+        equal((storage.names.shape(2), storage.names.shape(3)), ((1, ("x", "größe")), (1, ())))
+        equal((storage.names.shape(1), storage.names.shape(9)), (None, None))
         equal(
-            (storage.shape_number(1, ("x", "größe")), storage.shape_number(1, ("x",))), (2, None)
+            (storage.names.shape_number(1, ("x", "größe")), storage.names.shape_number(1, ("x",))),
+            (2, None),
         )
-        equal((storage.shape_count(1), storage.next_class_number), (2, 4))
+        equal((storage.names.shape_count(1), storage.names.next_number), (2, 4))
         equal(storage.load(ROOT).number, 2)
-        names = storage.names()
+        names = storage.names.rows()
         equal((list(names.classes), list(names.shapes)), ([(1, "shop", "Cart")], shapes))
 
     def test_the_number_of_a_state_comes_back_with_its_flag(self) -> None:
         storage = self.new()
         storage.acquire()
         flagged = (1 << 24) + 1
-        logged = storage.prepare(Tid(10), [(ROOT, flagged, b"")], [(1, "shop", "Cart")])
-        storage.finish()
+        logged = storage.append(Tid(10), [(ROOT, flagged, b"")], [(1, "shop", "Cart")])
         storage.apply([logged])
         storage.release()
         equal(storage.load(ROOT).number, flagged)
         equal([stored.number for _, stored in storage.entries(logged)], [flagged])
-        equal(storage.next_class_number, 2)
+        equal(storage.names.next_number, 2)
 
     def test_nothing_is_applied_before_it_is_told_so(self) -> None:
         storage = self.new()
@@ -107,7 +107,7 @@ class CommitTests(Harness):
 
             equal((storage.has_news(), catch_up(storage)), (False, []))
             equal((data_of(storage, 0), len(storage)), (b"root", 1))
-            equal((storage.class_number("a", "B"), storage.next_class_number), (None, 2))
+            equal((storage.names.class_number("a", "B"), storage.names.next_number), (None, 2))
         commit(storage, {0: b"again"})
 
         equal((data_of(storage, 0), len(storage)), (b"again", 2))
@@ -115,7 +115,7 @@ class CommitTests(Harness):
     def test_a_transaction_that_can_be_vetoed_has_to_be_decided(self) -> None:
         storage = self.new()
         storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], (), decided=False)
+        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], decided=False)
         with raises(NotHeldError):
             storage.finish()
         storage.decide()
@@ -130,8 +130,7 @@ class CommitTests(Harness):
         storage = self.new()
         storage.acquire()
         for number in range(3):
-            logged = storage.prepare(Tid(number + 1), [(ROOT, 1, b"%d" % number)], ())
-            storage.finish()
+            logged = storage.append(Tid(number + 1), [(ROOT, 1, b"%d" % number)])
             storage.apply([logged])
         storage.release()
 
@@ -155,7 +154,7 @@ class CommitTests(Harness):
         ):
             storage.acquire()
             with raises(ValueError):
-                storage.prepare(Tid(tid), [(Oid(oid), 1, b"") for oid in oids], ())
+                storage.prepare(Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
             storage.release()
 
         equal((storage.has_news(), len(storage), storage.oid_count), (False, 1, 1))
@@ -167,7 +166,7 @@ class CommitTests(Harness):
         commit(storage, {0: b"root"})
 
         with raises(NotHeldError):
-            storage.prepare(Tid(100), [(ROOT, 1, b"")], ())
+            storage.prepare(Tid(100), [(ROOT, 1, b"")])
         for step in (storage.decide, storage.finish):
             with raises(NotHeldError):
                 step()
@@ -179,9 +178,9 @@ class CommitTests(Harness):
         storage.acquire()
         with raises(NotHeldError):
             storage.finish()
-        storage.prepare(Tid(10), [(ROOT, 1, b"root")], ())
+        storage.prepare(Tid(10), [(ROOT, 1, b"root")])
         with raises(NotHeldError):
-            storage.prepare(Tid(11), [(ROOT, 1, b"root")], ())
+            storage.prepare(Tid(11), [(ROOT, 1, b"root")])
         storage.release()
 
     def test_states_are_kept_to_the_byte(self) -> None:
@@ -223,7 +222,7 @@ class CommitTests(Harness):
             equal((logged.tid, logged.failed, logged.reason), (tid, True, "a veto"))
             equal((logged.user, list(logged.oids)), ("me", [0]))
             equal((data_of(storage, 0), storage.tid), (b"root", tid))
-            equal((storage.class_number("a", "B"), storage.next_class_number), (None, 2))
+            equal((storage.names.class_number("a", "B"), storage.names.next_number), (None, 2))
         equal((len(storage), storage.has_news()), (3, False))
 
     def test_a_failure_gets_a_tid_that_fits(self) -> None:

@@ -234,8 +234,7 @@ def commit(
     try:
         catch_up(storage)
         entries = [(Oid(oid), number, data) for oid, data in changes.items()]
-        logged = storage.prepare(Tid(storage.tid + 10), entries, classes, **about)
-        storage.finish()
+        logged = storage.append(Tid(storage.tid + 10), entries, classes, **about)
         storage.apply([logged])
     finally:
         storage.release()

@@ -61,7 +61,7 @@ class LockTests(Harness):
             self.another(storage).release()
 
         equal(storage.held, True)
-        storage.prepare(Tid(10), [(Oid(0), 1, b"")], ())
+        storage.prepare(Tid(10), [(Oid(0), 1, b"")])
         storage.release()
         storage.release()
         equal(storage.held, False)
@@ -149,8 +149,7 @@ class LockTests(Harness):
         waiter.start()
         held.start()
         held.join(WAIT_SECONDS)
-        logged = storage.prepare(Tid(storage.tid + 1), [(Oid(0), 1, b"mine")], ())
-        storage.finish()
+        logged = storage.append(Tid(storage.tid + 1), [(Oid(0), 1, b"mine")])
         storage.apply([logged])
         storage.release()
         waiter.join(WAIT_SECONDS)
@@ -165,7 +164,7 @@ class LockTests(Harness):
         other = self.another(storage)
         other.acquire()
         catch_up(other)
-        other.prepare(Tid(100), [(Oid(0), 1, b"lost")], ())
+        other.prepare(Tid(100), [(Oid(0), 1, b"lost")])
         other.close()
         with raises(ClosedError):
             other.acquire()
@@ -182,7 +181,7 @@ class LockTests(Harness):
         def work() -> None:
             other.acquire()
             catch_up(other)
-            other.prepare(Tid(100), [(Oid(0), 1, b"kept")], ())
+            other.prepare(Tid(100), [(Oid(0), 1, b"kept")])
             begun.set()
             equal(ended.wait(0.05), False, "closed in the midst of a commit")
             other.finish()
@@ -207,7 +206,7 @@ class LockTests(Harness):
         with raises(ReadOnlyStorageError):
             reader.acquire()
         with raises(NotHeldError):
-            reader.prepare(Tid(100), [(Oid(0), 1, b"")], ())
+            reader.prepare(Tid(100), [(Oid(0), 1, b"")])
         commit(storage, {0: b"again"})
         equal(len(catch_up(reader)), 1)
         equal(data_of(reader, 0), b"again")
@@ -228,7 +227,7 @@ class LockTests(Harness):
         storage = self.new()
         commit(storage, {0: b"root"})
         storage.acquire()
-        logged = storage.prepare(Tid(storage.tid + 1), [(Oid(0), 1, b"mine")], ())
+        logged = storage.prepare(Tid(storage.tid + 1), [(Oid(0), 1, b"mine")])
 
         def child() -> bool:
             held = storage.held

@@ -35,7 +35,7 @@ class NewsTests(Harness):
         other = self.another(storage)
 
         equal((len(other), other.tid, other.has_news()), (1, logged.tid, False))
-        equal((data_of(other, 0), other.class_name(1)), (b"root", ("shop", "Cart")))
+        equal((data_of(other, 0), other.names.class_name(1)), (b"root", ("shop", "Cart")))
         equal(other.sort_key, storage.sort_key)
 
     def test_a_commit_is_news_to_others_until_they_apply_it(self) -> None:
@@ -50,7 +50,8 @@ class NewsTests(Harness):
             news = other.read_news()
             equal([logged.tid for logged in news], [first.tid, second.tid])
             equal(
-                (len(other), other.load(ROOT), other.class_number("shop", "Cart")), (0, None, None)
+                (len(other), other.load(ROOT), other.names.class_number("shop", "Cart")),
+                (0, None, None),
             )
         equal((news[0].user, list(news[0].oids), news[0].failed), ("me", [0, 3], False))
         other.apply(news[:1])
@@ -58,7 +59,7 @@ class NewsTests(Harness):
         other.apply(news[1:])
         equal((other.has_news(), data_of(other, 0), len(other)), (False, b"again", 2))
         equal((other.oid_count, other.next_oid), (2, 4))
-        equal((other.class_number("shop", "Cart"), other.tid), (1, second.tid))
+        equal((other.names.class_number("shop", "Cart"), other.tid), (1, second.tid))
         equal(other.read_news(), [])
 
     def test_an_own_commit_is_no_news(self) -> None:
@@ -86,7 +87,7 @@ class NewsTests(Harness):
         other = self.another(storage)
         for decided in (True, False):
             storage.acquire()
-            storage.prepare(Tid(10), [(ROOT, 1, b"x")], (), decided=decided)
+            storage.prepare(Tid(10), [(ROOT, 1, b"x")], decided=decided)
             equal(other.read_news(), [])
             equal(len(self.another(storage)), 0)
             storage.release()
@@ -96,8 +97,7 @@ class NewsTests(Harness):
         storage = self.new()
         other = self.another(storage)
         storage.acquire()
-        storage.prepare(Tid(10), [(ROOT, 1, b"x")], ())
-        storage.finish()
+        storage.append(Tid(10), [(ROOT, 1, b"x")])
         equal([logged.tid for logged in other.read_news()], [10])
         storage.release()
 
@@ -109,10 +109,9 @@ class NewsTests(Harness):
         commit(storage, {0: b"root"})
         late.acquire()
         with raises(NotHeldError):
-            late.prepare(Tid(100), [(ROOT, 1, b"x")], ())
+            late.prepare(Tid(100), [(ROOT, 1, b"x")])
         catch_up(late)
-        logged = late.prepare(Tid(100), [(ROOT, 1, b"x")], ())
-        late.finish()
+        logged = late.append(Tid(100), [(ROOT, 1, b"x")])
         late.apply([logged])
         late.release()
         catch_up(storage)
@@ -151,10 +150,10 @@ class NewsTests(Harness):
         catch_up(storage)
 
         for each in (storage, other, self.another(storage)):
-            equal(each.class_name(1), ("store", "Basket"))
-            equal((each.class_number("shop", "Cart"), each.next_class_number), (None, 2))
+            equal(each.names.class_name(1), ("store", "Basket"))
+            equal((each.names.class_number("shop", "Cart"), each.names.next_number), (None, 2))
         with raises(IntegrityError):
-            storage.class_name(2)
+            storage.names.class_name(2)
 
     def test_no_update_is_lost_between_instances(self) -> None:
         storage = self.new()
@@ -169,8 +168,7 @@ class NewsTests(Harness):
                     stored = instance.load(ROOT)
                     more = b"%d" % (int(stored.data) + 1)
                     tid = Tid(instance.tid + 1)
-                    logged = instance.prepare(tid, [(ROOT, 1, more)], ())
-                    instance.finish()
+                    logged = instance.append(tid, [(ROOT, 1, more)])
                     instance.apply([logged])
                 finally:
                     instance.release()

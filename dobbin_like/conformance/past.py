@@ -96,7 +96,7 @@ class ReadingTests(Harness):
         equal(len(storage), len(done))
         equal(storage.tid, done[-1].tid)
         equal((storage.oid_count, storage.next_oid), (4, 6))
-        equal(storage.next_class_number, 3)
+        equal(storage.names.next_number, 3)
         equal(bool(storage), True)
         equal((storage.has_news(), storage.read_news()), (False, []))
 
@@ -202,13 +202,13 @@ class ReadingTests(Harness):
     def test_classes_have_the_name_that_they_were_given_last(self) -> None:
         storage, _, _ = self.told()
 
-        equal(storage.class_name(1), ("store", "Basket"))
-        equal(storage.class_name(2), ("shop", "Item"))
-        equal(storage.class_number("store", "Basket"), 1)
-        equal(storage.class_number("shop", "Item"), 2)
-        equal(storage.class_number("shop", "Cart"), None)
+        equal(storage.names.class_name(1), ("store", "Basket"))
+        equal(storage.names.class_name(2), ("shop", "Item"))
+        equal(storage.names.class_number("store", "Basket"), 1)
+        equal(storage.names.class_number("shop", "Item"), 2)
+        equal(storage.names.class_number("shop", "Cart"), None)
         with raises(IntegrityError):
-            storage.class_name(7)
+            storage.names.class_name(7)
 
     def test_versions_keep_the_number_of_their_class(self) -> None:
         storage, _, _ = self.told()
@@ -248,8 +248,7 @@ class ReadingTests(Harness):
         storage = self.new()
         storage.acquire()
         offset, size = storage.write_stream(io.BytesIO(data))
-        logged = storage.prepare(Tid(10), [(Oid(0), 1, b"")], [(1, "shop", "Cart")])
-        storage.finish()
+        logged = storage.append(Tid(10), [(Oid(0), 1, b"")], [(1, "shop", "Cart")])
         storage.apply([logged])
         storage.release()
         reader = self.reader(storage)

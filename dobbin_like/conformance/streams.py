@@ -44,8 +44,7 @@ class StreamTests(Harness):
         source.seek(4)
         storage.acquire()
         offset, size = storage.write_stream(source)
-        logged = storage.prepare(Tid(10), [(Oid(0), 1, b"root")], ())
-        storage.finish()
+        logged = storage.append(Tid(10), [(Oid(0), 1, b"root")])
         storage.apply([logged])
         storage.release()
 
@@ -59,8 +58,7 @@ class StreamTests(Harness):
         texts = [b"", b"x", bytes(3_000_000), b"last"]
         storage.acquire()
         places = [storage.write_stream(io.BytesIO(text)) for text in texts]
-        logged = storage.prepare(Tid(10), [(Oid(0), 1, b"")], ())
-        storage.finish()
+        logged = storage.append(Tid(10), [(Oid(0), 1, b"")])
         storage.apply([logged])
         storage.release()
         commit(storage, {1: b"one"})
@@ -76,8 +74,7 @@ class StreamTests(Harness):
         other = self.another(storage)
         storage.acquire()
         offset, size = storage.write_stream(io.BytesIO(b"text"))
-        storage.prepare(Tid(10), [(Oid(0), 1, b"root")], ())
-        storage.finish()
+        storage.append(Tid(10), [(Oid(0), 1, b"root")])
         storage.release()
         equal(len(catch_up(other)), 1)
 
@@ -95,7 +92,7 @@ class StreamTests(Harness):
         equal((storage.has_news(), catch_up(storage)), (False, []))
         storage.acquire()
         storage.write_stream(io.BytesIO(b"text"))
-        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")], ())
+        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")])
         storage.release()
         equal((storage.has_news(), data_of(storage, 0)), (False, b"root"))
         commit(storage, {1: b"one"})
@@ -109,7 +106,7 @@ class StreamTests(Harness):
         commit(storage, {0: b"root"})
         storage.acquire()
         storage.write_stream(io.BytesIO(b"text"))
-        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")], (), decided=False)
+        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")], decided=False)
         logged = storage.fail(Tid(100), "a veto")
         storage.apply([logged])
         storage.release()
@@ -125,8 +122,7 @@ class StreamTests(Harness):
         with raises(OSError):
             storage.write_stream(_Breaking())
         offset, _ = storage.write_stream(io.BytesIO(b"whole"))
-        logged = storage.prepare(Tid(100), [(Oid(1), 1, b"one")], ())
-        storage.finish()
+        logged = storage.append(Tid(100), [(Oid(1), 1, b"one")])
         storage.apply([logged])
         storage.release()
 

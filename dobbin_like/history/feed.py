@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
-from dobbin_like.history.states import class_name, differing, stored_state
+from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.storages.as_of import Pin, complete_since
@@ -114,7 +114,7 @@ def _change(database: Database, logged: Any) -> Change:
     attributes: dict[Oid, tuple[str, ...]] = {}
     try:
         for oid, stored in storage.entries(logged):
-            classes[oid] = class_name(graph, storage, stored)
+            classes[oid] = graph.classes.name_of(graph.class_of(stored))
             if stored.number & DELTA:  # Nothing else has changed; the whole may be large.
                 attributes[oid] = (ITEMS,)
                 continue

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from dobbin_like.contract import Storage
     from dobbin_like.history.feed import Change
     from dobbin_like.history.revisions import Revision, TransactionRecord
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.persistent import Persistent
-    from dobbin_like.storage import Storage
     from dobbin_like.timestamps import Moment
     from dobbin_like.transactions.data_manager import DataManager
 

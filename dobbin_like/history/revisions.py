@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from dobbin_like.contract import Storage, Transaction
     from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.storage import Storage, Transaction
 
 __all__ = ["Revision", "TransactionRecord", "history", "oid_in", "transactions"]
 

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from dobbin_like.ids import Oid
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.values.refs import State
-    from dobbin_like.storage import Storage
 
-__all__ = ["ABSENT", "class_name", "differing", "stored_state"]
+__all__ = ["ABSENT", "differing", "stored_state"]
 
 
 class _Absent:
@@ -45,11 +44,6 @@ def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:
     state = graph.read(oid, stored)
     state.pop(VERSION, None)
     return state
-
-
-def class_name(graph: Graph, storage: Storage, stored: Any) -> str:
-    """Return the name by which the log knows the class of a stored version now."""
-    return ".".join(storage.class_name(graph.class_of(stored)))
 
 
 def differing(before: State, after: State) -> list[str]:

@@ -26,10 +26,10 @@ from dobbin_like.timestamps import tid_of
 from dobbin_like.transactions.conflicts import own_state
 
 if TYPE_CHECKING:
+    from dobbin_like.contract import Storage, Transaction
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.values.refs import ObjectRef, State
-    from dobbin_like.storage import Storage, Transaction
     from dobbin_like.transactions.data_manager import DataManager
 
 __all__ = ["undo"]

@@ -19,9 +19,9 @@ from dobbin_like.transactions.replay import PartChange
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dobbin_like.contract import Storage
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.storage import Storage
 
 __all__ = ["Structure", "structures"]
 

@@ -31,12 +31,13 @@ import os
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
+from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
 from dobbin_like.exc import Error, LockTimeout, LogError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.new_file import PACKED, remove_stale
 from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words, decode_page
-from dobbin_like.log.format.meta import NO_META, NO_NAMES, Meta, Names
+from dobbin_like.log.format.meta import NO_META, Meta
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.redo import area_offset
 from dobbin_like.log.writing.writable import LockedLog
@@ -47,6 +48,19 @@ _logger = logging.getLogger(__name__)
 
 _SAVE_AT_CLOSE_ENTRIES: Final = 10_000
 """Entries for which close() saves the positions: some 10 ms of opening."""
+
+
+def _meta(
+    classes: Sequence[ClassRow],
+    shapes: Sequence[ShapeRow],
+    user: str,
+    description: str,
+    extension: bytes,
+) -> Meta:
+    if not (classes or shapes or user or description or extension):
+        return NO_META
+    names = NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES
+    return Meta(names, user, description, extension)
 
 
 class TransactionLog(LockedLog):
@@ -125,61 +139,51 @@ class TransactionLog(LockedLog):
         self._check_held("write_stream()")
         return self._writer.write_stream(source)
 
-    def prepare(
+    def append(
         self,
         tid: Tid,
-        entries: Sequence[tuple[Oid, int, bytes]],
-        classes: Sequence[tuple[int, str, str]] = (),
-        shapes: Sequence[tuple[int, int, tuple[str, ...]]] = (),
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow] = (),
+        shapes: Sequence[ShapeRow] = (),
         *,
         user: str = "",
         description: str = "",
         extension: bytes = b"",
-        decided: bool = True,
     ) -> LoggedTransaction:
-        """Append a transaction, and sync it; readers do not see it yet.
-
-        Args:
-            tid: Above that of every transaction before.
-            entries: (oid, number of class or shape, state), each oid once.
-            classes: (number, module, qualname) of classes that are new, or renamed.
-            shapes: (number, class number, names of attributes) of shapes that are new.
-            decided: Nobody can veto any more: a crash from here on leaves it committed.
-
-        Raises:
-            OSError: The disk is full, or the like. The file is as it was before.
-            ValueError: A number does not fit. Nothing was written.
-            NotHeldError: Without the lock, or with news that are not applied.
+        """Commit a transaction; see :meth:`dobbin_like.contract.Storage.append`.
 
         Cost: The bytes of the states.
         """
+        self._check_held("append()")
+        meta = _meta(classes, shapes, user, description, extension)
+        logged = self._writer.prepare(tid, entries, meta, decided=True)
+        self._writer.finish()
+        return logged
+
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow] = (),
+        shapes: Sequence[ShapeRow] = (),
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+    ) -> LoggedTransaction:
         self._check_held("prepare()")
-        meta = NO_META
-        if classes or shapes or user or description or extension:
-            names = NO_NAMES
-            if classes or shapes:
-                names = Names(tuple(classes), tuple(shapes))
-            meta = Meta(names, user, description, extension)
-        return self._writer.prepare(tid, entries, meta, decided=decided)
+        meta = _meta(classes, shapes, user, description, extension)
+        return self._writer.prepare(tid, entries, meta, decided=False)
 
     def decide(self) -> None:
-        """Let a transaction that was prepared with ``decided=False`` be decided now.
-
-        Nothing happens if it is decided already.
-
-        Raises:
-            OSError: Its status could not be written. It is not decided.
-        """
         self._check_held("decide()")
         self._writer.decide()
 
-    def finish(self) -> None:
-        """Let the prepared and decided transaction count: it is visible to all readers.
-
-        Stores a word: it does not wait, and does not fail.
-        """
-        self._check_held("finish()")
-        self._writer.finish()
+    def settle(self, tid: Tid) -> LoggedTransaction | None:
+        self._check_held("settle()")
+        self._writer.settle()
+        news = self.read_news() if self.has_news() else []
+        return next((logged for logged in news if logged.tid == tid), None)
 
     def fail(
         self,

@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.format import frame_heads, record
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.format.meta import NO_NAMES, Names
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import passed_over
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, read_frame, stored_entries
@@ -45,7 +45,7 @@ class StreamAt(NamedTuple):
 class NamesAt(NamedTuple):
     """The tables of names as they are known to have been at this place."""
 
-    names: Names
+    names: NewNames
 
 
 Part = Kept | StreamAt | NamesAt
@@ -187,7 +187,7 @@ class Frames:
         loss = Loss(logged.offset, logged.end, what, logged.tid, oids, certain=True)
         self.losses.append(loss)
 
-    def _learn(self, names: Names) -> None:
+    def _learn(self, names: NewNames) -> None:
         for number, module, qualname in names.classes:
             self.classes.setdefault(number, (module, qualname))
         for number, class_number, attributes in names.shapes:

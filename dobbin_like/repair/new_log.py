@@ -26,10 +26,10 @@ from dobbin_like.log.format.header import (
     raw_word,
 )
 from dobbin_like.log.format.record import LogPlace, Meta
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.saved_positions import append_saved
 from dobbin_like.log.reading.streams import copy_stream
+from dobbin_like.name_tables import NameTables
 
 __all__ = ["NewLog"]
 
@@ -47,7 +47,7 @@ class NewLog:
     """
 
     def __init__(self, fd: int, path: str, complete_since: int, next_oid: int) -> None:
-        self.classes = ClassTable()
+        self.classes = NameTables()
         self.positions = Positions()
         self.positions.reserve(next_oid)
         self._fd = fd

@@ -12,8 +12,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.ids import DELTA, Oid
-from dobbin_like.log.format.meta import NO_NAMES, Meta, Names
+from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import stream_offset
@@ -137,7 +138,7 @@ class Salvage:
         ):
             names, (number, data) = None, self._with_names(oid, number, data)
             class_number = number
-        if self._known.name(class_number) == STREAM_CLASS:
+        if self._known.class_name(class_number) == STREAM_CLASS:
             data = self._moved(names, data)
         elif not self._complete:
             self._look_for_classes(number, data)
@@ -157,7 +158,7 @@ class Salvage:
         """Return class number and state of an object; its shape may be lost, and the names."""
         # Whoever refers to it says its class, if anybody does.
         class_number = self._known.referred.get(oid, number)
-        is_stream = self._known.name(class_number) == STREAM_CLASS
+        is_stream = self._known.class_name(class_number) == STREAM_CLASS
         with contextlib.suppress(Exception):  # It is what was written; the check names it.
             named = self._states.with_names(data, _STREAM_NAMES if is_stream else ())
             if named is not data:
@@ -171,7 +172,7 @@ class Salvage:
         except Exception:  # noqa: BLE001  it is what was written; the check names it
             return
         for reference in references:
-            self._known.name(reference.class_number)
+            self._known.class_name(reference.class_number)
 
     def _moved(self, names: tuple[str, ...] | None, data: bytes) -> bytes:
         """Return the state of a stream object with the offset of its stream in the new log."""
@@ -217,7 +218,7 @@ class KnownOrNot:
         self._shapes = shapes
         self.referred = referred
 
-    def bring(self, names: Names) -> None:
+    def bring(self, names: NewNames) -> None:
         """Let the next transaction bring what it has brought."""
         self._new |= {number: (module, name) for number, module, name in names.classes}
         for number, class_number, attributes in names.shapes:
@@ -226,7 +227,7 @@ class KnownOrNot:
                 self.name(class_number)
 
     def name(self, number: int) -> tuple[str, str]:
-        known = self._new.get(number) or self._log.classes.name(number)
+        known = self._new.get(number) or self._log.classes.class_name(number)
         if known is None and number:
             known = self._names.get(number)
             if known is None:
@@ -235,14 +236,14 @@ class KnownOrNot:
             self._new[number] = known
         return known or ("", "")
 
-    def correct(self, names: Names) -> None:
+    def correct(self, names: NewNames) -> None:
         """Let the next transaction say what differs from what is known of classes."""
         known = self._log.classes
-        differing = [row for row in names.classes if known.name(row[0]) != row[1:]]
-        self.bring(Names(tuple(differing)))
+        differing = [row for row in names.classes if known.class_name(row[0]) != row[1:]]
+        self.bring(NewNames(tuple(differing)))
 
     def number(self, module: str, qualname: str) -> int | None:
-        return self._log.classes.number(module, qualname)
+        return self._log.classes.class_number(module, qualname)
 
     def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
         known = self._new_shapes.get(number) or self._log.classes.shape(number)
@@ -253,12 +254,12 @@ class KnownOrNot:
                 self.name(known[0])
         return known
 
-    def take(self) -> Names:
+    def take(self) -> NewNames:
         """Return what the next transaction brings."""
         classes = [(number, *name) for number, name in sorted(self._new.items())]
         shapes = [(number, *shape) for number, shape in sorted(self._new_shapes.items())]
         self._new, self._new_shapes = {}, {}
-        return Names(tuple(classes), tuple(shapes))
+        return NewNames(tuple(classes), tuple(shapes))
 
 
 class _Parts:
@@ -271,5 +272,5 @@ class _Parts:
         return next(self._parts, b"")
 
 
-def _meta(logged: LoggedTransaction, names: Names) -> Meta:
+def _meta(logged: LoggedTransaction, names: NewNames) -> Meta:
     return Meta(names, logged.user, logged.description, logged.extension, logged.reason)

@@ -16,9 +16,9 @@ from dobbin_like.search.walk import walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dobbin_like.contract import Storage
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.persistent import Persistent
-    from dobbin_like.storage import Storage
     from dobbin_like.transactions.data_manager import DataManager
 
 _T = TypeVar("_T")

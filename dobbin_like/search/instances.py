@@ -9,8 +9,8 @@ from dobbin_like.persistent import Persistent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dobbin_like.contract import StoredVersion
     from dobbin_like.search.snapshot_scan import SnapshotScan
-    from dobbin_like.storage import StoredVersion
 
 __all__ = ["instances"]
 

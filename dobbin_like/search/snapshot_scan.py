@@ -17,9 +17,9 @@ from dobbin_like.storages.as_of import Pin
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dobbin_like.contract import Storage, StoredVersion
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.storage import Storage, StoredVersion
 
 __all__ = ["BETWEEN_REPORTS", "SnapshotScan"]
 
@@ -54,7 +54,7 @@ class SnapshotScan:
         # By the numbers of states; see class_of().
         self._classes: dict[int, int] = {}
         self._names: dict[int, str] = {}
-        self._reader = StateReader(_Names(storage))
+        self._reader = StateReader(storage.names, storage.path)
 
     def release(self) -> None:
         """Let go of the snapshot. Idempotent."""
@@ -102,7 +102,7 @@ class SnapshotScan:
         number = self.class_of(stored)
         name = self._names.get(number)
         if name is None:
-            name = self._names[number] = ".".join(self.storage.class_name(number))
+            name = self._names[number] = self.graph.classes.name_of(number)
         return name
 
     def object_of(self, oid: Oid, stored: StoredVersion) -> Any:
@@ -152,15 +152,3 @@ class SnapshotScan:
     def _damaged(self, stored: StoredVersion, error: Exception) -> IntegrityError:
         found = f"a state that can't be decoded: {type(error).__name__}: {error}"
         return IntegrityError(self.storage.path, stored.position, found, "a state")
-
-
-class _Names:
-    """The class table of a storage, for who reads its states."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.number = storage.class_number
-        self.shape = storage.shape
-
-    def name(self, number: int) -> tuple[str, str] | None:
-        return self._storage.class_name(number)

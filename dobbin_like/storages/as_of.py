@@ -22,8 +22,7 @@ from dobbin_like.timestamps import Moment, tid_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dobbin_like.log.format.meta import Names
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Names, Storage
 
 __all__ = ["AsOf", "Pin", "check_complete", "complete_since"]
 
@@ -173,33 +172,9 @@ class AsOf:
         return self._base.next_oid
 
     @property
-    def next_class_number(self) -> int:
-        """The first class number that was never used up to now."""
-        return self._base.next_class_number
-
-    def class_name(self, number: int) -> tuple[str, str]:
-        """Return module and qualname of a class, as it is called now."""
-        return self._base.class_name(number)
-
-    def class_number(self, module: str, qualname: str) -> int | None:
-        """Return the number of a class, None if the log does not know it."""
-        return self._base.class_number(module, qualname)
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return class number and names of a shape, None if *number* is none's."""
-        return self._base.shape(number)
-
-    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
-        """Return the number of a shape, None if the log does not know it."""
-        return self._base.shape_number(class_number, attributes)
-
-    def shape_count(self, class_number: int) -> int:
-        """Return how many shapes of a class the log knows."""
-        return self._base.shape_count(class_number)
-
     def names(self) -> Names:
-        """Return all classes and shapes that the log knows now."""
-        return self._base.names()
+        """The tables of names, as they are now."""
+        return self._base.names
 
     def has(self, oid: Oid) -> bool:
         """Return whether there was an object with this oid."""
@@ -279,7 +254,11 @@ class AsOf:
         """Refuse. Raises ReadOnlyStorageError."""
         self._refuse()
 
-    def finish(self) -> NoReturn:
+    def append(self, *_args: object, **_options: object) -> NoReturn:
+        """Refuse. Raises ReadOnlyStorageError."""
+        self._refuse()
+
+    def settle(self, tid: Tid) -> NoReturn:
         """Refuse. Raises ReadOnlyStorageError."""
         self._refuse()
 

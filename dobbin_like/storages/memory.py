@@ -17,9 +17,9 @@ import logging
 from collections.abc import Sequence
 from typing import BinaryIO, Final, Self
 
+from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log.format.meta import NO_NAMES, Names
 from dobbin_like.log.writing.encode import check_numbers
 from dobbin_like.storages.memory_data import EMPTY, MemoryTransaction, MemoryVersion, Shared
 from dobbin_like.storages.memory_reading import ReadableMemory
@@ -69,7 +69,6 @@ class MemoryLog(ReadableMemory):
         self._lock_timeout = lock_timeout
         # Of the thread that holds the lock: what it has prepared, the streams it wrote.
         self._pending: MemoryTransaction | None = None
-        self._decided = False
         self._written: list[int] = []
 
     def close(self) -> None:
@@ -140,32 +139,54 @@ class MemoryLog(ReadableMemory):
         shared.streams[offset] = data
         return offset, len(data)
 
-    def prepare(
+    def append(
         self,
         tid: Tid,
-        entries: Sequence[tuple[Oid, int, bytes]],
-        classes: Sequence[tuple[int, str, str]] = (),
-        shapes: Sequence[tuple[int, int, tuple[str, ...]]] = (),
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow] = (),
+        shapes: Sequence[ShapeRow] = (),
         *,
         user: str = "",
         description: str = "",
         extension: bytes = b"",
-        decided: bool = True,
     ) -> MemoryTransaction:
-        """Make a transaction that readers do not see yet.
+        self._check_held("append()")
+        logged = self._made(
+            tid, entries, classes, shapes, user=user, description=description, extension=extension
+        )
+        self._shared.transactions.append(logged)  # I2: all of it is visible from here on.
+        self._written = []
+        return logged
 
-        Args:
-            tid: Above that of every transaction before.
-            entries: (oid, number of class or shape, state), each oid once.
-            classes: (number, module, qualname) of classes that are new, or renamed.
-            shapes: (number, class number, names of attributes) of shapes that are new.
-            decided: Nobody can veto any more.
-
-        Raises:
-            ValueError: A number does not fit. Nothing was changed.
-            NotHeldError: Without the lock, or with news that are not applied.
-        """
+    def prepare(
+        self,
+        tid: Tid,
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow] = (),
+        shapes: Sequence[ShapeRow] = (),
+        *,
+        user: str = "",
+        description: str = "",
+        extension: bytes = b"",
+    ) -> MemoryTransaction:
         self._check_held("prepare()")
+        logged = self._made(
+            tid, entries, classes, shapes, user=user, description=description, extension=extension
+        )
+        self._pending = logged
+        return logged
+
+    def _made(
+        self,
+        tid: Tid,
+        entries: Sequence[Entry],
+        classes: Sequence[ClassRow],
+        shapes: Sequence[ShapeRow],
+        *,
+        user: str,
+        description: str,
+        extension: bytes,
+    ) -> MemoryTransaction:
         self._settle()
         if self._pending is not None:
             raise NotHeldError(self.path, "prepare()", "the end of the one before")
@@ -175,7 +196,7 @@ class MemoryLog(ReadableMemory):
         oids = tuple([entry[0] for entry in entries])
         check_numbers(tid, oids, head.tid)
         oid_count = head.oid_count + sum(not self._is_stored(oid) for oid in oids)
-        logged = MemoryTransaction(
+        return MemoryTransaction(
             tid,
             head.sequence + 1,
             False,
@@ -184,32 +205,29 @@ class MemoryLog(ReadableMemory):
             extension,
             "",
             oids,
-            Names(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES,
+            NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES,
             self._versions(tid, head.sequence + 1, entries),
             oid_count,
             Oid(max(head.next_oid, max(oids, default=-1) + 1)),
         )
-        self._decided = decided
-        self._pending = logged
-        return logged
 
     def decide(self) -> None:
-        """Let a transaction that was prepared with ``decided=False`` be decided now."""
         self._check_held("decide()")
-        self._decided = True
-
-    def finish(self) -> None:
-        """Let the prepared and decided transaction count: it is visible to all readers.
-
-        Does not fail.
-        """
-        self._check_held("finish()")
         logged = self._pending
-        if logged is None or not self._decided:
-            raise NotHeldError(self.path, "finish()", "a prepared and decided transaction")
+        if logged is None:
+            raise NotHeldError(self.path, "decide()", "a prepared transaction")
         if self._shared.transactions[-1] is not logged:
             self._shared.transactions.append(logged)  # I2: all of it is visible from here on.
         self._settle()
+
+    def settle(self, tid: Tid) -> MemoryTransaction | None:
+        self._check_held("settle()")
+        newest = self._shared.transactions[-1]
+        if newest.tid != tid or newest.failed:
+            return None
+        self._written = []
+        self._pending = None
+        return newest
 
     def fail(
         self,

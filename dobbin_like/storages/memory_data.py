@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.log.format.meta import NO_NAMES, Names
 from dobbin_like.storages.memory_lock import MemoryLock
 
 __all__ = ["EMPTY", "Ground", "MemoryTransaction", "MemoryVersion", "Shared"]
@@ -28,7 +28,7 @@ class MemoryTransaction(NamedTuple):
     extension: bytes
     reason: str
     oids: Sequence[Oid]
-    names: Names  # Classes and shapes that are new in this transaction.
+    names: NewNames  # Classes and shapes that are new in this transaction.
     versions: Sequence[MemoryVersion]  # By the side of the oids; none if it failed.
     oid_count: int  # What there is when it is applied.
     next_oid: Oid
@@ -50,7 +50,7 @@ class Ground(Protocol):
     @property
     def head(self) -> MemoryTransaction: ...
     @property
-    def names(self) -> Names: ...
+    def names(self) -> NewNames: ...
     @property
     def first_stream(self) -> int: ...
     @property

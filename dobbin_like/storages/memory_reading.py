@@ -11,11 +11,10 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import ClosedError, NotHeldError
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.log.format.meta import NO_NAMES
-from dobbin_like.log.reading.class_table import ClassTable
-from dobbin_like.log.reading.name_tables import KnownNames
+from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
 
 __all__ = ["ReadableMemory"]
@@ -23,7 +22,7 @@ __all__ = ["ReadableMemory"]
 _tid_of = attrgetter("tid")
 
 
-class ReadableMemory(KnownNames):
+class ReadableMemory:
     """A log in memory as its readers see it. Any thread; for news see read_news() and apply()."""
 
     def __init__(self, shared: Shared) -> None:
@@ -34,7 +33,7 @@ class ReadableMemory(KnownNames):
         # What is applied: the newest transaction, the newest version by oid, the classes.
         self._head = shared.ground.head
         self._newest: dict[Oid, MemoryVersion] = {}
-        self._classes = ClassTable(*shared.ground.names)
+        self.names = NameTables(*shared.ground.names)
         self.apply(self.read_news())
 
     def __len__(self) -> int:
@@ -86,12 +85,6 @@ class ReadableMemory(KnownNames):
         """The first oid that was never used."""
         return self._head.next_oid
 
-    def _classes_known(self) -> ClassTable:
-        return self._classes
-
-    def _end_known(self) -> int:
-        return self._head.sequence
-
     # -- news ------------------------------------------------------------------
 
     def has_news(self) -> bool:
@@ -122,7 +115,7 @@ class ReadableMemory(KnownNames):
                 found = f"transaction {self._head.sequence + 1}, not {logged.sequence}"
                 raise NotHeldError(self.path, "apply()", found)
             if logged.names is not NO_NAMES:
-                self._classes.update(*logged.names)
+                self.names.update(*logged.names)
             self._newest.update(zip(logged.oids, logged.versions))  # noqa: B905  failed: none
             # Last: whoever sees the new tid finds the new versions.
             self._head = logged

@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.log.format.meta import NO_NAMES
 from dobbin_like.storages.memory import MemoryLog
 from dobbin_like.storages.memory_data import MemoryTransaction, Shared
 
 if TYPE_CHECKING:
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Storage
 
 __all__ = ["OverlayLog"]
 
@@ -98,7 +98,7 @@ class _Snapshot:
         self._tid, self._sequence = tid, sequence
         count = base.oid_count
         self._next_oid = base.next_oid
-        self.names = base.names()
+        self.names = base.names.rows()
         return tid, count
 
     def _make_head(self, count: int) -> MemoryTransaction:

@@ -49,10 +49,10 @@ from dobbin_like.transactions.savepoint import Savepoint
 from dobbin_like.transactions.thread_view import Synchronizer
 
 if TYPE_CHECKING:
+    from dobbin_like.contract import Storage
     from dobbin_like.database import Database
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.values.refs import ObjectRef
-    from dobbin_like.storage import Storage
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""

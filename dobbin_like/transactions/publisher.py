@@ -12,11 +12,11 @@ from dobbin_like.interrupts import finish_despite_interrupts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dobbin_like.contract import Storage
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.graph.changes import Changes
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.graph.publication import Publication
-    from dobbin_like.storage import Storage
 
 
 class _News(NamedTuple):

@@ -13,8 +13,9 @@ import os
 import threading
 from typing import Final
 
+from dobbin_like.contract import Storage
 from dobbin_like.exc import Error, PackError, PackRunningError, ReadOnlyStorageError
-from dobbin_like.storage import Storage, TransactionLog
+from dobbin_like.log import TransactionLog
 from dobbin_like.upkeep.pack import PackReport, pack
 
 __all__ = ["AutoPack", "start_auto_pack"]

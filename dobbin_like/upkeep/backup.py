@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, SelfWaitError
+from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.backup_copy import (
     Copied,
     LogCopy,
@@ -22,11 +23,10 @@ from dobbin_like.log.copies.backup_copy import (
 )
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import PAGE_SIZE, Words, is_unwritten
-from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
+    from dobbin_like.contract import Storage
     from dobbin_like.ids import Tid
-    from dobbin_like.storage import Storage
 
 __all__ = ["BackupReport", "backup"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dobbin_like.exc import ObjectNotFound, PackError, ReadOnlyStorageError
 from dobbin_like.ids import ROOT_OID
-from dobbin_like.storage import TransactionLog
+from dobbin_like.log import TransactionLog
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.upkeep.backup import BackupReport, backup
 from dobbin_like.upkeep.migrate import migrate
@@ -20,9 +20,9 @@ from dobbin_like.upkeep.snapshot import SnapshotReport, snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dobbin_like.contract import Storage
     from dobbin_like.database import Database
     from dobbin_like.persistent import Persistent
-    from dobbin_like.storage import Storage
     from dobbin_like.timestamps import Moment
 
 

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.log.copies.new_log import Entries, NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
-from dobbin_like.log.format.meta import NO_NAMES, Names
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.reader import LoggedTransaction
+from dobbin_like.name_tables import NameTables
 from dobbin_like.upkeep.pack_plan import Count, PackSize, Survivors, stored_stream
 from dobbin_like.upkeep.stream_keys import STREAM_CLASS, with_stream_key
 from dobbin_like.upkeep.throttle import Throttle
@@ -56,7 +56,7 @@ class Carry:
         self._before, self._after = Count(objects=old.positions.stored), Count()
         self._place = old.place
         # Both tables go whole into the first transaction that counts.
-        self._classes = ClassTable(*old.classes.items())
+        self._classes = NameTables(*old.classes.rows())
         self._tables_are_due = True
 
     def up_to_the_moment(self, tell: Callable[[int], object]) -> None:
@@ -152,12 +152,12 @@ class Carry:
             self._pace.rest()
 
     def _append(
-        self, logged: LoggedTransaction, entries: Entries, names: Names, count: int
+        self, logged: LoggedTransaction, entries: Entries, names: NewNames, count: int
     ) -> None:
         if self._tables_are_due and not logged.failed:
             self._tables_are_due = False
-            names = self._classes.items()
-        if self._classes.number(*STREAM_CLASS) is not None:
+            names = self._classes.rows()
+        if self._classes.class_number(*STREAM_CLASS) is not None:
             entries = self._moved(entries)
         self._new.append(logged, self._rested(entries), names, count)
 

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid
 from dobbin_like.log.copies.new_log import meta_of
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.format.meta import NO_NAMES, Names, encode_meta, encode_names
+from dobbin_like.log.format.meta import encode_meta, encode_names
 from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import stream_key, stream_offset
+from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks, references
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.deltas.delta import MissingBaseError
@@ -72,11 +73,11 @@ class Count:
 
 
 def stored_stream(
-    classes: ClassTable, number: int, state: bytes
+    classes: NameTables, number: int, state: bytes
 ) -> tuple[int | None, tuple[str, ...] | None]:
     """Return the key of the stream that a state is of, None if of none, and its names."""
     class_number, names = class_and_names(classes, number)
-    if classes.name(class_number) != STREAM_CLASS:
+    if classes.class_name(class_number) != STREAM_CLASS:
         return None, names
     return stream_key_of(state, names), names
 
@@ -232,7 +233,7 @@ class Survivors:
         """
         old = self._old
         before, after = Count(), Count()
-        table = old.classes.items()
+        table = old.classes.rows()
         size = PAGE_SIZE + self._saved_size(table)
         streams: set[int] = set()
         for frame, chosen in self.choices():
@@ -280,7 +281,7 @@ class Survivors:
             after.add(logged, len(logged.oids), new_after)
         return size
 
-    def _saved_size(self, table: Names) -> int:
+    def _saved_size(self, table: NewNames) -> int:
         slots = 8 * self._old.positions.next_oid
         return record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
 
@@ -293,7 +294,7 @@ class Survivors:
             The bytes by which their states become longer.
         """
         old, longer = self._old, 0
-        if old.classes.number(*STREAM_CLASS) is None:
+        if old.classes.class_number(*STREAM_CLASS) is None:
             return 0
         for _, number, state in old.read_entries(logged, chosen):
             key, names = stored_stream(old.classes, number, state)

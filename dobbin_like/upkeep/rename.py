@@ -132,7 +132,7 @@ def _text(name: object) -> str:
 
 
 def _names(database: Database) -> dict[int, Name]:
-    classes = database.storage.names().classes
+    classes = database.storage.names.rows().classes
     return {number: (module, qualname) for number, module, qualname in classes}
 
 

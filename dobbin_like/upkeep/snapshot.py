@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, cast
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.snapshot_log import SnapshotLog
 from dobbin_like.log.file.new_file import NewFile
-from dobbin_like.log.format.meta import NO_NAMES
 from dobbin_like.log.format.record import ENTRY_SIZE
-from dobbin_like.log.reading.class_table import ClassTable
+from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.faces.stream import StoredBytes
@@ -35,7 +35,7 @@ from dobbin_like.upkeep.stream_keys import (
 )
 
 if TYPE_CHECKING:
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Storage
 
 __all__ = ["PART_BYTES", "SnapshotReport", "snapshot"]
 
@@ -158,7 +158,7 @@ class _State:
         # States that are not carried as they are: of streams, and of what has deltas.
         self._rewritten: dict[int, bytes] = {}
         self._numbers: dict[int, int] = {}
-        self._reader = StateReader(ClassTable(*source.names()))
+        self._reader = StateReader(source.names, source.path)
 
     @property
     def streams(self) -> int:
@@ -178,8 +178,8 @@ class _State:
         self._sizes[oid] = len(data) + 1
         self.objects += 1
         self.size += len(data)
-        number, _ = class_and_names(self._source, stored.number)
-        if self._source.class_name(number) == STREAM_CLASS:
+        number, _ = class_and_names(self._source.names, stored.number)
+        if self._source.names.class_name(number) == STREAM_CLASS:
             self._stream_oids.append(Oid(oid))
         return data
 
@@ -199,7 +199,7 @@ class _State:
         carried: dict[int, int] = {}
         for oid in self._stream_oids:
             stored = source.load(oid)
-            _, names = class_and_names(source, stored.number)
+            _, names = class_and_names(source.names, stored.number)
             old = stream_key_of(stored.data, names)
             if old is None:
                 continue
@@ -268,7 +268,7 @@ class _IntoFile:
     def __init__(self, path: str, file: NewFile, source: Storage) -> None:
         self.path = path
         self._file = file
-        self._names = source.names()
+        self._names = source.names.rows()
         self._log = SnapshotLog(file, source.tid, source.next_oid)
         self.stream = self._log.append_stream
 
@@ -278,7 +278,7 @@ class _IntoFile:
 
     def complete(self, objects: int) -> None:
         if objects > _POSITIONS_FROM:
-            self._log.save_positions(ClassTable(*self._names))
+            self._log.save_positions(NameTables(*self._names))
         self._log.complete()
         self._file.put(replace=False)
 
@@ -301,7 +301,7 @@ class _IntoStorage:
     def __init__(self, target: Storage, source: Storage) -> None:
         self.path = target.path
         self._target = target
-        self._names = source.names()
+        self._names = source.names.rows()
         target.acquire()
         if len(target) or target.read_news():
             raise CopyError(target.path, "the storage is not empty; give a new one")

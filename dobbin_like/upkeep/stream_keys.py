@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.ids import DELTA
 from dobbin_like.objects.codec.references import decode_loosely
 
-__all__ = ["STREAM_CLASS", "Shapes", "class_and_names", "stream_key_of", "with_stream_key"]
+if TYPE_CHECKING:
+    from dobbin_like.contract import Names
+
+__all__ = ["STREAM_CLASS", "class_and_names", "stream_key_of", "with_stream_key"]
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
@@ -24,13 +27,7 @@ _KEY: Final = "_offset"
 _NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
 
 
-class Shapes(Protocol):
-    """Whatever knows the shapes of states: a storage, or the table of a log."""
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
-
-
-def class_and_names(shapes: Shapes, number: int) -> tuple[int, tuple[str, ...] | None]:
+def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | None]:
     """Return of which class a state is, and the names of its attributes if it lacks them.
 
     Args:
@@ -38,7 +35,7 @@ def class_and_names(shapes: Shapes, number: int) -> tuple[int, tuple[str, ...] |
     """
     if number & DELTA:
         return number - DELTA, None
-    return shapes.shape(number) or (number, None)
+    return names.shape(number) or (number, None)
 
 
 def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:

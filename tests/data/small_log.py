@@ -83,7 +83,7 @@ def content(log: TransactionLog) -> dict[str, Any]:
             stored = log.load(Oid(oid), None if at is None else Tid(at))
             plain = stored and (stored.tid, stored.number, stored.data)
             result["objects"].append((oid, at, plain))
-    result["classes"], result["shapes"] = map(list, log.names())
+    result["classes"], result["shapes"] = map(list, log.names.rows())
     reference = log.load(Oid(1))
     if reference is not None:
         offset, size = map(int, reference.data.split())

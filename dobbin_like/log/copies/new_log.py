@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final, cast
 from zlib import crc32
 
+from dobbin_like.contract import NewNames
 from dobbin_like.exc import CopyError, PackError, PackRunningError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.copies.packed_log import PackedLog
@@ -34,12 +35,12 @@ from dobbin_like.log.format.header import (
     encode_page,
     raw_word,
 )
-from dobbin_like.log.format.meta import NO_META, Meta, Names
+from dobbin_like.log.format.meta import NO_META, Meta
 from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.streams import StreamReader, copy_stream, stream_key, stream_offset
+from dobbin_like.name_tables import NameTables
 
 __all__ = ["NewLog", "PackFile", "meta_of"]
 
@@ -124,7 +125,7 @@ class NewLog:
         self._streams_from, self._streams_to = array("Q"), array("Q")
 
     def append(
-        self, logged: LoggedTransaction, entries: Entries, names: Names, count: int
+        self, logged: LoggedTransaction, entries: Entries, names: NewNames, count: int
     ) -> None:
         """Append a transaction as it was, with *count* of its entries.
 
@@ -237,7 +238,7 @@ class NewLog:
             self._sync_now_and_then()
         return stream_key(self.generation, self._streams_to[index])
 
-    def save_positions(self, classes: ClassTable) -> None:
+    def save_positions(self, classes: NameTables) -> None:
         """Append the positions as they are now, for a quick opening.
 
         Raises:
@@ -247,7 +248,7 @@ class NewLog:
         """
         tail, slots = self.tail, self.positions.slots
         slots_count = self.positions.next_oid
-        table = record.encode_names(classes.items())
+        table = record.encode_names(classes.rows())
         checksum = 0
         for block in _blocks(slots, slots_count):
             checksum = crc32(block, checksum)
@@ -307,7 +308,7 @@ class NewLog:
             self.sync()
 
 
-def meta_of(logged: LoggedTransaction, names: Names) -> Meta:
+def meta_of(logged: LoggedTransaction, names: NewNames) -> Meta:
     """Return what a transaction says about itself, with other names."""
     meta = Meta(names, logged.user, logged.description, logged.extension, logged.reason)
     return meta if meta != NO_META else NO_META

@@ -21,12 +21,12 @@ from dobbin_like.log.format import record
 from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page
 from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
 from dobbin_like.log.reading.aside import said_by
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.log.reading.trusted_end import certain_end, decided_frames
 from dobbin_like.log.transaction_log import TransactionLog
+from dobbin_like.name_tables import NameTables
 
 __all__ = ["PackedLog"]
 
@@ -106,7 +106,7 @@ class PackedLog(TransactionLog):
         return self._applied.positions
 
     @property
-    def classes(self) -> ClassTable:
+    def classes(self) -> NameTables:
         """The tables of names as of *keep*."""
         return self._applied.classes
 
@@ -220,7 +220,7 @@ class PackedLog(TransactionLog):
             applied, words, certain_end(ReadBuffer(self._file.fd, self.path), words, self._boot)
         )
         if self._keep is not None and applied.tail.tid > self._keep:
-            applied.positions, applied.classes = Positions(), ClassTable()
+            applied.positions, applied.classes = Positions(), NameTables()
             applied.move_to(self.start)
         if not self.read_only:
             # Whatever a process that died has left is put right by this.

@@ -19,7 +19,7 @@ from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.streams import copy_stream, stream_key
 
 if TYPE_CHECKING:
-    from dobbin_like.log.format.meta import Names
+    from dobbin_like.contract import NewNames
 
 __all__ = ["SnapshotLog"]
 
@@ -55,7 +55,7 @@ class SnapshotLog(NewLog):
         return stream_key(self.generation, offset), size
 
     def append_state(
-        self, tid: Tid, entries: Entries, count: int, size: int, names: Names, note: str
+        self, tid: Tid, entries: Entries, count: int, size: int, names: NewNames, note: str
     ) -> None:
         """Append *count* objects as one transaction.
 

@@ -10,19 +10,16 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.ids import DELTA
 
 __all__ = [
     "CLASS_LIMIT",
     "NO_META",
-    "NO_NAMES",
     "NUMBER_LIMIT",
     "WORD",
-    "Classes",
     "DamagedError",
     "Meta",
-    "Names",
-    "Shapes",
     "decode_meta",
     "decode_names",
     "encode_meta",
@@ -37,12 +34,6 @@ CLASS_LIMIT: Final = DELTA
 NUMBER_LIMIT: Final = 2 * DELTA
 """No number of a state reaches this: there is one flag as yet."""
 
-Classes = tuple[tuple[int, str, str], ...]
-"""Classes: (number, module, qualname), as they were given."""
-
-Shapes = tuple[tuple[int, int, tuple[str, ...]], ...]
-"""Shapes: (number, class number, names of the attributes in order)."""
-
 
 class DamagedError(Exception):
     """Bytes that are not what a log has there: what was found, what was expected."""
@@ -53,20 +44,10 @@ class DamagedError(Exception):
         self.expected = expected
 
 
-class Names(NamedTuple):
-    """The tables of names: of a transaction what is new, of saved positions all."""
-
-    classes: Classes = ()
-    shapes: Shapes = ()
-
-
-NO_NAMES: Final = Names()
-
-
 class Meta(NamedTuple):
     """What a transaction says about itself. Empty in all parts, it takes no byte."""
 
-    names: Names = NO_NAMES
+    names: NewNames = NO_NAMES
     user: str = ""
     description: str = ""
     extension: bytes = b""
@@ -85,7 +66,7 @@ def _pack_text(text: str) -> bytes:
     return _pack_bytes(text.encode("utf-8", "surrogatepass"))
 
 
-def encode_names(names: Names) -> bytes:
+def encode_names(names: NewNames) -> bytes:
     """Return the class table and the shape table, each a count and then its rows.
 
     Raises:
@@ -148,10 +129,10 @@ class _Cursor:
     def texts(self) -> tuple[str, ...]:
         return tuple([self.text() for _ in range(self.number())])
 
-    def names(self) -> Names:
+    def names(self) -> NewNames:
         classes = [(self.number(), self.text(), self.text()) for _ in range(self.number())]
         shapes = [(self.number(), self.number(), self.texts()) for _ in range(self.number())]
-        return Names(tuple(classes), tuple(shapes))
+        return NewNames(tuple(classes), tuple(shapes))
 
     def _take(self, size: int) -> bytes:
         end = self.at + size
@@ -163,7 +144,7 @@ class _Cursor:
         return part
 
 
-def decode_names(data: bytes) -> Names:
+def decode_names(data: bytes) -> NewNames:
     """Return the tables of names in *data*. Raises DamagedError."""
     return _Cursor(data).names()
 

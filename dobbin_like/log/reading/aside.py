@@ -24,10 +24,10 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED, Words
-from dobbin_like.log.format.meta import NO_NAMES
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame
 

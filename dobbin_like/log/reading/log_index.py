@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page, raw_word
-from dobbin_like.log.format.meta import NO_NAMES
 from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.streams import StreamReader
+from dobbin_like.name_tables import NameTables
 
 __all__ = ["Applied"]
 
@@ -41,7 +41,7 @@ class Applied:
         self.generation = 0
         self.complete_since = NO_TID
         self.positions = Positions()
-        self.classes = ClassTable()
+        self.classes = NameTables()
         self.unsaved = 0  # Entries since positions were saved.
         self._passed: tuple[int, LogPlace] | None = None
         self.tail = LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)

@@ -18,21 +18,20 @@ from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedEr
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.history import History
 from dobbin_like.log.reading.log_index import Applied
-from dobbin_like.log.reading.name_tables import KnownNames
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.saved_positions import load_saved
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
 from dobbin_like.log.reading.trusted_end import certain_end, committed_frames
+from dobbin_like.name_tables import NameTables
 
 __all__ = ["ReadableLog"]
 
 _logger = logging.getLogger(__name__)
 
 
-class ReadableLog(History, KnownNames):
+class ReadableLog(History):
     """A log as its readers see it. Any thread; for news see read_news() and apply().
 
     ``_view`` is set when the file is there; None until then and after close().
@@ -96,11 +95,10 @@ class ReadableLog(History, KnownNames):
         """The first oid that was never used."""
         return Oid(self._applied.positions.next_oid)
 
-    def _classes_known(self) -> ClassTable:
+    @property
+    def names(self) -> NameTables:
+        """The tables of names, as far as they are applied."""
         return self._applied.classes
-
-    def _end_known(self) -> int:
-        return self._applied.tail.end
 
     # -- news ------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.disk import read_ahead, read_exactly
 from dobbin_like.log.format import record
-from dobbin_like.log.format.meta import NO_NAMES
-from dobbin_like.log.format.record import DamagedError, LogPlace, Names
+from dobbin_like.log.format.record import DamagedError, LogPlace
 
 __all__ = [
     "Frame",
@@ -57,7 +57,7 @@ class LoggedTransaction(NamedTuple):
     reason: str  # Why it failed; empty for one that was prepared when its process died.
     oids: Sequence[int]  # In the order of the table.
     first_entry: int  # Position of entry 0; entry i is ENTRY_SIZE * i further.
-    names: Names  # Classes and shapes that are new in this transaction.
+    names: NewNames  # Classes and shapes that are new in this transaction.
     checksum: int  # Of its frame; the next one is chained to it.
 
     @property
@@ -83,7 +83,7 @@ class Frame(NamedTuple):
     status: int
     tail: LogPlace  # The place after it.
     logged: LoggedTransaction | None  # None for all but transactions.
-    names: Names  # Of saved positions: all there were.
+    names: NewNames  # Of saved positions: all there were.
 
 
 class ReadBuffer:

@@ -18,10 +18,10 @@ from dobbin_like.log.format import frame_heads, record
 from dobbin_like.log.format.frame_heads import PositionsHead
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.record import DamagedError, LogPlace
-from dobbin_like.log.reading.class_table import ClassTable
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import ReadBuffer, read_frame
 from dobbin_like.log.reading.trusted_end import saved_slots
+from dobbin_like.name_tables import NameTables
 
 __all__ = ["append_saved", "load_saved", "place_before"]
 
@@ -70,7 +70,7 @@ def _previous(buffer: ReadBuffer, offset: int, limit: int) -> int:
 
 def load_saved(
     buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
-) -> tuple[Positions, ClassTable, LogPlace] | None:
+) -> tuple[Positions, NameTables, LogPlace] | None:
     """Return positions, classes and the place they are of, from the frame at *offset*.
 
     Args:
@@ -91,7 +91,7 @@ def load_saved(
     except IntegrityError as error:
         _logger.warning("saved positions can't be used, reading the whole log: %s", error)
         return None
-    return Positions.decode(block, head.stored), ClassTable(*frame.names), head.covered
+    return Positions.decode(block, head.stored), NameTables(*frame.names), head.covered
 
 
 def append_saved(
@@ -99,7 +99,7 @@ def append_saved(
     path: str,
     tail: LogPlace,
     positions: Positions,
-    classes: ClassTable,
+    classes: NameTables,
     covered: LogPlace,
 ) -> LogPlace:
     """Append the positions as of *covered*; return the place after the frame.
@@ -110,7 +110,7 @@ def append_saved(
     Cost: 8 bytes for each oid.
     """
     block = positions.encode()
-    table = record.encode_names(classes.items())
+    table = record.encode_names(classes.rows())
     head = PositionsHead(positions.next_oid, positions.stored, covered, crc32(block))
     length = record.align(record.POSITIONS_SIZE + len(table) + len(block))
     data = frame_heads.encode_positions_head(tail, length, head, table)

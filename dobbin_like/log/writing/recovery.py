@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
 from dobbin_like.log.format import record
@@ -24,7 +25,6 @@ from dobbin_like.log.format.header import (
     SAVED,
     Words,
 )
-from dobbin_like.log.format.meta import NO_NAMES
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import Proof, clip_aside, said_by
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame

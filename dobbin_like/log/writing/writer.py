@@ -11,13 +11,13 @@ import logging
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import Error, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import BOOT, COMMITTED, SAVED, Words, is_retired, raw_word
-from dobbin_like.log.format.meta import NO_NAMES
 from dobbin_like.log.format.record import LogPlace, Meta
 from dobbin_like.log.reading.aside import note_aside
 from dobbin_like.log.reading.log_index import Applied
@@ -165,9 +165,15 @@ class Writer:
         return logged
 
     def decide(self) -> None:
-        """Let recovery adopt the prepared transaction from here on. Can be repeated."""
+        """Let the prepared transaction count. Can be repeated when interrupted.
+
+        From when its status is written, recovery adopts it.
+        """
         logged = self._pending
-        if logged is None or self._decided:
+        if logged is None:
+            raise NotHeldError(self._file.path, "decide()", "a prepared transaction")
+        if self._decided:
+            self.finish()
             return
         self._whole = True
         file = self._file
@@ -176,6 +182,12 @@ class Writer:
         if self._sync:
             disk.sync(file.fd, file.path)
         self._decided = True
+        self.finish()
+
+    def settle(self) -> None:
+        """Finish what was decided and interrupted: it counts (I1)."""
+        if self._finishing:
+            self.finish()
 
     def finish(self) -> None:
         """Let the prepared transaction count. Can be repeated when interrupted."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.exc import MainModuleWarning
+from dobbin_like.exc import IntegrityError, MainModuleWarning
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
@@ -21,25 +21,10 @@ from dobbin_like.objects.values.shapes import Shape, shape_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dobbin_like.contract import Names
+
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
-
-
-class Names(Protocol):
-    """The tables of names of a log, as far as they are committed."""
-
-    @property
-    def next_class_number(self) -> int: ...
-
-    def class_name(self, number: int) -> tuple[str, str]: ...
-
-    def class_number(self, module: str, qualname: str) -> int | None: ...
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
-
-    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None: ...
-
-    def shape_count(self, class_number: int) -> int: ...
 
 
 class ClassTable:
@@ -51,9 +36,10 @@ class ClassTable:
     :meth:`discard` takes them back.
     """
 
-    def __init__(self, policy: Policy, names: Names) -> None:
+    def __init__(self, policy: Policy, names: Names, path: str = "") -> None:
         self.policy = policy
         self._names = names
+        self._path = path  # Of the data, for the texts of errors.
         self._loaded: dict[int, Any] = {}
         self.known_numbers: dict[Any, int] = {}
         self._brokens: dict[int, type] = {}
@@ -75,11 +61,22 @@ class ClassTable:
 
     # -- loading ----------------------------------------------------------
 
+    def _name(self, number: int) -> tuple[str, str]:
+        name = self._names.class_name(number)
+        if name is None:
+            found = f"class number {number}"
+            raise IntegrityError(self._path, 0, found, "the number of a class in the log")
+        return name
+
+    def name_of(self, number: int) -> str:
+        """Return the name by which the log knows a class now, with its module."""
+        return ".".join(self._name(number))
+
     def load(self, number: int) -> Any:
         """Return the class with *number*, or a stand-in class for it."""
         found = self._loaded.get(number)
         if found is None:
-            name = self._names.class_name(number)
+            name = self._name(number)
             found, reason = self._resolve(number, name)
             if found is None:  # asked again the next time: it may have been imported
                 return make_stand_in(name, number, reason)
@@ -95,7 +92,7 @@ class ClassTable:
             self._resolved[number] = name
             self._loaded[number] = found
             self._note(found, number, name)
-            now = self._names.class_name(number)
+            now = self._name(number)
             if now == name:
                 return found, ""
             name = now  # renamed meanwhile: follow() may have come before
@@ -107,7 +104,7 @@ class ClassTable:
         is read anew, and whatever class it has, it is stored under the number it had.
         """
         for number in numbers:
-            if self._resolved.get(number) != self._names.class_name(number):
+            if self._resolved.get(number) != self._name(number):
                 cls = self._loaded.pop(number, None)
                 self._brokens.pop(number, None)
                 if cls is not None:
@@ -137,7 +134,7 @@ class ClassTable:
             return cls
         broken = self._brokens.get(number)
         if broken is None:
-            name = self._names.class_name(number)
+            name = self._name(number)
             broken = self._brokens[number] = make_broken(*name, number)
         return broken
 
@@ -156,7 +153,7 @@ class ClassTable:
 
     def reason(self, number: int) -> str:
         """Say why the class with *number* is not loaded."""
-        found, reason = self.policy.resolve(*self._names.class_name(number))
+        found, reason = self.policy.resolve(*self._name(number))
         if found is not None and not (isinstance(found, type) and issubclass(found, Persistent)):
             return "it is not a subclass of Persistent any more"
         return reason
@@ -214,7 +211,7 @@ class ClassTable:
         return number
 
     def _next_number(self) -> int:
-        return self._names.next_class_number + len(self.new) + len(self.new_shapes)
+        return self._names.next_number + len(self.new) + len(self.new_shapes)
 
     def _check(self, cls: Any, module: str, qualname: str) -> None:
         kind = "class" if isinstance(cls, type) else "function"

@@ -7,7 +7,7 @@ log and runs none of their code (I9). Knows no file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
@@ -18,14 +18,12 @@ from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["STREAM_CLASS", "Reference", "StateReader", "UnknownClassError"]
+    from dobbin_like.contract import Names
+
+__all__ = ["STREAM_CLASS", "Reference", "StateReader"]
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
-
-
-class UnknownClassError(Exception):
-    """A state names a class number that the log does not know."""
 
 
 class Reference:
@@ -56,49 +54,11 @@ class _ValueTypesOnly(Policy):
         return None, "no class is loaded here"
 
 
-class LoggedNames(Protocol):
-    """What is asked of a class table; see log.class_table."""
-
-    def name(self, number: int) -> tuple[str, str] | None: ...
-
-    def number(self, module: str, qualname: str) -> int | None: ...
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None: ...
-
-
-class _Names:
-    """The class table of the log as far as it was scanned."""
-
-    next_class_number = 0
-
-    def __init__(self, classes: LoggedNames) -> None:
-        self._classes = classes
-
-    def class_name(self, number: int) -> tuple[str, str]:
-        name = self._classes.name(number)
-        if name is None:
-            text = f"class number {number}"
-            raise UnknownClassError(text)
-        return name
-
-    def class_number(self, module: str, qualname: str) -> int | None:
-        return self._classes.number(module, qualname)
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        return self._classes.shape(number)
-
-    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
-        return None  # Nothing is stored.
-
-    def shape_count(self, class_number: int) -> int:
-        return 0
-
-
 class StateReader:
     """Decodes states of one log."""
 
-    def __init__(self, classes: LoggedNames) -> None:
-        self._table = ClassTable(_ValueTypesOnly(()), _Names(classes))
+    def __init__(self, names: Names, path: str = "") -> None:
+        self._table = ClassTable(_ValueTypesOnly(()), names, path)
         self._references: list[Reference] = []
         # Names of the classes that values of the last state are of, but for known value types.
         self.met: frozenset[tuple[str, str]] = frozenset()

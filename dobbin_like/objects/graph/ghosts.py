@@ -1,12 +1,12 @@
 """The objects of one database instance by their oids: each is in memory once (I7).
 
 What is not in memory yet is made as a ghost, of the class that the log knows it by; its
-state comes when somebody touches it. Knows the log only as a :class:`Source` of bytes.
+state comes when somebody touches it. Knows the storage only by its contract.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
@@ -17,34 +17,9 @@ from dobbin_like.objects.values.refs import UNREAD, UNSTORED, Jar, ObjectRef
 from dobbin_like.objects.values.shapes import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-
-class StoredVersion(Protocol):
-    """One version of one object as a storage gives it."""
-
-    @property
-    def tid(self) -> Tid: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def position(self) -> int: ...
-
-
-class Source(Protocol):
-    """Where states come from."""
-
-    path: str
-
-    def load(self, oid: Oid, at: Tid | None = None) -> StoredVersion | None: ...
-
-    def has(self, oid: Oid) -> bool: ...
-
-    def transactions(self, since: Tid) -> Iterator[Any]: ...
-
-    def version_before(self, oid: Oid, stored: Any) -> StoredVersion | None: ...
+    from dobbin_like.contract import Storage, StoredVersion
 
 
 class Ghosts(SharedState, Jar):
@@ -53,7 +28,7 @@ class Ghosts(SharedState, Jar):
     It is their jar; what they ask for is answered by the classes that are built on this one.
     """
 
-    def __init__(self, source: Source, classes: ClassTable) -> None:
+    def __init__(self, source: Storage, classes: ClassTable) -> None:
         super().__init__()
         # Set once.
         self.source = source

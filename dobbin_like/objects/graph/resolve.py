@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from dobbin_like.contract import StoredVersion
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.versions import split_version
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.view import View, visible_version
-from dobbin_like.objects.graph.ghosts import StoredVersion
 from dobbin_like.objects.graph.state_source import StoredStates
 from dobbin_like.objects.values.refs import (
     Mask,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import IntegrityError, ObjectNotFound
 from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
@@ -24,7 +25,7 @@ from dobbin_like.objects.deltas.delta import (
 )
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.graph.ghosts import Ghosts, Source, StoredVersion
+from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
@@ -34,7 +35,7 @@ from dobbin_like.objects.values.values import Freezer, frozen
 class StoredStates(Ghosts):
     """Ghosts, and the states that their source has of them. Any thread."""
 
-    def __init__(self, source: Source, classes: ClassTable, *, guard: bool) -> None:
+    def __init__(self, source: Storage, classes: ClassTable, *, guard: bool) -> None:
         super().__init__(source, classes)
         self.guard = guard  # Set once.
 
