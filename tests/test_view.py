@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dobbin_like.objects.faces.view import PENDING, Horizon, View, visible_version
+from dobbin_like.objects.faces.view import Horizon, View, visible_version
+from dobbin_like.objects.faces.working_copy import PENDING
 
 tids = st.integers(1, 20)
 

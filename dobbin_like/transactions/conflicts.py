@@ -26,7 +26,8 @@ from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.objects.values.values import deep_copy, thaw
 
 if TYPE_CHECKING:
-    from dobbin_like.objects.faces.view import View, WorkingCopy
+    from dobbin_like.objects.faces.view import View
+    from dobbin_like.objects.faces.working_copy import WorkingCopy
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.values.refs import ObjectRef, State
 

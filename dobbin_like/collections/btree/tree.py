@@ -32,7 +32,7 @@ from dobbin_like.collections.btree.walk import (
 )
 from dobbin_like.exc import ConflictError, SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
-from dobbin_like.objects.faces.view import WorkingCopy
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE

@@ -14,7 +14,7 @@ from weakref import getweakrefs
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
-from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.refs import (
     UNSTORED,

@@ -19,7 +19,7 @@ from dobbin_like.objects.deltas.layered import changed_items, mark_stored
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
-from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.refs import (

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dobbin_like.ids import Tid
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.faces.view import View, WorkingCopy
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.ghosts import Source
 from dobbin_like.objects.graph.resolve import VisibleStates
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
