@@ -7,7 +7,7 @@ from typing import Any, Final
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta
 from dobbin_like.objects.deltas.overlay import Overlay
-from dobbin_like.objects.deltas.overlays import are_apart, difference, overlay_of
+from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
 from dobbin_like.objects.values.refs import ObjectRef, State
 from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import (
@@ -15,15 +15,15 @@ from dobbin_like.objects.values.values import (
     deep_copy,
     needs_whole_copy,
     share_parts,
-    thaw,
+    to_plain,
 )
 
 
 class _Pending:
-    """Stands in a working copy for a value nobody has asked for yet."""
+    """Stands for a value that was not copied for the thread yet, because it was not read."""
 
     def __repr__(self) -> str:
-        return "<not asked for>"
+        return "<not read>"
 
 
 PENDING: Final = _Pending()
@@ -32,9 +32,9 @@ PENDING: Final = _Pending()
 class WorkingCopy(dict[str, Any]):
     """One thread's private, changeable state of one object.
 
-    A dict of the attributes. Values that can't change are those of the base
-    state; the others are :data:`PENDING` until somebody asks for them, and
-    from then on the thread's own copies. Touched by its thread only.
+    A dict of the attributes. Immutable values are those of the base state; the others are
+    :data:`PENDING` until they are read, then copies of the thread's own. Only its thread
+    uses it.
     """
 
     __slots__ = ("base", "exclusive", "memo", "obj", "ref", "serial")
@@ -52,16 +52,16 @@ class WorkingCopy(dict[str, Any]):
                 if KINDS[type(value)] > REFERENCE:
                     self[name] = PENDING
 
-    def thaw(self, name: str) -> Any:
-        """Return the thread's own copy of the value of *name*, made now."""
+    def own_value(self, name: str) -> Any:
+        """Copy the pending value of *name* for the thread, and return the copy."""
         value = self.base[name]
         overlay = self._overlay(value) if name == ITEMS else None
         if overlay is not None:
             self[name] = overlay
         elif needs_whole_copy(value):
-            self.thaw_all()
+            self.copy_pending()
         else:
-            self[name] = thaw(value, self.memo)
+            self[name] = to_plain(value, self.memo)
         return self[name]
 
     def _overlay(self, items: Any) -> Overlay | None:
@@ -69,15 +69,15 @@ class WorkingCopy(dict[str, Any]):
         return overlay_of(self, items) if plain._p_deltas else None
 
     def overlay(self) -> Overlay | None:
-        """Return what was touched of a collection; ``None``: nothing, or all of it."""
+        """Return the overlay over the items; ``None``: they were not read, or are a built-in."""
         items = self.get(ITEMS)
         return items if isinstance(items, Overlay) else None
 
-    def thaw_all(self) -> None:
-        """Make the thread's own copies of all that is still pending.
+    def copy_pending(self) -> None:
+        """Copy all pending values for the thread.
 
-        Values that lead to each other are read again from the log: so what
-        is one thing in the state is one in the copy, arbitrary objects included.
+        If values share parts, or hold arbitrary objects, the state is read again from the
+        log: what is one thing in the state is one thing in the copy.
         """
         base = self.base
         pending = [name for name, value in self.items() if value is PENDING]
@@ -89,12 +89,12 @@ class WorkingCopy(dict[str, Any]):
             fresh = self.ref.jar.fresh(self.ref, self.serial)
             self.update({name: fresh[name] for name in pending})
         else:
-            self.update({name: thaw(base[name], self.memo) for name in pending})
+            self.update({name: to_plain(base[name], self.memo) for name in pending})
 
     def changed(self) -> State | None:
         """Return the state if it differs from the base, else ``None``.
 
-        Cost: what was asked for.
+        Cost: what was read.
         """
         state: State = type(self.obj)._p_faces.state_of(self)
         base = self.base
@@ -117,7 +117,7 @@ class WorkingCopy(dict[str, Any]):
         return None
 
     def delta(self) -> Overlay | None:
-        """Return what was touched of a collection if nothing else has changed of its state."""
+        """Return the overlay over the items if nothing but items was changed."""
         overlay = self.overlay()
         state = type(self.obj)._p_faces.state_of(self)
         base = self.base
@@ -131,9 +131,9 @@ class WorkingCopy(dict[str, Any]):
         return overlay
 
     def rebase(self, serial: Tid, base: State, state: State | None) -> None:
-        """Go on as *state*, a change of the version *base*: a conflict was resolved.
+        """Become *state*, a change of the version *base*, after a conflict was resolved.
 
-        Without a *state*: as the same changes of *base*, which fits.
+        Without a *state*: apply the changes of this working copy to *base*, which fits.
         """
         if state is None:
             self._merge(serial, base)
@@ -145,7 +145,7 @@ class WorkingCopy(dict[str, Any]):
         self.update(state)
 
     def fits(self, saved: State) -> bool:
-        """Tell whether *saved*, a later version, has changed nothing of what this one changes.
+        """Return whether *saved*, a later version, has changed nothing that this one changes.
 
         Cost: what was touched; of a list, the whole of it.
         """
@@ -164,12 +164,12 @@ class WorkingCopy(dict[str, Any]):
             return True
         if not overlay.fits(saved.get(ITEMS)):
             return False
-        return _are_apart(overlay, saved) or not self._leads_to_the_rest(overlay, mine)
+        return _are_independent(overlay, saved) or not self._leads_to_the_rest(overlay, mine)
 
     def _leads_to_the_rest(self, overlay: Overlay, mine: list[str]) -> bool:
-        """Tell whether what was changed has a part in what was not: that can't be merged."""
-        came = overlay.came()
-        changed = [came] if overlay.kind is not dict else [*came.values()]
+        """Return whether changed and unchanged values share a part: they can't be merged."""
+        added = overlay.all_added()
+        changed = [added] if overlay.kind is not dict else [*added.values()]
         changed += [self[name] for name in mine if name in self]
         rest = [value for name, value in self.items() if name not in (ITEMS, *mine)]
         return share_parts(
@@ -180,7 +180,7 @@ class WorkingCopy(dict[str, Any]):
         overlay, mine = self.overlay(), self._changed_names()
         state, exclusive = dict(self), self.exclusive
         self.clear()
-        # As at its checkout, but of the other version.
+        # As after a checkout of the other version.
         self.__init__(self.obj, self.ref, serial, saved)  # type: ignore[misc]
         self.exclusive = exclusive
         for name in mine:
@@ -190,18 +190,18 @@ class WorkingCopy(dict[str, Any]):
                 self.pop(name, None)
         if overlay is None:
             return
-        if _are_apart(overlay, saved):
-            overlay.move_to(saved[ITEMS])
+        if _are_independent(overlay, saved):
+            overlay.rebase(saved[ITEMS])
             self[ITEMS] = overlay
             return
         assert self.ref.jar is not None
         fresh = self.ref.jar.fresh(self.ref, serial)
-        overlay.follow(fresh[ITEMS])
-        apply_delta(fresh[ITEMS], Delta(NO_TID, overlay.gone, overlay.came()))
+        overlay.renumber(fresh[ITEMS])
+        apply_delta(fresh[ITEMS], Delta(NO_TID, overlay.removed, overlay.all_added()))
         self.update({name: value for name, value in fresh.items() if name not in mine})
 
     def _changed_names(self) -> list[str]:
-        """Return the attributes that differ from the base, but for an overlay."""
+        """Return the names of attributes that differ from the base, except an overlay."""
         state: State = type(self.obj)._p_faces.state_of(self)
         aliases = StateComparison()
         names = [name for name in self.base if name not in state]
@@ -214,11 +214,11 @@ class WorkingCopy(dict[str, Any]):
 
     def save(self) -> State:
         """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
-        self.thaw_all()  # what is one now has to stay one
+        self.copy_pending()  # What is one thing now has to stay one.
         return copy_state(self)
 
     def restore(self, saved: State) -> None:
-        """Go back to what :meth:`save` returned, which can be used again."""
+        """Go back to what :meth:`save` returned; *saved* can be used again."""
         self.clear()
         self.memo = {}
         self.update(copy_state(saved))
@@ -227,8 +227,8 @@ class WorkingCopy(dict[str, Any]):
             overlay.working = self
 
 
-def _are_apart(overlay: Overlay, saved: State) -> bool:
-    return are_apart(overlay.base) and are_apart(saved[ITEMS])
+def _are_independent(overlay: Overlay, saved: State) -> bool:
+    return are_independent(overlay.base) and are_independent(saved[ITEMS])
 
 
 def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> bool:
@@ -238,7 +238,7 @@ def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> b
 
 
 def copy_state(state: State) -> State:
-    """Return a deep copy; what is volatile is not copied, for it may be anything."""
+    """Return a deep copy of a state. Volatile values are not copied: they may be anything."""
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
     rest = {name: value for name, value in state.items() if name not in volatile}
     return deep_copy(rest) | volatile  # type: ignore[no-any-return]
