@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dobbin_like.objects.faces.view import PENDING, Horizon, View, visible_version
+from dobbin_like.objects.faces.view import Horizon, View, visible_version
+from dobbin_like.objects.faces.working_copy import PENDING
 
 tids = st.integers(1, 20)
 
@@ -70,5 +71,5 @@ def test_pruning_keeps_what_somebody_sees_and_the_newest_and_nothing_else(number
     assert [version[0] for version in pruned] == sorted(seen | {chain[0][0]}, reverse=True)
 
 
-def test_what_nobody_has_asked_for_has_a_name():
-    assert repr(PENDING) == "<not asked for>"
+def test_a_value_that_was_not_read_has_a_name():
+    assert repr(PENDING) == "<not read>"

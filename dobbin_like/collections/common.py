@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new
-from dobbin_like.objects.faces.view import WorkingCopy
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, ref_of, set_native_dict, swap_class
 

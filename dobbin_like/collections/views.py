@@ -1,20 +1,17 @@
-"""The views of a persistent dict: its keys, values and pairs, as they are when looked at.
+"""The views of a persistent dict: its current keys, values and pairs.
 
-A view of a built-in dict would go on showing the state that it was asked in,
-after a checkout or a new snapshot. These ask the dict each time, and then do
-what the view of the built-in dict does, at its speed.
+A view of the built-in dict below would go on showing the state in which it was made, after a
+checkout or a new snapshot. These views ask the persistent dict for its items each time, and
+then call the view of the built-in dict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from dobbin_like.collections.common import plain, shown
-
-if TYPE_CHECKING:
-    from dobbin_like.collections.dict import PersistentDict
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -25,10 +22,13 @@ class _View:
 
     __slots__ = ()
 
-    _mapping: PersistentDict[Any, Any]
-    _now: Callable[[], Any]
-    """Return the view of what the items are now."""
+    _mapping: Mapping[Any, Any]
     _name: str
+
+    def _now(self) -> Any:
+        """Return the view of the items as they are now."""
+        mapping: Any = self._mapping
+        return getattr(mapping._items, self._name)()  # noqa: SLF001
 
     @property
     def mapping(self) -> MappingProxyType[Any, Any]:
@@ -58,9 +58,6 @@ class DictKeys(_View, KeysView[K]):
     __slots__ = ()
     _name = "keys"
 
-    def _now(self) -> Any:
-        return self._mapping._items.keys()  # noqa: SLF001
-
 
 class DictItems(_View, ItemsView[K, V]):
     """The pairs ``(key, value)`` of a persistent dict."""
@@ -68,18 +65,12 @@ class DictItems(_View, ItemsView[K, V]):
     __slots__ = ()
     _name = "items"
 
-    def _now(self) -> Any:
-        return self._mapping._items.items()  # noqa: SLF001
-
 
 class DictValues(_View, ValuesView[V]):
     """The values of a persistent dict."""
 
     __slots__ = ()
     _name = "values"
-
-    def _now(self) -> Any:
-        return self._mapping._items.values()  # noqa: SLF001
 
 
 def _plain_view(other: Any) -> Any:

@@ -118,7 +118,7 @@ def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None
         serial, state = graph.version(obj, ref, view)
         return serial, type(obj)._p_faces.state_of(state)
     changed = working.changed() is not None
-    working.thaw_all()
+    working.copy_pending()
     return None if changed else working.serial, type(obj)._p_faces.state_of(working)
 
 

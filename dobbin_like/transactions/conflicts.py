@@ -23,10 +23,11 @@ from dobbin_like.exc import (
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.values.refs import ref_of
-from dobbin_like.objects.values.values import deep_copy, thaw
+from dobbin_like.objects.values.values import deep_copy, to_plain
 
 if TYPE_CHECKING:
-    from dobbin_like.objects.faces.view import View, WorkingCopy
+    from dobbin_like.objects.faces.view import View
+    from dobbin_like.objects.faces.working_copy import WorkingCopy
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.values.refs import ObjectRef, State
 
@@ -174,7 +175,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
 
 def _mine(working: WorkingCopy) -> dict[str, Any]:
     """Return the state of a working copy, of built-ins."""
-    working.thaw_all()
+    working.copy_pending()
     overlay = working.overlay()
     return dict(working) if overlay is None else {**working, ITEMS: overlay.plain()}
 
@@ -182,7 +183,7 @@ def _mine(working: WorkingCopy) -> dict[str, Any]:
 def own_state(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a shared state that user code may do with as it likes."""
     memo: dict[int, Any] = {}
-    return deep_copy({name: thaw(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
+    return deep_copy({name: to_plain(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
 
 
 def _conflict(

@@ -106,7 +106,7 @@ def _parts(view: View, owner: Any) -> list[PartChange]:
     todo: list[Any] = []
     for working in list(view.working.values()):
         if owner_of(working.obj) is owner:
-            working.thaw_all()
+            working.copy_pending()
             state = type(working.obj)._p_faces.state_of(working)
             before = MappingProxyType(working.base)
             found.append(PartChange(working.obj, before, MappingProxyType(state)))

@@ -13,11 +13,11 @@ from zope.interface import implementer
 
 from dobbin_like.exc import NotStorableError
 from dobbin_like.objects.faces.base import seal
-from dobbin_like.objects.faces.view import copy_state
+from dobbin_like.objects.faces.working_copy import copy_state
 from dobbin_like.objects.values.refs import here, native_dict, set_native_dict
 
 if TYPE_CHECKING:
-    from dobbin_like.objects.faces.view import WorkingCopy
+    from dobbin_like.objects.faces.working_copy import WorkingCopy
     from dobbin_like.transactions.data_manager import DataManager
 
 

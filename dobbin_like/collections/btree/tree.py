@@ -32,11 +32,11 @@ from dobbin_like.collections.btree.walk import (
 )
 from dobbin_like.exc import ConflictError, SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
-from dobbin_like.objects.faces.view import WorkingCopy
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
-from dobbin_like.objects.values.values import thaw
+from dobbin_like.objects.values.values import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -235,7 +235,7 @@ class SortedTree(Persistent):
         made = plain.__new__(plain)
         native_dict(made).update(self.__getstate__())
         items = _flat(self._chunks(ALL, backward=False))
-        links = made._grown(thaw(items, {}))  # noqa: SLF001
+        links = made._grown(to_plain(items, {}))  # noqa: SLF001
         nodes = {"_length": BTreeLength(made, len(items[0])), "_root": BTreeInner(made, *links)}
         native_dict(made).update(nodes)
         return made

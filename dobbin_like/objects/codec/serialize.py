@@ -160,7 +160,7 @@ class Decoder(pickle.Unpickler):
         for cls in self.stand_ins:
             cls._p_sealed = True
         if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
-            raise StateError(type(loaded).__name__, "a delta: tid, what went, what came")
+            raise StateError(type(loaded).__name__, "a delta: tid, removed, added")
         return Delta(*loaded)
 
     def persistent_load(self, pid: Any) -> Any:

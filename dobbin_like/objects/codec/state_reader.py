@@ -66,7 +66,7 @@ class StateReader:
     def read(self, number: int, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
         """Return the state, references in place of objects, and the references.
 
-        Of a delta, the items that came.
+        Of a delta, the items that it adds.
 
         Args:
             number: Of its class or shape.
@@ -77,7 +77,7 @@ class StateReader:
         references = self._references = []
         if number & DELTA:
             delta = Decoder(data, self._reference, self._table).delta()
-            return {ITEMS: delta.put}, references
+            return {ITEMS: delta.added}, references
         decoder = Decoder(data, self._reference, self._table)
         state = decoder.state(self._table.shape(number))
         self.met = frozenset([cls._p_name for cls in decoder.stand_ins])
@@ -117,7 +117,7 @@ class StateReader:
         items: Any = state.get(ITEMS)
         for delta in deltas:
             if keys is not None and not isinstance(items, list):
-                keys.update(_objects_in([*items, *delta.gone, *delta.put]))
+                keys.update(_objects_in([*items, *delta.removed, *delta.added]))
             apply_delta(items, delta)
         shaped = self._table.shape(base.number) is not None
         written = tuple(state.values()) if shaped else state

@@ -1,7 +1,7 @@
 """Deltas: what one transaction has changed in a large collection, stored instead of all of it.
 
-A delta belongs to the version before it. It is a pickle of ``(tid of that version, keys
-that went, items that came)``; the items are a dict for a dict, a list for a set or a list.
+A delta is the change of one earlier version. It is a pickle of ``(tid of that version,
+removed keys, added items)``; the items are a dict for a dict, a list for a set or a list.
 A whole state is written again when the deltas since the last one outweigh it, so that
 reading costs at most about twice what reading a whole state costs.
 """
@@ -25,30 +25,30 @@ __all__ = [
 
 ITEMS: Final = "_items"
 """The attribute of a collection that deltas change. A class that has such deltas says so
-by ``_p_deltas = True``."""
+with ``_p_deltas = True``."""
 
 _STEP: Final = 200
-"""What one more version to be read weighs, in bytes of a whole state."""
+"""The cost of reading one more version, in bytes of a whole state."""
 
 
 class Delta(NamedTuple):
-    """What was changed; see above."""
+    """One change of a collection; see above."""
 
     base: Tid
-    gone: Collection[Any]
-    put: Any
+    removed: Collection[Any]
+    added: Any
 
 
 class DeltaChain(NamedTuple):
-    """A stored version that is a delta, taken apart."""
+    """The deltas of a stored version, and the whole state below them."""
 
     deltas: list[Delta]  # Oldest first.
     weight: int
-    base: Any  # The stored version that they are changes of; None: one that is known.
+    base: Any  # The stored version below them; None: the known one.
 
 
 class MissingBaseError(LookupError):
-    """The version that a delta is a change of is not there."""
+    """The version that a delta changes is missing."""
 
 
 def chain_of(
@@ -61,9 +61,9 @@ def chain_of(
     """Follow the deltas of *stored* back to a whole state, or to the version *known*.
 
     Raises:
-        MissingBaseError: One of them is a change of something that is not there.
+        MissingBaseError: The version that one of them changes is missing.
 
-    Cost: that of the versions on the way.
+    Cost: the versions on the way.
     """
     deltas: list[Delta] = []
     weight = 0
@@ -91,16 +91,16 @@ def apply_delta(items: Any, delta: Delta) -> None:
     Raises:
         TypeError: It is the delta of something else.
     """
-    gone, put = delta.gone, delta.put
-    if isinstance(items, dict) and type(put) is dict:
-        for key in gone:
+    removed, added = delta.removed, delta.added
+    if isinstance(items, dict) and type(added) is dict:
+        for key in removed:
             dict.pop(items, key, None)
-        dict.update(items, put)
-    elif isinstance(items, set) and type(put) is list:
-        set.difference_update(items, gone)
-        set.update(items, put)
-    elif isinstance(items, list) and type(put) is list and not gone:
-        list.extend(items, put)
+        dict.update(items, added)
+    elif isinstance(items, set) and type(added) is list:
+        set.difference_update(items, removed)
+        set.update(items, added)
+    elif isinstance(items, list) and type(added) is list and not removed:
+        list.extend(items, added)
     else:
-        text = f"a delta with a {type(put).__name__}, of a {type(items).__name__}"
+        text = f"a delta with a {type(added).__name__}, of a {type(items).__name__}"
         raise TypeError(text)

@@ -1,9 +1,9 @@
-"""Large collections in shared state: what they were, and what was changed since.
+"""Large collections in shared state: an earlier value, and what was changed since.
 
-What threads share never changes. To publish one new key of a million, a new value is made
+Shared values never change. To publish one new key of a million, a commit makes a new value
 that has the old one below it and the difference above. When the difference has grown to
-about the square root of what is below, or is read often, the two are folded into one. So
-neither a commit nor an older snapshot costs the size of the collection.
+about the square root of what is below, or is read often, the two are flattened into one
+built-in. So neither a commit nor an older snapshot costs the size of the collection.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ __all__ = [
 _MISSING: Final = object()
 
 _SMALL: Final = 64
-"""Items that are copied rather than layered."""
+"""Up to this size a collection is copied instead of layered."""
 
-_READS_FOR_FOLD: Final = 8
-"""It is folded when it was read as often as a so-manieth of its size."""
+_READS_TO_FLATTEN: Final = 8
+"""A layered collection is flattened after size / 8 reads."""
 
 
 class Layered:
-    """The common part: what is below, what went and came, and both as one when asked for.
+    """What layered dicts, sets and lists have in common.
 
-    ``gone`` has keys of ``below`` that are not there any more, or not at their old place.
+    ``removed`` has keys of ``below`` that were removed, or that have left their old place;
+    ``flat`` is the same as one built-in, once it was made.
     """
 
     __slots__ = (
@@ -56,10 +57,10 @@ class Layered:
         "_p_serial",
         "_p_spare",
         "_reads",
+        "added",
         "below",
-        "folded",
-        "gone",
-        "put",
+        "flat",
+        "removed",
         "size",
     )
     _p_together: ClassVar[bool] = False
@@ -67,69 +68,69 @@ class Layered:
     __hash__ = None  # type: ignore[assignment]
     _p_kind: ClassVar[str]
 
-    def __init__(self, owner: ObjectRef, below: Any, gone: Any, put: Any, size: int) -> None:
+    def __init__(self, owner: ObjectRef, below: Any, removed: Any, added: Any, size: int) -> None:
         self._p_owner = owner
         self._p_spare = 0
         self._p_serial = NO_TID
         self.below = below
-        self.gone = gone
-        self.put = put
+        self.removed = removed
+        self.added = added
         self.size = size
-        self.folded: Any = None
+        self.flat: Any = None
         self._reads = 0
 
-    def fold(self) -> Any:
-        """Return the same as one guarded built-in; from now on readers find that.
+    def flatten(self) -> Any:
+        """Return the same as one guarded built-in, which readers find from now on.
 
         Cost: the size, the first time.
         """
-        folded = self.folded
-        if folded is None:
-            folded = make_shared(self.base, self._p_owner)
-            folded._p_spare = self._p_spare
-            folded._p_serial = self._p_serial
-            self._fill(folded)
-            self.folded = folded
+        flat = self.flat
+        if flat is None:
+            flat = make_shared(self.base, self._p_owner)
+            flat._p_spare = self._p_spare
+            flat._p_serial = self._p_serial
+            self._fill(flat)
+            self.flat = flat
             obj = self._p_owner()
             # A state that has the same in another form is the same state.
             if obj is not None:
                 state = native_dict(obj)
                 if state.get(ITEMS) is self:
-                    state[ITEMS] = folded
-        return folded
+                    state[ITEMS] = flat
+        return flat
 
     def plain(self) -> Any:
-        """Return it as a built-in, as collections ask of what is none."""
-        return self.fold()
+        """Return the same as a built-in."""
+        return self.flatten()
 
-    def _fill(self, folded: Any) -> None:
-        """Put what is below and above into *folded*, which is empty."""
+    def _fill(self, flat: Any) -> None:
+        """Fill *flat*, which is empty, with all items."""
         raise NotImplementedError  # Each kind has its own.
 
-    def with_more(self, gone: Collection[Any], put: Any) -> Layered:
+    def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         """Return the same with one more change."""
         raise NotImplementedError  # Each kind has its own.
 
     def _read(self) -> None:
-        # Not exact where threads run in parallel, and need not be.
+        # Threads that run in parallel may lose a count; it does not matter.
         self._reads += 1
-        if self._reads * _READS_FOR_FOLD > self.size:
-            self.fold()
+        if self._reads * _READS_TO_FLATTEN > self.size:
+            self.flatten()
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.fold())
+        return iter(self.flatten())
 
     def __repr__(self) -> str:
-        return repr(self.fold())
+        return repr(self.flatten())
 
     def __getattr__(self, name: str) -> Any:
-        # What is not done here is done by the built-in, which refuses changes.
+        # The built-in does the rest; it refuses changes.
         if name[:1] == "_":
             raise AttributeError(name)
-        return getattr(self.fold(), name)
+        return getattr(self.flatten(), name)
 
     def _refuse(self, *_args: object) -> Any:
         raise SharedValueError(self._p_kind, describe(self._p_owner))
@@ -138,7 +139,7 @@ class Layered:
     __iadd__ = __imul__ = _refuse
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        reduced: tuple[Any, ...] = self.fold().__reduce_ex__(protocol)
+        reduced: tuple[Any, ...] = self.flatten().__reduce_ex__(protocol)
         return reduced
 
 
@@ -149,21 +150,21 @@ class LayeredDict(Layered):
     base = dict
     _p_kind = "dict"
 
-    def _fill(self, folded: Any) -> None:
-        dict.update(folded, self.below)
-        for key in self.gone:
-            dict.pop(folded, key, None)
-        dict.update(folded, self.put)
+    def _fill(self, flat: Any) -> None:
+        dict.update(flat, self.below)
+        for key in self.removed:
+            dict.pop(flat, key, None)
+        dict.update(flat, self.added)
 
-    def with_more(self, gone: Collection[Any], put: Any) -> Layered:
+    def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         below = self.below
-        more = {**self.put}
-        for key in gone:
+        more = {**self.added}
+        for key in removed:
             more.pop(key, None)
-        came = sum(key in gone or key not in self for key in put)
-        more.update(put)
-        all_gone = self.gone.union(key for key in gone if key in below)
-        return LayeredDict(self._p_owner, below, all_gone, more, self.size - len(gone) + came)
+        new = sum(key in removed or key not in self for key in added)
+        more.update(added)
+        all_removed = self.removed.union(key for key in removed if key in below)
+        return LayeredDict(self._p_owner, below, all_removed, more, self.size - len(removed) + new)
 
     def __getitem__(self, key: Any) -> Any:
         value = self.get(key, _MISSING)
@@ -173,10 +174,10 @@ class LayeredDict(Layered):
 
     def get(self, key: Any, default: Any = None) -> Any:
         self._read()
-        value = self.put.get(key, _MISSING)
+        value = self.added.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        return default if key in self.gone else self.below.get(key, default)
+        return default if key in self.removed else self.below.get(key, default)
 
     def __contains__(self, key: object) -> bool:
         return self.get(key, _MISSING) is not _MISSING
@@ -189,61 +190,70 @@ class LayeredSet(Layered):
     base = set
     _p_kind = "set"
 
-    def _fill(self, folded: Any) -> None:
-        set.update(folded, self.below)
-        set.difference_update(folded, self.gone)
-        set.update(folded, self.put)
+    def _fill(self, flat: Any) -> None:
+        set.update(flat, self.below)
+        set.difference_update(flat, self.removed)
+        set.update(flat, self.added)
 
-    def with_more(self, gone: Collection[Any], put: Any) -> Layered:
+    def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         below = self.below
-        came = sum(member in gone or member not in self for member in put)
-        more = self.put.difference(gone).union(put)
-        all_gone = self.gone.union(member for member in gone if member in below)
-        return LayeredSet(self._p_owner, below, all_gone, more, self.size - len(gone) + came)
+        new = sum(member in removed or member not in self for member in added)
+        more = self.added.difference(removed).union(added)
+        all_removed = self.removed.union(member for member in removed if member in below)
+        return LayeredSet(self._p_owner, below, all_removed, more, self.size - len(removed) + new)
 
     def __contains__(self, item: object) -> bool:
         self._read()
-        return item in self.put or (item in self.below and item not in self.gone)
+        return item in self.added or (item in self.below and item not in self.removed)
 
 
 class LayeredList(Layered):
-    """A list with more behind it."""
+    """A list with items appended to it."""
 
-    __slots__ = ()
+    __slots__ = ("_p_appended_since",)
     base = list
     _p_kind = "list"
 
-    def _fill(self, folded: Any) -> None:
-        list.extend(folded, self.below)
-        list.extend(folded, self.put)
+    def _fill(self, flat: Any) -> None:
+        list.extend(flat, self.below)
+        list.extend(flat, self.added)
+        flat._p_appended_since = _appended_since(self)
 
     def __radd__(self, other: Any) -> Any:
-        return other + self.fold()
+        return other + self.flatten()
 
-    def with_more(self, gone: Collection[Any], put: Any) -> Layered:
-        more = [*self.put, *put]
-        return LayeredList(self._p_owner, self.below, (), more, len(self.below) + len(more))
+    def with_more(self, removed: Collection[Any], added: Any) -> Layered:
+        more = [*self.added, *added]
+        made = LayeredList(self._p_owner, self.below, (), more, len(self.below) + len(more))
+        made._p_appended_since = _appended_since(self)
+        return made
 
     def __getitem__(self, index: Any) -> Any:
-        self._read()
+        below = len(self.below)
         if type(index) is int:
-            below = len(self.below)
+            self._read()
             at = index + self.size if index < 0 else index
             if 0 <= at < below:
                 return self.below[at]
             if at < self.size and at >= 0:
-                return self.put[at - below]
-        return self.fold()[index]
+                return self.added[at - below]
+        elif type(index) is slice and self.flat is None:
+            start, stop, step = index.indices(self.size)
+            if step == 1:
+                self._read()
+                behind = self.added[max(start - below, 0) : max(stop - below, 0)]
+                return self.below[start:stop] + behind
+        return self.flatten()[index]
 
 
 def built_in(value: Any) -> Any:
-    """Return *value*, but a layered one as the built-in that it stands for."""
-    return value.fold() if isinstance(value, Layered) else value
+    """Return *value*; if it is layered, as a built-in."""
+    return value.flatten() if isinstance(value, Layered) else value
 
 
-def _by_folding(name: str) -> Any:
+def _by_flattening(name: str) -> Any:
     def operate(self: Layered, *others: Any) -> Any:
-        return getattr(self.fold(), name)(*map(built_in, others))
+        return getattr(self.flatten(), name)(*map(built_in, others))
 
     operate.__name__ = name
     return operate
@@ -254,11 +264,11 @@ OPERATORS: Final[dict[type, str]] = {
     set: "eq ne lt le gt ge and or sub xor rand ror rsub rxor",
     list: "eq ne lt le gt ge add mul rmul contains reversed",
 }
-"""The operators of the built-in types that change nothing, without their underlines."""
+"""The operators of the built-in types that change nothing, without their underscores."""
 
 for _cls in (LayeredDict, LayeredSet, LayeredList):
     for _name in OPERATORS[_cls.base].split():
-        setattr(_cls, f"__{_name}__", _by_folding(f"__{_name}__"))
+        setattr(_cls, f"__{_name}__", _by_flattening(f"__{_name}__"))
 
 
 _LAYERED: Final[dict[type, Any]] = {
@@ -268,41 +278,62 @@ _LAYERED: Final[dict[type, Any]] = {
 }
 
 DELTA_TYPES: Final = frozenset(_LAYERED) | frozenset(_LAYERED.values())
-"""The types of collections in shared state that deltas can be made of."""
+"""The types of shared collections that can be changed by deltas."""
 
 SHARED_TYPES.update(_LAYERED.values())
 KINDS.update({LayeredDict: DICT, LayeredSet: SET, LayeredList: LIST})
 
 
 def mark_stored(state: State, serial: Tid, spare: int) -> None:
-    """Note in the items of a collection which version they are of.
+    """Note in the items of a collection which version they belong to.
 
     Args:
-        spare: The bytes of deltas that may follow before the whole is stored again.
+        spare: How many bytes of deltas may follow before a whole state is stored again.
     """
     items: Any = state.get(ITEMS)
     if type(items) in DELTA_TYPES:
         items._p_spare = max(spare, 0)
         items._p_serial = serial
+        if KINDS[type(items)] == LIST and not _appended_since(items):
+            items._p_appended_since = serial
 
 
-def changed_items(items: Any, gone: Collection[Any], put: Any) -> Any:
-    """Return what *items*, of shared state, are after a change; *items* stay as they are.
+def starts_with(items: Any, base: Any) -> bool:
+    """Return whether shared *items* are known to be the list *base*, or that and more.
+
+    Versions of one object follow each other in one order, so their tids tell. Cost: none.
+    """
+    if items is base:
+        return True
+    since = _appended_since(items)
+    return NO_TID != since <= base._p_serial <= items._p_serial
+
+
+def _appended_since(items: Any) -> Tid:
+    """Return the earliest version that *items*, of a list, were made of by appending alone."""
+    since: Tid = getattr(items, "_p_appended_since", NO_TID)
+    return since
+
+
+def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
+    """Return what shared *items* are after a change; *items* themselves do not change.
 
     Args:
-        gone: Keys, or members, all of which *items* have.
-        put: A dict, or an iterable of members or items; fit to be shared.
+        removed: Keys or members of *items*.
+        added: A dict, or a list of members or items; frozen.
 
-    Cost: what was changed, and now and then the size; on average the root of it.
+    Cost: what was changed, and now and then the size: on average its square root.
     """
-    items = built_in(items) if isinstance(items, Layered) and items.folded else items
+    items = built_in(items) if isinstance(items, Layered) and items.flat else items
     if isinstance(items, Layered):
-        layered = items.with_more(gone, put)
+        layered = items.with_more(removed, added)
     else:
         kind = _LAYERED[type(items)]
         nothing = kind(items._p_owner, items, frozenset(), kind.base(), len(items))
-        layered = nothing.with_more(gone, put)
-    depth = len(layered.gone) + len(layered.put)
+        if kind is LayeredList:
+            nothing._p_appended_since = _appended_since(items)
+        layered = nothing.with_more(removed, added)
+    depth = len(layered.removed) + len(layered.added)
     if len(layered) <= _SMALL or depth * depth > 2 * len(layered.below):
-        return layered.fold()
+        return layered.flatten()
     return layered

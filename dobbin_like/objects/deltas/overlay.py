@@ -1,12 +1,12 @@
-"""Large collections in a working copy: what the transaction has touched, above what is shared.
+"""Large collections in a working copy: what a transaction has changed, over the shared items.
 
-An overlay reads and changes like the built-in that it stands for, and remembers the keys
-that went and the items that came. So checking a collection out and changing one item costs
-nothing that grows with its size. What touches all of it, as sorting a list does, turns the
-overlay into an ordinary built-in. Mutable values get copies of the thread's own when they
-are asked for; whether these were changed is found out at commit.
+An overlay reads and changes like the built-in that it stands for, and records the keys that
+were removed and the items that were added. So the cost of a checkout and of changing one item
+does not grow with the collection. An operation that touches all items, such as sorting a
+list, replaces the overlay by an ordinary built-in. A mutable value is copied for the thread
+when it is read; the commit finds out whether the copy was changed.
 
-This is what all overlays have in common; who needs one asks :mod:`.overlays`.
+This module has what all overlays have in common; :mod:`.overlays` makes one for given items.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dobbin_like.objects.deltas.layered import (
     built_in,
 )
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
-from dobbin_like.objects.values.values import StateComparison, thaw
+from dobbin_like.objects.values.values import StateComparison, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 _Class = TypeVar("_Class", bound=type)
 
 ALIKE: Final = (str, bytes)
-"""Types of which two that are equal are the same, where 1 and True are not."""
+"""Types of which equal values are the same value; 1 and True are equal and not the same."""
 
 NONE_LEFT: Final = object()
-"""What a :class:`FirstKey` finds when all have gone."""
+"""What a :class:`FirstKey` finds when all keys were removed."""
 
 
 class _Base:
-    """Holds the shared items for a copy of an overlay: passed on, never copied."""
+    """Holds the shared items while an overlay is copied: they are never copied themselves."""
 
     __slots__ = ("items",)
     _p_immutable = True
@@ -48,34 +48,34 @@ class _Base:
 
 
 class Overlay:
-    """What the three have in common.
+    """What overlays of dicts, sets and lists have in common.
 
-    ``gone`` and ``put`` are the difference from ``base``, the items in shared state: the keys
-    that are not there any more, or not at their old place, and what came; ``own`` has the
-    thread's copies of mutable values of the base, by key or index; ``working`` is the working
-    copy that it is part of.
+    ``removed`` and ``added`` are the difference from ``base``, the items in shared state:
+    keys that were removed or have left their old place, and what was added at the end.
+    ``own`` has the thread's copies of mutable values of the base, by key or index;
+    ``working`` is the working copy that it belongs to.
     """
 
-    # All of them: the class is changed when it is turned into a built-in.
-    __slots__ = ("_first", "_last", "base", "gone", "over", "own", "put", "working")
+    # Those of all subclasses: Overlay._materialize() changes the class.
+    __slots__ = ("_first", "_last", "added", "base", "own", "removed", "replaced", "working")
     kind: ClassVar[type]
-    _parts: ClassVar[tuple[str, ...]] = ("gone", "put", "own")
-    """What a copy for a savepoint has, beside the base."""
+    _parts: ClassVar[tuple[str, ...]] = ("removed", "added", "own")
+    """The attributes that a copy for a savepoint has, beside the base."""
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, working: Any, base: Any) -> None:
         self.working = working
         self.base = base
-        self.gone: dict[Any, None] = {}
+        self.removed: dict[Any, None] = {}
         self.own: dict[Any, Any] = {}
-        self.put: Any = {}
+        self.added: Any = {}
 
     def is_changed(self) -> bool:
         """Tell whether anything differs from the base. Cost: what was touched."""
-        return not self.settle() or bool(self.gone or self.put)
+        return not self.settle() or bool(self.removed or self.added)
 
     def settle(self) -> bool:
-        """Make own values that were changed part of the difference; tell if that can be."""
+        """Move own values that were changed to the difference; return whether that is possible."""
         return not self._changed_own()
 
     def _changed_own(self) -> list[Any]:
@@ -86,73 +86,73 @@ class Overlay:
 
     def is_most(self) -> bool:
         """Tell whether the difference is no less than half of the whole."""
-        return 2 * (len(self.gone) + len(self.came())) > len(self)
+        return 2 * (len(self.removed) + len(self.all_added())) > len(self)
 
-    def came(self) -> Any:
-        """Return what came: a dict of items, or a list."""
-        return self.put
+    def all_added(self) -> Any:
+        """Return the added items as a delta has them: a dict, or a list."""
+        return self.added
 
     def fits(self, items: Any) -> bool:
-        """Tell whether *items*, a later state, have what this touches as the base has it.
+        """Return whether *items*, a later state, have what this changes as the base has it.
 
-        Cost: what was touched; of a list, the whole of it.
+        Cost: what was touched; of a list that was stored whole meanwhile, its size.
         """
         if KINDS[type(items)] != KINDS[type(self.base)]:
             return False
         return self.settle() and self._touches_the_same(items)
 
-    def follow(self, items: Any) -> None:
-        """Let what came stand behind *items*, a later state that fits."""
+    def renumber(self, items: Any) -> None:
+        """Give added items new keys behind those of *items*, a later state that fits."""
 
-    def move_to(self, items: Any) -> None:
+    def rebase(self, items: Any) -> None:
         """Become the same difference from *items*, which fit."""
-        self.follow(items)
-        # Own values that were not changed may be part of what came.
+        self.renumber(items)
+        # Own values that were not changed may be part of added items.
         before, self.base = self.base, items
         self.own = {
             key: value for key, value in self.own.items() if self._has_same(key, before[key])
         }
 
     def _has_same(self, key: Any, value: Any) -> bool:
-        """Tell whether the base has this value still."""
+        """Return whether the base still has this value."""
         base = self.base
         return key in base and StateComparison().same(base[key], value)
 
     def _touches_the_same(self, items: Any) -> bool:
         raise NotImplementedError
 
-    def become(self, now: Any) -> bool:
-        """Take on the difference between the base and *now*; tell if it has such a form."""
+    def take_difference(self, now: Any) -> bool:
+        """Record the difference between the base and *now*; return whether that is possible."""
         raise NotImplementedError
 
     def plain(self) -> Any:
-        """Return all of it as an ordinary built-in with values of the thread's own.
+        """Return all items as an ordinary built-in, mutable values as copies of the thread's own.
 
         Cost: the size.
         """
         raise NotImplementedError
 
-    def _whole(self) -> Any:
-        """Turn into an ordinary built-in, which takes the place of the overlay; return it.
+    def _materialize(self) -> Any:
+        """Replace the overlay by an ordinary built-in, and return that.
 
-        Whoever holds the overlay still gets at the built-in by it.
+        The overlay itself passes on to the built-in whatever it is asked from now on.
         """
         whole = self.plain()
         self.working[ITEMS] = self.base = whole
-        self.__class__ = Turned
+        self.__class__ = Materialized
         return whole
 
     def _value(self, key: Any, value: Any) -> Any:
-        """Return a value of the base as this thread may have it."""
+        """Return a value of the base, or the thread's copy of it."""
         if KINDS[type(value)] <= REFERENCE:
             return value
         if key in self.own:
             return self.own[key]
-        self.own[key] = value = thaw(value, self.working.memo)
+        self.own[key] = value = to_plain(value, self.working.memo)
         return value
 
     def __len__(self) -> int:
-        return len(self.base) - len(self.gone) + len(self.put)
+        return len(self.base) - len(self.removed) + len(self.added)
 
     def __repr__(self) -> str:
         return repr(self.plain())
@@ -161,7 +161,7 @@ class Overlay:
         return self.plain()
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        # For savepoints alone; restore() gives it to its working copy.
+        # Only for savepoints; WorkingCopy.restore() sets the working copy.
         parts = [getattr(self, name) for name in self._parts]
         return _copied, (type(self), _Base(self.base), *parts)
 
@@ -174,7 +174,7 @@ def _copied(cls: Any, base: _Base, *parts: Any) -> Any:
 
 
 class _Probe:
-    """Equals what a key equals, and finds out what that is."""
+    """Equals what a key equals, and remembers what that was."""
 
     __slots__ = ("found", "key")
 
@@ -193,13 +193,12 @@ class _Probe:
 
 
 def key_in(items: Any, key: Any) -> Any:
-    """Return the key, or member, of *items* in shared state that equals *key*: it is there.
+    """Return the key or member of shared *items* that equals *key*, which has one.
 
-    What is stored of a change names that one: whoever reads it without the classes does
-    not know what else equals it.
+    A delta names that one: a program that reads the log without the classes does not know
+    which keys are equal.
 
-    Cost: none, as a rule. Where a comparison of the user's says that nothing but its like
-    can equal it, the size.
+    Cost: one look-up. If ``__eq__`` of the key compares equal to its own class only: the size.
     """
     if type(key) in ALIKE:
         return key
@@ -212,7 +211,7 @@ def key_in(items: Any, key: Any) -> Any:
 
 
 class FirstKey:
-    """Where the first key is, from one end, that has not gone: it is not looked for again."""
+    """Remembers the first key, from one end, that was not removed: it is searched for once."""
 
     __slots__ = ("_base", "_key", "_order", "_steps")
 
@@ -222,15 +221,15 @@ class FirstKey:
         self._steps: Iterator[Any] | None = None
         self._key: Any = NONE_LEFT
 
-    def find(self, gone: dict[Any, None]) -> Any:
-        """Return the key, NONE_LEFT if all have gone. What has gone never comes back."""
-        # Whoever is interrupted begins anew.
+    def find(self, removed: dict[Any, None]) -> Any:
+        """Return the key, or NONE_LEFT. A key that was removed never comes back to its place."""
+        # After an interrupt the search starts again.
         steps, self._steps = self._steps, None
         key = self._key
         if steps is None:
             steps = each_key(self._base, self._order)
             key = next(steps, NONE_LEFT)
-        while key is not NONE_LEFT and key in gone:
+        while key is not NONE_LEFT and key in removed:
             key = next(steps, NONE_LEFT)
         self._key = key
         self._steps = steps
@@ -238,17 +237,17 @@ class FirstKey:
 
 
 def each_key(items: Any, order: Any) -> Iterator[Any]:
-    """Yield the keys or members of what is in shared state, in order, and fold nothing for it."""
+    """Yield the keys or members of shared items in order, without flattening them."""
     if not isinstance(items, (LayeredDict, LayeredSet)):
         return iter(order(items))
-    below, gone, put = items.below, items.gone, items.put
-    old = (key for key in order(below) if key not in gone)
-    new = (key for key in order(put) if key in gone or key not in below)
+    below, removed, added = items.below, items.removed, items.added
+    old = (key for key in order(below) if key not in removed)
+    new = (key for key in order(added) if key in removed or key not in below)
     return chain(new, old) if order is reversed else chain(old, new)
 
 
-class Turned(Overlay):
-    """What an overlay becomes that was turned into a built-in, its ``base``: does as that does."""
+class Materialized(Overlay):
+    """An overlay that was replaced by a built-in, its ``base``: passes everything on to it."""
 
     __slots__ = ()
 
@@ -259,12 +258,12 @@ class Turned(Overlay):
         if name not in ("base", "plain", "__class__"):
             with contextlib.suppress(AttributeError):
                 return getattr(object.__getattribute__(self, "base"), name)
-        # Asked by a method that was turned while it ran, by a comparison of the user's.
+        # A method of the overlay was running when a comparison of the user's replaced it.
         return object.__getattribute__(self, name)
 
 
 def _by_base(name: str) -> Any:
-    def operate(self: Turned, *others: Any) -> Any:
+    def operate(self: Materialized, *others: Any) -> Any:
         result = getattr(self.base, name)(*others)
         return self if result is self.base else result
 
@@ -275,14 +274,14 @@ for _name in (
     "contains delitem getitem setitem len iter reversed repr eq ne lt le gt ge add radd mul rmul "
     "iadd imul and or sub xor rand ror rsub rxor iand ior isub ixor"
 ).split():
-    setattr(Turned, f"__{_name}__", _by_base(f"__{_name}__"))
+    setattr(Materialized, f"__{_name}__", _by_base(f"__{_name}__"))
 
 
 def stands_for(kind: int, *queries: str) -> Callable[[_Class], _Class]:
-    """Return a decorator: overlays of this class are of *kind*, as their built-in is.
+    """Return a class decorator: overlays of the class stand for a built-in of *kind*.
 
-    What changes nothing and asks for all of it, the operators and *queries*, is asked of
-    the whole.
+    The operators that read all items, and the methods *queries*, are called on a built-in
+    with the same items.
     """
 
     def complete(cls: Any) -> Any:

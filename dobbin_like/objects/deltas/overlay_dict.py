@@ -9,8 +9,8 @@ from dobbin_like.objects.deltas.layered import built_in
 from dobbin_like.objects.deltas.overlay import (
     NONE_LEFT,
     FirstKey,
+    Materialized,
     Overlay,
-    Turned,
     each_key,
     key_in,
     stands_for,
@@ -25,49 +25,49 @@ _MISSING: Final = NONE_LEFT
 class OverlayDict(Overlay, MutableMapping[Any, Any]):
     """A dict that is being changed.
 
-    ``over`` has new values of keys that are at the place where the base has them, ``put``
-    the keys behind: new ones, and those that went and came again. What went from its place
-    never comes back to it.
+    ``replaced`` has new values of keys at the place where the base has them, ``added`` the
+    keys behind: new ones, and those that were removed and added again. A key that was removed
+    never comes back to its old place.
     """
 
     __slots__ = ()
     kind = dict
-    _parts = ("gone", "put", "own", "over")
+    _parts = ("removed", "added", "own", "replaced")
 
     def __init__(self, working: Any, base: Any) -> None:
         super().__init__(working, base)
-        self.over: dict[Any, Any] = {}
+        self.replaced: dict[Any, Any] = {}
         self._first = FirstKey(iter, base)
         self._last = FirstKey(reversed, base)
 
     def __getitem__(self, key: Any) -> Any:
-        value = self.put.get(key, _MISSING)
+        value = self.added.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        if key in self.gone:
+        if key in self.removed:
             raise KeyError(key)
-        value = self.over.get(key, _MISSING)
+        value = self.replaced.get(key, _MISSING)
         return self._value(key, self.base[key]) if value is _MISSING else value
 
     def __contains__(self, key: object) -> bool:
-        return key in self.put or (key not in self.gone and key in self.base)
+        return key in self.added or (key not in self.removed and key in self.base)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if key in self.gone or key not in self.base:
-            self.put[key] = value
+        if key in self.removed or key not in self.base:
+            self.added[key] = value
         else:
-            self.over[self._named(key)] = value
+            self.replaced[self._named(key)] = value
             self.own.pop(key, None)
 
     def __delitem__(self, key: Any) -> None:
-        if key in self.put:
-            del self.put[key]
-        elif key in self.gone or key not in self.base:
+        if key in self.added:
+            del self.added[key]
+        elif key in self.removed or key not in self.base:
             raise KeyError(key)
         else:
-            # The first step counts: an interrupt leaves nothing half done.
-            self.gone[self._named(key)] = None
-            self.over.pop(key, None)
+            # This step decides: an interrupt after it leaves nothing half done.
+            self.removed[self._named(key)] = None
+            self.replaced.pop(key, None)
             self.own.pop(key, None)
 
     def _named(self, key: Any) -> Any:
@@ -76,16 +76,16 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
     # -- iteration ---------------------------------------------------------------------
 
     def _keys(self, order: Any) -> Iterator[Any]:
-        """Yield the keys in order; whoever changes the size meanwhile is told so."""
-        gone, put = self.gone, self.put
-        more = len(put) - len(gone)
-        parts = (put, self.base) if order is reversed else (self.base, put)
+        """Yield the keys in order; raise ``RuntimeError`` if the size changes meanwhile."""
+        removed, added = self.removed, self.added
+        more = len(added) - len(removed)
+        parts = (added, self.base) if order is reversed else (self.base, added)
         for part in parts:
             for key in order(part):
-                if part is not put and key in gone:
+                if part is not added and key in removed:
                     continue
                 yield key
-                if len(put) - len(gone) != more or isinstance(self, Turned):
+                if len(added) - len(removed) != more or isinstance(self, Materialized):
                     text = "dictionary changed size during iteration"
                     raise RuntimeError(text)
 
@@ -108,48 +108,50 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return _Items(self)
 
     def first(self, default: Any) -> Any:
-        """Return the first key. Cost: none, as a rule."""
-        key = self._first.find(self.gone)
-        return next(iter(self.put), default) if key is _MISSING else key
+        """Return the first key. Cost: constant, on average."""
+        key = self._first.find(self.removed)
+        return next(iter(self.added), default) if key is _MISSING else key
 
     def last(self, default: Any) -> Any:
-        """Return the last key. Cost: none, as a rule."""
-        key = next(reversed(self.put), _MISSING)
-        key = self._last.find(self.gone) if key is _MISSING else key
+        """Return the last key. Cost: constant, on average."""
+        key = next(reversed(self.added), _MISSING)
+        key = self._last.find(self.removed) if key is _MISSING else key
         return default if key is _MISSING else key
 
     # -- the difference ------------------------------------------------------------------
 
     def is_changed(self) -> bool:
-        return super().is_changed() or bool(self.over)
+        return super().is_changed() or bool(self.replaced)
 
     def settle(self) -> bool:
-        over, own = self.over, self.own
+        replaced, own = self.replaced, self.own
         aliases, base = StateComparison(), self.base
-        for key in [*over]:
-            if key in self.gone:
-                del over[key]
-            elif aliases.same(base[key], over[key]):  # It was set to what it was.
-                own[key] = over.pop(key)
+        for key in [*replaced]:
+            if key in self.removed:
+                del replaced[key]
+            elif aliases.same(base[key], replaced[key]):  # It was set to what it was.
+                own[key] = replaced.pop(key)
         for key in self._changed_own():
-            over.setdefault(key, own[key])
+            replaced.setdefault(key, own[key])
             del own[key]
         return True
 
-    def came(self) -> Any:
-        gone = self.gone
-        return {key: value for key, value in self.over.items() if key not in gone} | self.put
+    def all_added(self) -> Any:
+        removed = self.removed
+        return {
+            key: value for key, value in self.replaced.items() if key not in removed
+        } | self.added
 
-    def become(self, now: Any) -> bool:
+    def take_difference(self, now: Any) -> bool:
         aliases, base = StateComparison(), built_in(self.base)
         kept = dict.fromkeys(_at_their_place(base, now))
-        self.gone = {key: None for key in base if key not in kept}
-        self.put = {key: value for key, value in now.items() if key not in kept}
+        self.removed = {key: None for key in base if key not in kept}
+        self.added = {key: value for key, value in now.items() if key not in kept}
         self.own = {key: now[key] for key in kept}
-        self.over = {
+        self.replaced = {
             key: self.own.pop(key)
             for key in kept
-            # By itself, too: what was met before is compared no further.
+            # Also on its own: a comparison does not enter what it has met before.
             if not (
                 aliases.same(base[key], now[key]) and StateComparison().same(base[key], now[key])
             )
@@ -157,7 +159,9 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return True
 
     def _touches_the_same(self, items: Any) -> bool:
-        return all(self._is_same(key, items) for key in (*self.gone, *self.over, *self.put))
+        return all(
+            self._is_same(key, items) for key in (*self.removed, *self.replaced, *self.added)
+        )
 
     def _is_same(self, key: Any, items: Any) -> bool:
         base = self.base
@@ -165,8 +169,8 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             return key not in base and key not in items
         return StateComparison().same(base[key], items[key])
 
-    def move_to(self, items: Any) -> None:
-        super().move_to(items)
+    def rebase(self, items: Any) -> None:
+        super().rebase(items)
         self._first = FirstKey(iter, items)
         self._last = FirstKey(reversed, items)
 
@@ -175,15 +179,15 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         if not SHAREABLE.issuperset(map(type, base.values())):
             return {key: self[key] for key in self}
         whole = {**base}
-        for key in self.gone:
+        for key in self.removed:
             del whole[key]
-        whole.update(self.came())
+        whole.update(self.all_added())
         return whole
 
     def popitem(self) -> tuple[Any, Any]:
         """Remove and return the pair that was added last."""
-        if self.put:
-            pair: tuple[Any, Any] = self.put.popitem()
+        if self.added:
+            pair: tuple[Any, Any] = self.added.popitem()
             return pair
         key = self.last(_MISSING)
         if key is _MISSING:
@@ -193,7 +197,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
 
     def clear(self) -> None:
         """Remove all items."""
-        self._whole().clear()
+        self._materialize().clear()
 
     def __ior__(self, other: Any) -> Any:
         self.update(other)
@@ -201,7 +205,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
 
 
 def _at_their_place(base: dict[Any, Any], now: dict[Any, Any]) -> Iterator[Any]:
-    """Yield the first keys of *now*, which was made of *base*: those that have never been away."""
+    """Yield the first keys of *now*, made from *base*, that have kept their place."""
     aliases = StateComparison()
     places = {key: (at, key) for at, key in enumerate(base)}
     last = -1
@@ -227,7 +231,7 @@ class _Keys(KeysView[Any]):
 
 
 class _Values(ValuesView[Any]):
-    """Its values."""
+    """The values of a dict that is being changed."""
 
     __slots__ = ()
     _mapping: OverlayDict
@@ -240,7 +244,7 @@ class _Values(ValuesView[Any]):
 
 
 class _Items(ItemsView[Any, Any]):
-    """Its pairs (key, value)."""
+    """The pairs (key, value) of a dict that is being changed."""
 
     __slots__ = ()
     _mapping: OverlayDict
@@ -256,28 +260,28 @@ class _Items(ItemsView[Any, Any]):
 
 
 class OverlayQueue(OverlayDict):
-    """The items of a queue, by number: what was put in gets its numbers when it is merged."""
+    """The items of a queue by number: a merge gives added items new numbers."""
 
     __slots__ = ()
 
     def _touches_the_same(self, items: Any) -> bool:
-        return all(self._is_same(number, items) for number in (*self.gone, *self.over))
+        return all(self._is_same(number, items) for number in (*self.removed, *self.replaced))
 
-    def follow(self, items: Any) -> None:
+    def renumber(self, items: Any) -> None:
         number = next_number(items, self.working.serial)
-        self.put = {number + at: item for at, item in enumerate(self.put.values())}
+        self.added = {number + at: item for at, item in enumerate(self.added.values())}
 
 
 def next_number(items: Any, serial: int) -> int:
-    """Return the number for the next item of a queue: one that none before it has had.
+    """Return the number for the next item of a queue: one that no earlier item has had.
 
-    An item of an earlier version would be taken for another one that has its number.
+    If numbers were used again, merging would take two items for the same one.
 
     Args:
-        serial: The tid of the version that *items* are, or are made of; 0 if it is new.
+        serial: The tid of the version that *items* were made of; 0 if there is none.
     """
     last = last_key(items)
-    # Numbers were given out since an earlier version; less than one would have room for.
+    # The queue is empty: above all numbers that earlier versions have used.
     return serial << _ROOM if last is None else last + 1
 
 

@@ -6,22 +6,22 @@ import operator
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any
 
-from dobbin_like.objects.deltas.layered import built_in
-from dobbin_like.objects.deltas.overlay import Overlay, Turned, stands_for
+from dobbin_like.objects.deltas.layered import built_in, starts_with
+from dobbin_like.objects.deltas.overlay import Materialized, Overlay, stands_for
 from dobbin_like.objects.values.value_kinds import KINDS, LIST, SHAREABLE, TUPLE
 from dobbin_like.objects.values.values import StateComparison
 
 
 @stands_for(LIST, "count", "index")
 class OverlayList(Overlay, MutableSequence[Any]):
-    """A list that is being added to; every other change makes it an ordinary list."""
+    """A list that is being appended to; any other change replaces it by an ordinary list."""
 
     __slots__ = ()
     kind = list
 
     def __init__(self, working: Any, base: Any) -> None:
         super().__init__(working, base)
-        self.put: list[Any] = []
+        self.added: list[Any] = []
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -31,20 +31,20 @@ class OverlayList(Overlay, MutableSequence[Any]):
         except (IndexError, TypeError):
             return [][index]  # Raises what a list raises, in its words.
         below = len(self.base)
-        return self._value(at, self.base[at]) if at < below else self.put[at - below]
+        return self._value(at, self.base[at]) if at < below else self.added[at - below]
 
     def __iter__(self) -> Iterator[Any]:
-        # What the list becomes meanwhile is gone on with, as in a list.
+        # Like a list, it goes on over what the list has become meanwhile.
         for at, value in enumerate(self.base):
             yield self._value(at, value)
-            if isinstance(self, Turned):
+            if isinstance(self, Materialized):
                 yield from _from(self.base, at + 1)
                 return
-        below, put, at = len(self.base), self.put, 0
-        while at < len(put):
-            yield put[at]
+        below, added, at = len(self.base), self.added, 0
+        while at < len(added):
+            yield added[at]
             at += 1
-            if isinstance(self, Turned):
+            if isinstance(self, Materialized):
                 yield from _from(self.base, below + at)
                 return
 
@@ -56,12 +56,12 @@ class OverlayList(Overlay, MutableSequence[Any]):
 
     def append(self, value: Any) -> None:
         """Add *value* at the end."""
-        self.put.append(value)
+        self.added.append(value)
 
     def extend(self, values: Iterable[Any]) -> None:
         """Add all *values* at the end."""
         if KINDS[type(values)] in (LIST, TUPLE):
-            self.put.extend(list(self) if values is self else values)
+            self.added.extend(list(self) if values is self else values)
         else:
             for value in values:  # Which may look at the list, or change it.
                 self.append(value)
@@ -78,64 +78,66 @@ class OverlayList(Overlay, MutableSequence[Any]):
         if operator.index(index) >= len(self):
             self.append(value)
         else:
-            self._whole().insert(index, value)
+            self._materialize().insert(index, value)
 
     def pop(self, index: int = -1) -> Any:
         """Remove and return the item at *index*."""
-        if self.put and operator.index(index) in (-1, len(self) - 1):
-            return self.put.pop()
-        return self._whole().pop(index)
+        if self.added and operator.index(index) in (-1, len(self) - 1):
+            return self.added.pop()
+        return self._materialize().pop(index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._whole()[index] = value
+        self._materialize()[index] = value
 
     def __delitem__(self, index: Any) -> None:
-        del self._whole()[index]
+        del self._materialize()[index]
 
     def __imul__(self, count: int) -> Any:
-        whole = self._whole()
+        whole = self._materialize()
         whole *= count
         return whole
 
     def remove(self, value: Any) -> None:
         """Remove the first item that equals *value*."""
-        self._whole().remove(value)
+        self._materialize().remove(value)
 
     def reverse(self) -> None:
         """Turn the order round."""
-        self._whole().reverse()
+        self._materialize().reverse()
 
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
         """Sort in place."""
-        self._whole().sort(key=key, reverse=reverse)
+        self._materialize().sort(key=key, reverse=reverse)
 
     def clear(self) -> None:
         """Remove all items."""
-        self._whole().clear()
+        self._materialize().clear()
 
-    def become(self, now: Any) -> bool:
+    def take_difference(self, now: Any) -> bool:
         size = len(self.base)
-        self.put = now[size:]
+        self.added = now[size:]
         self.own = dict(enumerate(now[:size]))
         return len(now) >= size and StateComparison().same(built_in(self.base), now[:size])
 
     def _touches_the_same(self, items: Any) -> bool:
+        if starts_with(items, self.base):
+            return True
         size = len(self.base)
         start = built_in(items)[:size]
         return len(start) == size and StateComparison().same(built_in(self.base), start)
 
     def _has_same(self, key: Any, value: Any) -> bool:
-        return True  # What was added to has not changed.
+        return True  # Appending changes no item.
 
     def plain(self) -> list[Any]:
         base = built_in(self.base)
         if not SHAREABLE.issuperset(map(type, base)):
             return list(self)
-        return [*base, *self.put]
+        return [*base, *self.added]
 
 
 def _from(items: list[Any], start: int) -> Iterator[Any]:
-    """Yield what *items* have from *start* on, as they are by then."""
+    """Yield the items from *start* on, as they are when they are reached."""
     at = start
     while at < len(items):
         yield items[at]

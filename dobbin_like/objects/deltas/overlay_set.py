@@ -9,8 +9,8 @@ from dobbin_like.objects.deltas.layered import built_in
 from dobbin_like.objects.deltas.overlay import (
     NONE_LEFT,
     FirstKey,
+    Materialized,
     Overlay,
-    Turned,
     key_in,
     stands_for,
 )
@@ -29,7 +29,7 @@ from dobbin_like.objects.values.values import StateComparison
     "symmetric_difference",
 )
 class OverlaySet(Overlay, MutableSet[Any]):
-    """A set that is being changed. ``put`` is a dict, its values are ``None``."""
+    """A set that is being changed. ``added`` is a dict, its values are ``None``."""
 
     __slots__ = ()
     kind = set
@@ -39,15 +39,15 @@ class OverlaySet(Overlay, MutableSet[Any]):
         self._first = FirstKey(iter, base)
 
     def __contains__(self, item: object) -> bool:
-        return item in self.put or (item not in self.gone and item in self.base)
+        return item in self.added or (item not in self.removed and item in self.base)
 
     def __iter__(self) -> Iterator[Any]:
-        gone, put = self.gone, self.put
-        more = len(put) - len(gone)
-        for part in ((member for member in self.base if member not in gone), put):
-            for member in [*part] if part is put else part:
+        removed, added = self.removed, self.added
+        more = len(added) - len(removed)
+        for part in ((member for member in self.base if member not in removed), added):
+            for member in [*part] if part is added else part:
                 yield member
-                if len(put) - len(gone) != more or isinstance(self, Turned):
+                if len(added) - len(removed) != more or isinstance(self, Materialized):
                     text = "Set changed size during iteration"
                     raise RuntimeError(text)
 
@@ -55,64 +55,66 @@ class OverlaySet(Overlay, MutableSet[Any]):
         """Add a member."""
         if value in self:
             return
-        gone = key_in(self.gone, value) if value in self.gone else NONE_LEFT
-        if gone is NONE_LEFT or not StateComparison().same(gone, value):
-            self.put[value] = None
+        removed = key_in(self.removed, value) if value in self.removed else NONE_LEFT
+        if removed is NONE_LEFT or not StateComparison().same(removed, value):
+            self.added[value] = None
         else:
-            del self.gone[value]
+            del self.removed[value]
             self._first = FirstKey(iter, self.base)
 
     def discard(self, value: Any) -> None:
         """Remove a member if it is there."""
-        if value in self.put:
-            del self.put[value]
+        if value in self.added:
+            del self.added[value]
         elif value in self.base:
-            self.gone[key_in(self.base, value)] = None
+            self.removed[key_in(self.base, value)] = None
 
     def pop(self) -> Any:
         """Remove and return a member."""
-        if self.put:
-            return self.put.popitem()[0]
-        member = self._first.find(self.gone)
+        if self.added:
+            return self.added.popitem()[0]
+        member = self._first.find(self.removed)
         if member is NONE_LEFT:
             text = "pop from an empty set"
             raise KeyError(text)
-        self.gone[member] = None
+        self.removed[member] = None
         return member
 
-    def move_to(self, items: Any) -> None:
-        super().move_to(items)
+    def rebase(self, items: Any) -> None:
+        super().rebase(items)
         self._first = FirstKey(iter, items)
 
-    def came(self) -> Any:
-        return [*self.put]
+    def all_added(self) -> Any:
+        return [*self.added]
 
-    def become(self, now: Any) -> bool:
+    def take_difference(self, now: Any) -> bool:
         aliases, base = StateComparison(), self.base
         members = {member: member for member in now}
-        self.gone = {
+        self.removed = {
             member: None
             for member in base
             if member not in members or not aliases.same(member, members[member])
         }
-        self.put = {
-            member: None for member in members if member in self.gone or member not in base
+        self.added = {
+            member: None for member in members if member in self.removed or member not in base
         }
         return True
 
     def _touches_the_same(self, items: Any) -> bool:
         base = self.base
-        return all((member in base) == (member in items) for member in (*self.gone, *self.put))
+        return all(
+            (member in base) == (member in items) for member in (*self.removed, *self.added)
+        )
 
     def plain(self) -> set[Any]:
         whole = set(built_in(self.base))
-        whole.difference_update(self.gone)
-        whole.update(self.put)
+        whole.difference_update(self.removed)
+        whole.update(self.added)
         return whole
 
     def clear(self) -> None:
         """Remove all members."""
-        self._whole().clear()
+        self._materialize().clear()
 
     def update(self, *others: Iterable[Any]) -> None:
         """Add the members of all *others*."""
@@ -128,11 +130,11 @@ class OverlaySet(Overlay, MutableSet[Any]):
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
         """Keep what is in all *others*."""
-        self._whole().intersection_update(*others)
+        self._materialize().intersection_update(*others)
 
     def symmetric_difference_update(self, other: Iterable[Any]) -> None:
         """Keep what is in one of the two alone."""
-        self._whole().symmetric_difference_update(other)
+        self._materialize().symmetric_difference_update(other)
 
 
 def _in_place(name: str) -> Any:

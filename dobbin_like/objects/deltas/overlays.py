@@ -1,4 +1,4 @@
-"""Which overlay lies over the items of a collection, if one can."""
+"""Chooses the overlay for the items of a collection."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from dobbin_like.objects.deltas.overlay_set import OverlaySet
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET
 
 SMALL: Final = 64
-"""Items up to which a collection is copied when it is checked out."""
+"""Up to this size a collection is copied at checkout."""
 
 _OVERLAYS: Final[dict[int, Any]] = {DICT: OverlayDict, SET: OverlaySet, LIST: OverlayList}
 
 
 def overlay_of(working: Any, items: Any) -> Overlay | None:
-    """Return an overlay over *items* of shared state; ``None`` if there can be none."""
-    if len(items) <= SMALL or not are_apart(items):
+    """Return an overlay over shared *items*; ``None`` if they have to be copied."""
+    if len(items) <= SMALL or not are_independent(items):
         return None
     return _overlay_of(working, items)
 
 
-def are_apart(items: Any) -> bool:
-    """Tell whether each of *items*, of shared state, can be copied without the others."""
+def are_independent(items: Any) -> bool:
+    """Return whether each of the shared *items* can be copied without the others."""
     return type(items) in DELTA_TYPES and not items._p_together
 
 
@@ -36,9 +36,9 @@ def _overlay_of(working: Any, items: Any) -> Overlay:
 
 
 def difference(working: Any, items: Any, now: Any) -> Overlay | None:
-    """Return an overlay that makes *now*, a built-in, of *items*; ``None`` if there can be none.
+    """Return an overlay that makes *now*, a built-in, of *items*; ``None`` if that is impossible.
 
-    Where items are not apart, it is good for what it says alone: not for being read.
+    If items are not independent, only its difference may be used: it is not to be read.
 
     Cost: the size.
     """
@@ -46,4 +46,4 @@ def difference(working: Any, items: Any, now: Any) -> Overlay | None:
     if kind not in _OVERLAYS or kind != KINDS[type(now)]:
         return None
     made = _overlay_of(working, items)
-    return made if made.become(now) else None
+    return made if made.take_difference(now) else None

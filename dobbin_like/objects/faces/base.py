@@ -14,7 +14,7 @@ from weakref import getweakrefs
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
-from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.refs import (
     UNSTORED,
@@ -26,7 +26,7 @@ from dobbin_like.objects.values.refs import (
     ref_of,
     swap_class,
 )
-from dobbin_like.objects.values.values import thaw
+from dobbin_like.objects.values.values import to_plain
 
 _MISSING: Final = object()
 
@@ -98,7 +98,7 @@ class Persistent(Identity, metaclass=PersistentMeta):
         """Return the state that this thread sees, its values ordinary: for copies and pickles."""
         memo: dict[int, Any] = {}
         state = type(self)._p_faces.state_of(self.__dict__)
-        return {name: thaw(value, memo) for name, value in state.items()}
+        return {name: to_plain(value, memo) for name, value in state.items()}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # object's own would see the mask, and the native dict behind it.
@@ -151,7 +151,7 @@ class MaskLayer(Persistent):
         if name not in faces.data_names:
             value = state.get(name, _MISSING)
             if value is PENDING:
-                return state.thaw(name)  # type: ignore[attr-defined]
+                return state.own_value(name)  # type: ignore[attr-defined]
             if value is not _MISSING:
                 return value
         if name == "__class__":
@@ -169,7 +169,7 @@ class MaskLayer(Persistent):
             if hasattr(descriptor, "__set__"):
                 descriptor.__set__(self, value)
                 return
-        state[name] = thaw(value, {}) if type(value) in SHARED_TYPES else value
+        state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
 
     def __delattr__(self, name: str) -> None:
         state = here.memo.get(id(self))
@@ -191,7 +191,7 @@ def _seen_dict(obj: Any) -> State:
     if state is None:
         return native_dict(obj)
     if type(state) is WorkingCopy:
-        state.thaw_all()
+        state.copy_pending()
     return state
 
 
@@ -335,7 +335,7 @@ def _open(obj: Any) -> None:
     open_class = faces.open or faces.make_open()
     if type(obj) is not open_class:
         memo: dict[int, Any] = {}
-        before = {name: thaw(value, memo) for name, value in native_dict(obj).items()}
+        before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}
         here.opened.append((obj, before))
         swap_class(obj, open_class)
 

@@ -19,7 +19,7 @@ from dobbin_like.objects.deltas.layered import changed_items, mark_stored
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
-from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.refs import (
@@ -32,7 +32,7 @@ from dobbin_like.objects.values.refs import (
 )
 from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
-from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, thaw
+from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +46,8 @@ _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
 
 
-class _Came(NamedTuple):
-    """What came to a collection, as it is published and as it is written."""
+class _Added(NamedTuple):
+    """What was added to a collection, as it is published and as it is written."""
 
     shared: Any
     written: Any
@@ -100,7 +100,7 @@ class Changes:
             if any(
                 value is PENDING and needs_whole_copy(base[name]) for name, value in state.items()
             ):
-                working.thaw_all()
+                working.copy_pending()
                 state = {**faces.state_of(working), **_whole_items(overlay)}
             pending = {name: base[name] for name, value in state.items() if value is PENDING}
         self._write(obj, ref, faces.plain, state, pending)
@@ -146,38 +146,38 @@ class Changes:
         if self._packed and not self._graph.source.has(ref.oid):
             return False  # It was out of reach: there is no version to be changed.
         items = base[ITEMS]
-        came = self._alone(working, overlay)
-        if came is None:
+        added = self._alone(working, overlay)
+        if added is None:
             return False
         self._current = (face, ref.oid)
         try:
             number = self._graph.number_of(face, ref)
-            data = self._encoder.encode((working.serial, [*overlay.gone], came.written))
+            data = self._encoder.encode((working.serial, [*overlay.removed], added.written))
         except Exception:  # noqa: BLE001  of the values: writing it whole tells which one
             return False
         spare = items._p_spare - weight_of(data)
         if spare < 0:
             return False
-        changed = changed_items(items, overlay.gone, came.shared)
+        changed = changed_items(items, overlay.removed, added.shared)
         self.entries.append((ref.oid, number | DELTA, data))
         state = {**base, ITEMS: changed}
         self.collections.append((state, spare))
         self.publications.append(_new(Publication, (obj, ref, state, face)))
         return True
 
-    def _alone(self, working: WorkingCopy, overlay: Overlay) -> _Came | None:
-        """Return what came if it can be stored without the rest: nothing else leads into it."""
+    def _alone(self, working: WorkingCopy, overlay: Overlay) -> _Added | None:
+        """Return what was added if nothing else leads into it: it can be stored alone."""
         if not overlay.settle() or overlay.is_most():
             return None
         freezer = Freezer(working.ref, guard=self._graph.guard)
-        came = overlay.came()
-        shared = frozen(came, freezer.freeze)
+        added = overlay.all_added()
+        shared = frozen(added, freezer.freeze)
         for value in (*overlay.own.values(), *working.values()):
             if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
                 freezer.freeze(value)
         if freezer.found_together:
             return None
-        return _Came(shared, thaw(came, {}) if freezer.found_shared else came)
+        return _Added(shared, to_plain(added, {}) if freezer.found_shared else added)
 
     def _write(self, obj: Any, ref: ObjectRef, face: Any, state: State, pending: State) -> None:
         """Turn *state* into bytes and into what is published.
@@ -252,13 +252,13 @@ class Changes:
         for name, value in state.items():
             if value is PENDING:
                 shared[name] = pending[name]
-                plain[name] = thaw(pending[name], memo)
+                plain[name] = to_plain(pending[name], memo)
             else:
                 shared[name] = freezer.freeze(value)
                 plain[name] = value
         freezer.finish()
         if freezer.found_shared:  # taken over from another object
-            plain = {name: thaw(value, memo) for name, value in plain.items()}
+            plain = {name: to_plain(value, memo) for name, value in plain.items()}
         return (_DECODE if freezer.found_other else shared), plain
 
     def _known(self, oid: Oid, class_number: int) -> Any:

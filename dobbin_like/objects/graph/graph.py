@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dobbin_like.contract import Storage
 from dobbin_like.ids import Tid
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.faces.view import View, WorkingCopy
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.contract import Storage
 from dobbin_like.objects.graph.resolve import VisibleStates
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 class Graph(VisibleStates):
     """The object graph of one database instance. Any thread."""
 
-    def __init__(
-        self, database: Any, source: Storage, classes: ClassTable, *, guard: bool
-    ) -> None:
+    def __init__(self, database: Any, source: Storage, classes: ClassTable, *, guard: bool) -> None:
         super().__init__(source, classes, guard=guard)
         # Set once.
         self.database = database

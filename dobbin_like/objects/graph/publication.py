@@ -25,7 +25,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.objects.faces.view import Horizon, View, WorkingCopy
+from dobbin_like.objects.faces.view import Horizon, View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Mask,

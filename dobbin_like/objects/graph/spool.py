@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile
-from dobbin_like.objects.faces.view import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import FROZENSET, KINDS, LIST, REFERENCE, SET, TUPLE
 

@@ -118,9 +118,9 @@ class StoredStates(Ghosts):
         if chain.base is None:
             spare = items._p_spare - chain.weight
             freezer = Freezer(ref, guard=self.guard)
-            for _, gone, put in chain.deltas:
-                present = [key for key in gone if key in items]
-                items = changed_items(items, present, frozen(put, freezer.freeze))
+            for _, removed, added in chain.deltas:
+                present = [key for key in removed if key in items]
+                items = changed_items(items, present, frozen(added, freezer.freeze))
             state = {**before, ITEMS: items}
         else:
             state = self._whole(stored, chain)

@@ -1,7 +1,7 @@
 """Values inside states: from a thread to shared state and back.
 
 Shared state hands out guarded values, a working copy ordinary ones.
-:class:`Freezer` goes one way, :func:`thaw` the other, :class:`StateComparison` tells
+:class:`Freezer` goes one way, :func:`to_plain` the other, :class:`StateComparison` tells
 whether a thread has changed what it was handed. Persistent objects are
 references: never copied, never entered. Knows nothing of classes that may be
 loaded, nor of threads.
@@ -159,25 +159,25 @@ class Freezer(_Copier):
         return made
 
 
-def frozen(came: Any, freeze: Callable[[Any], Any]) -> Any:
-    """Return what came to a collection, a dict or a list, with its parts frozen."""
-    if type(came) is dict:
-        return {freeze(key): freeze(value) for key, value in came.items()}
-    return [freeze(value) for value in came]
+def frozen(added: Any, freeze: Callable[[Any], Any]) -> Any:
+    """Return what was added to a collection, a dict or a list, with its parts frozen."""
+    if type(added) is dict:
+        return {freeze(key): freeze(value) for key, value in added.items()}
+    return [freeze(value) for value in added]
 
 
-def thaw(value: Any, memo: dict[int, Any]) -> Any:
+def to_plain(value: Any, memo: dict[int, Any]) -> Any:
     """Return *value*, its built-in containers as ordinary copies, however deep.
 
     *memo* keeps aliases: what was one thing stays one among all that is
-    thawed with the same memo, as long as the originals live. Arbitrary
+    converted with the same memo, as long as the originals live. Arbitrary
     objects are not copied.
     """
     return _Copier(memo).copy(value)
 
 
-class _Thawer(_Copier):
-    """Thaws, and tells whether arbitrary objects were met."""
+class _PlainCopier(_Copier):
+    """Copies to plain built-ins, and tells whether arbitrary objects were met."""
 
     found_other = False
 
@@ -194,9 +194,9 @@ def own_copy(value: Any) -> Any:
     """
     if type(value) in PLAIN_TYPES:
         return value
-    thawer = _Thawer({})
-    made = thawer.copy(value)
-    return deep_copy(value) if thawer.found_other else made
+    copier = _PlainCopier({})
+    made = copier.copy(value)
+    return deep_copy(value) if copier.found_other else made
 
 
 def needs_whole_copy(value: Any) -> bool:

@@ -1,0 +1,244 @@
+"""A working copy: one thread's private, changeable state of one object."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta
+from dobbin_like.objects.deltas.overlay import Overlay
+from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
+from dobbin_like.objects.values.refs import ObjectRef, State
+from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
+from dobbin_like.objects.values.values import (
+    StateComparison,
+    deep_copy,
+    needs_whole_copy,
+    share_parts,
+    to_plain,
+)
+
+
+class _Pending:
+    """Stands for a value that was not copied for the thread yet, because it was not read."""
+
+    def __repr__(self) -> str:
+        return "<not read>"
+
+
+PENDING: Final = _Pending()
+
+
+class WorkingCopy(dict[str, Any]):
+    """One thread's private, changeable state of one object.
+
+    A dict of the attributes. Immutable values are those of the base state; the others are
+    :data:`PENDING` until they are read, then copies of the thread's own. Only its thread
+    uses it.
+    """
+
+    __slots__ = ("base", "exclusive", "memo", "obj", "ref", "serial")
+
+    def __init__(self, obj: Any, ref: ObjectRef, serial: Tid, base: State) -> None:
+        super().__init__(base)
+        self.obj = obj
+        self.ref = ref
+        self.serial = serial
+        self.base = base
+        self.memo: dict[int, Any] = {}
+        self.exclusive = False
+        if not SHAREABLE.issuperset(map(type, base.values())):
+            for name, value in base.items():
+                if KINDS[type(value)] > REFERENCE:
+                    self[name] = PENDING
+
+    def own_value(self, name: str) -> Any:
+        """Copy the pending value of *name* for the thread, and return the copy."""
+        value = self.base[name]
+        overlay = self._overlay(value) if name == ITEMS else None
+        if overlay is not None:
+            self[name] = overlay
+        elif needs_whole_copy(value):
+            self.copy_pending()
+        else:
+            self[name] = to_plain(value, self.memo)
+        return self[name]
+
+    def _overlay(self, items: Any) -> Overlay | None:
+        plain: Any = type(self.obj)._p_faces.plain
+        return overlay_of(self, items) if plain._p_deltas else None
+
+    def overlay(self) -> Overlay | None:
+        """Return the overlay over the items; ``None``: they were not read, or are a built-in."""
+        items = self.get(ITEMS)
+        return items if isinstance(items, Overlay) else None
+
+    def copy_pending(self) -> None:
+        """Copy all pending values for the thread.
+
+        If values share parts, or hold arbitrary objects, the state is read again from the
+        log: what is one thing in the state is one thing in the copy.
+        """
+        base = self.base
+        pending = [name for name, value in self.items() if value is PENDING]
+        if ITEMS in pending and (overlay := self._overlay(base[ITEMS])) is not None:
+            self[ITEMS] = overlay
+            pending.remove(ITEMS)
+        if any(needs_whole_copy(base[name]) for name in pending):
+            assert self.ref.jar is not None
+            fresh = self.ref.jar.fresh(self.ref, self.serial)
+            self.update({name: fresh[name] for name in pending})
+        else:
+            self.update({name: to_plain(base[name], self.memo) for name in pending})
+
+    def changed(self) -> State | None:
+        """Return the state if it differs from the base, else ``None``.
+
+        Cost: what was read.
+        """
+        state: State = type(self.obj)._p_faces.state_of(self)
+        base = self.base
+        if len(state) != len(base):
+            return state
+        aliases = None
+        for name, value in state.items():
+            before = base.get(name, PENDING)
+            if value is before or value is PENDING:
+                continue
+            if type(value) in PLAIN_TYPES:
+                same = type(value) is type(before) and value == before
+            elif isinstance(value, Overlay):
+                same = not value.is_changed()
+            else:
+                aliases = aliases or StateComparison()
+                same = aliases.same(before, value)
+            if not same:
+                return state
+        return None
+
+    def delta(self) -> Overlay | None:
+        """Return the overlay over the items if nothing but items was changed."""
+        overlay = self.overlay()
+        state = type(self.obj)._p_faces.state_of(self)
+        base = self.base
+        if overlay is None or state.keys() != base.keys():
+            return None
+        aliases = StateComparison()
+        for name, value in state.items():
+            kept = value is overlay or value is PENDING or aliases.same(base[name], value)
+            if not kept:
+                return None
+        return overlay
+
+    def rebase(self, serial: Tid, base: State, state: State | None) -> None:
+        """Become *state*, a change of the version *base*, after a conflict was resolved.
+
+        Without a *state*: apply the changes of this working copy to *base*, which fits.
+        """
+        if state is None:
+            self._merge(serial, base)
+            return
+        self.serial = serial
+        self.base = base
+        self.memo = {}
+        self.clear()
+        self.update(state)
+
+    def fits(self, saved: State) -> bool:
+        """Return whether *saved*, a later version, has changed nothing that this one changes.
+
+        Cost: what was touched; of a list that was stored whole meanwhile, its size.
+        """
+        base, aliases = self.base, StateComparison()
+        items = self.get(ITEMS, PENDING)
+        if items is not PENDING and ITEMS in base and not isinstance(items, Overlay):
+            made = difference(self, base[ITEMS], items)
+            if made is None:
+                return False
+            self[ITEMS] = made
+        mine = self._changed_names()
+        if any(not _same_in(name, base, saved, aliases) for name in mine):
+            return False
+        overlay = self.overlay()
+        if overlay is None:
+            return True
+        if not overlay.fits(saved.get(ITEMS)):
+            return False
+        return _are_independent(overlay, saved) or not self._leads_to_the_rest(overlay, mine)
+
+    def _leads_to_the_rest(self, overlay: Overlay, mine: list[str]) -> bool:
+        """Return whether changed and unchanged values share a part: they can't be merged."""
+        added = overlay.all_added()
+        changed = [added] if overlay.kind is not dict else [*added.values()]
+        changed += [self[name] for name in mine if name in self]
+        rest = [value for name, value in self.items() if name not in (ITEMS, *mine)]
+        return share_parts(
+            changed, [value for value in rest if value is not PENDING] + [overlay.own]
+        )
+
+    def _merge(self, serial: Tid, saved: State) -> None:
+        overlay, mine = self.overlay(), self._changed_names()
+        state, exclusive = dict(self), self.exclusive
+        self.clear()
+        # As after a checkout of the other version.
+        self.__init__(self.obj, self.ref, serial, saved)  # type: ignore[misc]
+        self.exclusive = exclusive
+        for name in mine:
+            if name in state:
+                self[name] = state[name]
+            else:
+                self.pop(name, None)
+        if overlay is None:
+            return
+        if _are_independent(overlay, saved):
+            overlay.rebase(saved[ITEMS])
+            self[ITEMS] = overlay
+            return
+        assert self.ref.jar is not None
+        fresh = self.ref.jar.fresh(self.ref, serial)
+        overlay.renumber(fresh[ITEMS])
+        apply_delta(fresh[ITEMS], Delta(NO_TID, overlay.removed, overlay.all_added()))
+        self.update({name: value for name, value in fresh.items() if name not in mine})
+
+    def _changed_names(self) -> list[str]:
+        """Return the names of attributes that differ from the base, except an overlay."""
+        state: State = type(self.obj)._p_faces.state_of(self)
+        aliases = StateComparison()
+        names = [name for name in self.base if name not in state]
+        for name, value in state.items():
+            if value is PENDING or isinstance(value, Overlay):
+                continue
+            if name not in self.base or not aliases.same(self.base[name], value):
+                names.append(name)
+        return names
+
+    def save(self) -> State:
+        """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
+        self.copy_pending()  # What is one thing now has to stay one.
+        return copy_state(self)
+
+    def restore(self, saved: State) -> None:
+        """Go back to what :meth:`save` returned; *saved* can be used again."""
+        self.clear()
+        self.memo = {}
+        self.update(copy_state(saved))
+        overlay = self.overlay()
+        if overlay is not None:
+            overlay.working = self
+
+
+def _are_independent(overlay: Overlay, saved: State) -> bool:
+    return are_independent(overlay.base) and are_independent(saved[ITEMS])
+
+
+def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> bool:
+    if name not in one or name not in other:
+        return name not in one and name not in other
+    return aliases.same(one[name], other[name])
+
+
+def copy_state(state: State) -> State:
+    """Return a deep copy of a state. Volatile values are not copied: they may be anything."""
+    volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
+    rest = {name: value for name, value in state.items() if name not in volatile}
+    return deep_copy(rest) | volatile  # type: ignore[no-any-return]
