@@ -1,16 +1,18 @@
-"""Every error of the package, in three families by who can do something.
+"""Every error of the package, in three families that differ in what you can do.
 
-:class:`UsageError`: the program called something wrongly. :class:`Transient`
-errors: somebody else was faster, run the transaction again (the
-``transaction`` package's retry loops do). :class:`LogError`: the file is not
-as it should be, stop and look.
+:class:`UsageError`: the program made a wrong call; fix the program. Transient errors
+(:class:`ConflictError` and :class:`LockTimeout`): another transaction was faster; run the
+transaction again, as the retry loops of the ``transaction`` package do. :class:`LogError`:
+the file is not as it should be; stop and look at it.
 
-Errors carry their values as attributes, build the text in ``__str__`` and
-survive pickling. This module is the ground of the package: it imports nothing
-of it but :mod:`dobbin_like.ids`.
+An error is declared by its docstring, its values and its text; :class:`Error` makes the
+constructor, the attributes, the text, the repr and pickling from them. This module is part of
+the ground of the package: it imports only :mod:`dobbin_like.ids` from it.
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar, Final, dataclass_transform
 
 from transaction.interfaces import TransientError
 
@@ -61,26 +63,60 @@ __all__ = [
     "WriteConflictError",
 ]
 
+_UNKNOWN: Final[Any] = None
+"""In a conflict that a program raises. The store raises one that has all values."""
 
+
+@dataclass_transform(eq_default=False)
 class Error(Exception):
     """Base of all errors of this package.
 
-    A subclass lists the names of its values in ``fields``; they are the
-    positional arguments, in that order, and become attributes.
+    A subclass annotates its values. In this order they are the arguments of the constructor and
+    ``args``, by their names they are attributes, and ``text`` may have them in braces. A value
+    that is assigned in the class is the default.
     """
 
-    fields: tuple[str, ...] = ()
+    fields: ClassVar[tuple[str, ...]] = ()
+    """The names of the values, in order."""
 
-    def __init__(self, *values: object) -> None:
-        if len(values) != len(self.fields):
-            text = f"{type(self).__name__} takes {self.fields}, got {values!r}"
-            raise TypeError(text)
+    text: ClassVar[str] = ""
+    """Where, what was found, what was expected; what to do. A format string."""
+
+    _defaults: ClassVar[dict[str, object]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = cls.__annotations__
+        cls.fields = tuple(dict.fromkeys((*cls.fields, *own)))
+        cls._defaults = cls._defaults | {n: v for n, v in vars(cls).items() if n in own}
+
+    def __init__(self, *values: object, **named: object) -> None:
+        if named or len(values) != len(self.fields):
+            values = self._all_values(values, named)
         super().__init__(*values)
         for name, value in zip(self.fields, values, strict=True):
             setattr(self, name, value)
 
+    def _all_values(self, values: tuple[object, ...], named: dict[str, object]) -> tuple[Any, ...]:
+        given = dict(zip(self.fields, values, strict=False))
+        every = self._defaults | named | given
+        is_clear = len(values) <= len(self.fields) and given.keys().isdisjoint(named)
+        if not is_clear or every.keys() != set(self.fields):
+            expected = ", ".join(self.fields)
+            text = f"{type(self).__name__} takes ({expected}), got {values!r} and {named!r}"
+            raise TypeError(text)
+        return tuple(every[name] for name in self.fields)
 
-# -- you called it wrong: fix the program ---------------------------------
+    def __str__(self) -> str:
+        return self.text.format_map({name: getattr(self, name) for name in self.fields})
+
+    def __repr__(self) -> str:
+        pairs = zip(self.fields, self.args, strict=False)
+        values = ", ".join(f"{name}={value!r}" for name, value in pairs)
+        return f"{type(self).__name__}({values})"
+
+
+# -- the program made a wrong call: fix the program ------------------------
 
 
 class UsageError(Error):
@@ -90,89 +126,70 @@ class UsageError(Error):
 class ReadOnlyError(UsageError, RuntimeError):
     """An attribute was set or deleted on an object that is not checked out.
 
-    The object is unchanged; ``checkout(obj)`` makes it writable. The text is
-    the same for every object: programs and documents compare it.
+    The object is unchanged; ``checkout(obj)`` makes it writable. The text is the same for
+    every object, because programs and documents compare it.
     """
 
-    fields = ("class_name", "oid", "name")
     class_name: str
     oid: Oid | None
     name: str
-
-    def __str__(self) -> str:
-        return "Can't set attribute in read-only mode."
+    text = "Can't set attribute in read-only mode."
 
 
 class SharedValueError(UsageError, RuntimeError):
-    """A list, dict, set or bytearray in shared state was to be changed.
+    """A program tried to change a list, dict, set or bytearray in shared state.
 
-    The value is unchanged. ``owner`` describes the object it hangs on.
+    The value is unchanged. ``owner`` describes the object that it belongs to.
     """
 
-    fields = ("kind", "owner")
     kind: str
     owner: str
-
-    def __str__(self) -> str:
-        return (
-            f"this {self.kind} belongs to {self.owner}, which is in shared state; "
-            f"call checkout() on that object and change the value you then read from it"
-        )
+    text = (
+        "this {kind} belongs to {owner}, which is in shared state; call checkout() on that "
+        "object, then read the {kind} from it again and change that"
+    )
 
 
 class ClosedError(UsageError, ValueError):
     """A database, storage or stream was used after ``close()``."""
 
-    fields = ("what",)
     what: str
-
-    def __str__(self) -> str:
-        return f"{self.what} is closed; open it again"
+    text = "{what} is closed; open it again"
 
 
 class RootError(UsageError, ValueError):
-    """A second root was to be elected, or an unsuitable one. Nothing changed."""
+    """The database has a root already, or the object can't be its root. Nothing changed."""
 
-    fields = ("reason",)
     reason: str
-
-    def __str__(self) -> str:
-        return f"can't elect the root: {self.reason}"
+    text = "can't set the root: {reason}"
 
 
 class NotPersistentError(UsageError, TypeError):
-    """Something that is no instance of ``Persistent`` was given as one."""
+    """An object that is not an instance of ``Persistent`` was given where one is expected."""
 
-    fields = ("class_name",)
     class_name: str
-
-    def __str__(self) -> str:
-        return f"{self.class_name} is not a subclass of Persistent; derive the class from it"
+    text = "{class_name} is not a subclass of Persistent; derive the class from it"
 
 
 class InvalidObjectReference(UsageError, ValueError):
     """An object of one database was used in another. Nothing was written."""
 
-    fields = ("class_name", "oid", "place")
     class_name: str
     oid: Oid | None
     place: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.place}: {self.class_name} oid {self.oid} belongs to another database; "
-            f"store a copy of it, or its oid"
-        )
+    text = (
+        "{place}: {class_name} oid {oid} belongs to another database; store a copy of it, or "
+        "its oid"
+    )
 
 
 class NotStorableError(UsageError, TypeError):
     """A value can't be stored, or could not be loaded back. Nothing was written.
 
-    ``path`` leads from the object to the culprit, as one would write it in
-    Python: ``.handlers[3].callback``.
+    ``path`` leads from the object to the value, written as in Python:
+    ``.handlers[3].callback``.
     """
 
-    fields = ("class_name", "oid", "path", "reason")
     class_name: str
     oid: Oid | None
     path: str
@@ -184,352 +201,263 @@ class NotStorableError(UsageError, TypeError):
 
 
 class ClassNotSupported(UsageError, TypeError):
-    """A class can't be persistent. Raised where the class is made."""
+    """A class can't be persistent. Raised where the class is defined."""
 
-    fields = ("class_name", "reason")
     class_name: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"class {self.class_name} can't be persistent: {self.reason}"
+    text = "class {class_name} can't be persistent: {reason}"
 
 
 class ObjectNotFound(UsageError, LookupError):
-    """An oid was asked for that the database does not have."""
+    """The database has no object with this oid."""
 
-    fields = ("oid",)
     oid: Oid
-
-    def __str__(self) -> str:
-        return f"there is no object with oid {self.oid}"
+    text = "there is no object with oid {oid}"
 
 
 class TransactionNotFound(UsageError, LookupError):
-    """A tid, or a moment, was asked for that the log does not have, not yet or never."""
+    """The log has no transaction with this tid, or no state of this time."""
 
-    fields = ("path", "tid", "reason")
     path: str
     tid: Tid
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: no transaction {self.tid}: {self.reason}"
+    text = "{path}: no transaction {tid}: {reason}"
 
 
 class PastDroppedError(UsageError, LookupError):
-    """The past was asked for as of a tid before which packing has dropped what was old.
+    """The state as of this tid was dropped when the log was packed.
 
-    From ``complete_since`` on, everything is there.
+    From ``complete_since`` on, the history is complete.
     """
 
-    fields = ("path", "tid", "complete_since")
     path: str
     tid: Tid
     complete_since: Tid
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: the log was packed, and what there was as of tid {self.tid} is "
-            f"dropped; it is complete from tid {self.complete_since} on"
-        )
+    text = (
+        "{path}: the state as of tid {tid} was dropped when the log was packed; ask for tid "
+        "{complete_since} or later"
+    )
 
 
 class UndoError(UsageError, ValueError):
-    """A transaction is of a kind that can't be undone. Nothing changed."""
+    """A transaction of this kind can't be undone. Nothing changed."""
 
-    fields = ("path", "tid", "reason")
     path: str
     tid: Tid
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: transaction {self.tid} can't be undone: {self.reason}"
+    text = "{path}: transaction {tid} can't be undone: {reason}"
 
 
 class SelfWaitError(UsageError, RuntimeError):
-    """A transaction would wait for a commit lock that this thread holds.
+    """A transaction would wait for a commit lock that its own thread holds.
 
-    Two instances over one file were changed in one transaction, or a second
-    transaction was committed inside the commit of the first.
+    Two instances over one file were changed in one transaction, or a second transaction was
+    committed during the commit of the first.
     """
 
-    fields = ("path",)
     path: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: this thread is already committing to this file; use one "
-            f"database instance for a file in a transaction"
-        )
+    text = (
+        "{path}: this thread is already committing to this file; use one database instance per "
+        "file in a transaction"
+    )
 
 
 class CommittingError(UsageError, RuntimeError):
-    """An object was checked out, or elected, while its transaction was committing.
+    """An object was checked out, or set as the root, while its transaction was committing.
 
-    By a method that the commit calls: ``__getstate__`` or ``__reduce__`` of a
-    value, ``_p_resolve_conflict``. The change could not be part of it.
+    A method that the commit calls did it: ``__getstate__`` or ``__reduce__`` of a value, or
+    ``_p_resolve_conflict``. The change could not be part of the transaction.
     """
 
-    fields = ("path",)
     path: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: the transaction is committing, nothing more can be checked out; "
-            f"do it before commit(), or in a hook added by addBeforeCommitHook()"
-        )
+    text = (
+        "{path}: the transaction is committing, nothing more can be checked out; check out "
+        "before commit(), or in a hook added by addBeforeCommitHook()"
+    )
 
 
 class StorageInUseError(UsageError, ValueError):
-    """A storage was given to a second database. Open the path again instead."""
+    """A storage was given to a second database."""
 
-    fields = ("path",)
     path: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: this storage belongs to a database; give the other one its own"
+    text = "{path}: this storage belongs to a database; open the path again for another one"
 
 
 class CopyError(UsageError, ValueError):
-    """A backup or a snapshot can't be written there. What is there was not changed."""
+    """A backup or a snapshot can't be written there. What is there is unchanged."""
 
-    fields = ("path", "reason")
     path: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+    text = "{path}: {reason}"
 
 
 class PackRunningError(UsageError, RuntimeError):
-    """A log is to be packed that is being packed already. Nothing was changed."""
+    """Another pack of the log is running. Nothing was changed."""
 
-    fields = ("path",)
     path: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: the log is being packed already, by this process or another"
+    text = (
+        "{path}: the log is being packed already, by this process or another; wait until that "
+        "has ended"
+    )
 
 
 class PackError(UsageError, ValueError):
-    """A log can't be packed as it was asked for. Nothing was changed."""
+    """A log can't be packed as requested. Nothing was changed."""
 
-    fields = ("path", "reason")
     path: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: can't be packed: {self.reason}"
+    text = "{path}: can't be packed: {reason}"
 
 
 class ReadOnlyStorageError(UsageError, PermissionError):
-    """A commit to a storage that is read-only. Nothing was written."""
+    """A program tried to commit to a read-only storage. Nothing was written."""
 
-    fields = ("path", "reason")
     path: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+    text = "{path}: {reason}"
 
 
 class NotASafeError(UsageError, ValueError):
-    """A database was opened as a safe that has something else in it. Nothing was changed."""
+    """A database that is not a safe was opened as one. Nothing was changed."""
 
-    fields = ("path", "class_name")
     path: str
     class_name: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: no safe, the root is a {self.class_name}; open it as a Database"
+    text = "{path}: not a safe, its root is a {class_name}; open it as a Database"
 
 
 class SafeDirectoryError(UsageError, RuntimeError):
-    """The safe of a module was asked for, and where it is can't be told."""
+    """The directory for the safes of modules is not set, or can't be set to this path."""
 
-    fields = ("reason",)
     reason: str
-
-    def __str__(self) -> str:
-        return f"the directory for the safes of modules: {self.reason}"
+    text = "the directory for the safes of modules: {reason}"
 
 
 class NotHeldError(UsageError, RuntimeError):
-    """A method that writes was called at the wrong moment. Nothing was written."""
+    """A method of a storage that writes was called at the wrong time. Nothing was written."""
 
-    fields = ("path", "step", "missing")
     path: str
     step: str
     missing: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.step} needs {self.missing}"
+    text = "{path}: {step} needs {missing}"
 
 
 class UnloadedClassError(UsageError, TypeError):
-    """A value was touched whose class may not be loaded, or can't be found.
+    """A value was used whose class must not be loaded, or can't be found.
 
-    Its bytes are safe: it can be kept, moved and stored back unharmed.
+    Its bytes are safe: the value can be kept, moved and stored again unchanged.
     """
 
-    fields: tuple[str, ...] = ("module", "qualname", "reason")
     module: str
     qualname: str
     reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"the class {self.module}.{self.qualname} is not loaded: {self.reason}; import "
-            f"{self.module} before, or open with allow=['{self.module}.*']"
-        )
+    text = (
+        "the class {module}.{qualname} is not loaded: {reason}; import {module} first, or open "
+        "with allow=['{module}.*']"
+    )
 
 
 class BrokenObjectError(UnloadedClassError, AttributeError):
-    """A broken object was asked for what its stored state does not have.
+    """The stored state of an object whose class is not loaded has no such attribute.
 
-    Its class may have it, but is not there; the state can be read.
+    The class may have it. The state can be read.
     """
 
-    fields = ("module", "qualname", "reason", "name")
-
-    def __str__(self) -> str:
-        return f"the stored state has no {self.name!r}, and {super().__str__()}"
+    name: str
+    text = "the stored state has no {name!r}, and " + UnloadedClassError.text
 
 
 class RenameError(UsageError, ValueError):
-    """A class can't be renamed as it was asked for. Nothing was written."""
+    """A class can't be renamed as requested. Nothing was written."""
 
-    fields = ("old", "new", "reason")
     old: str
     new: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"can't rename {self.old} to {self.new}: {self.reason}"
+    text = "can't rename {old} to {new}: {reason}"
 
 
 class NewerStateError(UsageError, RuntimeError):
     """A state was stored by a newer version of its class than this program has.
 
-    ``found`` and ``expected`` are the values of ``_p_version``. The object stays unread.
+    ``found`` and ``expected`` are values of ``_p_version``. The object stays unread.
     """
 
-    fields = ("class_name", "oid", "found", "expected")
     class_name: str
     oid: Oid
     found: int
     expected: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.class_name} oid {self.oid} was stored as version {self.found}, the class "
-            f"of this program is version {self.expected}; run a newer program"
-        )
+    text = (
+        "{class_name} oid {oid} was stored as version {found}, the class of this program is "
+        "version {expected}; run a newer program"
+    )
 
 
 class MigrationError(UsageError, RuntimeError):
-    """An old state could not be brought to the version of its class. The object stays unread.
+    """An old state could not be converted to the version of its class. The object stays unread.
 
-    ``found`` is the version it was stored as, ``expected`` that of the class; the exception
-    of ``_p_migrate``, if it raised one, is ``__cause__``.
+    ``found`` is the version of the state, ``expected`` that of the class. If ``_p_migrate``
+    raised an exception, it is ``__cause__``.
     """
 
-    fields = ("class_name", "oid", "found", "expected", "reason")
     class_name: str
     oid: Oid
     found: int
     expected: int
     reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.class_name} oid {self.oid}, from version {self.found} to {self.expected}: "
-            f"{self.reason}; mend {self.class_name}._p_migrate"
-        )
+    text = (
+        "{class_name} oid {oid}, from version {found} to {expected}: {reason}; correct "
+        "{class_name}._p_migrate"
+    )
 
 
 class MainModuleWarning(UserWarning):
     """An object of a class of ``__main__`` was stored: other programs can't load it."""
 
 
-# -- somebody else was faster: run the transaction again -------------------
+# -- another transaction was faster: run the transaction again --------------
 
 
 class ConflictError(Error, TransientError):
-    """This transaction and a committed one changed, or relied on, one object.
+    """This transaction and a committed one changed, or relied on, the same object.
 
-    The transaction has failed; the objects show the latest committed state.
-    ``serial`` is the tid that changed the object, ``base_serial`` the one that
-    this transaction had read; ``failed`` says how resolution ended, if the
-    class has one.
+    The transaction has failed; the objects show the latest committed state. ``serial`` is the
+    tid that changed the object, ``base_serial`` the one that this transaction had read;
+    ``failed`` says why the two changes could not be merged, if that was tried.
     """
 
-    fields: tuple[str, ...] = (
-        "class_name",
-        "oid",
-        "serial",
-        "base_serial",
-        "by_whom",
-        "failed",
-    )
-    class_name: str
-    oid: Oid
-    serial: Tid
-    base_serial: Tid
-    by_whom: str
-    failed: str
-
-    def __init__(
-        self,
-        class_name: str = "object",
-        oid: Oid | None = None,
-        serial: Tid | None = None,
-        base_serial: Tid | None = None,
-        by_whom: str = "another transaction",
-        failed: str = "",
-    ) -> None:
-        super().__init__(class_name, oid, serial, base_serial, by_whom, failed)
+    class_name: str = "object"
+    oid: Oid = _UNKNOWN
+    serial: Tid = _UNKNOWN
+    base_serial: Tid = _UNKNOWN
+    by_whom: str = "another transaction"
+    failed: str = ""
 
     def __str__(self) -> str:
-        text = (
-            f"{self.class_name} oid {self.oid} was changed by {self.by_whom} "
-            f"(tid {self.serial}) after this transaction read it (tid {self.base_serial})"
+        failed = f", and {self.failed}" if self.failed else ""
+        return (
+            f"{self.class_name} oid {self.oid} was changed by {self.by_whom} (tid {self.serial}) "
+            f"after this transaction read it (tid {self.base_serial}){failed}; run the "
+            f"transaction again"
         )
-        if self.failed:
-            text += f", and {self.failed}"
-        return text + "; run the transaction again"
 
 
 class WriteConflictError(ConflictError):
-    """The other transaction was one of another thread of this database instance."""
+    """Another thread of this database instance has committed the other transaction."""
 
 
 class ReadConflictError(ConflictError):
-    """The other transaction was found while catching up with the log."""
+    """Another process or database instance has committed the other transaction."""
 
 
 class UndoConflictError(ConflictError):
-    """What a transaction changed was changed again later, so it can't be undone. Nothing changed.
+    """A change can't be undone because a later transaction changed the same. Nothing changed.
 
     ``base_serial`` is the tid that was to be undone, ``attribute`` what was changed again,
-    ``serial`` the tid that last changed the object. Unlike its relatives it does not go
-    away when the transaction is run again: undo the later ones first, newest first.
+    ``serial`` the tid that last changed the object. Unlike the other conflicts, this one does
+    not go away when the transaction is run again: undo the later ones first, newest first.
     """
 
-    fields = (*ConflictError.fields, "attribute")
-    attribute: str
-
-    def __init__(
-        self,
-        class_name: str = "object",
-        oid: Oid | None = None,
-        serial: Tid | None = None,
-        base_serial: Tid | None = None,
-        by_whom: str = "a later transaction",
-        failed: str = "",
-        attribute: str = "",
-    ) -> None:
-        Error.__init__(self, class_name, oid, serial, base_serial, by_whom, failed, attribute)
+    by_whom: str = "a later transaction"
+    attribute: str = ""
 
     def __str__(self) -> str:
         failed = f", and {self.failed}" if self.failed else ""
@@ -543,86 +471,66 @@ class UndoConflictError(ConflictError):
 class LockTimeout(Error, TransientError):
     """The commit lock was not free in time. Nothing was written."""
 
-    fields = ("path", "timeout_seconds")
     path: str
     timeout_seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: the commit lock is still held by another after "
-            f"{self.timeout_seconds} seconds; run the transaction again"
-        )
+    text = (
+        "{path}: the commit lock was not free after {timeout_seconds} seconds; run the "
+        "transaction again"
+    )
 
 
-# -- the file is not as it should be: stop and look -------------------------
+# -- the file is not as it should be: stop and look at it -------------------
 
 
 class LogError(Error):
-    """The log is not what it should be. It was not changed."""
+    """The log is not as it should be. It was not changed."""
 
 
 class NotALogError(LogError, ValueError):
-    """The path leads to something that is not a log of this package."""
+    """The file at the path is not a log of this package."""
 
-    fields = ("path", "found")
     path: str
     found: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: not a dobbin_like log: {self.found}; is this the right path?"
+    text = "{path}: not a dobbin_like log: {found}; is this the right path?"
 
 
 class FormatVersionError(LogError, ValueError):
-    """The log was written by a newer release with another format."""
+    """A newer release wrote the log, in another format."""
 
-    fields = ("path", "found", "expected")
     path: str
     found: int
     expected: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: format version {self.found}, this release reads up to "
-            f"{self.expected}; upgrade dobbin_like"
-        )
+    text = (
+        "{path}: format version {found}, this release reads up to {expected}; upgrade dobbin_like"
+    )
 
 
 class LogMovedError(LogError):
-    """The path leads to another file than the one that is open, or to none.
+    """The file at the path is not the one that is open, or there is none.
 
-    Nothing was written: a commit would go to a file that nobody opens any more.
+    Nothing was written: no other program would open the file that it went to.
     """
 
-    fields = ("path", "found")
     path: str
     found: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: {self.found}, expected the file that was opened; open the "
-            f"database again"
-        )
+    text = "{path}: {found}, expected the file that was opened; open the database again"
 
 
 class LogPackedError(LogMovedError):
-    """The log was packed and goes on in another file, which is at the path.
+    """The log was packed and continues in another file, which is at the path.
 
-    A database follows by itself; whoever uses a storage alone reads its news first.
+    A database follows by itself. A program that uses a storage alone calls ``read_news()``.
     """
 
-    def __str__(self) -> str:
-        return f"{self.path}: {self.found}; read_news() goes on in the new file"
+    text = "{path}: {found}; read_news() continues in the new file"
 
 
 class StreamMovedError(LogError):
-    """A stream is not where it was: the log was packed since. Read its object anew."""
+    """The log was packed, and the stream has another key now."""
 
-    fields = ("path", "key")
     path: str
     key: int
-
-    def __str__(self) -> str:
-        return f"{self.path}: the stream {self.key} has moved, the log was packed; read its object"
+    text = "{path}: the stream {key} has moved, the log was packed; read its object again"
 
 
 class IntegrityError(LogError):
@@ -631,14 +539,10 @@ class IntegrityError(LogError):
     ``offset`` is in bytes from the start of the file.
     """
 
-    fields = ("path", "offset", "found", "expected")
     path: str
     offset: int
     found: str
     expected: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}:{self.offset}: {self.found}, expected {self.expected}; run "
-            f"`python -m dobbin_like check {self.path}`"
-        )
+    text = (
+        "{path}:{offset}: {found}, expected {expected}; run `python -m dobbin_like check {path}`"
+    )

@@ -15,7 +15,7 @@ ERRORS = {
     exc.ReadOnlyError("Cart", 3, "total"): "Can't set attribute in read-only mode.",
     exc.SharedValueError("list", "Cart oid 3"): "this list belongs to Cart oid 3",
     exc.ClosedError("the log x"): "the log x is closed; open it again",
-    exc.RootError("there is one"): "can't elect the root: there is one",
+    exc.RootError("there is one"): "can't set the root: there is one",
     exc.NotPersistentError("int"): "int is not a subclass of Persistent",
     exc.InvalidObjectReference("Cart", 3, "Shop oid 0"): "Shop oid 0: Cart oid 3 belongs to anoth",
     exc.NotStorableError("Cart", 3, ".a[0]", "no"): "Cart (oid 3), at .a[0]: no",
@@ -23,7 +23,7 @@ ERRORS = {
     exc.ClassNotSupported("Cart", "slots"): "class Cart can't be persistent: slots",
     exc.ObjectNotFound(7): "there is no object with oid 7",
     exc.TransactionNotFound("x.log", 7, "too new"): "x.log: no transaction 7: too new",
-    exc.PastDroppedError("x.log", 7, 9): "as of tid 7 is dropped; it is complete from tid 9 on",
+    exc.PastDroppedError("x.log", 7, 9): "as of tid 7 was dropped when the log was packed; ask",
     exc.UndoError("x.log", 7, "it failed"): "x.log: transaction 7 can't be undone: it failed",
     exc.UndoConflictError(
         "Cart", 3, 9, 5, "somebody", "", "total"
@@ -31,18 +31,20 @@ ERRORS = {
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
-    exc.LogPackedError("x.log", "the log was packed"): "read_news() goes on in the new file",
+    exc.LogPackedError("x.log", "the log was packed"): "read_news() continues in the new file",
     exc.StreamMovedError("x.log", 4096): "the stream 4096 has moved, the log was packed",
     exc.PackError("x.log", "it has no file"): "x.log: can't be packed: it has no file",
     exc.PackRunningError("x.log"): "is being packed already",
-    exc.NotASafeError("x.log", "Cart"): "x.log: no safe, the root is a Cart; open it as a",
+    exc.NotASafeError("x.log", "Cart"): "not a safe, its root is a Cart; open it as a",
     exc.SafeDirectoryError("no"): "the directory for the safes of modules: no",
     exc.CopyError("x.log", "of another database"): "x.log: of another database",
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
     exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
     exc.RenameError("shop.Cart", "shop.Basket", "no"): "can't rename shop.Cart to shop.Basket: no",
     exc.NewerStateError("Cart", 3, 5, 4): "Cart oid 3 was stored as version 5, the class of this",
-    exc.MigrationError("Cart", 3, 1, 2, "no"): "Cart oid 3, from version 1 to 2: no; mend Cart._p",
+    exc.MigrationError(
+        "Cart", 3, 1, 2, "no"
+    ): "Cart oid 3, from version 1 to 2: no; correct Cart._p_migrate",
     exc.ConflictError(
         "Cart", 3, 9, 5, "somebody", ""
     ): "Cart oid 3 was changed by somebody (tid 9)",
@@ -154,3 +156,39 @@ def test_a_conflict_can_be_raised_without_values():
     assert error.oid is None
     assert "run the transaction again" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_values_may_be_given_by_name_and_the_rest_has_defaults():
+    error = exc.ConflictError(failed="the key 'a' was changed", oid=7)
+
+    assert error.args == ("object", 7, None, None, "another transaction", error.failed)
+    assert exc.LockTimeout("x.log", timeout_seconds=2).args == ("x.log", 2)
+    with pytest.raises(TypeError, match="takes"):
+        exc.LockTimeout("x.log", 2, path="y.log")
+    with pytest.raises(TypeError, match="takes"):
+        exc.LockTimeout("x.log", 2, seconds=2)
+
+
+def test_the_representation_names_the_values():
+    assert repr(exc.LockTimeout("x.log", 2)) == "LockTimeout(path='x.log', timeout_seconds=2)"
+    assert repr(exc.LogError()) == "LogError()"
+
+
+def test_a_subclass_has_the_values_of_its_base_before_its_own():
+    class Refused(exc.ConflictError):
+        by_whom: str = "an editor"
+        page: int = 0
+
+    error = Refused(page=3)
+
+    assert Refused.fields == (*exc.ConflictError.fields, "page")
+    assert (error.by_whom, error.page, error.args[-1]) == ("an editor", 3, 3)
+    assert "was changed by an editor" in str(error)
+
+
+def test_notes_survive_a_copy():
+    error = exc.LockTimeout("x.log", 2)
+    error.add_note("while packing")
+
+    for made in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert made.__notes__ == ["while packing"]

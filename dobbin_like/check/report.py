@@ -81,7 +81,6 @@ class BrokenClass:
 class CheckFailedError(LogError):
     """A check found problems; nothing was changed."""
 
-    fields = ("path", "problems")
     path: str
     problems: tuple[Problem, ...]
 

@@ -31,12 +31,9 @@ _LIMIT: Final = 10
 class DemoError(UsageError):
     """The file can't be used for the demo. It was not changed."""
 
-    fields = ("path", "reason")
     path: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}; give another path"
+    text = "{path}: {reason}; give another path"
 
 
 def default_source() -> Path:

@@ -111,7 +111,8 @@ class StandIn(metaclass=StandInMeta):
 
 def _check_loading(cls: Any) -> None:
     if cls._p_sealed:
-        raise UnloadedClassError(*cls._p_name, cls._p_reason)
+        module, qualname = cls._p_name
+        raise UnloadedClassError(module, qualname, cls._p_reason)
 
 
 def make_stand_in(name: tuple[str, str], number: int, reason: str) -> StandInMeta:

@@ -138,7 +138,8 @@ def _getattribute(obj: Any, name: str) -> Any:
         return state[name]
     if name.startswith("__"):
         return object.__getattribute__(obj, name)
-    raise BrokenObjectError(*plain._p_name, reason, name)
+    module, qualname = plain._p_name
+    raise BrokenObjectError(module, qualname, reason, name)
 
 
 def _setattr(obj: Any, name: str, value: Any) -> None:
