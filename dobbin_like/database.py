@@ -1,65 +1,89 @@
-"""``Database``: the whole, as a program holds it."""
+"""``Database``: what a program holds.
+
+The methods that tell of the past, look through the objects and care for the log are the
+functions of :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and
+:mod:`dobbin_like.upkeep`, bound here.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-import transaction as transaction_package
-
-from dobbin_like.exc import ClosedError, NotPersistentError, RootError, StorageInUseError
-from dobbin_like.history.past import Past
-from dobbin_like.ids import ROOT_OID, Oid
-from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.policy import Policy
-from dobbin_like.objects.faces.faces import PersistentMeta
-from dobbin_like.objects.graph.graph import Graph
-from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
-from dobbin_like.search.find import Find
-from dobbin_like.storage import Storage, TransactionLog
-from dobbin_like.transactions.data_manager import DataManager
-from dobbin_like.transactions.fork import claimed, claims, opened
-from dobbin_like.transactions.publisher import Shown
+from dobbin_like.contract import Storage
+from dobbin_like.history import feed, revisions
+from dobbin_like.history import undo as undoing
+from dobbin_like.ids import Tid
+from dobbin_like.log import TransactionLog
+from dobbin_like.search import census as counting
+from dobbin_like.search import instances as by_class
+from dobbin_like.search import referrers as backwards
+from dobbin_like.search import walk as walking
+from dobbin_like.storages.as_of import AsOf
+from dobbin_like.store import Store
+from dobbin_like.upkeep import migrate as migration
+from dobbin_like.upkeep import operations
+from dobbin_like.upkeep import preload as preloading
+from dobbin_like.upkeep import rename as renaming
 from dobbin_like.upkeep.auto_pack import AutoPack, start_auto_pack
-from dobbin_like.upkeep.care import Care
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.persistent import Persistent
+    from dobbin_like.objects.faces.base import Persistent
+    from dobbin_like.store import Progress
+    from dobbin_like.timestamps import Moment
+
+__all__ = ["Database", "store_of"]
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-class Database(Shown, Past, Care, Find):
+def _bound(
+    function: Callable[Concatenate[Store, _P], _R],
+) -> Callable[Concatenate[Database, _P], _R]:
+    """Return a method of a database that is *function* of its store."""
+
+    @functools.wraps(function)
+    def method(self: Database, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return function(self._store, *args, **kwargs)
+
+    return method
+
+
+class Database:
     """An object database: a graph of persistent objects over one storage.
 
-    ``storage`` is a storage, or the path of a log, which need not exist;
-    nothing is created before the first commit. Threads of a process share an
-    instance; every process, and whoever wants a graph of his own, opens one
-    on the same path. It stays open, and in memory, until :meth:`close`.
+    ``storage`` is a storage, or the path of a log, which need not exist; nothing is created
+    before the first commit. Threads of a process share an instance. Every process, and every
+    program that wants a graph of its own, opens one on the same path. It stays open, and in
+    memory, until :meth:`close`.
+
+    Where a moment is asked for, it is a tid or a datetime with a time zone. A datetime means all
+    transactions up to then, by the clock of the machines that committed them.
 
     Args:
         transaction_manager: Whose transactions the database takes part in;
-            ``transaction.manager`` (one for each thread) if not given. A
-            plain ``TransactionManager`` is for a database that one thread uses.
-        allow: Names of modules or classes (``"shop.*"``,
-            ``"shop.models.Cart"``) that may be imported and loaded beside
-            value types of the standard library and the persistent classes,
-            enums and dataclasses of modules that are imported already.
-        guard: Whether lists, dicts, sets and bytearrays in shared state
-            refuse to be changed. Without, they are the built-in types
-            themselves, and a change without checkout is lost without a word.
-        pack_when: Let a thread pack the log by itself when at least this share of its
-            bytes is not needed any more (0.5: half of them). One process packs, however
-            many ask for it; a forked child does not. What fails is logged, and nothing
-            else.
+            ``transaction.manager`` (one for each thread) if not given. A plain
+            ``TransactionManager`` is for a database that one thread uses.
+        allow: Names of modules or classes (``"shop.*"``, ``"shop.models.Cart"``) that may be
+            imported and loaded beside value types of the standard library and the persistent
+            classes, enums and dataclasses of modules that are imported already.
+        guard: Whether lists, dicts, sets and bytearrays in shared state refuse to be changed.
+            Without, they are the built-in types themselves, and a change without checkout is
+            lost without a word.
+        pack_when: Let a thread pack the log by itself when at least this share of its bytes is
+            not needed any more (0.5: half of them). One process packs, however many ask for
+            it; a forked child does not. What fails is logged, and nothing else.
 
     Raises:
         StorageInUseError: The storage belongs to another database.
-        NotALogError, FormatVersionError, IntegrityError, OSError: The file
-            can't be opened, each saying why.
+        NotALogError, FormatVersionError, IntegrityError, OSError: The file can't be opened,
+            each saying why.
     """
 
     def __init__(
@@ -75,66 +99,58 @@ class Database(Shown, Past, Care, Find):
         own = isinstance(storage, (str, bytes, os.PathLike))
         if isinstance(storage, (str, bytes, os.PathLike)):
             storage = TransactionLog(os.fsdecode(storage))
-        elif not hasattr(storage, "read_news"):
+        elif not isinstance(storage, Storage):
             text = f"expected a path or a storage, got {type(storage).__name__}"
             raise TypeError(text)
-        with claims:
-            if storage in claimed:
-                raise StorageInUseError(storage.path)
-            claimed.add(storage)
         try:
-            self._set_up(storage, transaction_manager, allow, guard=guard)
-            if pack_when is not None:
-                self._auto_pack = start_auto_pack(storage, pack_when)
+            self._store = Store(
+                self, storage, transaction_manager=transaction_manager, allow=allow, guard=guard
+            )
+            try:
+                if pack_when is not None:
+                    self._auto_pack = start_auto_pack(storage, pack_when)
+            except BaseException:
+                self._store.discard()
+                raise
         except BaseException:
-            claimed.discard(storage)
-            opened.discard(self)
             if own:
                 storage.close()
             raise
 
-    def _set_up(
-        self, storage: Storage, transaction_manager: Any, allow: Iterable[str], *, guard: bool
-    ) -> None:
-        names = (allow,) if isinstance(allow, str) else tuple(allow)
-        # Set once.
-        self.storage: Storage = storage
-        self.transaction_manager = transaction_manager or transaction_package.manager
-        self.graph = Graph(self, storage, ClassTable(Policy(names), storage), guard=guard)
-        self.graph.enlist = self._enlist
-        self.closed = False
-        self._set_up_news()
-        self._root: Any = None
-        self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
-        self.graph.tid = storage.tid
-        self.graph.has_root = storage.has(ROOT_OID)
-        opened.add(self)
-        self._manager()
+    @property
+    def storage(self) -> Storage:
+        """The storage."""
+        return self._store.storage
+
+    @property
+    def transaction_manager(self) -> Any:
+        """Whose transactions the database takes part in."""
+        return self._store.transaction_manager
 
     # -- the life of a database ---------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._store.closed
 
     def close(self) -> None:
         """End all views and close the storage. Changes under way are dropped.
 
         Closing twice is fine; every other use afterwards raises
-        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay
-        readable.
+        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay readable.
         """
-        if self.closed:
+        if self._store.closed:
             return
-        self.closed = True
-        for manager in list(self._managers):
-            manager.leave()
-        self.graph.local.manager = None
+        self._store.publisher.closed = True
         try:
             if self._auto_pack is not None:
                 self._auto_pack.stop()
         finally:
-            self.storage.close()
-            opened.discard(self)
+            self._store.close()
 
     def __enter__(self) -> Database:
-        self._check_open()
+        self._store.check_open()
         return self
 
     def __exit__(
@@ -149,16 +165,11 @@ class Database(Shown, Past, Care, Find):
         state = "closed" if self.closed else f"{self.storage.oid_count} objects"
         return f"<Database {self.storage.path!r}: {state}>"
 
-    def _check_open(self) -> None:
-        if self.closed:
-            what = f"the database {self.storage.path}"
-            raise ClosedError(what)
-
     # -- objects ------------------------------------------------------------------
 
     def __len__(self) -> int:
         """Return the number of objects stored."""
-        self._manager()  # every use of the database counts as one
+        self._store.manager()  # every use of the database counts as one
         return self.storage.oid_count
 
     def __bool__(self) -> bool:
@@ -167,23 +178,16 @@ class Database(Shown, Past, Care, Find):
 
     def get(self, oid: int) -> Any:
         """Return the object with *oid*, or ``None`` if there is none in this thread's snapshot."""
-        manager = self._manager()
-        if oid == ROOT_OID and manager.new_root is not None:
-            return manager.new_root[0]
-        view = manager.view
-        return self.graph.get(Oid(oid), view.tid if view.active else None)
+        return self._store.get(oid)
 
     def get_root(self) -> Any:
         """Return the root, or ``None`` if none is elected."""
-        root = self.get(ROOT_OID)
-        if root is not None and self._manager().new_root is None:
-            self._root = root  # from here on, the graph stays in memory
-        return root
+        return self._store.get_root()
 
     @property
     def root(self) -> Any:
         """The root, or ``None``; the same as :meth:`get_root`."""
-        return self.get_root()
+        return self._store.get_root()
 
     def set_root(self, obj: Persistent) -> None:
         """Elect *obj*, which is in no database yet, as the root; its ``_p_oid`` is 0 at once.
@@ -194,68 +198,88 @@ class Database(Shown, Past, Care, Find):
             NotPersistentError: *obj* is not an instance of ``Persistent``.
             RootError: There is a root, or *obj* belongs to a database.
         """
-        manager = self._manager()
-        if not isinstance(type(obj), PersistentMeta):
-            raise NotPersistentError(type(obj).__name__)
-        current = self.get_root()
-        if current is not None:
-            if current is obj:
-                return
-            reason = "there is one already; change that one, it is elected for good"
-            raise RootError(reason)
-        ref = ref_of(obj)
-        if ref is not None:
-            which = "this" if ref.jar is self.graph else "another"
-            reason = f"the object belongs to {which} database already, as oid {ref.oid}"
-            raise RootError(reason)
-        manager.join()
-        new = make_ref(obj, ROOT_OID, self.graph, UNSTORED, self.graph.forget)
-        manager.new_root = (obj, new)
+        self._store.set_root(obj)
 
-    # -- threads and their data managers --------------------------------------------
+    # -- the past -------------------------------------------------------------------
 
-    def _manager(self) -> DataManager:
-        """Return the data manager of the calling thread."""
-        manager: DataManager | None = self.graph.local.manager
-        self._check_open()
-        if manager is None:
-            manager = self._make_manager()
-        return manager
+    @property
+    def tid(self) -> Tid:
+        """Of the newest committed transaction in this thread's snapshot; 0: there is none.
 
-    def _make_manager(self) -> DataManager:
-        given = self.transaction_manager
-        # The thread's own, so that nobody else's begin reaches this thread's view.
-        own = getattr(given, "manager", given)
-        manager = DataManager(self, own)
-        self._managers.add(manager)
-        own.registerSynch(manager)
-        if not own.explicit:
-            manager.newTransaction(None)
-        # Last: from now on it is the thread's, and every transaction tells it.
-        self.graph.local.view = manager.view
-        self.graph.local.manager = manager
-        return manager
+        To read the state and then go on with :meth:`changes`, begin here.
+        """
+        snapshot = self._store.snapshot()
+        return self._store.graph.shared.tid if snapshot is None else snapshot
 
-    def _enlist(self) -> View:
-        manager: DataManager | None = self.graph.local.manager
-        if manager is None or self.closed:
-            manager = self._manager()
-        return manager.join()
+    transactions = _bound(revisions.transactions)
+    history = _bound(revisions.history)
+    changes = _bound(feed.changes)
+    undo = _bound(undoing.undo)
 
-    def acquire_early(self) -> None:
-        """Take the commit lock for the transaction that this thread is about to begin.
+    def at(self, moment: Moment) -> Database:
+        """Return a read-only database as of *moment*, over the same log.
 
-        Others wait to commit until it has ended; it meets no conflict. Begin it right after
-        this, and call :meth:`release_early` when it has ended, however it did.
+        It shows what was committed up to that tid or datetime, now and as long as it is
+        open; there may be several. Its objects are its own: the same oids, other instances.
+        It shares the file, its positions and its classes with this database, and the
+        transaction manager and the policy for loading. Changing it is refused. Close it
+        after use, it is a context manager; this database stays open, and when this one is
+        closed first, nothing more can be read there.
 
         Raises:
-            LockTimeout, SelfWaitError, ReadOnlyStorageError, ClosedError: As for a commit.
-            Nothing is held.
-        """
-        self._manager().acquire_early()
+            TransactionNotFound: The moment is before the first transaction, or in the
+                future; a tid above that of the last transaction is.
+            PastDroppedError: What there was then was dropped by packing.
+            ValueError: A datetime without a time zone.
 
-    def release_early(self) -> None:
-        """Give back the lock of :meth:`acquire_early`, if it is held still. Idempotent."""
-        manager: DataManager | None = self.graph.local.manager
-        if manager is not None:
-            manager.release_early()
+        Cost: A small read for each transaction since. Reading an object: the versions of
+        it that are newer. ``len()``, once: what was changed since.
+        """
+        store = self._store
+        store.check_open()
+        store.publisher.catch_up()
+        with store.publisher.lock:
+            applied = store.storage.tid, store.storage.oid_count
+        return type(self)(
+            AsOf(store.storage, moment, applied),
+            transaction_manager=store.transaction_manager,
+            allow=store.graph.classes.policy.allow,
+            guard=store.graph.guard,
+        )
+
+    # -- looking through the objects ----------------------------------------------------
+    #
+    # All of these tell of the snapshot that the calling thread has when it calls them, as it
+    # is stored: what the thread has changed or made and not committed is not looked at. They
+    # go on telling of that snapshot when the transaction ends meanwhile, or others commit or
+    # pack; the objects that they give show what the thread sees by then, as ever. They read
+    # the log, not the objects, and keep nothing. An iterator may be left at any time; it ends
+    # with a ClosedError when the database is closed.
+
+    @overload
+    def instances(self, cls: type[_T], progress: Progress | None = None) -> Iterator[_T]: ...
+
+    @overload
+    def instances(self, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
+
+    @functools.wraps(by_class.instances)
+    def instances(self, cls: Any, progress: Progress | None = None) -> Iterator[Any]:
+        return by_class.instances(self._store, cls, progress)
+
+    census = _bound(counting.census)
+    referrers = _bound(backwards.referrers)
+    walk = _bound(walking.walk)
+
+    # -- upkeep -------------------------------------------------------------------------
+
+    backup = _bound(operations.backup)
+    snapshot = _bound(operations.snapshot)
+    pack = _bound(operations.pack)
+    preload = _bound(preloading.preload)
+    migrate = _bound(migration.migrate)
+    rename_class = _bound(renaming.rename_class)
+
+
+def store_of(database: Database) -> Store:
+    """Return the store of a database: for the other modules of this package."""
+    return database._store

@@ -28,6 +28,7 @@ from dobbin_like.check.report import (
     Report,
 )
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
+from dobbin_like.database import store_of
 from dobbin_like.exc import ClosedError
 from dobbin_like.log.reading.readable import ReadableLog
 
@@ -113,5 +114,5 @@ def check_database(database: Database, progress: Progress | None = None) -> Repo
         what = f"the database {database.storage.path}"
         raise ClosedError(what)
     report = check_log(database.storage, progress)
-    check_memory(database, report)
+    check_memory(store_of(database), report)
     return report

@@ -27,8 +27,7 @@ from dobbin_like.objects.values.value_kinds import (
 
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
-    from dobbin_like.database import Database
-    from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.store import Store
 
 __all__ = ["check_memory"]
 
@@ -55,15 +54,15 @@ class _Seen(NamedTuple):
 class _Sight:
     """What one look under the locks has found."""
 
-    def __init__(self, database: Database) -> None:
-        self.graph: Graph = database.graph
+    def __init__(self, store: Store) -> None:
+        self.graph = store.graph
         self.notes: list[Note] = []
         self.seen: list[_Seen] = []
         self.masked = 0
-        self.views = _views(database)
-        self.oldest = self.graph.horizon.oldest()
-        self.storage_tid = database.storage.tid
-        self.stored = database.storage.oid_count
+        self.views = {id(view): view for view in store.views()}
+        self.oldest = self.graph.shared.horizon.oldest()
+        self.storage_tid = store.storage.tid
+        self.stored = store.storage.oid_count
 
     def note(self, invariant: int, place: str, found: object, expected: object) -> None:
         self.notes.append((invariant, place, str(found), str(expected)))
@@ -71,7 +70,7 @@ class _Sight:
     def look(self) -> None:
         self._look_at_views()
         self._look_at_tid()
-        entries = self.graph.entries()
+        entries = self.graph.cache.all()
         if len(set(map(id, entries))) != len(entries):
             self.note(7, "cache", "an entry under two oids", "one object for each oid")
         for ref in entries:
@@ -91,16 +90,16 @@ class _Sight:
             if not view.active and (view.working or view.kept):
                 found = f"{len(view.working)} working copies, {len(view.kept)} states"
                 self.note(3, "a view that has ended", found, "nothing left of it")
-            if view.tid > self.graph.tid:
-                self.note(2, "a view", f"snapshot {view.tid}", f"at most {self.graph.tid}")
+            if view.tid > self.graph.shared.tid:
+                self.note(2, "a view", f"snapshot {view.tid}", f"at most {self.graph.shared.tid}")
 
     def _look_at_tid(self) -> None:
         """I2: What is published is not ahead of what is applied."""
-        tid = self.graph.tid
+        tid = self.graph.shared.tid
         if tid > self.storage_tid:
             self.note(2, "shared state", f"tid {tid}", f"at most {self.storage_tid}")
-        if self.graph.has_root != bool(self.stored):
-            found = f"has_root is {self.graph.has_root}"
+        if self.graph.shared.has_root != bool(self.stored):
+            found = f"has_root is {self.graph.shared.has_root}"
             self.note(2, "shared state", found, f"{self.stored} objects to have one or not")
 
     # -- objects ----------------------------------------------------------------
@@ -112,14 +111,14 @@ class _Sight:
         if ref.mask is not None:
             self.masked += 1
             self._look_at_mask(ref, obj, place)
-        if ref.serial > self.graph.tid:
-            self.note(2, place, f"serial {ref.serial}", f"at most {self.graph.tid}")
+        if ref.serial > self.graph.shared.tid:
+            self.note(2, place, f"serial {ref.serial}", f"at most {self.graph.shared.tid}")
         ghost = type(obj) is type(obj)._p_faces.ghost
         self.seen.append(_Seen(obj, ref, ref.serial, None if ghost else _newest(ref, obj)))
 
     def _look_at_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I7: Oid, cache entry and object lead to each other."""
-        if self.graph.cached(ref.oid) is not ref:
+        if self.graph.cache.get(ref.oid) is not ref:
             self.note(7, place, "a cache entry under another oid", "it under its own")
         if ref.jar is not self.graph or ref_of(obj) is not ref:
             self.note(7, place, "an object that leads to another entry", "its own")
@@ -159,36 +158,24 @@ class _Sight:
             self.note(2, place, "a newest version that is not the shared state", "the same")
 
 
-def _views(database: Database) -> dict[int, View]:
-    managers: list[Any] = []
-    while True:
-        try:
-            # There is no public way to the views of all threads.
-            managers = list(database._managers)  # noqa: SLF001
-            break
-        except RuntimeError:  # A thread has come meanwhile.
-            continue
-    return {id(manager.view): manager.view for manager in managers}
-
-
 def _newest(ref: ObjectRef, obj: Any) -> State | None:
     """Return the newest state, or None if nobody has read it."""
     chain = None if ref.mask is None else ref.mask.chain
     return native_dict(obj) if chain is None else chain[0][1]
 
 
-def check_memory(database: Database, report: Report) -> None:
-    """Check what *database* has in memory; note it in *report*.
+def check_memory(store: Store, report: Report) -> None:
+    """Check what *store* has in memory; note it in *report*.
 
     Requires: The calling thread is not in the middle of a commit.
 
     Cost: Each object in memory, under the lock; each state is read from the log once.
     """
-    sight = _look(database)
+    sight = _look(store)
     for _ in range(_ATTEMPTS - 1):
         if not sight.notes:
             break
-        sight = _look(database)
+        sight = _look(store)
     for note in sight.notes:
         report.add(*note)
     report.loaded = sum(seen.state is not None for seen in sight.seen)
@@ -197,27 +184,27 @@ def check_memory(database: Database, report: Report) -> None:
         if seen.serial > UNREAD:
             _compare_with_log(seen, sight, report)
     if sight.stored:
-        _check_root(database, report)
+        _check_root(store, report)
 
 
-def _check_root(database: Database, report: Report) -> None:
+def _check_root(store: Store, report: Report) -> None:
     """I2: Where there are objects, there is a root: nobody reaches them otherwise."""
     try:
-        root = database.storage.load(ROOT_OID)
+        root = store.storage.load(ROOT_OID)
     except Error:  # Damaged, but there.
         return
     if root is None:
         report.add(2, "oid 0", "no root", "one, for there are objects")
 
 
-def _look(database: Database) -> _Sight:
-    graph = database.graph
+def _look(store: Store) -> _Sight:
+    graph = store.graph
     passing = View({})
-    graph.begin_view(passing)  # Does what finalizers have left to do.
-    graph.end_view(passing)
+    graph.shared.begin_view(passing)  # Does what finalizers have left to do.
+    graph.shared.end_view(passing)
     # The order of the locks is that of a commit.
-    with database._news_lock, graph.lock:  # noqa: SLF001
-        sight = _Sight(database)
+    with store.publisher.lock, graph.shared.lock:
+        sight = _Sight(store)
         sight.look()
     return sight
 
@@ -227,15 +214,15 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
     ref = seen.ref
     place = f"{type(seen.obj).__name__} oid {ref.oid}"
     try:
-        stored = sight.graph.source.load(ref.oid, sight.storage_tid)
+        stored = sight.graph.storage.load(ref.oid, sight.storage_tid)
         if stored is None:
             # After a pack it was out of reach, and is still in memory.
-            if not getattr(sight.graph.source, "generation", 0):
+            if not sight.graph.packed:
                 report.add(2, place, "an object that the log does not have", "a stored one")
         elif stored.tid != seen.serial:
             report.add(2, place, f"serial {seen.serial}", f"{stored.tid}, as in the log")
         elif seen.state is not None and not issubclass(seen.plain, Broken):
-            logged = sight.graph.decode(stored, ref)
+            logged = sight.graph.states.decode(stored, ref)
             _compare_states(place, seen, logged, report)
     except Error:  # Damaged bytes; noted when the log was scanned.
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
 from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from dobbin_like.database import Database
+    from dobbin_like.store import Store
+    from dobbin_like.transactions.publisher import Publisher
+
 
 __all__ = ["Change", "changes"]
 
@@ -51,29 +54,57 @@ class Change(NamedTuple):
         return time_of(self.tid)
 
 
-def changes(database: Database, since: Moment, wait: float | None) -> Iterator[Change]:
-    """Yield what was committed after *since*. See ``Past.changes()``."""
+def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
+    """Yield what was committed after *since*: a feed, oldest first.
+
+    Nothing is missed and nothing comes twice, whoever commits: threads of this
+    process, or other processes. Keep the tid of the last change that was dealt with:
+    in this process or another, ``changes(since=tid)`` goes on behind it. Failed
+    transactions are left out.
+
+    The feed has its own place in the log. It does not move the snapshot of this
+    thread; begin a transaction to read the objects as the change has left them. A
+    feed is for one thread; it ends when the publisher is closed.
+
+    Args:
+        since: A tid or a datetime; by default, from the start of the log.
+        wait: Seconds to wait for the next change; ``math.inf``: for ever. ``None``: the
+            feed ends with what is committed now.
+
+    Raises:
+        TransactionNotFound: The tid is above that of the last transaction: the log was
+            replaced by an earlier copy, or the tid is of another one.
+        PastDroppedError: Changes after *since* were dropped by packing, before the feed
+            began or while it was behind. Read the whole state, and go on from ``tid``.
+        ValueError: A datetime without a time zone.
+        IntegrityError: A version is damaged; a note has the tid from which to go on.
+
+    Cost: The states that were changed, before and after. Waiting, a read of memory
+    now and then: 20 a second after a while.
+    """
+    store.check_open()
+    publisher = store.publisher
     last = max(tid_of(since), NO_TID)
-    database.catch_up()
-    newest = database.storage.tid
+    publisher.catch_up()
+    newest = publisher.storage.tid
     if last > newest and isinstance(since, int):
         reason = f"it is after the last one, {newest}; was the log replaced by an earlier copy?"
-        raise TransactionNotFound(database.storage.path, last, reason)
-    _check_dropped(database, last)
-    return _changes(database, last, wait)
+        raise TransactionNotFound(publisher.storage.path, last, reason)
+    _check_dropped(publisher, last)
+    return _changes(publisher, last, wait)
 
 
-def _changes(database: Database, last: Tid, wait: float | None) -> Iterator[Change]:
-    pin = Pin(database.storage, last)
+def _changes(publisher: Publisher, last: Tid, wait: float | None) -> Iterator[Change]:
+    pin = Pin(publisher.storage, last)
     try:
         while True:
-            found = _Reading(database, last)
+            found = _Reading(publisher, last)
             while (change := found.next()) is not None:
                 yield change
             last = found.last
-            older, pin = pin, Pin(database.storage, last)
+            older, pin = pin, Pin(publisher.storage, last)
             older.release()
-            if database.closed or not _wait(database, last, wait):
+            if publisher.closed or not _wait(publisher, last, wait):
                 return
     finally:
         pin.release()
@@ -82,39 +113,39 @@ def _changes(database: Database, last: Tid, wait: float | None) -> Iterator[Chan
 class _Reading:
     """One reading of what is applied after a tid."""
 
-    def __init__(self, database: Database, since: Tid) -> None:
+    def __init__(self, publisher: Publisher, since: Tid) -> None:
         self.last = since
-        self._database = database
+        self._publisher = publisher
         self._found: Iterator[Any] | None = None
 
     def next(self) -> Change | None:
-        """Return the next change; None: there is none, or the database is closed."""
+        """Return the next change; None: there is none, or the publisher is closed."""
         try:
             return self._next()
         except ClosedError:
-            if not self._database.closed:
+            if not self._publisher.closed:
                 raise
             return None
 
     def _next(self) -> Change | None:
         if self._found is None:
-            _check_dropped(self._database, self.last)
-            self._found = self._database.storage.transactions(self.last)
+            _check_dropped(self._publisher, self.last)
+            self._found = self._publisher.storage.transactions(self.last)
         for logged in self._found:
-            change = None if logged.failed else _change(self._database, logged)
+            change = None if logged.failed else _change(self._publisher, logged)
             self.last = logged.tid
             if change is not None:
                 return change
         return None
 
 
-def _change(database: Database, logged: Any) -> Change:
-    graph, storage = database.graph, database.storage
+def _change(publisher: Publisher, logged: Any) -> Change:
+    graph, storage = publisher.graph, publisher.storage
     classes: dict[Oid, str] = {}
     attributes: dict[Oid, tuple[str, ...]] = {}
     try:
         for oid, stored in storage.entries(logged):
-            classes[oid] = graph.classes.name_of(graph.class_of(stored))
+            classes[oid] = graph.classes.name_of(graph.ghosts.class_of(stored))
             if stored.number & DELTA:  # Nothing else has changed; the whole may be large.
                 attributes[oid] = (ITEMS,)
                 continue
@@ -130,21 +161,17 @@ def _change(database: Database, logged: Any) -> Change:
     return Change(logged.tid, user, description, tuple(classes), classes, attributes)
 
 
-def _check_dropped(database: Database, since: Tid) -> None:
-    storage = database.storage
+def _check_dropped(publisher: Publisher, since: Tid) -> None:
+    storage = publisher.storage
     complete = complete_since(storage)
     if since >= complete:
         return
     # The files that were packed are kept while a feed is behind.
-    if not getattr(storage, "reaches", _never)(since):
+    if not (isinstance(storage, PackedStorage) and storage.reaches(since)):
         raise PastDroppedError(storage.path, since, complete)
 
 
-def _never(_tid: Tid) -> bool:
-    return False
-
-
-def _wait(database: Database, last: Tid, seconds: float | None) -> bool:
+def _wait(publisher: Publisher, last: Tid, seconds: float | None) -> bool:
     """Wait for something behind *last*; return whether it came before the time was over."""
     if seconds is None:
         return False
@@ -152,9 +179,9 @@ def _wait(database: Database, last: Tid, seconds: float | None) -> bool:
     pause = _SHORTEST
     try:
         while True:
-            if database.has_news():
-                database.catch_up()
-            if database.storage.tid > last:
+            if publisher.has_news():
+                publisher.catch_up()
+            if publisher.storage.tid > last:
                 return True
             left = end - time.monotonic()
             if left <= 0:
@@ -162,6 +189,6 @@ def _wait(database: Database, last: Tid, seconds: float | None) -> bool:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST)
     except ClosedError:
-        if not database.closed:
+        if not publisher.closed:
             raise
         return False

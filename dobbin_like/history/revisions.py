@@ -6,12 +6,11 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dobbin_like.exc import InvalidObjectReference, NotPersistentError, ObjectNotFound
+from dobbin_like.exc import ObjectNotFound
 from dobbin_like.history.states import ABSENT, differing, stored_state
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.objects.faces.faces import PersistentMeta
-from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.storages.as_of import Pin
+from dobbin_like.store import oid_in
 from dobbin_like.timestamps import Moment, tid_of, time_of
 
 if TYPE_CHECKING:
@@ -19,9 +18,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dobbin_like.contract import Storage, Transaction
+    from dobbin_like.objects.faces.base import Persistent
     from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.store import Store
 
-__all__ = ["Revision", "TransactionRecord", "history", "oid_in", "transactions"]
+__all__ = ["Revision", "TransactionRecord", "history", "transactions"]
 
 
 class TransactionRecord(NamedTuple):
@@ -65,12 +66,34 @@ class Revision(NamedTuple):
 
 
 def transactions(
-    storage: Storage, since: Moment | None, until: Moment | None, *, newest_first: bool
+    store: Store,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    *,
+    newest_first: bool = False,
 ) -> Iterator[TransactionRecord]:
-    """Yield the transactions after *since*, up to *until*."""
+    """Yield the transactions after *since*, up to *until*, with the failed ones.
+
+    Oldest first, or newest first. They are those of the log as of now, whatever the
+    snapshot of this thread is; those that are committed later are not among them.
+    ``transactions(until=tid)`` are those that ``at(tid)`` shows, and
+    ``transactions(since=tid)`` the rest. A moment may lie before the log, or in
+    the future.
+
+    In a log that was packed, what is left of the older transactions is told.
+
+    Raises:
+        ValueError: A datetime without a time zone.
+        IntegrityError: A transaction is damaged. What was yielded before is right.
+
+    Cost: What is yielded. To find where to begin, a small read for each transaction
+    after *since*, or after *until* if newest first.
+    """
+    store.check_open()
+    store.publisher.catch_up()
     after = NO_TID if since is None else tid_of(since)
     last = None if until is None else tid_of(until)
-    return map(_record, storage.transactions(after, last, newest_first=newest_first))
+    return map(_record, store.storage.transactions(after, last, newest_first=newest_first))
 
 
 def _record(logged: Transaction) -> TransactionRecord:
@@ -88,36 +111,27 @@ def _record(logged: Transaction) -> TransactionRecord:
     )
 
 
-def oid_in(graph: Graph, obj: Any, asked: str = "history()") -> Oid | None:
-    """Return the oid of *obj*, which is an object or an oid; None: it is not stored yet.
+def history(store: Store, obj: Persistent | int) -> Iterator[Revision]:
+    """Yield the transactions that changed *obj*, newest first.
 
-    Args:
-        asked: What it is wanted for, for the text of the error.
+    *obj* is an object or an oid. Begins with the version that this thread sees,
+    and leaves out what it has changed and not committed. Each has the old and the new
+    value of what it changed, as they were stored: values of classes that are not loaded
+    are stand-ins, ``ABSENT`` stands for an attribute that is not there. The object
+    need not be loaded, nor its class be there. One that is not stored yet has none.
+
+    In a log that was packed, what the oldest revision that was kept has changed is not
+    known: it has all attributes, as if it had made the object.
 
     Raises:
-        NotPersistentError: It is neither.
+        ObjectNotFound: There is no object with this oid in the thread's snapshot.
+        NotPersistentError: *obj* is neither an oid nor a persistent object.
         InvalidObjectReference: It belongs to another database.
+        IntegrityError: A version is damaged. What was yielded before is right.
+
+    Cost: The two states, for each that is yielded.
     """
-    if isinstance(obj, int) and not isinstance(obj, bool):
-        return Oid(obj)
-    if not isinstance(type(obj), PersistentMeta):
-        raise NotPersistentError(type(obj).__name__)
-    ref = ref_of(obj)
-    if ref is None:
-        return None
-    if ref.jar is not graph:
-        name = type(obj)._p_faces.plain.__name__
-        raise InvalidObjectReference(name, ref.oid, asked)
-    return ref.oid
-
-
-def history(graph: Graph, storage: Storage, obj: Any, at: Tid | None) -> Iterator[Revision]:
-    """Yield the revisions of *obj* up to the snapshot *at*, newest first.
-
-    Raises:
-        ObjectNotFound: There is no object with this oid.
-        NotPersistentError, InvalidObjectReference: See oid_in().
-    """
+    at, graph, storage = store.snapshot(), store.graph, store.storage
     oid = oid_in(graph, obj)
     stored = None if oid is None else storage.load(oid, at)
     if stored is None:

@@ -41,7 +41,7 @@ def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:
     """
     if stored is None:
         return {}
-    state = graph.read(oid, stored)
+    state = graph.states.read(oid, stored)
     state.pop(VERSION, None)
     return state
 

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from dobbin_like.collections.dict import PersistentDict
+from dobbin_like.collections.set import PersistentSet
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
 from dobbin_like.history.states import ABSENT, differing
 from dobbin_like.history.undo_parts import structures
 from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
-from dobbin_like.persistent import PersistentDict, PersistentSet, checkout
 from dobbin_like.storages.as_of import check_complete
 from dobbin_like.timestamps import tid_of
 from dobbin_like.transactions.conflicts import own_state
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.values.refs import ObjectRef, State
-    from dobbin_like.transactions.data_manager import DataManager
+    from dobbin_like.store import Store
 
 __all__ = ["undo"]
 
@@ -45,14 +47,41 @@ class _Step(NamedTuple):
     items: dict[Any, Any]
 
 
-def undo(storage: Storage, manager: DataManager, tid: Tid) -> None:
-    """Take back what transaction *tid* has changed, in that of *manager*. See ``Past.undo()``."""
+def undo(store: Store, tid: int) -> None:
+    """Take back what transaction *tid* has changed, in the transaction of this thread.
+
+    Nothing is written before the caller commits; ``transaction.abort()`` drops it.
+    Every attribute that *tid* changed gets the value that it had before, if nobody
+    has changed it since; so does every key of a ``PersistentDict`` and every member of
+    a ``PersistentSet``. What others have changed since stays. Objects that *tid* made
+    stay as well: nothing leads to them any more when those that referred to them are
+    taken back. An undo is a transaction as any other, and can be undone.
+
+    If something was changed again since, ``_p_resolve_conflict(state after tid, state
+    now, state before tid)`` of the class decides. Changed back to what it was before
+    *tid*, it needs no undoing.
+
+    Raises:
+        UndoConflictError: Something was changed again since, and the class can't
+            resolve it. It is a ConflictError, but to run it again does not help.
+        TransactionNotFound: No transaction in this thread's snapshot has this tid.
+        PastDroppedError: What there was before was dropped by packing.
+        UndoError: The transaction failed, changed no object, or elected the root.
+        UnloadedClassError: The class of a changed object is not loaded.
+        ReadOnlyStorageError: The storage is read-only.
+        NotStorableError: What this thread has checked out can't be copied.
+        In all cases nothing was changed.
+
+    Cost: The objects that *tid* changed, and the versions of them since; a small read
+    for each transaction since.
+    """
+    storage, graph, manager = store.storage, store.graph, store.manager()
     view = manager.join()
     logged = _find(storage, tid_of(tid), view.tid)
     oids = _changed_oids(storage, logged)
-    owned = structures(storage, manager.graph, view, logged.oids, logged.tid)
+    owned = structures(storage, graph, view, logged.oids, logged.tid)
     parts = frozenset[Oid]().union(*(structure.oids for structure in owned))
-    steps = [_step(manager.graph, view, oid, logged.tid) for oid in oids if oid not in parts]
+    steps = [_step(graph, view, oid, logged.tid) for oid in oids if oid not in parts]
     before = manager.savepoint()
     try:
         for step in steps:
@@ -97,7 +126,7 @@ def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
 
 def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
     """Return what is to be done to one object; None: nothing."""
-    obj = graph.get(oid, view.tid)
+    obj = graph.ghosts.get(oid, view.tid)
     ref = ref_of(obj)
     assert ref is not None
     serial, now = _now(graph, view, obj, ref)
@@ -115,7 +144,7 @@ def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None
     """Return the tid and the state that the thread sees; no tid: it has changed the state."""
     working = view.working.get(id(obj))
     if working is None:
-        serial, state = graph.version(obj, ref, view)
+        serial, state = graph.resolver.version(obj, ref, view)
         return serial, type(obj)._p_faces.state_of(state)
     changed = working.changed() is not None
     working.copy_pending()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.exc import ConflictError, UndoConflictError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.values.refs import ref_of
-from dobbin_like.persistent import checkout
 from dobbin_like.transactions.replay import PartChange
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def structures(
     """
     found: dict[Oid, tuple[Any, dict[Oid, PartChange]]] = {}
     for oid in map(Oid, oids):
-        part = graph.get(oid, view.tid)
+        part = graph.ghosts.get(oid, view.tid)
         attribute = getattr(type(part), "_p_part_of", None)
         ref = ref_of(part)
         if attribute is None or ref is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import transaction as transaction_package
 from transaction.interfaces import NoTransaction
 
-from dobbin_like.database import Database
+from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError
 from dobbin_like.persistent import checkout
 
@@ -89,7 +89,7 @@ class Groups:
             what = f"the safe {self._database.storage.path}"
             raise ClosedError(what)
         self._local.group = group
-        self._database.acquire_early()
+        store_of(self._database).manager().acquire_early()
         self._managers.begin()
         root = self._database.root
         if root is not None:
@@ -102,7 +102,7 @@ class Groups:
             with contextlib.suppress(NoTransaction):
                 self._managers.abort()
         finally:
-            self._database.release_early()
+            store_of(self._database).release_early()
             self._local.group = None
 
     @contextlib.contextmanager

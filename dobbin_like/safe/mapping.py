@@ -8,6 +8,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMappi
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from dobbin_like.database import store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups, Managers
@@ -52,6 +53,7 @@ class Safe(MutableMapping[Any, Any]):
         pack_when: float | None,
     ) -> None:
         self._database = database
+        self._publisher = store_of(database).publisher
         self._groups = Groups(database, managers)
         self._root: Any = None
         path = database.storage.path
@@ -299,10 +301,11 @@ class Safe(MutableMapping[Any, Any]):
         if database.closed:
             what = f"the safe {database.storage.path}"
             raise ClosedError(what)
-        if database.has_news():
-            database.catch_up()
-            if getattr(database.storage, "has_past", False):
-                database.drop_generations()
+        publisher = self._publisher
+        if publisher.has_news():
+            publisher.catch_up()
+            if publisher.keeps_past:
+                publisher.drop_generations()
         if self._root is None:
             self._root = database.root
             if self._root is None:

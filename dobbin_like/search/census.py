@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from dobbin_like.search.snapshot_scan import SnapshotScan
 
+if TYPE_CHECKING:
     from dobbin_like.ids import Tid
-    from dobbin_like.search.snapshot_scan import SnapshotScan
+    from dobbin_like.store import Progress, Store
 
 __all__ = ["Census", "ClassCount", "census"]
 
@@ -59,8 +59,22 @@ class Census:
         )
 
 
-def census(sight: SnapshotScan, progress: Callable[[int, int], object] | None) -> Census:
-    """Count what is stored. No class is loaded."""
+def census(store: Store, progress: Progress | None = None) -> Census:
+    """Count the stored objects and their bytes, by class.
+
+    With those that the root does not lead to. Classes need not be there; they go by the
+    names that the log has for them now. ``print()`` shows a table.
+
+    Args:
+        progress: Called with the oids that were looked at so far, and all there are.
+
+    Raises:
+        IntegrityError: An object is damaged.
+        ClosedError: The database is closed.
+
+    Cost: That of ``instances()``.
+    """
+    sight = SnapshotScan(store)
     try:
         counts: dict[str, list[int]] = {}
         known: dict[int, list[int]] = {}  # By the number of a state: a few for each class.

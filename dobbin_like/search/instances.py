@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from dobbin_like.persistent import Persistent
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.search.snapshot_scan import SnapshotScan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dobbin_like.contract import StoredVersion
-    from dobbin_like.search.snapshot_scan import SnapshotScan
+    from dobbin_like.store import Progress, Store
 
 __all__ = ["instances"]
 
+_T = TypeVar("_T")
 
-def instances(
-    sight: SnapshotScan, cls: Any, progress: Callable[[int, int], object] | None
-) -> Iterator[Any]:
-    """Yield the objects of class *cls* and its subclasses, in the order of their oids.
+
+@overload
+def instances(store: Store, cls: type[_T], progress: Progress | None = None) -> Iterator[_T]: ...
+
+
+@overload
+def instances(store: Store, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
+
+
+def instances(store: Store, cls: type | str, progress: Progress | None = None) -> Iterator[Any]:
+    """Yield all stored objects of class *cls* and its subclasses, in the order of their oids.
+
+    Those that the root does not lead to are among them, until the database is packed.
+    What they are is what the log says: after a ``rename_class()``, objects of the new class.
 
     Args:
-        cls: A class; or the name of one, which need not be there, and then of that one alone.
+        cls: A class, persistent or a mixin of persistent ones. Subclasses are those that
+            may be loaded under the policy for loading; objects whose class is not there
+            are left out. Or a name, ``"module.Qualname"``: the objects that are stored as of
+            that class and no subclass, whether it is there or not.
+        progress: Called with the oids that were looked at so far, and all there are.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: *cls* is neither a class nor a name.
+        IntegrityError: An object is damaged. What was yielded before is right.
+        ClosedError: The database is closed.
+
+    Cost: Reading the bytes of every object from the log; in the past of ``at()``, those of
+    the newer versions, too.
     """
+    sight = SnapshotScan(store)
     if isinstance(cls, type):
         wanted = _of_class(sight, cls)
     elif isinstance(cls, str):
@@ -39,7 +61,7 @@ def instances(
 def _instances(
     sight: SnapshotScan,
     is_wanted: Callable[[StoredVersion], bool],
-    progress: Callable[[int, int], object] | None,
+    progress: Progress | None,
 ) -> Iterator[Any]:
     known: dict[int, bool] = {}  # By the number of a state: a few for each class.
     try:

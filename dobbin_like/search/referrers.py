@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.objects.codec.reference_path import way_to
+from dobbin_like.search.snapshot_scan import SnapshotScan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dobbin_like.ids import Oid
-    from dobbin_like.search.snapshot_scan import SnapshotScan
+    from dobbin_like.objects.faces.base import Persistent
+    from dobbin_like.store import Progress, Store
 
 __all__ = ["Referrer", "referrers"]
 
@@ -28,13 +30,34 @@ class Referrer(NamedTuple):
 
 
 def referrers(
-    sight: SnapshotScan, target: Oid, progress: Callable[[int, int], object] | None
+    store: Store, obj: Persistent | int, progress: Progress | None = None
 ) -> Iterator[Referrer]:
-    """Yield the objects that refer to *target*, in the order of their oids.
+    """Yield who refers to *obj*, and where in his state, in the order of the oids.
+
+    *obj* is an object or an oid. Each referrer comes once, with the first of his ways:
+    ``Referrer(obj, way)``. Those that the root does not lead to are among them, until the
+    database is packed. What refers to a value in a ``BTree`` is the node that has it. Nobody
+    refers to an object that is not stored yet.
+
+    Args:
+        progress: Called with the oids that were looked at so far, and all there are.
 
     Raises:
+        ObjectNotFound: There is no object with this oid in the thread's snapshot.
+        NotPersistentError: *obj* is neither an oid nor a persistent object.
+        InvalidObjectReference: It belongs to another database.
         IntegrityError: An object is damaged. What was yielded before is right.
+        ClosedError: The database is closed.
+
+    Cost: Reading the bytes of every object from the log, and looking for references in
+    them, without loading a class.
     """
+    sight = SnapshotScan(store)
+    oid = sight.oid_of(obj, "referrers()")
+    return iter(()) if oid is None else _referrers(sight, oid, progress)
+
+
+def _referrers(sight: SnapshotScan, target: Oid, progress: Progress | None) -> Iterator[Referrer]:
     try:
         for oid, stored in sight.all(progress):
             if target in sight.references(oid, stored):

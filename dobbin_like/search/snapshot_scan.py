@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.exc import Error, IntegrityError
-from dobbin_like.ids import DELTA, Oid
+from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
+from dobbin_like.ids import DELTA, ROOT_OID, Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.storages.as_of import Pin
+from dobbin_like.store import oid_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.contract import StoredVersion
+    from dobbin_like.store import Store
 
 __all__ = ["BETWEEN_REPORTS", "SnapshotScan"]
 
@@ -33,20 +33,20 @@ class SnapshotScan:
     What nobody has committed is not among them. Let go of it by :meth:`release`; one that is
     forgotten lets go by itself.
 
-    Args:
-        view: Of the thread; where it has none, between explicit transactions, the snapshot is
-            that of what is committed, as far as it was caught up with.
+    Where the thread has no view, between explicit transactions, the snapshot is that of what is
+    committed, as far as it was caught up with.
     """
 
-    def __init__(self, graph: Graph, storage: Storage, view: View) -> None:
-        self.graph = graph
-        self.storage = storage
+    def __init__(self, store: Store) -> None:
+        view = store.manager().view
+        self.graph = graph = store.graph
+        self.storage = storage = store.storage
         while True:
-            tid = view.tid if view.active else graph.tid
+            tid = view.tid if view.active else graph.shared.tid
             pin = Pin(storage, tid)
             # Nothing is dropped that is needed as of these two. Had it moved on before the
             # pin, that could have been.
-            if tid == (view.tid if view.active else graph.tid):
+            if tid == (view.tid if view.active else graph.shared.tid):
                 break
             pin.release()
         self._pin = pin
@@ -60,14 +60,29 @@ class SnapshotScan:
         """Let go of the snapshot. Idempotent."""
         self._pin.release()
 
+    def root_oid(self) -> Oid | None:
+        """Return the oid of the root, ``None`` if there is none."""
+        return ROOT_OID if self.load(ROOT_OID) else None
+
+    def oid_of(self, obj: Any, asked: str) -> Oid | None:
+        """Return the oid of what is stored in the snapshot; ``None``: it is not stored yet.
+
+        Raises as oid_in() does, and ObjectNotFound for an oid that is not there.
+        """
+        oid = oid_in(self.graph, obj, asked)
+        if oid is None or self.load(oid) is not None:
+            return oid
+        if obj is oid:
+            raise ObjectNotFound(oid)
+        return None
+
     def load(self, oid: Oid) -> StoredVersion | None:
         """Return the version of an object, None: there is none.
 
         Raises:
             IntegrityError: It is damaged.
         """
-        found: StoredVersion | None = self.storage.load(oid, self.tid)
-        return found
+        return self.storage.load(oid, self.tid)
 
     def all(
         self, progress: Callable[[int, int], object] | None
@@ -94,7 +109,7 @@ class SnapshotScan:
         """Return the number of the class of a version."""
         number = self._classes.get(stored.number)
         if number is None:
-            number = self._classes[stored.number] = self.graph.class_of(stored)
+            number = self._classes[stored.number] = self.graph.ghosts.class_of(stored)
         return number
 
     def name_of(self, stored: StoredVersion) -> str:
@@ -107,7 +122,7 @@ class SnapshotScan:
 
     def object_of(self, oid: Oid, stored: StoredVersion) -> Any:
         """Return the object of a version, a ghost if it is not in memory: nothing is read."""
-        return self.graph.ghost(oid, self.class_of(stored))
+        return self.graph.ghosts.ghost(oid, self.class_of(stored))
 
     def size(self, oid: Oid, stored: StoredVersion) -> int:
         """Return the bytes that a version takes in the log, all that it consists of."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.ids import Oid
-from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
+from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from dobbin_like.search.snapshot_scan import SnapshotScan
+    from dobbin_like.objects.faces.base import Persistent
+    from dobbin_like.store import Progress, Store
 
 __all__ = ["walk"]
 
@@ -28,13 +29,36 @@ _LIST_LIMIT: Final = 1 << 14
 
 
 def walk(
-    sight: SnapshotScan, start: Oid, progress: Callable[[int, int], object] | None
+    store: Store, start: Persistent | int | None = None, progress: Progress | None = None
 ) -> Iterator[Any]:
-    """Yield the object *start* and all that it leads to, each once.
+    """Yield *start* and all objects that it leads to, each once: the nearest first.
+
+    Breadth first: before the objects that are so many references away come all that are
+    fewer away; those of one distance in the order of their oids. An object is read from the
+    log just before it is given, and what it refers to after that. Objects whose class is
+    not there are among them, and so are the nodes of a ``BTree``. Nothing comes from a
+    start that is not stored yet; a reference to nothing is passed over.
+
+    Args:
+        start: An object or an oid; by default, the root, if there is one.
+        progress: Called with the objects that were given, and all that are stored.
 
     Raises:
+        ObjectNotFound: There is no object with this oid in the thread's snapshot.
+        NotPersistentError: *start* is neither an oid nor a persistent object.
+        InvalidObjectReference: It belongs to another database.
         IntegrityError: An object is damaged. What was yielded before is right.
+        ClosedError: The database is closed.
+
+    Cost: Reading the bytes of what is given from the log, without loading a class; one byte
+    of memory for each oid.
     """
+    sight = SnapshotScan(store)
+    oid = sight.root_oid() if start is None else sight.oid_of(start, "walk()")
+    return iter(()) if oid is None else _walk(sight, oid, progress)
+
+
+def _walk(sight: SnapshotScan, start: Oid, progress: Progress | None) -> Iterator[Any]:
     try:
         marks = _Marks(sight.storage.next_oid)
         total = 0 if progress is None else sight.storage.oid_count

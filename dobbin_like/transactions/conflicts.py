@@ -64,13 +64,13 @@ def find_conflicts(
         WriteConflictError: A thread of this instance has committed it. In both cases
             the working copies are as they were.
     """
-    if view.tid == graph.tid and new_root is None:
+    if view.tid == graph.shared.tid and new_root is None:
         return []  # Nobody has committed anything since.
     _check_structures(graph, view)
     merged, torn = _resolve_all(graph, view)
-    if new_root and graph.has_root:
+    if new_root and graph.shared.has_root:
         name = type(new_root[0]).__name__
-        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.root_is_foreign)
+        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.shared.root_is_foreign)
     for working, serial, base, state in merged:
         if id(owner_of(working.obj)) not in torn:
             working.rebase(serial, base, state)
@@ -119,14 +119,14 @@ def _check_structures(graph: Graph, view: View) -> None:
         if owner in whole and owner not in exclusive and copy.changed() is not None:
             del whole[owner]
     if whole:
-        for logged in graph.source.transactions(view.tid):
+        for logged in graph.storage.transactions(view.tid):
             for oid in () if logged.failed else logged.oids:
                 _check_part(graph, whole, oid)
 
 
 def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:
     """Refuse if the object *oid*, which others have changed, is part of one of *whole*."""
-    ref = graph.cached(oid)
+    ref = graph.cache.get(oid)
     part = None if ref is None else ref()
     if ref is None or part is None:
         return
@@ -152,7 +152,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     if not (merges or resolve) or working.exclusive or working.changed() is None:
         raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
     try:
-        saved_serial, saved = graph.version(working.obj, ref, None)
+        saved_serial, saved = graph.resolver.version(working.obj, ref, None)
     except ObjectNotFound as error:  # nobody led to it any more, and it was packed away
         gone = "it was dropped since"
         raise _conflict(graph, name, ref.oid, serial, gone, foreign=foreign) from error
@@ -189,7 +189,7 @@ def own_state(state: dict[str, Any]) -> dict[str, Any]:
 def _conflict(
     graph: Graph, name: str, oid: Oid, base_serial: Tid, failed: str, *, foreign: bool
 ) -> ConflictError:
-    ref = graph.cached(oid)
+    ref = graph.cache.get(oid)
     serial = NO_TID if ref is None else ref.serial
     logger.debug("conflict of %s oid %d with tid %d", name, oid, serial)
     if foreign:

@@ -1,8 +1,7 @@
 """The data manager: what one thread does to one database in a transaction.
 
-Each thread that uses a database has one. It is the synchronizer that begins and ends
-the thread's view (:mod:`.thread_view`), and, here, the resource that joins the
-transaction at the first checkout. The steps of the two-phase commit:
+Each thread that uses a database has one, beside its view (:mod:`.thread_view`). It is the
+resource that joins the transaction at the first checkout. The steps of the two-phase commit:
 
 ============  ==========================================  =====================
 step          does                                        when it fails
@@ -10,18 +9,22 @@ step          does                                        when it fails
 tpc_begin     takes the commit lock, catches up with the  nothing was written
               log, finds conflicts
 commit        gathers all states in memory                nothing was written
-tpc_vote      appends the record and makes it durable     the record is no more
-tpc_finish    makes it count, publishes, releases         does not fail
+tpc_vote      appends the transaction, if nobody else     nobody sees it
+              can refuse it; else prepares it
+tpc_finish    decides what was prepared; publishes,       does not fail
+              releases
 tpc_abort     takes everything back, records the failed   does not fail
               transaction, releases
 ============  ==========================================  =====================
 
-``abort`` and ``tpc_abort`` may come at any time, any number of times, also
-after ``tpc_finish``, and undo nothing that finished.
+The append is the decision: from then on, ``tpc_abort`` does what ``tpc_finish`` does, and the
+interrupt that led to it is raised by the ``transaction`` package. ``abort`` and ``tpc_abort``
+may come at any time, any number of times.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 import time
 import weakref
@@ -38,73 +41,115 @@ from dobbin_like.exc import (
     NotStorableError,
     ReadOnlyStorageError,
 )
-from dobbin_like.ids import Tid, next_tid
+from dobbin_like.ids import NO_TID, Tid, next_tid
 from dobbin_like.interrupts import finish_despite_interrupts
-from dobbin_like.objects.faces.stream import some_are_slow
+from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.savepoint import Savepoint
-from dobbin_like.transactions.thread_view import Synchronizer
 
 if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
-    from dobbin_like.database import Database
+    from dobbin_like.contract import Storage, Transaction
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.values.refs import ObjectRef
+    from dobbin_like.transactions.publisher import Publisher
+    from dobbin_like.transactions.thread_view import ThreadView
+
+__all__ = ["DataManager", "Phase", "acquire", "new_tid"]
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
 
 
+class Phase(enum.Enum):
+    """How far the commit of a thread is."""
+
+    IDLE = enum.auto()
+    """There is none; objects may be checked out."""
+
+    BEGUN = enum.auto()
+    """tpc_begin takes the commit lock and finds conflicts."""
+
+    REPLAYING = enum.auto()
+    """Owners of structures do their changes again, and may check objects out for that."""
+
+    GATHERING = enum.auto()
+    """States are gathered in memory; a failure from here on is recorded in the log."""
+
+    APPENDING = enum.auto()
+    """The storage decides: whether the transaction is committed, settle() tells."""
+
+    PREPARED = enum.auto()
+    """It is written; others may still refuse it."""
+
+    COMMITTED = enum.auto()
+    """It is decided, and published now."""
+
+
+_NEXT: Final = {
+    Phase.IDLE: {Phase.BEGUN},
+    Phase.BEGUN: {Phase.REPLAYING, Phase.GATHERING},
+    Phase.REPLAYING: {Phase.BEGUN},
+    Phase.GATHERING: {Phase.APPENDING, Phase.PREPARED, Phase.COMMITTED},
+    Phase.APPENDING: {Phase.COMMITTED},
+    Phase.PREPARED: {Phase.APPENDING},
+    Phase.COMMITTED: set[Phase](),
+}
+"""What may follow. From everywhere the way back leads to IDLE."""
+
+
 def new_tid(storage: Storage) -> Tid:
     """Return the tid for a transaction that follows what *storage* has applied."""
     # The one place that asks the clock; no decision rests on it.
-    now_microseconds = time.time_ns() // 1000  # noqa: TID251
-    return next_tid(now_microseconds, storage.tid)
+    return next_tid(time.time_ns() // 1000, storage.tid)  # noqa: TID251
 
 
-def acquire(database: Database) -> None:
+def acquire(publisher: Publisher) -> None:
     """Take the commit lock, of the file in which the log goes on if it was packed."""
     for _ in range(_FOLLOW_TRIES):
         try:
-            database.storage.acquire()
+            publisher.storage.acquire()
         except LogPackedError:
-            database.catch_up()
+            publisher.catch_up()
         else:
             return
-    database.storage.acquire()
-
-
-def _nothing() -> None:
-    """Stand for a weak reference to no transaction."""
+    publisher.storage.acquire()
 
 
 @implementer(ISavepointDataManager)
-class DataManager(Synchronizer):
+class DataManager:
     """One thread's part in one database. Touched by its thread only."""
 
-    def __init__(self, database: Database, transaction_manager: Any) -> None:
-        super().__init__(database, transaction_manager)
+    def __init__(self, publisher: Publisher, thread: ThreadView) -> None:
+        self._publisher = publisher
+        self._storage = publisher.storage
+        self._graph = publisher.graph
+        self._shared = publisher.graph.shared
+        self.thread = thread
+        self.view = thread.view
+        self._sort_key = f"{self._storage.sort_key}:{id(publisher):x}"
         # The transaction that was joined, weakly; set after join() has returned.
-        self._joined: Any = _nothing
+        self._joined: weakref.ref[Any] | None = None
         self.new_root: tuple[Any, ObjectRef] | None = None
-        # One commit at a time: what it has gathered, what it has appended, why it failed.
+        # Of the commit that is under way.
+        self._phase = Phase.IDLE
         self._changes: Changes | None = None
-        self._logged: Any = None
-        self._decided = False
+        self._tid = NO_TID
+        self._made: Transaction | None = None
         self._failure = ""
-        self._gathered = False
-        self._annotations: dict[str, Any] = {}
-        # While owners of structures do their changes again, in tpc_begin.
-        self._replaying = False
+        self._annotations: dict[str, Any] = _NO_ANNOTATIONS
         # Whether acquire_early() has taken the commit lock for the next transaction.
         self._early = False
 
     def sortKey(self) -> str:  # noqa: N802  the interface's name
         """Order data managers in the same way in every process."""
-        return f"{self._storage.sort_key}:{id(self._database):x}"
+        return self._sort_key
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase in _NEXT[self._phase], (self._phase, phase)
+        self._phase = phase
 
     # -- joining --------------------------------------------------------------
 
@@ -115,18 +160,18 @@ class DataManager(Synchronizer):
             CommittingError: The commit of this transaction is under way.
             ReadOnlyStorageError: The storage is read-only.
         """
-        if self._committing and not self._replaying:
+        phase = self._phase
+        if phase is not Phase.IDLE and phase is not Phase.REPLAYING:
             raise CommittingError(self._storage.path)
         if self._storage.read_only:
-            opened = "the storage was opened with read_only=True; open it without"
-            reason = getattr(self._storage, "why_read_only", opened)
-            raise ReadOnlyStorageError(self._storage.path, reason)
-        current = self._transaction_manager().get()
-        if self._joined() is not current:
+            raise ReadOnlyStorageError(self._storage.path, self._storage.why_read_only)
+        current = self.thread.transaction_manager().get()
+        joined = self._joined
+        if joined is None or joined() is not current:
             current.join(self)
             self._joined = weakref.ref(current)
         if not self.view.active:
-            self.graph.begin_view(self.view)
+            self._shared.begin_view(self.view)
         return self.view
 
     def acquire_early(self) -> None:
@@ -140,7 +185,7 @@ class DataManager(Synchronizer):
             Nothing is held.
         """
         self._early = True
-        acquire(self._database)
+        acquire(self._publisher)
 
     def release_early(self) -> None:
         """Give back what :meth:`acquire_early` has taken, if it is held still. Idempotent."""
@@ -160,21 +205,37 @@ class DataManager(Synchronizer):
             SelfWaitError: The transaction would wait for itself.
         """
         self._failure = ""
-        self._gathered = False
         self._annotations = _annotations(transaction)
-        if some_are_slow():
+        if slow_files:
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
         if not (self._early and self._storage.held):
-            acquire(self._database)
-        with self.graph.lock:
-            if self._database.closed:
+            try:
+                self._storage.acquire()
+            except LogPackedError:
+                self._publisher.catch_up()
+                acquire(self._publisher)
+        with self._shared.lock:
+            if self._publisher.closed:
                 what = f"the database {self._storage.path}"
                 raise ClosedError(what)
-            self._committing = True
-        if self._database.has_news():
-            self._database.catch_up()
-        self._find_conflicts()
+            self.thread.committing = True
+        self._enter(Phase.BEGUN)
+        if self._publisher.unpublished is not None or self._storage.has_news():
+            self._publisher.catch_up()
+        if self.view.tid != self._shared.tid or self.new_root is not None:
+            self._find_conflicts()
+
+    def _find_conflicts(self) -> None:
+        try:
+            torn = find_conflicts(self._graph, self.view, self.new_root)
+            if torn:
+                self._enter(Phase.REPLAYING)
+                replay(self._graph, self.view, torn)
+                self._enter(Phase.BEGUN)
+        except ConflictError as error:
+            self._failure = f"conflict: {error.class_name} oid {error.oid}"
+            raise
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written.
@@ -183,62 +244,71 @@ class DataManager(Synchronizer):
             NotStorableError: A value can't be stored; nothing was written.
             InvalidObjectReference: An object of another database is referred to.
         """
-        storage = self._storage
-        changes = self._changes = Changes(self.graph, storage.next_oid, storage.write_stream)
+        changes = self._changes = Changes(self._graph)
         if self.new_root is not None:
             changes.add_root(*self.new_root)
         for working in list(self.view.working.values()):
             changes.add(working)
-        changes.add_reachable()
-        self._gathered = True
+        if changes.new:
+            changes.add_reachable()
+        self._enter(Phase.GATHERING)
 
     def tpc_vote(self, transaction: Any) -> None:
-        """Append the record and make it durable: the last moment to refuse."""
-        changes = self._changes
+        """Append the transaction: the last moment to refuse. Prepare it if others may refuse."""
+        changes, storage = self._changes, self._storage
         assert changes is not None, "tpc_vote without commit"
-        if changes.entries:
-            self._decided = _is_alone(transaction)
-            self._logged = self._storage.prepare(
-                self._next_tid(),
-                changes.entries,
-                self.graph.classes.new,
-                self.graph.classes.new_shapes,
-                decided=self._decided,
-                **self._annotations,
-            )
+        if not changes.entries:
+            return
+        classes = self._graph.classes
+        tid = self._tid = new_tid(storage)
+        # There is no public way to ask; unknown means there may be others.
+        alone = len(getattr(transaction, "_resources", ())) == 1
+        if alone:
+            self._enter(Phase.APPENDING)
+        put = storage.append if alone else storage.prepare
+        self._made = put(
+            tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
+        )
+        self._enter(Phase.COMMITTED if alone else Phase.PREPARED)
 
     def tpc_finish(self, transaction: Any) -> None:
-        """Make the record count and publish it. An interrupt waits until that is done."""
+        """Decide and publish. An interrupt waits until that is done."""
+        thread = self.thread
         try:
-            self._finishing = True
+            thread.publishing = True
             finish_despite_interrupts(self._finish)
         finally:
-            self._finishing = False
+            thread.publishing = False
 
     def _finish(self) -> None:
         # Every step may be run again.
-        changes, logged = self._changes, self._logged
+        changes, made = self._changes, self._made
+        if self._phase is Phase.PREPARED:
+            self._enter(Phase.APPENDING)
+        if self._phase is Phase.APPENDING:
+            if self._storage.settle(self._tid) is None:
+                self._storage.decide()
+            self._enter(Phase.COMMITTED)
         if changes is not None:
-            if logged is not None:
-                if not self._decided:
-                    self._storage.decide()
+            if made is not None:
                 if changes.collections:
-                    changes.stored_as(logged.tid)
-                self._database.publish(logged, changes, self.view)
-                self.graph.classes.confirm()
-            self.graph.drop_working(self.view)
-            self.new_root = None
-            self._joined = _nothing
-            self._logged = None
-            self._changes = None
+                    changes.stored_as(made.tid)
+                self._publisher.publish(made, changes, self.view)
+                classes = self._graph.classes
+                if classes.new or classes.new_shapes:
+                    classes.confirm()
+            self._shared.drop_working(self.view)
+            self.new_root = self._joined = None
+            self._made = self._changes = None
         self._leave_commit()
-        self._storage.release()
 
     def _leave_commit(self) -> None:
-        with self.graph.lock:
-            self._committing = False
-            if self._database.closed:
-                self.graph.end_view(self.view)
+        with self._shared.lock:
+            self._phase = Phase.IDLE
+            self.thread.committing = False
+            if self._publisher.closed:
+                self._shared.end_view(self.view)
+        self._storage.release()
 
     def abort(self, transaction: Any) -> None:
         """Forget the changes of this thread."""
@@ -246,70 +316,65 @@ class DataManager(Synchronizer):
         self.tpc_abort(transaction)
 
     def tpc_abort(self, transaction: Any) -> None:
-        """Take the commit back; the objects show the latest committed state."""
-        if self._finishing:
-            return  # called by a signal handler or finalizer in the midst of it
+        """Take the commit back; the objects show the latest committed state.
+
+        What is committed can't be taken back: it is published.
+        """
+        if self.thread.publishing:
+            return  # called by a signal handler or finalizer in the middle of it
         held = self._storage.held
-        if held and self._logged is not None and self._database.counts(self._logged):
-            # Interrupted in tpc_finish, after the point of no return.
-            finish_despite_interrupts(self._finish)
+        if held and self._is_committed():
+            self.tpc_finish(transaction)
             return
         try:
             if held:
-                self._record_failure(transaction)
+                self._record_failure()
         finally:
             try:
                 if self._changes is not None:
                     self._changes.undo()
-                self._forget()
+                self.replace_root(None)
+                self._shared.drop_working(self.view)
+                self._joined = None
             finally:
                 self._leave_commit()
-                self._storage.release()
-                self._changes = None
-                self._logged = None
+                self._made = self._changes = None
                 self._failure = ""
+
+    def _is_committed(self) -> bool:
+        """Return whether the decision was made before an interrupt came."""
+        if self._phase is Phase.APPENDING:
+            made = self._storage.settle(self._tid)
+            if made is not None:
+                self._made = made
+                self._enter(Phase.COMMITTED)
+        return self._phase is Phase.COMMITTED
 
     def should_retry(self, error: BaseException) -> bool:
         """Tell whether running the transaction again may succeed."""
         return isinstance(error, TransientError)
 
-    def _forget(self) -> None:
-        self.replace_root(None)
-        self.graph.drop_working(self.view)
-        self._joined = _nothing
-
-    def _record_failure(self, transaction: Any) -> None:
+    def _record_failure(self) -> None:
         """Write down that a transaction failed, if it got as far as being one."""
         changes = self._changes
-        gathered = self._gathered and changes is not None and changes.entries
+        gathered = self._phase not in _EARLY and changes is not None and changes.entries
         if not (self._failure or gathered):
             return
         reason = self._failure or "refused by another participant"
         oids = [] if changes is None else [entry[0] for entry in changes.entries]
-        failed = self._storage.fail(self._next_tid(), reason, oids=oids, **self._annotations)
+        failed = self._storage.fail(new_tid(self._storage), reason, oids=oids, **self._annotations)
         if failed is not None:
-            self._database.apply_failed(failed)
-
-    def _next_tid(self) -> Tid:
-        return new_tid(self._storage)
-
-    def _find_conflicts(self) -> None:
-        try:
-            torn = find_conflicts(self.graph, self.view, self.new_root)
-            if torn:
-                self._replaying = True
-                replay(self.graph, self.view, torn)
-        except ConflictError as error:
-            self._failure = f"conflict: {error.class_name} oid {error.oid}"
-            raise
-        finally:
-            self._replaying = False
+            self._publisher.apply_failed(failed)
 
     # -- savepoints ---------------------------------------------------------------
 
     def savepoint(self) -> Savepoint:
         """Return a point that the transaction can be rolled back to, any number of times."""
         return Savepoint(self)
+
+    def uncheckout(self, working: Any) -> None:
+        """Take back one checkout."""
+        self._shared.uncheckout(self.view, working)
 
     def replace_root(self, new_root: tuple[Any, ObjectRef] | None) -> None:
         """Let *new_root* be what this transaction has elected; ``None``: nothing."""
@@ -318,15 +383,8 @@ class DataManager(Synchronizer):
         self.new_root = new_root
 
 
-def _is_alone(transaction: Any) -> bool:
-    """Tell whether nobody else can refuse the transaction once this one has voted.
-
-    Then the record may be adopted by recovery; otherwise it has to be marked
-    in ``tpc_finish``, at the price of a second sync.
-    """
-    # There is no public way to ask; unknown means there may be others.
-    resources = getattr(transaction, "_resources", ())
-    return len(resources) == 1
+_EARLY: Final = (Phase.IDLE, Phase.BEGUN, Phase.REPLAYING)
+"""Before the states are gathered."""
 
 
 def _annotations(transaction: Any) -> dict[str, Any]:

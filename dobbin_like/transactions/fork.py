@@ -5,54 +5,56 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dobbin_like.objects.faces.faces import making
 
 if TYPE_CHECKING:
-    from dobbin_like.database import Database
+    from dobbin_like.contract import Storage
+    from dobbin_like.transactions.publisher import Publisher
 
-opened: set[Database] = set()
-"""The open databases of this process: for those who fork, and to keep them.
+__all__ = ["claimed", "claims", "opened"]
 
-A database lives until it is closed, whether anybody holds it or not: its
-objects would be nobody's without it.
+opened: dict[Publisher, object] = {}
+"""The open databases of this process, by their publishers.
+
+Here for those who fork, and to keep them: a database lives until it is closed, whether the
+program holds it or not. Its objects would belong to nothing without it.
 """
 
 claims = threading.Lock()
-claimed: weakref.WeakSet[Any] = weakref.WeakSet()
+claimed: weakref.WeakSet[Storage] = weakref.WeakSet()
 """The storages that belong to a database."""
 
-_forking: list[Database] = []
+_forking: list[Publisher] = []
 _fork_turn = threading.Lock()
 """Hooks run before the interpreter serializes forks: one thread at a time."""
 
 
-# ruff: noqa: SLF001
 def _before_fork() -> None:
     _fork_turn.acquire()
     making.acquire()
     claims.acquire()
     _forking[:] = sorted(opened, key=id)
-    for database in _forking:
-        database._news_lock.acquire()
-        database.graph.lock.acquire()
+    for publisher in _forking:
+        publisher.lock.acquire()
+        publisher.graph.shared.lock.acquire()
 
 
 def _after_fork_in_parent() -> None:
-    for database in _forking:
-        database.graph.lock.release()
-        database._news_lock.release()
+    for publisher in _forking:
+        publisher.graph.shared.lock.release()
+        publisher.lock.release()
     _after_fork()
 
 
 def _after_fork_in_child() -> None:
-    # The locks were held by the thread that forked, so that nothing was half
-    # published; they are made anew because other threads are gone.
-    for database in _forking:
-        database.graph.lock = threading.RLock()
-        database._news_lock = threading.RLock()
-        database.storage.after_fork_in_child()
+    # The locks were held by the thread that forked, so that nothing was half published; they
+    # are made anew because other threads are gone.
+    for publisher in _forking:
+        publisher.graph.shared.lock = threading.RLock()
+        publisher.lock = threading.RLock()
+        publisher.storage.after_fork_in_child()
     _after_fork()
 
 

@@ -9,9 +9,10 @@ read anew when they are touched, by each thread when its snapshot has it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dobbin_like.exc import SelfWaitError
+from dobbin_like.ids import NO_TID
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.data_manager import acquire, new_tid
@@ -19,15 +20,16 @@ from dobbin_like.transactions.data_manager import acquire, new_tid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dobbin_like.database import Database
+    from dobbin_like.contract import Transaction
+    from dobbin_like.transactions.publisher import Publisher
 
 Rows = Sequence[tuple[int, str, str]]
 """Rows of a class table: number, module, qualname."""
 
 
 def commit_own(
-    database: Database, gather: Callable[[Changes], Rows | None], description: str
-) -> Any:
+    publisher: Publisher, gather: Callable[[Changes], Rows | None], description: str
+) -> Transaction | None:
     """Commit what *gather* puts into the changes it is given, as one transaction.
 
     Args:
@@ -42,13 +44,13 @@ def commit_own(
         LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit. In all
             cases, and when *gather* raises, nothing was written.
     """
-    storage = database.storage
+    storage = publisher.storage
     if storage.held:
         raise SelfWaitError(storage.path)
     try:
         try:
-            acquire(database)
-            return _commit(database, gather, description)
+            acquire(publisher)
+            return _commit(publisher, gather, description)
         finally:
             finish_despite_interrupts(storage.release)
     finally:
@@ -56,27 +58,32 @@ def commit_own(
         finish_despite_interrupts(storage.release)
 
 
-def _commit(database: Database, gather: Callable[[Changes], Rows | None], description: str) -> Any:
-    storage, classes = database.storage, database.graph.classes
-    database.catch_up()
-    changes = Changes(database.graph, storage.next_oid, storage.write_stream)
-    logged: Any = None
+def _commit(
+    publisher: Publisher, gather: Callable[[Changes], Rows | None], description: str
+) -> Transaction | None:
+    storage, classes = publisher.storage, publisher.graph.classes
+    publisher.catch_up()
+    changes = Changes(publisher.graph)
+    made: Transaction | None = None
+    tid = NO_TID
     try:
         rows = gather(changes)
         if rows is not None:
             rows = [*classes.new, *rows]
             tid = new_tid(storage)
-            logged = storage.prepare(
+            made = storage.append(
                 tid, changes.entries, rows, classes.new_shapes, description=description
             )
-            database.publish_own(logged, changes.introductions)
+            publisher.publish_own(made, changes.introductions)
             classes.confirm()
     except BaseException:
-        if logged is not None and database.counts(logged):
-            # Interrupted after the point of no return.
-            database.publish_own(logged, changes.introductions)
+        if tid and made is None:
+            made = storage.settle(tid)
+        if made is not None:
+            # Interrupted after the decision.
+            publisher.publish_own(made, changes.introductions)
             classes.confirm()
         else:
             changes.undo()
         raise
-    return logged
+    return made

@@ -82,11 +82,11 @@ def replay(graph: Graph, view: View, torn: Iterable[TornStructure]) -> None:
         for change in parts:
             working = view.working.get(id(change.part))
             if working is not None:
-                graph.uncheckout(view, working)
-    graph.move_view(view)
+                graph.shared.uncheckout(view, working)
+    graph.shared.move_view(view)
     for owner, error, parts in todo:
         ref = ref_of(owner)
-        if ref is None or not graph.source.has(ref.oid):
+        if ref is None or not graph.storage.has(ref.oid):
             raise error  # all of it was dropped since, and packed away
         try:
             checkout(owner)

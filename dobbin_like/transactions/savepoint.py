@@ -45,7 +45,7 @@ class Savepoint:
             if key in self._states:
                 working.restore(self._states[key])
             else:
-                manager.graph.uncheckout(manager.view, working)
+                manager.uncheckout(working)
         since = here.opened[len(self._opened) :]
         for obj, before in since:
             set_native_dict(obj, before)

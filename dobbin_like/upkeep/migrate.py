@@ -11,35 +11,59 @@ from typing import TYPE_CHECKING, Any
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.versions import split_version, upgrade
+from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.values.refs import ref_of
-from dobbin_like.persistent import PersistentMeta
 from dobbin_like.transactions.own_commit import commit_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from dobbin_like.database import Database
+    from dobbin_like.objects.faces.base import Persistent
     from dobbin_like.objects.graph.changes import Changes
+    from dobbin_like.store import Progress, Store
+    from dobbin_like.transactions.publisher import Publisher
 
 
 def migrate(
-    database: Database,
-    cls: Any,
-    progress: Callable[[int, int], object] | None,
-    batch: int,
+    store: Store, cls: type[Persistent], progress: Progress | None = None, batch: int = 1000
 ) -> int:
-    """Rewrite the old states of *cls* and its subclasses; return how many."""
+    """Store anew what was stored as an older version of *cls* or of its subclasses.
+
+    Each batch is a transaction of its own, not that of the calling thread. ``_p_migrate``
+    runs under the commit lock, on the newest state, so that it never meets a conflict;
+    a thread that has checked out one of the objects does, and runs again. Here, other
+    than in reading, ``_p_migrate`` may make persistent objects, which are stored with the
+    state. What another process changes meanwhile is left alone if it is of the new version.
+    May be interrupted and run again at any time; what is done is done.
+
+    Args:
+        progress: Called with the oids that were looked at so far, and all there are.
+        batch: Objects in a transaction.
+
+    Returns:
+        How many objects were stored anew.
+
+    Raises:
+        NotPersistentError: *cls* is not a subclass of ``Persistent``.
+        MigrationError, NotStorableError: For one object. Its batch is not stored, those
+            before are.
+        SelfWaitError: This thread is in the midst of a commit.
+        LockTimeout, ReadOnlyStorageError, ClosedError, IntegrityError, OSError: As for
+            reading and for a commit.
+
+    Cost: Reading every object once; storing the old ones.
+    """
+    store.check_open()
     if not isinstance(cls, PersistentMeta):
         name = f"the class {cls.__name__}" if isinstance(cls, type) else type(cls).__name__
         raise NotPersistentError(name)
     if batch < 1:
         text = f"batch is {batch}, expected the number of objects in a transaction"
         raise ValueError(text)
-    if database.has_news():
-        database.catch_up()
+    store.publisher.catch_up()
     report = progress or _report_nothing
-    migration = _Migration(database, cls)
-    total = database.storage.next_oid
+    migration = _Migration(store.publisher, cls)
+    total = store.storage.next_oid
     rewritten = 0
     old: list[Oid] = []
     for oid in map(Oid, range(total)):
@@ -60,22 +84,22 @@ def _report_nothing(_done: int, _total: int) -> None:
 
 
 class _Migration:
-    def __init__(self, database: Database, cls: Any) -> None:
-        self._database = database
-        self._graph = database.graph
+    def __init__(self, publisher: Publisher, cls: Any) -> None:
+        self._publisher = publisher
+        self._graph = publisher.graph
         self._cls = cls
 
     def old_state(self, oid: Oid) -> tuple[Any, dict[str, Any], int] | None:
         """Return class, stored state and class number of an object if it is old."""
         graph = self._graph
-        stored = self._database.storage.load(oid)
+        stored = self._publisher.storage.load(oid)
         if stored is None:
             return None
-        number = graph.class_of(stored)
+        number = graph.ghosts.class_of(stored)
         cls = graph.classes.load_persistent(number)
         if not issubclass(cls, self._cls) or not cls._p_version:
             return None
-        state = graph.read(oid, stored)
+        state = graph.states.read(oid, stored)
         version, _ = split_version(dict(state))
         return (cls, state, number) if version < cls._p_version else None
 
@@ -92,7 +116,7 @@ class _Migration:
                 found = self.old_state(oid)  # another may have changed it meanwhile
                 if found is not None:
                     cls, stored, number = found
-                    obj = self._graph.ghost(oid, number)
+                    obj = self._graph.ghosts.ghost(oid, number)
                     ref = ref_of(obj)
                     assert ref is not None
                     changes.add_state(obj, ref, cls, upgrade(cls, oid, stored, new_objects=True))
@@ -100,5 +124,5 @@ class _Migration:
             changes.add_reachable()
             return () if rewritten else None
 
-        commit_own(self._database, gather, f"migrate {self._cls.__name__}")
+        commit_own(self._publisher, gather, f"migrate {self._cls.__name__}")
         return rewritten

@@ -13,6 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, Error
 from dobbin_like.ids import Oid
 from dobbin_like.interrupts import finish_despite_interrupts
@@ -25,8 +26,8 @@ from dobbin_like.objects.values.value_kinds import BYTEARRAY, DICT, KINDS, OTHER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dobbin_like.database import Database
     from dobbin_like.objects.values.refs import ObjectRef, State
+    from dobbin_like.store import Progress, Store
 
 _logger = logging.getLogger(__name__)
 
@@ -34,12 +35,35 @@ _BETWEEN_REPORTS: Final = 1000
 """Objects; reading them takes some milliseconds."""
 
 
-def preload(database: Database, progress: Callable[[int, int], object] | None) -> int:
-    """Read what this thread sees from the root on; return the number of objects."""
-    root = database.get_root()
+def preload(store: Store, progress: Progress | None = None) -> int:
+    """Read all objects of this thread's snapshot at once; return how many there are.
+
+    For programs that will need them all, and for servers that fork workers afterwards,
+    which then share the memory. What the root does not lead to is not read. The objects
+    stay in memory as long as the database is open and the root leads to them; later
+    changes are read when touched, as ever. Other threads go on reading and committing.
+
+    An object that can't be read, because it is damaged or can't be brought to its
+    version, is left alone and logged as a warning: whoever touches it is told why. One
+    whose class is not there is left alone, too. What only they lead to is not read.
+
+    Meanwhile the garbage collector is off, for the whole process. May be interrupted and
+    run again at any time.
+
+    Args:
+        progress: Called with the objects that were read, and all that are stored.
+
+    Raises:
+        ClosedError, OSError: As for reading, and whatever else a class of values raises.
+        What was read stays in memory.
+
+    Cost: Reading every object once, in the order of the file as far as references
+    allow; a byte of memory for each oid beside the objects.
+    """
+    root = store.get_root()
     if root is None:
         return 0
-    walk = _Walk(database, progress)
+    walk = _Walk(store, progress)
     _without_collections(lambda: walk.run(root))
     return walk.done
 
@@ -47,20 +71,19 @@ def preload(database: Database, progress: Callable[[int, int], object] | None) -
 class _Walk:
     """One preload. One thread."""
 
-    def __init__(self, database: Database, progress: Callable[[int, int], object] | None) -> None:
-        self._database = database
-        self._graph = database.graph
-        self._storage: Any = database.storage
-        self._view = database.graph.active_view()
+    def __init__(self, store: Store, progress: Progress | None) -> None:
+        self._graph = store.graph
+        self._storage = store.storage
+        self._view = store.graph.resolver.active_view()
         self._report = progress or (lambda _done, _total: None)
-        self._known = bytearray(database.storage.next_oid)  # 1 for each oid that was found
+        self._known = bytearray(store.storage.next_oid)  # 1 for each oid that was found
         self._found: list[ObjectRef] = []  # those that were not read yet
         self._failed = 0
         self.done = 0
 
     def run(self, root: Any) -> None:
         """Read the root and what it leads to."""
-        place_of = getattr(self._storage, "place_of", None)
+        place_of = self._storage.place_of if isinstance(self._storage, PackedStorage) else None
         total = self._storage.oid_count
         self._add(root)
         while self._found:
@@ -103,7 +126,7 @@ class _Walk:
         # object shows without masking it before.
         state = native_dict(obj)
         if type(obj) is not faces.plain:
-            state = self._graph.version(obj, ref, self._view)[1]
+            state = self._graph.resolver.version(obj, ref, self._view)[1]
         return state if fresh else faces.state_of(state)
 
     def _lead_on(self, state: State, ref: ObjectRef) -> None:
@@ -144,7 +167,7 @@ class _Walk:
         at = None if self._view is None else self._view.tid
         stored = self._storage.load(ref.oid, at)
         for oid, _ in [] if stored is None else references(stored.data):
-            target = self._graph.cached(Oid(oid))
+            target = self._graph.cache.get(Oid(oid))
             if target is not None:
                 self._add_entry(target)
 

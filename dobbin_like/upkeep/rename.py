@@ -13,24 +13,53 @@ from dobbin_like.exc import IntegrityError, RenameError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.stand_in import StandInMeta
-from dobbin_like.persistent import Persistent
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.transactions.own_commit import commit_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dobbin_like.database import Database
     from dobbin_like.objects.graph.changes import Changes
+    from dobbin_like.store import Store
+    from dobbin_like.transactions.publisher import Publisher
 
 Name = tuple[str, str]
 """Module and qualname."""
 
 
-def rename_class(database: Database, old: str | type, new: str | type) -> None:
-    """Let every number that the log knows as *old* be known as *new*."""
-    if database.has_news():
-        database.catch_up()
-    renaming = _Renaming(database, old, new)
+def rename_class(store: Store, old: str | type, new: str | type) -> None:
+    """Let what is stored as class *old* be of class *new* from now on.
+
+    For a class that was renamed, or moved to another module; a value class (a dataclass,
+    an enum) or a function that is stored by name as well. Names are ``"module.Qualname"``,
+    classes stand for their names. One small transaction, however many instances there
+    are; not that of the calling thread. Where the log knows *new* already, the two are one
+    class from then on.
+
+    All instances over the log follow when they catch up. An object of which the state is
+    not in memory is of the new class when it is read; one that was read keeps its class
+    until it is read anew, after a change by another process or once it has left memory,
+    and a value keeps its class as long as the object that it is part of. A program that
+    can't load the new class goes on with the old one, if it has it.
+
+    New objects of the old class, if that is still about, are stored as a class of that
+    name again.
+
+    Raises:
+        RenameError: The log knows no class *old*; *new* can't be loaded under the policy
+            for loading; it does not derive from ``Persistent`` where the objects are
+            persistent, or does where they are not; the two are the same.
+        SelfWaitError: This thread is in the midst of a commit.
+        LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit.
+        In all cases nothing was written.
+
+    Cost: One small commit, and the classes of the log. If the old class can't be loaded
+    any more and no object of it was touched, the log is searched for one first.
+    """
+    store.check_open()
+    publisher = store.publisher
+    publisher.catch_up()
+    renaming = _Renaming(publisher, old, new)
     # Before the lock: looking may take its time.
     renaming.check(renaming.numbers())
 
@@ -39,14 +68,14 @@ def rename_class(database: Database, old: str | type, new: str | type) -> None:
         renaming.check(numbers)
         return [(number, *renaming.new) for number in numbers]
 
-    commit_own(database, gather, str(renaming))
+    commit_own(publisher, gather, str(renaming))
 
 
 class _Renaming:
     """What is asked for, and what stands against it."""
 
-    def __init__(self, database: Database, old: str | type, new: str | type) -> None:
-        self._database = database
+    def __init__(self, publisher: Publisher, old: str | type, new: str | type) -> None:
+        self._publisher = publisher
         self._texts = _text(old), _text(new)
         self._old = self._candidates(old)
         self.new, self._class = self._find(new)
@@ -71,7 +100,7 @@ class _Renaming:
 
     def _find(self, new: str | type) -> tuple[Name, Any]:
         """Return the name under which the log shall know the class, and the class."""
-        policy = self._database.graph.classes.policy
+        policy = self._publisher.graph.classes.policy
         reasons = []
         for name in self._candidates(new):
             found, reason = policy.resolve(*name)
@@ -94,7 +123,7 @@ class _Renaming:
         Raises:
             RenameError: It does not know it, or both names are the same.
         """
-        names = _names(self._database)
+        names = _names(self._publisher)
         for candidate in self._old:
             numbers = [number for number, name in names.items() if name == candidate]
             if candidate == self.new and numbers:
@@ -110,7 +139,7 @@ class _Renaming:
         derived = isinstance(self._class, type) and issubclass(self._class, Persistent)
         for number in numbers:
             if number not in self._checked:
-                persistent = _is_persistent(self._database, number)
+                persistent = _is_persistent(self._publisher, number)
                 if persistent and not derived:
                     reason = (
                         "its objects are persistent, and the new is not derived from Persistent"
@@ -131,40 +160,40 @@ def _text(name: object) -> str:
     return name
 
 
-def _names(database: Database) -> dict[int, Name]:
-    classes = database.storage.names.rows().classes
+def _names(publisher: Publisher) -> dict[int, Name]:
+    classes = publisher.storage.names.rows().classes
     return {number: (module, qualname) for number, module, qualname in classes}
 
 
-def _is_persistent(database: Database, number: int) -> bool:
+def _is_persistent(publisher: Publisher, number: int) -> bool:
     """Tell whether the objects of a class are persistent ones, not values inside of states.
 
     The class itself tells, or who has met an object of it already. Only if its old module is
     gone, and nobody has touched an object since, the log is searched for one.
     """
-    classes = database.graph.classes
+    classes = publisher.graph.classes
     found = classes.load(number)
     if isinstance(found, type) and issubclass(found, Persistent):
         return True
     if classes.is_broken(number):
         return True
-    return isinstance(found, StandInMeta) and _has_object(database, number)
+    return isinstance(found, StandInMeta) and _has_object(publisher, number)
 
 
-def _has_object(database: Database, number: int) -> bool:
-    graph = database.graph
+def _has_object(publisher: Publisher, number: int) -> bool:
+    graph = publisher.graph
     # Where there are many objects of the class, the first is found at once.
-    if any(graph.class_of(stored) == number for stored in _newest_versions(database)):
+    if any(graph.ghosts.class_of(stored) == number for stored in _newest_versions(publisher)):
         return True
     return any(
         target == number
-        for stored in _newest_versions(database)
+        for stored in _newest_versions(publisher)
         for _, target in references(stored.data)
     )
 
 
-def _newest_versions(database: Database) -> Iterator[Any]:
-    storage = database.storage
+def _newest_versions(publisher: Publisher) -> Iterator[Any]:
+    storage = publisher.storage
     for oid in range(storage.next_oid):
         with contextlib.suppress(IntegrityError):  # it hurts those who touch it, not this
             stored = storage.load(Oid(oid))

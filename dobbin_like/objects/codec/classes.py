@@ -47,9 +47,10 @@ class ClassTable:
         self._resolved: dict[int, tuple[str, str]] = {}
         # By number: what was loaded before a renaming.
         self._former: dict[int, Any] = {}
-        # Classes and a number of each; those that the log knows by other numbers, too.
+        # Classes and a number of each; those of which stored objects may have another number
+        # than new ones get.
         self._one_number: dict[Any, int] = {}
-        self._ambiguous: set[Any] = set()
+        self.ambiguous: set[Any] = set()
         # What shape(), number() and shape_number() know: who asks for every object looks here
         # first.
         self.known_shapes: dict[int, Shape] = {}
@@ -110,7 +111,7 @@ class ClassTable:
                 if cls is not None:
                     self._former[number] = cls
                     if isinstance(cls, type):
-                        self._ambiguous.add(cls)
+                        self.ambiguous.add(cls)
                 for known, its_number in self.known_numbers.copy().items():
                     if its_number == number:
                         self.known_numbers.pop(known, None)
@@ -121,11 +122,7 @@ class ClassTable:
             return
         own = cls.__module__, cls.__qualname__
         if own != name or self._one_number.setdefault(cls, number) != number:
-            self._ambiguous.add(cls)
-
-    def is_ambiguous(self, cls: Any) -> bool:
-        """Tell whether stored objects of *cls* may have another number than new ones get."""
-        return cls in self._ambiguous
+            self.ambiguous.add(cls)
 
     def load_persistent(self, number: int) -> Any:
         """Return the persistent class with *number*, or a broken one."""

@@ -35,7 +35,7 @@ _BETWEEN_TICKS: Final = 64
 def references(data: bytes) -> list[tuple[int, int]]:
     """Return the (oid, class number) of every persistent object that a state refers to.
 
-    In the order of the state; an object that it refers to twice is there twice.
+    An object that it refers to twice is there twice.
 
     Args:
         data: The bytes of a state as a log has them.
@@ -105,7 +105,12 @@ class _Reader:
             found.clear()
             _load(data, found)
         # The others are classes, and members of enums: (number, name), (number, value, 0).
-        return [pid for pid in found if type(pid) is tuple and _is_reference(pid)]
+        pairs = [pid for pid in found if type(pid) is tuple and len(pid) == 2]
+        references = [(oid, number) for number, oid in pairs if type(oid) is int]
+        for number, oids in pairs:
+            if type(oids) is tuple:
+                references += [(oid, number) for oid in oids]
+        return references
 
 
 def _load(data: bytes, found: list[Any]) -> Any:
@@ -121,10 +126,6 @@ def decode_loosely(data: bytes) -> Any:
         Exception: Whatever decoding raises: the bytes are no state.
     """
     return _load(data, [])
-
-
-def _is_reference(pid: tuple[Any, ...]) -> bool:
-    return len(pid) == 2 and type(pid[1]) is int
 
 
 class _Here(threading.local):

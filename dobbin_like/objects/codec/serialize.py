@@ -2,9 +2,9 @@
 
 A state is a pickle: of the tuple of its values where the log knows their names
 as a shape, else of the dict. There is not a single global name in it: persistent objects
-are written as ``(oid, class number)``, classes and functions as their number,
-members of enums as ``(class number, name)``. So renaming a class touches one
-entry of the class table, and loading resolves nothing that
+are written as ``(class number, oid)``, a list of objects of one class as ``(class number,
+oids)``, classes and functions as their number, members of enums as ``(class number, name)``.
+So renaming a class touches one entry of the class table, and loading resolves nothing that
 :mod:`.classes` does not allow (I9).
 """
 
@@ -52,8 +52,8 @@ ATOMS: Final = PLAIN_TYPES | {float}
 class References(Protocol):
     """Who knows the objects: the graph when reading, the changes of a commit when writing."""
 
-    def reference(self, obj: Any) -> tuple[Oid, int]:
-        """Return ``(oid, class number)`` of a persistent object, a new one included."""
+    def reference(self, obj: Any) -> tuple[int, Oid]:
+        """Return ``(class number, oid)`` of a persistent object, a new one included."""
 
 
 class Encoder(pickle.Pickler):
@@ -102,6 +102,36 @@ class Encoder(pickle.Pickler):
         if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
             return cls, (obj.key,)
         return NotImplemented
+
+
+class _Pickler(pickle.Pickler):
+    """A pickler that takes any callable for its ``persistent_id``."""
+
+
+class FlatEncoder:
+    """Turns the values of flat states into bytes, without a call of ours for each value.
+
+    A flat state has nothing but numbers, texts and the like, references, and lists of
+    references to objects of one class. One thread.
+    """
+
+    def __init__(self) -> None:
+        # What stands among the values for references, and how these are written.
+        self.references: dict[object, tuple[int, Any]] = {}
+        self._file = io.BytesIO()
+        self._pickler = _Pickler(self._file, PROTOCOL)
+        # The values are hashable, and equal to none of the keys: pickle looks them up itself.
+        self._pickler.persistent_id = self.references.get  # type: ignore[method-assign]
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        """Return the bytes of the values of a state, and forget the references in them."""
+        file = self._file
+        file.seek(0)
+        file.truncate()
+        self._pickler.clear_memo()
+        self._pickler.dump(values)
+        self.references.clear()
+        return file.getvalue()
 
 
 class StateError(Exception):
@@ -167,7 +197,9 @@ class Decoder(pickle.Unpickler):
         if type(pid) is int:
             return self._class(pid)
         if len(pid) == 2 and type(pid[1]) is int:
-            return self._ghost(*pid)
+            return self._ghost(pid[1], pid[0])
+        if type(pid[1]) is tuple:
+            return [self._ghost(oid, pid[0]) for oid in pid[1]]
         cls = self._class(pid[0])
         try:
             return cls[pid[1]] if len(pid) == 2 else cls(pid[1])

@@ -12,8 +12,9 @@ import shutil
 import stat
 import tempfile
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
 from dobbin_like.objects.faces.base import Persistent
@@ -36,8 +37,12 @@ class _Positions(threading.local):
 
 _here = _Positions()
 
-_slow_files: WeakSet[PersistentFile] = WeakSet()
-"""The files of this process that are not stored yet and may be slow to read."""
+slow_files: dict[int, weakref.ref[PersistentFile]] = {}
+"""The files of this process, by id, that are not stored yet and may be slow to read.
+
+They should be copied before the commit lock is taken. A dict: every commit asks whether there
+are any.
+"""
 
 
 class PersistentStream(Persistent):
@@ -117,14 +122,16 @@ class PersistentStream(Persistent):
         return position
 
     def _p_read(self, start: int, size: int) -> bytes:
-        jar = self._p_jar
+        ref = ref_of(self)
+        assert ref is not None
+        assert ref.jar is not None
         try:
-            return jar.storage.read_stream(self._offset, start, size)  # type: ignore[no-any-return]
+            return ref.jar.storage.read_stream(self._offset, start, size)
         except StreamMovedError:
             # The log was packed. What is in memory stays as it is, for it may be shared
             # with views that are older.
-            key = jar.graph.fresh(ref_of(self), self._p_serial)["_offset"]
-            return jar.storage.read_stream(key, start, size)  # type: ignore[no-any-return]
+            key = ref.jar.fresh(ref, ref.jar.serial(self, ref))["_offset"]
+            return ref.jar.storage.read_stream(key, start, size)
 
 
 class StoredBytes:
@@ -166,11 +173,6 @@ class _Spooled:
         self._file.close()
 
 
-def some_are_slow() -> bool:
-    """Tell whether there are files that should be copied before the commit lock is taken."""
-    return len(_slow_files) > 0
-
-
 class PersistentFile(Persistent):
     """Wraps an open binary stream that is to be stored.
 
@@ -191,7 +193,8 @@ class PersistentFile(Persistent):
             raise TypeError(text)
         self._v_stream = stream
         if _may_be_slow(stream):
-            _slow_files.add(self)
+            me = id(self)
+            slow_files[me] = weakref.ref(self, lambda _: slow_files.pop(me, None))
 
     def __init_subclass__(cls, **_kwargs: object) -> None:
         reason = "the object becomes a PersistentStream; keep it in an attribute of your own class"
@@ -199,7 +202,7 @@ class PersistentFile(Persistent):
 
     def _p_spool(self, directory: Path | None) -> None:
         """Copy the source to a file of our own, unless it is quick to read."""
-        if self not in _slow_files:
+        if id(self) not in slow_files:
             return
         state = native_dict(self)
         if "_v_broken" in state:
@@ -208,7 +211,7 @@ class PersistentFile(Persistent):
         state["_v_broken"] = True
         state["_v_stream"] = _Spooled(state["_v_stream"], directory)
         del state["_v_broken"]
-        _slow_files.discard(self)
+        slow_files.pop(id(self), None)
 
     def _p_store(
         self, write: Callable[[BinaryIO], tuple[int, int]]

@@ -78,31 +78,31 @@ class Horizon:
     """
 
     def __init__(self) -> None:
-        self._snapshots: dict[int, Tid] = {}
+        self.snapshots: dict[int, Tid] = {}
         # No view is older, nor will ever be: a view enters at the newest tid.
         self.floor = Tid(0)
 
     def __len__(self) -> int:
-        return len(self._snapshots)
+        return len(self.snapshots)
 
     def enter(self, view: View, tid: Tid) -> None:
         """Let *view* read the snapshot *tid*, the newest there is."""
         # In this order: what is registered here is active, so that somebody ends it.
         view.active = True
         view.tid = tid
-        self._snapshots[id(view)] = tid
+        self.snapshots[id(view)] = tid
 
     def leave(self, view: View) -> None:
         """*view* reads no snapshot any more."""
-        self._snapshots.pop(id(view), None)
+        self.snapshots.pop(id(view), None)
 
     def oldest(self) -> Tid | None:
         """Return the oldest snapshot that somebody reads, or ``None``. Cost: the views."""
-        return min(self._snapshots.values()) if self._snapshots else None
+        return min(self.snapshots.values()) if self.snapshots else None
 
     def between(self, snapshot: Tid, end: Tid) -> list[Tid]:
         """Return what somebody reads after *snapshot* and before *end*, newest first."""
-        inside = {tid for tid in self._snapshots.values() if snapshot < tid < end}
+        inside = {tid for tid in self.snapshots.values() if snapshot < tid < end}
         return sorted(inside, reverse=True)
 
     def has_older(self, tid: Tid) -> bool:
@@ -119,7 +119,7 @@ class Horizon:
         """Drop the versions behind the newest that no view can see."""
         kept = [chain[0]]
         newer = chain[0][0]
-        snapshots = set(self._snapshots.values())
+        snapshots = set(self.snapshots.values())
         for version in chain[1:]:
             if any(version[0] <= snapshot < newer for snapshot in snapshots):
                 kept.append(version)

@@ -9,10 +9,19 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from weakref import getweakrefs
 
+from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.objects.codec.serialize import ATOMS, PROTOCOL, Decoder, Encoder, culprit
+from dobbin_like.objects.codec.serialize import (
+    ATOMS,
+    PROTOCOL,
+    Decoder,
+    Encoder,
+    FlatEncoder,
+    culprit,
+)
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of
 from dobbin_like.objects.deltas.layered import changed_items, mark_stored
@@ -20,8 +29,8 @@ from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
-from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
+from dobbin_like.objects.values.guards import SharedList, shared_list
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     ObjectRef,
@@ -31,12 +40,13 @@ from dobbin_like.objects.values.refs import (
     ref_of,
 )
 from dobbin_like.objects.values.shapes import shape_of
-from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import BinaryIO
+
+    from dobbin_like.objects.graph.graph import Graph
 
 
 # What a named tuple does when it is called, at half the cost.
@@ -56,17 +66,18 @@ class _Added(NamedTuple):
 class Changes:
     """The changes of one transaction to one database. Holder of the commit lock."""
 
-    def __init__(
-        self, graph: Graph, next_oid: Oid, write_stream: Callable[[BinaryIO], tuple[int, int]]
-    ) -> None:
+    _encoder: Encoder | None = None
+    _flat_encoder: FlatEncoder | None = None
+
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._storage = graph.storage
         if graph.classes.new or graph.classes.new_shapes:
             graph.classes.discard()  # Left by a commit whose end was interrupted.
-        self._next_oid = Oid(max(next_oid, 1))  # 0 is the root, whoever elects it
-        self._write_stream = write_stream
-        self._lazy_encoder: Encoder | None = None
-        self._packed = getattr(graph.source, "generation", 0) > 0
-        self._new: deque[tuple[Any, ObjectRef]] = deque()
+        self._next_oid: Oid | None = None
+        self._packed = graph.packed
+        self.new: deque[tuple[Any, ObjectRef]] = deque()
+        """Objects that are new, or have to be stored again, and are not written yet."""
         self._made: list[ObjectRef] = []
         self._objects: dict[Oid, Any] = {}
         self._current: tuple[Any, Oid] = (None, Oid(0))
@@ -81,7 +92,7 @@ class Changes:
     def add_root(self, obj: Any, ref: ObjectRef) -> None:
         """Add the object that was elected root."""
         self._objects[ref.oid] = obj
-        self._new.append((obj, ref))
+        self.new.append((obj, ref))
 
     def add(self, working: WorkingCopy) -> None:
         """Add a working copy if it differs from its base."""
@@ -95,25 +106,26 @@ class Changes:
             if self._write_delta(working):
                 return
             state.update(_whole_items(overlay))
-        pending: State = {}
-        if not SHAREABLE.issuperset(map(type, state.values())):
-            if any(
-                value is PENDING and needs_whole_copy(base[name]) for name, value in state.items()
-            ):
-                working.copy_pending()
-                state = {**faces.state_of(working), **_whole_items(overlay)}
-            pending = {name: base[name] for name, value in state.items() if value is PENDING}
-        self._write(obj, ref, faces.plain, state, pending)
+        for name, value in state.items():
+            if value is PENDING:
+                before = base[name]
+                if type(before) is SharedList and not before._p_together:
+                    continue  # As nearly always; asking would cost a call.
+                if needs_whole_copy(before):
+                    working.copy_pending()
+                    state = {**faces.state_of(working), **_whole_items(overlay)}
+                    break
+        self._write(obj, ref, faces.plain, state, base)
 
     def add_reachable(self) -> None:
         """Add every new object that the changes lead to."""
-        while self._new:
-            obj, ref = self._new.popleft()
+        while self.new:
+            obj, ref = self.new.popleft()
             if ref.serial != UNSTORED:
                 self._store_again(obj, ref)
                 continue
             if isinstance(obj, PersistentFile):
-                face, attributes = obj._p_store(self._write_stream)
+                face, attributes = obj._p_store(self._storage.write_stream)
             else:
                 face, attributes = type(obj)._p_faces.plain, native_dict(obj)
             self._write(obj, ref, face, face._p_faces.state_of(attributes), {})
@@ -128,7 +140,7 @@ class Changes:
             ObjectNotFound: Its state is gone; nobody had read it.
         """
         if ref.oid not in {written[0] for written in self.entries}:
-            _, state = self._graph.version(obj, ref, None)
+            _, state = self._graph.resolver.version(obj, ref, None)
             plain = type(obj)._p_faces.plain
             self._write(obj, ref, plain, plain._p_faces.state_of(state), {})
 
@@ -143,7 +155,7 @@ class Changes:
         overlay = working.delta()
         if overlay is None or face._p_version or VERSION in base:
             return False
-        if self._packed and not self._graph.source.has(ref.oid):
+        if self._packed and not self._storage.has(ref.oid):
             return False  # It was out of reach: there is no version to be changed.
         items = base[ITEMS]
         added = self._alone(working, overlay)
@@ -151,8 +163,8 @@ class Changes:
             return False
         self._current = (face, ref.oid)
         try:
-            number = self._graph.number_of(face, ref)
-            data = self._encoder.encode((working.serial, [*overlay.removed], added.written))
+            number = self._graph.ghosts.number_of(face, ref)
+            data = self._any_encoder().encode((working.serial, [*overlay.removed], added.written))
         except Exception:  # noqa: BLE001  of the values: writing it whole tells which one
             return False
         spare = items._p_spare - weight_of(data)
@@ -179,47 +191,144 @@ class Changes:
             return None
         return _Added(shared, to_plain(added, {}) if freezer.found_shared else added)
 
-    def _write(self, obj: Any, ref: ObjectRef, face: Any, state: State, pending: State) -> None:
+    def _write(self, obj: Any, ref: ObjectRef, face: Any, state: State, base: State) -> None:
         """Turn *state* into bytes and into what is published.
 
-        *pending* has the values, of shared state, that nobody has asked for.
+        *base* has the values, of shared state, that were not read and are PENDING in *state*.
         """
         self._current = (face, ref.oid)
         if self._packed and face is PersistentStream:
             state = self._stream_moved(ref, state)
+        classes = self._graph.classes
         try:
-            shared = state
-            classes = self._graph.classes
-            class_number = (
-                # Of a new object, without a call.
-                ref.serial == UNSTORED and classes.known_numbers.get(face)
-            ) or self._graph.number_of(face, ref)
-            atoms = ATOMS.issuperset(map(type, state.values()))
-            if not (atoms or SHAREABLE.issuperset(map(type, state.values()))):
-                shared, state = self._share(ref, state, pending)
-            if face._p_version or VERSION in state:
-                state = with_version(face, ref.oid, state)
+            number = None if face in classes.ambiguous else classes.known_numbers.get(face)
+            number = number or self._graph.ghosts.number_of(face, ref)
+            shared = data = None
+            if not (face._p_version or VERSION in state):
+                if ATOMS.issuperset(map(type, state.values())):
+                    shared, data = state, pickle.dumps(tuple(state.values()), PROTOCOL)
+                else:
+                    shared, data = self._flat(ref, state, base)
             names = tuple(state)
-            number = classes.known_shape_numbers.get(
-                (class_number, names)
-            ) or classes.shape_number(class_number, names)
-            shaped = number != class_number
-            written = tuple(state.values()) if shaped else state
-            data = pickle.dumps(written, PROTOCOL) if atoms else self._encoder.encode(written)
-            if shared is _DECODE:
-                # What can't be guarded is at least nobody's: the loaded copy.
-                loaded = Decoder(data, self._known, classes).state(
-                    shape_of(class_number, names) if shaped else None
-                )
-                loaded.pop(VERSION, None)
-                shared = self._graph.share(loaded, ref)
+            if data is not None:
+                shape_number = classes.known_shape_numbers.get((number, names))
+                shape_number = shape_number or classes.shape_number(number, names)
+                if shape_number == number:  # No shape: the names stand in the state.
+                    shared = data = None
+                else:
+                    number = shape_number
+            if data is None or shared is None:
+                shared, number, data = self._any(ref, face, number, state, base)
         except Exception as error:
             oid = None if ref.serial == UNSTORED else ref.oid
-            raise culprit(self._encoder, state, error, face.__name__, oid) from error
+            raise culprit(self._any_encoder(), state, error, face.__name__, oid) from error
         if face._p_deltas:
             self.collections.append((shared, len(data)))
         self.entries.append((ref.oid, number, data))
         self.publications.append(_new(Publication, (obj, ref, shared, face)))
+
+    def _flat(
+        self, ref: ObjectRef, state: State, base: State
+    ) -> tuple[State | None, bytes | None]:
+        """Return a flat state as it is published, and its bytes; nothing if it is not flat.
+
+        See :class:`FlatEncoder`. Lists are guarded with one look at the types in them, and
+        pickle writes the values without asking for each.
+        """
+        encoder = self._flat_encoder
+        if encoder is None:
+            encoder = self._flat_encoder = FlatEncoder()
+        references = encoder.references
+        references.clear()
+        guard = self._graph.guard
+        shared: State = {}
+        written: list[Any] = []
+        seen: set[int] = set()
+        plain_lists = False
+        for name, value in state.items():
+            cls = type(value)
+            if cls in ATOMS:
+                shared[name] = value
+                written.append(value)
+                continue
+            if cls in REFERENCES:
+                references[mark := object()] = self.reference(value)
+                shared[name] = value
+                written.append(mark)
+                continue
+            if value is PENDING:  # It was not read, and stays what it is.
+                shared[name] = value = base[name]
+                if type(value) is not SharedList or value._p_together:
+                    return None, None
+            elif cls is list and id(value) not in seen:
+                shared[name] = shared_list(value, ref) if guard else [*value]
+                seen.add(id(value))
+            else:
+                return None, None
+            inside = set(map(type, value))
+            if not inside:
+                references[mark := object()] = (0, ())
+                written.append(mark)
+            elif ATOMS.issuperset(inside):
+                plain_lists = True
+                written.append([*value])
+            elif REFERENCES.issuperset(inside) and (pid := self._references(value)) is not None:
+                references[mark := object()] = pid
+                written.append(mark)
+            else:
+                return None, None
+        if not plain_lists:
+            return shared, encoder.encode(tuple(written))
+        if any(pid[1] for pid in references.values()):
+            return None, None
+        marks = references.keys()
+        values = [[] if type(value) is object and value in marks else value for value in written]
+        return shared, pickle.dumps(tuple(values), PROTOCOL)
+
+    def _references(self, objects: list[Any]) -> tuple[int, tuple[Oid, ...]] | None:
+        """Return class number and oids of a list of objects; ``None`` if the classes differ."""
+        graph, classes = self._graph, self._graph.classes
+        known, ambiguous, packed = classes.known_numbers.get, classes.ambiguous, self._packed
+        class_number = 0
+        oids: list[Oid] = []
+        for obj in objects:
+            face = type(obj)._p_faces.plain
+            number = None if packed or face in ambiguous else known(face)
+            for found in getweakrefs(obj) if number else ():
+                if type(found) is ObjectRef and found.jar is graph:
+                    oid = found.oid
+                    break
+            else:
+                number, oid = self.reference(obj)
+            class_number = class_number or number
+            if number != class_number:
+                return None
+            oids.append(oid)
+        return class_number, tuple(oids)
+
+    def _any(
+        self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State
+    ) -> tuple[State, int, bytes]:
+        """Return any state as it is published, and its number and bytes."""
+        pending = {name: base[name] for name, value in state.items() if value is PENDING}
+        shared = state
+        if not SHAREABLE.issuperset(map(type, state.values())):
+            shared, state = self._share(ref, state, pending)
+        if face._p_version or VERSION in state:
+            state = with_version(face, ref.oid, state)
+        classes = self._graph.classes
+        names = tuple(state)
+        number = classes.shape_number(class_number, names)
+        shaped = number != class_number
+        data = self._any_encoder().encode(tuple(state.values()) if shaped else state)
+        if shared is _DECODE:
+            # What can't be guarded is at least nobody's: the loaded copy.
+            loaded = Decoder(data, self._known, classes).state(
+                shape_of(class_number, names) if shaped else None
+            )
+            loaded.pop(VERSION, None)
+            shared = self._graph.states.share(loaded, ref)
+        return shared, number, data
 
     def _stream_moved(self, ref: ObjectRef, state: State) -> State:
         """Return the state of a stream with the key that it has in the file as it is now.
@@ -227,21 +336,21 @@ class Changes:
         Raises:
             StreamMovedError: The log was packed without it, and nobody needs the old file.
         """
-        source: Any = self._graph.source
+        source = self._storage
+        assert isinstance(source, PackedStorage)
         key = state["_offset"]
         if not source.stream_is_moved(key):
             return state
         if source.has(ref.oid):
             key = self._graph.fresh(ref, source.tid)["_offset"]
         else:  # Dropped with its object, and both are stored again.
-            key, _ = self._write_stream(cast("BinaryIO", StoredBytes(source, key)))
+            key, _ = self._storage.write_stream(cast("BinaryIO", StoredBytes(source, key)))
         return {**state, "_offset": key}
 
-    @property
-    def _encoder(self) -> Encoder:
-        if self._lazy_encoder is None:
-            self._lazy_encoder = Encoder(self, self._graph.classes)
-        return self._lazy_encoder
+    def _any_encoder(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = Encoder(self, self._graph.classes)
+        return self._encoder
 
     def _share(self, ref: ObjectRef, state: State, pending: State) -> tuple[State, State]:
         """Return the state to publish and the state to write, which has ordinary values."""
@@ -264,33 +373,39 @@ class Changes:
     def _known(self, oid: Oid, class_number: int) -> Any:
         # New objects are in no cache before they are published.
         obj = self._objects.get(oid)
-        return self._graph.ghost(oid, class_number) if obj is None else obj
+        return self._graph.ghosts.ghost(oid, class_number) if obj is None else obj
 
-    def reference(self, obj: Any) -> tuple[Oid, int]:
-        """Return ``(oid, class number)`` of *obj*; a new object gets its oid here."""
-        ref = ref_of(obj)
+    def reference(self, obj: Any) -> tuple[int, Oid]:
+        """Return ``(class number, oid)`` of *obj*; a new object gets its oid here."""
         graph = self._graph
         face = type(obj)._p_faces.plain
         if face is PersistentFile:  # which it will not be for long
             face = PersistentStream
+        ref = ref_of(obj)
         if ref is None:
-            ref = make_ref(obj, self._next_oid, graph, UNSTORED, graph.forget)
-            self._next_oid = Oid(self._next_oid + 1)
+            oid = self._new_oid()
+            ref = make_ref(obj, oid, graph, UNSTORED, graph.cache.forget)
             self._made.append(ref)
-            self._objects[ref.oid] = obj
-            self._new.append((obj, ref))
+            self._objects[oid] = obj
+            self.new.append((obj, ref))
             known = graph.classes.known_numbers.get(face)
             if known:
-                return ref.oid, known
+                return known, oid
         elif ref.jar is not graph:
             referring, oid = self._current
             place = f"{referring.__name__} oid {oid}"
             raise InvalidObjectReference(face.__name__, ref.oid, place)
         elif self._packed and ref.oid not in self._objects and not is_new(ref):
             self._objects[ref.oid] = obj
-            if not graph.source.has(ref.oid):
-                self._new.append((obj, ref))
-        return ref.oid, graph.number_of(face, ref)
+            if not self._storage.has(ref.oid):
+                self.new.append((obj, ref))
+        return graph.ghosts.number_of(face, ref), ref.oid
+
+    def _new_oid(self) -> Oid:
+        # 0 is the root, whoever elects it.
+        oid = self._next_oid or Oid(max(self._storage.next_oid, 1))
+        self._next_oid = Oid(oid + 1)
+        return oid
 
     def stored_as(self, tid: Tid) -> None:
         """All of it is stored as transaction *tid*. May be repeated."""

@@ -1,7 +1,7 @@
-"""The objects of one database instance by their oids: each is in memory once (I7).
+"""Objects by their oids: what is not in memory yet is made as a ghost.
 
-What is not in memory yet is made as a ghost, of the class that the log knows it by; its
-state comes when somebody touches it. Knows the storage only by its contract.
+A ghost has the class that the storage knows the object by; its state is read when somebody
+touches it. Knows the storage only by its contract.
 """
 
 from __future__ import annotations
@@ -9,117 +9,127 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.faces.broken import Broken
-from dobbin_like.objects.graph.publication import SharedState
-from dobbin_like.objects.values.refs import UNREAD, UNSTORED, Jar, ObjectRef
-from dobbin_like.objects.values.shapes import Shape
+from dobbin_like.objects.values.refs import UNREAD, UNSTORED, ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dobbin_like.contract import Storage, StoredVersion
+    from dobbin_like.objects.codec.classes import ClassTable
+    from dobbin_like.objects.graph.cache import Cache
+    from dobbin_like.objects.graph.publication import SharedState
+    from dobbin_like.objects.values.refs import Jar
+    from dobbin_like.objects.values.shapes import Shape
+
+__all__ = ["Ghosts"]
 
 
-class Ghosts(SharedState, Jar):
-    """Shared state whose objects come from a source. Any thread.
+class Ghosts:
+    """Makes the objects of one jar, each once (I7). Any thread."""
 
-    It is their jar; what they ask for is answered by the classes that are built on this one.
-    """
-
-    def __init__(self, source: Storage, classes: ClassTable) -> None:
-        super().__init__()
-        # Set once.
-        self.source = source
+    def __init__(
+        self, jar: Jar, storage: Storage, classes: ClassTable, cache: Cache, shared: SharedState
+    ) -> None:
+        self._jar = jar
+        self._storage = storage
         self.classes = classes
+        self._cache = cache
+        self._shared = shared
         self._shapes = classes.known_shapes
         # By class number: the classes of ghosts that are loaded for good.
-        self._ghosts: dict[int, type] = {}
-        self._decoder = Decoder.of(self.ghost, classes, self._known_reference())
+        self.faces: dict[int, type] = {}
 
     def ghost(self, oid: Oid, class_number: int) -> Any:
         """Return the object with *oid*, a ghost if it is not in memory yet (I7)."""
-        ref = self._cache.get(oid)
+        ref = self._cache.refs.get(oid)
         if ref is not None:
             obj = ref()
             if obj is not None:
                 return obj
-        return self._make(oid, self._ghosts.get(class_number) or self._ghost_class(class_number))
+        return self._make(oid, self.faces.get(class_number) or self.face(class_number))
 
-    def _make(self, oid: Oid, ghost: type) -> Any:
+    def _make(self, oid: Oid, face: type) -> Any:
         """Return a new ghost, or the object that somebody else has made meanwhile."""
-        obj: Any = object.__new__(ghost)
-        ref = ObjectRef(obj, self.forget)  # As make_ref() does, without a call.
+        obj: Any = object.__new__(face)
+        ref = ObjectRef(obj, self._cache.forget)  # As make_ref() does, without a call.
         ref.oid = oid
-        ref.jar = self
+        ref.jar = self._jar
         ref.serial = UNREAD
         ref.mask = None
-        other = self._cache.setdefault(oid, ref)
+        refs = self._cache.refs
+        other = refs.setdefault(oid, ref)
         if other is ref:
             return obj
-        with self.lock:  # somebody was faster, or the one before has just died
-            # Whoever comes without the lock only adds; entries are replaced and taken out here.
-            other = self._cache.setdefault(oid, ref)
+        with self._shared.lock:  # somebody was faster, or the one before has just died
+            # Without the lock refs are only added; they are replaced and removed here.
+            other = refs.setdefault(oid, ref)
             first = other()
             if first is not None:
                 return first
-            self._cache[oid] = ref
+            refs[oid] = ref
         return obj
 
-    def _known_reference(self) -> Callable[[Any, Any], Any]:
-        """Return a method of decoders: :meth:`ghost` for classes that are loaded already.
+    def decoder(self) -> Callable[[Any], Any]:
+        """Return a class of decoders that make ghosts of references; see :meth:`Decoder.of`.
 
-        Most of what states lead to are such references; a call less for each can be seen.
+        Most of what states lead to are references to objects whose class is loaded already; a
+        call less for each can be measured.
         """
-        cached, ghosts, make = self._cache.get, self._ghosts, self._make
-        keep, forget, new = self._cache.setdefault, self.forget, object.__new__
-        resolve = Decoder.persistent_load
+        cached, faces, make = self._cache.refs.get, self.faces, self._make
+        keep, forget, new = self._cache.refs.setdefault, self._cache.forget, object.__new__
+        resolve, jar = Decoder.persistent_load, self._jar
 
         def persistent_load(decoder: Any, pid: Any) -> Any:
             try:
-                oid, class_number = pid
-                ghost = ghosts[class_number]
+                class_number, oid = pid
+                face = faces[class_number]
             except (KeyError, TypeError, ValueError):  # a class, a member, or a new class
                 return resolve(decoder, pid)
-            ref = cached(oid)
-            if ref is not None:
-                obj = ref()
-                if obj is not None:
-                    return obj
-            obj = new(ghost)
-            made = ObjectRef(obj, forget)  # As _make() does, without a call.
-            made.oid = oid
-            made.jar = self
-            made.serial = UNREAD
-            made.mask = None
-            return obj if keep(oid, made) is made else make(oid, ghost)
+            several = type(oid) is tuple
+            found = []
+            for one in oid if several else (oid,):
+                ref = cached(one)
+                obj = None if ref is None else ref()
+                if obj is None:
+                    obj = new(face)
+                    made = ObjectRef(obj, forget)  # As _make() does, without a call.
+                    made.oid = one
+                    made.jar = jar
+                    made.serial = UNREAD
+                    made.mask = None
+                    if keep(one, made) is not made:
+                        obj = make(one, face)
+                found.append(obj)
+            return found if several else obj
 
-        return persistent_load
+        return Decoder.of(self.ghost, self.classes, persistent_load)
 
-    def _ghost_class(self, class_number: int) -> type:
+    def face(self, class_number: int) -> type:
+        """Return the class of the ghosts of a class."""
         while True:
             plain = self.classes.load_persistent(class_number)
             faces = plain._p_faces
             ghost: type = faces.ghost or faces.make_ghost()
             if issubclass(plain, Broken):  # asked again: its class may be there by then
                 return ghost
-            self._ghosts[class_number] = ghost
+            self.faces[class_number] = ghost
             if self.classes.load_persistent(class_number) is plain:
                 return ghost
             # Renamed meanwhile: follow() may have come before.
 
     def follow(self, numbers: Iterable[int]) -> None:
-        """Class *numbers* may have got other names; called after the source has applied it."""
+        """Class *numbers* may have got other names; called after the storage has applied it."""
         self.classes.follow(numbers)
         for number in numbers:
-            self._ghosts.pop(number, None)
+            self.faces.pop(number, None)
 
     def number_of(self, face: Any, ref: ObjectRef) -> int:
         """Return the number under which an object of class *face* is stored."""
         classes = self.classes
-        if ref.serial != UNSTORED and classes.is_ambiguous(face):
-            stored = self.source.load(ref.oid)  # what it is by now, whatever it is here
+        if ref.serial != UNSTORED and face in classes.ambiguous:
+            stored = self._storage.load(ref.oid)  # what it is by now, whatever it is here
             if stored is not None:
                 return self.class_of(stored)
         return classes.known_numbers.get(face) or classes.number(face)
@@ -128,19 +138,20 @@ class Ghosts(SharedState, Jar):
         """Return the number of the class of a stored version."""
         if stored.number & DELTA:
             return stored.number - DELTA
-        shape = self._shape(stored.number)
+        shape = self.shape(stored.number)
         return stored.number if shape is None else shape.class_number
 
-    def _shape(self, number: int) -> Shape | None:
+    def shape(self, number: int) -> Shape | None:
+        """Return a shape by its number; ``None``: *number* is of a class, or of a delta."""
         return self._shapes.get(number) or self.classes.shape(number)
 
     def get(self, oid: Oid, snapshot: Tid | None) -> Any:
         """Return the object with *oid*, or ``None`` if it is not in *snapshot* (or at all)."""
-        ref = self._cache.get(oid)
+        ref = self._cache.refs.get(oid)
         obj = None if ref is None else ref()
         if obj is not None and ref is not None:
             newest = snapshot is None or ref.serial <= snapshot
             if newest and ref.serial > UNREAD:
                 return obj
-        stored = self.source.load(oid, snapshot)
+        stored = self._storage.load(oid, snapshot)
         return None if stored is None else self.ghost(oid, self.class_of(stored))

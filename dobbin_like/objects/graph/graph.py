@@ -1,9 +1,9 @@
 """The objects of one database instance in memory: the jar that their faces ask.
 
-A tower of one class, each floor a file: what is shared and how it changes
-(:mod:`.publication`), objects by their oids (:mod:`.ghosts`), their states as the log has them
-(:mod:`.state_source`), what the calling thread sees of them (:mod:`.resolve`), and, here, its
-working copies.
+Made of parts: which objects are in memory (:mod:`.cache`), what is shared of them and how
+that changes (:mod:`.publication`), objects by their oids (:mod:`.ghosts`), their states as the
+storage has them (:mod:`.state_source`), what the calling thread sees of them
+(:mod:`.resolve`), and, here, its working copies.
 """
 
 from __future__ import annotations
@@ -11,52 +11,85 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.ids import Tid
-from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.contract import Storage
-from dobbin_like.objects.graph.resolve import VisibleStates
-from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
+from dobbin_like.objects.graph.cache import Cache
+from dobbin_like.objects.graph.ghosts import Ghosts
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.graph.resolve import Resolver, ThreadLocal
+from dobbin_like.objects.graph.state_source import StateSource
+from dobbin_like.objects.values.refs import Jar, ObjectRef, State, native_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dobbin_like.contract import Storage
+    from dobbin_like.objects.codec.classes import ClassTable
+    from dobbin_like.objects.faces.view import View
 
-class Graph(VisibleStates):
-    """The object graph of one database instance. Any thread."""
+__all__ = ["Graph"]
 
-    def __init__(self, database: Any, source: Storage, classes: ClassTable, *, guard: bool) -> None:
-        super().__init__(source, classes, guard=guard)
-        # Set once.
+
+class Graph(Jar):
+    """The object graph of one database instance. Any thread.
+
+    Args:
+        database: What the objects show as their database.
+        enlist: Lets the calling thread take part in its transaction; returns its view.
+        guard: Whether values in shared state refuse to be changed.
+    """
+
+    def __init__(
+        self,
+        database: Any,
+        storage: Storage,
+        classes: ClassTable,
+        enlist: Callable[[], View],
+        *,
+        guard: bool,
+    ) -> None:
         self.database = database
-        self.enlist: Callable[[], View]
+        self.storage = storage
+        self.classes = classes
+        self.enlist = enlist
+        self.guard = guard
+        self.packed = False  # Whether objects may be in memory that the storage has dropped.
+        self.local = ThreadLocal()
+        self.cache = Cache()
+        self.shared = SharedState(self.cache)
+        self.ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
+        self.states = StateSource(storage, self.ghosts, guard=guard)
+        self.resolver = Resolver(storage, self.shared, self.ghosts, self.states, self.local)
+        # What objects ask of their jar at every touch goes to the part without a step between.
+        self.load = self.resolver.load  # type: ignore[method-assign]
+        self.visible = self.resolver.visible  # type: ignore[method-assign]
+        self.serial = self.resolver.serial  # type: ignore[method-assign]
+        self.broken_state = self.resolver.broken_state  # type: ignore[method-assign]
+        self.fresh = self.states.fresh  # type: ignore[method-assign]
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
         """Give the calling thread a working copy of the version it sees."""
         view = self.enlist()
         known = view.working.get(id(obj))
         if known is None or view.memo.get(id(obj)) is not known:
-            self._checkout_visible(view, obj, ref)
+            with self.shared.lock:
+                is_plain = ref.mask is None and type(obj) is type(obj)._p_faces.plain
+                if is_plain:
+                    self._add_working_copy(view, obj, ref, ref.serial, native_dict(obj))
+            if not is_plain:
+                serial, base = self.resolver.version(obj, ref, view)
+                with self.shared.lock:
+                    self._add_working_copy(view, obj, ref, serial, base)
         if exclusive:
             view.working[id(obj)].exclusive = True
-
-    def _checkout_visible(self, view: View, obj: Any, ref: ObjectRef) -> None:
-        with self.lock:
-            if ref.mask is None and type(obj) is type(obj)._p_faces.plain:
-                self._add_working_copy(view, obj, ref, ref.serial, native_dict(obj))
-                return
-        serial, base = self.version(obj, ref, view)
-        with self.lock:
-            self._add_working_copy(view, obj, ref, serial, base)
 
     def _add_working_copy(
         self, view: View, obj: Any, ref: ObjectRef, serial: Tid, base: State
     ) -> None:
-        faces = type(obj)._p_faces
-        if not faces.volatile.isdisjoint(base):
-            base = {name: value for name, value in base.items() if name not in faces.volatile}
+        volatile = type(obj)._p_faces.volatile
+        if not volatile.isdisjoint(base):
+            base = {name: value for name, value in base.items() if name not in volatile}
         working = WorkingCopy(obj, ref, serial, base)
         # The view knows first: it gives back what it holds, whatever happens.
         view.working[id(obj)] = working
-        self._mask(obj, ref, None).holders.add(id(view))
+        self.shared.mask(obj, ref, None).holders.add(id(view))
         view.memo[id(obj)] = working

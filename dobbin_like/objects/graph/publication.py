@@ -1,17 +1,15 @@
-"""Shared state: publication, views and masks of one database instance.
+"""Shared state: how commits become visible to all threads of one database instance at once.
 
-Committed state is published here, in one step for every view (I2), and
-objects are masked exactly while somebody needs another state than the
-newest. Readers of plain objects never come here (I6); readers of masked ones
-take no lock. One re-entrant lock guards publication, begin and end of views,
-checkout and the installation of ghosts; nothing is read from the log or
-unpickled while it is held (I3).
+Committed state is published here, in one step for every view (I2), and objects are masked
+exactly while somebody needs another state than the newest. Readers of plain objects never
+come here (I6); readers of masked ones take no lock. One re-entrant lock guards publication,
+begin and end of views, checkout and the installation of ghosts; nothing is read from the
+storage or decoded while it is held (I3).
 
-The order of steps in :meth:`SharedState.publish` is what readers without a
-lock rely on. With older views about, for each object: (1) the chain with the
-new and the old state, (2) the mask, (3) the native dict, (4) the serial;
-after all objects the tid. Taking a mask off: class first, then the chain.
-Each step may be repeated: what an interrupt cuts short is run again.
+The order of steps in :meth:`SharedState.publish` is what readers without a lock rely on. With
+older views about, for each object: (1) the chain with the new and the old state, (2) the
+mask, (3) the native dict, (4) the serial; after all objects the tid. Removing a mask: class
+first, then the chain. Each step may be repeated: what an interrupt cuts short is run again.
 
 Knows nothing of how states are read: that is :mod:`.state_source`.
 """
@@ -26,7 +24,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.view import Horizon, View
-from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Mask,
@@ -39,7 +36,12 @@ from dobbin_like.objects.values.refs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from dobbin_like.objects.faces.working_copy import WorkingCopy
+    from dobbin_like.objects.graph.cache import Cache
+
+__all__ = ["Publication", "SharedState"]
 
 
 class Publication(NamedTuple):
@@ -51,70 +53,49 @@ class Publication(NamedTuple):
     face: Any
 
 
-class _Local(threading.local):
-    view: View | None = None
-    manager: Any = None
-
-
 class SharedState:
-    """The shared state of one database instance. Any thread."""
+    """The shared state of the objects in a cache. Any thread.
 
-    def __init__(self) -> None:
-        # Each thread its own view and data manager.
-        self.local = _Local()
-        # Guarded by self.lock; tid and the cache are read without it.
+    Guarded by ``lock``; ``tid`` is read without it.
+    """
+
+    def __init__(self, cache: Cache) -> None:
         self.lock = threading.RLock()
         self.tid = Tid(0)
         self.has_root = False
         self.root_is_foreign = False
         self.horizon = Horizon()
-        self._cache: dict[Oid, ObjectRef] = {}
+        self._cache = cache
+        # What has to be unmasked when the oldest snapshot reaches a tid: a heap.
         self._masked: list[tuple[Tid, int, list[Any]]] = []
         self._count = itertools.count()
-        # Filled by reference callbacks and finalizers, which must not wait for a lock.
-        self._dead: deque[ObjectRef] = deque()
-        self.forget = self._dead.append
+        # Filled by finalizers, which must not wait for a lock.
         self._retired: deque[View] = deque()
-
-    def cached(self, oid: Oid) -> ObjectRef | None:
-        """Return the entry of an object that is in memory, or ``None``."""
-        return self._cache.get(oid)
-
-    def entries(self) -> list[ObjectRef]:
-        """Return the entries of all objects that are in memory."""
-        return list(self._cache.values())
 
     def _collect(self) -> None:
         """Do what callbacks and finalizers have left to do (lock held)."""
         while self._retired:
             self._end(self._retired[0])
             self._retired.popleft()
-        while self._dead:
-            ref = self._dead.popleft()
-            oid = getattr(ref, "oid", None)  # None: an interrupt came while it was made.
-            if oid is not None and self._cache.get(oid) is ref:
-                del self._cache[oid]
+        self._cache.collect()
 
     # -- views ------------------------------------------------------------------
-
-    def active_view(self) -> View | None:
-        """Return the calling thread's view; ``None`` between explicit transactions."""
-        view = self.local.view
-        return view if view is not None and view.active else None
 
     def begin_view(self, view: View) -> None:
         """Let *view* read the newest snapshot from here on."""
         with self.lock:
-            if self._retired or self._dead:
+            if self._retired or self._cache.dead:
                 self._collect()
             if view.active or view.working or view.kept:
                 self._end(view)
-            self.horizon.enter(view, self.tid)
+            # What is registered is active, so that somebody ends it.
+            view.active = True
+            view.tid = self.horizon.snapshots[id(view)] = self.tid
 
     def move_view(self, view: View) -> None:
         """Let *view* read the newest snapshot from here on; it keeps its working copies.
 
-        For the midst of a commit, when every working copy is one of the newest version.
+        For the middle of a commit, when every working copy is one of the newest version.
         """
         with self.lock:
             view.forget_states()
@@ -143,45 +124,50 @@ class SharedState:
         """Drop the working copies of *view*; its snapshot stays."""
         if view.working:
             with self.lock:
-                self._drop_working(view)
+                self._drop(view, list(view.working.values()))
+
+    def uncheckout(self, view: View, working: WorkingCopy) -> None:
+        """Take back one checkout of *view*: a savepoint is rolled back."""
+        with self.lock:
+            self._drop(view, (working,))
 
     def _end(self, view: View) -> None:
-        self.horizon.leave(view)
+        self.horizon.snapshots.pop(id(view), None)
         if view.working:
-            self._drop_working(view)
+            self._drop(view, list(view.working.values()))
         if view.kept:
             view.forget_states()
         if self._masked:
             self._unmask_due()
         view.active = False  # last: until then, it is ended again if interrupted
 
-    def _drop_working(self, view: View) -> None:
+    def _drop(self, view: View, copies: Iterable[WorkingCopy]) -> None:
         oldest = self.horizon.oldest()
-        for working in list(view.working.values()):
-            self._uncheckout(view, working, oldest)
-
-    def uncheckout(self, view: View, working: WorkingCopy) -> None:
-        """Take back one checkout of *view*: a savepoint is rolled back."""
-        with self.lock:
-            self._uncheckout(view, working, self.horizon.oldest())
-
-    def _uncheckout(self, view: View, working: WorkingCopy, oldest: Tid | None) -> None:
-        # The view forgets last: until then, it is done again if interrupted.
-        obj, ref = working.obj, working.ref
-        view.memo.pop(id(obj), None)
-        if ref.mask is not None:
-            ref.mask.holders.discard(id(view))
-            self._unmask(obj, ref, oldest)
-        view.working.pop(id(obj), None)
+        me, memo, mine = id(view), view.memo, view.working
+        for working in copies:
+            # The view forgets last: until then, it is done again if interrupted.
+            obj, ref = working.obj, working.ref
+            memo.pop(id(obj), None)
+            mask = ref.mask
+            if mask is not None:
+                mask.holders.discard(me)
+                if mask.chain is None and not mask.holders:
+                    swap_class(obj, type(obj)._p_faces.plain)
+                    ref.mask = None
+                else:
+                    self._unmask(obj, ref, oldest)
+            mine.pop(id(obj), None)
 
     # -- masks ------------------------------------------------------------------
 
-    def _mask(self, obj: Any, ref: ObjectRef, chain: Any) -> Mask:
-        """Mask *obj* (lock held): from now on every reader is asked who he is."""
+    def mask(self, obj: Any, ref: ObjectRef, chain: Any) -> Mask:
+        """Mask *obj* (lock held): from now on each reader gets the state that it sees."""
         mask = ref.mask
         if mask is None:
             mask = Mask()
             mask.chain = chain
+            mask.holders = set()
+            mask.foreign = False
             ref.mask = mask
         elif chain is not None:
             mask.chain = chain
@@ -191,7 +177,8 @@ class SharedState:
             swap_class(obj, cls)
         return mask
 
-    def _unmask_later(self, tid: Tid, objects: list[Any]) -> None:
+    def mask_until(self, tid: Tid, objects: list[Any]) -> None:
+        """Unmask *objects* when no snapshot is older than *tid* any more (lock held)."""
         heapq.heappush(self._masked, (tid, next(self._count), objects))
 
     def _unmask_due(self) -> None:
@@ -205,7 +192,7 @@ class SharedState:
             heapq.heappop(masked)
 
     def _unmask(self, obj: Any, ref: ObjectRef, oldest: Tid | None) -> None:
-        """Take the mask off if nobody needs it, with *oldest* the oldest snapshot (lock held)."""
+        """Remove the mask if nobody needs it; *oldest* is the oldest snapshot (lock held)."""
         mask = ref.mask
         if mask is None:
             return
@@ -226,64 +213,64 @@ class SharedState:
     def publish(self, tid: Tid, changes: Sequence[Publication], view: View) -> None:
         """Make the states that *view* has committed as *tid* those of everybody (I2).
 
-        Ends *view*. May be called again with the same arguments after an
-        interrupt, and then finishes what was begun.
+        Ends *view*. May be called again with the same arguments after an interrupt, and then
+        finishes what was begun.
         """
         with self.lock:
-            self.horizon.leave(view)
-            older = self.horizon.oldest() is not None
+            snapshots = self.horizon.snapshots
+            snapshots.pop(id(view), None)
+            older = bool(snapshots)
             for obj, ref, state, _face in changes:
-                if ref.serial != tid:
-                    self._publish_state(obj, ref, tid, state, older=older)
+                mask = ref.mask
+                if ref.serial == tid:
+                    continue
+                if older or (mask is not None and mask.chain is not None):
+                    chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
+                    if chain[0][0] != tid:
+                        chain = self.horizon.prune(((tid, state), *chain))
+                    mask = self.mask(obj, ref, chain)
+                set_native_dict(obj, state)
+                if (
+                    mask is not None
+                ):  # It is, unless nobody has checked it out: it is stored again.
+                    mask.foreign = False
+                ref.serial = tid
             self.tid = tid
             self._end(view)
             if older:  # Without another view there is nobody whom a mask would serve.
                 masked = [change.obj for change in changes if change.ref.mask is not None]
                 if masked:
-                    self._unmask_later(tid, masked)
+                    self.mask_until(tid, masked)
                     self._unmask_due()
-            if self._retired or self._dead:
+            if self._retired or self._cache.dead:
                 self._collect()
 
     def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
-        """Make the new objects of *changes* known (lock held), before the source gives them out.
+        """Make the new objects of *changes* known (lock held), before the storage gives them out.
 
-        Else whoever asks for their oids meanwhile would get other instances (I7).
-        May be repeated.
+        Else whoever asks for their oids meanwhile would get other instances (I7). May be
+        repeated.
         """
+        refs = self._cache.refs
         for obj, ref, state, face in changes:
-            if ref.serial == UNSTORED or self._cache.get(ref.oid) is not ref:
+            if ref.serial == UNSTORED or refs.get(ref.oid) is not ref:
                 # The cache last: what can be found is sealed and has its serial.
                 set_native_dict(obj, state)
                 swap_class(obj, face)
                 ref.serial = tid
-                self._cache[ref.oid] = ref
-
-    def _publish_state(
-        self, obj: Any, ref: ObjectRef, tid: Tid, state: State, *, older: bool
-    ) -> None:
-        mask = ref.mask
-        if older or (mask is not None and mask.chain is not None):
-            chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
-            if chain[0][0] != tid:
-                chain = self.horizon.prune(((tid, state), *chain))
-            mask = self._mask(obj, ref, chain)
-        set_native_dict(obj, state)
-        if mask is not None:  # It is, unless nobody has checked it out: it is stored again.
-            mask.foreign = False
-        ref.serial = tid
+                refs[ref.oid] = ref
 
     def publish_foreign(self, changed: dict[Oid, Tid], tid: Tid) -> None:
         """Make known what other processes and instances have committed, up to *tid*.
 
-        The states are read when somebody touches them: the cost is that of
-        the oids that are in memory, not that of their states. The caller
-        holds the lock and has applied the same transactions to the source.
+        The states are read when somebody touches them: the cost is that of the oids that are
+        in memory, not that of their states. The caller holds the lock and has applied the
+        same transactions to the storage.
         """
         older = len(self.horizon) > 0
         masked: list[Any] = []
         for oid, changed_at in changed.items():
-            ref = self._cache.get(oid)
+            ref = self._cache.refs.get(oid)
             obj = None if ref is None else ref()
             if obj is None or ref is None:
                 continue
@@ -294,17 +281,17 @@ class SharedState:
             if type(obj) is faces.ghost:
                 pass
             elif ref.mask is None and not older:
-                # The old dict stays until it is replaced: a reader between two
-                # steps of its own finds the attribute there.
+                # The old dict stays until it is replaced: a reader between two steps of its
+                # own finds the attribute there.
                 swap_class(obj, faces.ghost or faces.make_ghost())
             else:
                 old = None if ref.mask is None else ref.mask.chain
                 chain = old or ((ref.serial, native_dict(obj)),)
                 chain = self.horizon.prune(((changed_at, None), *chain))
-                self._mask(obj, ref, chain).foreign = True
+                self.mask(obj, ref, chain).foreign = True
                 masked.append(obj)
             ref.serial = changed_at
         self.tid = tid
         if masked:
-            self._unmask_later(tid, masked)
+            self.mask_until(tid, masked)
             self._unmask_due()

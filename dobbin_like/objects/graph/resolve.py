@@ -1,21 +1,20 @@
 """What the calling thread sees of an object: the newest state, or that of its snapshot.
 
-Reads the state of a ghost; resolves which version of a masked object the thread's view
-sees, and reads those that are not in memory. Nothing is read under the lock (I3), so what
-was read is only used if the object is still as it was.
+Reads the state of a ghost; resolves which version of a masked object the thread's view sees,
+and reads those that are not in memory. Nothing is read under the lock (I3), so what was read
+is only used if the object is still as it was.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any
 
-from dobbin_like.contract import StoredVersion
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.versions import split_version
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.view import View, visible_version
-from dobbin_like.objects.graph.state_source import StoredStates
 from dobbin_like.objects.values.refs import (
     Mask,
     ObjectRef,
@@ -25,28 +24,66 @@ from dobbin_like.objects.values.refs import (
     swap_class,
 )
 
+if TYPE_CHECKING:
+    from dobbin_like.contract import Storage, StoredVersion
+    from dobbin_like.objects.graph.ghosts import Ghosts
+    from dobbin_like.objects.graph.publication import SharedState
+    from dobbin_like.objects.graph.state_source import StateSource
 
-class VisibleStates(StoredStates):
-    """Stored states, and which of them a thread sees. Any thread."""
+__all__ = ["Resolver", "ThreadLocal"]
+
+
+class ThreadLocal(threading.local):
+    """What belongs to the calling thread: its view of the database, and its data manager."""
+
+    view: View | None = None
+    manager: Any = None
+
+
+class Resolver:
+    """Finds the state of an object that the calling thread sees. Any thread."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        shared: SharedState,
+        ghosts: Ghosts,
+        states: StateSource,
+        local: ThreadLocal,
+    ) -> None:
+        self._storage = storage
+        self._shared = shared
+        self._ghosts = ghosts
+        self._states = states
+        self._local = local
+        self._shapes = ghosts.classes.known_shapes
+
+    def active_view(self) -> View | None:
+        """Return the calling thread's view; ``None`` between explicit transactions."""
+        view = self._local.view
+        return view if view is not None and view.active else None
 
     # -- ghosts -------------------------------------------------------------
 
     def load(self, obj: Any, ref: ObjectRef) -> None:
         """Read the newest state of a ghost; with older views about, it becomes masked."""
-        horizon = self.horizon
+        shared = self._shared
+        horizon = shared.horizon
         while True:
             faces = type(obj)._p_faces
             if type(obj) is not faces.ghost:
                 return
             serial = ref.serial
-            stored = self.source.load(ref.oid) or self._packed_away(ref.oid)
-            shape = self._shapes.get(stored.number) or self._shape(stored.number)
+            stored = self._storage.load(ref.oid) or self._packed_away(ref.oid)
+            shape = self._shapes.get(stored.number) or self._ghosts.shape(stored.number)
             # As class_of() does, without a call.
             number = shape.class_number if shape else stored.number & ~DELTA
-            if self._ghosts.get(number) is not faces.ghost and self._is_other(obj, faces, number):
+            if self._ghosts.faces.get(number) is not faces.ghost and self._is_other(
+                obj, faces, number
+            ):
                 continue
-            state = self._decode(stored, shape, ref, faces.plain)
-            with self.lock:
+            state = self._states.decode_shaped(stored, shape, ref, faces.plain)
+            with self._shared.lock:
                 if type(obj) is not faces.ghost:
                     return
                 if ref.serial != serial:  # changed while it was read
@@ -58,8 +95,8 @@ class VisibleStates(StoredStates):
                     swap_class(obj, faces.plain)
                     return
                 # First: an interrupt must not leave a mask that nobody takes off.
-                self._unmask_later(tid, [obj])
-                self._mask(obj, ref, ((tid, state),)).foreign = True
+                shared.mask_until(tid, [obj])
+                shared.mask(obj, ref, ((tid, state),)).foreign = True
                 return
 
     def _packed_away(self, oid: Oid) -> StoredVersion:
@@ -68,10 +105,10 @@ class VisibleStates(StoredStates):
         Raises:
             ObjectNotFound: Nobody sees any.
         """
-        with self.lock:
-            snapshots = self.horizon.between(Tid(-1), Tid(self.tid + 1))
+        with self._shared.lock:
+            snapshots = self._shared.horizon.between(Tid(-1), Tid(self._shared.tid + 1))
         for tid in snapshots:
-            stored = self.source.load(oid, tid)
+            stored = self._storage.load(oid, tid)
             if stored is not None:
                 return stored
         raise ObjectNotFound(oid)
@@ -81,17 +118,17 @@ class VisibleStates(StoredStates):
 
         So it is when the class was renamed, or has come for a broken object.
         """
-        ghost = self._ghost_class(class_number)
+        ghost = self._ghosts.face(class_number)
         if issubclass(ghost, Broken):
             if not issubclass(faces.plain, Broken):
                 return False
-            reason = self.classes.reason(class_number)
+            reason = self._ghosts.classes.reason(class_number)
             if reason:
                 raise UnloadedClassError(*ghost._p_name, reason)
             return True  # it has come this very moment
         if ghost is faces.ghost:
             return False
-        with self.lock:
+        with self._shared.lock:
             if type(obj) is faces.ghost:
                 swap_class(obj, ghost)
         return True
@@ -102,14 +139,14 @@ class VisibleStates(StoredStates):
         The version that the calling thread sees, read anew each time.
         """
         stored = self._stored_version(ref)
-        _, state = split_version(self.read(ref.oid, stored))
-        return self.share(state, ref), self.classes.reason(class_number)
+        _, state = split_version(self._states.read(ref.oid, stored))
+        return self._states.share(state, ref), self._ghosts.classes.reason(class_number)
 
     def _stored_version(self, ref: ObjectRef) -> StoredVersion:
         view = self.active_view()
-        stored = None if view is None else self.source.load(ref.oid, view.tid)
+        stored = None if view is None else self._storage.load(ref.oid, view.tid)
         # A snapshot older than the object: it was handed to its thread by another one.
-        stored = stored or self.source.load(ref.oid)
+        stored = stored or self._storage.load(ref.oid)
         if stored is None:
             raise ObjectNotFound(ref.oid)
         return stored
@@ -147,7 +184,7 @@ class VisibleStates(StoredStates):
         state = self._stored_state(ref, tid)
         if state is None:
             raise ObjectNotFound(ref.oid)
-        with self.lock:
+        with self._shared.lock:
             chain = mask.chain
             if ref.mask is mask and chain is not None:
                 # The dict first: nobody reads it while there is a chain, and a chain whose
@@ -163,33 +200,33 @@ class VisibleStates(StoredStates):
         would be taken for the one before it. A snapshot older than the object
         sees the oldest version: the object was handed to its thread by another one.
         """
-        with self.lock:
+        with self._shared.lock:
             chain = mask.chain
             if ref.mask is not mask or chain is None:
                 return
             end = chain[-1][0]
-            between = self.horizon.between(snapshot, end)
+            between = self._shared.horizon.between(snapshot, end)
         versions: list[tuple[Tid, State | None]] = []
         for tid in between:
-            stored = self.source.load(ref.oid, tid)
+            stored = self._storage.load(ref.oid, tid)
             if stored is not None and stored.tid < (versions[-1] if versions else chain[-1])[0]:
                 versions.append((stored.tid, None))
-        stored = self.source.load(ref.oid, snapshot)
+        stored = self._storage.load(ref.oid, snapshot)
         if stored is not None:
-            older: tuple[Tid, State | None] = stored.tid, self.decode(stored, ref)
+            older: tuple[Tid, State | None] = stored.tid, self._states.decode(stored, ref)
         else:
             tid, state = (*chain, *versions)[-1]
             older = Tid(0), self._stored_state(ref, tid) if state is None else state
         if older[0] < (versions[-1] if versions else chain[-1])[0]:
             versions.append(older)
-        with self.lock:
+        with self._shared.lock:
             chain = mask.chain
             if ref.mask is mask and chain is not None and chain[-1][0] == end:
                 mask.chain = (*chain, *versions)
 
     def _stored_state(self, ref: ObjectRef, tid: Tid) -> State | None:
-        stored = self.source.load(ref.oid, tid)
-        return None if stored is None else self.decode(stored, ref)
+        stored = self._storage.load(ref.oid, tid)
+        return None if stored is None else self._states.decode(stored, ref)
 
     def serial(self, obj: Any, ref: ObjectRef) -> Tid:
         """Return the tid that last changed the object, as the calling thread sees it."""
@@ -209,7 +246,7 @@ class VisibleStates(StoredStates):
         """Return ``(serial, state)`` of the version that *view* sees, or of the newest."""
         while True:
             self.load(obj, ref)
-            with self.lock:
+            with self._shared.lock:
                 mask = ref.mask
                 if type(obj) is not type(obj)._p_faces.ghost:
                     chain = None if mask is None else mask.chain

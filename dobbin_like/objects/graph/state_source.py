@@ -7,12 +7,10 @@ the version before. A state that is to be shared has its values guarded.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import IntegrityError, ObjectNotFound
 from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
-from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import StateError
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.deltas.delta import (
@@ -25,19 +23,26 @@ from dobbin_like.objects.deltas.delta import (
 )
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
-from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
-from dobbin_like.objects.values.values import Freezer, frozen
+from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists
+
+if TYPE_CHECKING:
+    from dobbin_like.contract import Storage, StoredVersion
+    from dobbin_like.objects.graph.ghosts import Ghosts
+    from dobbin_like.objects.values.shapes import Shape
+
+__all__ = ["StateSource"]
 
 
-class StoredStates(Ghosts):
-    """Ghosts, and the states that their source has of them. Any thread."""
+class StateSource:
+    """Reads the states of the objects that *ghosts* makes. Any thread."""
 
-    def __init__(self, source: Storage, classes: ClassTable, *, guard: bool) -> None:
-        super().__init__(source, classes)
-        self.guard = guard  # Set once.
+    def __init__(self, storage: Storage, ghosts: Ghosts, *, guard: bool) -> None:
+        self._storage = storage
+        self._ghosts = ghosts
+        self._decoder = ghosts.decoder()
+        self._guard = guard
 
     def decode(self, stored: StoredVersion, ref: ObjectRef) -> State:
         """Return the state that *stored* holds, of the version of the class, fit to be shared.
@@ -46,11 +51,12 @@ class StoredStates(Ghosts):
             IntegrityError: The bytes hold no state of that class or shape.
         """
         plain = _plain_of(ref)
-        return self._decode(stored, self._shape(stored.number), ref, plain)
+        return self.decode_shaped(stored, self._ghosts.shape(stored.number), ref, plain)
 
-    def _decode(
+    def decode_shaped(
         self, stored: StoredVersion, shape: Shape | None, ref: ObjectRef, plain: Any
     ) -> State:
+        """Do what :meth:`decode` does, for an object of class *plain*."""
         if stored.number & DELTA:
             return self._decode_deltas(stored, ref, plain)
         try:
@@ -78,14 +84,16 @@ class StoredStates(Ghosts):
         if stored.number & DELTA:
             return self._whole(stored, self._chain(oid, stored, NO_TID))
         try:
-            state: State = self._decoder(BytesIO(stored.data)).state(self._shape(stored.number))
+            state: State = self._decoder(BytesIO(stored.data)).state(
+                self._ghosts.shape(stored.number)
+            )
         except StateError as error:
             raise self._damaged(stored, error) from None
         return state
 
     def fresh(self, ref: ObjectRef, serial: Tid) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
-        stored = self.source.load(ref.oid, serial)
+        stored = self._storage.load(ref.oid, serial)
         if stored is None:
             raise ObjectNotFound(ref.oid)
         state = self.read(ref.oid, stored)
@@ -96,7 +104,11 @@ class StoredStates(Ghosts):
 
     def share(self, state: State, ref: ObjectRef) -> State:
         """Make *state*, which nobody else has, fit to be shared; return it."""
-        freezer = Freezer(ref, guard=self.guard)
+        guarded = guarded_lists(state, ref, guard=self._guard)
+        if guarded is not None:
+            state.update(guarded)
+            return state
+        freezer = Freezer(ref, guard=self._guard)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
                 state[name] = freezer.freeze(value)
@@ -117,7 +129,7 @@ class StoredStates(Ghosts):
         chain = self._chain(ref.oid, stored, NO_TID if plain._p_version else known)
         if chain.base is None:
             spare = items._p_spare - chain.weight
-            freezer = Freezer(ref, guard=self.guard)
+            freezer = Freezer(ref, guard=self._guard)
             for _, removed, added in chain.deltas:
                 present = [key for key in removed if key in items]
                 items = changed_items(items, present, frozen(added, freezer.freeze))
@@ -133,9 +145,9 @@ class StoredStates(Ghosts):
 
     def _chain(self, oid: Oid, stored: StoredVersion, known: Tid) -> DeltaChain:
         try:
-            return chain_of(oid, stored, self._delta, self.source.version_before, known)
+            return chain_of(oid, stored, self._delta, self._storage.version_before, known)
         except MissingBaseError as error:
-            path, expected = self.source.path, "the version before"
+            path, expected = self._storage.path, "the version before"
             raise IntegrityError(path, stored.position, str(error), expected) from None
 
     def _delta(self, stored: StoredVersion) -> Delta:
@@ -150,13 +162,13 @@ class StoredStates(Ghosts):
             for delta in chain.deltas:
                 apply_delta(state.get(ITEMS), delta)
         except TypeError as error:
-            path, expected = self.source.path, "one of the collection before it"
+            path, expected = self._storage.path, "one of the collection before it"
             raise IntegrityError(path, stored.position, str(error), expected) from None
         return state
 
     def _damaged(self, stored: StoredVersion, error: StateError) -> IntegrityError:
         what = f"a state that is a {error.found}"
-        return IntegrityError(self.source.path, stored.position, what, error.expected)
+        return IntegrityError(self._storage.path, stored.position, what, error.expected)
 
 
 def _plain_of(ref: ObjectRef) -> Any:

@@ -159,6 +159,17 @@ def make_shared(base: Any, owner: ObjectRef) -> Any:
     return made
 
 
+def shared_list(items: list[Any], owner: ObjectRef) -> SharedList:
+    """Return a guarded copy of a list, for *owner*. The items are taken as they are."""
+    made: SharedList = list.__new__(SharedList)
+    list.extend(made, items)
+    made._p_owner = owner
+    made._p_together = False
+    made._p_serial = NO_TID
+    made._p_spare = 0
+    return made
+
+
 _SHARED: Final[dict[type, type]] = {
     list: SharedList,
     dict: SharedDict,

@@ -18,6 +18,8 @@ from dobbin_like.ids import Oid, Tid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dobbin_like.contract import Storage
+
 State = dict[str, Any]
 """The attributes of a persistent object by name."""
 
@@ -50,6 +52,7 @@ class Jar(Protocol):
     """What an object needs of the graph of its database."""
 
     database: Any
+    storage: Storage
 
     def load(self, obj: Any, ref: ObjectRef) -> None:
         """Read the state of a ghost and give it its plain face."""
@@ -83,10 +86,10 @@ class Mask:
 
     __slots__ = ("chain", "foreign", "holders")
 
-    def __init__(self) -> None:
-        self.chain: tuple[tuple[Tid, State | None], ...] | None = None
-        self.holders: set[int] = set()
-        self.foreign = False
+    # Set where it is made, which every checkout does: a constructor would cost as much again.
+    chain: tuple[tuple[Tid, State | None], ...] | None
+    foreign: bool
+    holders: set[int]
 
 
 class ObjectRef(weakref.ref[Any]):

@@ -57,6 +57,9 @@ IMMUTABLE_NAMES: Final = frozenset(
 SHAREABLE: Final[set[type]] = set()
 """The types met so far whose values are shared as they are: a state of these alone is done."""
 
+REFERENCES: Final[set[type]] = set()
+"""Those of them that are faces of persistent objects."""
+
 
 class _Kinds(dict[type, int]):
     """Kind by exact type, found once."""
@@ -73,6 +76,8 @@ class _Kinds(dict[type, int]):
         else:
             kind = OTHER
         self[cls] = kind
+        if kind == REFERENCE:
+            REFERENCES.add(cls)
         if kind <= REFERENCE:
             SHAREABLE.add(cls)
         return kind

@@ -13,8 +13,8 @@ import io
 import pickle
 from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared
-from dobbin_like.objects.values.refs import Identity, ObjectRef
+from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared, shared_list
+from dobbin_like.objects.values.refs import Identity, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import (
     BASES,
     BYTEARRAY,
@@ -157,6 +157,26 @@ class Freezer(_Copier):
     def _again(self, made: Any) -> Any:
         self._found_alias = True
         return made
+
+
+def guarded_lists(state: State, owner: ObjectRef, *, guard: bool) -> State | None:
+    """Return the values of *state* that can be changed, guarded, if all are flat lists.
+
+    A list is flat if it has only what is shared as it is: references, texts, numbers. That is
+    what most objects have, and it needs no look into the values. ``None``: there are others,
+    or the same list is there twice.
+    """
+    guarded: State = {}
+    lists = set()
+    for name, value in state.items():
+        cls = type(value)
+        if cls in SHAREABLE:
+            continue
+        if cls is not list or id(value) in lists or not SHAREABLE.issuperset(map(type, value)):
+            return None
+        lists.add(id(value))
+        guarded[name] = shared_list(value, owner) if guard else value
+    return guarded
 
 
 def frozen(added: Any, freeze: Callable[[Any], Any]) -> Any:

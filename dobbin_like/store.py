@@ -1,0 +1,222 @@
+"""What a database is without its upkeep: objects, threads, the root, the end.
+
+:class:`Database <dobbin_like.database.Database>` has one. The functions of
+:mod:`dobbin_like.history`, :mod:`dobbin_like.search` and :mod:`dobbin_like.upkeep` take it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import transaction as transaction_package
+
+from dobbin_like.contract import Storage
+from dobbin_like.exc import (
+    ClosedError,
+    InvalidObjectReference,
+    NotPersistentError,
+    RootError,
+    StorageInUseError,
+)
+from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
+from dobbin_like.transactions.data_manager import DataManager
+from dobbin_like.transactions.fork import claimed, claims, opened
+from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.thread_view import ThreadView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dobbin_like.objects.faces.base import Persistent
+    from dobbin_like.objects.faces.view import View
+
+__all__ = ["Progress", "Store", "oid_in"]
+
+Progress = Callable[[int, int], object]
+"""Called now and then with what is done, and all there is to do."""
+
+
+class Store:
+    """The objects of one storage, its threads, its root. Any thread.
+
+    Args:
+        database: What the objects show as their database, and what is kept until close().
+        storage: It belongs to this store from now on.
+
+    Raises:
+        StorageInUseError: The storage belongs to another one.
+    """
+
+    def __init__(
+        self,
+        database: object,
+        storage: Storage,
+        *,
+        transaction_manager: Any,
+        allow: Iterable[str],
+        guard: bool,
+    ) -> None:
+        with claims:
+            if storage in claimed:
+                raise StorageInUseError(storage.path)
+            claimed.add(storage)
+        try:
+            names = (allow,) if isinstance(allow, str) else tuple(allow)
+            classes = ClassTable(Policy(names), storage.names, storage.path)
+            self.storage = storage
+            self.transaction_manager = transaction_manager or transaction_package.manager
+            self.graph = Graph(database, storage, classes, self.enlist, guard=guard)
+            self.publisher = Publisher(storage, self.graph)
+            self._root: Any = None  # Once it was asked for, the graph stays in memory.
+            self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
+            opened[self.publisher] = database
+            self.manager()
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Give up a store that could not be opened; the storage stays open."""
+        claimed.discard(self.storage)
+        opened.pop(self.publisher, None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self.publisher.closed
+
+    def close(self) -> None:
+        """End all views and close the storage. Changes under way are dropped. Idempotent."""
+        self.publisher.closed = True
+        for manager in list(self._managers):
+            manager.thread.leave()
+        self.graph.local.manager = None
+        try:
+            self.storage.close()
+        finally:
+            opened.pop(self.publisher, None)
+
+    def check_open(self) -> None:
+        """Raise ClosedError after close()."""
+        if self.publisher.closed:
+            what = f"the database {self.storage.path}"
+            raise ClosedError(what)
+
+    # -- objects ------------------------------------------------------------------
+
+    def snapshot(self) -> Tid | None:
+        """Return the snapshot of the calling thread; ``None`` between explicit transactions."""
+        view = self.manager().view
+        return view.tid if view.active else None
+
+    def get(self, oid: int) -> Any:
+        """Return the object with *oid*, or ``None`` if there is none in this thread's snapshot."""
+        manager = self.manager()
+        if oid == ROOT_OID and manager.new_root is not None:
+            return manager.new_root[0]
+        view = manager.view
+        return self.graph.ghosts.get(Oid(oid), view.tid if view.active else None)
+
+    def get_root(self) -> Any:
+        """Return the root, or ``None`` if none is elected."""
+        root = self.get(ROOT_OID)
+        if root is not None and self.manager().new_root is None:
+            self._root = root
+        return root
+
+    def set_root(self, obj: Persistent) -> None:
+        """Elect *obj* as the root; see ``Database.set_root``."""
+        manager = self.manager()
+        if not isinstance(type(obj), PersistentMeta):
+            raise NotPersistentError(type(obj).__name__)
+        current = self.get_root()
+        if current is not None:
+            if current is obj:
+                return
+            reason = "there is one already; change that one, it is elected for good"
+            raise RootError(reason)
+        ref = ref_of(obj)
+        if ref is not None:
+            which = "this" if ref.jar is self.graph else "another"
+            reason = f"the object belongs to {which} database already, as oid {ref.oid}"
+            raise RootError(reason)
+        manager.join()
+        new = make_ref(obj, ROOT_OID, self.graph, UNSTORED, self.graph.cache.forget)
+        manager.new_root = (obj, new)
+
+    # -- threads and their data managers --------------------------------------------
+
+    def manager(self) -> DataManager:
+        """Return the data manager of the calling thread.
+
+        Raises:
+            ClosedError: The database is closed.
+        """
+        manager: DataManager | None = self.graph.local.manager
+        if manager is None or self.publisher.closed:
+            self.check_open()
+            manager = self._make_manager()
+        return manager
+
+    def _make_manager(self) -> DataManager:
+        given = self.transaction_manager
+        # The thread's own, so that nobody else's begin reaches this thread's view.
+        own = getattr(given, "manager", given)
+        thread = ThreadView(self.publisher, own)
+        manager = DataManager(self.publisher, thread)
+        self._managers.add(manager)
+        own.registerSynch(thread)
+        if not own.explicit:
+            thread.newTransaction(None)
+        # Last: from now on it is the thread's, and every transaction tells it.
+        self.graph.local.view = thread.view
+        self.graph.local.manager = manager
+        return manager
+
+    def enlist(self) -> View:
+        """Let the calling thread take part in its transaction; return its view."""
+        return self.manager().join()
+
+    def views(self) -> list[View]:
+        """Return the views of all threads."""
+        while True:
+            try:
+                return [manager.view for manager in list(self._managers)]
+            except RuntimeError:  # A thread has come meanwhile.
+                continue
+
+    def release_early(self) -> None:
+        """Give back what the data manager's acquire_early() has taken, if it is held still."""
+        manager: DataManager | None = self.graph.local.manager
+        if manager is not None:
+            manager.release_early()
+
+
+def oid_in(graph: Graph, obj: Any, asked: str = "history()") -> Oid | None:
+    """Return the oid of *obj*, which is an object or an oid; None: it is not stored yet.
+
+    Args:
+        asked: What it is wanted for, for the text of the error.
+
+    Raises:
+        NotPersistentError: It is neither.
+        InvalidObjectReference: It belongs to another database.
+    """
+    if isinstance(obj, int) and not isinstance(obj, bool):
+        return Oid(obj)
+    if not isinstance(type(obj), PersistentMeta):
+        raise NotPersistentError(type(obj).__name__)
+    ref = ref_of(obj)
+    if ref is None:
+        return None
+    if ref.jar is not graph:
+        name = type(obj)._p_faces.plain.__name__
+        raise InvalidObjectReference(name, ref.oid, asked)
+    return ref.oid
