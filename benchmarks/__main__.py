@@ -10,10 +10,10 @@ from benchmarks import (
     bench_memory,
     bench_open,
     bench_pack,
-    bench_peers,
     bench_processes,
     bench_read,
     bench_safe,
+    bench_users,
 )
 from benchmarks.measure import main
 
@@ -29,8 +29,8 @@ THEMES = (
     bench_open,
     bench_life,
     bench_pack,
-    bench_peers,
     bench_safe,
+    bench_users,
 )
 
 # The guard is for the processes that are started: they import this module again.
