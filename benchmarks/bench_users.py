@@ -6,9 +6,13 @@ Run with ``python -m benchmarks.bench_users``.
 from __future__ import annotations
 
 import statistics
+from typing import TYPE_CHECKING
 
-from benchmarks.measure import RATIO, Bench, Row, child, main, median_ratio
-from benchmarks.peers import NAMES, changes_in_turn, installed
+from benchmarks.measure import DIFFERENCE, RATIO, Bench, Row, child, main, median_ratio
+from benchmarks.peers.turns import NAMES, changes_in_turn, installed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ALL_PEERS = ("durus", "zodb", "sqlite")
 
@@ -31,7 +35,7 @@ def beside(
         figures = statistics.median(ours) * scale, statistics.median(theirs) * scale
         bench.add(
             Row(
-                f"{what}; ref.: {NAMES[peer]}",
+                f"{what}; ref.: {NAMES.get(peer, peer)}",
                 unit,
                 *figures,
                 limit=limits.get(peer),
@@ -54,14 +58,14 @@ def commits(bench: Bench) -> None:
 
 _FILL = """
 import sys, time
-from benchmarks.peers import store_of
-store = store_of(sys.argv[1])(sys.argv[2])
-start = time.perf_counter(), time.process_time()
-store.fill(int(sys.argv[3]))
-taken = time.perf_counter() - start[0], time.process_time() - start[1]
+from benchmarks.peers.{peer} import Store
+store = Store(sys.argv[1])
+start = time.thread_time()
+store.fill(int(sys.argv[2]))
+taken = time.thread_time() - start
 store.close()
 print(time.monotonic_ns())
-print(*taken)
+print(taken)
 """
 
 _READ = """
@@ -74,6 +78,25 @@ assert total == count * (count - 1) // 2
 """
 
 
+_FIRST = """
+import sys, time
+from benchmarks.peers.{peer} import Store
+assert Store(sys.argv[1]).first() == "root"
+print(time.monotonic_ns())
+"""
+
+_IMPORT = """
+import time
+import {module}
+print(time.monotonic_ns())
+"""
+
+
+def _fill(peer: str, path: Path, count: int) -> float:
+    """Return how many seconds it took."""
+    return float(child(_FILL.format(peer=peer), path, count)[1])
+
+
 def many(bench: Bench) -> None:
     """100,000 things made and committed, a thousand to a transaction; read from a cold start."""
     count = 20_000 if bench.quick else 100_000
@@ -83,8 +106,7 @@ def many(bench: Bench) -> None:
     for _ in range(bench.rounds(5)):
         for peer in peers:
             path = bench.path()
-            busy = child(_FILL, peer, path, count)[1].split()[1]
-            made[peer].append(float(busy) / count)
+            made[peer].append(_fill(peer, path, count) / count)
             read[peer].append(child(_READ.format(peer=peer), path, count)[0])
     limits = {"zodb": 1 / 2, "sqlite": 1 / 0.8}
     beside(bench, f"make {count:,}, each", "us", made, limits, scale=1e6)
@@ -92,7 +114,27 @@ def many(bench: Bench) -> None:
     beside(bench, f"read {count:,} cold", "s", read, {} if bench.quick else limits)
 
 
-ALL = (commits, many)
+def starting(bench: Bench) -> None:
+    """From starting Python to the first attribute of the root; and what importing takes of it."""
+    count = 2_000 if bench.quick else 20_000
+    peers = installed("ours", *ALL_PEERS)
+    paths = {peer: bench.path() for peer in peers}
+    for peer, path in paths.items():
+        _fill(peer, path, count)
+    taken: dict[str, list[float]] = {peer: [] for peer in peers}
+    imports: dict[str, list[float]] = {"dobbin_like": [], "transaction": []}
+    for _ in range(bench.rounds(15)):
+        for peer, path in paths.items():
+            taken[peer].append(child(_FIRST.format(peer=peer), path)[0])
+        for module, times in imports.items():
+            times.append(child(_IMPORT.format(module=module))[0])
+    beside(bench, "start to the first attribute", "ms", taken, {"zodb": 0.75}, scale=1000)
+    figures = [statistics.median(times) * 1000 for times in imports.values()]
+    what = "import; ref.: of transaction alone"
+    bench.add(Row(what, "ms", *figures, limit=30, about=DIFFERENCE))
+
+
+ALL = (commits, many, starting)
 
 if __name__ == "__main__":
     main(*ALL)

@@ -35,7 +35,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.peers import NAMES, REFERENCES, installed, store_of
+from benchmarks.peers import REFERENCES
+from benchmarks.peers.turns import NAMES, installed, store_of
 
 if TYPE_CHECKING:
     from types import FrameType

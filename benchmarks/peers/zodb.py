@@ -50,10 +50,10 @@ class Bucket(Persistent):
         self.things = things
 
 
-def open_database(path: Path | str, *, sync: bool = False) -> DB:
+def open_database(path: Path | str, *, sync: bool = False, blob_dir: str | None = None) -> DB:
     """Return a database that syncs its commits, or does without, as where there is no fsync."""
     sys.modules[FileStorage.__module__].fsync = os.fsync if sync else None
-    return DB(FileStorage(str(path)), cache_size=1_000_000)
+    return DB(FileStorage(str(path), blob_dir=blob_dir), cache_size=1_000_000)
 
 
 class Store:
