@@ -6,13 +6,9 @@ Run with ``python -m benchmarks.bench_users``.
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING
 
 from benchmarks.measure import DIFFERENCE, RATIO, Bench, Row, child, main, median_ratio
 from benchmarks.peers.turns import NAMES, changes_in_turn, installed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ALL_PEERS = ("durus", "zodb", "sqlite")
 
@@ -72,29 +68,34 @@ _READ = """
 import sys, time
 from benchmarks.peers.{peer} import Store
 total = Store(sys.argv[1]).read()
+taken = time.process_time()
 print(time.monotonic_ns())
+print(taken)
 count = int(sys.argv[2])
 assert total == count * (count - 1) // 2
 """
-
 
 _FIRST = """
 import sys, time
 from benchmarks.peers.{peer} import Store
 assert Store(sys.argv[1]).first() == "root"
+taken = time.process_time()
 print(time.monotonic_ns())
+print(taken)
 """
 
 _IMPORT = """
 import time
 import {module}
+taken = time.process_time()
 print(time.monotonic_ns())
+print(taken)
 """
 
 
-def _fill(peer: str, path: Path, count: int) -> float:
-    """Return how many seconds it took."""
-    return float(child(_FILL.format(peer=peer), path, count)[1])
+def _run(script: str, *arguments: object) -> float:
+    """Return the seconds that *script* says it had a processor."""
+    return float(child(script, *arguments)[1])
 
 
 def many(bench: Bench) -> None:
@@ -106,8 +107,8 @@ def many(bench: Bench) -> None:
     for _ in range(bench.rounds(5)):
         for peer in peers:
             path = bench.path()
-            made[peer].append(_fill(peer, path, count) / count)
-            read[peer].append(child(_READ.format(peer=peer), path, count)[0])
+            made[peer].append(_run(_FILL.format(peer=peer), path, count) / count)
+            read[peer].append(_run(_READ.format(peer=peer), path, count))
     limits = {"zodb": 1 / 2, "sqlite": 1 / 0.8}
     beside(bench, f"make {count:,}, each", "us", made, limits, scale=1e6)
     limits = {"zodb": 0.45, "sqlite": 1.4}
@@ -120,14 +121,14 @@ def starting(bench: Bench) -> None:
     peers = installed("ours", *ALL_PEERS)
     paths = {peer: bench.path() for peer in peers}
     for peer, path in paths.items():
-        _fill(peer, path, count)
+        _run(_FILL.format(peer=peer), path, count)
     taken: dict[str, list[float]] = {peer: [] for peer in peers}
     imports: dict[str, list[float]] = {"dobbin_like": [], "transaction": []}
     for _ in range(bench.rounds(15)):
         for peer, path in paths.items():
-            taken[peer].append(child(_FIRST.format(peer=peer), path)[0])
+            taken[peer].append(_run(_FIRST.format(peer=peer), path))
         for module, times in imports.items():
-            times.append(child(_IMPORT.format(module=module))[0])
+            times.append(_run(_IMPORT.format(module=module)))
     beside(bench, "start to the first attribute", "ms", taken, {"zodb": 0.75}, scale=1000)
     figures = [statistics.median(times) * 1000 for times in imports.values()]
     what = "import; ref.: of transaction alone"

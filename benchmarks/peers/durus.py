@@ -58,12 +58,17 @@ class UnsyncedFile(File):
         pass
 
 
+def open_connection(path: Path | str, *, sync: bool = False) -> Connection:
+    """Return a connection whose cache holds all that is read."""
+    file = File(str(path)) if sync else UnsyncedFile(str(path))
+    return Connection(FileStorage2(file), cache_size=1_000_000)
+
+
 class Store:
     """See the package. There is no ``begin()``: a transaction begins where the last one ends."""
 
     def __init__(self, path: Path | str, *, sync: bool = False) -> None:
-        file = File(str(path)) if sync else UnsyncedFile(str(path))
-        self.connection = Connection(FileStorage2(file), cache_size=1_000_000)
+        self.connection = open_connection(path, sync=sync)
         self.root = self.connection.get_root()
         self.thing: Pair | Thing
 
