@@ -104,7 +104,7 @@ def many(bench: Bench) -> None:
     peers = installed("ours", *ALL_PEERS)
     made: dict[str, list[float]] = {peer: [] for peer in peers}
     read: dict[str, list[float]] = {peer: [] for peer in peers}
-    for _ in range(bench.rounds(5)):
+    for _ in range(3):
         for peer in peers:
             path = bench.path()
             made[peer].append(_run(_FILL.format(peer=peer), path, count) / count)
