@@ -21,7 +21,6 @@ def beside(
     limits: dict[str, float],
     *,
     scale: float = 1,
-    note: str = "",
 ) -> None:
     """Add a row for each peer: our time beside its own, and what is wanted of the ratio."""
     ours = taken["ours"]
@@ -37,7 +36,6 @@ def beside(
                 limit=limits.get(peer),
                 about=RATIO,
                 ratio=median_ratio(ours, theirs),
-                note=note,
             )
         )
 
