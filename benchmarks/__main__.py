@@ -8,12 +8,15 @@ from benchmarks import (
     bench_commit,
     bench_life,
     bench_memory,
+    bench_oo7,
     bench_open,
     bench_pack,
-    bench_peers,
     bench_processes,
     bench_read,
     bench_safe,
+    bench_streams,
+    bench_together,
+    bench_users,
 )
 from benchmarks.measure import main
 
@@ -29,8 +32,11 @@ THEMES = (
     bench_open,
     bench_life,
     bench_pack,
-    bench_peers,
     bench_safe,
+    bench_users,
+    bench_together,
+    bench_streams,
+    bench_oo7,
 )
 
 # The guard is for the processes that are started: they import this module again.

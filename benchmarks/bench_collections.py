@@ -5,6 +5,7 @@ Run with ``python -m benchmarks.bench_collections``.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import statistics
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from transaction import TransactionManager
 
 from benchmarks.measure import RATIO, Bench, Row, fresh, in_turn, main, median_ratio, medians
+from benchmarks.peers.turns import NAMES, installed
 from dobbin_like import (
     Database,
     PersistentCounter,
@@ -26,7 +28,8 @@ from dobbin_like import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 COUNT = 1000
 LOOPS = 10_000
@@ -136,6 +139,54 @@ def reading(bench: Bench) -> None:
             times = medians(taken, 1e9 / len(loops) / COUNT)
             ratio = median_ratio(*taken)
             bench.add(Row(what, "ns/item", *times, limit=1.1, about=RATIO, ratio=ratio))
+
+
+def others(bench: Bench) -> None:
+    """For information: one item of a dict, beside those of ZODB and Durus, which load it once."""
+    numbers = {number: number for number in range(COUNT)}
+    manager = TransactionManager()
+    log = TransactionLog(bench.path(), sync=False)
+    with Database(log, transaction_manager=manager) as database:
+        database.set_root(PersistentDict(numbers))
+        manager.commit()
+        for peer in installed("zodb", "durus"):
+            make = _mapping_of_zodb if peer == "zodb" else _dict_of_durus
+            loops = range(LOOPS // 5 if bench.quick else LOOPS)
+            with make(bench.path(), numbers) as theirs:
+                taken = _measure(bench, _get, database.root, theirs, loops)
+            times = medians(taken, 1e9 / len(loops) / PER_LOOP)
+            what = f"d[k]; ref.: {NAMES[peer]}"
+            bench.add(Row(what, "ns", *times, ratio=median_ratio(*taken)))
+
+
+@contextlib.contextmanager
+def _mapping_of_zodb(path: Path, numbers: dict[int, int]) -> Iterator[Any]:
+    from persistent.mapping import PersistentMapping
+
+    from benchmarks.peers.zodb import open_database
+
+    manager = TransactionManager()
+    database = open_database(path)
+    root = database.open(manager).root()
+    root["table"] = PersistentMapping(numbers)
+    manager.commit()
+    yield root["table"]
+    manager.abort()
+    database.close()
+
+
+@contextlib.contextmanager
+def _dict_of_durus(path: Path, numbers: dict[int, int]) -> Iterator[Any]:
+    from durus.persistent_dict import PersistentDict as DurusDict
+
+    from benchmarks.peers.durus import open_connection
+
+    connection = open_connection(path)
+    root = connection.get_root()
+    root["table"] = DurusDict(numbers)
+    connection.commit()
+    yield root["table"]
+    connection.get_storage().close()
 
 
 def _measure(
@@ -258,7 +309,7 @@ def _increment_both(one: Database, other: Database, managers: Any, rounds: int) 
         managers[1].commit()
 
 
-ALL = (reading, changing, counter)
+ALL = (reading, others, changing, counter)
 
 if __name__ == "__main__":
     main(*ALL)

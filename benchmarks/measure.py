@@ -83,6 +83,8 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+
 _FILL = """
 import pathlib, sys, time
 from benchmarks.model import fill
@@ -190,8 +192,12 @@ def median_ratio(ours: list[float], reference: list[float]) -> float:
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which a child finds this package and these scripts."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    """Return an environment in which a child finds this package and these scripts.
+
+    As users have it: modules that were compiled once are not compiled again.
+    """
+    given = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
+    return {**given, "PYTHONPATH": str(ROOT)}
 
 
 def child(script: str, *arguments: object, prefix: Iterable[str] = ()) -> tuple[float, str]:
