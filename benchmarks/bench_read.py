@@ -159,7 +159,7 @@ def old_view(bench: Bench) -> None:
         checkout(writer.root)
         writer.root.number = 5
         other.commit()
-        database.catch_up()  # published while this thread's view is older
+        database._store.publisher.catch_up()  # published while this thread's view is older
         assert item.number == 1001
         assert type(item) is not Item
         plain = plain_item(item_state(0))

@@ -131,16 +131,16 @@ def check_all(root: Root) -> tuple[list[int], int]:
 
 def assert_nothing_is_left(database: Database) -> None:
     """No object is masked, and no view is older than the newest state."""
-    graph = database.graph
-    for entry in graph.entries():
+    graph = database._store.graph
+    for entry in graph.cache.all():
         obj = entry()
-        why = (graph.tid, graph.horizon._snapshots, graph._masked, graph._retired)
+        why = (graph.shared.tid, graph.shared.horizon._snapshots, graph._masked, graph._retired)
         assert entry.mask is None, (entry.oid, entry.mask.chain, entry.mask.holders, why)
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost), type(obj).__mro__
     assert graph._masked == []
-    assert set(graph.horizon._snapshots.values()) <= {graph.tid}
+    assert set(graph.shared.horizon._snapshots.values()) <= {graph.shared.tid}
 
 
 # -- a run ----------------------------------------------------------------------
@@ -359,7 +359,7 @@ def read_beside_a_newer_view(team: Team, database: Database, rng: random.Random)
     root = database.root
     known = rng.randrange(PAIRS)
     first = check_pair(root.pairs[known])
-    tid = database.graph.local.view.tid
+    tid = database._store.graph.local.view.tid
     loaded = threading.Event()
 
     def newer() -> None:

@@ -500,7 +500,7 @@ def test_a_tree_is_stored_in_many_records_and_loaded_by_parts(small, database, a
 
 
 def read_so_far(database):
-    entries = [entry for entry in database.graph.entries() if entry() is not None]
+    entries = [entry for entry in database._store.graph.cache.all() if entry() is not None]
     return sum(type(entry()) is not type(entry())._p_faces.ghost for entry in entries)
 
 

@@ -159,13 +159,13 @@ def test_path_storage_and_database_give_the_same_counts(database, storage, path)
 def test_checking_changes_no_byte_and_no_memory(database, path):
     thing = fill(database)
     before = path.read_bytes(), path.stat().st_mtime_ns
-    state, cached = native_dict(thing), len(database.graph.entries())
+    state, cached = native_dict(thing), len(database._store.graph.cache.all())
 
     check_database(database)
 
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert native_dict(thing) is state
-    assert len(database.graph.entries()) == cached
+    assert len(database._store.graph.cache.all()) == cached
 
 
 def test_progress_rises_to_all_bytes(database, path):
@@ -272,7 +272,7 @@ def test_explicit_mode_has_no_view_between_transactions(path):
         report = check_database(database)
 
         assert report.ok, report
-        assert database.graph.horizon.oldest() is None
+        assert database._store.graph.shared.horizon.oldest() is None
 
 
 def test_a_live_log_is_checked_while_others_commit(database, path):
@@ -947,7 +947,7 @@ def check_with(
 
 def test_a_mask_that_nobody_needs_is_found(database, faulty):
     entry = ref_of(faulty)
-    graph = database.graph
+    graph = database._store.graph
 
     def mend():
         entry.mask = None
@@ -964,7 +964,9 @@ def test_an_older_version_that_nobody_sees_is_found(database, faulty):
         entry.mask = None
         swap_class(faulty, Thing)
 
-    assert check_with(database, lambda: database.graph._mask(faulty, entry, chain), mend) == [6]
+    assert check_with(
+        database, lambda: database._store.graph.shared.mask(faulty, entry, chain), mend
+    ) == [6]
 
 
 def test_a_face_without_its_mask_is_found(database, faulty):
@@ -1021,7 +1023,7 @@ def test_a_cache_entry_under_another_oid_is_found(database, faulty):
 
 def test_one_object_for_two_oids_is_found(database, faulty):
     entry = ref_of(faulty.next)
-    cache = database.graph._cache
+    cache = database._store.graph.cache.refs
     right = cache[0]
 
     found = check_with(
@@ -1032,7 +1034,7 @@ def test_one_object_for_two_oids_is_found(database, faulty):
 
 
 def test_an_object_that_is_not_the_one_of_its_oid_is_found(database, faulty):
-    cache = database.graph._cache
+    cache = database._store.graph.cache.refs
     right = cache[1]
 
     assert check_with(database, lambda: cache.pop(1), lambda: cache.update({1: right})) == [2]
@@ -1074,23 +1076,23 @@ def test_a_missing_attribute_is_found(database, faulty):
 
 def test_a_view_that_was_not_ended_is_found(database, faulty):
     view = View({})
-    horizon = database.graph.horizon
+    horizon = database._store.graph.shared.horizon
 
     assert check_with(database, lambda: horizon.enter(view, 5), lambda: horizon.leave(view)) == [3]
 
 
 def test_a_tid_ahead_of_the_log_is_found(database, faulty):
-    right = database.graph.tid
+    right = database._store.graph.shared.tid
 
     assert check_with(
         database,
-        lambda: setattr(database.graph, "tid", right + 1),
-        lambda: setattr(database.graph, "tid", right),
+        lambda: setattr(database._store.graph.shared, "tid", right + 1),
+        lambda: setattr(database._store.graph.shared, "tid", right),
     ) == [2]
 
 
 def test_a_view_ahead_of_shared_state_is_found(database, faulty):
-    (manager,) = database._managers
+    (manager,) = database._store._managers
     right = manager.view.tid
 
     found = check_with(
@@ -1105,7 +1107,7 @@ def test_a_view_ahead_of_shared_state_is_found(database, faulty):
 def test_what_an_ended_view_has_left_is_found(path):
     manager = transaction.TransactionManager(explicit=True)
     with Database(TransactionLog(path, sync=False), transaction_manager=manager) as database:
-        (data_manager,) = database._managers
+        (data_manager,) = database._store._managers
 
         kept = data_manager.view.kept
         assert check_with(database, lambda: kept.append(None), kept.clear) == [3]
@@ -1141,7 +1143,9 @@ def test_a_holder_that_is_gone_is_found(database, faulty):
         swap_class(faulty, Thing)
 
     assert check_with(
-        database, lambda: database.graph._mask(faulty, entry, None).holders.add(1), mend
+        database,
+        lambda: database._store.graph.shared.mask(faulty, entry, None).holders.add(1),
+        mend,
     ) == [6]
 
 
@@ -1154,14 +1158,16 @@ def test_versions_that_contradict_the_shared_state_are_found(database, faulty, o
         entry.mask = None
         swap_class(faulty, Thing)
 
-    found = check_with(database, lambda: database.graph._mask(faulty, entry, chain), mend)
+    found = check_with(
+        database, lambda: database._store.graph.shared.mask(faulty, entry, chain), mend
+    )
 
     assert 2 in found
 
 
 def test_an_object_that_the_log_does_not_have_is_found(database, faulty):
     entry = ref_of(faulty.next)
-    cache = database.graph._cache
+    cache = database._store.graph.cache.refs
 
     def make():
         cache[9] = cache.pop(1)
@@ -1213,8 +1219,8 @@ def test_objects_without_a_root_are_found(path):
 def test_a_root_that_nobody_knows_of_is_found(database, faulty):
     assert check_with(
         database,
-        lambda: setattr(database.graph, "has_root", False),
-        lambda: setattr(database.graph, "has_root", True),
+        lambda: setattr(database._store.graph.shared, "has_root", False),
+        lambda: setattr(database._store.graph.shared, "has_root", True),
     ) == [2]
 
 

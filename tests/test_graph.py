@@ -152,13 +152,13 @@ def test_versions_that_nobody_sees_are_dropped(database, thing):
     with steps[1]:
         for value in range(2, 50):
             commit(thing, x=value)
-        chain = thing._p_jar.graph.cached(0).mask.chain
+        chain = thing._p_jar._store.graph.cache.get(0).mask.chain
         assert len(chain) == 2
     steps.join()
     gc.collect()
     transaction.begin()
     transaction.begin()
-    assert thing._p_jar.graph.cached(0).mask is None
+    assert thing._p_jar._store.graph.cache.get(0).mask is None
 
 
 def test_a_checkout_in_an_older_snapshot_is_based_on_its_version(thing, again):

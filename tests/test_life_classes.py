@@ -968,7 +968,7 @@ def test_a_broken_object_that_changes_while_an_older_snapshot_reads_it(stored, m
 
 
 def newest(database, cart):
-    database.catch_up()
+    database._store.publisher.catch_up()
     return cart.total
 
 
@@ -1141,14 +1141,16 @@ def test_an_old_snapshot_sees_the_old_state_in_the_new_version(v0, v2, modules):
         database.transaction_manager.begin()
         assert account.cents == 777
         versions = [
-            database.graph.fresh(database.graph.cached(account._p_oid), tid)["cents"]
+            database._store.graph.fresh(database._store.graph.cache.get(account._p_oid), tid)[
+                "cents"
+            ]
             for tid in (account._p_serial, account._p_serial - 1)
         ]
         assert versions == [777, 100]
 
 
 def newest_cents(database, account):
-    database.catch_up()
+    database._store.publisher.catch_up()
     return account.cents
 
 
@@ -1496,7 +1498,7 @@ def test_ctrl_c_in_migrate_keeps_what_is_done_and_nothing_half(path, modules):
             line += 37
             interrupt_at(line, lambda: database.migrate(v2.Account, batch=2))
             assert not database.storage.held
-            assert database.graph.classes.new == []
+            assert database._store.graph.classes.new == []
             left = (
                 sum(b"_p_version" not in database.storage.load(oid).data for oid in range(1, 7))
                 and line < 4000
@@ -1522,7 +1524,7 @@ def test_ctrl_c_after_the_decision_keeps_new_classes(v0, modules, monkeypatch):
     """
     module = modules("life_bank", text)
     with fresh(v0) as database:
-        publish = database.publish_own
+        publish = database._store.publisher.publish_own
         calls = []
 
         def publish_and_interrupt(*args):
@@ -1535,7 +1537,7 @@ def test_ctrl_c_after_the_decision_keeps_new_classes(v0, modules, monkeypatch):
             patch.setattr(database, "publish_own", publish_and_interrupt)
             with pytest.raises(KeyboardInterrupt):
                 database.migrate(module.Account)
-        assert database.graph.classes.new == []
+        assert database._store.graph.classes.new == []
         database.transaction_manager.begin()
         root = database.root
         assert [root[n].purse.cents for n in range(3)] == [0, 100, 200]

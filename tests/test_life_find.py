@@ -82,7 +82,7 @@ def oids(found: Any) -> list[int]:
 
 def in_memory(database: Database) -> list[int]:
     gc.collect()
-    return sorted(entry.oid for entry in database.graph.entries() if entry() is not None)
+    return sorted(entry.oid for entry in database._store.graph.cache.all() if entry() is not None)
 
 
 def is_read(obj: Any) -> bool:
@@ -511,7 +511,7 @@ def test_a_reference_that_leads_nowhere_is_passed_over(database, storage):
         logged = log.append(storage.tid, entries, names.classes, names.shapes)
         log.apply([logged])
         log.release()
-        broken.graph.publish_foreign({}, logged.tid)
+        broken._store.graph.shared.publish_foreign({}, logged.tid)
         manager.begin()
 
         assert oids(broken.walk()) == [0, 2]

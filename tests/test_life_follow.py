@@ -437,7 +437,7 @@ def test_a_thread_that_waits_for_the_old_lock_does_not_write_without_the_new_one
         replace_by_a_copy(path)
         with path.open("r+b") as new:
             fcntl.flock(new, fcntl.LOCK_EX)
-            in_thread(database.catch_up)  # Follows.
+            in_thread(database._store.publisher.catch_up)  # Follows.
             assert storage.generation == 1
             waits.clear()
             fcntl.flock(old, fcntl.LOCK_UN)
@@ -522,8 +522,8 @@ def test_an_older_snapshot_reads_what_was_packed_away_and_not_read_before(databa
     transaction.commit()
     database.pack()
 
-    older.catch_up()
-    middle.catch_up()
+    older._store.publisher.catch_up()
+    middle._store.publisher.catch_up()
 
     assert root["a"]["n"] == 1
     assert middle.root["a"]["n"] == 2

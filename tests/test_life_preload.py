@@ -74,7 +74,7 @@ def is_read(obj: Any) -> bool:
 
 
 def in_memory(db: Database) -> list[Any]:
-    return [obj for obj in (entry() for entry in db.graph.entries()) if obj is not None]
+    return [obj for obj in (entry() for entry in db._store.graph.cache.all()) if obj is not None]
 
 
 def oids(db: Database) -> list[int]:
@@ -232,7 +232,7 @@ def test_the_snapshot_of_the_thread_is_read(database, again):
     checkout(database.root)
     database.root.leads_to = Node(4)
     transaction.commit()
-    in_thread(db.catch_up)
+    in_thread(db._store.publisher.catch_up)
 
     assert db.preload() == 4
 
@@ -251,7 +251,7 @@ def test_without_a_snapshot_the_newest_is_read(database, again):
     database.root.leads_to = [database.root.leads_to, Node(2)]
     transaction.commit()
 
-    db.catch_up()
+    db._store.publisher.catch_up()
 
     assert db.preload() == 3
     db.transaction_manager.begin()
@@ -304,7 +304,7 @@ def test_a_log_that_was_packed_meanwhile_is_read_to_the_end(database, again):
     def pack(done: int, _total: int) -> None:
         if not told:
             database.pack()
-            in_thread(db.catch_up)
+            in_thread(db._store.publisher.catch_up)
         told.append(done)
 
     assert db.preload(pack) == 3001

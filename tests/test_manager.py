@@ -1129,7 +1129,7 @@ def test_a_transaction_inside_the_commit_of_another_is_an_error_and_no_hang(
             other.transaction_manager.abort()
 
     Value.on_reduce = commit_inside
-    database.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
     checkout(thing)
     thing.value = Value()
     transaction.commit()
@@ -1180,7 +1180,7 @@ def test_a_commit_lock_held_by_another_instance_is_waited_for_in_vain(path, data
 def test_an_interrupt_while_a_value_is_pickled_leaves_nothing_behind(
     database, storage, thing, again
 ):
-    database.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
     checkout(thing)
     thing.x = 2
     thing.value = [Getstate()]
@@ -1201,7 +1201,7 @@ def test_an_interrupt_while_a_value_is_pickled_leaves_nothing_behind(
 
 
 def test_an_interrupt_while_a_value_is_reduced_leaves_nothing_behind(database, thing, again):
-    database.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
     checkout(thing)
     thing.value = Value()
 
@@ -1249,7 +1249,7 @@ def _commit_in_another_instance(other):
 
 
 def test_an_error_while_a_value_is_pickled_names_the_place(database, storage, thing):
-    database.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
     checkout(thing)
     thing.l.append({"k": (Getstate(),)})
     Getstate.error = ZeroDivisionError("inside")
@@ -1275,7 +1275,7 @@ def test_a_transaction_that_took_the_lock_early_meets_no_conflict(path):
     ):
         other.set_root(Thing(x=0))
         others.commit()
-        database.acquire_early()
+        database._store.manager().acquire_early()
         manager.begin()
         assert database.root.x == 0
 
@@ -1291,17 +1291,17 @@ def test_a_transaction_that_took_the_lock_early_meets_no_conflict(path):
         database.root.x += 1
         manager.commit()
         assert not database.storage.held
-        database.release_early()
+        database._store.release_early()
         in_thread(change)
 
         # One that changes nothing, and one that is aborted, give it back as well.
         for end in (manager.commit, manager.abort):
-            database.acquire_early()
+            database._store.manager().acquire_early()
             manager.begin()
             assert database.root.x == 5
             end()
-            database.release_early()
-            database.release_early()
+            database._store.release_early()
+            database._store.release_early()
             assert not database.storage.held
             in_thread(change)
 
@@ -1312,11 +1312,11 @@ def test_who_holds_the_lock_early_can_not_take_it_by_another_instance(path, agai
         database.transaction_manager.commit()
         other = again()
         checkout(other.root)
-        database.acquire_early()
+        database._store.manager().acquire_early()
         with pytest.raises(SelfWaitError):
             other.transaction_manager.commit()
         with pytest.raises(SelfWaitError):
-            database.acquire_early()
-        database.release_early()
+            database._store.manager().acquire_early()
+        database._store.release_early()
         other.transaction_manager.abort()
         assert not database.storage.held

@@ -947,15 +947,15 @@ class SnapshotIsolation(RuleBasedStateMachine):
 
 
 def assert_nothing_is_masked(db: Database) -> None:
-    graph = db.graph
-    for entry in graph.entries():
+    graph = db._store.graph
+    for entry in graph.cache.all():
         obj = entry()
         assert entry.mask is None
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost)
     assert graph._masked == []
-    assert set(graph.horizon._snapshots.values()) <= {graph.tid}
+    assert set(graph.shared.horizon._snapshots.values()) <= {graph.shared.tid}
 
 
 def check(db: Database) -> None:

@@ -275,8 +275,8 @@ def test_a_commit_interrupted_at_any_step_is_whole_or_not_at_all(
     path: Path, older: bool, news: bool
 ) -> None:
     with scene(path) as stage:
-        stage.database.graph.lock = ProbedLock(  # type: ignore[assignment]
-            stage.database.graph.lock, lambda: stage.readers or stage.reader()
+        stage.database._store.graph.shared.lock = ProbedLock(  # type: ignore[assignment]
+            stage.database._store.graph.shared.lock, lambda: stage.readers or stage.reader()
         )
         for step in itertools.count(0, STRIDE):
             before = stage.root.a.x

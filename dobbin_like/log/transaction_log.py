@@ -103,6 +103,10 @@ class TransactionLog(LockedLog):
         if not read_only and self._file.page is not None:
             remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
 
+    @property
+    def why_read_only(self) -> str:
+        return "it was opened with read_only=True; open it without" if self.read_only else ""
+
     def close(self) -> None:
         """Give files and lock back. Idempotent; waits for a commit of another thread.
 

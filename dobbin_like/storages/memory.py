@@ -71,6 +71,10 @@ class MemoryLog(ReadableMemory):
         self._pending: MemoryTransaction | None = None
         self._written: list[int] = []
 
+    @property
+    def why_read_only(self) -> str:
+        return "it was opened with read_only=True; open it without" if self.read_only else ""
+
     def close(self) -> None:
         """End this instance; others go on. Idempotent; waits for a commit of another thread."""
         if self.closed:

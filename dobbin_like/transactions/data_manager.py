@@ -147,6 +147,11 @@ class DataManager:
         """Order data managers in the same way in every process."""
         return self._sort_key
 
+    @property
+    def transaction_manager(self) -> Any:
+        """The thread's transaction manager, ``None`` after the thread has ended."""
+        return self.thread.transaction_manager()
+
     def _enter(self, phase: Phase) -> None:
         assert phase in _NEXT[self._phase], (self._phase, phase)
         self._phase = phase

@@ -62,16 +62,15 @@ class Publisher:
             while True:
                 if self.unpublished is None:
                     self.unpublished = self._read_news()
-                    if self.unpublished is None:
-                        return
-                with self.graph.shared.lock:
-                    finish_despite_interrupts(self._publish_news)
+                found = self.unpublished is not None
+                if found:
+                    with self.graph.shared.lock:
+                        finish_despite_interrupts(self._publish_news)
                 packed = self._packed
-                if packed is None:
-                    return
-                self.graph.packed = packed.generation > 0
-                self.keeps_past = packed.has_past
-                if not packed.retired:
+                if packed is not None:
+                    self.graph.packed = packed.generation > 0
+                    self.keeps_past = packed.has_past
+                if not found or packed is None or not packed.retired:
                     return
 
     def drop_generations(self) -> None:
