@@ -26,9 +26,3 @@ DELTA = 1 << 24
 
 NO_TID = Tid(0)
 """Before every transaction: the snapshot of an empty log."""
-
-
-def next_tid(now_microseconds: int, last: Tid) -> Tid:
-    """Return the tid for a transaction that follows *last* in the log."""
-    # Without a call: every commit passes here.
-    return now_microseconds if now_microseconds > last else last + 1  # type: ignore[return-value]

@@ -24,7 +24,6 @@ may come at any time, any number of times.
 
 from __future__ import annotations
 
-import enum
 import json
 import time
 import weakref
@@ -41,7 +40,7 @@ from dobbin_like.exc import (
     NotStorableError,
     ReadOnlyStorageError,
 )
-from dobbin_like.ids import NO_TID, Tid, next_tid
+from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.graph.changes import Changes
@@ -57,45 +56,29 @@ if TYPE_CHECKING:
     from dobbin_like.transactions.publisher import Publisher
     from dobbin_like.transactions.thread_view import ThreadView
 
-__all__ = ["DataManager", "Phase", "acquire", "new_tid"]
+__all__ = ["DataManager", "acquire", "new_tid"]
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
 
 
-class Phase(enum.Enum):
-    """How far the commit of a thread is."""
+# How far the commit of a thread is.
+IDLE: Final = "idle"  # There is none; objects may be checked out.
+BEGUN: Final = "begun"  # The commit lock is held; conflicts are looked for.
+REPLAYING: Final = "replaying"  # Owners of structures do their changes again: they check out.
+GATHERED: Final = "gathered"  # A failure from here on is recorded in the log.
+APPENDING: Final = "appending"  # The storage decides: settle() tells whether it has.
+PREPARED: Final = "prepared"  # It is written; others may still refuse it.
+COMMITTED: Final = "committed"  # It is decided, and published now.
 
-    IDLE = enum.auto()
-    """There is none; objects may be checked out."""
-
-    BEGUN = enum.auto()
-    """tpc_begin takes the commit lock and finds conflicts."""
-
-    REPLAYING = enum.auto()
-    """Owners of structures do their changes again, and may check objects out for that."""
-
-    GATHERING = enum.auto()
-    """States are gathered in memory; a failure from here on is recorded in the log."""
-
-    APPENDING = enum.auto()
-    """The storage decides: whether the transaction is committed, settle() tells."""
-
-    PREPARED = enum.auto()
-    """It is written; others may still refuse it."""
-
-    COMMITTED = enum.auto()
-    """It is decided, and published now."""
-
-
-_NEXT: Final = {
-    Phase.IDLE: {Phase.BEGUN},
-    Phase.BEGUN: {Phase.REPLAYING, Phase.GATHERING},
-    Phase.REPLAYING: {Phase.BEGUN},
-    Phase.GATHERING: {Phase.APPENDING, Phase.PREPARED, Phase.COMMITTED},
-    Phase.APPENDING: {Phase.COMMITTED},
-    Phase.PREPARED: {Phase.APPENDING},
-    Phase.COMMITTED: set[Phase](),
+_NEXT: Final[dict[str, tuple[str, ...]]] = {
+    IDLE: (BEGUN,),
+    BEGUN: (REPLAYING, GATHERED),
+    REPLAYING: (BEGUN,),
+    GATHERED: (APPENDING, PREPARED),
+    PREPARED: (APPENDING,),
+    APPENDING: (COMMITTED,),
+    COMMITTED: (),
 }
 """What may follow. From everywhere the way back leads to IDLE."""
 
@@ -103,7 +86,8 @@ _NEXT: Final = {
 def new_tid(storage: Storage) -> Tid:
     """Return the tid for a transaction that follows what *storage* has applied."""
     # The one place that asks the clock; no decision rests on it.
-    return next_tid(time.time_ns() // 1000, storage.tid)  # noqa: TID251
+    now_microseconds, last = time.time_ns() // 1000, storage.tid  # noqa: TID251
+    return Tid(now_microseconds if now_microseconds > last else last + 1)
 
 
 def acquire(publisher: Publisher) -> None:
@@ -134,7 +118,7 @@ class DataManager:
         self._joined: weakref.ref[Any] | None = None
         self.new_root: tuple[Any, ObjectRef] | None = None
         # Of the commit that is under way.
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._changes: Changes | None = None
         self._tid = NO_TID
         self._made: Transaction | None = None
@@ -152,7 +136,7 @@ class DataManager:
         """The thread's transaction manager, ``None`` after the thread has ended."""
         return self.thread.transaction_manager()
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: str) -> None:
         assert phase in _NEXT[self._phase], (self._phase, phase)
         self._phase = phase
 
@@ -166,8 +150,11 @@ class DataManager:
             ReadOnlyStorageError: The storage is read-only.
         """
         phase = self._phase
-        if phase is not Phase.IDLE and phase is not Phase.REPLAYING:
+        if phase is not IDLE and phase is not REPLAYING:
             raise CommittingError(self._storage.path)
+        if self._publisher.closed:
+            what = f"the database {self._storage.path}"
+            raise ClosedError(what)
         if self._storage.read_only:
             raise ReadOnlyStorageError(self._storage.path, self._storage.why_read_only)
         current = self.thread.transaction_manager().get()
@@ -210,7 +197,10 @@ class DataManager:
             SelfWaitError: The transaction would wait for itself.
         """
         self._failure = ""
-        self._annotations = _annotations(transaction)
+        if transaction.user or transaction.description or transaction.extension:
+            self._annotations = _annotations(transaction)
+        else:
+            self._annotations = _NO_ANNOTATIONS
         if slow_files:
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
@@ -225,7 +215,7 @@ class DataManager:
                 what = f"the database {self._storage.path}"
                 raise ClosedError(what)
             self.thread.committing = True
-        self._enter(Phase.BEGUN)
+        self._enter(BEGUN)
         if self._publisher.unpublished is not None or self._storage.has_news():
             self._publisher.catch_up()
         if self.view.tid != self._shared.tid or self.new_root is not None:
@@ -235,9 +225,9 @@ class DataManager:
         try:
             torn = find_conflicts(self._graph, self.view, self.new_root)
             if torn:
-                self._enter(Phase.REPLAYING)
+                self._enter(REPLAYING)
                 replay(self._graph, self.view, torn)
-                self._enter(Phase.BEGUN)
+                self._enter(BEGUN)
         except ConflictError as error:
             self._failure = f"conflict: {error.class_name} oid {error.oid}"
             raise
@@ -256,7 +246,7 @@ class DataManager:
             changes.add(working)
         if changes.new:
             changes.add_reachable()
-        self._enter(Phase.GATHERING)
+        self._enter(GATHERED)
 
     def tpc_vote(self, transaction: Any) -> None:
         """Append the transaction: the last moment to refuse. Prepare it if others may refuse."""
@@ -269,31 +259,30 @@ class DataManager:
         # There is no public way to ask; unknown means there may be others.
         alone = len(getattr(transaction, "_resources", ())) == 1
         if alone:
-            self._enter(Phase.APPENDING)
+            self._enter(APPENDING)
         put = storage.append if alone else storage.prepare
         self._made = put(
             tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
         )
-        self._enter(Phase.COMMITTED if alone else Phase.PREPARED)
+        self._enter(COMMITTED if alone else PREPARED)
 
     def tpc_finish(self, transaction: Any) -> None:
         """Decide and publish. An interrupt waits until that is done."""
         thread = self.thread
         try:
             thread.publishing = True
+            self._finish()
+        except BaseException:
             finish_despite_interrupts(self._finish)
+            raise
         finally:
             thread.publishing = False
 
     def _finish(self) -> None:
         # Every step may be run again.
+        if self._phase is PREPARED or self._phase is APPENDING:
+            self._decide()
         changes, made = self._changes, self._made
-        if self._phase is Phase.PREPARED:
-            self._enter(Phase.APPENDING)
-        if self._phase is Phase.APPENDING:
-            if self._storage.settle(self._tid) is None:
-                self._storage.decide()
-            self._enter(Phase.COMMITTED)
         if changes is not None:
             if made is not None:
                 if changes.collections:
@@ -302,14 +291,22 @@ class DataManager:
                 classes = self._graph.classes
                 if classes.new or classes.new_shapes:
                     classes.confirm()
-            self._shared.drop_working(self.view)
+            if self.view.working:
+                self._shared.drop_working(self.view)
             self.new_root = self._joined = None
             self._made = self._changes = None
         self._leave_commit()
 
+    def _decide(self) -> None:
+        if self._phase is PREPARED:
+            self._enter(APPENDING)
+        if self._storage.settle(self._tid) is None:
+            self._storage.decide()
+        self._enter(COMMITTED)
+
     def _leave_commit(self) -> None:
         with self._shared.lock:
-            self._phase = Phase.IDLE
+            self._phase = IDLE
             self.thread.committing = False
             if self._publisher.closed:
                 self._shared.end_view(self.view)
@@ -348,12 +345,12 @@ class DataManager:
 
     def _is_committed(self) -> bool:
         """Return whether the decision was made before an interrupt came."""
-        if self._phase is Phase.APPENDING:
+        if self._phase is APPENDING:
             made = self._storage.settle(self._tid)
             if made is not None:
                 self._made = made
-                self._enter(Phase.COMMITTED)
-        return self._phase is Phase.COMMITTED
+                self._enter(COMMITTED)
+        return self._phase is COMMITTED
 
     def should_retry(self, error: BaseException) -> bool:
         """Tell whether running the transaction again may succeed."""
@@ -362,12 +359,15 @@ class DataManager:
     def _record_failure(self) -> None:
         """Write down that a transaction failed, if it got as far as being one."""
         changes = self._changes
-        gathered = self._phase not in _EARLY and changes is not None and changes.entries
+        gathered = (
+            self._phase not in (IDLE, BEGUN, REPLAYING) and changes is not None and changes.entries
+        )
         if not (self._failure or gathered):
             return
         reason = self._failure or "refused by another participant"
         oids = [] if changes is None else [entry[0] for entry in changes.entries]
-        failed = self._storage.fail(new_tid(self._storage), reason, oids=oids, **self._annotations)
+        tid = new_tid(self._storage)
+        failed = self._storage.fail(tid, reason, oids=oids, **self._annotations)
         if failed is not None:
             self._publisher.apply_failed(failed)
 
@@ -388,16 +388,9 @@ class DataManager:
         self.new_root = new_root
 
 
-_EARLY: Final = (Phase.IDLE, Phase.BEGUN, Phase.REPLAYING)
-"""Before the states are gathered."""
-
-
 def _annotations(transaction: Any) -> dict[str, Any]:
     user, description = transaction.user, transaction.description
-    extension = transaction.extension
-    if not (user or description or extension):
-        return _NO_ANNOTATIONS
-    data = b""
+    extension, data = transaction.extension, b""
     if extension:
         try:
             data = json.dumps(extension, sort_keys=True).encode()

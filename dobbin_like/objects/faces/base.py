@@ -148,7 +148,7 @@ class MaskLayer(Persistent):
                 return getattr(self, name)
         # By way of the faces: the mask may be off by now, and type() another class.
         faces = type(self)._p_faces
-        if name not in faces.data_names:
+        if name not in (faces.data_names or faces.find_data_names()):
             value = state.get(name, _MISSING)
             if value is PENDING:
                 return state.own_value(name)  # type: ignore[attr-defined]
@@ -164,7 +164,8 @@ class MaskLayer(Persistent):
         state = here.memo.get(id(self))
         if type(state) is not WorkingCopy:
             raise _read_only(self, name)
-        if name in type(self)._p_faces.data_names:
+        faces = type(self)._p_faces
+        if name in (faces.data_names or faces.find_data_names()):
             descriptor = _class_descriptor(self, name)
             if hasattr(descriptor, "__set__"):
                 descriptor.__set__(self, value)
@@ -252,7 +253,8 @@ def _visible(obj: Any) -> State | None:
 
 def _class_descriptor(obj: Any, name: str) -> Any:
     """Return the data descriptor of the class for *name*, bound to nothing, or ``None``."""
-    if name in type(obj)._p_faces.data_names:
+    faces = type(obj)._p_faces
+    if name in (faces.data_names or faces.find_data_names()):
         for cls in type(obj).__mro__:
             if name in vars(cls):
                 return _Bound(vars(cls)[name])
@@ -321,12 +323,14 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
         if not isinstance(type(obj), PersistentMeta):
             name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
             raise NotPersistentError(name)
-        ref = ref_of(obj)
-        if ref is None or ref.serial == UNSTORED:
-            _open(obj)
+        if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive:
+            continue  # It is checked out already.
+        for ref in getweakrefs(obj):  # As ref_of() does, without a call.
+            if type(ref) is ObjectRef and ref.jar is not None and ref.serial != UNSTORED:
+                ref.jar.checkout(obj, ref, exclusive=exclusive)
+                break
         else:
-            assert ref.jar is not None
-            ref.jar.checkout(obj, ref, exclusive=exclusive)
+            _open(obj)
 
 
 def _open(obj: Any) -> None:

@@ -36,18 +36,22 @@ _CLEAN_LIMIT: Final = 64
 
 
 class Faces:
-    """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them."""
+    """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them.
 
-    __slots__ = ("_clean", "_data_names", "_volatile", "ghost", "mask", "open", "plain")
+    ``data_names`` and ``volatile`` are ``None`` until somebody has looked for them. ``clean`` has
+    the sets of names, in order, of which all are state.
+    """
+
+    __slots__ = ("clean", "data_names", "ghost", "mask", "open", "plain", "volatile")
 
     def __init__(self, plain: PersistentMeta) -> None:
         self.plain: PersistentMeta = plain
         self.open: type | None = None
         self.mask: type | None = None
         self.ghost: type | None = None
-        self._data_names: frozenset[str] | None = None
-        self._volatile: frozenset[str] | None = None
-        self._clean: set[tuple[str, ...]] = set()
+        self.data_names: frozenset[str] | None = None
+        self.volatile: frozenset[str] | None = None
+        self.clean: set[tuple[str, ...]] = set()
 
     def make_open(self) -> type:
         """Return the open face, made if need be."""
@@ -88,25 +92,21 @@ class Faces:
         made: type = type.__new__(_generated(meta), plain.__name__, bases, namespace)
         return made
 
-    @property
-    def data_names(self) -> frozenset[str]:
-        """Names that the class answers before the state does: data descriptors."""
-        if self._data_names is None:
-            self._data_names = self._names(
-                lambda value: hasattr(type(value), "__set__") or hasattr(type(value), "__delete__")
-            )
-        return self._data_names
+    def find_data_names(self) -> frozenset[str]:
+        """Find the names that the class answers before the state does: data descriptors."""
+        self.data_names = self._names(
+            lambda value: hasattr(type(value), "__set__") or hasattr(type(value), "__delete__")
+        )
+        return self.data_names
 
-    @property
-    def volatile(self) -> frozenset[str]:
-        """Names that others leave in a dict, and which are not state.
+    def find_volatile(self) -> frozenset[str]:
+        """Find the names that others leave in a dict, and which are not state.
 
         Those of cached properties, and the mark of generic aliases.
         """
-        if self._volatile is None:
-            cached = self._names(lambda value: isinstance(value, functools.cached_property))
-            self._volatile = cached | {"__orig_class__"}
-        return self._volatile
+        cached = self._names(lambda value: isinstance(value, functools.cached_property))
+        self.volatile = cached | {"__orig_class__"}
+        return self.volatile
 
     def _names(self, wanted: Any) -> frozenset[str]:
         cls = self.mask or self.make_mask()
@@ -123,20 +123,20 @@ class Faces:
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return those of *attributes* that are state: neither volatile nor left by others."""
         names = tuple(attributes)
-        if names in self._clean:  # the objects of a class mostly have the same attributes
+        if names in self.clean:  # the objects of a class mostly have the same attributes
             return dict(attributes)
         state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
-        for name in self.volatile:
+        for name in self.volatile or self.find_volatile():
             state.pop(name, None)
-        if len(state) == len(names) and len(self._clean) < _CLEAN_LIMIT:
-            self._clean.add(names)
+        if len(state) == len(names) and len(self.clean) < _CLEAN_LIMIT:
+            self.clean.add(names)
         return state
 
     def class_changed(self) -> None:
         """Forget what was found out about the attributes of the class."""
-        self._data_names = None
-        self._volatile = None
-        self._clean = set()
+        self.data_names = None
+        self.volatile = None
+        self.clean = set()
 
 
 LAYERS: dict[str, type] = {}

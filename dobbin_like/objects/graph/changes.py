@@ -6,20 +6,15 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 
 from __future__ import annotations
 
-import pickle
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
-from weakref import getweakrefs
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.serialize import (
-    ATOMS,
-    PROTOCOL,
     Decoder,
     Encoder,
-    FlatEncoder,
     culprit,
 )
 from dobbin_like.objects.codec.versions import VERSION, with_version
@@ -30,7 +25,7 @@ from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.publication import Publication
-from dobbin_like.objects.values.guards import SharedList, shared_list
+from dobbin_like.objects.values.guards import SharedList
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     ObjectRef,
@@ -40,7 +35,7 @@ from dobbin_like.objects.values.refs import (
     ref_of,
 )
 from dobbin_like.objects.values.shapes import shape_of
-from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
 
 if TYPE_CHECKING:
@@ -67,7 +62,6 @@ class Changes:
     """The changes of one transaction to one database. Holder of the commit lock."""
 
     _encoder: Encoder | None = None
-    _flat_encoder: FlatEncoder | None = None
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -199,112 +193,29 @@ class Changes:
         self._current = (face, ref.oid)
         if self._packed and face is PersistentStream:
             state = self._stream_moved(ref, state)
-        classes = self._graph.classes
+        graph = self._graph
+        classes = graph.classes
         try:
             number = None if face in classes.ambiguous else classes.known_numbers.get(face)
-            number = number or self._graph.ghosts.number_of(face, ref)
-            shared = data = None
-            if not (face._p_version or VERSION in state):
-                if ATOMS.issuperset(map(type, state.values())):
-                    shared, data = state, pickle.dumps(tuple(state.values()), PROTOCOL)
-                else:
-                    shared, data = self._flat(ref, state, base)
+            number = number or graph.ghosts.number_of(face, ref)
             names = tuple(state)
-            if data is not None:
-                shape_number = classes.known_shape_numbers.get((number, names))
-                shape_number = shape_number or classes.shape_number(number, names)
-                if shape_number == number:  # No shape: the names stand in the state.
-                    shared = data = None
-                else:
-                    number = shape_number
-            if data is None or shared is None:
-                shared, number, data = self._any(ref, face, number, state, base)
+            shape = classes.known_shape_numbers.get((number, names))
+            flat = None
+            if not (face._p_version or VERSION in state):
+                shape = shape or classes.shape_number(number, names)
+                if shape != number:  # Else the names have to stand in the state.
+                    flat = graph.flat.turn(ref, state, base, self.reference, packed=self._packed)
+            if flat is None:
+                shared, shape, data = self._any(ref, face, number, state, base)
+            else:
+                shared, data = flat
         except Exception as error:
             oid = None if ref.serial == UNSTORED else ref.oid
             raise culprit(self._any_encoder(), state, error, face.__name__, oid) from error
         if face._p_deltas:
             self.collections.append((shared, len(data)))
-        self.entries.append((ref.oid, number, data))
+        self.entries.append((ref.oid, shape, data))
         self.publications.append(_new(Publication, (obj, ref, shared, face)))
-
-    def _flat(
-        self, ref: ObjectRef, state: State, base: State
-    ) -> tuple[State | None, bytes | None]:
-        """Return a flat state as it is published, and its bytes; nothing if it is not flat.
-
-        See :class:`FlatEncoder`. Lists are guarded with one look at the types in them, and
-        pickle writes the values without asking for each.
-        """
-        encoder = self._flat_encoder
-        if encoder is None:
-            encoder = self._flat_encoder = FlatEncoder()
-        references = encoder.references
-        references.clear()
-        guard = self._graph.guard
-        shared: State = {}
-        written: list[Any] = []
-        seen: set[int] = set()
-        plain_lists = False
-        for name, value in state.items():
-            cls = type(value)
-            if cls in ATOMS:
-                shared[name] = value
-                written.append(value)
-                continue
-            if cls in REFERENCES:
-                references[mark := object()] = self.reference(value)
-                shared[name] = value
-                written.append(mark)
-                continue
-            if value is PENDING:  # It was not read, and stays what it is.
-                shared[name] = value = base[name]
-                if type(value) is not SharedList or value._p_together:
-                    return None, None
-            elif cls is list and id(value) not in seen:
-                shared[name] = shared_list(value, ref) if guard else [*value]
-                seen.add(id(value))
-            else:
-                return None, None
-            inside = set(map(type, value))
-            if not inside:
-                references[mark := object()] = (0, ())
-                written.append(mark)
-            elif ATOMS.issuperset(inside):
-                plain_lists = True
-                written.append([*value])
-            elif REFERENCES.issuperset(inside) and (pid := self._references(value)) is not None:
-                references[mark := object()] = pid
-                written.append(mark)
-            else:
-                return None, None
-        if not plain_lists:
-            return shared, encoder.encode(tuple(written))
-        if any(pid[1] for pid in references.values()):
-            return None, None
-        marks = references.keys()
-        values = [[] if type(value) is object and value in marks else value for value in written]
-        return shared, pickle.dumps(tuple(values), PROTOCOL)
-
-    def _references(self, objects: list[Any]) -> tuple[int, tuple[Oid, ...]] | None:
-        """Return class number and oids of a list of objects; ``None`` if the classes differ."""
-        graph, classes = self._graph, self._graph.classes
-        known, ambiguous, packed = classes.known_numbers.get, classes.ambiguous, self._packed
-        class_number = 0
-        oids: list[Oid] = []
-        for obj in objects:
-            face = type(obj)._p_faces.plain
-            number = None if packed or face in ambiguous else known(face)
-            for found in getweakrefs(obj) if number else ():
-                if type(found) is ObjectRef and found.jar is graph:
-                    oid = found.oid
-                    break
-            else:
-                number, oid = self.reference(obj)
-            class_number = class_number or number
-            if number != class_number:
-                return None
-            oids.append(oid)
-        return class_number, tuple(oids)
 
     def _any(
         self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.cache import Cache
+from dobbin_like.objects.graph.flat_states import FlatStates
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.graph.resolve import Resolver, ThreadLocal
@@ -58,6 +59,7 @@ class Graph(Jar):
         self.shared = SharedState(self.cache)
         self.ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
         self.states = StateSource(storage, self.ghosts, guard=guard)
+        self.flat = FlatStates(self)
         self.resolver = Resolver(storage, self.shared, self.ghosts, self.states, self.local)
         # What objects ask of their jar at every touch goes to the part without a step between.
         self.load = self.resolver.load  # type: ignore[method-assign]
@@ -68,7 +70,8 @@ class Graph(Jar):
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
         """Give the calling thread a working copy of the version it sees."""
-        view = self.enlist()
+        manager = self.local.manager
+        view = self.enlist() if manager is None else manager.join()
         known = view.working.get(id(obj))
         if known is None or view.memo.get(id(obj)) is not known:
             with self.shared.lock:
@@ -85,7 +88,8 @@ class Graph(Jar):
     def _add_working_copy(
         self, view: View, obj: Any, ref: ObjectRef, serial: Tid, base: State
     ) -> None:
-        volatile = type(obj)._p_faces.volatile
+        faces = type(obj)._p_faces
+        volatile = faces.volatile or faces.find_volatile()
         if not volatile.isdisjoint(base):
             base = {name: value for name, value in base.items() if name not in volatile}
         working = WorkingCopy(obj, ref, serial, base)

@@ -142,7 +142,8 @@ class SharedState:
         view.active = False  # last: until then, it is ended again if interrupted
 
     def _drop(self, view: View, copies: Iterable[WorkingCopy]) -> None:
-        oldest = self.horizon.oldest()
+        snapshots = self.horizon.snapshots
+        oldest = min(snapshots.values()) if snapshots else None
         me, memo, mine = id(view), view.memo, view.working
         for working in copies:
             # The view forgets last: until then, it is done again if interrupted.
@@ -225,10 +226,7 @@ class SharedState:
                 if ref.serial == tid:
                     continue
                 if older or (mask is not None and mask.chain is not None):
-                    chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
-                    if chain[0][0] != tid:
-                        chain = self.horizon.prune(((tid, state), *chain))
-                    mask = self.mask(obj, ref, chain)
+                    mask = self._push(obj, ref, tid, state)
                 set_native_dict(obj, state)
                 if (
                     mask is not None
@@ -244,6 +242,14 @@ class SharedState:
                     self._unmask_due()
             if self._retired or self._cache.dead:
                 self._collect()
+
+    def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
+        """Let older views go on seeing what *obj* is before *tid*."""
+        mask = ref.mask
+        chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
+        if chain[0][0] != tid:
+            chain = self.horizon.prune(((tid, state), *chain))
+        return self.mask(obj, ref, chain)
 
     def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
         """Make the new objects of *changes* known (lock held), before the storage gives them out.
