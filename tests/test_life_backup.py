@@ -219,8 +219,7 @@ def test_a_backup_has_no_positions_of_its_own(
     with Database(storage) as database:
         storage.acquire()
         entries = [(Oid(oid), 1, b"}.") for oid in range(60_000)]
-        storage.apply([storage.prepare(Tid(1000), entries, [(1, "shop", "Cart")])])
-        storage.finish()
+        storage.apply([storage.append(Tid(1000), entries, [(1, "shop", "Cart")])])
         storage.release()
         database.backup(target)
         storage._applied.unsaved = 0  # close() would save them in the log too
@@ -452,12 +451,12 @@ def test_a_full_disk_leaves_the_backup_as_it_was(
 OURS = {
     f"dobbin_like.{name}"
     for name in (
-        "life.backup",
-        "log.copying",
-        "log.part",
-        "log.disk",
-        "log.header",
-        "log.recovery",
+        "upkeep.backup",
+        "log.copies.backup_copy",
+        "log.file.new_file",
+        "log.file.disk",
+        "log.format.header",
+        "log.reading.trusted_end",
     )
 }
 

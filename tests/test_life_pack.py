@@ -277,8 +277,7 @@ def test_a_log_without_a_root_keeps_its_classes_and_its_place(path):
         for tid in (5, 6):
             log.acquire()
             classes = [(1, "a", "B")] if tid == 5 else ()
-            log.apply([log.prepare(tid, [(3, 1, b"\x80\x05}.")], classes)])
-            log.finish()
+            log.apply([log.append(tid, [(3, 1, b"\x80\x05}.")], classes)])
             log.release()
         log.acquire()
         log.apply([log.fail(7, "no")])

@@ -12,14 +12,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from test_interrupts import interrupted
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 import small_log
 
+from dobbin_like.conformance.harness import catch_up
 from dobbin_like.exc import (
     FormatVersionError,
     IntegrityError,
@@ -29,9 +32,12 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE
+from dobbin_like.log.writing.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dobbin_like.contract import Entry
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
@@ -42,9 +48,12 @@ def commit(log: TransactionLog, oid: int, data: bytes, *, decided: bool = True) 
     log.acquire()
     try:
         log.apply(log.read_news())
-        logged = log.prepare(Tid(log.tid + 1), [(Oid(oid), 1, data)], decided=decided)
-        log.decide()
-        log.finish()
+        entries = [(Oid(oid), 1, data)]
+        if decided:
+            logged = log.append(Tid(log.tid + 1), entries)
+        else:
+            logged = log.prepare(Tid(log.tid + 1), entries)
+            log.decide()
         log.apply([logged])
         return logged.tid
     finally:
@@ -409,9 +418,32 @@ def crash(images: list[bytes], generator: random.Random) -> bytes:
     return b"".join(generator.choice(versions) for versions in columns)[:size]
 
 
+def write(
+    choice: str,
+    log: TransactionLog,
+    tid: Tid,
+    entries: Sequence[Entry],
+    between: Callable[[], None],
+) -> None:
+    """Append a transaction, or prepare it; then decide it or let it fail after *between*."""
+    if choice == "append":
+        log.apply([log.append(tid, entries)])
+        return
+    logged = log.prepare(tid, entries)
+    between()
+    if choice == "decide":
+        log.decide()
+        log.apply([logged])
+    else:
+        assert log.fail(tid, "a veto")
+        catch_up(log)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
-def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(path: Path, seed: int) -> None:
+def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(
+    path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = random.Random(seed)
     images: list[bytes] = []
     durable: list[int] = []  # Tids that were acknowledged with sync.
@@ -425,6 +457,13 @@ def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(path: Path, seed
     def with_words_of_boot(data: bytes) -> bytes:
         return with_words(data, BOOT=1)
 
+    def before_finishing(writer: Writer) -> None:
+        # What was written is synced, the words are not.
+        moment(synced=writer is synced._writer)
+        finish(writer)
+
+    finish = Writer._finish
+    monkeypatch.setattr(Writer, "_finish", before_finishing)
     with TransactionLog(path) as synced, TransactionLog(path, sync=False) as unsynced:
         synced._writer.save_after_entries = unsynced._writer.save_after_entries = 3
         commit(synced, 0, b"first")
@@ -432,28 +471,16 @@ def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(path: Path, seed
         moment(synced=True)
         for _ in range(generator.randint(1, 12)):
             log = generator.choice((synced, unsynced))
-            decided = generator.random() < 0.5
+            choice = generator.choice(("append", "append", "decide", "decide", "fail"))
             log.acquire()
-            log.apply(log.read_news())
+            catch_up(log)
             tid = Tid(log.tid + 1)
             data = generator.randbytes(generator.choice((10, 400, 3000)))
-            logged = log.prepare(tid, [(Oid(generator.randrange(5)), 1, data)], decided=decided)
-            moment(synced=log is synced)
-            if generator.random() < 0.2:
-                failed = log.fail(tid, "a veto")
-                assert failed is not None
-                log.apply([failed])
-                # A cut-off transaction that could have been adopted was synced away.
-                moment(synced=decided or log is synced)
-            else:
-                log.decide()
-                # The status of an undecided one is synced, the words are not.
-                moment(synced=log is synced and not decided)
-                log.finish()
-                log.apply([logged])
-                moment(synced=False)
-                if log is synced:
-                    durable = [*written, tid]
+            entries = [(Oid(generator.randrange(5)), 1, data)]
+            write(choice, log, tid, entries, partial(moment, synced=log is synced))
+            moment(synced=choice == "fail" and log is synced)
+            if log is synced and choice != "fail":
+                durable = [*written, tid]
             written.append(tid)
             log.release()
         copies = [crash(images, generator) for _ in range(20)]
@@ -472,10 +499,9 @@ def test_what_another_transaction_follows_was_decided(path: Path) -> None:
     with TransactionLog(path) as log:
         commit(log, 0, b"first")
         log.acquire()
-        logged = log.prepare(Tid(log.tid + 1), [(Oid(1), 1, b"second")], decided=False)
+        logged = log.prepare(Tid(log.tid + 1), [(Oid(1), 1, b"second")])
         before = path.read_bytes()
         log.decide()
-        log.finish()
         log.apply([logged])
         log.release()
         commit(log, 2, b"third")
@@ -489,6 +515,39 @@ def test_what_another_transaction_follows_was_decided(path: Path) -> None:
     path.write_bytes(before + behind[:-1])  # The third was being written.
     writes_on(path)
     assert tids(path)[:-1] == written[:1]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_what_is_told_after_an_interrupt_is_what_the_next_holder_finds(
+    path: Path, tmp_path: Path, *, prepared: bool
+) -> None:
+    told = set()
+    for number in range(1, 1000):
+        path.unlink(missing_ok=True)
+        with TransactionLog(path) as log:
+            commit(log, 0, b"first")
+            tid = Tid(100)
+            log.acquire()
+            if prepared:
+                log.prepare(tid, [(Oid(0), 1, b"second")])
+                hit = interrupted(log.decide, number)
+            else:
+                append = partial(log.append, tid, [(Oid(0), 1, b"second")])
+                hit = interrupted(append, number)
+            found = log.settle(tid)
+            told.add(found is None)
+            left = tmp_path / "left by one that was killed"
+            left.write_bytes(path.read_bytes())
+            log.release()
+            assert log.has_news() == (found is not None)
+        with TransactionLog(left) as log:
+            commit(log, 1, b"third")
+            counts = [entry.tid for entry in log.transactions() if not entry.failed]
+        assert (tid in counts) == (found is not None)
+        if not hit:
+            assert told == {True, False}
+            return
+    pytest.fail("it never came to its end")
 
 
 # -- kill -9 ------------------------------------------------------------------------------

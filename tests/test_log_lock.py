@@ -213,12 +213,14 @@ def test_a_failed_acquire_holds_nothing(path: Path) -> None:
             in_thread(log.acquire)
 
 
-@pytest.mark.parametrize("step", ["write_stream", "prepare", "finish", "fail"])
+@pytest.mark.parametrize("step", ["write_stream", "append", "prepare", "decide", "settle", "fail"])
 def test_writing_without_the_lock_is_an_error(storage: TransactionLog, step: str) -> None:
     arguments: dict[str, tuple[Any, ...]] = {
         "write_stream": (None,),
+        "append": (1, []),
         "prepare": (1, []),
-        "finish": (),
+        "decide": (),
+        "settle": (1,),
         "fail": (1, ""),
     }
     commit(storage, 0, b"")
@@ -409,7 +411,7 @@ def test_a_child_drops_what_its_parent_was_writing(storage: TransactionLog) -> N
         storage.close()
 
     in_child(child)
-    storage.finish()
+    storage.decide()
     storage.apply([logged])
     storage.release()
 

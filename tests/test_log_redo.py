@@ -27,6 +27,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import disk
 from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import COMMITTED, DURABLE, PAGE_SIZE, REDO, REDO_BASE
+from dobbin_like.log.writing.writer import Writer
 
 if TYPE_CHECKING:
     from dobbin_like.log.reading.redo import Area
@@ -427,11 +428,23 @@ def test_a_damaged_redo_word_makes_commits_wait_for_the_log(
 # -- what is given up does not come back ---------------------------------------------------
 
 
+def append_interrupted(log: TransactionLog, tid: int) -> None:
+    """Append under the lock; the interrupt comes when all is written, before it is visible."""
+
+    def interrupt(_writer: Writer) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writer, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            log.append(Tid(tid), [(Oid(0), 1, b"given up")])
+
+
 def test_a_transaction_that_is_cut_off_is_overwritten_in_the_image(path: Path) -> None:
     with with_area(path) as log:
         commit(log, b"before")
         log.acquire()
-        log.prepare(Tid(99), [(Oid(0), 1, b"given up")])
+        append_interrupted(log, 99)
         at = log._writer.synced.at
         assert b"given up" in path.read_bytes()[at : at + 200]
         log.release()
@@ -448,7 +461,7 @@ def test_a_failing_disk_does_not_hide_what_is_committed_later(
     """The image keeps a transaction that was given up; what took its place is in the log."""
     with with_area(path) as log:
         log.acquire()
-        log.prepare(Tid(50), [(Oid(0), 1, b"given up")])
+        append_interrupted(log, 50)
         with monkeypatch.context() as patch:
 
             def fails(*_args: object) -> None:
@@ -571,7 +584,11 @@ class Story:
             if not decided:
                 self.undecided.add(tid)
             oid = Oid(generator.randrange(5))
-            logged = log.prepare(tid, [(oid, 1, data)], decided=decided)
+            if decided:
+                log.apply([log.append(tid, [(oid, 1, data)])])
+                self._is_written(tid, sync=sync)
+                return
+            logged = log.prepare(tid, [(oid, 1, data)])
             what = generator.random()
             if what < 0.1:
                 return
@@ -582,14 +599,16 @@ class Story:
                 self.written.append((tid, True))
                 return
             log.decide()
-            log.finish()
             log.apply([logged])
-            self.written.append((tid, False))
-            if sync:
-                self.durable = len(self.written)
+            self._is_written(tid, sync=sync)
         finally:
             log.release()
             self.doing = 0
+
+    def _is_written(self, tid: Tid, *, sync: bool) -> None:
+        self.written.append((tid, False))
+        if sync:
+            self.durable = len(self.written)
 
     def check(self, copy: bytes, written: History, durable: int, doing: int) -> None:
         """A prefix for readers; all that was acknowledged once a writer has opened it."""
@@ -696,12 +715,12 @@ def test_an_interrupt_at_any_line_leaves_a_log_that_no_power_cut_harms(
         try:
             log.acquire()
             log.apply(log.read_news())
-            logged = log.prepare(Tid(10), [(Oid(0), 1, b"interrupted")])
+            entries = [(Oid(0), 1, b"interrupted")]
             if veto:
+                log.prepare(Tid(10), entries)
                 log.fail(Tid(10), "a veto")
             else:
-                log.finish()
-                log.apply([logged])
+                log.apply([log.append(Tid(10), entries)])
         finally:
             log.release()
 

@@ -70,7 +70,7 @@ def test_what_others_may_veto_never_goes_into_the_image(path: Path) -> None:
         for veto in (True, False):
             log.acquire()
             log.apply(log.read_news())
-            logged = log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"maybe")], decided=False)
+            logged = log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"maybe")])
             assert image_of(path, log) == before
             if veto:
                 failed = log.fail(logged.tid, "a veto")
@@ -78,7 +78,6 @@ def test_what_others_may_veto_never_goes_into_the_image(path: Path) -> None:
                 log.apply([failed])
             else:
                 log.decide()
-                log.finish()
                 log.apply([logged])
             log.release()
         assert image_of(path, log) == before

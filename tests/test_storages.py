@@ -23,6 +23,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_lock import MemoryLock
+from dobbin_like.upkeep.pack import pack
 
 # -- the suite ------------------------------------------------------------------------
 
@@ -33,6 +34,9 @@ class TestTransactionLog(StorageTests):
 
     def again(self, storage, **options):
         return TransactionLog(storage.path, sync=False, **options)
+
+    def pack(self, storage):
+        pack(storage.path)
 
 
 class TestMemoryLog(StorageTests):
@@ -119,7 +123,7 @@ def failed(storage_class):
 
 
 class TornStructure(MemoryLog):
-    """Shows a transaction before it is finished."""
+    """Shows a transaction before it is decided."""
 
     def prepare(self, *args, **options):
         logged = super().prepare(*args, **options)
@@ -175,12 +179,12 @@ class Mixed(MemoryLog):
     def apply(self, news):
         for logged in news:
             self._newest.update(zip(logged.oids, logged.versions, strict=False))
-            self._classes.update(*logged.names)
+            self.names.update(*logged.names)
             self._head = logged
 
 
 class Leaking(MemoryLog):
-    """Keeps what was prepared and not finished."""
+    """Keeps what was prepared and not decided."""
 
     def _drop(self):
         pass
@@ -193,9 +197,27 @@ class Shortened(MemoryLog):
         return super().read_stream(offset, start, min(size, 1 << 16))
 
 
+class Amnesic(MemoryLog):
+    """Does not know after an interrupt what it has committed."""
+
+    def settle(self, tid):
+        super().settle(tid)
+
+
+class Hasty(MemoryLog):
+    """Applies what it appends."""
+
+    def append(self, *args, **options):
+        logged = super().append(*args, **options)
+        self.apply([logged])
+        return logged
+
+
 @pytest.mark.parametrize(
     ("storage", "test"),
     [
+        (Amnesic, "test_an_interrupted_holder_is_told_what_it_has_committed"),
+        (Hasty, "test_nothing_is_applied_before_it_is_told_so"),
         (TornStructure, "test_a_prepared_transaction_is_not_seen_by_others"),
         (Forgetful, "test_every_version_is_read_as_of_every_tid"),
         (Forgetful, "test_what_was_not_read_yet_is_read_as_of_the_snapshot"),
@@ -205,7 +227,7 @@ class Shortened(MemoryLog):
         (Silent, "test_a_failed_transaction_counts_and_changes_nothing"),
         (Silent, "test_a_conflict_is_counted_and_recorded"),
         (Mixed, "test_news_are_applied_in_order"),
-        (Leaking, "test_what_is_neither_finished_nor_failed_leaves_nothing"),
+        (Leaking, "test_what_is_neither_decided_nor_failed_leaves_nothing"),
         (Shortened, "test_streams_are_read_in_ranges"),
     ],
 )
@@ -371,7 +393,7 @@ def test_a_child_may_write_while_its_parent_does(log):
         finally:
             os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    log.finish()
+    log.decide()
     log.release()
     catch_up(other)
 

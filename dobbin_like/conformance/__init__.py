@@ -1,4 +1,4 @@
-"""A suite of tests for storages: they keep the protocol, and carry a database.
+"""A suite of tests for storages: they keep the contract, and carry a database.
 
 ::
 
@@ -17,10 +17,11 @@ Such a class is found and run by pytest; :func:`run` runs it without. Each test 
 storages of its own and closes them. What a storage can't do is said by an attribute
 ``lacks_...`` of the class, a text with the reason: see :class:`.harness.Harness`.
 
-The tests read as the promises of :class:`~dobbin_like.storage.Storage`: those of readers
-in :mod:`.past`, of a commit in :mod:`.commits`, of several instances in :mod:`.news`, of
-the lock in :mod:`.locks`, of streams in :mod:`.streams`; what programs make of all of it
-is in :mod:`.objects` and :mod:`.snapshots`.
+The tests read as the promises of :mod:`dobbin_like.contract`: those of readers in
+:mod:`.past`, of a commit in :mod:`.commits` and :mod:`.participants`, of several instances in
+:mod:`.news`, of the lock in :mod:`.locks`, of streams in :mod:`.streams`, of a storage that
+is packed in :mod:`.packed`; what programs make of all of it is in :mod:`.objects` and
+:mod:`.snapshots`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from dobbin_like.conformance.harness import Harness
 from dobbin_like.conformance.locks import LockTests
 from dobbin_like.conformance.news import NewsTests
 from dobbin_like.conformance.objects import DatabaseTests
+from dobbin_like.conformance.packed import PackedTests
+from dobbin_like.conformance.participants import ParticipantTests
 from dobbin_like.conformance.past import ReadingTests
 from dobbin_like.conformance.run import Outcome, run
 from dobbin_like.conformance.snapshots import SnapshotTests
@@ -41,9 +44,11 @@ __all__ = ["Harness", "Outcome", "ReadingTests", "StorageTests", "run"]
 class StorageTests(
     ReadingTests,
     CommitTests,
+    ParticipantTests,
     NewsTests,
     LockTests,
     StreamTests,
+    PackedTests,
     DatabaseTests,
     SnapshotTests,
 ):

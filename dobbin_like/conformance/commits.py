@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from dobbin_like.conformance.harness import (
     Harness,
@@ -13,12 +13,11 @@ from dobbin_like.conformance.harness import (
     fail,
     need,
     raises,
+    stored,
 )
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import NotHeldError
-from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    pass
+from dobbin_like.ids import DELTA, Oid, Tid
 
 __all__ = ["CommitTests"]
 
@@ -33,11 +32,12 @@ class CommitTests(Harness):
 
         equal((len(storage), storage.oid_count, storage.next_oid, storage.tid), (0, 0, 0, 0))
         equal(storage.names.next_number, 1)
-        equal((storage.has_news(), storage.read_news()), (False, []))
+        equal((storage.has_news(), list(storage.read_news())), (False, []))
         equal(list(storage.transactions()), [])
         equal((storage.load(ROOT), storage.has(ROOT)), (None, False))
         equal((bool(storage), storage.closed), (True, False))
-        equal((storage.read_only, storage.held), (False, False))
+        equal((storage.read_only, storage.why_read_only, storage.held), (False, "", False))
+        equal((storage.complete_since, storage.names.rows()), (0, NO_NAMES))
         equal((type(storage.path), type(storage.sort_key)), (str, str))
 
     def test_what_was_committed_is_read(self) -> None:
@@ -53,14 +53,9 @@ class CommitTests(Harness):
     def test_shapes_are_kept_beside_the_classes(self) -> None:
         storage = self.new()
         shapes = [(2, 1, ("x", "größe")), (3, 1, ())]
-        storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 2, b"root")], [(1, "shop", "Cart")], shapes)
-        before = (storage.names.shape(2), storage.names.shape_count(1))
-        storage.finish()
-        storage.apply([logged])
-        storage.release()
+        equal((storage.names.shape(2), storage.names.shape_count(1)), (None, 0))
+        commit(storage, {0: b"root"}, [(1, "shop", "Cart")], shapes, number=2)
 
-        equal(before, (None, 0))
         equal((storage.names.shape(2), storage.names.shape(3)), ((1, ("x", "größe")), (1, ())))
         equal((storage.names.shape(1), storage.names.shape(9)), (None, None))
         equal(
@@ -68,63 +63,28 @@ class CommitTests(Harness):
             (2, None),
         )
         equal((storage.names.shape_count(1), storage.names.next_number), (2, 4))
-        equal(storage.load(ROOT).number, 2)
+        equal(stored(storage, 0).number, 2)
         names = storage.names.rows()
         equal((list(names.classes), list(names.shapes)), ([(1, "shop", "Cart")], shapes))
 
     def test_the_number_of_a_state_comes_back_with_its_flag(self) -> None:
         storage = self.new()
-        storage.acquire()
-        flagged = (1 << 24) + 1
-        logged = storage.append(Tid(10), [(ROOT, flagged, b"")], [(1, "shop", "Cart")])
-        storage.apply([logged])
-        storage.release()
-        equal(storage.load(ROOT).number, flagged)
-        equal([stored.number for _, stored in storage.entries(logged)], [flagged])
+        flagged = DELTA + 1
+        logged = commit(storage, {0: b""}, [(1, "shop", "Cart")], number=flagged)
+        equal(stored(storage, 0).number, flagged)
+        equal([version.number for _, version in storage.entries(logged)], [flagged])
         equal(storage.names.next_number, 2)
 
     def test_nothing_is_applied_before_it_is_told_so(self) -> None:
         storage = self.new()
         storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
-        prepared = (len(storage), storage.tid, storage.load(ROOT), storage.oid_count)
-        storage.finish()
-        finished = (len(storage), storage.tid, storage.load(ROOT), storage.oid_count)
+        logged = storage.append(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
+        equal((len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0))
+        equal(storage.names.class_name(1), None)
         storage.apply([logged])
         storage.release()
 
-        equal(prepared, (0, 0, None, 0))
-        equal(finished, (0, 0, None, 0))
         equal((len(storage), storage.tid, data_of(storage, 0)), (1, 10, b"root"))
-
-    def test_what_is_neither_finished_nor_failed_leaves_nothing(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
-        for decided in (True, False):
-            storage.acquire()
-            storage.prepare(Tid(100), [(ROOT, 1, b"lost")], [(2, "a", "B")], decided=decided)
-            storage.release()
-
-            equal((storage.has_news(), catch_up(storage)), (False, []))
-            equal((data_of(storage, 0), len(storage)), (b"root", 1))
-            equal((storage.names.class_number("a", "B"), storage.names.next_number), (None, 2))
-        commit(storage, {0: b"again"})
-
-        equal((data_of(storage, 0), len(storage)), (b"again", 2))
-
-    def test_a_transaction_that_can_be_vetoed_has_to_be_decided(self) -> None:
-        storage = self.new()
-        storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], decided=False)
-        with raises(NotHeldError):
-            storage.finish()
-        storage.decide()
-        storage.decide()
-        storage.finish()
-        storage.apply([logged])
-        storage.release()
-
-        equal(data_of(storage, 0), b"root")
 
     def test_transactions_may_follow_each_other_under_one_lock(self) -> None:
         storage = self.new()
@@ -153,8 +113,9 @@ class CommitTests(Harness):
             (last + 1, [-1]),
         ):
             storage.acquire()
-            with raises(ValueError):
-                storage.prepare(Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
+            for write in (storage.append, storage.prepare):
+                with raises(ValueError):
+                    write(Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
             storage.release()
 
         equal((storage.has_news(), len(storage), storage.oid_count), (False, 1, 1))
@@ -165,23 +126,17 @@ class CommitTests(Harness):
         storage = self.new()
         commit(storage, {0: b"root"})
 
-        with raises(NotHeldError):
-            storage.prepare(Tid(100), [(ROOT, 1, b"")])
-        for step in (storage.decide, storage.finish):
+        uses: list[Callable[[], object]] = [
+            lambda: storage.append(Tid(100), [(ROOT, 1, b"")]),
+            lambda: storage.prepare(Tid(100), [(ROOT, 1, b"")]),
+            storage.decide,
+            lambda: storage.settle(Tid(100)),
+            lambda: storage.fail(Tid(100), "why"),
+        ]
+        for use in uses:
             with raises(NotHeldError):
-                step()
-        with raises(NotHeldError):
-            storage.fail(Tid(100), "why")
-
-    def test_the_steps_have_an_order(self) -> None:
-        storage = self.new()
-        storage.acquire()
-        with raises(NotHeldError):
-            storage.finish()
-        storage.prepare(Tid(10), [(ROOT, 1, b"root")])
-        with raises(NotHeldError):
-            storage.prepare(Tid(11), [(ROOT, 1, b"root")])
-        storage.release()
+                use()
+        equal((storage.has_news(), len(storage)), (False, 1))
 
     def test_states_are_kept_to_the_byte(self) -> None:
         storage = self.new()
@@ -190,6 +145,21 @@ class CommitTests(Harness):
 
         for oid, data in states.items():
             equal(data_of(storage, oid) == data, True, f"oid {oid}")
+
+    def test_an_interrupted_holder_is_told_what_it_has_committed(self) -> None:
+        storage = self.new()
+        commit(storage, {0: b"root"})
+        storage.acquire()
+        equal(storage.settle(Tid(storage.tid + 10)), None)
+        tid = Tid(storage.tid + 10)
+        storage.append(tid, [(ROOT, 1, b"again")])
+        for _ in range(2):
+            found = storage.settle(tid)
+            equal((found and found.tid, storage.settle(Tid(tid + 1))), (tid, None))
+        catch_up(storage)
+        storage.release()
+
+        equal((data_of(storage, 0), len(storage)), (b"again", 2))
 
     # -- failed transactions -----------------------------------------------------------
 
@@ -203,36 +173,14 @@ class CommitTests(Harness):
         equal((failed.failed, failed.reason, failed.user), (True, "a conflict", "me"))
         equal((list(failed.oids), failed.sequence), ([0, 7], 2))
         equal((len(storage), storage.oid_count, storage.next_oid), (3, 2, 2))
-        equal((data_of(storage, 0), storage.load(ROOT).tid), (b"root", first.tid))
+        equal((data_of(storage, 0), stored(storage, 0).tid), (b"root", first.tid))
         equal((storage.load(Oid(7)), storage.has(Oid(7))), (None, False))
-
-    def test_a_prepared_transaction_can_be_made_a_failed_one(self) -> None:
-        need(self.lacks_failures)
-        storage = self.new()
-        commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
-        for decided in (True, False):
-            storage.acquire()
-            tid = Tid(storage.tid + 10)
-            entries = [(ROOT, 2, b"lost")]
-            storage.prepare(tid, entries, [(2, "a", "B")], user="me", decided=decided)
-            logged = storage.fail(tid, "a veto")
-            storage.apply([logged])
-            storage.release()
-
-            equal((logged.tid, logged.failed, logged.reason), (tid, True, "a veto"))
-            equal((logged.user, list(logged.oids)), ("me", [0]))
-            equal((data_of(storage, 0), storage.tid), (b"root", tid))
-            equal((storage.names.class_number("a", "B"), storage.names.next_number), (None, 2))
-        equal((len(storage), storage.has_news()), (3, False))
 
     def test_a_failure_gets_a_tid_that_fits(self) -> None:
         need(self.lacks_failures)
         storage = self.new()
         last = commit(storage, {0: b"root"}).tid
-        storage.acquire()
-        logged = storage.fail(Tid(1), "too late")
-        storage.apply([logged])
-        storage.release()
+        logged = fail(storage, "too late", tid=1)
 
         equal(logged.tid > last, True)
         equal(storage.tid, logged.tid)

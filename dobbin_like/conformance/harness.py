@@ -22,7 +22,13 @@ from dobbin_like.ids import Oid, Tid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import (
+        ClassRow,
+        ShapeRow,
+        Storage,
+        StoredVersion,
+        Transaction,
+    )
 
 __all__ = [
     "Harness",
@@ -35,6 +41,8 @@ __all__ = [
     "in_threads",
     "need",
     "raises",
+    "record_failure",
+    "stored",
 ]
 
 WAIT_SECONDS = 60.0
@@ -214,9 +222,9 @@ def in_thread(function: Callable[[], Any]) -> Any:
 # -- steps of a storage -----------------------------------------------------------
 
 
-def catch_up(storage: Storage) -> list[Any]:
+def catch_up(storage: Storage) -> list[Transaction]:
     """Apply what is new; return it."""
-    news = storage.read_news()
+    news = list(storage.read_news())
     storage.apply(news)
     return news
 
@@ -224,34 +232,57 @@ def catch_up(storage: Storage) -> list[Any]:
 def commit(
     storage: Storage,
     changes: dict[int, bytes],
-    classes: Sequence[tuple[int, str, str]] = (),
+    classes: Sequence[ClassRow] = (),
+    shapes: Sequence[ShapeRow] = (),
     *,
     number: int = 1,
     **about: Any,
-) -> Any:
+) -> Transaction:
     """Commit states by oid, all of the class with *number*; return the transaction."""
     storage.acquire()
     try:
         catch_up(storage)
         entries = [(Oid(oid), number, data) for oid, data in changes.items()]
-        logged = storage.append(Tid(storage.tid + 10), entries, classes, **about)
+        logged = storage.append(Tid(storage.tid + 10), entries, classes, shapes, **about)
         storage.apply([logged])
     finally:
         storage.release()
     return logged
 
 
-def fail(storage: Storage, reason: str, oids: Sequence[int] = (), **about: Any) -> Any:
+def fail(
+    storage: Storage, reason: str, oids: Sequence[int] = (), tid: int | None = None, **about: Any
+) -> Transaction:
     """Record a failed transaction; return it."""
     storage.acquire()
     try:
         catch_up(storage)
-        named = [Oid(oid) for oid in oids]
-        logged = storage.fail(Tid(storage.tid + 10), reason, oids=named, **about)
-        storage.apply([logged])
+        return record_failure(storage, reason, oids, tid, **about)
     finally:
         storage.release()
+
+
+def record_failure(
+    storage: Storage, reason: str, oids: Sequence[int] = (), tid: int | None = None, **about: Any
+) -> Transaction:
+    """Record a failed transaction under the lock, and apply it; return it."""
+    named = [Oid(oid) for oid in oids]
+    tid = storage.tid + 10 if tid is None else tid
+    logged = storage.fail(Tid(tid), reason, oids=named, **about)
+    if logged is None:
+        text = "a failed transaction was not recorded"
+        raise AssertionError(text)
+    storage.apply([logged])
     return logged
+
+
+def stored(storage: Storage, oid: int, at: int | None = None) -> StoredVersion:
+    """Return a version of an object that there is."""
+    found = storage.load(Oid(oid), None if at is None else Tid(at))
+    if found is None:
+        text = f"oid {oid} is not there"
+        raise AssertionError(text)
+    return found
 
 
 def data_of(storage: Storage, oid: int, at: int | None = None) -> bytes | None:

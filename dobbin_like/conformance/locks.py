@@ -34,7 +34,7 @@ from dobbin_like.ids import Oid, Tid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Storage
 
 __all__ = ["LockTests"]
 
@@ -184,7 +184,7 @@ class LockTests(Harness):
             other.prepare(Tid(100), [(Oid(0), 1, b"kept")])
             begun.set()
             equal(ended.wait(0.05), False, "closed in the midst of a commit")
-            other.finish()
+            other.decide()
             other.release()
 
         def close() -> None:
@@ -202,7 +202,8 @@ class LockTests(Harness):
         commit(storage, {0: b"root"})
         reader = self.another(storage, read_only=True)
 
-        equal((reader.read_only, data_of(reader, 0)), (True, b"root"))
+        equal((reader.read_only, bool(reader.why_read_only)), (True, True))
+        equal((storage.why_read_only, data_of(reader, 0)), ("", b"root"))
         with raises(ReadOnlyStorageError):
             reader.acquire()
         with raises(NotHeldError):
@@ -233,13 +234,13 @@ class LockTests(Harness):
             held = storage.held
             storage.release()
             with contextlib.suppress(Error):
-                storage.finish()
+                storage.decide()
             storage.close()
             return not held
 
         equal(self._in_child(storage, child), True)
         equal(storage.held, True)
-        storage.finish()
+        storage.decide()
         storage.apply([logged])
         storage.release()
         equal((data_of(storage, 0), len(storage)), (b"mine", 2))

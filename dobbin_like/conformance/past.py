@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dobbin_like.conformance.harness import (
     Harness,
@@ -14,31 +14,32 @@ from dobbin_like.conformance.harness import (
     in_threads,
     need,
     raises,
+    stored,
 )
-from dobbin_like.exc import ClosedError, IntegrityError
+from dobbin_like.exc import ClosedError
 from dobbin_like.ids import Oid, Tid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dobbin_like.storage import Storage
+    from dobbin_like.contract import Storage, StoredVersion, Transaction
 
 __all__ = ["ReadingTests"]
 
 
-def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[Any]:
+def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[StoredVersion]:
     """Yield the versions of an object, newest first."""
-    stored = storage.load(oid, at)
-    while stored is not None:
-        yield stored
-        stored = storage.version_before(oid, stored)
+    version = storage.load(oid, at)
+    while version is not None:
+        yield version
+        version = storage.version_before(oid, version)
 
 
 class Told(NamedTuple):
     """A history that was written: what is to be read."""
 
     storage: Storage
-    transactions: list[Any]
+    transactions: list[Transaction]
     states: dict[int, dict[int, bytes]]
     """By tid, the states by oid as of then."""
 
@@ -104,11 +105,11 @@ class ReadingTests(Harness):
         storage, done, states = self.told()
 
         for oid, data in states[done[-1].tid].items():
-            stored = storage.load(Oid(oid))
-            equal((type(stored.data), stored.data), (bytes, data), f"oid {oid}")
+            found = stored(storage, oid).data
+            equal((type(found), found), (bytes, data), f"oid {oid}")
             equal(storage.has(Oid(oid)), True)
-        equal(storage.load(Oid(3)).tid, done[-1].tid)
-        equal(storage.load(Oid(5)).tid, done[1].tid)
+        equal(stored(storage, 3).tid, done[-1].tid)
+        equal(stored(storage, 5).tid, done[1].tid)
 
     def test_an_object_that_there_is_not_is_none(self) -> None:
         storage, _, _ = self.told()
@@ -131,9 +132,9 @@ class ReadingTests(Harness):
         storage, done, _ = self.told()
         writers = [done[-1].tid, done[1].tid, done[0].tid]
 
-        equal([stored.tid for stored in versions(storage, Oid(1))], writers)
-        equal([stored.tid for stored in versions(storage, Oid(1), done[1].tid)], writers[1:])
-        equal([stored.data for stored in versions(storage, Oid(0))], [b"", b"root"])
+        equal([version.tid for version in versions(storage, Oid(1))], writers)
+        equal([version.tid for version in versions(storage, Oid(1), done[1].tid)], writers[1:])
+        equal([version.data for version in versions(storage, Oid(0))], [b"", b"root"])
         equal(list(versions(storage, Oid(2))), [])
         equal(list(versions(storage, Oid(3), done[0].tid)), [])
 
@@ -186,17 +187,17 @@ class ReadingTests(Harness):
             if not logged.failed:
                 entries = list(storage.entries(logged))
                 equal([oid for oid, _ in entries], list(logged.oids))
-                for oid, stored in entries:
-                    equal((stored.tid, stored.data), (logged.tid, states[logged.tid][oid]))
+                for oid, version in entries:
+                    equal((version.tid, version.data), (logged.tid, states[logged.tid][oid]))
 
     def test_the_transaction_of_a_version_is_the_one_that_wrote_it(self) -> None:
         need(self.lacks_history)
         storage, _, _ = self.told()
 
         for oid in (0, 1, 3, 5):
-            for stored in versions(storage, Oid(oid)):
-                logged = storage.transaction_of(stored)
-                equal(logged.tid, stored.tid)
+            for version in versions(storage, Oid(oid)):
+                logged = storage.transaction_of(version)
+                equal(logged.tid, version.tid)
                 equal(oid in logged.oids, True)
 
     def test_classes_have_the_name_that_they_were_given_last(self) -> None:
@@ -207,13 +208,12 @@ class ReadingTests(Harness):
         equal(storage.names.class_number("store", "Basket"), 1)
         equal(storage.names.class_number("shop", "Item"), 2)
         equal(storage.names.class_number("shop", "Cart"), None)
-        with raises(IntegrityError):
-            storage.names.class_name(7)
+        equal(storage.names.class_name(7), None)
 
     def test_versions_keep_the_number_of_their_class(self) -> None:
         storage, _, _ = self.told()
 
-        equal([_number(storage.load(Oid(oid))) for oid in (0, 1, 3, 5)], [2, 1, 1, 1])
+        equal([stored(storage, oid).number for oid in (0, 1, 3, 5)], [2, 1, 1, 1])
 
     def test_many_threads_read_at_once(self) -> None:
         storage, done, states = self.told()
@@ -247,7 +247,7 @@ class ReadingTests(Harness):
         data = bytes(range(256)) * 1000
         storage = self.new()
         storage.acquire()
-        offset, size = storage.write_stream(io.BytesIO(data))
+        key, size = storage.write_stream(io.BytesIO(data))
         logged = storage.append(Tid(10), [(Oid(0), 1, b"")], [(1, "shop", "Cart")])
         storage.apply([logged])
         storage.release()
@@ -255,7 +255,7 @@ class ReadingTests(Harness):
         if reader is not storage:
             self.opened(reader)
 
-        equal((size, reader.stream_size(offset)), (len(data), len(data)))
+        equal((size, reader.stream_size(key)), (len(data), len(data)))
         for start, wanted in [
             (0, 10),
             (65_530, 20),
@@ -265,9 +265,5 @@ class ReadingTests(Harness):
             (300_000, 10),
             (5, 0),
         ]:
-            found = reader.read_stream(offset, start, wanted)
+            found = reader.read_stream(key, start, wanted)
             equal(found == data[start : start + wanted], True, f"{wanted} bytes from {start} on")
-
-
-def _number(stored: Any) -> int:
-    return int(stored.number)

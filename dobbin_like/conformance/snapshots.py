@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dobbin_like.conformance.harness import equal, in_thread, in_threads, need, raises
+from dobbin_like.conformance.harness import equal, in_thread, in_threads, need, raises, stored
 from dobbin_like.conformance.model import (
     PairHarness,
     Sum,
@@ -74,7 +74,7 @@ class SnapshotTests(PairHarness):
         for obj in objects:
             oid = obj._p_oid
             if oid is not None:
-                equal(database.storage.load(oid, snapshot).tid <= snapshot, True, f"oid {oid}")
+                equal(stored(database.storage, oid, snapshot).tid <= snapshot, True, f"oid {oid}")
 
     def test_the_first_of_two_instances_wins(self) -> None:
         one, two = self.pair(x=1)

@@ -14,6 +14,7 @@ from dobbin_like.conformance.harness import (
     in_threads,
     need,
     raises,
+    record_failure,
 )
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import Oid, Tid
@@ -43,13 +44,13 @@ class StreamTests(Harness):
         source = io.BytesIO(b"0123456789")
         source.seek(4)
         storage.acquire()
-        offset, size = storage.write_stream(source)
+        key, size = storage.write_stream(source)
         logged = storage.append(Tid(10), [(Oid(0), 1, b"root")])
         storage.apply([logged])
         storage.release()
 
-        equal((size, storage.stream_size(offset)), (6, 6))
-        equal(storage.read_stream(offset, 0, 100), b"456789")
+        equal((size, storage.stream_size(key)), (6, 6))
+        equal(storage.read_stream(key, 0, 100), b"456789")
         equal(data_of(storage, 0), b"root")
 
     def test_a_transaction_may_have_many_streams(self) -> None:
@@ -63,24 +64,24 @@ class StreamTests(Harness):
         storage.release()
         commit(storage, {1: b"one"})
 
-        equal(len({offset for offset, _ in places}), 4)
-        for text, (offset, size) in zip(texts, places, strict=True):
+        equal(len({key for key, _ in places}), 4)
+        for text, (key, size) in zip(texts, places, strict=True):
             equal(size, len(text))
-            equal(storage.read_stream(offset, 0, size + 1) == text, True)
+            equal(storage.read_stream(key, 0, size + 1) == text, True)
 
     def test_others_read_a_stream_when_its_transaction_is_there(self) -> None:
         need(self.lacks_streams)
         storage = self.new()
         other = self.another(storage)
         storage.acquire()
-        offset, size = storage.write_stream(io.BytesIO(b"text"))
+        key, size = storage.write_stream(io.BytesIO(b"text"))
         storage.append(Tid(10), [(Oid(0), 1, b"root")])
         storage.release()
         equal(len(catch_up(other)), 1)
 
-        for found in in_threads(*[lambda: other.read_stream(offset, 0, size)] * 3):
+        for found in in_threads(*[lambda: other.read_stream(key, 0, size)] * 3):
             equal(found, b"text")
-        equal(self.another(storage).read_stream(offset, 1, 2), b"ex")
+        equal(self.another(storage).read_stream(key, 1, 2), b"ex")
 
     def test_a_stream_without_a_transaction_leaves_nothing(self) -> None:
         need(self.lacks_streams)
@@ -106,9 +107,8 @@ class StreamTests(Harness):
         commit(storage, {0: b"root"})
         storage.acquire()
         storage.write_stream(io.BytesIO(b"text"))
-        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")], decided=False)
-        logged = storage.fail(Tid(100), "a veto")
-        storage.apply([logged])
+        storage.prepare(Tid(100), [(Oid(0), 1, b"lost")])
+        record_failure(storage, "a veto", tid=100)
         storage.release()
         fail(storage, "another")
 
@@ -121,12 +121,12 @@ class StreamTests(Harness):
         storage.acquire()
         with raises(OSError):
             storage.write_stream(_Breaking())
-        offset, _ = storage.write_stream(io.BytesIO(b"whole"))
+        key, _ = storage.write_stream(io.BytesIO(b"whole"))
         logged = storage.append(Tid(100), [(Oid(1), 1, b"one")])
         storage.apply([logged])
         storage.release()
 
-        equal(storage.read_stream(offset, 0, 9), b"whole")
+        equal(storage.read_stream(key, 0, 9), b"whole")
         equal((data_of(storage, 0), data_of(storage, 1)), (b"root", b"one"))
 
     def test_writing_a_stream_needs_the_lock(self) -> None:

@@ -160,9 +160,7 @@ class TransactionLog(LockedLog):
         """
         self._check_held("append()")
         meta = _meta(classes, shapes, user, description, extension)
-        logged = self._writer.prepare(tid, entries, meta, decided=True)
-        self._writer.finish()
-        return logged
+        return self._writer.append(tid, entries, meta)
 
     def prepare(
         self,
@@ -177,7 +175,7 @@ class TransactionLog(LockedLog):
     ) -> LoggedTransaction:
         self._check_held("prepare()")
         meta = _meta(classes, shapes, user, description, extension)
-        return self._writer.prepare(tid, entries, meta, decided=False)
+        return self._writer.prepare(tid, entries, meta)
 
     def decide(self) -> None:
         self._check_held("decide()")
@@ -187,7 +185,7 @@ class TransactionLog(LockedLog):
         self._check_held("settle()")
         self._writer.settle()
         news = self.read_news() if self.has_news() else []
-        return next((logged for logged in news if logged.tid == tid), None)
+        return next((logged for logged in news if logged.tid == tid and not logged.failed), None)
 
     def fail(
         self,

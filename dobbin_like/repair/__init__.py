@@ -140,7 +140,7 @@ class _Repair:
         """Walk again, and write what can be read."""
         lost = bool(self._frames.losses)
         log = NewLog(file.fd, file.path, self._complete_since(), self._next_oid)
-        known = KnownOrNot(log, self._names, self._shapes, self._referred)
+        known = KnownOrNot(self._names, self._shapes, self._referred)
         salvage = Salvage(self._source, log, self._report, known, complete=not lost)
         for part in self._again().walk(self._step(1)):
             salvage.add(part)

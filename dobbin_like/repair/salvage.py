@@ -18,6 +18,7 @@ from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import stream_offset
+from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.serialize import StateError
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
@@ -191,73 +192,73 @@ class Salvage:
         return self._log.add_stream(parts)
 
 
-class KnownOrNot:
+class KnownOrNot(NameTables):
     """The tables of names of the new log, in which every class has a name when it is asked for.
 
     ``lost`` are the names that were made up.
 
     Args:
-        names: Of classes by number, wherever they were found.
+        classes: By number, wherever they were found.
         shapes: The same.
         referred: The class numbers of objects by oid, as others refer to them.
     """
 
     def __init__(
         self,
-        log: NewLog,
-        names: dict[int, tuple[str, str]],
+        classes: dict[int, tuple[str, str]],
         shapes: dict[int, tuple[int, tuple[str, ...]]],
         referred: dict[int, int],
     ) -> None:
+        super().__init__()
         self.lost: list[str] = []
-        # What the next transaction brings.
-        self._new: dict[int, tuple[str, str]] = {}
-        self._new_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
-        self._log = log
-        self._names = names
-        self._shapes = shapes
         self.referred = referred
+        self._found = classes
+        self._found_shapes = shapes
+        # What the next transaction brings, as keys.
+        self._new: dict[int, None] = {}
+        self._new_shapes: dict[int, None] = {}
 
     def bring(self, names: NewNames) -> None:
         """Let the next transaction bring what it has brought."""
-        self._new |= {number: (module, name) for number, module, name in names.classes}
-        for number, class_number, attributes in names.shapes:
-            if self._log.classes.shape(number) is None:
-                self._new_shapes[number] = class_number, attributes
-                self.name(class_number)
-
-    def name(self, number: int) -> tuple[str, str]:
-        known = self._new.get(number) or self._log.classes.class_name(number)
-        if known is None and number:
-            known = self._names.get(number)
-            if known is None:
-                known = LOST_MODULE, f"Class{number}"
-                self.lost.append(".".join(known))
-            self._new[number] = known
-        return known or ("", "")
+        self._new |= dict.fromkeys(row[0] for row in names.classes)
+        shapes = [row for row in names.shapes if super(KnownOrNot, self).shape(row[0]) is None]
+        self._new_shapes |= dict.fromkeys(row[0] for row in shapes)
+        self.update(names.classes, shapes)
+        for _, class_number, _ in shapes:
+            self.class_name(class_number)
 
     def correct(self, names: NewNames) -> None:
         """Let the next transaction say what differs from what is known of classes."""
-        known = self._log.classes
-        differing = [row for row in names.classes if known.class_name(row[0]) != row[1:]]
+        known = super().class_name
+        differing = [row for row in names.classes if known(row[0]) != row[1:]]
         self.bring(NewNames(tuple(differing)))
 
-    def number(self, module: str, qualname: str) -> int | None:
-        return self._log.classes.class_number(module, qualname)
+    def class_name(self, number: int) -> tuple[str, str]:
+        known = super().class_name(number)
+        if known is None and number:
+            known = self._found.get(number)
+            if known is None:
+                known = LOST_MODULE, f"Class{number}"
+                self.lost.append(".".join(known))
+            self.bring(NewNames(((number, *known),)))
+        return known or ("", "")
 
     def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        known = self._new_shapes.get(number) or self._log.classes.shape(number)
+        known = super().shape(number)
         if known is None:
-            known = self._shapes.get(number)
+            known = self._found_shapes.get(number)
             if known is not None:
-                self._new_shapes[number] = known
-                self.name(known[0])
+                self.bring(NewNames((), ((number, *known),)))
         return known
 
     def take(self) -> NewNames:
         """Return what the next transaction brings."""
-        classes = [(number, *name) for number, name in sorted(self._new.items())]
-        shapes = [(number, *shape) for number, shape in sorted(self._new_shapes.items())]
+        classes = [(number, *self.class_name(number)) for number in sorted(self._new)]
+        shapes = [
+            (number, *known)
+            for number in sorted(self._new_shapes)
+            if (known := self.shape(number)) is not None
+        ]
         self._new, self._new_shapes = {}, {}
         return NewNames(tuple(classes), tuple(shapes))
 

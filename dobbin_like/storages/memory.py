@@ -21,7 +21,7 @@ from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.writing.encode import check_numbers
-from dobbin_like.storages.memory_data import EMPTY, MemoryTransaction, MemoryVersion, Shared
+from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
 from dobbin_like.storages.memory_reading import ReadableMemory
 
 __all__ = ["MemoryLog"]
@@ -49,7 +49,7 @@ class MemoryLog(ReadableMemory):
     """
 
     def __init__(self, *, lock_timeout: float | None = None) -> None:
-        shared = Shared(f"<memory {next(_numbers)}>", EMPTY)
+        shared = Shared(f"<memory {next(_numbers)}>")
         self._set_up(shared, lock_timeout=lock_timeout, read_only=False)
 
     def another(self, *, lock_timeout: float | None = None, read_only: bool = False) -> Self:
@@ -76,7 +76,6 @@ class MemoryLog(ReadableMemory):
         return "it was opened with read_only=True; open it without" if self.read_only else ""
 
     def close(self) -> None:
-        """End this instance; others go on. Idempotent; waits for a commit of another thread."""
         if self.closed:
             return
         self.release()
@@ -84,27 +83,23 @@ class MemoryLog(ReadableMemory):
         self._shared.lock.wait_until_unused(self)
 
     def after_fork_in_child(self) -> None:
-        """Start anew in a forked child: nothing is held, the log is the child's own."""
         self._shared.lock.after_fork_in_child()
         self._drop()
-        self._shared.ground.after_fork_in_child()
+        if self._shared.ground is not None:
+            self._shared.ground.after_fork_in_child()
+
+    @property
+    def why_read_only(self) -> str:
+        return "this instance was made with read_only=True" if self.read_only else ""
 
     @property
     def held(self) -> bool:
-        """Whether the calling thread holds the commit lock through this instance."""
         return self._shared.lock.held(self)
 
     def acquire(self) -> None:
-        """Take the commit lock.
-
-        Raises:
-            LockTimeout: Another held it for too long.
-            SelfWaitError: This thread holds it, by this instance or another.
-            ReadOnlyStorageError: The instance is for reading.
-        """
         self._check_open()
         if self.read_only:
-            raise ReadOnlyStorageError(self.path, "this instance was made with read_only=True")
+            raise ReadOnlyStorageError(self.path, self.why_read_only)
         self._shared.lock.acquire(self, self._lock_timeout)
         try:
             self._check_open()
@@ -114,10 +109,6 @@ class MemoryLog(ReadableMemory):
             raise
 
     def release(self) -> None:
-        """Give the lock back; drop what was neither finished nor failed.
-
-        Idempotent; nothing happens if this thread does not hold the lock.
-        """
         try:
             if self.held:
                 self._drop()
@@ -125,23 +116,17 @@ class MemoryLog(ReadableMemory):
             self._shared.lock.release(self)
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
-        """Store what *source* yields from its position to its end.
-
-        Returns:
-            The offset by which it is read, and its size in bytes. It stays if a
-            transaction is finished before the lock is given back.
-        """
         self._check_held("write_stream()")
         parts = []
         while part := source.read(_COPY_SIZE):
             parts.append(part)
         data = b"".join(parts)
         shared = self._shared
-        offset = shared.next_stream
-        shared.next_stream = offset + 1
-        self._written.append(offset)
-        shared.streams[offset] = data
-        return offset, len(data)
+        key = shared.next_stream
+        shared.next_stream = key + 1
+        self._written.append(key)
+        shared.streams[key] = data
+        return key, len(data)
 
     def append(
         self,
@@ -155,12 +140,9 @@ class MemoryLog(ReadableMemory):
         extension: bytes = b"",
     ) -> MemoryTransaction:
         self._check_held("append()")
-        logged = self._made(
-            tid, entries, classes, shapes, user=user, description=description, extension=extension
-        )
-        self._shared.transactions.append(logged)  # I2: all of it is visible from here on.
-        self._written = []
-        return logged
+        # Before it counts: an interrupt right after that must not hide whose the streams are.
+        self._pending = self._made(tid, entries, classes, shapes, user, description, extension)
+        return self._decide(self._pending)
 
     def prepare(
         self,
@@ -174,11 +156,8 @@ class MemoryLog(ReadableMemory):
         extension: bytes = b"",
     ) -> MemoryTransaction:
         self._check_held("prepare()")
-        logged = self._made(
-            tid, entries, classes, shapes, user=user, description=description, extension=extension
-        )
-        self._pending = logged
-        return logged
+        self._pending = self._made(tid, entries, classes, shapes, user, description, extension)
+        return self._pending
 
     def _made(
         self,
@@ -186,7 +165,6 @@ class MemoryLog(ReadableMemory):
         entries: Sequence[Entry],
         classes: Sequence[ClassRow],
         shapes: Sequence[ShapeRow],
-        *,
         user: str,
         description: str,
         extension: bytes,
@@ -217,21 +195,21 @@ class MemoryLog(ReadableMemory):
 
     def decide(self) -> None:
         self._check_held("decide()")
-        logged = self._pending
-        if logged is None:
+        if self._pending is None:
             raise NotHeldError(self.path, "decide()", "a prepared transaction")
+        self._decide(self._pending)
+
+    def _decide(self, logged: MemoryTransaction) -> MemoryTransaction:
         if self._shared.transactions[-1] is not logged:
             self._shared.transactions.append(logged)  # I2: all of it is visible from here on.
         self._settle()
+        return logged
 
     def settle(self, tid: Tid) -> MemoryTransaction | None:
         self._check_held("settle()")
+        self._settle()
         newest = self._shared.transactions[-1]
-        if newest.tid != tid or newest.failed:
-            return None
-        self._written = []
-        self._pending = None
-        return newest
+        return newest if newest.tid == tid and not newest.failed else None
 
     def fail(
         self,
@@ -243,14 +221,6 @@ class MemoryLog(ReadableMemory):
         extension: bytes = b"",
         oids: Sequence[Oid] = (),
     ) -> MemoryTransaction | None:
-        """Record a failed transaction, in place of the prepared one if there is one.
-
-        Args:
-            oids: Of the objects that it would have changed, for the record.
-
-        Returns:
-            None if it could not be recorded: that is logged, and otherwise ignored.
-        """
         self._check_held("fail()")
         self._settle()
         pending = self._pending
@@ -290,7 +260,7 @@ class MemoryLog(ReadableMemory):
         return oid < self._head.next_oid and self.load(oid) is not None
 
     def _versions(
-        self, tid: Tid, sequence: int, entries: Sequence[tuple[Oid, int, bytes]]
+        self, tid: Tid, sequence: int, entries: Sequence[Entry]
     ) -> tuple[MemoryVersion, ...]:
         before = self._newest.get
         return tuple(
@@ -301,7 +271,7 @@ class MemoryLog(ReadableMemory):
         )
 
     def _settle(self) -> None:
-        """Forget the prepared transaction if it counts: finish() may have been interrupted."""
+        """Forget the prepared transaction if it counts: decide() may have been interrupted."""
         if self._pending is not None and self._shared.transactions[-1] is self._pending:
             self._written = []
             self._pending = None

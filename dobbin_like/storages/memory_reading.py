@@ -6,15 +6,16 @@ Knows no lock but to ask it. Read :mod:`.memory` next.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, cast
 
-from dobbin_like.contract import NO_NAMES
-from dobbin_like.exc import ClosedError, NotHeldError
+from dobbin_like.contract import NO_NAMES, StoredVersion, Transaction
+from dobbin_like.exc import ClosedError, IntegrityError, NotHeldError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
+from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
 
 __all__ = ["ReadableMemory"]
@@ -23,25 +24,23 @@ _tid_of = attrgetter("tid")
 
 
 class ReadableMemory:
-    """A log in memory as its readers see it. Any thread; for news see read_news() and apply()."""
+    """A log in memory as its readers see it. Any thread."""
 
     def __init__(self, shared: Shared) -> None:
         self.path = shared.path
         self.sort_key = f"dobbin_like:{shared.path}"
         self.closed = False
         self._shared = shared
-        # What is applied: the newest transaction, the newest version by oid, the classes.
-        self._head = shared.ground.head
+        # What is applied: the newest transaction, the newest version by oid, the names.
+        self._head = shared.transactions[0]
         self._newest: dict[Oid, MemoryVersion] = {}
-        self.names = NameTables(*shared.ground.names)
+        self.names = NameTables(*shared.names)
         self.apply(self.read_news())
 
     def __len__(self) -> int:
-        """Return the number of transactions applied, successful and failed."""
         return self._head.sequence
 
     def __bool__(self) -> bool:
-        """Return True: an empty log is a log."""
         return True
 
     def __enter__(self) -> Self:
@@ -60,57 +59,42 @@ class ReadableMemory:
         return f"<{type(self).__name__} {self.path}, {state}>"
 
     def close(self) -> None:
-        """End this instance; others go on. Idempotent."""
+        """End this instance; others go on."""
         self.closed = True
 
     # -- what is applied -------------------------------------------------------
 
     @property
     def tid(self) -> Tid:
-        """Of the newest applied transaction, successful or failed; 0: there is none."""
         return self._head.tid
 
     @property
     def complete_since(self) -> Tid:
-        """The tid from which on the past is whole; 0: nothing was ever dropped."""
-        return self._shared.ground.complete_since
+        ground = self._shared.ground
+        return NO_TID if ground is None else ground.complete_since
 
     @property
     def oid_count(self) -> int:
-        """Number of objects stored."""
         return self._head.oid_count
 
     @property
     def next_oid(self) -> Oid:
-        """The first oid that was never used."""
         return self._head.next_oid
 
     # -- news ------------------------------------------------------------------
 
     def has_news(self) -> bool:
-        """Return whether others have committed what is not applied yet. Cost: two reads."""
         if self.closed:
             self._check_open()
         return self._shared.transactions[-1] is not self._head
 
     def read_news(self) -> list[MemoryTransaction]:
-        """Return the committed transactions that are not applied, oldest first.
-
-        Applies nothing. Failed transactions are among them. Cost: their number.
-        """
         self._check_open()
         first = self._shared.transactions[0].sequence
         return self._shared.transactions[self._head.sequence - first + 1 :]
 
-    def apply(self, news: Iterable[MemoryTransaction]) -> None:
-        """Let *news* be applied: what read_news() or prepare() returned, in order.
-
-        Raises:
-            NotHeldError: One is missing between. Those before it are applied.
-
-        Cost: The oids in them.
-        """
-        for logged in news:
+    def apply(self, news: Sequence[Transaction]) -> None:
+        for logged in cast("Sequence[MemoryTransaction]", news):
             if logged.sequence != self._head.sequence + 1:
                 found = f"transaction {self._head.sequence + 1}, not {logged.sequence}"
                 raise NotHeldError(self.path, "apply()", found)
@@ -123,69 +107,60 @@ class ReadableMemory:
     # -- reading ---------------------------------------------------------------
 
     def has(self, oid: Oid) -> bool:
-        """Return whether there is an object with this oid."""
         return self.load(oid) is not None
 
-    def load(self, oid: Oid, at: Tid | None = None) -> Any:
-        """Return the newest applied version of an object, or the newest up to *at*.
-
-        Returns:
-            None if there is no such object, or was none then.
-
-        Cost: The versions newer than *at*.
-        """
+    def load(self, oid: Oid, at: Tid | None = None) -> StoredVersion | None:
         if self.closed:
             self._check_open()
         version = self._newest.get(oid)
         if at is not None:
             while version is not None and version.tid > at:
                 version = version.before
-        if version is None:
-            return self._shared.ground.load(oid, at)
-        return version
-
-    def stream_size(self, offset: int) -> int:
-        """Return the size of a stored stream in bytes. Raises IntegrityError: there is none."""
-        self._check_open()
-        data = self._shared.streams.get(offset)
-        return self._shared.ground.stream_size(offset) if data is None else len(data)
-
-    def read_stream(self, offset: int, start: int, size: int) -> bytes:
-        """Return up to *size* bytes of a stored stream; fewer at its end.
-
-        Raises:
-            IntegrityError: There is none.
-        """
-        self._check_open()
-        data = self._shared.streams.get(offset)
-        if data is None:
-            return self._shared.ground.read_stream(offset, start, size)
-        start = max(start, 0)
-        return data[start : start + max(size, 0)]
-
-    def version_before(self, oid: Oid, stored: Any) -> Any:
-        """Return the version of an object that *stored* has replaced, None if it was the first."""
-        self._check_open()
         ground = self._shared.ground
-        if not self._is_here(stored):
+        return ground.load(oid, at) if version is None and ground is not None else version
+
+    def stream_size(self, key: int) -> int:
+        found = self._stream(key)
+        return len(found) if isinstance(found, bytes) else found.stream_size(key)
+
+    def read_stream(self, key: int, start: int, size: int) -> bytes:
+        found = self._stream(key)
+        if not isinstance(found, bytes):
+            return found.read_stream(key, start, size)
+        start = max(start, 0)
+        return found[start : start + max(size, 0)]
+
+    def _stream(self, key: int) -> bytes | AsOf:
+        """Return the bytes of a stream, or what lies below, which has it if anybody has."""
+        self._check_open()
+        found = self._shared.streams.get(key, self._shared.ground)
+        if found is None:
+            raise IntegrityError(self.path, key, "nothing", "a stream")
+        return found
+
+    def version_before(self, oid: Oid, stored: StoredVersion) -> StoredVersion | None:
+        self._check_open()
+        ground = self._below(stored)
+        if ground is not None:
             return ground.version_before(oid, stored)
-        return ground.load(oid, None) if stored.before is None else stored.before
+        before = cast("MemoryVersion", stored).before
+        ground = self._shared.ground
+        return ground.load(oid) if before is None and ground is not None else before
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
-    ) -> Iterator[Any]:
-        """Yield the applied transactions after *since*, up to *until*, with the failed ones.
-
-        Oldest first, or newest first. Those that are applied later are not among them.
-        """
+    ) -> Iterator[Transaction]:
         self._check_open()
         return self._transactions(since, until, self._head, newest_first=newest_first)
 
     def _transactions(
         self, since: Tid, until: Tid | None, head: MemoryTransaction, *, newest_first: bool
-    ) -> Iterator[Any]:
+    ) -> Iterator[Transaction]:
         until = head.tid if until is None else min(until, head.tid)
-        below = self._shared.ground.transactions(since, until, newest_first=newest_first)
+        ground = self._shared.ground
+        below: Iterator[Transaction] = iter(())
+        if ground is not None:
+            below = ground.transactions(since, until, newest_first=newest_first)
         here = self._shared.transactions
         end = bisect_right(here, until, key=_tid_of)
         # The first one stands for what lies below.
@@ -197,27 +172,29 @@ class ReadableMemory:
             yield from below
             yield from here[begin:end]
 
-    def transaction_of(self, stored: Any) -> Any:
-        """Return the transaction that has written a version."""
+    def transaction_of(self, stored: StoredVersion) -> Transaction:
         self._check_open()
-        if not self._is_here(stored):
-            return self._shared.ground.transaction_of(stored)
+        ground = self._below(stored)
+        if ground is not None:
+            return ground.transaction_of(stored)
         here = self._shared.transactions
         return here[stored.position - here[0].sequence]
 
-    def entries(self, logged: Any) -> Iterator[tuple[Oid, Any]]:
-        """Yield the objects of a transaction with their states."""
+    def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, StoredVersion]]:
         self._check_open()
-        if self._is_here(logged):
-            yield from zip(logged.oids, logged.versions)  # noqa: B905  failed: none
+        ground = self._below(transaction)
+        if ground is not None:
+            yield from ground.entries(transaction)
         else:
-            yield from self._shared.ground.entries(logged)
+            logged = cast("MemoryTransaction", transaction)
+            yield from zip(logged.oids, logged.versions)  # noqa: B905  failed: none
 
     # -- inside ----------------------------------------------------------------
 
-    def _is_here(self, what: Any) -> bool:
-        """Tell whether a version or transaction is of this log, and not of what lies below."""
-        return bool(what.tid > self._shared.ground.head.tid)
+    def _below(self, what: StoredVersion | Transaction) -> AsOf | None:
+        """Return what lies below if a version or transaction is from there."""
+        ground = self._shared.ground
+        return ground if ground is not None and what.tid <= ground.tid else None
 
     def _check_open(self) -> None:
         if self.closed:

@@ -121,7 +121,7 @@ class Survivors:
 
     def _base_of(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
         """Return what a delta changes; it survives with it."""
-        before = self._old.version_before(oid, stored)
+        before = self._old.replaced_by(oid, stored)
         if before is not None:
             self._bases.add(before.position)
         return before

@@ -15,7 +15,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
 
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
@@ -35,7 +35,7 @@ from dobbin_like.upkeep.stream_keys import (
 )
 
 if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
+    from dobbin_like.contract import Storage, StoredVersion
 
 __all__ = ["PART_BYTES", "SnapshotReport", "snapshot"]
 
@@ -183,22 +183,26 @@ class _State:
             self._stream_oids.append(Oid(oid))
         return data
 
-    def _data(self, oid: Oid, stored: Any) -> bytes:
+    def _data(self, oid: Oid, stored: StoredVersion) -> bytes:
         """Return the whole state of a version. One that was put together is remembered."""
         if not stored.number & DELTA:
-            data: bytes = stored.data
-            return data
+            return stored.data
         number, whole = self._reader.whole(oid, stored, self._source.version_before)
         self._numbers[oid] = number
         self._rewritten[oid] = whole
         return whole
+
+    def _stored(self, oid: Oid) -> StoredVersion:
+        stored = self._source.load(oid)
+        assert stored is not None  # It was found, and the source does not change.
+        return stored
 
     def carry_streams(self, write: Callable[[BinaryIO], tuple[int, int]]) -> None:
         """Give the bytes of all streams to *write*, which says where they are."""
         source = self._source
         carried: dict[int, int] = {}
         for oid in self._stream_oids:
-            stored = source.load(oid)
+            stored = self._stored(oid)
             _, names = class_and_names(source.names, stored.number)
             old = stream_key_of(stored.data, names)
             if old is None:
@@ -233,7 +237,7 @@ class _State:
         for oid in range(part.start, part.end):
             if not self._sizes[oid]:
                 continue
-            stored = self._source.load(Oid(oid))
+            stored = self._stored(Oid(oid))
             number = self._numbers.get(oid, stored.number)
             yield Oid(oid), number, self._rewritten.get(oid, stored.data)
             if not oid % 1024:
@@ -308,7 +312,8 @@ class _IntoStorage:
         self.stream = target.write_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
-        self._target.prepare(tid, list(entries), *self._names, description=DESCRIPTION)
+        # The only one: there is no limit for it.
+        self._target.append(tid, list(entries), *self._names, description=DESCRIPTION)
 
     def complete(self, objects: int) -> None:
-        self._target.finish()
+        pass

@@ -23,18 +23,11 @@ def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
     with TransactionLog(path, **options) as log:
 
         def commit(tid: int, *entries: tuple[int, int, bytes], **more: Any) -> None:
-            decided = more.pop("decided", True)
-            classes, shapes = more.pop("classes", ()), more.pop("shapes", ())
-            logged = log.prepare(
-                Tid(tid),
-                [(Oid(oid), number, data) for oid, number, data in entries],
-                classes,
-                shapes,
-                decided=decided,
-                **more,
-            )
-            log.decide()
-            log.finish()
+            write = log.prepare if more.pop("prepared", False) else log.append
+            named = [(Oid(oid), number, data) for oid, number, data in entries]
+            logged = write(Tid(tid), named, **more)
+            if write == log.prepare:
+                log.decide()
             log.apply([logged])
 
         log.acquire()
@@ -48,9 +41,8 @@ def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
         log.apply([failed])
         log._writer.save()
         log.apply(log.read_news())
-        commit(
-            1003, (0, 3, b"root again"), (3, 4, b"three" * 20), shapes=SHAPES[1:], decided=False
-        )
+        entries = (0, 3, b"root again"), (3, 4, b"three" * 20)
+        commit(1003, *entries, shapes=SHAPES[1:], prepared=True)
         commit(1004, (3, 1, b"3"))
         log.release()
 

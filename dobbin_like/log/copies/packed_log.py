@@ -150,7 +150,7 @@ class PackedLog(TransactionLog):
         """
         return self._version(oid, self._applied.positions.get(oid))
 
-    def version_before(self, oid: int, stored: LoggedVersion) -> LoggedVersion | None:
+    def replaced_by(self, oid: int, stored: LoggedVersion) -> LoggedVersion | None:
         """Return the version that *stored* has replaced in this file."""
         return self._version(oid, stored.previous)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from dobbin_like.contract import StoredVersion, Transaction
 from dobbin_like.exc import IntegrityError, PastDroppedError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format import record
@@ -103,7 +104,7 @@ class History(Generations):
                 yield logged
                 self._check_open()
 
-    def entries(self, logged: LoggedTransaction) -> Iterator[tuple[Oid, LoggedVersion]]:
+    def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, LoggedVersion]]:
         """Yield the objects of a transaction with their states, each verified.
 
         Raises:
@@ -111,12 +112,12 @@ class History(Generations):
             PastDroppedError: The transaction was dropped by packing.
         """
         self._check_open()
-        applied, found = self._find(logged)
+        applied, found = self._find(cast("LoggedTransaction", transaction))
         for entry in stored_entries(ReadBuffer(applied.file.fd, self.path), found):
             yield entry
             self._check_open()
 
-    def version_before(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
+    def version_before(self, oid: Oid, stored: StoredVersion) -> LoggedVersion | None:
         """Return the version of an object that *stored* has replaced, None if it was the first.
 
         None, too, if those before were dropped by packing.
@@ -129,9 +130,10 @@ class History(Generations):
         self._check_open()
         for applied in self._files(Tid(stored.tid - 1)):
             if applied.loader is not None and self._has(applied, oid, stored):
-                if not stored.previous:
+                previous = cast("LoggedVersion", stored).previous
+                if not previous:
                     return None
-                return applied.loader.load(oid, stored.previous, applied.limit)
+                return applied.loader.load(oid, previous, applied.limit)
         # The file that it was read from is gone: it is found by its tid.
         return self.load(oid, Tid(stored.tid - 1))
 
@@ -139,7 +141,7 @@ class History(Generations):
         """Return the newest applied version of an object, or the newest up to *at*."""
         raise NotImplementedError  # The log that this is a part of has it.
 
-    def transaction_of(self, stored: LoggedVersion) -> LoggedTransaction:
+    def transaction_of(self, stored: StoredVersion) -> LoggedTransaction:
         """Return the transaction that has written a version.
 
         Raises:
@@ -168,7 +170,7 @@ class History(Generations):
         page = applied.file.page
         return BackwardBuffer(applied.file.fd, self.path), 0 if page is None else page.checksum
 
-    def _has(self, applied: Applied, oid: Oid, stored: LoggedVersion) -> bool:
+    def _has(self, applied: Applied, oid: Oid, stored: StoredVersion) -> bool:
         """Tell whether *stored* was read from this file, or could have been."""
         if applied.loader is None:
             return False

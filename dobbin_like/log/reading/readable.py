@@ -10,10 +10,11 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
+from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.log_file import LogFile
@@ -148,7 +149,7 @@ class ReadableLog(History):
             return self._follow()
         return news
 
-    def apply(self, news: Iterable[LoggedTransaction]) -> None:
+    def apply(self, news: Sequence[Transaction]) -> None:
         """Let *news* be applied: what read_news() or prepare() returned, in order.
 
         Raises:
@@ -156,7 +157,7 @@ class ReadableLog(History):
 
         Cost: The oids in them.
         """
-        self._applied.apply(self.path, news)
+        self._applied.apply(self.path, cast("Sequence[LoggedTransaction]", news))
 
     # -- reading ---------------------------------------------------------------
 

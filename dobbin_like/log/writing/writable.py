@@ -64,6 +64,11 @@ class LockedLog(ReadableLog):
             self._view = words.view
 
     @property
+    def why_read_only(self) -> str:
+        """Why acquire() is refused; empty if it is not."""
+        return "the log was opened with read_only=True" if self.read_only else ""
+
+    @property
     def held(self) -> bool:
         """Whether the calling thread holds the commit lock through this instance."""
         return self._lock.owned
@@ -81,7 +86,7 @@ class LockedLog(ReadableLog):
         """
         if self.closed or self.read_only:
             self._check_open()
-            raise ReadOnlyStorageError(self.path, "the log was opened with read_only=True")
+            raise ReadOnlyStorageError(self.path, self.why_read_only)
         if lock.process != self._pid:
             self.after_fork_in_child()
         self._lock.acquire(self._lock_timeout)

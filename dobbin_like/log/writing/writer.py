@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
-from dobbin_like.contract import NO_NAMES
+from dobbin_like.contract import NO_NAMES, Entry
 from dobbin_like.exc import Error, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
@@ -99,7 +99,7 @@ class Writer:
         """
         if self._finishing:
             # Interrupted after the decision: it counts (I1).
-            self.finish()
+            self._finish()
         if self.dirty:
             self._cut_back()
         applied = self.applied
@@ -132,21 +132,25 @@ class Writer:
         self._tail = after
         return stream_key(self.applied.generation, tail.end), size
 
-    def prepare(
-        self,
-        tid: Tid,
-        entries: Sequence[tuple[Oid, int, bytes]],
-        meta: Meta,
-        *,
-        decided: bool,
-    ) -> LoggedTransaction:
+    def append(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
+        """Append a transaction that is decided by this, sync it, and let it be visible."""
+        logged = self._write(tid, entries, meta, "append()", decided=True)
+        self._finish()
+        return logged
+
+    def prepare(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
         """Append a transaction behind COMMITTED, and sync it."""
+        return self._write(tid, entries, meta, "prepare()", decided=False)
+
+    def _write(
+        self, tid: Tid, entries: Sequence[Entry], meta: Meta, step: str, *, decided: bool
+    ) -> LoggedTransaction:
         file, applied = self._file, self.applied
         words = self._words
         if self._pending is not None:
-            raise NotHeldError(file.path, "prepare()", "the end of the one before")
+            raise NotHeldError(file.path, step, "the end of the one before")
         if words.view[COMMITTED] != applied.seen:
-            raise NotHeldError(file.path, "prepare()", "all news applied")
+            raise NotHeldError(file.path, step, "all news applied")
         tail = self._tail or applied.tail
         status = record.COMMITTED if decided else record.PREPARED
         data, logged = encoded(tail, tid, entries, applied.positions.get, meta, status)
@@ -172,8 +176,8 @@ class Writer:
         logged = self._pending
         if logged is None:
             raise NotHeldError(self._file.path, "decide()", "a prepared transaction")
-        if self._decided:
-            self.finish()
+        if self._decided:  # Interrupted after that.
+            self._finish()
             return
         self._whole = True
         file = self._file
@@ -182,18 +186,25 @@ class Writer:
         if self._sync:
             disk.sync(file.fd, file.path)
         self._decided = True
-        self.finish()
+        self._finish()
 
     def settle(self) -> None:
-        """Finish what was decided and interrupted: it counts (I1)."""
-        if self._finishing:
-            self.finish()
+        """Bring append() or decide() to an end after an interrupt: carried out, or not at all.
 
-    def finish(self) -> None:
-        """Let the prepared transaction count. Can be repeated when interrupted."""
+        From when a whole frame is written that says committed, the next holder of the lock
+        would adopt it, should this one die. So it is not left like that.
+        """
+        if not self._whole:
+            return
+        if self._pending is None:  # Interrupted in writing: nobody knows how much is there.
+            self._cut_back()
+        else:
+            self.decide()
+
+    def _finish(self) -> None:
+        """Let the pending transaction count. Can be repeated when interrupted."""
         logged = self._pending
-        if logged is None or not self._decided:
-            raise NotHeldError(self._file.path, "finish()", "a prepared and decided transaction")
+        assert logged is not None
         self._finishing = True
         words = self._words
         words.put(COMMITTED, logged.end)  # I2: all of it is visible from here on.

@@ -1,0 +1,108 @@
+"""Packing: what a storage promises whose data may be packed while it is open."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import TYPE_CHECKING
+
+from dobbin_like.conformance.harness import catch_up, commit, data_of, equal, need, raises
+from dobbin_like.conformance.model import PairHarness, Thing, begin, change, elect
+from dobbin_like.contract import PackedStorage
+from dobbin_like.exc import StreamMovedError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.persistent import PersistentFile
+
+if TYPE_CHECKING:
+    from dobbin_like.contract import Storage
+
+__all__ = ["PackedTests"]
+
+# Packing may look at what states refer to: these refer to nothing.
+OLD, NEW, NEWER = (pickle.dumps({"x": number}, 4) for number in range(3))
+
+
+class PackedTests(PairHarness):
+    """A storage that is packed, as those see it who have it open. Skipped if it is none."""
+
+    def pack(self, storage: Storage) -> None:
+        """Pack the data of *storage*, as another process would; drop all that is not newest.
+
+        To be given for a storage that can be packed.
+        """
+        need("it is not said how the storage is packed")
+
+    def packed_and_followed(self, storage: Storage) -> None:
+        """Pack the data of *storage*, and let it follow."""
+        self.pack(storage)
+        while storage.has_news():
+            catch_up(storage)
+
+    def packed(self, storage: Storage) -> PackedStorage:
+        """Return *storage*, or skip the test."""
+        if not isinstance(storage, PackedStorage):
+            need("the storage is not packed")
+        assert isinstance(storage, PackedStorage)
+        return storage
+
+    def history(self) -> tuple[PackedStorage, list[Tid]]:
+        """Return a storage with two versions of one object, and their tids."""
+        storage = self.packed(self.new())
+        first = commit(storage, {0: OLD, 1: OLD}, [(1, "shop", "Cart")])
+        return storage, [first.tid, commit(storage, {0: NEW}).tid]
+
+    def test_what_was_never_packed_is_whole(self) -> None:
+        storage, tids = self.history()
+
+        equal((storage.generation, storage.retired, storage.has_past), (0, False, False))
+        equal((storage.complete_since, [storage.reaches(tid) for tid in tids]), (0, [True, True]))
+        equal(storage.place_of(Oid(0)) > storage.place_of(Oid(1)) > 0, True)
+        equal(storage.place_of(Oid(9)), 0)
+        storage.drop_generations(None)
+        equal(data_of(storage, 0, tids[0]), OLD)
+
+    def test_an_open_instance_follows_to_the_packed_data(self) -> None:
+        storage, tids = self.history()
+        self.packed_and_followed(storage)
+
+        equal((storage.generation, storage.retired), (1, False))
+        equal((storage.complete_since, data_of(storage, 0)), (tids[1], NEW))
+        commit(storage, {0: NEWER})
+        equal(data_of(self.another(storage), 0), NEWER)
+
+    def test_a_pin_keeps_what_a_snapshot_needs(self) -> None:
+        storage, tids = self.history()
+        pin = storage.pin(tids[0])
+        self.packed_and_followed(storage)
+        storage.drop_generations(None)
+
+        equal((storage.has_past, storage.reaches(tids[0])), (True, True))
+        equal(data_of(storage, 0, tids[0]), OLD)
+        storage.unpin(pin)
+        storage.unpin(pin)
+        storage.drop_generations(tids[0])
+        equal(data_of(storage, 0, tids[0]), OLD)
+        storage.drop_generations(tids[1])
+        equal((storage.has_past, storage.reaches(tids[0])), (False, False))
+        equal((storage.reaches(tids[1]), data_of(storage, 0)), (True, NEW))
+
+    def test_a_stream_has_another_key_afterwards(self) -> None:
+        need(self.lacks_streams)
+        storage = self.packed(self.new())
+        database = self.database(self.another(storage))
+        elect(database, Thing(file=PersistentFile(io.BytesIO(b"text"))))
+        catch_up(storage)
+        key, tid = getattr(database.root.file, "_offset"), storage.tid  # noqa: B009  its own business
+        equal(storage.stream_is_moved(key), False)
+        pin = storage.pin(tid)
+        change(database, x=1)
+        self.packed_and_followed(storage)
+
+        equal(storage.stream_is_moved(key), True)
+        equal(storage.read_stream(key, 0, 9), b"text")  # As long as the old data are kept.
+        storage.unpin(pin)
+        storage.drop_generations(None)
+        with raises(StreamMovedError):
+            storage.read_stream(key, 0, 9)
+        begin(database)
+        equal(b"".join(database.root.file), b"text")
