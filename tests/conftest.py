@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from dobbin_like.check import check_database
 from dobbin_like.database import Database
 from dobbin_like.storage import TransactionLog
+from tests.helpers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,15 @@ settings.register_profile("default", max_examples=100, derandomize=True, databas
 settings.register_profile("quick", max_examples=15, derandomize=True, database=None, **_ours)
 settings.register_profile("long", max_examples=2000, print_blob=True, **_ours)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+processes.bound_to_their_parent()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Let every process that a test has started end with it."""
+    with processes.none_is_left():
+        yield
 
 
 def _clean_transactions() -> None:

@@ -23,6 +23,7 @@ from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, ReadConflictError, WriteConflictError
 from dobbin_like.persistent import Persistent, PersistentList, checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.processes import die_with_parent, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,6 +174,7 @@ def two_instances(path: Path) -> Iterator[tuple[Any, Any]]:
 
 def serve_paths(connection: Any) -> None:
     """Serve one path after the other: a process takes longer to start than a test to run."""
+    die_with_parent()
     while (path := connection.recv()) is not None:
         database = Database(TransactionLog(path, sync=False))
         serve(Hands(database, transaction.manager), connection.recv, connection.send)
@@ -187,6 +189,7 @@ def connections() -> Iterator[list[Any]]:
         our_end, their_end = context.Pipe()
         processes.append(context.Process(target=serve_paths, args=(their_end,), daemon=True))
         processes[-1].start()
+        shared(processes[-1])
         their_end.close()
         ours.append(our_end)
     yield ours

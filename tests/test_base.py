@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import transaction
-from steps import in_thread
-from things import Thing
 from transaction.interfaces import TransactionFailedError
 
 from dobbin_like import Persistent, WriteConflictError, checkout
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
+from tests.helpers.steps import in_thread
+from tests.helpers.things import Thing
 
 
 class Opener(Persistent):

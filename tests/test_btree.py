@@ -14,7 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sortedcontainers import SortedDict
-from steps import in_thread
 
 from dobbin_like import (
     BTree,
@@ -27,18 +26,9 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_log
 from dobbin_like.collections import check_btree
-from dobbin_like.collections.btree import check, nodes, plan
-from dobbin_like.collections.btree import tree as tree_module
 from dobbin_like.exc import InvalidObjectReference, SharedValueError
-
-SMALL = {"LEAF_MAX": 8, "LEAF_MIN": 3, "INNER_MAX": 6, "INNER_MIN": 3}
-
-
-def make_small(patch: pytest.MonkeyPatch) -> None:
-    for module in (nodes, plan, tree_module, check):
-        for name, value in SMALL.items():
-            if hasattr(module, name):
-                patch.setattr(module, name, value)
+from tests.helpers.steps import in_thread
+from tests.helpers.trees import make_small, sound
 
 
 @pytest.fixture
@@ -49,12 +39,6 @@ def small(monkeypatch):
 
 def levels(tree) -> int:
     return tree._root.links[0] + 1
-
-
-def sound(tree) -> bool:
-    problems = check_btree(tree)
-    assert not problems
-    return True
 
 
 def opened(tree):

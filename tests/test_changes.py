@@ -6,10 +6,10 @@ import collections
 
 import pytest
 import transaction
-from things import Thing
 
 from dobbin_like import Persistent, PersistentList, checkout
 from dobbin_like.exc import NotStorableError, ReadOnlyError
+from tests.helpers.things import Thing
 
 
 class Slotless(Persistent):
@@ -132,7 +132,7 @@ def test_a_root_that_leads_to_itself_is_stored_once(database, again):
 
 def test_an_object_in_two_transactions_of_two_threads_is_stored_by_the_first(database, thing):
     """A new object that was handed to two threads before it is stored."""
-    from steps import Steps
+    from tests.helpers.steps import Steps
 
     new = Thing(n=1)
     one, two = Thing(), Thing()

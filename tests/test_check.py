@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import io
 import pickle
-import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from steps import Steps, in_thread
 
 from dobbin_like.check import (
     INVARIANTS,
@@ -51,6 +49,8 @@ from dobbin_like.persistent import (
     checkout,
 )
 from dobbin_like.storage import TransactionLog
+from tests.helpers.processes import run
+from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,7 +327,7 @@ def test_classes_that_are_gone_are_no_problem(path):
             database.set_root(root)
             transaction.commit()
     """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run([sys.executable, "-c", program], check=True)
 
     with Database(path) as database:
         ghost = database.root
@@ -418,7 +418,7 @@ def test_a_dangling_reference_is_found_with_who_refers(storage):
     assert found_by(check_log(storage)) == [
         (
             2,
-            "test_check.Thing oid 0 at .next[0] refers to oid 7, which is not stored "
+            f"{__name__}.Thing oid 0 at .next[0] refers to oid 7, which is not stored "
             "| a stored object",
         )
     ]
@@ -430,7 +430,7 @@ def test_a_reference_to_what_is_stored_later_is_found(storage):
 
     report = check_log(storage)
 
-    found = "test_check.Thing oid 0 at .next refers to oid 1, which is not stored"
+    found = f"{__name__}.Thing oid 0 at .next refers to oid 1, which is not stored"
     assert only_problem(report).found == found
     assert report.dangling == []
 

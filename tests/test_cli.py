@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import transaction
-from things import fail
 
 from dobbin_like import __version__, cli
 from dobbin_like.__main__ import main
@@ -33,6 +32,8 @@ from dobbin_like.persistent import (
     checkout,
 )
 from dobbin_like.storage import TransactionLog
+from tests.helpers import processes
+from tests.helpers.transactions import fail
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,9 +85,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
 
 def python(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *args]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    return processes.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 # -- what there is ----------------------------------------------------------------
@@ -630,13 +629,12 @@ def test_a_class_is_renamed(
     command = ["-m", "dobbin_like", "rename-class", history]
     names = ["dobbin_like.persistent.PersistentList", "dobbin_shop.Cart"]
 
-    result = subprocess.run(
+    result = processes.run(
         [sys.executable, *command, *names],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=processes.python_path(),
         capture_output=True,
         text=True,
-        check=False,
     )
 
     assert (result.returncode, result.stderr) == (0, "")
@@ -706,7 +704,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(history: str, args: str, title: bytes
     command = [sys.executable, "-m", "dobbin_like", *arguments]
     seen = []
     leader, follower = pty.openpty()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=follower):
+    with processes.start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=follower):
         os.close(follower)
         with contextlib.suppress(OSError):  # The other end is closed.
             while data := os.read(leader, 1000):
@@ -774,7 +772,7 @@ def test_the_module_is_the_command() -> None:
 
 def test_a_reader_that_has_read_enough_is_no_error(history: str) -> None:
     command = [sys.executable, "-m", "dobbin_like", "log", history]
-    with subprocess.Popen(
+    with processes.start(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None

@@ -7,10 +7,10 @@ import operator
 
 import pytest
 import transaction
-from steps import in_thread
 
 from dobbin_like import PersistentDict, checkout
 from dobbin_like.exc import NotStorableError
+from tests.helpers.steps import in_thread
 
 CONTENT = {"a": 1, "b": 2}
 

@@ -12,7 +12,6 @@ import pytest
 import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import in_thread
 
 from dobbin_like import (
     Database,
@@ -24,6 +23,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import SharedValueError
+from tests.helpers.steps import in_thread
 
 KINDS = {dict: PersistentDict, list: PersistentList, set: PersistentSet}
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import transaction
 from hypothesis import given
 from hypothesis import strategies as st
-from steps import in_thread
 
 from dobbin_like import (
     Database,
@@ -26,8 +23,8 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import ReadOnlyError
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.processes import ROOT, python_path, start
+from tests.helpers.steps import in_thread
 
 
 class Named(PersistentCounter):
@@ -306,12 +303,11 @@ def test_eight_threads_in_two_processes_increment_one_counter_and_none_fails(dat
     database.set_root(PersistentDict(hits=PersistentCounter()))
     transaction.commit()
     program = "import sys; from tests import test_counter; test_counter.count(sys.argv[1])"
-    where = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     processes = [
-        subprocess.Popen(
+        start(
             [sys.executable, "-c", program, str(path)],
             cwd=ROOT,
-            env=where,
+            env=python_path(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import threading
 import weakref
 
 import pytest
 import transaction
-from steps import Steps, in_thread
-from things import Thing
 
 from dobbin_like import (
     Database,
@@ -36,6 +33,9 @@ from dobbin_like.exc import (
     RootError,
     StorageInUseError,
 )
+from tests.helpers.processes import run
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.things import Thing
 
 
 class Unequal(Persistent):
@@ -589,7 +589,7 @@ print("fine", failures)
 
 def test_a_full_disk_is_an_error_and_loses_nothing(path):
     command = [sys.executable, "-W", "error", "-c", FULL, str(path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = run(command, capture_output=True, text=True)
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("fine")
@@ -623,7 +623,7 @@ with Database(TransactionLog(sys.argv[1], sync=False)) as database:
 
 def test_fork_with_the_database_open_just_works(path):
     command = [sys.executable, "-c", FORK, str(path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = run(command, capture_output=True, text=True)
 
     assert result.returncode == 0, result.stderr
     assert result.stdout == "['a', 'child', 'parent']\n"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import transaction
-from test_interrupts import interrupted
 
 from dobbin_like.objects.deltas import layered, overlays
 from dobbin_like.persistent import (
@@ -18,6 +17,7 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
+from tests.helpers.interrupts import interrupted
 
 SIZE = 12
 MAKE: dict[str, Any] = {

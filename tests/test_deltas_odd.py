@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import transaction
-from steps import Steps
-from things import commit_elsewhere
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError
@@ -26,6 +24,8 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
+from tests.helpers.steps import Steps
+from tests.helpers.transactions import commit_elsewhere
 
 LARGE = 200
 

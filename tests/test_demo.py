@@ -34,6 +34,7 @@ from dobbin_like.demo.workers import Workers, store_missing, work
 from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.processes import python_path, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -444,12 +445,11 @@ def command(path: Path, source: Path, *options: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": root, "COLUMNS": "100", "PYTHONWARNINGS": "error"}
+    return python_path(COLUMNS="100", PYTHONWARNINGS="error")
 
 
 def start_demo(path: Path, source: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return start(
         command(path, source, *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

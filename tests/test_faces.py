@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 import pytest
 import transaction
-from steps import Steps, in_thread
 
 from dobbin_like import Persistent, PersistentABCMeta, PersistentMeta, checkout
 from dobbin_like.exc import ClassNotSupported, ReadOnlyError
+from tests.helpers.steps import Steps, in_thread
 
 T = TypeVar("T")
 

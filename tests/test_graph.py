@@ -7,11 +7,11 @@ import weakref
 
 import pytest
 import transaction
-from steps import Steps, in_thread
-from things import Thing
 
 from dobbin_like import Database, ReadConflictError, checkout
 from dobbin_like.exc import ReadOnlyError
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.things import Thing
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from test_life_pack import Node, change, in_child, leftovers
 
 from dobbin_like import Database, MemoryLog, TransactionLog, checkout
 from dobbin_like.exc import PackError, ReadOnlyStorageError
@@ -18,6 +17,8 @@ from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.upkeep import auto_pack
 from dobbin_like.upkeep.auto_pack import AutoPack
 from dobbin_like.upkeep.pack import pack
+from tests.helpers.packing import Node, change, leftovers
+from tests.helpers.processes import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,7 +265,7 @@ def test_a_forked_child_has_no_such_thread_and_closes_its_database(packing, path
         assert not thread_of(database).is_alive()
         database.close()
 
-    assert os.waitpid(in_child(child), 0)[1] == 0
+    assert os.waitpid(forked(child), 0)[1] == 0
     assert thread_of(database).is_alive()
 
 

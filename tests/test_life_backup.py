@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
-import linecache
 import os
 import random
 import shutil
@@ -14,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from amount import step
-from test_log_crash import at_most, crash, tids, with_words, word_in
 
 from dobbin_like import (
     CopyError,
@@ -30,6 +26,13 @@ from dobbin_like.check import check_log
 from dobbin_like.exc import ClosedError, FormatVersionError, NotALogError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format.header import COMMITTED, DURABLE, PAGE_SIZE, SAVED, TURN
+from tests.helpers.amount import step
+from tests.helpers.copying import copies_log, interrupted, killed
+from tests.helpers.limits import at_most
+from tests.helpers.log_files import tids, with_words, word_in
+from tests.helpers.power import crash
+from tests.helpers.tracing import tracing
+from tests.helpers.transactions import change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,16 +48,6 @@ def content(path: Path) -> bytes:
 
 def frames(path: Path) -> bytes:
     return path.read_bytes()[PAGE_SIZE:]
-
-
-def change(database: Database, **items: Any) -> None:
-    root = database.root
-    if root is None:
-        database.set_root(PersistentDict(**items))
-    else:
-        checkout(root)
-        root.update(items)
-    transaction.commit()
 
 
 @pytest.fixture
@@ -448,71 +441,6 @@ def test_a_full_disk_leaves_the_backup_as_it_was(
 
 # -- kills, interrupts, power cuts -------------------------------------------------------
 
-OURS = {
-    f"dobbin_like.{name}"
-    for name in (
-        "upkeep.backup",
-        "log.copies.backup_copy",
-        "log.file.new_file",
-        "log.file.disk",
-        "log.format.header",
-        "log.reading.trusted_end",
-    )
-}
-
-
-class AtLine:
-    """A tracer that calls *function* at the *number*-th line of the modules that copy."""
-
-    def __init__(self, number: int, function: Callable[[], None]) -> None:
-        self.left = number
-        self.function = function
-
-    def __call__(self, frame: Any, event: str, _arg: Any) -> Any:
-        if frame.f_code.co_name == "__del__":  # What is raised there is lost.
-            return None
-        return self.line if frame.f_globals.get("__name__", "") in OURS else None
-
-    def line(self, frame: Any, event: str, _arg: Any) -> Any:
-        # No signal comes between the end of a with block and what ends it, only a tracer.
-        here = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not here.strip().startswith("with "):
-            self.left -= 1
-            if self.left == 0:
-                self.function()
-        return self.line
-
-
-def killed(function: Callable[[], object], number: int) -> bool:
-    """Run *function* in a child that dies at its *number*-th line; tell whether it did."""
-    child = os.fork()
-    if child == 0:
-        sys.settrace(AtLine(number, lambda: os._exit(9)))
-        with contextlib.suppress(BaseException):
-            function()
-            os._exit(0)
-        os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, 9)
-    return code == 9
-
-
-def raise_interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def interrupted(function: Callable[[], object], number: int) -> bool:
-    """Run *function*; tell whether it was interrupted at its *number*-th line."""
-    before = sys.gettrace()
-    sys.settrace(AtLine(number, raise_interrupt))
-    try:
-        function()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
 
 def three_transactions_later(
     path: Path, target: Path, *, first: bool, size: int = 3_000_000
@@ -612,7 +540,7 @@ class Images:
         self.moments: list[list[bytes]] = []
 
     def __call__(self, frame: Any, event: str, _arg: Any) -> Any:
-        return self.line if frame.f_globals.get("__name__", "") in OURS else None
+        return self.line if copies_log(frame) else None
 
     def line(self, frame: Any, event: str, _arg: Any) -> Any:
         data = self.path.read_bytes()
@@ -630,12 +558,9 @@ def test_a_power_cut_leaves_the_old_or_the_new_backup(
 ) -> None:
     _, old = three_transactions_later(path, target, first=False, size=20_000)
     images = Images(target)
-    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
-        sys.settrace(images)
-        try:
-            database.backup(target)
-        finally:
-            sys.settrace(None)
+    manager = transaction.TransactionManager()
+    with Database(path, transaction_manager=manager) as database, tracing(images):
+        database.backup(target)
     assert len(images.moments) > 3
     generator = random.Random(1)
 

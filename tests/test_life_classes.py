@@ -33,8 +33,9 @@ from dobbin_like.exc import (
 )
 from dobbin_like.storage import TransactionLog
 from dobbin_like.storages import MemoryLog, OverlayLog
-from tests import test_interrupts
-from tests.steps import in_thread
+from tests.helpers.interrupts import interrupted
+from tests.helpers.processes import run, start
+from tests.helpers.steps import in_thread
 
 OLD = """
 import dataclasses, enum
@@ -190,9 +191,7 @@ from dobbin_like import Database, PersistentDict, checkout
 db = Database({str(path)!r}, allow="life_*")
 """
     script += textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -718,12 +717,12 @@ def test_ctrl_c_in_the_midst_leaves_it_renamed_or_not(path, old, new):
     with Database(TransactionLog(path, sync=False)) as database:
         fill(database, old)
         names = ["life_old.Cart", "life_new.Order"]
-        done = interrupted = 0
+        done = times = 0
         line = 0
         while done < 2:
             line += 1
-            if interrupt_at(line, lambda: database.rename_class(*names)):
-                interrupted += 1
+            if interrupted(lambda: database.rename_class(*names), line):
+                times += 1
                 done = 0
             else:
                 done += 1
@@ -731,23 +730,11 @@ def test_ctrl_c_in_the_midst_leaves_it_renamed_or_not(path, old, new):
             known = database.storage.names.class_number(*names[1].split("."))
             if known is not None:
                 names.reverse()
-        assert interrupted > 100
+        assert times > 100
         check_database(database).raise_if_bad()
         with fresh(path) as other:
             expected = old.Cart if names[0] == "life_old.Cart" else new.Order
             assert other.root["cart"].__class__ is expected
-
-
-def interrupt_at(number, function):
-    """Run *function* with Ctrl-C at its line *number*; tell whether it got there."""
-    sys.settrace(test_interrupts.Interrupt(number))
-    try:
-        function()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(None)
-    return False
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -770,7 +757,7 @@ while True:
 """
     with (modules.folder / "life_new.py").open("a") as file:
         file.write("\nclass Other(PersistentDict):\n    pass\n")
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = start([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "go\n"
     seen = "b\n"
     for _ in range(3 + 7 * seed):
@@ -1496,7 +1483,7 @@ def test_ctrl_c_in_migrate_keeps_what_is_done_and_nothing_half(path, modules):
         line, left = 40, True
         while left:
             line += 37
-            interrupt_at(line, lambda: database.migrate(v2.Account, batch=2))
+            interrupted(lambda: database.migrate(v2.Account, batch=2), line)
             assert not database.storage.held
             assert database._store.graph.classes.new == []
             left = (

@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 import transaction
-from steps import in_thread
-from things import Thing
 
 from dobbin_like import (
     ConflictError,
@@ -32,8 +30,10 @@ from dobbin_like.check import check_log
 from dobbin_like.history.feed import changes as feed
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 from dobbin_like.upkeep.pack import pack
+from tests.helpers.processes import ROOT, python_path, start
+from tests.helpers.steps import in_thread
+from tests.helpers.things import Thing
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT_SECONDS = 0.02
 LONG_SECONDS = 60
 
@@ -75,7 +75,7 @@ def test_a_change_says_who_changed_what(database, thing):
     first, second = database.changes(since=start)
 
     assert (first.user, first.description, first.oids) == ("me", "a child", (0, 1))
-    assert first.classes == {0: "things.Thing", 1: "things.Thing"}
+    assert first.classes == dict.fromkeys((0, 1), f"{Thing.__module__}.Thing")
     assert first.attributes == {0: ("child",), 1: ("x", "y")}
     assert second.attributes == {0: ("number",), 1: ("x",)}
     assert first.time <= second.time <= datetime.now(UTC)
@@ -390,15 +390,15 @@ def test_a_log_without_a_file_has_a_feed_and_a_past(storage_of):
 
 
 def run(name: str, *args: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return start(
         [
             sys.executable,
             "-c",
-            f"import test_life_feed as t; t.{name}()",
+            f"from tests import test_life_feed as t; t.{name}()",
             *map(str, args),
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        env=python_path(),
         stdout=subprocess.PIPE,
     )
 

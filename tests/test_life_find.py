@@ -37,8 +37,9 @@ from dobbin_like.ids import DELTA
 from dobbin_like.search import Census, ClassCount, Referrer
 from dobbin_like.search import walk as walk_module
 from dobbin_like.storages import MemoryLog, OverlayLog
-from tests.steps import Steps, in_thread
-from tests.test_interrupts import Interrupt, interrupted
+from tests.helpers.interrupts import Interrupt, interrupted
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.tracing import tracing
 
 HERE = __name__
 
@@ -843,10 +844,9 @@ def test_an_interrupt_between_any_two_lines_leaves_nothing_behind(database):
     for _ in range(3):
         grow(database)
     expected = look(database)
-    lines, before = Interrupt(sys.maxsize), sys.gettrace()
-    sys.settrace(lines)
-    look(database)
-    sys.settrace(before)
+    lines = Interrupt(sys.maxsize)
+    with tracing(lines):
+        look(database)
     count = sys.maxsize - lines.left
     assert count > 500
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import transaction
-from steps import Steps, in_thread
 
 from dobbin_like import (
     Database,
@@ -32,6 +31,7 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.log.format.header import COMMITTED, Words, is_retired
+from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 60

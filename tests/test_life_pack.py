@@ -21,7 +21,6 @@ import transaction
 from dobbin_like import (
     Database,
     MemoryLog,
-    Persistent,
     PersistentDict,
     PersistentFile,
     TransactionLog,
@@ -45,19 +44,13 @@ from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.upkeep import pack as pack_module
 from dobbin_like.upkeep import pack_copy
 from dobbin_like.upkeep.pack import PackReport, pack
+from tests.helpers.packing import LONG, Node, change, content, leftovers, stored
+from tests.helpers.processes import exit_code, forked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 QUICK = os.environ.get("HYPOTHESIS_PROFILE") == "quick"
-
-
-class Node(Persistent):
-    """An object with a number, and others that it leads to."""
-
-    def __init__(self, n: int = 0) -> None:
-        self.n = n
-        self.others: list[Node] = []
 
 
 @pytest.fixture
@@ -68,41 +61,13 @@ def root(database: Database) -> Node:
     return node
 
 
-def change(obj: Any, **attributes: Any) -> int:
-    """Set attributes in a transaction of their own; return its tid."""
-    transaction.begin()
-    checkout(obj)
-    for name, value in attributes.items():
-        setattr(obj, name, value)
-    transaction.commit()
-    return obj._p_serial
-
-
 def tids(storage: Any) -> list[int]:
     return [logged.tid for logged in storage.transactions()]
-
-
-def content(root: Any) -> Any:
-    """Return all that can be reached, as plain values; the same object once."""
-    numbers: dict[int, int] = {}
-    found: list[Any] = []
-    todo = [root]
-    while todo:
-        node = todo.pop()
-        if node._p_oid not in numbers:
-            numbers[node._p_oid] = len(found)
-            found.append((node._p_oid, node.n, [other._p_oid for other in node.others]))
-            todo += node.others
-    return sorted(found)
 
 
 def as_of(database: Database, tid: int) -> Any:
     with database.at(tid) as past:
         return content(past.root)
-
-
-def leftovers(path: Path) -> list[str]:
-    return [name for name in os.listdir(path.parent) if name != path.name]  # noqa: PTH208
 
 
 # -- what is dropped, what is kept --------------------------------------------------------
@@ -570,13 +535,6 @@ def write_generation(path: Path, generation: int) -> None:
 # -- streams ------------------------------------------------------------------------------
 
 
-def stored(data: bytes) -> PersistentFile:
-    return PersistentFile(io.BytesIO(data))
-
-
-LONG = bytes(range(256)) * 1000
-
-
 def test_streams_are_carried_along_and_those_of_nobody_are_not(database, root, again, path):
     change(root, kept=stored(LONG), empty=stored(b""), dropped=stored(LONG[::-1]))
     change(root, dropped=None)
@@ -700,19 +658,15 @@ def test_what_may_not_be_written_is_not_packed(what):
         path.chmod(0o444 if what == "file" else 0o666)
         before = path.read_bytes()
         expected = ReadOnlyStorageError if what == "file" else PermissionError
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                os.setgid(65534)
-                os.setuid(65534)
-                try:
-                    pack(str(path))
-                except expected as error:
-                    status = 0 if str(path) in str(error) else 2
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
+
+        def packs() -> None:
+            os.setgid(65534)
+            os.setuid(65534)
+            with pytest.raises(expected) as caught:
+                pack(str(path))
+            assert str(path) in str(caught.value)
+
+        assert exit_code(forked(packs)) == 0
         assert path.read_bytes() == before
         assert leftovers(path) == []
 
@@ -864,19 +818,6 @@ def test_mode_and_owner_stay(database, root, path):
 # -- while others go on -------------------------------------------------------------------
 
 
-def in_child(function: Callable[[], Any]) -> int:
-    """Fork a child that runs *function* and ends with 0 if it comes to its end."""
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            function()
-            status = 0
-        finally:
-            os._exit(status)
-    return child
-
-
 def test_two_processes_do_not_pack_at_once(database, root, path):
     change(root, n=1)
     began, switch_file = os.pipe(), os.pipe()
@@ -890,7 +831,7 @@ def test_two_processes_do_not_pack_at_once(database, root, path):
 
         database.pack(progress=progress)
 
-    child = in_child(packs)
+    child = forked(packs)
     os.close(switch_file[0])
     os.read(began[0], 1)
 
@@ -978,14 +919,14 @@ def test_a_child_that_was_forked_meanwhile_holds_no_lock(path, *, killed):
                     os.close(end[1])
                     os.read(end[0], 1)
 
-                in_child(stay)
+                forked(stay)
                 os.read(ready[0], 1)
                 if killed:
                     os.kill(os.getpid(), 9)
 
             database.pack(progress=progress)
 
-        packer = in_child(packs)
+        packer = forked(packs)
         assert os.waitpid(packer, 0)[1] == (9 if killed else 0)
         os.close(children[1])
 

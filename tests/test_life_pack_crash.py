@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from amount import step
-from test_interrupts import interrupted
-from test_life_pack import LONG, Node, change, content, in_child, leftovers, stored
-from test_log_crash import crash, with_words
 
 from dobbin_like import Database, TransactionLog, checkout
 from dobbin_like.check import check_log
 from dobbin_like.log.file import disk
 from dobbin_like.log.format.header import BOOT, PAGE_SIZE, Words
 from dobbin_like.upkeep.pack import pack
+from tests.helpers.amount import step
+from tests.helpers.interrupts import interrupted
+from tests.helpers.log_files import with_words
+from tests.helpers.packing import LONG, Node, change, content, leftovers, stored
+from tests.helpers.power import crash
+from tests.helpers.processes import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +78,7 @@ def killed_before(number: int, path: Path) -> bool:
         list(patch_calls(die))
         pack(str(path))
 
-    status = os.waitpid(in_child(packs), 0)[1]
+    status = os.waitpid(forked(packs), 0)[1]
     assert status in (0, signal.SIGKILL)
     return status != 0
 
@@ -249,7 +251,7 @@ def test_who_finds_a_new_file_whose_name_may_not_be_safe_makes_it_safe(
         pack(str(path))
 
     inode = path.stat().st_ino
-    assert os.waitpid(in_child(packs), 0)[1] == signal.SIGKILL
+    assert os.waitpid(forked(packs), 0)[1] == signal.SIGKILL
     assert path.stat().st_ino != inode
     events: list[str] = []
     put, sync_directory = Words.put, disk.sync_directory

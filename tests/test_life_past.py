@@ -15,8 +15,6 @@ import pytest
 import transaction
 from hypothesis import given
 from hypothesis import strategies as st
-from steps import in_thread
-from things import Thing
 
 from dobbin_like import (
     ConflictError,
@@ -41,6 +39,8 @@ from dobbin_like.history import ABSENT
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.timestamps import tid_of, time_of
 from dobbin_like.upkeep.pack import pack
+from tests.helpers.steps import in_thread
+from tests.helpers.things import Thing
 
 
 def commit(note: str = "", user: str = "") -> None:

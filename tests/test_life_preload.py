@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
-import os
 import signal
 import threading
 from functools import cached_property
@@ -24,7 +23,8 @@ from dobbin_like import (
 )
 from dobbin_like.exc import ClosedError, IntegrityError, MigrationError
 from dobbin_like.storages import MemoryLog, OverlayLog
-from tests.steps import Steps, in_thread
+from tests.helpers.processes import exit_code, forked, in_child
+from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -550,41 +550,30 @@ def test_forked_workers_have_everything(database, again, path):
     db.preload()
     gc.freeze()
     workers = []
+
+    def look() -> None:
+        db.storage.close()  # Nothing can be read any more.
+        assert sum(node.n for node in db.root.leads_to) == sum(range(1000))
+        assert gc.isenabled()
+
     try:
         for _ in range(2):
-            worker = os.fork()
-            if not worker:
-                try:
-                    db.storage.close()  # Nothing can be read any more.
-                    good = sum(node.n for node in db.root.leads_to) == sum(range(1000))
-                    os._exit(0 if good and gc.isenabled() else 1)
-                finally:
-                    os._exit(2)
-            workers.append(worker)
+            workers.append(forked(look))
     finally:
         gc.unfreeze()
-    assert [os.waitpid(worker, 0)[1] for worker in workers] == [0, 0]
+    assert [exit_code(worker) for worker in workers] == [0, 0]
 
 
 def test_a_child_that_is_forked_meanwhile_collects_garbage(database, again):
     store(database, Node())
-    seen: list[int] = []
+    seen: list[bool] = []
 
     def fork_elsewhere(*_: int) -> None:
-        def fork() -> None:
-            child = os.fork()
-            if not child:
-                os._exit(0 if gc.isenabled() else 1)
-            seen.append(os.waitpid(child, 0)[1])
-
-        in_thread(fork)
+        seen.append(in_thread(lambda: in_child(gc.isenabled)))
 
     def fork_here(*_: int) -> None:
-        child = os.fork()
-        if not child:
-            os._exit(1 if gc.isenabled() else 0)
-        seen.append(os.waitpid(child, 0)[1])
+        seen.append(in_child(gc.isenabled))
 
     again().preload(fork_elsewhere)
     again().preload(fork_here)
-    assert seen == [0, 0]
+    assert seen == [True, False]

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from amount import step
 from hypothesis import given
 from hypothesis import strategies as st
-from test_life_backup import change, interrupted, killed
-from test_log_crash import at_most
 
 from dobbin_like import (
     CopyError,
@@ -31,6 +28,10 @@ from dobbin_like.check import check_log
 from dobbin_like.exc import ObjectNotFound, PastDroppedError, SelfWaitError, TransactionNotFound
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.upkeep.snapshot import snapshot
+from tests.helpers.amount import step
+from tests.helpers.copying import interrupted, killed
+from tests.helpers.limits import at_most
+from tests.helpers.transactions import change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,6 @@ import pytest
 import transaction
 from hypothesis import given
 from hypothesis import strategies as st
-from steps import in_thread
-from things import Thing
 
 from dobbin_like import (
     ConflictError,
@@ -37,6 +35,8 @@ from dobbin_like.exc import (
 )
 from dobbin_like.history import undo as undo_module
 from dobbin_like.history.undo import _find
+from tests.helpers.steps import in_thread
+from tests.helpers.things import Thing
 
 
 class Counter(Persistent):

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from amount import LONG, step
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
@@ -35,6 +34,9 @@ from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import BOOT, PAGE_SIZE
 from dobbin_like.persistent import PersistentDict, PersistentFile, PersistentStream, checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.amount import LONG, step
+from tests.helpers.processes import run, start
+from tests.helpers.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,15 +158,6 @@ class Camera:
         self.look()
         return self.line
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        before = sys.gettrace()
-        sys.settrace(self)
-        try:
-            yield
-        finally:
-            sys.settrace(before)
-
 
 def with_halves(images: list[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield each image with its index; before it, one in which half of what it adds is there."""
@@ -191,7 +184,7 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> Moments:
         acknowledged[-1] = max(acknowledged[-1], count)
 
     with open_at(path) as synced, open_at(path, sync=False) as unsynced:
-        with Camera(look).watching():
+        with tracing(Camera(look)):
             synced.set_root(PersistentDict(a=item()))
             synced.transaction_manager.commit()
             count += 1
@@ -479,12 +472,11 @@ def film_of_a_pack(path: Path) -> tuple[Film, list[Any]]:
 
         def commit_meanwhile(*_: object) -> None:
             if len(states) < 4:
-                sys.settrace(None)
-                assert change(other, "a", 100 + len(states), "two steps")
-                states.append(content(other))
-                sys.settrace(camera)
+                with tracing(None):
+                    assert change(other, "a", 100 + len(states), "two steps")
+                    states.append(content(other))
 
-        with camera.watching():
+        with tracing(camera):
             database.pack(progress=commit_meanwhile)
             change(database, "a", 200, "plain")
         states.append(content(database))
@@ -586,12 +578,12 @@ def writers(path: Path) -> Iterator[Callable[[], list[int]]]:
     assert codes == [0] * SLOTS
 
 
-def run(*args: object) -> None:
-    subprocess.run(list(map(str, args)), check=True, capture_output=True, timeout=WAIT_SECONDS)
+def succeed(*args: object) -> None:
+    run(list(map(str, args)), check=True, capture_output=True, timeout=WAIT_SECONDS)
 
 
 def dd(size: int) -> Callable[[Path, Path], None]:
-    return lambda path, copy: run("dd", f"if={path}", f"of={copy}", f"bs={size}")
+    return lambda path, copy: succeed("dd", f"if={path}", f"of={copy}", f"bs={size}")
 
 
 def append(path: Path, copy: Path) -> None:
@@ -610,7 +602,7 @@ def rsync(*options: str) -> Callable[[Path, Path], bool]:
 
     def copy_file(path: Path, copy: Path) -> bool:
         command = ["rsync", *options, str(path), str(copy)]
-        result = subprocess.run(command, capture_output=True, timeout=WAIT_SECONDS, check=False)
+        result = run(command, capture_output=True, timeout=WAIT_SECONDS)
         assert result.returncode in (0, 23)
         append(path, copy)
         return result.returncode == 0
@@ -619,7 +611,7 @@ def rsync(*options: str) -> Callable[[Path, Path], bool]:
 
 
 TOOLS: dict[str, Callable[[Path, Path], object]] = {
-    "cp": lambda path, copy: run("cp", path, copy),
+    "cp": lambda path, copy: succeed("cp", path, copy),
     "dd 777": dd(777),
     "dd 65537": dd(65537),
     "shutil": shutil.copyfile,
@@ -685,7 +677,7 @@ def test_a_copy_while_the_log_is_packed_again_and_again_is_a_state_that_was(
         for number in range(COPIES):
             least = acknowledged()
             copy = tmp_path / f"copy-{number}"
-            process = subprocess.Popen(
+            process = start(
                 ["dd", f"if={path}", f"of={copy}", "bs=777"], stderr=subprocess.DEVNULL
             )
             while process.poll() is None or packs <= number:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import transaction
-from power import wait_for_no_disk, with_words
-from test_log_transaction_log import commit, data_of, fail
 
 from dobbin_like import PersistentDict, checkout
 from dobbin_like.check import check_log
@@ -31,6 +29,9 @@ from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.repair import repair
 from dobbin_like.upkeep.backup import BackupReport, backup
 from dobbin_like.upkeep.pack import pack
+from tests.helpers.log_commits import commit, data_of, fail
+from tests.helpers.log_files import with_words
+from tests.helpers.power import wait_for_no_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

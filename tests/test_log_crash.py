@@ -7,20 +7,14 @@ import errno
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_interrupts import interrupted
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-import small_log
 
 from dobbin_like.conformance.harness import catch_up
 from dobbin_like.exc import (
@@ -33,9 +27,14 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE
 from dobbin_like.log.writing.writer import Writer
+from tests.data import small_log
+from tests.helpers.limits import at_most
+from tests.helpers.log_files import tids, with_words, word_in
+from tests.helpers.power import crash
+from tests.helpers.processes import forked, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from dobbin_like.contract import Entry
 
@@ -58,32 +57,6 @@ def commit(log: TransactionLog, oid: int, data: bytes, *, decided: bool = True) 
         return logged.tid
     finally:
         log.release()
-
-
-def tids(path: Path, **options: Any) -> list[int]:
-    """Return the tids in a log after every state in it has been read."""
-    with TransactionLog(path, **{"read_only": True, **options}) as log:
-        logged = list(log.transactions())
-        for entry in logged:
-            for oid, stored in log.entries(entry):
-                if not entry.failed:
-                    assert log.load(oid, entry.tid) == stored
-        assert len(log) == len(logged)
-        return [entry.tid for entry in logged]
-
-
-def with_words(data: bytes, **words: int) -> bytes:
-    """Return the bytes of a log with other words in its header."""
-    changed = bytearray(data)
-    for name, value in words.items():
-        index = getattr(header, name)
-        raw = header.raw_word(index, value)
-        changed[index * 8 : index * 8 + 8] = raw.to_bytes(8, sys.byteorder)
-    return bytes(changed)
-
-
-def word_in(data: bytes, index: int) -> int | None:
-    return header.word_value(index, int.from_bytes(data[index * 8 : index * 8 + 8], sys.byteorder))
 
 
 def writes_on(path: Path) -> None:
@@ -399,24 +372,6 @@ def test_a_reader_that_came_before_the_recovery_goes_on_behind_it(
 
 # -- power cuts ---------------------------------------------------------------------------
 
-SECTOR = 512
-
-
-def sectors(image: bytes, count: int) -> list[bytes]:
-    image = image.ljust(count * SECTOR, b"\0")
-    return [image[at : at + SECTOR] for at in range(0, count * SECTOR, SECTOR)]
-
-
-def crash(images: list[bytes], generator: random.Random) -> bytes:
-    """Return what a power cut may leave: each sector as of some moment since the last sync.
-
-    The first image is durable; the others were written after it, in that order.
-    """
-    size = len(generator.choice(images))
-    count = -(-max(map(len, images)) // SECTOR)
-    columns = zip(*(sectors(image, count) for image in images), strict=True)
-    return b"".join(generator.choice(versions) for versions in columns)[:size]
-
 
 def write(
     choice: str,
@@ -578,13 +533,12 @@ def test_a_killed_writer_loses_no_acknowledged_commit(path: Path, *, sync: bool)
         workers = []
         for oid in range(2):
             reader, tell = os.pipe()
-            worker = os.fork()
-            if worker == 0:
+
+            def write(oid: int = oid, reader: int = reader, tell: int = tell) -> None:
                 os.close(reader)
-                try:
-                    write_until_killed(path, oid, tell, sync=sync)
-                finally:
-                    os._exit(1)
+                write_until_killed(path, oid, tell, sync=sync)
+
+            worker = forked(write)
             os.close(tell)
             workers.append((worker, reader))
         first, others = workers[0], workers[1:]
@@ -632,17 +586,6 @@ def test_two_processes_that_create_the_log_at_once_share_it(path: Path) -> None:
 
 
 # -- full disks ---------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def at_most(size: int) -> Iterator[None]:
-    """Let no file grow over *size* bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_commit_that_does_not_fit_leaves_the_log_as_it_was(path: Path) -> None:
@@ -704,7 +647,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
     options = ["mount", "-t", "tmpfs", "-o", "size=104k", "tmpfs", str(place)]
-    if subprocess.run(options, capture_output=True, check=False).returncode:
+    if run(options, capture_output=True).returncode:
         pytest.skip("can't mount")
     try:
         path = place / "log"
@@ -718,7 +661,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
             log.release()
             assert path.stat().st_size == log._applied.tail.end
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        run(["umount", str(place)], check=True)
 
 
 # -- golden files -------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from steps import Steps, in_thread
 
 from dobbin_like.exc import (
     ClosedError,
@@ -26,9 +24,12 @@ from dobbin_like.exc import (
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.format.header import SLOT_COUNT, SLOTS, TURN
+from tests.helpers.processes import forked, in_child, outlive_parent, run, start
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.tracing import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
@@ -58,26 +59,6 @@ def is_free(path: Path) -> bool:
 def acquire_and_release(log: TransactionLog) -> None:
     log.acquire()
     log.release()
-
-
-def in_child(function: Callable[[], Any]) -> Any:
-    """Run *function* in a forked child; return what it returns, or what it raised."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            try:
-                result: Any = function()
-            except BaseException as error:
-                result = error
-            os.write(writer, pickle.dumps(result))
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        data = pipe.read()
-    os.waitpid(child, 0)
-    return pickle.loads(data)
 
 
 def test_a_lock_is_held_from_acquire_to_release(storage: TransactionLog) -> None:
@@ -256,15 +237,11 @@ def test_an_interrupt_after_any_line_leaves_nothing_locked_after_release(path: P
 
         log = TransactionLog(path, sync=False)
         try:
-            before = sys.gettrace()
-            sys.settrace(trace)
-            try:
+            with tracing(trace):
                 log.acquire()
                 log.apply(log.read_news())
                 log.append(Tid(log.tid + 1), [(Oid(0), 1, b"x")])
                 log.release()
-            finally:
-                sys.settrace(before)
         except Interrupt:
             return True
         finally:
@@ -322,7 +299,7 @@ with open({str(path)!r}, "rb") as file:
     except BlockingIOError:
         print("held")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    done = run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout == b"held\n"
 
 
@@ -422,15 +399,21 @@ def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -
     with TransactionLog(path, sync=False) as log:
         commit(log, 0, b"")
     told, tells = os.pipe()
-    parent = os.fork()
-    if parent == 0:
+
+    def holds() -> None:
         log = TransactionLog(path, sync=False)
         log.acquire()
-        if os.fork() == 0:
+
+        def survives() -> None:
+            outlive_parent()
             log.after_fork_in_child()
             os.write(tells, b"%d\n" % os.getpid())
             signal.pause()
+
+        forked(survives)
         signal.pause()
+
+    parent = forked(holds)
     child = int(os.read(told, 20))
     try:
         os.kill(parent, signal.SIGKILL)
@@ -445,9 +428,7 @@ def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -
 
 def test_an_executed_program_does_not_inherit_the_lock(storage: TransactionLog) -> None:
     storage.acquire()
-    with subprocess.Popen(
-        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
-    ) as child:
+    with start([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
         storage.release()
         storage.acquire()
         storage.close()
@@ -496,12 +477,14 @@ def test_a_child_of_a_log_that_is_gone_can_read_and_not_write(storage: Transacti
 
 def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
     told, tells = os.pipe()
-    holder = os.fork()
-    if holder == 0:
+
+    def holds() -> None:
         log = TransactionLog(path, sync=False)
         log.acquire()
         os.write(tells, b"x")
         signal.pause()
+
+    holder = forked(holds)
     os.read(told, 1)
     assert not is_free(path)
 

@@ -9,14 +9,10 @@ import random
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import transaction
-from amount import step
-from power import Disk, wait_for_no_disk, with_words
-from test_interrupts import Thing, interrupted
-from test_log_crash import at_most, tids, word_in
 
 from dobbin_like import checkout
 from dobbin_like.check import check_log
@@ -28,9 +24,25 @@ from dobbin_like.log.file import disk
 from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import COMMITTED, DURABLE, PAGE_SIZE, REDO, REDO_BASE
 from dobbin_like.log.writing.writer import Writer
+from tests.helpers.amount import step
+from tests.helpers.interrupts import interrupted
+from tests.helpers.limits import at_most
+from tests.helpers.log_files import tids, with_words, word_in
+from tests.helpers.power import Disk, wait_for_no_disk
+from tests.helpers.processes import exit_code, forked
+from tests.helpers.redo import (
+    area_of,
+    commit,
+    history,
+    lose_log_from,
+    open_log,
+    with_area,
+    words_of,
+)
+from tests.helpers.things import Thing
 
 if TYPE_CHECKING:
-    from dobbin_like.log.reading.redo import Area
+    pass
 
 History = list[tuple[int, bool]]
 """(tid, failed) of the transactions in a log, oldest first."""
@@ -39,65 +51,6 @@ History = list[tuple[int, bool]]
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for_no_disk(monkeypatch)
-
-
-def open_log(path: Path, *, image: int = 4000, after: int = 1, **options: Any) -> TransactionLog:
-    log = TransactionLog(path, **options)
-    log._writer.synced.image_bytes = image + record.IMAGE_SIZE & ~7
-    log._writer.synced.area_after_syncs = after
-    return log
-
-
-def commit(log: TransactionLog, data: bytes, oid: int = 0) -> int:
-    log.acquire()
-    try:
-        log.apply(log.read_news())
-        logged = log.append(Tid(log.tid + 1), [(Oid(oid), 1, data)])
-        log.apply([logged])
-    finally:
-        log.release()
-    return logged.tid
-
-
-def words_of(log: TransactionLog) -> dict[str, int | None]:
-    words = log._file.words
-    assert words is not None
-    return {name: words.get(getattr(header, name)) for name in ("DURABLE", "REDO", "REDO_BASE")}
-
-
-def area_of(log: TransactionLog) -> Area:
-    """Return the redo area as its writer has found it."""
-    area = log._writer.synced._area
-    assert area is not None
-    return area
-
-
-def with_area(path: Path, **options: Any) -> TransactionLog:
-    """Return an open log with a redo area and no commit after it."""
-    log = open_log(path, **options)
-    commit(log, b"first")
-    assert words_of(log)["REDO"]
-    return log
-
-
-def history(path: Path, **options: Any) -> History:
-    """Return what is in a log, after every state and stream in it has been read."""
-    with TransactionLog(path, **options) as log:
-        logged = list(log.transactions())
-        for entry in logged:
-            for oid, stored in log.entries(entry):
-                if not entry.failed:
-                    assert log.load(oid, entry.tid) == stored
-                    if stored.data.startswith(b"stream "):
-                        offset, size = map(int, stored.data.split()[1:])
-                        assert log.read_stream(offset, 0, size) == b"x" * size
-        assert len(log) == len(logged)
-        return [(entry.tid, entry.failed) for entry in logged]
-
-
-def lose_log_from(data: bytes, offset: int) -> bytes:
-    """Return a log of which the machine has forgotten what was appended from *offset* on."""
-    return with_words(data[:offset], BOOT=1)
 
 
 # -- making and using it ------------------------------------------------------------------
@@ -504,15 +457,13 @@ def test_a_stream_of_a_dead_writer_never_hides_what_the_image_has(
 ) -> None:
     with with_area(path, image=4080) as log:
         machine = Disk(path, monkeypatch)
-        child = os.fork()
-        if not child:
-            try:
-                log.acquire()
-                log.write_stream(io.BytesIO(b"x" * 100))
-                os.kill(os.getpid(), signal.SIGKILL)
-            finally:
-                os._exit(1)
-        os.waitpid(child, 0)
+
+        def child() -> None:
+            log.acquire()
+            log.write_stream(io.BytesIO(b"x" * 100))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        assert exit_code(forked(child)) == -signal.SIGKILL
         machine.at_any_moment = lambda: None
         machine._note()
         commit(log, b"stays")

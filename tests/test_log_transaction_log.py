@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from steps import Steps
 
 from dobbin_like.exc import (
     ClosedError,
@@ -21,50 +20,18 @@ from dobbin_like.exc import (
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import ENTRY_SIZE, LoggedTransaction, TransactionLog
 from dobbin_like.log.format.header import DURABLE, SAVED
+from tests.helpers.log_commits import commit, data_of, fail
+from tests.helpers.processes import in_child
+from tests.helpers.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-
-def commit(
-    log: TransactionLog,
-    changes: dict[int, bytes],
-    classes: Sequence[tuple[int, str, str]] = (),
-    *,
-    user: str = "",
-) -> LoggedTransaction:
-    log.acquire()
-    try:
-        log.apply(log.read_news())
-        entries = [(Oid(oid), 1, data) for oid, data in changes.items()]
-        logged = log.append(Tid(log.tid + 10), entries, classes, user=user)
-        log.apply([logged])
-        return logged
-    finally:
-        log.release()
-
-
-def fail(log: TransactionLog, reason: str) -> LoggedTransaction:
-    log.acquire()
-    try:
-        log.apply(log.read_news())
-        logged = log.fail(Tid(log.tid + 10), reason)
-        assert logged is not None
-        log.apply([logged])
-        return logged
-    finally:
-        log.release()
+    from collections.abc import Iterator
 
 
 def catch_up(log: TransactionLog) -> list[LoggedTransaction]:
     news = log.read_news()
     log.apply(news)
     return news
-
-
-def data_of(log: TransactionLog, oid: int, at: int | None = None) -> bytes | None:
-    stored = log.load(Oid(oid), None if at is None else Tid(at))
-    return None if stored is None else stored.data
 
 
 # -- before and while there is a file -------------------------------------------
@@ -199,25 +166,19 @@ def test_a_user_without_permission_is_told_what_to_do(
     with TransactionLog(path) as log:
         commit(log, {0: b"root"})
     path.chmod(mode)
-    reader, writer_end = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.setuid(65534)
-            try:
-                with TransactionLog(path, read_only=read_only) as log:
-                    result = (data_of(log, 0) or b"").decode()
-            except Exception as error:
-                result = type(error).__name__
-                if isinstance(error, ReadOnlyStorageError):
-                    result += str("open with read_only=True" in str(error))
-            os.write(writer_end, result.encode())
-        finally:
-            os._exit(0)
-    os.close(writer_end)
-    os.wait()
 
-    with os.fdopen(reader) as pipe:
-        assert pipe.read() == outcome
+    def child() -> str:
+        os.setuid(65534)
+        try:
+            with TransactionLog(path, read_only=read_only) as log:
+                return (data_of(log, 0) or b"").decode()
+        except Exception as error:
+            result = type(error).__name__
+            if isinstance(error, ReadOnlyStorageError):
+                result += str("open with read_only=True" in str(error))
+            return result
+
+    assert in_child(child) == outcome
 
 
 # -- committing and tailing -------------------------------------------------------

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import transaction
-from steps import Steps, in_thread
-from things import Thing
 from transaction.interfaces import (
     DoomedTransaction,
     IDataManagerSavepoint,
@@ -32,6 +30,8 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import LockTimeout, NotStorableError, ReadOnlyError, SelfWaitError
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.things import Thing
 
 
 class Counter(Persistent):

@@ -25,7 +25,6 @@ import transaction
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from steps import in_thread
 from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from dobbin_like.database import Database
@@ -33,6 +32,7 @@ from dobbin_like.exc import ReadConflictError, RootError, SelfWaitError, WriteCo
 from dobbin_like.objects.values.refs import here
 from dobbin_like.persistent import Persistent, checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,13 +22,12 @@ from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.processes import ROOT, exit_code, forked, python_path, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_sum_of_all_accounts_is_the_same_in_every_snapshot_of_every_process(tmp_path):
@@ -113,28 +112,15 @@ def test_a_forked_child_and_its_parent_see_each_other_while_a_thread_commits(tmp
 
 def run_forking(name: str, path: Path) -> str:
     """Run one of the programs below; return what it has printed."""
-    done = subprocess.run(
+    done = run(
         [sys.executable, "-c", f"from tests import test_processes as t; t.{name}()", str(path)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        env=python_path(),
         stdout=subprocess.PIPE,
         timeout=60,
         check=True,
     )
     return done.stdout.decode()
-
-
-def in_child(function: Any) -> int:
-    """Run *function* in a forked child; return its exit status."""
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            function()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def add(database: Database, amount: int) -> None:
@@ -152,7 +138,7 @@ def program_working_copy() -> None:
         add(database, 10)
         transaction.commit()
 
-    print(in_child(child))
+    print(exit_code(forked(child)))
     add(database, 100)
     try:
         transaction.commit()
@@ -188,7 +174,7 @@ def program_fork_in_commit() -> None:
                         return
                     raise AssertionError("the child took the lock of its parent")
 
-            self.status = in_child(child)
+            self.status = exit_code(forked(child))
 
         def nothing(self, _transaction: Any) -> None:
             pass
@@ -214,8 +200,8 @@ def program_child_outlives_holder() -> None:
     database.storage.acquire()
     ready = os.pipe()
     gone = os.pipe()
-    child = os.fork()
-    if not child:
+
+    def child() -> None:
         os.close(gone[1])
         os.write(ready[1], b"r")
         os.read(gone[0], 1)  # Ends when the parent has.
@@ -223,7 +209,8 @@ def program_child_outlives_holder() -> None:
         add(database, 1)
         transaction.commit()
         print("committed", flush=True)
-        os._exit(0)
+
+    forked(child)
     os.read(ready[0], 1)
     os._exit(0)
 
@@ -244,7 +231,7 @@ def program_closed_in_child() -> None:
             return
         raise AssertionError("the child could use a closed database")
 
-    print(in_child(child))
+    print(exit_code(forked(child)))
     add(database, 5)
     transaction.commit()
     print(database.root.counter.value)
@@ -265,10 +252,10 @@ def bank_path(path: Path) -> Iterator[Path]:
 
 
 def test_the_script_prints_figures_and_ends_with_zero(tmp_path):
-    done = subprocess.run(
+    done = run(
         [sys.executable, "-m", "benchmarks.torture", "--minutes", "0.001", "--seed", "1"],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env=python_path(TMPDIR=str(tmp_path)),
         stdout=subprocess.PIPE,
         timeout=120,
         check=True,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import transaction
-from things import commit_elsewhere
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, SharedValueError
 from dobbin_like.persistent import PersistentDict, PersistentList, PersistentQueue, checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.transactions import commit_elsewhere
 
 fork = multiprocessing.get_context("fork")
 

@@ -8,19 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from power import Disk, wait_for_no_disk, with_words
-from test_interrupts import Thing
-from test_log_crash import tids, word_in
-from test_log_redo import (
-    area_of,
-    commit,
-    history,
-    interrupted,
-    lose_log_from,
-    open_log,
-    with_area,
-    words_of,
-)
 
 from dobbin_like import checkout
 from dobbin_like.check import check_log
@@ -32,6 +19,19 @@ from dobbin_like.log.file import disk
 from dobbin_like.log.file.status import status_of, status_reader
 from dobbin_like.log.format.header import PAGE_SIZE, REDO, REDO_BASE
 from dobbin_like.repair import repair
+from tests.helpers.interrupts import interrupted
+from tests.helpers.log_files import tids, with_words, word_in
+from tests.helpers.power import Disk, wait_for_no_disk
+from tests.helpers.redo import (
+    area_of,
+    commit,
+    history,
+    lose_log_from,
+    open_log,
+    with_area,
+    words_of,
+)
+from tests.helpers.things import Thing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import transaction
-from steps import Steps, in_thread
 
 from dobbin_like import (
     Database,
@@ -26,6 +25,9 @@ from dobbin_like import (
 )
 from dobbin_like.exc import ClosedError, CommittingError, IntegrityError
 from dobbin_like.objects.codec.policy import Policy
+from tests.helpers.processes import exit_code, forked
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.tracing import tracing
 
 TIMEOUT_SECONDS = 60
 
@@ -208,13 +210,13 @@ def test_two_threads_may_fork_at_once(database, thing):
     # The hooks of the two mixed up who held what, and the locks stayed taken.
     statuses = []
 
+    def child():
+        transaction.begin()
+        os._exit(database.root.x)
+
     def fork():
         for _ in range(20):
-            child = os.fork()
-            if not child:
-                transaction.begin()
-                os._exit(database.root.x)
-            statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            statuses.append(exit_code(forked(child)))
 
     threads = [threading.Thread(target=fork, daemon=True) for _ in range(2)]
     for thread in threads:
@@ -303,21 +305,16 @@ def test_beginning_a_transaction_in_the_midst_of_publishing_does_not_wait_for_it
 
     def line(frame, event, _arg):
         if event == "line" and len(calls) < 50:
-            sys.settrace(None)
             calls.append(frame.f_lineno)
             manager = thing._p_jar._manager()
             manager.abort(transaction.get())
             manager.newTransaction(None)
-            sys.settrace(trace)
         return line
 
     checkout(thing)
     thing.x = 2
-    sys.settrace(trace)
-    try:
+    with tracing(trace):
         transaction.commit()
-    finally:
-        sys.settrace(None)
 
     assert len(calls) > 5
     transaction.begin()

@@ -18,10 +18,8 @@ from zlib import crc32
 
 import pytest
 import transaction
-from amount import spread
 from hypothesis import given
 from hypothesis import strategies as st
-from things import fail
 
 from dobbin_like.check import check_database, check_log
 from dobbin_like.database import Database
@@ -64,6 +62,8 @@ from dobbin_like.persistent import (
 from dobbin_like.repair import RepairReport, repair
 from dobbin_like.repair.bits import LIMIT, find_flip, seed_before
 from dobbin_like.storage import TransactionLog
+from tests.helpers.amount import spread
+from tests.helpers.transactions import fail
 
 if TYPE_CHECKING:
     from pathlib import Path

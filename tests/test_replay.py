@@ -11,8 +11,6 @@ import pytest
 import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import Steps, in_thread
-from test_btree import make_small, sound
 
 from dobbin_like import (
     BTree,
@@ -29,6 +27,9 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_database
 from dobbin_like.exc import ClassNotSupported, CommittingError, UndoConflictError
+from tests.helpers.processes import die_with_parent
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.trees import make_small, sound
 
 
 @pytest.fixture
@@ -529,6 +530,7 @@ def test_threads_that_put_in_disjoint_keys_never_fail(small, database):
 
 
 def put_in(path, number, count, barrier, failed):
+    die_with_parent()
     with Database(TransactionLog(path, sync=False)) as database:
         barrier.wait(60)
         for key in range(number, count, 2):

@@ -18,9 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from steps import Steps, in_thread
-from test_interrupts import interrupted
-from test_life_pack import in_child
 
 from dobbin_like import Database, Persistent, PersistentDict, PersistentList, checkout, safe
 from dobbin_like.check import check_log
@@ -36,6 +33,9 @@ from dobbin_like.exc import (
 )
 from dobbin_like.safe import modules
 from dobbin_like.safe.stored import LARGE_BYTES
+from tests.helpers.interrupts import interrupted
+from tests.helpers.processes import forked, python_path, start
+from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,7 +193,7 @@ def test_what_cannot_be_stored_is_refused_and_nothing_is_stored(kept, reopened):
 
 
 def test_a_class_that_is_allowed_is_stored(path):
-    with safe.open(path, allow=["test_safe.Plain"]) as kept:
+    with safe.open(path, allow=[f"{__name__}.Plain"]) as kept:
         kept["a"] = Plain([1])
         kept["a"].x.append(2)
         assert kept["a"].x == [1]
@@ -635,10 +635,9 @@ with safe.open(path) as kept:
 
 
 def python(script: str, *arguments: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
+    return start(
         [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment,
+        env=python_path(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -723,7 +722,7 @@ def test_a_forked_child_does_not_write_back_what_is_the_parents(path):
             assert kept["a"] == [1]
             kept.close()
 
-        assert os.waitpid(in_child(child), 0)[1] == 0
+        assert os.waitpid(forked(child), 0)[1] == 0
         with safe.open(path, "r") as other:
             assert other["a"] == [1]
     with safe.open(path, "r") as other:
@@ -737,7 +736,7 @@ def test_a_forked_child_shares_it(kept):
         assert kept.increment("n") == 2
         kept["child"] = LARGE
 
-    assert os.waitpid(in_child(child), 0)[1] == 0
+    assert os.waitpid(forked(child), 0)[1] == 0
     assert dict(kept) == {"n": 2, "child": LARGE}
     assert kept.increment("n") == 3
 
@@ -757,7 +756,7 @@ def test_a_child_that_is_forked_in_a_transaction_is_not_in_it(path, reopened):
 
     with kept.transaction():
         kept["a"] = 2
-        assert os.waitpid(in_child(child), 0)[1] == 0
+        assert os.waitpid(forked(child), 0)[1] == 0
         kept["b"] = 2
     assert reopened() == {"a": 2, "b": 2}
     kept.close()

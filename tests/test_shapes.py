@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
 import sys
 from typing import Any
 
@@ -22,6 +21,7 @@ from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
+from tests.helpers.processes import python_path, run
 
 
 class Thing(Persistent):
@@ -449,7 +449,7 @@ def test_shapes_are_found_again_when_positions_were_saved(thing, storage, path, 
 def test_another_process_reads_and_writes_states_of_a_shape(thing, path, storage):
     commit(thing, next=Thing(x=2))
     program = (
-        "import sys, transaction, test_shapes\n"
+        f"import sys, transaction, {__name__}\n"
         "from dobbin_like import Database, checkout\n"
         "with Database(sys.argv[1]) as database:\n"
         "    root = database.root\n"
@@ -458,10 +458,10 @@ def test_another_process_reads_and_writes_states_of_a_shape(thing, path, storage
         "    root.next.x, root.next.z = 3, 4\n"
         "    transaction.commit()\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", program.replace("test_shapes", __name__), path],
+    run(
+        [sys.executable, "-c", program, path],
         check=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
+        env=python_path(),
     )
 
     transaction.begin()

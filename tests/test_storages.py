@@ -11,8 +11,6 @@ import weakref
 
 import pytest
 import transaction
-from steps import Steps, in_thread
-from test_interrupts import interrupted
 
 from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.check import CheckFailedError, check_database, check_log
@@ -24,6 +22,9 @@ from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_lock import MemoryLock
 from dobbin_like.upkeep.pack import pack
+from tests.helpers.interrupts import interrupted
+from tests.helpers.processes import in_child
+from tests.helpers.steps import Steps, in_thread
 
 # -- the suite ------------------------------------------------------------------------
 
@@ -357,23 +358,15 @@ def test_a_child_has_a_log_of_its_own(log):
     with Database(log) as database:
         database.set_root(Thing(x=1))
         transaction.commit()
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                checkout(database.root)
-                database.root.x = 2
-                transaction.commit()
-                os.write(writer, b"%d %d" % (database.root.x, len(database.storage)))
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            told = pipe.read()
-        transaction.begin()
 
-        assert told == b"2 2"
+        def child():
+            checkout(database.root)
+            database.root.x = 2
+            transaction.commit()
+            return database.root.x, len(database.storage)
+
+        assert in_child(child) == (2, 2)
+        transaction.begin()
         assert (database.root.x, len(log), log.has_news()) == (1, 1, False)
 
 
@@ -383,21 +376,18 @@ def test_a_child_may_write_while_its_parent_does(log):
     log.acquire()
     log.write_stream(io.BytesIO(b"text"))
     log.prepare(Tid(log.tid + 1), [(Oid(0), 1, b"parent")])
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            commit(other, {0: b"child"})
-            commit(log.another(), {0: b"child"})
-            code = 0 if data_of(other, 0) == b"child" else 2
-        finally:
-            os._exit(code)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def child():
+        commit(other, {0: b"child"})
+        commit(log.another(), {0: b"child"})
+        return data_of(other, 0)
+
+    told = in_child(child)
     log.decide()
     log.release()
     catch_up(other)
 
-    assert status == 0
+    assert told == b"child"
     assert data_of(other, 0) == b"parent"
 
 

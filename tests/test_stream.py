@@ -7,14 +7,11 @@ import gzip
 import io
 import os
 import pickle
-import subprocess
 import sys
 import threading
 
 import pytest
 import transaction
-from amount import LONG
-from steps import Steps, in_thread
 
 from dobbin_like import (
     Database,
@@ -25,6 +22,9 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import ClassNotSupported, ClosedError, ReadOnlyError
+from tests.helpers.amount import LONG
+from tests.helpers.processes import run
+from tests.helpers.steps import Steps, in_thread
 
 CHUNK = 64 * 1024
 CONTENT = bytes(range(256)) * 700  # Not a whole number of chunks.
@@ -540,7 +540,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def peak_mebibytes(path, mebibytes, kind):
     command = [sys.executable, "-c", MEASURE, str(path), str(mebibytes), kind]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    result = run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return int(result.stdout) / 1024
 

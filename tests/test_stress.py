@@ -11,7 +11,6 @@ import gc
 import importlib.util
 import itertools
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -19,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from steps import in_thread
 
 from dobbin_like.database import Database
 from dobbin_like.exc import WriteConflictError
 from dobbin_like.objects.values.refs import here
 from dobbin_like.persistent import Persistent, checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.processes import run
+from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def test_interrupts_at_any_moment_leave_everything_whole() -> None:
     # In a process of its own: they would hit what the test runner hangs into this one.
     command = [sys.executable, stress.__file__, "--only", "interrupts"]
     command += ["--minutes", str(SECONDS / 60)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run(command, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "interrupts: " in done.stdout

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from amount import step
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
@@ -28,6 +27,7 @@ from dobbin_like.persistent import (
     checkout,
 )
 from dobbin_like.storage import TransactionLog
+from tests.helpers.amount import step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,13 +28,13 @@ import pytest
 import transaction
 from hypothesis import given
 from hypothesis import strategies as st
-from steps import in_thread
 
 from dobbin_like import Database, Persistent, TransactionLog, checkout
 from dobbin_like.check import check_database
 from dobbin_like.exc import NotStorableError, SharedValueError
 from dobbin_like.objects.values.refs import make_ref
 from dobbin_like.objects.values.values import Freezer, StateComparison, to_plain
+from tests.helpers.steps import in_thread
 
 
 class Holder(Persistent):

@@ -1,4 +1,4 @@
-"""Persistent classes, and what is done with them, in more than one file of tests."""
+"""Transactions that are there to change something: one's own, another's, one that fails."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
-from steps import in_thread
 
-from dobbin_like import ConflictError, Database, Persistent, TransactionLog, checkout
+from dobbin_like import ConflictError, Database, PersistentDict, TransactionLog, checkout
+from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Thing", "commit_elsewhere", "fail"]
 
-
-class Thing(Persistent):
-    """Has the attributes that it is made with."""
-
-    def __init__(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
+def change(database: Database, **items: Any) -> None:
+    """Put *items* into the root, which is made if there is none, and commit."""
+    root = database.root
+    if root is None:
+        database.set_root(PersistentDict(**items))
+    else:
+        checkout(root)
+        root.update(items)
+    transaction.commit()
 
 
 def commit_elsewhere(change: Callable[[], object]) -> None:

@@ -14,11 +14,11 @@ of the header, not what was appended, and the size only if the range needs it.
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.log.file import disk
 from dobbin_like.log.format import header
+from tests.helpers.log_files import with_words
 
 if TYPE_CHECKING:
     import random
@@ -28,16 +28,6 @@ if TYPE_CHECKING:
     import pytest
 
 SECTOR = 512
-
-
-def with_words(data: bytes, **words: int) -> bytes:
-    """Return the bytes of a log with other words in its header."""
-    changed = bytearray(data)
-    for name, value in words.items():
-        index = getattr(header, name)
-        raw = header.raw_word(index, value)
-        changed[index * 8 : index * 8 + 8] = raw.to_bytes(8, sys.byteorder)
-    return bytes(changed)
 
 
 def wait_for_no_disk(patch: pytest.MonkeyPatch) -> None:
@@ -154,3 +144,19 @@ class Disk:
             parts.append(part.ljust(SECTOR, b"\0"))
         data = b"".join(parts)[:size]
         return with_words(data, BOOT=1) if data.startswith(header.MAGIC) else data
+
+
+def sectors(image: bytes, count: int) -> list[bytes]:
+    image = image.ljust(count * SECTOR, b"\0")
+    return [image[at : at + SECTOR] for at in range(0, count * SECTOR, SECTOR)]
+
+
+def crash(images: list[bytes], generator: random.Random) -> bytes:
+    """Return what a power cut may leave: each sector as of some moment since the last sync.
+
+    The first image is durable; the others were written after it, in that order.
+    """
+    size = len(generator.choice(images))
+    count = -(-max(map(len, images)) // SECTOR)
+    columns = zip(*(sectors(image, count) for image in images), strict=True)
+    return b"".join(generator.choice(versions) for versions in columns)[:size]
