@@ -53,6 +53,7 @@ class Layered:
     """
 
     __slots__ = (
+        "_p_appended_since",
         "_p_owner",
         "_p_serial",
         "_p_spare",
@@ -71,7 +72,7 @@ class Layered:
     def __init__(self, owner: ObjectRef, below: Any, removed: Any, added: Any, size: int) -> None:
         self._p_owner = owner
         self._p_spare = 0
-        self._p_serial = NO_TID
+        self._p_serial = self._p_appended_since = NO_TID
         self.below = below
         self.removed = removed
         self.added = added
@@ -217,23 +218,32 @@ class LayeredList(Layered):
     def _fill(self, flat: Any) -> None:
         list.extend(flat, self.below)
         list.extend(flat, self.added)
+        flat._p_appended_since = self._p_appended_since
 
     def __radd__(self, other: Any) -> Any:
         return other + self.flatten()
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         more = [*self.added, *added]
-        return LayeredList(self._p_owner, self.below, (), more, len(self.below) + len(more))
+        made = LayeredList(self._p_owner, self.below, (), more, len(self.below) + len(more))
+        made._p_appended_since = self._p_appended_since
+        return made
 
     def __getitem__(self, index: Any) -> Any:
-        self._read()
+        below = len(self.below)
         if type(index) is int:
-            below = len(self.below)
+            self._read()
             at = index + self.size if index < 0 else index
             if 0 <= at < below:
                 return self.below[at]
             if at < self.size and at >= 0:
                 return self.added[at - below]
+        elif type(index) is slice and self.flat is None:
+            start, stop, step = index.indices(self.size)
+            if step == 1:
+                self._read()
+                behind = self.added[max(start - below, 0) : max(stop - below, 0)]
+                return self.below[start:stop] + behind
         return self.flatten()[index]
 
 
@@ -285,6 +295,25 @@ def mark_stored(state: State, serial: Tid, spare: int) -> None:
     if type(items) in DELTA_TYPES:
         items._p_spare = max(spare, 0)
         items._p_serial = serial
+        if KINDS[type(items)] == LIST and not _appended_since(items):
+            items._p_appended_since = serial
+
+
+def starts_with(items: Any, base: Any) -> bool:
+    """Return whether shared *items* are known to be the list *base*, or that and more.
+
+    Versions of one object follow each other in one order, so their tids tell. Cost: none.
+    """
+    if items is base:
+        return True
+    since = _appended_since(items)
+    return bool(NO_TID != since <= base._p_serial <= items._p_serial)
+
+
+def _appended_since(items: Any) -> Tid:
+    """Return the earliest version that *items*, of a list, were made of by appending alone."""
+    since: Tid = getattr(items, "_p_appended_since", NO_TID)
+    return since
 
 
 def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
@@ -302,6 +331,7 @@ def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
     else:
         kind = _LAYERED[type(items)]
         nothing = kind(items._p_owner, items, frozenset(), kind.base(), len(items))
+        nothing._p_appended_since = _appended_since(items)
         layered = nothing.with_more(removed, added)
     depth = len(layered.removed) + len(layered.added)
     if len(layered) <= _SMALL or depth * depth > 2 * len(layered.below):

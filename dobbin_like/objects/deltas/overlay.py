@@ -95,7 +95,7 @@ class Overlay:
     def fits(self, items: Any) -> bool:
         """Return whether *items*, a later state, have what this changes as the base has it.
 
-        Cost: what was touched; of a list, the whole of it.
+        Cost: what was touched; of a list that was stored whole meanwhile, its size.
         """
         if KINDS[type(items)] != KINDS[type(self.base)]:
             return False

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any
 
-from dobbin_like.objects.deltas.layered import built_in
+from dobbin_like.objects.deltas.layered import built_in, starts_with
 from dobbin_like.objects.deltas.overlay import Materialized, Overlay, stands_for
 from dobbin_like.objects.values.value_kinds import KINDS, LIST, SHAREABLE, TUPLE
 from dobbin_like.objects.values.values import StateComparison
@@ -120,6 +120,8 @@ class OverlayList(Overlay, MutableSequence[Any]):
         return len(now) >= size and StateComparison().same(built_in(self.base), now[:size])
 
     def _touches_the_same(self, items: Any) -> bool:
+        if starts_with(items, self.base):
+            return True
         size = len(self.base)
         start = built_in(items)[:size]
         return len(start) == size and StateComparison().same(built_in(self.base), start)

@@ -147,7 +147,7 @@ class WorkingCopy(dict[str, Any]):
     def fits(self, saved: State) -> bool:
         """Return whether *saved*, a later version, has changed nothing that this one changes.
 
-        Cost: what was touched; of a list, the whole of it.
+        Cost: what was touched; of a list that was stored whole meanwhile, its size.
         """
         base, aliases = self.base, StateComparison()
         items = self.get(ITEMS, PENDING)

@@ -49,10 +49,11 @@ class SharedList(list[Any]):
     ``_p_together``: more than one place of the state leads to it, so that its
     copies have to be made together. ``_p_serial`` and ``_p_spare``, of the items of a
     collection: of which version they are, and how many bytes of deltas may follow before the
-    whole is stored again.
+    whole is stored again. ``_p_appended_since``, of a list: the earliest version that has
+    become this one by appending alone.
     """
 
-    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
+    __slots__ = ("_p_appended_since", "_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_kind = "list"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> list[Any]:  # type: ignore[misc]
