@@ -15,10 +15,15 @@ from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, IntegrityError, ReadConflictError
 from dobbin_like.ids import DELTA, Oid
-from dobbin_like.objects.deltas.layered import LayeredDict, LayeredList, LayeredSet, changed_items
+from dobbin_like.objects.deltas.layered import (
+    LayeredDict,
+    LayeredList,
+    LayeredSet,
+    changed_items,
+    each_key,
+)
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.persistent import (
-    Persistent,
     PersistentDict,
     PersistentList,
     PersistentSet,
@@ -600,29 +605,39 @@ def do(target: Any, name: str, key: Any, value: Any) -> Any:
         return KeyError
 
 
-def test_changes_of_shared_items_are_those_of_the_built_in():
-    generator = random.Random(1)
-
-    class Owner(Persistent):
-        pass
-
-    with Database(MemoryLog()) as database:
-        root = elect(database, PersistentDict({number: number for number in range(200)}))
-        items = shared_items(root)
-        expected = dict(items)
-        for step in range(500):
-            present = generator.sample(list(expected), generator.randrange(4))
-            put = {generator.randrange(300): step for _ in range(generator.randrange(4))}
-            items = changed_items(items, present, put)
-            for key in present:
-                del expected[key]
-            expected.update(put)
-            assert len(items) == len(expected)
-            key = generator.randrange(300)
-            assert items.get(key) == expected.get(key)
-            if not step % 20:
-                assert list(items.items()) == list(expected.items())
-        root = elect(database, root) if database.root is None else root
+@pytest.mark.parametrize("cls", [PersistentDict, PersistentSet])
+@pytest.mark.parametrize("size", [300, 5000])
+@pytest.mark.parametrize("reads", [0, 50])
+def test_changes_of_shared_items_are_those_of_the_built_in(database, cls, size, reads):
+    generator = random.Random(size)
+    root = elect(database, cls(dict.fromkeys(range(size), 0)))
+    items = shared_items(root)
+    expected = dict.fromkeys(items, 0)
+    older = []
+    for step in range(600):
+        removed = generator.sample(list(expected), generator.randrange(min(4, len(expected))))
+        added = {generator.randrange(2 * size): step for _ in range(generator.randrange(4))}
+        items = changed_items(items, removed, added if cls is PersistentDict else [*added])
+        for key in removed:
+            del expected[key]
+        expected.update(added)
+        assert len(items) == len(expected)
+        for key in generator.choices(range(2 * size), k=reads):
+            assert (key in items) == (key in expected)
+            if cls is PersistentDict:
+                assert items.get(key, -1) == expected.get(key, -1)
+        if not step % 40:
+            keys = list(each_key(items, iter))
+            assert (keys if cls is PersistentDict else sorted(keys)) == (
+                list(expected) if cls is PersistentDict else sorted(expected)
+            )
+            if cls is PersistentDict:
+                assert list(each_key(items, reversed)) == keys[::-1]
+            older.append((items, dict(expected)))
+    for version, content in older:
+        # What came after it has not changed it.
+        assert version == (content if cls is PersistentDict else set(content))
+        assert list(version) == list(content) or cls is PersistentSet
 
 
 def test_sets_and_lists_in_layers(database):

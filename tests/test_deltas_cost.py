@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import transaction
-from things import commit_elsewhere
+from tests.helpers.things import commit_elsewhere
 
 from dobbin_like.collections import BTree, BTreeSet
 from dobbin_like.exc import ConflictError
+from dobbin_like.objects.deltas.layered import LayeredDict, changed_items
+from dobbin_like.objects.values.guards import SharedDict
 from dobbin_like.persistent import (
     PersistentDict,
     PersistentList,
@@ -144,6 +146,38 @@ def test_an_older_snapshot_is_read_beside_a_commit(root, kind):
     assert length == SIZE
     transaction.begin()
     assert len(root) == SIZE + 1
+
+
+@pytest.mark.parametrize("kind", ["dict", "set", "list"])
+def test_few_of_many_changes_copy_more_than_a_little(root, kind):
+    items, copied = vars(root)["_items"], []
+    for item in range(SIZE, SIZE + 1000):
+        with Cost() as cost:
+            items = changed_items(items, (), {item: 1} if kind == "dict" else [item])
+        copied.append(cost.bytes)
+    assert len(items) == SIZE + 1000
+    assert sum(count > 10_000 for count in copied) < len(copied) // 20
+    assert sum(count > BYTES for count in copied) <= 5
+
+
+@pytest.mark.parametrize("kind", ["dict"])
+def test_reads_of_many_versions_add_up_to_one_of_all(root, kind):
+    for item in range(SIZE, SIZE + 30):
+        checkout(root)
+        root[item] = None
+        transaction.commit()
+        for number in range(SIZE // 200):
+            assert number in root
+    assert type(vars(root)["_items"]) is LayeredDict
+    was_flat = False
+    for item in range(SIZE + 30, SIZE + 60):
+        checkout(root)
+        root[item] = None
+        transaction.commit()
+        for number in range(SIZE // 200):
+            assert number in root
+        was_flat = was_flat or type(vars(root)["_items"]) is SharedDict
+    assert was_flat
 
 
 # -- lists: what is known of versions without comparing their items --------------------------

@@ -1,14 +1,21 @@
 """Large collections in shared state: an earlier value, and what was changed since.
 
 Shared values never change. To publish one new key of a million, a commit makes a new value
-that has the old one below it and the difference above. When the difference has grown to
-about the square root of what is below, or is read often, the two are flattened into one
-built-in. So neither a commit nor an older snapshot costs the size of the collection.
+that has the old one below it and the difference above::
+
+    large     a built-in        100,000 items
+    middle    the difference     up to 3,500, copied every 32 changes
+    top       the difference     up to 32, copied by each change
+
+When a difference has grown too large for its place, it is merged into what is below; what is
+read often is flattened into one built-in. So neither a commit nor an older snapshot costs the
+size of the collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 from dobbin_like.exc import SharedValueError
@@ -33,6 +40,7 @@ __all__ = [
     "LayeredSet",
     "built_in",
     "changed_items",
+    "each_key",
     "mark_stored",
 ]
 
@@ -41,25 +49,30 @@ _MISSING: Final = object()
 _SMALL: Final = 64
 """Up to this size a collection is copied instead of layered."""
 
+_TOP: Final = 32
+"""So large a difference gets another one on top."""
+
 _READS_TO_FLATTEN: Final = 8
-"""A layered collection is flattened after size / 8 reads."""
+"""A layered collection is flattened after size / 8 reads, older versions included."""
 
 
 class Layered:
     """What layered dicts, sets and lists have in common.
 
-    ``removed`` has keys of ``below`` that were removed, or that have left their old place;
-    ``flat`` is the same as one built-in, once it was made.
+    ``below`` is a guarded built-in, or layered itself, over a built-in. ``removed`` has keys
+    of it that were removed, or that have left their old place; ``flat`` is the same as one
+    built-in, once it was made.
     """
 
     __slots__ = (
+        "_p_appended_since",
         "_p_owner",
         "_p_serial",
         "_p_spare",
-        "_reads",
         "added",
         "below",
         "flat",
+        "reads",
         "removed",
         "size",
     )
@@ -71,13 +84,13 @@ class Layered:
     def __init__(self, owner: ObjectRef, below: Any, removed: Any, added: Any, size: int) -> None:
         self._p_owner = owner
         self._p_spare = 0
-        self._p_serial = NO_TID
+        self._p_serial = self._p_appended_since = NO_TID
         self.below = below
         self.removed = removed
         self.added = added
         self.size = size
         self.flat: Any = None
-        self._reads = 0
+        self.reads = 0
 
     def flatten(self) -> Any:
         """Return the same as one guarded built-in, which readers find from now on.
@@ -89,7 +102,7 @@ class Layered:
             flat = make_shared(self.base, self._p_owner)
             flat._p_spare = self._p_spare
             flat._p_serial = self._p_serial
-            self._fill(flat)
+            self.fill(flat)
             self.flat = flat
             obj = self._p_owner()
             # A state that has the same in another form is the same state.
@@ -103,18 +116,38 @@ class Layered:
         """Return the same as a built-in."""
         return self.flatten()
 
-    def _fill(self, flat: Any) -> None:
+    def fill(self, flat: Any) -> None:
         """Fill *flat*, which is empty, with all items."""
         raise NotImplementedError  # Each kind has its own.
 
+    def has(self, item: Any) -> bool:
+        """Return whether a key or member is there; this is not counted as a read."""
+        raise NotImplementedError  # Lists have none.
+
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
-        """Return the same with one more change."""
+        """Return the same with one more change. Cost: the difference, and the change."""
         raise NotImplementedError  # Each kind has its own.
+
+    def with_room(self) -> Layered:
+        """Return the same with a small difference on top, or none. Cost: now and then the size."""
+        if len(self.removed) + len(self.added) < _TOP:
+            return self
+        below = self.below
+        middle = below.with_more(self.removed, self.added) if type(below) is type(self) else self
+        made = layer(middle.flatten() if middle.is_deep() else middle)
+        made.reads = self.reads
+        return made
+
+    def is_deep(self) -> bool:
+        """Return whether copying the difference now and then costs more than flattening once."""
+        size = len(self.below)
+        # A search for the first or last key has to pass those that were removed.
+        return len(self.removed) ** 2 > 2 * size or len(self.added) ** 2 > 4 * _TOP * size
 
     def _read(self) -> None:
         # Threads that run in parallel may lose a count; it does not matter.
-        self._reads += 1
-        if self._reads * _READS_TO_FLATTEN > self.size:
+        self.reads += 1
+        if self.reads * _READS_TO_FLATTEN > self.size:
             self.flatten()
 
     def __len__(self) -> int:
@@ -150,21 +183,28 @@ class LayeredDict(Layered):
     base = dict
     _p_kind = "dict"
 
-    def _fill(self, flat: Any) -> None:
-        dict.update(flat, self.below)
+    def fill(self, flat: Any) -> None:
+        below = self.below
+        if type(below) is LayeredDict:
+            below.fill(flat)
+        else:
+            dict.update(flat, below)
         for key in self.removed:
             dict.pop(flat, key, None)
         dict.update(flat, self.added)
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
-        below = self.below
-        more = {**self.added}
-        for key in removed:
-            more.pop(key, None)
-        new = sum(key in removed or key not in self for key in added)
+        more = self.added.copy()
+        size = self.size - len(removed)
+        all_removed = self.removed
+        if removed:
+            for key in removed:
+                more.pop(key, None)
+            all_removed = all_removed.union(filter(_has(self.below), removed))
+        for key in added:
+            size += key in removed or not self.has(key)
         more.update(added)
-        all_removed = self.removed.union(key for key in removed if key in below)
-        return LayeredDict(self._p_owner, below, all_removed, more, self.size - len(removed) + new)
+        return LayeredDict(self._p_owner, self.below, all_removed, more, size)
 
     def __getitem__(self, key: Any) -> Any:
         value = self.get(key, _MISSING)
@@ -174,13 +214,27 @@ class LayeredDict(Layered):
 
     def get(self, key: Any, default: Any = None) -> Any:
         self._read()
-        value = self.added.get(key, _MISSING)
-        if value is not _MISSING:
-            return value
-        return default if key in self.removed else self.below.get(key, default)
+        value = self._find(key)
+        return default if value is _MISSING else value
 
     def __contains__(self, key: object) -> bool:
-        return self.get(key, _MISSING) is not _MISSING
+        self._read()
+        return self._find(key) is not _MISSING
+
+    def has(self, key: Any) -> bool:
+        return self._find(key) is not _MISSING
+
+    def _find(self, key: Any) -> Any:
+        """Return the value of *key*, or _MISSING."""
+        items: Any = self
+        while type(items) is LayeredDict:
+            value = items.added.get(key, _MISSING)
+            if value is not _MISSING:
+                return value
+            if key in items.removed:
+                return _MISSING
+            items = items.below
+        return items.get(key, _MISSING)
 
 
 class LayeredSet(Layered):
@@ -190,34 +244,51 @@ class LayeredSet(Layered):
     base = set
     _p_kind = "set"
 
-    def _fill(self, flat: Any) -> None:
-        set.update(flat, self.below)
+    def fill(self, flat: Any) -> None:
+        below = self.below
+        if type(below) is LayeredSet:
+            below.fill(flat)
+        else:
+            set.update(flat, below)
         set.difference_update(flat, self.removed)
         set.update(flat, self.added)
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
-        below = self.below
-        new = sum(member in removed or member not in self for member in added)
-        more = self.added.difference(removed).union(added)
-        all_removed = self.removed.union(member for member in removed if member in below)
-        return LayeredSet(self._p_owner, below, all_removed, more, self.size - len(removed) + new)
+        size = self.size - len(removed)
+        more, all_removed = self.added, self.removed
+        if removed:
+            more = more.difference(removed)
+            all_removed = all_removed.union(filter(_has(self.below), removed))
+        for member in added:
+            size += member in removed or not self.has(member)
+        return LayeredSet(self._p_owner, self.below, all_removed, more.union(added), size)
 
     def __contains__(self, item: object) -> bool:
         self._read()
-        return item in self.added or (item in self.below and item not in self.removed)
+        return self.has(item)
+
+    def has(self, item: Any) -> bool:
+        items: Any = self
+        while type(items) is LayeredSet:
+            if item in items.added:
+                return True
+            if item in items.removed:
+                return False
+            items = items.below
+        return item in items
 
 
 class LayeredList(Layered):
     """A list with items appended to it."""
 
-    __slots__ = ("_p_appended_since",)
+    __slots__ = ()
     base = list
     _p_kind = "list"
 
-    def _fill(self, flat: Any) -> None:
+    def fill(self, flat: Any) -> None:
         list.extend(flat, self.below)
         list.extend(flat, self.added)
-        flat._p_appended_since = _appended_since(self)
+        flat._p_appended_since = self._p_appended_since
 
     def __radd__(self, other: Any) -> Any:
         return other + self.flatten()
@@ -225,8 +296,13 @@ class LayeredList(Layered):
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         more = [*self.added, *added]
         made = LayeredList(self._p_owner, self.below, (), more, len(self.below) + len(more))
-        made._p_appended_since = _appended_since(self)
+        made._p_appended_since = self._p_appended_since
         return made
+
+    def with_room(self) -> Layered:
+        # A place in the list is found at once, without asking more than one layer.
+        difference, size = len(self.added), len(self.below)
+        return layer(self.flatten()) if difference * difference > 2 * size else self
 
     def __getitem__(self, index: Any) -> Any:
         below = len(self.below)
@@ -244,6 +320,27 @@ class LayeredList(Layered):
                 behind = self.added[max(start - below, 0) : max(stop - below, 0)]
                 return self.below[start:stop] + behind
         return self.flatten()[index]
+
+
+def _has(items: Any) -> Callable[[Any], bool]:
+    """Return a function that tells whether a key or member is in *items*."""
+    has: Any = items.has if isinstance(items, Layered) else items.__contains__
+    return has  # type: ignore[no-any-return]
+
+
+def each_key(items: Any, order: Any) -> Iterator[Any]:
+    """Yield the keys or members of shared items in order, without flattening them.
+
+    Args:
+        order: ``iter`` or ``reversed``.
+    """
+    if not isinstance(items, Layered):
+        return iter(order(items))
+    below, removed, added = items.below, items.removed, items.added
+    has = _has(below)
+    old = (key for key in each_key(below, order) if key not in removed)
+    new = (key for key in order(added) if key in removed or not has(key))
+    return chain(new, old) if order is reversed else chain(old, new)
 
 
 def built_in(value: Any) -> Any:
@@ -275,6 +372,8 @@ _LAYERED: Final[dict[type, Any]] = {
     SharedDict: LayeredDict,
     SharedSet: LayeredSet,
     SharedList: LayeredList,
+    LayeredDict: LayeredDict,
+    LayeredSet: LayeredSet,
 }
 
 DELTA_TYPES: Final = frozenset(_LAYERED) | frozenset(_LAYERED.values())
@@ -306,13 +405,21 @@ def starts_with(items: Any, base: Any) -> bool:
     if items is base:
         return True
     since = _appended_since(items)
-    return NO_TID != since <= base._p_serial <= items._p_serial
+    return bool(NO_TID != since <= base._p_serial <= items._p_serial)
 
 
 def _appended_since(items: Any) -> Tid:
     """Return the earliest version that *items*, of a list, were made of by appending alone."""
     since: Tid = getattr(items, "_p_appended_since", NO_TID)
     return since
+
+
+def layer(items: Any) -> Layered:
+    """Return a layered collection that has shared *items* below, and no difference yet."""
+    kind = _LAYERED[type(items)]
+    made: Layered = kind(items._p_owner, items, frozenset(), kind.base(), len(items))
+    made._p_appended_since = _appended_since(items)
+    return made
 
 
 def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
@@ -322,18 +429,12 @@ def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
         removed: Keys or members of *items*.
         added: A dict, or a list of members or items; frozen.
 
-    Cost: what was changed, and now and then the size: on average its square root.
+    Cost: what was changed, and now and then the size: on average its square root, or less.
     """
-    items = built_in(items) if isinstance(items, Layered) and items.flat else items
     if isinstance(items, Layered):
-        layered = items.with_more(removed, added)
+        items = items.with_room() if items.flat is None else layer(items.flat)
     else:
-        kind = _LAYERED[type(items)]
-        nothing = kind(items._p_owner, items, frozenset(), kind.base(), len(items))
-        if kind is LayeredList:
-            nothing._p_appended_since = _appended_since(items)
-        layered = nothing.with_more(removed, added)
-    depth = len(layered.removed) + len(layered.added)
-    if len(layered) <= _SMALL or depth * depth > 2 * len(layered.below):
-        return layered.flatten()
-    return layered
+        items = layer(items)
+    layered = items.with_more(frozenset(removed), added)
+    layered.reads = items.reads
+    return layered.flatten() if len(layered) <= _SMALL else layered

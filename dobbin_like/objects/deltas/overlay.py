@@ -12,15 +12,13 @@ This module has what all overlays have in common; :mod:`.overlays` makes one for
 from __future__ import annotations
 
 import contextlib
-from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.deltas.layered import (
     OPERATORS,
-    LayeredDict,
-    LayeredSet,
     built_in,
+    each_key,
 )
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import StateComparison, to_plain
@@ -234,16 +232,6 @@ class FirstKey:
         self._key = key
         self._steps = steps
         return key
-
-
-def each_key(items: Any, order: Any) -> Iterator[Any]:
-    """Yield the keys or members of shared items in order, without flattening them."""
-    if not isinstance(items, (LayeredDict, LayeredSet)):
-        return iter(order(items))
-    below, removed, added = items.below, items.removed, items.added
-    old = (key for key in order(below) if key not in removed)
-    new = (key for key in order(added) if key in removed or key not in below)
-    return chain(new, old) if order is reversed else chain(old, new)
 
 
 class Materialized(Overlay):

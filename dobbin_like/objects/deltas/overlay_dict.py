@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any, Final
 
-from dobbin_like.objects.deltas.layered import built_in
+from dobbin_like.objects.deltas.layered import built_in, each_key
 from dobbin_like.objects.deltas.overlay import (
     NONE_LEFT,
     FirstKey,
     Materialized,
     Overlay,
-    each_key,
     key_in,
     stands_for,
 )
