@@ -14,17 +14,17 @@ from dobbin_like.exc import LogError
 __all__ = ["INVARIANTS", "BrokenClass", "CheckFailedError", "Dangling", "Problem", "Report"]
 
 INVARIANTS: Final = {
-    1: "an acknowledged commit is there",
-    2: "a transaction is there whole or not at all",
+    1: "an acknowledged commit survives",
+    2: "a transaction is there completely or not at all",
     3: "no reader waits for a writer",
     4: "a dead process leaves nothing to repair",
     5: "committed bytes never change",
-    6: "reading a plain object runs no code of ours",
+    6: "reading a plain object runs no code of the store",
     7: "the same oid is the same instance",
-    8: "what cannot be stored fails before anything is written",
+    8: "what can't be stored fails before anything is written",
     9: "loading imports and calls only what is allowed",
     10: "costs do not grow with the database",
-    11: "the nodes of a sorted tree make a tree",
+    11: "the nodes of a sorted tree form a tree",
 }
 """The invariants in a few words, by number."""
 
