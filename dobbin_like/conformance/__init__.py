@@ -1,4 +1,4 @@
-"""A suite of tests for storages: they keep the protocol, and carry a database.
+"""A test suite for storages: that they keep the protocol, and work under a database.
 
 ::
 
@@ -13,14 +13,14 @@
 
         lacks_fork = "the connection to the server is not shared with children"
 
-Such a class is found and run by pytest; :func:`run` runs it without. Each test makes
-storages of its own and closes them. What a storage can't do is said by an attribute
-``lacks_...`` of the class, a text with the reason: see :class:`.harness.Harness`.
+pytest finds and runs such a class; :func:`run` runs it without pytest. Each test creates its
+own storages and closes them. If a storage lacks a feature, an attribute ``lacks_...`` of the
+class gives the reason as a text: see :class:`.harness.Harness`.
 
-The tests read as the promises of :class:`~dobbin_like.storage.Storage`: those of readers
-in :mod:`.past`, of a commit in :mod:`.commits`, of several instances in :mod:`.news`, of
-the lock in :mod:`.locks`, of streams in :mod:`.streams`; what programs make of all of it
-is in :mod:`.objects` and :mod:`.snapshots`.
+The tests state the promises of :class:`~dobbin_like.storage.Storage`: those for readers in
+:mod:`.past`, for a commit in :mod:`.commits`, for several instances in :mod:`.news`, for the
+lock in :mod:`.locks`, for streams in :mod:`.streams`; those for a database are in
+:mod:`.objects` and :mod:`.snapshots`.
 """
 
 from __future__ import annotations
@@ -47,4 +47,4 @@ class StorageTests(
     DatabaseTests,
     SnapshotTests,
 ):
-    """All tests. A subclass gives ``make`` and ``again``."""
+    """All tests. A subclass defines ``make`` and ``again``."""
