@@ -122,7 +122,7 @@ class Contents(Parts):
                 found = f"{shape} with the number of another"
                 self.report.add(5, logged.offset, found, "a number that was not used before")
             if class_number not in classes and known.name(class_number) is None:
-                self.report.add(5, logged.offset, shape, "a class that was logged")
+                self.report.add(5, logged.offset, shape, "a class in the class table")
             numbers.add(number)
             if len(set(attributes)) != len(attributes):
                 self.report.add(5, logged.offset, f"{shape} with a name twice", "each name once")
@@ -183,7 +183,7 @@ class Contents(Parts):
         if name is None:
             if not self.gap:
                 found = f"oid {oid} of class number {stored.number}"
-                self.report.add(8, stored.position, found, "a class that was logged")
+                self.report.add(8, stored.position, found, "a class in the class table")
             return []
         try:
             state, references = self._states.read(stored.number, stored.data)
@@ -228,7 +228,7 @@ class Contents(Parts):
         if self.gap or (there is not None and there == size):
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"
-        self.report.add(2, stored.position, found, "a stream that is there")
+        self.report.add(2, stored.position, found, "an existing stream")
 
     def _check_reference(self, offset: int, oid: Oid, reference: Reference, end: int) -> None:
         """I2: The target of a reference was stored by then, with that class."""
@@ -248,7 +248,7 @@ class Contents(Parts):
             way = way_to(self._states.read(stored.number, stored.data)[0], target)
         lost = Dangling(oid, name, way, target, stored.position)
         self.report.dangling.append(lost)
-        found = "which is not stored" if not self.gap else "which is nowhere that can be read"
+        found = "which is not stored" if not self.gap else "which can't be found"
         self.report.add(2, stored.position, f"{lost}, {found}", "a stored object")
 
     def check_newest(self, end: int, allow: Iterable[str] | None) -> None:

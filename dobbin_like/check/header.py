@@ -91,7 +91,7 @@ def _check_rest(start: bytes, report: Report) -> None:
         rest[first:end] = bytes(end - first)
     if any(rest):
         at = next(at for at, byte in enumerate(rest) if byte)
-        report.add(5, at, "bytes of the header that have no meaning", "zeros")
+        report.add(5, at, "unused bytes of the header that are not zero", "zeros")
 
 
 def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:

@@ -119,7 +119,7 @@ class _Sight:
     def _look_at_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I7: Oid, cache entry and object refer to each other."""
         if self.graph.cached(ref.oid) is not ref:
-            self.note(7, place, "a cache entry under another oid", "it under its own")
+            self.note(7, place, "a cache entry under another oid", "one under its own oid")
         if ref.jar is not self.graph or ref_of(obj) is not ref:
             self.note(7, place, "an object that leads to another entry", "its own")
 
@@ -206,7 +206,7 @@ def _check_root(database: Database, report: Report) -> None:
     except Error:  # Damaged, but present.
         return
     if root is None:
-        report.add(2, "oid 0", "no root", "one, for there are objects")
+        report.add(2, "oid 0", "no root", "a root, because there are objects")
 
 
 def _look(database: Database) -> _Sight:

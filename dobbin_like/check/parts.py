@@ -100,4 +100,4 @@ class Parts:
     def _check_fill(self, start: int, end: int) -> None:
         """I5: The bytes that fill a frame up to a multiple of 8 are zero."""
         if start < end and any(self._window.read(start, end - start, end)):
-            self.report.add(5, start, "bytes behind the last part of a frame", "zeros")
+            self.report.add(5, start, "bytes after the last part of a frame", "zeros")

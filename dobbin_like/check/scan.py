@@ -114,13 +114,13 @@ class Scan:
     def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
         """I10: Saved positions are where the header says."""
         if saved and saved < self.tail.end and not (saved in found or self._is_passed(saved)):
-            text = f"saved positions are said to be at {saved}"
+            text = f"saved positions at {saved}, by the header"
             self.report.add(10, SAVED * 8, text, f"one of {sorted(found)}")
 
     def _check_redo_word(self, redo: int | None, found: set[int]) -> None:
         """I1: The redo area is where the header says."""
         if redo and redo < self.tail.end and not (redo in found or self._is_passed(redo)):
-            text = f"a redo area is said to be at {redo}"
+            text = f"a redo area at {redo}, by the header"
             self.report.add(1, REDO * 8, text, f"one of {sorted(found)}")
 
     def _is_passed(self, offset: int) -> bool:
@@ -175,7 +175,7 @@ class Scan:
         return place
 
     def _note(self, error: IntegrityError, end: int | None) -> None:
-        after = "" if end is None else f" (the next that is whole is at {end})"
+        after = "" if end is None else f" (the next intact one is at {end})"
         self.report.add(5, error.offset, error.found + after, error.expected)
 
     def _next_place(self, tail: LogPlace, page: Page, end: int) -> LogPlace | None:

@@ -113,14 +113,14 @@ class _Repair:
                     self._next_oid = max(self._next_oid, oid + 1)
                     self._look_at(stored.data)
         if not frames.found and self._page is None:
-            raise NotALogError(report.path, "nothing that belongs to a log can be read in it")
+            raise NotALogError(report.path, "it contains nothing that belongs to a log")
         report.losses = frames.losses
         report.mended = sorted(self._source.flips)
         report.refused = sorted(self._source.refused)
         if self._page is None:
-            report.notes.append("the header can't be read; what it said is made up for")
+            report.notes.append("the header can't be read; its values were reconstructed")
         if self._committed is None:
-            report.notes.append("the header does not say where the log ends: all was looked at")
+            report.notes.append("the header has no committed end; the whole file was searched")
         self._names = {**frames.guessed, **frames.classes}
         self._shapes = {**frames.guessed_shapes, **frames.shapes}
 
@@ -145,7 +145,7 @@ class _Repair:
             salvage.add(part)
         salvage.end()
         self._report.notes += [
-            f"the name of a class is lost: it is {name} now; dobbin rename-class gives it its own"
+            f"the name of a class is lost, it is {name} now; rename it with dobbin rename-class"
             for name in salvage.made_up
         ]
         log.end()

@@ -152,7 +152,7 @@ class Frames:
         if frame.status == record.PREPARED and not self._was_decided(frame):
             logged = logged._replace(failed=True)
             if logged.end < self._limit:
-                self._lose_whole(logged, "a transaction of which is not known whether it counted")
+                self._lose_whole(logged, "a transaction that may not have been committed")
         self.tid = logged.tid
         if logged.failed:
             yield Kept(logged, [], [])
@@ -258,7 +258,7 @@ class Frames:
                 if attributes and all(map(str.isidentifier, attributes)):
                     self.guessed_shapes.setdefault(number, (class_number, attributes))
             self._lose_entries(part, certain=False)
-            what = "user, description and new classes of a transaction, as far as they are damaged"
+            what = "damaged parts of user, description and new classes of a transaction"
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))
             # Names are looked up when they are needed: better ones may follow.
             return after, part._replace(logged=part.logged._replace(names=NO_NAMES))
@@ -291,7 +291,7 @@ class Frames:
         if kind == record.KIND_STREAM:
             return Loss(offset, end, "a stream")
         if kind != record.KIND_TRANSACTION or room < record.TRANSACTION_SIZE:
-            return Loss(offset, end, "bytes that are no frame")
+            return Loss(offset, end, "bytes that are not a frame")
         head = self.source.read(offset, record.TRANSACTION_SIZE, end)
         tid, _, count = record.TRANSACTION.unpack(head)[6:]
         oids: list[int] = []

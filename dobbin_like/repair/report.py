@@ -39,7 +39,7 @@ class Loss:
             rest = len(self.oids) - _SHOWN
             text += f", oids {shown}" + (f" and {rest} more" if rest > 0 else "")
         if (self.tid is not None or self.oids) and not self.certain:
-            text += " (as far as the damaged bytes tell)"
+            text += " (according to damaged bytes)"
         return text
 
 
@@ -84,16 +84,16 @@ class RepairReport:
         ]
         if self.mended:
             places = ", ".join(map(str, self.mended))
-            lines.append(f"flipped bits that were put right, in the bytes at {places}")
+            lines.append(f"flipped bits corrected, in the bytes at {places}")
         if self.refused:
             places = ", ".join(map(str, self.refused[:_SHOWN]))
             more = " ..." if len(self.refused) > _SHOWN else ""
-            lines.append(f"blocks of 512 bytes that the disk did not give, at {places}{more}")
+            lines.append(f"blocks of 512 bytes that the disk could not read, at {places}{more}")
         lines += self.notes
         lines.append(f"{len(self.losses)} losses" if self.losses else "nothing was lost")
         lines += [f"  {loss}" for loss in self.losses]
         if self.check is not None and not self.check.ok:
-            lines.append("what the check of the new file says:")
+            lines.append("problems of the new file:")
             lines += [f"  {problem}" for problem in self.check.problems]
         return "\n".join(lines)
 

@@ -197,7 +197,7 @@ class Safe(MutableMapping[Any, Any]):
             value = self.get(key, 0)
             for number in (value, by):
                 if not isinstance(number, Number):
-                    text = f"increment({key!r}): {type(number).__name__} is no number"
+                    text = f"increment({key!r}): {type(number).__name__} is not a number"
                     raise TypeError(text)
             value = value + by
             self._put({key: value})

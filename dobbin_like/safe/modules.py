@@ -75,7 +75,7 @@ def _module(frame: FrameType) -> str:
     if name == "__main__" and spec is not None:
         name = spec.name
     if not isinstance(name, str):
-        reason = "it was called by code that is in no module"
+        reason = "module_safe() was called by code that is in no module"
         raise SafeDirectoryError(reason)
     return name
 
