@@ -451,7 +451,7 @@ def test_a_class_that_was_never_logged_is_found(storage):
     write(storage, [(0, 5, state_of({}))])
 
     assert found_by(check_log(storage)) == [
-        (8, "oid 0 of class number 5 | a class that was logged")
+        (8, "oid 0 of class number 5 | a class in the class table")
     ]
 
 
@@ -490,7 +490,7 @@ def test_a_stream_object_without_its_stream_is_found(storage, values):
     classes = [(1, "dobbin_like.persistent", "PersistentStream")]
     write(storage, [(0, 1, state_of(values))], classes)
 
-    assert only_problem(check_log(storage)).expected == "a stream that is there"
+    assert only_problem(check_log(storage)).expected == "an existing stream"
 
 
 def save_positions(storage: TransactionLog) -> None:
@@ -778,9 +778,9 @@ def test_who_refers_to_what_is_in_a_damaged_frame_is_named(path):
     assert (dangling.oid, dangling.path, dangling.target) == (0, ".next[0]", 1)
     assert str(report.problems[1]).startswith(
         f"{path}:{dangling.offset}: {__name__}.Thing oid 0 at .next[0] refers to oid 1, "
-        "which is nowhere that can be read"
+        "which can't be found"
     )
-    assert f"(the next that is whole is at {places[2]})" in str(report.problems[0])
+    assert f"(the next intact one is at {places[2]})" in str(report.problems[0])
     assert report.unreachable is None
 
 
@@ -838,7 +838,7 @@ def test_bytes_that_fill_a_frame_are_zero(closed):
     at = next(end - 1 for end in [*offsets(closed)[1:], len(data)] if data[end - 1] == 0)
     change(closed, at, b"\1")
 
-    assert only_problem(check_log(closed)).found == "bytes behind the last part of a frame"
+    assert only_problem(check_log(closed)).found == "bytes after the last part of a frame"
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_database_of_something_else_is_left_alone(
     code, out, err = run(capsys, name, history)
 
     assert (code, out) == (2, "")
-    assert err.startswith(f"dobbin: {history}: the root of this database is not one of the demo")
+    assert err.startswith(f"dobbin: {history}: this database was not made by the demo")
     assert Path(history).read_bytes() == before
 
 
@@ -220,7 +220,7 @@ def test_log_shows_no_more_than_the_limit(
     assert code == 0
     assert "too late" in out
     assert "list 1" not in out
-    assert err == "there are more; --limit 0 shows all\n"
+    assert err == "there are more; use --limit 0 to show all\n"
     assert len(run(capsys, "log", history, "--limit", "0")[1].splitlines()) == 6
 
 
@@ -301,7 +301,7 @@ def test_ask_says_when_there_is_no_such_class(
     code, out, _ = run(capsys, "ask", str(path), "--subclasses-of", "Nothing", "--about", "find")
 
     assert code == 1
-    assert "Modules whose docstrings say 'find': 1" in out
+    assert "Modules whose docstrings contain 'find': 1" in out
     assert "No class is called 'Nothing'." in out
 
 
@@ -327,7 +327,7 @@ def test_ask_says_that_a_demo_has_not_ended(
 
     _, out, _ = run(capsys, "ask", str(path))
 
-    assert "0 of 1 files are there" in out
+    assert "0 of 1 files are stored" in out
 
 
 def test_what_only_reads_does_not_write(capsys: pytest.CaptureFixture[str], history: str) -> None:
@@ -390,7 +390,7 @@ def test_a_time_that_is_none_is_wrong_usage(
     code, _, err = run(capsys, "log", history, "--since", "yesterday")
 
     assert code == 2
-    assert "'yesterday' is no tid" in err
+    assert "'yesterday' is not a tid" in err
 
 
 # -- one object ----------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_history_tells_what_was_changed(capsys: pytest.CaptureFixture[str], hist
     assert "theirs" in lines[1]
     assert " -> " in lines[1]
     assert lines[2].endswith("  bob  list 1")
-    assert err == "there are more; --limit 0 shows all\n"
+    assert err == "there are more; use --limit 0 to show all\n"
 
 
 class Tag:
@@ -727,7 +727,7 @@ def test_ctrl_c_is_one_line(
     code, out, err = run(capsys, "check", history)
 
     assert (code, out) == (130, "")
-    assert err.strip() == "dobbin: stopped; every file is as it was, or whole"
+    assert err.strip() == "dobbin: stopped; every file is unchanged or complete"
 
 
 # -- from outside ----------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import transaction
-from tests.helpers.things import commit_elsewhere
 
 from dobbin_like.collections import BTree, BTreeSet
 from dobbin_like.exc import ConflictError
@@ -21,6 +20,7 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
+from tests.helpers.things import commit_elsewhere
 
 SIZE = 20_000
 CALLS = 5_000

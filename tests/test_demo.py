@@ -549,7 +549,7 @@ def test_the_demo_says_what_its_check_has_found(
 
     output = capfd.readouterr().out
     assert "Found: 1 problem.\nWRONG: " in output
-    assert "classes were tallied" in output
+    assert "classes were counted" in output
 
 
 @pytest.mark.slow

@@ -259,7 +259,7 @@ def test_increment_and_add(kept, reopened):
     assert not kept.add("a", 2)
     kept["text"] = "x"
     for bad in (lambda: kept.increment("text"), lambda: kept.increment("n", "x")):
-        with pytest.raises(TypeError, match="no number"):
+        with pytest.raises(TypeError, match="not a number"):
             bad()
     assert reopened() == {"n": 5.5, "a": [1], "text": "x"}
 

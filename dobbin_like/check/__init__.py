@@ -6,10 +6,10 @@
     print(report)
     report.raise_if_bad()
 
-Reads only, takes no lock of the file and works while others commit. A damaged log gives
-problems in the report, not an exception. Read :mod:`.report`, then :mod:`.scan` (the
-walk over a log), :mod:`.content` (what its frames hold), :mod:`.states` (what is in them)
-and :mod:`.memory` (the objects of a database).
+It only reads, takes no lock of the file, and works while others commit. Damage is reported as
+problems, not raised as an exception. Read :mod:`.report`, then :mod:`.scan` (the walk over a
+log), :mod:`.content` (the contents of its frames) and :mod:`.memory` (the objects of a
+database).
 """
 
 from __future__ import annotations
@@ -56,23 +56,22 @@ def check_log(
     progress: Progress | None = None,
     allow: Iterable[str] | None = None,
 ) -> Report:
-    """Check a log by its path, or the log of an open storage and what that has applied.
+    """Check a log by its path, or the log of an open storage and what the storage has applied.
 
-    A storage that is no file of ours is checked by what it tells. Of a file:
-
-    Every frame, checksum, chain, position and reference; and what the root does not lead to.
-    Nothing of the application is imported, unless *allow* is given: then it is tried
-    which classes can be loaded.
+    Checks every frame, checksum, chain, position and reference of the file, and which objects
+    can be reached from the root. A storage that is not a file of this package is checked
+    through its protocol. No module of the application is imported, unless *allow* is given:
+    then the check also finds out which classes can be loaded.
 
     Args:
-        allow: As for a database: names that may be imported. Those of classes that can't
+        allow: Names that may be imported, as for a database. Those of classes that can't
             be loaded are in ``broken`` of the report.
         progress: Called now and then with the bytes checked so far and all bytes.
 
-    What the disk does not give is a problem as any other damage, and the walk goes on.
+    Bytes that the disk can't read are a problem like other damage, and the walk continues.
 
     Raises:
-        OSError: The file can't be opened, or read for another reason.
+        OSError: The file can't be opened, or can't be read for another reason.
 
     Cost: The bytes of the log, those of the newest states twice; 17 bytes of memory for
     each oid.
@@ -92,7 +91,7 @@ def check_log(
     except FileNotFoundError:
         if known:
             raise
-        return report  # Nothing is created before the first commit.
+        return report  # No file is created before the first commit.
     compare_with_storage(scan, log, report)
     return report
 
@@ -100,15 +99,15 @@ def check_log(
 def check_database(database: Database, progress: Progress | None = None) -> Report:
     """Check the log of an open database, and the objects that it has in memory.
 
-    Other threads may go on. The calling thread may have a transaction, but must not be
-    in the middle of committing it.
+    Other threads may use the database meanwhile. The calling thread may have a transaction,
+    but must not be in the middle of committing it.
 
     Raises:
         ClosedError: The database is closed.
         OSError: The file can't be opened or read.
 
     Cost: That of :func:`check_log`, and each object in memory; publication waits while
-    these are looked at.
+    these are checked.
     """
     if database.closed:
         what = f"the database {database.storage.path}"

@@ -1,8 +1,7 @@
-"""What the frames of a log hold: transactions and their states; the rest is in :mod:`.parts`.
+"""The contents of frames: transactions and their states; the rest is in :mod:`.parts`.
 
-Given one frame after the other, in the order of the log, and checks each against what
-came before. Knows nothing of where the log ends or how frames are found: that is
-:mod:`.scan`.
+Gets one frame after the other, in the order of the log, and checks each against those before
+it. Does not know where the log ends and how frames are found: that is :mod:`.scan`.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ __all__ = ["Contents"]
 
 
 class Contents(Parts):
-    """What a log holds, up to the frame that was checked last.
+    """The contents of a log, up to the frame that was checked last.
 
     ``class_numbers`` (0: not known) are by oid; ``later`` has the oids changed by
     transactions after the first *known* ones.
-    ``complete_since`` is the tid since which nothing was dropped: what is older may refer to
+    ``complete_since`` is the tid since which nothing was dropped: older versions may refer to
     objects of which only a later version was kept, and oids may be missing.
     """
 
@@ -63,7 +62,7 @@ class Contents(Parts):
         self._states = StateReader(self._classes)
 
     def check(self, tail: LogPlace, frame: Frame) -> None:
-        """Check the frame at *tail*; all that is found goes into the report."""
+        """Check the frame at *tail*, and add all problems to the report."""
         try:
             if frame.logged is not None:
                 self._check_transaction(frame.logged)
@@ -89,8 +88,8 @@ class Contents(Parts):
     def _check_transaction(self, logged: LoggedTransaction) -> None:
         """I2: A successful transaction counts with all its states, a failed one with none.
 
-        That tids increase and that sequence numbers are dense, reading the frame has
-        checked.
+        Reading the frame has checked that tids increase and that sequence numbers are
+        dense.
         """
         self.report.transactions += 1
         if logged.failed:
@@ -107,7 +106,7 @@ class Contents(Parts):
                 self._check_reference(offset, oid, reference, logged.end)
 
     def _check_shapes(self, logged: LoggedTransaction) -> None:
-        """I5: A shape is of a class that is known, and no number gets another meaning."""
+        """I5: A shape belongs to a known class, and no number gets another meaning."""
         if self.gap:
             return
         known = self._classes
@@ -123,7 +122,7 @@ class Contents(Parts):
                 found = f"{shape} with the number of another"
                 self.report.add(5, logged.offset, found, "a number that was not used before")
             if class_number not in classes and known.class_name(class_number) is None:
-                self.report.add(5, logged.offset, shape, "a class that was logged")
+                self.report.add(5, logged.offset, shape, "a class in the class table")
             numbers.add(number)
             if len(set(attributes)) != len(attributes):
                 self.report.add(5, logged.offset, f"{shape} with a name twice", "each name once")
@@ -179,12 +178,12 @@ class Contents(Parts):
         self.class_numbers[oid] = class_number
 
     def _check_state(self, oid: Oid, stored: LoggedVersion) -> list[Reference]:
-        """I8: What was stored can be loaded, though its class be gone."""
+        """I8: What was stored can be loaded, even if its class is missing."""
         name = self._classes.class_name(self._class_of(stored))
         if name is None:
             if not self.gap:
                 found = f"oid {oid} of class number {stored.number}"
-                self.report.add(8, stored.position, found, "a class that was logged")
+                self.report.add(8, stored.position, found, "a class in the class table")
             return []
         try:
             state, references = self._states.read(stored.number, stored.data)
@@ -199,11 +198,11 @@ class Contents(Parts):
         return references
 
     def _check_delta(self, oid: Oid, stored: LoggedVersion) -> None:
-        """I5: What a delta changes is there, and is what it was."""
+        """I5: The version that a delta changes is there, and is unchanged."""
         base = self._states.base(stored.data)
         before = self._before(oid, stored)
         if before is None or before.tid == base or self.gap:
-            return  # That it leads to the version before was checked; or that is damaged.
+            return  # Checked already, or the version before is damaged.
         found = f"a delta of version {base} of oid {oid}"
         self.report.add(5, stored.position, found, f"one of {before.tid}, the version before")
 
@@ -220,7 +219,7 @@ class Contents(Parts):
         return stored.number if shape is None else shape[0]
 
     def _check_stream_object(self, oid: Oid, stored: LoggedVersion, state: dict[str, Any]) -> None:
-        """I2: A stream object leads to a stream of its size that lies before it."""
+        """I2: A stream object refers to a stream of its size, which is stored before it."""
         offset, size = state.get("_offset"), state.get("_size")
         there = None
         if isinstance(offset, int):
@@ -229,10 +228,10 @@ class Contents(Parts):
         if self.gap or (there is not None and there == size):
             return
         found = f"oid {oid} refers to a stream of {size} bytes at {offset}"
-        self.report.add(2, stored.position, found, "a stream that is there")
+        self.report.add(2, stored.position, found, "an existing stream")
 
     def _check_reference(self, offset: int, oid: Oid, reference: Reference, end: int) -> None:
-        """I2: What an object refers to was stored with it or before, with that class."""
+        """I2: The target of a reference was stored by then, with that class."""
         if self.gap:
             return
         target, number = reference.oid, reference.class_number
@@ -249,15 +248,15 @@ class Contents(Parts):
             way = way_to(self._states.read(stored.number, stored.data)[0], target)
         lost = Dangling(oid, name, way, target, stored.position)
         self.report.dangling.append(lost)
-        found = "which is not stored" if not self.gap else "which is nowhere that can be read"
+        found = "which is not stored" if not self.gap else "which can't be found"
         self.report.add(2, stored.position, f"{lost}, {found}", "a stored object")
 
     def check_newest(self, end: int, allow: Iterable[str] | None) -> None:
-        """I2: The newest versions lead to what is stored. Note what nobody leads to.
+        """I2: The newest versions refer only to stored objects. Note the unreachable ones.
 
         Args:
             end: Of the log, in bytes.
-            allow: Names that may be imported, to see which classes are broken.
+            allow: Names that may be imported, to find broken classes.
 
         Cost: The newest states.
         """
@@ -285,7 +284,7 @@ class Contents(Parts):
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
 
     def _newest(self, oid: Oid, end: int) -> LoggedVersion | None:
-        """Return the newest version of an object, its state put together from its deltas."""
+        """Return the newest version of an object, with its deltas applied to its state."""
         position = self.positions.get(oid)
         if not position:
             return None
@@ -304,7 +303,7 @@ class Contents(Parts):
                 self._try_class(policy, name, count, persistent=True)
         values: Counter[tuple[str, str]] = Counter()
         for number in range(self.positions.next_oid):
-            with contextlib.suppress(Exception):  # Damaged bytes; the walk has noted it.
+            with contextlib.suppress(Exception):  # Damaged bytes; the walk has noted them.
                 stored = load(number)
                 if stored is not None:
                     self._states.read(stored.number, stored.data)

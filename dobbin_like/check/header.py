@@ -1,4 +1,4 @@
-"""What the header of a log says: that it is one, and how far it is to be walked."""
+"""The header of a log: whether it is one, and how far to walk."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ _MEANINGS: Final = (
     (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
     (REDO_BASE * 8, REDO_BASE * 8 + 8),
 )
-"""First and last offset of what stands in the header."""
+"""First and last offset of the fields of the header."""
 
 _YOUNGER: Final = frozenset({REDO, REDO_BASE, ASIDE, ASIDE_END})
-"""Words that a log of an earlier release has not."""
+"""Words that a log of an earlier release does not have."""
 
 
 class Limits(NamedTuple):
-    """What the words of the header say, and what follows for the walk.
+    """The words of the header, and their consequences for the walk.
 
-    All before ``certain`` has to be whole; after a power cut, what lies between it and
-    ``end`` counts up to the first frame that is not whole.
+    All bytes before ``certain`` have to be whole. After a power failure, the frames between
+    it and ``end`` count up to the first one that is not whole.
     """
 
     committed: int | None
@@ -85,18 +85,18 @@ def page_of(fd: int, path: str, report: Report) -> Page | None:
 
 
 def _check_rest(start: bytes, report: Report) -> None:
-    """I5: What has no meaning in the header is zero."""
+    """I5: Unused bytes of the header are zero."""
     rest = bytearray(start)
     for first, end in _MEANINGS:
         rest[first:end] = bytes(end - first)
     if any(rest):
         at = next(at for at, byte in enumerate(rest) if byte)
-        report.add(5, at, "bytes of the header that have no meaning", "zeros")
+        report.add(5, at, "unused bytes of the header that are not zero", "zeros")
 
 
 def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
-    """I4: The words are believable, in order and inside the file."""
-    # DURABLE first: it never overtakes COMMITTED.
+    """I4: The words are valid, in order and inside the file."""
+    # DURABLE first: it is never after COMMITTED.
     durable, saved = words.get(DURABLE), words.get(SAVED)
     redo, base = words.get(REDO), words.get(REDO_BASE)
     committed, boot = words.get(COMMITTED), words.get(BOOT)
@@ -112,7 +112,7 @@ def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
         "ASIDE_END": (ASIDE_END, words.get(ASIDE_END)),
     }
     for name, (index, value) in named.items():
-        # A log of an earlier release has zeros for the younger ones.
+        # A log of an earlier release has zeros for the newer words.
         if value is None and not (index in _YOUNGER and words.view[index] == 0):
             report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
     if committed is not None and committed < PAGE_SIZE:
@@ -120,7 +120,7 @@ def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
         report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")
     power_cut = boot is not None and boot != boot_number()
     if committed is None or power_cut:
-        # What is behind may be in the redo area, from where the next writer puts it back.
+        # The bytes after it may be in the redo area; the next writer restores them.
         own = durable_in_log_end(
             ReadBuffer(fd, path), words, PAGE_SIZE if durable is None else durable
         )
@@ -128,8 +128,8 @@ def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
             report.add(1, size, "the end of the file", f"{own} bytes are durable")
         end = size if committed is None else min(size, committed)
         return Limits(committed, durable, saved, redo, min(own, size), end)
-    # In a copy of a log in use, the words may be of two moments: what was durable at
-    # the later one was committed then, and is there.
+    # In a copy of a log in use, the words may be from two moments: what was durable at the
+    # later one was committed at the earlier one, and is there.
     committed = max(committed, durable or 0)
     if committed > size:
         report.add(1, size, "the end of the file", f"{committed} bytes are committed")

@@ -1,8 +1,7 @@
 """The invariants of shared state in memory: faces, masks, views, serials, states.
 
-Looks under the locks of the database, for the time of a walk over what is in memory;
-what has to be compared with the log is compared afterwards, from what was seen. Writes
-nothing. Knows the log only as the storage of the database.
+Takes the locks of the database while it walks over the objects in memory, and compares with
+the log afterwards. Writes nothing. Knows the log only as the storage of the database.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["check_memory"]
 
 _ATTEMPTS = 3
-"""Threads that end while we look leave their view to the next who collects: look again."""
+"""How often to look again: a thread that ends leaves its view to the next collection."""
 
 Note = tuple[int, str, str, str]
 """The invariant, the place, what was found, what was expected."""
@@ -52,7 +51,7 @@ class _Seen(NamedTuple):
 
 
 class _Sight:
-    """What one look under the locks has found."""
+    """The findings of one walk under the locks."""
 
     def __init__(self, store: Store) -> None:
         self.graph = store.graph
@@ -94,7 +93,7 @@ class _Sight:
                 self.note(2, "a view", f"snapshot {view.tid}", f"at most {self.graph.shared.tid}")
 
     def _look_at_tid(self) -> None:
-        """I2: What is published is not ahead of what is applied."""
+        """I2: No transaction is published that is not applied."""
         tid = self.graph.shared.tid
         if tid > self.storage_tid:
             self.note(2, "shared state", f"tid {tid}", f"at most {self.storage_tid}")
@@ -117,14 +116,14 @@ class _Sight:
         self.seen.append(_Seen(obj, ref, ref.serial, None if ghost else _newest(ref, obj)))
 
     def _look_at_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
-        """I7: Oid, cache entry and object lead to each other."""
+        """I7: Oid, cache entry and object refer to each other."""
         if self.graph.cache.get(ref.oid) is not ref:
-            self.note(7, place, "a cache entry under another oid", "it under its own")
+            self.note(7, place, "a cache entry under another oid", "one under its own oid")
         if ref.jar is not self.graph or ref_of(obj) is not ref:
             self.note(7, place, "an object that leads to another entry", "its own")
 
     def _look_at_face(self, ref: ObjectRef, obj: Any, place: str) -> None:
-        """I6: An object wears its plain face, but for masks and ghosts."""
+        """I6: An object has its plain face unless it is masked or a ghost."""
         faces = type(obj)._p_faces
         masked = type(obj) is faces.mask
         if masked != (ref.mask is not None):
@@ -136,7 +135,7 @@ class _Sight:
             self.note(2, place, f"serial {ref.serial}", "the tid that wrote it")
 
     def _look_at_mask(self, ref: ObjectRef, obj: Any, place: str) -> None:
-        """I6: A mask is there while a working copy or an older view is, and no longer."""
+        """I6: An object is masked only while a working copy or an older view needs it."""
         mask = ref.mask
         assert mask is not None
         chain = mask.chain
@@ -159,13 +158,13 @@ class _Sight:
 
 
 def _newest(ref: ObjectRef, obj: Any) -> State | None:
-    """Return the newest state, or None if nobody has read it."""
+    """Return the newest state, or None if it has not been read."""
     chain = None if ref.mask is None else ref.mask.chain
     return native_dict(obj) if chain is None else chain[0][1]
 
 
 def check_memory(store: Store, report: Report) -> None:
-    """Check what *store* has in memory; note it in *report*.
+    """Check the objects of *store* in memory, and add all problems to *report*.
 
     Requires: The calling thread is not in the middle of a commit.
 
@@ -188,21 +187,21 @@ def check_memory(store: Store, report: Report) -> None:
 
 
 def _check_root(store: Store, report: Report) -> None:
-    """I2: Where there are objects, there is a root: nobody reaches them otherwise."""
+    """I2: If there are objects, there is a root: they could not be reached otherwise."""
     try:
         root = store.storage.load(ROOT_OID)
-    except Error:  # Damaged, but there.
+    except Error:  # Damaged, but present.
         return
     if root is None:
-        report.add(2, "oid 0", "no root", "one, for there are objects")
+        report.add(2, "oid 0", "no root", "a root, because there are objects")
 
 
 def _look(store: Store) -> _Sight:
     graph = store.graph
     passing = View({})
-    graph.shared.begin_view(passing)  # Does what finalizers have left to do.
+    graph.shared.begin_view(passing)  # Completes the work that finalizers have left.
     graph.shared.end_view(passing)
-    # The order of the locks is that of a commit.
+    # The same order of locks as in a commit.
     with store.publisher.lock, graph.shared.lock:
         sight = _Sight(store)
         sight.look()
@@ -216,7 +215,7 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
     try:
         stored = sight.graph.storage.load(ref.oid, sight.storage_tid)
         if stored is None:
-            # After a pack it was out of reach, and is still in memory.
+            # It was unreachable when the log was packed, and is still in memory.
             if not sight.graph.packed:
                 report.add(2, place, "an object that the log does not have", "a stored one")
         elif stored.tid != seen.serial:
@@ -230,7 +229,7 @@ def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
 
 def _compare_states(place: str, seen: _Seen, logged: State, report: Report) -> None:
     shared = seen.plain._p_faces.state_of(seen.state)
-    if seen.plain is PersistentStream:  # Where it lies depends on the file, and is asked anew.
+    if seen.plain is PersistentStream:  # Its position depends on the file.
         shared, logged = ({**state, "_offset": 0} for state in (shared, logged))
     for name in shared.keys() | logged.keys():
         if name not in shared or name not in logged or not _equal(shared[name], logged[name]):
@@ -239,8 +238,8 @@ def _compare_states(place: str, seen: _Seen, logged: State, report: Report) -> N
 
 
 def _equal(shared: Any, logged: Any) -> bool:
-    """Tell whether two values are the same, as far as that can be told without user code."""
-    seen: set[tuple[int, int]] = set()  # a value may hold itself
+    """Return whether two values are the same, as far as it can be found without user code."""
+    seen: set[tuple[int, int]] = set()  # a value may contain itself
     todo = [(shared, logged)]
     while todo:
         pair = todo.pop()
@@ -255,7 +254,7 @@ def _equal(shared: Any, logged: Any) -> bool:
 
 
 def _compare(shared: Any, logged: Any) -> list[tuple[Any, Any]] | None:
-    """Return the pairs of parts that have to be the same, or ``None``: these differ."""
+    """Return the pairs of parts that have to be the same, or ``None`` if the values differ."""
     kind = KINDS[type(shared)]
     if shared is logged or kind == OTHER:
         return []

@@ -1,4 +1,4 @@
-"""What a log holds beside transactions: streams, and what saves time when it is opened."""
+"""The frames of a log that are not transactions: streams, saved positions and redo areas."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _STREAM_PART: Final = 1 << 20
 
 
 class Parts:
-    """Checks the frames that are no transactions, and knows what they have to agree with.
+    """Checks the frames that are not transactions, with the values that they have to match.
 
     ``positions`` are by oid; ``saved`` and ``redo`` have the places of these frames. After
-    a ``gap`` transactions are missing, and what follows may build on them: it is checked by
-    itself only.
+    a ``gap``, transactions are missing, and the frames after it may depend on them: they are
+    checked only on their own.
     """
 
     def __init__(self, buffer: ReadBuffer, report: Report) -> None:
@@ -55,13 +55,13 @@ class Parts:
                 at += len(reader.read(offset, at, _STREAM_PART))
             except IntegrityError as error:
                 self._damage(error)
-                # Behind the chunk that it names.
+                # After the chunk that it names.
                 at = max(at, error.offset - start) // chunk_size * chunk_size + chunk_size
         table_size = record.WORD.size * -(-size // chunk_size)
         self._check_fill(start + size + table_size, end)
 
     def _check_redo(self, offset: int, end: int) -> None:
-        """I5: A redo area has its place; its image is checked by whoever needs it."""
+        """I5: A redo area is in its place; whoever needs its image checks it."""
         self.redo.add(offset)
         data = self._window.read(offset, record.REDO_SIZE, end)
         try:
@@ -72,7 +72,7 @@ class Parts:
             self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
 
     def _check_saved(self, tail: LogPlace, frame: Frame) -> None:
-        """I10: Saved positions and classes are those that a scan finds."""
+        """I10: Saved positions and classes are equal to those that a scan finds."""
         self.saved.add(tail.end)
         head, block = saved_slots(self._window, tail.end, frame.tail.end)
         data = self._window.read(tail.end, record.FRAME_SIZE, frame.tail.end)
@@ -98,6 +98,6 @@ class Parts:
         self.report.add(5, error.offset, error.found, error.expected)
 
     def _check_fill(self, start: int, end: int) -> None:
-        """I5: What fills a frame up to whole words is zero."""
+        """I5: The bytes that fill a frame up to a multiple of 8 are zero."""
         if start < end and any(self._window.read(start, end - start, end)):
-            self.report.add(5, start, "bytes behind the last part of a frame", "zeros")
+            self.report.add(5, start, "bytes after the last part of a frame", "zeros")

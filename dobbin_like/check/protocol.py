@@ -1,7 +1,7 @@
-"""Checking a storage that is no file by what it says: transactions, versions, references.
+"""Checking a storage that is not a file through its protocol: transactions, versions, references.
 
-What the log of a file is checked for byte by byte is here the storage's own business; but
-what it tells has to be one story. Any storage that keeps the protocol can be asked.
+The bytes of such a storage are its own business, but its answers have to be consistent. Works
+for any storage that keeps the protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["check_protocol"]
 def check_protocol(
     storage: Storage, report: Report, progress: Callable[[int, int], object] | None = None
 ) -> None:
-    """Check what *storage* has applied up to now; others may go on.
+    """Check what *storage* has applied up to now; others may continue to use it.
 
     Cost: All states once, the newest twice; some bytes of memory for each oid.
     """
@@ -66,7 +66,7 @@ def _check_newest(
             found = "nothing" if stored is None else f"the version of {stored.tid}"
             report.add(2, f"oid {oid} of {storage.path}", found, f"that of {tid}")
     for oid, who in wanted.items():
-        # It may have been stored before the first transaction that is told.
+        # It may have been stored before the first transaction that the storage returns.
         if oid not in newest and storage.load(oid, until) is None:
             report.add(2, who, f"a reference to oid {oid}, which is not stored", "a stored object")
 

@@ -1,4 +1,4 @@
-"""What the root does not lead to, and what leads nowhere, as of the newest versions.
+"""Unreachable objects and dangling references, as of the newest versions.
 
 Needs no class: references are read from the bytes of states. Knows nothing of frames.
 """
@@ -22,7 +22,7 @@ _FIRST: Final = 5
 
 
 class Unreachable(NamedTuple):
-    """Objects that the root does not lead to: a pack drops them.
+    """Objects that can't be reached from the root; a pack drops them.
 
     ``bytes`` are those of their newest states; ``first`` are the smallest of their oids.
     """
@@ -35,7 +35,7 @@ class Unreachable(NamedTuple):
 def unreachable(
     positions: Positions, load: Callable[[int], LoggedVersion | None]
 ) -> Unreachable | None:
-    """Return what the root does not lead to; None if states can't be read.
+    """Return the unreachable objects; None if states can't be read.
 
     Cost: The newest states, each read once; one byte of memory for each oid.
     """
@@ -56,7 +56,7 @@ def _data(stored: LoggedVersion | None) -> bytes | None:
 def dangling(
     positions: Positions, load: Callable[[int], LoggedVersion | None]
 ) -> Iterator[tuple[Oid, LoggedVersion, Oid]]:
-    """Yield the objects whose newest version refers to one that is not stored: both oids.
+    """Yield (oid, target) for newest versions that refer to a target that is not stored.
 
     Cost: The newest states.
     """

@@ -1,6 +1,6 @@
-"""What a check found: counts, and the problems, each with the invariant it breaks.
+"""The result of a check: counts, and problems, each with the invariant that it breaks.
 
-The numbers of invariants are those that the docstrings of the package use (I1 to I11).
+The invariants have the numbers that the docstrings of the package use (I1 to I11).
 Knows nothing of logs or objects.
 """
 
@@ -14,27 +14,27 @@ from dobbin_like.exc import LogError
 __all__ = ["INVARIANTS", "BrokenClass", "CheckFailedError", "Dangling", "Problem", "Report"]
 
 INVARIANTS: Final = {
-    1: "an acknowledged commit is there",
-    2: "a transaction is there whole or not at all",
+    1: "an acknowledged commit survives",
+    2: "a transaction is there completely or not at all",
     3: "no reader waits for a writer",
     4: "a dead process leaves nothing to repair",
     5: "committed bytes never change",
-    6: "reading a plain object runs no code of ours",
+    6: "reading a plain object runs no code of the store",
     7: "the same oid is the same instance",
-    8: "what cannot be stored fails before anything is written",
+    8: "what can't be stored fails before anything is written",
     9: "loading imports and calls only what is allowed",
     10: "costs do not grow with the database",
-    11: "the nodes of a sorted tree make a tree",
+    11: "the nodes of a sorted tree form a tree",
 }
-"""The invariants in a few words, by number."""
+"""A short text for each invariant, by number."""
 
 _SHOWN: Final = 10
-"""Problems in the text of an error: one damaged place often shows in many."""
+"""How many problems the text of an error has: one damaged place often causes many."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as it should be.
+    """One violation of an invariant.
 
     ``place`` is ``path:offset`` for bytes, ``oid n`` for objects in memory;
     ``offset`` is in bytes from the start of the file, None for memory.
@@ -53,7 +53,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dangling:
-    """A reference that leads nowhere: who refers, where in its state, and to what."""
+    """A reference to a missing object, with its owner and its place in the state."""
 
     oid: int
     class_name: str
@@ -68,7 +68,7 @@ class Dangling:
 
 @dataclass(frozen=True)
 class BrokenClass:
-    """A class that can't be loaded, how many objects are of it or have values of it, and why."""
+    """A class that can't be loaded, how many objects need it, and why it can't."""
 
     name: str
     objects: int
@@ -79,7 +79,7 @@ class BrokenClass:
 
 
 class CheckFailedError(LogError):
-    """A check found problems; nothing was changed."""
+    """A check found problems. Nothing was changed."""
 
     path: str
     problems: tuple[Problem, ...]
@@ -94,15 +94,15 @@ class CheckFailedError(LogError):
 
 @dataclass
 class Report:
-    """The outcome of a check.
+    """The result of a check.
 
-    ``transactions`` counts all, ``failed`` those of them that failed; ``versions`` are the
-    states of successful ones, ``objects`` the oids among them. ``bytes`` are those up to
-    the end of what is committed. ``loaded`` and ``masked`` count objects in memory.
+    ``transactions`` counts all, ``failed`` the failed ones; ``versions`` are the states of
+    successful ones, ``objects`` the oids among them. ``bytes`` are those up to the committed
+    end. ``loaded`` and ``masked`` count objects in memory.
 
-    What follows is no problem by itself: ``unreachable`` objects, their bytes and the
-    smallest oids of them (None: not looked for, or damage is in the way); ``broken``
-    classes, if it was asked for them. ``dangling`` references are problems, too.
+    These are not problems by themselves: ``unreachable`` objects with their bytes and their
+    smallest oids (None: not searched for, or damage prevents it); ``broken`` classes, if they
+    were searched for. ``dangling`` references are also listed as problems.
     """
 
     path: str
@@ -133,13 +133,13 @@ class Report:
             raise CheckFailedError(self.path, tuple(self.problems))
 
     def add(self, invariant: int, where: int | str, found: object, expected: object) -> None:
-        """Note a problem at an offset of the file, or at another place."""
+        """Add a problem at an offset of the file, or at another place."""
         offset = where if isinstance(where, int) else None
         place = f"{self.path}:{where}" if isinstance(where, int) else where
         self.problems.append(Problem(invariant, place, str(found), str(expected), offset))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it in values that JSON knows."""
+        """Return the report as values that JSON has."""
         return {**asdict(self), "ok": self.ok}
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""Walks a log from its header to the end of what is committed and checks every frame.
+"""Walks over a log from its header to the committed end, and checks every frame.
 
-Reads the file only, from a descriptor of its own, and takes no lock: others may commit
-meanwhile, what is checked is what was committed when the walk began. A damaged place is
-noted, and the walk goes on behind it where the chain of frames can be found again.
-Knows no open database: :mod:`.memory` compares one with what is found here.
+Only reads the file, from its own descriptor, and takes no lock: others may commit meanwhile, and
+the walk ends at the committed end of its beginning. It notes a damaged place, and continues
+after it where it finds the chain of frames again.
+Knows no open database: :mod:`.memory` compares one with the results.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _ANY_MARK: Final = re.compile(MARKS)
 
 
 class Scan:
-    """One walk over one log. One thread. Afterwards, ``contents`` is what the log holds.
+    """One walk over one log, in one thread. Afterwards, ``contents`` has the contents of the log.
 
     ``contents`` is None if no transaction was ever committed, or the header can't be read.
-    ``tail`` is the place where the walk has ended.
+    ``tail`` is the place where the walk ended.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Scan:
         self._window: ReadBuffer
 
     def run(self, progress: Progress | None = None) -> None:
-        """Walk; all that is found goes into the report.
+        """Walk over the log, and add all problems to the report.
 
         Raises:
             OSError: The file can't be opened or read.
@@ -112,15 +112,15 @@ class Scan:
     # -- words that lead to frames ------------------------------------------
 
     def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
-        """I10: Where saved positions are said to be, they are."""
+        """I10: Saved positions are where the header says."""
         if saved and saved < self.tail.end and not (saved in found or self._is_passed(saved)):
-            text = f"saved positions are said to be at {saved}"
+            text = f"saved positions at {saved}, by the header"
             self.report.add(10, SAVED * 8, text, f"one of {sorted(found)}")
 
     def _check_redo_word(self, redo: int | None, found: set[int]) -> None:
-        """I1: Where the redo area is said to be, it is."""
+        """I1: The redo area is where the header says."""
         if redo and redo < self.tail.end and not (redo in found or self._is_passed(redo)):
-            text = f"a redo area is said to be at {redo}"
+            text = f"a redo area at {redo}, by the header"
             self.report.add(1, REDO * 8, text, f"one of {sorted(found)}")
 
     def _is_passed(self, offset: int) -> bool:
@@ -131,7 +131,7 @@ class Scan:
     def _frames(
         self, page: Page, limits: Limits, contents: Contents, proof: Proof
     ) -> Iterator[tuple[LogPlace, Frame]]:
-        """Yield the places and the frames behind them; note what is damaged, and go on."""
+        """Yield each place and its frame; note damaged places, and continue."""
         tail: LogPlace | None = self.tail
         lost = False
         while tail is not None and tail.end < limits.end:
@@ -148,7 +148,7 @@ class Scan:
                     tail = aside.tail
                     continue
                 if not certain:
-                    return  # After a power cut the log ends here.
+                    return  # The log ends here after a power failure.
                 contents.gap = lost = True
                 tail = self._pass_over(tail, page, limits.end, error)
                 continue
@@ -160,7 +160,7 @@ class Scan:
             tail, lost = frame.tail, lost and frame.logged is None
 
     def _read(self, tail: LogPlace, end: int, *, certain: bool, lost: bool) -> Frame:
-        """Return the frame at *tail*; behind one that is *lost* with any number of its own."""
+        """Return the frame at *tail*; after a *lost* one, with any sequence number."""
         frame = read_frame(self._window, self._own(tail, end) if lost else tail, end)
         if not certain:
             verify(self._window, tail, frame)
@@ -169,17 +169,17 @@ class Scan:
     def _pass_over(
         self, tail: LogPlace, page: Page, end: int, error: IntegrityError
     ) -> LogPlace | None:
-        """Note a damaged place, and how far it reaches; return where the walk goes on."""
+        """Note a damaged place and its end; return where the walk continues."""
         place = self._next_place(tail, page, end)
         self._note(error, None if place is None else place.end)
         return place
 
     def _note(self, error: IntegrityError, end: int | None) -> None:
-        after = "" if end is None else f" (the next that is whole is at {end})"
+        after = "" if end is None else f" (the next intact one is at {end})"
         self.report.add(5, error.offset, error.found + after, error.expected)
 
     def _next_place(self, tail: LogPlace, page: Page, end: int) -> LogPlace | None:
-        """Return the next place behind a damaged one from which a frame can be read."""
+        """Return the next place after a damaged one from which a frame can be read."""
         computed = self._checksum(tail, end)
         for offset in places_like(self._window.beside(), tail.end + 8, end, _ANY_MARK):
             try:
@@ -187,7 +187,7 @@ class Scan:
             except IntegrityError:
                 continue
             for guess in places:
-                # What a damaged frame before it says of itself is not relied on.
+                # The fields of the damaged frame itself can't be relied on.
                 place = self._own(guess._replace(tid=tail.tid), end)
                 with contextlib.suppress(IntegrityError):
                     read_frame(self._window, place, end)
@@ -197,7 +197,7 @@ class Scan:
     def _guesses(
         self, tail: LogPlace, computed: int | None, offset: int, page: Page, end: int
     ) -> Iterator[LogPlace]:
-        """Yield what a place at *offset* may be, behind the frame at *tail* that is damaged."""
+        """Yield the possible places at *offset*, after the damaged frame at *tail*."""
         read = self._window.read
         if record.FRAME.unpack(read(offset, record.FRAME_SIZE, end))[5] != tail.end:
             yield place_before(self._window, offset, page.checksum, end)
@@ -213,7 +213,7 @@ class Scan:
                     yield record.aside(behind, offset)
 
     def _checksum(self, tail: LogPlace, end: int) -> int | None:
-        """Return the checksum of the frame at *tail* by its bytes: it may be what is wrong."""
+        """Return the checksum computed from the frame at *tail*: the stored one may be damaged."""
         try:
             head = self._window.read(tail.end, min(record.PREFIX_LIMIT, end - tail.end), end)
             kind, meta_size, length = record.FRAME.unpack_from(head)[2:5]
@@ -224,7 +224,7 @@ class Scan:
         return crc32(data[record.CHECKED_FROM :], tail.checksum)
 
     def _own(self, tail: LogPlace, end: int) -> LogPlace:
-        """Return *tail* with the number that the transaction there goes on from."""
+        """Return *tail* with the sequence number before that of the transaction there."""
         room = min(record.TRANSACTION_SIZE, end - tail.end)
         head = self._window.read(tail.end, room, end)
         if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
@@ -235,9 +235,9 @@ class Scan:
 
 
 def compare_with_storage(scan: Scan, storage: Storage, report: Report) -> None:
-    """I2: An open storage has applied what the log has, in the same order, and no more.
+    """I2: An open storage has applied the transactions of the log in order, and no others.
 
-    It may be behind the log, and may move on meanwhile.
+    It may be behind the log, and may catch up meanwhile.
     """
     contents = scan.contents
     if contents is None:

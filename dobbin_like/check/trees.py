@@ -1,8 +1,8 @@
-"""Whether the sorted trees of a log are trees: order, bounds, depth, sizes, length.
+"""Whether the sorted trees of a log are valid: order, bounds, depth, sizes, length.
 
-From the newest states; no class is loaded. Found by their nodes, whose class is always ours,
-whatever the tree is a subclass of. Keys of classes that are not loaded here can't be compared,
-and are taken to be in order.
+Reads the newest states and loads no class. Trees are found by their nodes, whose classes belong
+to this package even if the tree is of a subclass. Keys whose classes are not loaded can't be
+compared, and are assumed to be in order.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["INNER_CLASS", "check_trees"]
 
 INNER_CLASS: Final = ("dobbin_like.collections", "BTreeInner")
-"""The name under which a log knows the class of inner nodes, of which each tree has one."""
+"""The name of the class of inner nodes in a log. Each tree has at least one."""
 
 
 def check_trees(
     report: Report, inner: Iterable[int], load: Callable[[int], Any], reader: StateReader
 ) -> None:
-    """I11: Check every tree that has one of the *inner* nodes, given by their oids.
+    """I11: Check every tree that has one of the *inner* nodes, which are given by their oids.
 
     Args:
-        load: Returns what is stored for an oid, or None.
+        load: Returns the stored version of an oid, or None.
 
-    Where a state can't be read, which is told elsewhere, the tree is checked up to there.
+    If a state can't be read, the tree is checked up to there; the state is reported elsewhere.
 
     Cost: The newest states of the nodes.
     """
@@ -71,7 +71,7 @@ class _Nodes:
         return Node(name, oid, tree, level, keys, [child.oid for child in children])
 
     def tree_of(self, oid: int) -> int | None:
-        """Return the oid of the tree of a node; None if it can't be read."""
+        """Return the oid of the tree that a node belongs to; None if it can't be read."""
         try:
             tree = self.state(oid)["tree"]
         except Exception:  # noqa: BLE001  damaged bytes may raise anything

@@ -1,9 +1,9 @@
 """The subcommands of ``dobbin``.
 
-Read :mod:`.common` (what they share), :mod:`.look` (what only reads), :mod:`.care` and
-:mod:`.play`. Answers go to stdout, everything else to stderr; errors of the package are
-one line. Exit codes: 0 fine, 1 found something, 2 usage, 130 stopped by Ctrl-C. A file
-that is only read is opened for reading.
+Read :mod:`.common` (shared parts), :mod:`.look` (subcommands that only read), :mod:`.care` and
+:mod:`.play`. Results go to stdout, everything else to stderr; errors of the package are
+one line. Exit codes: 0 success, 1 problems found, 2 usage error, 130 stopped by Ctrl-C. A
+file that is only read is opened for reading.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run the command line with *args*, those of the process if not given."""
+    """Run the command line with *args*, by default those of the process."""
     try:
         return int(dobbin(args, prog_name="dobbin", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("dobbin: stopped; every file is as it was, or whole", file=sys.stderr)
+        print("dobbin: stopped; every file is unchanged or complete", file=sys.stderr)
         return INTERRUPTED
     except Error as error:
         print(f"dobbin: {error}", file=sys.stderr)
@@ -47,9 +47,9 @@ def run(args: Sequence[str] | None = None) -> int:
 @click.group(context_settings=_HELP_NAMES)
 @click.version_option(__version__, "-V", "--version", message="dobbin_like %(version)s")
 def dobbin() -> None:
-    """Look at object databases of dobbin_like, look after them, and see one at work.
+    """Inspect and maintain object databases of dobbin_like, and run a demo.
 
-    Exit codes: 0 fine, 1 found something, 2 wrong usage, 130 stopped by Ctrl-C.
+    Exit codes: 0 success, 1 problems found, 2 usage error, 130 stopped by Ctrl-C.
     """
 
 

@@ -1,4 +1,4 @@
-"""The subcommands that look after a log: backup, pack, rename-class, repair, snapshot."""
+"""The subcommands that maintain a log: backup, pack, rename-class, repair, snapshot."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NEW = click.argument("to", type=click.Path(dir_okay=False))
 @_NEW
 @JSON
 def repair(path: str, to: str, *, as_json: bool) -> int:
-    """Save what can be read of the damaged log PATH in TO.
+    """Save what can be read of the damaged log PATH to TO.
 
-    TO is a new log, with every transaction of which something can be read; it must not be
-    there. PATH is not written to. Says what could not be saved; the exit code is 1 if
-    anything was lost. To use the new log, stop the programs that use the old one and put it
-    in its place.
+    TO is a new log and must not exist. It gets every transaction of which something can be
+    read. PATH is not changed. Prints what could not be saved; the exit code is 1 if anything
+    was lost. To use the new log, stop the programs that use the old one, and put it in its
+    place.
     """
     with progress_bar("repairing") as progress:
         report = repair_log(path, to, progress)
@@ -43,10 +43,11 @@ def repair(path: str, to: str, *, as_json: bool) -> int:
 @_NEW
 @JSON
 def backup(path: str, to: str, *, as_json: bool) -> None:
-    """Bring the backup TO of the log PATH up to date.
+    """Update the backup TO of the log PATH.
 
-    If nothing is there, all is copied; else what is new is appended. Programs that use the
-    log go on meanwhile. To restore, copy TO back to PATH when no program uses it.
+    If TO does not exist, the whole log is copied; otherwise the new transactions are
+    appended. Programs may use the log meanwhile. To restore, copy TO back to PATH while
+    no program uses it.
     """
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("copying") as progress:
@@ -62,10 +63,10 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
 @click.argument("old")
 @click.argument("new")
 def rename_class(path: str, old: str, new: str) -> None:
-    """Let what is stored as class OLD be of class NEW.
+    """Rename the class OLD of stored objects to NEW.
 
-    Names are as 'shop.models.Cart'. The module of NEW is imported, from the current
-    directory too.
+    Give full names, such as 'shop.models.Cart'. The module of NEW is imported; it may be in
+    the current directory.
     """
     importable()
     with Database(path, allow=[new]) as database:
@@ -79,16 +80,16 @@ def rename_class(path: str, old: str, new: str) -> None:
     "--keep",
     type=MOMENT,
     metavar="WHEN",
-    help="Every snapshot since then stays readable: a tid, a time or a span before now (30d).",
+    help="Keep every snapshot since a tid, a time (2026-01-31T12:00) or a time ago (30d).",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be dropped.")
 @JSON
 def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool) -> None:
-    """Drop from the log PATH what nobody can see any more.
+    """Drop what is no longer needed from the log PATH.
 
-    Objects that the root does not lead to, and versions older than --keep; without it, all
-    but the newest. Programs that use the log go on meanwhile. Stopped at any moment, the
-    log is as it was, or packed.
+    Drops objects that can't be reached from the root, and versions that no snapshot since
+    --keep needs; without --keep, all but the newest. Programs may use the log meanwhile. If
+    it is stopped, the log is unchanged or packed.
     """
     storage = TransactionLog(path, read_only=dry_run)
     with storage, Database(storage) as database, progress_bar("packing") as progress:
@@ -103,13 +104,17 @@ def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool
 @LOG
 @_NEW
 @click.option(
-    "--at", type=MOMENT, metavar="WHEN", help="As of a tid, a time, or a span before now."
+    "--at",
+    type=MOMENT,
+    metavar="WHEN",
+    help="The state as of a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).",
 )
 @JSON
 def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) -> None:
-    """Write one state of the log PATH to a new log TO.
+    """Write a single state of the log PATH to a new log TO.
 
-    As one transaction, without the past and without what the root does not lead to.
+    TO gets one transaction, without the past and without objects that can't be reached from
+    the root.
     """
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("writing") as progress:

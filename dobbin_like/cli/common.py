@@ -1,4 +1,4 @@
-"""What the subcommands share: exit codes, arguments, answers as JSON, the progress bar."""
+"""The shared parts of the subcommands: exit codes, arguments, JSON output, the progress bar."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 LOG: Final = click.argument("path", type=click.Path(exists=True, dir_okay=False, readable=True))
-"""A log that is there."""
+"""An existing log."""
 
-JSON: Final = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 ALLOW: Final = click.option(
     "--allow",
     multiple=True,
     metavar="NAME",
-    help="A module or class that may be imported, as 'shop.*' or 'shop.Cart'; may be repeated.",
+    help="A module or class that may be imported: 'shop.*' or 'shop.Cart'. May be repeated.",
 )
 
 _AGO: Final = re.compile(r"(\d+)\s*([smhdw])")
@@ -51,7 +51,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 class _Moment(click.ParamType[Any]):
-    """A tid, a time, or how long ago."""
+    """A tid, a time, or a time ago."""
 
     name = "moment"
 
@@ -64,10 +64,10 @@ class _Moment(click.ParamType[Any]):
         if ago is not None:
             return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         try:
-            # A time without a zone is meant as people here say it.
+            # A time without a zone is local time.
             return datetime.fromisoformat(value).astimezone()
         except ValueError:
-            text = f"{value!r} is no tid, no time as 2026-01-31T12:00, and no span as 3d, 12h, 5m"
+            text = f"{value!r} is not a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m)"
             self.fail(text, param, ctx)
 
 
@@ -75,23 +75,23 @@ MOMENT: Final = _Moment()
 
 
 def answer(value: Any) -> None:
-    """Print one JSON value on one line. What JSON does not know is told as text."""
+    """Print a value as JSON on one line. Values that JSON does not have become texts."""
     print(json.dumps(value, default=str))
 
 
 def local_time(tid: int) -> str:
-    """Return when a transaction was committed, as far as its writer's clock was right."""
+    """Return the local time of a transaction, by the clock of the program that wrote it."""
     return datetime.fromtimestamp(tid / 1e6).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def table_console() -> Console:
-    """Return where tables are printed: as wide as the terminal, or wide enough for a file."""
+    """Return a console for tables: as wide as the terminal, or 160 columns in a file."""
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
 @contextlib.contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
-    """Give a callback for (done, total) that draws a bar on stderr; None if no one looks."""
+    """Yield a callback for (done, total) that draws a bar; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -106,7 +106,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
 
 
 def importable() -> None:
-    """Let modules of the current directory be imported, as ``python -m`` does."""
+    """Make modules of the current directory importable, as ``python -m`` does."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -1,4 +1,4 @@
-"""What a revision of an object has changed, as text: of a collection, item by item."""
+"""The changes of a revision of an object, as text; for a collection, item by item."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["Difference", "differences"]
 
 Difference = tuple[str, str, str]
-"""Attribute or item, and its value before and after."""
+"""An attribute or item, and its value before and after."""
 
 
 def differences(changed: dict[str, tuple[Any, Any]]) -> Iterator[Difference]:
-    """Yield what *changed* says, attribute by attribute.
+    """Yield the differences in *changed*, attribute by attribute.
 
-    Of a persistent dict, list or set, the items that differ: a large one would fill
-    pages, twice, and the difference would have to be looked for. Cost: the values.
+    For a persistent dict, list or set, yield the items that differ: the whole of a large
+    one would fill pages, twice, and hide the difference. Cost: the values.
     """
     for name, (before, after) in changed.items():
         items = list(_items(before, after)) if name == ITEMS else []
@@ -31,14 +31,14 @@ def differences(changed: dict[str, tuple[Any, Any]]) -> Iterator[Difference]:
             for item, old, new in items:
                 label = f"[{item!r}]"
                 seen[label] += 1
-                again = f" #{seen[label]}" if seen[label] > 1 else ""  # Looks like another one.
+                again = f" #{seen[label]}" if seen[label] > 1 else ""  # The same repr as another.
                 yield label + again, repr(old), repr(new)
-        else:  # Another order, or a list that was changed before its end.
+        else:  # The order has changed, or a list was changed before its end.
             yield name, repr(before), repr(after)
 
 
 def _items(before: Any, after: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield item by item what differs. Nothing if that is not how they differ."""
+    """Yield the items that differ. Nothing if the difference is not one of items."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*after, *(key for key in before if key not in after)]:
             old, new = before.get(key, ABSENT), after.get(key, ABSENT)

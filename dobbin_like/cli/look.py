@@ -1,4 +1,4 @@
-"""The subcommands that look at a log and write nothing: census, check, log, history, info."""
+"""The subcommands that inspect a log and write nothing: census, check, log, history, info."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _SINCE = click.option(
     "--since",
     type=MOMENT,
     metavar="WHEN",
-    help="After a tid, a time (2026-01-31T12:00) or a span before now (3d, 12h, 5m).",
+    help="Only later ones than a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).",
 )
-_UNTIL = click.option("--until", type=MOMENT, metavar="WHEN", help="Up to then.")
+_UNTIL = click.option("--until", type=MOMENT, metavar="WHEN", help="Only those up to then.")
 
 
 def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -52,7 +52,7 @@ def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         default=20,
         show_default=True,
         metavar="N",
-        help=f"How many {what}; 0: all.",
+        help=f"The number of {what}; 0: all.",
     )
 
 
@@ -60,10 +60,10 @@ def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @LOG
 @JSON
 def census(path: str, *, as_json: bool) -> None:
-    """Count objects and bytes in PATH, by class.
+    """Count the objects and bytes of each class in PATH.
 
-    Those that the root does not lead to count as well. Nothing of the program that wrote
-    the log is imported. Works on a log that is in use.
+    Includes objects that can't be reached from the root. Imports no module of the program
+    that wrote the log. Works on a log that is in use.
     """
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("counting") as progress:
@@ -79,11 +79,11 @@ def census(path: str, *, as_json: bool) -> None:
 @JSON
 @ALLOW
 def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
-    """Check the log PATH, every byte and reference of it.
+    """Check every byte and every reference of the log PATH.
 
-    Says what is wrong and where, and what the root does not lead to. Nothing of the
-    program that wrote the log is imported, unless it is named by --allow: then classes
-    that can't be loaded are found, too. Works on a log that is in use.
+    Prints each problem with its place, and the objects that can't be reached from the root.
+    Imports no module of the program that wrote the log, unless it is named by --allow: then
+    classes that can't be loaded are found, too. Works on a log that is in use.
     """
     if allow:
         importable()
@@ -101,8 +101,8 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
 @_limit("transactions")
 @_SINCE
 @_UNTIL
-@click.option("--failed", is_flag=True, help="Only those that failed.")
-@click.option("--oldest-first", is_flag=True, help="In the order in which they were committed.")
+@click.option("--failed", is_flag=True, help="Only failed transactions.")
+@click.option("--oldest-first", is_flag=True, help="List them in the order of their commits.")
 @JSON
 def log(
     path: str,
@@ -116,7 +116,7 @@ def log(
 ) -> None:
     """List the transactions in PATH, the newest first.
 
-    With those that failed. With --json, one object on each line.
+    Failed transactions are included. With --json, prints one JSON object per line.
     """
     with TransactionLog(path, read_only=True) as storage:
         found = transactions(storage, since, until, newest_first=not oldest_first)
@@ -128,7 +128,7 @@ def log(
         else:
             _print_transactions(list(shown))
             if limit and next(wanted, None) is not None:
-                print("there are more; --limit 0 shows all", file=sys.stderr)
+                print("there are more; use --limit 0 to show all", file=sys.stderr)
 
 
 def _print_transactions(shown: list[TransactionRecord]) -> None:
@@ -151,11 +151,12 @@ def _print_transactions(shown: list[TransactionRecord]) -> None:
 @JSON
 @ALLOW
 def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str, ...]) -> None:
-    """List what changed the object OID in PATH.
+    """List the changes of the object OID in PATH.
 
-    The transactions, the newest first, with the attributes that each has changed; of a
-    collection, the items. Values of classes that are not loaded are shown as such; --allow
-    names what may be imported. With --json, one object on each line.
+    Lists the transactions that changed it, the newest first, with the attributes that each
+    has changed; for a collection, the items. Values whose classes are not loaded are shown as
+    stand-ins; --allow names classes that may be imported. With --json, prints one JSON object
+    per line.
     """
     if allow:
         importable()
@@ -173,7 +174,7 @@ def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str,
             for name, (old, new) in changed.items():
                 print(f"    {name}: {_short(old)} -> {_short(new)}")
         if limit and next(found, None) is not None:
-            print("there are more; --limit 0 shows all", file=sys.stderr)
+            print("there are more; use --limit 0 to show all", file=sys.stderr)
 
 
 def _short(text: str) -> str:
@@ -181,14 +182,14 @@ def _short(text: str) -> str:
 
 
 _SHORT: Final = 70
-"""Characters of a value that are shown."""
+"""How many characters of a value are shown."""
 
 
 @click.command()
 @LOG
 @JSON
 def info(path: str, *, as_json: bool) -> None:
-    """Say how much is in PATH, and of which classes."""
+    """Show the size of PATH, what it contains, and its classes."""
     with TransactionLog(path, read_only=True) as storage:
         failed, first, last = 0, 0, 0
         for logged in storage.transactions():
@@ -221,7 +222,8 @@ def info(path: str, *, as_json: bool) -> None:
 
 def _readable(facts: dict[str, Any]) -> dict[str, str]:
     first, last, since = (facts[name] for name in ("from", "to", "complete_since"))
-    packed = f"{facts['packed']} times; its past begins {local_time(since)}" if since else "never"
+    times = f"{facts['packed']} times; the past begins {local_time(since)}"
+    packed = times if since else "never"
     return {
         "file": facts["file"],
         "size": f"{facts['size']:,} bytes",

@@ -1,4 +1,4 @@
-"""The subcommands that show the package at work: ``demo`` and ``ask``."""
+"""The subcommands that demonstrate the package: ``demo`` and ``ask``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ask", "demo"]
     type=click.IntRange(1, 256),
     default=demo_run.default_workers,
     metavar="N",
-    help="How many processes parse and store; as many as cores if not given.",
+    help="The number of processes that parse and store; by default, the number of cores.",
 )
 @click.option(
     "--subclasses-of",
@@ -27,7 +27,7 @@ __all__ = ["ask", "demo"]
     default="OSError",
     show_default=True,
     metavar="NAME",
-    help="The class whose subclasses are shown at the end.",
+    help="The class whose subclasses to show at the end.",
 )
 @click.option(
     "--about",
@@ -35,15 +35,15 @@ __all__ = ["ask", "demo"]
     default="thread",
     show_default=True,
     metavar="WORD",
-    help="The word that is looked up in docstrings at the end.",
+    help="The word to look up in docstrings at the end.",
 )
 @click.option("--source", type=click.Path(exists=True, file_okay=False), hidden=True)
 def demo(path: str, workers: int, class_name: str, word: str, source: str | None) -> int:
     """Parse the standard library into one object graph.
 
-    Worker processes share the work and the file PATH; there is no server. Then
-    a fresh process asks the graph, and all of it is checked. Stop it at any
-    moment: the same command goes on where it stopped.
+    Worker processes share the work and the file PATH, without a server. Then a new process
+    queries the graph, and the file is checked. You can stop the demo at any time: the same
+    command continues where it stopped.
     """
     directory = demo_run.default_source() if source is None else Path(source).resolve()
     return demo_run.run(path, directory, workers, class_name, word)
@@ -51,10 +51,24 @@ def demo(path: str, workers: int, class_name: str, word: str, source: str | None
 
 @click.command()
 @LOG
-@click.option("--subclasses-of", "class_name", default="OSError", show_default=True)
-@click.option("--about", "word", default="thread", show_default=True)
+@click.option(
+    "--subclasses-of",
+    "class_name",
+    default="OSError",
+    show_default=True,
+    metavar="NAME",
+    help="The class whose subclasses to show.",
+)
+@click.option(
+    "--about",
+    "word",
+    default="thread",
+    show_default=True,
+    metavar="WORD",
+    help="The word to look up in docstrings.",
+)
 def ask(path: str, class_name: str, word: str) -> None:
-    """Ask the object graph that the demo has stored in PATH."""
+    """Query the object graph that the demo has stored in PATH."""
     try:
         demo_run.answer(path, class_name, word)
     except SystemExit as error:

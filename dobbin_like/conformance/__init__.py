@@ -1,4 +1,4 @@
-"""A suite of tests for storages: they keep the contract, and carry a database.
+"""A test suite for storages: that they keep the contract, and work under a database.
 
 ::
 
@@ -13,11 +13,11 @@
 
         lacks_fork = "the connection to the server is not shared with children"
 
-Such a class is found and run by pytest; :func:`run` runs it without. Each test makes
-storages of its own and closes them. What a storage can't do is said by an attribute
-``lacks_...`` of the class, a text with the reason: see :class:`.harness.Harness`.
+pytest finds and runs such a class; :func:`run` runs it without pytest. Each test creates its
+own storages and closes them. If a storage lacks a feature, an attribute ``lacks_...`` of the
+class gives the reason as a text: see :class:`.harness.Harness`.
 
-The tests read as the promises of :mod:`dobbin_like.contract`: those of readers in
+The tests state the promises of :mod:`dobbin_like.contract`: those of readers in
 :mod:`.past`, of a commit in :mod:`.commits` and :mod:`.participants`, of several instances in
 :mod:`.news`, of the lock in :mod:`.locks`, of streams in :mod:`.streams`, of a storage that
 is packed in :mod:`.packed`; what programs make of all of it is in :mod:`.objects` and
@@ -52,4 +52,4 @@ class StorageTests(
     DatabaseTests,
     SnapshotTests,
 ):
-    """All tests. A subclass gives ``make`` and ``again``."""
+    """All tests. A subclass defines ``make`` and ``again``."""

@@ -1,4 +1,4 @@
-"""Committing: a transaction is there whole or not at all, in one order for everybody."""
+"""Committing: a transaction is there completely or not at all, in one order for all readers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Oid(0)
 
 
 class CommitTests(Harness):
-    """The steps of a commit, and what other instances see of them."""
+    """The steps of a commit, and what other instances see after each."""
 
     def test_a_new_storage_is_empty(self) -> None:
         storage = self.new()

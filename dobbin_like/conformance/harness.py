@@ -1,6 +1,6 @@
-"""What the tests of the suite stand on: the storages of one test, and plain assertions.
+"""The base of the tests: the storages of one test, and plain assertions.
 
-Needs no test runner. Assertions are calls, so that they hold under ``python -O`` too.
+Needs no test runner. Assertions are calls, so that they also work under ``python -O``.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ __all__ = [
 ]
 
 WAIT_SECONDS = 60.0
-"""How long a test waits for its threads before it fails. Nothing is decided by it."""
+"""How long a test waits for its threads before it fails. No result depends on it."""
 
 
 class Harness:
-    """Makes the storages of one test and closes them when it ends.
+    """Creates the storages of one test and closes them when it ends.
 
-    A subclass gives :meth:`make` and :meth:`again`. What its storage can't do it says in
-    the attributes below: a text, the reason why, skips the tests that need it.
+    A subclass defines :meth:`make` and :meth:`again`. If its storage lacks a feature, it sets
+    one of the attributes below to a text with the reason; tests that need it are skipped.
     """
 
     lacks_second_instance = ""
-    """There is only one instance over the data: no two processes, no tailing."""
+    """There is only one instance over the data: no two processes."""
 
     lacks_read_only = ""
-    """There is no instance that is for reading only."""
+    """There are no read-only instances."""
 
     lacks_lock_timeout = ""
-    """Waiting for the commit lock can't be limited."""
+    """There is no timeout for the commit lock."""
 
     lacks_history = ""
-    """Only the newest versions are kept, or those of a while."""
+    """Only the newest versions are kept, or those of a limited time."""
 
     lacks_failures = ""
     """Failed transactions are not recorded."""
@@ -75,27 +75,27 @@ class Harness:
     """There are no streams."""
 
     lacks_fork = ""
-    """A forked child can't go on with the storage."""
+    """A forked child can't continue to use the storage."""
 
     def make(self) -> Storage:
-        """Return a new storage with nothing in it. To be given by the subclass."""
+        """Return a new, empty storage. To be defined by the subclass."""
         raise NotImplementedError  # Only the author of the storage can.
 
     def again(
         self, storage: Storage, *, lock_timeout: float | None = None, read_only: bool = False
     ) -> Storage:
-        """Return another instance over the data of *storage*. To be given by the subclass.
+        """Return another instance over the data of *storage*. To be defined by the subclass.
 
-        As another process would have it: it has applied all that is committed.
+        It plays the part of another process, and has applied all commits.
         """
         raise NotImplementedError  # Only the author of the storage can.
 
     def middle(self, storage: Storage) -> Storage:
-        """Return what the second half of a history is written to: the storage itself."""
+        """Return the storage to which the second half of a history is written."""
         return storage
 
     def reader(self, storage: Storage) -> Storage:
-        """Return what the tests of reading read: the storage itself, or what stands over it."""
+        """Return the storage that the tests of reading read."""
         return storage
 
     # -- what a runner calls -----------------------------------------------------
@@ -138,7 +138,7 @@ class Harness:
         return self.opened(made)
 
     def database(self, storage: Storage, manager: Any = None) -> Database:
-        """Return a database over *storage*, each thread with transactions of its own."""
+        """Return a database on *storage* in which each thread has its own transactions."""
         database = Database(
             storage, transaction_manager=manager or transaction.ThreadTransactionManager()
         )
@@ -154,7 +154,7 @@ def _end(database: Database) -> None:
 
 
 def need(lack: str) -> None:
-    """Skip the test if there is a reason, *lack*, why the storage can't do what it needs."""
+    """Skip the test if there is a reason, *lack*, why the storage can't run it."""
     if lack:
         raise unittest.SkipTest(lack)
 
@@ -185,12 +185,12 @@ def raises(kind: type[BaseException]) -> Iterator[None]:
 
 
 def in_threads(*functions: Callable[[], Any]) -> list[Any]:
-    """Run each function in a thread of its own, at once; return what they return.
+    """Run each function in its own thread, at the same time; return their results.
 
     Raises:
-        AssertionError: One did not end.
+        AssertionError: One of them did not end.
 
-    What one of them raises is raised here.
+    An exception of one of them is raised here.
     """
     results: list[Any] = [None] * len(functions)
     errors: list[BaseException] = []
@@ -215,7 +215,7 @@ def in_threads(*functions: Callable[[], Any]) -> list[Any]:
 
 
 def in_thread(function: Callable[[], Any]) -> Any:
-    """Run *function* in a thread of its own; return what it returns, raise what it raises."""
+    """Run *function* in its own thread; return its result, or raise its exception."""
     return in_threads(function)[0]
 
 
@@ -223,7 +223,7 @@ def in_thread(function: Callable[[], Any]) -> Any:
 
 
 def catch_up(storage: Storage) -> list[Transaction]:
-    """Apply what is new; return it."""
+    """Apply the news; return them."""
     news = list(storage.read_news())
     storage.apply(news)
     return news
@@ -238,7 +238,7 @@ def commit(
     number: int = 1,
     **about: Any,
 ) -> Transaction:
-    """Commit states by oid, all of the class with *number*; return the transaction."""
+    """Commit states by oid, all with the class *number*; return the transaction."""
     storage.acquire()
     try:
         catch_up(storage)

@@ -1,4 +1,4 @@
-"""The commit lock: one thread of one instance at a time, and nobody waits for himself."""
+"""The commit lock: one thread of one instance at a time, and no thread waits for itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["LockTests"]
 
 
 class LockTests(Harness):
-    """Who may write, and who is told that he may not."""
+    """Who may write, and which errors the others get."""
 
     def test_the_lock_belongs_to_a_thread_and_an_instance(self) -> None:
         storage = self.new()
@@ -246,11 +246,11 @@ class LockTests(Harness):
         equal((data_of(storage, 0), len(storage)), (b"mine", 2))
 
     def _in_child(self, storage: Storage, function: Callable[[], bool]) -> bool:
-        """Run *function* in a forked child; tell whether it returned true."""
+        """Run *function* in a forked child; return whether it returned true."""
         need(self.lacks_fork)
         need("" if hasattr(os, "fork") else "this system has no fork")
         with warnings.catch_warnings():
-            # A thread of the test runner counts, though it holds nothing.
+            # A thread of the test runner counts, although it holds nothing.
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
         if child == 0:

@@ -1,4 +1,4 @@
-"""What the tests of a database store, and what a program would write to do so."""
+"""The objects that the tests of a database store, and the helpers that commit them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["PairHarness", "Sum", "Thing", "Veto", "abort", "begin", "change", "c
 
 
 class Thing(Persistent):
-    """An object with whatever attributes."""
+    """An object with any attributes."""
 
     if TYPE_CHECKING:
 
@@ -39,7 +39,7 @@ class Sum(Persistent):
 
 
 class Veto:
-    """A participant that refuses, after all others have agreed."""
+    """A participant that refuses after all others have agreed."""
 
     def __init__(self, manager: Any) -> None:
         self.transaction_manager = manager
@@ -58,7 +58,7 @@ class Veto:
 
 
 class PairHarness(Harness):
-    """Gives two databases over the same data."""
+    """Creates two databases over the same data."""
 
     def pair(self, **attributes: Any) -> tuple[Database, Database]:
         """Return two databases over the same data; the root is a ``Thing``."""
@@ -87,7 +87,7 @@ def abort(database: Database) -> None:
 
 
 def elect(database: Database, root: Any) -> Any:
-    """Elect a root and commit; return it."""
+    """Set a root and commit; return it."""
     database.set_root(root)
     commit(database)
     return root

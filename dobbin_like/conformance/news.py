@@ -1,4 +1,4 @@
-"""News: what one instance commits, the others apply, in the same order and nothing twice."""
+"""News: one instance commits, the others apply, in the same order and nothing twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database over the storage: its objects, transactions and streams, and its end."""
+"""A database on the storage: its objects, transactions and streams, and closing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading: what was committed is there, now and as of every tid before."""
+"""Reading: committed data is there, now and as of every earlier tid."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[Stor
 
 
 class Told(NamedTuple):
-    """A history that was written: what is to be read."""
+    """A history that was written, for comparison."""
 
     storage: Storage
     transactions: list[Transaction]
     states: dict[int, dict[int, bytes]]
-    """By tid, the states by oid as of then."""
+    """By tid, the states by oid at that time."""
 
 
 class ReadingTests(Harness):

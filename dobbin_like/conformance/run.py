@@ -14,24 +14,24 @@ __all__ = ["Outcome", "run"]
 
 
 class Outcome(NamedTuple):
-    """How one test has ended."""
+    """The result of one test."""
 
     test: str
     error: Exception | None
-    """Why it failed; ``None``: it did not."""
+    """The reason of a failure; ``None`` if it did not fail."""
 
     skipped: str
-    """The reason why it was skipped; empty: it was run."""
+    """The reason why it was skipped; empty if it was run."""
 
 
 def run(tests: type[Harness]) -> Iterator[Outcome]:
-    """Run all tests of a class, in the order of their names; yield how each has ended.
+    """Run all tests of a class, in the order of their names; yield the result of each.
 
     ::
 
         failed = [outcome for outcome in run(MyStorageTests) if outcome.error]
 
-    An interrupt, and what else is no ``Exception``, ends the run.
+    An interrupt, and any other exception that is not an ``Exception``, ends the run.
     """
     for name in sorted(dir(tests)):
         if name.startswith("test_"):

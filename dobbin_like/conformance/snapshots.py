@@ -1,4 +1,4 @@
-"""A database over the storage: snapshots, and the conflicts of those who change the same."""
+"""A database on the storage: snapshots and conflicts."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class SnapshotTests(PairHarness):
         equal(two.get(oid) is two.root.part, True)
 
     def _switch_file(self, database: Database, *objects: Persistent) -> None:
-        """Let another thread catch up; the snapshot of this one stays what it is."""
+        """Let another thread catch up; the snapshot of this one does not change."""
         snapshot = database.storage.tid
         in_thread(partial(len, database))
         equal(database.storage.tid > snapshot, True)
-        # Of a storage that answers with something newer, a database would ask for ever.
+        # If a storage returns a newer version than requested, a database would ask for ever.
         for obj in objects:
             oid = obj._p_oid
             if oid is not None:

@@ -23,7 +23,7 @@ __all__ = ["StreamTests"]
 
 
 class _Breaking(io.BytesIO):
-    """A stream that can't be read to its end."""
+    """A source that can't be read to its end."""
 
     def __init__(self) -> None:
         super().__init__(bytes(5_000_000))

@@ -1,8 +1,7 @@
 """The demo: worker processes parse the Python standard library into one object graph.
 
-One idea per file, from the ground up: ``parse`` turns a file into facts,
-``model`` has the persistent classes, ``store`` makes one transaction of one
-file, ``workers`` runs processes that do so, ``display`` shows what the log
-tells about them, ``questions`` asks the finished graph, ``run`` is the whole.
-Nothing here is part of the interface of the package.
+One idea per file, from the ground up: ``parse`` turns a file into facts, ``model`` has the
+persistent classes, ``store`` stores the facts of one file in one transaction, ``workers`` runs
+processes that do so, ``display`` shows their progress, ``questions`` queries the finished graph,
+``run`` does all of it. This package is not part of the public interface.
 """

@@ -1,8 +1,7 @@
-"""What the demo prints: progress while workers are at work, tables afterwards.
+"""The output of the demo: progress while the workers run, tables afterwards.
 
-On a terminal the progress is one live display; elsewhere, a plain line now
-and then. Figures come from the log alone: what is not in the file is not
-shown.
+On a terminal, the progress is a live display; elsewhere, it is a plain line now and then. All
+figures come from the log: only what is in the file is shown.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
     from dobbin_like.demo.questions import Derived
 
 _PLAIN_SECONDS: Final = 2.0
-"""Between two lines where nobody looks at a live display."""
+"""Between two lines when the output is not a terminal."""
 
 
 class Figures:
-    """The figures of one run, taken by tailing the file: begin a transaction, and read."""
+    """The figures of one run, read from the file: begin a transaction, and read."""
 
     def __init__(self, database: Database, library: Library) -> None:
         storage = database.storage
@@ -46,7 +45,7 @@ class Figures:
         self._started = time.monotonic()
         self.transactions = self.conflicts = self.earlier = 0
         self.catch_up()
-        # What was in the file before is not of this run.
+        # What was in the file before does not belong to this run.
         self.earlier, self.transactions, self.conflicts = self.files, 0, 0
 
     def catch_up(self) -> None:
@@ -72,7 +71,7 @@ class Figures:
         return self.transactions / self.seconds if self.seconds else 0.0
 
     def line(self) -> str:
-        """Return all in one line."""
+        """Return all figures in one line."""
         return (
             f"{self.files} of {self.total} files, {self.objects:,} objects, "
             f"{self.transactions} transactions, {self.conflicts} conflicts retried, "
@@ -81,7 +80,7 @@ class Figures:
 
 
 class Progress:
-    """The display while workers are at work; a context manager."""
+    """The display while the workers run; a context manager."""
 
     def __init__(self, console: Console, figures: Figures, alive: int) -> None:
         self._console = console
@@ -108,7 +107,7 @@ class Progress:
             self._console.print(self._figures.line(), highlight=False, soft_wrap=True)
 
     def show(self, alive: int) -> None:
-        """Show the figures as they are now, with *alive* workers at work."""
+        """Show the current figures, with *alive* running workers."""
         self._alive = alive
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
@@ -127,7 +126,7 @@ class Progress:
         table.add_row(f"{figures.conflicts:,}", "conflicts retried")
         table.add_row(f"{figures.rate:,.0f}", "commits per second")
         table.add_row(f"{figures.megabytes:.1f}", "MB in the file")
-        table.add_row(f"{self._alive}", "workers at work")
+        table.add_row(f"{self._alive}", "workers running")
         bar = ProgressBar(total=figures.total, completed=figures.files, width=60)
         return Group(bar, table)
 
@@ -172,8 +171,8 @@ def subclasses_table(cls: Class, found: list[Derived], limit: int) -> Table:
 
 
 def about_table(word: str, found: list[Module], limit: int) -> Table:
-    """Return a table of modules whose docstrings have a word."""
-    title = f"Modules whose docstrings say {word!r}: {len(found)}"
+    """Return a table of modules whose docstrings contain a word."""
+    title = f"Modules whose docstrings contain {word!r}: {len(found)}"
     table = _table(title, "module", "lines", None, "about")
     for module in found[:limit]:
         table.add_row(module.name, f"{module.line_count:,}", module.doc)
@@ -186,6 +185,6 @@ def _table(title: str, name: str, number: str, other: str | None, text: str) -> 
     table.add_column(number, justify="right", no_wrap=True)
     if other is not None:
         table.add_column(other, justify="right", no_wrap=True)
-    # The last column takes what is left of the line, and no second line.
+    # The last column gets the rest of the line, and is cut there.
     table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)
     return table

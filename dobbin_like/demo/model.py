@@ -1,9 +1,8 @@
-"""The persistent classes of the demo: what the file holds.
+"""The persistent classes of the demo.
 
-Plain Python classes with plain attributes. References between modules,
-classes and functions are ordinary attributes and lead in circles. What all
-workers write to stands in persistent collections, which merge what they do;
-nothing here knows of files, processes or transactions.
+They are plain Python classes with plain attributes. References between modules, classes and
+functions are ordinary attributes and form circles. Everything that all workers write is in
+persistent collections, which merge changes. Knows nothing of files, processes or transactions.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class Library(Persistent):
-    """The root: what is to be parsed, and the indexes over what was.
+    """The root: the list of files, and the indexes over the parsed ones.
 
-    All workers write the indexes, all the time. They are not in conflict as long as they
-    put in different names: what they did is merged. When two meet the same new name at
-    the same moment, the second one runs again, and finds the name that the first one made.
+    All workers write to the indexes all the time. Their changes are merged, without a
+    conflict, as long as they add different names. If two workers add the same new name at the
+    same time, the second one runs its transaction again and finds the name.
     """
 
     def __init__(self, source: str, version: str, files: dict[str, str]) -> None:
         self.source = source
         self.version = version
         self.files = files
-        # What many will refer to is there before anybody begins.
+        # Create the objects that many will refer to before any worker begins.
         self.modules = PersistentDict({name: Module(name) for name in files})
         self.classes: PersistentDict[str, Class] = PersistentDict()
         self.words: PersistentDict[str, PersistentSet[Module]] = PersistentDict()
@@ -42,16 +41,16 @@ class Library(Persistent):
         return bool(self.tally.files.value == len(self.files))
 
     def module(self, name: str) -> Module:
-        """Return the module *name*; a new, empty one if nobody has met the name yet."""
+        """Return the module *name*; a new, empty one if the name is not known yet."""
         module = self.modules.get(name)
         if module is None:
-            # Only who changes an index checks it out: that alone would be to depend on all of it.
+            # Check out an index only to change it: a checkout alone depends on all of it.
             checkout(self.modules)
             module = self.modules[name] = Module(name)
         return module
 
     def class_named(self, full_name: str) -> Class:
-        """Return the class with that name; a new, empty one if nobody has met it yet."""
+        """Return the class with that name; a new, empty one if it is not known yet."""
         cls = self.classes.get(full_name)
         if cls is None:
             checkout(self.classes)
@@ -59,7 +58,7 @@ class Library(Persistent):
         return cls
 
     def add_words(self, text: str, module: Module) -> None:
-        """Let *module* be found by the words of *text*."""
+        """Add *module* to the index under the words of *text*."""
         for word in sorted(set(re.findall(r"[a-z]{3,}", text.lower()))):
             found = self.words.get(word)
             if found is None:
@@ -71,7 +70,7 @@ class Library(Persistent):
 
 
 class Module(Persistent):
-    """A module. One that was only imported so far, or has no source, is not parsed."""
+    """A module. It is not parsed if it has only been imported so far, or has no source."""
 
     is_parsed = False
     path = doc = error = ""
@@ -90,7 +89,7 @@ class Module(Persistent):
         return f"<Module {self.name}>"
 
     def fill(self, facts: ModuleFacts, library: Library) -> None:
-        """Take over *facts*. Requires: the module is checked out."""
+        """Set the attributes from *facts*. Requires: the module is checked out."""
         self.is_parsed = True
         self.path = facts.path
         self.doc = facts.doc
@@ -114,7 +113,7 @@ class Module(Persistent):
 
 
 class Class(Persistent):
-    """A class. One that is only known as a base so far has no module."""
+    """A class. It has no module if it is only known as a base so far."""
 
     module: Module | None = None
     doc = ""
@@ -129,7 +128,7 @@ class Class(Persistent):
         return f"<Class {self.full_name}>"
 
     def fill(self, facts: ClassFacts, module: Module, library: Library) -> None:
-        """Take over *facts*. Requires: the class is checked out."""
+        """Set the attributes from *facts*. Requires: the class is checked out."""
         self.module = module
         self.doc = facts.doc
         self.line = facts.line
@@ -156,7 +155,7 @@ class Function(Persistent):
 
 
 class Tally(Persistent):
-    """How much there is: every transaction of every worker adds to it, and none waits."""
+    """Totals. Every transaction of every worker adds to them, without waiting."""
 
     def __init__(self) -> None:
         self.files = PersistentCounter()

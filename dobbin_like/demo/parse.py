@@ -1,9 +1,8 @@
-"""One source file to facts: plain values that know nothing of the graph.
+"""From a source file to facts: plain values that know nothing of the graph.
 
-Names are resolved as far as the file itself tells: the base ``Mapping`` of a
-file with ``from collections.abc import Mapping`` is the fact
-``collections.abc.Mapping``. What lies behind that name is found out when the
-graph is asked.
+Names are resolved as far as the file itself allows: in a file with ``from collections.abc import
+Mapping``, the base ``Mapping`` becomes ``collections.abc.Mapping``. What that name stands for is
+found out when the graph is queried.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 SKIPPED: Final = frozenset({"__pycache__", "idle_test", "site-packages", "test", "tests"})
-"""Directories that are no part of the library proper."""
+"""Directories that do not belong to the library proper."""
 
 BUILTINS: Final = "builtins"
-"""The module that has no file: it is described by looking at it."""
+"""The module without a file: its facts come from inspecting it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionFacts:
-    """A function or method: its name, where it is, what it takes."""
+    """A function or method: its name, its place, its arguments."""
 
     name: str
     line: int
@@ -38,7 +37,7 @@ class FunctionFacts:
 
 @dataclass(frozen=True, slots=True)
 class ClassFacts:
-    """A class; a base is a full dotted name, or ``?`` and what stands there."""
+    """A class; a base is a full dotted name, or ``?`` and the source text."""
 
     name: str
     line: int
@@ -50,12 +49,12 @@ class ClassFacts:
 
 @dataclass(slots=True)
 class ModuleFacts:
-    """All that the graph keeps of a file.
+    """The facts of a file that the graph keeps.
 
-    ``imports`` are modules; ``members`` were imported from packages that have
-    a module of that name, and may define something else under it; ``names``
-    tells what each imported name means, ``stars`` the modules of which
-    everything is imported, ``error`` why there is nothing.
+    ``imports`` are modules; ``members`` were imported from packages that have a module of
+    that name, and may define something else under it; ``names`` has the meaning of each
+    imported name, ``stars`` the modules from which everything is imported, ``error`` the
+    reason if there are no facts.
     """
 
     name: str
@@ -88,7 +87,7 @@ def source_files(source: Path) -> dict[str, str]:
 
 
 def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleFacts:
-    """Return the facts of the module *name*; a file that is no Python has an ``error``.
+    """Return the facts of the module *name*; a file that is not Python has an ``error``.
 
     Args:
         path: Relative to *source*; empty for the module that has no file.
@@ -101,7 +100,7 @@ def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleF
     try:
         data = (source / path).read_bytes()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Old files are told about what is deprecated.
+            warnings.simplefilter("ignore")  # Old files use deprecated syntax.
             tree = ast.parse(data)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         facts.error = f"{type(error).__name__}: {error}"
@@ -114,7 +113,7 @@ def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleF
 
 
 class _Reader:
-    """Goes through the tree of one file and fills its facts."""
+    """Walks over the syntax tree of one file and collects its facts."""
 
     def __init__(self, facts: ModuleFacts, package: str, known: Collection[str]) -> None:
         self._facts = facts
@@ -181,7 +180,7 @@ class _Reader:
         )
 
     def _base(self, node: ast.expr) -> str:
-        """Return the full name of a base, or what stands there behind a ``?``."""
+        """Return the full name of a base, or ``?`` and the source text."""
         if isinstance(node, ast.Subscript):  # Mapping[str, int] derives from Mapping
             return self._base(node.value)
         written = ast.unparse(node)
@@ -194,7 +193,7 @@ class _Reader:
             return self._facts.names[head] + dot + rest
         if isinstance(getattr(builtins, written, None), type):
             return f"{BUILTINS}.{written}"
-        # A name of a star import, an assignment or a function: the graph may know.
+        # A name from a star import, an assignment or a function: the graph may know it.
         return f"{self._facts.name}.{written}"
 
 
@@ -204,9 +203,9 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 def _members(
     tree: ast.AST, prefix: str
 ) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Yield classes and functions with their dotted names, but none inside of functions.
+    """Yield classes and functions with their dotted names, but none that are inside functions.
 
-    What stands under ``if`` and ``try`` counts as what stands beside them.
+    The body of an ``if`` or a ``try`` counts as part of the surrounding one.
     """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef):

@@ -1,7 +1,6 @@
-"""Questions to the finished graph, answered by following references.
+"""Queries on the finished graph, answered by following references.
 
-Everything here only reads. What a name means that was imported, and perhaps
-imported once more where it came from, is followed up here.
+Only reads. Follows imported names, also through several modules, to their definitions.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ class Derived(NamedTuple):
 
 
 class Questions:
-    """What can be asked of one library, in one transaction."""
+    """The queries on one library, in one transaction."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._resolved: dict[str, Class | None] = {}
 
     def most_imported(self, limit: int) -> list[tuple[Module, int]]:
-        """Return the modules that most modules import, and by how many."""
+        """Return the modules that the most modules import, with the numbers."""
         count = Counter(name for module in self._modules() for name in self._imports(module))
         ranked = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(self._library.modules[name], number) for name, number in ranked[:limit]]
@@ -41,10 +40,10 @@ class Questions:
         return {m.name for m in module.imports} | set(map(self._member, module.members))
 
     def _member(self, member: Module) -> str:
-        """Return the name of *member*, or of its package if that has hidden it.
+        """Return the name of *member*, or of its package if the package hides the module.
 
-        ``from unittest import main`` is the function of that name, not the
-        module ``unittest.main``, which the importing file can't know.
+        ``from unittest import main`` is the function of that name, not the module
+        ``unittest.main``; the importing file can't tell them apart.
         """
         name: str = member.name
         package, _, last = name.rpartition(".")
@@ -54,19 +53,19 @@ class Questions:
         return name
 
     def largest_classes(self, limit: int) -> list[Class]:
-        """Return the classes with most lines."""
+        """Return the classes with the most lines."""
         ranked = sorted(self.classes(), key=lambda cls: (-cls.line_count, cls.full_name))
         return ranked[:limit]
 
     def most_derived_from(self, limit: int) -> list[tuple[Class, int]]:
-        """Return the classes with most direct subclasses, and how many; ``object`` is left out."""
+        """Return the classes with the most direct subclasses, and how many; not ``object``."""
         names = {base: len(found) for base, found in self._subclasses().items()}
         names.pop(f"{BUILTINS}.object", None)
         ranked = sorted(names.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(self._library.classes[name], number) for name, number in ranked[:limit]]
 
     def about(self, word: str) -> list[Module]:
-        """Return the modules whose docstrings have *word*."""
+        """Return the modules whose docstrings contain *word*."""
         found = self._library.words.get(word.lower()) or ()
         return sorted(found, key=lambda module: module.name)
 
@@ -80,7 +79,7 @@ class Questions:
         return [found[full_name] for full_name in sorted(found)]
 
     def subclasses_of(self, cls: Class) -> list[Derived]:
-        """Return all that derives from *cls*, each behind the class it derives from."""
+        """Return all classes that derive from *cls*, each after the class that it derives from."""
         children = self._subclasses()
         found: list[Derived] = []
         seen = {cls.full_name}
@@ -96,7 +95,7 @@ class Questions:
         return found
 
     def classes(self) -> Iterator[Class]:
-        """Yield every class that is defined somewhere."""
+        """Yield every class that has a definition."""
         for module in self._modules():
             yield from module.classes
 
@@ -104,7 +103,7 @@ class Questions:
         return (module for module in self._library.modules.values() if module.is_parsed)
 
     def _subclasses(self) -> dict[str, list[Class]]:
-        """Return the direct subclasses of every class that has some, by its full name."""
+        """Return the direct subclasses of every class that has any, by its full name."""
         children: dict[str, dict[str, Class]] = {}
         for cls in self.classes():
             for base in cls.bases:
@@ -116,7 +115,7 @@ class Questions:
     def _resolve(self, full_name: str) -> Class | None:
         """Return the class that is defined under *full_name* or imported there."""
         if full_name not in self._resolved:
-            self._resolved[full_name] = None  # Meanwhile: imports may lead in circles.
+            self._resolved[full_name] = None  # For now: imports may form circles.
             self._resolved[full_name] = self._look_up(full_name)
         return self._resolved[full_name]
 
@@ -146,10 +145,10 @@ class Questions:
 
 
 def inconsistencies(library: Library) -> Iterator[str]:
-    """Yield what is wrong with the graph: nothing, however many workers wrote it.
+    """Yield the errors of the graph; there are none, however many workers wrote it.
 
-    The tally was added to by all workers at once, and merged; here the same
-    is counted again, from the objects.
+    All workers have added to the totals concurrently; this counts the objects again and
+    compares.
     """
     modules = [module for module in library.modules.values() if module.is_parsed]
     stored, listed = {module.name for module in modules}, set(library.files)
@@ -166,7 +165,7 @@ def inconsistencies(library: Library) -> Iterator[str]:
     for name, number in counted.items():
         tallied = getattr(library.tally, name).value
         if tallied != number:
-            yield f"{tallied} {name} were tallied, {number} are there"
+            yield f"{tallied} {name} were counted, {number} are stored"
     for owner in [*modules, *classes]:
         for function in getattr(owner, "methods", ()) or getattr(owner, "functions", ()):
             if function.owner is not owner:

@@ -1,4 +1,4 @@
-"""The demo from its begin to its end."""
+"""The demo from start to end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def default_workers() -> int:
 
 
 def run(path: str, source: Path, workers: int, class_name: str, word: str) -> int:
-    """Do all of it; return the exit code: 0 fine, 1 something is wrong, 130 stopped by Ctrl-C."""
+    """Run the demo; return the exit code: 0 success, 1 problems, 130 stopped by Ctrl-C."""
     console = Console()
     try:
         code = _fill(console, path, source, workers)
@@ -78,16 +78,16 @@ def say(console: Console, *lines: str) -> None:
 
 
 def open_library(path: str, *, read_only: bool) -> Database:
-    """Open *path*, which has to hold a library, or nothing yet.
+    """Open *path*, which has to contain a library of the demo, or not exist.
 
     Raises:
-        DemoError: It holds something else.
+        DemoError: It contains something else.
     """
     database = Database(TransactionLog(path, sync=False, read_only=read_only))
     root = database.get_root()
     if root is not None and not isinstance(root, Library):
         database.close()
-        raise DemoError(path, "the root of this database is not one of the demo")
+        raise DemoError(path, "this database was not made by the demo")
     return database
 
 
@@ -97,7 +97,7 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
         if library.is_complete:
             say(
                 console,
-                f"{path} is complete: {library.tally.files.value} files. No worker is needed.",
+                f"{path} is complete: {library.tally.files.value} files.",
             )
             return 0
         running = platform.python_version()
@@ -110,7 +110,7 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
         except KeyboardInterrupt:
             transaction.begin()
             there = f"{library.tally.files.value} of {len(library.files)} files"
-            say(console, "", f"Stopped: {there} are in {path}; the same command goes on.")
+            say(console, "", f"Stopped: {there} are in {path}; the same command continues.")
             return INTERRUPTED
 
 
@@ -118,14 +118,14 @@ def _introduce(console: Console, path: str, library: Library, count: int) -> Non
     done, total = library.tally.files.value, len(library.files)
     what = f"{total} files of {library.source}"
     if done:
-        what = f"the {total - done} missing files of {library.source} ({done} are there)"
+        what = f"the {total - done} missing files of {library.source} ({done} are stored)"
     say(
         console,
         f"{count} worker{'s' * (count != 1)}, no server: each parses files and commits to {path}.",
-        f"To do: {what}.",
-        "Commits are not synced one by one (sync=False): a killed process loses nothing, a power "
-        "cut may lose the newest.",
-        "Ctrl-C stops; the same command goes on where it stopped.",
+        f"Parsing {what}.",
+        "Commits are not synced (sync=False): a killed process loses nothing, a power failure may "
+        "lose the newest commits.",
+        "Press Ctrl-C to stop; the same command continues where it stopped.",
         "",
     )
 
@@ -137,13 +137,13 @@ def _tail(console: Console, path: str, database: Database, library: Library, cou
         told: set[str] = set()
         while alive:
             workers.wait(_TICK_SECONDS)
-            alive = workers.alive  # Before reading: the last commit of the last one is seen.
+            alive = workers.alive  # Before reading: so the last commit of the last worker is seen.
             figures.catch_up()
             progress.show(alive)
             for lost in workers.lost:
                 if lost not in told:
                     told.add(lost)
-                    say(console, f"{lost}; others take over what it left.")
+                    say(console, f"{lost}; the others store its files.")
     if not library.is_complete:
         say(
             console,
@@ -168,11 +168,11 @@ def _tail(console: Console, path: str, database: Database, library: Library, cou
 
 
 def answer(path: str, class_name: str, word: str) -> None:
-    """Print the answers that the graph in *path* gives.
+    """Print the answers of the graph in *path*.
 
     Raises:
-        DemoError: There is no library in it.
-        SystemExit: With 1: there is no class of that name.
+        DemoError: It does not contain a library.
+        SystemExit: With 1: there is no class with that name.
     """
     console = Console()
     with open_library(path, read_only=True) as database:
@@ -182,7 +182,9 @@ def answer(path: str, class_name: str, word: str) -> None:
         questions = Questions(library)
         if not library.is_complete:
             done, total = library.tally.files.value, len(library.files)
-            say(console, f"{done} of {total} files are there: `dobbin demo {path}` goes on.", "")
+            say(
+                console, f"{done} of {total} files are stored; `dobbin demo {path}` continues.", ""
+            )
         console.print(display.imported_table(questions.most_imported(_LIMIT)))
         console.print(display.largest_table(questions.largest_classes(_LIMIT)))
         console.print(display.derived_from_table(questions.most_derived_from(_LIMIT)))
@@ -197,7 +199,7 @@ def answer(path: str, class_name: str, word: str) -> None:
 
 
 def _answer_alone(path: str, class_name: str, word: str) -> None:
-    """Answer as a process of its own, which Ctrl-C reaches as it does its parent."""
+    """Answer in a new process, which Ctrl-C reaches as well as its parent."""
     try:
         answer(path, class_name, word)
     except KeyboardInterrupt:
@@ -211,15 +213,15 @@ def _check(console: Console, path: str) -> int:
     from dobbin_like.check import check_database
 
     with open_library(path, read_only=True) as database:
-        wrong = list(inconsistencies(database.get_root()))  # Loads all that is reachable.
+        wrong = list(inconsistencies(database.get_root()))  # Loads every reachable object.
         report = check_database(database)
         wrong += map(str, report.problems)
         say(
             console,
             "",
-            f"Checked: {report.transactions} transactions ({report.failed} of them failed, and "
-            f"left nothing), {report.objects:,} objects in {report.versions:,} versions, every "
-            "checksum and every reference, and the tally that all workers added to.",
+            f"Checked: {report.transactions} transactions ({report.failed} of them failed), "
+            f"{report.objects:,} objects in {report.versions:,} versions, every "
+            "checksum and every reference, and the totals that all workers added to.",
             f"Found: {len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}.",
         )
     for problem in wrong:
@@ -233,7 +235,7 @@ def _farewell(console: Console, path: str) -> None:
     say(
         console,
         "",
-        f"The file is {Path(path).resolve()}. Look at it:",
+        f"The file is {Path(path).resolve()}. To look at it:",
         f"  {program} ask {quoted} --subclasses-of ValueError",
         f"  {program} log {quoted}",
         "or in Python:",

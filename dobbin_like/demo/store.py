@@ -1,9 +1,8 @@
-"""One file, one transaction: how the facts of a file come into the graph.
+"""One file, one transaction: how the facts of a file are added to the graph.
 
-There is no list of claims and nobody who gives out work. Each worker begins
-with a share of its own and then helps with those of the others, from their
-ends; whoever commits a file first has done it, and for the other one the
-conflict says so. So a worker that is killed holds nothing up.
+Nothing assigns files to workers. Each worker begins with its own share, and then helps with the
+shares of the others, from their ends. If two workers store the same file, the first to commit has
+done it, and the second one gets a conflict. So a killed worker holds nothing up.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
     from dobbin_like.demo.parse import ModuleFacts
 
 ATTEMPTS: Final = 1000
-"""Of one transaction: one of those in conflict always gets through, so this never ends it."""
+"""Per transaction. One of several in conflict always succeeds, so this limit is never reached."""
 
 
 def prepare(database: Database, source: Path) -> Library:
-    """Return the root; elect one that lists the files of *source* if there is none."""
+    """Return the root; if there is none, set one that lists the files of *source*."""
     for attempt in transaction.manager.attempts(ATTEMPTS):
         with attempt as current:
             if database.get_root() is None:
@@ -53,10 +52,10 @@ def is_stored(library: Library, name: str) -> bool:
 
 
 def store(library: Library, facts: ModuleFacts, user: str) -> bool:
-    """Store *facts* in one transaction, run again as often as somebody was faster.
+    """Store *facts* in one transaction, which is run again after each conflict.
 
     Returns:
-        False if another worker has stored that file meanwhile.
+        False if another worker has stored the file meanwhile.
     """
     for attempt in transaction.manager.attempts(ATTEMPTS):
         with attempt as current:

@@ -1,9 +1,8 @@
-"""Processes that parse and store, and how they are started and stopped.
+"""The processes that parse and store, and how they are started and stopped.
 
-The processes share a file and nothing else. A worker ends when all files are
-stored, when it is told to (SIGTERM) or when the process that started it is
-gone; it always finishes the transaction under way. Ctrl-C reaches the whole
-group of processes: workers leave it to their parent.
+The processes share only the file. A worker ends when all files are stored, on SIGTERM, or when
+its parent process is gone; it always finishes the current transaction. Ctrl-C reaches the whole
+group of processes: workers ignore it, and their parent handles it.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-_SPAWN = multiprocessing.get_context("spawn")  # Works everywhere, inherits nothing.
+_SPAWN = multiprocessing.get_context("spawn")  # Works everywhere, and inherits nothing.
 
 _PATIENCE_SECONDS: Final = 5.0
-"""For a worker to finish its transaction, a thousand times what it takes."""
+"""For a worker to finish its transaction: a thousand times the usual duration."""
 
 
 def work(path: str, number: int, count: int) -> None:
-    """Store what is missing in the file *path*, as worker *number* (from 0) of *count*."""
+    """Store the missing files in *path*, as worker *number* (from 0) of *count*."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     told: list[int] = []
@@ -50,7 +49,7 @@ def work(path: str, number: int, count: int) -> None:
 def store_missing(
     database: Database, number: int, count: int, is_over: Callable[[], bool]
 ) -> None:
-    """Store what is missing, as worker *number* of *count*, until *is_over* says so."""
+    """Store the missing files, as worker *number* of *count*, until *is_over* returns true."""
     library = database.get_root()
     source, files = Path(library.source), library.files
     for name in shares(list(files), number, count):
@@ -64,7 +63,7 @@ def store_missing(
 
 
 class Workers:
-    """The worker processes of one run; a context manager, after which none is left."""
+    """The worker processes of one run; a context manager that leaves none behind."""
 
     def __init__(self, path: str, count: int) -> None:
         self._path = path
@@ -72,9 +71,9 @@ class Workers:
         self._processes: list[Any] = []
 
     def __enter__(self) -> Workers:
-        # A worker is born with SIGINT blocked, so that none dies of it before it can
-        # say that it does not care. The first process started this way starts the
-        # tracker too, which would lift the block: let it be there before.
+        # Workers start with SIGINT blocked, so that none is killed before it can ignore the
+        # signal. Starting the first process also starts the resource tracker, which would
+        # unblock the signal: start the tracker before.
         resource_tracker.ensure_running()
         try:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -82,7 +81,7 @@ class Workers:
                 for number in range(self._count):
                     self._start(number)
             finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)  # A Ctrl-C comes here.
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)  # Ctrl-C arrives here.
         except BaseException:
             self.stop()
             raise
@@ -105,12 +104,12 @@ class Workers:
 
     @property
     def alive(self) -> int:
-        """Number of workers that are at work."""
+        """The number of running workers."""
         return sum(process.is_alive() for process in self._processes)
 
     @property
     def lost(self) -> list[str]:
-        """Which workers have ended otherwise than by finishing, and how."""
+        """The workers that ended other than by finishing, and how they ended."""
         return [
             f"{process.name} {_how(process.exitcode)}"
             for process in self._processes
@@ -118,7 +117,7 @@ class Workers:
         ]
 
     def wait(self, seconds: float) -> None:
-        """Wait that long, or until a worker ends."""
+        """Wait for this time, or until a worker ends."""
         running = [process.sentinel for process in self._processes if process.is_alive()]
         wait(running, seconds)
 
@@ -143,7 +142,7 @@ def _how(code: int) -> str:
 
 
 def in_fresh_process(function: Callable[..., None], *args: object) -> int:
-    """Run *function* in a process that knows nothing of this one; return its exit code."""
+    """Run *function* in a process that inherits nothing; return its exit code."""
     process = _SPAWN.Process(target=function, args=args)
     process.start()
     process.join()

@@ -1,13 +1,13 @@
-"""Salvaging a damaged log: everything that can be read goes into a new file.
+"""Repairing a damaged log: everything that can be read is written to a new file.
 
 ::
 
     report = repair("data.log", to="mended.log")
     print(report)
 
-Read :mod:`.frames` (the walk over the damaged file), :mod:`.places` (where it goes on),
-:mod:`.parts` (one frame of it), :mod:`.bits` (which bit was flipped), then :mod:`.salvage`
-and :mod:`.new_log`.
+Read :mod:`.frames` (the walk over the damaged file), :mod:`.places` (where it continues after
+damage), :mod:`.parts` (one frame), :mod:`.bits` (finding a flipped bit), then :mod:`.salvage` and
+:mod:`.new_log`.
 """
 
 from __future__ import annotations
@@ -47,28 +47,27 @@ def repair(
 ) -> RepairReport:
     """Write everything that can be read in the log at *path* to a new log at *to*.
 
-    Transactions keep their tids, users and descriptions, objects their oids. One flipped
-    bit is put right where a checksum tells which. What the disk refuses to give counts as
-    damaged. Of a transaction that is damaged more,
-    the objects that are whole are kept; an object that is not shows an older version, if
-    there is one. The new log has an identity of its own: it is no copy of the old one, and
-    must not be taken for one by a backup. If anything was lost, its past is not offered:
-    ``complete_since`` is the tid of its newest transaction.
+    Transactions keep their tids, users and descriptions, objects their oids. A single flipped
+    bit is corrected if a checksum shows which it is. Bytes that the disk can't read count as
+    damaged. If a transaction is damaged further, its intact objects are kept; the others show
+    an older version, if there is one. The new log has its own identity: it is not a copy of the
+    old one, and a backup must not be updated from it. If anything was lost, the new log has no
+    past: ``complete_since`` is the tid of its newest transaction.
 
-    The damaged file is opened for reading only. Nobody should write to it meanwhile; what
-    is committed after the beginning is not in the new file. The new one is there when it
-    is whole and on stable storage, or not at all.
+    The damaged file is only read. No program should write to it meanwhile; what is committed
+    after the start is not in the new file. The new file appears when it is complete and on
+    stable storage, or not at all.
 
     Args:
         progress: Called with (done, total) in bytes: the file is read three times.
 
     Raises:
-        FileExistsError: Something is at *to*.
-        NotALogError: Nothing that belongs to a log can be read in it.
+        FileExistsError: There is a file at *to*.
+        NotALogError: The file contains nothing that belongs to a log.
         FormatVersionError: A newer release wrote it.
-        CopyError: Another is writing to *to*.
+        CopyError: Another program is writing to *to*.
         OSError: Reading or writing failed.
-        In all cases both paths are as they were.
+        In all cases, both paths are unchanged.
 
     Cost: The bytes of the log; memory for the largest transaction.
     """
@@ -89,7 +88,7 @@ def repair(
 
 
 class _Repair:
-    """The steps of one repair: looking through the old file, writing the new one."""
+    """The steps of one repair: read the old file, write the new one."""
 
     def __init__(self, source: Source, report: RepairReport, progress: Progress | None) -> None:
         self._source = source
@@ -97,8 +96,8 @@ class _Repair:
         self._progress = progress
         self._page = source.page()
         self._committed = source.committed()
-        # Behind every oid that somebody refers to, though the object be lost: no new one
-        # may get it.
+        # Above every oid that is referred to, even if the object is lost: no new object may get
+        # it.
         self._next_oid = 0 if self._page is None else self._page.next_oid
         self._frames = self._again()
         self._names: dict[int, tuple[str, str]] = {}
@@ -106,7 +105,7 @@ class _Repair:
         self._referred: dict[int, int] = {}
 
     def look(self) -> None:
-        """Walk once, to know what is lost before anything is written."""
+        """Walk once, to find out what is lost before anything is written."""
         frames, report = self._frames, self._report
         for part in frames.walk(self._step(0)):
             if isinstance(part, Kept):
@@ -114,19 +113,19 @@ class _Repair:
                     self._next_oid = max(self._next_oid, oid + 1)
                     self._look_at(stored.data)
         if not frames.found and self._page is None:
-            raise NotALogError(report.path, "nothing that belongs to a log can be read in it")
+            raise NotALogError(report.path, "it contains nothing that belongs to a log")
         report.losses = frames.losses
         report.mended = sorted(self._source.flips)
         report.refused = sorted(self._source.refused)
         if self._page is None:
-            report.notes.append("the header can't be read; what it said is made up for")
+            report.notes.append("the header can't be read; its values were reconstructed")
         if self._committed is None:
-            report.notes.append("the header does not say where the log ends: all was looked at")
+            report.notes.append("the header has no committed end; the whole file was searched")
         self._names = {**frames.guessed, **frames.classes}
         self._shapes = {**frames.guessed_shapes, **frames.shapes}
 
     def _look_at(self, data: bytes) -> None:
-        """Note what a state refers to, and as what."""
+        """Note the oids and class numbers that a state refers to."""
         try:
             found = references(data)
         except Exception:  # noqa: BLE001  it is what was written; the check names it
@@ -146,13 +145,13 @@ class _Repair:
             salvage.add(part)
         salvage.end()
         self._report.notes += [
-            f"the name of a class is lost: it is {name} now; dobbin rename-class gives it its own"
+            f"the name of a class is lost, it is {name} now; rename it with dobbin rename-class"
             for name in salvage.made_up
         ]
         log.end()
 
     def check(self, path: str) -> None:
-        """Check the new file, at *path* for now, and note what is not as it should be."""
+        """Check the new file, at *path* for now, and note its problems."""
         checked = check_log(path, self._step(2))
         checked.path = self._report.to
         checked.problems = [

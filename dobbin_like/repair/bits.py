@@ -1,10 +1,10 @@
-"""Which one bit was flipped, told from a checksum; and checksums run backwards.
+"""Finding a single flipped bit by a checksum, and running checksums backwards.
 
-A CRC-32 is linear: the difference between the checksum that was written and the one that
-is computed depends on the flipped bits alone, not on the data. Every single bit has a
-difference of its own. Up to 11,000 bytes no two flipped bits together have that of a third:
-one is put right, two are never taken for one. Greater damage may look like one bit: in a
-state of 100 bytes once in five million times, in ``LIMIT`` bytes once in 8,000. Pure.
+A CRC-32 is linear: the difference between the stored checksum and the computed one depends only on
+the flipped bits, not on the data. Each single bit has its own difference. Up to 11,000 bytes, no
+two flipped bits together have the difference of a third: one is corrected, and two are never
+mistaken for one. Greater damage may look like one bit: with a probability of one in five million
+in a state of 100 bytes, one in 8,000 in ``LIMIT`` bytes. Pure.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from zlib import crc32
 __all__ = ["LIMIT", "Flip", "find_flip", "seed_before"]
 
 LIMIT: Final = 1 << 16
-"""Bytes under a checksum up to which a flipped bit is looked for: a chunk of a stream."""
+"""The number of bytes up to which a flipped bit is searched: a chunk of a stream."""
 
 _TABLE: Final = [crc32(bytes((byte,)), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)]
-"""What one byte does to a checksum that is 0."""
+"""The effect of each byte on a checksum of 0."""
 
 _BY_TOP: Final = {value >> 24: index for index, value in enumerate(_TABLE)}
 _BIT: Final = {_TABLE[1 << bit]: bit for bit in range(8)}
@@ -35,10 +35,10 @@ def find_flip(difference: int, size: int) -> Flip | None:
     """Return the bit among *size* bytes whose flipping explains *difference*.
 
     Args:
-        difference: The checksum that was written, xor the one that is computed.
+        difference: The stored checksum, xor the computed one.
 
     Returns:
-        None if it takes more than one bit, or there are too many bytes to tell.
+        None if more than one bit was flipped, or there are too many bytes to tell.
 
     Cost: The bytes.
     """
@@ -53,7 +53,7 @@ def find_flip(difference: int, size: int) -> Flip | None:
 
 
 def seed_before(data: bytes, checksum: int) -> int:
-    """Return what a checksum was before *data* if it is *checksum* after them.
+    """Return the checksum before *data* if it is *checksum* after it.
 
     Cost: The bytes, each some 100 ns.
     """
@@ -64,6 +64,6 @@ def seed_before(data: bytes, checksum: int) -> int:
 
 
 def _back(value: int, byte: int) -> int:
-    """Take one byte out of a checksum."""
+    """Remove one byte from a checksum."""
     index = _BY_TOP[value >> 24]
     return ((value ^ _TABLE[index]) << 8 | (index ^ byte)) & 0xFFFFFFFF

@@ -1,6 +1,6 @@
-"""The walk over a damaged log: everything that can be read, in order, and what can't.
+"""The walk over a damaged log: everything that can be read, in order, and what can't be read.
 
-A frame that can't be read is followed by the next one that belongs to this log.
+After a frame that can't be read, the walk continues with the next one that belongs to this log.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ class StreamAt(NamedTuple):
 
 
 class NamesAt(NamedTuple):
-    """The tables of names as they are known to have been at this place."""
+    """The tables of names as they were at this place."""
 
     names: NewNames
 
 
 Part = Kept | StreamAt | NamesAt
-"""What a walk yields."""
+"""The items that a walk yields."""
 
 
 class Frames:
-    """One walk over a damaged log. One thread; iterate once.
+    """One walk over a damaged log, in one thread. Iterate once.
 
-    Afterwards ``losses`` is what could not be read, ``classes`` the names of classes and
-    ``shapes`` the shapes by number from wherever they were found, ``guessed`` and
-    ``guessed_shapes`` those from damaged places, ``tid`` that of the last transaction.
+    Afterwards, ``losses`` lists what could not be read, ``classes`` and ``shapes`` have the names
+    of classes and the shapes by number, from wherever they were found, ``guessed`` and
+    ``guessed_shapes`` those from damaged places, and ``tid`` is that of the last transaction.
     """
 
     def __init__(self, source: Source, page_checksum: int | None, committed: int | None) -> None:
@@ -126,7 +126,7 @@ class Frames:
             self._area = read_area(self.source, tail.end)
 
     def _from_image(self, tail: LogPlace) -> Generator[Kept, None, LogPlace]:
-        """Yield what follows *tail* in the redo area: what was acknowledged, and lost by the log.
+        """Yield the frames after *tail* in the redo area: acknowledged, but lost in the log.
 
         Returns:
             The place after it.
@@ -152,7 +152,7 @@ class Frames:
         if frame.status == record.PREPARED and not self._was_decided(frame):
             logged = logged._replace(failed=True)
             if logged.end < self._limit:
-                self._lose_whole(logged, "a transaction of which is not known whether it counted")
+                self._lose_whole(logged, "a transaction that may not have been committed")
         self.tid = logged.tid
         if logged.failed:
             yield Kept(logged, [], [])
@@ -163,9 +163,9 @@ class Frames:
         yield kept
 
     def _was_decided(self, frame: Frame) -> bool:
-        """Return whether a prepared transaction counted: to fail is to leave other bytes.
+        """Return whether a prepared transaction counted: a failure would have left other bytes.
 
-        The header says that it was, or the next one was appended to it.
+        The header says so, or the next transaction was appended to it.
         """
         if self._committed is not None and frame.tail.end <= self._committed:
             return True
@@ -176,7 +176,7 @@ class Frames:
         return True
 
     def _saved(self, tail: LogPlace, frame: Frame) -> Iterator[NamesAt]:
-        """Yield the tables of names if they may know what a lost transaction has changed in it."""
+        """Yield the tables of names if they may show what a lost transaction changed in them."""
         self._learn(frame.names)
         data = self.source.read(tail.end, record.POSITIONS_SIZE, frame.tail.end)
         if self.losses and frame_heads.decode_positions_head(data).covered.tid >= self.tid:
@@ -200,7 +200,7 @@ class Frames:
             self.losses.append(Loss(position, end, what, tid, (oid,), certain=certain))
 
     def _uncommitted(self, tail: LogPlace) -> Generator[Part, None, LogPlace]:
-        """Yield what follows the committed end, as recovery would adopt it.
+        """Yield the frames after the committed end that recovery would adopt.
 
         Returns:
             The place after it.
@@ -215,7 +215,7 @@ class Frames:
                 return tail
             losses, tid = len(self.losses), self.tid
             kept = list(self._contents(tail, frame))
-            if len(self.losses) > losses:  # A torn tail: nobody was told that it counts.
+            if len(self.losses) > losses:  # A torn tail: its commit was never acknowledged.
                 del self.losses[losses:]
                 self.tid = tid
                 return tail
@@ -226,9 +226,9 @@ class Frames:
     def _go_round(
         self, tail: LogPlace, *, chained: bool
     ) -> Generator[Part, None, tuple[LogPlace, bool]]:
-        """Return where to go on, and whether what is there is chained to what was read."""
+        """Return where to continue, and whether the frame there is chained to the previous one."""
         if chained:
-            # With what lies aside, nothing is lost that was asked for.
+            # Frames aside are made anew: losing them loses no data.
             proof = None if self._committed is None else self.source.lies_aside
             aside = passed_over(self.source, tail, self._limit, proof, self._limit)
             if aside is not None:
@@ -240,10 +240,10 @@ class Frames:
         yield from () if part is None else (part,)
         return after or (tail._replace(end=self._limit), False)
 
-    # -- and those that can't ---------------------------------------------------
+    # -- frames that can't be read -----------------------------------------------
 
     def _lose(self, tail: LogPlace) -> tuple[tuple[LogPlace, bool] | None, Kept | None]:
-        """Return the next place that can be read from, and what is left of what is before it."""
+        """Return the next readable place, and what can be saved before it."""
         offset = tail.end
         after = self._places.next(tail._replace(tid=self.tid))
         end = self._limit if after is None else after[0].end
@@ -258,19 +258,19 @@ class Frames:
                 if attributes and all(map(str.isidentifier, attributes)):
                     self.guessed_shapes.setdefault(number, (class_number, attributes))
             self._lose_entries(part, certain=False)
-            what = "user, description and new classes of a transaction, as far as they are damaged"
+            what = "damaged parts of user, description and new classes of a transaction"
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))
-            # Their names are looked up where they are needed: a better one may come later.
+            # Names are looked up when they are needed: better ones may follow.
             return after, part._replace(logged=part.logged._replace(names=NO_NAMES))
         if not self._is_shortcut(tail, end):
             self.losses.append(self._loss(offset, end))
         return after, None
 
     def _is_shortcut(self, tail: LogPlace, end: int) -> bool:
-        """Return whether there was nothing up to *end* but what is made anew.
+        """Return whether there were only frames aside up to *end*: these are made anew.
 
-        Saved positions, or a redo area. The kind alone tells nothing: it may be a part of the
-        damage.
+        They are saved positions or a redo area. The kind alone proves nothing, because it may be
+        damaged.
         """
         offset = tail.end
         area = read_area(self.source, offset)
@@ -291,7 +291,7 @@ class Frames:
         if kind == record.KIND_STREAM:
             return Loss(offset, end, "a stream")
         if kind != record.KIND_TRANSACTION or room < record.TRANSACTION_SIZE:
-            return Loss(offset, end, "bytes that are no frame")
+            return Loss(offset, end, "bytes that are not a frame")
         head = self.source.read(offset, record.TRANSACTION_SIZE, end)
         tid, _, count = record.TRANSACTION.unpack(head)[6:]
         oids: list[int] = []

@@ -1,6 +1,6 @@
-"""Writing a log from its first frame to its last, without a lock: nobody knows it yet.
+"""Writing a log from its first frame to its last, without a lock: no other program knows it yet.
 
-Knows no damage and no objects.
+Knows nothing of damage and objects.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class NewLog:
         return offset
 
     def end(self) -> None:
-        """Save the positions, and let all of it count. The file is not synced yet."""
+        """Save the positions, and commit everything. The file is not synced yet."""
         self._flush()
         saved = 0
         if self.positions.stored:

@@ -1,8 +1,8 @@
-"""One frame of a damaged log at a place that is known, and what is in it.
+"""One frame of a damaged log at a known place, and its contents.
 
-Reads a frame as a log does. Where that fails, looks for the one flipped bit that explains
-the checksum, then for what is left: entries have checksums of their own. Finding the
-place of the next frame is :mod:`.places`.
+Reads a frame as a log does. If that fails, searches for a flipped bit that explains the checksum,
+then for intact entries, which have their own checksums. Finding the place of the next frame is
+:mod:`.places`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from dobbin_like.repair.source import Source
 __all__ = ["Kept", "entries_of", "kept_part", "own_place", "read_mended", "stream_parts"]
 
 _MOST_WRONG_BITS: Final = 4
-"""Of a status: the three that there are differ in 16 bits or more."""
+"""Bits of a status: the three valid ones differ in 16 bits or more."""
 
 _FIELDS: Final = ((8, 4), (12, 4), (48, 4))
-"""Offset and size of what tells how long the fixed part of a frame is: kind, meta, count."""
+"""Offset and size of the fields that determine the length of the fixed part of a frame."""
 
 
 class Kept(NamedTuple):
-    """A transaction: itself, its whole entries, and (position, oid) of those that are not."""
+    """A transaction: itself, its intact entries, and (position, oid) of the damaged ones."""
 
     logged: LoggedTransaction
     entries: list[tuple[Oid, LoggedVersion]]
@@ -42,9 +42,9 @@ class Kept(NamedTuple):
 
 
 def own_place(source: Source, tail: LogPlace, limit: int) -> LogPlace:
-    """Return *tail* with the sequence number that the frame behind it goes on from.
+    """Return *tail* with the sequence number before that of the frame there.
 
-    Transactions between may be lost. What is read is not verified.
+    Transactions before it may be lost. The number is not verified.
     """
     room = min(record.TRANSACTION_SIZE, limit - tail.end)
     head = source.read(tail.end, room, limit)
@@ -56,7 +56,7 @@ def own_place(source: Source, tail: LogPlace, limit: int) -> LogPlace:
 
 
 def read_mended(source: Source, tail: LogPlace, limit: int) -> Frame | None:
-    """Return the frame at *tail*, with flipped bits put right; None if it takes more."""
+    """Return the frame at *tail*, with flipped bits corrected; None if that is not enough."""
     for flips in _explanations(source, tail, limit):
         for flip in flips:
             source.flip(*flip)
@@ -85,14 +85,14 @@ def _explanations(source: Source, tail: LogPlace, limit: int) -> Iterator[list[t
 
 
 def _nearest_status(head: bytes) -> int | None:
-    """Return the status that there is and that this one nearly is; None if it may be any."""
+    """Return the valid status that this one is close to; None if it may be any."""
     found = record.FRAME.unpack_from(head)[1]
     nearest = min(record.STATUS_NAMES, key=lambda status: (status ^ found).bit_count())
     return nearest if (nearest ^ found).bit_count() <= _MOST_WRONG_BITS else None
 
 
 def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
-    """Return the flips that make the status one that there is; None if it may be any."""
+    """Return the flips that make the status valid; None if it may be any."""
     nearest = _nearest_status(head)
     if nearest is None:
         return None
@@ -110,7 +110,7 @@ def _prefix_flips(
     if size is not None and size <= limit - tail.end:
         data = source.read(tail.end, size, limit)[record.CHECKED_FROM :]
         difference = crc32(data, tail.checksum) ^ written
-        if difference.bit_count() == 1:  # It is the checksum itself.
+        if difference.bit_count() == 1:  # The checksum itself is damaged.
             at, mask = divmod(difference.bit_length() - 1, 8)
             yield tail.end + at, 1 << mask
         found = find_flip(difference, len(data))
@@ -126,7 +126,7 @@ def _prefix_flips(
 def _is_right_with(
     source: Source, tail: LogPlace, head: bytes, limit: int, at: int, mask: int
 ) -> bool:
-    """Return whether the checksum of the frame is right when this bit of it is flipped."""
+    """Return whether the checksum of the frame is right after this bit of it is flipped."""
     changed = bytearray(head)
     changed[at] ^= mask
     size = _prefix_size(changed)
@@ -140,7 +140,7 @@ def _is_right_with(
 
 
 def _prefix_size(head: bytes | bytearray) -> int | None:
-    """Return how many bytes the checksum of a frame covers, None for no kind of frame."""
+    """Return how many bytes the checksum of a frame covers, None for an unknown kind."""
     kind, meta_size = record.FRAME.unpack_from(head)[2:4]
     if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
         count: int = record.TRANSACTION.unpack_from(head)[8]
@@ -156,17 +156,17 @@ def _prefix_size(head: bytes | bytearray) -> int | None:
 
 
 def entries_of(source: Source, logged: LoggedTransaction, *, mend: bool = True) -> Kept:
-    """Return a transaction with those of its entries that are whole.
+    """Return a transaction with its intact entries.
 
     Args:
-        mend: The table is right, so that one flipped bit is one of the state.
+        mend: The table is intact, so a flipped bit is one of the state.
 
     Cost: The bytes of the transaction.
     """
     seed = record.tid_seed(logged.tid)
     whole: list[tuple[Oid, LoggedVersion]] = []
     lost: list[tuple[int, Oid]] = []
-    # A window of its own for the table: the other goes through the states.
+    # The table has its own window; the other one goes over the states.
     table = source.beside()
     for index, number in enumerate(logged.oids):
         oid = Oid(number)
@@ -202,14 +202,14 @@ def _entry(
 
 
 def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
-    """Return what is whole of a transaction whose fixed part is damaged beyond mending.
+    """Return the intact parts of a transaction whose fixed part can't be corrected.
 
-    An entry whose checksum is right proves that the tid is, too. User, description and
-    names are what the bytes say.
+    An entry whose checksum is right proves that the tid is right, too. User, description and
+    names are taken as they are read.
 
     Returns:
-        None if there is no whole entry, or it is no transaction that counted. The oids
-        that were not saved are a guess.
+        None if there is no intact entry, or it is not a transaction that counted. The oids
+        of lost entries are a guess.
     """
     offset = tail.end
     if limit - offset < record.TRANSACTION_SIZE + record.ENTRY_SIZE:
@@ -240,7 +240,7 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
 
 
 def _walked_oids(source: Source, offset: int, end: int) -> list[int]:
-    """Return the oids of the entries of a transaction, as far as their numbers go on."""
+    """Return the oids of the entries of a transaction, as far as they are numbered in order."""
     oids: list[int] = []
     position = offset + record.TRANSACTION_SIZE
     while position + record.ENTRY_SIZE <= end:
@@ -257,7 +257,7 @@ def _walked_oids(source: Source, offset: int, end: int) -> list[int]:
 
 
 def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
-    """Yield the data of a stream whose fixed part is right, chunk by chunk.
+    """Yield the data of a stream whose fixed part is intact, chunk by chunk.
 
     Raises:
         IntegrityError: The table or a chunk is damaged.
@@ -286,7 +286,7 @@ def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
 
 
 def _mended(source: Source, offset: int, size: int, difference: int) -> bool:
-    """Return whether the bytes are right, or are after one bit was flipped."""
+    """Return whether the bytes are intact, possibly after one bit is corrected."""
     if not difference:
         return True
     found = find_flip(difference, size)

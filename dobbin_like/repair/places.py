@@ -1,9 +1,9 @@
-"""Where the next frame of a damaged log begins, behind a place that can't be read.
+"""Where the next frame of a damaged log begins, after a place that can't be read.
 
-It belongs to this log if its checksum is chained to a frame that is there, or, where that
-frame is gone, if its entries are whole and the frame behind it is chained to it, or if it
-is saved positions that say what they are chained to. Bytes that look like a frame, of a
-log that was stored in a stream for example, are neither.
+A frame belongs to this log if its checksum is chained to an existing frame. If that frame is
+gone, it belongs to the log if its entries are intact and the frame after it is chained to it, or
+if it is saved positions that name what they are chained to. Other bytes that look like a frame do
+not count: they may be from a log that was stored in a stream.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEARCHED: Final = 1 << 20
 
 
 class Places:
-    """Looks for frames before *limit*."""
+    """Searches for frames before *limit*."""
 
     def __init__(self, source: Source, limit: int) -> None:
         self._source = source
@@ -70,13 +70,13 @@ class Places:
             between = record.aside(place._replace(end=previous + length), offset)
             if self._reads(between):
                 return between
-        # The next to the damaged one may have a flipped bit of its own.
+        # The frame after the damaged one may have a flipped bit, too.
         if previous != tail.end or read_mended(self._source, place, self._limit) is None:
             return None
         return place
 
     def _reads(self, place: LogPlace) -> bool:
-        """Tell whether a frame at *place*, whatever its number, is chained to it."""
+        """Return whether a frame at *place*, with any sequence number, is chained to it."""
         try:
             read_frame(self._source, own_place(self._source, place, self._limit), self._limit)
         except IntegrityError:
@@ -84,9 +84,9 @@ class Places:
         return True
 
     def _saved_place(self, tail: LogPlace, offset: int) -> LogPlace | None:
-        """Return the place at *offset* if saved positions there are of just that place.
+        """Return the place at *offset* if there are saved positions that belong to this place.
 
-        They say themselves what they are chained to.
+        They contain the checksum that they are chained to.
         """
         if offset + record.POSITIONS_SIZE > self._limit:
             return None
@@ -105,7 +105,7 @@ class Places:
         return covered._replace(tid=tail.tid)
 
     def _candidates(self, offset: int) -> Iterator[int]:
-        """Yield where the next frame may begin: where this one says, and what looks like one."""
+        """Yield where the next frame may begin: by the length of this one, and by the bytes."""
         if offset + record.FRAME_SIZE <= self._limit:
             head = self._source.read(offset, record.FRAME_SIZE, self._limit)
             end = offset + record.FRAME.unpack(head)[4]
@@ -123,10 +123,10 @@ class Places:
             at += size - 16
 
     def alone(self, tail: LogPlace) -> Frame | None:
-        """Return the frame at *tail* though what it is chained to is gone, if it is one.
+        """Return the frame at *tail*, if it is one, although its predecessor is gone.
 
-        Its entries are whole, or it is a stream that is, and the frame behind it is chained
-        to it, or the log ends there.
+        Its entries are intact, or it is an intact stream; and the frame after it is chained to it,
+        or the log ends there.
         """
         source, limit, offset = self._source, self._limit, tail.end
         if limit - offset < record.STREAM_SIZE:
@@ -160,7 +160,7 @@ class Places:
         return frame
 
     def _prove(self, frame: Frame, offset: int, *, followed: bool) -> None:
-        """Raise IntegrityError unless what is in *frame* is whole by checksums of its own."""
+        """Raise IntegrityError unless the contents of *frame* pass their own checksums."""
         if frame.kind == record.KIND_REDO:
             head = self._source.read(offset, record.REDO_SIZE, frame.tail.end)
             try:

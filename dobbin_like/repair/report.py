@@ -1,4 +1,4 @@
-"""What a repair has saved and what it could not. Knows nothing of logs."""
+"""The result of a repair: what was saved, and what was lost. Knows nothing of logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Loss", "RepairReport"]
 
 _SHOWN: Final = 20
-"""Oids, or blocks, that a text names."""
+"""How many oids, or blocks, a text lists."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Loss:
     """Something that could not be saved.
 
     ``offset`` and ``end`` are in bytes from the start of the damaged file; ``tid`` and
-    ``oids`` are None and empty where nothing tells them. ``certain`` says whether they
-    come from bytes whose checksum is right.
+    ``oids`` are None and empty if they are unknown. ``certain`` says whether they are from
+    bytes whose checksum is right.
     """
 
     offset: int
@@ -39,19 +39,18 @@ class Loss:
             rest = len(self.oids) - _SHOWN
             text += f", oids {shown}" + (f" and {rest} more" if rest > 0 else "")
         if (self.tid is not None or self.oids) and not self.certain:
-            text += " (as far as the damaged bytes tell)"
+            text += " (according to damaged bytes)"
         return text
 
 
 @dataclass
 class RepairReport:
-    """The outcome of a repair.
+    """The result of a repair.
 
-    ``transactions`` and ``failed`` count those that the new file has, ``versions`` their
-    states; ``mended`` has the offsets of bytes in which one bit was flipped, and was put
-    right; ``refused`` those of blocks that the disk did not give; ``notes`` tells what else
-    was made up for. ``check`` is the check of the new file: objects that are lost show there
-    as references that lead nowhere.
+    ``transactions`` and ``failed`` count those in the new file, ``versions`` their states;
+    ``mended`` has the offsets of bytes in which one bit was corrected; ``refused`` the offsets of
+    blocks that the disk could not read; ``notes`` describes other substitutions. ``check`` is the
+    check of the new file: it reports references to lost objects as dangling.
     """
 
     path: str
@@ -68,11 +67,11 @@ class RepairReport:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that counted was saved."""
+        """Whether everything that was committed was saved."""
         return not self.losses
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it in values that JSON knows."""
+        """Return the report as values that JSON has."""
         rest = {name: value for name, value in vars(self).items() if name not in _NESTED}
         losses = [asdict(loss) for loss in self.losses]
         check = None if self.check is None else self.check.as_dict()
@@ -85,16 +84,16 @@ class RepairReport:
         ]
         if self.mended:
             places = ", ".join(map(str, self.mended))
-            lines.append(f"flipped bits that were put right, in the bytes at {places}")
+            lines.append(f"flipped bits corrected, in the bytes at {places}")
         if self.refused:
             places = ", ".join(map(str, self.refused[:_SHOWN]))
             more = " ..." if len(self.refused) > _SHOWN else ""
-            lines.append(f"blocks of 512 bytes that the disk did not give, at {places}{more}")
+            lines.append(f"blocks of 512 bytes that the disk could not read, at {places}{more}")
         lines += self.notes
         lines.append(f"{len(self.losses)} losses" if self.losses else "nothing was lost")
         lines += [f"  {loss}" for loss in self.losses]
         if self.check is not None and not self.check.ok:
-            lines.append("what the check of the new file says:")
+            lines.append("problems of the new file:")
             lines += [f"  {problem}" for problem in self.check.problems]
         return "\n".join(lines)
 

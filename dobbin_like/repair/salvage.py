@@ -1,9 +1,9 @@
-"""From what can be read of a damaged log to transactions of a new one.
+"""From the readable parts of a damaged log to the transactions of a new one.
 
-Oids, tids, users and descriptions stay. Streams are copied when the first object leads to
-them, and their objects are written anew, for they name an offset. Numbers of classes
-stay; one whose name is lost gets a name that says so, and can be renamed. So do the
-attributes of a state whose shape is lost.
+Oids, tids, users and descriptions stay the same. A stream is copied when the first object refers
+to it, and its object is written with the new offset. Numbers of classes stay; a class whose name
+is lost gets a substitute name, and can be renamed. So do the attributes of a state whose shape is
+lost.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_
 __all__ = ["LOST_MODULE", "KnownOrNot", "Salvage"]
 
 LOST_MODULE: Final = "lost"
-"""Module of the names that stand for classes whose names are lost."""
+"""Module of the substitute names for classes whose names are lost."""
 
 _STREAM_NAMES: Final = ("_offset", "_size")
-"""The attributes of a stored stream, in order, unless its owner has given it more."""
+"""The attributes of a stored stream, in order, unless its owner has added more."""
 
 LOST_STREAM: Final = 0
 """Offset of a stream that is lost: reading it is an IntegrityError."""
 
 
 class Salvage:
-    """Writes what was kept of one log to another. One thread.
+    """Writes the readable parts of one log to another, in one thread.
 
     Args:
         known: Names of classes and shapes.
-        complete: Nothing was lost: every class that is used was logged before.
+        complete: Nothing was lost: every class was stored before it is used.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Salvage:
         self._tids: dict[int, int] = {}
 
     def add(self, part: Part) -> None:
-        """Take a transaction to be written, or note a stream or the names of classes."""
+        """Take a transaction to be written, a stream, or names of classes."""
         if isinstance(part, StreamAt):
             self._streams[part.offset] = part
             return
@@ -85,7 +85,7 @@ class Salvage:
     def end(self) -> None:
         """Write the transaction that was added last.
 
-        Until the next one comes, saved positions may tell more of its classes.
+        Until the next one is added, saved positions may add names of its classes.
         """
         if self._held is None:
             return
@@ -105,11 +105,11 @@ class Salvage:
 
     @property
     def made_up(self) -> list[str]:
-        """The names that were given to classes whose names are lost."""
+        """The substitute names of classes whose names are lost."""
         return self._known.lost
 
     def _based(self, part: Kept) -> Iterator[tuple[Oid, LoggedVersion]]:
-        """Yield the entries; not the deltas of versions that are lost, which mean nothing."""
+        """Yield the entries, without deltas of lost versions, which can't be used."""
         if self._complete:
             yield from part.entries
             return
@@ -146,7 +146,7 @@ class Salvage:
         return oid, number, data
 
     def _fits(self, number: int, data: bytes) -> bool:
-        """Return whether a shape is that of a state: it may come from a damaged place."""
+        """Return whether a shape fits a state: it may be from a damaged place."""
         try:
             self._states.read(number, data)
         except StateError:
@@ -156,18 +156,18 @@ class Salvage:
         return True
 
     def _with_names(self, oid: Oid, number: int, data: bytes) -> tuple[int, bytes]:
-        """Return class number and state of an object; its shape may be lost, and the names."""
-        # Whoever refers to it says its class, if anybody does.
+        """Return class number and state of an object, whose shape and names may be lost."""
+        # An object that refers to it has its class number, if any does.
         class_number = self._known.referred.get(oid, number)
         is_stream = self._known.class_name(class_number) == STREAM_CLASS
-        with contextlib.suppress(Exception):  # It is what was written; the check names it.
+        with contextlib.suppress(Exception):  # It is as it was written; the check reports it.
             named = self._states.with_names(data, _STREAM_NAMES if is_stream else ())
             if named is not data:
                 return class_number, named
         return number, data
 
     def _look_for_classes(self, number: int, data: bytes) -> None:
-        """Let every class that a state names be known."""
+        """Make every class known that a state names."""
         try:
             _, references = self._states.read(number, data)
         except Exception:  # noqa: BLE001  it is what was written; the check names it
@@ -179,7 +179,7 @@ class Salvage:
         """Return the state of a stream object with the offset of its stream in the new log."""
         key = stream_key_of(data, names)
         if key is None:
-            return data  # It is what was written; the check names it.
+            return data  # It is as it was written; the check reports it.
         offset = stream_offset(key)
         if offset not in self._copied:
             at = self._streams.get(offset)
@@ -193,14 +193,14 @@ class Salvage:
 
 
 class KnownOrNot(NameTables):
-    """The tables of names of the new log, in which every class has a name when it is asked for.
+    """The tables of names of the new log, in which every requested class has a name.
 
-    ``lost`` are the names that were made up.
+    ``lost`` are the substitute names.
 
     Args:
         classes: By number, wherever they were found.
         shapes: The same.
-        referred: The class numbers of objects by oid, as others refer to them.
+        referred: The class numbers of objects by oid, from references to them.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class KnownOrNot(NameTables):
         self._new_shapes: dict[int, None] = {}
 
     def bring(self, names: NewNames) -> None:
-        """Let the next transaction bring what it has brought."""
+        """Let the next transaction store these names, as the old one did."""
         self._new |= dict.fromkeys(row[0] for row in names.classes)
         shapes = [row for row in names.shapes if super(KnownOrNot, self).shape(row[0]) is None]
         self._new_shapes |= dict.fromkeys(row[0] for row in shapes)
@@ -252,7 +252,7 @@ class KnownOrNot(NameTables):
         return known
 
     def take(self) -> NewNames:
-        """Return what the next transaction brings."""
+        """Return the new names of the next transaction."""
         classes = [(number, *self.class_name(number)) for number in sorted(self._new)]
         shapes = [
             (number, *known)
@@ -264,7 +264,7 @@ class KnownOrNot(NameTables):
 
 
 class _Parts:
-    """What a stream yields, to be read as from a file."""
+    """The bytes of a stream, to be read like a file."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         self._parts = parts

@@ -1,7 +1,7 @@
-"""The bytes of a damaged file, with the flipped bits that were found put right in memory.
+"""The bytes of a damaged file, with flipped bits corrected in memory.
 
-What the disk refuses to give is zeros here. Reads only: the file is opened for reading and
-stays as it is.
+Bytes that the disk can't read are zeros here. The file is opened for reading only and stays
+unchanged.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from dobbin_like.repair.bits import find_flip
 __all__ = ["Source"]
 
 _FIXED: Final = header.MAGIC + struct.pack("<II", header.FORMAT_VERSION, PAGE_SIZE)
-"""What every header page of this format begins with."""
+"""The beginning of every header page of this format."""
 
 
 _BLOCK: Final = 512
-"""Bytes that a disk gives, or refuses, together: no disk has smaller ones."""
+"""Bytes of a block, which a disk reads as a whole or not at all: no disk has smaller ones."""
 
 
 class Source(ReadBuffer):
-    """A damaged log; ``flips`` are the bits that reading it puts right, by offset.
+    """A damaged log; ``flips`` are the bits that are corrected on reading, by offset.
 
-    ``refused`` are the offsets of the blocks that the disk did not give.
+    ``refused`` are the offsets of the blocks that the disk could not read.
     """
 
     def __init__(self, fd: int, path: str) -> None:
@@ -63,7 +63,7 @@ class Source(ReadBuffer):
         return other
 
     def _blocks(self, offset: int, size: int) -> bytes:
-        """Read block by block, as far as the disk gives them."""
+        """Read block by block; what the disk can't read is zeros."""
         parts: list[bytes] = []
         first = offset - offset % _BLOCK
         for start in range(first, offset + size, _BLOCK):
@@ -77,13 +77,13 @@ class Source(ReadBuffer):
         return b"".join(parts)[offset - first : offset - first + size]
 
     def flip(self, offset: int, mask: int) -> None:
-        """Read the byte at *offset* with this bit changed from now on."""
+        """From now on, read the byte at *offset* with this bit flipped."""
         self.flips[offset] = self.flips.get(offset, 0) ^ mask
         if not self.flips[offset]:
             del self.flips[offset]
 
     def page(self) -> Page | None:
-        """Return what the header page says; None if too much of it is damaged.
+        """Return the contents of the header page; None if too much of it is damaged.
 
         Raises:
             NotALogError: There is not even a whole page.
@@ -109,12 +109,12 @@ class Source(ReadBuffer):
         return header.decode_page(self.path, whole.ljust(PAGE_SIZE, b"\0"))
 
     def committed(self) -> int | None:
-        """Return where the header says that committed bytes end, None if it does not."""
+        """Return the committed end that the header has, None if it is damaged."""
         value = self._word(COMMITTED)
         return None if value is None or value < PAGE_SIZE else value
 
     def lies_aside(self, tail: LogPlace, end: int) -> bool:
-        """Tell whether the header says that all from *tail* up to *end* lies aside."""
+        """Return whether the header says that there are only frames aside from *tail* to *end*."""
         first, last = self._word(ASIDE), self._word(ASIDE_END)
         return bool(first and last and first <= tail.end and end <= last)
 

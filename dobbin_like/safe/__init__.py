@@ -1,13 +1,13 @@
-"""The keyed store: a dict in a file, for those who only need to keep a few values.
+"""A dict in a file, for programs that only need to keep a few values.
 
 ::
 
     from dobbin_like import safe
 
     with safe.open("settings.safe") as settings:
-        settings["colour"] = "green"  # is stored for good when this returns
+        settings["colour"] = "green"  # is on stable storage when this returns
 
-Threads and processes share it. See :class:`Safe` for what holds, and ``doctests/safe.rst``.
+Threads and processes share it. See :class:`Safe` for its promises, and ``doctests/safe.rst``.
 """
 
 from dobbin_like.safe.mapping import Safe

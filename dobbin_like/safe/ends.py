@@ -1,4 +1,4 @@
-"""What happens to open safes when the interpreter ends, and in a forked child."""
+"""Closing open safes when the interpreter ends, and leaving them to the parent after a fork."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _logger = logging.getLogger(__name__)
 
 
 class Open(Protocol):
-    """What is to be closed."""
+    """An object that has to be closed."""
 
     def close(self) -> None: ...
     def leave_to_parent(self) -> None: ...
 
 
 _open: weakref.WeakValueDictionary[int, Open] = weakref.WeakValueDictionary()
-"""By id: mappings have no hash."""
+"""By id, because mappings have no hash."""
 
 
 def note_open(opened: Open) -> None:
-    """Close *opened* when the interpreter ends, if it is there still and was not closed."""
+    """Close *opened* when the interpreter ends, unless it is gone or closed by then."""
     _open[id(opened)] = opened
 
 
 def _close_all() -> None:
-    # Later, when modules are taken apart, nothing can be stored any more.
+    # Later, when modules are torn down, nothing can be stored.
     for opened in list(_open.values()):
         try:
             opened.close()

@@ -1,8 +1,8 @@
-"""Transactions of a safe: what a thread changes together.
+"""The transactions of a safe.
 
-Each takes the commit lock before it begins, so that it works on what is newest, meets no
-conflict and is never run twice. Readers do not notice. The transactions of the program,
-those of ``transaction.manager``, are others.
+Each takes the commit lock before it begins, so that it works on the newest state, has no
+conflict and is never run twice. Readers do not wait. It is independent of the transactions of
+``transaction.manager``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _all: weakref.WeakSet[Groups] = weakref.WeakSet()
-"""For those who fork."""
+"""For the hook that runs after a fork."""
 
 
 class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[misc]
-    """A transaction manager for each thread: nothing begins by itself."""
+    """A transaction manager for each thread, in explicit mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[mi
 class Group:
     """One transaction of one thread.
 
-    ``undone`` is called if it is taken back.
+    The functions in ``undone`` are called if it is rolled back.
     """
 
     def __init__(self) -> None:
@@ -60,17 +60,17 @@ class Groups:
 
     @property
     def current(self) -> Group | None:
-        """The one that the calling thread is in."""
+        """The transaction of the calling thread, None if it is in none."""
         return self._local.group
 
     @contextlib.contextmanager
     def outer(self) -> Iterator[Group]:
-        """Run a block as a transaction; the thread is in none."""
+        """Run a block as a transaction. Requires: the thread is in none."""
         group = Group()
         try:
             yield from self._run(group)
         except BaseException:
-            self._end(group)  # An interrupt may have come before the other.
+            self._end(group)  # An interrupt may have prevented the other call.
             for undo in reversed(group.undone):
                 undo()
             raise
@@ -107,7 +107,7 @@ class Groups:
 
     @contextlib.contextmanager
     def inner(self, group: Group) -> Iterator[Group]:
-        """Run a block inside of *group*; an exception takes back what it did, and no more."""
+        """Run a block inside *group*; an exception rolls back the changes of this block only."""
         point = self._managers.savepoint()
         count = len(group.undone)
         try:
@@ -120,7 +120,7 @@ class Groups:
             raise
 
     def leave(self) -> None:
-        """In a forked child: what the thread was in goes on in the parent, not here."""
+        """In a forked child: leave the transaction of the thread to the parent."""
         group = self._local.group
         if group is not None:
             self._end(group)
@@ -132,7 +132,7 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Hooks run in the order in which they are registered. The one of databases, which has
-    # to come first, gives the child an open file of its own: to give back the lock of the
-    # inherited one takes it from the parent. So the import above is one at run time.
+    # Hooks run in the order of their registration. That of databases has to be the first: it
+    # gives the child its own open file, because releasing the lock of the inherited one would
+    # take it from the parent. So the import above has to happen at run time.
     os.register_at_fork(after_in_child=_after_fork_in_child)

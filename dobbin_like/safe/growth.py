@@ -1,10 +1,10 @@
-"""Packing the log of a safe when much of it is not needed any more.
+"""Packing the log of a safe when much of it is no longer needed.
 
-A safe is often opened, written to a little and closed again, by many programs in turn. So
-no time passes in which to look, and what was found the last time nobody remembers. Instead,
-whoever lets the file grow over one of certain sizes, each a fifth above the one before, looks
-how much of it is garbage, in a thread. So on the whole, five bytes are read for one written,
-and the file is never much larger than what is in it and the limit allow.
+Often, many programs in turn open a safe, write a little, and close it again. None of them lives
+long enough to look at the file now and then, and none remembers the last result. Instead, there
+is a series of sizes, each a fifth above the one before. A program whose write lets the file grow
+beyond the next size measures the garbage, in a thread. So on average five bytes are read for each
+byte written, and the file is never much larger than its contents and the limit allow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STEP: Final = 1.2
 
 
 class Growth:
-    """Watches one file; any thread may tell that it has written."""
+    """Watches one file. Any thread may report a write."""
 
     def __init__(self, path: str, limit: float) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class Growth:
         self._thread: threading.Thread | None = None
 
     def written(self) -> None:
-        """Look at the size; begin to pack if it is time. Cost: a system call."""
+        """Look at the size, and start a pack if necessary. Cost: a system call."""
         step = self._look()
         grown = step > self._step
         self._step = step
@@ -38,12 +38,12 @@ class Growth:
             thread = threading.Thread(target=self._pack, name=f"pack {self._path}")
             try:
                 thread.start()
-            except RuntimeError:  # There are too many, or the interpreter is about to end.
+            except RuntimeError:  # Too many threads, or the interpreter is about to end.
                 return
             self._thread = thread
 
     def join(self) -> None:
-        """Wait for a pack that is under way."""
+        """Wait for a running pack."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()

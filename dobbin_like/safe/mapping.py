@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 _MISSING: Final[Any] = object()
 _TRIES: Final = 100
-"""How often a value that others replace, and pack away, is looked for."""
+"""How often to look for a value that others replace and a pack drops."""
 
 
 class Safe(MutableMapping[Any, Any]):
     """A dict in a file. Made by :func:`dobbin_like.safe.open`.
 
-    Each access is a transaction of its own. When one that changes something has returned, that
-    is on stable storage. Reading sees what was stored last, by whatever thread or process,
-    and waits for nobody. Changes wait for each other; none is lost, and none fails because of
-    another. Keys are strings, integers, bytes and tuples of these; they have the order in which
-    they came. Values are what a :class:`~dobbin_like.Database` stores, and are copied both
-    ways: what you get is yours.
+    Each access is a transaction of its own. When a method that changes something has returned,
+    the change is on stable storage. Reading returns what any thread or process has stored last,
+    and never waits. Changes wait for each other; none is lost, and none fails because of another.
+    Keys are strings, integers, bytes and tuples of these, in insertion order. Values are what a
+    :class:`~dobbin_like.Database` stores. They are copied when they are stored and when they are
+    read.
 
-    All methods may be called by any thread. They raise :class:`~dobbin_like.exc.ClosedError` (a
-    ``ValueError``) after :meth:`close`; those that change something
+    Any thread may call any method. After :meth:`close`, all raise
+    :class:`~dobbin_like.exc.ClosedError` (a ``ValueError``). Methods that change something raise
     :class:`~dobbin_like.exc.NotStorableError` for a value that can't be stored, and
-    :class:`~dobbin_like.exc.ReadOnlyStorageError` if it was opened with the flag ``"r"``. In
-    all cases nothing was stored.
+    :class:`~dobbin_like.exc.ReadOnlyStorageError` if the safe was opened with the flag ``"r"``.
+    In all cases, nothing was stored.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Safe(MutableMapping[Any, Any]):
     # -- reading -------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Any:
-        """Return an own copy of the value. Cost: that of the value."""
+        """Return a copy of the value. Cost: that of the value."""
         found = self._value(key)
         if found is _MISSING:
             raise KeyError(key)
         return found
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return an own copy of the value of *key*, or *default*."""
+        """Return a copy of the value of *key*, or *default*."""
         found = self._value(key)
         return default if found is _MISSING else found
 
@@ -82,7 +82,7 @@ class Safe(MutableMapping[Any, Any]):
         return len(self._items())
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate over the keys that there are now, whatever is changed meanwhile."""
+        """Iterate over the current keys; later changes do not matter."""
         items = self._items()
         return iter(items if self._groups.current is None else list(items))
 
@@ -91,11 +91,11 @@ class Safe(MutableMapping[Any, Any]):
         return iter(reversed(items if self._groups.current is None else list(items)))
 
     def items(self) -> ItemsView[Any, Any]:
-        """Return a view of the pairs; an iteration goes over what there is when it begins."""
+        """Return a view of the pairs; an iteration yields those that are there when it begins."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values; an iteration goes over what there is when it begins."""
+        """Return a view of the values; an iteration yields those that are there when it begins."""
         return _Values(self)
 
     def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -116,7 +116,7 @@ class Safe(MutableMapping[Any, Any]):
     # -- changing ------------------------------------------------------------------
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Store *value*, as it is now. Cost: a commit, and the value."""
+        """Store the current state of *value*. Cost: a commit, and the value."""
         self._put({key: value})
 
     def __delitem__(self, key: Any) -> None:
@@ -126,7 +126,7 @@ class Safe(MutableMapping[Any, Any]):
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
         """Remove *key* and return its value, or *default*; ``KeyError`` without one.
 
-        Of several that pop a key at the same time, one gets the value.
+        If several pop a key at the same time, one of them gets the value.
         """
         with self._changing() as group:
             found = self._value(key)
@@ -157,7 +157,7 @@ class Safe(MutableMapping[Any, Any]):
                     self._kept.removed(group, key)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """Return an own copy of the value of *key*; set it to *default* before if it has none."""
+        """Return a copy of the value of *key*; if there is none, set it to *default* first."""
         found = self._value(key)
         if found is not _MISSING:
             return found
@@ -177,9 +177,9 @@ class Safe(MutableMapping[Any, Any]):
         return self
 
     def add(self, key: Any, value: Any) -> bool:
-        """Set *key* if it is not there, and tell whether it was not.
+        """Set *key* if it does not exist; return whether it was set.
 
-        Of several that add a key at the same time, one is told ``True``.
+        If several add a key at the same time, one of them gets ``True``.
         """
         if key in self:
             return False
@@ -190,32 +190,32 @@ class Safe(MutableMapping[Any, Any]):
         return True
 
     def increment(self, key: Any, by: Any = 1) -> Any:
-        """Add *by* to the number that *key* has, 0 if it is not there; return the sum.
+        """Add *by* to the number at *key*, 0 if it does not exist; return the sum.
 
         Raises:
-            TypeError: The value, or *by*, is no number.
+            TypeError: The value, or *by*, is not a number.
         """
         with self._changing():
             value = self.get(key, 0)
             for number in (value, by):
                 if not isinstance(number, Number):
-                    text = f"increment({key!r}): {type(number).__name__} is no number"
+                    text = f"increment({key!r}): {type(number).__name__} is not a number"
                     raise TypeError(text)
             value = value + by
             self._put({key: value})
         return value
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
-        """Run a block as one transaction: all that it stores, or, if it raises, nothing.
+        """Run a block as one transaction: all its changes are stored, or none if it raises.
 
         From its first line to its last, no other thread or process changes the safe: what is
-        read in the block stays true. They wait meanwhile, so keep it short, and await nothing
-        in it. Others see what it has stored when it has ended. Only the thread that is in the
-        block takes part. A block inside of another is part of it; if the inner one raises, what
-        it did is taken back, and the outer one may go on.
+        read in the block stays true. The others wait, so keep it short, and do not use ``await``
+        in it. They see the changes when the block has ended. Only the thread of the block takes
+        part. A block inside another one is part of it; if the inner one raises, its changes are
+        discarded, and the outer one may continue.
 
         Raises:
-            NotStorableError: At the end, if a value is of a class that may not be loaded.
+            NotStorableError: At the end, if the class of a value must not be loaded.
             SelfWaitError: The thread is in a transaction of another safe on the same file.
         """
         group = self._groups.current
@@ -224,9 +224,9 @@ class Safe(MutableMapping[Any, Any]):
     # -- the life of a safe --------------------------------------------------------
 
     def sync(self) -> None:
-        """With ``writeback``, store what was changed in values that were handed out.
+        """With ``writeback``, store the returned values that were changed.
 
-        Those that were not changed are let alone. All else is stored already.
+        Unchanged values are not written. Without ``writeback``, there is nothing to do.
         """
         self._items()
         if self._kept is not None:
@@ -234,9 +234,9 @@ class Safe(MutableMapping[Any, Any]):
             self._kept.clear()
 
     def pack(self) -> PackReport:
-        """Give back the room of what was replaced and removed; return what was done.
+        """Free the space of replaced and removed values; return a report.
 
-        Nobody has to: by itself it is done when half of the file is not needed any more.
+        This is optional: a safe packs itself when half of the file is no longer needed.
 
         Raises:
             As :meth:`dobbin_like.Database.pack`.
@@ -247,7 +247,7 @@ class Safe(MutableMapping[Any, Any]):
         return self._database.pack()
 
     def close(self) -> None:
-        """Do :meth:`sync`, wait for a pack that is under way, and close the file. Idempotent."""
+        """Call :meth:`sync`, wait for a running pack, and close the file. Idempotent."""
         if self._database.closed:
             return
         try:
@@ -262,7 +262,7 @@ class Safe(MutableMapping[Any, Any]):
 
     @property
     def path(self) -> str:
-        """Where the file is."""
+        """The path of the file."""
         return self._database.storage.path
 
     @property
@@ -271,7 +271,7 @@ class Safe(MutableMapping[Any, Any]):
         return self._database.closed
 
     def leave_to_parent(self) -> None:
-        """In a forked child: what was changed in values before is the parent's to store."""
+        """In a forked child: leave changed values to the parent, which stores them."""
         if self._kept is not None:
             self._kept.clear()
 
@@ -288,7 +288,7 @@ class Safe(MutableMapping[Any, Any]):
         self.close()
 
     def __del__(self) -> None:
-        # As shelve does. Not when the constructor has failed.
+        # As shelve does. Not if the constructor has failed.
         if hasattr(self, "_kept") and not self._database.closed:
             with contextlib.suppress(Exception):
                 self.close()
@@ -296,7 +296,7 @@ class Safe(MutableMapping[Any, Any]):
     # -- inside --------------------------------------------------------------------
 
     def _items(self) -> Any:
-        """Return the root, with all that is committed, or what the thread's transaction sees."""
+        """Return the root, with all commits, or as the transaction of the thread sees it."""
         database = self._database
         if database.closed:
             what = f"the safe {database.storage.path}"
@@ -313,7 +313,7 @@ class Safe(MutableMapping[Any, Any]):
         return self._root
 
     def _value(self, key: Any) -> Any:
-        """Return an own copy of the value of *key*, ``_MISSING`` if there is none."""
+        """Return a copy of the value of *key*, ``_MISSING`` if there is none."""
         if not is_key(key):
             hash(key)
             self._items()
@@ -330,7 +330,7 @@ class Safe(MutableMapping[Any, Any]):
             try:
                 value = handed_out(raw)
             except ObjectNotFound:
-                # Replaced or removed, and packed away, since it was looked up.
+                # Replaced or removed, and dropped by a pack, since it was looked up.
                 before, raw = raw, self._items().get(key, _MISSING)
                 if raw is _MISSING:
                     return _MISSING
@@ -341,7 +341,7 @@ class Safe(MutableMapping[Any, Any]):
         return handed_out(raw)
 
     def _changing(self) -> contextlib.AbstractContextManager[Group]:
-        """Return a block for one change: part of the thread's transaction, or one of its own."""
+        """Return a block for one change: part of the transaction of the thread, or its own."""
         group = self._groups.current
         return self._alone() if group is None else contextlib.nullcontext(group)
 
@@ -398,5 +398,5 @@ class _Values(ValuesView[Any]):
 
 
 def path_of(filename: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """Return where the file is, also after a change of the directory."""
+    """Return the absolute path, which stays valid when the working directory changes."""
     return os.path.abspath(os.fsdecode(filename))  # noqa: PTH100  of bytes, too

@@ -1,4 +1,4 @@
-"""A safe for each module of a program, in a directory that the program names once."""
+"""A safe for each module of a program, in a directory that the program sets once."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from dobbin_like.safe.mapping import Safe
 
 _PLAIN: Final = frozenset(string.ascii_lowercase + string.digits + "._")
-"""Stand for themselves in names of files. No capitals: some file systems take them for small."""
+"""Characters that are not quoted in file names. Some file systems ignore case: no capitals."""
 
 _directory: list[str] = []
 _safes: dict[str, Safe] = {}
-"""The open ones by path. Each step on it is atomic: there is no lock to be lost in a fork."""
+"""The open safes by path. Each operation is atomic, so there is no lock to be lost in a fork."""
 
 
 def set_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
-    """Say where the safes of modules are. Once, by the application; it is created if need be.
+    """Set the directory for the safes of modules. It is created if necessary.
 
-    Every process has to, also one that another has started; a forked child knows.
+    The application calls this once, in every process; a forked child inherits the directory.
 
     Raises:
-        SafeDirectoryError: It was set to another one before.
+        SafeDirectoryError: It was set to another directory before.
         OSError: It can't be created.
     """
     new = path_of(path)
@@ -38,16 +38,16 @@ def set_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
         os.makedirs(new, exist_ok=True)  # noqa: PTH103
         _directory.append(new)
     if _directory[0] != new:
-        reason = f"it is {_directory[0]} already, and can't become {new}"
+        reason = f"it is set to {_directory[0]} already, and can't be set to {new}"
         raise SafeDirectoryError(reason)
 
 
 def module_safe() -> Safe:
-    """Return the safe of the module that calls this: its own, which no other module gets.
+    """Return the safe of the calling module, which no other module gets.
 
-    The same one each time, until it is closed; then it is opened again. A module that is
-    moved or renamed finds another one. That of a script is the one of ``__main__``; with
-    ``python -m package.module``, of the module.
+    Returns the same one each time, until it is closed; then it is opened again. If a module is
+    moved or renamed, it gets another safe. A script gets that of ``__main__``; with
+    ``python -m package.module``, that of the module.
 
     Raises:
         SafeDirectoryError: :func:`set_directory` was not called.
@@ -75,7 +75,7 @@ def _module(frame: FrameType) -> str:
     if name == "__main__" and spec is not None:
         name = spec.name
     if not isinstance(name, str):
-        reason = "it was called by code that is in no module"
+        reason = "module_safe() was called by code that is in no module"
         raise SafeDirectoryError(reason)
     return name
 

@@ -27,30 +27,30 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
     timeout: float | None = None,
     pack_when: float | None = 0.5,
 ) -> Safe:
-    """Open the safe in the file *filename*; it can stand where ``shelve.open`` stood.
+    """Open the safe in the file *filename*; can replace ``shelve.open``.
 
     Args:
-        flag: ``"r"``: it is there, and only read; ``"w"``: it is there; ``"c"``: it is created
-            if need be; ``"n"``: and all its keys are removed.
-        protocol: Not used: the format has its own.
-        writeback: Let values that were handed out be stored by ``sync()`` and ``close()`` if
-            they were changed. Nobody needs it who assigns what he has changed.
-        allow: Names of modules or classes that may be loaded, beside values of the standard
-            library and enums, dataclasses and persistent classes of imported modules; see
-            :class:`~dobbin_like.Database`.
-        timeout: Seconds to wait for the changes of others; by default, as long as it takes.
-        pack_when: Give back the room of what is not needed any more when it is at least this
-            share of the file; None: only by ``pack()``.
+        flag: ``"r"``: an existing safe, only for reading; ``"w"``: an existing safe; ``"c"``:
+            created if necessary; ``"n"``: created if necessary, and all keys are removed.
+        protocol: Ignored: the format has its own.
+        writeback: Let ``sync()`` and ``close()`` store returned values that were changed. Not
+            needed if you assign the values that you change.
+        allow: Names of modules or classes that may be loaded, in addition to values of the
+            standard library and enums, dataclasses and persistent classes of imported modules;
+            see :class:`~dobbin_like.Database`.
+        timeout: Seconds to wait for the changes of others; by default, without a limit.
+        pack_when: Pack when at least this fraction of the file is no longer needed; None: only
+            by ``pack()``.
 
     Raises:
-        ValueError: There is no such flag.
+        ValueError: The flag is not valid.
         FileNotFoundError: There is no file, and the flag is ``"r"`` or ``"w"``.
-        NotASafeError: It is a database of something else.
+        NotASafeError: The file is a database that is not a safe.
         NotALogError, FormatVersionError, IntegrityError, OSError: As for a database. A file
-            that is something else is never overwritten.
+            that is not a safe is never overwritten.
     """
     if flag not in ("r", "w", "c", "n"):
-        text = f"flag={flag!r}: one of 'r', 'w', 'c' and 'n' is expected"
+        text = f"flag={flag!r}: expected 'r', 'w', 'c' or 'n'"
         raise ValueError(text)
     path = path_of(filename)
     if flag in "rw" and not os.path.exists(path):  # noqa: PTH110
@@ -76,10 +76,10 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
 
 
 def _check_root(database: Database, managers: Managers) -> None:
-    """Let there be a root, and be it that of a safe."""
+    """Create the root if there is none; refuse one that is not that of a safe."""
     if database.root is None and not database.storage.read_only:
         with Groups(database, managers).outer():
-            if database.root is None:  # Nobody was faster.
+            if database.root is None:  # No other process was faster.
                 database.set_root(SafeDict())
     root = database.root
     if root is not None and not isinstance(root, SafeDict):

@@ -1,8 +1,8 @@
-"""What a safe has in its log, and how values get in and out: by copying, both ways.
+"""The objects of a safe, and how values are copied into them and out of them.
 
-The root is one dict. Small values lie in it; large ones, and those that hold persistent
-objects, in an object of their own each, which never changes: to change the value is to put
-another one in its place.
+The root is a dict. Small values are in it. Each large value, and each value that contains
+persistent objects, is in an object of its own, which never changes: to change the value, it is
+replaced by another object.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dobbin_like.objects.values.values import own_copy
 from dobbin_like.persistent import Persistent
 
 LARGE_BYTES: Final = 1024
-"""Values that need more get an object of their own."""
+"""A larger value gets an object of its own."""
 
 
 class SafeDict(PersistentDict[Any, Any]):
-    """The root of a safe: its keys, and the values or where they are."""
+    """The root of a safe: its keys, and the values or the objects that contain them."""
 
 
 class LargeValue(Persistent):
-    """A value that is an object of its own. Never changed after it was stored.
+    """A value that is an object of its own. Never changes after it was stored.
 
-    ``deep``: it holds persistent objects, which are copied like everything else.
+    ``deep``: it contains persistent objects, which are copied like everything else.
     """
 
     def __init__(self, value: Any, *, deep: bool) -> None:
@@ -40,17 +40,17 @@ class LargeValue(Persistent):
 
 
 for _cls in (SafeDict, LargeValue):
-    # The name under which logs know it, wherever the code lies.
+    # The name that logs have for it, independent of the place of the code.
     type.__setattr__(_cls, "__module__", "dobbin_like.safe")
 
 
 def _reference(place: int) -> Any:
-    """Stand in a pickle for what has this place in the list beside it."""
+    """Stand in a pickle for the object at this place of the list beside it."""
     raise NotImplementedError(place)
 
 
 class _Pickler(pickle.Pickler):
-    """Writes classes, and what is shared as it is, as places in a list; all else by value."""
+    """Writes classes and immutable shared objects as places in a list, all else by value."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, PROTOCOL)
@@ -58,7 +58,7 @@ class _Pickler(pickle.Pickler):
         self.met_persistent = False
 
     def reducer_override(self, obj: Any) -> Any:
-        # Not persistent_id(), which would be asked for every number in a list.
+        # Not persistent_id(), which would be called for every number in a list.
         if obj is _reference or not (
             isinstance(obj, type) or getattr(type(obj), "_p_immutable", False)
         ):
@@ -80,12 +80,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def stored_form(key: Any, value: Any) -> Any:
-    """Return what the root is to have for *value*: a copy, or a new object that holds one.
+    """Return what to store in the root for *value*: a copy, or a new object that contains one.
 
     Raises:
-        NotStorableError: It can't be copied, and so not be stored.
+        NotStorableError: It can't be copied, so it can't be stored.
 
-    Cost: Pickling and unpickling it, but for plain values.
+    Cost: Pickling and unpickling it, except for plain values.
     """
     size = len(value) if type(value) in (str, bytes) else 0
     deep = False
@@ -102,7 +102,7 @@ def _copied(key: Any, value: Any) -> tuple[Any, int, bool]:
         data = file.getvalue()
         return _Unpickler(data, pickler.references).load(), len(data), pickler.met_persistent
     except Exception as error:
-        dumps: Any = pickler  # It is asked to do nothing else.
+        dumps: Any = pickler  # Nothing else is called.
         state = {"_items": {key: value}}
         named: Any = culprit(dumps, state, error, SafeDict.__name__, ROOT_OID)
         if named is error:
@@ -112,7 +112,7 @@ def _copied(key: Any, value: Any) -> tuple[Any, int, bool]:
 
 
 def handed_out(raw: Any) -> Any:
-    """Return a copy of the value that *raw*, of the root, stands for."""
+    """Return a copy of the value that *raw*, from the root, stands for."""
     if not isinstance(raw, LargeValue):
         return own_copy(raw)
     if raw.deep:
@@ -121,7 +121,7 @@ def handed_out(raw: Any) -> Any:
 
 
 def held(raw: Any) -> Any:
-    """Return the value itself that *raw* stands for: only to be looked at."""
+    """Return the value itself that *raw* stands for. It must not be changed."""
     return raw.value if isinstance(raw, LargeValue) else raw
 
 
@@ -143,7 +143,7 @@ def normal_key(key: Any) -> Any:
 
 
 def is_key(key: Any) -> bool:
-    """Tell whether there can be such a key."""
+    """Return whether *key* is valid."""
     try:
         normal_key(key)
     except TypeError:

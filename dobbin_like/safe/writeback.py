@@ -1,4 +1,4 @@
-"""What ``writeback`` keeps: values that were handed out, to be stored when they were changed."""
+"""For ``writeback``: the returned values, which are stored again if they were changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """By key, the value that the program has, and what is stored for it.
+    """By key, the value that the program has, and the stored one.
 
-    Any thread may use it: each step is one of a dict.
+    Any thread may use it: each step is one dict operation.
     """
 
     def __init__(self) -> None:
@@ -25,19 +25,19 @@ class Kept:
         return iter(list(self._pairs))
 
     def value(self, key: Any, default: Any) -> Any:
-        """Return the value that the program has, *default* if it has none."""
+        """Return the value that the program has, or *default*."""
         return self._pairs.get(key, (default,))[0]
 
     def hand_out(self, key: Any, value: Any, stored: Any) -> Any:
-        """Return *value*, or what another thread was handed out for *key* meanwhile."""
+        """Return *value*, or the one that another thread has got for *key* meanwhile."""
         return self._pairs.setdefault(key, (value, stored))[0]
 
     def assigned(self, group: Group, key: Any, value: Any, stored: Any) -> None:
-        """Note what *group* assigns; it is as before if that is taken back."""
+        """Note an assignment in *group*; it is undone if the group is rolled back."""
         self._replace(group, key, (value, stored))
 
     def removed(self, group: Group, key: Any) -> None:
-        """Note that *group* removes a key; it is as before if that is taken back."""
+        """Note the removal of a key in *group*; it is undone if the group is rolled back."""
         self._replace(group, key, None)
 
     def _replace(self, group: Group, key: Any, pair: tuple[Any, Any] | None) -> None:
@@ -52,7 +52,7 @@ class Kept:
             self._pairs[key] = pair
 
     def changed(self) -> dict[Any, Any]:
-        """Return the values that are not any more what is stored. Cost: looking at all."""
+        """Return the values that differ from the stored ones. Cost: comparing all."""
         return {
             key: value
             for key, (value, stored) in list(self._pairs.items())

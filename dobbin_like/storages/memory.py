@@ -71,10 +71,6 @@ class MemoryLog(ReadableMemory):
         self._pending: MemoryTransaction | None = None
         self._written: list[int] = []
 
-    @property
-    def why_read_only(self) -> str:
-        return "it was opened with read_only=True; open it without" if self.read_only else ""
-
     def close(self) -> None:
         if self.closed:
             return

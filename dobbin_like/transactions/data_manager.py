@@ -268,18 +268,16 @@ class DataManager:
 
     def tpc_finish(self, transaction: Any) -> None:
         """Decide and publish. An interrupt waits until that is done."""
-        thread = self.thread
         try:
-            thread.publishing = True
             self._finish()
         except BaseException:
             finish_despite_interrupts(self._finish)
             raise
-        finally:
-            thread.publishing = False
 
     def _finish(self) -> None:
-        # Every step may be run again.
+        # Every step may be run again, the last one too: else the abort of the next transaction
+        # would take itself for one that is called by a signal handler in the middle of this.
+        self.thread.publishing = True
         if self._phase is PREPARED or self._phase is APPENDING:
             self._decide()
         changes, made = self._changes, self._made
@@ -296,6 +294,7 @@ class DataManager:
             self.new_root = self._joined = None
             self._made = self._changes = None
         self._leave_commit()
+        self.thread.publishing = False
 
     def _decide(self) -> None:
         if self._phase is PREPARED:
