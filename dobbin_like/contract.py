@@ -11,7 +11,7 @@ between ``acquire()`` and ``release()``; another one may raise HeadMovedError in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 from dobbin_like.ids import NO_TID, Oid, Tid
@@ -22,9 +22,7 @@ __all__ = [
     "Entry",
     "Names",
     "NewNames",
-    "PackResult",
     "PackedStorage",
-    "SelfPackingStorage",
     "ShapeRow",
     "Storage",
     "StoredVersion",
@@ -478,26 +476,3 @@ class PackedStorage(Storage, Protocol):
 
     def stream_is_moved(self, key: int) -> bool:
         """Return whether a stream has another key by now, or none, because of a pack."""
-
-
-@runtime_checkable
-class SelfPackingStorage(Storage, Protocol):
-    """A storage that is no file, and packs its data by its own means."""
-
-    def pack(
-        self,
-        keep: object,
-        *,
-        dry_run: bool = False,
-        progress: Callable[[int, int], object] | None = None,
-    ) -> PackResult:
-        """Drop what nobody can see any more; see ``Database.pack``."""
-
-
-@runtime_checkable
-class PackResult(Protocol):
-    """What a pack has done, or would do."""
-
-    @property
-    def packed(self) -> bool:
-        """Whether anything was changed: False for a dry run."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from dobbin_like.contract import Storage
 from dobbin_like.history import feed, revisions
@@ -52,7 +52,7 @@ def _bound(
     def method(self: Database, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return function(self._store, *args, **kwargs)
 
-    return method
+    return cast("Callable[Concatenate[Database, _P], _R]", method)
 
 
 class Database:
@@ -99,8 +99,9 @@ class Database:
         own = isinstance(storage, (str, bytes, os.PathLike))
         if isinstance(storage, (str, bytes, os.PathLike)):
             storage = TransactionLog(os.fsdecode(storage))
-        elif not isinstance(storage, Storage):
-            text = f"expected a path or a storage, got {type(storage).__name__}"
+        given: Any = storage
+        if not isinstance(given, Storage):
+            text = f"expected a path or a storage, got {type(given).__name__}"
             raise TypeError(text)
         try:
             self._store = Store(

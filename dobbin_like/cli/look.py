@@ -26,7 +26,7 @@ from dobbin_like.cli.common import (
 )
 from dobbin_like.cli.difference import differences
 from dobbin_like.database import Database
-from dobbin_like.history.revisions import TransactionRecord, transactions
+from dobbin_like.history.revisions import TransactionRecord, transactions_of
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.storage import TransactionLog
 
@@ -119,7 +119,7 @@ def log(
     Failed transactions are included. With --json, prints one JSON object per line.
     """
     with TransactionLog(path, read_only=True) as storage:
-        found = transactions(storage, since, until, newest_first=not oldest_first)
+        found = transactions_of(storage, since, until, newest_first=not oldest_first)
         wanted = (item for item in found if item.failed or not failed)
         shown = list(islice(wanted, limit)) if limit else wanted
         if as_json:

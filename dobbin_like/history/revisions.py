@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.store import Store
 
-__all__ = ["Revision", "TransactionRecord", "history", "transactions"]
+__all__ = ["Revision", "TransactionRecord", "history", "transactions", "transactions_of"]
 
 
 class TransactionRecord(NamedTuple):
@@ -91,9 +91,16 @@ def transactions(
     """
     store.check_open()
     store.publisher.catch_up()
+    return transactions_of(store.storage, since, until, newest_first=newest_first)
+
+
+def transactions_of(
+    storage: Storage, since: Moment | None, until: Moment | None, *, newest_first: bool
+) -> Iterator[TransactionRecord]:
+    """Yield the transactions of a storage after *since*, up to *until*."""
     after = NO_TID if since is None else tid_of(since)
     last = None if until is None else tid_of(until)
-    return map(_record, store.storage.transactions(after, last, newest_first=newest_first))
+    return map(_record, storage.transactions(after, last, newest_first=newest_first))
 
 
 def _record(logged: Transaction) -> TransactionRecord:

@@ -47,14 +47,12 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
     Cost: Reading the bytes of every object from the log; in the past of ``at()``, those of
     the newer versions, too.
     """
-    sight = SnapshotScan(store)
-    if isinstance(cls, type):
-        wanted = _of_class(sight, cls)
-    elif isinstance(cls, str):
-        wanted = _of_name(sight, cls)
-    else:
-        text = f"expected a class or the name of one, got {type(cls).__name__}"
+    given: Any = cls
+    if not isinstance(given, (type, str)):
+        text = f"expected a class or the name of one, got {type(given).__name__}"
         raise TypeError(text)
+    sight = SnapshotScan(store)
+    wanted = _of_class(sight, cls) if isinstance(cls, type) else _of_name(sight, cls)
     return _instances(sight, wanted, progress)
 
 

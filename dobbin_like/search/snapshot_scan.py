@@ -127,9 +127,10 @@ class SnapshotScan:
     def size(self, oid: Oid, stored: StoredVersion) -> int:
         """Return the bytes that a version takes in the log, all that it consists of."""
         size = len(stored.data)
-        while stored is not None and stored.number & DELTA:
-            stored = self.storage.version_before(oid, stored)
-            size += 0 if stored is None else len(stored.data)
+        before: StoredVersion | None = stored
+        while before is not None and before.number & DELTA:
+            before = self.storage.version_before(oid, before)
+            size += 0 if before is None else len(before.data)
         return size
 
     def references(self, oid: Oid, stored: StoredVersion) -> list[int]:

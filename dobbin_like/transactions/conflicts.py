@@ -121,7 +121,7 @@ def _check_structures(graph: Graph, view: View) -> None:
     if whole:
         for logged in graph.storage.transactions(view.tid):
             for oid in () if logged.failed else logged.oids:
-                _check_part(graph, whole, oid)
+                _check_part(graph, whole, Oid(oid))
 
 
 def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:

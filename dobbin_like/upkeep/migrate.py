@@ -54,8 +54,9 @@ def migrate(
     Cost: Reading every object once; storing the old ones.
     """
     store.check_open()
-    if not isinstance(cls, PersistentMeta):
-        name = f"the class {cls.__name__}" if isinstance(cls, type) else type(cls).__name__
+    given: Any = cls
+    if not isinstance(given, PersistentMeta):
+        name = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         raise NotPersistentError(name)
     if batch < 1:
         text = f"batch is {batch}, expected the number of objects in a transaction"

@@ -6,7 +6,6 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from dobbin_like.contract import SelfPackingStorage
 from dobbin_like.exc import ObjectNotFound, PackError, ReadOnlyStorageError
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.log import TransactionLog
@@ -147,12 +146,9 @@ def pack(
     storage = store.storage
     if storage.read_only and not dry_run:
         raise ReadOnlyStorageError(storage.path, storage.why_read_only)
-    if isinstance(storage, TransactionLog):
-        report = packing.pack(storage.path, keep, dry_run=dry_run, progress=progress)
-    elif isinstance(storage, SelfPackingStorage):
-        report = storage.pack(keep, dry_run=dry_run, progress=progress)
-    else:
+    if not isinstance(storage, TransactionLog):
         raise PackError(storage.path, f"{type(storage).__name__} has no file")
+    report = packing.pack(storage.path, keep, dry_run=dry_run, progress=progress)
     if report.packed:
         store.publisher.catch_up()
     return report

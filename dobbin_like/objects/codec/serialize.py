@@ -18,6 +18,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
+from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
@@ -27,7 +28,6 @@ from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from dobbin_like.ids import Oid
     from dobbin_like.objects.values.shapes import Shape
 
 PROTOCOL: Final = 5
@@ -197,7 +197,7 @@ class Decoder(pickle.Unpickler):
         if type(pid) is int:
             return self._class(pid)
         if len(pid) == 2 and type(pid[1]) is int:
-            return self._ghost(pid[1], pid[0])
+            return self._ghost(Oid(pid[1]), pid[0])
         if type(pid[1]) is tuple:
             return [self._ghost(oid, pid[0]) for oid in pid[1]]
         cls = self._class(pid[0])

@@ -196,13 +196,15 @@ class Changes:
         graph = self._graph
         classes = graph.classes
         try:
-            number = None if face in classes.ambiguous else classes.known_numbers.get(face)
-            number = number or graph.ghosts.number_of(face, ref)
-            names = tuple(state)
-            shape = classes.known_shape_numbers.get((number, names))
+            known = None if face in classes.ambiguous else classes.known_numbers.get(face)
+            number = known or graph.ghosts.number_of(face, ref)
             flat = None
+            shape = number
             if not (face._p_version or VERSION in state):
-                shape = shape or classes.shape_number(number, names)
+                names = tuple(state)
+                shape = classes.known_shape_numbers.get((number, names)) or classes.shape_number(
+                    number, names
+                )
                 if shape != number:  # Else the names have to stand in the state.
                     flat = graph.flat.turn(ref, state, base, self.reference, packed=self._packed)
             if flat is None:

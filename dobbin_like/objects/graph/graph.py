@@ -18,7 +18,7 @@ from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.graph.resolve import Resolver, ThreadLocal
 from dobbin_like.objects.graph.state_source import StateSource
-from dobbin_like.objects.values.refs import Jar, ObjectRef, State, native_dict
+from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Graph"]
 
 
-class Graph(Jar):
+class Graph:
     """The object graph of one database instance. Any thread.
 
     Args:
@@ -62,11 +62,11 @@ class Graph(Jar):
         self.flat = FlatStates(self)
         self.resolver = Resolver(storage, self.shared, self.ghosts, self.states, self.local)
         # What objects ask of their jar at every touch goes to the part without a step between.
-        self.load = self.resolver.load  # type: ignore[method-assign]
-        self.visible = self.resolver.visible  # type: ignore[method-assign]
-        self.serial = self.resolver.serial  # type: ignore[method-assign]
-        self.broken_state = self.resolver.broken_state  # type: ignore[method-assign]
-        self.fresh = self.states.fresh  # type: ignore[method-assign]
+        self.load = self.resolver.load
+        self.visible = self.resolver.visible
+        self.serial = self.resolver.serial
+        self.broken_state = self.resolver.broken_state
+        self.fresh = self.states.fresh
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
         """Give the calling thread a working copy of the version it sees."""

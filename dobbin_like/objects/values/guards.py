@@ -17,6 +17,7 @@ from dobbin_like.objects.values.value_kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dobbin_like.ids import Tid
     from dobbin_like.objects.values.refs import ObjectRef
 
 
@@ -55,6 +56,10 @@ class SharedList(list[Any]):
 
     __slots__ = ("_p_appended_since", "_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_kind = "list"
+    _p_owner: ObjectRef
+    _p_together: bool
+    _p_serial: Tid
+    _p_spare: int
 
     def __new__(cls, *args: Any, **kwargs: Any) -> list[Any]:  # type: ignore[misc]
         """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
