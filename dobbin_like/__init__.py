@@ -1,10 +1,11 @@
 """An object store for Python programs whose threads and processes share data.
 
-What programs need most is given out here; all errors are in :mod:`dobbin_like.exc`. From
-the ground up: ``ids`` and ``exc``; ``log`` and ``memory_log``, which know no object;
-``persistent`` and ``collections``, which know no file; ``storage`` between the two;
-``manager`` and what it uses, for two-phase commit; ``life``, for the years; ``database``,
-the whole. On it stand ``safe``, ``check``, ``repair``, ``conformance``, ``cli`` and ``demo``.
+The names that most programs need can be imported from here; all errors are in
+:mod:`dobbin_like.exc`. From the ground up: ``ids``, ``exc``, ``interrupts``, ``timestamps`` and
+``contract``; ``log`` and ``storages``, which know no objects; ``objects`` and ``collections``,
+which know no files; ``transactions``; ``history``, ``search`` and ``upkeep``; ``database``, the
+whole. ``safe``, ``check``, ``repair``, ``conformance``, ``demo`` and ``cli`` are built on it. See
+``doctests/architecture.rst``.
 """
 
 import logging

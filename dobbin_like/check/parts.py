@@ -61,7 +61,7 @@ class Parts:
         self._check_fill(start + size + table_size, end)
 
     def _check_redo(self, offset: int, end: int) -> None:
-        """I5: A redo area is in its place; whoever needs its image checks it."""
+        """I5: A redo area is in its place. Its image is checked when it is used."""
         self.redo.add(offset)
         data = self._window.read(offset, record.REDO_SIZE, end)
         try:
