@@ -47,12 +47,11 @@ from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.replay import replay
-from dobbin_like.transactions.savepoint import Savepoint
+from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage, Transaction
     from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.values.refs import ObjectRef
     from dobbin_like.transactions.publisher import Publisher
     from dobbin_like.transactions.thread_view import ThreadView
 
@@ -116,7 +115,7 @@ class DataManager:
         self._sort_key = f"{self._storage.sort_key}:{id(publisher):x}"
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: weakref.ref[Any] | None = None
-        self.new_root: tuple[Any, ObjectRef] | None = None
+        self.new_root: NewRoot | None = None
         # Of the commit that is under way.
         self._phase = IDLE
         self._changes: Changes | None = None
@@ -374,14 +373,10 @@ class DataManager:
 
     def savepoint(self) -> Savepoint:
         """Return a point that the transaction can be rolled back to, any number of times."""
-        return Savepoint(self)
+        return Savepoint(self.view, self._shared, self.new_root, self.replace_root)
 
-    def uncheckout(self, working: Any) -> None:
-        """Take back one checkout."""
-        self._shared.uncheckout(self.view, working)
-
-    def replace_root(self, new_root: tuple[Any, ObjectRef] | None) -> None:
-        """Let *new_root* be what this transaction has elected; ``None``: nothing."""
+    def replace_root(self, new_root: NewRoot | None) -> None:
+        """Let *new_root* be what this transaction has set as the root; ``None``: nothing."""
         if self.new_root is not None and new_root is None:
             self.new_root[1].jar = None  # it belongs to no database again
         self.new_root = new_root

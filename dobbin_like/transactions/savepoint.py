@@ -17,13 +17,26 @@ from dobbin_like.objects.faces.working_copy import copy_state
 from dobbin_like.objects.values.refs import here, native_dict, set_native_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.transactions.data_manager import DataManager
+    from dobbin_like.objects.graph.publication import SharedState
+    from dobbin_like.objects.values.refs import ObjectRef
+
+__all__ = ["NewRoot", "Savepoint"]
+
+NewRoot = tuple[Any, "ObjectRef"]
+"""The object that a transaction has set as the root, and its reference."""
 
 
 @implementer(IDataManagerSavepoint)
 class Savepoint:
-    """The changes of one data manager as they were. Touched by its thread only.
+    """The changes of one view as they were. Touched by its thread only.
+
+    Args:
+        new_root: What the transaction has set as the root.
+        replace_root: Sets it again, at a rollback.
 
     Raises:
         NotStorableError: Something can't be copied. Nothing has changed.
@@ -31,21 +44,27 @@ class Savepoint:
     Cost: The states that are checked out.
     """
 
-    def __init__(self, manager: DataManager) -> None:
-        self._manager = manager
-        working = manager.view.working
-        self._states = {key: _saved(copy) for key, copy in working.items()}
+    def __init__(
+        self,
+        view: View,
+        shared: SharedState,
+        new_root: NewRoot | None,
+        replace_root: Callable[[NewRoot | None], object],
+    ) -> None:
+        self._view = view
+        self._shared = shared
+        self._states = {key: _saved(copy) for key, copy in view.working.items()}
         self._opened = [(obj, copy_state(native_dict(obj))) for obj, _ in here.opened]
-        self._new_root = manager.new_root
+        self._new_root = new_root
+        self._replace_root = replace_root
 
     def rollback(self) -> None:
         """Go back. What was checked out since is not checked out any more."""
-        manager = self._manager
-        for key, working in list(manager.view.working.items()):
+        for key, working in list(self._view.working.items()):
             if key in self._states:
                 working.restore(self._states[key])
             else:
-                manager.uncheckout(working)
+                self._shared.uncheckout(self._view, working)
         since = here.opened[len(self._opened) :]
         for obj, before in since:
             set_native_dict(obj, before)
@@ -53,7 +72,7 @@ class Savepoint:
         del here.opened[len(self._opened) :]
         for obj, state in self._opened:
             set_native_dict(obj, copy_state(state))
-        manager.replace_root(self._new_root)
+        self._replace_root(self._new_root)
 
 
 def _saved(working: WorkingCopy) -> dict[str, Any]:

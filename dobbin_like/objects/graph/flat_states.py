@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dobbin_like.ids import Oid
-    from dobbin_like.objects.graph.graph import Graph
+    from dobbin_like.objects.codec.classes import ClassTable
+    from dobbin_like.objects.values.refs import Jar
 
 __all__ = ["FlatStates"]
 
@@ -33,8 +34,10 @@ _NO_REFERENCES = (0, ())
 class FlatStates:
     """Turns flat states of one graph into bytes. Holder of the commit lock."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, jar: Jar, classes: ClassTable, *, guard: bool) -> None:
+        self._jar = jar
+        self._classes = classes
+        self._guard = guard
         self._encoder = FlatEncoder()
         # Of the state that is being turned: ids of its lists, whether some have no references.
         self._lists: set[int] = set()
@@ -104,7 +107,7 @@ class FlatStates:
                 return None
         elif type(value) is list and id(value) not in self._lists:
             self._lists.add(id(value))
-            guarded = shared_list(value, ref) if self._graph.guard else [*value]
+            guarded = shared_list(value, ref) if self._guard else [*value]
         else:
             return None
         inside = set(map(type, value))
@@ -125,15 +128,15 @@ class FlatStates:
         self, objects: list[Any], reference: Callable[[Any], tuple[int, Oid]], *, packed: bool
     ) -> tuple[int, tuple[Oid, ...]] | None:
         """Return class number and oids of a list of objects; ``None`` if the classes differ."""
-        graph = self._graph
-        known, ambiguous = graph.classes.known_numbers.get, graph.classes.ambiguous
+        jar, classes = self._jar, self._classes
+        known, ambiguous = classes.known_numbers.get, classes.ambiguous
         class_number = 0
         oids: list[Oid] = []
         for obj in objects:
             face = type(obj)._p_faces.plain
             number = None if packed or face in ambiguous else known(face)
             for found in getweakrefs(obj) if number else ():
-                if type(found) is ObjectRef and found.jar is graph:
+                if type(found) is ObjectRef and found.jar is jar:
                     oid = found.oid
                     break
             else:

@@ -59,7 +59,7 @@ class Graph:
         self.shared = SharedState(self.cache)
         self.ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
         self.states = StateSource(storage, self.ghosts, guard=guard)
-        self.flat = FlatStates(self)
+        self.flat = FlatStates(self, classes, guard=guard)
         self.resolver = Resolver(storage, self.shared, self.ghosts, self.states, self.local)
         # What objects ask of their jar at every touch goes to the part without a step between.
         self.load = self.resolver.load
