@@ -20,7 +20,7 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
-from tests.helpers.things import commit_elsewhere
+from tests.helpers.transactions import commit_elsewhere
 
 SIZE = 20_000
 CALLS = 5_000

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_interrupts import interrupted
 
 from dobbin_like.conformance.harness import catch_up
 from dobbin_like.exc import (
@@ -28,6 +27,7 @@ from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE
 from dobbin_like.log.writing.writer import Writer
 from tests.data import small_log
+from tests.helpers.interrupts import interrupted
 from tests.helpers.limits import at_most
 from tests.helpers.log_files import tids, with_words, word_in
 from tests.helpers.power import crash

@@ -9,6 +9,7 @@ way, value by value: :mod:`.changes`.
 from __future__ import annotations
 
 import pickle
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 from weakref import getweakrefs
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from dobbin_like.objects.values.refs import Jar
 
 __all__ = ["FlatStates"]
+
+_first, _jar, _oid = itemgetter(0), attrgetter("jar"), attrgetter("oid")
+_OBJECT_REF = {ObjectRef}
 
 _NO_REFERENCES = (0, ())
 """How an empty list is written among lists of references."""
@@ -118,30 +122,38 @@ class FlatStates:
         if inside:
             if not REFERENCES.issuperset(inside):
                 return None
-            pid = self._references(value, reference, packed=packed)
+            pid = self._references(value, inside, reference, packed=packed)
             if pid is None:
                 return None
         self._encoder.references[mark := object()] = pid
         return guarded, mark
 
     def _references(
-        self, objects: list[Any], reference: Callable[[Any], tuple[int, Oid]], *, packed: bool
+        self,
+        objects: list[Any],
+        types: set[Any],
+        reference: Callable[[Any], tuple[int, Oid]],
+        *,
+        packed: bool,
     ) -> tuple[int, tuple[Oid, ...]] | None:
         """Return class number and oids of a list of objects; ``None`` if the classes differ."""
-        jar, classes = self._jar, self._classes
-        known, ambiguous = classes.known_numbers.get, classes.ambiguous
+        known, ambiguous = self._classes.known_numbers.get, self._classes.ambiguous
+        faces = {cls._p_faces.plain for cls in types}
+        number = known(next(iter(faces))) if len(faces) == 1 and not packed else None
+        if number and faces.isdisjoint(ambiguous):
+            # All of them are in this graph, as a rule: a look at each, and no step of ours.
+            refs = [*map(_first, filter(None, map(getweakrefs, objects)))]
+            if (
+                len(refs) == len(objects)
+                and set(map(type, refs)) == _OBJECT_REF
+                and set(map(_jar, refs)) == {self._jar}
+            ):
+                return number, tuple(map(_oid, refs))
         class_number = 0
         oids: list[Oid] = []
         for obj in objects:
-            face = type(obj)._p_faces.plain
-            number = None if packed or face in ambiguous else known(face)
-            for found in getweakrefs(obj) if number else ():
-                if type(found) is ObjectRef and found.jar is jar:
-                    oid = found.oid
-                    break
-            else:
-                number, oid = reference(obj)
-            class_number = class_number or number  # type: ignore[assignment]
+            number, oid = reference(obj)
+            class_number = class_number or number
             if number != class_number:
                 return None
             oids.append(oid)
