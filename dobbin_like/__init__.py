@@ -9,44 +9,48 @@ whole. ``safe``, ``check``, ``repair``, ``conformance``, ``demo`` and ``cli`` ar
 """
 
 import logging
+from typing import TYPE_CHECKING
 
-from dobbin_like import safe
-from dobbin_like.collections import BTree, BTreeSet
-from dobbin_like.database import Database
-from dobbin_like.exc import (
-    BrokenObjectError,
-    ConflictError,
-    CopyError,
-    IntegrityError,
-    InvalidObjectReference,
-    LockTimeout,
-    MigrationError,
-    NewerStateError,
-    PackError,
-    PackRunningError,
-    PastDroppedError,
-    ReadConflictError,
-    RenameError,
-    TransactionNotFound,
-    UndoConflictError,
-    UndoError,
-    UnloadedClassError,
-    WriteConflictError,
-)
-from dobbin_like.persistent import (
-    Persistent,
-    PersistentABCMeta,
-    PersistentCounter,
-    PersistentDict,
-    PersistentFile,
-    PersistentList,
-    PersistentMeta,
-    PersistentQueue,
-    PersistentSet,
-    PersistentStream,
-    checkout,
-)
-from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
+from dobbin_like.late import late_names
+
+if TYPE_CHECKING:
+    from dobbin_like import safe
+    from dobbin_like.collections import BTree, BTreeSet
+    from dobbin_like.database import Database
+    from dobbin_like.exc import (
+        BrokenObjectError,
+        ConflictError,
+        CopyError,
+        IntegrityError,
+        InvalidObjectReference,
+        LockTimeout,
+        MigrationError,
+        NewerStateError,
+        PackError,
+        PackRunningError,
+        PastDroppedError,
+        ReadConflictError,
+        RenameError,
+        TransactionNotFound,
+        UndoConflictError,
+        UndoError,
+        UnloadedClassError,
+        WriteConflictError,
+    )
+    from dobbin_like.persistent import (
+        Persistent,
+        PersistentABCMeta,
+        PersistentCounter,
+        PersistentDict,
+        PersistentFile,
+        PersistentList,
+        PersistentMeta,
+        PersistentQueue,
+        PersistentSet,
+        PersistentStream,
+        checkout,
+    )
+    from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 
 __version__ = "0.1.0"
 
@@ -88,5 +92,56 @@ __all__ = [
     "checkout",
     "safe",
 ]
+
+_HOMES = {
+    "collections": "",
+    "database": "",
+    "exc": "",
+    "persistent": "",
+    "storage": "",
+    "BTree": "collections",
+    "BTreeSet": "collections",
+    "BrokenObjectError": "exc",
+    "ConflictError": "exc",
+    "CopyError": "exc",
+    "Database": "database",
+    "IntegrityError": "exc",
+    "InvalidObjectReference": "exc",
+    "LockTimeout": "exc",
+    "MemoryLog": "storages.memory",
+    "MigrationError": "exc",
+    "NewerStateError": "exc",
+    "OverlayLog": "storages.overlay",
+    "PackError": "exc",
+    "PackRunningError": "exc",
+    "PastDroppedError": "exc",
+    "Persistent": "persistent",
+    "PersistentABCMeta": "persistent",
+    "PersistentCounter": "persistent",
+    "PersistentDict": "persistent",
+    "PersistentFile": "persistent",
+    "PersistentList": "persistent",
+    "PersistentMeta": "persistent",
+    "PersistentQueue": "persistent",
+    "PersistentSet": "persistent",
+    "PersistentStream": "persistent",
+    "ReadConflictError": "exc",
+    "RenameError": "exc",
+    "TransactionLog": "log",
+    "TransactionNotFound": "exc",
+    "UndoConflictError": "exc",
+    "UndoError": "exc",
+    "UnloadedClassError": "exc",
+    "WriteConflictError": "exc",
+    "checkout": "persistent",
+    "safe": "",
+}
+
+__getattr__ = late_names(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

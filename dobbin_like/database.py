@@ -1,46 +1,61 @@
 """``Database``: what a program holds.
 
-The methods that tell of the past, look through the objects and care for the log are the
-functions of :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and
-:mod:`dobbin_like.upkeep`, bound here.
+The methods that tell of the past, look through the objects and care for the log are functions
+of :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and :mod:`dobbin_like.upkeep`. They are
+bound here when somebody asks for them: most programs never do.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from dobbin_like.contract import Storage
-from dobbin_like.history import feed, revisions
-from dobbin_like.history import undo as undoing
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.search import census as counting
-from dobbin_like.search import instances as by_class
-from dobbin_like.search import referrers as backwards
-from dobbin_like.search import walk as walking
-from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Store
-from dobbin_like.upkeep import migrate as migration
-from dobbin_like.upkeep import operations
-from dobbin_like.upkeep import preload as preloading
-from dobbin_like.upkeep import rename as renaming
-from dobbin_like.upkeep.auto_pack import AutoPack, start_auto_pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from dobbin_like.history import feed, revisions
+    from dobbin_like.history import undo as undoing
     from dobbin_like.objects.faces.base import Persistent
+    from dobbin_like.search import census as counting
+    from dobbin_like.search import referrers as backwards
+    from dobbin_like.search import walk as walking
     from dobbin_like.store import Progress
     from dobbin_like.timestamps import Moment
+    from dobbin_like.upkeep import migrate as migration
+    from dobbin_like.upkeep import operations
+    from dobbin_like.upkeep import preload as preloading
+    from dobbin_like.upkeep import rename as renaming
+    from dobbin_like.upkeep.auto_pack import AutoPack
 
 __all__ = ["Database", "store_of"]
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+class _Late:
+    """A method that is a function of another module, imported when somebody asks for it."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, database: Database | None, owner: type) -> Any:
+        function = getattr(importlib.import_module(self._home), self._name)
+        method: Any = _bound(function)
+        setattr(self._owner, self._name, method)
+        return method.__get__(database, owner)
 
 
 def _bound(
@@ -109,6 +124,8 @@ class Database:
             )
             try:
                 if pack_when is not None:
+                    from dobbin_like.upkeep.auto_pack import start_auto_pack
+
                     self._auto_pack = start_auto_pack(storage, pack_when)
             except BaseException:
                 self._store.discard()
@@ -212,11 +229,6 @@ class Database:
         snapshot = self._store.snapshot()
         return self._store.graph.shared.tid if snapshot is None else snapshot
 
-    transactions = _bound(revisions.transactions)
-    history = _bound(revisions.history)
-    changes = _bound(feed.changes)
-    undo = _bound(undoing.undo)
-
     def at(self, moment: Moment) -> Database:
         """Return a read-only database as of *moment*, over the same log.
 
@@ -236,6 +248,8 @@ class Database:
         Cost: A small read for each transaction since. Reading an object: the versions of
         it that are newer. ``len()``, once: what was changed since.
         """
+        from dobbin_like.storages.as_of import AsOf
+
         store = self._store
         store.check_open()
         store.publisher.catch_up()
@@ -248,37 +262,43 @@ class Database:
             guard=store.graph.guard,
         )
 
-    # -- looking through the objects ----------------------------------------------------
-    #
-    # All of these tell of the snapshot that the calling thread has when it calls them, as it
-    # is stored: what the thread has changed or made and not committed is not looked at. They
-    # go on telling of that snapshot when the transaction ends meanwhile, or others commit or
-    # pack; the objects that they give show what the thread sees by then, as ever. They read
-    # the log, not the objects, and keep nothing. An iterator may be left at any time; it ends
-    # with a ClosedError when the database is closed.
+    # -- functions of the store ---------------------------------------------------------
 
-    @overload
-    def instances(self, cls: type[_T], progress: Progress | None = None) -> Iterator[_T]: ...
+    if TYPE_CHECKING:
+        transactions = _bound(revisions.transactions)
+        history = _bound(revisions.history)
+        changes = _bound(feed.changes)
+        undo = _bound(undoing.undo)
+        census = _bound(counting.census)
+        referrers = _bound(backwards.referrers)
+        walk = _bound(walking.walk)
+        backup = _bound(operations.backup)
+        snapshot = _bound(operations.snapshot)
+        pack = _bound(operations.pack)
+        preload = _bound(preloading.preload)
+        migrate = _bound(migration.migrate)
+        rename_class = _bound(renaming.rename_class)
 
-    @overload
-    def instances(self, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
-
-    @functools.wraps(by_class.instances)
-    def instances(self, cls: Any, progress: Progress | None = None) -> Iterator[Any]:
-        return by_class.instances(self._store, cls, progress)
-
-    census = _bound(counting.census)
-    referrers = _bound(backwards.referrers)
-    walk = _bound(walking.walk)
-
-    # -- upkeep -------------------------------------------------------------------------
-
-    backup = _bound(operations.backup)
-    snapshot = _bound(operations.snapshot)
-    pack = _bound(operations.pack)
-    preload = _bound(preloading.preload)
-    migrate = _bound(migration.migrate)
-    rename_class = _bound(renaming.rename_class)
+        @overload
+        def instances(self, cls: type[_T], progress: Progress | None = None) -> Iterator[_T]: ...
+        @overload
+        def instances(self, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
+        def instances(self, cls: Any, progress: Progress | None = None) -> Iterator[Any]: ...
+    else:
+        transactions = _Late("dobbin_like.history.revisions")
+        history = _Late("dobbin_like.history.revisions")
+        changes = _Late("dobbin_like.history.feed")
+        undo = _Late("dobbin_like.history.undo")
+        instances = _Late("dobbin_like.search.instances")
+        census = _Late("dobbin_like.search.census")
+        referrers = _Late("dobbin_like.search.referrers")
+        walk = _Late("dobbin_like.search.walk")
+        backup = _Late("dobbin_like.upkeep.operations")
+        snapshot = _Late("dobbin_like.upkeep.operations")
+        pack = _Late("dobbin_like.upkeep.operations")
+        preload = _Late("dobbin_like.upkeep.preload")
+        migrate = _Late("dobbin_like.upkeep.migrate")
+        rename_class = _Late("dobbin_like.upkeep.rename")
 
 
 def store_of(database: Database) -> Store:

@@ -5,6 +5,8 @@ over another one. Another engine that keeps the protocol :class:`Storage` can ca
 whether it keeps it is told by the tests of :mod:`dobbin_like.conformance`.
 """
 
+from typing import TYPE_CHECKING
+
 from dobbin_like.contract import (
     Names,
     NewNames,
@@ -13,9 +15,13 @@ from dobbin_like.contract import (
     StoredVersion,
     Transaction,
 )
+from dobbin_like.late import late_names
 from dobbin_like.log import TransactionLog
 from dobbin_like.objects.faces.stream import PersistentStream
-from dobbin_like.storages import MemoryLog, OverlayLog
+
+if TYPE_CHECKING:
+    from dobbin_like.storages.memory import MemoryLog
+    from dobbin_like.storages.overlay import OverlayLog
 
 __all__ = [
     "MemoryLog",
@@ -29,3 +35,7 @@ __all__ = [
     "Transaction",
     "TransactionLog",
 ]
+
+__getattr__ = late_names(
+    __name__, {"MemoryLog": "storages.memory", "OverlayLog": "storages.overlay"}
+)

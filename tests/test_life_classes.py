@@ -31,8 +31,7 @@ from dobbin_like.exc import (
     SharedValueError,
     UnloadedClassError,
 )
-from dobbin_like.storage import TransactionLog
-from dobbin_like.storages import MemoryLog, OverlayLog
+from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 from tests.helpers.interrupts import interrupted
 from tests.helpers.processes import run, start
 from tests.helpers.steps import in_thread

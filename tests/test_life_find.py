@@ -36,7 +36,7 @@ from dobbin_like.exc import (
 from dobbin_like.ids import DELTA
 from dobbin_like.search import Census, ClassCount, Referrer
 from dobbin_like.search import walk as walk_module
-from dobbin_like.storages import MemoryLog, OverlayLog
+from dobbin_like.storage import MemoryLog, OverlayLog
 from tests.helpers.interrupts import Interrupt, interrupted
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.tracing import tracing

@@ -22,7 +22,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.exc import ClosedError, IntegrityError, MigrationError
-from dobbin_like.storages import MemoryLog, OverlayLog
+from dobbin_like.storage import MemoryLog, OverlayLog
 from tests.helpers.processes import exit_code, forked, in_child
 from tests.helpers.steps import Steps, in_thread
 

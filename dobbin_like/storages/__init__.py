@@ -1,6 +1,6 @@
-"""Storages without a file: in memory, from nothing or over another storage."""
+"""Storages that stand on others, or on nothing.
 
-from dobbin_like.storages.memory import MemoryLog
-from dobbin_like.storages.overlay import OverlayLog
-
-__all__ = ["MemoryLog", "OverlayLog"]
+``memory`` (with ``memory_data``, ``memory_lock`` and ``memory_reading``): a log without a file;
+``as_of``: a storage as of an earlier transaction; ``overlay``: commits in memory over a storage
+that is only read.
+"""

@@ -24,7 +24,6 @@ may come at any time, any number of times.
 
 from __future__ import annotations
 
-import json
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -386,6 +385,8 @@ def _annotations(transaction: Any) -> dict[str, Any]:
     user, description = transaction.user, transaction.description
     extension, data = transaction.extension, b""
     if extension:
+        import json
+
         try:
             data = json.dumps(extension, sort_keys=True).encode()
         except (TypeError, ValueError) as error:

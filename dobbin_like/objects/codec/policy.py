@@ -34,6 +34,11 @@ VALUE_TYPES: Final = {
 }
 """The value types of the standard library that are always loaded, by module."""
 
+OWN_HOMES: Final = frozenset(
+    {"dobbin_like.collections", "dobbin_like.persistent", "dobbin_like.safe"}
+)
+"""Modules of this package by which logs know its classes; imported when one is met."""
+
 _VALUE_NAMES: Final = frozenset(
     (module, name) for module, names in VALUE_TYPES.items() for name in names.split()
 )
@@ -51,6 +56,8 @@ class Policy:
             return getattr(importlib.import_module(module), qualname, None), ""
         if self.is_named(module, qualname):
             return self._resolve_named(module, qualname)
+        if module in OWN_HOMES:
+            importlib.import_module(module)
         if module not in sys.modules:
             return None, f"the module {module} is not imported"
         found = _walk(module, qualname)

@@ -113,6 +113,10 @@ class Persistent(Identity, metaclass=PersistentMeta):
         return _NEW, (cls, *new()), self.__getstate__()
 
 
+# The name under which programs and logs know it, wherever the code lies.
+type.__setattr__(Persistent, "__module__", "dobbin_like.persistent")
+
+
 def _read_only(obj: Any, name: str) -> ReadOnlyError:
     ref = ref_of(obj)
     return ReadOnlyError(type(obj).__name__, None if ref is None else ref.oid, name)

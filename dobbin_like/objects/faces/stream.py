@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import stat
-import tempfile
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -162,6 +160,9 @@ class _Spooled:
     """A temporary copy of a stream, closed when nobody needs it any more."""
 
     def __init__(self, stream: BinaryIO, directory: Path | None) -> None:
+        import shutil
+        import tempfile
+
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
         shutil.copyfileobj(stream, self._file, 1024 * 1024)
         self._file.seek(0)

@@ -138,9 +138,9 @@ class FlatStates:
     ) -> tuple[int, tuple[Oid, ...]] | None:
         """Return class number and oids of a list of objects; ``None`` if the classes differ."""
         known, ambiguous = self._classes.known_numbers.get, self._classes.ambiguous
-        faces = {cls._p_faces.plain for cls in types}
-        number = known(next(iter(faces))) if len(faces) == 1 and not packed else None
-        if number and faces.isdisjoint(ambiguous):
+        face = next(iter(types))._p_faces.plain if len(types) == 1 and not packed else None
+        number = known(face)
+        if number and face not in ambiguous:
             # All of them are in this graph, as a rule: a look at each, and no step of ours.
             refs = [*map(_first, filter(None, map(getweakrefs, objects)))]
             if (
