@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new
-from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, ref_of, set_native_dict, swap_class
 
@@ -50,7 +50,12 @@ class Container(Persistent):
 
     def _writable(self) -> Any:
         """Return the items to change, if the calling thread may change them."""
-        if type(here.memo.get(id(self))) is not WorkingCopy:
+        working = here.memo.get(id(self))
+        if type(working) is WorkingCopy:
+            items = working.get("_items", PENDING)
+            if items is not PENDING:
+                return items
+        else:
             ref = ref_of(self)
             if type(self) is not type(self)._p_faces.open or not is_new(ref):
                 name = type(self).__name__
