@@ -61,7 +61,7 @@ class SortedTree(Persistent, Generic[K, I]):
     _length: BTreeLength
 
     _v_changed: object = None
-    """Another object after each change of the keys by the calling thread, in its copy."""
+    """Replaced by each change of keys by the calling thread, in its working copy."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -91,7 +91,7 @@ class SortedTree(Persistent, Generic[K, I]):
             level += 1
         return level, bounds[1:], children
 
-    # -- who may change it ----------------------------------------------------------
+    # -- checks before changes ------------------------------------------------------
 
     def _is_writable(self) -> bool:
         if type(here.memo.get(id(self))) is WorkingCopy:
@@ -218,7 +218,7 @@ class SortedTree(Persistent, Generic[K, I]):
             TypeError: The key can't be ordered. Nothing has changed.
         """
         self._check_writable()
-        if isinstance(key, slice):  # Slices have an order; nobody could ask for them again.
+        if isinstance(key, slice):  # Slices can be ordered, but tree[slice] is a range.
             text = "a slice is a range of keys, not a key"
             raise TypeError(text)
         path, leaf = path_to(self._root, key)
@@ -277,7 +277,7 @@ class SortedTree(Persistent, Generic[K, I]):
             self._remove(key)
 
     def clear(self) -> None:
-        """Remove all keys. Cost: the nodes: each is written, for others may be changing it."""
+        """Remove all keys. Cost: the nodes, which are all written: others may be changing them."""
         self._check_writable()
         plan = Plan(self)
         todo: list[Any] = list(self._root.links[2])
@@ -312,7 +312,7 @@ class SortedTree(Persistent, Generic[K, I]):
     # -- conflicts --------------------------------------------------------------------
 
     def _p_replay(self, parts: Iterable[tuple[Any, Any, Any]]) -> None:
-        """Do again what a transaction did to the nodes, key by key, on the tree as it is now.
+        """Apply the changes of a transaction again, key by key, to the tree as it is now.
 
         Raises:
             ConflictError: Another transaction has changed one of the keys meanwhile.

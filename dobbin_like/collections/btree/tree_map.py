@@ -35,19 +35,19 @@ B = TypeVar("B", bound="BTree[Any, Any]")
 class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     """A mapping in the order of its keys. All of ``dict``, and more: ranges, neighbours.
 
-    For collections larger than one wants to load, and for what is read by key ranges. Made
-    from *items* as a dict is; what is sorted already is taken over at little cost.
+    For collections that are too large to be loaded as a whole, and for reading ranges of keys.
+    Made from *items* as a dict is; sorted items are stored at little cost.
 
     Keys need ``<`` and ``==`` that agree with each other, and no hash. A key that can't be
-    ordered against the others is refused with the ``TypeError`` of the comparison, or one
-    of ours (not a number, say). Values are what any attribute may have; to change one in
-    place, check out the tree and get it by its key.
+    ordered against the others is refused with the ``TypeError`` of the comparison, or with one
+    of the tree's (for not-a-number, say). Values may be whatever attributes may be; to change
+    one in place, check out the tree and get the value by its key.
 
     Read-only until it is checked out, as every persistent object; the checkout of the tree
-    covers its nodes. Transactions that change different keys do not conflict, whatever
-    becomes of the nodes; those that change the same key do. What a transaction has only
-    read (``len``, a range, that a key is missing) is not compared, unless it has checked
-    the tree out ``exclusive=True``, or has changed nothing in it.
+    covers its nodes. Transactions that change different keys do not conflict, even if nodes
+    are split or joined; those that change the same key do. What a transaction has only read
+    (``len``, a range, a missing key) is not compared, unless it has checked the tree out with
+    ``exclusive=True``, or has changed nothing in it.
 
     An iterator whose tree gets other keys, by the thread that iterates, raises
     ``RuntimeError`` at its next item, or at its next leaf if the tree was checked out
