@@ -52,6 +52,13 @@ READ: dict[str, Any] = {
     "tree": lambda items: (len(items), 5 in items, items[7], items.get(-1)),
     "tree set": lambda items: (len(items), 5 in items, -1 in items),
 }
+REMOVE: dict[str, Any] = {
+    "dict": lambda items: (items.pop(9), items.popitem()),
+    "set": lambda items: (items.discard(9), items.pop()),
+    "queue": lambda items: items.get(),
+    "tree": lambda items: (items.pop(9), items.popitem()),
+    "tree set": lambda items: (items.discard(9), items.pop()),
+}
 kinds = pytest.mark.parametrize("kind", MAKE)
 
 
@@ -99,6 +106,19 @@ def test_a_change_is_committed_and_read(root, kind):
             transaction.commit()
             READ[kind](root)
         check(cost)
+
+
+@pytest.mark.parametrize("kind", REMOVE)
+def test_a_removal_is_committed_and_read(root, kind):
+    checkout(root)
+    ADD[kind](root, SIZE)
+    transaction.commit()
+    with Cost() as cost:
+        checkout(root)
+        REMOVE[kind](root)
+        transaction.commit()
+        READ[kind](root)
+    check(cost)
 
 
 @kinds

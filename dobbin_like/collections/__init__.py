@@ -1,6 +1,6 @@
 """Collections that are persistent objects: read like built-in ones, checked out to change.
 
-They stand on the memory tower, and know no file.
+They depend on :mod:`dobbin_like.objects` only, not on files.
 """
 
 from dobbin_like.collections.btree.check import check_btree

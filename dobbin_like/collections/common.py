@@ -1,10 +1,9 @@
-"""What the persistent containers have in common: the items, who may change them, how they show.
+"""What the persistent containers have in common: their items, checks before changes, ``repr()``.
 
-Not subclasses of ``dict``, ``list`` and ``set``: too much of CPython reads
-those past overridden methods, and publishing in place would break iterators
-that are running. The items are one attribute, with the interface of a built-in
-container; it is replaced as a whole, so a running iterator goes on over what it
-began with.
+They are not subclasses of ``dict``, ``list`` and ``set``: much of CPython reads those
+directly, not through overridden methods, and publishing in place would break running
+iterators. The items are one attribute with the interface of a built-in container. It is
+replaced as a whole, so that a running iterator goes on over the items that it began with.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new
-from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, ref_of, set_native_dict, swap_class
 
@@ -26,7 +25,7 @@ C = TypeVar("C", bound="Container")
 
 
 class Container(Persistent):
-    """What has its items in one attribute."""
+    """A persistent object that has its items in one attribute."""
 
     _p_builtin: ClassVar[type[Any]]
     """The built-in type of the items."""
@@ -34,7 +33,7 @@ class Container(Persistent):
     _items: Any
     _p_deltas = True
     _p_overlay: ClassVar[Any] = None
-    """The class of what stands for large items in a working copy, if it is one of its own."""
+    """The class of overlays over large items; ``None``: that of the built-in."""
     _p_merge: bool = True
     """Whether transactions that change different items do not conflict."""
 
@@ -42,15 +41,20 @@ class Container(Persistent):
     __hash__ = None  # type: ignore[assignment]
 
     def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Any:
-        # There are items before any constructor runs, and without one, as in a built-in
-        # container. Past the face: copies are made of the plain class.
+        # As a built-in container, it has items before a constructor runs. The face is passed
+        # by: copies are made of the plain class.
         self = super().__new__(cls)
         set_native_dict(self, {"_items": cls._p_builtin()})
         return self
 
     def _writable(self) -> Any:
         """Return the items to change, if the calling thread may change them."""
-        if type(here.memo.get(id(self))) is not WorkingCopy:
+        working = here.memo.get(id(self))
+        if type(working) is WorkingCopy:
+            items = working.get("_items", PENDING)
+            if items is not PENDING:
+                return items
+        else:
             ref = ref_of(self)
             if type(self) is not type(self)._p_faces.open or not is_new(ref):
                 name = type(self).__name__
@@ -70,8 +74,8 @@ class Container(Persistent):
     def __getstate__(self) -> Any:
         """Return the state for a copy or a pickle.
 
-        What this thread may change is copied as the built-in types do: one level
-        deep. In shared state the values are guarded, and become ordinary ones.
+        If this thread may change the container, the copy is shallow, as of a built-in type.
+        In shared state the values are guarded; they are copied to ordinary ones.
         """
         if type(here.memo.get(id(self))) is not WorkingCopy and not is_new(ref_of(self)):
             return super().__getstate__()
@@ -86,9 +90,9 @@ class Container(Persistent):
     def copy(self: C) -> C:
         """Return a new container of this class with the same items and attributes.
 
-        It is not stored yet, and read-only as every new object. Its items are those of this one.
-        Of an object in shared state, the lists, dicts and sets among them are copied too,
-        for those that are shared can't be changed.
+        It is not stored yet, and read-only as every new object. The items themselves are not
+        copied. Of an object in shared state, lists, dicts and sets among the items are copied
+        too: shared ones can't be changed.
         """
         return copy.copy(self)
 
@@ -96,7 +100,7 @@ class Container(Persistent):
 def plain(other: Any) -> Any:
     """Return the items of a container as a built-in one, and anything else as it is.
 
-    They may be those of the container itself: not to be changed.
+    The items may be those of the container itself: do not change them.
     """
     if isinstance(other, Container):
         items = other._items  # noqa: SLF001
@@ -106,9 +110,9 @@ def plain(other: Any) -> Any:
 
 @contextmanager
 def filling(made: Any) -> Iterator[None]:
-    """Let the new object *made* be changed in a block, as in its constructor."""
+    """Allow changes of the new object *made* in a block, as in its constructor."""
     face = type(made)
-    # A constructor may return anything, also what is stored.
+    # A constructor may return anything, even a stored object.
     if not isinstance(made, Container) or not is_new(ref_of(made)):
         yield
         return
@@ -120,8 +124,8 @@ def filling(made: Any) -> Iterator[None]:
 
 
 def shown(subject: Any, make: Callable[[], str], around: str) -> str:
-    """Return what *make* makes of *subject*; where it is inside itself, its class and *around*."""
-    # A container may hold itself, also by way of others.
+    """Return what *make* returns; if *subject* contains itself, its class and *around*."""
+    # A container may contain itself, also through others.
     running = _running.ids
     if id(subject) in running:
         return f"{type(subject).__name__}{around}"
@@ -130,8 +134,7 @@ def shown(subject: Any, make: Callable[[], str], around: str) -> str:
     try:
         return make()
     finally:
-        # Where the stack is at its end, there is no room for a call: some may be left over,
-        # and their ids are used again.
+        # After a stack overflow discard() may have failed too: ids must not be left over.
         if outermost:
             running.clear()
         else:
@@ -139,7 +142,7 @@ def shown(subject: Any, make: Callable[[], str], around: str) -> str:
 
 
 class _Running(threading.local):
-    """Of which this thread is making the representation."""
+    """The ids of the objects whose representation this thread is making."""
 
     def __init__(self) -> None:
         self.ids: set[int] = set()

@@ -20,25 +20,24 @@ _MISSING: Final = object()
 class PersistentCounter(Persistent):
     """A number that is a persistent object; what concurrent transactions add always adds up.
 
-    Read-only until ``checkout()``, like every persistent object. Two
-    transactions that change it at the same time do not conflict: both changes
-    count. A decision that was based on ``value`` is not protected by that,
-    unless the transaction has checked the counter out ``exclusive=True``, or
-    has only read it after that.
+    Read-only until ``checkout()``, like every persistent object. Two transactions that change
+    it at the same time do not conflict: both changes count. A decision that was based on
+    ``value`` is not protected by a conflict, unless the transaction has checked the counter
+    out with ``exclusive=True``, or has checked it out and only read it.
 
-    It counts in what it was made with: one made with a ``Decimal`` takes
-    ints and Decimals, any other ints, floats and Fractions. So whatever two
-    transactions add can be added. Sums of floats are rounded as floats are.
+    A counter made with a ``Decimal`` takes ints and Decimals; any other takes ints, floats and
+    Fractions. So the numbers that two transactions add can always be added. Sums of floats are
+    rounded as floats are.
     """
 
     def __init__(self, value: Number = 0) -> None:
         self._value = _checked(value, (int, Decimal) if isinstance(value, Decimal) else _BINARY)
-        # How often it was changed: what adds up to nothing is a change as well, and no mere look.
+        # The number of changes: a sum of 0 is a change too, unlike reading the value.
         self._changes = 0
 
     @property
     def value(self) -> Any:
-        """What it has counted to, as the calling thread sees it."""
+        """The number, as the calling thread sees it."""
         return self._value
 
     def increment(self, by: Number = 1) -> None:
@@ -47,13 +46,13 @@ class PersistentCounter(Persistent):
         Raises:
             TypeError: It is no number, or not one of the counter's kind.
             ValueError: It, or the sum, is not finite.
-            ReadOnlyError: The counter is not checked out. It always is as it was.
+            ReadOnlyError: The counter is not checked out. After an error it is unchanged.
         """
         self._value = _sum(self._value, by)
         self._changes += 1
 
     def decrement(self, by: Number = 1) -> None:
-        """Take *by* away. Raises what :meth:`increment` raises."""
+        """Subtract *by*. Raises what :meth:`increment` raises."""
         self._value = _sum(self._value, by, -1)
         self._changes += 1
 
@@ -64,7 +63,7 @@ class PersistentCounter(Persistent):
     def _p_resolve_conflict(
         cls, old_state: dict[str, Any], saved_state: dict[str, Any], new_state: dict[str, Any]
     ) -> dict[str, Any]:
-        """Add what this transaction has added; an attribute beside it may be changed by one."""
+        """Add what this transaction added; only one of the two may change another attribute."""
         merged = dict(saved_state)
         for name in {**old_state, **new_state}:
             old, saved, new = (

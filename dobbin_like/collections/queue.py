@@ -1,4 +1,4 @@
-"""``PersistentQueue``: what some processes put in, others take out, each item once."""
+"""``PersistentQueue``: a queue for producers and consumers in many processes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ T = TypeVar("T")
 class PersistentQueue(Container, Generic[T]):
     """A queue, first in, first out, for producers and consumers in many processes.
 
-    Transactions that put never conflict: what both have put is there, in the order of their
-    commits. An item is handed to exactly one consumer: of two transactions that take the
-    same one, the second fails with a conflict error, and takes the next one when it is run
-    again. Putting and taking do not conflict with each other. As every object, it has to be
+    Transactions that put items never conflict: all their items are there, in the order of the
+    commits. Each item is handed to exactly one consumer: if two transactions take the same
+    item, the second fails with a conflict error, and takes the next one when it runs again.
+    Putting and taking do not conflict with each other. As every object, the queue has to be
     checked out before it is changed.
 
     Args:
-        items: What is in it from the start, the oldest first.
+        items: The first items, the oldest first.
 
-    Cost: of each change what was changed, however long the queue is.
+    Cost: a change costs what it changes, however long the queue is.
     """
 
-    # Items by number, the oldest first; what comes gets a higher number than all before it.
+    # Items by number, the oldest first; a new item gets a higher number than all before it.
     _p_builtin = dict
     _p_overlay = OverlayQueue
 
@@ -46,15 +46,15 @@ class PersistentQueue(Container, Generic[T]):
         """Remove and return the oldest item.
 
         Raises:
-            queue.Empty: There is none. To find that out depends on the whole queue: the
-                transaction is in conflict with one that puts something in meanwhile.
+            queue.Empty: There is none. This depends on the whole queue: the transaction is in
+                conflict with one that puts an item in meanwhile.
         """
         items = self._writable()
         item: T = items.pop(self._oldest(items))
         return item
 
     def peek(self) -> T:
-        """Return the oldest item, and leave it there.
+        """Return the oldest item without removing it.
 
         Raises:
             queue.Empty: There is none.

@@ -35,7 +35,7 @@ class Node(NamedTuple):
     below: list[Any]
 
 
-def check_btree(tree: SortedTree) -> list[str]:
+def check_btree(tree: SortedTree[Any, Any]) -> list[str]:
     """Return what is wrong with a :class:`.BTree` or :class:`.BTreeSet`, as this thread sees it.
 
     Nothing can be, unless a key has changed its order, the file was damaged, or there is an

@@ -10,9 +10,9 @@ above the key before it, and below the key behind it. The root stays the same ob
 long as the tree lives, so that a tree of another shape is not another tree.
 
 What two transactions have changed in one leaf is merged key by key as long as neither has
-moved items from leaf to leaf: ``moves`` counts that. All else is settled by the tree,
-which does the changes again (:meth:`.SortedTree._p_replay`). So that it can be seen, a
-node that leaves the tree is emptied.
+moved items from leaf to leaf: ``moves`` counts that. All other conflicts are settled by the
+tree, which applies the changes again (:meth:`.SortedTree._p_replay`). A node that leaves the
+tree is emptied, so that a transaction that has changed it is in conflict.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
 from dobbin_like.objects.values.values import StateComparison
 
 LEAF_MAX: Final = 128
-"""Keys in a leaf; one more and it is split."""
+"""The most keys of a leaf; with one more it is split."""
 
 LEAF_MIN: Final = 32
-"""Keys below which a leaf gets some of its neighbour, or all."""
+"""With fewer keys, a leaf gets some or all keys of its neighbour."""
 
 INNER_MAX: Final = 256
 """Children of an inner node: 1,000,000 keys have two levels of them."""
@@ -37,10 +37,10 @@ INNER_MAX: Final = 256
 INNER_MIN: Final = 64
 
 FILL: Final = 7 / 8
-"""How full nodes are that are made from sorted input: there is room for what comes between."""
+"""How full nodes are that are made from sorted input: there is room for keys between."""
 
 Items = tuple[list[Any], list[Any]]
-"""Keys, in order, and their values. Never changed, but replaced: iterators hold them."""
+"""Keys in order, and their values. Replaced, never changed: iterators hold them."""
 
 Difference = tuple[Any, Any, Any]
 """A key, its value before and after; :data:`MISSING` where it was not there."""
@@ -57,7 +57,7 @@ class BTreeLeaf(Persistent):
     def __init__(self, tree: Any, keys: list[Any], values: list[Any]) -> None:
         self.tree = tree
         self.moves = 0
-        # One attribute, so that whoever reads it has what belongs together.
+        # One attribute: a reader gets keys and values that belong together.
         self.items: Items = (keys, values)
 
     @staticmethod
@@ -91,12 +91,12 @@ class BTreeInner(Persistent):
 
     def __init__(self, tree: Any, level: int, keys: list[Any], children: list[Any]) -> None:
         self.tree = tree
-        # Never changed, but replaced, as the items of a leaf.
+        # Replaced, never changed, as the items of a leaf.
         self.links = (level, keys, children)
 
 
 class BTreeLength(Persistent):
-    """How many keys there are. Changes made at the same time add up."""
+    """The number of keys. Concurrent changes add up."""
 
     _p_part_of = "tree"
 
@@ -125,7 +125,7 @@ def find(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:
 
 
 def differences(old: Items, new: Items) -> list[Difference]:
-    """Return what has become of the keys, in order. Both are sorted."""
+    """Return the changes of keys and values, in the order of the keys. Both are sorted."""
     found: list[Difference] = []
     old_keys, old_values = old
     new_keys, new_values = new

@@ -1,7 +1,7 @@
-"""What one change does to the nodes of a sorted tree: worked out first, done in one step.
+"""What one change does to the nodes of a sorted tree: planned first, done in one step.
 
-Whatever fails, fails before the first node is changed: a comparison, a node that can't be
-read, a checkout that is refused. An interrupt waits until all is done.
+All errors happen before the first node is changed: a comparison that fails, a node that can't
+be read, a checkout that is refused. An interrupt waits until all is done.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Plan:
 
     def get(self, node: Any, name: str) -> Any:
         """Return what attribute *name* of *node* will be."""
-        checkout(node)  # so that the values are ours, not shared ones
+        checkout(node)  # so that the values are the thread's own, not shared ones
         planned = self._values.get((id(node), name))
         return getattr(node, name) if planned is None else planned[2]
 
     def apply(self) -> None:
-        """Do it."""
+        """Assign the values."""
         finish_despite_interrupts(self._assign)
 
     def _assign(self) -> None:

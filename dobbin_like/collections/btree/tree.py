@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, islice, pairwise, starmap
 from math import ceil
 from operator import itemgetter, lt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from dobbin_like.collections.btree.nodes import (
     FILL,
@@ -41,17 +41,27 @@ from dobbin_like.objects.values.values import to_plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+K = TypeVar("K")
+I = TypeVar("I")  # noqa: E741
+Tree = TypeVar("Tree", bound="SortedTree[Any, Any]")
+
 ALL = Bounds()
 
 
-class SortedTree(Persistent):
-    """A tree of nodes. Its own state leads to the root and the length, and never changes."""
+class SortedTree(Persistent, Generic[K, I]):
+    """A tree of nodes. Its own state leads to the root and the length, and never changes.
+
+    An item is what a subclass makes of a key and its value: a pair, or the key.
+    """
+
+    _make: ClassVar[Any]
+    """Returns the items of a list of keys and a list of values."""
 
     _root: BTreeInner
     _length: BTreeLength
 
     _v_changed: object = None
-    """Another object after each change of the keys by the calling thread, in its copy."""
+    """Replaced by each change of keys by the calling thread, in its working copy."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -81,7 +91,7 @@ class SortedTree(Persistent):
             level += 1
         return level, bounds[1:], children
 
-    # -- who may change it ----------------------------------------------------------
+    # -- checks before changes ------------------------------------------------------
 
     def _is_writable(self) -> bool:
         if type(here.memo.get(id(self))) is WorkingCopy:
@@ -144,6 +154,61 @@ class SortedTree(Persistent):
             return next(iter(make(keys[:1], values[:1])))
         return MISSING
 
+    # -- in order ---------------------------------------------------------------------
+
+    def __reversed__(self) -> Iterator[K]:
+        return self._stream(keys_of, backward=True)
+
+    def min_item(self) -> I:
+        """Return the item with the smallest key; ``ValueError`` if there is none."""
+        return self._end_item(backward=False)
+
+    def max_item(self) -> I:
+        """Return the item with the greatest key; ``ValueError`` if there is none."""
+        return self._end_item(backward=True)
+
+    def _end_item(self, *, backward: bool) -> I:
+        item: I = self._first(self._make, backward=backward)
+        if item is MISSING:
+            text = f"the {type(self).__name__} is empty"
+            raise ValueError(text)
+        return item
+
+    def next_item(self, key: K) -> I | None:
+        """Return the item with the next key above *key*, which need not be there, or ``None``."""
+        item: I = self._first(self._make, Bounds(low=key, closed_low=False))
+        return None if item is MISSING else item
+
+    def prev_item(self, key: K) -> I | None:
+        """Return the item with the next key below *key*, which need not be there, or ``None``."""
+        item: I = self._first(self._make, Bounds(high=key), backward=True)
+        return None if item is MISSING else item
+
+    def items_from(self, key: K, *, closed: bool = True) -> Iterator[I]:
+        """Iterate over the items from *key* up; without that of *key* if not *closed*."""
+        return self._stream(self._make, Bounds(low=key, closed_low=closed))
+
+    def items_backward(self) -> Iterator[I]:
+        """Iterate over all items, from the greatest key down."""
+        return self._stream(self._make, backward=True)
+
+    def items_backward_from(self, key: K, *, closed: bool = True) -> Iterator[I]:
+        """Iterate over the items from *key* down; without that of *key* if not *closed*."""
+        return self._stream(self._make, Bounds(high=key, closed_high=closed), backward=True)
+
+    def items_range(
+        self, start: K, end: K, *, closed_start: bool = True, closed_end: bool = False
+    ) -> Iterator[I]:
+        """Iterate over the items from *start* to *end*, downward if *end* is below *start*.
+
+        An end belongs to the range if it is closed: as in Python's own ranges, the first is
+        and the last is not.
+        """
+        if end < start:  # type: ignore[operator]
+            bounds = Bounds(end, closed_end, start, closed_start)
+            return self._stream(self._make, bounds, backward=True)
+        return self._stream(self._make, Bounds(start, closed_start, end, closed_end))
+
     # -- changing ---------------------------------------------------------------------
 
     def _insert(self, key: Any, value: Any, *, replace: bool = True) -> bool:
@@ -153,7 +218,7 @@ class SortedTree(Persistent):
             TypeError: The key can't be ordered. Nothing has changed.
         """
         self._check_writable()
-        if isinstance(key, slice):  # Slices have an order; nobody could ask for them again.
+        if isinstance(key, slice):  # Slices can be ordered, but tree[slice] is a range.
             text = "a slice is a range of keys, not a key"
             raise TypeError(text)
         path, leaf = path_to(self._root, key)
@@ -212,7 +277,7 @@ class SortedTree(Persistent):
             self._remove(key)
 
     def clear(self) -> None:
-        """Remove all keys. Cost: the nodes: each is written, for others may be changing it."""
+        """Remove all keys. Cost: the nodes, which are all written: others may be changing them."""
         self._check_writable()
         plan = Plan(self)
         todo: list[Any] = list(self._root.links[2])
@@ -230,6 +295,10 @@ class SortedTree(Persistent):
 
     # -- copies -----------------------------------------------------------------------
 
+    def copy(self: Tree) -> Tree:
+        """Return a new tree of this class with the same items, not stored yet."""
+        return self.__copy__()  # type: ignore[no-any-return]
+
     def __copy__(self) -> Any:
         plain: Any = type(self)._p_faces.plain
         made = plain.__new__(plain)
@@ -243,7 +312,7 @@ class SortedTree(Persistent):
     # -- conflicts --------------------------------------------------------------------
 
     def _p_replay(self, parts: Iterable[tuple[Any, Any, Any]]) -> None:
-        """Do again what a transaction did to the nodes, key by key, on the tree as it is now.
+        """Apply the changes of a transaction again, key by key, to the tree as it is now.
 
         Raises:
             ConflictError: Another transaction has changed one of the keys meanwhile.

@@ -32,22 +32,22 @@ T = TypeVar("T")
 B = TypeVar("B", bound="BTree[Any, Any]")
 
 
-class BTree(SortedTree, Generic[K, V]):
+class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     """A mapping in the order of its keys. All of ``dict``, and more: ranges, neighbours.
 
-    For collections larger than one wants to load, and for what is read by key ranges. Made
-    from *items* as a dict is; what is sorted already is taken over at little cost.
+    For collections that are too large to be loaded as a whole, and for reading ranges of keys.
+    Made from *items* as a dict is; sorted items are stored at little cost.
 
     Keys need ``<`` and ``==`` that agree with each other, and no hash. A key that can't be
-    ordered against the others is refused with the ``TypeError`` of the comparison, or one
-    of ours (not a number, say). Values are what any attribute may have; to change one in
-    place, check out the tree and get it by its key.
+    ordered against the others is refused with the ``TypeError`` of the comparison, or with one
+    of the tree's (for not-a-number, say). Values may be whatever attributes may be; to change
+    one in place, check out the tree and get the value by its key.
 
     Read-only until it is checked out, as every persistent object; the checkout of the tree
-    covers its nodes. Transactions that change different keys do not conflict, whatever
-    becomes of the nodes; those that change the same key do. What a transaction has only
-    read (``len``, a range, that a key is missing) is not compared, unless it has checked
-    the tree out ``exclusive=True``, or has changed nothing in it.
+    covers its nodes. Transactions that change different keys do not conflict, even if nodes
+    are split or joined; those that change the same key do. What a transaction has only read
+    (``len``, a range, a missing key) is not compared, unless it has checked the tree out with
+    ``exclusive=True``, or has changed nothing in it.
 
     An iterator whose tree gets other keys, by the thread that iterates, raises
     ``RuntimeError`` at its next item, or at its next leaf if the tree was checked out
@@ -60,6 +60,8 @@ class BTree(SortedTree, Generic[K, V]):
     Cost: A lookup reads one record on each level: beside the tree itself two up to some
     20,000 keys, three up to some 4,000,000. A change writes one leaf and the length.
     """
+
+    _make = zip
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), /, **others: V) -> None:
         self._plant(_sorted_pairs(items, others))
@@ -103,9 +105,6 @@ class BTree(SortedTree, Generic[K, V]):
     def __iter__(self) -> Iterator[K]:
         return self._stream(keys_of)
 
-    def __reversed__(self) -> Iterator[K]:
-        return self._stream(keys_of, backward=True)
-
     def keys(self, min: K | None = None, max: K | None = None) -> KeysView[K]:  # noqa: A002
         """Return a view of the keys, in order; of those from *min* to *max*, both included."""
         return BTreeKeys(self, self, _closed(min, max))
@@ -140,58 +139,6 @@ class BTree(SortedTree, Generic[K, V]):
     @reprlib.recursive_repr("BTree(...)")
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict_text(self.items())})"
-
-    # -- in order ---------------------------------------------------------------------
-
-    def min_item(self) -> tuple[K, V]:
-        """Return the pair with the smallest key; ``ValueError`` if there is none."""
-        return self._end_item(backward=False)
-
-    def max_item(self) -> tuple[K, V]:
-        """Return the pair with the greatest key; ``ValueError`` if there is none."""
-        return self._end_item(backward=True)
-
-    def _end_item(self, *, backward: bool) -> tuple[K, V]:
-        pair = self._first(zip, backward=backward)
-        if pair is MISSING:
-            text = f"the {type(self).__name__} is empty"
-            raise ValueError(text)
-        return pair  # type: ignore[no-any-return]
-
-    def next_item(self, key: K) -> tuple[K, V] | None:
-        """Return the pair with the next key above *key*, which need not be there, or ``None``."""
-        pair = self._first(zip, Bounds(low=key, closed_low=False))
-        return None if pair is MISSING else pair
-
-    def prev_item(self, key: K) -> tuple[K, V] | None:
-        """Return the pair with the next key below *key*, which need not be there, or ``None``."""
-        pair = self._first(zip, Bounds(high=key), backward=True)
-        return None if pair is MISSING else pair
-
-    def items_from(self, key: K, *, closed: bool = True) -> Iterator[tuple[K, V]]:
-        """Iterate over the pairs from *key* up; without that of *key* if not *closed*."""
-        return self._stream(zip, Bounds(low=key, closed_low=closed))
-
-    def items_backward(self) -> Iterator[tuple[K, V]]:
-        """Iterate over all pairs, from the greatest key down."""
-        return self._stream(zip, backward=True)
-
-    def items_backward_from(self, key: K, *, closed: bool = True) -> Iterator[tuple[K, V]]:
-        """Iterate over the pairs from *key* down; without that of *key* if not *closed*."""
-        return self._stream(zip, Bounds(high=key, closed_high=closed), backward=True)
-
-    def items_range(
-        self, start: K, end: K, *, closed_start: bool = True, closed_end: bool = False
-    ) -> Iterator[tuple[K, V]]:
-        """Iterate over the pairs from *start* to *end*, downward if *end* is below *start*.
-
-        An end belongs to it where it is closed: as in Python's own ranges, the first does
-        and the last does not.
-        """
-        if end < start:  # type: ignore[operator]
-            bounds = Bounds(end, closed_end, start, closed_start)
-            return self._stream(zip, bounds, backward=True)
-        return self._stream(zip, Bounds(start, closed_start, end, closed_end))
 
     # -- changing -----------------------------------------------------------------------
 
@@ -249,10 +196,6 @@ class BTree(SortedTree, Generic[K, V]):
             return
         for key, value in _pairs(items, others):
             self._insert(key, value)
-
-    def copy(self: B) -> B:
-        """Return a new tree of this class with the same items, not stored yet."""
-        return self.__copy__()  # type: ignore[no-any-return]
 
     def __or__(self, other: Any) -> BTree[Any, Any]:
         if not isinstance(other, Mapping):

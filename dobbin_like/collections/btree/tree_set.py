@@ -10,19 +10,20 @@ from typing import Any, Generic, TypeVar
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import SortedTree, keys_of, sorted_items
 from dobbin_like.collections.btree.views import BTreeSetRange, slice_bounds
-from dobbin_like.collections.btree.walk import Bounds
 
 T = TypeVar("T")
 S = TypeVar("S", bound="BTreeSet[Any]")
 
 
-class BTreeSet(SortedTree, Generic[T]):
+class BTreeSet(SortedTree[T, T], Generic[T]):
     """A set in the order of its members. All of ``set``, and more: ranges, neighbours.
 
     To ``set`` what :class:`.BTree` is to ``dict``: see there for what members have to be,
     conflicts, iterators and costs. Transactions that add or remove different members do not
     conflict.
     """
+
+    _make = staticmethod(keys_of)
 
     def __init__(self, members: Iterable[T] = (), /) -> None:
         self._plant(_sorted_members(members))
@@ -35,9 +36,6 @@ class BTreeSet(SortedTree, Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return self._stream(keys_of)
-
-    def __reversed__(self) -> Iterator[T]:
-        return self._stream(keys_of, backward=True)
 
     def __getitem__(self, key: Any) -> Set[T]:
         """Return the range ``members[low:high]``, a view: with *low*, without *high*."""
@@ -61,54 +59,6 @@ class BTreeSet(SortedTree, Generic[T]):
             return len(self) == len(other) and all(member in other for member in self)
         except TypeError:  # a member of ours has no hash
             return False
-
-    # -- in order ---------------------------------------------------------------------
-
-    def min_item(self) -> T:
-        """Return the smallest member; ``ValueError`` if there is none."""
-        return self._end_member(backward=False)  # type: ignore[no-any-return]
-
-    def max_item(self) -> T:
-        """Return the greatest member; ``ValueError`` if there is none."""
-        return self._end_member(backward=True)  # type: ignore[no-any-return]
-
-    def _end_member(self, *, backward: bool) -> Any:
-        member = self._first(keys_of, backward=backward)
-        if member is MISSING:
-            text = f"the {type(self).__name__} is empty"
-            raise ValueError(text)
-        return member
-
-    def next_item(self, member: T) -> T | None:
-        """Return the next member above *member*, which need not be one, or ``None``."""
-        found = self._first(keys_of, Bounds(low=member, closed_low=False))
-        return None if found is MISSING else found
-
-    def prev_item(self, member: T) -> T | None:
-        """Return the next member below *member*, which need not be one, or ``None``."""
-        found = self._first(keys_of, Bounds(high=member), backward=True)
-        return None if found is MISSING else found
-
-    def items_from(self, member: T, *, closed: bool = True) -> Iterator[T]:
-        """Iterate over the members from *member* up; without it if not *closed*."""
-        return self._stream(keys_of, Bounds(low=member, closed_low=closed))
-
-    def items_backward(self) -> Iterator[T]:
-        """Iterate over all members, from the greatest down."""
-        return self._stream(keys_of, backward=True)
-
-    def items_backward_from(self, member: T, *, closed: bool = True) -> Iterator[T]:
-        """Iterate over the members from *member* down; without it if not *closed*."""
-        return self._stream(keys_of, Bounds(high=member, closed_high=closed), backward=True)
-
-    def items_range(
-        self, start: T, end: T, *, closed_start: bool = True, closed_end: bool = False
-    ) -> Iterator[T]:
-        """Iterate over the members from *start* to *end*, as :meth:`.BTree.items_range` does."""
-        if end < start:  # type: ignore[operator]
-            bounds = Bounds(end, closed_end, start, closed_start)
-            return self._stream(keys_of, bounds, backward=True)
-        return self._stream(keys_of, Bounds(start, closed_start, end, closed_end))
 
     # -- changing -----------------------------------------------------------------------
 
@@ -173,10 +123,6 @@ class BTreeSet(SortedTree, Generic[T]):
                 self.add(member)
 
     # -- making others --------------------------------------------------------------------
-
-    def copy(self: S) -> S:
-        """Return a new set of this class with the same members, not stored yet."""
-        return self.__copy__()  # type: ignore[no-any-return]
 
     def union(self, *others: Iterable[Any]) -> BTreeSet[Any]:
         """Return a new set with the members of all."""

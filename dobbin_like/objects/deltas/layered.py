@@ -15,7 +15,7 @@ size of the collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Any, ClassVar, Final
 
 from dobbin_like.exc import SharedValueError
@@ -338,7 +338,7 @@ def each_key(items: Any, order: Any) -> Iterator[Any]:
         return iter(order(items))
     below, removed, added = items.below, items.removed, items.added
     has = _has(below)
-    old = (key for key in each_key(below, order) if key not in removed)
+    old = filterfalse(removed.__contains__, each_key(below, order))
     new = (key for key in order(added) if key in removed or not has(key))
     return chain(new, old) if order is reversed else chain(old, new)
 

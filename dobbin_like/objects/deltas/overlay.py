@@ -55,7 +55,7 @@ class Overlay:
     """
 
     # Those of all subclasses: Overlay._materialize() changes the class.
-    __slots__ = ("_first", "_last", "added", "base", "own", "removed", "replaced", "working")
+    __slots__ = ("_ends", "added", "base", "own", "removed", "replaced", "working")
     kind: ClassVar[type]
     _parts: ClassVar[tuple[str, ...]] = ("removed", "added", "own")
     """The attributes that a copy for a savepoint has, beside the base."""
@@ -67,6 +67,7 @@ class Overlay:
         self.removed: dict[Any, None] = {}
         self.own: dict[Any, Any] = {}
         self.added: Any = {}
+        self._ends: Any = None
 
     def is_changed(self) -> bool:
         """Tell whether anything differs from the base. Cost: what was touched."""
@@ -78,8 +79,9 @@ class Overlay:
 
     def _changed_own(self) -> list[Any]:
         """Return the keys whose own values differ from those of the base."""
-        aliases = StateComparison()
-        base = self.base
+        if not self.own:
+            return []
+        aliases, base = StateComparison(), self.base
         return [key for key, value in self.own.items() if not aliases.same(base[key], value)]
 
     def is_most(self) -> bool:
@@ -107,14 +109,20 @@ class Overlay:
         self.renumber(items)
         # Own values that were not changed may be part of added items.
         before, self.base = self.base, items
-        self.own = {
-            key: value for key, value in self.own.items() if self._has_same(key, before[key])
-        }
+        self._ends = None
+        own = self.own.items()
+        self.own = {key: value for key, value in own if self._has_same(key, before[key])}
 
     def _has_same(self, key: Any, value: Any) -> bool:
         """Return whether the base still has this value."""
         base = self.base
         return key in base and StateComparison().same(base[key], value)
+
+    def _end(self, end: int) -> Any:
+        """Return the first (0) or last (1) key of the base that was not removed, or NONE_LEFT."""
+        if self._ends is None:
+            self._ends = FirstKey(iter, self.base), FirstKey(reversed, self.base)
+        return self._ends[end].find(self.removed)
 
     def _touches_the_same(self, items: Any) -> bool:
         raise NotImplementedError

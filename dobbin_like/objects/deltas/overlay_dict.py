@@ -8,7 +8,6 @@ from typing import Any, Final
 from dobbin_like.objects.deltas.layered import built_in, each_key
 from dobbin_like.objects.deltas.overlay import (
     NONE_LEFT,
-    FirstKey,
     Materialized,
     Overlay,
     key_in,
@@ -36,8 +35,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
     def __init__(self, working: Any, base: Any) -> None:
         super().__init__(working, base)
         self.replaced: dict[Any, Any] = {}
-        self._first = FirstKey(iter, base)
-        self._last = FirstKey(reversed, base)
 
     def __getitem__(self, key: Any) -> Any:
         value = self.added.get(key, _MISSING)
@@ -108,13 +105,13 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
 
     def first(self, default: Any) -> Any:
         """Return the first key. Cost: constant, on average."""
-        key = self._first.find(self.removed)
+        key = self._end(0)
         return next(iter(self.added), default) if key is _MISSING else key
 
     def last(self, default: Any) -> Any:
         """Return the last key. Cost: constant, on average."""
         key = next(reversed(self.added), _MISSING)
-        key = self._last.find(self.removed) if key is _MISSING else key
+        key = self._end(1) if key is _MISSING else key
         return default if key is _MISSING else key
 
     # -- the difference ------------------------------------------------------------------
@@ -124,6 +121,8 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
 
     def settle(self) -> bool:
         replaced, own = self.replaced, self.own
+        if not (replaced or own):
+            return True
         aliases, base = StateComparison(), self.base
         for key in [*replaced]:
             if key in self.removed:
@@ -136,6 +135,8 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return True
 
     def all_added(self) -> Any:
+        if not self.replaced:
+            return self.added
         removed = self.removed
         return {
             key: value for key, value in self.replaced.items() if key not in removed
@@ -163,15 +164,10 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         )
 
     def _is_same(self, key: Any, items: Any) -> bool:
-        base = self.base
-        if key not in base or key not in items:
-            return key not in base and key not in items
-        return StateComparison().same(base[key], items[key])
-
-    def rebase(self, items: Any) -> None:
-        super().rebase(items)
-        self._first = FirstKey(iter, items)
-        self._last = FirstKey(reversed, items)
+        was_there, is_there = key in self.base, key in items
+        if not (was_there and is_there):
+            return was_there == is_there
+        return StateComparison().same(self.base[key], items[key])
 
     def plain(self) -> dict[Any, Any]:
         base = built_in(self.base)

@@ -8,7 +8,6 @@ from typing import Any
 from dobbin_like.objects.deltas.layered import built_in
 from dobbin_like.objects.deltas.overlay import (
     NONE_LEFT,
-    FirstKey,
     Materialized,
     Overlay,
     key_in,
@@ -34,10 +33,6 @@ class OverlaySet(Overlay, MutableSet[Any]):
     __slots__ = ()
     kind = set
 
-    def __init__(self, working: Any, base: Any) -> None:
-        super().__init__(working, base)
-        self._first = FirstKey(iter, base)
-
     def __contains__(self, item: object) -> bool:
         return item in self.added or (item not in self.removed and item in self.base)
 
@@ -60,7 +55,7 @@ class OverlaySet(Overlay, MutableSet[Any]):
             self.added[value] = None
         else:
             del self.removed[value]
-            self._first = FirstKey(iter, self.base)
+            self._ends = None  # It is at its old place again.
 
     def discard(self, value: Any) -> None:
         """Remove a member if it is there."""
@@ -73,16 +68,12 @@ class OverlaySet(Overlay, MutableSet[Any]):
         """Remove and return a member."""
         if self.added:
             return self.added.popitem()[0]
-        member = self._first.find(self.removed)
+        member = self._end(0)
         if member is NONE_LEFT:
             text = "pop from an empty set"
             raise KeyError(text)
         self.removed[member] = None
         return member
-
-    def rebase(self, items: Any) -> None:
-        super().rebase(items)
-        self._first = FirstKey(iter, items)
 
     def all_added(self) -> Any:
         return [*self.added]

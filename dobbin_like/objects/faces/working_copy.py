@@ -121,16 +121,7 @@ class WorkingCopy(dict[str, Any]):
     def delta(self) -> Overlay | None:
         """Return the overlay over the items if nothing but items was changed."""
         overlay = self.overlay()
-        state = type(self.obj)._p_faces.state_of(self)
-        base = self.base
-        if overlay is None or state.keys() != base.keys():
-            return None
-        aliases = StateComparison()
-        for name, value in state.items():
-            kept = value is overlay or value is PENDING or aliases.same(base[name], value)
-            if not kept:
-                return None
-        return overlay
+        return None if overlay is None or self._changed_names() else overlay
 
     def rebase(self, serial: Tid, base: State, state: State | None) -> None:
         """Become *state*, a change of the version *base*, after a conflict was resolved.
@@ -205,12 +196,12 @@ class WorkingCopy(dict[str, Any]):
     def _changed_names(self) -> list[str]:
         """Return the names of attributes that differ from the base, except an overlay."""
         state: State = type(self.obj)._p_faces.state_of(self)
-        aliases = StateComparison()
-        names = [name for name in self.base if name not in state]
+        base, aliases = self.base, StateComparison()
+        names = [name for name in base if name not in state]
         for name, value in state.items():
             if value is PENDING or isinstance(value, Overlay):
                 continue
-            if name not in self.base or not aliases.same(self.base[name], value):
+            if name not in base or not aliases.same(base[name], value):
                 names.append(name)
         return names
 
