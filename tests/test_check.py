@@ -495,7 +495,7 @@ def test_a_stream_object_without_its_stream_is_found(storage, values):
 
 def save_positions(storage: TransactionLog) -> None:
     storage.acquire()
-    storage._writer.save()
+    storage._writing.writer.save()
     storage.release()
 
 
@@ -504,7 +504,7 @@ def test_saved_positions_are_compared_with_a_scan(storage):
     save_positions(storage)
     assert check_log(storage).ok
 
-    storage._applied.positions.slots[1] += 8
+    storage._reading.applied.positions.slots[1] += 8
     save_positions(storage)
 
     assert [problem.invariant for problem in check_log(storage.path).problems] == [10]
@@ -513,7 +513,7 @@ def test_saved_positions_are_compared_with_a_scan(storage):
 
 def test_saved_positions_that_count_otherwise_are_found(storage):
     write(storage, [(0, 1, state_of({})), (1, 1, state_of({}))])
-    storage._applied.positions.stored = 1
+    storage._reading.applied.positions.stored = 1
     save_positions(storage)
 
     assert only_problem(check_log(storage.path)).expected == "2 below 2"
@@ -521,7 +521,7 @@ def test_saved_positions_that_count_otherwise_are_found(storage):
 
 def test_a_saved_class_table_is_compared_with_the_transactions(storage):
     write(storage, [(0, 1, state_of({}))])
-    storage._applied.classes.update([(2, "shop", "Cart")])
+    storage._reading.applied.names.update([(2, "shop", "Cart")])
     save_positions(storage)
 
     assert only_problem(check_log(storage.path)).found == "saved classes and shapes"
@@ -529,9 +529,9 @@ def test_a_saved_class_table_is_compared_with_the_transactions(storage):
 
 def test_a_storage_that_has_applied_something_else_is_found(storage):
     write(storage, [(0, 1, state_of({"number": 1}))])
-    first = storage._applied.positions.slots[0]
+    first = storage._reading.applied.positions.slots[0]
     write(storage, [(0, 1, state_of({"number": 2}))], ())
-    storage._applied.positions.slots[0] = first
+    storage._reading.applied.positions.slots[0] = first
 
     assert only_problem(check_log(storage)).found == f"its version at {first}"
     assert check_log(storage.path).ok

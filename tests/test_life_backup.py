@@ -163,7 +163,7 @@ def test_failed_transactions_and_saved_positions_are_copied(
         failed = storage.fail(Tid(storage.tid + 1), "a reason")
         assert failed is not None
         storage.apply([failed])
-        storage._writer.save()
+        storage._writing.writer.save()
         storage.release()
         database.backup(target)
         change(database, b=1)
@@ -193,7 +193,7 @@ def test_the_backup_may_be_read_and_looked_at_in_between(
     # What looks at it may save positions there, when it has many objects.
     with TransactionLog(target) as log:
         log.acquire()
-        log._writer.save()
+        log._writing.writer.save()
         log.release()
     assert frames(target) != frames(path)
     change(database, b=2)
@@ -208,14 +208,14 @@ def test_a_backup_has_no_positions_of_its_own(
     storage: TransactionLog, path: Path, target: Path
 ) -> None:
     """Opened for a backup, a log with much behind its saved positions would save them."""
-    storage._writer.save_after_entries = sys.maxsize
+    storage._writing.writer.save_after_entries = sys.maxsize
     with Database(storage) as database:
         storage.acquire()
         entries = [(Oid(oid), 1, b"}.") for oid in range(60_000)]
         storage.apply([storage.append(Tid(1000), entries, [(1, "shop", "Cart")])])
         storage.release()
         database.backup(target)
-        storage._applied.unsaved = 0  # close() would save them in the log too
+        storage._reading.applied.unsaved = 0  # close() would save them in the log too
 
         database.backup(target)
 

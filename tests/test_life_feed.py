@@ -349,14 +349,14 @@ def test_the_cost_of_a_change_does_not_grow_with_the_versions_that_came_later(
     for number in range(1, 200):
         change(thing, number=number)
     reads = 0
-    load = type(database.storage._applied.loader).load
+    load = type(database.storage._reading.applied.loader).load
 
     def counted(*args):
         nonlocal reads
         reads += 1
         return load(*args)
 
-    monkeypatch.setattr(type(database.storage._applied.loader), "load", counted)
+    monkeypatch.setattr(type(database.storage._reading.applied.loader), "load", counted)
 
     assert len(list(database.changes())) == 200
     assert reads < 2 * 200

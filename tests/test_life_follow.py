@@ -282,7 +282,7 @@ def test_oids_of_dropped_objects_are_not_used_again(database, root, again):
 
 def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, again, storage):
     other = again()
-    storage._file.words.retire()  # as a pack does that is killed before the file is replaced
+    storage._reading.file.words.retire()  # as a pack does that is killed before the file is replaced
     other.transaction_manager.begin()
     transaction.begin()
     assert root.n == 0
@@ -291,7 +291,7 @@ def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, aga
 
     transaction.begin()
     assert root.n == 3
-    assert not is_retired(storage._file.words.view[COMMITTED])
+    assert not is_retired(storage._reading.file.words.view[COMMITTED])
     assert again().root.n == 3
 
 
@@ -301,7 +301,7 @@ def test_a_file_that_is_not_of_this_log_is_not_followed(database, root, path, tm
         in_thread(lambda: None)
         transaction.commit()
     (tmp_path / "foreign.log").replace(path)
-    storage._file.words.retire()
+    storage._reading.file.words.retire()
 
     transaction.begin()
     assert root.n == 0
@@ -419,13 +419,13 @@ def test_a_thread_that_waits_for_the_old_lock_does_not_write_without_the_new_one
     """Another thread follows meanwhile: what it has then is the lock of the old file."""
     steps = Steps()
     waits = threading.Event()
-    real_wait = storage._lock._wait
+    real_wait = storage._writing.lock._wait
 
     def wait(timeout: Any, deadline: Any) -> None:
         waits.set()
         real_wait(timeout, deadline)
 
-    storage._lock._wait = wait
+    storage._writing.lock._wait = wait
     with path.open("r+b") as old:
         fcntl.flock(old, fcntl.LOCK_EX)  # As a packer has it.
 

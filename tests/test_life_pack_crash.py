@@ -278,7 +278,7 @@ def test_an_old_file_that_comes_back_after_a_power_cut_is_written_on(path):
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(Node())
         transaction.commit()
-        database.storage._file.words.retire()
+        database.storage._reading.file.words.retire()
         before = path.read_bytes()
     transaction.manager.clearSynchs()
     path.write_bytes(raw_boot(before))

@@ -258,7 +258,7 @@ def test_many_objects_are_opened_by_saved_positions(database: Database, target: 
     database.snapshot(target)
 
     with opened(target) as copy:
-        assert copy.storage._applied.unsaved == 0
+        assert copy.storage._reading.applied.unsaved == 0
         assert [node.number for node in copy.root["many"]] == list(range(10_500))
 
 

@@ -194,9 +194,9 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> Moments:
             ):
                 database = (synced, unsynced)[number % 2]
                 if number == 7:  # Positions are saved at the end of this commit.
-                    database.storage._writer.save_after_entries = 0
+                    database.storage._writing.writer.save_after_entries = 0
                 count += change(database, "a", number, kind)
-                database.storage._writer.save_after_entries = 50_000
+                database.storage._writing.writer.save_after_entries = 50_000
         look()
     moments = Moments()
     for index, image in with_halves(images):
@@ -527,7 +527,7 @@ def write_on(path: Path, slot: int, acknowledged: mmap.mmap) -> None:
     chance = random.Random(slot)
     key = f"writer {slot}"
     with open_at(path, sync=slot % 2 == 0) as database:
-        database.storage._writer.save_after_entries = 30
+        database.storage._writing.writer.save_after_entries = 30
         words = memoryview(acknowledged).cast("Q")
         number = 0
         while not words[SLOTS]:

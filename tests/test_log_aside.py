@@ -57,10 +57,10 @@ def write(path: Path, letters: str) -> list[Frame]:
     """Write a log: transactions, failed ones, streams, positions and redo areas."""
     frames: list[Frame] = []
     with TransactionLog(path) as log:
-        log._writer.synced.image_bytes = 600
-        log._writer.synced.area_after_syncs = sys.maxsize
+        log._writing.writer.synced.image_bytes = 600
+        log._writing.writer.synced.area_after_syncs = sys.maxsize
         for number, letter in enumerate(letters):
-            start = log._applied.tail.end if frames else PAGE_SIZE
+            start = log._reading.applied.tail.end if frames else PAGE_SIZE
             if letter == "T":
                 changes = {number: b"new %d" % number, 0: b"root %d" % number}
                 commit(log, changes, [(number + 1, "shop", f"Class{number}")])
@@ -77,12 +77,12 @@ def write(path: Path, letters: str) -> list[Frame]:
                         key, _ = log.write_stream(io.BytesIO(STREAM))
                         end(log, number, b"S%d" % key)
                     elif letter == "P":
-                        log._writer.save()
+                        log._writing.writer.save()
                     else:
-                        log._writer._make_redo_area()
+                        log._writing.writer._make_redo_area()
                 finally:
                     log.release()
-            frames.append(Frame(letter, start, log._applied.tail.end))
+            frames.append(Frame(letter, start, log._reading.applied.tail.end))
     return frames
 
 
@@ -198,7 +198,7 @@ def test_a_writer_goes_on_behind_what_was_lost(path: Path, letters: str) -> None
     with TransactionLog(path) as log:
         new = commit(log, {0: b"behind"})
         log.acquire()
-        log._writer.save()
+        log._writing.writer.save()
         log.release()
 
     with TransactionLog(path) as log:
@@ -216,7 +216,7 @@ def test_others_follow_past_what_was_lost(path: Path, letters: str) -> None:
     for end in ends:
         path.write_bytes(with_words(whole, COMMITTED=end, DURABLE=PAGE_SIZE, SAVED=0))
         with TransactionLog(path, read_only=True) as log:
-            assert log._applied.tail.end == end
+            assert log._reading.applied.tail.end == end
             words = header.Words(os.open(path, os.O_RDWR), writable=True)
             words.put(COMMITTED, len(whole))
             log.apply(log.read_news())
@@ -229,9 +229,9 @@ def test_a_writer_takes_the_lock_while_it_has_not_read_what_was_lost(path: Path)
     with TransactionLog(path) as log, TransactionLog(path) as other:
         commit(other, {1: b"1"})
         other.acquire()
-        other._writer.save()
+        other._writing.writer.save()
         other.release()
-        start = other._file.words.get(SAVED)  # type: ignore[union-attr]
+        start = other._reading.file.words.get(SAVED)  # type: ignore[union-attr]
         assert start
         with path.open("r+b") as file:
             file.seek(start)
@@ -423,10 +423,10 @@ def test_a_damaged_redo_area_is_found_to_be_and_another_one_made(path: Path) -> 
     data[frames[1].start + 40] ^= 1
     path.write_bytes(data)
     with TransactionLog(path) as log:
-        log._writer.synced.area_after_syncs = 1
+        log._writing.writer.synced.area_after_syncs = 1
         for number in range(3):
             commit(log, {0: b"%d" % number})
-        assert (log._file.words.get(REDO) or 0) > frames[1].end  # type: ignore[union-attr]
+        assert (log._reading.file.words.get(REDO) or 0) > frames[1].end  # type: ignore[union-attr]
     path.write_bytes(with_words(path.read_bytes(), BOOT=1))
     with TransactionLog(path) as log:
         commit(log, {0: b"last"})
@@ -525,7 +525,7 @@ def damaged(path: Path, tmp_path: Path) -> Path:
             if number % 2:
                 storage: Any = database.storage
                 storage.acquire()
-                storage._writer.save()
+                storage._writing.writer.save()
                 storage.release()
     shutil.copy(path, tmp_path / "whole.log")
     data = path.read_bytes()

@@ -64,7 +64,7 @@ def writes_on(path: Path) -> None:
     before = tids(path)
     with TransactionLog(path, sync=False) as log:
         tid = commit(log, 7, b"goes on")
-        assert path.stat().st_size == log._applied.tail.end
+        assert path.stat().st_size == log._reading.applied.tail.end
     after = tids(path)
     assert after[: len(before)] == before
     assert after[-1] == tid
@@ -304,7 +304,7 @@ def test_a_whole_transaction_behind_the_end_is_adopted(
         stored = log.load(Oid(0))
         assert stored is not None
         assert stored.data == (b"before" if failed else b"whole")
-        assert log._file.words.get(DURABLE) == path.stat().st_size  # type: ignore[union-attr]
+        assert log._reading.file.words.get(DURABLE) == path.stat().st_size  # type: ignore[union-attr]
 
 
 def test_the_remains_of_a_longer_tail_never_follow_a_new_transaction(path: Path) -> None:
@@ -316,7 +316,7 @@ def test_the_remains_of_a_longer_tail_never_follow_a_new_transaction(path: Path)
             commit(log, 0, b"old %d" % number)
         old = path.read_bytes()
         log.acquire()
-        log._writer._words.put(COMMITTED, end)
+        log._writing.writer._words.put(COMMITTED, end)
         os.truncate(path, end)
         log.release()
     with TransactionLog(path, sync=False) as log:
@@ -414,13 +414,13 @@ def test_a_power_cut_loses_no_synced_commit_and_leaves_a_prefix(
 
     def before_finishing(writer: Writer) -> None:
         # What was written is synced, the words are not.
-        moment(synced=writer is synced._writer)
+        moment(synced=writer is synced._writing.writer)
         finish(writer)
 
     finish = Writer._finish
     monkeypatch.setattr(Writer, "_finish", before_finishing)
     with TransactionLog(path) as synced, TransactionLog(path, sync=False) as unsynced:
-        synced._writer.save_after_entries = unsynced._writer.save_after_entries = 3
+        synced._writing.writer.save_after_entries = unsynced._writing.writer.save_after_entries = 3
         commit(synced, 0, b"first")
         written += [synced.tid]
         moment(synced=True)
@@ -659,7 +659,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
             assert 10 < len(tids(path)) == len(log) < 25
             log.acquire()
             log.release()
-            assert path.stat().st_size == log._applied.tail.end
+            assert path.stat().st_size == log._reading.applied.tail.end
     finally:
         run(["umount", str(place)], check=True)
 

@@ -370,7 +370,7 @@ def test_a_child_waits_for_its_parent(storage: TransactionLog) -> None:
 
     def child() -> None:
         storage.after_fork_in_child()
-        storage._lock_timeout = 0.01
+        storage._writing.lock_timeout = 0.01
         storage.acquire()
 
     assert isinstance(in_child(child), LockTimeout)
@@ -533,7 +533,7 @@ def test_no_process_starves_another(path: Path, processes: int) -> None:
 def test_the_slot_of_a_dead_waiter_is_cleared(storage: TransactionLog) -> None:
     commit(storage, 0, b"creates the file")
     commit(storage, 0, b"has the last turn")
-    view = storage._view
+    view = storage._reading.view
     assert view is not None
     free = next(index for index in range(SLOTS, SLOTS + SLOT_COUNT) if not view[index])
     view[free] = 12345
@@ -577,7 +577,7 @@ def test_a_header_that_is_let_go_while_the_lock_is_waited_for_is_no_error(tmp_pa
     with TransactionLog(path) as log:
         log.acquire()
         log.release()
-        lock = log._lock
+        lock = log._writing.lock
         lock._view.release()  # What a thread does that follows to a packed log.
         lock.acquire(1)
         assert lock.owned

@@ -145,7 +145,7 @@ def test_an_area_that_does_not_fit_the_disk_is_told_and_does_no_harm(
         with at_most(6000):
             commit(log, b"first")
         assert "no redo area" in caplog.text
-        assert path.stat().st_size == log._applied.tail.end
+        assert path.stat().st_size == log._reading.applied.tail.end
         assert words_of(log)["REDO"] == 0
         commit(log, b"second")
         assert words_of(log)["REDO"]
@@ -368,7 +368,7 @@ def test_a_damaged_redo_word_makes_commits_wait_for_the_log(
     """What only the image has must not stay behind when nobody finds the image any more."""
     with with_area(path) as log:
         commit(log, b"in the image")
-        words = log._file.words
+        words = log._reading.file.words
         assert words is not None
         words.view[REDO] ^= 4
         counted = Disk(path, monkeypatch)
@@ -398,7 +398,7 @@ def test_a_transaction_that_is_cut_off_is_overwritten_in_the_image(path: Path) -
         commit(log, b"before")
         log.acquire()
         append_interrupted(log, 99)
-        at = log._writer.synced.at
+        at = log._writing.writer.synced.at
         assert b"given up" in path.read_bytes()[at : at + 200]
         log.release()
         data = path.read_bytes()
@@ -607,7 +607,7 @@ def test_no_power_cut_loses_what_was_acknowledged_or_brings_back_what_was_given_
         ]
         chances = generator.choice(((5, 1, 1), (5, 0, 0), (2, 2, 0), (2, 1, 2)))
         for log in logs:
-            log._writer.save_after_entries = generator.choice((3, 1000))
+            log._writing.writer.save_after_entries = generator.choice((3, 1000))
         story.share = 0.15
         for _ in range(generator.randint(3, 25)):
             log = generator.choices(logs, chances)[0]
@@ -737,7 +737,7 @@ def test_a_writer_does_not_follow_a_redo_word_that_leads_nowhere(path: Path) -> 
     with with_area(path) as log:
         commit(log, b"second")
         for number, wrong in enumerate((4096, 8, 1 << 40)):
-            words = log._file.words
+            words = log._reading.file.words
             assert words is not None
             words.put(REDO, wrong)
             commit(log, b"%d" % number)

@@ -440,9 +440,9 @@ def test_readers_in_threads_see_whole_transactions(path: Path) -> None:
 def test_positions_are_saved_at_the_end_if_many_entries_came(path: Path) -> None:
     with TransactionLog(path, sync=False) as log:
         commit(log, {oid: b"%d" % oid for oid in range(10_001)}, [(1, "m", "C")])
-        assert log._file.words.get(SAVED) == 0  # type: ignore[union-attr]
+        assert log._reading.file.words.get(SAVED) == 0  # type: ignore[union-attr]
     with TransactionLog(path, sync=False) as log:
-        assert log._file.words.get(SAVED) != 0  # type: ignore[union-attr]
+        assert log._reading.file.words.get(SAVED) != 0  # type: ignore[union-attr]
         assert (len(log), log.oid_count, log.names.class_name(1)) == (1, 10_001, ("m", "C"))
         assert not log.has_news()
         commit(log, {5: b"new"})
@@ -454,7 +454,7 @@ def test_positions_are_saved_at_the_end_if_many_entries_came(path: Path) -> None
 
 def test_positions_are_saved_now_and_then(path: Path) -> None:
     with TransactionLog(path, sync=False) as log, TransactionLog(path) as reader:
-        log._writer.save_after_entries = 10
+        log._writing.writer.save_after_entries = 10
         saved = set()
         for number in range(60):
             if number % 7 == 6:
@@ -464,7 +464,7 @@ def test_positions_are_saved_now_and_then(path: Path) -> None:
             assert not log.has_news()
             catch_up(reader)
             assert not reader.has_news()
-            saved.add(log._file.words.get(SAVED))  # type: ignore[union-attr]
+            saved.add(log._reading.file.words.get(SAVED))  # type: ignore[union-attr]
             with TransactionLog(path, read_only=True) as newcomer:
                 assert len(newcomer) == len(log) == len(reader) == number + 1
                 for oid in range(22):
@@ -477,7 +477,7 @@ def test_damaged_positions_are_not_used(path: Path) -> None:
         commit(log, {oid: b"%d" % oid for oid in range(10_001)})
     whole = path.read_bytes()
     with TransactionLog(path) as log:
-        saved = log._file.words.get(SAVED)  # type: ignore[union-attr]
+        saved = log._reading.file.words.get(SAVED)  # type: ignore[union-attr]
     assert saved
     for at in (saved, saved + 9, saved + 60, saved + 5000, len(whole) - 20):
         damaged = bytearray(whole)
@@ -533,9 +533,9 @@ def test_a_closed_log_says_so(path: Path) -> None:
 def test_close_makes_unsynced_commits_durable(path: Path) -> None:
     with TransactionLog(path, sync=False) as log:
         commit(log, {0: b"root"})
-        assert log._file.words.get(DURABLE) == 4096  # type: ignore[union-attr]
+        assert log._reading.file.words.get(DURABLE) == 4096  # type: ignore[union-attr]
     with TransactionLog(path) as log:
-        assert log._file.words.get(DURABLE) == path.stat().st_size  # type: ignore[union-attr]
+        assert log._reading.file.words.get(DURABLE) == path.stat().st_size  # type: ignore[union-attr]
 
 
 def test_no_descriptor_is_left_open(path: Path) -> None:

@@ -51,7 +51,7 @@ def save_positions(log: TransactionLog) -> None:
     log.acquire()
     try:
         log.apply(log.read_news())
-        log._writer.save()
+        log._writing.writer.save()
     finally:
         log.release()
     log.apply(log.read_news())

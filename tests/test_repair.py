@@ -123,7 +123,7 @@ def save(database: Database) -> None:
     """Let the positions be saved."""
     storage: Any = database.storage
     storage.acquire()
-    storage._writer.save()
+    storage._writing.writer.save()
     storage.release()
 
 

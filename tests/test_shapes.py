@@ -437,7 +437,7 @@ def test_a_class_that_was_moved_takes_its_objects_with_it(database, thing, stora
 def test_shapes_are_found_again_when_positions_were_saved(thing, storage, path, again):
     commit(thing, later=3)
     storage.acquire()
-    storage._writer.save()
+    storage._writing.writer.save()
     storage.release()
 
     assert vars(again().root) == {"x": 1, "y": [2], "later": 3}
@@ -707,7 +707,7 @@ def pickle_values(log: TransactionLog, oid: int) -> Any:
     stored = log.load(oid)
     shape = log.names.shape(stored.number)
     assert shape is None
-    return StateReader(log._applied.classes).read(stored.number, stored.data)[0]
+    return StateReader(log._reading.applied.names).read(stored.number, stored.data)[0]
 
 
 def write(log: TransactionLog, state: Any, number: int, names: Any) -> None:

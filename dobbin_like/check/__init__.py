@@ -30,7 +30,7 @@ from dobbin_like.check.report import (
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
 from dobbin_like.database import store_of
 from dobbin_like.exc import ClosedError
-from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.log.transaction_log import TransactionLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ def check_log(
         Scan(report.path, report, None, allow).run(progress)
         return report
     report = Report(log.path)
-    if not isinstance(log, ReadableLog):
+    if not isinstance(log, TransactionLog):
         check_protocol(log, report, progress)
         return report
     known = len(log)

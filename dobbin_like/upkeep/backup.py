@@ -8,6 +8,7 @@ and what a kill leaves: :mod:`dobbin_like.log.copies.backup_copy`.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,7 +77,7 @@ def backup(storage: Storage, path: str, progress: Progress | None = None) -> Bac
         raise CopyError(path, f"{type(storage).__name__} has no file that could be copied")
     if _is_free(storage.path):
         raise CopyError(path, f"{storage.path} has no transaction yet")
-    with OriginalLog(storage.path) as original:
+    with closing(OriginalLog(storage.path)) as original:
         if _is_same(storage.path, path):
             raise CopyError(path, "this is the database itself")
         original.sync()
@@ -105,11 +106,10 @@ def _is_free(path: str) -> bool:
 
 def _append(original: OriginalLog, path: str, progress: Progress | None) -> Copied | None:
     """Append what is new; return None if the log was packed since."""
-    with LogCopy(path) as copy:
+    with closing(LogCopy(path)) as copy:
         _check_store(original, copy)
         try:
             _lock(copy)
-            copy.apply(copy.read_news())
             start = copy.place_in(original)
             if start is not None:
                 return copy.extend(original, start, progress)
@@ -139,7 +139,7 @@ def _check_packed(original: OriginalLog, copy: LogCopy) -> None:
     ours, theirs = original.page, copy.page
     assert ours is not None
     assert theirs is not None
-    if ours.generation > theirs.generation and original.tid >= copy.tid:
+    if ours.generation > theirs.generation and original.place.tid >= copy.place.tid:
         return
     reason = (
         f"it has what {original.path} does not have: that one was replaced by an earlier copy, "

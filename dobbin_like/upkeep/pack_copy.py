@@ -56,7 +56,7 @@ class Carry:
         self._before, self._after = Count(objects=old.positions.stored), Count()
         self._place = old.place
         # Both tables go whole into the first transaction that counts.
-        self._classes = NameTables(*old.classes.rows())
+        self._names = NameTables(*old.names.rows())
         self._tables_are_due = True
 
     def up_to_the_moment(self, tell: Callable[[int], object]) -> None:
@@ -91,7 +91,7 @@ class Carry:
             rounds += 1
             self._pace.patient = rounds <= _PATIENT_ROUNDS
             self._later(self._old.end)
-        self._new.save_positions(self._classes)
+        self._new.save_positions(self._names)
         self._new.sync()
         # What came while that was synced.
         self._later(self._old.end)
@@ -134,7 +134,7 @@ class Carry:
                 entries, names = old.read_entries(logged), NO_NAMES
                 if not logged.failed:
                     names = logged.names
-                    self._classes.update(*names)
+                    self._names.update(*names)
                     before = sum(
                         not (old.positions.get(oid) or new.positions.get(oid))
                         for oid in logged.oids
@@ -156,8 +156,8 @@ class Carry:
     ) -> None:
         if self._tables_are_due and not logged.failed:
             self._tables_are_due = False
-            names = self._classes.rows()
-        if self._classes.class_number(*STREAM_CLASS) is not None:
+            names = self._names.rows()
+        if self._names.class_number(*STREAM_CLASS) is not None:
             entries = self._moved(entries)
         self._new.append(logged, self._rested(entries), names, count)
 
@@ -181,7 +181,7 @@ class Carry:
         """Yield the entries; the states of streams say where these are now."""
         new, streams = self._new, self._old.streams
         for oid, number, state in entries:
-            key, names = stored_stream(self._classes, number, state)
+            key, names = stored_stream(self._names, number, state)
             if key is None:
                 yield oid, number, state
             else:

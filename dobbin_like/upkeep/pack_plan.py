@@ -100,7 +100,7 @@ class Survivors:
         self._bases: set[int] = set()
         # Objects that are keys in such entries, be it of what has gone since.
         self._keys: set[Oid] = set()
-        self._reader = StateReader(old.classes)
+        self._reader = StateReader(old.names)
         # The place up to which later transactions were read for references.
         self.seen = old.place
 
@@ -233,7 +233,7 @@ class Survivors:
         """
         old = self._old
         before, after = Count(), Count()
-        table = old.classes.rows()
+        table = old.names.rows()
         size = PAGE_SIZE + self._saved_size(table)
         streams: set[int] = set()
         for frame, chosen in self.choices():
@@ -294,10 +294,10 @@ class Survivors:
             The bytes by which their states become longer.
         """
         old, longer = self._old, 0
-        if old.classes.class_number(*STREAM_CLASS) is None:
+        if old.names.class_number(*STREAM_CLASS) is None:
             return 0
         for _, number, state in old.read_entries(logged, chosen):
-            key, names = stored_stream(old.classes, number, state)
+            key, names = stored_stream(old.names, number, state)
             if key is not None:
                 streams.add(key)
                 moved = stream_key(old.generation + 1, stream_offset(key))
@@ -305,5 +305,5 @@ class Survivors:
         return longer
 
     def _stream_frame(self, key: int) -> int:
-        size = self._old.stream_size(key)
+        size = self._old.streams.size(stream_offset(key))
         return record.align(record.STREAM_SIZE + size + 4 * -(-size // (1 << 16)))

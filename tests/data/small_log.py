@@ -39,7 +39,7 @@ def write(path: str, stream: bytes = STREAM, **options: Any) -> None:
         failed = log.fail(Tid(1002), "a conflict", user="ben", oids=[Oid(1)])
         assert failed is not None
         log.apply([failed])
-        log._writer.save()
+        log._writing.writer.save()
         log.apply(log.read_news())
         entries = (0, 3, b"root again"), (3, 4, b"three" * 20)
         commit(1003, *entries, shapes=SHAPES[1:], prepared=True)

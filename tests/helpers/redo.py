@@ -20,8 +20,8 @@ History = list[tuple[int, bool]]
 
 def open_log(path: Path, *, image: int = 4000, after: int = 1, **options: Any) -> TransactionLog:
     log = TransactionLog(path, **options)
-    log._writer.synced.image_bytes = image + record.IMAGE_SIZE & ~7
-    log._writer.synced.area_after_syncs = after
+    log._writing.writer.synced.image_bytes = image + record.IMAGE_SIZE & ~7
+    log._writing.writer.synced.area_after_syncs = after
     return log
 
 
@@ -37,14 +37,14 @@ def commit(log: TransactionLog, data: bytes, oid: int = 0) -> int:
 
 
 def words_of(log: TransactionLog) -> dict[str, int | None]:
-    words = log._file.words
+    words = log._reading.file.words
     assert words is not None
     return {name: words.get(getattr(header, name)) for name in ("DURABLE", "REDO", "REDO_BASE")}
 
 
 def area_of(log: TransactionLog) -> Area:
     """Return the redo area as its writer has found it."""
-    area = log._writer.synced._area
+    area = log._writing.writer.synced._area
     assert area is not None
     return area
 

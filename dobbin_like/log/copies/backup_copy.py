@@ -36,10 +36,11 @@ from dobbin_like.log.format.header import (
 )
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import clip_aside, note_aside
-from dobbin_like.log.reading.reader import ReadBuffer, read_frame
+from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.log.reading.reader import read_frame
 from dobbin_like.log.reading.saved_positions import place_before
 from dobbin_like.log.reading.trusted_end import verify
-from dobbin_like.log.transaction_log import TransactionLog
+from dobbin_like.log.writing.writable import WritableLog
 
 __all__ = ["Copied", "LogCopy", "OriginalLog", "Progress", "copy_frames", "copy_page"]
 
@@ -63,7 +64,7 @@ class Copied(NamedTuple):
     size: int
 
 
-class LogCopy(TransactionLog):
+class LogCopy:
     """An earlier copy of a log, opened to be brought up to date.
 
     Nothing is written to it but frames of the original: no saved positions of its own.
@@ -73,18 +74,38 @@ class LogCopy(TransactionLog):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, lock_timeout=0)
-        self._writer.save_after_entries = sys.maxsize
+        self._log = ReadableLog(path, read_only=False)
+        self._writing = WritableLog(self._log, sync=True, lock_timeout=0)
+        self._writing.writer.save_after_entries = sys.maxsize
+        self.path = self._log.path
+        try:
+            self._writing.open()
+        except BaseException:
+            self._writing.close_file()
+            raise
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._writing.close(save=False)
 
     @property
     def page(self) -> Page | None:
         """What identifies the log; None: it was not begun."""
-        return self._file.page
+        return self._log.file.page
 
     @property
     def place(self) -> LogPlace:
         """Where the committed frames end."""
-        return self._applied.tail
+        return self._log.applied.tail
+
+    def acquire(self) -> None:
+        """Take the commit lock, and apply what others have appended."""
+        self._writing.acquire()
+        self._log.apply(self._log.read_news())
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._writing.release()
 
     def place_in(self, original: OriginalLog) -> LogPlace | None:
         """Return the end of what both logs have, if this one has no transaction behind it.
@@ -94,9 +115,9 @@ class LogCopy(TransactionLog):
         Raises:
             IntegrityError: The last frame of this log is damaged.
         """
-        page = self._file.page
+        page = self.page
         tail = self.place
-        buffer = ReadBuffer(self._file.fd, self.path)
+        buffer = self._log.buffer
         while page is not None and tail.frame:
             before = place_before(buffer, tail.frame, page.checksum, self.place.end)
             frame = read_frame(buffer, before, self.place.end)
@@ -127,10 +148,10 @@ class LogCopy(TransactionLog):
             IntegrityError: The original is damaged. Nothing was appended.
             OSError: Writing failed. Nothing was appended.
         """
-        self._check_held("extend()")
-        _, words = self._attach()
-        fd = self._file.fd
-        self._writer.synced.distrust(words)
+        writer = self._writing.held_by_caller("extend()")
+        _, words = self._log.attach()
+        fd = self._log.file.fd
+        writer.synced.distrust(words)
         if start.end < self.place.end:
             _forget_behind(words, start.end)
         try:
@@ -140,9 +161,6 @@ class LogCopy(TransactionLog):
             end = words.get(COMMITTED)
             if end is not None and end < os.fstat(fd).st_size:
                 disk.cut(fd, self.path, end)
-
-    def _save_at_close(self) -> None:
-        pass
 
 
 def _forget_behind(words: Words, end: int) -> None:

@@ -28,7 +28,7 @@ _BLOCK: Final = 512
 """Bytes that a disk gives, or refuses, together: no disk has smaller ones."""
 
 
-class OriginalLog(ReadableLog):
+class OriginalLog:
     """A log that is to be copied, as far as it was committed when this was opened.
 
     Has a descriptor of its own: that another file is put in place of the log meanwhile
@@ -39,13 +39,19 @@ class OriginalLog(ReadableLog):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, read_only=True)
+        self._log = ReadableLog(path, read_only=True)
+        self.path = self._log.path
         self._damaged: list[tuple[int, int]] = []  # Frames aside, found by verified().
         try:
-            self._open()
+            self._log.open()
         except BaseException:
-            self._close_file()
+            self._log.close()
             raise
+        self._file = self._log.file
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._log.close()
 
     @property
     def page(self) -> Page | None:
@@ -60,7 +66,7 @@ class OriginalLog(ReadableLog):
     @property
     def place(self) -> LogPlace:
         """Where the committed frames end."""
-        return self._applied.tail
+        return self._log.applied.tail
 
     def sync(self) -> None:
         """Wait until what is committed is on stable storage.
@@ -74,7 +80,7 @@ class OriginalLog(ReadableLog):
         page = self._file.page
         if page is None or tail.end > self.place.end:
             return False
-        buffer = ReadBuffer(self._file.fd, self.path)
+        buffer = self._log.buffer
         after = LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
         try:
             if tail.frame:
@@ -97,7 +103,7 @@ class OriginalLog(ReadableLog):
 
         Cost: The bytes of the frames.
         """
-        states = ReadBuffer(self._file.fd, self.path)
+        states = self._log.buffer
         for frame in self._frames(tail):
             shown = frame
             try:
@@ -134,5 +140,5 @@ class OriginalLog(ReadableLog):
             raise
 
     def _frames(self, tail: LogPlace) -> Iterator[Frame]:
-        buffer = ReadBuffer(self._file.fd, self.path)
+        buffer = self._log.buffer
         return decided_frames(buffer, tail, self.place.end, leads_to(self.place))

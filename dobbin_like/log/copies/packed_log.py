@@ -22,10 +22,11 @@ from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page
 from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
 from dobbin_like.log.reading.aside import said_by
 from dobbin_like.log.reading.positions import Positions
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
+from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.log.reading.trusted_end import certain_end, decided_frames
-from dobbin_like.log.transaction_log import TransactionLog
+from dobbin_like.log.writing.writable import WritableLog
 from dobbin_like.name_tables import NameTables
 
 __all__ = ["PackedLog"]
@@ -52,7 +53,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class PackedLog(TransactionLog):
+class PackedLog:
     """The log that is packed, as of *keep*; an instance of its own, for one thread.
 
     Args:
@@ -73,63 +74,78 @@ class PackedLog(TransactionLog):
         read_only: bool,
         stopping: Callable[[], bool] | None = None,
     ) -> None:
-        self._keep = keep
         self._stopping = stopping
         lock_timeout = None if stopping is None else _ASK_SECONDS
-        super().__init__(path, read_only=read_only, lock_timeout=lock_timeout)
-        self._writer.save_after_entries = sys.maxsize  # Nothing is saved in a file that goes.
+        self._log = ReadableLog(path, read_only=read_only)
+        self._writing = WritableLog(self._log, sync=True, lock_timeout=lock_timeout)
+        # Nothing is saved in a file that goes.
+        self._writing.writer.save_after_entries = sys.maxsize
+        self.path = self._log.path
+        _packed.add(self)
+        try:
+            self._open(keep)
+        except BaseException:
+            self._writing.close_file()
+            raise
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._writing.close(save=False)
 
     @property
     def page(self) -> Page | None:
         """What identifies the log; None: it was not begun."""
-        return self._file.page
+        return self._log.file.page
 
     @property
     def status(self) -> os.stat_result:
         """Of the file."""
-        return os.fstat(self._file.fd)
+        return os.fstat(self._log.file.fd)
+
+    @property
+    def generation(self) -> int:
+        """How often the log was packed."""
+        return self._log.applied.generation
 
     @property
     def place(self) -> LogPlace:
         """The place behind the last transaction up to *keep*."""
-        return self._applied.tail
+        return self._log.applied.tail
 
     @property
     def start(self) -> LogPlace:
         """The place before the first frame."""
-        page = self._file.page
+        page = self.page
         return LogPlace(PAGE_SIZE, 0, page.checksum if page else 0, 0, NO_TID)
 
     @property
     def positions(self) -> Positions:
         """Of the objects, as of *keep*."""
-        return self._applied.positions
+        return self._log.applied.positions
 
     @property
-    def classes(self) -> NameTables:
+    def names(self) -> NameTables:
         """The tables of names as of *keep*."""
-        return self._applied.classes
+        return self._log.applied.names
 
     @property
     def end(self) -> int:
         """Where the committed bytes end by now, in bytes."""
-        words = self._file.words
-        return (
-            PAGE_SIZE
-            if words is None
-            else certain_end(ReadBuffer(self._file.fd, self.path), words, self._boot)
-        )
+        words = self._log.file.words
+        if words is None:
+            return PAGE_SIZE
+        return certain_end(self._log.buffer, words, self._log.boot)
 
     @property
     def streams(self) -> StreamReader:
         """Reads the stored streams, by their offsets."""
-        return StreamReader(self._file.fd, self.path)
+        return StreamReader(self._log.file.fd, self.path)
 
     def acquire(self) -> None:
         """Take the commit lock, however long that takes. Raises as that of any log."""
         while True:
             try:
-                super().acquire()
+                self._writing.acquire()
             except LockTimeout:
                 if self._stopping is not None and self._stopping():
                     text = "it was stopped"
@@ -139,7 +155,7 @@ class PackedLog(TransactionLog):
 
     def committed_word(self) -> int:
         """Return COMMITTED as it lies in the header: it changes with every commit."""
-        view = self._view
+        view = self._log.view
         return 0 if view is None else view[COMMITTED]
 
     def version(self, oid: int) -> LoggedVersion | None:
@@ -148,14 +164,14 @@ class PackedLog(TransactionLog):
         Raises:
             IntegrityError: It is damaged.
         """
-        return self._version(oid, self._applied.positions.get(oid))
+        return self._version(oid, self._log.applied.positions.get(oid))
 
     def replaced_by(self, oid: int, stored: LoggedVersion) -> LoggedVersion | None:
         """Return the version that *stored* has replaced in this file."""
         return self._version(oid, stored.previous)
 
     def _version(self, oid: int, position: int) -> LoggedVersion | None:
-        applied = self._applied
+        applied = self._log.applied
         if not position or applied.loader is None:
             return None
         return applied.loader.load(Oid(oid), position, applied.limit)
@@ -166,8 +182,7 @@ class PackedLog(TransactionLog):
         Raises:
             IntegrityError: One is damaged.
         """
-        words = self._file.words
-        buffer = ReadBuffer(self._file.fd, self.path)
+        words, buffer = self._log.file.words, self._log.buffer
         proof = None if words is None else said_by(buffer, words)
         return decided_frames(buffer, tail, limit, proof)
 
@@ -183,7 +198,7 @@ class PackedLog(TransactionLog):
             IntegrityError: One is damaged.
         """
         seed = record.tid_seed(logged.tid)
-        tables = _Piece(self._file.fd, self.path, logged)
+        tables = _Piece(self._log.file.fd, self.path, logged)
         states = tables if logged.end - logged.offset <= _READ else tables.another()
         for index in range(len(logged.oids)) if chosen is None else chosen:
             position = logged.first_entry + index * ENTRY_SIZE
@@ -199,49 +214,73 @@ class PackedLog(TransactionLog):
 
     def read_sizes(self, logged: LoggedTransaction, chosen: Sequence[int]) -> int:
         """Return the bytes of the states of some entries, without reading them."""
-        tables = _Piece(self._file.fd, self.path, logged)
+        tables = _Piece(self._log.file.fd, self.path, logged)
         size = 0
         for index in chosen:
             at = tables.hold(logged.first_entry + index * ENTRY_SIZE, ENTRY_SIZE)
             size += _UNPACK(tables.data, at)[4]
         return size
 
-    def _open(self) -> None:
+    def replace_by(self, path: str) -> None:
+        """Let the log go on in the file at *path*: a packed one, complete and synced.
+
+        One step for everybody: whoever opens the log finds the one file or the other.
+        Instances that are open follow. Does not follow itself: this one is to be closed.
+
+        Raises:
+            OSError: The file could not be moved; the log is as it was.
+        """
+        self._writing.held_by_caller("replace_by()")
+        file = self._log.file
+        words = file.words
+        assert words is not None
+        # Where links lead to: to replace a link would leave the file to all its other names.
+        place = os.path.realpath(self.path)
+        try:
+            # First: should we die in between, the next holder of the lock takes it back.
+            words.retire()
+            os.replace(path, place)  # noqa: PTH105
+        except BaseException:
+            if not file.is_replaced():
+                words.put(COMMITTED, words.get(COMMITTED) or 0)
+            raise
+        disk.sync_directory(place)
+
+    def release(self) -> None:
+        """Give the commit lock back."""
+        self._writing.release()
+
+    def _open(self, keep: Tid | None) -> None:
         """Apply what is there up to *keep*, one frame after the other."""
-        _packed.add(self)
-        if self._keep is None and self.read_only:
-            super()._open()
+        log = self._log
+        if keep is None and log.read_only:
+            log.open()
             return
-        if not self._file.open():
+        if not log.file.open():
             return
-        _, words = self._attach()
-        applied = self._applied
-        self._load_saved(
-            applied, words, certain_end(ReadBuffer(self._file.fd, self.path), words, self._boot)
-        )
-        if self._keep is not None and applied.tail.tid > self._keep:
-            applied.positions, applied.classes = Positions(), NameTables()
+        _, words = log.attach()
+        applied = log.applied
+        log.load_saved(applied, words, certain_end(log.buffer, words, log.boot))
+        if keep is not None and applied.tail.tid > keep:
+            applied.positions, applied.names = Positions(), NameTables()
             applied.move_to(self.start)
-        if not self.read_only:
+        if not log.read_only:
             # Whatever a process that died has left is put right by this.
             self.acquire()
             self.release()
         for frame in self.frames(applied.tail, self.end):
             if frame.logged is None:
                 continue
-            if self._keep is not None and frame.logged.tid > self._keep:
+            if keep is not None and frame.logged.tid > keep:
                 break
             applied.apply(self.path, [frame.logged])
         applied.positions.reserve(0 if self.page is None else self.page.next_oid)
 
     def after_fork_in_child(self) -> None:
         """Let go of the file: it is the parent that packs, and its lock ends with it."""
-        super().after_fork_in_child()
-        self.closed = True
-        self._close_file()
-
-    def _save_at_close(self) -> None:
-        pass
+        self._writing.after_fork_in_child()
+        self._log.closed = True
+        self._writing.close_file()
 
 
 class _Piece:

@@ -3,7 +3,7 @@
 A log that was packed goes on in another file; the files before are there as long as an
 older snapshot needs them. What was read from one of them is followed there: a place is
 believed only in a file where the very same record is found. Knows no lock and no words.
-Read :mod:`dobbin_like.log.reading.readable` next.
+Read :mod:`dobbin_like.log.writing.writable` next.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dobbin_like.exc import IntegrityError, PastDroppedError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format import record
 from dobbin_like.log.format.record import TID_LIMIT, LogPlace
-from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import (
     LoggedTransaction,
     LoggedVersion,
@@ -39,43 +39,23 @@ class _Part(NamedTuple):
     until: Tid
 
 
-class History(Generations):
-    """The part of a readable log that tells of the past. Any thread."""
+class History:
+    """The past of one log. Any thread."""
 
-    def _check_open(self) -> None:
-        """Raise ClosedError after close()."""
-        raise NotImplementedError  # The log that this is a part of has it.
-
-    def reaches(self, tid: Tid) -> bool:
-        """Tell whether all that was committed after *tid* is there, and the state as of it.
-
-        In the log itself, or in what is kept for older snapshots; see pin(). What was dropped
-        by the second of two packs, and came after the first, was never seen by who looked
-        before both of them only: it is not there.
-        """
-        after: Applied | None = None
-        for applied in self._files():
-            if after is not None and applied.tail.tid < after.complete_since:
-                return False
-            if applied.complete_since <= tid:
-                return True
-            after = applied
-        return False
+    def __init__(self, log: ReadableLog) -> None:
+        self._log = log
+        self._generations = log.generations
+        self._path = log.path
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
     ) -> Iterator[LoggedTransaction]:
-        """Yield the applied transactions after *since*, up to *until*, with the failed ones.
-
-        Oldest first, or newest first. Those that are applied later are not among them.
-
-        Raises:
-            IntegrityError: A transaction is damaged. What was yielded before is right.
+        """Yield what Storage.transactions() promises.
 
         Cost: What is yielded. To find where to begin: a small read for each
         transaction after *since*, or after *until* if newest first.
         """
-        self._check_open()
+        self._log.check_open()
         parts = self._parts(since, Tid(TID_LIMIT) if until is None else until)
         if newest_first:
             return self._told(parts, newest_first=True)
@@ -84,7 +64,7 @@ class History(Generations):
     def _parts(self, since: Tid, until: Tid) -> list[_Part]:
         """Return where the transactions are, newest first."""
         parts = []
-        files = self._files()
+        files = self._generations.files()
         for applied in files:
             # What packing has dropped from this file may be in the one before it.
             last = applied.complete_since <= since or applied is files[-1]
@@ -99,10 +79,10 @@ class History(Generations):
     def _told(self, parts: list[_Part], *, newest_first: bool) -> Iterator[LoggedTransaction]:
         steps = walk_back if newest_first else walk
         for applied, tail, since, until in parts:
-            buffer, checksum = self._window(applied)
+            buffer, checksum = self._buffer(applied)
             for logged in steps(buffer, tail, checksum, since, until):
                 yield logged
-                self._check_open()
+                self._log.check_open()
 
     def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, LoggedVersion]]:
         """Yield the objects of a transaction with their states, each verified.
@@ -111,11 +91,11 @@ class History(Generations):
             IntegrityError: One is damaged. What was yielded before is right.
             PastDroppedError: The transaction was dropped by packing.
         """
-        self._check_open()
+        self._log.check_open()
         applied, found = self._find(cast("LoggedTransaction", transaction))
-        for entry in stored_entries(ReadBuffer(applied.file.fd, self.path), found):
+        for entry in stored_entries(ReadBuffer(applied.file.fd, self._path), found):
             yield entry
-            self._check_open()
+            self._log.check_open()
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> LoggedVersion | None:
         """Return the version of an object that *stored* has replaced, None if it was the first.
@@ -127,19 +107,15 @@ class History(Generations):
 
         Cost: That of one version; of two if the log was packed.
         """
-        self._check_open()
-        for applied in self._files(Tid(stored.tid - 1)):
+        self._log.check_open()
+        for applied in self._generations.files(Tid(stored.tid - 1)):
             if applied.loader is not None and self._has(applied, oid, stored):
                 previous = cast("LoggedVersion", stored).previous
                 if not previous:
                     return None
                 return applied.loader.load(oid, previous, applied.limit)
         # The file that it was read from is gone: it is found by its tid.
-        return self.load(oid, Tid(stored.tid - 1))
-
-    def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
-        """Return the newest applied version of an object, or the newest up to *at*."""
-        raise NotImplementedError  # The log that this is a part of has it.
+        return self._log.load(oid, Tid(stored.tid - 1))
 
     def transaction_of(self, stored: StoredVersion) -> LoggedTransaction:
         """Return the transaction that has written a version.
@@ -150,11 +126,11 @@ class History(Generations):
 
         Cost: A few small reads, and the oids that it changed.
         """
-        self._check_open()
+        self._log.check_open()
         error: IntegrityError | None = None
-        for applied in self._files(Tid(stored.tid - 1)):
+        for applied in self._generations.files(Tid(stored.tid - 1)):
             try:
-                buffer, checksum = self._window(applied)
+                buffer, checksum = self._buffer(applied)
                 logged = transaction_at(buffer, stored.position, checksum, applied.limit)
             except IntegrityError as damage:
                 error = error or damage
@@ -166,15 +142,15 @@ class History(Generations):
 
     # -- inside ----------------------------------------------------------------
 
-    def _window(self, applied: Applied) -> tuple[BackwardBuffer, int]:
+    def _buffer(self, applied: Applied) -> tuple[BackwardBuffer, int]:
         page = applied.file.page
-        return BackwardBuffer(applied.file.fd, self.path), 0 if page is None else page.checksum
+        return BackwardBuffer(applied.file.fd, self._path), 0 if page is None else page.checksum
 
     def _has(self, applied: Applied, oid: Oid, stored: StoredVersion) -> bool:
         """Tell whether *stored* was read from this file, or could have been."""
         if applied.loader is None:
             return False
-        if applied is self._applied and not applied.generation:
+        if applied is self._generations.present and not applied.generation:
             return True  # There is no other.
         try:
             return applied.loader.load(oid, stored.position, applied.limit) == stored
@@ -183,10 +159,10 @@ class History(Generations):
 
     def _find(self, logged: LoggedTransaction) -> tuple[Applied, LoggedTransaction]:
         """Return the file that a transaction is in, and the transaction as it stands there."""
-        applied = self._applied
+        applied = self._generations.present
         if not applied.generation:
             return applied, logged
-        for applied in self._files(Tid(logged.tid - 1)):
+        for applied in self._generations.files(Tid(logged.tid - 1)):
             head = os.pread(applied.file.fd, record.TRANSACTION_SIZE, logged.offset)
             if len(head) == record.TRANSACTION_SIZE:
                 fields = record.TRANSACTION.unpack(head)
@@ -202,6 +178,6 @@ class History(Generations):
     ) -> LoggedTransaction:
         if found is not None:
             return found
-        if error is not None and self.reaches(tid):
+        if error is not None and self._generations.reaches(tid):
             raise error
-        raise PastDroppedError(self.path, tid, self._applied.complete_since)
+        raise PastDroppedError(self._path, tid, self._generations.present.complete_since)

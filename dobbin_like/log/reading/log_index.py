@@ -41,7 +41,7 @@ class Applied:
         self.generation = 0
         self.complete_since = NO_TID
         self.positions = Positions()
-        self.classes = NameTables()
+        self.names = NameTables()
         self.unsaved = 0  # Entries since positions were saved.
         self._passed: tuple[int, LogPlace] | None = None
         self.tail = LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
@@ -89,7 +89,7 @@ class Applied:
             if not logged.failed:
                 self.limit = logged.end
                 if logged.names is not NO_NAMES:
-                    self.classes.update(*logged.names)
+                    self.names.update(*logged.names)
                 if oids:
                     highest = oids[0] if len(oids) == 1 else max(oids)
                     positions.update(oids, highest, logged.first_entry)

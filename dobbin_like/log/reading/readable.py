@@ -1,7 +1,7 @@
 """The reading half of a log: what is applied, what is new, one version of one object.
 
 Promises that a transaction is seen whole or not at all, and that nobody is waited for
-(I2, I3). Knows no lock. Read :mod:`dobbin_like.log.transaction_log` next.
+(I2, I3). Knows no lock. Read :mod:`dobbin_like.log.reading.history` next.
 """
 
 from __future__ import annotations
@@ -10,96 +10,74 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Self, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
-from dobbin_like.log.reading.history import History
+from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.saved_positions import load_saved
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
 from dobbin_like.log.reading.trusted_end import certain_end, committed_frames
-from dobbin_like.name_tables import NameTables
 
 __all__ = ["ReadableLog"]
 
 _logger = logging.getLogger(__name__)
 
 
-class ReadableLog(History):
-    """A log as its readers see it. Any thread; for news see read_news() and apply().
+class ReadableLog:
+    """A log as its readers see it. Any thread; see the contract for news.
 
-    ``_view`` is set when the file is there; None until then and after close().
+    ``generations`` are its files, ``file`` is the one it goes on in, ``applied`` what is
+    applied of it. ``view`` has its words when it is there; None until then and after close().
+    ``follow_to`` is called with what is applied of the file of a packed log; whoever writes
+    puts a function of its own there, which calls switch_to().
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
-        super().__init__()
         # What it means now, wherever the process goes to.
         self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
         self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
+        self.read_only = read_only
         self.closed = False
-        self._boot = boot_number()
+        self.boot = boot_number()
+        self.view: memoryview[int] | None = None
+        self.file = LogFile(self.path, read_only=read_only)
+        self.applied = Applied(self.file)
+        self.generations = Generations(self.path, self.applied)
+        self.follow_to: Callable[[Applied], None] = self.switch_to
         self._attaching = threading.Lock()
-        self._read_only = read_only
-        self._view: memoryview[int] | None = None
-        self._file = LogFile(self.path, read_only=read_only)
-        self._applied = Applied(self._file)
 
-    def __len__(self) -> int:
-        """Return the number of transactions applied, successful and failed."""
-        return self._applied.tail.sequence
+    @property
+    def buffer(self) -> ReadBuffer:
+        """A new buffer over the file that the log goes on in."""
+        return ReadBuffer(self.file.fd, self.path)
 
-    def __bool__(self) -> bool:
-        """Return True: an empty log is a log."""
-        return True
+    def check_open(self) -> None:
+        """Raise ClosedError after close()."""
+        if self.closed:
+            raise self._closed_error()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self)} transactions"
-        return f"<TransactionLog {self.path!r}, {state}>"
+    def _closed_error(self) -> ClosedError:
+        text = f"the log {self.path}"
+        return ClosedError(text)
 
     def close(self) -> None:
         """Give the file back. Idempotent."""
         self.closed = True
-        self._close_file()
+        self.close_file()
 
-    # -- what is applied -------------------------------------------------------
-
-    @property
-    def tid(self) -> Tid:
-        """Of the newest applied transaction, successful or failed; 0: there is none."""
-        return self._applied.tail.tid
-
-    @property
-    def oid_count(self) -> int:
-        """Number of objects stored."""
-        return self._applied.positions.stored
-
-    @property
-    def next_oid(self) -> Oid:
-        """The first oid that was never used."""
-        return Oid(self._applied.positions.next_oid)
-
-    @property
-    def names(self) -> NameTables:
-        """The tables of names, as far as they are applied."""
-        return self._applied.classes
+    def close_file(self) -> None:
+        """Read nothing more; what is in the midst of it may go on to its end."""
+        self.view = None
+        self.generations.close()
+        with contextlib.suppress(BufferError):  # A reader is in the middle of a word.
+            self.file.close()
 
     # -- news ------------------------------------------------------------------
 
@@ -108,37 +86,33 @@ class ReadableLog(History):
 
         Cost: One read of memory; while there is no file, one system call.
         """
-        view = self._view
+        view = self.view
         if view is not None:
             try:
-                return view[COMMITTED] != self._applied.seen
+                return view[COMMITTED] != self.applied.seen
             except ValueError:  # Closed by another thread meanwhile.
                 pass
-        self._check_open()
-        return self._file.looks_begun()
+        self.check_open()
+        return self.file.looks_begun()
 
     def read_news(self) -> list[LoggedTransaction]:
         """Return the committed transactions that are not applied, oldest first.
-
-        Applies nothing. Failed transactions are among them.
 
         Raises:
             IntegrityError: Committed bytes are damaged. What is applied stays valid.
 
         Cost: Objects changed, not their sizes.
         """
-        self._check_open()
-        if self._view is None and not self._file.attach():
+        self.check_open()
+        if self.view is None and not self.file.attach():
             return []
-        _, words = self._attach()
-        applied = self._applied
+        _, words = self.attach()
+        applied = self.applied
         # Before it is read: nothing is appended afterwards.
         retired = is_retired(words.view[COMMITTED])
         start = end = applied.tail
         news: list[LoggedTransaction] = []
-        for frame in committed_frames(
-            ReadBuffer(self._file.fd, self.path), start, words, self._boot
-        ):
+        for frame in committed_frames(self.buffer, start, words, self.boot):
             end = frame.tail
             if frame.logged is not None:
                 news.append(frame.logged)
@@ -150,45 +124,25 @@ class ReadableLog(History):
         return news
 
     def apply(self, news: Sequence[Transaction]) -> None:
-        """Let *news* be applied: what read_news() or prepare() returned, in order.
-
-        Raises:
-            NotHeldError: One is missing between. Those before it are applied.
-
-        Cost: The oids in them.
-        """
-        self._applied.apply(self.path, cast("Sequence[LoggedTransaction]", news))
+        """Apply transactions; see the contract. Cost: The oids in them."""
+        self.applied.apply(self.path, cast("Sequence[LoggedTransaction]", news))
 
     # -- reading ---------------------------------------------------------------
 
-    def has(self, oid: Oid) -> bool:
-        """Return whether there is an object with this oid, without reading it."""
-        return bool(self._applied.positions.get(oid))
-
-    def place_of(self, oid: Oid) -> int:
-        """Return where in the file the newest version of an object is; 0: there is none.
-
-        Many objects are read fastest in this order.
-        """
-        return self._applied.positions.get(oid)
-
     def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
         """Return the newest applied version of an object, or the newest up to *at*.
-
-        Returns:
-            None if there is no such object, or was none then.
 
         Raises:
             IntegrityError: The version, or one between it and the newest, is damaged.
 
         Cost: The versions newer than *at*.
         """
-        applied = self._applied
+        applied = self.applied
         if at is not None and at < applied.complete_since:
-            applied = self._applied_at(at)
+            applied = self.generations.at(at)
         loader = applied.loader
         if loader is None:
-            self._check_open()
+            self.check_open()
             return None
         try:
             position = applied.positions.slots[oid] if oid >= 0 else 0
@@ -204,61 +158,59 @@ class ReadableLog(History):
                 stored = loader.load(oid, stored.previous, applied.limit)
         return stored
 
-    def stream_size(self, key: int) -> int:
-        """Return the size of a stored stream in bytes. Raises as read_stream() does."""
-        streams, offset = self._stream(key)
-        return streams.size(offset)
-
-    def read_stream(self, key: int, start: int, size: int) -> bytes:
-        """Return up to *size* bytes of a stored stream; fewer at its end.
+    def stream(self, key: int) -> tuple[StreamReader, int]:
+        """Return who reads a stream, and its offset.
 
         Raises:
-            IntegrityError: Bytes that the range touches are damaged.
             StreamMovedError: The log was packed; the object of the stream has another key.
         """
-        streams, offset = self._stream(key)
-        return streams.read(offset, start, size)
+        generations = self.generations
+        for applied in (generations.present, *generations.past):
+            if is_of(key, applied.generation) and applied.streams is not None:
+                return applied.streams, stream_offset(key)
+        self.check_open()
+        raise StreamMovedError(self.path, key)
 
-    def stream_is_moved(self, key: int) -> bool:
-        """Return whether a stream has another key by now, or none: the log was packed."""
-        return not is_of(key, self._applied.generation)
+    # -- the file --------------------------------------------------------------
 
-    # -- inside ----------------------------------------------------------------
-
-    def _open(self) -> None:
+    def open(self) -> None:
         """Open the file if it is there, and apply what is in it."""
-        if self._file.open():
-            _, words = self._attach()
-            buffer = ReadBuffer(self._file.fd, self.path)
-            certain = certain_end(buffer, words, self._boot)
-            size = os.fstat(self._file.fd).st_size
+        if self.file.open():
+            _, words = self.attach()
+            certain = certain_end(self.buffer, words, self.boot)
+            size = os.fstat(self.file.fd).st_size
             if size < certain:
                 raise IntegrityError(self.path, size, "the end of the file", f"{certain} bytes")
-            self._load_saved(self._applied, words, certain)
+            self.load_saved(self.applied, words, certain)
             self.apply(self.read_news())
 
-    def _attach(self) -> tuple[Page, Words]:
+    def attach(self) -> tuple[Page, Words]:
         """Use the file, which is there by now; return its header."""
-        page, words = self._file.page, self._file.words
+        page, words = self.file.page, self.file.words
         if page is None or words is None:
-            text = f"the log {self.path}"
-            raise ClosedError(text)
-        if self._view is None:
+            raise self._closed_error()
+        if self.view is None:
             with self._attaching:
-                if self._applied.loader is None:
-                    self._applied.attach(page)
-                    self._view = words.view
+                if self.applied.loader is None:
+                    self.applied.attach(page)
+                    self.view = words.view
         return page, words
+
+    @property
+    def retired(self) -> bool:
+        """Whether the log goes on in another file, to which read_news() follows."""
+        view = self.view
+        return view is not None and is_retired(view[COMMITTED])
 
     def _follow(self) -> list[LoggedTransaction]:
         """Go on in the file that has taken the place of this one, all of which is applied.
 
-        Readers take the file that their snapshot needs; see :meth:`drop_generations`.
+        Readers take the file that their snapshot needs; see :class:`.Generations`.
 
         Returns:
             What is new in it. Nothing, too, if it is not there yet.
         """
-        file, old = LogFile(self.path, read_only=self._read_only), self._file.page
+        file, old = LogFile(self.path, read_only=self.read_only), self.file.page
         with contextlib.suppress(OSError, LogError):
             file.open()
         page, words = file.page, file.words
@@ -271,10 +223,10 @@ class ReadableLog(History):
         buffer = ReadBuffer(file.fd, self.path)
         # Saved positions that are ahead of what is applied here would hide what is new: the
         # log was packed twice since. Then all of it is read.
-        seen = self._applied.tail.tid
-        self._load_saved(applied, words, certain_end(buffer, words, self._boot), seen)
+        seen = self.applied.tail.tid
+        self.load_saved(applied, words, certain_end(buffer, words, self.boot), seen)
         end, news = applied.tail, []
-        for frame in committed_frames(buffer, end, words, self._boot):
+        for frame in committed_frames(buffer, end, words, self.boot):
             end = frame.tail
             if frame.logged is None:
                 continue
@@ -285,55 +237,40 @@ class ReadableLog(History):
         place = news[-1].end if news else applied.tail.end
         if end.end != place:
             applied.pass_over(place, end)
-        self._switch_file(file, applied)
+        self.follow_to(applied)
         _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
         return news or self.read_news()  # It may have been packed again.
 
-    def _switch_file(self, file: LogFile, applied: Applied) -> None:
-        words = file.words
+    def switch_to(self, applied: Applied) -> None:
+        """Read another file from now on."""
+        words = applied.file.words
         assert words is not None
-        # In this order: whoever finds the new one finds the old one among the past.
-        self._past = (*self._past, self._applied)
-        self._applied = applied
-        self._file = file
-        self._view = words.view
+        self.generations.switch_to(applied)
+        self.applied, self.file = applied, applied.file
+        self.view = words.view
 
-    @property
-    def retired(self) -> bool:
-        """Whether the log goes on in another file, to which read_news() follows."""
-        view = self._view
-        return view is not None and is_retired(view[COMMITTED])
-
-    def _load_saved(
+    def load_saved(
         self, applied: Applied, words: Words, certain: int, until: Tid | None = None
     ) -> None:
+        """Take the saved positions of a file for applied, unless they are ahead of *until*.
+
+        Args:
+            certain: Offset before which all is certain to be there; what is not has to be
+                read frame by frame.
+        """
         offset, page = words.get(SAVED), applied.file.page
         if not offset or page is None:
             return
-        # What is not certain to be there has to be read frame by frame.
-        buffer = ReadBuffer(applied.file.fd, self.path)
-        saved = load_saved(buffer, offset, page.checksum, certain)
+        saved = load_saved(ReadBuffer(applied.file.fd, self.path), offset, page.checksum, certain)
         if saved is not None and (until is None or saved[2].tid <= until):
-            applied.positions, applied.classes, tail = saved
+            applied.positions, applied.names, tail = saved
             applied.positions.reserve(page.next_oid)
             applied.move_to(tail)
 
-    def _close_file(self) -> None:
-        self._view = None
-        self._applied.loader = self._applied.streams = None
-        self._past = ()
-        with contextlib.suppress(BufferError):  # A reader is in the middle of a word.
-            self._file.close()
-
-    def _stream(self, key: int) -> tuple[StreamReader, int]:
-        """Return who reads the stream, and its offset."""
-        for applied in (self._applied, *self._past):
-            if is_of(key, applied.generation) and applied.streams is not None:
-                return applied.streams, stream_offset(key)
-        self._check_open()
-        raise StreamMovedError(self.path, key)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            text = f"the log {self.path}"
-            raise ClosedError(text)
+    def after_fork_in_child(self) -> None:
+        """Start anew in a forked child, with an open file of its own."""
+        self._attaching = threading.Lock()
+        self.view = None
+        self.file.after_fork_in_child()
+        words = self.file.words
+        self.view = None if words is None else words.view

@@ -320,7 +320,7 @@ class Writer:
         file, applied = self._file, self.applied
         self.dirty = True
         after = append_saved(
-            file.fd, file.path, tail, applied.positions, applied.classes, applied.tail
+            file.fd, file.path, tail, applied.positions, applied.names, applied.tail
         )
         self._words.put(COMMITTED, after.end)
         note_aside(self._words, tail.end, after.end)
