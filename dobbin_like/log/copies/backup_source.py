@@ -18,7 +18,7 @@ from dobbin_like.log.format.header import PAGE_SIZE, Page
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import leads_to
 from dobbin_like.log.reading.readable import ReadableLog
-from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame
+from dobbin_like.log.reading.reader import Frame, read_frame
 from dobbin_like.log.reading.saved_positions import place_before
 from dobbin_like.log.reading.trusted_end import decided_frames, verify
 
