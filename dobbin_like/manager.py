@@ -210,13 +210,14 @@ class DataManager(Synchronizer):
     def tpc_finish(self, transaction: Any) -> None:
         """Make the record count and publish it. An interrupt waits until that is done."""
         try:
-            self._finishing = True
             whole(self._finish)
         finally:
-            self._finishing = False
+            self._finishing = False  # It is, unless the steps themselves have failed.
 
     def _finish(self) -> None:
-        # Every step may be run again.
+        # Every step may be run again, the last one too: were an interrupt to leave it undone,
+        # the abort of the next transaction would take itself for one in the midst of this.
+        self._finishing = True
         changes, logged = self._changes, self._logged
         if changes is not None:
             if logged is not None:
@@ -233,6 +234,7 @@ class DataManager(Synchronizer):
             self._changes = None
         self._leave_commit()
         self._storage.release()
+        self._finishing = False
 
     def _leave_commit(self) -> None:
         with self.graph.lock:
@@ -252,7 +254,7 @@ class DataManager(Synchronizer):
         held = self._storage.held
         if held and self._logged is not None and self._database.counts(self._logged):
             # Interrupted in tpc_finish, after the point of no return.
-            whole(self._finish)
+            self.tpc_finish(transaction)
             return
         try:
             if held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import sys
 
@@ -16,14 +17,15 @@ NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail")
 
 
 class Interrupt:
-    """Raises ``KeyboardInterrupt`` at the *number*-th line of the package that is run."""
+    """Raises ``KeyboardInterrupt`` at the *number*-th line that is run of *module*."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, module: str = "dobbin_like") -> None:
         self.left = number
+        self.module = module
 
     def __call__(self, frame, event, _arg):
         # Between two assignments without a call no signal comes, only a tracer.
-        ours = "dobbin_like" in frame.f_globals.get("__name__", "")
+        ours = self.module in frame.f_globals.get("__name__", "")
         return self.line if ours and frame.f_code.co_name != "move_to" else None
 
     def line(self, frame, event, _arg):
@@ -47,10 +49,10 @@ def in_finalizer(frame):
     return False
 
 
-def interrupted(function, number):
+def interrupted(function, number, module="dobbin_like"):
     """Run *function*; tell whether it was interrupted at its *number*-th line."""
     before = sys.gettrace()
-    sys.settrace(Interrupt(number))
+    sys.settrace(Interrupt(number, module))
     try:
         function()
     except KeyboardInterrupt:
@@ -109,3 +111,31 @@ def test_an_interrupt_leaves_all_or_nothing(database, again, caplog, prepare, ac
         assert thing.number == number
     else:
         raise AssertionError("it never came to its end")
+
+
+def test_after_an_interrupted_commit_an_abort_is_an_abort(database, again):
+    thing = Thing(x=0, l=[0])
+    database.set_root(thing)
+    transaction.commit()
+    other = again()
+    module = type(database.graph.local.manager).__module__
+
+    for number in itertools.count(1):
+        change(thing)
+        done = not interrupted(transaction.commit, number, module)
+        transaction.abort()
+
+        before = thing.x
+        change(thing)
+        transaction.abort()
+        assert (thing.x, thing.l) == (before, [before])
+        assert not database.storage.held
+        other.transaction_manager.begin()
+        change(other.root)
+        other.transaction_manager.commit()
+        assert thing.x == before
+        transaction.begin()
+        assert thing.x == before + 1
+        if done:
+            break
+    assert number > 20
