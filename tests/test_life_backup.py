@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import linecache
@@ -488,11 +487,13 @@ def killed(function: Callable[[], object], number: int) -> bool:
     """Run *function* in a child that dies at its *number*-th line; tell whether it did."""
     child = os.fork()
     if child == 0:
-        sys.settrace(AtLine(number, lambda: os._exit(9)))
-        with contextlib.suppress(BaseException):
+        code = 1
+        try:
+            sys.settrace(AtLine(number, lambda: os._exit(9)))
             function()
-            os._exit(0)
-        os._exit(1)
+            code = 0
+        finally:
+            os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code in (0, 9)
     return code == 9

@@ -424,13 +424,16 @@ def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -
     told, tells = os.pipe()
     parent = os.fork()
     if parent == 0:
-        log = TransactionLog(path, sync=False)
-        log.acquire()
-        if os.fork() == 0:
-            log.after_fork_in_child()
-            os.write(tells, b"%d\n" % os.getpid())
+        try:
+            log = TransactionLog(path, sync=False)
+            log.acquire()
+            if os.fork() == 0:
+                log.after_fork_in_child()
+                os.write(tells, b"%d\n" % os.getpid())
             signal.pause()
-        signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tells)
     child = int(os.read(told, 20))
     try:
         os.kill(parent, signal.SIGKILL)
@@ -440,7 +443,6 @@ def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -
     finally:
         os.kill(child, signal.SIGKILL)
         os.close(told)
-        os.close(tells)
 
 
 def test_an_executed_program_does_not_inherit_the_lock(storage: TransactionLog) -> None:
@@ -498,11 +500,15 @@ def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
     told, tells = os.pipe()
     holder = os.fork()
     if holder == 0:
-        log = TransactionLog(path, sync=False)
-        log.acquire()
-        os.write(tells, b"x")
-        signal.pause()
-    os.read(told, 1)
+        try:
+            log = TransactionLog(path, sync=False)
+            log.acquire()
+            os.write(tells, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tells)
+    assert os.read(told, 1) == b"x"
     assert not is_free(path)
 
     os.kill(holder, signal.SIGKILL)
@@ -510,7 +516,6 @@ def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
 
     assert is_free(path)
     os.close(told)
-    os.close(tells)
 
 
 def write_for_a_second(path: Path, oid: int, go: Any, results: Any) -> None:

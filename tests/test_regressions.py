@@ -203,7 +203,6 @@ def test_containers_show_themselves_in_many_threads():
     assert set(found) == {container_text}
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_two_threads_may_fork_at_once(database, thing):
     # The hooks of the two mixed up who held what, and the locks stayed taken.
     statuses = []
@@ -212,8 +211,12 @@ def test_two_threads_may_fork_at_once(database, thing):
         for _ in range(20):
             child = os.fork()
             if not child:
-                transaction.begin()
-                os._exit(database.root.x)
+                status = 255
+                try:
+                    transaction.begin()
+                    status = database.root.x
+                finally:
+                    os._exit(status)
             statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
     threads = [threading.Thread(target=fork, daemon=True) for _ in range(2)]
