@@ -256,6 +256,9 @@ class DataManager(Synchronizer):
             # Interrupted in tpc_finish, after the point of no return.
             self.tpc_finish(transaction)
             return
+        # From here on it does not count: it is about to be recorded as one that failed, and to
+        # an abort that comes after an interrupt, that would look like one that is committed.
+        self._logged = None
         try:
             if held:
                 self._record_failure(transaction)
@@ -268,7 +271,6 @@ class DataManager(Synchronizer):
                 self._leave_commit()
                 self._storage.release()
                 self._changes = None
-                self._logged = None
                 self._failure = ""
 
     def should_retry(self, error: BaseException) -> bool:

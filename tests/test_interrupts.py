@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import linecache
 import sys
@@ -136,6 +137,49 @@ def test_after_an_interrupted_commit_an_abort_is_an_abort(database, again):
         assert thing.x == before
         transaction.begin()
         assert thing.x == before + 1
+        if done:
+            break
+    assert number > 20
+
+
+class Vetoes:
+    """Votes last, and always against."""
+
+    transaction_manager = None
+
+    def sortKey(self):  # noqa: N802
+        return "~"
+
+    def tpc_vote(self, _transaction):
+        raise ValueError
+
+    def nothing(self, _transaction):
+        pass
+
+    tpc_begin = commit = tpc_finish = tpc_abort = abort = nothing
+
+
+def test_a_vetoed_commit_whose_abort_is_interrupted_never_counts(database, again):
+    thing = Thing(x=0, l=[0])
+    database.set_root(thing)
+    transaction.commit()
+    other = again()
+    module = type(database.graph.local.manager).__module__
+
+    def commit():
+        with contextlib.suppress(ValueError):
+            transaction.commit()
+
+    for number in itertools.count(1):
+        change(thing)
+        transaction.get().join(Vetoes())
+        done = not interrupted(commit, number, module)
+        transaction.abort()
+
+        assert (thing.x, thing.l) == (0, [0])
+        assert not database.storage.held
+        other.transaction_manager.begin()
+        assert other.root.x == 0
         if done:
             break
     assert number > 20
