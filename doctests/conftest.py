@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,13 +24,6 @@ def _clean_transactions() -> Iterator[None]:
     _end_transactions()
     yield
     _end_transactions()
-
-
-@pytest.fixture(autouse=True)
-def _fork_beside_the_watchdog() -> None:
-    # The thread of pytest that watches for tests that hang counts as one that a
-    # forked child may miss. It holds no lock.
-    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 
 def _end_transactions() -> None:

@@ -9,6 +9,7 @@ on new objects as they are made, and on objects in shared state. What cannot hol
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 import unittest
 from typing import Any
@@ -35,6 +36,16 @@ mapping_tests: Any = pytest.importorskip("test.mapping_tests", reason=NO_SUITES)
 list_tests: Any = pytest.importorskip("test.list_tests", reason=NO_SUITES)
 seq_tests: Any = pytest.importorskip("test.seq_tests", reason=NO_SUITES)
 set_tests: Any = pytest.importorskip("test.test_set", reason=NO_SUITES)
+
+
+@pytest.fixture(autouse=True)
+def _the_limit_is_that_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is too deep to be shown be as deep as that: our representations need no C stack."""
+    for suite in (mapping_tests, list_tests):
+        limit = sys.getrecursionlimit
+        monkeypatch.setattr(suite, "C_RECURSION_LIMIT", limit(), raising=False)  # 3.12
+        monkeypatch.setattr(suite, "get_c_recursion_limit", limit, raising=False)  # 3.13
+
 
 # -- containers that are checked out, or stored, when their constructor returns ---------------
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
 import transaction
 
@@ -9,7 +12,7 @@ from dobbin_like import PersistentList, checkout
 from tests.helpers.interrupts import interrupted
 from tests.helpers.things import Thing
 
-"""Lines of Applied.move_to(): no signal comes between lines in which nothing is called."""
+TRANSACTIONS = "dobbin_like.transactions"
 
 
 def change(thing):
@@ -61,3 +64,72 @@ def test_an_interrupt_leaves_all_or_nothing(database, again, caplog, prepare, ac
         assert thing.number == number
     else:
         raise AssertionError("it never came to its end")
+
+
+def test_after_an_interrupted_commit_an_abort_is_an_abort(database, again):
+    thing = Thing(x=0, l=[0])
+    database.set_root(thing)
+    transaction.commit()
+    other = again()
+
+    for number in itertools.count(1):
+        change(thing)
+        done = not interrupted(transaction.commit, number, module=TRANSACTIONS)
+        transaction.abort()
+
+        before = thing.x
+        change(thing)
+        transaction.abort()
+        assert (thing.x, thing.l) == (before, [before])
+        assert not database.storage.held
+        other.transaction_manager.begin()
+        change(other.root)
+        other.transaction_manager.commit()
+        assert thing.x == before
+        transaction.begin()
+        assert thing.x == before + 1
+        if done:
+            break
+    assert number > 20
+
+
+class Vetoes:
+    """Votes last, and always against."""
+
+    transaction_manager = None
+
+    def sortKey(self):  # noqa: N802
+        return "~"
+
+    def tpc_vote(self, _transaction):
+        raise ValueError
+
+    def nothing(self, _transaction):
+        pass
+
+    tpc_begin = commit = tpc_finish = tpc_abort = abort = nothing
+
+
+def test_a_vetoed_commit_whose_abort_is_interrupted_never_counts(database, again):
+    thing = Thing(x=0, l=[0])
+    database.set_root(thing)
+    transaction.commit()
+    other = again()
+
+    def commit():
+        with contextlib.suppress(ValueError):
+            transaction.commit()
+
+    for number in itertools.count(1):
+        change(thing)
+        transaction.get().join(Vetoes())
+        done = not interrupted(commit, number, module=TRANSACTIONS)
+        transaction.abort()
+
+        assert (thing.x, thing.l) == (0, [0])
+        assert not database.storage.held
+        other.transaction_manager.begin()
+        assert other.root.x == 0
+        if done:
+            break
+    assert number > 20

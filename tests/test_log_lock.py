@@ -414,6 +414,7 @@ def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -
         signal.pause()
 
     parent = forked(holds)
+    os.close(tells)
     child = int(os.read(told, 20))
     try:
         os.kill(parent, signal.SIGKILL)
@@ -423,7 +424,6 @@ def test_a_surviving_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -
     finally:
         os.kill(child, signal.SIGKILL)
         os.close(told)
-        os.close(tells)
 
 
 def test_an_executed_program_does_not_inherit_the_lock(storage: TransactionLog) -> None:
@@ -485,7 +485,8 @@ def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
         signal.pause()
 
     holder = forked(holds)
-    os.read(told, 1)
+    os.close(tells)
+    assert os.read(told, 1) == b"x"
     assert not is_free(path)
 
     os.kill(holder, signal.SIGKILL)
@@ -493,7 +494,6 @@ def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
 
     assert is_free(path)
     os.close(told)
-    os.close(tells)
 
 
 def write_for_a_second(path: Path, oid: int, go: Any, results: Any) -> None:

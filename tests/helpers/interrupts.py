@@ -12,14 +12,15 @@ NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail")
 
 
 class Interrupt:
-    """Raises ``KeyboardInterrupt`` at the *number*-th line of the package that is run."""
+    """Raises ``KeyboardInterrupt`` at the *number*-th line that is run of *module* or below."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, module: str) -> None:
         self.left = number
+        self.module = module
 
     def __call__(self, frame, event, _arg):
         # Between two assignments without a call no signal comes, only a tracer.
-        ours = "dobbin_like" in frame.f_globals.get("__name__", "")
+        ours = self.module in frame.f_globals.get("__name__", "")
         return self.line if ours and frame.f_code.co_name != "move_to" else None
 
     def line(self, frame, event, _arg):
@@ -43,10 +44,10 @@ def in_finalizer(frame):
     return False
 
 
-def interrupted(function, number):
+def interrupted(function, number, module="dobbin_like"):
     """Run *function*; tell whether it was interrupted at its *number*-th line."""
     try:
-        with tracing(Interrupt(number)):
+        with tracing(Interrupt(number, module)):
             function()
     except KeyboardInterrupt:
         return True
