@@ -213,6 +213,8 @@ class Changes:
                 shared, data = flat
         except Exception as error:
             oid = None if ref.serial == UNSTORED else ref.oid
+            # What nobody has read was stored before: it is not the culprit.
+            state = {name: value for name, value in state.items() if value is not PENDING}
             raise culprit(self._any_encoder(), state, error, face.__name__, oid) from error
         if face._p_deltas:
             self.collections.append((shared, len(data)))
