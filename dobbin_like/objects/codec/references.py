@@ -106,8 +106,8 @@ class _Reader:
             _load(data, found)
         # The others are classes, and members of enums: (number, name), (number, value, 0).
         pairs = [pid for pid in found if type(pid) is tuple and len(pid) == 2]
-        references = [(oid, number) for number, oid in pairs if type(oid) is int]
-        for number, oids in pairs:
+        references = [pid for pid in pairs if type(pid[0]) is type(pid[1]) is int]
+        for oids, number in pairs:
             if type(oids) is tuple:
                 references += [(oid, number) for oid in oids]
         return references

@@ -2,8 +2,8 @@
 
 A state is a pickle: of the tuple of its values where the log knows their names
 as a shape, else of the dict. There is not a single global name in it: persistent objects
-are written as ``(class number, oid)``, a list of objects of one class as ``(class number,
-oids)``, classes and functions as their number, members of enums as ``(class number, name)``.
+are written as ``(oid, class number)``, a list of objects of one class as ``(oids, class
+number)``, classes and functions as their number, members of enums as ``(class number, name)``.
 So renaming a class touches one entry of the class table, and loading resolves nothing that
 :mod:`.classes` does not allow (I9).
 """
@@ -52,8 +52,8 @@ ATOMS: Final = PLAIN_TYPES | {float}
 class References(Protocol):
     """Who knows the objects: the graph when reading, the changes of a commit when writing."""
 
-    def reference(self, obj: Any) -> tuple[int, Oid]:
-        """Return ``(class number, oid)`` of a persistent object, a new one included."""
+    def reference(self, obj: Any) -> tuple[Oid, int]:
+        """Return ``(oid, class number)`` of a persistent object, a new one included."""
 
 
 class Encoder(pickle.Pickler):
@@ -117,7 +117,7 @@ class FlatEncoder:
 
     def __init__(self) -> None:
         # What stands among the values for references, and how these are written.
-        self.references: dict[object, tuple[int, Any]] = {}
+        self.references: dict[object, tuple[Any, int]] = {}
         self._file = io.BytesIO()
         self._pickler = _Pickler(self._file, PROTOCOL)
         # The values are hashable, and equal to none of the keys: pickle looks them up itself.
@@ -197,9 +197,10 @@ class Decoder(pickle.Unpickler):
         if type(pid) is int:
             return self._class(pid)
         if len(pid) == 2 and type(pid[1]) is int:
-            return self._ghost(Oid(pid[1]), pid[0])
-        if type(pid[1]) is tuple:
-            return [self._ghost(oid, pid[0]) for oid in pid[1]]
+            oid, number = pid
+            if type(oid) is tuple:
+                return [self._ghost(one, number) for one in oid]
+            return self._ghost(Oid(oid), number)
         cls = self._class(pid[0])
         try:
             return cls[pid[1]] if len(pid) == 2 else cls(pid[1])

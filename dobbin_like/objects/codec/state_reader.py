@@ -167,5 +167,5 @@ class _Rewriter(Encoder):
 
     def persistent_id(self, obj: Any) -> Any:
         if type(obj) is Reference:
-            return obj.class_number, obj.oid
+            return obj.oid, obj.class_number
         return super().persistent_id(obj)

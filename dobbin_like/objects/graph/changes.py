@@ -290,8 +290,8 @@ class Changes:
         obj = self._objects.get(oid)
         return self._graph.ghosts.ghost(oid, class_number) if obj is None else obj
 
-    def reference(self, obj: Any) -> tuple[int, Oid]:
-        """Return ``(class number, oid)`` of *obj*; a new object gets its oid here."""
+    def reference(self, obj: Any) -> tuple[Oid, int]:
+        """Return ``(oid, class number)`` of *obj*; a new object gets its oid here."""
         graph = self._graph
         face = type(obj)._p_faces.plain
         if face is PersistentFile:  # which it will not be for long
@@ -305,7 +305,7 @@ class Changes:
             self.new.append((obj, ref))
             known = graph.classes.known_numbers.get(face)
             if known:
-                return known, oid
+                return oid, known
         elif ref.jar is not graph:
             referring, oid = self._current
             place = f"{referring.__name__} oid {oid}"
@@ -314,7 +314,7 @@ class Changes:
             self._objects[ref.oid] = obj
             if not self._storage.has(ref.oid):
                 self.new.append((obj, ref))
-        return graph.ghosts.number_of(face, ref), ref.oid
+        return ref.oid, graph.ghosts.number_of(face, ref)
 
     def _new_oid(self) -> Oid:
         # 0 is the root, whoever elects it.

@@ -31,7 +31,7 @@ __all__ = ["FlatStates"]
 _first, _jar, _oid = itemgetter(0), attrgetter("jar"), attrgetter("oid")
 _OBJECT_REF = {ObjectRef}
 
-_NO_REFERENCES = (0, ())
+_NO_REFERENCES = ((), 0)
 """How an empty list is written among lists of references."""
 
 
@@ -52,7 +52,7 @@ class FlatStates:
         ref: ObjectRef,
         state: State,
         base: State,
-        reference: Callable[[Any], tuple[int, Oid]],
+        reference: Callable[[Any], tuple[Oid, int]],
         *,
         packed: bool,
     ) -> tuple[State, bytes] | None:
@@ -60,7 +60,7 @@ class FlatStates:
 
         Args:
             base: Has the values, of shared state, that were not read and are PENDING.
-            reference: Returns class number and oid of an object, a new one included.
+            reference: Returns oid and class number of an object, a new one included.
             packed: Whether an object in memory may have been dropped from the storage.
         """
         if ATOMS.issuperset(map(type, state.values())):
@@ -100,7 +100,7 @@ class FlatStates:
         ref: ObjectRef,
         value: Any,
         before: Any,
-        reference: Callable[[Any], tuple[int, Oid]],
+        reference: Callable[[Any], tuple[Oid, int]],
         *,
         packed: bool,
     ) -> tuple[Any, Any] | None:
@@ -132,11 +132,11 @@ class FlatStates:
         self,
         objects: list[Any],
         types: set[Any],
-        reference: Callable[[Any], tuple[int, Oid]],
+        reference: Callable[[Any], tuple[Oid, int]],
         *,
         packed: bool,
-    ) -> tuple[int, tuple[Oid, ...]] | None:
-        """Return class number and oids of a list of objects; ``None`` if the classes differ."""
+    ) -> tuple[tuple[Oid, ...], int] | None:
+        """Return oids and class number of a list of objects; ``None`` if the classes differ."""
         known, ambiguous = self._classes.known_numbers.get, self._classes.ambiguous
         face = next(iter(types))._p_faces.plain if len(types) == 1 and not packed else None
         number = known(face)
@@ -148,13 +148,13 @@ class FlatStates:
                 and set(map(type, refs)) == _OBJECT_REF
                 and set(map(_jar, refs)) == {self._jar}
             ):
-                return number, tuple(map(_oid, refs))
+                return tuple(map(_oid, refs)), number
         class_number = 0
         oids: list[Oid] = []
         for obj in objects:
-            number, oid = reference(obj)
+            oid, number = reference(obj)
             class_number = class_number or number
             if number != class_number:
                 return None
             oids.append(oid)
-        return class_number, tuple(oids)
+        return tuple(oids), class_number

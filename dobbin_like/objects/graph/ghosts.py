@@ -83,7 +83,7 @@ class Ghosts:
 
         def persistent_load(decoder: Any, pid: Any) -> Any:
             try:
-                class_number, oid = pid
+                oid, class_number = pid
                 face = faces[class_number]
             except (KeyError, TypeError, ValueError):  # a class, a member, or a new class
                 return resolve(decoder, pid)
