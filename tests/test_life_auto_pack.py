@@ -13,7 +13,7 @@ from test_life_pack import Node, change, in_child, leftovers
 
 from dobbin_like import Database, MemoryLog, TransactionLog, checkout
 from dobbin_like.exc import PackError, ReadOnlyStorageError
-from dobbin_like.log.copies.new_log import PackFile
+from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.upkeep import auto_pack
 from dobbin_like.upkeep.auto_pack import AutoPack

@@ -31,7 +31,8 @@ from dobbin_like.exc import (
     ObjectNotFound,
     WriteConflictError,
 )
-from dobbin_like.log.format.header import COMMITTED, Words, is_retired
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import COMMITTED, is_retired
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 60
@@ -282,7 +283,8 @@ def test_oids_of_dropped_objects_are_not_used_again(database, root, again):
 
 def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, again, storage):
     other = again()
-    storage._reading.file.words.retire()  # as a pack does that is killed before the file is replaced
+    # As a pack does that is killed before the file is replaced.
+    storage._reading.file.words.retire()
     other.transaction_manager.begin()
     transaction.begin()
     assert root.n == 0

@@ -21,7 +21,8 @@ from test_log_crash import crash, with_words
 from dobbin_like import Database, TransactionLog, checkout
 from dobbin_like.check import check_log
 from dobbin_like.log.file import disk
-from dobbin_like.log.format.header import BOOT, PAGE_SIZE, Words
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import BOOT, PAGE_SIZE
 from dobbin_like.upkeep.pack import pack
 
 if TYPE_CHECKING:
