@@ -54,7 +54,7 @@ HOUSE = {
     "log.file": Room(
         "ground  log.format",
         (
-            "log.file  log.file.disk  log.file.lock  log.file.status",
+            "log.file  log.file.disk  log.file.lock  log.file.status  log.file.words",
             "log.file.log_file  log.file.new_file",
         ),
     ),
@@ -66,9 +66,8 @@ HOUSE = {
             "log.reading.log_index  log.reading.redo",
             "log.reading.generations  log.reading.trusted_end",
             "log.reading.saved_positions",
-            "log.reading.walk",
+            "log.reading.readable  log.reading.walk",
             "log.reading.history",
-            "log.reading.readable",
         ),
     ),
     "log.writing": Room(
@@ -87,11 +86,10 @@ HOUSE = {
         ),
     ),
     "log.copies": Room(
-        "ground  log.format  log.file  log.reading  log",
+        "ground  log.format  log.file  log.reading  log.writing",
         (
-            "log.copies  log.copies.backup_source  log.copies.packed_log",
-            "log.copies.backup_copy  log.copies.new_log",
-            "log.copies.snapshot_log",
+            "log.copies  log.copies.backup_source  log.copies.new_log  log.copies.packed_log",
+            "log.copies.backup_copy",
         ),
     ),
     "objects.values": Room(
@@ -223,8 +221,8 @@ HOUSE = {
         ("database  persistent  storage",),
     ),
     "check": Room(
-        "ground  log.format  log.file  log.reading  objects.values  objects.faces  objects.codec "
-        "collections.btree  store  doors",
+        "ground  log.format  log.file  log.reading  log  objects.values  objects.faces "
+        "objects.codec  collections.btree  store  doors",
         (
             "check.reach  check.report",
             "check.header  check.memory  check.parts  check.trees",
@@ -234,9 +232,9 @@ HOUSE = {
         ),
     ),
     "repair": Room(
-        "ground  log.format  log.file  log.reading  objects.codec  upkeep  check",
+        "ground  log.format  log.file  log.reading  log.copies  objects.codec  upkeep  check",
         (
-            "repair.bits  repair.new_log  repair.report",
+            "repair.bits  repair.report",
             "repair.source",
             "repair.parts",
             "repair.places",

@@ -12,7 +12,7 @@ import transaction
 
 from dobbin_like import Database, MemoryLog, TransactionLog, checkout
 from dobbin_like.exc import PackError, ReadOnlyStorageError
-from dobbin_like.log.copies.new_log import PackFile
+from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.upkeep import auto_pack
 from dobbin_like.upkeep.auto_pack import AutoPack

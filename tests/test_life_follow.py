@@ -30,7 +30,8 @@ from dobbin_like.exc import (
     ObjectNotFound,
     WriteConflictError,
 )
-from dobbin_like.log.format.header import COMMITTED, Words, is_retired
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import COMMITTED, is_retired
 from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
@@ -282,6 +283,7 @@ def test_oids_of_dropped_objects_are_not_used_again(database, root, again):
 
 def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, again, storage):
     other = again()
+    # As a pack does that is killed before the file is replaced.
     storage._reading.file.words.retire()
     other.transaction_manager.begin()
     transaction.begin()

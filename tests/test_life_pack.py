@@ -39,9 +39,8 @@ from dobbin_like.exc import (
     StreamMovedError,
 )
 from dobbin_like.ids import DELTA
-from dobbin_like.log.copies import new_log
+from dobbin_like.log.copies import new_log, packed_log
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.upkeep import pack as pack_module
 from dobbin_like.upkeep import pack_copy
 from dobbin_like.upkeep.pack import PackReport, pack
 from tests.helpers.packing import LONG, Node, change, content, leftovers, stored
@@ -516,19 +515,13 @@ def test_a_log_that_was_packed_very_often_is_packed_again(database, root, path, 
 
 def write_generation(path: Path, generation: int) -> None:
     """Pack the log, as the one that *generation* follows."""
-    encode_page = new_log.encode_page
+    encode_page = packed_log.encode_page
 
     def encode(store_id: bytes, created: int, boot: int, _old: int, *rest: int) -> Any:
         return encode_page(store_id, created, boot, generation, *rest)
 
-    class Numbered(new_log.NewLog):
-        def stream_key(self, key: int, streams: Any) -> int:
-            self.generation = generation
-            return super().stream_key(key, streams)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(new_log, "encode_page", encode)
-        patch.setattr(pack_module, "NewLog", Numbered)
+        patch.setattr(packed_log, "encode_page", encode)
         assert pack(str(path)).packed
 
 

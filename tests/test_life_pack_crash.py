@@ -17,7 +17,8 @@ import transaction
 from dobbin_like import Database, TransactionLog, checkout
 from dobbin_like.check import check_log
 from dobbin_like.log.file import disk
-from dobbin_like.log.format.header import BOOT, PAGE_SIZE, Words
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import BOOT, PAGE_SIZE
 from dobbin_like.upkeep.pack import pack
 from tests.helpers.amount import step
 from tests.helpers.interrupts import interrupted

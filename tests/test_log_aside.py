@@ -21,6 +21,7 @@ from dobbin_like.database import Database
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, REDO, SAVED
 from dobbin_like.log.format.record import LogPlace
@@ -217,7 +218,7 @@ def test_others_follow_past_what_was_lost(path: Path, letters: str) -> None:
         path.write_bytes(with_words(whole, COMMITTED=end, DURABLE=PAGE_SIZE, SAVED=0))
         with TransactionLog(path, read_only=True) as log:
             assert log._reading.applied.tail.end == end
-            words = header.Words(os.open(path, os.O_RDWR), writable=True)
+            words = Words(os.open(path, os.O_RDWR), writable=True)
             words.put(COMMITTED, len(whole))
             log.apply(log.read_news())
             assert content_of(log) == expected

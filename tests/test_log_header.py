@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
+from dobbin_like.log.file.words import Words, boot_number
 from dobbin_like.log.format import header
-from dobbin_like.log.format.header import Words
 
 INDEXES = (
     header.COMMITTED,
@@ -81,12 +81,12 @@ def test_words_are_shared_by_two_mappings(tmp_path: Path) -> None:
 def test_the_boot_number_is_the_same_until_the_machine_starts_anew(tmp_path: Path) -> None:
     boot = tmp_path / "boot_id"
     boot.write_text("one\n")
-    before = header.boot_number(boot)
-    again = header.boot_number(boot)
+    before = boot_number(boot)
+    again = boot_number(boot)
     boot.write_text("two\n")
 
-    assert before == again != header.boot_number(boot)
-    assert header.boot_number(tmp_path / "missing") == 0
+    assert before == again != boot_number(boot)
+    assert boot_number(tmp_path / "missing") == 0
 
 
 def test_what_is_no_log_is_told_by_its_first_bytes() -> None:

@@ -74,11 +74,9 @@ def test_an_entry_leads_to_its_state() -> None:
 
     for index, state in enumerate((b"five", b"six")):
         at = record.TRANSACTION_SIZE + index * record.ENTRY_SIZE
-        oid, previous, number, distance, length, class_number, _ = record.ENTRY.unpack_from(
-            data, at
-        )
-        assert (oid, previous, number, class_number) == (5 + index, 0, index, 1 + index)
-        assert data[at + distance : at + distance + length] == state
+        head = record.entry_head(data, at)
+        assert (head.oid, head.previous, head.row, head.number) == (5 + index, 0, index, 1 + index)
+        assert data[at + head.distance : at + head.distance + head.length] == state
 
 
 def test_the_states_differ_in_many_bits() -> None:
@@ -103,7 +101,7 @@ def test_the_status_is_not_covered_by_the_checksum() -> None:
     committed[record.STATUS_OFFSET : record.STATUS_OFFSET + 4] = record.WORD.pack(record.COMMITTED)
 
     assert bytes(committed) == encode((1, 1, b"x"))
-    assert record.FRAME.unpack_from(committed)[0] == checksum
+    assert record.frame_head(committed).checksum == checksum
 
 
 def test_a_stream_head_is_decoded_as_it_was_encoded() -> None:

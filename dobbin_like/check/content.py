@@ -157,11 +157,10 @@ class Contents(Parts):
         """Return where the last state of a transaction ends, or its head if it has none."""
         if logged.oids:
             position = logged.first_entry + ENTRY_SIZE * (len(logged.oids) - 1)
-            entry = self._window.read(position, ENTRY_SIZE, logged.end)
-            distance, length = record.ENTRY.unpack(entry)[3:5]
-            return int(position + distance + length)
-        head = self._window.read(logged.offset, record.FRAME_SIZE, logged.end)
-        return int(logged.first_entry + record.FRAME.unpack(head)[3])
+            entry = record.entry_head(self._buffer.read(position, ENTRY_SIZE, logged.end))
+            return position + entry.distance + entry.length
+        head = self._buffer.read(logged.offset, record.FRAME_SIZE, logged.end)
+        return logged.first_entry + record.frame_head(head).meta_size
 
     def _check_previous(self, oid: Oid, stored: LoggedVersion) -> None:
         """I5: An entry leads to the version of its object that it replaced."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.log.file.disk import read_exactly
+from dobbin_like.log.file.words import Words, boot_number
 from dobbin_like.log.format.header import (
     ASIDE,
     ASIDE_END,
@@ -23,8 +24,6 @@ from dobbin_like.log.format.header import (
     SLOTS,
     TURN,
     Page,
-    Words,
-    boot_number,
     decode_page,
     is_unwritten,
 )

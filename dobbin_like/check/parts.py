@@ -35,7 +35,7 @@ class Parts:
         self.saved: set[int] = set()
         self.redo: set[int] = set()
         self.gap = False
-        self._window = buffer
+        self._buffer = buffer
         self._classes = NameTables()
         self._stream_reader = StreamReader(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
@@ -47,7 +47,7 @@ class Parts:
         self._streams[offset] = size
         self.report.streams += 1
         self.report.stream_bytes += size
-        data = self._window.read(offset, record.STREAM_SIZE, end)
+        data = self._buffer.read(offset, record.STREAM_SIZE, end)
         chunk_size = frame_heads.decode_stream_head(data).chunk_size
         at = 0
         while at < size:
@@ -63,21 +63,20 @@ class Parts:
     def _check_redo(self, offset: int, end: int) -> None:
         """I5: A redo area is in its place. Its image is checked when it is used."""
         self.redo.add(offset)
-        data = self._window.read(offset, record.REDO_SIZE, end)
+        data = self._buffer.read(offset, record.REDO_SIZE, end)
         try:
             head = frame_heads.decode_redo_head(data, offset)
         except record.DamagedError as error:
-            self._damage(self._window.damaged(offset, error))
+            self._damage(self._buffer.damaged(offset, error))
         else:
             self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
 
     def _check_saved(self, tail: LogPlace, frame: Frame) -> None:
         """I10: Saved positions and classes are equal to those that a scan finds."""
         self.saved.add(tail.end)
-        head, block = saved_slots(self._window, tail.end, frame.tail.end)
-        data = self._window.read(tail.end, record.FRAME_SIZE, frame.tail.end)
-        tables_size = record.FRAME.unpack(data)[3]
-        slots = tail.end + record.POSITIONS_SIZE + tables_size
+        head, block = saved_slots(self._buffer, tail.end, frame.tail.end)
+        data = self._buffer.read(tail.end, record.FRAME_SIZE, frame.tail.end)
+        slots = tail.end + frame_heads.slots_distance(data)
         self._check_fill(slots + 8 * len(block), frame.tail.end)
         if self.gap or head.covered.sequence != tail.sequence:
             return
@@ -98,6 +97,6 @@ class Parts:
         self.report.add(5, error.offset, error.found, error.expected)
 
     def _check_fill(self, start: int, end: int) -> None:
-        """I5: The bytes that fill a frame up to a multiple of 8 are zero."""
-        if start < end and any(self._window.read(start, end - start, end)):
+        """I5: What fills a frame up to whole words is zero."""
+        if start < end and any(self._buffer.read(start, end - start, end)):
             self.report.add(5, start, "bytes after the last part of a frame", "zeros")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -20,12 +19,13 @@ from dobbin_like.check.content import Contents
 from dobbin_like.check.header import Limits, limits_of, page_of
 from dobbin_like.check.report import Report
 from dobbin_like.exc import IntegrityError
-from dobbin_like.ids import NO_TID, Oid
+from dobbin_like.ids import Oid
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import PAGE_SIZE, REDO, SAVED, Page, Words
+from dobbin_like.log.format.header import REDO, SAVED, Page
 from dobbin_like.log.format.record import DamagedError, LogPlace
 from dobbin_like.log.reading.aside import MARKS, Proof, passed_over, places_like, said_by
-from dobbin_like.log.reading.reader import Frame, ReadBuffer, prefix_size, read_frame
+from dobbin_like.log.reading.reader import Frame, ReadBuffer, own_place, read_frame
 from dobbin_like.log.reading.saved_positions import place_before
 from dobbin_like.log.reading.trusted_end import verify
 
@@ -56,12 +56,12 @@ class Scan:
     ) -> None:
         self.path = path
         self.report = report
-        self.tail = LogPlace(PAGE_SIZE, 0, 0, 0, NO_TID)
+        self.tail = record.first_place(0)
         self.contents: Contents | None = None
         self._known = known
         self._allow = allow
         self._aside: list[tuple[int, int]] = []  # Damaged frames aside.
-        self._window: ReadBuffer
+        self._buffer: ReadBuffer
 
     def run(self, progress: Progress | None = None) -> None:
         """Walk over the log, and add all problems to the report.
@@ -81,7 +81,7 @@ class Scan:
         page = page_of(fd, self.path, self.report)
         if page is None:
             return
-        self._window = ReadBuffer(fd, self.path)
+        self._buffer = ReadBuffer(fd, self.path)
         words = Words(fd, writable=False)
         try:
             self._walk(fd, page, words, progress)
@@ -90,12 +90,12 @@ class Scan:
 
     def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
         limits = limits_of(fd, self.path, words, self.report)
-        proof = said_by(self._window, words)
+        proof = said_by(self._buffer, words)
         self.contents = contents = Contents(
-            self._window, self.report, self._known, page.complete_since, page.generation
+            self._buffer, self.report, self._known, page.complete_since, page.generation
         )
         contents.positions.reserve(page.next_oid)
-        self.tail = LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
+        self.tail = record.first_place(page.checksum)
         for tail, frame in self._frames(page, limits, contents, proof):
             contents.check(tail, frame)
             self.tail = frame.tail
@@ -140,7 +140,7 @@ class Scan:
                 frame = self._read(tail, limits.end, certain=certain, lost=lost)
             except IntegrityError as error:
                 aside = passed_over(
-                    self._window, tail, limits.end, proof if certain else None, limits.certain
+                    self._buffer, tail, limits.end, proof if certain else None, limits.certain
                 )
                 if aside is not None:
                     self._note(error, aside.tail.end)
@@ -160,10 +160,10 @@ class Scan:
             tail, lost = frame.tail, lost and frame.logged is None
 
     def _read(self, tail: LogPlace, end: int, *, certain: bool, lost: bool) -> Frame:
-        """Return the frame at *tail*; after a *lost* one, with any sequence number."""
-        frame = read_frame(self._window, self._own(tail, end) if lost else tail, end)
+        """Return the frame at *tail*; behind one that is *lost* with any number of its own."""
+        frame = read_frame(self._buffer, own_place(self._buffer, tail, end) if lost else tail, end)
         if not certain:
-            verify(self._window, tail, frame)
+            verify(self._buffer, tail, frame)
         return frame
 
     def _pass_over(
@@ -181,57 +181,46 @@ class Scan:
     def _next_place(self, tail: LogPlace, page: Page, end: int) -> LogPlace | None:
         """Return the next place after a damaged one from which a frame can be read."""
         computed = self._checksum(tail, end)
-        for offset in places_like(self._window.beside(), tail.end + 8, end, _ANY_MARK):
+        for offset in places_like(self._buffer.beside(), tail.end + 8, end, _ANY_MARK):
             try:
                 places = list(self._guesses(tail, computed, offset, page, end))
             except IntegrityError:
                 continue
             for guess in places:
-                # The fields of the damaged frame itself can't be relied on.
-                place = self._own(guess._replace(tid=tail.tid), end)
+                # What a damaged frame before it says of itself is not relied on.
+                place = own_place(self._buffer, guess._replace(tid=tail.tid), end)
                 with contextlib.suppress(IntegrityError):
-                    read_frame(self._window, place, end)
+                    read_frame(self._buffer, place, end)
                     return place
         return None
 
     def _guesses(
         self, tail: LogPlace, computed: int | None, offset: int, page: Page, end: int
     ) -> Iterator[LogPlace]:
-        """Yield the possible places at *offset*, after the damaged frame at *tail*."""
-        read = self._window.read
-        if record.FRAME.unpack(read(offset, record.FRAME_SIZE, end))[5] != tail.end:
-            yield place_before(self._window, offset, page.checksum, end)
+        """Yield what a place at *offset* may be, behind the frame at *tail* that is damaged."""
+        read = self._buffer.read
+        if record.frame_head(read(offset, record.FRAME_SIZE, end)).previous != tail.end:
+            yield place_before(self._buffer, offset, page.checksum, end)
             return
-        written, length = record.FRAME.unpack(read(tail.end, record.FRAME_SIZE, end))[::4]
-        for checksum in (written, computed):
+        written = record.frame_head(read(tail.end, record.FRAME_SIZE, end))
+        for checksum in (written.checksum, computed):
             if checksum is not None:
                 yield LogPlace(offset, tail.end, checksum, tail.sequence, tail.tid)
-                if tail.end + length < offset:
-                    behind = LogPlace(
-                        tail.end + length, tail.end, checksum, tail.sequence, tail.tid
-                    )
+                after = tail.end + written.length
+                if after < offset:
+                    behind = LogPlace(after, tail.end, checksum, tail.sequence, tail.tid)
                     yield record.aside(behind, offset)
 
     def _checksum(self, tail: LogPlace, end: int) -> int | None:
         """Return the checksum computed from the frame at *tail*: the stored one may be damaged."""
         try:
-            head = self._window.read(tail.end, min(record.PREFIX_LIMIT, end - tail.end), end)
-            kind, meta_size, length = record.FRAME.unpack_from(head)[2:5]
-            size = prefix_size(head, kind, meta_size)
-            data = self._window.read(tail.end, min(size, length, end - tail.end), end)
-        except (IntegrityError, DamagedError, struct.error):
+            start = self._buffer.read(tail.end, min(record.PREFIX_LIMIT, end - tail.end), end)
+            head = record.any_head(start)
+            size = min(record.prefix_size(head), head.length, end - tail.end)
+            data = self._buffer.read(tail.end, size, end)
+        except (IntegrityError, DamagedError):
             return None
         return crc32(data[record.CHECKED_FROM :], tail.checksum)
-
-    def _own(self, tail: LogPlace, end: int) -> LogPlace:
-        """Return *tail* with the sequence number before that of the transaction there."""
-        room = min(record.TRANSACTION_SIZE, end - tail.end)
-        head = self._window.read(tail.end, room, end)
-        if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
-            record.KIND_TRANSACTION
-        ):
-            return tail
-        return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
 
 
 def compare_with_storage(scan: Scan, storage: Storage, report: Report) -> None:

@@ -5,9 +5,8 @@
     report = repair("data.log", to="mended.log")
     print(report)
 
-Read :mod:`.frames` (the walk over the damaged file), :mod:`.places` (where it continues after
-damage), :mod:`.parts` (one frame), :mod:`.bits` (finding a flipped bit), then :mod:`.salvage` and
-:mod:`.new_log`.
+Read :mod:`.frames` (the walk over the damaged file), :mod:`.places` (where it goes on),
+:mod:`.parts` (one frame of it), :mod:`.bits` (which bit was flipped), then :mod:`.salvage`.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from typing import Final
 
 from dobbin_like.check import check_log
 from dobbin_like.exc import NotALogError
+from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.file.words import boot_number, new_page
 from dobbin_like.log.format.record import OID_LIMIT
 from dobbin_like.objects.codec.references import references
 from dobbin_like.repair.frames import Frames
-from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept
 from dobbin_like.repair.report import Loss, RepairReport
 from dobbin_like.repair.salvage import KnownOrNot, Salvage
@@ -138,7 +138,8 @@ class _Repair:
     def write(self, file: NewFile) -> None:
         """Walk again, and write what can be read."""
         lost = bool(self._frames.losses)
-        log = NewLog(file.fd, file.path, self._complete_since(), self._next_oid)
+        page = new_page(boot_number(), self._complete_since(), self._next_oid)
+        log = NewLog(file, page, self._next_oid)
         known = KnownOrNot(self._names, self._shapes, self._referred)
         salvage = Salvage(self._source, log, self._report, known, complete=not lost)
         for part in self._again().walk(self._step(1)):
@@ -148,7 +149,9 @@ class _Repair:
             f"the name of a class is lost, it is {name} now; rename it with dobbin rename-class"
             for name in salvage.made_up
         ]
-        log.end()
+        if log.positions.stored:
+            log.save_positions(known.written.rows())
+        log.complete()
 
     def check(self, path: str) -> None:
         """Check the new file, at *path* for now, and note its problems."""

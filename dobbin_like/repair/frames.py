@@ -13,18 +13,23 @@ from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import passed_over
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction, read_frame, stored_entries
+from dobbin_like.log.reading.reader import (
+    Frame,
+    LoggedTransaction,
+    own_place,
+    read_frame,
+    stored_entries,
+)
 from dobbin_like.log.reading.redo import Area, read_area
 from dobbin_like.repair.parts import (
     Kept,
     entries_of,
     kept_part,
-    own_place,
     read_mended,
     stream_parts,
+    walked_oids,
 )
 from dobbin_like.repair.places import Places
 from dobbin_like.repair.report import Loss
@@ -83,7 +88,7 @@ class Frames:
 
         Cost: The bytes of the log; a damaged place is searched byte by byte.
         """
-        tail = LogPlace(PAGE_SIZE, 0, self._page_checksum or 0, 0, NO_TID)
+        tail = record.first_place(self._page_checksum or 0)
         chained = self._page_checksum is not None
         while tail.end < self._limit:
             read = (
@@ -279,29 +284,21 @@ class Frames:
         if end - offset < record.POSITIONS_SIZE:
             return False
         head = self.source.read(offset, record.POSITIONS_SIZE, end)
-        _, _, kind, meta_size, length, previous, slots = record.POSITIONS.unpack(head)[:7]
-        wanted = record.align(record.POSITIONS_SIZE + meta_size + 8 * slots)
-        fits = (previous, length, offset + length) == (tail.frame, wanted, end)
-        return fits and kind in record.POSITIONS_KINDS
+        frame, saved = record.frame_head(head), frame_heads.decode_positions_head(head)
+        wanted = record.align(frame_heads.slots_distance(head) + 8 * saved.slots)
+        fits = (frame.previous, frame.length, offset + wanted) == (tail.frame, wanted, end)
+        return fits and frame.kind in record.POSITIONS_KINDS
 
     def _loss(self, offset: int, end: int) -> Loss:
         room = end - offset
-        head = self.source.read(offset, min(record.FRAME_SIZE, room), end)
-        kind = record.FRAME.unpack(head)[2] if len(head) == record.FRAME_SIZE else 0
+        kind = 0
+        if room >= record.FRAME_SIZE:
+            kind = record.frame_head(self.source.read(offset, record.FRAME_SIZE, end)).kind
         if kind == record.KIND_STREAM:
             return Loss(offset, end, "a stream")
         if kind != record.KIND_TRANSACTION or room < record.TRANSACTION_SIZE:
             return Loss(offset, end, "bytes that are not a frame")
-        head = self.source.read(offset, record.TRANSACTION_SIZE, end)
-        tid, _, count = record.TRANSACTION.unpack(head)[6:]
-        oids: list[int] = []
-        table = offset + record.TRANSACTION_SIZE
-        while len(oids) < count and table + (len(oids) + 1) * record.ENTRY_SIZE <= end:
-            position = table + len(oids) * record.ENTRY_SIZE
-            oid, _, index = record.ENTRY.unpack(
-                self.source.read(position, record.ENTRY_SIZE, end)
-            )[:3]
-            if index != len(oids) or oid >= record.OID_LIMIT:
-                break
-            oids.append(oid)
-        return Loss(offset, end, "a transaction", tid, tuple(oids))
+        head = record.transaction_head(self.source.read(offset, record.TRANSACTION_SIZE, end))
+        table = record.TRANSACTION_SIZE + head.rows * record.ENTRY_SIZE
+        oids = walked_oids(self.source, offset, min(end, offset + table))
+        return Loss(offset, end, "a transaction", head.tid, tuple(oids))

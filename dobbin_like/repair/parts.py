@@ -13,15 +13,20 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import Oid
 from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.frame_heads import StreamHead
 from dobbin_like.log.format.record import DamagedError, LogPlace, Meta
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, read_frame
+from dobbin_like.log.reading.reader import (
+    Frame,
+    LoggedTransaction,
+    LoggedVersion,
+    own_place,
+    read_frame,
+)
 from dobbin_like.repair.bits import find_flip
 from dobbin_like.repair.source import Source
 
-__all__ = ["Kept", "entries_of", "kept_part", "own_place", "read_mended", "stream_parts"]
+__all__ = ["Kept", "entries_of", "kept_part", "read_mended", "stream_parts", "walked_oids"]
 
 _MOST_WRONG_BITS: Final = 4
 """Bits of a status: the three valid ones differ in 16 bits or more."""
@@ -39,20 +44,6 @@ class Kept(NamedTuple):
 
 
 # -- frames -----------------------------------------------------------------
-
-
-def own_place(source: Source, tail: LogPlace, limit: int) -> LogPlace:
-    """Return *tail* with the sequence number before that of the frame there.
-
-    Transactions before it may be lost. The number is not verified.
-    """
-    room = min(record.TRANSACTION_SIZE, limit - tail.end)
-    head = source.read(tail.end, room, limit)
-    if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
-        record.KIND_TRANSACTION
-    ):
-        return tail
-    return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
 
 
 def read_mended(source: Source, tail: LogPlace, limit: int) -> Frame | None:
@@ -85,8 +76,8 @@ def _explanations(source: Source, tail: LogPlace, limit: int) -> Iterator[list[t
 
 
 def _nearest_status(head: bytes) -> int | None:
-    """Return the valid status that this one is close to; None if it may be any."""
-    found = record.FRAME.unpack_from(head)[1]
+    """Return the status that there is and that this one nearly is; None if it may be any."""
+    found = record.frame_head(head).status
     nearest = min(record.STATUS_NAMES, key=lambda status: (status ^ found).bit_count())
     return nearest if (nearest ^ found).bit_count() <= _MOST_WRONG_BITS else None
 
@@ -96,7 +87,7 @@ def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
     nearest = _nearest_status(head)
     if nearest is None:
         return None
-    difference = nearest ^ record.FRAME.unpack_from(head)[1]
+    difference = nearest ^ record.frame_head(head).status
     masks = enumerate(difference.to_bytes(4, "little"))
     return [(offset + record.STATUS_OFFSET + at, mask) for at, mask in masks if mask]
 
@@ -105,7 +96,7 @@ def _prefix_flips(
     source: Source, tail: LogPlace, head: bytes, limit: int
 ) -> Iterator[tuple[int, int]]:
     """Yield the flips after which the checksum of the frame is right."""
-    written = record.FRAME.unpack_from(head)[0]
+    written = record.frame_head(head).checksum
     size = _prefix_size(head)
     if size is not None and size <= limit - tail.end:
         data = source.read(tail.end, size, limit)[record.CHECKED_FROM :]
@@ -130,26 +121,20 @@ def _is_right_with(
     changed = bytearray(head)
     changed[at] ^= mask
     size = _prefix_size(changed)
-    length: int = record.FRAME.unpack_from(head)[4]
-    if size is None or not at < size <= min(length, limit - tail.end):
+    fields = record.frame_head(head)
+    if size is None or not at < size <= min(fields.length, limit - tail.end):
         return False
     data = bytearray(source.read(tail.end, size, limit))
     data[at] ^= mask
-    written: int = record.FRAME.unpack_from(head)[0]
-    return crc32(data[record.CHECKED_FROM :], tail.checksum) == written
+    return crc32(data[record.CHECKED_FROM :], tail.checksum) == fields.checksum
 
 
 def _prefix_size(head: bytes | bytearray) -> int | None:
-    """Return how many bytes the checksum of a frame covers, None for an unknown kind."""
-    kind, meta_size = record.FRAME.unpack_from(head)[2:4]
-    if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
-        count: int = record.TRANSACTION.unpack_from(head)[8]
-        return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + int(meta_size)
-    if kind in {record.KIND_STREAM, record.KIND_REDO}:
-        return record.STREAM_SIZE
-    if kind in record.POSITIONS_KINDS:
-        return record.POSITIONS_SIZE + int(meta_size)
-    return None
+    """Return how many bytes the checksum of a frame covers, None for no kind of frame."""
+    try:
+        return record.prefix_size(record.any_head(head))
+    except DamagedError:
+        return None
 
 
 # -- entries ----------------------------------------------------------------
@@ -166,7 +151,7 @@ def entries_of(source: Source, logged: LoggedTransaction, *, mend: bool = True) 
     seed = record.tid_seed(logged.tid)
     whole: list[tuple[Oid, LoggedVersion]] = []
     lost: list[tuple[int, Oid]] = []
-    # The table has its own window; the other one goes over the states.
+    # A buffer of its own for the table: the other goes through the states.
     table = source.beside()
     for index, number in enumerate(logged.oids):
         oid = Oid(number)
@@ -183,10 +168,10 @@ def entries_of(source: Source, logged: LoggedTransaction, *, mend: bool = True) 
 def _entry(
     source: Source, logged: LoggedTransaction, index: int, entry: bytes, seed: int, *, mend: bool
 ) -> LoggedVersion | None:
-    _, previous, number, distance, length, class_number, checksum = record.ENTRY.unpack(entry)
+    _, previous, row, distance, length, number, checksum = record.entry_head(entry)
     position = logged.first_entry + index * record.ENTRY_SIZE
     start = position + distance
-    if number != index or start + length > logged.end:
+    if row != index or start + length > logged.end:
         return None
     data = source.read(start, length, logged.end)
     head = entry[: record.ENTRY_HEAD_SIZE]
@@ -197,8 +182,8 @@ def _entry(
             return None
         source.flip(start + found.at - len(head), found.mask)
         data = source.read(start, length, logged.end)
-    class_number &= record.NUMBER_LIMIT - 1
-    return LoggedVersion(logged.tid, class_number, data, position, previous)
+    number &= record.NUMBER_LIMIT - 1
+    return LoggedVersion(logged.tid, number, data, position, previous)
 
 
 def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
@@ -214,41 +199,40 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
     offset = tail.end
     if limit - offset < record.TRANSACTION_SIZE + record.ENTRY_SIZE:
         return None
-    head = source.read(offset, record.TRANSACTION_SIZE, limit)
-    _, _, kind, meta_size, length, _, tid, sequence, count = record.TRANSACTION.unpack(head)
-    end = offset + length if length <= limit - offset else limit
-    status = _nearest_status(head)
-    if kind != record.KIND_TRANSACTION or not tail.tid < tid < record.TID_LIMIT:
+    start = source.read(offset, record.TRANSACTION_SIZE, limit)
+    head = record.transaction_head(start)
+    end = offset + head.length if head.length <= limit - offset else limit
+    if head.kind != record.KIND_TRANSACTION or not tail.tid < head.tid < record.TID_LIMIT:
         return None
-    if status != record.COMMITTED:
+    if _nearest_status(start) != record.COMMITTED:
         return None
-    oids = _walked_oids(source, offset, end)
+    oids = walked_oids(source, offset, end)
     meta = Meta()
-    table_end = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE
-    if table_end + meta_size <= end - offset:
-        data = source.read(offset + table_end, meta_size, end)
+    table_end = record.TRANSACTION_SIZE + head.rows * record.ENTRY_SIZE
+    if table_end + head.meta_size <= end - offset:
+        data = source.read(offset + table_end, head.meta_size, end)
         with contextlib.suppress(DamagedError):
             meta = Meta(record.decode_names(data))  # They come first.
             meta = record.decode_meta(data)
     first = offset + record.TRANSACTION_SIZE
     texts = meta.user, meta.description, meta.extension, ""
     logged = LoggedTransaction(
-        Tid(tid), offset, end, sequence, False, *texts, oids, first, meta.names, 0
+        head.tid, offset, end, head.sequence, False, *texts, oids, first, meta.names, 0
     )
     kept = entries_of(source, logged, mend=False)
     return kept if kept.entries else None
 
 
-def _walked_oids(source: Source, offset: int, end: int) -> list[int]:
-    """Return the oids of the entries of a transaction, as far as they are numbered in order."""
+def walked_oids(source: Source, offset: int, end: int) -> list[int]:
+    """Return the oids of the entries of a transaction, as far as their numbers go on."""
     oids: list[int] = []
     position = offset + record.TRANSACTION_SIZE
     while position + record.ENTRY_SIZE <= end:
         entry = source.read(position, record.ENTRY_SIZE, end)
-        oid, _, index = record.ENTRY.unpack(entry)[:3]
-        if index != len(oids) or oid >= record.OID_LIMIT:
+        head = record.entry_head(entry)
+        if head.row != len(oids) or head.oid >= record.OID_LIMIT:
             break
-        oids.append(oid)
+        oids.append(head.oid)
         position += record.ENTRY_SIZE
     return oids
 
@@ -262,7 +246,7 @@ def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
     Raises:
         IntegrityError: The table or a chunk is damaged.
     """
-    head = StreamHead(*record.STREAM.unpack(source.read(offset, record.STREAM_SIZE, end))[6:])
+    head = frame_heads.decode_stream_head(source.read(offset, record.STREAM_SIZE, end))
     start = offset + record.STREAM_SIZE
     chunks = -(-head.size // head.chunk_size) if head.chunk_size else 0
     table_at, table_size = start + head.size, record.WORD.size * chunks

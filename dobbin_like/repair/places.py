@@ -16,11 +16,11 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.format import frame_heads, record
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.format.record import FrameHead, LogPlace
 from dobbin_like.log.reading.aside import MARK_OFFSET, MARKS
-from dobbin_like.log.reading.reader import Frame, read_frame
+from dobbin_like.log.reading.reader import Frame, own_place, read_frame
 from dobbin_like.repair.bits import seed_before
-from dobbin_like.repair.parts import entries_of, own_place, read_mended, stream_parts
+from dobbin_like.repair.parts import entries_of, read_mended, stream_parts
 from dobbin_like.repair.source import Source
 
 __all__ = ["Places"]
@@ -53,21 +53,22 @@ class Places:
     def _previous(self, offset: int) -> int | None:
         if offset + record.FRAME_SIZE > self._limit:
             return None
-        head = self._source.read(offset, record.FRAME_SIZE, self._limit)
-        return int(record.FRAME.unpack(head)[5])
+        return self._head(offset).previous
+
+    def _head(self, offset: int) -> FrameHead:
+        return record.frame_head(self._source.read(offset, record.FRAME_SIZE, self._limit))
 
     def _chained_place(self, tail: LogPlace, offset: int) -> LogPlace | None:
         """Return the place at *offset* if the frame there is chained to one before it."""
         previous = self._previous(offset)
         if previous is None or not PAGE_SIZE <= previous < offset or previous < tail.frame:
             return None
-        head = self._source.read(previous, record.FRAME_SIZE, self._limit)
-        checksum, length = record.FRAME.unpack(head)[::4]
-        place = LogPlace(offset, previous, checksum, tail.sequence, tail.tid)
+        head = self._head(previous)
+        place = LogPlace(offset, previous, head.checksum, tail.sequence, tail.tid)
         if self._reads(place):
             return place
-        if previous + length < offset:
-            between = record.aside(place._replace(end=previous + length), offset)
+        if previous + head.length < offset:
+            between = record.aside(place._replace(end=previous + head.length), offset)
             if self._reads(between):
                 return between
         # The frame after the damaged one may have a flipped bit, too.
@@ -92,9 +93,7 @@ class Places:
             return None
         head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
         covered = frame_heads.decode_positions_head(head).covered
-        if record.FRAME.unpack_from(head)[2] not in record.POSITIONS_KINDS:
-            return None
-        if covered.end != offset:
+        if record.frame_head(head).kind not in record.POSITIONS_KINDS or covered.end != offset:
             return None
         if not tail.end <= covered.frame < offset:
             return None
@@ -107,8 +106,7 @@ class Places:
     def _candidates(self, offset: int) -> Iterator[int]:
         """Yield where the next frame may begin: by the length of this one, and by the bytes."""
         if offset + record.FRAME_SIZE <= self._limit:
-            head = self._source.read(offset, record.FRAME_SIZE, self._limit)
-            end = offset + record.FRAME.unpack(head)[4]
+            end = offset + self._head(offset).length
             if offset < end <= self._limit - record.STREAM_SIZE and not end % 8:
                 yield end
         at = offset + 8
@@ -131,21 +129,21 @@ class Places:
         source, limit, offset = self._source, self._limit, tail.end
         if limit - offset < record.STREAM_SIZE:
             return None
-        head = source.read(offset, min(record.PREFIX_LIMIT, limit - offset), limit)
-        checksum, _, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
-        size = record.STREAM_SIZE
-        if kind == record.KIND_TRANSACTION and len(head) >= record.TRANSACTION_SIZE:
-            count = record.TRANSACTION.unpack_from(head)[8]
-            size = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
-        elif kind not in {record.KIND_STREAM, record.KIND_REDO}:
+        start = source.read(offset, min(record.PREFIX_LIMIT, limit - offset), limit)
+        try:
+            head = record.any_head(start)
+            size = record.prefix_size(head)
+        except record.DamagedError:
             return None
-        if previous != tail.frame or length > limit - offset or size > length:
+        if head.kind in record.POSITIONS_KINDS:
+            return None
+        if head.previous != tail.frame or not size <= head.length <= limit - offset:
             return None
         data = source.read(offset, size, limit)[record.CHECKED_FROM :]
-        place = tail._replace(checksum=seed_before(data, checksum))
-        after = LogPlace(offset + length, offset, checksum, 0, NO_TID)
+        place = tail._replace(checksum=seed_before(data, head.checksum))
+        after = LogPlace(offset + head.length, offset, head.checksum, 0, NO_TID)
         followed = after.end < limit
-        if kind == record.KIND_REDO:
+        if head.kind == record.KIND_REDO:
             after = record.aside(place, after.end)
             chained = not followed or self._reads(after)
         else:

@@ -14,15 +14,14 @@ from typing import Any, Final
 
 from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.ids import DELTA, Oid
-from dobbin_like.log.format.meta import Meta
+from dobbin_like.log.copies.new_log import NewLog, meta_of
 from dobbin_like.log.format.record import ENTRY_SIZE
-from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
+from dobbin_like.log.reading.reader import LoggedVersion
 from dobbin_like.log.reading.streams import stream_offset
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.serialize import StateError
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
-from dobbin_like.repair.new_log import NewLog
 from dobbin_like.repair.parts import Kept, stream_parts
 from dobbin_like.repair.report import Loss, RepairReport
 from dobbin_like.repair.source import Source
@@ -96,11 +95,11 @@ class Salvage:
         if logged.failed:
             report.failed += 1
             entries = [(Oid(oid), 0, b"") for oid in logged.oids]
-            self._log.add(logged.tid, entries, _meta(logged, NO_NAMES), failed=True)
+            self._log.append(logged.tid, entries, meta_of(logged, NO_NAMES), failed=True)
             return
         entries = [self._entry(oid, stored) for oid, stored in self._based(part)]
         names = self._known.take()
-        self._log.add(logged.tid, entries, _meta(logged, names), failed=False)
+        self._log.append(logged.tid, entries, meta_of(logged, names))
         report.versions += len(entries)
 
     @property
@@ -189,13 +188,13 @@ class Salvage:
     def _copy(self, at: StreamAt) -> int:
         parts: Any = _Parts(stream_parts(self._source, at.offset, at.end))
         self._report.streams += 1
-        return self._log.add_stream(parts)
+        return self._log.append_stream(parts)[0]
 
 
 class KnownOrNot(NameTables):
     """The tables of names of the new log, in which every requested class has a name.
 
-    ``lost`` are the substitute names.
+    ``lost`` are the names that were made up; ``written`` is what take() has returned.
 
     Args:
         classes: By number, wherever they were found.
@@ -211,6 +210,7 @@ class KnownOrNot(NameTables):
     ) -> None:
         super().__init__()
         self.lost: list[str] = []
+        self.written = NameTables()
         self.referred = referred
         self._found = classes
         self._found_shapes = shapes
@@ -260,6 +260,7 @@ class KnownOrNot(NameTables):
             if (known := self.shape(number)) is not None
         ]
         self._new, self._new_shapes = {}, {}
+        self.written.update(classes, shapes)
         return NewNames(tuple(classes), tuple(shapes))
 
 
@@ -271,7 +272,3 @@ class _Parts:
 
     def read(self, _size: int) -> bytes:
         return next(self._parts, b"")
-
-
-def _meta(logged: LoggedTransaction, names: NewNames) -> Meta:
-    return Meta(names, logged.user, logged.description, logged.extension, logged.reason)

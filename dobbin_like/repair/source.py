@@ -57,7 +57,7 @@ class Source(ReadBuffer):
         return data
 
     def beside(self) -> Source:
-        """Return a window over the same bytes, for a second place."""
+        """Return a buffer over the same bytes, for a second place."""
         other = Source(self.fd, self.path)
         other.flips, other.refused = self.flips, self.refused
         return other

@@ -23,7 +23,8 @@ from dobbin_like.log.copies.backup_copy import (
     copy_page,
 )
 from dobbin_like.log.file.new_file import NewFile
-from dobbin_like.log.format.header import PAGE_SIZE, Words, is_unwritten
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import PAGE_SIZE, is_unwritten
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage

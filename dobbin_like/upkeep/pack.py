@@ -33,8 +33,9 @@ from typing import Final
 
 from dobbin_like.exc import PackError
 from dobbin_like.ids import NO_TID, Tid
-from dobbin_like.log.copies.new_log import NewLog, PackFile
+from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
+from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.timestamps import tid_of
 from dobbin_like.upkeep.pack_copy import Carry, MissedError
 from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
@@ -191,7 +192,7 @@ def _pack(
             return report
     with contextlib.suppress(OSError):  # Not ours to give away.
         os.fchown(file.fd, old.status.st_uid, old.status.st_gid)
-    new = NewLog(file, old)
+    new = NewLog(file, old.next_page(), old.positions.next_oid)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
     return replace(
         report,
@@ -208,7 +209,9 @@ def _carry(
 ) -> tuple[PackSize, PackSize, float]:
     """Write the new file and switch to it; return what was and is there, and the wait."""
     locked_seconds = 0.0
+    attempt = 0
     while True:
+        attempt += 1
         carry = Carry(old, new, survivors, pace)
         try:
             carry.up_to_the_moment(told.carried)
@@ -216,7 +219,7 @@ def _carry(
             told.all()  # Whoever is told may still prevent it.
             before, after = carry.switch()
         except MissedError:
-            if new.attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS:
                 # Programs go on taking up what was out of reach. It must come to an end.
                 survivors.keep_all_objects()
             survivors.mark_later()

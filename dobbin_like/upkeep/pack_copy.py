@@ -10,11 +10,11 @@ object too and begins again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from dobbin_like.contract import NO_NAMES, NewNames
-from dobbin_like.log.copies.new_log import Entries, NewLog
+from dobbin_like.contract import NO_NAMES, Entry, NewNames
+from dobbin_like.log.copies.new_log import NewLog, meta_of
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.name_tables import NameTables
@@ -35,6 +35,9 @@ _ROUNDS: Final = 24
 
 _BETWEEN_RESTS: Final = 64
 """Entries."""
+
+
+Entries = Iterator[Entry]
 
 
 class MissedError(Exception):
@@ -91,7 +94,7 @@ class Carry:
             rounds += 1
             self._pace.patient = rounds <= _PATIENT_ROUNDS
             self._later(self._old.end)
-        self._new.save_positions(self._names)
+        self._new.save_positions(self._names.rows())
         self._new.sync()
         # What came while that was synced.
         self._later(self._old.end)
@@ -118,7 +121,7 @@ class Carry:
             sizes = self._before.size(old.end), self._after.size(new.tail.end)
             new.complete()
             old.replace_by(new.path)
-            new.drop_generations()
+            new.hand_over()
         finally:
             old.release()
             self.locked_seconds = time.monotonic() - began
@@ -159,7 +162,14 @@ class Carry:
             names = self._names.rows()
         if self._names.class_number(*STREAM_CLASS) is not None:
             entries = self._moved(entries)
-        self._new.append(logged, self._rested(entries), names, count)
+        self._new.append(
+            logged.tid,
+            self._rested(entries),
+            meta_of(logged, names),
+            failed=logged.failed,
+            count=count,
+            size=logged.end - logged.offset,
+        )
 
     def _rested(self, entries: Entries) -> Entries:
         for number, entry in enumerate(entries, 1):
@@ -185,4 +195,4 @@ class Carry:
             if key is None:
                 yield oid, number, state
             else:
-                yield oid, number, with_stream_key(state, names, new.stream_key(key, streams))
+                yield oid, number, with_stream_key(state, names, new.moved_stream(key, streams))

@@ -2,7 +2,7 @@
 
 What can be reached from the root is read twice: once to find it and to add up how much it
 is, once to write it. States are carried as they are, but for those of streams, which say
-where the bytes lie. Into a file: :mod:`dobbin_like.log.copies.snapshot_log`; into another storage,
+where the bytes lie. Into a file: :mod:`dobbin_like.log.copies.new_log`; into another storage,
 by what every storage can do.
 """
 
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
-from dobbin_like.log.copies.snapshot_log import SnapshotLog
+from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.file.words import boot_number, new_page
+from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
-from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.faces.stream import StoredBytes
@@ -273,16 +274,19 @@ class _IntoFile:
         self.path = path
         self._file = file
         self._names = source.names.rows()
-        self._log = SnapshotLog(file, source.tid, source.next_oid)
+        # Oids, tids and numbers of classes are those of the source: it goes on from there.
+        page = new_page(boot_number(), source.tid, source.next_oid)
+        self._log = NewLog(file, page, source.next_oid)
         self.stream = self._log.append_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
         names = NO_NAMES if part.number else self._names
-        self._log.append_state(tid, entries, part.objects, part.size, names, DESCRIPTION)
+        meta = Meta(names, description=DESCRIPTION)
+        self._log.append(tid, entries, meta, count=part.objects, size=part.size)
 
     def complete(self, objects: int) -> None:
         if objects > _POSITIONS_FROM:
-            self._log.save_positions(NameTables(*self._names))
+            self._log.save_positions(self._names)
         self._log.complete()
         self._file.put(replace=False)
 

@@ -18,9 +18,9 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from dobbin_like.ids import NO_TID
 from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.words import Words, boot_number
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import (
     BOOT,
@@ -30,8 +30,6 @@ from dobbin_like.log.format.header import (
     REDO,
     SAVED,
     Page,
-    Words,
-    boot_number,
     raw_word,
 )
 from dobbin_like.log.format.record import LogPlace
@@ -131,7 +129,7 @@ class LogCopy:
                 return None
             tail = before
         if page is not None and not original.has_place(tail):
-            tail = LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
+            tail = record.first_place(page.checksum)
         return tail if original.has_place(tail) else None
 
     def extend(
@@ -192,7 +190,7 @@ def copy_page(original: OriginalLog, fd: int, path: str) -> LogPlace:
     for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
         page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
     disk.write(fd, path, bytes(page), 0)
-    return LogPlace(PAGE_SIZE, 0, identity.checksum, 0, NO_TID)
+    return record.first_place(identity.checksum)
 
 
 def copy_frames(

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.ids import NO_TID
 from dobbin_like.log.file import disk
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import PAGE_SIZE, Page
+from dobbin_like.log.format.header import Page
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import leads_to
 from dobbin_like.log.reading.readable import ReadableLog
@@ -81,7 +80,7 @@ class OriginalLog:
         if page is None or tail.end > self.place.end:
             return False
         buffer = self._log.buffer
-        after = LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID)
+        after = record.first_place(page.checksum)
         try:
             if tail.frame:
                 before = place_before(buffer, tail.frame, page.checksum, self.place.end)

@@ -1,8 +1,8 @@
-"""The file that takes the place of a packed log: written from the start, frame by frame.
+"""A log that is written from its first frame to its last, before anybody reads it.
 
-Frames are appended in big writes, and nobody reads the file before it has its place. Needs
-no more memory than the positions of the objects and a few megabytes, however long a
-transaction is. Knows no object.
+What a pack, a snapshot into a file, and a repair write. Needs no lock, and no more memory
+than the positions of the objects and a few megabytes, however long a transaction is. Knows
+no object.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import os
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, cast
 from zlib import crc32
 
-from dobbin_like.contract import NewNames
-from dobbin_like.exc import CopyError, PackError, PackRunningError
-from dobbin_like.ids import NO_TID
-from dobbin_like.log.copies.packed_log import PackedLog
+from dobbin_like.contract import Entry, NewNames
+from dobbin_like.ids import Tid
 from dobbin_like.log.file import disk
-from dobbin_like.log.file.new_file import PACKED, NewFile
+from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.file.words import boot_number
 from dobbin_like.log.format import frame_heads, record
 from dobbin_like.log.format.frame_heads import PositionsHead
 from dobbin_like.log.format.header import (
@@ -31,8 +30,7 @@ from dobbin_like.log.format.header import (
     DURABLE,
     PAGE_SIZE,
     SAVED,
-    boot_number,
-    encode_page,
+    Page,
     raw_word,
 )
 from dobbin_like.log.format.meta import NO_META, Meta
@@ -40,9 +38,8 @@ from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.streams import StreamReader, copy_stream, stream_key, stream_offset
-from dobbin_like.name_tables import NameTables
 
-__all__ = ["NewLog", "PackFile", "meta_of"]
+__all__ = ["NewLog", "meta_of"]
 
 _LONG: Final = 1 << 22
 """Bytes of a transaction that is not gathered in memory."""
@@ -51,111 +48,81 @@ _WRITE: Final = 1 << 20
 """Bytes that are gathered for one write."""
 
 _SYNC: Final = 1 << 24
-"""Bytes after which the new file is synced: a sync of the log never has to wait for more."""
-
-Entries = Iterator[tuple[int, int, bytes]]
-"""(oid, number of class or shape, state), in the order of the table."""
-
-
-class PackFile(NewFile):
-    """The new file while it is written, beside the log: ``<path>.pack``.
-
-    Raises:
-        PackRunningError: Another process, or another thread, packs the log.
-    """
-
-    def __init__(self, path: str, mode: int) -> None:
-        super().__init__(path, mode)
-        self.path = os.path.realpath(path) + PACKED
-
-    def _open(self) -> bool:
-        try:
-            return super()._open()
-        except CopyError:
-            raise PackRunningError(self.path) from None
+"""Bytes after which the file is synced: a sync of another log never has to wait for more."""
 
 
 class NewLog:
-    """A log of the next generation that is written from the start; one thread.
+    """A log that is written to an empty file; one thread.
 
-    ``positions`` and ``tail`` are those of what was appended; ``path`` is where it lies;
-    ``attempt`` counts how often it was begun.
+    ``positions`` and ``tail`` are those of what was appended; ``path`` is where it lies.
 
     Args:
-        old: The log whose place it is going to take.
+        page: The header page as encode_page() returns it.
+        next_oid: Room is made for oids below it.
     """
 
-    def __init__(self, file: PackFile, old: PackedLog) -> None:
-        page = old.page
-        assert page is not None
-        self.fd, self.path = file.fd, file.path
+    def __init__(self, file: NewFile, page: tuple[bytes, Page], next_oid: int) -> None:
+        self.path = file.path
+        self._fd = file.fd
         self._file = file
-        self.generation = page.generation + 1
-        since = max(page.complete_since, old.place.tid)
-        # That of another run of the machine: should we die after the file has come to its
-        # place, the next writer brings it and its name to stable storage, as after a power
-        # cut, before it commits.
-        try:
-            data, self._page = encode_page(
-                page.store_id,
-                page.created_microseconds,
-                boot_number() ^ 1,
-                self.generation,
-                since,
-                old.positions.next_oid,
-            )
-        except ValueError as error:
-            raise PackError(old.path, str(error)) from None
-        disk.write(self.fd, self.path, data, 0)
-        self.attempt = 0
-        self.restart(old.positions.next_oid)
+        data, self._page = page
+        disk.write(self._fd, self.path, data, 0)
+        self.restart(next_oid)
 
     def restart(self, next_oid: int) -> None:
-        """Begin again, without any frame; make room for oids below *next_oid*."""
-        disk.cut(self.fd, self.path, PAGE_SIZE)
-        self.attempt += 1
-        self.tail = LogPlace(PAGE_SIZE, 0, self._page.checksum, 0, NO_TID)
+        """Begin again, without any frame."""
+        disk.cut(self._fd, self.path, PAGE_SIZE)
+        self.tail = record.first_place(self._page.checksum)
         self.positions = Positions()
         self.positions.reserve(next_oid)
         self._parts: list[bytes] = []
         self._gathered = 0
         self._written = self._synced = PAGE_SIZE
         self._saved = self._saved_end = 0
-        # Sorted; by the offset in the old file.
+        # Sorted; by the offset in another file.
         self._streams_from, self._streams_to = array("Q"), array("Q")
 
+    # -- frames ----------------------------------------------------------------
+
     def append(
-        self, logged: LoggedTransaction, entries: Entries, names: NewNames, count: int
+        self,
+        tid: Tid,
+        entries: Iterable[Entry],
+        meta: Meta,
+        *,
+        failed: bool = False,
+        count: int = 0,
+        size: int = 0,
     ) -> None:
-        """Append a transaction as it was, with *count* of its entries.
+        """Append a transaction.
 
         Args:
-            names: What is new in the tables of names.
+            count: Of the entries, and *size* their bytes: if they are not given, all entries
+                are held in memory.
 
         Raises:
             OSError: Writing failed.
+            struct.error: They are too many, or too big, for one transaction.
         """
-        meta = meta_of(logged, names)
-        status = record.FAILED if logged.failed else record.COMMITTED
-        previous: Callable[[int], int] = (lambda _oid: 0) if logged.failed else self.positions.get
-        if logged.end - logged.offset > _LONG:
-            oids: Sequence[int] = self._append_long(logged, entries, count, previous, meta, status)
+        status = record.FAILED if failed else record.COMMITTED
+        previous: Callable[[int], int] = (lambda _oid: 0) if failed else self.positions.get
+        if size > _LONG:
+            oids: Sequence[int] = self._append_long(tid, entries, count, previous, meta, status)
         else:
             gathered = list(entries)  # Before the place is asked for: there may be streams.
             oids = [entry[0] for entry in gathered]
             data, checksum = record.encode_transaction(
-                self.tail, logged.tid, gathered, previous, meta, status
+                self.tail, tid, gathered, previous, meta, status
             )
             self._write(data)
-            self._move(len(data), checksum, logged)
-        if not logged.failed and oids:
-            first_entry = self.tail.frame + TRANSACTION_SIZE
-            self.positions.update(oids, max(oids), first_entry)
+            self._move(len(data), checksum, tid)
+        if not failed and oids:
+            self.positions.update(oids, max(oids), self.tail.frame + TRANSACTION_SIZE)
 
     def _append_long(
         self,
-        logged: LoggedTransaction,
-        entries: Entries,
+        tid: Tid,
+        entries: Iterable[Entry],
         count: int,
         previous: Callable[[int], int],
         meta: Meta,
@@ -169,20 +136,18 @@ class NewLog:
         Memory: 8 bytes for each entry.
         """
         self.flush()
-        tail, seed = self.tail, record.tid_seed(logged.tid)
+        tail, seed = self.tail, record.tid_seed(tid)
         meta_bytes = record.encode_meta(meta)
         oids, table = array("Q"), bytearray()
         start = at = tail.end + TRANSACTION_SIZE
         # From the entry to its state, as in record.encode_transaction().
         distance = count * ENTRY_SIZE + len(meta_bytes)
         self._written += TRANSACTION_SIZE + distance
-        for index, (oid, number, state) in enumerate(entries):
+        for row, (oid, number, state) in enumerate(entries):
             oids.append(oid)
-            head = record.ENTRY_HEAD.pack(oid, previous(oid), index, distance, len(state), number)
-            table += head
-            table += record.WORD.pack(crc32(state, crc32(head, seed)))
+            table += record.encode_entry(seed, oid, previous(oid), row, distance, number, state)
             if len(table) > _WRITE:
-                disk.write(self.fd, self.path, bytes(table), at)
+                disk.write(self._fd, self.path, bytes(table), at)
                 at += len(table)
                 table = bytearray()
             distance += len(state) - ENTRY_SIZE
@@ -192,34 +157,39 @@ class NewLog:
         self._write(bytes(whole - length))
         self.flush()
         last = bytes(table) + meta_bytes
-        disk.write(self.fd, self.path, last, at)
-        rest = record.TRANSACTION_REST.pack(
-            record.KIND_TRANSACTION,
-            len(meta_bytes),
-            whole,
-            tail.frame,
-            logged.tid,
-            tail.sequence + 1,
-            count,
-        )
-        checksum = self._checksum(crc32(rest, tail.checksum), start, at + len(last))
-        disk.write(self.fd, self.path, record.FRAME_START.pack(checksum, status) + rest, tail.end)
-        self._move(whole, checksum, logged)
+        disk.write(self._fd, self.path, last, at)
+        head = record.checked_head(tail, tid, count, len(meta_bytes), whole)
+        checksum = self._checksum(crc32(head, tail.checksum), start, at + len(last))
+        disk.write(self._fd, self.path, record.frame_start(checksum, status) + head, tail.end)
+        self._move(whole, checksum, tid)
         return oids
 
     def _checksum(self, checksum: int, start: int, end: int) -> int:
         """Go on with a checksum over bytes that were written."""
         for at in range(start, end, _WRITE):
-            data = disk.read_exactly(self.fd, self.path, at, min(_WRITE, end - at))
+            data = disk.read_exactly(self._fd, self.path, at, min(_WRITE, end - at))
             checksum = crc32(data, checksum)
         return checksum
 
-    def _move(self, length: int, checksum: int, logged: LoggedTransaction) -> None:
+    def _move(self, length: int, checksum: int, tid: Tid) -> None:
         tail = self.tail
-        self.tail = LogPlace(tail.end + length, tail.end, checksum, tail.sequence + 1, logged.tid)
+        self.tail = LogPlace(tail.end + length, tail.end, checksum, tail.sequence + 1, tid)
 
-    def stream_key(self, key: int, streams: StreamReader) -> int:
-        """Return the key of a stream in this log; copy it if it is not there yet.
+    def append_stream(self, source: BinaryIO) -> tuple[int, int]:
+        """Append what *source* yields; return the key of the stream, and its size in bytes.
+
+        Raises:
+            OSError: Writing failed, or reading did.
+        """
+        self.flush()
+        offset = self.tail.end
+        self.tail, size = copy_stream(self._fd, self.path, self.tail, source)
+        self._written = self.tail.end
+        self._sync_now_and_then()
+        return stream_key(self._page.generation, offset), size
+
+    def moved_stream(self, key: int, streams: StreamReader) -> int:
+        """Return the key in this log of a stream of another; copy it if it is not there yet.
 
         Raises:
             IntegrityError: It is damaged.
@@ -227,19 +197,19 @@ class NewLog:
         """
         offset = stream_offset(key)
         known = self._streams_from
-        index = bisect_left(known, offset)
-        if index == len(known) or known[index] != offset:
-            self.flush()
-            source = cast("BinaryIO", _Source(streams, offset))
-            tail, _ = copy_stream(self.fd, self.path, self.tail, source)
-            known.insert(index, offset)
-            self._streams_to.insert(index, self.tail.end)
-            self.tail, self._written = tail, tail.end
-            self._sync_now_and_then()
-        return stream_key(self.generation, self._streams_to[index])
+        place = bisect_left(known, offset)
+        if place < len(known) and known[place] == offset:
+            return self._streams_to[place]
+        moved, _ = self.append_stream(cast("BinaryIO", _Source(streams, offset)))
+        known.insert(place, offset)
+        self._streams_to.insert(place, moved)
+        return moved
 
-    def save_positions(self, classes: NameTables) -> None:
+    def save_positions(self, names: NewNames) -> None:
         """Append the positions as they are now, for a quick opening.
+
+        Args:
+            names: All that were appended.
 
         Raises:
             OSError: Writing failed.
@@ -248,7 +218,7 @@ class NewLog:
         """
         tail, slots = self.tail, self.positions.slots
         slots_count = self.positions.next_oid
-        table = record.encode_names(classes.rows())
+        table = record.encode_names(names)
         checksum = 0
         for block in _blocks(slots, slots_count):
             checksum = crc32(block, checksum)
@@ -262,17 +232,19 @@ class NewLog:
         self._saved, self._saved_end = tail.end, tail.end + length
         self.tail = record.aside(tail, tail.end + length)
 
+    # -- the file --------------------------------------------------------------
+
     def flush(self) -> None:
         """Write what was gathered. Raises OSError."""
         data, self._parts, self._gathered = b"".join(self._parts), [], 0
-        disk.write(self.fd, self.path, data, self._written)
+        disk.write(self._fd, self.path, data, self._written)
         self._written += len(data)
 
     def sync(self) -> None:
         """Bring all to stable storage, owner and permissions too. Raises OSError."""
         self.flush()
         with disk.named(self.path):
-            os.fsync(self.fd)
+            os.fsync(self._fd)
         self._synced = self._written
 
     def complete(self) -> None:
@@ -283,10 +255,10 @@ class NewLog:
         self._put(COMMITTED, end)
         for index, value in zip((SAVED, ASIDE, ASIDE_END), (self._saved, *aside), strict=True):
             self._put(index, value)
-        self._put(DURABLE, self.tail.end)
+        self._put(DURABLE, end)
         self.sync()
 
-    def drop_generations(self) -> None:
+    def hand_over(self) -> None:
         """Let others write to the file, which has come to its place for good. Raises OSError."""
         self._put(BOOT, boot_number())
         self._file.unlock()
@@ -294,7 +266,7 @@ class NewLog:
     def _put(self, index: int, value: int) -> None:
         # Not through a mapping, which a child that is forked meanwhile would keep open.
         raw = raw_word(index, value).to_bytes(8, sys.byteorder)
-        disk.write(self.fd, self.path, raw, index * 8)
+        disk.write(self._fd, self.path, raw, index * 8)
 
     def _write(self, data: bytes) -> None:
         self._parts.append(data)

@@ -12,18 +12,25 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
-from zlib import crc32
 
-from dobbin_like.exc import IntegrityError, LockTimeout
-from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.contract import Entry
+from dobbin_like.exc import LockTimeout, PackError
+from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.words import boot_number
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page
+from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page, encode_page
 from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
 from dobbin_like.log.reading.aside import said_by
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.readable import ReadableLog
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
+from dobbin_like.log.reading.reader import (
+    Frame,
+    LoggedTransaction,
+    LoggedVersion,
+    ReadBuffer,
+    stored_entries,
+)
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.log.reading.trusted_end import certain_end, decided_frames
 from dobbin_like.log.writing.writable import WritableLog
@@ -35,9 +42,6 @@ _READ: Final = 1 << 22
 """Bytes of a transaction that are held at once."""
 
 _ASK_SECONDS: Final = 0.5
-
-_NUMBER: Final = record.NUMBER_LIMIT - 1
-_UNPACK: Final = record.ENTRY.unpack_from
 
 
 _packed: weakref.WeakSet[PackedLog] = weakref.WeakSet()
@@ -115,8 +119,7 @@ class PackedLog:
     @property
     def start(self) -> LogPlace:
         """The place before the first frame."""
-        page = self.page
-        return LogPlace(PAGE_SIZE, 0, page.checksum if page else 0, 0, NO_TID)
+        return record.first_place(self.page.checksum if self.page else 0)
 
     @property
     def positions(self) -> Positions:
@@ -188,38 +191,46 @@ class PackedLog:
 
     def read_entries(
         self, logged: LoggedTransaction, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (oid, number, state) of the entries of a transaction, each verified.
-
-        Args:
-            chosen: Indexes of the entries, increasing; all of them if not given.
-
-        Raises:
-            IntegrityError: One is damaged.
-        """
-        seed = record.tid_seed(logged.tid)
-        tables = _Piece(self._log.file.fd, self.path, logged)
-        states = tables if logged.end - logged.offset <= _READ else tables.another()
-        for index in range(len(logged.oids)) if chosen is None else chosen:
-            position = logged.first_entry + index * ENTRY_SIZE
-            at = tables.hold(position, ENTRY_SIZE)
-            oid, _, number, distance, length, field, checksum = _UNPACK(tables.data, at)
-            head = tables.data[at : at + record.ENTRY_HEAD_SIZE]
-            at = states.hold(position + distance, length)
-            state = states.data[at : at + length]
-            if crc32(state, crc32(head, seed)) != checksum or number != index:
-                text = f"an entry of oid {oid} that fails its checksum"
-                raise IntegrityError(self.path, position, text, "a whole entry")
-            yield oid, field & _NUMBER, state
+    ) -> Iterator[Entry]:
+        """Yield the entries of a transaction, each verified; see stored_entries()."""
+        for oid, stored in stored_entries(self._pieces, logged, chosen):
+            yield oid, stored.number, stored.data
 
     def read_sizes(self, logged: LoggedTransaction, chosen: Sequence[int]) -> int:
         """Return the bytes of the states of some entries, without reading them."""
-        tables = _Piece(self._log.file.fd, self.path, logged)
-        size = 0
-        for index in chosen:
-            at = tables.hold(logged.first_entry + index * ENTRY_SIZE, ENTRY_SIZE)
-            size += _UNPACK(tables.data, at)[4]
+        size, pieces = 0, self._pieces
+        for row in chosen:
+            position = logged.first_entry + row * ENTRY_SIZE
+            entry = pieces.read(position, ENTRY_SIZE, logged.end)
+            size += record.entry_head(entry).length
         return size
+
+    @property
+    def _pieces(self) -> ReadBuffer:
+        return ReadBuffer(self._log.file.fd, self.path, _READ)
+
+    def next_page(self) -> tuple[bytes, Page]:
+        """Return the header page of the log that takes the place of this one.
+
+        Raises:
+            PackError: It was packed too often, or has too many oids.
+        """
+        page = self.page
+        assert page is not None
+        # The boot is that of another run of the machine: should we die after the file has come
+        # to its place, the next writer brings it and its name to stable storage, as after a
+        # power cut, before it commits.
+        try:
+            return encode_page(
+                page.store_id,
+                page.created_microseconds,
+                boot_number() ^ 1,
+                page.generation + 1,
+                max(page.complete_since, self.place.tid),
+                self.positions.next_oid,
+            )
+        except ValueError as error:
+            raise PackError(self.path, str(error)) from None
 
     def replace_by(self, path: str) -> None:
         """Let the log go on in the file at *path*: a packed one, complete and synced.
@@ -281,37 +292,3 @@ class PackedLog:
         self._writing.after_fork_in_child()
         self._log.closed = True
         self._writing.close_file()
-
-
-class _Piece:
-    """A part of a transaction that is held in memory."""
-
-    def __init__(self, fd: int, path: str, logged: LoggedTransaction) -> None:
-        self._fd = fd
-        self._path = path
-        self._logged = logged
-        self._start = 0
-        self.data = b""
-
-    def another(self) -> _Piece:
-        """Return one for other places of the same transaction."""
-        return _Piece(self._fd, self._path, self._logged)
-
-    def hold(self, offset: int, size: int) -> int:
-        """Read *size* bytes at *offset* unless they are held; return where in ``data``.
-
-        Raises:
-            IntegrityError: They are not in the transaction.
-        """
-        at = offset - self._start
-        if not 0 <= at <= len(self.data) - size:
-            logged = self._logged
-            if offset < logged.offset or offset + size > logged.end:
-                text = f"bytes from {offset} to {offset + size}"
-                expected = f"bytes of the transaction at {logged.offset}"
-                raise IntegrityError(self._path, logged.offset, text, expected)
-            most = min(max(_READ, size), logged.end - offset)
-            self.data = disk.read_exactly(self._fd, self._path, offset, most)
-            self._start = offset
-            at = 0
-        return at

@@ -12,15 +12,15 @@ import errno
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.status import Status, status_reader
+from dobbin_like.log.file.words import Words, new_page
 from dobbin_like.log.format import header
-from dobbin_like.log.format.header import Page, Words
+from dobbin_like.log.format.header import Page
 
 __all__ = ["LogFile"]
 
@@ -106,9 +106,7 @@ class LogFile:
         """
         start = os.pread(self.fd, header.PAGE_SIZE, 0)
         if header.is_unwritten(start, os.fstat(self.fd).st_size):
-            # For people who look at the file; nothing is decided by it.
-            now_microseconds = time.time_ns() // 1000  # noqa: TID251
-            page, _ = header.encode_page(os.urandom(16), now_microseconds, boot)
+            page, _ = new_page(boot)
             disk.create_synced(self.fd, self.path, page)
         self.attach()
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dobbin_like.exc import CopyError
+from dobbin_like.exc import CopyError, PackRunningError
 from dobbin_like.log.file.disk import named
 
-__all__ = ["PACKED", "NewFile", "remove_stale"]
+__all__ = ["PACKED", "NewFile", "PackFile", "remove_stale"]
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
@@ -177,6 +177,24 @@ class NewFile:
         # Of one who was interrupted in closing it.
         if self._file is not None:
             self._file.close()
+
+
+class PackFile(NewFile):
+    """The file of a packed log while it is written, beside the log: ``<path>.pack``.
+
+    Raises:
+        PackRunningError: Another process, or another thread, packs the log.
+    """
+
+    def __init__(self, path: str, mode: int) -> None:
+        super().__init__(path, mode)
+        self.path = self._place + PACKED
+
+    def _open(self) -> bool:
+        try:
+            return super()._open()
+        except CopyError:
+            raise PackRunningError(self.path) from None
 
 
 def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:

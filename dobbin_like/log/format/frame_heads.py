@@ -1,7 +1,7 @@
 """The fixed parts of the frames that are no transactions: streams, saved positions, redo areas.
 
 As pure as :mod:`.record`, which has the layout of their fields.
-Read :mod:`dobbin_like.log.format.header` next.
+Read :mod:`dobbin_like.log.reading.reader` next.
 """
 
 from __future__ import annotations
@@ -13,30 +13,36 @@ from dobbin_like.log.format.meta import WORD, DamagedError
 from dobbin_like.log.format.record import (
     CHECKED_FROM,
     COMMITTED,
+    IMAGE,
     IMAGE_SIZE,
     KIND_POSITIONS,
     KIND_REDO,
     KIND_STREAM,
     LONG,
     POSITIONS,
+    POSITIONS_SIZE,
     REDO,
     REDO_SIZE,
     STREAM,
     STREAM_SIZE,
     LogPlace,
+    frame_head,
 )
 
 __all__ = [
     "PositionsHead",
     "RedoHead",
     "StreamHead",
+    "decode_image_head",
     "decode_positions_head",
     "decode_redo_head",
     "decode_stream_head",
+    "encode_image_head",
     "encode_positions_head",
     "encode_redo_head",
     "encode_stream_head",
     "redo_checksum",
+    "slots_distance",
     "stream_checksum",
 ]
 
@@ -115,6 +121,11 @@ def decode_positions_head(data: bytes) -> PositionsHead:
     return PositionsHead(slots, stored, covered, slots_checksum)
 
 
+def slots_distance(data: bytes) -> int:
+    """Return how far behind the start of saved positions the slots are, in bytes."""
+    return POSITIONS_SIZE + frame_head(data).meta_size
+
+
 class RedoHead(NamedTuple):
     """The fixed part of a redo area. Zeros follow it up to the image."""
 
@@ -154,6 +165,17 @@ def decode_redo_head(data: bytes, offset: int) -> RedoHead:
         text = f"a frame of kind {fields[2]:#010x}, redo checksum {head.own_checksum:08x}"
         raise DamagedError(text, f"a redo area, {own:08x}")
     return head
+
+
+def encode_image_head(base: int, seed: int) -> bytes:
+    """Return what an image begins with when it begins at *base* of the log."""
+    return IMAGE.pack(base, crc32(LONG.pack(base), seed), 0)
+
+
+def decode_image_head(data: bytes, seed: int) -> int | None:
+    """Return the base of an image, None if its head is damaged."""
+    base: int = IMAGE.unpack(data)[0]
+    return base if data == encode_image_head(base, seed) else None
 
 
 def _seal(data: bytes, seed: int) -> tuple[bytes, int]:

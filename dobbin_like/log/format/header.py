@@ -1,27 +1,25 @@
 """The header page: what a log is, and the words that readers watch.
 
 The page identifies the file. The words in it are 8 bytes each, aligned, and read and
-written in one access of the processor through a mapping that all processes share: a
-reader sees the old value or the new one, never a mixture (I2), and learns of news
-without a system call (I3). A word carries 16 bits of check beside 48 bits of value; one
-whose check is wrong is not believed, and what depends on it is found by scanning.
+written in one access of the processor through a mapping that all processes share
+(:mod:`dobbin_like.log.file.words`): a reader sees the old value or the new one, never a
+mixture (I2), and learns of news without a system call (I3). A word carries 16 bits of check
+beside 48 bits of value; one whose check is wrong is not believed, and what depends on it is
+found by scanning.
 
-Knows nothing of frames. Read :mod:`dobbin_like.log.reading.reader` next.
+Pure, and knows nothing of frames. Read :mod:`.record` next.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 import sys
-from hashlib import blake2b
-from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 
-__all__ = ["FORMAT_VERSION", "MAGIC", "PAGE_SIZE", "Page", "Words", "boot_number", "decode_page"]
+__all__ = ["FORMAT_VERSION", "MAGIC", "PAGE_SIZE", "Page", "decode_page", "encode_page"]
 
 MAGIC: Final = b"\x93DobLog\n"
 """Begins with a byte that no text begins with and ends with one that text mode changes."""
@@ -62,7 +60,6 @@ SLOT_COUNT: Final = 16
 
 VALUE_BITS: Final = 48
 _VALUE_LIMIT: Final = 1 << VALUE_BITS
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SWAP: Final = sys.byteorder == "big"
 
 
@@ -112,15 +109,6 @@ def is_retired(raw: int) -> bool:
 
 def _swapped(word: int) -> int:
     return int.from_bytes(word.to_bytes(8, "little"), "big")
-
-
-def boot_number(path: Path = _BOOT_ID) -> int:
-    """Return a number that changes when the machine starts anew; 0 where nothing tells."""
-    try:
-        text = path.read_bytes()
-    except OSError:
-        return 0
-    return int.from_bytes(blake2b(text.strip(), digest_size=6).digest(), "little")
 
 
 def encode_page(
@@ -192,38 +180,3 @@ def decode_page(path: str, start: bytes) -> Page:
         raise IntegrityError(path, 0, text, wanted)
     generation, next_oid = packed >> _OID_BITS, packed & ((1 << _OID_BITS) - 1)
     return Page(store_id, created, checksum, generation, since, next_oid)
-
-
-class Words:
-    """The words of one log, through a mapping of its header page.
-
-    Any thread may read. COMMITTED, DURABLE, SAVED, ASIDE, ASIDE_END, BOOT, REDO and REDO_BASE
-    are written by the holder of the commit lock, but for DURABLE at the end of an instance that
-    does not sync; TURN and the slots are hints for :mod:`dobbin_like.log.file.lock` and anybody's.
-
-    ``view`` gives raw words by index; an item is one access of 8 aligned bytes.
-    """
-
-    def __init__(self, fd: int, *, writable: bool) -> None:
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(fd, PAGE_SIZE, access=access)
-        self._bytes = memoryview(self._map)
-        self.view = self._bytes.cast("Q")
-
-    def get(self, index: int) -> int | None:
-        """Return the value of a word, None if it can't be believed."""
-        return word_value(index, self.view[index])
-
-    def put(self, index: int, value: int) -> None:
-        """Store a value, whole, for all processes."""
-        self.view[index] = raw_word(index, value)
-
-    def retire(self) -> None:
-        """Tell all who look at COMMITTED to look at the path for another file."""
-        self.view[COMMITTED] = raw_word(RETIRED, self.get(COMMITTED) or 0)
-
-    def close(self) -> None:
-        """Give the mapping back; a reader that comes too late gets ValueError."""
-        self.view.release()
-        self._bytes.release()
-        self._map.close()

@@ -2,19 +2,21 @@
 
 Pure: knows nothing of files, threads or objects. The layout is described once, in
 ``doctests/format.rst``; here are the struct strings of that page and the functions
-that fill and read them, but for those of :mod:`.meta`. Checksums are computed here, so
-that a caller gets either what was written or an error. Read
-:mod:`dobbin_like.log.format.frame_heads` next.
+that fill and read them, but for those of :mod:`.meta`. Nobody else knows the order of the
+fields: they are read as named tuples. Read :mod:`dobbin_like.log.format.frame_heads` next.
 """
 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple, cast
 from zlib import crc32
 
-from dobbin_like.ids import Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import (
     CLASS_LIMIT,
     NO_META,
@@ -30,32 +32,46 @@ from dobbin_like.log.format.meta import (
 
 __all__ = [
     "CLASS_LIMIT",
-    "ENTRY",
     "ENTRY_SIZE",
-    "FRAME",
+    "LEAST_SIZE",
     "NO_META",
     "NUMBER_LIMIT",
     "PREFIX_LIMIT",
     "WORD",
     "DamagedError",
+    "EntryHead",
+    "FrameHead",
     "LogPlace",
     "Meta",
+    "TransactionHead",
     "align",
+    "any_head",
     "aside",
+    "checked_head",
     "decode_meta",
     "decode_names",
+    "encode_entry",
     "encode_meta",
     "encode_names",
     "encode_transaction",
     "entry_checksum",
+    "entry_head",
+    "first_place",
+    "frame_head",
+    "frame_start",
+    "oids_in",
+    "prefix_size",
+    "tid_of",
     "tid_seed",
+    "transaction_head",
+    "unpack_entry",
 ]
 
 FRAME: Final = struct.Struct("<IIIIQQ")
-"""What every frame begins with: checksum, status, kind, size of meta, length, previous."""
+"""What every frame begins with; see FrameHead."""
 
 TRANSACTION: Final = struct.Struct("<IIIIQQQQI")
-"""A frame, then: tid, sequence, number of entries."""
+"""What a transaction begins with; see TransactionHead."""
 
 FRAME_START: Final = struct.Struct("<II")
 """What the checksum of a frame leaves out: itself, and the status."""
@@ -67,7 +83,7 @@ CHANGE_REST: Final = struct.Struct("<IIQQQQI32sI")
 """A transaction of one entry after that."""
 
 ENTRY: Final = struct.Struct("<QQIIIII")
-"""Oid, previous position, index, distance to the state, its length, number, checksum."""
+"""An entry of the table of a transaction; see EntryHead."""
 
 ENTRY_HEAD: Final = struct.Struct("<QQIIII")
 """An entry without its checksum."""
@@ -100,6 +116,9 @@ if (FRAME.size, TRANSACTION.size, ENTRY.size) != (FRAME_SIZE, TRANSACTION_SIZE, 
 ):
     text = "the struct strings and the sizes disagree"
     raise AssertionError(text)
+
+LEAST_SIZE: Final = STREAM_SIZE
+"""No frame is shorter, in bytes."""
 
 PREFIX_LIMIT: Final = POSITIONS_SIZE
 """No kind of frame has a longer fixed part, in bytes."""
@@ -138,6 +157,125 @@ OID_LIMIT: Final = 1 << 40
 
 _U32_LIMIT: Final = 1 << 32
 
+_first: Final = itemgetter(0)
+
+# What a named tuple does when it is called, at half the cost: for what every commit makes.
+_new: Final = tuple.__new__
+
+_unpack_frame: Final = FRAME.unpack_from
+_unpack_transaction: Final = TRANSACTION.unpack_from
+_unpack_long: Final = LONG.unpack_from
+
+unpack_entry: Final = ENTRY.unpack_from
+"""Return the fields of an EntryHead, of bytes and a place in them: for who reads many."""
+
+
+class FrameHead(NamedTuple):
+    """What every frame begins with. Nothing of it is verified, nor of the other heads."""
+
+    checksum: int  # Of what prefix_size() counts, but for itself and the status.
+    status: int
+    kind: int
+    meta_size: int  # In bytes.
+    length: int  # Of the whole frame, in bytes.
+    previous: int  # Offset of the frame before it, those aside left out; 0: none.
+
+
+class TransactionHead(NamedTuple):
+    """What a transaction begins with. Its table follows, its meta, its states."""
+
+    checksum: int
+    status: int
+    kind: int
+    meta_size: int
+    length: int
+    previous: int
+    tid: Tid
+    sequence: int  # 1 for the first one; failed ones count.
+    rows: int  # Of its table: a row is an entry.
+
+
+class EntryHead(NamedTuple):
+    """What a transaction says of one object. A version is loaded by it, and by the tid."""
+
+    oid: Oid
+    previous: int  # Position of the version before; 0: none.
+    row: int  # In the table.
+    distance: int  # From the entry to the state, in bytes.
+    length: int  # Of the state, in bytes.
+    number: int  # Of its class or shape, with flags.
+    checksum: int  # See entry_checksum().
+
+
+def frame_head(data: bytes | bytearray) -> FrameHead:
+    """Return what a frame begins with. Raises DamagedError: the bytes are too few."""
+    if len(data) < FRAME_SIZE:
+        raise _too_short(data, "a frame")
+    return _new(FrameHead, _unpack_frame(data))
+
+
+def transaction_head(data: bytes | bytearray) -> TransactionHead:
+    """Return what a transaction begins with. Raises DamagedError: the bytes are too few."""
+    if len(data) < TRANSACTION_SIZE:
+        raise _too_short(data, "a transaction")
+    return _new(TransactionHead, _unpack_transaction(data))
+
+
+def tid_of(data: bytes, at: int) -> Tid:
+    """Return the tid of the transaction that begins *at* a place of the bytes."""
+    tid: Tid = _unpack_long(data, at + FRAME_SIZE)[0]
+    return tid
+
+
+def entry_head(data: bytes, at: int = 0) -> EntryHead:
+    """Return the entry *at* a place of the bytes."""
+    return _new(EntryHead, unpack_entry(data, at))
+
+
+def oids_in(table: bytes | memoryview, count: int) -> Sequence[Oid]:
+    """Return the oids in a table of so many entries."""
+    if count == 1:
+        return _unpack_long(table, 0)
+    return cast("Sequence[Oid]", array("Q", map(_first, ENTRY.iter_unpack(table))))
+
+
+def any_head(data: bytes | bytearray) -> FrameHead | TransactionHead:
+    """Return what a frame begins with; all of it if that says that it is a transaction.
+
+    Raises:
+        DamagedError: The bytes are too few.
+    """
+    if len(data) < FRAME_SIZE:
+        raise _too_short(data, "a frame")
+    fields = _unpack_frame(data)
+    return transaction_head(data) if fields[2] == KIND_TRANSACTION else _new(FrameHead, fields)
+
+
+def prefix_size(head: FrameHead | TransactionHead) -> int:
+    """Return how many bytes of a frame its checksum covers, counted from its start.
+
+    Args:
+        head: What any_head() has returned.
+
+    Raises:
+        DamagedError: There is no such frame.
+    """
+    if type(head) is TransactionHead:
+        return TRANSACTION_SIZE + head.rows * ENTRY_SIZE + head.meta_size
+    _, _, kind, meta_size, *_ = head
+    if kind == KIND_STREAM and not meta_size:
+        return STREAM_SIZE
+    if kind in POSITIONS_KINDS:
+        return POSITIONS_SIZE + meta_size
+    if kind == KIND_REDO and not meta_size:
+        return REDO_SIZE
+    text = f"a frame of kind {kind:#010x}, meta {meta_size}"
+    raise DamagedError(text, "a kind that is known")
+
+
+def _too_short(data: bytes | bytearray, expected: str) -> DamagedError:
+    return DamagedError(f"{len(data)} bytes", expected)
+
 
 class LogPlace(NamedTuple):
     """A place between two frames and what the frame that follows is checked against."""
@@ -147,6 +285,11 @@ class LogPlace(NamedTuple):
     checksum: int  # Of that frame, or of the header page; see aside().
     sequence: int  # Number of transactions before it.
     tid: Tid  # Of the newest transaction before it; 0: none.
+
+
+def first_place(page_checksum: int) -> LogPlace:
+    """Return the place behind the header page, where the first frame begins."""
+    return LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
 
 
 def aside(tail: LogPlace, end: int) -> LogPlace:
@@ -176,6 +319,26 @@ def entry_checksum(seed: int, head: bytes, state: bytes) -> int:
     needs nothing but the entry, the tid and the state.
     """
     return crc32(state, crc32(head, seed))
+
+
+def encode_entry(
+    seed: int, oid: int, previous: int, index: int, distance: int, number: int, state: bytes
+) -> bytes:
+    """Return an entry; the fields are those of EntryHead."""
+    head = ENTRY_HEAD.pack(oid, previous, index, distance, len(state), number)
+    return head + WORD.pack(entry_checksum(seed, head, state))
+
+
+def checked_head(tail: LogPlace, tid: int, count: int, meta_size: int, length: int) -> bytes:
+    """Return what a transaction at *tail* begins with, from CHECKED_FROM on."""
+    return TRANSACTION_REST.pack(
+        KIND_TRANSACTION, meta_size, length, tail.frame, tid, tail.sequence + 1, count
+    )
+
+
+def frame_start(checksum: int, status: int) -> bytes:
+    """Return what a frame begins with, up to CHECKED_FROM."""
+    return FRAME_START.pack(checksum, status)
 
 
 # -- frames -----------------------------------------------------------------
@@ -221,9 +384,7 @@ def encode_transaction(
         distance += size - ENTRY_SIZE
     length = TRANSACTION_SIZE + count * ENTRY_SIZE + distance
     whole = (length + 7) & ~7
-    parts[0] = TRANSACTION_REST.pack(
-        KIND_TRANSACTION, len(meta_bytes), whole, tail.frame, tid, tail.sequence + 1, count
-    )
+    parts[0] = checked_head(tail, tid, count, len(meta_bytes), whole)
     parts.append(meta_bytes)
     checked = b"".join(parts)
     checksum = crc32(checked, tail.checksum)

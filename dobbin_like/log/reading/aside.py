@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import IntegrityError
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED, Words
-from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED
+from dobbin_like.log.format.record import DamagedError, LogPlace
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame
 
 __all__ = [
@@ -92,11 +92,11 @@ def _is_chained(buffer: ReadBuffer, tail: LogPlace, limit: int) -> bool:
     Then nothing has to be searched.
     """
     try:
-        head = buffer.read(tail.end, min(record.FRAME_SIZE, limit - tail.end), limit)
-        fields = record.FRAME.unpack(head)
-    except (IntegrityError, struct.error):
+        data = buffer.read(tail.end, min(record.FRAME_SIZE, limit - tail.end), limit)
+        head = record.frame_head(data)
+    except (IntegrityError, DamagedError):
         return False
-    return fields[2] in _CHAINED and fields[5] == tail.frame
+    return head.kind in _CHAINED and head.previous == tail.frame
 
 
 def _place_behind(buffer: ReadBuffer, tail: LogPlace, limit: int) -> LogPlace | None:

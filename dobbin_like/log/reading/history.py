@@ -8,6 +8,7 @@ Read :mod:`dobbin_like.log.writing.writable` next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple, cast
@@ -16,7 +17,7 @@ from dobbin_like.contract import StoredVersion, Transaction
 from dobbin_like.exc import IntegrityError, PastDroppedError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format import record
-from dobbin_like.log.format.record import TID_LIMIT, LogPlace
+from dobbin_like.log.format.record import TID_LIMIT, DamagedError, LogPlace
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import (
@@ -163,10 +164,10 @@ class History:
         if not applied.generation:
             return applied, logged
         for applied in self._generations.files(Tid(logged.tid - 1)):
-            head = os.pread(applied.file.fd, record.TRANSACTION_SIZE, logged.offset)
-            if len(head) == record.TRANSACTION_SIZE:
-                fields = record.TRANSACTION.unpack(head)
-                if (fields[0], fields[6]) == (logged.checksum, logged.tid):
+            start = os.pread(applied.file.fd, record.TRANSACTION_SIZE, logged.offset)
+            with contextlib.suppress(DamagedError):
+                head = record.transaction_head(start)
+                if (head.checksum, head.tid) == (logged.checksum, logged.tid):
                     return applied, logged
         for part in self._parts(Tid(logged.tid - 1), logged.tid):
             for found in self._told([part], newest_first=False):

@@ -24,12 +24,12 @@ _FAR: Final = 1 << 12
 """Bytes read for an entry that is nowhere near the last one."""
 
 _NEAR: Final = 1 << 16
-"""Bytes read where the last window ends: neighbouring oids were written together."""
+"""Bytes read where the last buffer ends: neighbouring oids were written together."""
 
 _BACK: Final = 56
 """Bytes read before an entry: the frame of a small transaction is right there."""
 
-_UNPACK: Final = record.ENTRY.unpack_from
+_UNPACK: Final = record.unpack_entry
 _SIZE: Final = record.ENTRY_SIZE
 _START: Final = record.TRANSACTION_SIZE
 _HEAD: Final = record.ENTRY_HEAD_SIZE
@@ -40,7 +40,7 @@ _new: Final = tuple.__new__
 class Loader:
     """Reads versions of objects of one log file.
 
-    ``_entries`` and ``_states`` are windows (offset, bytes) for tables and for states,
+    ``_entries`` and ``_states`` are buffers (offset, bytes) for tables and for states,
     ``_frame`` is (offset, tid, seed of the checksum) of the last frame. All are replaced
     whole.
     """
@@ -82,6 +82,7 @@ class Loader:
             else:
                 state = self._state(position, position + distance, length, limit)
         if (
+            # What entry_checksum() returns, without a call: objects are loaded one by one.
             crc32(state, crc32(data[at : at + _HEAD], frame[2])) != checksum
             or found != oid
             or previous >= position
@@ -91,7 +92,7 @@ class Loader:
         return _new(LoggedVersion, (frame[1], class_number & _NUMBER, state, position, previous))
 
     def _fill(self, near: int, position: int, limit: int) -> tuple[int, bytes]:
-        """Read a window that begins before *position*; keep it."""
+        """Read a buffer that begins before *position*; keep it."""
         size = _NEAR if 0 <= position - near < _NEAR else _FAR
         start = max(PAGE_SIZE, position - _BACK)
         try:
@@ -111,17 +112,15 @@ class Loader:
         if offset < PAGE_SIZE:
             text = f"an entry of a transaction at {offset}"
             raise IntegrityError(self._path, position, text, f"one at {PAGE_SIZE} or after")
-        if offset >= start:
-            head = data[offset - start : offset - start + record.TRANSACTION_SIZE]
-        else:
-            head = read_exactly(self._fd, self._path, offset, record.TRANSACTION_SIZE)
-        tid: Tid = record.TRANSACTION.unpack(head)[6]
+        if offset < start:
+            start, data = offset, read_exactly(self._fd, self._path, offset, _START)
+        tid = record.tid_of(data, offset - start)
         frame = offset, tid, record.tid_seed(tid)
         self._frame = frame
         return frame
 
     def _state(self, position: int, start: int, length: int, limit: int) -> bytes:
-        """Read a state that is in no window."""
+        """Read a state that is in no buffer."""
         if start + length > limit:
             text = f"a state from {start} to {start + length}"
             raise IntegrityError(self._path, position, text, f"a state before {limit}")

@@ -14,7 +14,7 @@ from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page, raw_word
-from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.format.record import LogPlace, first_place
 from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
@@ -44,13 +44,13 @@ class Applied:
         self.names = NameTables()
         self.unsaved = 0  # Entries since positions were saved.
         self._passed: tuple[int, LogPlace] | None = None
-        self.tail = LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
+        self.tail = first_place(page_checksum)
         self.seen = raw_word(COMMITTED, PAGE_SIZE)
         self.limit = PAGE_SIZE
 
     def attach(self, page: Page) -> None:
         """Use the file, which is there by now."""
-        self.move_to(LogPlace(PAGE_SIZE, 0, page.checksum, 0, NO_TID))
+        self.move_to(first_place(page.checksum))
         self.generation = page.generation
         self.complete_since = Tid(page.complete_since)
         self.positions.reserve(page.next_oid)

@@ -17,7 +17,8 @@ from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.format.header import COMMITTED, SAVED, Page, Words, boot_number, is_retired
+from dobbin_like.log.file.words import Words, boot_number
+from dobbin_like.log.format.header import COMMITTED, SAVED, Page, is_retired
 from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion, ReadBuffer

@@ -8,9 +8,8 @@ end is told by the caller. Read :mod:`dobbin_like.log.reading.trusted_end` next.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator, Sequence
-from operator import itemgetter
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -19,25 +18,20 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.disk import read_ahead, read_exactly
 from dobbin_like.log.format import record
-from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.format.record import DamagedError, LogPlace, TransactionHead
 
 __all__ = [
     "Frame",
     "LoggedTransaction",
     "LoggedVersion",
     "ReadBuffer",
-    "prefix_size",
+    "own_place",
     "read_frame",
     "stored_entries",
 ]
 
 _AHEAD: Final = 1 << 16
 """Bytes read at once in a scan: hundreds of small transactions, or one part of a big one."""
-
-_LEAST: Final = 48
-"""No frame is shorter, in bytes."""
-
-_first: Final = itemgetter(0)
 
 # What a named tuple does when it is called, at half the cost: for what every commit makes.
 _new: Final = tuple.__new__
@@ -87,11 +81,16 @@ class Frame(NamedTuple):
 
 
 class ReadBuffer:
-    """Reads of one scan, in big pieces. One thread; ends with the scan."""
+    """Reads of one scan, in big pieces. One thread; ends with the scan.
 
-    def __init__(self, fd: int, path: str) -> None:
+    Args:
+        ahead: Bytes that are read at once, and held.
+    """
+
+    def __init__(self, fd: int, path: str, ahead: int = _AHEAD) -> None:
         self.fd = fd
         self.path = path
+        self.ahead = ahead
         self._start = 0
         self._data = b""
 
@@ -99,17 +98,17 @@ class ReadBuffer:
         """Return *size* bytes at *offset*; may read ahead up to *limit*, never past it."""
         at = offset - self._start
         if not 0 <= at <= len(self._data) - size:
-            if size > _AHEAD:  # Not held: it is as large as a transaction has objects.
+            if size > self.ahead:  # Not held: it is as large as a transaction has objects.
                 return read_exactly(self.fd, self.path, offset, size)
-            ahead = min(_AHEAD, limit - offset)
+            ahead = min(self.ahead, limit - offset)
             self._data = read_ahead(self.fd, self.path, offset, size, ahead)
             self._start = offset
             at = 0
         return self._data[at : at + size]
 
     def beside(self) -> ReadBuffer:
-        """Return a window over the same bytes, for a second place."""
-        return ReadBuffer(self.fd, self.path)
+        """Return a buffer over the same bytes, for a second place."""
+        return ReadBuffer(self.fd, self.path, self.ahead)
 
     def damaged(self, offset: int, error: DamagedError) -> IntegrityError:
         """Return *error* with the place."""
@@ -136,85 +135,51 @@ def read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
 def _read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
     offset = tail.end
     room = min(record.PREFIX_LIMIT, limit - offset)
-    if room < _LEAST:
+    if room < record.LEAST_SIZE:
         text = f"{room} bytes"
-        raise DamagedError(text, f"a frame of at least {_LEAST} bytes")
-    head = buffer.read(offset, room, limit)
-    checksum, status, kind, meta_size, length, previous = record.FRAME.unpack_from(head)
-    prefix = prefix_size(head, kind, meta_size)
-    _check_frame(tail, limit, status, kind, length, previous, prefix)
-    data = buffer.read(offset, prefix, limit)
-    found = crc32(memoryview(data)[record.CHECKED_FROM :], tail.checksum)
-    if found != checksum:
-        text = f"frame checksum {checksum:08x}"
-        raise DamagedError(text, f"{found:08x}")
-    end = offset + length
-    if kind == record.KIND_TRANSACTION:
-        return _transaction(tail, status, data, meta_size, end, checksum)
-    names = NO_NAMES
-    if kind in record.POSITIONS_KINDS:
-        names = record.decode_names(data[record.POSITIONS_SIZE :])
-    if kind in record.ASIDE:
-        after = record.aside(tail, end)
-    else:
-        after = LogPlace(end, offset, checksum, tail.sequence, tail.tid)
-    return Frame(kind, status, after, None, names)
-
-
-def prefix_size(head: bytes, kind: int, meta_size: int) -> int:
-    """Return how many bytes of a frame its checksum covers, counted from its start.
-
-    Raises:
-        DamagedError: There is no such frame.
-    """
-    if kind == record.KIND_TRANSACTION:
-        if len(head) < record.TRANSACTION_SIZE:
-            text = f"{len(head)} bytes"
-            raise DamagedError(text, "a transaction")
-        count: int = record.TRANSACTION.unpack_from(head)[8]
-        return record.TRANSACTION_SIZE + count * record.ENTRY_SIZE + meta_size
-    if kind == record.KIND_STREAM and not meta_size:
-        return record.STREAM_SIZE
-    if kind in record.POSITIONS_KINDS:
-        return record.POSITIONS_SIZE + meta_size
-    if kind == record.KIND_REDO and not meta_size:
-        return record.REDO_SIZE
-    text = f"a frame of kind {kind:#010x}, meta {meta_size}"
-    raise DamagedError(text, "a kind that is known")
-
-
-def _check_frame(
-    tail: LogPlace, limit: int, status: int, kind: int, length: int, previous: int, prefix: int
-) -> None:
-    if status not in record.STATUS_NAMES or (
-        status != record.COMMITTED and kind != record.KIND_TRANSACTION
+        raise DamagedError(text, f"a frame of at least {record.LEAST_SIZE} bytes")
+    head = record.any_head(buffer.read(offset, room, limit))
+    prefix = record.prefix_size(head)
+    checksum, status, kind, _, length, previous = head[:6]
+    if status != record.COMMITTED and (
+        kind != record.KIND_TRANSACTION or status not in record.STATUS_NAMES
     ):
         text = f"status {status:#010x}"
         raise DamagedError(text, "prepared, committed or failed")
     if previous != tail.frame:
         text = f"a frame after that at {previous}"
         raise DamagedError(text, f"after that at {tail.frame}")
-    if length & 7 or not prefix <= length <= limit - tail.end:
-        wanted = f"{prefix} to {limit - tail.end}, in eights"
+    if length & 7 or not prefix <= length <= limit - offset:
         text = f"a frame of {length} bytes"
-        raise DamagedError(text, wanted)
+        raise DamagedError(text, f"a multiple of 8 between {prefix} and {limit - offset}")
+    data = buffer.read(offset, prefix, limit)
+    found = crc32(memoryview(data)[record.CHECKED_FROM :], tail.checksum)
+    if found != checksum:
+        text = f"frame checksum {checksum:08x}"
+        raise DamagedError(text, f"{found:08x}")
+    if type(head) is TransactionHead:
+        return _transaction(head, tail, data)
+    if kind in record.ASIDE:
+        after = record.aside(tail, offset + length)
+    else:
+        after = LogPlace(offset + length, offset, checksum, tail.sequence, tail.tid)
+    return Frame(kind, status, after, None, _names(kind, data))
 
 
-def _transaction(
-    tail: LogPlace, status: int, data: bytes, meta_size: int, end: int, checksum: int
-) -> Frame:
-    tid, sequence, count = record.TRANSACTION.unpack_from(data)[6:]
+def _names(kind: int, data: bytes) -> NewNames:
+    if kind not in record.POSITIONS_KINDS:
+        return NO_NAMES
+    return record.decode_names(data[record.POSITIONS_SIZE :])
+
+
+def _transaction(head: TransactionHead, tail: LogPlace, data: bytes) -> Frame:
+    checksum, status, _, meta_size, length, _, tid, sequence, rows = head
     if sequence != tail.sequence + 1 or tid <= tail.tid:
         found = f"transaction {sequence} with tid {tid}"
         raise DamagedError(found, f"{tail.sequence + 1} with a tid above {tail.tid}")
     meta = record.decode_meta(data[len(data) - meta_size :])
     table = memoryview(data)[record.TRANSACTION_SIZE : len(data) - meta_size]
-    oids: Sequence[int]
-    if count == 1:
-        oids = record.LONG.unpack_from(table)
-    else:
-        oids = array("Q", map(_first, record.ENTRY.iter_unpack(table)))
-    offset = tail.end
+    offset, end = tail.end, tail.end + length
     logged = LoggedTransaction(
         tid,
         offset,
@@ -225,7 +190,7 @@ def _transaction(
         meta.description,
         meta.extension,
         meta.reason,
-        oids,
+        record.oids_in(table, rows),
         offset + record.TRANSACTION_SIZE,
         meta.names,
         checksum,
@@ -234,10 +199,26 @@ def _transaction(
     return Frame(record.KIND_TRANSACTION, status, after, logged, NO_NAMES)
 
 
+def own_place(buffer: ReadBuffer, tail: LogPlace, limit: int) -> LogPlace:
+    """Return *tail* with the sequence number that the frame behind it goes on from.
+
+    For a log in which transactions may be lost between. What is read is not verified.
+    """
+    with contextlib.suppress(DamagedError):
+        start = buffer.read(tail.end, min(record.TRANSACTION_SIZE, limit - tail.end), limit)
+        head = record.transaction_head(start)
+        if head.kind == record.KIND_TRANSACTION:
+            return tail._replace(sequence=head.sequence - 1)
+    return tail
+
+
 def stored_entries(
-    buffer: ReadBuffer, logged: LoggedTransaction
+    buffer: ReadBuffer, logged: LoggedTransaction, chosen: Iterable[int] | None = None
 ) -> Iterator[tuple[Oid, LoggedVersion]]:
     """Yield the entries of a transaction with their states, in the order of its table.
+
+    Args:
+        chosen: Indexes of the entries, increasing; all of them if not given.
 
     Raises:
         IntegrityError: An entry or its state is damaged; those before were whole.
@@ -245,23 +226,22 @@ def stored_entries(
     Cost: The bytes of the transaction.
     """
     seed = record.tid_seed(logged.tid)
-    size, end = record.ENTRY_SIZE, logged.end
-    # A window of its own for the table: the scan goes through the states with the other.
-    entries = buffer.beside()
-    for index in range(len(logged.oids)):
-        position = logged.first_entry + index * size
-        entry = entries.read(position, size, end)
-        oid, previous, number, distance, length, class_number, checksum = record.ENTRY.unpack(
-            entry
-        )
+    end = logged.end
+    # A buffer of its own for the table, if one can't hold all: the scan goes through the
+    # states with the other.
+    entries = buffer if end - logged.offset <= buffer.ahead else buffer.beside()
+    for index in range(len(logged.oids)) if chosen is None else chosen:
+        position = logged.first_entry + index * record.ENTRY_SIZE
+        entry = entries.read(position, record.ENTRY_SIZE, end)
+        oid, previous, own, distance, length, number, checksum = record.entry_head(entry)
         start = position + distance
-        if number != index or start + length > end:
-            text = f"entry {number} with a state from {start} to {start + length}"
+        if own != index or start + length > end:
+            text = f"entry {own} with a state from {start} to {start + length}"
             raise IntegrityError(buffer.path, position, text, f"entry {index}, before {end}")
         data = buffer.read(start, length, end)
         found = record.entry_checksum(seed, entry[: record.ENTRY_HEAD_SIZE], data)
         if found != checksum:
             text = f"checksum {checksum:08x} of oid {oid}"
             raise IntegrityError(buffer.path, position, text, f"{found:08x}")
-        number = class_number & record.NUMBER_LIMIT - 1
+        number &= record.NUMBER_LIMIT - 1
         yield oid, LoggedVersion(logged.tid, number, data, position, previous)

@@ -37,13 +37,13 @@ import contextlib
 import os
 import re
 from typing import Final, NamedTuple
-from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import frame_heads, record
 from dobbin_like.log.format.frame_heads import RedoHead
-from dobbin_like.log.format.header import PAGE_SIZE, REDO, Words
+from dobbin_like.log.format.header import PAGE_SIZE, REDO
 from dobbin_like.log.format.record import DamagedError, LogPlace
 from dobbin_like.log.reading.aside import places_like
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame, stored_entries
@@ -72,7 +72,7 @@ class Area(NamedTuple):
 
     def head(self, base: int) -> bytes:
         """Return what the image begins with when it begins at *base* of the log."""
-        return record.IMAGE.pack(base, crc32(record.LONG.pack(base), self.seed), 0)
+        return frame_heads.encode_image_head(base, self.seed)
 
     def base(self, fd: int, path: str) -> int | None:
         """Return the base of the image; 0 if it was never used, None if it is damaged.
@@ -83,8 +83,7 @@ class Area(NamedTuple):
         found = disk.read_exactly(fd, path, self.start, record.IMAGE_SIZE)
         if not any(found):
             return 0
-        base: int = record.IMAGE.unpack(found)[0]
-        return base if found == self.head(base) else None
+        return frame_heads.decode_image_head(found, self.seed)
 
     def image(self, fd: int, path: str) -> Image | None:
         """Return the image; None if there is none that is whole at its head.
@@ -190,8 +189,8 @@ def _area_before(buffer: ReadBuffer, place: LogPlace) -> Area | None:
             at, found = PAGE_SIZE, None
             if before:
                 data = buffer.read(before, record.FRAME_SIZE, end)
-                length, previous = record.FRAME.unpack(data)[4:]
-                at = before + length
+                head = record.frame_head(data)
+                at, previous = before + head.length, head.previous
             for offset in places_like(buffer.beside(), at, end, _MARK):
                 found = read_area(buffer, offset) or found
             if found is not None or not PAGE_SIZE <= before < end:

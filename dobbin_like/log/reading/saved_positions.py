@@ -37,20 +37,18 @@ def place_before(buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
     Cost: A few small reads.
     """
     previous = first = _previous(buffer, offset, limit)
-    place = LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
+    place = record.first_place(page_checksum)
     if previous:
-        data = buffer.read(previous, record.FRAME_SIZE, limit)
-        checksum, length = record.FRAME.unpack(data)[::4]
-        place = LogPlace(previous + length, first, checksum, 0, NO_TID)
+        head = record.frame_head(buffer.read(previous, record.FRAME_SIZE, limit))
+        place = LogPlace(previous + head.length, first, head.checksum, 0, NO_TID)
     if place.end > offset:
         error = DamagedError(f"a frame up to {place.end} before that", f"one up to {offset}")
         raise buffer.damaged(previous, error)
     while previous:
-        data = buffer.read(previous, record.FRAME_SIZE, limit)
-        if record.FRAME.unpack(data)[2] == record.KIND_TRANSACTION:
-            data = buffer.read(previous, record.TRANSACTION_SIZE, limit)
-            tid, sequence = record.TRANSACTION.unpack(data)[6:8]
-            place = place._replace(sequence=sequence, tid=tid)
+        # No frame is the last one here, and each is followed by one that is as long.
+        found = record.transaction_head(buffer.read(previous, record.TRANSACTION_SIZE, limit))
+        if found.kind == record.KIND_TRANSACTION:
+            place = place._replace(sequence=found.sequence, tid=found.tid)
             break
         previous = _previous(buffer, previous, limit)
     # What is between the two lies aside, or the frame at *offset* does not fit.
@@ -58,8 +56,7 @@ def place_before(buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
 
 
 def _previous(buffer: ReadBuffer, offset: int, limit: int) -> int:
-    data = buffer.read(offset, record.FRAME_SIZE, limit)
-    previous: int = record.FRAME.unpack(data)[5]
+    previous = record.frame_head(buffer.read(offset, record.FRAME_SIZE, limit)).previous
     if previous and not PAGE_SIZE <= previous < offset:
         error = DamagedError(
             f"a frame after that at {previous}", f"one between it and {PAGE_SIZE}"

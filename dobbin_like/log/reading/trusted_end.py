@@ -28,8 +28,9 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE, Words
+from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, PAGE_SIZE
 from dobbin_like.log.format.record import DamagedError, LogPlace
 from dobbin_like.log.reading.aside import Proof, passed_over, said_by
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame, stored_entries
@@ -231,9 +232,8 @@ def saved_slots(
         IntegrityError: They are damaged.
     """
     data = buffer.read(offset, record.POSITIONS_SIZE, end)
-    meta_size = record.FRAME.unpack_from(data)[3]
     head = frame_heads.decode_positions_head(data)
-    start = offset + record.POSITIONS_SIZE + meta_size
+    start = offset + frame_heads.slots_distance(data)
     if start + 8 * head.slots > end:
         error = DamagedError(f"{head.slots} slots", f"slots that end before {end}")
         raise buffer.damaged(offset, error)

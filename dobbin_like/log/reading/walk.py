@@ -62,7 +62,7 @@ def walk(
         return
     start = _place_of(buffer, tail, page_checksum, since) if since > NO_TID else None
     forward = ReadBuffer(buffer.fd, buffer.path)
-    place = start or _first(page_checksum)
+    place = start or record.first_place(page_checksum)
     for frame in decided_frames(forward, place, tail.end, leads_to(tail)):
         logged = frame.logged
         if logged is not None and logged.tid > since:
@@ -117,15 +117,15 @@ def transaction_at(
     Cost: A few small reads, and the table of the transaction.
     """
     head = buffer.read(position, record.ENTRY_SIZE, limit)
-    index: int = record.ENTRY.unpack(head)[2]
-    offset = position - index * record.ENTRY_SIZE - record.TRANSACTION_SIZE
+    row = record.entry_head(head).row
+    offset = position - row * record.ENTRY_SIZE - record.TRANSACTION_SIZE
     if offset < PAGE_SIZE:
         error = DamagedError(f"an entry of a transaction at {offset}", f"at {PAGE_SIZE} or after")
         raise buffer.damaged(position, error)
     place = place_before(buffer, offset, page_checksum, limit)
     logged = next(decided_frames(buffer, place, limit)).logged
-    if logged is None or index >= len(logged.oids):
-        error = DamagedError(f"entry {index} of something else", "an entry of a transaction")
+    if logged is None or row >= len(logged.oids):
+        error = DamagedError(f"entry {row} of something else", "an entry of a transaction")
         raise buffer.damaged(position, error)
     return logged
 
@@ -137,11 +137,11 @@ def _place_of(buffer: ReadBuffer, tail: LogPlace, page_checksum: int, tid: Tid) 
     """
     offset = tail.frame
     while offset:
-        head = buffer.read(offset, record.FRAME_SIZE, tail.end)
-        kind, previous = record.FRAME.unpack(head)[2::3]
-        if kind == record.KIND_TRANSACTION:
-            head = buffer.read(offset, record.TRANSACTION_SIZE, tail.end)
-            if record.TRANSACTION.unpack(head)[6] <= tid:
+        head = record.frame_head(buffer.read(offset, record.FRAME_SIZE, tail.end))
+        previous = head.previous
+        if head.kind == record.KIND_TRANSACTION:
+            data = buffer.read(offset, record.TRANSACTION_SIZE, tail.end)
+            if record.transaction_head(data).tid <= tid:
                 return place_before(buffer, offset, page_checksum, tail.end)
         if previous and not PAGE_SIZE <= previous < offset:
             error = DamagedError(
@@ -150,7 +150,3 @@ def _place_of(buffer: ReadBuffer, tail: LogPlace, page_checksum: int, tid: Tid) 
             raise buffer.damaged(offset, error)
         offset = previous
     return None
-
-
-def _first(page_checksum: int) -> LogPlace:
-    return LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)

@@ -13,8 +13,9 @@ from typing import Final
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import COMMITTED, DURABLE, REDO, REDO_BASE, Words, raw_word
+from dobbin_like.log.format.header import COMMITTED, DURABLE, REDO, REDO_BASE, raw_word
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import note_aside
 from dobbin_like.log.reading.reader import ReadBuffer

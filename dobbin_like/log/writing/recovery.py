@@ -14,6 +14,7 @@ import os
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import (
     BOOT,
@@ -23,7 +24,6 @@ from dobbin_like.log.format.header import (
     REDO,
     REDO_BASE,
     SAVED,
-    Words,
 )
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import Proof, clip_aside, said_by

@@ -22,7 +22,8 @@ from dobbin_like.exc import (
 )
 from dobbin_like.log.file import disk, lock
 from dobbin_like.log.file.lock import CommitLock
-from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE, Words
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.redo import area_offset

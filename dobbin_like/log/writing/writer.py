@@ -16,8 +16,9 @@ from dobbin_like.exc import Error, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import BOOT, COMMITTED, SAVED, Words, is_retired, raw_word
+from dobbin_like.log.format.header import BOOT, COMMITTED, SAVED, is_retired, raw_word
 from dobbin_like.log.format.record import LogPlace, Meta
 from dobbin_like.log.reading.aside import note_aside
 from dobbin_like.log.reading.log_index import Applied
