@@ -947,13 +947,13 @@ def check_with(
 
 def test_a_mask_that_nobody_needs_is_found(database, faulty):
     entry = ref_of(faulty)
-    graph = database._store.graph
+    shared = database._store.graph.shared
 
     def mend():
         entry.mask = None
         swap_class(faulty, Thing)
 
-    assert check_with(database, lambda: graph._mask(faulty, entry, None), mend) == [6]
+    assert check_with(database, lambda: shared.mask(faulty, entry, None), mend) == [6]
 
 
 def test_an_older_version_that_nobody_sees_is_found(database, faulty):
