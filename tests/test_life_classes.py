@@ -1520,7 +1520,7 @@ def test_ctrl_c_after_the_decision_keeps_new_classes(v0, modules, monkeypatch):
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(database, "publish_own", publish_and_interrupt)
+            patch.setattr(database._store.publisher, "publish_own", publish_and_interrupt)
             with pytest.raises(KeyboardInterrupt):
                 database.migrate(module.Account)
         assert database._store.graph.classes.new == []

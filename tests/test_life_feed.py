@@ -161,14 +161,16 @@ class Packed:
 
 
 class WithStorage:
-    """A database as the feed sees it, over another storage."""
+    """A store and its publisher, as the feed sees them, over another storage."""
 
-    def __init__(self, database, storage):
-        self._database = database
+    def __init__(self, store, storage):
+        self._publisher = store.publisher
+        self.check_open = store.check_open
+        self.publisher = self
         self.storage = storage
 
     def __getattr__(self, name):
-        return getattr(self._database, name)
+        return getattr(self._publisher, name)
 
 
 def test_changes_that_packing_has_dropped_are_missed_with_an_error(database, thing):
@@ -176,7 +178,7 @@ def test_changes_that_packing_has_dropped_are_missed_with_an_error(database, thi
     second = change(thing, number=1)
     packed = Packed(database.storage)
     packed.complete_since = second
-    seen = WithStorage(database, packed)
+    seen = WithStorage(database._store, packed)
 
     with pytest.raises(PastDroppedError):
         feed(seen, first, None)
@@ -186,7 +188,7 @@ def test_changes_that_packing_has_dropped_are_missed_with_an_error(database, thi
 def test_a_feed_that_is_behind_when_its_changes_are_dropped_says_so(database, thing):
     first = database.tid
     packed = Packed(database.storage)
-    found = feed(WithStorage(database, packed), first, LONG_SECONDS)
+    found = feed(WithStorage(database._store, packed), first, LONG_SECONDS)
     change(thing, number=1)
     dropped = change(thing, number=2)
     assert next(found).attributes == {0: ("number",)}

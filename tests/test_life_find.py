@@ -844,7 +844,7 @@ def test_an_interrupt_between_any_two_lines_leaves_nothing_behind(database):
     for _ in range(3):
         grow(database)
     expected = look(database)
-    lines = Interrupt(sys.maxsize)
+    lines = Interrupt(sys.maxsize, "dobbin_like")
     with tracing(lines):
         look(database)
     count = sys.maxsize - lines.left

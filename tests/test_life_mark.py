@@ -64,7 +64,7 @@ class Names:
 
     def __init__(self, first: int) -> None:
         self.names: dict[int, tuple[str, str]] = {}
-        self.next_class_number = first
+        self.next_number = first
 
     def class_name(self, number: int) -> tuple[str, str]:
         return self.names[number]

@@ -363,7 +363,7 @@ def test_a_past_does_not_change_whatever_is_committed(database, thing, again):
         other.transaction_manager.commit()
         transaction.begin()
 
-        assert (root.number, len(past), past.has_news()) == (2, 1, False)
+        assert (root.number, len(past), past.storage.has_news()) == (2, 1, False)
         assert not hasattr(root, "new")
     assert thing.number == 8
     past.close()
@@ -410,8 +410,8 @@ def test_the_past_cannot_be_changed(database, thing):
         for write in (
             storage.acquire,
             storage.decide,
-            storage.finish,
-            lambda: storage.prepare(1, [], []),
+            lambda: storage.append(1, []),
+            lambda: storage.prepare(1, []),
             lambda: storage.fail(1, ""),
             lambda: storage.write_stream(io.BytesIO()),
             lambda: storage.apply([None]),

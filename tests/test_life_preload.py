@@ -102,12 +102,12 @@ def test_all_that_the_root_leads_to_is_read_and_stays(database, again):
     gc.collect()
     assert oids(db) == list(range(5501))
     db.close()  # From here on, nothing can be read from the log.
-    node, count = db._root["chain"], 0
+    node, count = db._store._root["chain"], 0
     while node is not None:
         count += node.n
         node = node.leads_to
     assert count == sum(range(3000))
-    assert [node.n for node in db._root["many"]] == list(range(2500))
+    assert [node.n for node in db._store._root["many"]] == list(range(2500))
 
 
 @pytest.mark.parametrize("guard", [True, False])

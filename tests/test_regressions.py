@@ -296,7 +296,7 @@ def test_a_log_that_was_cut_in_its_first_page_is_not_an_empty_one(path):
 
 def test_beginning_a_transaction_in_the_midst_of_publishing_does_not_wait_for_itself(thing):
     # A signal handler that began or aborted a transaction hung for ever.
-    names = {"publish", "_publish", "introduce", "_publish_state", "_finish"}
+    names = {"publish", "_publish", "introduce", "_publish_state", "_finish", "append", "apply"}
     calls = []
 
     def trace(frame, event, _arg):
@@ -306,9 +306,9 @@ def test_beginning_a_transaction_in_the_midst_of_publishing_does_not_wait_for_it
     def line(frame, event, _arg):
         if event == "line" and len(calls) < 50:
             calls.append(frame.f_lineno)
-            manager = thing._p_jar._manager()
+            manager = thing._p_jar._store.manager()
             manager.abort(transaction.get())
-            manager.newTransaction(None)
+            manager.thread.newTransaction(None)
         return line
 
     checkout(thing)

@@ -96,9 +96,10 @@ class TransactionLog:
         self.path = reading.path
         self.sort_key = reading.sort_key
         self.read_only = read_only
-        # Asked for every object, and at every begin(): without a step in between.
-        self.load = reading.load  # type: ignore[method-assign]
-        self.has_news = reading.has_news  # type: ignore[method-assign]
+        if type(self) is TransactionLog:  # A class below it may have methods of its own.
+            # Asked for every object, and at every begin(): without a step in between.
+            self.load = reading.load  # type: ignore[method-assign]
+            self.has_news = reading.has_news  # type: ignore[method-assign]
         try:
             self._writing.open()
         except BaseException:

@@ -273,9 +273,7 @@ class DataManager:
             raise
 
     def _finish(self) -> None:
-        # Every step may be run again, the last one too: else the abort of the next transaction
-        # would take itself for one that is called by a signal handler in the middle of this.
-        self.thread.publishing = True
+        # Every step may be run again.
         if self._phase is PREPARED or self._phase is APPENDING:
             self._decide()
         changes, made = self._changes, self._made
@@ -292,7 +290,6 @@ class DataManager:
             self.new_root = self._joined = None
             self._made = self._changes = None
         self._leave_commit()
-        self.thread.publishing = False
 
     def _decide(self) -> None:
         if self._phase is PREPARED:
@@ -319,8 +316,8 @@ class DataManager:
 
         What is committed can't be taken back: it is published.
         """
-        if self.thread.publishing:
-            return  # called by a signal handler or finalizer in the middle of it
+        if self.thread.is_deciding():
+            return
         held = self._storage.held
         if held and self._is_committed():
             self.tpc_finish(transaction)

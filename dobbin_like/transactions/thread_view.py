@@ -6,6 +6,7 @@ What the thread changes, and how that is committed: :mod:`.data_manager`.
 from __future__ import annotations
 
 import contextlib
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadView"]
 
+_DECIDING = ("tpc_vote", "_finish")
+"""Methods of the data manager from whose start to whose end nothing is taken back."""
+
 
 @implementer(ISynchronizer)
 class ThreadView:
     """One thread's view of one database. Touched by its thread only, but for leave().
 
     ``committing`` says from tpc_begin to the end of a commit that its view is in use: close()
-    in another thread leaves it alone. Guarded by the lock of the graph. ``publishing`` says so
-    to a signal handler of the thread itself.
+    in another thread leaves it alone. Guarded by the lock of the graph.
     """
 
     def __init__(self, publisher: Publisher, transaction_manager: Any) -> None:
@@ -40,7 +43,6 @@ class ThreadView:
         self._shared = publisher.graph.shared
         self.view = View(here.memo)
         self.committing = False
-        self.publishing = False
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -65,7 +67,7 @@ class ThreadView:
             return
         if view.active and view.tid == self._shared.tid and not (view.working or view.kept):
             return  # Nothing happened since: the snapshot is the newest.
-        if not self.publishing:  # A signal handler in the middle of it: its view is in use.
+        if not self.is_deciding():
             self._shared.begin_view(view)
 
     def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
@@ -83,8 +85,23 @@ class ThreadView:
             self._shared.end_view(self.view)
         elif transaction.status != "Committed":
             self.newTransaction(transaction)
-        elif not self.publishing:
+        elif not self.is_deciding():
             self._shared.begin_view(self.view)
+
+    def is_deciding(self) -> bool:
+        """Tell whether a signal handler or finalizer asks in the middle of a commit.
+
+        It has to leave the view, and what is being decided, alone. The stack knows; a flag
+        could be left behind by an interrupt.
+        """
+        frame = sys._getframe(1) if self.committing else None
+        while frame is not None:
+            if frame.f_code.co_name in _DECIDING:
+                manager = frame.f_locals.get("self")
+                if getattr(manager, "thread", None) is self:
+                    return True
+            frame = frame.f_back
+        return False
 
     def leave(self) -> None:
         """The database is closed: take part in nothing any more. From any thread."""
