@@ -413,7 +413,7 @@ def test_persistent_class_named_in_a_state_comes_back(database, again):
 
 
 class NoNames:
-    next_class_number = 1
+    next_number = 1
 
     def class_name(self, number):
         return "os", "system"

@@ -184,7 +184,7 @@ def test_the_data_manager_keeps_its_interfaces(database, thing):
     (manager,) = transaction.get()._resources
 
     assert verifyObject(ISavepointDataManager, manager)
-    assert verifyObject(ISynchronizer, manager)
+    assert verifyObject(ISynchronizer, manager.thread)
     assert verifyObject(IDataManagerSavepoint, manager.savepoint())
 
 

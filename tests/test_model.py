@@ -954,8 +954,8 @@ def assert_nothing_is_masked(db: Database) -> None:
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost)
-    assert graph._masked == []
-    assert set(graph.shared.horizon._snapshots.values()) <= {graph.shared.tid}
+    assert graph.shared._masked == []
+    assert set(graph.shared.horizon.snapshots.values()) <= {graph.shared.tid}
 
 
 def check(db: Database) -> None:

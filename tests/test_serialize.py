@@ -32,7 +32,7 @@ class Names:
 
     def __init__(self):
         self.names = {}
-        self.next_class_number = 1
+        self.next_number = 1
 
     def class_name(self, number):
         return self.names[number]

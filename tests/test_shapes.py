@@ -102,25 +102,9 @@ def test_a_class_that_is_renamed_keeps_its_shapes() -> None:
     assert table.class_name(1) == ("new", "A")
 
 
-class LoggedTransaction:
-    """The tables of a log as a database asks for them."""
-
-    def __init__(self) -> None:
-        self.table = NameTables([(1, __name__, "Thing")])
-        self.shape = self.table.shape
-        self.shape_number = self.table.shape_number
-        self.shape_count = self.table.shape_count
-        self.class_name = self.table.name
-        self.class_number = self.table.number
-
-    @property
-    def next_class_number(self) -> int:
-        return self.table.next_number
-
-
 @pytest.fixture
 def logged():
-    return LoggedTransaction()
+    return NameTables([(1, __name__, "Thing")])
 
 
 @pytest.fixture
@@ -152,7 +136,7 @@ def test_a_shape_that_did_not_get_into_the_log_is_taken_back(classes) -> None:
 
 def test_what_was_taken_back_may_be_in_the_log_after_all(classes, logged) -> None:
     number, shape = classes.number(Other), classes.shape_number(1, ("x",))
-    logged.table.update(classes.new, classes.new_shapes)
+    logged.update(classes.new, classes.new_shapes)
     classes.discard()
 
     assert (classes.number(Other), classes.shape_number(1, ("x",))) == (number, shape)
@@ -162,7 +146,7 @@ def test_what_was_taken_back_may_be_in_the_log_after_all(classes, logged) -> Non
 def test_a_shape_counts_from_the_moment_it_is_in_the_log(classes, logged) -> None:
     number = classes.shape_number(1, ("x",))
     assert classes.shape(number) is None
-    logged.table.update([], classes.new_shapes)
+    logged.update([], classes.new_shapes)
     classes.confirm()
 
     assert classes.shape(number)[:2] == (1, ("x",))
@@ -172,7 +156,7 @@ def test_a_shape_counts_from_the_moment_it_is_in_the_log(classes, logged) -> Non
 
 def test_names_come_back_as_the_interpreter_keeps_them(classes, logged) -> None:
     name = "".join(["attri", "bute"])
-    logged.table.update([], [(2, 1, (name,))])
+    logged.update([], [(2, 1, (name,))])
 
     names = classes.shape(2).names
 
@@ -183,13 +167,13 @@ def test_names_come_back_as_the_interpreter_keeps_them(classes, logged) -> None:
 def test_a_class_has_so_many_shapes_and_no_more(classes, logged, logged_first) -> None:
     for index in range(100):
         if index == logged_first:
-            logged.table.update([], classes.new_shapes)
+            logged.update([], classes.new_shapes)
             classes.confirm()
         number = classes.shape_number(1, (f"a{index}",))
         assert (number == 1) == (index >= SHAPE_LIMIT)
 
-    logged.table.update([], classes.new_shapes)
-    assert logged.table.shape_count(1) == SHAPE_LIMIT
+    logged.update([], classes.new_shapes)
+    assert logged.shape_count(1) == SHAPE_LIMIT
     assert classes.shape_number(1, ("a0",)) == 2
 
 

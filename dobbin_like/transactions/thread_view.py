@@ -94,7 +94,7 @@ class ThreadView:
         It has to leave the view, and what is being decided, alone. The stack knows; a flag
         could be left behind by an interrupt.
         """
-        frame = sys._getframe(1) if self.committing else None
+        frame = sys._getframe(1) if self.committing else None  # noqa: SLF001
         while frame is not None:
             if frame.f_code.co_name in _DECIDING:
                 manager = frame.f_locals.get("self")

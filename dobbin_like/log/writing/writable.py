@@ -95,7 +95,9 @@ class WritableLog:
     @property
     def why_read_only(self) -> str:
         """Why acquire() is refused; empty if it is not."""
-        return "the log was opened with read_only=True" if self.log.read_only else ""
+        if not self.log.read_only:
+            return ""
+        return "the storage was opened with read_only=True; open it without it to change anything"
 
     # -- its beginning and its end ---------------------------------------------
 
