@@ -712,7 +712,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
 
     def _commit(self, actor: Actor) -> None:
         joined = [partner for partner in self._partners(actor) if partner.joined]
-        joined.sort(key=lambda who: f"{id(who.instance.db):x}")
+        joined.sort(key=lambda who: f"{id(who.instance.db._store.publisher):x}")
         error, recorded = self._outcome(joined)
         if error is None:
             self.workers[actor.worker](actor.manager.commit)
