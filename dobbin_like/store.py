@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.faces.base import Persistent
     from dobbin_like.objects.faces.view import View
 
-__all__ = ["Progress", "Store", "oid_in"]
-
 Progress = Callable[[int, int], object]
 """Called now and then with what is done, and all there is to do."""
 

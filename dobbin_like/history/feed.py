@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dobbin_like.transactions.publisher import Publisher
 
 
-__all__ = ["Change", "changes"]
-
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 0.05
 """Seconds between two looks for news: a look costs a read of memory."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.store import Store
 
-__all__ = ["Revision", "TransactionRecord", "history", "transactions", "transactions_of"]
-
 
 class TransactionRecord(NamedTuple):
     """One transaction of the log, successful or failed.

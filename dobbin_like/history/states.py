@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.values.refs import State
 
-__all__ = ["ABSENT", "differing", "stored_state"]
-
 
 class _Absent:
     """Stands for the value of an attribute that an object does not have."""

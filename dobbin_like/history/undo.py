@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.values.refs import ObjectRef, State
     from dobbin_like.store import Store
 
-__all__ = ["undo"]
-
 _ITEMS = "_items"
 
 

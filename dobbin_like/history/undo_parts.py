@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.faces.view import View
     from dobbin_like.objects.graph.graph import Graph
 
-__all__ = ["Structure", "structures"]
-
 
 class Structure(NamedTuple):
     """An owner, the oids of the parts that a transaction changed, and how to change them back."""

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from dobbin_like.ids import Tid
     from dobbin_like.store import Progress, Store
 
-__all__ = ["Census", "ClassCount", "census"]
-
 
 class ClassCount(NamedTuple):
     """What there is of one class.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from dobbin_like.contract import StoredVersion
     from dobbin_like.store import Progress, Store
 
-__all__ = ["instances"]
-
 _T = TypeVar("_T")
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.faces.base import Persistent
     from dobbin_like.store import Progress, Store
 
-__all__ = ["Referrer", "referrers"]
-
 
 class Referrer(NamedTuple):
     """An object, and the way from it to the first of its references to another one.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from dobbin_like.contract import StoredVersion
     from dobbin_like.store import Store
 
-__all__ = ["BETWEEN_REPORTS", "SnapshotScan"]
-
 BETWEEN_REPORTS: Final = 1000
 """Objects; looking at them takes some milliseconds."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.faces.base import Persistent
     from dobbin_like.store import Progress, Store
 
-__all__ = ["walk"]
-
 _UNKNOWN, _ONE, _OTHER, _DONE = range(4)
 """Marks: those of two generations alternate."""
 

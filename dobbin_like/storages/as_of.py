@@ -22,8 +22,6 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
 from dobbin_like.timestamps import Moment, tid_of
 
-__all__ = ["AsOf", "Pin", "check_complete", "complete_since"]
-
 _ATTEMPTS: Final = 100
 """How often to look for a moment when the base is not just applying something."""
 

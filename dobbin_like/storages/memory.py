@@ -24,8 +24,6 @@ from dobbin_like.log.writing.encode import check_numbers
 from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
 from dobbin_like.storages.memory_reading import ReadableMemory
 
-__all__ = ["MemoryLog"]
-
 _logger = logging.getLogger(__name__)
 
 _COPY_SIZE: Final = 1 << 20

@@ -14,8 +14,6 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_lock import MemoryLock
 
-__all__ = ["MemoryTransaction", "MemoryVersion", "Shared"]
-
 
 class MemoryTransaction(NamedTuple):
     """One transaction in memory."""

@@ -16,8 +16,6 @@ from typing import Final
 
 from dobbin_like.exc import LockTimeout, SelfWaitError
 
-__all__ = ["MemoryLock"]
-
 _GIVE_WAY_SECONDS: Final = 0.002
 _GIVE_WAY_STEP_SECONDS: Final = 0.00005
 

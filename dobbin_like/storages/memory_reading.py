@@ -18,8 +18,6 @@ from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
 
-__all__ = ["ReadableMemory"]
-
 _tid_of = attrgetter("tid")
 
 

@@ -15,8 +15,6 @@ from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory import MemoryLog
 from dobbin_like.storages.memory_data import Shared
 
-__all__ = ["OverlayLog"]
-
 _FIRST_STREAM: Final = 1 << 62
 """Above every key of a stream in a file."""
 

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from dobbin_like.transactions.publisher import Publisher
     from dobbin_like.transactions.thread_view import ThreadView
 
-__all__ = ["DataManager", "acquire", "new_tid"]
-
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from dobbin_like.contract import Storage
     from dobbin_like.transactions.publisher import Publisher
 
-__all__ = ["claimed", "claims", "opened"]
-
 opened: dict[Publisher, object] = {}
 """The open databases of this process, by their publishers.
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.graph import Graph
     from dobbin_like.objects.graph.publication import Publication
 
-__all__ = ["Publisher"]
-
 
 class _News(NamedTuple):
     """What others have committed: the transactions, the newest tid by oid, the newest tid."""

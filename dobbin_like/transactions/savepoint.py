@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.publication import SharedState
     from dobbin_like.objects.values.refs import ObjectRef
 
-__all__ = ["NewRoot", "Savepoint"]
-
 NewRoot = tuple[Any, "ObjectRef"]
 """The object that a transaction has set as the root, and its reference."""
 

@@ -20,8 +20,6 @@ from dobbin_like.objects.values.refs import here
 if TYPE_CHECKING:
     from dobbin_like.transactions.publisher import Publisher
 
-__all__ = ["ThreadView"]
-
 
 @implementer(ISynchronizer)
 class ThreadView:

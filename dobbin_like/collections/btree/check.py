@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.collections.btree.tree import SortedTree
 
-__all__ = ["Node", "check_btree", "structure"]
-
 
 class Node(NamedTuple):
     """What a node says of itself: ``level`` is 0 for a leaf; ``below`` are values or children.

@@ -7,8 +7,6 @@ from typing import Any
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.codec.state_reader import Reference
 
-__all__ = ["way_to"]
-
 
 def way_to(state: dict[str, Any], target: int) -> str:
     """Return the way from an object to its first reference to oid *target*, as in Python.

@@ -16,8 +16,6 @@ from typing import Any, Final, Self
 
 from dobbin_like.objects.codec.serialize import HELPERS
 
-__all__ = ["Marks", "decode_loosely", "references"]
-
 _BINPERSID: Final = b"Q"
 """The opcode of a persistent id: a state without this byte refers to nothing."""
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.contract import Names
 
-__all__ = ["STREAM_CLASS", "Reference", "StateReader"]
-
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
 

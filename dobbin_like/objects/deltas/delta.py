@@ -13,16 +13,6 @@ from typing import Any, Final, NamedTuple
 
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 
-__all__ = [
-    "ITEMS",
-    "Delta",
-    "DeltaChain",
-    "MissingBaseError",
-    "apply_delta",
-    "chain_of",
-    "weight_of",
-]
-
 ITEMS: Final = "_items"
 """The attribute of a collection that deltas change. A class that has such deltas says so
 with ``_p_deltas = True``."""

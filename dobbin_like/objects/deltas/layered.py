@@ -32,18 +32,6 @@ from dobbin_like.objects.values.guards import (
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET
 
-__all__ = [
-    "DELTA_TYPES",
-    "OPERATORS",
-    "LayeredDict",
-    "LayeredList",
-    "LayeredSet",
-    "built_in",
-    "changed_items",
-    "each_key",
-    "mark_stored",
-]
-
 _MISSING: Final = object()
 
 _SMALL: Final = 64

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from dobbin_like.ids import Oid
     from dobbin_like.objects.values.refs import ObjectRef
 
-__all__ = ["Cache"]
-
 
 class Cache:
     """References to objects by oid. Any thread reads and adds.

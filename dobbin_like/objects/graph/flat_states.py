@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.codec.classes import ClassTable
     from dobbin_like.objects.values.refs import Jar
 
-__all__ = ["FlatStates"]
-
 _first, _jar, _oid = itemgetter(0), attrgetter("jar"), attrgetter("oid")
 _OBJECT_REF = {ObjectRef}
 

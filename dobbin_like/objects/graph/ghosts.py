@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.values.refs import Jar
     from dobbin_like.objects.values.shapes import Shape
 
-__all__ = ["Ghosts"]
-
 
 class Ghosts:
     """Makes the objects of one jar, each once (I7). Any thread."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.codec.classes import ClassTable
     from dobbin_like.objects.faces.view import View
 
-__all__ = ["Graph"]
-
 
 class Graph:
     """The object graph of one database instance. Any thread.

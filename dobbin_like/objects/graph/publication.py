@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.faces.working_copy import WorkingCopy
     from dobbin_like.objects.graph.cache import Cache
 
-__all__ = ["Publication", "SharedState"]
-
 
 class Publication(NamedTuple):
     """A new state of one object; ``face`` is the class it wears from now on, if another one."""

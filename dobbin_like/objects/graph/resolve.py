@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.publication import SharedState
     from dobbin_like.objects.graph.state_source import StateSource
 
-__all__ = ["Resolver", "ThreadLocal"]
-
 
 class ThreadLocal(threading.local):
     """What belongs to the calling thread: its view of the database, and its data manager."""

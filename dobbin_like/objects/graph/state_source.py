@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from dobbin_like.objects.graph.ghosts import Ghosts
     from dobbin_like.objects.values.shapes import Shape
 
-__all__ = ["StateSource"]
-
 
 class StateSource:
     """Reads the states of the objects that *ghosts* makes. Any thread."""

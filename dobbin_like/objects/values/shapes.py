@@ -12,9 +12,6 @@ from typing import Any, Final, NamedTuple
 
 from dobbin_like.objects.values.refs import State
 
-__all__ = ["Shape", "shape_of"]
-
-
 _MANY: Final = 64
 """Attributes; beyond, no function is compiled for their number."""
 
