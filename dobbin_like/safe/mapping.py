@@ -45,12 +45,7 @@ class Safe(MutableMapping[Any, Any]):
     """
 
     def __init__(
-        self,
-        database: Database,
-        managers: Managers,
-        *,
-        writeback: bool,
-        pack_when: float | None,
+        self, database: Database, managers: Managers, *, writeback: bool, pack_when: float | None
     ) -> None:
         self._database = database
         self._publisher = store_of(database).publisher

@@ -55,9 +55,7 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
 
 
 def _instances(
-    sight: SnapshotScan,
-    is_wanted: Callable[[StoredVersion], bool],
-    progress: Progress | None,
+    sight: SnapshotScan, is_wanted: Callable[[StoredVersion], bool], progress: Progress | None
 ) -> Iterator[Any]:
     known: dict[int, bool] = {}  # By the number of a state: a few for each class.
     try:

@@ -14,12 +14,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dobbin_like.exc import (
-    ConflictError,
-    ObjectNotFound,
-    ReadConflictError,
-    WriteConflictError,
-)
+from dobbin_like.exc import ConflictError, ObjectNotFound, ReadConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.values.refs import ref_of

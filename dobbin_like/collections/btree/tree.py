@@ -22,14 +22,7 @@ from dobbin_like.collections.btree.nodes import (
     same,
 )
 from dobbin_like.collections.btree.plan import Plan
-from dobbin_like.collections.btree.walk import (
-    Bounds,
-    changed,
-    downward,
-    leaf_of,
-    path_to,
-    upward,
-)
+from dobbin_like.collections.btree.walk import Bounds, changed, downward, leaf_of, path_to, upward
 from dobbin_like.exc import ConflictError, SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy

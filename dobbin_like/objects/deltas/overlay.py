@@ -15,11 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.deltas.layered import (
-    OPERATORS,
-    built_in,
-    each_key,
-)
+from dobbin_like.objects.deltas.layered import OPERATORS, built_in, each_key
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import StateComparison, to_plain
 

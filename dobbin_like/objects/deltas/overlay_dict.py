@@ -6,13 +6,7 @@ from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, Value
 from typing import Any, Final
 
 from dobbin_like.objects.deltas.layered import built_in, each_key
-from dobbin_like.objects.deltas.overlay import (
-    NONE_LEFT,
-    Materialized,
-    Overlay,
-    key_in,
-    stands_for,
-)
+from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in, stands_for
 from dobbin_like.objects.values.value_kinds import DICT, PLAIN_TYPES, SHAREABLE
 from dobbin_like.objects.values.values import StateComparison
 

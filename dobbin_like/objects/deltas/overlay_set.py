@@ -6,13 +6,7 @@ from collections.abc import Iterable, Iterator, MutableSet
 from typing import Any
 
 from dobbin_like.objects.deltas.layered import built_in
-from dobbin_like.objects.deltas.overlay import (
-    NONE_LEFT,
-    Materialized,
-    Overlay,
-    key_in,
-    stands_for,
-)
+from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in, stands_for
 from dobbin_like.objects.values.value_kinds import FROZENSET, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
 

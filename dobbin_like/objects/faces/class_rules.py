@@ -7,14 +7,7 @@ from typing import Any
 from dobbin_like.exc import ClassNotSupported
 
 HOOKS = frozenset(
-    {
-        "_p_merge",
-        "_p_migrate",
-        "_p_part_of",
-        "_p_replay",
-        "_p_resolve_conflict",
-        "_p_version",
-    }
+    {"_p_merge", "_p_migrate", "_p_part_of", "_p_replay", "_p_resolve_conflict", "_p_version"}
 )
 """The names with ``_p_`` that a user's class may define."""
 

@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.objects.codec.serialize import (
-    Decoder,
-    Encoder,
-    culprit,
-)
+from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of
 from dobbin_like.objects.deltas.layered import changed_items, mark_stored
