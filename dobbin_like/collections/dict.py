@@ -49,9 +49,8 @@ class PersistentDict(_Mapping[K, V]):
 
     Transactions that change different keys do not conflict; see ``checkout(exclusive=True)``.
 
-    Raises what ``dict`` raises, and
-    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
-    change without checkout.
+    Raises what ``dict`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
+    ``RuntimeError``) for a change without checkout.
     """
 
     _p_builtin = dict

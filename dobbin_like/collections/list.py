@@ -34,9 +34,8 @@ class PersistentList(_Sequence[T]):
     Transactions that add at the end do not conflict: all of it is there, in the order of the
     commits. Every other change is in conflict with any; see ``checkout(exclusive=True)``.
 
-    Raises what ``list`` raises, and
-    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
-    change without checkout. A slice of it is an ordinary list.
+    Raises what ``list`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
+    ``RuntimeError``) for a change without checkout. A slice of it is an ordinary list.
     """
 
     _p_builtin = list

@@ -28,9 +28,8 @@ class PersistentSet(_MutableSet[T]):
     Transactions that add or remove different members do not conflict; see
     ``checkout(exclusive=True)``.
 
-    Raises what ``set`` raises, and
-    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
-    change without checkout.
+    Raises what ``set`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
+    ``RuntimeError``) for a change without checkout.
     """
 
     _p_builtin = set

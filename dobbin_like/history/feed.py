@@ -55,30 +55,29 @@ class Change(NamedTuple):
 def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
     """Yield what was committed after *since*: a feed, oldest first.
 
-    Nothing is missed and nothing comes twice, whoever commits: threads of this
-    process, or other processes. Keep the tid of the last change that was dealt with:
-    in this process or another, ``changes(since=tid)`` goes on behind it. Failed
-    transactions are left out.
+    Nothing is missed and nothing comes twice, whoever commits: threads of this process, or other
+    processes. Keep the tid of the last change that was dealt with: in this process or another,
+    ``changes(since=tid)`` goes on behind it. Failed transactions are left out.
 
-    The feed has its own place in the log. It does not move the snapshot of this
-    thread; begin a transaction to read the objects as the change has left them. A
-    feed is for one thread; it ends when the publisher is closed.
+    The feed has its own place in the log. It does not move the snapshot of this thread; begin a
+    transaction to read the objects as the change has left them. A feed is for one thread; it ends
+    when the publisher is closed.
 
     Args:
         since: A tid or a datetime; by default, from the start of the log.
-        wait: Seconds to wait for the next change; ``math.inf``: for ever. ``None``: the
-            feed ends with what is committed now.
+        wait: Seconds to wait for the next change; ``math.inf``: for ever. ``None``: the feed ends
+            with what is committed now.
 
     Raises:
-        TransactionNotFound: The tid is above that of the last transaction: the log was
-            replaced by an earlier copy, or the tid is of another one.
-        PastDroppedError: Changes after *since* were dropped by packing, before the feed
-            began or while it was behind. Read the whole state, and go on from ``tid``.
+        TransactionNotFound: The tid is above that of the last transaction: the log was replaced
+            by an earlier copy, or the tid is of another one.
+        PastDroppedError: Changes after *since* were dropped by packing, before the feed began or
+            while it was behind. Read the whole state, and go on from ``tid``.
         ValueError: A datetime without a time zone.
         IntegrityError: A version is damaged; a note has the tid from which to go on.
 
-    Cost: The states that were changed, before and after. Waiting, a read of memory
-    now and then: 20 a second after a while.
+    Cost: The states that were changed, before and after. Waiting, a read of memory now and then:
+    20 a second after a while.
     """
     store.check_open()
     publisher = store.publisher

@@ -72,11 +72,10 @@ def transactions(
 ) -> Iterator[TransactionRecord]:
     """Yield the transactions after *since*, up to *until*, with the failed ones.
 
-    Oldest first, or newest first. They are those of the log as of now, whatever the
-    snapshot of this thread is; those that are committed later are not among them.
-    ``transactions(until=tid)`` are those that ``at(tid)`` shows, and
-    ``transactions(since=tid)`` the rest. A moment may lie before the log, or in
-    the future.
+    Oldest first, or newest first. They are those of the log as of now, whatever the snapshot of
+    this thread is; those that are committed later are not among them. ``transactions(until=tid)``
+    are those that ``at(tid)`` shows, and ``transactions(since=tid)`` the rest. A moment may lie
+    before the log, or in the future.
 
     In a log that was packed, what is left of the older transactions is told.
 
@@ -84,8 +83,8 @@ def transactions(
         ValueError: A datetime without a time zone.
         IntegrityError: A transaction is damaged. What was yielded before is right.
 
-    Cost: What is yielded. To find where to begin, a small read for each transaction
-    after *since*, or after *until* if newest first.
+    Cost: What is yielded. To find where to begin, a small read for each transaction after
+    *since*, or after *until* if newest first.
     """
     store.check_open()
     store.publisher.catch_up()

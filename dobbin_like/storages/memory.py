@@ -1,13 +1,12 @@
 """A log without a file: transactions in the memory of one process.
 
-Keeps the promises of :class:`~dobbin_like.log.TransactionLog` to the memory tower, but
-for those about what is left when the process ends. Two instances over one log behave as
-two processes on one file do. Knows no objects: states are bytes, classes are numbers
-and names.
+Keeps the promises of :class:`~dobbin_like.log.TransactionLog` to the memory tower, but for those
+about what is left when the process ends. Two instances over one log behave as two processes on
+one file do. Knows no objects: states are bytes, classes are numbers and names.
 
-A commit counts by one step: the transaction is put at the end of a list. Everything else
-is either made before, where nobody looks, or belongs to one instance. So an interrupt or
-a fork between any two lines leaves the transaction there whole, or not at all (I2).
+A commit counts by one step: the transaction is put at the end of a list. Everything else is
+either made before, where nobody looks, or belongs to one instance. So an interrupt or a fork
+between any two lines leaves the transaction there whole, or not at all (I2).
 """
 
 from __future__ import annotations

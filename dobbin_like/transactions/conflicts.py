@@ -169,14 +169,13 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
 
 
 def _mine(working: WorkingCopy) -> dict[str, Any]:
-    """Return the state of a working copy, of built-ins."""
     working.copy_pending()
     overlay = working.overlay()
     return dict(working) if overlay is None else {**working, ITEMS: overlay.plain()}
 
 
 def own_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a shared state that user code may do with as it likes."""
+    """Return a copy of a shared state that user code may change."""
     memo: dict[int, Any] = {}
     return deep_copy({name: to_plain(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
 

@@ -74,7 +74,7 @@ class Publisher:
     def drop_generations(self) -> None:
         """Let a packed storage drop what no view needs, now or from now on.
 
-        Does not wait: if somebody is catching up, another time will do.
+        Does not wait for a thread that is catching up.
         """
         packed = self._packed
         if packed is None or self.publishing or not self.lock.acquire(blocking=False):
@@ -142,12 +142,10 @@ class Publisher:
             shared.publish(made.tid, changes.publications, view)
 
     def publish_own(self, made: Transaction, introductions: Sequence[Publication]) -> None:
-        """Publish a committed transaction that is no view's, as if others had made it.
+        """Publish a committed transaction of no view, as if another process had made it.
 
-        Args:
-            introductions: Objects that it stores for the first time.
-
-        May be repeated after an interrupt.
+        *introductions* are the objects that it stores for the first time. May be repeated after an
+        interrupt.
         """
         with self.lock, self.graph.shared.lock:
             finish_despite_interrupts(partial(self._publish_own, made, introductions))
@@ -163,7 +161,6 @@ class Publisher:
         graph.shared.publish_foreign(changed, made.tid)
 
     def apply_failed(self, made: Transaction) -> None:
-        """Count a failed transaction of this instance."""
         with self.lock, self.graph.shared.lock:
             if self.storage.tid < made.tid:
                 self.storage.apply([made])

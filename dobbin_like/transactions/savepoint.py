@@ -57,7 +57,7 @@ class Savepoint:
         self._replace_root = replace_root
 
     def rollback(self) -> None:
-        """Go back. What was checked out since is not checked out any more."""
+        """Go back. What was checked out since is no longer checked out."""
         for key, working in list(self._view.working.items()):
             if key in self._states:
                 working.restore(self._states[key])

@@ -52,7 +52,6 @@ class ThreadView:
         """Nothing: the view lives until the transaction has ended."""
 
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
-        """Begin a view on what is committed now, by anybody."""
         publisher, view = self._publisher, self.view
         try:
             if publisher.unpublished is not None or self._storage.has_news():
@@ -85,7 +84,7 @@ class ThreadView:
             self._shared.begin_view(self.view)
 
     def leave(self) -> None:
-        """The database is closed: take part in nothing any more. From any thread."""
+        """End the view, because the database is closed. From any thread."""
         with self._shared.lock:
             if not self.committing:
                 self._shared.end_view(self.view)

@@ -44,7 +44,7 @@ class Reference:
 
 
 class _ValueTypesOnly(Policy):
-    """Gives nothing that an application has defined, though it may be imported."""
+    """Loads no class of an application, not even an imported one."""
 
     def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
         if qualname in VALUE_TYPES.get(module, "").split():
@@ -53,7 +53,7 @@ class _ValueTypesOnly(Policy):
 
 
 class StateReader:
-    """Decodes states of one log."""
+    """Decodes states of one log. Raises whatever decoding raises: the data are damaged."""
 
     def __init__(self, names: Names, path: str = "") -> None:
         self._table = ClassTable(_ValueTypesOnly(()), names, path)
@@ -64,13 +64,7 @@ class StateReader:
     def read(self, number: int, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
         """Return the state, references in place of objects, and the references.
 
-        Of a delta, the items that it adds.
-
-        Args:
-            number: Of its class or shape.
-
-        Raises:
-            Exception: Whatever decoding raises: the data are damaged.
+        *number* is that of its class or shape. Of a delta, the state is the items that it adds.
         """
         references = self._references = []
         if number & DELTA:
@@ -85,11 +79,7 @@ class StateReader:
         return state, references
 
     def base(self, data: bytes) -> Tid:
-        """Return the tid of the version that a delta is a change of.
-
-        Raises:
-            Exception: Whatever decoding raises: it is no delta.
-        """
+        """Return the base of a delta. Raises whatever decoding raises: it is no delta."""
         self._references = []
         return Decoder(data, self._reference, self._table).delta().base
 
@@ -100,11 +90,11 @@ class StateReader:
 
         Args:
             version_before: A function of oid and stored version, as storages have it.
-            keys: Gets the objects that are keys, or members, in any of the versions: they
-                may be asked for their hash when these are read.
+            keys: Gets the objects that are keys, or members, in any of the versions: they may be
+                asked for their hash when these are read.
 
         Raises:
-            Exception: Whatever decoding raises; MissingBaseError, where a version is.
+            MissingBaseError: A version is missing.
 
         Cost: the whole state.
         """
@@ -127,11 +117,7 @@ class StateReader:
     def with_names(self, data: bytes, names: tuple[str, ...] = ()) -> bytes:
         """Return the bytes of a state whose shape is lost, with names made up for its values.
 
-        Args:
-            names: Of the attributes of such objects, as a rule: taken if there are as many.
-
-        Raises:
-            Exception: Whatever decoding and encoding raise.
+        *names* are those that such objects usually have; they are taken if their number fits.
         """
         self._references = []
         values = Decoder(data, self._reference, self._table).load()

@@ -100,16 +100,12 @@ class Layered:
                     state[ITEMS] = flat
         return flat
 
-    def plain(self) -> Any:
-        """Return the same as a built-in."""
-        return self.flatten()
-
     def fill(self, flat: Any) -> None:
-        """Fill *flat*, which is empty, with all items."""
+        """Put all items into *flat*, which is empty."""
         raise NotImplementedError  # Each kind has its own.
 
     def has(self, item: Any) -> bool:
-        """Return whether a key or member is there; this is not counted as a read."""
+        """Return whether a key or member is there; this does not count as a read."""
         raise NotImplementedError  # Lists have none.
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
@@ -137,6 +133,8 @@ class Layered:
         self.reads += 1
         if self.reads * _READS_TO_FLATTEN > self.size:
             self.flatten()
+
+    plain = flatten
 
     def __len__(self) -> int:
         return self.size
@@ -213,7 +211,6 @@ class LayeredDict(Layered):
         return self._find(key) is not _MISSING
 
     def _find(self, key: Any) -> Any:
-        """Return the value of *key*, or _MISSING."""
         items: Any = self
         while type(items) is LayeredDict:
             value = items.added.get(key, _MISSING)
@@ -311,7 +308,6 @@ class LayeredList(Layered):
 
 
 def _has(items: Any) -> Callable[[Any], bool]:
-    """Return a function that tells whether a key or member is in *items*."""
     has: Any = items.has if isinstance(items, Layered) else items.__contains__
     return has  # type: ignore[no-any-return]
 
@@ -397,7 +393,6 @@ def starts_with(items: Any, base: Any) -> bool:
 
 
 def _appended_since(items: Any) -> Tid:
-    """Return the earliest version that *items*, of a list, were made of by appending alone."""
     since: Tid = getattr(items, "_p_appended_since", NO_TID)
     return since
 

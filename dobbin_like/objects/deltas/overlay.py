@@ -32,7 +32,7 @@ NONE_LEFT: Final = object()
 
 
 class _Base:
-    """Holds the shared items while an overlay is copied: they are never copied themselves."""
+    """Holds the shared items while an overlay is copied, so that they are not copied."""
 
     __slots__ = ("items",)
     _p_immutable = True
@@ -66,7 +66,7 @@ class Overlay:
         self._ends: Any = None
 
     def is_changed(self) -> bool:
-        """Tell whether anything differs from the base. Cost: what was touched."""
+        """Return whether anything differs from the base. Cost: what was touched."""
         return not self.settle() or bool(self.removed or self.added)
 
     def settle(self) -> bool:
@@ -74,14 +74,13 @@ class Overlay:
         return not self._changed_own()
 
     def _changed_own(self) -> list[Any]:
-        """Return the keys whose own values differ from those of the base."""
         if not self.own:
             return []
         aliases, base = StateComparison(), self.base
         return [key for key, value in self.own.items() if not aliases.same(base[key], value)]
 
     def is_most(self) -> bool:
-        """Tell whether the difference is no less than half of the whole."""
+        """Return whether the difference is at least half of the whole."""
         return 2 * (len(self.removed) + len(self.all_added())) > len(self)
 
     def all_added(self) -> Any:
@@ -143,6 +142,9 @@ class Overlay:
         self.working[ITEMS] = self.base = whole
         self.__class__ = Materialized
         return whole
+
+    def clear(self) -> None:
+        self._materialize().clear()
 
     def _value(self, key: Any, value: Any) -> Any:
         """Return a value of the base, or the thread's copy of it."""

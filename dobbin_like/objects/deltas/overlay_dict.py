@@ -86,15 +86,12 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return self._keys(reversed)
 
     def keys(self) -> KeysView[Any]:
-        """Return a view of the keys."""
         return _Keys(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values."""
         return _Values(self)
 
     def items(self) -> ItemsView[Any, Any]:
-        """Return a view of the pairs (key, value)."""
         return _Items(self)
 
     def first(self, default: Any) -> Any:
@@ -174,7 +171,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return whole
 
     def popitem(self) -> tuple[Any, Any]:
-        """Remove and return the pair that was added last."""
         if self.added:
             pair: tuple[Any, Any] = self.added.popitem()
             return pair
@@ -183,10 +179,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             text = "popitem(): dictionary is empty"
             raise KeyError(text)
         return key, self.pop(key)
-
-    def clear(self) -> None:
-        """Remove all items."""
-        self._materialize().clear()
 
     def __ior__(self, other: Any) -> Any:
         self.update(other)
@@ -207,8 +199,6 @@ def _at_their_place(base: dict[Any, Any], now: dict[Any, Any]) -> Iterator[Any]:
 
 
 class _Keys(KeysView[Any]):
-    """The keys of a dict that is being changed."""
-
     __slots__ = ()
     _mapping: OverlayDict
 
@@ -220,8 +210,6 @@ class _Keys(KeysView[Any]):
 
 
 class _Values(ValuesView[Any]):
-    """The values of a dict that is being changed."""
-
     __slots__ = ()
     _mapping: OverlayDict
 
@@ -233,8 +221,6 @@ class _Values(ValuesView[Any]):
 
 
 class _Items(ItemsView[Any, Any]):
-    """The pairs (key, value) of a dict that is being changed."""
-
     __slots__ = ()
     _mapping: OverlayDict
 
@@ -282,9 +268,9 @@ def first_key(items: Any) -> Any:
 
     Cost: what was changed since the one below was made.
     """
-    return (
-        items.first(None) if isinstance(items, OverlayDict) else next(each_key(items, iter), None)
-    )
+    if isinstance(items, OverlayDict):
+        return items.first(None)
+    return next(each_key(items, iter), None)
 
 
 def last_key(items: Any) -> Any:

@@ -41,7 +41,6 @@ class OverlaySet(Overlay, MutableSet[Any]):
                     raise RuntimeError(text)
 
     def add(self, value: Any) -> None:
-        """Add a member."""
         if value in self:
             return
         removed = key_in(self.removed, value) if value in self.removed else NONE_LEFT
@@ -52,14 +51,12 @@ class OverlaySet(Overlay, MutableSet[Any]):
             self._ends = None  # It is at its old place again.
 
     def discard(self, value: Any) -> None:
-        """Remove a member if it is there."""
         if value in self.added:
             del self.added[value]
         elif value in self.base:
             self.removed[key_in(self.base, value)] = None
 
     def pop(self) -> Any:
-        """Remove and return a member."""
         if self.added:
             return self.added.popitem()[0]
         member = self._end(0)
@@ -97,28 +94,20 @@ class OverlaySet(Overlay, MutableSet[Any]):
         whole.update(self.added)
         return whole
 
-    def clear(self) -> None:
-        """Remove all members."""
-        self._materialize().clear()
-
     def update(self, *others: Iterable[Any]) -> None:
-        """Add the members of all *others*."""
         for other in others:
             for member in list(other) if other is self else other:
                 self.add(member)
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        """Remove the members of all *others*."""
         for other in others:
             for member in list(other) if other is self else other:
                 self.discard(member)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        """Keep what is in all *others*."""
         self._materialize().intersection_update(*others)
 
     def symmetric_difference_update(self, other: Iterable[Any]) -> None:
-        """Keep what is in one of the two alone."""
         self._materialize().symmetric_difference_update(other)
 
 

@@ -13,11 +13,7 @@ HOOKS = frozenset(
 
 
 def check_declaration(name: str, namespace: dict[str, Any]) -> None:
-    """Check the body of a persistent class that is being made.
-
-    Raises:
-        ClassNotSupported: It defines what its faces need for themselves.
-    """
+    """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
     if str(namespace.get("__module__", "")).startswith("dobbin_like."):
         return
     if namespace.get("__slots__"):

@@ -1,7 +1,7 @@
 """The faces of a persistent object: classes generated beside the user's class.
 
-The instance never changes; what changes is its class, and with it who
-answers when an attribute is asked for:
+The instance never changes; what changes is its class, and with it who answers when an attribute
+is asked for:
 
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
 * **open**: while the constructor runs, and for a new object that was checked
@@ -10,10 +10,9 @@ answers when an attribute is asked for:
   answered with its own.
 * **ghost**: known by oid and class; the first touch reads the state.
 
-The generated classes stand *below* the user's class and *above*
-``Persistent`` (but for the ghost, on top), so that ``__getattr__``,
-``__setattr__`` and ``__getattribute__`` of the user's class run first and
-their ``super()`` arrives here. What the layers do: :mod:`.base`.
+The generated classes stand *below* the user's class and *above* ``Persistent`` (but for the
+ghost, on top), so that ``__getattr__``, ``__setattr__`` and ``__getattribute__`` of the user's
+class run first and their ``super()`` arrives here. What the layers do: :mod:`.base`.
 """
 
 from __future__ import annotations
@@ -54,13 +53,11 @@ class Faces:
         self.clean: set[tuple[str, ...]] = set()
 
     def make_open(self) -> type:
-        """Return the open face, made if need be."""
         with making:
             self.open = self.open or self._below("open")
             return self.open
 
     def make_mask(self) -> type:
-        """Return the masked face, made if need be."""
         with making:
             self.mask = self.mask or self._below("mask")
             return self.mask
@@ -93,16 +90,16 @@ class Faces:
         return made
 
     def find_data_names(self) -> frozenset[str]:
-        """Find the names that the class answers before the state does: data descriptors."""
+        """Find the data descriptors: names that the class answers before the state does."""
         self.data_names = self._names(
             lambda value: hasattr(type(value), "__set__") or hasattr(type(value), "__delete__")
         )
         return self.data_names
 
     def find_volatile(self) -> frozenset[str]:
-        """Find the names that others leave in a dict, and which are not state.
+        """Find the names that others put into a dict, and which are not state.
 
-        Those of cached properties, and the mark of generic aliases.
+        These are cached properties, and the mark of generic aliases.
         """
         cached = self._names(lambda value: isinstance(value, functools.cached_property))
         self.volatile = cached | {"__orig_class__"}
@@ -133,7 +130,7 @@ class Faces:
         return state
 
     def class_changed(self) -> None:
-        """Forget what was found out about the attributes of the class."""
+        """Forget what is known about the attributes of the class."""
         self.data_names = None
         self.volatile = None
         self.clean = set()
@@ -150,8 +147,7 @@ TOPS: dict[str, dict[str, Any]] = {}
 def _generated(meta: Any) -> Any:
     """Return the metaclass of the generated faces of classes that *meta* has made.
 
-    ``isinstance(other, type(self))`` in a method has to hold whatever faces
-    the two wear just now; asking the user's class itself costs nothing more.
+    ``isinstance(other, type(self))`` in a method has to hold, whatever faces the two have.
     """
 
     class Generated(meta):  # type: ignore[misc]
@@ -167,8 +163,8 @@ def _generated(meta: Any) -> Any:
 class PersistentMeta(type):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
-    A class that also has another metaclass needs one derived from both;
-    :class:`PersistentABCMeta` is that for abstract base classes.
+    A class that has another metaclass as well needs one derived from both; for abstract base
+    classes, that is :class:`PersistentABCMeta`.
     """
 
     _p_faces: Faces

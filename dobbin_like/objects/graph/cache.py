@@ -24,11 +24,9 @@ class Cache:
         self.forget = self.dead.append
 
     def get(self, oid: Oid) -> ObjectRef | None:
-        """Return the reference to an object that is in memory, or ``None``."""
         return self.refs.get(oid)
 
     def all(self) -> list[ObjectRef]:
-        """Return the references to all objects that are in memory."""
         return list(self.refs.values())
 
     def collect(self) -> None:

@@ -48,8 +48,6 @@ _DECODE: Final[State] = {}
 
 
 class _Added(NamedTuple):
-    """What was added to a collection, as it is published and as it is written."""
-
     shared: Any
     written: Any
 
@@ -80,7 +78,7 @@ class Changes:
         """Those of the publications that are of new objects."""
 
     def add_root(self, obj: Any, ref: ObjectRef) -> None:
-        """Add the object that was elected root."""
+        """Add the object that was set as the root."""
         self._objects[ref.oid] = obj
         self.new.append((obj, ref))
 
@@ -122,12 +120,9 @@ class Changes:
             self.introductions.append(self.publications[-1])
 
     def _store_again(self, obj: Any, ref: ObjectRef) -> None:
-        """Add an object that is in memory, and was dropped when the log was packed.
+        """Add an object that a pack has dropped as unreachable, and that can be reached again.
 
-        It could not be reached then, and now can.
-
-        Raises:
-            ObjectNotFound: Its state is gone; nobody had read it.
+        Raises ObjectNotFound if its state was not in memory.
         """
         if ref.oid not in {written[0] for written in self.entries}:
             _, state = self._graph.resolver.version(obj, ref, None)
@@ -135,7 +130,7 @@ class Changes:
             self._write(obj, ref, plain, plain._p_faces.state_of(state), {})
 
     def add_state(self, obj: Any, ref: ObjectRef, face: Any, state: State) -> None:
-        """Add a new state of class *face* for a stored object, whoever has checked it out."""
+        """Add a new state of class *face* for a stored object."""
         self._write(obj, ref, face, state, {})
 
     def _write_delta(self, working: WorkingCopy) -> bool:
@@ -173,10 +168,10 @@ class Changes:
             return None
         freezer = Freezer(working.ref, guard=self._graph.guard)
         added = overlay.all_added()
-        shared = frozen(added, freezer.freeze)
+        shared = frozen(added, freezer.copy)
         for value in (*overlay.own.values(), *working.values()):
             if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
-                freezer.freeze(value)
+                freezer.copy(value)
         if freezer.found_together:
             return None
         return _Added(shared, to_plain(added, {}) if freezer.found_shared else added)
@@ -218,7 +213,6 @@ class Changes:
     def _any(
         self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State
     ) -> tuple[State, int, bytes]:
-        """Return any state as it is published, and its number and bytes."""
         pending = {name: base[name] for name, value in state.items() if value is PENDING}
         shared = state
         if not SHAREABLE.issuperset(map(type, state.values())):
@@ -240,11 +234,7 @@ class Changes:
         return shared, number, data
 
     def _stream_moved(self, ref: ObjectRef, state: State) -> State:
-        """Return the state of a stream with the key that it has in the file as it is now.
-
-        Raises:
-            StreamMovedError: The log was packed without it, and nobody needs the old file.
-        """
+        """Return the state of a stream with the key that it has in the packed file."""
         source = self._storage
         assert isinstance(source, PackedStorage)
         key = state["_offset"]
@@ -262,7 +252,6 @@ class Changes:
         return self._encoder
 
     def _share(self, ref: ObjectRef, state: State, pending: State) -> tuple[State, State]:
-        """Return the state to publish and the state to write, which has ordinary values."""
         memo: dict[int, Any] = {}
         shared: State = {}
         plain: State = {}
@@ -272,7 +261,7 @@ class Changes:
                 shared[name] = pending[name]
                 plain[name] = to_plain(pending[name], memo)
             else:
-                shared[name] = freezer.freeze(value)
+                shared[name] = freezer.copy(value)
                 plain[name] = value
         freezer.finish()
         if freezer.found_shared:  # taken over from another object
@@ -311,13 +300,13 @@ class Changes:
         return graph.ghosts.number_of(face, ref), ref.oid
 
     def _new_oid(self) -> Oid:
-        # 0 is the root, whoever elects it.
+        # 0 is the oid of the root.
         oid = self._next_oid or Oid(max(self._storage.next_oid, 1))
         self._next_oid = Oid(oid + 1)
         return oid
 
     def stored_as(self, tid: Tid) -> None:
-        """All of it is stored as transaction *tid*. May be repeated."""
+        """Note that all of it is stored as transaction *tid*. May be repeated."""
         for state, spare in self.collections:
             mark_stored(state, tid, spare)
 

@@ -49,7 +49,7 @@ class Ghosts:
         return self._make(oid, self.faces.get(class_number) or self.face(class_number))
 
     def _make(self, oid: Oid, face: type) -> Any:
-        """Return a new ghost, or the object that somebody else has made meanwhile."""
+        """Return a new ghost, or the object that another thread has made meanwhile."""
         obj: Any = object.__new__(face)
         ref = ObjectRef(obj, self._cache.forget)  # As make_ref() does, without a call.
         ref.oid = oid
@@ -105,7 +105,6 @@ class Ghosts:
         return Decoder.of(self.ghost, self.classes, persistent_load)
 
     def face(self, class_number: int) -> type:
-        """Return the class of the ghosts of a class."""
         while True:
             plain = self.classes.load_persistent(class_number)
             faces = plain._p_faces
@@ -118,7 +117,7 @@ class Ghosts:
             # Renamed meanwhile: follow() may have come before.
 
     def follow(self, numbers: Iterable[int]) -> None:
-        """Class *numbers* may have got other names; called after the storage has applied it."""
+        """See :meth:`.ClassTable.follow`."""
         self.classes.follow(numbers)
         for number in numbers:
             self.faces.pop(number, None)
@@ -133,7 +132,6 @@ class Ghosts:
         return classes.known_numbers.get(face) or classes.number(face)
 
     def class_of(self, stored: StoredVersion) -> int:
-        """Return the number of the class of a stored version."""
         if stored.number & DELTA:
             return stored.number - DELTA
         shape = self.shape(stored.number)

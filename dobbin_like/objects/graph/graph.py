@@ -67,7 +67,6 @@ class Graph:
         self.fresh = self.states.fresh
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
-        """Give the calling thread a working copy of the version it sees."""
         manager = self.local.manager
         view = self.enlist() if manager is None else manager.join()
         known = view.working.get(id(obj))

@@ -52,10 +52,7 @@ class Publication(NamedTuple):
 
 
 class SharedState:
-    """The shared state of the objects in a cache. Any thread.
-
-    Guarded by ``lock``; ``tid`` is read without it.
-    """
+    """The shared state of the objects in a cache. Any thread; ``tid`` is read without ``lock``."""
 
     def __init__(self, cache: Cache) -> None:
         self.lock = threading.RLock()
@@ -80,7 +77,6 @@ class SharedState:
     # -- views ------------------------------------------------------------------
 
     def begin_view(self, view: View) -> None:
-        """Let *view* read the newest snapshot from here on."""
         with self.lock:
             if self._retired or self._cache.dead:
                 self._collect()
@@ -102,7 +98,6 @@ class SharedState:
                 self._unmask_due()
 
     def end_view(self, view: View) -> None:
-        """End *view*: nothing of it is left, no working copy, no mask, no memo."""
         with self.lock:
             self._end(view)
 
@@ -119,13 +114,12 @@ class SharedState:
             self.lock.release()
 
     def drop_working(self, view: View) -> None:
-        """Drop the working copies of *view*; its snapshot stays."""
         if view.working:
             with self.lock:
                 self._drop(view, list(view.working.values()))
 
     def uncheckout(self, view: View, working: WorkingCopy) -> None:
-        """Take back one checkout of *view*: a savepoint is rolled back."""
+        """Drop one working copy of *view*: a savepoint is rolled back."""
         with self.lock:
             self._drop(view, (working,))
 
@@ -242,7 +236,6 @@ class SharedState:
                 self._collect()
 
     def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
-        """Let older views go on seeing what *obj* is before *tid*."""
         mask = ref.mask
         chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
         if chain[0][0] != tid:

@@ -90,7 +90,6 @@ class StateSource:
         return state
 
     def fresh(self, ref: ObjectRef, serial: Tid) -> State:
-        """Return the state that *serial* has written, a copy of the caller's own."""
         stored = self._storage.load(ref.oid, serial)
         if stored is None:
             raise ObjectNotFound(ref.oid)
@@ -109,7 +108,7 @@ class StateSource:
         freezer = Freezer(ref, guard=self._guard)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
-                state[name] = freezer.freeze(value)
+                state[name] = freezer.copy(value)
         freezer.finish()
         return state
 
@@ -130,7 +129,7 @@ class StateSource:
             freezer = Freezer(ref, guard=self._guard)
             for _, removed, added in chain.deltas:
                 present = [key for key in removed if key in items]
-                items = changed_items(items, present, frozen(added, freezer.freeze))
+                items = changed_items(items, present, frozen(added, freezer.copy))
             state = {**before, ITEMS: items}
         else:
             state = self._whole(stored, chain)

@@ -1,7 +1,4 @@
-"""Shapes: the names of the attributes of states that have only their values.
-
-Knows nothing of logs and classes but their numbers.
-"""
+"""Shapes: the names of the attributes of states, which are stored once and not in each state."""
 
 from __future__ import annotations
 

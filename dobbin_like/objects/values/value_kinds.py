@@ -62,7 +62,7 @@ REFERENCES: Final[set[type]] = set()
 
 
 class _Kinds(dict[type, int]):
-    """Kind by exact type, found once."""
+    """Kinds by exact type; each is found once."""
 
     def __missing__(self, cls: type) -> int:
         if getattr(cls, "_p_immutable", False):
