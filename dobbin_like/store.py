@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import transaction as transaction_package
 
@@ -23,19 +23,15 @@ from dobbin_like.exc import (
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.objects.faces.view import View
 
 Progress = Callable[[int, int], object]
 """Called now and then with what is done, and all there is to do."""

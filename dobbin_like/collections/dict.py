@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, overload
 
 from dobbin_like.collections.common import Container, filling, plain
 from dobbin_like.collections.views import DictItems, DictKeys, DictValues
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from dobbin_like.collections.common import Container, plain
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
 S = TypeVar("S")

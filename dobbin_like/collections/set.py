@@ -7,9 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dobbin_like.collections.common import Container, plain
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
 S = TypeVar("S")

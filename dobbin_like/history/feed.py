@@ -8,7 +8,9 @@ from a tid anew whenever there is something new.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
@@ -16,15 +18,9 @@ from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.storages.as_of import Pin, complete_since
+from dobbin_like.store import Store
 from dobbin_like.timestamps import Moment, tid_of, time_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from dobbin_like.store import Store
-    from dobbin_like.transactions.publisher import Publisher
-
+from dobbin_like.transactions.publisher import Publisher
 
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 0.05

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ObjectNotFound
 from dobbin_like.history.states import ABSENT, differing, stored_state
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.storages.as_of import Pin
-from dobbin_like.store import oid_in
+from dobbin_like.store import Store, oid_in
 from dobbin_like.timestamps import Moment, tid_of, time_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.store import Store
 
 
 class TransactionRecord(NamedTuple):

@@ -6,15 +6,13 @@ them are those of the graph. They are as they were stored: no ``_p_migrate`` has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.versions import VERSION
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.values import StateComparison
-
-if TYPE_CHECKING:
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.values.refs import State
 
 
 class _Absent:

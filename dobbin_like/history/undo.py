@@ -11,28 +11,25 @@ are changed back by their owner: :mod:`.undo_parts`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.set import PersistentSet
+from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
 from dobbin_like.history.states import ABSENT, differing
 from dobbin_like.history.undo_parts import structures
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
-from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storages.as_of import check_complete
+from dobbin_like.store import Store
 from dobbin_like.timestamps import tid_of
 from dobbin_like.transactions.conflicts import own_state
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.values.refs import ObjectRef, State
-    from dobbin_like.store import Store
 
 _ITEMS = "_items"
 

@@ -7,21 +7,18 @@ done where parts are in conflict: see :mod:`dobbin_like.transactions.replay`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from dobbin_like.contract import Storage
 from dobbin_like.exc import ConflictError, UndoConflictError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.base import checkout
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.transactions.replay import PartChange
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.contract import Storage
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
 
 
 class Structure(NamedTuple):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from dobbin_like.objects.values.values import StateComparison
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dobbin_like.safe.groups import Group
+from dobbin_like.safe.groups import Group
 
 
 class Kept:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from dobbin_like.ids import Tid
 from dobbin_like.search.snapshot_scan import SnapshotScan
-
-if TYPE_CHECKING:
-    from dobbin_like.ids import Tid
-    from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store
 
 
 class ClassCount(NamedTuple):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
 
+from dobbin_like.contract import StoredVersion
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import SnapshotScan
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dobbin_like.contract import StoredVersion
-    from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store
 
 _T = TypeVar("_T")
 

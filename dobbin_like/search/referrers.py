@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.reference_path import way_to
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import SnapshotScan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store
 
 
 class Referrer(NamedTuple):

@@ -6,20 +6,16 @@ pack meanwhile: the snapshot of the beginning stays readable until it is let go 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
+from dobbin_like.contract import StoredVersion
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
 from dobbin_like.ids import DELTA, ROOT_OID, Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.storages.as_of import Pin
-from dobbin_like.store import oid_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dobbin_like.contract import StoredVersion
-    from dobbin_like.store import Store
+from dobbin_like.store import Store, oid_in
 
 BETWEEN_REPORTS: Final = 1000
 """Objects; looking at them takes some milliseconds."""

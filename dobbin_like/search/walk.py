@@ -8,16 +8,13 @@ references in one object cost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from dobbin_like.ids import Oid
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store
 
 _UNKNOWN, _ONE, _OTHER, _DONE = range(4)
 """Marks: those of two generations alternate."""

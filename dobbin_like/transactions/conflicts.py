@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dobbin_like.exc import ConflictError, ObjectNotFound, ReadConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.values import deep_copy, to_plain
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.values.refs import ObjectRef, State
 
 logger = logging.getLogger(__name__)
 

@@ -26,11 +26,12 @@ from __future__ import annotations
 
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from transaction.interfaces import ISavepointDataManager, TransientError
 from zope.interface import implementer
 
+from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import (
     ClosedError,
     CommittingError,
@@ -42,17 +43,14 @@ from dobbin_like.exc import (
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.faces.stream import slow_files
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.conflicts import find_conflicts
+from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.transactions.publisher import Publisher
-    from dobbin_like.transactions.thread_view import ThreadView
+from dobbin_like.transactions.thread_view import ThreadView
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""

@@ -8,20 +8,15 @@ read anew when they are touched, by each thread when its snapshot has it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
+from dobbin_like.contract import Transaction
 from dobbin_like.exc import SelfWaitError
 from dobbin_like.ids import NO_TID
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.data_manager import acquire, new_tid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.contract import Transaction
-    from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.publisher import Publisher
 
 Rows = Sequence[tuple[int, str, str]]
 """Rows of a class table: number, module, qualname."""

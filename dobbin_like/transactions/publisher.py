@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from dobbin_like.contract import PackedStorage
+from dobbin_like.contract import PackedStorage, Storage, Transaction
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.changes import Changes
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.graph.publication import Publication
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.graph.publication import Publication
 
 
 class _News(NamedTuple):

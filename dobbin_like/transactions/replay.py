@@ -34,11 +34,14 @@ is ``None`` for a part that the transaction to be undone had made.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import checkout, is_new
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.objects.values.value_kinds import (
     DICT,
@@ -50,12 +53,6 @@ from dobbin_like.objects.values.value_kinds import (
     TUPLE,
 )
 from dobbin_like.transactions.conflicts import TornStructure, owner_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
 
 logger = logging.getLogger(__name__)
 

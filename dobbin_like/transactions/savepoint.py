@@ -6,23 +6,18 @@ the transaction can be rolled back to a savepoint any number of times.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from transaction.interfaces import IDataManagerSavepoint
 from zope.interface import implementer
 
 from dobbin_like.exc import NotStorableError
 from dobbin_like.objects.faces.base import seal
-from dobbin_like.objects.faces.working_copy import copy_state
-from dobbin_like.objects.values.refs import here, native_dict, set_native_dict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.objects.graph.publication import SharedState
-    from dobbin_like.objects.values.refs import ObjectRef
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy, copy_state
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.values.refs import ObjectRef, here, native_dict, set_native_dict
 
 NewRoot = tuple[Any, "ObjectRef"]
 """The object that a transaction has set as the root, and its reference."""

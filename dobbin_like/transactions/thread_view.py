@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transaction.interfaces import ISynchronizer
 from zope.interface import implementer
@@ -16,9 +16,7 @@ from dobbin_like.exc import ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.refs import here
-
-if TYPE_CHECKING:
-    from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.publisher import Publisher
 
 
 @implementer(ISynchronizer)

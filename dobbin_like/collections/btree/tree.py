@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, pairwise, starmap
 from math import ceil
 from operator import itemgetter, lt
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from dobbin_like.collections.btree.nodes import (
     FILL,
@@ -30,9 +31,6 @@ from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import to_plain
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 K = TypeVar("K")
 I = TypeVar("I")  # noqa: E741

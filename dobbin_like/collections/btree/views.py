@@ -3,15 +3,12 @@
 # ruff: noqa: SLF001  a tree and its views are one thing in several files
 from __future__ import annotations
 
-from collections.abc import ItemsView, KeysView, Mapping, Set, ValuesView
-from typing import TYPE_CHECKING, Any
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Set, ValuesView
+from typing import Any
 
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import ALL, keys_of, values_of
 from dobbin_like.collections.btree.walk import END, Bounds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class _View:

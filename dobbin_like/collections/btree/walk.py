@@ -8,12 +8,10 @@ it finds its way anew from the key that it has come to.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.collections.btree.nodes import BTreeInner, BTreeLeaf, Items
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 END: Final[Any] = type("End", (), {"__repr__": lambda _: "<end>"})()
 """Stands for the key before all or behind all."""

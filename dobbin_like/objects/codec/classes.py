@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
+from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.broken import Broken, make_broken
 from dobbin_like.objects.values.shapes import Shape, shape_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.contract import Names
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""

@@ -13,8 +13,9 @@ import enum
 import io
 import pickle
 import types
+from collections.abc import Callable, Iterator, Sequence
 from sys import intern
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
 from dobbin_like.ids import Oid
@@ -22,12 +23,8 @@ from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.values.refs import Identity, State
+from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from dobbin_like.objects.values.shapes import Shape
 
 PROTOCOL: Final = 5
 """The pickle protocol of states: part of the format, whatever Python writes it."""

@@ -7,18 +7,15 @@ log and runs none of their code (I9). Knows no file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
+from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
 from dobbin_like.objects.codec.serialize import Decoder, Encoder
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dobbin_like.contract import Names
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""

@@ -12,15 +12,13 @@ This module has what all overlays have in common; :mod:`.overlays` makes one for
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final, TypeVar
 
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.deltas.layered import OPERATORS, built_in, each_key
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import StateComparison, to_plain
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _Class = TypeVar("_Class", bound=type)
 

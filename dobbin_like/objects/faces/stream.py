@@ -11,16 +11,14 @@ import os
 import stat
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 from weakref import WeakKeyDictionary
 
 from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.values.refs import State, native_dict, ref_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 CHUNK_BYTES: Final = 64 * 1024
 """What iteration yields at a time."""

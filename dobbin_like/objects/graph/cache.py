@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.values.refs import ObjectRef
+from dobbin_like.ids import Oid
+from dobbin_like.objects.values.refs import ObjectRef
 
 
 class Cache:

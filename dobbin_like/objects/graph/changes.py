@@ -7,7 +7,7 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
@@ -20,6 +20,7 @@ from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.guards import SharedList
 from dobbin_like.objects.values.refs import (
@@ -33,12 +34,6 @@ from dobbin_like.objects.values.refs import (
 from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
-
-    from dobbin_like.objects.graph.graph import Graph
-
 
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__

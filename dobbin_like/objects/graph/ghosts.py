@@ -6,22 +6,18 @@ touches it. Knows the storage only by its contract.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.faces.broken import Broken
-from dobbin_like.objects.values.refs import UNREAD, UNSTORED, ObjectRef
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.codec.classes import ClassTable
-    from dobbin_like.objects.graph.cache import Cache
-    from dobbin_like.objects.graph.publication import SharedState
-    from dobbin_like.objects.values.refs import Jar
-    from dobbin_like.objects.values.shapes import Shape
+from dobbin_like.objects.graph.cache import Cache
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.values.refs import UNREAD, UNSTORED, Jar, ObjectRef
+from dobbin_like.objects.values.shapes import Shape
 
 
 class Ghosts:

@@ -20,10 +20,13 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.view import Horizon, View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Mask,
@@ -34,12 +37,6 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.objects.graph.cache import Cache
 
 
 class Publication(NamedTuple):

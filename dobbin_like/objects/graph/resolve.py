@@ -8,13 +8,17 @@ is only used if the object is still as it was.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.versions import split_version
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.view import View, visible_version
+from dobbin_like.objects.graph.ghosts import Ghosts
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.graph.state_source import StateSource
 from dobbin_like.objects.values.refs import (
     Mask,
     ObjectRef,
@@ -23,12 +27,6 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.graph.ghosts import Ghosts
-    from dobbin_like.objects.graph.publication import SharedState
-    from dobbin_like.objects.graph.state_source import StateSource
 
 
 class ThreadLocal(threading.local):

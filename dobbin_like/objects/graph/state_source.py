@@ -7,8 +7,9 @@ the version before. A state that is to be shared has its values guarded.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import IntegrityError, ObjectNotFound
 from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.serialize import StateError
@@ -23,14 +24,11 @@ from dobbin_like.objects.deltas.delta import (
 )
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
+from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.graph.ghosts import Ghosts
-    from dobbin_like.objects.values.shapes import Shape
 
 
 class StateSource:

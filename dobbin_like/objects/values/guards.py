@@ -7,17 +7,13 @@ can't be stopped in Python.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from dobbin_like.exc import SharedValueError
-from dobbin_like.ids import NO_TID
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import BASES, KINDS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.ids import Tid
-    from dobbin_like.objects.values.refs import ObjectRef
 
 _Class = TypeVar("_Class", bound=type)
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
+from dobbin_like.contract import Storage
 from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.contract import Storage
 
 State = dict[str, Any]
 """The attributes of a persistent object by name."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared, shared_list
 from dobbin_like.objects.values.refs import Identity, ObjectRef, State
@@ -28,9 +29,6 @@ from dobbin_like.objects.values.value_kinds import (
     SHAREABLE,
     TUPLE,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 class _Copier:
