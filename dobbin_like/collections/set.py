@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSet
+import operator
+from collections.abc import Callable, Iterable, Iterator, MutableSet
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dobbin_like.collections.common import Container, plain
 from dobbin_like.objects.faces.faces import PersistentABCMeta
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
 
 else:
     _MutableSet = Container
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any, /) -> Any:
+        return bool(compare(plain(self), plain(other))) if _is_set(other) else NotImplemented
+
+    return method
+
+
+def _in_place(update: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any, /) -> Any:
+        items = self._writable()
+        if not _is_set(other):
+            return NotImplemented
+        getattr(items, update)(plain(other))
+        return self
+
+    return method
 
 
 class PersistentSet(_MutableSet[T]):
@@ -56,17 +75,11 @@ class PersistentSet(_MutableSet[T]):
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_set(other) else NotImplemented
 
-    def __lt__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) < plain(other)) if _is_set(other) else NotImplemented
-
-    def __le__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) <= plain(other)) if _is_set(other) else NotImplemented
-
-    def __gt__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) > plain(other)) if _is_set(other) else NotImplemented
-
-    def __ge__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) >= plain(other)) if _is_set(other) else NotImplemented
+    if not TYPE_CHECKING:  # The types are those of MutableSet.
+        __lt__ = _comparison(operator.lt)
+        __le__ = _comparison(operator.le)
+        __gt__ = _comparison(operator.gt)
+        __ge__ = _comparison(operator.ge)
 
     def isdisjoint(self, other: Iterable[Any], /) -> bool:
         """Tell whether no item is in *other*."""
@@ -124,33 +137,11 @@ class PersistentSet(_MutableSet[T]):
 
     # -- changes -------------------------------------------------------------------
 
-    def __iand__(self, other: AbstractSet[Any], /) -> Self:
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.intersection_update(plain(other))
-        return self
-
-    def __ior__(self, other: AbstractSet[T], /) -> Self:  # type: ignore[override,misc]
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.update(plain(other))
-        return self
-
-    def __isub__(self, other: AbstractSet[Any], /) -> Self:
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.difference_update(plain(other))
-        return self
-
-    def __ixor__(self, other: AbstractSet[T], /) -> Self:  # type: ignore[override,misc]
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.symmetric_difference_update(plain(other))
-        return self
+    if not TYPE_CHECKING:
+        __iand__ = _in_place("intersection_update")
+        __ior__ = _in_place("update")
+        __isub__ = _in_place("difference_update")
+        __ixor__ = _in_place("symmetric_difference_update")
 
     def add(self, item: T, /) -> None:
         """Add *item*."""

@@ -17,7 +17,7 @@ from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
 from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.storages.as_of import Pin, complete_since
+from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Store
 from dobbin_like.timestamps import Moment, tid_of, time_of
 from dobbin_like.transactions.publisher import Publisher
@@ -156,7 +156,7 @@ def _change(publisher: Publisher, logged: Any) -> Change:
 
 def _check_dropped(publisher: Publisher, since: Tid) -> None:
     storage = publisher.storage
-    complete = complete_since(storage)
+    complete = storage.complete_since
     if since >= complete:
         return
     # The files that were packed are kept while a feed is behind.

@@ -29,7 +29,7 @@ from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storages.as_of import check_complete
 from dobbin_like.store import Store
 from dobbin_like.timestamps import tid_of
-from dobbin_like.transactions.conflicts import own_state
+from dobbin_like.transactions.conflicts import checked_state, own_state
 
 _ITEMS = "_items"
 
@@ -61,7 +61,7 @@ def undo(store: Store, tid: int) -> None:
             resolve it. It is a ConflictError, but to run it again does not help.
         TransactionNotFound: No transaction in this thread's snapshot has this tid.
         PastDroppedError: What there was before was dropped by packing.
-        UndoError: The transaction failed, changed no object, or elected the root.
+        UndoError: The transaction failed, changed no object, or set the root.
         UnloadedClassError: The class of a changed object is not loaded.
         ReadOnlyStorageError: The storage is read-only.
         NotStorableError: What this thread has checked out can't be copied.
@@ -111,7 +111,7 @@ def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
     oids = [oid for oid in map(Oid, logged.oids) if storage.load(oid, Tid(logged.tid - 1))]
     reason = ""
     if ROOT_OID in logged.oids and ROOT_OID not in oids:
-        reason = "it elected the root, which is elected for good"
+        reason = "it set the root, which can't be changed"
     elif not oids:
         reason = "it only made objects; take them off what refers to them"
     if reason:
@@ -226,13 +226,7 @@ def _resolve(
         merged = resolve(after, own_state(now), before)
     except ConflictError as error:
         refuse(f"its resolution was refused ({error.failed or type(error).__name__})")
-    if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
-        text = (
-            f"{plain.__name__}._p_resolve_conflict() returned {merged!r:.60}, "
-            f"expected a state dict"
-        )
-        raise TypeError(text)
-    return merged
+    return checked_state(plain.__name__, merged)
 
 
 def _apply(step: _Step, working: dict[str, Any]) -> None:

@@ -33,10 +33,7 @@ class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[mi
 
 
 class Group:
-    """One transaction of one thread.
-
-    The functions in ``undone`` are called if it is rolled back.
-    """
+    """One transaction of one thread. A rollback calls the functions in ``undone``."""
 
     def __init__(self) -> None:
         self.undone: list[Callable[[], object]] = []

@@ -304,7 +304,6 @@ class Safe(MutableMapping[Any, Any]):
         return self._root
 
     def _value(self, key: Any) -> Any:
-        """Return a copy of the value of *key*, ``_MISSING`` if there is none."""
         if not is_key(key):
             hash(key)
             self._items()

@@ -86,7 +86,7 @@ class _Marks:
         self._next: list[int] | None = []
 
     def add(self, oids: Iterable[int]) -> None:
-        """Let those of *oids* that are new belong to the next generation."""
+        """Let the new ones of *oids* belong to the next generation."""
         flags, count, mark = self._flags, len(self._flags), self._next_mark
         for oid in oids:
             if 0 <= oid < count and not flags[oid]:
@@ -97,7 +97,7 @@ class _Marks:
                         self._next = None
 
     def turn(self) -> bool:
-        """Go on to the next generation; return whether there is any in it."""
+        """Go on to the next generation; return whether it has any oids."""
         self._mark, self._next_mark = self._next_mark, self._mark
         self._oids, self._next = self._next, []
         return self._oids is None or bool(self._oids)

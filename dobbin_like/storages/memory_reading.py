@@ -57,8 +57,7 @@ class ReadableMemory:
         return f"<{type(self).__name__} {self.path}, {state}>"
 
     def close(self) -> None:
-        """End this instance; others go on."""
-        self.closed = True
+        raise NotImplementedError  # The writing half knows what is to be given back.
 
     # -- what is applied -------------------------------------------------------
 

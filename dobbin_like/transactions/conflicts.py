@@ -46,7 +46,7 @@ def find_conflicts(
     """Compare what *view* has checked out with what is committed now, and resolve what can be.
 
     Args:
-        new_root: The object that the view has elected root, and its entry.
+        new_root: The object that the view has set as the root, and its reference.
 
     Returns:
         The structures that have to be changed again; their parts are as they were.
@@ -140,7 +140,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     foreign = ref.mask is None or ref.mask.foreign
     resolve: Any = getattr(plain, "_p_resolve_conflict", None)
     merges = resolve is None and getattr(plain, "_p_merge", False)
-    # Whoever checks out without changing depends on what he read, as does who says so.
+    # A checkout without a change means that the transaction depends on what it has read.
     if not (merges or resolve) or working.exclusive or working.changed() is None:
         raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
     try:
@@ -159,10 +159,15 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
         failed = f"its resolution was refused ({error.failed or type(error).__name__})"
         raise _conflict(graph, name, ref.oid, serial, failed, foreign=foreign) from error
     logger.debug("resolved a conflict of %s oid %d", name, ref.oid)
+    return _Merged(working, saved_serial, saved, dict(checked_state(name, merged)))
+
+
+def checked_state(name: str, merged: Any) -> State:
+    """Return what ``_p_resolve_conflict`` of the class *name* has returned, if it is a state."""
     if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
         text = f"{name}._p_resolve_conflict() returned {merged!r:.60}, expected a state dict"
         raise TypeError(text)
-    return _Merged(working, saved_serial, saved, dict(merged))
+    return merged
 
 
 def _mine(working: WorkingCopy) -> dict[str, Any]:

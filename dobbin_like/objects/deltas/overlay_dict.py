@@ -198,40 +198,40 @@ def _at_their_place(base: dict[Any, Any], now: dict[Any, Any]) -> Iterator[Any]:
         yield key
 
 
-class _Keys(KeysView[Any]):
+class _View:
     __slots__ = ()
-    _mapping: OverlayDict
-
-    def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._mapping)
+    _mapping: Any
+    _name: str
 
     def __repr__(self) -> str:
-        return repr(self._mapping.plain().keys())
+        return repr(getattr(self._mapping.plain(), self._name)())
 
 
-class _Values(ValuesView[Any]):
+class _Keys(_View, KeysView[Any]):
     __slots__ = ()
-    _mapping: OverlayDict
+    _name = "keys"
+
+    def __reversed__(self) -> Iterator[Any]:
+        yield from reversed(self._mapping)
+
+
+class _Values(_View, ValuesView[Any]):
+    __slots__ = ()
+    _name = "values"
 
     def __reversed__(self) -> Iterator[Any]:
         return map(self._mapping.__getitem__, reversed(self._mapping))
 
-    def __repr__(self) -> str:
-        return repr(self._mapping.plain().values())
 
-
-class _Items(ItemsView[Any, Any]):
+class _Items(_View, ItemsView[Any, Any]):
     __slots__ = ()
-    _mapping: OverlayDict
+    _name = "items"
 
     def __contains__(self, item: object) -> bool:
         return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
 
     def __reversed__(self) -> Iterator[Any]:
         return ((key, self._mapping[key]) for key in reversed(self._mapping))
-
-    def __repr__(self) -> str:
-        return repr(self._mapping.plain().items())
 
 
 class OverlayQueue(OverlayDict):
