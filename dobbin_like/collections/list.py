@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
-from dobbin_like.collections.common import Container, plain
+from dobbin_like.collections.common import Container, comparison, plain
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 else:
     _Sequence = Container
+
+
+def _is_list(other: object) -> bool:
+    return isinstance(other, (PersistentList, list))
 
 
 class PersistentList(_Sequence[T]):
@@ -71,17 +76,10 @@ class PersistentList(_Sequence[T]):
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_list(other) else NotImplemented
 
-    def __lt__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) < plain(other)) if _is_list(other) else NotImplemented
-
-    def __le__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) <= plain(other)) if _is_list(other) else NotImplemented
-
-    def __gt__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) > plain(other)) if _is_list(other) else NotImplemented
-
-    def __ge__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) >= plain(other)) if _is_list(other) else NotImplemented
+    __lt__ = comparison(operator.lt, _is_list)
+    __le__ = comparison(operator.le, _is_list)
+    __gt__ = comparison(operator.gt, _is_list)
+    __ge__ = comparison(operator.ge, _is_list)
 
     def __add__(self, other: PersistentList[S] | list[S], /) -> PersistentList[T | S]:
         return PersistentList(plain(self) + plain(other)) if _is_list(other) else NotImplemented
@@ -145,10 +143,6 @@ class PersistentList(_Sequence[T]):
     def index(self, item: T, /, *limits: SupportsIndex) -> int:
         """Return the first index of *item*; ``ValueError`` if there is none."""
         return self._items.index(item, *limits)
-
-
-def _is_list(other: object) -> bool:
-    return isinstance(other, (PersistentList, list))
 
 
 MutableSequence.register(PersistentList)

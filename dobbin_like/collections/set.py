@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableSet
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dobbin_like.collections.common import Container, plain
+from dobbin_like.collections.common import Container, comparison, plain
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
@@ -21,11 +21,8 @@ else:
     _MutableSet = Container
 
 
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def method(self: Any, other: Any, /) -> Any:
-        return bool(compare(plain(self), plain(other))) if _is_set(other) else NotImplemented
-
-    return method
+def _is_set(other: object) -> bool:
+    return isinstance(other, (PersistentSet, AbstractSet))
 
 
 def _in_place(update: str) -> Callable[[Any, Any], Any]:
@@ -76,10 +73,10 @@ class PersistentSet(_MutableSet[T]):
         return bool(plain(self) == plain(other)) if _is_set(other) else NotImplemented
 
     if not TYPE_CHECKING:  # The types are those of MutableSet.
-        __lt__ = _comparison(operator.lt)
-        __le__ = _comparison(operator.le)
-        __gt__ = _comparison(operator.gt)
-        __ge__ = _comparison(operator.ge)
+        __lt__ = comparison(operator.lt, _is_set)
+        __le__ = comparison(operator.le, _is_set)
+        __gt__ = comparison(operator.gt, _is_set)
+        __ge__ = comparison(operator.ge, _is_set)
 
     def isdisjoint(self, other: Iterable[Any], /) -> bool:
         """Tell whether no item is in *other*."""
@@ -186,10 +183,6 @@ class PersistentSet(_MutableSet[T]):
     def update(self, *others: Iterable[T]) -> None:
         """Add what is in any of *others*."""
         self._writable().update(*map(plain, others))
-
-
-def _is_set(other: object) -> bool:
-    return isinstance(other, (PersistentSet, AbstractSet))
 
 
 def _hashable(item: object) -> object:

@@ -30,11 +30,7 @@ ABSENT: Final = _Absent()
 
 
 def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:
-    """Return the state of a stored version, ``None``: the object was not there.
-
-    Raises:
-        IntegrityError: Its bytes hold none.
-    """
+    """Return the state of a stored version, empty for ``None``: the object was not there."""
     if stored is None:
         return {}
     state = graph.states.read(oid, stored)

@@ -120,7 +120,6 @@ def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
 
 
 def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
-    """Return what is to be done to one object; None: nothing."""
     obj = graph.ghosts.get(oid, view.tid)
     ref = ref_of(obj)
     assert ref is not None
@@ -154,11 +153,7 @@ def _same(one: State, other: State) -> bool:
 def _merge(
     obj: Any, oid: Oid, tid: Tid, serial: Tid, before: State, after: State, now: State
 ) -> _Step:
-    """Return how the changes from *before* to *after* are taken back from *now*.
-
-    Raises:
-        UndoConflictError: They were changed again, and the class can't resolve it.
-    """
+    """Return how the change from *before* to *after* is taken back; see :func:`undo`."""
     plain = type(obj)._p_faces.plain
     attributes: dict[str, Any] = {}
     items: dict[Any, Any] = {}
@@ -213,7 +208,6 @@ def _resolve(
     after: State,
     now: State,
 ) -> State:
-    """Return the state that the class makes of the three."""
     resolve = getattr(plain, "_p_resolve_conflict", None)
 
     def refuse(failed: str) -> NoReturn:

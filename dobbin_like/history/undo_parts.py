@@ -29,11 +29,7 @@ class Structure(NamedTuple):
     changes: tuple[PartChange, ...]
 
     def take_back(self, tid: Tid, snapshot: Tid) -> None:
-        """Do the opposite of what transaction *tid* did, in the calling thread's transaction.
-
-        Raises:
-            UndoConflictError: It was changed again.
-        """
+        """Do the opposite of what transaction *tid* did, or raise UndoConflictError."""
         checkout(self.owner)
         try:
             self.owner._p_replay(self.changes)

@@ -40,12 +40,10 @@ class Census:
         return sum(count.bytes for count in self.classes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
         classes = [count._asdict() for count in self.classes]
         return {**asdict(self), "objects": self.objects, "bytes": self.bytes, "classes": classes}
 
     def __str__(self) -> str:
-        """Return a table, a line for each class."""
         counts = [*self.classes, ClassCount("in all", self.objects, self.bytes)]
         lines = [("objects", "bytes", "class")]
         lines += [(f"{count.objects:,}", f"{count.bytes:,}", count.name) for count in counts]

@@ -89,7 +89,6 @@ class SnapshotScan:
         return number
 
     def name_of(self, stored: StoredVersion) -> str:
-        """Return the name by which the log knows the class of a version now."""
         number = self.class_of(stored)
         name = self._names.get(number)
         if name is None:

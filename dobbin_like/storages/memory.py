@@ -50,11 +50,7 @@ class MemoryLog(ReadableMemory):
         self._set_up(shared, lock_timeout=lock_timeout, read_only=False)
 
     def another(self, *, lock_timeout: float | None = None, read_only: bool = False) -> Self:
-        """Return another instance over the same log, as another process would open it.
-
-        Raises:
-            ClosedError: This one is closed.
-        """
+        """Return another instance over the same log, as another process would open it."""
         self._check_open()
         made = object.__new__(type(self))
         made._set_up(self._shared, lock_timeout=lock_timeout, read_only=read_only)

@@ -45,16 +45,13 @@ def find_conflicts(
 ) -> list[TornStructure]:
     """Compare what *view* has checked out with what is committed now, and resolve what can be.
 
-    Args:
-        new_root: The object that the view has set as the root, and its reference.
-
-    Returns:
-        The structures that have to be changed again; their parts are as they were.
+    Returns the structures that have to be changed again; their parts are as they were. *new_root*
+    is the object that the view has set as the root, and its reference.
 
     Raises:
         ReadConflictError: The newer version was found in the log.
-        WriteConflictError: A thread of this instance has committed it. In both cases
-            the working copies are as they were.
+        WriteConflictError: A thread of this instance has committed it. In both cases the working
+            copies are as they were.
     """
     if view.tid == graph.shared.tid and new_root is None:
         return []  # Nobody has committed anything since.

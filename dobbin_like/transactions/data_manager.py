@@ -136,12 +136,7 @@ class DataManager:
     # -- joining --------------------------------------------------------------
 
     def join(self) -> View:
-        """Take part in the thread's transaction; return the view.
-
-        Raises:
-            CommittingError: The commit of this transaction is under way.
-            ReadOnlyStorageError: The storage is read-only.
-        """
+        """Take part in the thread's transaction, unless it is committing; return the view."""
         phase = self._phase
         if phase is not IDLE and phase is not REPLAYING:
             raise CommittingError(self._storage.path)
@@ -352,7 +347,6 @@ class DataManager:
     # -- savepoints ---------------------------------------------------------------
 
     def savepoint(self) -> Savepoint:
-        """Return a point that the transaction can be rolled back to, any number of times."""
         return Savepoint(self.view, self._shared, self.new_root, self.replace_root)
 
     def replace_root(self, new_root: NewRoot | None) -> None:

@@ -27,17 +27,11 @@ def commit_own(
 ) -> Transaction | None:
     """Commit what *gather* puts into the changes it is given, as one transaction.
 
-    Args:
-        gather: Called under the commit lock, with all news applied. It returns rows of the
-            class table that are to be written; None: nothing is to be done.
+    *gather* is called under the commit lock, with all news applied, and returns rows of the class
+    table to be written; None: there is nothing to do, and None is returned.
 
-    Returns:
-        What the storage has logged, None if there was nothing to be done.
-
-    Raises:
-        SelfWaitError: The thread is in the midst of a commit to this storage.
-        LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit. In all
-            cases, and when *gather* raises, nothing was written.
+    Raises SelfWaitError if the thread is committing to this storage, and what a commit and
+    *gather* raise. Then nothing was written.
     """
     storage = publisher.storage
     if storage.held:

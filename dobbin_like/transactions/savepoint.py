@@ -27,14 +27,8 @@ NewRoot = tuple[Any, "ObjectRef"]
 class Savepoint:
     """The changes of one view as they were. Touched by its thread only.
 
-    Args:
-        new_root: What the transaction has set as the root.
-        replace_root: Sets it again, at a rollback.
-
-    Raises:
-        NotStorableError: Something can't be copied. Nothing has changed.
-
-    Cost: The states that are checked out.
+    *replace_root* sets *new_root*, the root that the transaction has set, again at a rollback.
+    Raises NotStorableError if something can't be copied. Cost: the states that are checked out.
     """
 
     def __init__(

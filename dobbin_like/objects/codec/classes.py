@@ -65,11 +65,9 @@ class ClassTable:
         return name
 
     def name_of(self, number: int) -> str:
-        """Return the name by which the log knows a class now, with its module."""
         return ".".join(self._name(number))
 
     def load(self, number: int) -> Any:
-        """Return the class with *number*, or a stand-in class for it."""
         found = self._loaded.get(number)
         if found is None:
             name = self._name(number)
@@ -152,11 +150,7 @@ class ClassTable:
     # -- storing ----------------------------------------------------------
 
     def number(self, cls: Any) -> int:
-        """Return the number of a class or function, a new one if need be.
-
-        Raises:
-            TypeError: It could not be loaded back; the text is the reason.
-        """
+        """Return the number of a class or function, a new one if need be, or raise TypeError."""
         number = self.known_numbers.get(cls)
         if number is not None:
             return number

@@ -102,10 +102,7 @@ def _walk(module: str, qualname: str) -> Any:
 
 
 def _main_class(base: type, qualname: str) -> type | None:
-    """Find a persistent class of ``__main__`` that the module of that name does not have.
-
-    So it is in interactive sessions and doctests.
-    """
+    """Find a class of ``__main__`` that the module does not show, as in sessions and doctests."""
     subclasses: list[Any] = base.__subclasses__()
     for cls in reversed(subclasses):
         if cls.__module__ == "__main__" and cls.__qualname__ == qualname:

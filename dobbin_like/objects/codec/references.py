@@ -106,10 +106,7 @@ def _load(data: bytes, found: list[Any]) -> Any:
 
 
 def decode_loosely(data: bytes) -> Any:
-    """Return what a state holds, with a stand-in for all but the built-in types.
-
-    Raises whatever decoding raises: the bytes are no state.
-    """
+    """Return what a state holds, with stand-ins for all but built-in types; raise as decoding."""
     return _load(data, [])
 
 
@@ -187,7 +184,7 @@ class Marks:
         return fresh, left
 
     def _found_earlier(self) -> tuple[list[int], bool]:
-        """Return oids that are marked and were not read, and whether there may be more."""
+        """Return oids that were marked and not read, and whether there may be more."""
         batch: list[int] = []
         oid = self._flags.find(_FOUND)
         while oid >= 0 and len(batch) < _BATCH:

@@ -282,7 +282,7 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_pickled_by_attributes(value: Any) -> bool:
-    """Tell whether what pickle writes of *value* are its attributes; else it is refused whole."""
+    """Return whether pickle writes the attributes of *value*, and nothing else."""
     cls: Any = type(value)
     if issubclass(cls, (type, types.ModuleType, Identity)) or not hasattr(value, "__dict__"):
         return False

@@ -313,11 +313,7 @@ def _has(items: Any) -> Callable[[Any], bool]:
 
 
 def each_key(items: Any, order: Any) -> Iterator[Any]:
-    """Yield the keys or members of shared items in order, without flattening them.
-
-    Args:
-        order: ``iter`` or ``reversed``.
-    """
+    """Yield the keys or members of shared items by *order*, ``iter`` or ``reversed``."""
     if not isinstance(items, Layered):
         return iter(order(items))
     below, removed, added = items.below, items.removed, items.added
@@ -368,11 +364,7 @@ KINDS.update({LayeredDict: DICT, LayeredSet: SET, LayeredList: LIST})
 
 
 def mark_stored(state: State, serial: Tid, spare: int) -> None:
-    """Note in the items of a collection which version they belong to.
-
-    Args:
-        spare: How many bytes of deltas may follow before a whole state is stored again.
-    """
+    """Note in the items of a collection their version, and the bytes of deltas that may follow."""
     items: Any = state.get(ITEMS)
     if type(items) in DELTA_TYPES:
         items._p_spare = max(spare, 0)

@@ -107,7 +107,6 @@ class Overlay:
         self.own = {key: value for key, value in own if self._has_same(key, before[key])}
 
     def _has_same(self, key: Any, value: Any) -> bool:
-        """Return whether the base still has this value."""
         base = self.base
         return key in base and StateComparison().same(base[key], value)
 
@@ -125,16 +124,13 @@ class Overlay:
         raise NotImplementedError
 
     def plain(self) -> Any:
-        """Return all items as an ordinary built-in, mutable values as copies of the thread's own.
-
-        Cost: the size.
-        """
+        """Return all items as an ordinary built-in, values as the thread's own. Cost: the size."""
         raise NotImplementedError
 
     def _materialize(self) -> Any:
         """Replace the overlay by an ordinary built-in, and return that.
 
-        The overlay itself passes on to the built-in whatever it is asked from now on.
+        The overlay forwards to the built-in from now on.
         """
         whole = self.plain()
         self.working[ITEMS] = self.base = whole

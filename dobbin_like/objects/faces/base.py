@@ -254,7 +254,6 @@ def _visible(obj: Any) -> State | None:
 
 
 def _class_descriptor(obj: Any, name: str) -> Any:
-    """Return the data descriptor of the class for *name*, or ``None``."""
     faces = type(obj)._p_faces
     if name in (faces.data_names or faces.find_data_names()):
         for cls in type(obj).__mro__:

@@ -97,10 +97,7 @@ class Faces:
         return self.data_names
 
     def find_volatile(self) -> frozenset[str]:
-        """Find the names that others put into a dict, and which are not state.
-
-        These are cached properties, and the mark of generic aliases.
-        """
+        """Find names that are not state: cached properties, the mark of generic aliases."""
         cached = self._names(lambda value: isinstance(value, functools.cached_property))
         self.volatile = cached | {"__orig_class__"}
         return self.volatile

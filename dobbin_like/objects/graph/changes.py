@@ -73,12 +73,10 @@ class Changes:
         """Those of the publications that are of new objects."""
 
     def add_root(self, obj: Any, ref: ObjectRef) -> None:
-        """Add the object that was set as the root."""
         self._objects[ref.oid] = obj
         self.new.append((obj, ref))
 
     def add(self, working: WorkingCopy) -> None:
-        """Add a working copy if it differs from its base."""
         state = working.changed()
         if state is None:
             return
@@ -101,7 +99,6 @@ class Changes:
         self._write(obj, ref, faces.plain, state, base)
 
     def add_reachable(self) -> None:
-        """Add every new object that the changes lead to."""
         while self.new:
             obj, ref = self.new.popleft()
             if ref.serial != UNSTORED:
@@ -125,7 +122,6 @@ class Changes:
             self._write(obj, ref, plain, plain._p_faces.state_of(state), {})
 
     def add_state(self, obj: Any, ref: ObjectRef, face: Any, state: State) -> None:
-        """Add a new state of class *face* for a stored object."""
         self._write(obj, ref, face, state, {})
 
     def _write_delta(self, working: WorkingCopy) -> bool:

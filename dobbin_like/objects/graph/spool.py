@@ -35,7 +35,6 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """Return what a new object or a built-in container holds."""
     kind = KINDS[type(value)]
     if kind == REFERENCE:
         return native_dict(value).values() if is_new(ref_of(value)) else ()

@@ -71,11 +71,8 @@ class StateSource:
     def read(self, oid: Oid, stored: StoredVersion) -> State:
         """Return the state that *stored* holds as it was stored, with its version.
 
-        Raises:
-            IntegrityError: The bytes hold no state of that class or shape, or a delta of a
-                version that is not there.
-
-        Cost: the state; of a large collection, that and the deltas since it was stored whole.
+        Raises IntegrityError as :meth:`decode`, and if the base of a delta is missing. Cost: the
+        state; of a large collection, and of the deltas since it was stored whole.
         """
         if stored.number & DELTA:
             return self._whole(stored, self._chain(oid, stored, NO_TID))

@@ -323,7 +323,6 @@ def share_parts(some: list[Any], others: list[Any]) -> bool:
 
 
 def _parts_of(values: list[Any]) -> dict[int, Any]:
-    """Return what can be changed in *values*, by id."""
     pickler: Any = _CopyPickler(io.BytesIO(), [])
     pickler.dump(values)
     met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
