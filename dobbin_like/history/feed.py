@@ -91,45 +91,21 @@ def _changes(publisher: Publisher, last: Tid, wait: float | None) -> Iterator[Ch
     pin = Pin(publisher.storage, last)
     try:
         while True:
-            found = _Reading(publisher, last)
-            while (change := found.next()) is not None:
-                yield change
-            last = found.last
+            _check_dropped(publisher, last)
+            for logged in publisher.storage.transactions(last):
+                change = None if logged.failed else _change(publisher, logged)
+                last = logged.tid
+                if change is not None:
+                    yield change
             older, pin = pin, Pin(publisher.storage, last)
             older.release()
             if publisher.closed or not _wait(publisher, last, wait):
                 return
+    except ClosedError:
+        if not publisher.closed:
+            raise
     finally:
         pin.release()
-
-
-class _Reading:
-    """One reading of what is applied after a tid."""
-
-    def __init__(self, publisher: Publisher, since: Tid) -> None:
-        self.last = since
-        self._publisher = publisher
-        self._found: Iterator[Any] | None = None
-
-    def next(self) -> Change | None:
-        """Return the next change; None: there is none, or the publisher is closed."""
-        try:
-            return self._next()
-        except ClosedError:
-            if not self._publisher.closed:
-                raise
-            return None
-
-    def _next(self) -> Change | None:
-        if self._found is None:
-            _check_dropped(self._publisher, self.last)
-            self._found = self._publisher.storage.transactions(self.last)
-        for logged in self._found:
-            change = None if logged.failed else _change(self._publisher, logged)
-            self.last = logged.tid
-            if change is not None:
-                return change
-        return None
 
 
 def _change(publisher: Publisher, logged: Any) -> Change:
@@ -165,23 +141,18 @@ def _check_dropped(publisher: Publisher, since: Tid) -> None:
 
 
 def _wait(publisher: Publisher, last: Tid, seconds: float | None) -> bool:
-    """Wait for something behind *last*; return whether it came before the time was over."""
+    """Wait for a transaction after *last*; return whether it came in time."""
     if seconds is None:
         return False
     end = time.monotonic() + seconds
     pause = _SHORTEST
-    try:
-        while True:
-            if publisher.has_news():
-                publisher.catch_up()
-            if publisher.storage.tid > last:
-                return True
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST)
-    except ClosedError:
-        if not publisher.closed:
-            raise
-        return False
+    while True:
+        if publisher.has_news():
+            publisher.catch_up()
+        if publisher.storage.tid > last:
+            return True
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _LONGEST)

@@ -38,11 +38,7 @@ def referrers(
         progress: Called with the oids that were looked at so far, and all there are.
 
     Raises:
-        ObjectNotFound: There is no object with this oid in the thread's snapshot.
-        NotPersistentError: *obj* is neither an oid nor a persistent object.
-        InvalidObjectReference: It belongs to another database.
-        IntegrityError: An object is damaged. What was yielded before is right.
-        ClosedError: The database is closed.
+        As :func:`~dobbin_like.search.walk.walk`.
 
     Cost: Reading the bytes of every object from the log, and looking for references in
     them, without loading a class.

@@ -20,8 +20,12 @@ from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.writing.encode import check_numbers
-from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
-from dobbin_like.storages.memory_reading import ReadableMemory
+from dobbin_like.storages.memory_reading import (
+    MemoryTransaction,
+    MemoryVersion,
+    ReadableMemory,
+    Shared,
+)
 
 _logger = logging.getLogger(__name__)
 

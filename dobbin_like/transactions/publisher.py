@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction
@@ -143,18 +142,19 @@ class Publisher:
         *introductions* are the objects that it stores for the first time. May be repeated after an
         interrupt.
         """
-        with self.lock, self.graph.shared.lock:
-            finish_despite_interrupts(partial(self._publish_own, made, introductions))
-
-    def _publish_own(self, made: Transaction, introductions: Sequence[Publication]) -> None:
         storage, graph = self.storage, self.graph
-        graph.shared.introduce(made.tid, introductions)
-        if storage.tid < made.tid:
-            storage.apply([made])
-        graph.ghosts.follow([number for number, _, _ in made.names.classes])
         introduced = {publication.ref.oid for publication in introductions}
         changed = {Oid(oid): made.tid for oid in made.oids if oid not in introduced}
-        graph.shared.publish_foreign(changed, made.tid)
+
+        def publish() -> None:
+            graph.shared.introduce(made.tid, introductions)
+            if storage.tid < made.tid:
+                storage.apply([made])
+            graph.ghosts.follow([number for number, _, _ in made.names.classes])
+            graph.shared.publish_foreign(changed, made.tid)
+
+        with self.lock, graph.shared.lock:
+            finish_despite_interrupts(publish)
 
     def apply_failed(self, made: Transaction) -> None:
         with self.lock, self.graph.shared.lock:

@@ -156,9 +156,8 @@ class Decoder(pickle.Unpickler):
             StateError: The bytes hold no such state.
         """
         loaded = self.load()
-        if self.stand_ins:
-            for cls in self.stand_ins:
-                cls._p_sealed = True
+        for cls in self.stand_ins:
+            cls._p_sealed = True
         if shape is None:
             if type(loaded) is not dict:
                 raise StateError(type(loaded).__name__, "a dict of attributes")

@@ -63,22 +63,19 @@ class StateReader:
 
         *number* is that of its class or shape. Of a delta, the state is the items that it adds.
         """
-        references = self._references = []
+        decoder = self._decoder(data)
         if number & DELTA:
-            delta = Decoder(data, self._reference, self._table).delta()
-            return {ITEMS: delta.added}, references
-        decoder = Decoder(data, self._reference, self._table)
+            return {ITEMS: decoder.delta().added}, self._references
         state = decoder.state(self._table.shape(number))
         self.met = frozenset([cls._p_name for cls in decoder.stand_ins])
         if not all(isinstance(name, str) for name in state):
             text = "the state has keys that are no names of attributes"
             raise TypeError(text)
-        return state, references
+        return state, self._references
 
     def base(self, data: bytes) -> Tid:
         """Return the base of a delta. Raises whatever decoding raises: it is no delta."""
-        self._references = []
-        return Decoder(data, self._reference, self._table).delta().base
+        return self._decoder(data).delta().base
 
     def whole(
         self, oid: Oid, stored: Any, version_before: Any, keys: set[Oid] | None = None
@@ -109,15 +106,18 @@ class StateReader:
         return base.number, _Rewriter(_no_objects, self._table).encode(written)
 
     def _delta(self, stored: Any) -> Delta:
-        return Decoder(stored.data, self._reference, self._table).delta()
+        return self._decoder(stored.data).delta()
+
+    def _decoder(self, data: bytes) -> Decoder:
+        self._references = []
+        return Decoder(data, self._reference, self._table)
 
     def with_names(self, data: bytes, names: tuple[str, ...] = ()) -> bytes:
         """Return the bytes of a state whose shape is lost, with names made up for its values.
 
         *names* are those that such objects usually have; they are taken if their number fits.
         """
-        self._references = []
-        values = Decoder(data, self._reference, self._table).load()
+        values = self._decoder(data).load()
         if type(values) is not tuple:
             return data
         if len(names) != len(values):

@@ -265,7 +265,7 @@ for _name in (
     setattr(Materialized, f"__{_name}__", _by_base(f"__{_name}__"))
 
 
-def stands_for(kind: int, *queries: str) -> Callable[[_Class], _Class]:
+def stands_for(kind: int, queries: str = "") -> Callable[[_Class], _Class]:
     """Return a class decorator: overlays of the class stand for a built-in of *kind*.
 
     The operators that read all items, and the methods *queries*, are called on a built-in
@@ -275,7 +275,7 @@ def stands_for(kind: int, *queries: str) -> Callable[[_Class], _Class]:
     def complete(cls: Any) -> Any:
         KINDS[cls] = kind
         operators = {*OPERATORS[cls.kind].split()} - {"contains", "reversed"}
-        for name in (*(f"__{operator}__" for operator in operators), *queries):
+        for name in (*(f"__{operator}__" for operator in operators), *queries.split()):
             setattr(cls, name, _by_whole(name))
         return cls
 

@@ -12,7 +12,7 @@ from dobbin_like.objects.values.value_kinds import KINDS, LIST, SHAREABLE, TUPLE
 from dobbin_like.objects.values.values import StateComparison
 
 
-@stands_for(LIST, "count", "index")
+@stands_for(LIST, "count index")
 class OverlayList(Overlay, MutableSequence[Any]):
     """A list that is being appended to; any other change replaces it by an ordinary list."""
 

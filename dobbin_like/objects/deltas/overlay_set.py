@@ -13,13 +13,7 @@ from dobbin_like.objects.values.values import StateComparison
 
 @stands_for(
     SET,
-    "isdisjoint",
-    "issubset",
-    "issuperset",
-    "union",
-    "intersection",
-    "difference",
-    "symmetric_difference",
+    "isdisjoint issubset issuperset union intersection difference symmetric_difference",
 )
 class OverlaySet(Overlay, MutableSet[Any]):
     """A set that is being changed. ``added`` is a dict, its values are ``None``."""

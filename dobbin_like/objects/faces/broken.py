@@ -64,24 +64,11 @@ def _forward(operate: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-_OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
-    "__call__": operator.call,
-    "__contains__": operator.contains,
-    "__delitem__": operator.delitem,
-    "__getitem__": operator.getitem,
-    "__iter__": iter,
-    "__len__": len,
-    "__lt__": operator.lt,
-    "__le__": operator.le,
-    "__gt__": operator.gt,
-    "__ge__": operator.ge,
-    "__reversed__": reversed,
-    "__setitem__": operator.setitem,
-}
-"""What Python looks up in the class alone, past ``__getattribute__``."""
-
-for _name, _operate in _OPERATIONS.items():
-    setattr(Broken, _name, _forward(_operate))
+# What Python looks up in the class alone, past __getattribute__.
+for _name in "call contains delitem getitem lt le gt ge setitem".split():
+    setattr(Broken, f"__{_name}__", _forward(getattr(operator, _name)))
+for _operate in (iter, len, reversed):
+    setattr(Broken, f"__{_operate.__name__}__", _forward(_operate))
 
 
 def make_broken(module: str, qualname: str, number: int) -> type[Broken]:
