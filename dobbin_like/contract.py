@@ -228,9 +228,8 @@ class Storage(Protocol):
     def apply(self, news: Sequence[Transaction]) -> None:
         """Apply transactions: what read_news(), append(), prepare() or fail() have returned.
 
-        A thread that reads meanwhile sees each object before or after; ``tid`` moves on
-        last. When an interrupt comes between, those that ``len()`` does not count yet are
-        given again.
+        A thread that reads meanwhile sees each object before or after; ``tid`` moves on last.
+        When an interrupt comes between, those that ``len()`` does not count yet are given again.
 
         Raises:
             NotHeldError: One is missing between. Those before it are applied.

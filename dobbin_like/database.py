@@ -199,7 +199,7 @@ class Database:
         return self._store.get(oid)
 
     def get_root(self) -> Any:
-        """Return the root, or ``None`` if none is elected."""
+        """Return the root, or ``None`` if none is set."""
         return self._store.get_root()
 
     @property
@@ -208,7 +208,7 @@ class Database:
         return self._store.get_root()
 
     def set_root(self, obj: Persistent) -> None:
-        """Elect *obj*, which is in no database yet, as the root; its ``_p_oid`` is 0 at once.
+        """Set *obj*, which is in no database yet, as the root; its ``_p_oid`` is 0 at once.
 
         Others see it, and all that it leads to, when the transaction commits.
 

@@ -186,8 +186,7 @@ class InvalidObjectReference(UsageError, ValueError):
 class NotStorableError(UsageError, TypeError):
     """A value can't be stored, or could not be loaded back. Nothing was written.
 
-    ``path`` leads from the object to the value, written as in Python:
-    ``.handlers[3].callback``.
+    ``path`` leads from the object to the value, written as in Python: ``.handlers[3].callback``.
     """
 
     class_name: str

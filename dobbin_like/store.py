@@ -1,4 +1,4 @@
-"""What a database is without its upkeep: objects, threads, the root, the end.
+"""A database without its upkeep: objects, threads, the root, ``close()``.
 
 :class:`Database <dobbin_like.database.Database>` has one. The functions of
 :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and :mod:`dobbin_like.upkeep` take it.
@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import transaction as transaction_package
 
@@ -23,21 +23,15 @@ from dobbin_like.exc import (
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.objects.faces.view import View
-
-__all__ = ["Progress", "Store", "oid_in"]
 
 Progress = Callable[[int, int], object]
 """Called now and then with what is done, and all there is to do."""
@@ -89,11 +83,9 @@ class Store:
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called."""
         return self.publisher.closed
 
     def close(self) -> None:
-        """End all views and close the storage. Changes under way are dropped. Idempotent."""
         self.publisher.closed = True
         for manager in list(self._managers):
             manager.thread.leave()
@@ -117,7 +109,6 @@ class Store:
         return view.tid if view.active else None
 
     def get(self, oid: int) -> Any:
-        """Return the object with *oid*, or ``None`` if there is none in this thread's snapshot."""
         manager = self.manager()
         if oid == ROOT_OID and manager.new_root is not None:
             return manager.new_root[0]
@@ -125,14 +116,12 @@ class Store:
         return self.graph.ghosts.get(Oid(oid), view.tid if view.active else None)
 
     def get_root(self) -> Any:
-        """Return the root, or ``None`` if none is elected."""
         root = self.get(ROOT_OID)
         if root is not None and self.manager().new_root is None:
             self._root = root
         return root
 
     def set_root(self, obj: Persistent) -> None:
-        """Elect *obj* as the root; see ``Database.set_root``."""
         manager = self.manager()
         if not isinstance(type(obj), PersistentMeta):
             raise NotPersistentError(type(obj).__name__)
@@ -140,7 +129,7 @@ class Store:
         if current is not None:
             if current is obj:
                 return
-            reason = "there is one already; change that one, it is elected for good"
+            reason = "there is one already, which stays the root; change that one"
             raise RootError(reason)
         ref = ref_of(obj)
         if ref is not None:
@@ -154,11 +143,7 @@ class Store:
     # -- threads and their data managers --------------------------------------------
 
     def manager(self) -> DataManager:
-        """Return the data manager of the calling thread.
-
-        Raises:
-            ClosedError: The database is closed.
-        """
+        """Return the data manager of the calling thread; ClosedError after close()."""
         manager: DataManager | None = self.graph.local.manager
         if manager is None or self.publisher.closed:
             self.check_open()
@@ -181,11 +166,9 @@ class Store:
         return manager
 
     def enlist(self) -> View:
-        """Let the calling thread take part in its transaction; return its view."""
         return self.manager().join()
 
     def views(self) -> list[View]:
-        """Return the views of all threads."""
         while True:
             try:
                 return [manager.view for manager in list(self._managers)]

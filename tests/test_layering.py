@@ -114,7 +114,7 @@ HOUSE = {
     "objects.faces": Room(
         "ground  objects.values  objects.deltas",
         (
-            "objects.faces  objects.faces.class_rules  objects.faces.working_copy",
+            "objects.faces  objects.faces.working_copy",
             "objects.faces.faces  objects.faces.view",
             "objects.faces.base",
             "objects.faces.broken  objects.faces.stream",
@@ -167,7 +167,6 @@ HOUSE = {
         "ground  log.writing",
         (
             "storages  storages.as_of  storages.memory_lock",
-            "storages.memory_data",
             "storages.memory_reading",
             "storages.memory",
             "storages.overlay",

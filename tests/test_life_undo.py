@@ -405,7 +405,7 @@ def test_what_others_commit_meanwhile_is_a_conflict_at_commit(database):
 def test_the_election_of_the_root_can_not_be_undone(database):
     elect(database, Thing(a=1))
 
-    with pytest.raises(UndoError, match="elected the root"):
+    with pytest.raises(UndoError, match="set the root"):
         database.undo(database.tid)
 
 

@@ -1041,7 +1041,7 @@ def same(base, value):
 
 def freeze(value):
     ref = make_ref(Holder(), 7, None, 0, None)
-    return Freezer(ref, guard=True).freeze(value)
+    return Freezer(ref, guard=True).copy(value)
 
 
 @given(values)

@@ -108,6 +108,17 @@ def plain(other: Any) -> Any:
     return other
 
 
+def comparison(
+    compare: Callable[[Any, Any], Any], fits: Callable[[Any], bool]
+) -> Callable[[Any, Any], bool]:
+    """Return a method of containers that compares one with everything that *fits*."""
+
+    def method(self: Any, other: Any, /) -> bool:
+        return bool(compare(plain(self), plain(other))) if fits(other) else NotImplemented
+
+    return method
+
+
 @contextmanager
 def filling(made: Any) -> Iterator[None]:
     """Allow changes of the new object *made* in a block, as in its constructor."""

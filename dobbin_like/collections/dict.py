@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, overload
 
 from dobbin_like.collections.common import Container, filling, plain
 from dobbin_like.collections.views import DictItems, DictKeys, DictValues
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -49,9 +47,8 @@ class PersistentDict(_Mapping[K, V]):
 
     Transactions that change different keys do not conflict; see ``checkout(exclusive=True)``.
 
-    Raises what ``dict`` raises, and
-    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
-    change without checkout.
+    Raises what ``dict`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
+    ``RuntimeError``) for a change without checkout.
     """
 
     _p_builtin = dict
@@ -135,16 +132,6 @@ class PersistentDict(_Mapping[K, V]):
         self.update(other)
         return self
 
-    @overload
-    def get(self, key: K, default: None = None, /) -> V | None: ...
-    @overload
-    def get(self, key: K, default: V, /) -> V: ...
-    @overload
-    def get(self, key: K, default: D, /) -> V | D: ...
-    def get(self, key: K, default: Any = None, /) -> Any:
-        """Return the value of *key*, or *default*."""
-        return self._items.get(key, default)
-
     def keys(self) -> KeysView[K]:
         """Return a view of the keys."""
         return DictKeys(self)
@@ -157,49 +144,29 @@ class PersistentDict(_Mapping[K, V]):
         """Return a view of the pairs (key, value)."""
         return DictItems(self)
 
-    @overload
-    def pop(self, key: K, /) -> V: ...
-    @overload
-    def pop(self, key: K, default: V, /) -> V: ...
-    @overload
-    def pop(self, key: K, default: D, /) -> V | D: ...
-    def pop(self, key: K, default: Any = _MISSING, /) -> Any:
-        """Remove *key* and return its value, or *default*; ``KeyError`` without one."""
-        items = self._writable()
-        return items.pop(key) if default is _MISSING else items.pop(key, default)
-
     def popitem(self) -> tuple[K, V]:
         """Remove and return the pair that was added last."""
         pair: tuple[K, V] = self._writable().popitem()
         return pair
 
-    @overload
-    def setdefault(
-        self: PersistentDict[K, D | None], key: K, default: None = None, /
-    ) -> D | None: ...
-    @overload
-    def setdefault(self, key: K, default: V, /) -> V: ...
-    def setdefault(self, key: K, default: Any = None, /) -> Any:
-        """Return the value of *key*, set to *default* before if it was not there."""
-        return self._writable().setdefault(key, default)
+    if not TYPE_CHECKING:  # The types are those of MutableMapping.
 
-    @overload
-    def update(self, /) -> None: ...
-    @overload
-    def update(self: PersistentDict[str, V], /, **items: V) -> None: ...
-    @overload
-    def update(self, items: _Keyed[K, V], /) -> None: ...
-    @overload
-    def update(self: PersistentDict[str, V], items: _Keyed[str, V], /, **more: V) -> None: ...
-    @overload
-    def update(self, items: Iterable[tuple[K, V]], /) -> None: ...
-    @overload
-    def update(
-        self: PersistentDict[str, V], items: Iterable[tuple[str, V]], /, **more: V
-    ) -> None: ...
-    def update(self, /, *args: Any, **kwargs: Any) -> None:
-        """Set items as ``dict.update`` does."""
-        self._writable().update(*map(plain, args), **kwargs)
+        def get(self, key: Any, default: Any = None, /) -> Any:
+            """Return the value of *key*, or *default*."""
+            return self._items.get(key, default)
+
+        def pop(self, key: Any, default: Any = _MISSING, /) -> Any:
+            """Remove *key* and return its value, or *default*; ``KeyError`` without one."""
+            items = self._writable()
+            return items.pop(key) if default is _MISSING else items.pop(key, default)
+
+        def setdefault(self, key: Any, default: Any = None, /) -> Any:
+            """Return the value of *key*, set to *default* before if it was not there."""
+            return self._writable().setdefault(key, default)
+
+        def update(self, /, *args: Any, **kwargs: Any) -> None:
+            """Set items as ``dict.update`` does."""
+            self._writable().update(*map(plain, args), **kwargs)
 
 
 MutableMapping.register(PersistentDict)

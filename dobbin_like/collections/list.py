@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
-from dobbin_like.collections.common import Container, plain
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -28,15 +27,18 @@ else:
     _Sequence = Container
 
 
+def _is_list(other: object) -> bool:
+    return isinstance(other, (PersistentList, list))
+
+
 class PersistentList(_Sequence[T]):
     """A list that is a persistent object. All of ``list``, and attributes beside the items.
 
     Transactions that add at the end do not conflict: all of it is there, in the order of the
     commits. Every other change is in conflict with any; see ``checkout(exclusive=True)``.
 
-    Raises what ``list`` raises, and
-    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
-    change without checkout. A slice of it is an ordinary list.
+    Raises what ``list`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
+    ``RuntimeError``) for a change without checkout. A slice of it is an ordinary list.
     """
 
     _p_builtin = list
@@ -74,17 +76,10 @@ class PersistentList(_Sequence[T]):
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_list(other) else NotImplemented
 
-    def __lt__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) < plain(other)) if _is_list(other) else NotImplemented
-
-    def __le__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) <= plain(other)) if _is_list(other) else NotImplemented
-
-    def __gt__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) > plain(other)) if _is_list(other) else NotImplemented
-
-    def __ge__(self, other: PersistentList[T] | list[T], /) -> bool:
-        return bool(plain(self) >= plain(other)) if _is_list(other) else NotImplemented
+    __lt__ = comparison(operator.lt, _is_list)
+    __le__ = comparison(operator.le, _is_list)
+    __gt__ = comparison(operator.gt, _is_list)
+    __ge__ = comparison(operator.ge, _is_list)
 
     def __add__(self, other: PersistentList[S] | list[S], /) -> PersistentList[T | S]:
         return PersistentList(plain(self) + plain(other)) if _is_list(other) else NotImplemented
@@ -148,10 +143,6 @@ class PersistentList(_Sequence[T]):
     def index(self, item: T, /, *limits: SupportsIndex) -> int:
         """Return the first index of *item*; ``ValueError`` if there is none."""
         return self._items.index(item, *limits)
-
-
-def _is_list(other: object) -> bool:
-    return isinstance(other, (PersistentList, list))
 
 
 MutableSequence.register(PersistentList)

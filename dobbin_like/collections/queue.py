@@ -9,8 +9,6 @@ from typing import Any, Generic, TypeVar
 from dobbin_like.collections.common import Container, plain, shown
 from dobbin_like.objects.deltas.overlay_dict import OverlayQueue, first_key, next_number
 
-__all__ = ["PersistentQueue"]
-
 T = TypeVar("T")
 
 

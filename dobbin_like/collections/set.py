@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSet
+import operator
+from collections.abc import Callable, Iterable, Iterator, MutableSet
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dobbin_like.collections.common import Container, plain
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -22,15 +21,29 @@ else:
     _MutableSet = Container
 
 
+def _is_set(other: object) -> bool:
+    return isinstance(other, (PersistentSet, AbstractSet))
+
+
+def _in_place(update: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any, /) -> Any:
+        items = self._writable()
+        if not _is_set(other):
+            return NotImplemented
+        getattr(items, update)(plain(other))
+        return self
+
+    return method
+
+
 class PersistentSet(_MutableSet[T]):
     """A set that is a persistent object. All of ``set``, and attributes beside the items.
 
     Transactions that add or remove different members do not conflict; see
     ``checkout(exclusive=True)``.
 
-    Raises what ``set`` raises, and
-    :class:`~dobbin_like.exc.SharedValueError` (a ``RuntimeError``) for a
-    change without checkout.
+    Raises what ``set`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
+    ``RuntimeError``) for a change without checkout.
     """
 
     _p_builtin = set
@@ -59,17 +72,11 @@ class PersistentSet(_MutableSet[T]):
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_set(other) else NotImplemented
 
-    def __lt__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) < plain(other)) if _is_set(other) else NotImplemented
-
-    def __le__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) <= plain(other)) if _is_set(other) else NotImplemented
-
-    def __gt__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) > plain(other)) if _is_set(other) else NotImplemented
-
-    def __ge__(self, other: AbstractSet[Any], /) -> bool:
-        return bool(plain(self) >= plain(other)) if _is_set(other) else NotImplemented
+    if not TYPE_CHECKING:  # The types are those of MutableSet.
+        __lt__ = comparison(operator.lt, _is_set)
+        __le__ = comparison(operator.le, _is_set)
+        __gt__ = comparison(operator.gt, _is_set)
+        __ge__ = comparison(operator.ge, _is_set)
 
     def isdisjoint(self, other: Iterable[Any], /) -> bool:
         """Tell whether no item is in *other*."""
@@ -127,33 +134,11 @@ class PersistentSet(_MutableSet[T]):
 
     # -- changes -------------------------------------------------------------------
 
-    def __iand__(self, other: AbstractSet[Any], /) -> Self:
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.intersection_update(plain(other))
-        return self
-
-    def __ior__(self, other: AbstractSet[T], /) -> Self:  # type: ignore[override,misc]
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.update(plain(other))
-        return self
-
-    def __isub__(self, other: AbstractSet[Any], /) -> Self:
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.difference_update(plain(other))
-        return self
-
-    def __ixor__(self, other: AbstractSet[T], /) -> Self:  # type: ignore[override,misc]
-        items = self._writable()
-        if not _is_set(other):
-            return NotImplemented
-        items.symmetric_difference_update(plain(other))
-        return self
+    if not TYPE_CHECKING:
+        __iand__ = _in_place("intersection_update")
+        __ior__ = _in_place("update")
+        __isub__ = _in_place("difference_update")
+        __ixor__ = _in_place("symmetric_difference_update")
 
     def add(self, item: T, /) -> None:
         """Add *item*."""
@@ -198,10 +183,6 @@ class PersistentSet(_MutableSet[T]):
     def update(self, *others: Iterable[T]) -> None:
         """Add what is in any of *others*."""
         self._writable().update(*map(plain, others))
-
-
-def _is_set(other: object) -> bool:
-    return isinstance(other, (PersistentSet, AbstractSet))
 
 
 def _hashable(item: object) -> object:

@@ -8,25 +8,19 @@ from a tid anew whenever there is something new.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
 from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.storages.as_of import Pin, complete_since
+from dobbin_like.storages.as_of import Pin
+from dobbin_like.store import Store
 from dobbin_like.timestamps import Moment, tid_of, time_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from dobbin_like.store import Store
-    from dobbin_like.transactions.publisher import Publisher
-
-
-__all__ = ["Change", "changes"]
+from dobbin_like.transactions.publisher import Publisher
 
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 0.05
@@ -57,30 +51,29 @@ class Change(NamedTuple):
 def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
     """Yield what was committed after *since*: a feed, oldest first.
 
-    Nothing is missed and nothing comes twice, whoever commits: threads of this
-    process, or other processes. Keep the tid of the last change that was dealt with:
-    in this process or another, ``changes(since=tid)`` goes on behind it. Failed
-    transactions are left out.
+    Nothing is missed and nothing comes twice, whoever commits: threads of this process, or other
+    processes. Keep the tid of the last change that was dealt with: in this process or another,
+    ``changes(since=tid)`` goes on behind it. Failed transactions are left out.
 
-    The feed has its own place in the log. It does not move the snapshot of this
-    thread; begin a transaction to read the objects as the change has left them. A
-    feed is for one thread; it ends when the publisher is closed.
+    The feed has its own place in the log. It does not move the snapshot of this thread; begin a
+    transaction to read the objects as the change has left them. A feed is for one thread; it ends
+    when the publisher is closed.
 
     Args:
         since: A tid or a datetime; by default, from the start of the log.
-        wait: Seconds to wait for the next change; ``math.inf``: for ever. ``None``: the
-            feed ends with what is committed now.
+        wait: Seconds to wait for the next change; ``math.inf``: for ever. ``None``: the feed ends
+            with what is committed now.
 
     Raises:
-        TransactionNotFound: The tid is above that of the last transaction: the log was
-            replaced by an earlier copy, or the tid is of another one.
-        PastDroppedError: Changes after *since* were dropped by packing, before the feed
-            began or while it was behind. Read the whole state, and go on from ``tid``.
+        TransactionNotFound: The tid is above that of the last transaction: the log was replaced
+            by an earlier copy, or the tid is of another one.
+        PastDroppedError: Changes after *since* were dropped by packing, before the feed began or
+            while it was behind. Read the whole state, and go on from ``tid``.
         ValueError: A datetime without a time zone.
         IntegrityError: A version is damaged; a note has the tid from which to go on.
 
-    Cost: The states that were changed, before and after. Waiting, a read of memory
-    now and then: 20 a second after a while.
+    Cost: The states that were changed, before and after. Waiting, a read of memory now and then:
+    20 a second after a while.
     """
     store.check_open()
     publisher = store.publisher
@@ -98,45 +91,21 @@ def _changes(publisher: Publisher, last: Tid, wait: float | None) -> Iterator[Ch
     pin = Pin(publisher.storage, last)
     try:
         while True:
-            found = _Reading(publisher, last)
-            while (change := found.next()) is not None:
-                yield change
-            last = found.last
+            _check_dropped(publisher, last)
+            for logged in publisher.storage.transactions(last):
+                change = None if logged.failed else _change(publisher, logged)
+                last = logged.tid
+                if change is not None:
+                    yield change
             older, pin = pin, Pin(publisher.storage, last)
             older.release()
             if publisher.closed or not _wait(publisher, last, wait):
                 return
+    except ClosedError:
+        if not publisher.closed:
+            raise
     finally:
         pin.release()
-
-
-class _Reading:
-    """One reading of what is applied after a tid."""
-
-    def __init__(self, publisher: Publisher, since: Tid) -> None:
-        self.last = since
-        self._publisher = publisher
-        self._found: Iterator[Any] | None = None
-
-    def next(self) -> Change | None:
-        """Return the next change; None: there is none, or the publisher is closed."""
-        try:
-            return self._next()
-        except ClosedError:
-            if not self._publisher.closed:
-                raise
-            return None
-
-    def _next(self) -> Change | None:
-        if self._found is None:
-            _check_dropped(self._publisher, self.last)
-            self._found = self._publisher.storage.transactions(self.last)
-        for logged in self._found:
-            change = None if logged.failed else _change(self._publisher, logged)
-            self.last = logged.tid
-            if change is not None:
-                return change
-        return None
 
 
 def _change(publisher: Publisher, logged: Any) -> Change:
@@ -163,7 +132,7 @@ def _change(publisher: Publisher, logged: Any) -> Change:
 
 def _check_dropped(publisher: Publisher, since: Tid) -> None:
     storage = publisher.storage
-    complete = complete_since(storage)
+    complete = storage.complete_since
     if since >= complete:
         return
     # The files that were packed are kept while a feed is behind.
@@ -172,23 +141,18 @@ def _check_dropped(publisher: Publisher, since: Tid) -> None:
 
 
 def _wait(publisher: Publisher, last: Tid, seconds: float | None) -> bool:
-    """Wait for something behind *last*; return whether it came before the time was over."""
+    """Wait for a transaction after *last*; return whether it came in time."""
     if seconds is None:
         return False
     end = time.monotonic() + seconds
     pause = _SHORTEST
-    try:
-        while True:
-            if publisher.has_news():
-                publisher.catch_up()
-            if publisher.storage.tid > last:
-                return True
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST)
-    except ClosedError:
-        if not publisher.closed:
-            raise
-        return False
+    while True:
+        if publisher.has_news():
+            publisher.catch_up()
+        if publisher.storage.tid > last:
+            return True
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _LONGEST)

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ObjectNotFound
 from dobbin_like.history.states import ABSENT, differing, stored_state
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.storages.as_of import Pin
-from dobbin_like.store import oid_in
+from dobbin_like.store import Store, oid_in
 from dobbin_like.timestamps import Moment, tid_of, time_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.store import Store
-
-__all__ = ["Revision", "TransactionRecord", "history", "transactions", "transactions_of"]
 
 
 class TransactionRecord(NamedTuple):
@@ -74,11 +68,10 @@ def transactions(
 ) -> Iterator[TransactionRecord]:
     """Yield the transactions after *since*, up to *until*, with the failed ones.
 
-    Oldest first, or newest first. They are those of the log as of now, whatever the
-    snapshot of this thread is; those that are committed later are not among them.
-    ``transactions(until=tid)`` are those that ``at(tid)`` shows, and
-    ``transactions(since=tid)`` the rest. A moment may lie before the log, or in
-    the future.
+    Oldest first, or newest first. They are those of the log as of now, whatever the snapshot of
+    this thread is; those that are committed later are not among them. ``transactions(until=tid)``
+    are those that ``at(tid)`` shows, and ``transactions(since=tid)`` the rest. A moment may lie
+    before the log, or in the future.
 
     In a log that was packed, what is left of the older transactions is told.
 
@@ -86,8 +79,8 @@ def transactions(
         ValueError: A datetime without a time zone.
         IntegrityError: A transaction is damaged. What was yielded before is right.
 
-    Cost: What is yielded. To find where to begin, a small read for each transaction
-    after *since*, or after *until* if newest first.
+    Cost: What is yielded. To find where to begin, a small read for each transaction after
+    *since*, or after *until* if newest first.
     """
     store.check_open()
     store.publisher.catch_up()

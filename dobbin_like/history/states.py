@@ -6,17 +6,13 @@ them are those of the graph. They are as they were stored: no ``_p_migrate`` has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.versions import VERSION
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.values import StateComparison
-
-if TYPE_CHECKING:
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.values.refs import State
-
-__all__ = ["ABSENT", "differing", "stored_state"]
 
 
 class _Absent:
@@ -34,11 +30,7 @@ ABSENT: Final = _Absent()
 
 
 def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:
-    """Return the state of a stored version, ``None``: the object was not there.
-
-    Raises:
-        IntegrityError: Its bytes hold none.
-    """
+    """Return the state of a stored version, empty for ``None``: the object was not there."""
     if stored is None:
         return {}
     state = graph.states.read(oid, stored)

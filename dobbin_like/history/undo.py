@@ -11,30 +11,25 @@ are changed back by their owner: :mod:`.undo_parts`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.set import PersistentSet
+from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
 from dobbin_like.history.states import ABSENT, differing
 from dobbin_like.history.undo_parts import structures
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
-from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storages.as_of import check_complete
+from dobbin_like.store import Store
 from dobbin_like.timestamps import tid_of
-from dobbin_like.transactions.conflicts import own_state
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.values.refs import ObjectRef, State
-    from dobbin_like.store import Store
-
-__all__ = ["undo"]
+from dobbin_like.transactions.conflicts import checked_state, own_state
 
 _ITEMS = "_items"
 
@@ -66,7 +61,7 @@ def undo(store: Store, tid: int) -> None:
             resolve it. It is a ConflictError, but to run it again does not help.
         TransactionNotFound: No transaction in this thread's snapshot has this tid.
         PastDroppedError: What there was before was dropped by packing.
-        UndoError: The transaction failed, changed no object, or elected the root.
+        UndoError: The transaction failed, changed no object, or set the root.
         UnloadedClassError: The class of a changed object is not loaded.
         ReadOnlyStorageError: The storage is read-only.
         NotStorableError: What this thread has checked out can't be copied.
@@ -116,7 +111,7 @@ def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
     oids = [oid for oid in map(Oid, logged.oids) if storage.load(oid, Tid(logged.tid - 1))]
     reason = ""
     if ROOT_OID in logged.oids and ROOT_OID not in oids:
-        reason = "it elected the root, which is elected for good"
+        reason = "it set the root, which can't be changed"
     elif not oids:
         reason = "it only made objects; take them off what refers to them"
     if reason:
@@ -125,7 +120,6 @@ def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
 
 
 def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
-    """Return what is to be done to one object; None: nothing."""
     obj = graph.ghosts.get(oid, view.tid)
     ref = ref_of(obj)
     assert ref is not None
@@ -159,11 +153,7 @@ def _same(one: State, other: State) -> bool:
 def _merge(
     obj: Any, oid: Oid, tid: Tid, serial: Tid, before: State, after: State, now: State
 ) -> _Step:
-    """Return how the changes from *before* to *after* are taken back from *now*.
-
-    Raises:
-        UndoConflictError: They were changed again, and the class can't resolve it.
-    """
+    """Return how the change from *before* to *after* is taken back; see :func:`undo`."""
     plain = type(obj)._p_faces.plain
     attributes: dict[str, Any] = {}
     items: dict[Any, Any] = {}
@@ -218,7 +208,6 @@ def _resolve(
     after: State,
     now: State,
 ) -> State:
-    """Return the state that the class makes of the three."""
     resolve = getattr(plain, "_p_resolve_conflict", None)
 
     def refuse(failed: str) -> NoReturn:
@@ -231,13 +220,7 @@ def _resolve(
         merged = resolve(after, own_state(now), before)
     except ConflictError as error:
         refuse(f"its resolution was refused ({error.failed or type(error).__name__})")
-    if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
-        text = (
-            f"{plain.__name__}._p_resolve_conflict() returned {merged!r:.60}, "
-            f"expected a state dict"
-        )
-        raise TypeError(text)
-    return merged
+    return checked_state(plain.__name__, merged)
 
 
 def _apply(step: _Step, working: dict[str, Any]) -> None:

@@ -7,23 +7,18 @@ done where parts are in conflict: see :mod:`dobbin_like.transactions.replay`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from dobbin_like.contract import Storage
 from dobbin_like.exc import ConflictError, UndoConflictError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.base import checkout
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.transactions.replay import PartChange
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.contract import Storage
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
-
-__all__ = ["Structure", "structures"]
 
 
 class Structure(NamedTuple):
@@ -34,11 +29,7 @@ class Structure(NamedTuple):
     changes: tuple[PartChange, ...]
 
     def take_back(self, tid: Tid, snapshot: Tid) -> None:
-        """Do the opposite of what transaction *tid* did, in the calling thread's transaction.
-
-        Raises:
-            UndoConflictError: It was changed again.
-        """
+        """Do the opposite of what transaction *tid* did, or raise UndoConflictError."""
         checkout(self.owner)
         try:
             self.owner._p_replay(self.changes)

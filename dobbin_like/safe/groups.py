@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import transaction as transaction_package
 from transaction.interfaces import NoTransaction
@@ -19,9 +19,6 @@ from transaction.interfaces import NoTransaction
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError
 from dobbin_like.persistent import checkout
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _all: weakref.WeakSet[Groups] = weakref.WeakSet()
 """For the hook that runs after a fork."""
@@ -36,10 +33,7 @@ class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[mi
 
 
 class Group:
-    """One transaction of one thread.
-
-    The functions in ``undone`` are called if it is rolled back.
-    """
+    """One transaction of one thread. A rollback calls the functions in ``undone``."""
 
     def __init__(self) -> None:
         self.undone: list[Callable[[], object]] = []

@@ -43,7 +43,6 @@ class Growth:
             self._thread = thread
 
     def join(self) -> None:
-        """Wait for a running pack."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()

@@ -6,21 +6,17 @@ import contextlib
 import os
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from numbers import Number
-from typing import TYPE_CHECKING, Any, Final, Self
+from types import TracebackType
+from typing import Any, Final, Self
 
-from dobbin_like.database import store_of
+from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups, Managers
 from dobbin_like.safe.growth import Growth
 from dobbin_like.safe.stored import handed_out, held, is_key, normal_key, stored_form
 from dobbin_like.safe.writeback import Kept
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from dobbin_like.database import Database
-    from dobbin_like.upkeep.pack import PackReport
+from dobbin_like.upkeep.pack import PackReport
 
 _MISSING: Final[Any] = object()
 _TRIES: Final = 100
@@ -45,12 +41,7 @@ class Safe(MutableMapping[Any, Any]):
     """
 
     def __init__(
-        self,
-        database: Database,
-        managers: Managers,
-        *,
-        writeback: bool,
-        pack_when: float | None,
+        self, database: Database, managers: Managers, *, writeback: bool, pack_when: float | None
     ) -> None:
         self._database = database
         self._publisher = store_of(database).publisher
@@ -313,7 +304,6 @@ class Safe(MutableMapping[Any, Any]):
         return self._root
 
     def _value(self, key: Any) -> Any:
-        """Return a copy of the value of *key*, ``_MISSING`` if there is none."""
         if not is_key(key):
             hash(key)
             self._items()

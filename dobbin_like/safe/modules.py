@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import string
 import sys
-from typing import TYPE_CHECKING, Final
+from types import FrameType
+from typing import Final
 
 from dobbin_like.exc import SafeDirectoryError
-from dobbin_like.safe.mapping import path_of
+from dobbin_like.safe.mapping import Safe, path_of
 from dobbin_like.safe.opening import open as open_safe
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from dobbin_like.safe.mapping import Safe
 
 _PLAIN: Final = frozenset(string.ascii_lowercase + string.digits + "._")
 """Characters that are not quoted in file names. Some file systems ignore case: no capitals."""

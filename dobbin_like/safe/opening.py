@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from dobbin_like.database import Database
 from dobbin_like.exc import NotASafeError
@@ -12,9 +13,6 @@ from dobbin_like.safe.groups import Groups, Managers
 from dobbin_like.safe.mapping import Safe, path_of
 from dobbin_like.safe.stored import SafeDict
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def open(  # noqa: A001  the name that it has in shelve and dbm

@@ -143,7 +143,7 @@ def normal_key(key: Any) -> Any:
 
 
 def is_key(key: Any) -> bool:
-    """Return whether *key* is valid."""
+    """Return whether *key* is valid; see :func:`normal_key`."""
     try:
         normal_key(key)
     except TypeError:

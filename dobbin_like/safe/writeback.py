@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from dobbin_like.objects.values.values import StateComparison
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dobbin_like.safe.groups import Group
+from dobbin_like.safe.groups import Group
 
 
 class Kept:
-    """By key, the value that the program has, and the stored one.
-
-    Any thread may use it: each step is one dict operation.
-    """
+    """By key, the value that the program has, and the stored one. Each step is atomic."""
 
     def __init__(self) -> None:
         self._pairs: dict[Any, tuple[Any, Any]] = {}
@@ -25,7 +19,6 @@ class Kept:
         return iter(list(self._pairs))
 
     def value(self, key: Any, default: Any) -> Any:
-        """Return the value that the program has, or *default*."""
         return self._pairs.get(key, (default,))[0]
 
     def hand_out(self, key: Any, value: Any, stored: Any) -> Any:
@@ -37,7 +30,7 @@ class Kept:
         self._replace(group, key, (value, stored))
 
     def removed(self, group: Group, key: Any) -> None:
-        """Note the removal of a key in *group*; it is undone if the group is rolled back."""
+        """Note the removal of a key in *group*; undone like an assignment."""
         self._replace(group, key, None)
 
     def _replace(self, group: Group, key: Any, pair: tuple[Any, Any] | None) -> None:
@@ -60,5 +53,4 @@ class Kept:
         }
 
     def clear(self) -> None:
-        """Forget all of it."""
         self._pairs = {}

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from dobbin_like.ids import Tid
 from dobbin_like.search.snapshot_scan import SnapshotScan
-
-if TYPE_CHECKING:
-    from dobbin_like.ids import Tid
-    from dobbin_like.store import Progress, Store
-
-__all__ = ["Census", "ClassCount", "census"]
+from dobbin_like.store import Progress, Store
 
 
 class ClassCount(NamedTuple):
@@ -44,12 +40,10 @@ class Census:
         return sum(count.bytes for count in self.classes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
         classes = [count._asdict() for count in self.classes]
         return {**asdict(self), "objects": self.objects, "bytes": self.bytes, "classes": classes}
 
     def __str__(self) -> str:
-        """Return a table, a line for each class."""
         counts = [*self.classes, ClassCount("in all", self.objects, self.bytes)]
         lines = [("objects", "bytes", "class")]
         lines += [(f"{count.objects:,}", f"{count.bytes:,}", count.name) for count in counts]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
 
+from dobbin_like.contract import StoredVersion
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import SnapshotScan
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dobbin_like.contract import StoredVersion
-    from dobbin_like.store import Progress, Store
-
-__all__ = ["instances"]
+from dobbin_like.store import Progress, Store
 
 _T = TypeVar("_T")
 
@@ -57,9 +52,7 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
 
 
 def _instances(
-    sight: SnapshotScan,
-    is_wanted: Callable[[StoredVersion], bool],
-    progress: Progress | None,
+    sight: SnapshotScan, is_wanted: Callable[[StoredVersion], bool], progress: Progress | None
 ) -> Iterator[Any]:
     known: dict[int, bool] = {}  # By the number of a state: a few for each class.
     try:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.reference_path import way_to
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import SnapshotScan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.store import Progress, Store
-
-__all__ = ["Referrer", "referrers"]
+from dobbin_like.store import Progress, Store
 
 
 class Referrer(NamedTuple):
@@ -43,11 +38,7 @@ def referrers(
         progress: Called with the oids that were looked at so far, and all there are.
 
     Raises:
-        ObjectNotFound: There is no object with this oid in the thread's snapshot.
-        NotPersistentError: *obj* is neither an oid nor a persistent object.
-        InvalidObjectReference: It belongs to another database.
-        IntegrityError: An object is damaged. What was yielded before is right.
-        ClosedError: The database is closed.
+        As :func:`~dobbin_like.search.walk.walk`.
 
     Cost: Reading the bytes of every object from the log, and looking for references in
     them, without loading a class.

@@ -8,18 +8,13 @@ references in one object cost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from dobbin_like.ids import Oid
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.store import Progress, Store
-
-__all__ = ["walk"]
+from dobbin_like.store import Progress, Store
 
 _UNKNOWN, _ONE, _OTHER, _DONE = range(4)
 """Marks: those of two generations alternate."""
@@ -91,7 +86,7 @@ class _Marks:
         self._next: list[int] | None = []
 
     def add(self, oids: Iterable[int]) -> None:
-        """Let those of *oids* that are new belong to the next generation."""
+        """Let the new ones of *oids* belong to the next generation."""
         flags, count, mark = self._flags, len(self._flags), self._next_mark
         for oid in oids:
             if 0 <= oid < count and not flags[oid]:
@@ -102,7 +97,7 @@ class _Marks:
                         self._next = None
 
     def turn(self) -> bool:
-        """Go on to the next generation; return whether there is any in it."""
+        """Go on to the next generation; return whether it has any oids."""
         self._mark, self._next_mark = self._next_mark, self._mark
         self._oids, self._next = self._next, []
         return self._oids is None or bool(self._oids)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import BinaryIO, Final, NoReturn
+from typing import Final, NoReturn
 
 from dobbin_like.contract import Names, PackedStorage, Storage, StoredVersion, Transaction
 from dobbin_like.exc import (
@@ -22,15 +22,8 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
 from dobbin_like.timestamps import Moment, tid_of
 
-__all__ = ["AsOf", "Pin", "check_complete", "complete_since"]
-
 _ATTEMPTS: Final = 100
-"""How often to look for a moment when the base is not just applying something."""
-
-
-def complete_since(storage: Storage) -> Tid:
-    """Return the tid since which the past is whole."""
-    return storage.complete_since
+"""How often to look for a moment when the base is not applying anything."""
 
 
 def check_complete(storage: Storage, tid: Tid) -> None:
@@ -41,12 +34,9 @@ def check_complete(storage: Storage, tid: Tid) -> None:
 
 
 class Pin:
-    """Keeps a storage from dropping what there is from *tid* on, until released.
+    """Keeps a storage from dropping what there is from *tid* on, until it is released."""
 
-    A storage that is packed may have to keep a file open for it.
-    """
-
-    # Of one whose making was interrupted.
+    # Of one whose constructor was interrupted.
     _pinned: tuple[PackedStorage, object] | None = None
 
     def __init__(self, storage: Storage, tid: Tid) -> None:
@@ -54,7 +44,7 @@ class Pin:
             self._pinned = storage, storage.pin(tid)
 
     def release(self) -> None:
-        """Let go. Idempotent; what an interrupt cuts short is done when it is forgotten."""
+        """Idempotent; after an interrupt, it is completed when the pin is garbage."""
         if self._pinned is not None:
             storage, token = self._pinned
             storage.unpin(token)
@@ -120,7 +110,7 @@ class AsOf:
         self.tid, self._sequence = last.tid, last.sequence
 
     def _take_present(self, base: Storage) -> None:
-        """Take what the base tells without a tid; again, if it was just changing."""
+        """Take what the base has now; again, if it was just changing."""
         for _ in range(_ATTEMPTS):
             # What is being applied counts as news until all of it is.
             still = not base.has_news()
@@ -183,35 +173,28 @@ class AsOf:
         return self.load(oid) is not None
 
     def load(self, oid: Oid, at: Tid | None = None) -> StoredVersion | None:
-        self._check_open()
-        return self._base.load(oid, self.tid if at is None else min(at, self.tid))
+        return self._check_open().load(oid, self.tid if at is None else min(at, self.tid))
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> StoredVersion | None:
-        self._check_open()
-        return self._base.version_before(oid, stored)
+        return self._check_open().version_before(oid, stored)
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
     ) -> Iterator[Transaction]:
-        self._check_open()
         last = self.tid if until is None else min(until, self.tid)
-        return self._base.transactions(since, last, newest_first=newest_first)
+        return self._check_open().transactions(since, last, newest_first=newest_first)
 
     def transaction_of(self, stored: StoredVersion) -> Transaction:
-        self._check_open()
-        return self._base.transaction_of(stored)
+        return self._check_open().transaction_of(stored)
 
     def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, StoredVersion]]:
-        self._check_open()
-        return self._base.entries(transaction)
+        return self._check_open().entries(transaction)
 
     def stream_size(self, key: int) -> int:
-        self._check_open()
-        return self._base.stream_size(key)
+        return self._check_open().stream_size(key)
 
     def read_stream(self, key: int, start: int, size: int) -> bytes:
-        self._check_open()
-        return self._base.read_stream(key, start, size)
+        return self._check_open().read_stream(key, start, size)
 
     def after_fork_in_child(self) -> None:
         self._base.after_fork_in_child()
@@ -233,35 +216,18 @@ class AsOf:
     def release(self) -> None:
         pass  # Nothing is held.
 
-    def acquire(self) -> NoReturn:
-        self._refuse()
-
-    def write_stream(self, source: BinaryIO) -> NoReturn:
-        self._refuse()
-
-    def append(self, *_args: object, **_options: object) -> NoReturn:
-        self._refuse()
-
-    def prepare(self, *_args: object, **_options: object) -> NoReturn:
-        self._refuse()
-
-    def decide(self) -> NoReturn:
-        self._refuse()
-
-    def settle(self, tid: Tid) -> NoReturn:
-        self._refuse()
-
-    def fail(self, *_args: object, **_options: object) -> NoReturn:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_args: object, **_options: object) -> NoReturn:
         self._check_open()
         raise ReadOnlyStorageError(self.path, self.why_read_only)
 
-    def _check_open(self) -> None:
-        if self.closed:
+    acquire = write_stream = append = prepare = decide = settle = fail = _refuse
+
+    def _check_open(self) -> Storage:
+        """Return the storage below, unless this one is closed."""
+        if self._closed or self._base.closed:
             text = f"{self.path} as of tid {self.tid}"
             raise ClosedError(text)
+        return self._base
 
 
 def _check_future(path: str, moment: Moment, tid: Tid, newest: Tid) -> None:

@@ -1,13 +1,12 @@
 """A log without a file: transactions in the memory of one process.
 
-Keeps the promises of :class:`~dobbin_like.log.TransactionLog` to the memory tower, but
-for those about what is left when the process ends. Two instances over one log behave as
-two processes on one file do. Knows no objects: states are bytes, classes are numbers
-and names.
+Keeps the promises of :class:`~dobbin_like.log.TransactionLog` to the memory tower, but for those
+about what is left when the process ends. Two instances over one log behave as two processes on
+one file do. Knows no objects: states are bytes, classes are numbers and names.
 
-A commit counts by one step: the transaction is put at the end of a list. Everything else
-is either made before, where nobody looks, or belongs to one instance. So an interrupt or
-a fork between any two lines leaves the transaction there whole, or not at all (I2).
+A commit counts by one step: the transaction is put at the end of a list. Everything else is
+either made before, where nobody looks, or belongs to one instance. So an interrupt or a fork
+between any two lines leaves the transaction there whole, or not at all (I2).
 """
 
 from __future__ import annotations
@@ -15,16 +14,18 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from typing import BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.writing.encode import check_numbers
-from dobbin_like.storages.memory_data import MemoryTransaction, MemoryVersion, Shared
-from dobbin_like.storages.memory_reading import ReadableMemory
-
-__all__ = ["MemoryLog"]
+from dobbin_like.storages.memory_reading import (
+    MemoryTransaction,
+    MemoryVersion,
+    ReadableMemory,
+    Shared,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -53,11 +54,7 @@ class MemoryLog(ReadableMemory):
         self._set_up(shared, lock_timeout=lock_timeout, read_only=False)
 
     def another(self, *, lock_timeout: float | None = None, read_only: bool = False) -> Self:
-        """Return another instance over the same log, as another process would open it.
-
-        Raises:
-            ClosedError: This one is closed.
-        """
+        """Return another instance over the same log, as another process would open it."""
         self._check_open()
         made = object.__new__(type(self))
         made._set_up(self._shared, lock_timeout=lock_timeout, read_only=read_only)
@@ -130,15 +127,9 @@ class MemoryLog(ReadableMemory):
         entries: Sequence[Entry],
         classes: Sequence[ClassRow] = (),
         shapes: Sequence[ShapeRow] = (),
-        *,
-        user: str = "",
-        description: str = "",
-        extension: bytes = b"",
+        **annotations: Any,
     ) -> MemoryTransaction:
-        self._check_held("append()")
-        # Before it counts: an interrupt right after that must not hide whose the streams are.
-        self._pending = self._made(tid, entries, classes, shapes, user, description, extension)
-        return self._decide(self._pending)
+        return self._decide(self.prepare(tid, entries, classes, shapes, **annotations))
 
     def prepare(
         self,
@@ -152,19 +143,6 @@ class MemoryLog(ReadableMemory):
         extension: bytes = b"",
     ) -> MemoryTransaction:
         self._check_held("prepare()")
-        self._pending = self._made(tid, entries, classes, shapes, user, description, extension)
-        return self._pending
-
-    def _made(
-        self,
-        tid: Tid,
-        entries: Sequence[Entry],
-        classes: Sequence[ClassRow],
-        shapes: Sequence[ShapeRow],
-        user: str,
-        description: str,
-        extension: bytes,
-    ) -> MemoryTransaction:
         self._settle()
         if self._pending is not None:
             raise NotHeldError(self.path, "prepare()", "the end of the one before")
@@ -173,21 +151,31 @@ class MemoryLog(ReadableMemory):
         head = self._head
         oids = tuple([entry[0] for entry in entries])
         check_numbers(tid, oids, head.tid)
-        oid_count = head.oid_count + sum(not self._is_stored(oid) for oid in oids)
-        return MemoryTransaction(
+        is_new = (oid >= head.next_oid or self.load(oid) is None for oid in oids)
+        oid_count = head.oid_count + sum(is_new)
+        names = NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES
+        sequence, before = head.sequence + 1, self._newest.get
+        versions = [
+            MemoryVersion(tid, number, bytes(data), sequence, before(oid))
+            for oid, number, data in entries
+        ]
+        next_oid = Oid(max(head.next_oid, max(oids, default=-1) + 1))
+        # Before it counts: an interrupt right after that must not hide whose the streams are.
+        self._pending = MemoryTransaction(
             tid,
-            head.sequence + 1,
+            sequence,
             False,
             user,
             description,
             extension,
             "",
             oids,
-            NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES,
-            self._versions(tid, head.sequence + 1, entries),
+            names,
+            tuple(versions),
             oid_count,
-            Oid(max(head.next_oid, max(oids, default=-1) + 1)),
+            next_oid,
         )
+        return self._pending
 
     def decide(self) -> None:
         self._check_held("decide()")
@@ -233,38 +221,22 @@ class MemoryLog(ReadableMemory):
         except ValueError as error:
             _logger.warning("%s: a failed transaction is not recorded: %s", self.path, error)
             return None
-        logged = MemoryTransaction(
-            tid,
-            head.sequence + 1,
-            True,
-            user,
-            description,
-            extension,
-            reason,
-            oids,
-            NO_NAMES,
-            (),
-            head.oid_count,
-            head.next_oid,
+        logged = head._replace(
+            tid=tid,
+            sequence=head.sequence + 1,
+            failed=True,
+            user=user,
+            description=description,
+            extension=extension,
+            reason=reason,
+            oids=oids,
+            names=NO_NAMES,
+            versions=(),
         )
         self._shared.transactions.append(logged)
         return logged
 
     # -- inside ----------------------------------------------------------------
-
-    def _is_stored(self, oid: Oid) -> bool:
-        return oid < self._head.next_oid and self.load(oid) is not None
-
-    def _versions(
-        self, tid: Tid, sequence: int, entries: Sequence[Entry]
-    ) -> tuple[MemoryVersion, ...]:
-        before = self._newest.get
-        return tuple(
-            [
-                MemoryVersion(tid, number, bytes(data), sequence, before(oid))
-                for oid, number, data in entries
-            ]
-        )
 
     def _settle(self) -> None:
         """Forget the prepared transaction if it counts: decide() may have been interrupted."""
@@ -273,7 +245,7 @@ class MemoryLog(ReadableMemory):
             self._pending = None
 
     def _drop(self) -> None:
-        """Forget what was prepared and written and does not count."""
+        """Forget what was prepared and written and is not committed."""
         self._settle()
         self._pending = None
         while self._written:

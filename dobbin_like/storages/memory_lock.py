@@ -16,8 +16,6 @@ from typing import Final
 
 from dobbin_like.exc import LockTimeout, SelfWaitError
 
-__all__ = ["MemoryLock"]
-
 _GIVE_WAY_SECONDS: Final = 0.002
 _GIVE_WAY_STEP_SECONDS: Final = 0.00005
 
@@ -52,19 +50,13 @@ class MemoryLock:
         _locks.add(self)
 
     def held(self, instance: object) -> bool:
-        """Return whether the calling thread holds the lock through *instance*."""
         return self._instances.get(get_ident()) is instance and self._owned()
 
     def acquire(self, instance: object, timeout: float | None) -> None:
-        """Get the lock for the calling thread, through *instance*.
+        """Get the lock for the calling thread, through *instance*; see ``Storage.acquire()``.
 
-        Args:
-            timeout: In seconds; 0 tries once; None: as long as it takes.
-
-        Raises:
-            LockTimeout: It was not free in time. Nothing is held.
-            SelfWaitError: This thread holds it, or is waiting for it: it asks from a
-                signal handler or a finalizer. What it holds, it holds still.
+        SelfWaitError is raised also if this thread waits for it, and asks from a signal handler
+        or a finalizer. *timeout* is in seconds; 0 tries once, None waits as long as it takes.
         """
         me = get_ident()
         if me in self._instances:
@@ -90,7 +82,7 @@ class MemoryLock:
         self._instances.pop(me, None)
 
     def wait_until_unused(self, instance: object) -> None:
-        """Wait until no other thread is in the midst of something through *instance*."""
+        """Wait until no other thread uses *instance* to write."""
         me = get_ident()
         others = [
             thread
@@ -102,7 +94,6 @@ class MemoryLock:
                 pass  # Whoever had it has given it back, and whoever comes is refused.
 
     def after_fork_in_child(self) -> None:
-        """Start anew: what a thread of the parent holds is not held here."""
         self._mutex = threading.RLock()
         self._instances.clear()
         self._last = 0
@@ -124,9 +115,9 @@ class MemoryLock:
             raise LockTimeout(self._path, timeout)
 
     def _give_way(self, me: int, timeout: float | None) -> None:
-        """Let another one have the lock that waits for it, for at most two milliseconds.
+        """Let another thread that waits for the lock have it, for at most two milliseconds.
 
-        The one that gave it back would get it again before the one that it woke has run.
+        The thread that released it would get it again before the one that it woke has run.
         """
         seconds = _GIVE_WAY_SECONDS if timeout is None else min(timeout, _GIVE_WAY_SECONDS)
         until = time.monotonic() + seconds

@@ -13,9 +13,7 @@ from typing import Final
 from dobbin_like.contract import Storage
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory import MemoryLog
-from dobbin_like.storages.memory_data import Shared
-
-__all__ = ["OverlayLog"]
+from dobbin_like.storages.memory_reading import Shared
 
 _FIRST_STREAM: Final = 1 << 62
 """Above every key of a stream in a file."""

@@ -12,24 +12,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from dobbin_like.exc import (
-    ConflictError,
-    ObjectNotFound,
-    ReadConflictError,
-    WriteConflictError,
-)
+from dobbin_like.exc import ConflictError, ObjectNotFound, ReadConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.values import deep_copy, to_plain
-
-if TYPE_CHECKING:
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.values.refs import ObjectRef, State
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +45,13 @@ def find_conflicts(
 ) -> list[TornStructure]:
     """Compare what *view* has checked out with what is committed now, and resolve what can be.
 
-    Args:
-        new_root: The object that the view has elected root, and its entry.
-
-    Returns:
-        The structures that have to be changed again; their parts are as they were.
+    Returns the structures that have to be changed again; their parts are as they were. *new_root*
+    is the object that the view has set as the root, and its reference.
 
     Raises:
         ReadConflictError: The newer version was found in the log.
-        WriteConflictError: A thread of this instance has committed it. In both cases
-            the working copies are as they were.
+        WriteConflictError: A thread of this instance has committed it. In both cases the working
+            copies are as they were.
     """
     if view.tid == graph.shared.tid and new_root is None:
         return []  # Nobody has committed anything since.
@@ -148,7 +137,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
     foreign = ref.mask is None or ref.mask.foreign
     resolve: Any = getattr(plain, "_p_resolve_conflict", None)
     merges = resolve is None and getattr(plain, "_p_merge", False)
-    # Whoever checks out without changing depends on what he read, as does who says so.
+    # A checkout without a change means that the transaction depends on what it has read.
     if not (merges or resolve) or working.exclusive or working.changed() is None:
         raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
     try:
@@ -167,21 +156,25 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
         failed = f"its resolution was refused ({error.failed or type(error).__name__})"
         raise _conflict(graph, name, ref.oid, serial, failed, foreign=foreign) from error
     logger.debug("resolved a conflict of %s oid %d", name, ref.oid)
+    return _Merged(working, saved_serial, saved, dict(checked_state(name, merged)))
+
+
+def checked_state(name: str, merged: Any) -> State:
+    """Return what ``_p_resolve_conflict`` of the class *name* has returned, if it is a state."""
     if not isinstance(merged, dict) or not all(type(name) is str for name in merged):
         text = f"{name}._p_resolve_conflict() returned {merged!r:.60}, expected a state dict"
         raise TypeError(text)
-    return _Merged(working, saved_serial, saved, dict(merged))
+    return merged
 
 
 def _mine(working: WorkingCopy) -> dict[str, Any]:
-    """Return the state of a working copy, of built-ins."""
     working.copy_pending()
     overlay = working.overlay()
     return dict(working) if overlay is None else {**working, ITEMS: overlay.plain()}
 
 
 def own_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a shared state that user code may do with as it likes."""
+    """Return a copy of a shared state that user code may change."""
     memo: dict[int, Any] = {}
     return deep_copy({name: to_plain(value, memo) for name, value in state.items()})  # type: ignore[no-any-return]
 

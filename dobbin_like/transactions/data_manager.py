@@ -26,11 +26,12 @@ from __future__ import annotations
 
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from transaction.interfaces import ISavepointDataManager, TransientError
 from zope.interface import implementer
 
+from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import (
     ClosedError,
     CommittingError,
@@ -42,19 +43,14 @@ from dobbin_like.exc import (
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.faces.stream import slow_files
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.conflicts import find_conflicts
+from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.transactions.publisher import Publisher
-    from dobbin_like.transactions.thread_view import ThreadView
-
-__all__ = ["DataManager", "acquire", "new_tid"]
+from dobbin_like.transactions.thread_view import ThreadView
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
@@ -89,7 +85,7 @@ def new_tid(storage: Storage) -> Tid:
 
 
 def acquire(publisher: Publisher) -> None:
-    """Take the commit lock, of the file in which the log goes on if it was packed."""
+    """Take the commit lock; if the log was packed, that of the new file."""
     for _ in range(_FOLLOW_TRIES):
         try:
             publisher.storage.acquire()
@@ -126,7 +122,6 @@ class DataManager:
         self._early = False
 
     def sortKey(self) -> str:  # noqa: N802  the interface's name
-        """Order data managers in the same way in every process."""
         return self._sort_key
 
     @property
@@ -141,12 +136,7 @@ class DataManager:
     # -- joining --------------------------------------------------------------
 
     def join(self) -> View:
-        """Take part in the thread's transaction; return the view.
-
-        Raises:
-            CommittingError: The commit of this transaction is under way.
-            ReadOnlyStorageError: The storage is read-only.
-        """
+        """Take part in the thread's transaction, unless it is committing; return the view."""
         phase = self._phase
         if phase is not IDLE and phase is not REPLAYING:
             raise CommittingError(self._storage.path)
@@ -165,20 +155,16 @@ class DataManager:
         return self.view
 
     def acquire_early(self) -> None:
-        """Take the commit lock for the transaction that begins next: it meets no conflict.
+        """Take the commit lock for the transaction that begins next: it will have no conflict.
 
-        Given back at the end of its commit or abort, and in any case by
-        :meth:`release_early`, which has to follow.
-
-        Raises:
-            LockTimeout, SelfWaitError, ReadOnlyStorageError, ClosedError: As for a commit.
-            Nothing is held.
+        The end of its commit or abort gives the lock back, and in any case :meth:`release_early`,
+        which has to follow. If this raises, as a commit may, nothing is held.
         """
         self._early = True
         acquire(self._publisher)
 
     def release_early(self) -> None:
-        """Give back what :meth:`acquire_early` has taken, if it is held still. Idempotent."""
+        """Give back what :meth:`acquire_early` has taken, if it is still held. Idempotent."""
         self._early = False
         finish_despite_interrupts(self._storage.release)
 
@@ -188,11 +174,8 @@ class DataManager:
         """Take the commit lock and catch up.
 
         Raises:
-            ReadConflictError: The log has brought a newer version of an
-                object that is checked out.
-            WriteConflictError: A thread of this database has committed one.
-            LockTimeout: The lock was not free in time.
-            SelfWaitError: The transaction would wait for itself.
+            ReadConflictError, WriteConflictError: See :func:`find_conflicts`.
+            LockTimeout, SelfWaitError: See ``acquire()`` of the storage.
         """
         self._failure = ""
         if transaction.user or transaction.description or transaction.extension:
@@ -231,12 +214,7 @@ class DataManager:
             raise
 
     def commit(self, transaction: Any) -> None:
-        """Gather all that is to be written.
-
-        Raises:
-            NotStorableError: A value can't be stored; nothing was written.
-            InvalidObjectReference: An object of another database is referred to.
-        """
+        """Gather all that is to be written; nothing is written if this fails."""
         changes = self._changes = Changes(self._graph)
         if self.new_root is not None:
             changes.add_root(*self.new_root)
@@ -307,7 +285,6 @@ class DataManager:
         self._storage.release()
 
     def abort(self, transaction: Any) -> None:
-        """Forget the changes of this thread."""
         # All of it: an interrupt may have come before tpc_abort, or in the middle of it.
         self.tpc_abort(transaction)
 
@@ -347,11 +324,10 @@ class DataManager:
         return self._phase is COMMITTED
 
     def should_retry(self, error: BaseException) -> bool:
-        """Tell whether running the transaction again may succeed."""
         return isinstance(error, TransientError)
 
     def _record_failure(self) -> None:
-        """Write down that a transaction failed, if it got as far as being one."""
+        """Record a failed transaction, unless it failed before it had changes."""
         changes = self._changes
         gathered = (
             self._phase not in (IDLE, BEGUN, REPLAYING) and changes is not None and changes.entries
@@ -368,7 +344,6 @@ class DataManager:
     # -- savepoints ---------------------------------------------------------------
 
     def savepoint(self) -> Savepoint:
-        """Return a point that the transaction can be rolled back to, any number of times."""
         return Savepoint(self.view, self._shared, self.new_root, self.replace_root)
 
     def replace_root(self, new_root: NewRoot | None) -> None:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
 
+from dobbin_like.contract import Storage
 from dobbin_like.objects.faces.faces import making
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
-    from dobbin_like.transactions.publisher import Publisher
-
-__all__ = ["claimed", "claims", "opened"]
+from dobbin_like.transactions.publisher import Publisher
 
 opened: dict[Publisher, object] = {}
 """The open databases of this process, by their publishers.

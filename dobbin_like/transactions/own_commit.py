@@ -8,20 +8,15 @@ read anew when they are touched, by each thread when its snapshot has it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
+from dobbin_like.contract import Transaction
 from dobbin_like.exc import SelfWaitError
 from dobbin_like.ids import NO_TID
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.data_manager import acquire, new_tid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.contract import Transaction
-    from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.publisher import Publisher
 
 Rows = Sequence[tuple[int, str, str]]
 """Rows of a class table: number, module, qualname."""
@@ -32,17 +27,11 @@ def commit_own(
 ) -> Transaction | None:
     """Commit what *gather* puts into the changes it is given, as one transaction.
 
-    Args:
-        gather: Called under the commit lock, with all news applied. It returns rows of the
-            class table that are to be written; None: nothing is to be done.
+    *gather* is called under the commit lock, with all news applied, and returns rows of the class
+    table to be written; None: there is nothing to do, and None is returned.
 
-    Returns:
-        What the storage has logged, None if there was nothing to be done.
-
-    Raises:
-        SelfWaitError: The thread is in the midst of a commit to this storage.
-        LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit. In all
-            cases, and when *gather* raises, nothing was written.
+    Raises SelfWaitError if the thread is committing to this storage, and what a commit and
+    *gather* raise. Then nothing was written.
     """
     storage = publisher.storage
     if storage.held:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from dobbin_like.contract import PackedStorage
+from dobbin_like.contract import PackedStorage, Storage, Transaction
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dobbin_like.contract import Storage, Transaction
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.changes import Changes
-    from dobbin_like.objects.graph.graph import Graph
-    from dobbin_like.objects.graph.publication import Publication
-
-__all__ = ["Publisher"]
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.graph.publication import Publication
 
 
 class _News(NamedTuple):
@@ -76,7 +69,7 @@ class Publisher:
     def drop_generations(self) -> None:
         """Let a packed storage drop what no view needs, now or from now on.
 
-        Does not wait: if somebody is catching up, another time will do.
+        Does not wait for a thread that is catching up.
         """
         packed = self._packed
         if packed is None or self.publishing or not self.lock.acquire(blocking=False):
@@ -144,28 +137,26 @@ class Publisher:
             shared.publish(made.tid, changes.publications, view)
 
     def publish_own(self, made: Transaction, introductions: Sequence[Publication]) -> None:
-        """Publish a committed transaction that is no view's, as if others had made it.
+        """Publish a committed transaction of no view, as if another process had made it.
 
-        Args:
-            introductions: Objects that it stores for the first time.
-
-        May be repeated after an interrupt.
+        *introductions* are the objects that it stores for the first time. May be repeated after an
+        interrupt.
         """
-        with self.lock, self.graph.shared.lock:
-            finish_despite_interrupts(partial(self._publish_own, made, introductions))
-
-    def _publish_own(self, made: Transaction, introductions: Sequence[Publication]) -> None:
         storage, graph = self.storage, self.graph
-        graph.shared.introduce(made.tid, introductions)
-        if storage.tid < made.tid:
-            storage.apply([made])
-        graph.ghosts.follow([number for number, _, _ in made.names.classes])
         introduced = {publication.ref.oid for publication in introductions}
         changed = {Oid(oid): made.tid for oid in made.oids if oid not in introduced}
-        graph.shared.publish_foreign(changed, made.tid)
+
+        def publish() -> None:
+            graph.shared.introduce(made.tid, introductions)
+            if storage.tid < made.tid:
+                storage.apply([made])
+            graph.ghosts.follow([number for number, _, _ in made.names.classes])
+            graph.shared.publish_foreign(changed, made.tid)
+
+        with self.lock, graph.shared.lock:
+            finish_despite_interrupts(publish)
 
     def apply_failed(self, made: Transaction) -> None:
-        """Count a failed transaction of this instance."""
         with self.lock, self.graph.shared.lock:
             if self.storage.tid < made.tid:
                 self.storage.apply([made])

@@ -1,8 +1,8 @@
 """Changes of a structure of many objects that are done again, on what others have made of it.
 
-Objects that are parts of one structure (the nodes of a tree) can be in conflict though what
-two transactions wanted is not: one has split a node that the other has put something into.
-No state made of three can settle that. So the class of the parts says whose they are::
+Objects that are parts of one structure (the nodes of a tree) can be in conflict though what two
+transactions wanted is not: one has split a node that the other has put something into. No state
+made of three can settle that. So the class of the parts says whose they are::
 
     class Node(Persistent):
         _p_part_of = "tree"            # the attribute that leads to the owner
@@ -11,19 +11,18 @@ No state made of three can settle that. So the class of the parts says whose the
         def _p_replay(self, parts):    # [(part, state before, state after), ...]
             ...
 
-and the owner does what the transaction has done once more, on the newest nodes. It gets all
-parts that the transaction has checked out, and the new ones that these lead to: before is
-``None`` for a new part. From the states it finds out what was changed (not how), looks
-whether others have changed the same, and raises ``ConflictError`` if so. The states are
-its to look at; what is mutable in the state after may be put into the structure, what is
-in the state before must not be changed.
+and the owner does what the transaction has done once more, on the newest nodes. It gets all parts
+that the transaction has checked out, and the new ones that these lead to: before is ``None`` for
+a new part. From the states it finds out what was changed (not how), looks whether others have
+changed the same, and raises ``ConflictError`` if so. The states are its to look at; what is
+mutable in the state after may be put into the structure, what is in the state before must not be
+changed.
 
 When it is called, the working copies of the parts are gone, the new ones lead nowhere, and the
-transaction sees the newest snapshot: nothing else that it had checked out was changed
-by anybody, or it was resolved, so that all it has is what it would have made of that
-snapshot. The commit lock is held, so that nobody changes anything meanwhile, and nothing was
-written. The owner is checked out; it may check out whatever it needs. Whatever it raises
-ends the transaction.
+transaction sees the newest snapshot: nothing else that it had checked out was changed by anybody,
+or it was resolved, so that all it has is what it would have made of that snapshot. The commit
+lock is held, so that nobody changes anything meanwhile, and nothing was written. The owner is
+checked out; it may check out whatever it needs. Whatever it raises ends the transaction.
 
 Who has checked out the owner and changed no part, or is exclusive, depends on the whole: then a
 part that others have changed is a conflict, and nothing is done again.
@@ -35,11 +34,14 @@ is ``None`` for a part that the transaction to be undone had made.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import checkout, is_new
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.objects.values.value_kinds import (
     DICT,
@@ -51,12 +53,6 @@ from dobbin_like.objects.values.value_kinds import (
     TUPLE,
 )
 from dobbin_like.transactions.conflicts import TornStructure, owner_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.graph.graph import Graph
 
 logger = logging.getLogger(__name__)
 

@@ -6,25 +6,18 @@ the transaction can be rolled back to a savepoint any number of times.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from transaction.interfaces import IDataManagerSavepoint
 from zope.interface import implementer
 
 from dobbin_like.exc import NotStorableError
 from dobbin_like.objects.faces.base import seal
-from dobbin_like.objects.faces.working_copy import copy_state
-from dobbin_like.objects.values.refs import here, native_dict, set_native_dict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.objects.faces.view import View
-    from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.objects.graph.publication import SharedState
-    from dobbin_like.objects.values.refs import ObjectRef
-
-__all__ = ["NewRoot", "Savepoint"]
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy, copy_state
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.values.refs import ObjectRef, here, native_dict, set_native_dict
 
 NewRoot = tuple[Any, "ObjectRef"]
 """The object that a transaction has set as the root, and its reference."""
@@ -34,14 +27,8 @@ NewRoot = tuple[Any, "ObjectRef"]
 class Savepoint:
     """The changes of one view as they were. Touched by its thread only.
 
-    Args:
-        new_root: What the transaction has set as the root.
-        replace_root: Sets it again, at a rollback.
-
-    Raises:
-        NotStorableError: Something can't be copied. Nothing has changed.
-
-    Cost: The states that are checked out.
+    *replace_root* sets *new_root*, the root that the transaction has set, again at a rollback.
+    Raises NotStorableError if something can't be copied. Cost: the states that are checked out.
     """
 
     def __init__(
@@ -59,7 +46,7 @@ class Savepoint:
         self._replace_root = replace_root
 
     def rollback(self) -> None:
-        """Go back. What was checked out since is not checked out any more."""
+        """Go back. What was checked out since is no longer checked out."""
         for key, working in list(self._view.working.items()):
             if key in self._states:
                 working.restore(self._states[key])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transaction.interfaces import ISynchronizer
 from zope.interface import implementer
@@ -17,11 +17,7 @@ from dobbin_like.exc import ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.refs import here
-
-if TYPE_CHECKING:
-    from dobbin_like.transactions.publisher import Publisher
-
-__all__ = ["ThreadView"]
+from dobbin_like.transactions.publisher import Publisher
 
 _DECIDING = ("tpc_vote", "_finish")
 """Methods of the data manager from whose start to whose end nothing is taken back."""
@@ -56,7 +52,6 @@ class ThreadView:
         """Nothing: the view lives until the transaction has ended."""
 
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
-        """Begin a view on what is committed now, by anybody."""
         publisher, view = self._publisher, self.view
         try:
             if publisher.unpublished is not None or self._storage.has_news():
@@ -104,7 +99,7 @@ class ThreadView:
         return False
 
     def leave(self) -> None:
-        """The database is closed: take part in nothing any more. From any thread."""
+        """End the view, because the database is closed. From any thread."""
         with self._shared.lock:
             if not self.committing:
                 self._shared.end_view(self.view)

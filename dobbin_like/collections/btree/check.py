@@ -5,19 +5,14 @@ Looks at nodes as the caller reads them: objects in memory, or states in a log.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from operator import lt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dobbin_like.collections.btree.nodes import INNER_MAX, LEAF_MAX
+from dobbin_like.collections.btree.tree import SortedTree
 from dobbin_like.collections.btree.walk import END
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dobbin_like.collections.btree.tree import SortedTree
-
-__all__ = ["Node", "check_btree", "structure"]
 
 
 class Node(NamedTuple):

@@ -149,7 +149,7 @@ def differences(old: Items, new: Items) -> list[Difference]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values, or :data:`MISSING`, are the same to the type of each part."""
+    """Return whether two values, or :data:`MISSING`, are the same to the type of each part."""
     if one is other:
         return True
     if one is MISSING or other is MISSING:

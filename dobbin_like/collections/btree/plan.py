@@ -31,28 +31,26 @@ class Plan:
         self._values: dict[tuple[int, str], tuple[Any, str, Any]] = {}
 
     def set(self, node: Any, name: str, value: Any) -> None:
-        """Let attribute *name* of *node*, which is checked out now, become *value*."""
+        """Plan that attribute *name* of *node*, which is checked out now, becomes *value*."""
         checkout(node)
         self._values[id(node), name] = node, name, value
 
     def get(self, node: Any, name: str) -> Any:
-        """Return what attribute *name* of *node* will be."""
         checkout(node)  # so that the values are the thread's own, not shared ones
         planned = self._values.get((id(node), name))
         return getattr(node, name) if planned is None else planned[2]
 
     def apply(self) -> None:
-        """Assign the values."""
-        finish_despite_interrupts(self._assign)
+        def assign() -> None:
+            for node, name, value in self._values.values():
+                setattr(node, name, value)
 
-    def _assign(self) -> None:
-        for node, name, value in self._values.values():
-            setattr(node, name, value)
+        finish_despite_interrupts(assign)
 
     # -- leaves -----------------------------------------------------------------
 
     def fill(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
-        """Let *leaf*, to which *path* leads, have more items: split it if they are too many."""
+        """Give *leaf*, to which *path* leads, more items: split it if they are too many."""
         if len(keys) <= LEAF_MAX:
             self.set(leaf, "items", (keys, values))
             return
@@ -65,12 +63,12 @@ class Plan:
         self._link(path, keys[at], right)
 
     def _move(self, leaf: BTreeLeaf, items: Items) -> None:
-        """Let *leaf* have other items, some of which come from other leaves or go there."""
+        """Give *leaf* other items, some of which come from other leaves or go there."""
         self.set(leaf, "items", items)
         self.set(leaf, "moves", self.get(leaf, "moves") + 1)
 
     def drain(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
-        """Let *leaf*, to which *path* leads, have fewer items: join it with another if too few."""
+        """Give *leaf*, to which *path* leads, fewer items: join it with another if too few."""
         parent, index = path[-1]
         siblings = parent.links[2]
         if len(keys) >= LEAF_MIN or len(siblings) == 1:
@@ -119,7 +117,7 @@ class Plan:
                 self.set(node, "links", (level + 1, [bound], [left, right]))
 
     def _unlink(self, path: Path, node: Any, at: int) -> None:
-        """Take the child behind the key number *at* off *node*, to which *path* leads."""
+        """Remove the child behind key number *at* from *node*, to which *path* leads."""
         level, keys, children = self.get(node, "links")
         keys = [*keys[:at], *keys[at + 1 :]]
         children = [*children[: at + 1], *children[at + 2 :]]
@@ -130,7 +128,7 @@ class Plan:
             self._join(path, node)
 
     def _lower(self, root: Any) -> None:
-        """Take out the level under the root if there is but one node on it."""
+        """Remove the level under the root if there is only one node on it."""
         level, _, children = self.get(root, "links")
         if level > 1 and len(children) == 1:
             below = children[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, pairwise, starmap
 from math import ceil
 from operator import itemgetter, lt
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from dobbin_like.collections.btree.nodes import (
     FILL,
@@ -22,14 +23,7 @@ from dobbin_like.collections.btree.nodes import (
     same,
 )
 from dobbin_like.collections.btree.plan import Plan
-from dobbin_like.collections.btree.walk import (
-    Bounds,
-    changed,
-    downward,
-    leaf_of,
-    path_to,
-    upward,
-)
+from dobbin_like.collections.btree.walk import Bounds, changed, downward, leaf_of, path_to, upward
 from dobbin_like.exc import ConflictError, SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy
@@ -37,9 +31,6 @@ from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import to_plain
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 K = TypeVar("K")
 I = TypeVar("I")  # noqa: E741
@@ -66,7 +57,7 @@ class SortedTree(Persistent, Generic[K, I]):
     __hash__ = None  # type: ignore[assignment]
 
     def _plant(self, items: Items) -> None:
-        """Give a new tree its nodes. *items* are sorted, and become those of the tree."""
+        """Make the nodes of a new tree. *items* are sorted, and become those of the tree."""
         level, keys, children = self._grown(items)
         self._length = BTreeLength(self, len(items[0]))
         self._root = BTreeInner(self, level, keys, children)
@@ -120,7 +111,7 @@ class SortedTree(Persistent, Generic[K, I]):
             return leaf.items[1][index]
         return value
 
-    def _chunks(self, bounds: Bounds, *, backward: bool) -> Iterator[Items]:
+    def _chunks(self, bounds: Bounds, *, backward: bool = False) -> Iterator[Items]:
         return (downward if backward else upward)(self, bounds)
 
     def _stream(
@@ -149,12 +140,14 @@ class SortedTree(Persistent, Generic[K, I]):
                     raise changed(self)
 
     def _first(self, make: Any, bounds: Bounds = ALL, *, backward: bool = False) -> Any:
-        """Return what *make* gives of the first item, or MISSING."""
         for keys, values in self._chunks(bounds, backward=backward):
             return next(iter(make(keys[:1], values[:1])))
         return MISSING
 
     # -- in order ---------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[K]:
+        return self._stream(keys_of)
 
     def __reversed__(self) -> Iterator[K]:
         return self._stream(keys_of, backward=True)
@@ -212,11 +205,7 @@ class SortedTree(Persistent, Generic[K, I]):
     # -- changing ---------------------------------------------------------------------
 
     def _insert(self, key: Any, value: Any, *, replace: bool = True) -> bool:
-        """Set the value of *key*; tell whether it was not there. Else, *replace* it.
-
-        Raises:
-            TypeError: The key can't be ordered. Nothing has changed.
-        """
+        """Set the value of *key*, if it is there only with *replace*. Return whether it is new."""
         self._check_writable()
         if isinstance(key, slice):  # Slices can be ordered, but tree[slice] is a range.
             text = "a slice is a range of keys, not a key"
@@ -243,7 +232,7 @@ class SortedTree(Persistent, Generic[K, I]):
         return not there
 
     def _remove(self, key: Any) -> Any:
-        """Take *key* out; return its value, or MISSING if it is not there."""
+        """Remove *key*; return its value, or MISSING."""
         self._check_writable()
         path, leaf = path_to(self._root, key)
         index, value = find(*leaf.items, key)
@@ -263,7 +252,6 @@ class SortedTree(Persistent, Generic[K, I]):
         plan.set(self, "_v_changed", object())
 
     def _fill(self, items: Items) -> None:
-        """Put *items*, which are sorted, into the tree, which is empty."""
         plan = Plan(self)
         plan.set(self._root.links[2][0], "moves", self._root.links[2][0].moves + 1)
         plan.set(self._root, "links", self._grown(items))
@@ -303,7 +291,8 @@ class SortedTree(Persistent, Generic[K, I]):
         plain: Any = type(self)._p_faces.plain
         made = plain.__new__(plain)
         native_dict(made).update(self.__getstate__())
-        items = _flat(self._chunks(ALL, backward=False))
+        parts = list(self._chunks(ALL, backward=False))
+        items = [key for keys, _ in parts for key in keys], [v for _, vs in parts for v in vs]
         links = made._grown(to_plain(items, {}))  # noqa: SLF001
         nodes = {"_length": BTreeLength(made, len(items[0])), "_root": BTreeInner(made, *links)}
         native_dict(made).update(nodes)
@@ -325,22 +314,13 @@ class SortedTree(Persistent, Generic[K, I]):
                 after += [new["items"]] if new else []
         changes = differences(joined(before), joined(after))
         for key, was, _ in changes:
-            if not same(self._shared_value(key), was):
+            if not same(find(*leaf_of(self._root, key).items, key)[1], was):
                 raise ConflictError(failed=f"the key {key!r:.60} was changed")
         for key, _, value in changes:
             if value is MISSING:
                 self._remove(key)
             else:
                 self._insert(key, value)
-
-    def _shared_value(self, key: Any) -> Any:
-        return find(*leaf_of(self._root, key).items, key)[1]
-
-
-def _flat(chunks: Iterable[Items]) -> Items:
-    parts = list(chunks)
-    keys = [key for keys, _ in parts for key in keys]
-    return keys, [value for _, values in parts for value in values]
 
 
 def sorted_items(keys: list[Any], values: list[Any]) -> Items:

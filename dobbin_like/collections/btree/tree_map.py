@@ -12,10 +12,12 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from itertools import chain
+from operator import eq
 from typing import Any, Generic, TypeVar, overload
 
 from dobbin_like.collections.btree.nodes import MISSING
-from dobbin_like.collections.btree.tree import SortedTree, keys_of, sorted_items
+from dobbin_like.collections.btree.tree import SortedTree, sorted_items
 from dobbin_like.collections.btree.views import (
     BTreeItems,
     BTreeKeys,
@@ -102,9 +104,6 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         value = self._value(key)
         return default if value is MISSING else value
 
-    def __iter__(self) -> Iterator[K]:
-        return self._stream(keys_of)
-
     def keys(self, min: K | None = None, max: K | None = None) -> KeysView[K]:  # noqa: A002
         """Return a view of the keys, in order; of those from *min* to *max*, both included."""
         return BTreeKeys(self, self, _closed(min, max))
@@ -126,7 +125,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         if self is other:
             return True
         if isinstance(other, BTree):
-            return len(self) == len(other) and all(map(_same_pair, self.items(), other.items()))
+            return len(self) == len(other) and all(map(eq, self.items(), other.items()))
         if not isinstance(other, Mapping):
             return NotImplemented
         if len(self) != len(other):
@@ -200,25 +199,16 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     def __or__(self, other: Any) -> BTree[Any, Any]:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return BTree(_chained(self, other))
+        return BTree(chain(self.items(), other.items()))
 
     def __ror__(self, other: Any) -> BTree[Any, Any]:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return BTree(_chained(other, self))
+        return BTree(chain(other.items(), self.items()))
 
     def __ior__(self: B, other: Any) -> B:
         self.update(other)
         return self
-
-
-def _chained(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
-    yield from one.items()
-    yield from other.items()
-
-
-def _same_pair(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
-    return one == other
 
 
 def _pairs(items: Any, others: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
@@ -230,25 +220,17 @@ def _pairs(items: Any, others: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
             for key in items.keys():  # noqa: SIM118  as dict does
                 yield key, items[key]
     else:
-        for number, pair in enumerate(items):
-            parts = tuple(pair)
+        for number, parts in enumerate(map(tuple, items)):
             if len(parts) != 2:
-                text = (
-                    f"BTree update sequence element #{number} has length {len(parts)}; "
-                    f"2 is required"
-                )
+                text = f"BTree update: element #{number} has length {len(parts)}; 2 is required"
                 raise ValueError(text)
             yield parts
     yield from others.items()
 
 
 def _sorted_pairs(items: Any, others: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    keys: list[Any] = []
-    values: list[Any] = []
-    for key, value in _pairs(items, others):
-        keys.append(key)
-        values.append(value)
-    return sorted_items(keys, values)
+    pairs = list(_pairs(items, others))
+    return sorted_items([key for key, _ in pairs], [value for _, value in pairs])
 
 
 def _closed(low: Any, high: Any) -> Bounds:

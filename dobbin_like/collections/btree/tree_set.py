@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, MutableSet, Set
+from collections.abc import Iterable, MutableSet, Set
 from itertools import chain
+from operator import eq
 from typing import Any, Generic, TypeVar
 
 from dobbin_like.collections.btree.nodes import MISSING
@@ -34,9 +35,6 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
 
     # -- reading --------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[T]:
-        return self._stream(keys_of)
-
     def __getitem__(self, key: Any) -> Set[T]:
         """Return the range ``members[low:high]``, a view: with *low*, without *high*."""
         if type(key) is not slice:
@@ -50,9 +48,7 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, BTreeSet):
-            return len(self) == len(other) and all(
-                a == b for a, b in zip(self, other, strict=False)
-            )
+            return len(self) == len(other) and all(map(eq, self, other))
         if not isinstance(other, Set):
             return NotImplemented
         try:

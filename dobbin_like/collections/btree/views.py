@@ -3,51 +3,49 @@
 # ruff: noqa: SLF001  a tree and its views are one thing in several files
 from __future__ import annotations
 
-from collections.abc import ItemsView, KeysView, Mapping, Set, ValuesView
-from typing import TYPE_CHECKING, Any
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Set, ValuesView
+from typing import Any, ClassVar
 
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import ALL, keys_of, values_of
 from dobbin_like.collections.btree.walk import END, Bounds
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
+class _Part:
+    """What ranges and views have in common: a tree, bounds, and what they make of a leaf."""
 
-class _View:
-    """What the views have in common: a tree, and bounds."""
+    _make: ClassVar[Any] = staticmethod(keys_of)
 
-    def __init__(self, source: Any, tree: Any, bounds: Bounds) -> None:
-        self._mapping = source
+    def __init__(self, tree: Any, bounds: Bounds) -> None:
         self._tree = tree
         self._bounds = bounds
 
     def __len__(self) -> int:
         return size(self._tree, self._bounds)
 
-    def _stream(self, make: Any, *, backward: bool = False) -> Iterator[Any]:
-        found: Iterator[Any] = self._tree._stream(make, self._bounds, backward=backward)
+    def __iter__(self) -> Iterator[Any]:
+        found: Iterator[Any] = self._tree._stream(self._make, self._bounds)
         return found
+
+    def __reversed__(self) -> Iterator[Any]:
+        found: Iterator[Any] = self._tree._stream(self._make, self._bounds, backward=True)
+        return found
+
+
+class _View(_Part):
+    def __init__(self, source: Any, tree: Any, bounds: Bounds) -> None:
+        super().__init__(tree, bounds)
+        self._mapping = source
 
 
 class BTreeKeys(_View, KeysView[Any]):
     """The keys, in order."""
 
-    def __iter__(self) -> Iterator[Any]:
-        return self._stream(keys_of)
-
-    def __reversed__(self) -> Iterator[Any]:
-        return self._stream(keys_of, backward=True)
-
 
 class BTreeValues(_View, ValuesView[Any]):
     """The values, in the order of the keys."""
 
-    def __iter__(self) -> Iterator[Any]:
-        return self._stream(values_of)
-
-    def __reversed__(self) -> Iterator[Any]:
-        return self._stream(values_of, backward=True)
+    _make = staticmethod(values_of)
 
     def __contains__(self, value: object) -> bool:
         return any(other is value or other == value for other in self)
@@ -56,11 +54,7 @@ class BTreeValues(_View, ValuesView[Any]):
 class BTreeItems(_View, ItemsView[Any, Any]):
     """The pairs (key, value), in the order of the keys."""
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return self._stream(zip)
-
-    def __reversed__(self) -> Iterator[tuple[Any, Any]]:
-        return self._stream(zip, backward=True)
+    _make = zip
 
 
 def size(tree: Any, bounds: Bounds) -> int:
@@ -78,30 +72,15 @@ def inside(bounds: Bounds, key: Any) -> bool:
     return high is END or bool(key < high or (closed_high and not high < key))
 
 
-class _Range:
+class _Range(_Part):
     """A part of a tree, between two keys: a view, no copy."""
-
-    def __init__(self, tree: Any, bounds: Bounds) -> None:
-        self._tree = tree
-        self._bounds = bounds
-
-    def __len__(self) -> int:
-        return size(self._tree, self._bounds)
-
-    def __iter__(self) -> Iterator[Any]:
-        found: Iterator[Any] = self._tree._stream(keys_of, self._bounds)
-        return found
-
-    def __reversed__(self) -> Iterator[Any]:
-        found: Iterator[Any] = self._tree._stream(keys_of, self._bounds, backward=True)
-        return found
 
     def __contains__(self, key: Any) -> bool:
         return inside(self._bounds, key) and key in self._tree
 
 
 class BTreeRange(_Range, Mapping[Any, Any]):
-    """A part of a :class:`.BTree`, between two keys: a mapping that can only be read."""
+    """A range of a :class:`.BTree`: a mapping that can only be read."""
 
     def __getitem__(self, key: Any) -> Any:
         value = self._tree._value(key) if inside(self._bounds, key) else MISSING
@@ -123,7 +102,7 @@ class BTreeRange(_Range, Mapping[Any, Any]):
 
 
 class BTreeSetRange(_Range, Set[Any]):
-    """A part of a :class:`.BTreeSet`, between two members: a set that can only be read."""
+    """A range of a :class:`.BTreeSet`: a set that can only be read."""
 
     @classmethod
     def _from_iterable(cls, members: Any) -> Any:

@@ -8,12 +8,10 @@ it finds its way anew from the key that it has come to.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.collections.btree.nodes import BTreeInner, BTreeLeaf, Items
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 END: Final[Any] = type("End", (), {"__repr__": lambda _: "<end>"})()
 """Stands for the key before all or behind all."""
@@ -32,7 +30,7 @@ class Bounds(NamedTuple):
 
 
 def leaf_of(node: Any, key: Any) -> BTreeLeaf:
-    """Return the leaf under *node* in which *key* is if it is anywhere."""
+    """Return the leaf under *node* where *key* is or would be."""
     while not node.is_leaf:
         _, keys, children = node.links
         node = children[bisect_right(keys, key)]
@@ -40,7 +38,7 @@ def leaf_of(node: Any, key: Any) -> BTreeLeaf:
 
 
 def path_to(node: Any, key: Any) -> tuple[Path, BTreeLeaf]:
-    """Return the leaf under *node* in which *key* is if it is anywhere, and the way there."""
+    """Return the way to the leaf under *node* where *key* is or would be, and the leaf."""
     path: Path = []
     while not node.is_leaf:
         _, keys, children = node.links
@@ -81,11 +79,7 @@ def upward(tree: Any, bounds: Bounds) -> Iterator[Items]:
 
 
 def downward(tree: Any, bounds: Bounds) -> Iterator[Items]:
-    """Yield the items in *bounds* leaf by leaf, from the highest key down.
-
-    Raises:
-        RuntimeError: As :func:`upward`.
-    """
+    """Yield the items in *bounds* leaf by leaf, from the highest key down; see :func:`upward`."""
     token = tree._v_changed  # noqa: SLF001
     high, closed = bounds.high, bounds.closed_high
     while True:
@@ -129,24 +123,20 @@ def _lowest_inner(node: Any, start: Any) -> tuple[BTreeInner, int, Any]:
 
 
 def _child_below(keys: list[Any], high: Any, *, closed: bool) -> int:
-    """Return the child in which the greatest key is that is not above *high*."""
+    """Return the child that has the greatest key not above *high*."""
     if high is END:
         return len(keys)
     return bisect_right(keys, high) if closed else bisect_left(keys, high)
 
 
 def _first(items: Items, low: Any, *, closed: bool) -> int:
-    """Return the index of the first key in a range that begins with *low*."""
     if low is END:
         return 0
     return bisect_left(items[0], low) if closed else bisect_right(items[0], low)
 
 
 def _end(items: Items, high: Any, *, closed: bool) -> tuple[int, bool]:
-    """Return the index behind the last key in a range that ends with *high*.
-
-    And whether all keys are below *high*, so that the range may go on.
-    """
+    """Return the index behind the last key up to *high*, and whether the range may go on."""
     keys = items[0]
     if high is END or not keys or keys[-1] < high:
         return len(keys), True

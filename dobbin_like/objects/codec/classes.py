@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
+from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.broken import Broken, make_broken
 from dobbin_like.objects.values.shapes import Shape, shape_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.contract import Names
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
@@ -30,10 +27,9 @@ SHAPE_LIMIT: Final = 32
 class ClassTable:
     """Classes, and shapes of states, by the numbers under which the log knows them, and back.
 
-    A shape is a class and the names of the attributes that a state of it has, in
-    order: names stand once in the log, not in every state. Numbers for what is new are
-    given out under the commit lock; they count from :meth:`confirm` on, and
-    :meth:`discard` takes them back.
+    A shape is a class and the names of the attributes of a state, in order: the log has the names
+    once, not in every state. New numbers are given out under the commit lock, until
+    :meth:`confirm` or :meth:`discard`.
     """
 
     def __init__(self, policy: Policy, names: Names, path: str = "") -> None:
@@ -51,8 +47,7 @@ class ClassTable:
         # than new ones get.
         self._one_number: dict[Any, int] = {}
         self.ambiguous: set[Any] = set()
-        # What shape(), number() and shape_number() know: who asks for every object looks here
-        # first.
+        # What shape(), number() and shape_number() know: hot paths look here first.
         self.known_shapes: dict[int, Shape] = {}
         self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
         self.new: list[tuple[int, str, str]] = []
@@ -70,11 +65,9 @@ class ClassTable:
         return name
 
     def name_of(self, number: int) -> str:
-        """Return the name by which the log knows a class now, with its module."""
         return ".".join(self._name(number))
 
     def load(self, number: int) -> Any:
-        """Return the class with *number*, or a stand-in class for it."""
         found = self._loaded.get(number)
         if found is None:
             name = self._name(number)
@@ -99,10 +92,10 @@ class ClassTable:
             name = now  # renamed meanwhile: follow() may have come before
 
     def follow(self, numbers: Iterable[int]) -> None:
-        """*numbers* may have got other names in the log; what was loaded by the old is forgotten.
+        """Forget what was loaded by the old names of *numbers*.
 
-        Called after the log has applied it. An object in memory keeps its class until its state
-        is read anew, and whatever class it has, it is stored under the number it had.
+        Called after new names were applied. An object in memory keeps its class until its state
+        is read again, and whatever class it has, it is stored under the number it had.
         """
         for number in numbers:
             if self._resolved.get(number) != self._name(number):
@@ -117,7 +110,7 @@ class ClassTable:
                         self.known_numbers.pop(known, None)
 
     def _note(self, cls: Any, number: int, name: tuple[str, str]) -> None:
-        """Two numbers may have come to one name, or one of the names be an alias."""
+        """Note ambiguous names: two numbers may have one name, or a name may be an alias."""
         if not isinstance(cls, type):
             return
         own = cls.__module__, cls.__qualname__
@@ -136,11 +129,10 @@ class ClassTable:
         return broken
 
     def is_broken(self, number: int) -> bool:
-        """Tell whether an object with this class number was met, its class not being there."""
         return number in self._brokens
 
     def shape(self, number: int) -> Shape | None:
-        """Return a shape that is in the log; ``None``: *number* is a class's."""
+        """Return a shape that is in the log; ``None``: *number* is a class."""
         shape = self.known_shapes.get(number)
         if shape is None:
             found = self._names.shape(number)
@@ -158,11 +150,7 @@ class ClassTable:
     # -- storing ----------------------------------------------------------
 
     def number(self, cls: Any) -> int:
-        """Return the number of a class or function, a new one if need be.
-
-        Raises:
-            TypeError: It could not be loaded back; the text is the reason.
-        """
+        """Return the number of a class or function, a new one if need be, or raise TypeError."""
         number = self.known_numbers.get(cls)
         if number is not None:
             return number
@@ -187,8 +175,7 @@ class ClassTable:
     def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int:
         """Return the number of the shape of a state with these *attributes*, a new one if need be.
 
-        Returns:
-            *class_number* itself if there is none: the state is to be written with its names.
+        *class_number* itself: there is none, and the state has to be written with its names.
         """
         number = self.known_shape_numbers.get((class_number, attributes))
         return self._find_shape(class_number, attributes) if number is None else number
@@ -231,7 +218,7 @@ class ClassTable:
             warnings.warn(text, MainModuleWarning, stacklevel=2)
 
     def confirm(self) -> None:
-        """The new numbers are in the log."""
+        """Keep the new numbers: they are in the log."""
         if self.new or self.new_shapes:
             self.new = []
             self.new_shapes = []
@@ -239,10 +226,9 @@ class ClassTable:
             self._new_counts = Counter()
 
     def discard(self) -> None:
-        """The new numbers did not get into the log: take them back.
+        """Take the new numbers back: they are not in the log.
 
-        May be repeated after an interrupt, also if they did get into the log: then they
-        are found there.
+        May be repeated after an interrupt, also if they are in the log: then they are found there.
         """
         new = {number for number, _, _ in self.new}
         for number in new:

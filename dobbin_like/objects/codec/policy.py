@@ -83,7 +83,7 @@ class Policy:
         return None, f"{module}.{qualname} is another name of {home[0]}.{home[1]}"
 
     def is_named(self, module: str, qualname: str) -> bool:
-        """Tell whether the application has named this class or function in ``allow``."""
+        """Return whether ``allow`` names this class or function."""
         name = f"{module}.{qualname}"
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
 
@@ -102,11 +102,7 @@ def _walk(module: str, qualname: str) -> Any:
 
 
 def _main_class(base: type, qualname: str) -> type | None:
-    """Find a persistent class of ``__main__`` that its module does not show.
-
-    Interactive sessions and doctests have classes of ``__main__`` that are
-    not found in the module of that name.
-    """
+    """Find a class of ``__main__`` that the module does not show, as in sessions and doctests."""
     subclasses: list[Any] = base.__subclasses__()
     for cls in reversed(subclasses):
         if cls.__module__ == "__main__" and cls.__qualname__ == qualname:

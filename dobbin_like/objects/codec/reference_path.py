@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from dobbin_like.objects.codec.serialize import parts_of
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.codec.state_reader import Reference
-
-__all__ = ["way_to"]
 
 
 def way_to(state: dict[str, Any], target: int) -> str:
     """Return the way from an object to its first reference to oid *target*, as in Python.
 
-    Empty if the way is not found: it leads through values whose parts are not known here.
+    Empty if it leads through values whose parts are not known here.
     """
     seen: set[int] = set()
     left: list[tuple[str, Any]] = [(f".{name}", value) for name, value in state.items()][::-1]
@@ -29,18 +28,10 @@ def way_to(state: dict[str, Any], target: int) -> str:
 
 
 def _steps(value: Any) -> list[tuple[str, Any]]:
-    """Return the parts of a value, and how one would write the way to each."""
-    if isinstance(value, dict):
-        keys = [(f" key {key!r:.60}", key) for key in value]
-        return keys + [(f"[{key!r:.60}]", part) for key, part in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [(f"[{index}]", part) for index, part in enumerate(value)]
-    if isinstance(value, (set, frozenset)):
-        return [(" member", part) for part in value]
     if isinstance(value, StandIn):
         _, _, args, _, state, items, pairs = value._p_parts()
         attributes = state if isinstance(state, dict) else {}
         named = [(f".{name}", part) for name, part in attributes.items()]
         rest: list[Any] = [*args, *items, *pairs]
         return named + [("(...)", part) for part in rest]
-    return []
+    return [*parts_of(value)]

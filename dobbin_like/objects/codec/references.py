@@ -1,9 +1,8 @@
 """Which objects can be reached: references are read from states, no class is loaded.
 
-:func:`references` says where one state leads to. :class:`Marks` follows them, with one
-byte for each oid and a bounded list of what is to be read next, whatever the graph looks
-like: a chain of a million objects, or one object that refers to a million.
-Knows no file.
+:func:`references` says where one state leads to. :class:`Marks` follows them, with one byte for
+each oid and a bounded list of what is to be read next, whatever the graph looks like: a chain of
+a million objects, or one object that refers to a million. Knows no file.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
 from dobbin_like.objects.codec.serialize import HELPERS
-
-__all__ = ["Marks", "decode_loosely", "references"]
 
 _BINPERSID: Final = b"Q"
 """The opcode of a persistent id: a state without this byte refers to nothing."""
@@ -35,21 +32,14 @@ _BETWEEN_TICKS: Final = 64
 def references(data: bytes) -> list[tuple[int, int]]:
     """Return the (oid, class number) of every persistent object that a state refers to.
 
-    An object that it refers to twice is there twice.
-
-    Args:
-        data: The bytes of a state as a log has them.
-
-    Raises:
-        Exception: Whatever decoding raises: the bytes are no state.
-
-    Cost: Some microseconds; next to nothing for a state without references.
+    With repetitions. Raises whatever decoding raises: the bytes are no state. Cost: some
+    microseconds; next to nothing for a state without references.
     """
     return [] if _BINPERSID not in data else _here.reader.read(data)
 
 
 class _Anything:
-    """Stands for every class, function and instance in a state; takes what it is given."""
+    """Stands for every class, function and instance in a state."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         return super().__new__(cls)
@@ -70,8 +60,6 @@ class _Anything:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Decodes the shape of a state, without any class of it."""
-
     found: list[Any]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -87,8 +75,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Reader:
-    """Collects the persistent ids of states. One thread."""
-
     def __init__(self) -> None:
         self._found: list[Any] = []
         # Without a function of ours for each reference: ids become None. What has to be
@@ -120,11 +106,7 @@ def _load(data: bytes, found: list[Any]) -> Any:
 
 
 def decode_loosely(data: bytes) -> Any:
-    """Return what a state holds, with a stand-in for all but the built-in types.
-
-    Raises:
-        Exception: Whatever decoding raises: the bytes are no state.
-    """
+    """Return what a state holds, with stand-ins for all but built-in types; raise as decoding."""
     return _load(data, [])
 
 
@@ -142,8 +124,7 @@ class Marks:
     Args:
         count: The oids are below this; others are ignored.
         load: Returns the state of an oid, None if nothing is stored.
-        order: States are read in the order of this key, a batch at a time; by oid if not
-            given.
+        order: States are read in the order of this key, a batch at a time; by oid if not given.
         tick: Called now and then with the number of objects and of bytes read since.
 
     Memory: One byte for each oid, and some megabytes.
@@ -167,7 +148,7 @@ class Marks:
 
     @property
     def flags(self) -> bytearray:
-        """One byte for each oid; it is not 0 for those that were found."""
+        """One byte for each oid, not 0 for those that were found."""
         return self._flags
 
     def add_all(self) -> None:
@@ -177,10 +158,8 @@ class Marks:
     def follow(self, oids: Iterable[int]) -> None:
         """Mark *oids*, and all that they lead to.
 
-        Raises:
-            Exception: What *load* and decoding raise. The marks are of no use then.
-
-        Cost: The bytes of the states that were not marked before.
+        Raises what *load* and decoding raise; the marks are of no use then. Cost: the bytes of
+        the states that were not marked before.
         """
         batch, left = self._fresh(oids)
         while batch:
@@ -190,7 +169,7 @@ class Marks:
                 batch, left = self._found_earlier()
 
     def _fresh(self, oids: Iterable[int]) -> tuple[list[int], bool]:
-        """Mark *oids*; return those that are new, and whether there were too many of them."""
+        """Mark *oids*; return the new ones, and whether there were too many."""
         flags = self._flags
         count = len(flags)
         fresh: list[int] = []
@@ -205,7 +184,7 @@ class Marks:
         return fresh, left
 
     def _found_earlier(self) -> tuple[list[int], bool]:
-        """Return oids that are marked and were not read, and whether there may be more."""
+        """Return oids that were marked and not read, and whether there may be more."""
         batch: list[int] = []
         oid = self._flags.find(_FOUND)
         while oid >= 0 and len(batch) < _BATCH:

@@ -1,11 +1,10 @@
 """States to bytes and back.
 
-A state is a pickle: of the tuple of its values where the log knows their names
-as a shape, else of the dict. There is not a single global name in it: persistent objects
-are written as ``(oid, class number)``, a list of objects of one class as ``(oids, class
-number)``, classes and functions as their number, members of enums as ``(class number, name)``.
-So renaming a class touches one entry of the class table, and loading resolves nothing that
-:mod:`.classes` does not allow (I9).
+A state is a pickle: of the tuple of its values where the log knows their names as a shape, else
+of the dict. There is not a single global name in it: persistent objects are written as ``(oid,
+class number)``, a list of objects of one class as ``(oids, class number)``, classes and functions
+as their number, members of enums as ``(class number, name)``. So renaming a class touches one
+entry of the class table, and loading resolves nothing that :mod:`.classes` does not allow (I9).
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import enum
 import io
 import pickle
 import types
+from collections.abc import Callable, Iterator, Sequence
 from sys import intern
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
 from dobbin_like.ids import Oid
@@ -23,12 +23,8 @@ from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.values.refs import Identity, State
+from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from dobbin_like.objects.values.shapes import Shape
 
 PROTOCOL: Final = 5
 """The pickle protocol of states: part of the format, whatever Python writes it."""
@@ -50,7 +46,7 @@ ATOMS: Final = PLAIN_TYPES | {float}
 
 
 class References(Protocol):
-    """Who knows the objects: the graph when reading, the changes of a commit when writing."""
+    """Knows the objects: the graph when reading, the changes of a commit when writing."""
 
     def reference(self, obj: Any) -> tuple[Oid, int]:
         """Return ``(oid, class number)`` of a persistent object, a new one included."""
@@ -66,10 +62,7 @@ class Encoder(pickle.Pickler):
         self._classes = classes
 
     def encode(self, state: State | tuple[Any, ...]) -> bytes:
-        """Return the bytes of a state, or of its values.
-
-        Errors are those of the values; see :func:`culprit`.
-        """
+        """Return the bytes of a state, or of its values. For errors, see :func:`culprit`."""
         file = self._file
         file.seek(0)
         file.truncate()
@@ -109,10 +102,10 @@ class _Pickler(pickle.Pickler):
 
 
 class FlatEncoder:
-    """Turns the values of flat states into bytes, without a call of ours for each value.
+    """Turns the values of flat states into bytes, without a Python call for each value.
 
-    A flat state has nothing but numbers, texts and the like, references, and lists of
-    references to objects of one class. One thread.
+    A flat state has only numbers, texts and the like, references, and lists of references to
+    objects of one class. One thread.
     """
 
     def __init__(self) -> None:
@@ -157,18 +150,14 @@ class Decoder(pickle.Unpickler):
         self._classes = classes
 
     def state(self, shape: Shape | None) -> State:
-        """Return the state, as a dict of the caller's own.
-
-        Args:
-            shape: Of its values; None if they have their names with them.
+        """Return the state, as a dict of the caller's own; *shape* is None if it has its names.
 
         Raises:
             StateError: The bytes hold no such state.
         """
         loaded = self.load()
-        if self.stand_ins:
-            for cls in self.stand_ins:
-                cls._p_sealed = True
+        for cls in self.stand_ins:
+            cls._p_sealed = True
         if shape is None:
             if type(loaded) is not dict:
                 raise StateError(type(loaded).__name__, "a dict of attributes")
@@ -181,11 +170,7 @@ class Decoder(pickle.Unpickler):
         return shape.state(loaded)
 
     def delta(self) -> Delta:
-        """Return what the bytes of a delta say.
-
-        Raises:
-            StateError: They hold none.
-        """
+        """Return the delta that the bytes hold, or raise StateError."""
         loaded = self.load()
         for cls in self.stand_ins:
             cls._p_sealed = True
@@ -220,10 +205,9 @@ class Decoder(pickle.Unpickler):
         classes: ClassTable,
         persistent_load: Callable[[Any, Any], Any],
     ) -> Callable[[Any], Any]:
-        """Return a decoder class that takes a file alone: it is made at the speed of C.
+        """Return a decoder class that takes only a file, and so is made at the speed of C.
 
-        Args:
-            persistent_load: The method of that name, which may ask the one here.
+        *persistent_load* is the method of that name, which may call the one here.
         """
         content = {
             "__init__": pickle.Unpickler.__init__,
@@ -252,7 +236,7 @@ def culprit(
     path = ""
     value: Any = state
     while True:
-        for step, part in _parts(value, top=not path):
+        for step, part in parts_of(value) if path else _attributes(value):
             failure = _failure(encoder, part)
             if failure is not None:
                 path, value, error = path + step, part, failure
@@ -280,11 +264,13 @@ def _failure(encoder: Encoder, value: Any) -> Exception | None:
     return None
 
 
-def _parts(value: Any, *, top: bool) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of *value* and how one would write the way to each in Python."""
-    if top:
-        yield from ((f".{name}", item) for name, item in value.items())
-    elif isinstance(value, dict):
+def _attributes(state: State) -> Iterator[tuple[str, Any]]:
+    return ((f".{name}", item) for name, item in state.items())
+
+
+def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of *value*, each after the way to it as it is written in Python."""
+    if isinstance(value, dict):
         yield from ((f" key {key!r:.60}", key) for key in value)
         yield from ((f"[{key!r:.60}]", item) for key, item in value.items())
     elif isinstance(value, (list, tuple)):
@@ -292,11 +278,11 @@ def _parts(value: Any, *, top: bool) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (set, frozenset)):
         yield from ((" member", item) for item in value)
     elif _is_pickled_by_attributes(value):
-        yield from ((f".{name}", item) for name, item in vars(value).items())
+        yield from _attributes(vars(value))
 
 
 def _is_pickled_by_attributes(value: Any) -> bool:
-    """Tell whether what pickle writes of *value* are its attributes; else it is refused whole."""
+    """Return whether pickle writes the attributes of *value*, and nothing else."""
     cls: Any = type(value)
     if issubclass(cls, (type, types.ModuleType, Identity)) or not hasattr(value, "__dict__"):
         return False

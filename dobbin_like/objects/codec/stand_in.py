@@ -9,7 +9,7 @@ from dobbin_like.exc import UnloadedClassError
 
 
 class StandInMeta(type):
-    """Tells a stand-in that was called from one that was made by ``__new__``: both are kept."""
+    """Tells a stand-in that was called from one made by ``__new__``: both are kept."""
 
     _p_name: tuple[str, str]
     _p_sealed: bool
@@ -22,11 +22,10 @@ class StandInMeta(type):
 
 
 class StandIn(metaclass=StandInMeta):
-    """A value whose class is not loaded: keeps how it was made, and is stored back so.
+    """A value whose class is not loaded: keeps how it was made, and is stored back unchanged.
 
-    Whoever touches it gets an
-    :class:`~dobbin_like.exc.UnloadedClassError` that says what to do. The
-    class is made for one loading and sealed after it.
+    Using it raises :class:`~dobbin_like.exc.UnloadedClassError`, which says what to do. The class
+    is made for one loading and sealed after it.
     """
 
     __slots__ = ("_p_args", "_p_how", "_p_items", "_p_kwargs", "_p_pairs", "_p_state")
@@ -80,7 +79,6 @@ class StandIn(metaclass=StandInMeta):
             return hash(self._p_number)
 
     def _p_parts(self) -> list[Any]:
-        """Return what was stored, to be compared."""
         parts = (self._p_args, self._p_kwargs, self._p_state, self._p_items, self._p_pairs)
         return [self._p_number, self._p_how, *parts]
 

@@ -7,20 +7,15 @@ log and runs none of their code (I9). Knows no file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
+from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
 from dobbin_like.objects.codec.serialize import Decoder, Encoder
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dobbin_like.contract import Names
-
-__all__ = ["STREAM_CLASS", "Reference", "StateReader"]
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
@@ -46,7 +41,7 @@ class Reference:
 
 
 class _ValueTypesOnly(Policy):
-    """Gives nothing that an application has defined, though it may be imported."""
+    """Loads no class of an application, not even an imported one."""
 
     def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
         if qualname in VALUE_TYPES.get(module, "").split():
@@ -55,7 +50,7 @@ class _ValueTypesOnly(Policy):
 
 
 class StateReader:
-    """Decodes states of one log."""
+    """Decodes states of one log. Raises whatever decoding raises: the data are damaged."""
 
     def __init__(self, names: Names, path: str = "") -> None:
         self._table = ClassTable(_ValueTypesOnly(()), names, path)
@@ -66,34 +61,21 @@ class StateReader:
     def read(self, number: int, data: bytes) -> tuple[dict[str, Any], list[Reference]]:
         """Return the state, references in place of objects, and the references.
 
-        Of a delta, the items that it adds.
-
-        Args:
-            number: Of its class or shape.
-
-        Raises:
-            Exception: Whatever decoding raises: the data are damaged.
+        *number* is that of its class or shape. Of a delta, the state is the items that it adds.
         """
-        references = self._references = []
+        decoder = self._decoder(data)
         if number & DELTA:
-            delta = Decoder(data, self._reference, self._table).delta()
-            return {ITEMS: delta.added}, references
-        decoder = Decoder(data, self._reference, self._table)
+            return {ITEMS: decoder.delta().added}, self._references
         state = decoder.state(self._table.shape(number))
         self.met = frozenset([cls._p_name for cls in decoder.stand_ins])
         if not all(isinstance(name, str) for name in state):
             text = "the state has keys that are no names of attributes"
             raise TypeError(text)
-        return state, references
+        return state, self._references
 
     def base(self, data: bytes) -> Tid:
-        """Return the tid of the version that a delta is a change of.
-
-        Raises:
-            Exception: Whatever decoding raises: it is no delta.
-        """
-        self._references = []
-        return Decoder(data, self._reference, self._table).delta().base
+        """Return the base of a delta. Raises whatever decoding raises: it is no delta."""
+        return self._decoder(data).delta().base
 
     def whole(
         self, oid: Oid, stored: Any, version_before: Any, keys: set[Oid] | None = None
@@ -102,11 +84,11 @@ class StateReader:
 
         Args:
             version_before: A function of oid and stored version, as storages have it.
-            keys: Gets the objects that are keys, or members, in any of the versions: they
-                may be asked for their hash when these are read.
+            keys: Gets the objects that are keys, or members, in any of the versions: they may be
+                asked for their hash when these are read.
 
         Raises:
-            Exception: Whatever decoding raises; MissingBaseError, where a version is.
+            MissingBaseError: A version is missing.
 
         Cost: the whole state.
         """
@@ -124,19 +106,18 @@ class StateReader:
         return base.number, _Rewriter(_no_objects, self._table).encode(written)
 
     def _delta(self, stored: Any) -> Delta:
-        return Decoder(stored.data, self._reference, self._table).delta()
+        return self._decoder(stored.data).delta()
+
+    def _decoder(self, data: bytes) -> Decoder:
+        self._references = []
+        return Decoder(data, self._reference, self._table)
 
     def with_names(self, data: bytes, names: tuple[str, ...] = ()) -> bytes:
         """Return the bytes of a state whose shape is lost, with names made up for its values.
 
-        Args:
-            names: Of the attributes of such objects, as a rule: taken if there are as many.
-
-        Raises:
-            Exception: Whatever decoding and encoding raise.
+        *names* are those that such objects usually have; they are taken if their number fits.
         """
-        self._references = []
-        values = Decoder(data, self._reference, self._table).load()
+        values = self._decoder(data).load()
         if type(values) is not tuple:
             return data
         if len(names) != len(values):

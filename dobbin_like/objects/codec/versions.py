@@ -20,11 +20,7 @@ VERSION: Final = "_p_version"
 
 
 def with_version(cls: Any, oid: Oid, state: State) -> State:
-    """Return *state* as it is stored.
-
-    Raises:
-        NotStorableError: The object has an attribute of that name.
-    """
+    """Return *state* as it is stored; raise NotStorableError if it has an attribute VERSION."""
     if VERSION in state:
         reason = f"{VERSION} is an attribute of the class; an object can't have its own"
         raise NotStorableError(cls.__name__, oid, f".{VERSION}", reason)

@@ -13,16 +13,6 @@ from typing import Any, Final, NamedTuple
 
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 
-__all__ = [
-    "ITEMS",
-    "Delta",
-    "DeltaChain",
-    "MissingBaseError",
-    "apply_delta",
-    "chain_of",
-    "weight_of",
-]
-
 ITEMS: Final = "_items"
 """The attribute of a collection that deltas change. A class that has such deltas says so
 with ``_p_deltas = True``."""
@@ -60,10 +50,7 @@ def chain_of(
 ) -> DeltaChain:
     """Follow the deltas of *stored* back to a whole state, or to the version *known*.
 
-    Raises:
-        MissingBaseError: The version that one of them changes is missing.
-
-    Cost: the versions on the way.
+    Raises MissingBaseError if a version is missing. Cost: the versions on the way.
     """
     deltas: list[Delta] = []
     weight = 0
@@ -86,11 +73,7 @@ def weight_of(data: bytes) -> int:
 
 
 def apply_delta(items: Any, delta: Delta) -> None:
-    """Change *items*, a built-in dict, set or list, as *delta* says.
-
-    Raises:
-        TypeError: It is the delta of something else.
-    """
+    """Change *items*, a built-in, as *delta* says; TypeError if it is the delta of another."""
     removed, added = delta.removed, delta.added
     if isinstance(items, dict) and type(added) is dict:
         for key in removed:

@@ -32,18 +32,6 @@ from dobbin_like.objects.values.guards import (
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET
 
-__all__ = [
-    "DELTA_TYPES",
-    "OPERATORS",
-    "LayeredDict",
-    "LayeredList",
-    "LayeredSet",
-    "built_in",
-    "changed_items",
-    "each_key",
-    "mark_stored",
-]
-
 _MISSING: Final = object()
 
 _SMALL: Final = 64
@@ -112,16 +100,12 @@ class Layered:
                     state[ITEMS] = flat
         return flat
 
-    def plain(self) -> Any:
-        """Return the same as a built-in."""
-        return self.flatten()
-
     def fill(self, flat: Any) -> None:
-        """Fill *flat*, which is empty, with all items."""
+        """Put all items into *flat*, which is empty."""
         raise NotImplementedError  # Each kind has its own.
 
     def has(self, item: Any) -> bool:
-        """Return whether a key or member is there; this is not counted as a read."""
+        """Return whether a key or member is there; this does not count as a read."""
         raise NotImplementedError  # Lists have none.
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
@@ -149,6 +133,8 @@ class Layered:
         self.reads += 1
         if self.reads * _READS_TO_FLATTEN > self.size:
             self.flatten()
+
+    plain = flatten
 
     def __len__(self) -> int:
         return self.size
@@ -225,7 +211,6 @@ class LayeredDict(Layered):
         return self._find(key) is not _MISSING
 
     def _find(self, key: Any) -> Any:
-        """Return the value of *key*, or _MISSING."""
         items: Any = self
         while type(items) is LayeredDict:
             value = items.added.get(key, _MISSING)
@@ -323,17 +308,12 @@ class LayeredList(Layered):
 
 
 def _has(items: Any) -> Callable[[Any], bool]:
-    """Return a function that tells whether a key or member is in *items*."""
     has: Any = items.has if isinstance(items, Layered) else items.__contains__
     return has  # type: ignore[no-any-return]
 
 
 def each_key(items: Any, order: Any) -> Iterator[Any]:
-    """Yield the keys or members of shared items in order, without flattening them.
-
-    Args:
-        order: ``iter`` or ``reversed``.
-    """
+    """Yield the keys or members of shared items by *order*, ``iter`` or ``reversed``."""
     if not isinstance(items, Layered):
         return iter(order(items))
     below, removed, added = items.below, items.removed, items.added
@@ -384,11 +364,7 @@ KINDS.update({LayeredDict: DICT, LayeredSet: SET, LayeredList: LIST})
 
 
 def mark_stored(state: State, serial: Tid, spare: int) -> None:
-    """Note in the items of a collection which version they belong to.
-
-    Args:
-        spare: How many bytes of deltas may follow before a whole state is stored again.
-    """
+    """Note in the items of a collection their version, and the bytes of deltas that may follow."""
     items: Any = state.get(ITEMS)
     if type(items) in DELTA_TYPES:
         items._p_spare = max(spare, 0)
@@ -409,7 +385,6 @@ def starts_with(items: Any, base: Any) -> bool:
 
 
 def _appended_since(items: Any) -> Tid:
-    """Return the earliest version that *items*, of a list, were made of by appending alone."""
     since: Tid = getattr(items, "_p_appended_since", NO_TID)
     return since
 

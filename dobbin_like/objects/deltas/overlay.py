@@ -12,19 +12,13 @@ This module has what all overlays have in common; :mod:`.overlays` makes one for
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final, TypeVar
 
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.deltas.layered import (
-    OPERATORS,
-    built_in,
-    each_key,
-)
+from dobbin_like.objects.deltas.layered import OPERATORS, built_in, each_key
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import StateComparison, to_plain
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -36,7 +30,7 @@ NONE_LEFT: Final = object()
 
 
 class _Base:
-    """Holds the shared items while an overlay is copied: they are never copied themselves."""
+    """Holds the shared items while an overlay is copied, so that they are not copied."""
 
     __slots__ = ("items",)
     _p_immutable = True
@@ -70,7 +64,7 @@ class Overlay:
         self._ends: Any = None
 
     def is_changed(self) -> bool:
-        """Tell whether anything differs from the base. Cost: what was touched."""
+        """Return whether anything differs from the base. Cost: what was touched."""
         return not self.settle() or bool(self.removed or self.added)
 
     def settle(self) -> bool:
@@ -78,14 +72,13 @@ class Overlay:
         return not self._changed_own()
 
     def _changed_own(self) -> list[Any]:
-        """Return the keys whose own values differ from those of the base."""
         if not self.own:
             return []
         aliases, base = StateComparison(), self.base
         return [key for key, value in self.own.items() if not aliases.same(base[key], value)]
 
     def is_most(self) -> bool:
-        """Tell whether the difference is no less than half of the whole."""
+        """Return whether the difference is at least half of the whole."""
         return 2 * (len(self.removed) + len(self.all_added())) > len(self)
 
     def all_added(self) -> Any:
@@ -114,7 +107,6 @@ class Overlay:
         self.own = {key: value for key, value in own if self._has_same(key, before[key])}
 
     def _has_same(self, key: Any, value: Any) -> bool:
-        """Return whether the base still has this value."""
         base = self.base
         return key in base and StateComparison().same(base[key], value)
 
@@ -132,21 +124,21 @@ class Overlay:
         raise NotImplementedError
 
     def plain(self) -> Any:
-        """Return all items as an ordinary built-in, mutable values as copies of the thread's own.
-
-        Cost: the size.
-        """
+        """Return all items as an ordinary built-in, values as the thread's own. Cost: the size."""
         raise NotImplementedError
 
     def _materialize(self) -> Any:
         """Replace the overlay by an ordinary built-in, and return that.
 
-        The overlay itself passes on to the built-in whatever it is asked from now on.
+        The overlay forwards to the built-in from now on.
         """
         whole = self.plain()
         self.working[ITEMS] = self.base = whole
         self.__class__ = Materialized
         return whole
+
+    def clear(self) -> None:
+        self._materialize().clear()
 
     def _value(self, key: Any, value: Any) -> Any:
         """Return a value of the base, or the thread's copy of it."""
@@ -273,7 +265,7 @@ for _name in (
     setattr(Materialized, f"__{_name}__", _by_base(f"__{_name}__"))
 
 
-def stands_for(kind: int, *queries: str) -> Callable[[_Class], _Class]:
+def stands_for(kind: int, queries: str = "") -> Callable[[_Class], _Class]:
     """Return a class decorator: overlays of the class stand for a built-in of *kind*.
 
     The operators that read all items, and the methods *queries*, are called on a built-in
@@ -283,7 +275,7 @@ def stands_for(kind: int, *queries: str) -> Callable[[_Class], _Class]:
     def complete(cls: Any) -> Any:
         KINDS[cls] = kind
         operators = {*OPERATORS[cls.kind].split()} - {"contains", "reversed"}
-        for name in (*(f"__{operator}__" for operator in operators), *queries):
+        for name in (*(f"__{operator}__" for operator in operators), *queries.split()):
             setattr(cls, name, _by_whole(name))
         return cls
 

@@ -6,13 +6,7 @@ from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, Value
 from typing import Any, Final
 
 from dobbin_like.objects.deltas.layered import built_in, each_key
-from dobbin_like.objects.deltas.overlay import (
-    NONE_LEFT,
-    Materialized,
-    Overlay,
-    key_in,
-    stands_for,
-)
+from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in, stands_for
 from dobbin_like.objects.values.value_kinds import DICT, PLAIN_TYPES, SHAREABLE
 from dobbin_like.objects.values.values import StateComparison
 
@@ -92,15 +86,12 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return self._keys(reversed)
 
     def keys(self) -> KeysView[Any]:
-        """Return a view of the keys."""
         return _Keys(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values."""
         return _Values(self)
 
     def items(self) -> ItemsView[Any, Any]:
-        """Return a view of the pairs (key, value)."""
         return _Items(self)
 
     def first(self, default: Any) -> Any:
@@ -180,7 +171,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         return whole
 
     def popitem(self) -> tuple[Any, Any]:
-        """Remove and return the pair that was added last."""
         if self.added:
             pair: tuple[Any, Any] = self.added.popitem()
             return pair
@@ -189,10 +179,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             text = "popitem(): dictionary is empty"
             raise KeyError(text)
         return key, self.pop(key)
-
-    def clear(self) -> None:
-        """Remove all items."""
-        self._materialize().clear()
 
     def __ior__(self, other: Any) -> Any:
         self.update(other)
@@ -212,46 +198,40 @@ def _at_their_place(base: dict[Any, Any], now: dict[Any, Any]) -> Iterator[Any]:
         yield key
 
 
-class _Keys(KeysView[Any]):
-    """The keys of a dict that is being changed."""
-
+class _View:
     __slots__ = ()
-    _mapping: OverlayDict
-
-    def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._mapping)
+    _mapping: Any
+    _name: str
 
     def __repr__(self) -> str:
-        return repr(self._mapping.plain().keys())
+        return repr(getattr(self._mapping.plain(), self._name)())
 
 
-class _Values(ValuesView[Any]):
-    """The values of a dict that is being changed."""
-
+class _Keys(_View, KeysView[Any]):
     __slots__ = ()
-    _mapping: OverlayDict
+    _name = "keys"
+
+    def __reversed__(self) -> Iterator[Any]:
+        yield from reversed(self._mapping)
+
+
+class _Values(_View, ValuesView[Any]):
+    __slots__ = ()
+    _name = "values"
 
     def __reversed__(self) -> Iterator[Any]:
         return map(self._mapping.__getitem__, reversed(self._mapping))
 
-    def __repr__(self) -> str:
-        return repr(self._mapping.plain().values())
 
-
-class _Items(ItemsView[Any, Any]):
-    """The pairs (key, value) of a dict that is being changed."""
-
+class _Items(_View, ItemsView[Any, Any]):
     __slots__ = ()
-    _mapping: OverlayDict
+    _name = "items"
 
     def __contains__(self, item: object) -> bool:
         return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
 
     def __reversed__(self) -> Iterator[Any]:
         return ((key, self._mapping[key]) for key in reversed(self._mapping))
-
-    def __repr__(self) -> str:
-        return repr(self._mapping.plain().items())
 
 
 class OverlayQueue(OverlayDict):
@@ -288,9 +268,9 @@ def first_key(items: Any) -> Any:
 
     Cost: what was changed since the one below was made.
     """
-    return (
-        items.first(None) if isinstance(items, OverlayDict) else next(each_key(items, iter), None)
-    )
+    if isinstance(items, OverlayDict):
+        return items.first(None)
+    return next(each_key(items, iter), None)
 
 
 def last_key(items: Any) -> Any:

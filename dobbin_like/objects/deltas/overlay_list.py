@@ -12,7 +12,7 @@ from dobbin_like.objects.values.value_kinds import KINDS, LIST, SHAREABLE, TUPLE
 from dobbin_like.objects.values.values import StateComparison
 
 
-@stands_for(LIST, "count", "index")
+@stands_for(LIST, "count index")
 class OverlayList(Overlay, MutableSequence[Any]):
     """A list that is being appended to; any other change replaces it by an ordinary list."""
 
@@ -55,11 +55,9 @@ class OverlayList(Overlay, MutableSequence[Any]):
             at -= 1
 
     def append(self, value: Any) -> None:
-        """Add *value* at the end."""
         self.added.append(value)
 
     def extend(self, values: Iterable[Any]) -> None:
-        """Add all *values* at the end."""
         if KINDS[type(values)] in (LIST, TUPLE):
             self.added.extend(list(self) if values is self else values)
         else:
@@ -74,14 +72,12 @@ class OverlayList(Overlay, MutableSequence[Any]):
         return self
 
     def insert(self, index: int, value: Any) -> None:
-        """Put *value* before *index*."""
         if operator.index(index) >= len(self):
             self.append(value)
         else:
             self._materialize().insert(index, value)
 
     def pop(self, index: int = -1) -> Any:
-        """Remove and return the item at *index*."""
         if self.added and operator.index(index) in (-1, len(self) - 1):
             return self.added.pop()
         return self._materialize().pop(index)
@@ -98,20 +94,13 @@ class OverlayList(Overlay, MutableSequence[Any]):
         return whole
 
     def remove(self, value: Any) -> None:
-        """Remove the first item that equals *value*."""
         self._materialize().remove(value)
 
     def reverse(self) -> None:
-        """Turn the order round."""
         self._materialize().reverse()
 
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        """Sort in place."""
         self._materialize().sort(key=key, reverse=reverse)
-
-    def clear(self) -> None:
-        """Remove all items."""
-        self._materialize().clear()
 
     def take_difference(self, now: Any) -> bool:
         size = len(self.base)

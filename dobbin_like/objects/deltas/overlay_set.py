@@ -6,26 +6,14 @@ from collections.abc import Iterable, Iterator, MutableSet
 from typing import Any
 
 from dobbin_like.objects.deltas.layered import built_in
-from dobbin_like.objects.deltas.overlay import (
-    NONE_LEFT,
-    Materialized,
-    Overlay,
-    key_in,
-    stands_for,
-)
+from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in, stands_for
 from dobbin_like.objects.values.value_kinds import FROZENSET, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
 
 
 @stands_for(
     SET,
-    "isdisjoint",
-    "issubset",
-    "issuperset",
-    "union",
-    "intersection",
-    "difference",
-    "symmetric_difference",
+    "isdisjoint issubset issuperset union intersection difference symmetric_difference",
 )
 class OverlaySet(Overlay, MutableSet[Any]):
     """A set that is being changed. ``added`` is a dict, its values are ``None``."""
@@ -47,7 +35,6 @@ class OverlaySet(Overlay, MutableSet[Any]):
                     raise RuntimeError(text)
 
     def add(self, value: Any) -> None:
-        """Add a member."""
         if value in self:
             return
         removed = key_in(self.removed, value) if value in self.removed else NONE_LEFT
@@ -58,14 +45,12 @@ class OverlaySet(Overlay, MutableSet[Any]):
             self._ends = None  # It is at its old place again.
 
     def discard(self, value: Any) -> None:
-        """Remove a member if it is there."""
         if value in self.added:
             del self.added[value]
         elif value in self.base:
             self.removed[key_in(self.base, value)] = None
 
     def pop(self) -> Any:
-        """Remove and return a member."""
         if self.added:
             return self.added.popitem()[0]
         member = self._end(0)
@@ -103,28 +88,20 @@ class OverlaySet(Overlay, MutableSet[Any]):
         whole.update(self.added)
         return whole
 
-    def clear(self) -> None:
-        """Remove all members."""
-        self._materialize().clear()
-
     def update(self, *others: Iterable[Any]) -> None:
-        """Add the members of all *others*."""
         for other in others:
             for member in list(other) if other is self else other:
                 self.add(member)
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        """Remove the members of all *others*."""
         for other in others:
             for member in list(other) if other is self else other:
                 self.discard(member)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        """Keep what is in all *others*."""
         self._materialize().intersection_update(*others)
 
     def symmetric_difference_update(self, other: Iterable[Any]) -> None:
-        """Keep what is in one of the two alone."""
         self._materialize().symmetric_difference_update(other)
 
 

@@ -38,26 +38,24 @@ _NEW_EX: Final[Any] = vars(copyreg)["__newobj_ex__"]
 class Persistent(Identity, metaclass=PersistentMeta):
     """Base class of objects that are stored and shared.
 
-    A subclass is a plain Python class; attributes may be set in its
-    constructor. After that, an object is read-only until
-    :func:`checkout`; setting or deleting an attribute raises
-    :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with
-    ``_v_`` and what ``functools.cached_property`` leaves are not stored.
+    A subclass is a plain Python class; attributes may be set in its constructor. After that, an
+    object is read-only until :func:`checkout`; setting or deleting an attribute raises
+    :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with ``_v_`` and what
+    ``functools.cached_property`` leaves are not stored.
 
-    A static or class method ``_p_resolve_conflict(old_state, saved_state,
-    new_state)`` that takes three state dicts and returns the merged one
-    settles write conflicts; it may raise
+    A static or class method ``_p_resolve_conflict(old_state, saved_state, new_state)`` that takes
+    three state dicts and returns the merged one settles write conflicts; it may raise
     :class:`~dobbin_like.exc.ConflictError`.
 
-    An object that is part of a structure of many names the attribute that leads to the owner
-    of it by ``_p_part_of``; ``_p_replay(self, parts)`` of the owner settles the conflicts of
-    parts that can't be merged one by one: see :mod:`dobbin_like.transactions.replay`.
+    An object that is part of a structure of many names the attribute that leads to the owner of
+    it by ``_p_part_of``; ``_p_replay(self, parts)`` of the owner settles the conflicts of parts
+    that can't be merged one by one: see :mod:`dobbin_like.transactions.replay`.
 
-    A class whose states have come to look different gets a ``_p_version``, a number that
-    grows with each change, and a static or class method ``_p_migrate(state, version)``: it is
-    given a state that was stored as an older *version* (0 before there was any) and returns
-    it as one of this version, from its arguments alone: the same state may be given to it
-    again and again, in any thread.
+    A class whose states have come to look different gets a ``_p_version``, a number that grows
+    with each change, and a static or class method ``_p_migrate(state, version)``: it is given a
+    state that was stored as an older *version* (0 before there was any) and returns it as one of
+    this version, from its arguments alone: the same state may be given to it again and again, in
+    any thread.
     """
 
     _p_version: int = 0
@@ -142,7 +140,7 @@ class OpenLayer(Persistent):
 
 
 class MaskLayer(Persistent):
-    """An object of which somebody sees another state than the newest."""
+    """An object of which some thread sees another state than the newest."""
 
     def __getattribute__(self, name: str) -> Any:
         state = here.memo.get(id(self))
@@ -201,7 +199,7 @@ def _seen_dict(obj: Any) -> State:
 
 
 def _ghost_getattribute(obj: Any, name: str) -> Any:
-    """Read the state at the first touch; what is known without it needs none."""
+    """Read the state at the first access, unless the class answers."""
     if name == "__class__":
         return type(obj)._p_faces.plain
     if name[:3] == "_p_":
@@ -239,7 +237,7 @@ TOPS.update(
 
 
 def load(obj: Any) -> None:
-    """Give a ghost its state; nothing if it has it."""
+    """Give a ghost its state, unless it has it."""
     ref = ref_of(obj)
     if ref is not None and ref.jar is not None:
         ref.jar.load(obj, ref)
@@ -256,7 +254,6 @@ def _visible(obj: Any) -> State | None:
 
 
 def _class_descriptor(obj: Any, name: str) -> Any:
-    """Return the data descriptor of the class for *name*, bound to nothing, or ``None``."""
     faces = type(obj)._p_faces
     if name in (faces.data_names or faces.find_data_names()):
         for cls in type(obj).__mro__:
@@ -279,8 +276,8 @@ class _Bound:
 def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
     """Look *name* up in the class only, and bind it to *obj*.
 
-    ``super`` binds at the speed of C and never looks into the native dict,
-    which a thread with a view must not see while the object is masked.
+    ``super`` does so without looking into the native dict, which a thread with a view must not see
+    while the object is masked.
     """
     try:
         return getattr(super(mask, obj), name)
@@ -302,24 +299,23 @@ def _no_attribute(obj: Any, name: str) -> AttributeError:
 def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     """Let the calling thread change *objects* until its transaction ends.
 
-    From here on the thread reads and writes its own copy of the state of
-    each; other threads do not see it. The mutable values inside are the
-    thread's own copies too, made when first asked for; persistent objects
-    inside are never copied. An object that was checked out takes part in the
-    conflict check at commit even when it was not changed. Checking out twice
-    is checking out once.
+    From here on the thread reads and writes its own copy of the state of each; other threads do
+    not see it. The mutable values inside are the thread's own copies too, made when first asked
+    for; persistent objects inside are never copied. An object that was checked out takes part in
+    the conflict check at commit even when it was not changed. Checking out twice is checking out
+    once.
 
     Args:
-        exclusive: Let every change of these objects by others be a conflict, also where
-            it would be merged: for decisions that depend on more of a collection than the
-            items that are changed, on its length for one. Of a ``BTree``, that is every
-            change of the nodes that are in memory: all that was read is there.
+        exclusive: Let every change of these objects by others be a conflict, also where it would
+            be merged: for decisions that depend on more of a collection than the items that are
+            changed, on its length for one. Of a ``BTree``, that is every change of the nodes that
+            are in memory: all that was read is there.
 
     Raises:
-        NotPersistentError: One of them is not an instance of ``Persistent``;
-            those before it are checked out.
-        transaction.interfaces.TransactionFailedError: The transaction has
-            failed before; ``transaction.abort()`` is due.
+        NotPersistentError: One of them is not an instance of ``Persistent``; those before it are
+            checked out.
+        transaction.interfaces.TransactionFailedError: The transaction has failed before;
+            ``transaction.abort()`` is due.
 
     Cost: the number of attributes.
     """
@@ -338,7 +334,7 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
 
 
 def _open(obj: Any) -> None:
-    """Let a new object be changed: nobody else sees it before it is stored."""
+    """Let a new object be changed: no other thread sees it before it is stored."""
     faces = type(obj)._p_faces
     open_class = faces.open or faces.make_open()
     if type(obj) is not open_class:
@@ -356,5 +352,5 @@ def seal(obj: Any) -> None:
 
 
 def is_new(ref: ObjectRef | None) -> bool:
-    """Tell whether no transaction has stored the object of *entry* yet."""
+    """Return whether no transaction has stored the object of *ref* yet."""
     return ref is None or ref.serial == UNSTORED

@@ -1,9 +1,9 @@
-"""Objects whose class is not there: their state can be read, nothing else done to them.
+"""Objects whose class is not loaded: only their stored state can be read.
 
-A broken object stays a ghost as long as it is broken. Every touch asks first whether the
-class has come, and then makes it whole: a ghost of that class, which reads its state as
-any other. Else the touch reads the state that the thread sees from the log, as it was
-stored. Nothing of it is kept, and nothing is ever written: the bytes stay what they were.
+A broken object stays a ghost as long as it is broken. Each access first asks whether the class can
+be loaded by now; if so, the object becomes a ghost of that class, which reads its state as any
+other. If not, the access reads the state that the thread sees from the log, as it was stored. The
+state is not kept, and nothing is ever written.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ _GONE: Final = "the object is gone from its database"
 class Broken(Persistent):
     """Base of the classes that stand for those that are not loaded, one for each number.
 
-    The attributes of an instance, and ``vars()`` of it, are those of its stored state; values
-    in it refuse to be changed. It can be referred to, and so be moved. Checking it out, setting
-    an attribute, copying it and calling it raise
-    :class:`~dobbin_like.exc.UnloadedClassError`.
+    The attributes of an instance, and ``vars()`` of it, are those of its stored state; values in
+    it refuse to be changed. It can be referred to, and so be moved. Checking it out, setting an
+    attribute, copying it and calling it raise :class:`~dobbin_like.exc.UnloadedClassError`.
     """
 
     _p_name: tuple[str, str]
@@ -58,8 +57,6 @@ class Broken(Persistent):
 
 
 def _forward(operate: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a special method that is that of the class, once it is there."""
-
     def method(self: Any, *args: Any) -> Any:
         _make_whole(self)
         return operate(self, *args)
@@ -67,24 +64,11 @@ def _forward(operate: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-_OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
-    "__call__": operator.call,
-    "__contains__": operator.contains,
-    "__delitem__": operator.delitem,
-    "__getitem__": operator.getitem,
-    "__iter__": iter,
-    "__len__": len,
-    "__lt__": operator.lt,
-    "__le__": operator.le,
-    "__gt__": operator.gt,
-    "__ge__": operator.ge,
-    "__reversed__": reversed,
-    "__setitem__": operator.setitem,
-}
-"""What Python looks up in the class alone, past ``__getattribute__``."""
-
-for _name, _operate in _OPERATIONS.items():
-    setattr(Broken, _name, _forward(_operate))
+# What Python looks up in the class alone, past __getattribute__.
+for _name in "call contains delitem getitem lt le gt ge setitem".split():
+    setattr(Broken, f"__{_name}__", _forward(getattr(operator, _name)))
+for _operate in (iter, len, reversed):
+    setattr(Broken, f"__{_operate.__name__}__", _forward(_operate))
 
 
 def make_broken(module: str, qualname: str, number: int) -> type[Broken]:
@@ -100,7 +84,7 @@ def _is_broken(obj: Any) -> bool:
 
 
 def _is_whole(obj: Any) -> bool:
-    """Give *obj* its class if that is there by now; tell whether it has it."""
+    """Give *obj* its class if it can be loaded by now; return whether it has it."""
     # Another thread may be faster, at any moment: what counts is the class in the end.
     with contextlib.suppress(UnloadedClassError):
         load(obj)
@@ -108,7 +92,7 @@ def _is_whole(obj: Any) -> bool:
 
 
 def _make_whole(obj: Any) -> None:
-    """Give *obj* its class and its state. Raises UnloadedClassError."""
+    """Give *obj* its class and its state, or raise UnloadedClassError."""
     try:
         load(obj)
     except UnloadedClassError:

@@ -1,7 +1,7 @@
 """The faces of a persistent object: classes generated beside the user's class.
 
-The instance never changes; what changes is its class, and with it who
-answers when an attribute is asked for:
+The instance never changes; what changes is its class, and with it who answers when an attribute
+is asked for:
 
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
 * **open**: while the constructor runs, and for a new object that was checked
@@ -10,10 +10,9 @@ answers when an attribute is asked for:
   answered with its own.
 * **ghost**: known by oid and class; the first touch reads the state.
 
-The generated classes stand *below* the user's class and *above*
-``Persistent`` (but for the ghost, on top), so that ``__getattr__``,
-``__setattr__`` and ``__getattribute__`` of the user's class run first and
-their ``super()`` arrives here. What the layers do: :mod:`.base`.
+The generated classes stand *below* the user's class and *above* ``Persistent`` (but for the
+ghost, on top), so that ``__getattr__``, ``__setattr__`` and ``__getattribute__`` of the user's
+class run first and their ``super()`` arrives here. What the layers do: :mod:`.base`.
 """
 
 from __future__ import annotations
@@ -25,11 +24,15 @@ from types import FunctionType
 from typing import Any, Final
 
 from dobbin_like.exc import ClassNotSupported
-from dobbin_like.objects.faces.class_rules import check_declaration
 from dobbin_like.objects.values.refs import Identity, swap_class
 
 making = threading.RLock()
 """Held while a face is made: there must be one of each."""
+
+HOOKS = frozenset(
+    {"_p_merge", "_p_migrate", "_p_part_of", "_p_replay", "_p_resolve_conflict", "_p_version"}
+)
+"""The names with ``_p_`` that a user's class may define."""
 
 _CLEAN_LIMIT: Final = 64
 """Sets of names that are remembered for a class; some classes have one for each object."""
@@ -54,13 +57,11 @@ class Faces:
         self.clean: set[tuple[str, ...]] = set()
 
     def make_open(self) -> type:
-        """Return the open face, made if need be."""
         with making:
             self.open = self.open or self._below("open")
             return self.open
 
     def make_mask(self) -> type:
-        """Return the masked face, made if need be."""
         with making:
             self.mask = self.mask or self._below("mask")
             return self.mask
@@ -93,17 +94,14 @@ class Faces:
         return made
 
     def find_data_names(self) -> frozenset[str]:
-        """Find the names that the class answers before the state does: data descriptors."""
+        """Find the data descriptors: names that the class answers before the state does."""
         self.data_names = self._names(
             lambda value: hasattr(type(value), "__set__") or hasattr(type(value), "__delete__")
         )
         return self.data_names
 
     def find_volatile(self) -> frozenset[str]:
-        """Find the names that others leave in a dict, and which are not state.
-
-        Those of cached properties, and the mark of generic aliases.
-        """
+        """Find names that are not state: cached properties, the mark of generic aliases."""
         cached = self._names(lambda value: isinstance(value, functools.cached_property))
         self.volatile = cached | {"__orig_class__"}
         return self.volatile
@@ -133,7 +131,7 @@ class Faces:
         return state
 
     def class_changed(self) -> None:
-        """Forget what was found out about the attributes of the class."""
+        """Forget what is known about the attributes of the class."""
         self.data_names = None
         self.volatile = None
         self.clean = set()
@@ -150,8 +148,7 @@ TOPS: dict[str, dict[str, Any]] = {}
 def _generated(meta: Any) -> Any:
     """Return the metaclass of the generated faces of classes that *meta* has made.
 
-    ``isinstance(other, type(self))`` in a method has to hold whatever faces
-    the two wear just now; asking the user's class itself costs nothing more.
+    ``isinstance(other, type(self))`` in a method has to hold, whatever faces the two have.
     """
 
     class Generated(meta):  # type: ignore[misc]
@@ -167,8 +164,8 @@ def _generated(meta: Any) -> Any:
 class PersistentMeta(type):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
-    A class that also has another metaclass needs one derived from both;
-    :class:`PersistentABCMeta` is that for abstract base classes.
+    A class that has another metaclass as well needs one derived from both; for abstract base
+    classes, that is :class:`PersistentABCMeta`.
     """
 
     _p_faces: Faces
@@ -295,3 +292,39 @@ def _quieten(namespace: dict[str, Any]) -> list[type]:
 
     namespace["__init_subclass__"] = classmethod(init_subclass)
     return made
+
+
+def check_declaration(name: str, namespace: dict[str, Any]) -> None:
+    """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
+    if str(namespace.get("__module__", "")).startswith("dobbin_like."):
+        return
+    if namespace.get("__slots__"):
+        reason = (
+            "it has __slots__ (attrs and dataclasses make them with slots=True): a state is "
+            "a dict, and is replaced as one; leave them out"
+        )
+        raise ClassNotSupported(name, reason)
+    for attribute in namespace:
+        if attribute.startswith("_p_") and attribute not in HOOKS:
+            hooks = ", ".join(sorted(HOOKS))
+            reason = f"{attribute}: names with _p_ are reserved, but for {hooks}"
+            raise ClassNotSupported(name, reason)
+    _check_version(name, namespace)
+    part_of = namespace.get("_p_part_of", "")
+    if not isinstance(part_of, str):
+        reason = f"_p_part_of is {part_of!r:.60}, expected the name of an attribute"
+        raise ClassNotSupported(name, reason)
+    for attribute in ("__dict__", "__class__", "__weakref__"):
+        if attribute in namespace:
+            raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")
+
+
+def _check_version(name: str, namespace: dict[str, Any]) -> None:
+    version = namespace.get("_p_version", 0)
+    if type(version) is not int or version < 0:
+        reason = f"_p_version is {version!r}, expected an int that grows with each change"
+        raise ClassNotSupported(name, reason)
+    migrate = namespace.get("_p_migrate")
+    if migrate is not None and not isinstance(migrate, (staticmethod, classmethod)):
+        reason = "_p_migrate gets a state, no object yet; make it a static or class method"
+        raise ClassNotSupported(name, reason)

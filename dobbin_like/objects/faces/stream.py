@@ -11,24 +11,20 @@ import os
 import stat
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 from weakref import WeakKeyDictionary
 
 from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.values.refs import State, native_dict, ref_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 CHUNK_BYTES: Final = 64 * 1024
 """What iteration yields at a time."""
 
 
 class _Positions(threading.local):
-    """The positions of one thread in the streams it has open."""
-
     def __init__(self) -> None:
         self.by_stream: WeakKeyDictionary[PersistentStream, int] = WeakKeyDictionary()
 
@@ -133,7 +129,7 @@ class PersistentStream(Persistent):
 
 
 class StoredBytes:
-    """The bytes of a stored stream, to be read from the start to the end."""
+    """A stored stream, read from the start to the end."""
 
     def __init__(self, source: Any, key: int) -> None:
         self._source = source
@@ -147,7 +143,7 @@ class StoredBytes:
 
 
 def _may_be_slow(stream: BinaryIO) -> bool:
-    """Tell whether reading *stream* may wait: all but memory and regular files."""
+    """Return whether reading *stream* may wait: all but memory and regular files."""
     if isinstance(stream, io.BytesIO):
         return False
     raw = getattr(stream, "raw", stream)
@@ -177,11 +173,10 @@ class _Spooled:
 class PersistentFile(Persistent):
     """Wraps an open binary stream that is to be stored.
 
-    When its transaction commits, what lies between the stream's position and
-    its end is stored, and this very object becomes a
-    :class:`PersistentStream`. The caller closes the stream, after the commit.
-    A source that may be slow (a pipe, a socket, a decompressor) is copied to
-    a temporary file before the commit lock is taken.
+    When its transaction commits, what lies between the stream's position and its end is stored,
+    and this very object becomes a :class:`PersistentStream`. The caller closes the stream, after
+    the commit. A source that may be slow (a pipe, a socket, a decompressor) is copied to a
+    temporary file before the commit lock is taken.
 
     Raises:
         TypeError: *stream* has no ``read`` or gives text.
@@ -202,7 +197,7 @@ class PersistentFile(Persistent):
         raise ClassNotSupported(cls.__name__, reason)
 
     def _p_spool(self, directory: Path | None) -> None:
-        """Copy the source to a file of our own, unless it is quick to read."""
+        """Copy the source to a temporary file, unless it is quick to read."""
         if id(self) not in slow_files:
             return
         state = native_dict(self)

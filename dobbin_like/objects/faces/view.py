@@ -36,9 +36,9 @@ def visible_version(chain: Chain, snapshot: Tid) -> Version | None:
 class View:
     """One thread's sight of one database, from the begin of a transaction to its end.
 
-    Belongs to one thread; ``active`` while :class:`Horizon` knows it.
-    ``kept`` holds the objects of which the thread's memo has a state, so that
-    their ids stay theirs; ``working`` the working copies by ``id(obj)``.
+    Belongs to one thread; ``active`` while :class:`Horizon` knows it. ``kept`` holds the objects
+    of which the thread's memo has a state, so that their ids are not reused; ``working`` has the
+    working copies by ``id(obj)``.
     """
 
     __slots__ = ("__weakref__", "active", "kept", "memo", "tid", "working")
@@ -51,7 +51,7 @@ class View:
         self.working: dict[int, WorkingCopy] = {}
 
     def in_use(self) -> bool:
-        """Tell whether there is anything to end; an interrupted end leaves some of it."""
+        """Return whether there is anything to end; an interrupted end leaves some of it."""
         return self.active or bool(self.working) or bool(self.kept)
 
     def remember(self, obj: Any, state: State) -> None:
@@ -62,7 +62,7 @@ class View:
             self.memo.pop(id(obj), None)
 
     def forget_states(self) -> None:
-        """Drop what was remembered, but for working copies."""
+        """Drop what was remembered, except working copies."""
         pop = self.memo.pop
         for obj in self.kept:
             if id(obj) not in self.working:
@@ -71,10 +71,10 @@ class View:
 
 
 class Horizon:
-    """The active views and their snapshots: which versions somebody can still see.
+    """The active views and their snapshots: which versions can still be seen.
 
-    Guarded by the graph's lock. Each step is one operation on one dict, and
-    may be repeated: an interrupt between two of them leaves nothing half done.
+    Guarded by the graph's lock. Each step is one operation on one dict, and may be repeated: an
+    interrupt between two of them leaves nothing half done.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,6 @@ class Horizon:
         return len(self.snapshots)
 
     def enter(self, view: View, tid: Tid) -> None:
-        """Let *view* read the snapshot *tid*, the newest there is."""
         # In this order: what is registered here is active, so that somebody ends it.
         view.active = True
         view.tid = tid
@@ -97,16 +96,16 @@ class Horizon:
         self.snapshots.pop(id(view), None)
 
     def oldest(self) -> Tid | None:
-        """Return the oldest snapshot that somebody reads, or ``None``. Cost: the views."""
+        """Return the oldest snapshot, or ``None``. Cost: the views."""
         return min(self.snapshots.values()) if self.snapshots else None
 
     def between(self, snapshot: Tid, end: Tid) -> list[Tid]:
-        """Return what somebody reads after *snapshot* and before *end*, newest first."""
+        """Return the snapshots after *snapshot* and before *end*, newest first."""
         inside = {tid for tid in self.snapshots.values() if snapshot < tid < end}
         return sorted(inside, reverse=True)
 
     def has_older(self, tid: Tid) -> bool:
-        """Tell whether somebody reads a snapshot before *tid*. Cost: the views, mostly none."""
+        """Return whether there is a snapshot before *tid*. Cost: the views, mostly none."""
         if tid <= self.floor:
             return False
         oldest = self.oldest()
@@ -116,7 +115,7 @@ class Horizon:
         return oldest < tid
 
     def prune(self, chain: Chain) -> Chain:
-        """Drop the versions behind the newest that no view can see."""
+        """Drop the versions that no view can see, except the newest."""
         kept = [chain[0]]
         newer = chain[0][0]
         snapshots = set(self.snapshots.values())

@@ -20,7 +20,7 @@ from dobbin_like.objects.values.values import (
 
 
 class _Pending:
-    """Stands for a value that was not copied for the thread yet, because it was not read."""
+    """Stands for a value that was not read, and so was not copied for the thread."""
 
     def __repr__(self) -> str:
         return "<not read>"
@@ -33,8 +33,7 @@ class WorkingCopy(dict[str, Any]):
     """One thread's private, changeable state of one object.
 
     A dict of the attributes. Immutable values are those of the base state; the others are
-    :data:`PENDING` until they are read, then copies of the thread's own. Only its thread
-    uses it.
+    :data:`PENDING` until they are read, then copies of the thread's own. Only its thread uses it.
     """
 
     __slots__ = ("base", "exclusive", "memo", "obj", "ref", "serial")
@@ -53,7 +52,6 @@ class WorkingCopy(dict[str, Any]):
                     self[name] = PENDING
 
     def own_value(self, name: str) -> Any:
-        """Copy the pending value of *name* for the thread, and return the copy."""
         value = self.base[name]
         overlay = self._overlay(value) if name == ITEMS else None
         if overlay is not None:
@@ -92,10 +90,7 @@ class WorkingCopy(dict[str, Any]):
             self.update({name: to_plain(base[name], self.memo) for name in pending})
 
     def changed(self) -> State | None:
-        """Return the state if it differs from the base, else ``None``.
-
-        Cost: what was read.
-        """
+        """Return the state if it differs from the base, else ``None``. Cost: what was read."""
         faces = type(self.obj)._p_faces
         # As state_of() does, without a call where all attributes are state.
         state: State = dict(self) if tuple(self) in faces.clean else faces.state_of(self)
@@ -194,7 +189,7 @@ class WorkingCopy(dict[str, Any]):
         self.update({name: value for name, value in fresh.items() if name not in mine})
 
     def _changed_names(self) -> list[str]:
-        """Return the names of attributes that differ from the base, except an overlay."""
+        """Return the attributes that differ from the base, except an overlay."""
         state: State = type(self.obj)._p_faces.state_of(self)
         base, aliases = self.base, StateComparison()
         names = [name for name in base if name not in state]
@@ -211,7 +206,7 @@ class WorkingCopy(dict[str, Any]):
         return copy_state(self)
 
     def restore(self, saved: State) -> None:
-        """Go back to what :meth:`save` returned; *saved* can be used again."""
+        """Go back to what :meth:`save` returned, which can be used again."""
         self.clear()
         self.memo = {}
         self.update(copy_state(saved))
@@ -231,7 +226,7 @@ def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> b
 
 
 def copy_state(state: State) -> State:
-    """Return a deep copy of a state. Volatile values are not copied: they may be anything."""
+    """Return a deep copy of a state, except volatile values, which may be anything."""
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
     rest = {name: value for name, value in state.items() if name not in volatile}
     return deep_copy(rest) | volatile  # type: ignore[no-any-return]

@@ -1,1 +1,5 @@
-"""."""
+"""The objects of one database in memory: versions for readers, publication of commits.
+
+Read ``publication.py`` first: how a commit becomes visible. ``resolve.py`` finds the version that
+a thread sees, ``changes.py`` collects what a commit writes.
+"""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.values.refs import ObjectRef
-
-__all__ = ["Cache"]
+from dobbin_like.ids import Oid
+from dobbin_like.objects.values.refs import ObjectRef
 
 
 class Cache:
@@ -26,11 +22,9 @@ class Cache:
         self.forget = self.dead.append
 
     def get(self, oid: Oid) -> ObjectRef | None:
-        """Return the reference to an object that is in memory, or ``None``."""
         return self.refs.get(oid)
 
     def all(self) -> list[ObjectRef]:
-        """Return the references to all objects that are in memory."""
         return list(self.refs.values())
 
     def collect(self) -> None:

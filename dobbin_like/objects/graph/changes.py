@@ -7,16 +7,12 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.objects.codec.serialize import (
-    Decoder,
-    Encoder,
-    culprit,
-)
+from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of
 from dobbin_like.objects.deltas.layered import changed_items, mark_stored
@@ -24,6 +20,7 @@ from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
+from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.guards import SharedList
 from dobbin_like.objects.values.refs import (
@@ -38,12 +35,6 @@ from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
 
-if TYPE_CHECKING:
-    from typing import BinaryIO
-
-    from dobbin_like.objects.graph.graph import Graph
-
-
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__
 
@@ -52,8 +43,6 @@ _DECODE: Final[State] = {}
 
 
 class _Added(NamedTuple):
-    """What was added to a collection, as it is published and as it is written."""
-
     shared: Any
     written: Any
 
@@ -84,12 +73,10 @@ class Changes:
         """Those of the publications that are of new objects."""
 
     def add_root(self, obj: Any, ref: ObjectRef) -> None:
-        """Add the object that was elected root."""
         self._objects[ref.oid] = obj
         self.new.append((obj, ref))
 
     def add(self, working: WorkingCopy) -> None:
-        """Add a working copy if it differs from its base."""
         state = working.changed()
         if state is None:
             return
@@ -112,7 +99,6 @@ class Changes:
         self._write(obj, ref, faces.plain, state, base)
 
     def add_reachable(self) -> None:
-        """Add every new object that the changes lead to."""
         while self.new:
             obj, ref = self.new.popleft()
             if ref.serial != UNSTORED:
@@ -126,12 +112,9 @@ class Changes:
             self.introductions.append(self.publications[-1])
 
     def _store_again(self, obj: Any, ref: ObjectRef) -> None:
-        """Add an object that is in memory, and was dropped when the log was packed.
+        """Add an object that a pack has dropped as unreachable, and that can be reached again.
 
-        It could not be reached then, and now can.
-
-        Raises:
-            ObjectNotFound: Its state is gone; nobody had read it.
+        Raises ObjectNotFound if its state was not in memory.
         """
         if ref.oid not in {written[0] for written in self.entries}:
             _, state = self._graph.resolver.version(obj, ref, None)
@@ -139,7 +122,6 @@ class Changes:
             self._write(obj, ref, plain, plain._p_faces.state_of(state), {})
 
     def add_state(self, obj: Any, ref: ObjectRef, face: Any, state: State) -> None:
-        """Add a new state of class *face* for a stored object, whoever has checked it out."""
         self._write(obj, ref, face, state, {})
 
     def _write_delta(self, working: WorkingCopy) -> bool:
@@ -177,10 +159,10 @@ class Changes:
             return None
         freezer = Freezer(working.ref, guard=self._graph.guard)
         added = overlay.all_added()
-        shared = frozen(added, freezer.freeze)
+        shared = frozen(added, freezer.copy)
         for value in (*overlay.own.values(), *working.values()):
             if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
-                freezer.freeze(value)
+                freezer.copy(value)
         if freezer.found_together:
             return None
         return _Added(shared, to_plain(added, {}) if freezer.found_shared else added)
@@ -224,7 +206,6 @@ class Changes:
     def _any(
         self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State
     ) -> tuple[State, int, bytes]:
-        """Return any state as it is published, and its number and bytes."""
         pending = {name: base[name] for name, value in state.items() if value is PENDING}
         shared = state
         if not SHAREABLE.issuperset(map(type, state.values())):
@@ -246,11 +227,7 @@ class Changes:
         return shared, number, data
 
     def _stream_moved(self, ref: ObjectRef, state: State) -> State:
-        """Return the state of a stream with the key that it has in the file as it is now.
-
-        Raises:
-            StreamMovedError: The log was packed without it, and nobody needs the old file.
-        """
+        """Return the state of a stream with the key that it has in the packed file."""
         source = self._storage
         assert isinstance(source, PackedStorage)
         key = state["_offset"]
@@ -268,7 +245,6 @@ class Changes:
         return self._encoder
 
     def _share(self, ref: ObjectRef, state: State, pending: State) -> tuple[State, State]:
-        """Return the state to publish and the state to write, which has ordinary values."""
         memo: dict[int, Any] = {}
         shared: State = {}
         plain: State = {}
@@ -278,7 +254,7 @@ class Changes:
                 shared[name] = pending[name]
                 plain[name] = to_plain(pending[name], memo)
             else:
-                shared[name] = freezer.freeze(value)
+                shared[name] = freezer.copy(value)
                 plain[name] = value
         freezer.finish()
         if freezer.found_shared:  # taken over from another object
@@ -317,13 +293,13 @@ class Changes:
         return ref.oid, graph.ghosts.number_of(face, ref)
 
     def _new_oid(self) -> Oid:
-        # 0 is the root, whoever elects it.
+        # 0 is the oid of the root.
         oid = self._next_oid or Oid(max(self._storage.next_oid, 1))
         self._next_oid = Oid(oid + 1)
         return oid
 
     def stored_as(self, tid: Tid) -> None:
-        """All of it is stored as transaction *tid*. May be repeated."""
+        """Note that all of it is stored as transaction *tid*. May be repeated."""
         for state, spare in self.collections:
             mark_stored(state, tid, spare)
 

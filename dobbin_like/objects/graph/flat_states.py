@@ -9,24 +9,18 @@ way, value by value: :mod:`.changes`.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import getweakrefs
 
+from dobbin_like.ids import Oid
+from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import ATOMS, PROTOCOL, FlatEncoder
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.guards import SharedList, shared_list
-from dobbin_like.objects.values.refs import ObjectRef, State
+from dobbin_like.objects.values.refs import Jar, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import REFERENCES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.ids import Oid
-    from dobbin_like.objects.codec.classes import ClassTable
-    from dobbin_like.objects.values.refs import Jar
-
-__all__ = ["FlatStates"]
 
 _first, _jar, _oid = itemgetter(0), attrgetter("jar"), attrgetter("oid")
 _OBJECT_REF = {ObjectRef}

@@ -6,24 +6,18 @@ touches it. Knows the storage only by its contract.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.faces.broken import Broken
-from dobbin_like.objects.values.refs import UNREAD, UNSTORED, ObjectRef
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.codec.classes import ClassTable
-    from dobbin_like.objects.graph.cache import Cache
-    from dobbin_like.objects.graph.publication import SharedState
-    from dobbin_like.objects.values.refs import Jar
-    from dobbin_like.objects.values.shapes import Shape
-
-__all__ = ["Ghosts"]
+from dobbin_like.objects.graph.cache import Cache
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.values.refs import UNREAD, UNSTORED, Jar, ObjectRef
+from dobbin_like.objects.values.shapes import Shape
 
 
 class Ghosts:
@@ -51,7 +45,7 @@ class Ghosts:
         return self._make(oid, self.faces.get(class_number) or self.face(class_number))
 
     def _make(self, oid: Oid, face: type) -> Any:
-        """Return a new ghost, or the object that somebody else has made meanwhile."""
+        """Return a new ghost, or the object that another thread has made meanwhile."""
         obj: Any = object.__new__(face)
         ref = ObjectRef(obj, self._cache.forget)  # As make_ref() does, without a call.
         ref.oid = oid
@@ -107,7 +101,6 @@ class Ghosts:
         return Decoder.of(self.ghost, self.classes, persistent_load)
 
     def face(self, class_number: int) -> type:
-        """Return the class of the ghosts of a class."""
         while True:
             plain = self.classes.load_persistent(class_number)
             faces = plain._p_faces
@@ -120,7 +113,7 @@ class Ghosts:
             # Renamed meanwhile: follow() may have come before.
 
     def follow(self, numbers: Iterable[int]) -> None:
-        """Class *numbers* may have got other names; called after the storage has applied it."""
+        """See :meth:`.ClassTable.follow`."""
         self.classes.follow(numbers)
         for number in numbers:
             self.faces.pop(number, None)
@@ -135,7 +128,6 @@ class Ghosts:
         return classes.known_numbers.get(face) or classes.number(face)
 
     def class_of(self, stored: StoredVersion) -> int:
-        """Return the number of the class of a stored version."""
         if stored.number & DELTA:
             return stored.number - DELTA
         shape = self.shape(stored.number)

@@ -8,9 +8,13 @@ storage has them (:mod:`.state_source`), what the calling thread sees of them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+from dobbin_like.contract import Storage
 from dobbin_like.ids import Tid
+from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.graph.flat_states import FlatStates
@@ -19,15 +23,6 @@ from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.graph.resolve import Resolver, ThreadLocal
 from dobbin_like.objects.graph.state_source import StateSource
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.contract import Storage
-    from dobbin_like.objects.codec.classes import ClassTable
-    from dobbin_like.objects.faces.view import View
-
-__all__ = ["Graph"]
 
 
 class Graph:
@@ -69,7 +64,6 @@ class Graph:
         self.fresh = self.states.fresh
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
-        """Give the calling thread a working copy of the version it sees."""
         manager = self.local.manager
         view = self.enlist() if manager is None else manager.join()
         known = view.working.get(id(obj))

@@ -20,10 +20,13 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.view import Horizon, View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Mask,
@@ -34,14 +37,6 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from dobbin_like.objects.faces.working_copy import WorkingCopy
-    from dobbin_like.objects.graph.cache import Cache
-
-__all__ = ["Publication", "SharedState"]
 
 
 class Publication(NamedTuple):
@@ -54,10 +49,7 @@ class Publication(NamedTuple):
 
 
 class SharedState:
-    """The shared state of the objects in a cache. Any thread.
-
-    Guarded by ``lock``; ``tid`` is read without it.
-    """
+    """The shared state of the objects in a cache. Any thread; ``tid`` is read without ``lock``."""
 
     def __init__(self, cache: Cache) -> None:
         self.lock = threading.RLock()
@@ -82,7 +74,6 @@ class SharedState:
     # -- views ------------------------------------------------------------------
 
     def begin_view(self, view: View) -> None:
-        """Let *view* read the newest snapshot from here on."""
         with self.lock:
             if self._retired or self._cache.dead:
                 self._collect()
@@ -104,7 +95,6 @@ class SharedState:
                 self._unmask_due()
 
     def end_view(self, view: View) -> None:
-        """End *view*: nothing of it is left, no working copy, no mask, no memo."""
         with self.lock:
             self._end(view)
 
@@ -121,13 +111,12 @@ class SharedState:
             self.lock.release()
 
     def drop_working(self, view: View) -> None:
-        """Drop the working copies of *view*; its snapshot stays."""
         if view.working:
             with self.lock:
                 self._drop(view, list(view.working.values()))
 
     def uncheckout(self, view: View, working: WorkingCopy) -> None:
-        """Take back one checkout of *view*: a savepoint is rolled back."""
+        """Drop one working copy of *view*: a savepoint is rolled back."""
         with self.lock:
             self._drop(view, (working,))
 
@@ -244,7 +233,6 @@ class SharedState:
                 self._collect()
 
     def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
-        """Let older views go on seeing what *obj* is before *tid*."""
         mask = ref.mask
         chain = (mask and mask.chain) or ((ref.serial, native_dict(obj)),)
         if chain[0][0] != tid:

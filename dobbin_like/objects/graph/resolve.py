@@ -8,13 +8,17 @@ is only used if the object is still as it was.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.versions import split_version
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.view import View, visible_version
+from dobbin_like.objects.graph.ghosts import Ghosts
+from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.graph.state_source import StateSource
 from dobbin_like.objects.values.refs import (
     Mask,
     ObjectRef,
@@ -23,14 +27,6 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.graph.ghosts import Ghosts
-    from dobbin_like.objects.graph.publication import SharedState
-    from dobbin_like.objects.graph.state_source import StateSource
-
-__all__ = ["Resolver", "ThreadLocal"]
 
 
 class ThreadLocal(threading.local):
@@ -59,7 +55,6 @@ class Resolver:
         self._shapes = ghosts.classes.known_shapes
 
     def active_view(self) -> View | None:
-        """Return the calling thread's view; ``None`` between explicit transactions."""
         view = self._local.view
         return view if view is not None and view.active else None
 
@@ -100,10 +95,9 @@ class Resolver:
                 return
 
     def _packed_away(self, oid: Oid) -> StoredVersion:
-        """Return the newest version that anybody sees of an object that a pack has dropped.
+        """Return the newest version that any view sees of an object that a pack has dropped.
 
-        Raises:
-            ObjectNotFound: Nobody sees any.
+        Raises ObjectNotFound if there is none.
         """
         with self._shared.lock:
             snapshots = self._shared.horizon.between(Tid(-1), Tid(self._shared.tid + 1))
@@ -114,9 +108,9 @@ class Resolver:
         raise ObjectNotFound(oid)
 
     def _is_other(self, obj: Any, faces: Any, class_number: int) -> bool:
-        """Give a ghost the class it is stored as, if that is another one.
+        """Give a ghost the class it is stored as, if that is another one; return whether to retry.
 
-        So it is when the class was renamed, or has come for a broken object.
+        So it is when the class was renamed, or can be loaded for a broken object by now.
         """
         ghost = self._ghosts.face(class_number)
         if issubclass(ghost, Broken):
@@ -134,10 +128,7 @@ class Resolver:
         return True
 
     def broken_state(self, ref: ObjectRef, class_number: int) -> tuple[State, str]:
-        """Return what is stored of a broken object, and why its class is not loaded.
-
-        The version that the calling thread sees, read anew each time.
-        """
+        """Return the state of a broken object, read again, and why its class is not loaded."""
         stored = self._stored_version(ref)
         _, state = split_version(self._states.read(ref.oid, stored))
         return self._states.share(state, ref), self._ghosts.classes.reason(class_number)
@@ -180,7 +171,6 @@ class Resolver:
             return state
 
     def _read_version(self, obj: Any, ref: ObjectRef, mask: Mask, tid: Tid) -> None:
-        """Read a version that stands in the chain unread."""
         state = self._stored_state(ref, tid)
         if state is None:
             raise ObjectNotFound(ref.oid)
@@ -229,7 +219,6 @@ class Resolver:
         return None if stored is None else self._states.decode(stored, ref)
 
     def serial(self, obj: Any, ref: ObjectRef) -> Tid:
-        """Return the tid that last changed the object, as the calling thread sees it."""
         view = self.active_view()
         if view is not None and id(obj) in view.working:
             return view.working[id(obj)].serial

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import FROZENSET, KINDS, LIST, REFERENCE, SET, TUPLE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: str) -> None:
@@ -37,7 +35,6 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """Return what a new object or a built-in container holds."""
     kind = KINDS[type(value)]
     if kind == REFERENCE:
         return native_dict(value).values() if is_new(ref_of(value)) else ()

@@ -7,8 +7,9 @@ the version before. A state that is to be shared has its values guarded.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import IntegrityError, ObjectNotFound
 from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.serialize import StateError
@@ -23,16 +24,11 @@ from dobbin_like.objects.deltas.delta import (
 )
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
+from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, StoredVersion
-    from dobbin_like.objects.graph.ghosts import Ghosts
-    from dobbin_like.objects.values.shapes import Shape
-
-__all__ = ["StateSource"]
 
 
 class StateSource:
@@ -75,11 +71,8 @@ class StateSource:
     def read(self, oid: Oid, stored: StoredVersion) -> State:
         """Return the state that *stored* holds as it was stored, with its version.
 
-        Raises:
-            IntegrityError: The bytes hold no state of that class or shape, or a delta of a
-                version that is not there.
-
-        Cost: the state; of a large collection, that and the deltas since it was stored whole.
+        Raises IntegrityError as :meth:`decode`, and if the base of a delta is missing. Cost: the
+        state; of a large collection, and of the deltas since it was stored whole.
         """
         if stored.number & DELTA:
             return self._whole(stored, self._chain(oid, stored, NO_TID))
@@ -92,7 +85,6 @@ class StateSource:
         return state
 
     def fresh(self, ref: ObjectRef, serial: Tid) -> State:
-        """Return the state that *serial* has written, a copy of the caller's own."""
         stored = self._storage.load(ref.oid, serial)
         if stored is None:
             raise ObjectNotFound(ref.oid)
@@ -111,7 +103,7 @@ class StateSource:
         freezer = Freezer(ref, guard=self._guard)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
-                state[name] = freezer.freeze(value)
+                state[name] = freezer.copy(value)
         freezer.finish()
         return state
 
@@ -132,7 +124,7 @@ class StateSource:
             freezer = Freezer(ref, guard=self._guard)
             for _, removed, added in chain.deltas:
                 present = [key for key in removed if key in items]
-                items = changed_items(items, present, frozen(added, freezer.freeze))
+                items = changed_items(items, present, frozen(added, freezer.copy))
             state = {**before, ITEMS: items}
         else:
             state = self._whole(stored, chain)

@@ -1,24 +1,21 @@
-"""Lists, dicts, sets and bytearrays in shared state: they read, and refuse to be changed.
+"""Lists, dicts, sets and bytearrays in shared state: they can be read, and refuse changes.
 
-Subclasses of the built-in types, so that all that takes those takes them
-too. C code that takes a list for its own, as ``heapq`` does, writes past the
-methods, and a ``memoryview`` of a bytearray is writable: nothing in Python
-can stop these.
+They are subclasses of the built-in types, so that they are accepted wherever those are. C code
+that writes into a list past its methods, as ``heapq`` does, and a ``memoryview`` of a bytearray
+can't be stopped in Python.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from dobbin_like.exc import SharedValueError
-from dobbin_like.ids import NO_TID
-from dobbin_like.objects.values.value_kinds import KINDS
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.objects.values.refs import ObjectRef
+from dobbin_like.objects.values.value_kinds import BASES, KINDS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.ids import Tid
-    from dobbin_like.objects.values.refs import ObjectRef
+_Class = TypeVar("_Class", bound=type)
 
 
 def _refusal(method: str) -> Callable[..., Any]:
@@ -30,7 +27,7 @@ def _refusal(method: str) -> Callable[..., Any]:
 
 
 def describe(ref: ObjectRef | None) -> str:
-    """Name the object of *entry* without running code of its class."""
+    """Name the object of a reference without running code of its class."""
     if ref is None:
         return "an object"
     obj = ref()
@@ -38,71 +35,70 @@ def describe(ref: ObjectRef | None) -> str:
     return f"{name} oid {ref.oid}"
 
 
-def _guard(cls: type, base: type, names: str) -> None:
-    for name in [*names.split(), "__init__"]:
-        setattr(cls, name, _refusal(name))
-    KINDS[cls] = KINDS[base]
+def _ordinary_copy(self: Any) -> Any:
+    return BASES[KINDS[type(self)]](self)
 
 
+def _guarding(base: type, names: str) -> Callable[[_Class], _Class]:
+    """Return a class decorator that makes a guarded *base*, which refuses the methods *names*."""
+
+    def complete(cls: Any) -> Any:
+        for name in [*names.split(), "__init__"]:
+            setattr(cls, name, _refusal(name))
+        # Much code makes another one by type(value)(...): that one is ordinary, as a copy is.
+        cls.__new__ = lambda _cls, *args, **kwargs: base(*args, **kwargs)
+        cls.__copy__ = _ordinary_copy
+        cls._p_kind = base.__name__
+        KINDS[cls] = KINDS[base]
+        return cls
+
+    return complete
+
+
+@_guarding(
+    list,
+    "append clear extend insert pop remove reverse sort __delitem__ __iadd__ __imul__ __setitem__",
+)
 class SharedList(list[Any]):
-    """A list in shared state: reads like a list, refuses to be changed.
+    """A list in shared state.
 
-    ``_p_together``: more than one place of the state leads to it, so that its
-    copies have to be made together. ``_p_serial`` and ``_p_spare``, of the items of a
-    collection: of which version they are, and how many bytes of deltas may follow before the
-    whole is stored again. ``_p_appended_since``, of a list: the earliest version that has
-    become this one by appending alone.
+    ``_p_together``: more than one place of the state leads to it, so its copies have to be made
+    together. ``_p_serial`` and ``_p_spare``, of the items of a collection: their version, and how
+    many bytes of deltas may follow before the whole is stored again. ``_p_appended_since``, of a
+    list: the earliest version from which this one was made by appending alone.
     """
 
     __slots__ = ("_p_appended_since", "_p_owner", "_p_serial", "_p_spare", "_p_together")
-    _p_kind = "list"
     _p_owner: ObjectRef
     _p_together: bool
     _p_serial: Tid
     _p_spare: int
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> list[Any]:  # type: ignore[misc]
-        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
-        return list(*args, **kwargs)
-
-    def __copy__(self) -> list[Any]:
-        return list(self)
-
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return list, (), None, iter(self)
 
 
+@_guarding(dict, "clear pop popitem setdefault update __delitem__ __ior__ __setitem__")
 class SharedDict(dict[Any, Any]):
-    """A dict in shared state: reads like a dict, refuses to be changed."""
+    """A dict in shared state."""
 
     __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
-    _p_kind = "dict"
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> dict[Any, Any]:  # type: ignore[misc]
-        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
-        return dict(*args, **kwargs)
-
-    def __copy__(self) -> dict[Any, Any]:
-        return dict(self)
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return dict, (), None, None, iter(self.items())
 
 
+@_guarding(
+    set,
+    "add clear difference_update discard intersection_update pop remove "
+    "symmetric_difference_update update __iand__ __ior__ __isub__ __ixor__",
+)
 class SharedSet(set[Any]):
-    """A set in shared state: reads like a set, refuses to be changed."""
+    """A set in shared state."""
 
     __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
-    _p_kind = "set"
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> set[Any]:  # type: ignore[misc]
-        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
-        return set(*args, **kwargs)
-
-    def __copy__(self) -> set[Any]:
-        return set(self)
-
-    copy = __copy__
+    copy = _ordinary_copy
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return set, (list(self),)
@@ -111,18 +107,15 @@ class SharedSet(set[Any]):
         return repr(set(self))
 
 
+@_guarding(
+    bytearray,
+    "append clear extend insert pop remove resize reverse "
+    "__delitem__ __iadd__ __imul__ __setitem__",
+)
 class SharedBytearray(bytearray):
-    """A bytearray in shared state: reads like a bytearray, refuses to be changed."""
+    """A bytearray in shared state."""
 
     __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
-    _p_kind = "bytearray"
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> bytearray:  # type: ignore[misc]
-        """Return an ordinary one: ``type(value)(...)`` is how much code makes another."""
-        return bytearray(*args, **kwargs)
-
-    def __copy__(self) -> bytearray:
-        return bytearray(self)
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return bytearray, (bytes(self),)
@@ -131,27 +124,8 @@ class SharedBytearray(bytearray):
         return repr(bytearray(self))
 
 
-_guard(
-    SharedList,
-    list,
-    "append clear extend insert pop remove reverse sort __delitem__ __iadd__ __imul__ __setitem__",
-)
-_guard(SharedDict, dict, "clear pop popitem setdefault update __delitem__ __ior__ __setitem__")
-_guard(
-    SharedSet,
-    set,
-    "add clear difference_update discard intersection_update pop remove "
-    "symmetric_difference_update update __iand__ __ior__ __isub__ __ixor__",
-)
-_guard(
-    SharedBytearray,
-    bytearray,
-    "append clear extend insert pop remove resize reverse "
-    "__delitem__ __iadd__ __imul__ __setitem__",
-)
-
 SHARED_TYPES: Final[set[type]] = {SharedList, SharedDict, SharedSet, SharedBytearray}
-"""The types of guarded values; those of large collections come to them."""
+"""The types of guarded values; :mod:`~dobbin_like.objects.deltas.layered` adds its own."""
 
 
 def make_shared(base: Any, owner: ObjectRef) -> Any:
@@ -184,8 +158,7 @@ _SHARED: Final[dict[type, type]] = {
 
 
 def _ordinary(name: str) -> Callable[..., Any]:
-    # The operators of set answer with the type of their operand, and copies
-    # of a shared value are ordinary.
+    # The operators of set return the type of their operand; copies of a shared value are ordinary.
     operation = getattr(set, name)
 
     def operate(self: Any, *others: Any) -> Any:

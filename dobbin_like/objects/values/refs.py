@@ -1,40 +1,36 @@
-"""What lies under the faces of a persistent object: its dict, its entry, its thread.
+"""What lies under the faces of a persistent object: its dict, its reference, its thread.
 
-An instance of a persistent class never changes, only its class (its *face*)
-and its dict do. This module has the few native operations for that, the
-:class:`ObjectRef` by which a database knows an object, and what a thread knows
-of the objects it sees. Knows nothing of what the faces do with them:
-:mod:`~dobbin_like.objects.faces.faces` is next.
+An instance of a persistent class stays the same; its class (its *face*) and its dict are
+replaced. This module has the native operations for that, the :class:`ObjectRef` by which a
+database knows an object, and what a thread knows of the objects it sees. Read
+:mod:`~dobbin_like.objects.faces.faces` next.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
+from dobbin_like.contract import Storage
 from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.contract import Storage
 
 State = dict[str, Any]
 """The attributes of a persistent object by name."""
 
 UNREAD: Final = Tid(0)
-"""The serial of a ghost: nobody has read yet which transaction wrote it."""
+"""The serial of a ghost: it is not known yet which transaction wrote it."""
 
 UNSTORED: Final = Tid(-1)
-"""The serial of an object that has an oid, but no transaction has stored it yet."""
+"""The serial of an object that has an oid and is not stored yet."""
 
 
 class Identity:
     """The base of all persistent objects: a dict, weak references, nothing else.
 
-    Without slots on purpose: they would take the inline attribute values of
-    CPython 3.12 and later from every subclass, and clash with other bases.
+    It has no slots: they would take the inline attribute values of CPython 3.12 and later from
+    every subclass, and clash with other bases.
     """
 
 
@@ -74,14 +70,13 @@ class Jar(Protocol):
 
 
 class Mask:
-    """Why an object is masked: versions somebody sees, working copies somebody has.
+    """Why an object is masked: versions that a view sees, and working copies.
 
-    ``chain``: ``((tid, state), ...)``, newest first, or ``None`` while the
-    native dict is all there is. An immutable tuple that is replaced: readers
-    need no lock. A state of ``None`` was not read from the log yet.
-    ``holders``: ids of the views that have a working copy.
-    ``foreign``: the newest version was found in the log, not made by a thread
-    of this database instance. All are written under the graph's lock only.
+    ``chain``: ``((tid, state), ...)``, newest first; ``None`` if there is only the native dict.
+    The tuple is replaced as a whole, so that readers need no lock. A state of ``None`` was not
+    read from the log yet. ``holders``: ids of the views that have a working copy. ``foreign``: the
+    newest version was found in the log, not made by a thread of this database instance. All are
+    written under the graph's lock only.
     """
 
     __slots__ = ("chain", "foreign", "holders")
@@ -93,12 +88,11 @@ class Mask:
 
 
 class ObjectRef(weakref.ref[Any]):
-    """A database's knowledge of one object: cache entry and weak reference in one.
+    """What a database knows of one object: cache entry and weak reference in one.
 
-    Kept by the database under the oid, found from the object among its weak
-    references (100 ns, never on a plain read). ``serial`` is the newest tid
-    that wrote the object, or :data:`UNREAD`, or :data:`UNSTORED`.
-    Written under the graph's lock only.
+    The database finds it by the oid, the object among its weak references (100 ns, never on a
+    plain read). ``serial`` is the newest tid that wrote the object, or :data:`UNREAD`, or
+    :data:`UNSTORED`. Written under the graph's lock only.
     """
 
     __slots__ = ("jar", "mask", "oid", "serial")
@@ -122,7 +116,7 @@ def make_ref(
 
 
 def ref_of(obj: object) -> ObjectRef | None:
-    """Return the entry of *obj*, or ``None`` if it belongs to no database."""
+    """Return the reference of *obj*, or ``None`` if it belongs to no database."""
     for ref in weakref.getweakrefs(obj):
         if type(ref) is ObjectRef and ref.jar is not None:
             return ref
@@ -132,10 +126,9 @@ def ref_of(obj: object) -> ObjectRef | None:
 class Here(threading.local):
     """What the calling thread knows, over all databases.
 
-    ``memo``: states by ``id(obj)`` that reading a masked object has already
-    found; whoever puts one there also keeps the object alive, because ids
-    are used again. ``opened``: new objects the thread has checked out, with what
-    they were before.
+    ``memo``: states that reading a masked object has found, by ``id(obj)``. Code that adds one
+    also keeps the object alive, because ids are reused. ``opened``: new objects that the thread
+    has checked out, with their states before.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,4 @@
-"""Shapes: the names of the attributes of states that have only their values.
-
-Knows nothing of logs and classes but their numbers.
-"""
+"""Shapes: the names of the attributes of states, which are stored once and not in each state."""
 
 from __future__ import annotations
 
@@ -11,9 +8,6 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.objects.values.refs import State
-
-__all__ = ["Shape", "shape_of"]
-
 
 _MANY: Final = 64
 """Attributes; beyond, no function is compiled for their number."""

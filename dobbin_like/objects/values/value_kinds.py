@@ -20,37 +20,16 @@ BASES: Final[dict[int, type]] = {LIST: list, DICT: dict, SET: set, BYTEARRAY: by
 PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
 
 IMMUTABLE_NAMES: Final = frozenset(
-    {
-        "builtins.complex",
-        "builtins.ellipsis",
-        "builtins.float",
-        "builtins.range",
-        "builtins.slice",
-        "datetime.date",
-        "datetime.datetime",
-        "datetime.time",
-        "datetime.timedelta",
-        "datetime.timezone",
-        "decimal.Decimal",
-        "fractions.Fraction",
-        "ipaddress.IPv4Address",
-        "ipaddress.IPv4Interface",
-        "ipaddress.IPv4Network",
-        "ipaddress.IPv6Address",
-        "ipaddress.IPv6Interface",
-        "ipaddress.IPv6Network",
-        "pathlib.PosixPath",
-        "pathlib.PurePath",
-        "pathlib.PurePosixPath",
-        "pathlib.PureWindowsPath",
-        "pathlib.WindowsPath",
-        "pathlib._local.PosixPath",
-        "pathlib._local.PurePosixPath",
-        "pathlib._local.PureWindowsPath",
-        "re.Pattern",
-        "uuid.UUID",
-        "zoneinfo.ZoneInfo",
-    }
+    (
+        "builtins.complex builtins.ellipsis builtins.float builtins.range builtins.slice "
+        "datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone "
+        "decimal.Decimal fractions.Fraction ipaddress.IPv4Address ipaddress.IPv4Interface "
+        "ipaddress.IPv4Network ipaddress.IPv6Address ipaddress.IPv6Interface "
+        "ipaddress.IPv6Network pathlib.PosixPath pathlib.PurePath pathlib.PurePosixPath "
+        "pathlib.PureWindowsPath pathlib.WindowsPath pathlib._local.PosixPath "
+        "pathlib._local.PurePosixPath pathlib._local.PureWindowsPath re.Pattern uuid.UUID "
+        "zoneinfo.ZoneInfo"
+    ).split()
 )
 
 
@@ -62,7 +41,7 @@ REFERENCES: Final[set[type]] = set()
 
 
 class _Kinds(dict[type, int]):
-    """Kind by exact type, found once."""
+    """Kinds by exact type; each is found once."""
 
     def __missing__(self, cls: type) -> int:
         if getattr(cls, "_p_immutable", False):

@@ -1,17 +1,16 @@
 """Values inside states: from a thread to shared state and back.
 
-Shared state hands out guarded values, a working copy ordinary ones.
-:class:`Freezer` goes one way, :func:`to_plain` the other, :class:`StateComparison` tells
-whether a thread has changed what it was handed. Persistent objects are
-references: never copied, never entered. Knows nothing of classes that may be
-loaded, nor of threads.
+Shared state has guarded values, a working copy ordinary ones. :class:`Freezer` converts in one
+direction, :func:`to_plain` in the other, and :class:`StateComparison` finds out whether a thread
+has changed a value. Persistent objects are references: they are neither copied nor entered.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared, shared_list
 from dobbin_like.objects.values.refs import Identity, ObjectRef, State
@@ -31,20 +30,19 @@ from dobbin_like.objects.values.value_kinds import (
     TUPLE,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
 
 class _Copier:
-    """Copies built-in containers, however deep; what is reached twice stays one.
+    """Copies built-in containers, however deep; a value that is reached twice stays one.
 
-    Lists and dicts are made empty and filled later, from a list of those to
-    do: a container may hold itself, and nesting costs no stack.
+    Lists and dicts are made empty and filled later, from a list of those to do: a container may
+    hold itself, and nesting costs no stack. ``found_other``: a value was met that is no built-in
+    container (an arbitrary object); it is left as it is.
     """
 
     def __init__(self, memo: dict[int, Any]) -> None:
         # The copies by id of the original.
         self._memo = memo
+        self.found_other = False
         self._todo: list[tuple[Any, Any]] = []
 
     def copy(self, value: Any) -> Any:
@@ -71,7 +69,8 @@ class _Copier:
         if kind <= REFERENCE:
             return value
         if kind == OTHER:
-            return self._other(value)
+            self.found_other = True
+            return value
         known = self._memo.get(id(value))
         if known is not None:
             return self._again(known)
@@ -96,20 +95,15 @@ class _Copier:
     def _empty(self, base: Any, value: Any) -> Any:
         return base()
 
-    def _other(self, value: Any) -> Any:
-        return value
-
     def _again(self, made: Any) -> Any:
         return made
 
 
 class Freezer(_Copier):
-    """Makes the values of one state fit to be shared.
+    """Copies the values of one state, guarded, so that they can be shared.
 
-    One per state. ``found_other`` tells that a value was met which can't be
-    guarded (an arbitrary object); it was left as it is, and the caller has to
-    get a copy of its own from somewhere. ``found_shared``: a guarded value of
-    another object was met.
+    An arbitrary object can't be guarded; if ``found_other``, the caller has to get a copy from
+    elsewhere. ``found_shared``: a guarded value of another object was met.
     """
 
     def __init__(self, owner: ObjectRef, *, guard: bool) -> None:
@@ -118,18 +112,13 @@ class Freezer(_Copier):
         self._guard = guard
         self._alive: list[Any] = []
         self._found_alias = False
-        self.found_other = False
         self.found_shared = False
 
-    def freeze(self, value: Any) -> Any:
-        """Return *value* or a shared copy of it. Cost: what is inside."""
-        return self.copy(value)
-
     def finish(self) -> None:
-        """Mark what was made, if a copy of a part of it would not be a copy of that part alone.
+        """Mark the copies if a part of them can't be copied without the others.
 
-        So it is when two places lead to one container, or when there are
-        arbitrary objects, which may lead to any.
+        This is so if two places lead to one container, or if there are arbitrary objects, which
+        may lead to any.
         """
         if self.found_together:
             for made in self._memo.values():
@@ -138,7 +127,7 @@ class Freezer(_Copier):
 
     @property
     def found_together(self) -> bool:
-        """Whether something was met that can't be copied without the rest."""
+        """Whether a value was met that can't be copied without the rest."""
         return self._found_alias or self.found_other
 
     def _remember(self, value: Any, made: Any) -> Any:
@@ -149,10 +138,6 @@ class Freezer(_Copier):
         if type(value) in SHARED_TYPES:
             self.found_shared = True
         return make_shared(base, self._owner) if self._guard else base()
-
-    def _other(self, value: Any) -> Any:
-        self.found_other = True
-        return value
 
     def _again(self, made: Any) -> Any:
         self._found_alias = True
@@ -189,21 +174,10 @@ def frozen(added: Any, freeze: Callable[[Any], Any]) -> Any:
 def to_plain(value: Any, memo: dict[int, Any]) -> Any:
     """Return *value*, its built-in containers as ordinary copies, however deep.
 
-    *memo* keeps aliases: what was one thing stays one among all that is
-    converted with the same memo, as long as the originals live. Arbitrary
-    objects are not copied.
+    *memo* keeps aliases: a value that is reached twice stays one among all that are converted with
+    the same memo, as long as the originals live. Arbitrary objects are not copied.
     """
     return _Copier(memo).copy(value)
-
-
-class _PlainCopier(_Copier):
-    """Copies to plain built-ins, and tells whether arbitrary objects were met."""
-
-    found_other = False
-
-    def _other(self, value: Any) -> Any:
-        self.found_other = True
-        return value
 
 
 def own_copy(value: Any) -> Any:
@@ -214,13 +188,13 @@ def own_copy(value: Any) -> Any:
     """
     if type(value) in PLAIN_TYPES:
         return value
-    copier = _PlainCopier({})
+    copier = _Copier({})
     made = copier.copy(value)
     return deep_copy(value) if copier.found_other else made
 
 
 def needs_whole_copy(value: Any) -> bool:
-    """Tell whether *value*, of a shared state, can't be copied without the rest of the state."""
+    """Return whether *value*, of a shared state, can't be copied without the rest of it."""
     kind = KINDS[type(value)]
     if kind in (TUPLE, FROZENSET):
         return any(map(needs_whole_copy, value))
@@ -248,8 +222,8 @@ class _CopyPickler(pickle.Pickler):
 
 
 class _CopyUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, references: list[Any]) -> None:
-        super().__init__(file)
+    def __init__(self, data: bytes, references: list[Any]) -> None:
+        super().__init__(io.BytesIO(data))
         self._references = references
 
     def persistent_load(self, pid: Any) -> Any:
@@ -263,25 +237,28 @@ def deep_copy(value: Any) -> Any:
 
 def copy_with_references(value: Any) -> tuple[Any, list[Any]]:
     """Return a deep copy of *value*, and what it refers to: persistent objects and classes."""
+    data, references = _dump(value)
+    return _CopyUnpickler(data, references).load(), references
+
+
+def _dump(value: Any) -> tuple[bytes, list[Any]]:
     references: list[Any] = []
     file = io.BytesIO()
     _CopyPickler(file, references).dump(value)
-    file.seek(0)
-    return _CopyUnpickler(file, references).load(), references
+    return file.getvalue(), references
 
 
-def _dump(value: Any) -> tuple[bytes, tuple[int, ...]]:
-    references: list[Any] = []
-    file = io.BytesIO()
-    _CopyPickler(file, references).dump(value)
-    return file.getvalue(), tuple(map(id, references))
+def _content(value: Any) -> tuple[bytes, tuple[int, ...]]:
+    """Return what is the same for two values that have the same pickles and references."""
+    data, references = _dump(value)
+    return data, tuple(map(id, references))
 
 
 class StateComparison:
     """Compares the values of one state with those of its base.
 
-    What was one container in the base has to be one still, and what was two,
-    two: kept in both directions while comparing.
+    One container in the base has to be one in the state, and two have to be two: aliases are noted
+    in both directions.
     """
 
     def __init__(self) -> None:
@@ -289,10 +266,10 @@ class StateComparison:
         self._bases: dict[int, int] = {}
 
     def same(self, base: Any, value: Any) -> bool:
-        """Tell whether *value* is what *base* is, to the type of each part.
+        """Return whether *value* is the same as *base*, to the type of each part.
 
-        Stricter than ``==``: 1 is not ``True``, and the order of keys counts.
-        In doubt (arbitrary objects) the pickles decide. Cost: the smaller value.
+        Stricter than ``==``: 1 is not ``True``, and the order of keys counts. Arbitrary objects
+        are compared by their pickles. Cost: the smaller value.
         """
         if base is value:
             return True
@@ -325,7 +302,7 @@ class StateComparison:
             )
         if hasattr(cls, "_p_parts") and hasattr(type(value), "_p_parts"):
             return self.same(base._p_parts(), value._p_parts())
-        return cls is type(value) and _same_pickle(base, value)
+        return cls is type(value) and _content(base) == _content(value)
 
     def _same_items(self, base: Any, value: Any, kind: int) -> bool:
         if kind == BYTEARRAY:
@@ -341,12 +318,11 @@ class StateComparison:
 
 
 def share_parts(some: list[Any], others: list[Any]) -> bool:
-    """Tell whether something that can be changed is reached from both. Cost: what is inside."""
+    """Return whether both lead to a value that can be changed. Cost: what is inside."""
     return not _parts_of(some).keys().isdisjoint(_parts_of(others))
 
 
 def _parts_of(values: list[Any]) -> dict[int, Any]:
-    """Return by id, and keep, what can be changed in *values*."""
     pickler: Any = _CopyPickler(io.BytesIO(), [])
     pickler.dump(values)
     met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
@@ -363,8 +339,4 @@ def _typed(item: Any) -> Any:
         return type(item), item
     if kind in (TUPLE, FROZENSET):
         return kind, (tuple if kind == TUPLE else frozenset)(map(_typed, item))
-    return id(item) if kind == REFERENCE else _dump(item)
-
-
-def _same_pickle(base: Any, value: Any) -> bool:
-    return _dump(base) == _dump(value)
+    return id(item) if kind == REFERENCE else _content(item)
