@@ -625,7 +625,7 @@ def test_figures_count_what_came_since_they_were_begun(
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()
-    figures._store.publisher.catch_up()
+    figures.catch_up()
 
     assert (figures.transactions, figures.conflicts, figures.total) == (1, 1, 6)
     assert "1 transactions, 1 conflicts retried" in figures.line()

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.check.report import Report
 
-__all__ = ["Contents"]
-
 
 class Contents(Parts):
     """The contents of a log, up to the frame that was checked last.

@@ -34,8 +34,6 @@ from dobbin_like.log.reading.redo import durable_in_log_end
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
 
-__all__ = ["Limits", "limits_of", "page_of"]
-
 _MEANINGS: Final = (
     (0, PAGE.size + PAGE_CHECK.size),
     *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, BOOT, TURN, REDO)),

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from dobbin_like.check.report import Report
     from dobbin_like.store import Store
 
-__all__ = ["check_memory"]
-
 _ATTEMPTS = 3
 """How often to look again: a thread that ends leaves its view to the next collection."""
 

@@ -32,8 +32,6 @@ from dobbin_like.log.reading.trusted_end import verify
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
 
-__all__ = ["Progress", "Scan", "compare_with_storage"]
-
 Progress = Callable[[int, int], object]
 """Called with the bytes checked so far and the bytes there are."""
 

@@ -12,8 +12,6 @@ from dobbin_like.database import Database
 from dobbin_like.repair import repair as repair_log
 from dobbin_like.storage import TransactionLog
 
-__all__ = ["backup", "pack", "rename_class", "repair", "snapshot"]
-
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
 

@@ -17,19 +17,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = [
-    "ALLOW",
-    "FOUND",
-    "JSON",
-    "LOG",
-    "MOMENT",
-    "answer",
-    "importable",
-    "local_time",
-    "progress_bar",
-    "table_console",
-]
-
 FOUND: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130

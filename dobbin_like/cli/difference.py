@@ -12,8 +12,6 @@ from dobbin_like.objects.values.values import StateComparison
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Difference", "differences"]
-
 Difference = tuple[str, str, str]
 """An attribute or item, and its value before and after."""
 

@@ -33,8 +33,6 @@ from dobbin_like.storage import TransactionLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["census", "check", "history", "info", "log"]
-
 _SINCE = click.option(
     "--since",
     type=MOMENT,

@@ -9,8 +9,6 @@ import click
 from dobbin_like.cli.common import LOG
 from dobbin_like.demo import run as demo_run
 
-__all__ = ["ask", "demo"]
-
 
 @click.command()
 @click.argument("path", default="dobbin-demo.log", type=click.Path(dir_okay=False))

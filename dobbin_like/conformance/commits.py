@@ -19,8 +19,6 @@ from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import DELTA, Oid, Tid
 
-__all__ = ["CommitTests"]
-
 ROOT = Oid(0)
 
 

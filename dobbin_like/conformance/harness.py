@@ -30,21 +30,6 @@ if TYPE_CHECKING:
         Transaction,
     )
 
-__all__ = [
-    "Harness",
-    "catch_up",
-    "commit",
-    "data_of",
-    "equal",
-    "fail",
-    "in_thread",
-    "in_threads",
-    "need",
-    "raises",
-    "record_failure",
-    "stored",
-]
-
 WAIT_SECONDS = 60.0
 """How long a test waits for its threads before it fails. No result depends on it."""
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.contract import Storage
 
-__all__ = ["LockTests"]
-
 
 class LockTests(Harness):
     """Who may write, and which errors the others get."""

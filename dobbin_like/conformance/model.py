@@ -10,8 +10,6 @@ from dobbin_like.persistent import Persistent, checkout
 if TYPE_CHECKING:
     from dobbin_like.database import Database
 
-__all__ = ["PairHarness", "Sum", "Thing", "Veto", "abort", "begin", "change", "commit", "elect"]
-
 
 class Thing(Persistent):
     """An object with any attributes."""

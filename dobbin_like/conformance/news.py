@@ -22,8 +22,6 @@ from dobbin_like.ids import Oid, Tid
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
 
-__all__ = ["NewsTests"]
-
 ROOT = Oid(0)
 
 

@@ -28,8 +28,6 @@ from dobbin_like.exc import (
 )
 from dobbin_like.persistent import PersistentDict, PersistentFile, checkout
 
-__all__ = ["DatabaseTests"]
-
 
 class DatabaseTests(PairHarness):
     """What is stored through a database is read through another one."""

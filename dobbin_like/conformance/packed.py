@@ -16,8 +16,6 @@ from dobbin_like.persistent import PersistentFile
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
 
-__all__ = ["PackedTests"]
-
 # Packing may look at what states refer to: these refer to nothing.
 OLD, NEW, NEWER = (pickle.dumps({"x": number}, 4) for number in range(3))
 

@@ -15,8 +15,6 @@ from dobbin_like.conformance.harness import (
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import Oid, Tid
 
-__all__ = ["ParticipantTests"]
-
 ROOT = Oid(0)
 
 

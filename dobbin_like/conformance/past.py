@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.contract import Storage, StoredVersion, Transaction
 
-__all__ = ["ReadingTests"]
-
 
 def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[StoredVersion]:
     """Yield the versions of an object, newest first."""

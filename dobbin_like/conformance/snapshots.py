@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from dobbin_like.database import Database
     from dobbin_like.persistent import Persistent
 
-__all__ = ["SnapshotTests"]
-
 
 class SnapshotTests(PairHarness):
     """Every transaction sees one state, and the first of two that change it wins."""

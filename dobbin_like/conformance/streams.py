@@ -19,8 +19,6 @@ from dobbin_like.conformance.harness import (
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import Oid, Tid
 
-__all__ = ["StreamTests"]
-
 
 class _Breaking(io.BytesIO):
     """A source that can't be read to its end."""

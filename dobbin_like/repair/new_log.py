@@ -31,8 +31,6 @@ from dobbin_like.log.reading.saved_positions import append_saved
 from dobbin_like.log.reading.streams import copy_stream
 from dobbin_like.name_tables import NameTables
 
-__all__ = ["NewLog"]
-
 _BUFFERED: Final = 1 << 20
 
 

@@ -21,8 +21,6 @@ from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersi
 from dobbin_like.repair.bits import find_flip
 from dobbin_like.repair.source import Source
 
-__all__ = ["Kept", "entries_of", "kept_part", "own_place", "read_mended", "stream_parts"]
-
 _MOST_WRONG_BITS: Final = 4
 """Bits of a status: the three valid ones differ in 16 bits or more."""
 

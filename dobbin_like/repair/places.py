@@ -23,8 +23,6 @@ from dobbin_like.repair.bits import seed_before
 from dobbin_like.repair.parts import entries_of, own_place, read_mended, stream_parts
 from dobbin_like.repair.source import Source
 
-__all__ = ["Places"]
-
 _ANY_MARK: Final = re.compile(MARKS)
 _MARK_OFFSET: Final = MARK_OFFSET
 _SEARCHED: Final = 1 << 20

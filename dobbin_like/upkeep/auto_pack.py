@@ -18,8 +18,6 @@ from dobbin_like.exc import Error, PackError, PackRunningError, ReadOnlyStorageE
 from dobbin_like.log import TransactionLog
 from dobbin_like.upkeep.pack import PackReport, pack
 
-__all__ = ["AutoPack", "start_auto_pack"]
-
 _logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from dobbin_like.contract import Storage
     from dobbin_like.ids import Tid
 
-__all__ = ["BackupReport", "backup"]
-
 
 class BackupReport(NamedTuple):
     """What a backup did."""
