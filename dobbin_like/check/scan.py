@@ -64,27 +64,16 @@ class Scan:
     def run(self, progress: Progress | None = None) -> None:
         """Walk over the log, and add all problems to the report.
 
-        Raises:
-            OSError: The file can't be opened or read.
-
         Cost: The bytes of the log, each read once; 16 bytes of memory for each oid.
         """
-        fd = os.open(self.path, os.O_RDONLY)
-        try:
-            self._run(fd, progress)
-        finally:
-            os.close(fd)
-
-    def _run(self, fd: int, progress: Progress | None) -> None:
-        page = page_of(fd, self.path, self.report)
-        if page is None:
-            return
-        self._window = ReadBuffer(fd, self.path)
-        words = Words(fd, writable=False)
-        try:
-            self._walk(fd, page, words, progress)
-        finally:
-            words.close()
+        with contextlib.ExitStack() as stack:
+            fd = os.open(self.path, os.O_RDONLY)
+            stack.callback(os.close, fd)
+            page = page_of(fd, self.path, self.report)
+            if page is not None:
+                self._window = ReadBuffer(fd, self.path)
+                words = stack.enter_context(contextlib.closing(Words(fd, writable=False)))
+                self._walk(fd, page, words, progress)
 
     def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
         limits = limits_of(fd, self.path, words, self.report)
@@ -104,27 +93,18 @@ class Scan:
         contents.check_dense()
         contents.check_newest(self.tail.end, self._allow)
         if not contents.gap:
-            self._check_saved_word(limits.saved, contents.saved)
-            self._check_redo_word(limits.redo, contents.redo)
+            self._check_word(10, SAVED, "saved positions", limits.saved, contents.saved)
+            self._check_word(1, REDO, "a redo area", limits.redo, contents.redo)
 
-    # -- words that lead to frames ------------------------------------------
-
-    def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
-        """I10: Saved positions are where the header says."""
-        if saved and saved < self.tail.end and not (saved in found or self._is_passed(saved)):
-            text = f"saved positions at {saved}, by the header"
-            self.report.add(10, SAVED * 8, text, f"one of {sorted(found)}")
-
-    def _check_redo_word(self, redo: int | None, found: set[int]) -> None:
-        """I1: The redo area is where the header says."""
-        if redo and redo < self.tail.end and not (redo in found or self._is_passed(redo)):
-            text = f"a redo area at {redo}, by the header"
-            self.report.add(1, REDO * 8, text, f"one of {sorted(found)}")
-
-    def _is_passed(self, offset: int) -> bool:
-        return any(start <= offset < end for start, end in self._aside)
-
-    # -- frames -------------------------------------------------------------
+    def _check_word(
+        self, invariant: int, index: int, what: str, value: int | None, found: set[int]
+    ) -> None:
+        """I10, I1: Saved positions and the redo area are where the header says."""
+        if not value or value >= self.tail.end or value in found:
+            return
+        if not any(start <= value < end for start, end in self._aside):
+            text = f"{what} at {value}, by the header"
+            self.report.add(invariant, index * 8, text, f"one of {sorted(found)}")
 
     def _frames(
         self, page: Page, limits: Limits, contents: Contents, proof: Proof
@@ -148,7 +128,8 @@ class Scan:
                 if not certain:
                     return  # The log ends here after a power failure.
                 contents.gap = lost = True
-                tail = self._pass_over(tail, page, limits.end, error)
+                tail = self._next_place(tail, page, limits.end)
+                self._note(error, None if tail is None else tail.end)
                 continue
             if frame.status == record.PREPARED:
                 if not certain:
@@ -159,18 +140,10 @@ class Scan:
 
     def _read(self, tail: LogPlace, end: int, *, certain: bool, lost: bool) -> Frame:
         """Return the frame at *tail*; after a *lost* one, with any sequence number."""
-        frame = read_frame(self._window, self._own(tail, end) if lost else tail, end)
+        frame = read_frame(self._window, own_place(self._window, tail, end) if lost else tail, end)
         if not certain:
             verify(self._window, tail, frame)
         return frame
-
-    def _pass_over(
-        self, tail: LogPlace, page: Page, end: int, error: IntegrityError
-    ) -> LogPlace | None:
-        """Note a damaged place and its end; return where the walk continues."""
-        place = self._next_place(tail, page, end)
-        self._note(error, None if place is None else place.end)
-        return place
 
     def _note(self, error: IntegrityError, end: int | None) -> None:
         after = "" if end is None else f" (the next intact one is at {end})"
@@ -186,7 +159,7 @@ class Scan:
                 continue
             for guess in places:
                 # The fields of the damaged frame itself can't be relied on.
-                place = self._own(guess._replace(tid=tail.tid), end)
+                place = own_place(self._window, guess._replace(tid=tail.tid), end)
                 with contextlib.suppress(IntegrityError):
                     read_frame(self._window, place, end)
                     return place
@@ -204,11 +177,9 @@ class Scan:
         for checksum in (written, computed):
             if checksum is not None:
                 yield LogPlace(offset, tail.end, checksum, tail.sequence, tail.tid)
-                if tail.end + length < offset:
-                    behind = LogPlace(
-                        tail.end + length, tail.end, checksum, tail.sequence, tail.tid
-                    )
-                    yield record.aside(behind, offset)
+                if (behind := tail.end + length) < offset:
+                    place = LogPlace(behind, tail.end, checksum, tail.sequence, tail.tid)
+                    yield record.aside(place, offset)
 
     def _checksum(self, tail: LogPlace, end: int) -> int | None:
         """Return the checksum computed from the frame at *tail*: the stored one may be damaged."""
@@ -221,15 +192,19 @@ class Scan:
             return None
         return crc32(data[record.CHECKED_FROM :], tail.checksum)
 
-    def _own(self, tail: LogPlace, end: int) -> LogPlace:
-        """Return *tail* with the sequence number before that of the transaction there."""
-        room = min(record.TRANSACTION_SIZE, end - tail.end)
-        head = self._window.read(tail.end, room, end)
-        if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
-            record.KIND_TRANSACTION
-        ):
-            return tail
-        return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
+
+def own_place(buffer: ReadBuffer, tail: LogPlace, limit: int) -> LogPlace:
+    """Return *tail* with the sequence number before that of the transaction there.
+
+    For a frame before which others are lost. The number is not verified.
+    """
+    room = min(record.TRANSACTION_SIZE, limit - tail.end)
+    head = buffer.read(tail.end, room, limit)
+    if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
+        record.KIND_TRANSACTION
+    ):
+        return tail
+    return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
 
 
 def compare_with_storage(scan: Scan, storage: Storage, report: Report) -> None:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
+from dobbin_like.check.scan import own_place
 from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
@@ -22,9 +23,9 @@ from dobbin_like.repair.parts import (
     Kept,
     entries_of,
     kept_part,
-    own_place,
     read_mended,
     stream_parts,
+    walked_oids,
 )
 from dobbin_like.repair.places import Places
 from dobbin_like.repair.report import Loss
@@ -292,14 +293,5 @@ class Frames:
             return Loss(offset, end, "bytes that are not a frame")
         head = self.source.read(offset, record.TRANSACTION_SIZE, end)
         tid, _, count = record.TRANSACTION.unpack(head)[6:]
-        oids: list[int] = []
-        table = offset + record.TRANSACTION_SIZE
-        while len(oids) < count and table + (len(oids) + 1) * record.ENTRY_SIZE <= end:
-            position = table + len(oids) * record.ENTRY_SIZE
-            oid, _, index = record.ENTRY.unpack(
-                self.source.read(position, record.ENTRY_SIZE, end)
-            )[:3]
-            if index != len(oids) or oid >= record.OID_LIMIT:
-                break
-            oids.append(oid)
-        return Loss(offset, end, "a transaction", tid, tuple(oids))
+        oids = tuple(walked_oids(self.source, offset, end)[:count])
+        return Loss(offset, end, "a transaction", tid, oids)

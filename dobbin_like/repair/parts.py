@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from dobbin_like.check.scan import own_place
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format import frame_heads, record
@@ -37,20 +38,6 @@ class Kept(NamedTuple):
 
 
 # -- frames -----------------------------------------------------------------
-
-
-def own_place(source: Source, tail: LogPlace, limit: int) -> LogPlace:
-    """Return *tail* with the sequence number before that of the frame there.
-
-    Transactions before it may be lost. The number is not verified.
-    """
-    room = min(record.TRANSACTION_SIZE, limit - tail.end)
-    head = source.read(tail.end, room, limit)
-    if room < record.TRANSACTION_SIZE or record.FRAME.unpack_from(head)[2] != (
-        record.KIND_TRANSACTION
-    ):
-        return tail
-    return tail._replace(sequence=record.TRANSACTION.unpack(head)[7] - 1)
 
 
 def read_mended(source: Source, tail: LogPlace, limit: int) -> Frame | None:
@@ -220,7 +207,7 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
         return None
     if status != record.COMMITTED:
         return None
-    oids = _walked_oids(source, offset, end)
+    oids = walked_oids(source, offset, end)
     meta = Meta()
     table_end = record.TRANSACTION_SIZE + count * record.ENTRY_SIZE
     if table_end + meta_size <= end - offset:
@@ -237,7 +224,7 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
     return kept if kept.entries else None
 
 
-def _walked_oids(source: Source, offset: int, end: int) -> list[int]:
+def walked_oids(source: Source, offset: int, end: int) -> list[int]:
     """Return the oids of the entries of a transaction, as far as they are numbered in order."""
     oids: list[int] = []
     position = offset + record.TRANSACTION_SIZE

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from dobbin_like.check.scan import own_place
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.format import frame_heads, record
@@ -20,11 +21,10 @@ from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.aside import MARK_OFFSET, MARKS
 from dobbin_like.log.reading.reader import Frame, read_frame
 from dobbin_like.repair.bits import seed_before
-from dobbin_like.repair.parts import entries_of, own_place, read_mended, stream_parts
+from dobbin_like.repair.parts import entries_of, read_mended, stream_parts
 from dobbin_like.repair.source import Source
 
 _ANY_MARK: Final = re.compile(MARKS)
-_MARK_OFFSET: Final = MARK_OFFSET
 _SEARCHED: Final = 1 << 20
 
 
@@ -113,9 +113,9 @@ class Places:
         while at + record.STREAM_SIZE <= self._limit:
             size = min(_SEARCHED, self._limit - at)
             data = self._source.read(at, size, self._limit)
-            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
+            for mark in _ANY_MARK.finditer(data, MARK_OFFSET):
                 if not mark.start() % 8:
-                    yield at + mark.start() - _MARK_OFFSET
+                    yield at + mark.start() - MARK_OFFSET
             if at + size >= self._limit:
                 return
             at += size - 16
