@@ -232,7 +232,7 @@ def test_questions_follow_names_through_packages(database: Database, shapes: Pat
 
     (shape,) = questions.find("Shape")
     assert shape.full_name == "shapes.base.Shape"
-    assert [(d.cls.full_name, d.depth) for d in questions.subclasses_of(shape)] == [
+    assert [(cls.full_name, depth) for cls, depth in questions.subclasses_of(shape)] == [
         ("canvas.Odd", 1),
         ("canvas.Square", 1),
         ("shapes.round.Circle", 1),
@@ -299,7 +299,7 @@ def test_subclasses_are_those_that_the_interpreter_has(database: Database) -> No
 
     for name in ("OSError", "Exception", "json.JSONDecoder", "email.policy.Policy", "HTTPServer"):
         (cls,) = questions.find(name)
-        derived = {d.cls.full_name for d in questions.subclasses_of(cls)} & living.keys()
+        derived = {found.full_name for found, _ in questions.subclasses_of(cls)} & living.keys()
         base = living[cls.full_name]
         true = {n for n, c in living.items() if issubclass(c, base) and c is not base}
         assert derived == true, name

@@ -114,9 +114,8 @@ HOUSE = {
     "objects.faces": Room(
         "ground  objects.values  objects.deltas",
         (
-            "objects.faces  objects.faces.working_copy",
-            "objects.faces.faces  objects.faces.view",
-            "objects.faces.base",
+            "objects.faces  objects.faces.faces  objects.faces.working_copy",
+            "objects.faces.base  objects.faces.view",
             "objects.faces.broken  objects.faces.stream",
         ),
     ),
@@ -220,8 +219,8 @@ HOUSE = {
         ("database  persistent  storage",),
     ),
     "check": Room(
-        "ground  log.format  log.file  log.reading  log  objects.values  objects.faces "
-        "objects.codec  collections.btree  store  doors",
+        "ground  log.format  log.file  log.reading  objects.values  objects.faces  objects.codec "
+        "collections.btree  store  doors",
         (
             "check.reach  check.report",
             "check.header  check.memory  check.parts  check.trees",

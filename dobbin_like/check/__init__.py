@@ -30,7 +30,7 @@ from dobbin_like.check.report import (
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
 from dobbin_like.database import store_of
 from dobbin_like.exc import ClosedError
-from dobbin_like.log.transaction_log import TransactionLog
+from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -32,16 +32,13 @@ if TYPE_CHECKING:
 
     from dobbin_like.check.report import Report
 
-__all__ = ["Contents"]
-
 
 class Contents(Parts):
     """The contents of a log, up to the frame that was checked last.
 
     ``class_numbers`` (0: not known) are by oid; ``later`` has the oids changed by
-    transactions after the first *known* ones.
-    ``complete_since`` is the tid since which nothing was dropped: older versions may refer to
-    objects of which only a later version was kept, and oids may be missing.
+    transactions after the first *known* ones. Versions from before *complete_since* may refer
+    to objects of which only a later version was kept, and oids may be missing.
     """
 
     def __init__(
@@ -88,8 +85,7 @@ class Contents(Parts):
     def _check_transaction(self, logged: LoggedTransaction) -> None:
         """I2: A successful transaction counts with all its states, a failed one with none.
 
-        Reading the frame has checked that tids increase and that sequence numbers are
-        dense.
+        Reading the frame has checked its tid and its sequence number.
         """
         self.report.transactions += 1
         if logged.failed:
@@ -137,18 +133,18 @@ class Contents(Parts):
         position = logged.first_entry
         for number in logged.oids:
             oid = Oid(number)
+            stored = None
             try:
                 stored = self._loader.load(oid, position, logged.end)
             except IntegrityError as error:
                 self._damage(error)
-                if apply:
-                    self._apply(oid, position, 0)
-            else:
-                if apply:
-                    self._check_previous(oid, stored)
-                    self._apply(oid, position, self._class_of(stored))
-                    found = self._check_state(oid, stored)
-                    references += [(position, oid, reference) for reference in found]
+            if apply and stored is not None:
+                self._check_previous(oid, stored)
+                self._apply(oid, position, self._class_of(stored))
+                found = self._check_state(oid, stored)
+                references += [(position, oid, reference) for reference in found]
+            elif apply:
+                self._apply(oid, position, 0)
             position += ENTRY_SIZE
         self._check_fill(self._data_end(logged), logged.end)
         return references
@@ -253,9 +249,7 @@ class Contents(Parts):
     def check_newest(self, end: int, allow: Iterable[str] | None) -> None:
         """I2: The newest versions refer only to stored objects. Note the unreachable ones.
 
-        Args:
-            end: Of the log, in bytes.
-            allow: Names that may be imported, to find broken classes.
+        Note classes that can't be loaded, too, if *allow* names those that may be imported.
 
         Cost: The newest states.
         """
@@ -265,22 +259,21 @@ class Contents(Parts):
         def load(number: int) -> LoggedVersion | None:
             return self._newest(Oid(number), end)
 
-        if allow is not None:
-            self._look_for_broken(Policy(tuple(allow)), load)
-
+        self._look_for_broken(allow, load)
         if self._complete_since or self.gap:
             known = {(note.oid, note.target) for note in report.dangling}
-            for oid, stored, target in dangling(positions, load):
-                if (oid, target) not in known:
-                    self._dangle(oid, stored, target)
-        searched = positions.stored and not self.gap
-        lost = unreachable(positions, load) if searched else None
-        inner = self._classes.class_number(*INNER_CLASS)
-        if inner is not None and not self.gap:
-            nodes = (oid for oid, number in enumerate(self.class_numbers) if number == inner)
-            check_trees(report, nodes, load, self._states)
+            for lacking in dangling(positions, load):
+                if lacking[::2] not in known:
+                    self._dangle(*lacking)
+        if self.gap:
+            return
+        lost = unreachable(positions, load) if positions.stored else None
         if lost is not None:
             report.unreachable, report.unreachable_bytes, report.unreachable_first = lost
+        inner = self._classes.class_number(*INNER_CLASS)
+        if inner is not None:
+            nodes = (oid for oid, number in enumerate(self.class_numbers) if number == inner)
+            check_trees(report, nodes, load, self._states)
 
     def _newest(self, oid: Oid, end: int) -> LoggedVersion | None:
         """Return the newest version of an object, with its deltas applied to its state."""
@@ -294,8 +287,11 @@ class Contents(Parts):
         return stored
 
     def _look_for_broken(
-        self, policy: Policy, load: Callable[[int], LoggedVersion | None]
+        self, allow: Iterable[str] | None, load: Callable[[int], LoggedVersion | None]
     ) -> None:
+        if allow is None:
+            return
+        policy = Policy(tuple(allow))
         for number, count in sorted(Counter(self.class_numbers).items()):
             name = self._classes.class_name(number)
             if name is not None:
@@ -314,7 +310,8 @@ class Contents(Parts):
         self, policy: Policy, name: tuple[str, str], count: int, *, persistent: bool
     ) -> None:
         cls, reason = policy.resolve(*name)
-        if persistent and cls is not None and not _is_persistent(cls):
+        derived = isinstance(cls, type) and issubclass(cls, Persistent)
+        if persistent and cls is not None and not derived:
             reason = "it is not a subclass of Persistent"
         if reason:
             self.report.broken.append(BrokenClass(".".join(name), count, reason))
@@ -322,7 +319,3 @@ class Contents(Parts):
     def _name(self, number: int) -> str:
         name = self._classes.class_name(number)
         return f"number {number}" if name is None else ".".join(name)
-
-
-def _is_persistent(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, Persistent)

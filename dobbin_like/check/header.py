@@ -33,8 +33,6 @@ from dobbin_like.log.reading.redo import durable_in_log_end
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
 
-__all__ = ["Limits", "limits_of", "page_of"]
-
 _MEANINGS: Final = (
     (0, PAGE.size + PAGE_CHECK.size),
     *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, BOOT, TURN, REDO)),
@@ -43,6 +41,18 @@ _MEANINGS: Final = (
     (REDO_BASE * 8, REDO_BASE * 8 + 8),
 )
 """First and last offset of the fields of the header."""
+
+_NAMES: Final = {
+    DURABLE: "DURABLE",
+    COMMITTED: "COMMITTED",
+    SAVED: "SAVED",
+    BOOT: "BOOT",
+    REDO: "REDO",
+    REDO_BASE: "REDO_BASE",
+    ASIDE: "ASIDE",
+    ASIDE_END: "ASIDE_END",
+}
+"""The words, in the order in which they are read: DURABLE is never after COMMITTED."""
 
 _YOUNGER: Final = frozenset({REDO, REDO_BASE, ASIDE, ASIDE_END})
 """Words that a log of an earlier release does not have."""
@@ -95,25 +105,15 @@ def _check_rest(start: bytes, report: Report) -> None:
 
 def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
     """I4: The words are valid, in order and inside the file."""
-    # DURABLE first: it is never after COMMITTED.
-    durable, saved = words.get(DURABLE), words.get(SAVED)
-    redo, base = words.get(REDO), words.get(REDO_BASE)
-    committed, boot = words.get(COMMITTED), words.get(BOOT)
+    values = {index: words.get(index) for index in _NAMES}
+    durable, saved, redo = values[DURABLE], values[SAVED], values[REDO]
+    committed, boot = values[COMMITTED], values[BOOT]
     size = os.fstat(fd).st_size
-    named = {
-        "COMMITTED": (COMMITTED, committed),
-        "DURABLE": (DURABLE, durable),
-        "SAVED": (SAVED, saved),
-        "BOOT": (BOOT, boot),
-        "REDO": (REDO, redo),
-        "REDO_BASE": (REDO_BASE, base),
-        "ASIDE": (ASIDE, words.get(ASIDE)),
-        "ASIDE_END": (ASIDE_END, words.get(ASIDE_END)),
-    }
-    for name, (index, value) in named.items():
+    for index, value in values.items():
         # A log of an earlier release has zeros for the newer words.
         if value is None and not (index in _YOUNGER and words.view[index] == 0):
-            report.add(4, index * 8, f"the word {name} fails its check", "a whole word")
+            found = f"the word {_NAMES[index]} fails its check"
+            report.add(4, index * 8, found, "a whole word")
     if committed is not None and committed < PAGE_SIZE:
         found = f"the committed end {committed}"
         report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")

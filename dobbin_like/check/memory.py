@@ -28,13 +28,8 @@ if TYPE_CHECKING:
     from dobbin_like.check.report import Report
     from dobbin_like.store import Store
 
-__all__ = ["check_memory"]
-
 _ATTEMPTS = 3
 """How often to look again: a thread that ends leaves its view to the next collection."""
-
-Note = tuple[int, str, str, str]
-"""The invariant, the place, what was found, what was expected."""
 
 
 class _Seen(NamedTuple):
@@ -45,17 +40,13 @@ class _Seen(NamedTuple):
     serial: Tid
     state: State | None
 
-    @property
-    def plain(self) -> Any:
-        return type(self.obj)._p_faces.plain
 
-
-class _Sight:
+class _Walk:
     """The findings of one walk under the locks."""
 
     def __init__(self, store: Store) -> None:
         self.graph = store.graph
-        self.notes: list[Note] = []
+        self.notes: list[Any] = []
         self.seen: list[_Seen] = []
         self.masked = 0
         self.views = {id(view): view for view in store.views()}
@@ -63,23 +54,24 @@ class _Sight:
         self.storage_tid = store.storage.tid
         self.stored = store.storage.oid_count
 
-    def note(self, invariant: int, place: str, found: object, expected: object) -> None:
-        self.notes.append((invariant, place, str(found), str(expected)))
+    def note(self, *note: object) -> None:
+        """Note the invariant, the place, what was found and what was expected."""
+        self.notes.append(note)
 
-    def look(self) -> None:
-        self._look_at_views()
-        self._look_at_tid()
+    def run(self) -> None:
+        self._check_views()
+        self._check_tid()
         entries = self.graph.cache.all()
         if len(set(map(id, entries))) != len(entries):
             self.note(7, "cache", "an entry under two oids", "one object for each oid")
         for ref in entries:
             obj = ref()
             if obj is not None:
-                self._look_at_object(ref, obj)
+                self._check_object(ref, obj)
 
     # -- views ----------------------------------------------------------------
 
-    def _look_at_views(self) -> None:
+    def _check_views(self) -> None:
         """I3: The horizon is the oldest snapshot that a view reads; without views, none."""
         active = [view.tid for view in self.views.values() if view.active]
         expected = min(active) if active else None
@@ -92,7 +84,7 @@ class _Sight:
             if view.tid > self.graph.shared.tid:
                 self.note(2, "a view", f"snapshot {view.tid}", f"at most {self.graph.shared.tid}")
 
-    def _look_at_tid(self) -> None:
+    def _check_tid(self) -> None:
         """I2: No transaction is published that is not applied."""
         tid = self.graph.shared.tid
         if tid > self.storage_tid:
@@ -103,26 +95,26 @@ class _Sight:
 
     # -- objects ----------------------------------------------------------------
 
-    def _look_at_object(self, ref: ObjectRef, obj: Any) -> None:
+    def _check_object(self, ref: ObjectRef, obj: Any) -> None:
         place = f"{type(obj).__name__} oid {ref.oid}"
-        self._look_at_identity(ref, obj, place)
-        self._look_at_face(ref, obj, place)
+        self._check_identity(ref, obj, place)
+        self._check_face(ref, obj, place)
         if ref.mask is not None:
             self.masked += 1
-            self._look_at_mask(ref, obj, place)
+            self._check_mask(ref, obj, place)
         if ref.serial > self.graph.shared.tid:
             self.note(2, place, f"serial {ref.serial}", f"at most {self.graph.shared.tid}")
         ghost = type(obj) is type(obj)._p_faces.ghost
         self.seen.append(_Seen(obj, ref, ref.serial, None if ghost else _newest(ref, obj)))
 
-    def _look_at_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
+    def _check_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I7: Oid, cache entry and object refer to each other."""
         if self.graph.cache.get(ref.oid) is not ref:
             self.note(7, place, "a cache entry under another oid", "one under its own oid")
         if ref.jar is not self.graph or ref_of(obj) is not ref:
             self.note(7, place, "an object that leads to another entry", "its own")
 
-    def _look_at_face(self, ref: ObjectRef, obj: Any, place: str) -> None:
+    def _check_face(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I6: An object has its plain face unless it is masked or a ghost."""
         faces = type(obj)._p_faces
         masked = type(obj) is faces.mask
@@ -134,7 +126,7 @@ class _Sight:
         if ref.serial == UNSTORED or (ref.serial == UNREAD and type(obj) is not faces.ghost):
             self.note(2, place, f"serial {ref.serial}", "the tid that wrote it")
 
-    def _look_at_mask(self, ref: ObjectRef, obj: Any, place: str) -> None:
+    def _check_mask(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I6: An object is masked only while a working copy or an older view needs it."""
         mask = ref.mask
         assert mask is not None
@@ -170,19 +162,19 @@ def check_memory(store: Store, report: Report) -> None:
 
     Cost: Each object in memory, under the lock; each state is read from the log once.
     """
-    sight = _look(store)
+    walk = _walk_memory(store)
     for _ in range(_ATTEMPTS - 1):
-        if not sight.notes:
+        if not walk.notes:
             break
-        sight = _look(store)
-    for note in sight.notes:
+        walk = _walk_memory(store)
+    for note in walk.notes:
         report.add(*note)
-    report.loaded = sum(seen.state is not None for seen in sight.seen)
-    report.masked = sight.masked
-    for seen in sight.seen:
+    report.loaded = sum(seen.state is not None for seen in walk.seen)
+    report.masked = walk.masked
+    for seen in walk.seen:
         if seen.serial > UNREAD:
-            _compare_with_log(seen, sight, report)
-    if sight.stored:
+            _compare_with_log(seen, walk, report)
+    if walk.stored:
         _check_root(store, report)
 
 
@@ -196,40 +188,41 @@ def _check_root(store: Store, report: Report) -> None:
         report.add(2, "oid 0", "no root", "a root, because there are objects")
 
 
-def _look(store: Store) -> _Sight:
+def _walk_memory(store: Store) -> _Walk:
     graph = store.graph
     passing = View({})
     graph.shared.begin_view(passing)  # Completes the work that finalizers have left.
     graph.shared.end_view(passing)
     # The same order of locks as in a commit.
     with store.publisher.lock, graph.shared.lock:
-        sight = _Sight(store)
-        sight.look()
-    return sight
+        walk = _Walk(store)
+        walk.run()
+    return walk
 
 
-def _compare_with_log(seen: _Seen, sight: _Sight, report: Report) -> None:
+def _compare_with_log(seen: _Seen, walk: _Walk, report: Report) -> None:
     """I2: Serial and shared state of an object are those of its newest version in the log."""
     ref = seen.ref
     place = f"{type(seen.obj).__name__} oid {ref.oid}"
     try:
-        stored = sight.graph.storage.load(ref.oid, sight.storage_tid)
+        stored = walk.graph.storage.load(ref.oid, walk.storage_tid)
         if stored is None:
             # It was unreachable when the log was packed, and is still in memory.
-            if not sight.graph.packed:
+            if not walk.graph.packed:
                 report.add(2, place, "an object that the log does not have", "a stored one")
         elif stored.tid != seen.serial:
             report.add(2, place, f"serial {seen.serial}", f"{stored.tid}, as in the log")
-        elif seen.state is not None and not issubclass(seen.plain, Broken):
-            logged = sight.graph.states.decode(stored, ref)
+        elif seen.state is not None and not issubclass(type(seen.obj)._p_faces.plain, Broken):
+            logged = walk.graph.states.decode(stored, ref)
             _compare_states(place, seen, logged, report)
     except Error:  # Damaged bytes; noted when the log was scanned.
         return
 
 
 def _compare_states(place: str, seen: _Seen, logged: State, report: Report) -> None:
-    shared = seen.plain._p_faces.state_of(seen.state)
-    if seen.plain is PersistentStream:  # Its position depends on the file.
+    faces = type(seen.obj)._p_faces
+    shared = faces.state_of(seen.state)
+    if faces.plain is PersistentStream:  # Its position depends on the file.
         shared, logged = ({**state, "_offset": 0} for state in (shared, logged))
     for name in shared.keys() | logged.keys():
         if name not in shared or name not in logged or not _equal(shared[name], logged[name]):
@@ -243,13 +236,13 @@ def _equal(shared: Any, logged: Any) -> bool:
     todo = [(shared, logged)]
     while todo:
         pair = todo.pop()
-        if (id(pair[0]), id(pair[1])) in seen:
-            continue
-        seen.add((id(pair[0]), id(pair[1])))
-        inside = _compare(*pair)
-        if inside is None:
-            return False
-        todo.extend(inside)
+        key = id(pair[0]), id(pair[1])
+        if key not in seen:
+            seen.add(key)
+            inside = _compare(*pair)
+            if inside is None:
+                return False
+            todo.extend(inside)
     return True
 
 

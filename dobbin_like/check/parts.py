@@ -16,8 +16,6 @@ from dobbin_like.name_tables import NameTables
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
 
-__all__ = ["Parts"]
-
 _STREAM_PART: Final = 1 << 20
 
 

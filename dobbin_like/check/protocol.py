@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from dobbin_like.check.report import Report
     from dobbin_like.contract import Storage
 
-__all__ = ["check_protocol"]
-
 
 def check_protocol(
     storage: Storage, report: Report, progress: Callable[[int, int], object] | None = None

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from dobbin_like.log.reading.positions import Positions
     from dobbin_like.log.reading.reader import LoggedVersion
 
-__all__ = ["Unreachable", "dangling", "unreachable"]
-
 _FIRST: Final = 5
 
 

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from dobbin_like.exc import LogError
 
-__all__ = ["INVARIANTS", "BrokenClass", "CheckFailedError", "Dangling", "Problem", "Report"]
-
 INVARIANTS: Final = {
     1: "an acknowledged commit survives",
     2: "a transaction is there completely or not at all",

@@ -32,8 +32,6 @@ from dobbin_like.log.reading.trusted_end import verify
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
 
-__all__ = ["Progress", "Scan", "compare_with_storage"]
-
 Progress = Callable[[int, int], object]
 """Called with the bytes checked so far and the bytes there are."""
 
@@ -66,27 +64,16 @@ class Scan:
     def run(self, progress: Progress | None = None) -> None:
         """Walk over the log, and add all problems to the report.
 
-        Raises:
-            OSError: The file can't be opened or read.
-
         Cost: The bytes of the log, each read once; 16 bytes of memory for each oid.
         """
-        fd = os.open(self.path, os.O_RDONLY)
-        try:
-            self._run(fd, progress)
-        finally:
-            os.close(fd)
-
-    def _run(self, fd: int, progress: Progress | None) -> None:
-        page = page_of(fd, self.path, self.report)
-        if page is None:
-            return
-        self._buffer = ReadBuffer(fd, self.path)
-        words = Words(fd, writable=False)
-        try:
-            self._walk(fd, page, words, progress)
-        finally:
-            words.close()
+        with contextlib.ExitStack() as stack:
+            fd = os.open(self.path, os.O_RDONLY)
+            stack.callback(os.close, fd)
+            page = page_of(fd, self.path, self.report)
+            if page is not None:
+                self._buffer = ReadBuffer(fd, self.path)
+                words = stack.enter_context(contextlib.closing(Words(fd, writable=False)))
+                self._walk(fd, page, words, progress)
 
     def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
         limits = limits_of(fd, self.path, words, self.report)
@@ -106,27 +93,18 @@ class Scan:
         contents.check_dense()
         contents.check_newest(self.tail.end, self._allow)
         if not contents.gap:
-            self._check_saved_word(limits.saved, contents.saved)
-            self._check_redo_word(limits.redo, contents.redo)
+            self._check_word(10, SAVED, "saved positions", limits.saved, contents.saved)
+            self._check_word(1, REDO, "a redo area", limits.redo, contents.redo)
 
-    # -- words that lead to frames ------------------------------------------
-
-    def _check_saved_word(self, saved: int | None, found: set[int]) -> None:
-        """I10: Saved positions are where the header says."""
-        if saved and saved < self.tail.end and not (saved in found or self._is_passed(saved)):
-            text = f"saved positions at {saved}, by the header"
-            self.report.add(10, SAVED * 8, text, f"one of {sorted(found)}")
-
-    def _check_redo_word(self, redo: int | None, found: set[int]) -> None:
-        """I1: The redo area is where the header says."""
-        if redo and redo < self.tail.end and not (redo in found or self._is_passed(redo)):
-            text = f"a redo area at {redo}, by the header"
-            self.report.add(1, REDO * 8, text, f"one of {sorted(found)}")
-
-    def _is_passed(self, offset: int) -> bool:
-        return any(start <= offset < end for start, end in self._aside)
-
-    # -- frames -------------------------------------------------------------
+    def _check_word(
+        self, invariant: int, index: int, what: str, value: int | None, found: set[int]
+    ) -> None:
+        """I10, I1: Saved positions and the redo area are where the header says."""
+        if not value or value >= self.tail.end or value in found:
+            return
+        if not any(start <= value < end for start, end in self._aside):
+            text = f"{what} at {value}, by the header"
+            self.report.add(invariant, index * 8, text, f"one of {sorted(found)}")
 
     def _frames(
         self, page: Page, limits: Limits, contents: Contents, proof: Proof
@@ -150,7 +128,8 @@ class Scan:
                 if not certain:
                     return  # The log ends here after a power failure.
                 contents.gap = lost = True
-                tail = self._pass_over(tail, page, limits.end, error)
+                tail = self._next_place(tail, page, limits.end)
+                self._note(error, None if tail is None else tail.end)
                 continue
             if frame.status == record.PREPARED:
                 if not certain:
@@ -165,14 +144,6 @@ class Scan:
         if not certain:
             verify(self._buffer, tail, frame)
         return frame
-
-    def _pass_over(
-        self, tail: LogPlace, page: Page, end: int, error: IntegrityError
-    ) -> LogPlace | None:
-        """Note a damaged place and its end; return where the walk continues."""
-        place = self._next_place(tail, page, end)
-        self._note(error, None if place is None else place.end)
-        return place
 
     def _note(self, error: IntegrityError, end: int | None) -> None:
         after = "" if end is None else f" (the next intact one is at {end})"

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.check.report import Report
 
-__all__ = ["INNER_CLASS", "check_trees"]
-
 INNER_CLASS: Final = ("dobbin_like.collections", "BTreeInner")
 """The name of the class of inner nodes in a log. Each tree has at least one."""
 

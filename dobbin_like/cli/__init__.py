@@ -21,8 +21,6 @@ from dobbin_like.exc import Error, IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["dobbin", "run"]
-
 _HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 
 

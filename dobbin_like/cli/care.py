@@ -7,12 +7,10 @@ from datetime import datetime
 
 import click
 
-from dobbin_like.cli.common import FOUND, JSON, LOG, MOMENT, answer, importable, progress_bar
+from dobbin_like.cli.common import FOUND, JSON, LOG, importable, progress_bar, show, when
 from dobbin_like.database import Database
 from dobbin_like.repair import repair as repair_log
 from dobbin_like.storage import TransactionLog
-
-__all__ = ["backup", "pack", "rename_class", "repair", "snapshot"]
 
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
@@ -31,10 +29,7 @@ def repair(path: str, to: str, *, as_json: bool) -> int:
     """
     with progress_bar("repairing") as progress:
         report = repair_log(path, to, progress)
-    if as_json:
-        answer(report.as_dict())
-    else:
-        print(report)
+    show(report, report.as_dict(), as_json=as_json)
     return 0 if report.complete else FOUND
 
 
@@ -52,10 +47,7 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("copying") as progress:
         report = database.backup(to, progress)
-    if as_json:
-        answer(report._asdict())
-    else:
-        print(report)
+    show(report, report._asdict(), as_json=as_json)
 
 
 @click.command("rename-class")
@@ -76,12 +68,7 @@ def rename_class(path: str, old: str, new: str) -> None:
 
 @click.command()
 @LOG
-@click.option(
-    "--keep",
-    type=MOMENT,
-    metavar="WHEN",
-    help="Keep every snapshot since a tid, a time (2026-01-31T12:00) or a time ago (30d).",
-)
+@when("--keep", "Keep every snapshot since a tid, a time (2026-01-31T12:00) or a time ago (30d).")
 @click.option("--dry-run", is_flag=True, help="Only print what would be dropped.")
 @JSON
 def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool) -> None:
@@ -94,21 +81,13 @@ def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool
     storage = TransactionLog(path, read_only=dry_run)
     with storage, Database(storage) as database, progress_bar("packing") as progress:
         report = database.pack(keep, dry_run=dry_run, progress=progress)
-    if as_json:
-        answer({**asdict(report), "garbage": report.garbage})
-    else:
-        print(report)
+    show(report, {**asdict(report), "garbage": report.garbage}, as_json=as_json)
 
 
 @click.command()
 @LOG
 @_NEW
-@click.option(
-    "--at",
-    type=MOMENT,
-    metavar="WHEN",
-    help="The state as of a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).",
-)
+@when("--at", "The state as of a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).")
 @JSON
 def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) -> None:
     """Write a single state of the log PATH to a new log TO.
@@ -119,7 +98,4 @@ def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) ->
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("writing") as progress:
         report = database.snapshot(to, at, progress)
-    if as_json:
-        answer(report._asdict())
-    else:
-        print(report)
+    show(report, report._asdict(), as_json=as_json)

@@ -17,19 +17,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = [
-    "ALLOW",
-    "FOUND",
-    "JSON",
-    "LOG",
-    "MOMENT",
-    "answer",
-    "importable",
-    "local_time",
-    "progress_bar",
-    "table_console",
-]
-
 FOUND: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
@@ -74,9 +61,14 @@ class _Moment(click.ParamType[Any]):
 MOMENT: Final = _Moment()
 
 
-def answer(value: Any) -> None:
-    """Print a value as JSON on one line. Values that JSON does not have become texts."""
-    print(json.dumps(value, default=str))
+def when(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return an option that takes a moment."""
+    return click.option(name, type=MOMENT, metavar="WHEN", help=text)
+
+
+def show(report: object, facts: Any, *, as_json: bool) -> None:
+    """Print a report; or *facts* as JSON on one line. Values that JSON lacks become texts."""
+    print(json.dumps(facts, default=str) if as_json else report)
 
 
 def local_time(tid: int) -> str:

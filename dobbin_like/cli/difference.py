@@ -12,8 +12,6 @@ from dobbin_like.objects.values.values import StateComparison
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Difference", "differences"]
-
 Difference = tuple[str, str, str]
 """An attribute or item, and its value before and after."""
 
@@ -25,15 +23,13 @@ def differences(changed: dict[str, tuple[Any, Any]]) -> Iterator[Difference]:
     one would fill pages, twice, and hide the difference. Cost: the values.
     """
     for name, (before, after) in changed.items():
-        items = list(_items(before, after)) if name == ITEMS else []
-        if items:
-            seen: Counter[str] = Counter()
-            for item, old, new in items:
-                label = f"[{item!r}]"
-                seen[label] += 1
-                again = f" #{seen[label]}" if seen[label] > 1 else ""  # The same repr as another.
-                yield label + again, repr(old), repr(new)
-        else:  # The order has changed, or a list was changed before its end.
+        seen: Counter[str] = Counter()
+        for item, old, new in _items(before, after) if name == ITEMS else ():
+            label = f"[{item!r}]"
+            seen[label] += 1
+            again = f" #{seen[label]}" if seen[label] > 1 else ""  # The same repr as another.
+            yield label + again, repr(old), repr(new)
+        if not seen:  # No items; or the order has changed, or a list before its end.
             yield name, repr(before), repr(after)
 
 

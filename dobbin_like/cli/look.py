@@ -17,12 +17,12 @@ from dobbin_like.cli.common import (
     FOUND,
     JSON,
     LOG,
-    MOMENT,
-    answer,
     importable,
     local_time,
     progress_bar,
+    show,
     table_console,
+    when,
 )
 from dobbin_like.cli.difference import differences
 from dobbin_like.database import Database
@@ -33,15 +33,8 @@ from dobbin_like.storage import TransactionLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["census", "check", "history", "info", "log"]
-
-_SINCE = click.option(
-    "--since",
-    type=MOMENT,
-    metavar="WHEN",
-    help="Only later ones than a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).",
-)
-_UNTIL = click.option("--until", type=MOMENT, metavar="WHEN", help="Only those up to then.")
+_SHORT: Final = 70
+"""How many characters of a value are shown."""
 
 
 def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -68,10 +61,7 @@ def census(path: str, *, as_json: bool) -> None:
     storage = TransactionLog(path, read_only=True)
     with storage, Database(storage) as database, progress_bar("counting") as progress:
         found = database.census(progress)
-    if as_json:
-        answer(found.as_dict())
-    else:
-        print(found)
+    show(found, found.as_dict(), as_json=as_json)
 
 
 @click.command()
@@ -89,18 +79,15 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
         importable()
     with progress_bar("checking") as progress:
         report = check_log(path, progress, allow or None)
-    if as_json:
-        answer(report.as_dict())
-    else:
-        print(report)
+    show(report, report.as_dict(), as_json=as_json)
     return 0 if report.ok and not report.broken else FOUND
 
 
 @click.command()
 @LOG
 @_limit("transactions")
-@_SINCE
-@_UNTIL
+@when("--since", "Only after a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).")
+@when("--until", "Only those up to then.")
 @click.option("--failed", is_flag=True, help="Only failed transactions.")
 @click.option("--oldest-first", is_flag=True, help="List them in the order of their commits.")
 @JSON
@@ -124,7 +111,7 @@ def log(
         shown = list(islice(wanted, limit)) if limit else wanted
         if as_json:
             for item in shown:
-                answer({**item._asdict(), "time": item.time.isoformat()})
+                show(None, {**item._asdict(), "time": item.time.isoformat()}, as_json=True)
         else:
             _print_transactions(list(shown))
             if limit and next(wanted, None) is not None:
@@ -167,7 +154,7 @@ def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str,
             changed = {name: values for name, *values in differences(revision.changed)}
             if as_json:
                 time = revision.time.isoformat()
-                answer({**revision._asdict(), "time": time, "changed": changed})
+                show(None, {**revision._asdict(), "time": time, "changed": changed}, as_json=True)
                 continue
             who = f"  {revision.user}" if revision.user else ""
             print(f"{revision.tid}  {local_time(revision.tid)}{who}  {revision.description}")
@@ -179,10 +166,6 @@ def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str,
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
-
-
-_SHORT: Final = 70
-"""How many characters of a value are shown."""
 
 
 @click.command()
@@ -213,24 +196,20 @@ def info(path: str, *, as_json: bool) -> None:
                 {f"{module}.{name}" for _, module, name in storage.names.rows().classes}
             ),
         }
-    if as_json:
-        answer(facts)
-        return
-    for name, value in _readable(facts).items():
-        print(f"{name:<13} {value}")
+    lines = (f"{name:<13} {value}" for name, value in _readable(facts).items())
+    show("\n".join(lines), facts, as_json=as_json)
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, str]:
     first, last, since = (facts[name] for name in ("from", "to", "complete_since"))
     times = f"{facts['packed']} times; the past begins {local_time(since)}"
-    packed = times if since else "never"
     return {
         "file": facts["file"],
         "size": f"{facts['size']:,} bytes",
         "transactions": f"{facts['transactions']:,}, of which {facts['failed']:,} failed",
         "from": local_time(first) if first else "-",
         "to": local_time(last) if last else "-",
-        "packed": packed,
+        "packed": times if since else "never",
         "objects": f"{facts['objects']:,}",
         "root": facts["root"] or "none yet",
         "classes": "\n".ljust(15).join(facts["classes"]) or "none yet",

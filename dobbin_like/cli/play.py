@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
-from dobbin_like.cli.common import LOG
+from dobbin_like.cli.common import FOUND, LOG
 from dobbin_like.demo import run as demo_run
 
-__all__ = ["ask", "demo"]
+_CLASS: Final = click.option(
+    "--subclasses-of",
+    "class_name",
+    default="OSError",
+    show_default=True,
+    metavar="NAME",
+    help="The class whose subclasses to show.",
+)
+_WORD: Final = click.option(
+    "--about",
+    "word",
+    default="thread",
+    show_default=True,
+    metavar="WORD",
+    help="The word to look up in docstrings.",
+)
 
 
 @click.command()
@@ -21,22 +37,8 @@ __all__ = ["ask", "demo"]
     metavar="N",
     help="The number of processes that parse and store; by default, the number of cores.",
 )
-@click.option(
-    "--subclasses-of",
-    "class_name",
-    default="OSError",
-    show_default=True,
-    metavar="NAME",
-    help="The class whose subclasses to show at the end.",
-)
-@click.option(
-    "--about",
-    "word",
-    default="thread",
-    show_default=True,
-    metavar="WORD",
-    help="The word to look up in docstrings at the end.",
-)
+@_CLASS
+@_WORD
 @click.option("--source", type=click.Path(exists=True, file_okay=False), hidden=True)
 def demo(path: str, workers: int, class_name: str, word: str, source: str | None) -> int:
     """Parse the standard library into one object graph.
@@ -51,25 +53,8 @@ def demo(path: str, workers: int, class_name: str, word: str, source: str | None
 
 @click.command()
 @LOG
-@click.option(
-    "--subclasses-of",
-    "class_name",
-    default="OSError",
-    show_default=True,
-    metavar="NAME",
-    help="The class whose subclasses to show.",
-)
-@click.option(
-    "--about",
-    "word",
-    default="thread",
-    show_default=True,
-    metavar="WORD",
-    help="The word to look up in docstrings.",
-)
-def ask(path: str, class_name: str, word: str) -> None:
+@_CLASS
+@_WORD
+def ask(path: str, class_name: str, word: str) -> int:
     """Query the object graph that the demo has stored in PATH."""
-    try:
-        demo_run.answer(path, class_name, word)
-    except SystemExit as error:
-        raise click.exceptions.Exit(int(error.code or 0)) from None
+    return 0 if demo_run.answer(path, class_name, word) else FOUND

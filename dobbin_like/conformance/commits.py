@@ -6,20 +6,19 @@ from collections.abc import Callable
 
 from dobbin_like.conformance.harness import (
     Harness,
+    append,
     catch_up,
     commit,
     data_of,
     equal,
     fail,
-    need,
+    locked,
     raises,
     stored,
 )
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import DELTA, Oid, Tid
-
-__all__ = ["CommitTests"]
 
 ROOT = Oid(0)
 
@@ -58,10 +57,8 @@ class CommitTests(Harness):
 
         equal((storage.names.shape(2), storage.names.shape(3)), ((1, ("x", "größe")), (1, ())))
         equal((storage.names.shape(1), storage.names.shape(9)), (None, None))
-        equal(
-            (storage.names.shape_number(1, ("x", "größe")), storage.names.shape_number(1, ("x",))),
-            (2, None),
-        )
+        equal(storage.names.shape_number(1, ("x", "größe")), 2)
+        equal(storage.names.shape_number(1, ("x",)), None)
         equal((storage.names.shape_count(1), storage.names.next_number), (2, 4))
         equal(stored(storage, 0).number, 2)
         names = storage.names.rows()
@@ -77,22 +74,21 @@ class CommitTests(Harness):
 
     def test_nothing_is_applied_before_it_is_told_so(self) -> None:
         storage = self.new()
-        storage.acquire()
-        logged = storage.append(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
-        equal((len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0))
-        equal(storage.names.class_name(1), None)
-        storage.apply([logged])
-        storage.release()
+        with locked(storage):
+            logged = storage.append(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
+            equal(
+                (len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0)
+            )
+            equal(storage.names.class_name(1), None)
+            storage.apply([logged])
 
         equal((len(storage), storage.tid, data_of(storage, 0)), (1, 10, b"root"))
 
     def test_transactions_may_follow_each_other_under_one_lock(self) -> None:
         storage = self.new()
-        storage.acquire()
-        for number in range(3):
-            logged = storage.append(Tid(number + 1), [(ROOT, 1, b"%d" % number)])
-            storage.apply([logged])
-        storage.release()
+        with locked(storage):
+            for number in range(3):
+                append(storage, {0: b"%d" % number})
 
         equal((data_of(storage, 0), len(storage)), (b"2", 3))
 
@@ -105,26 +101,18 @@ class CommitTests(Harness):
     def test_what_can_not_be_logged_is_refused_and_leaves_nothing(self) -> None:
         storage = self.new()
         last = commit(storage, {0: b"root"}).tid
-        for tid, oids in (
-            (last, [1]),
-            (last - 1, [1]),
-            (0, [1]),
-            (last + 1, [1, 1]),
-            (last + 1, [-1]),
-        ):
-            storage.acquire()
+        late = last + 1
+        for tid, oids in ((last, [1]), (last - 1, [1]), (0, [1]), (late, [1, 1]), (late, [-1])):
             for write in (storage.append, storage.prepare):
-                with raises(ValueError):
+                with locked(storage), raises(ValueError):
                     write(Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
-            storage.release()
 
         equal((storage.has_news(), len(storage), storage.oid_count), (False, 1, 1))
         commit(storage, {1: b"one"})
         equal(data_of(storage, 1), b"one")
 
     def test_writing_needs_the_lock(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
 
         uses: list[Callable[[], object]] = [
             lambda: storage.append(Tid(100), [(ROOT, 1, b"")]),
@@ -147,25 +135,22 @@ class CommitTests(Harness):
             equal(data_of(storage, oid) == data, True, f"oid {oid}")
 
     def test_an_interrupted_holder_is_told_what_it_has_committed(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
-        storage.acquire()
-        equal(storage.settle(Tid(storage.tid + 10)), None)
-        tid = Tid(storage.tid + 10)
-        storage.append(tid, [(ROOT, 1, b"again")])
-        for _ in range(2):
-            found = storage.settle(tid)
-            equal((found and found.tid, storage.settle(Tid(tid + 1))), (tid, None))
-        catch_up(storage)
-        storage.release()
+        storage = self.with_root()
+        with locked(storage):
+            equal(storage.settle(Tid(storage.tid + 10)), None)
+            tid = Tid(storage.tid + 10)
+            storage.append(tid, [(ROOT, 1, b"again")])
+            for _ in range(2):
+                found = storage.settle(tid)
+                equal((found and found.tid, storage.settle(Tid(tid + 1))), (tid, None))
+            catch_up(storage)
 
         equal((data_of(storage, 0), len(storage)), (b"again", 2))
 
     # -- failed transactions -----------------------------------------------------------
 
     def test_a_failed_transaction_counts_and_changes_nothing(self) -> None:
-        need(self.lacks_failures)
-        storage = self.new()
+        storage = self.new(self.lacks_failures)
         first = commit(storage, {0: b"root"})
         failed = fail(storage, "a conflict", [0, 7], user="me")
         commit(storage, {1: b"one"})
@@ -177,8 +162,7 @@ class CommitTests(Harness):
         equal((storage.load(Oid(7)), storage.has(Oid(7))), (None, False))
 
     def test_a_failure_gets_a_tid_that_fits(self) -> None:
-        need(self.lacks_failures)
-        storage = self.new()
+        storage = self.new(self.lacks_failures)
         last = commit(storage, {0: b"root"}).tid
         logged = fail(storage, "too late", tid=1)
 

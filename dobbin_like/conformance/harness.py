@@ -22,28 +22,7 @@ from dobbin_like.ids import Oid, Tid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from dobbin_like.contract import (
-        ClassRow,
-        ShapeRow,
-        Storage,
-        StoredVersion,
-        Transaction,
-    )
-
-__all__ = [
-    "Harness",
-    "catch_up",
-    "commit",
-    "data_of",
-    "equal",
-    "fail",
-    "in_thread",
-    "in_threads",
-    "need",
-    "raises",
-    "record_failure",
-    "stored",
-]
+    from dobbin_like.contract import ClassRow, ShapeRow, Storage, StoredVersion, Transaction
 
 WAIT_SECONDS = 60.0
 """How long a test waits for its threads before it fails. No result depends on it."""
@@ -121,9 +100,22 @@ class Harness:
         self._ends.callback(storage.close)
         return storage
 
-    def new(self) -> Storage:
-        """Return a new storage."""
+    def new(self, *lacks: str) -> Storage:
+        """Return a new storage, or skip the test if there is one of the reasons *lacks*."""
+        for lack in lacks:
+            need(lack)
         return self.opened(self.make())
+
+    def with_root(self, *lacks: str) -> Storage:
+        """Return a new storage with one transaction, which has stored oid 0, or skip the test."""
+        storage = self.new(*lacks)
+        commit(storage, {0: b"root"})
+        return storage
+
+    def read_from(self, storage: Storage) -> Storage:
+        """Return the storage that the tests of reading read, which is closed when they end."""
+        reader = self.reader(storage)
+        return reader if reader is storage else self.opened(reader)
 
     def another(
         self, storage: Storage, *, lock_timeout: float | None = None, read_only: bool = False
@@ -187,10 +179,7 @@ def raises(kind: type[BaseException]) -> Iterator[None]:
 def in_threads(*functions: Callable[[], Any]) -> list[Any]:
     """Run each function in its own thread, at the same time; return their results.
 
-    Raises:
-        AssertionError: One of them did not end.
-
-    An exception of one of them is raised here.
+    An exception of one of them is raised here, and an AssertionError if one does not end.
     """
     results: list[Any] = [None] * len(functions)
     errors: list[BaseException] = []
@@ -222,6 +211,16 @@ def in_thread(function: Callable[[], Any]) -> Any:
 # -- steps of a storage -----------------------------------------------------------
 
 
+@contextlib.contextmanager
+def locked(storage: Storage) -> Iterator[None]:
+    """Hold the commit lock."""
+    storage.acquire()
+    try:
+        yield
+    finally:
+        storage.release()
+
+
 def catch_up(storage: Storage) -> list[Transaction]:
     """Apply the news; return them."""
     news = list(storage.read_news())
@@ -239,14 +238,24 @@ def commit(
     **about: Any,
 ) -> Transaction:
     """Commit states by oid, all with the class *number*; return the transaction."""
-    storage.acquire()
-    try:
+    with locked(storage):
         catch_up(storage)
-        entries = [(Oid(oid), number, data) for oid, data in changes.items()]
-        logged = storage.append(Tid(storage.tid + 10), entries, classes, shapes, **about)
-        storage.apply([logged])
-    finally:
-        storage.release()
+        return append(storage, changes, classes, shapes, number=number, **about)
+
+
+def append(
+    storage: Storage,
+    changes: dict[int, bytes],
+    classes: Sequence[ClassRow] = (),
+    shapes: Sequence[ShapeRow] = (),
+    *,
+    number: int = 1,
+    **about: Any,
+) -> Transaction:
+    """Append a transaction under the lock, and apply it; return it."""
+    entries = [(Oid(oid), number, data) for oid, data in changes.items()]
+    logged = storage.append(Tid(storage.tid + 10), entries, classes, shapes, **about)
+    storage.apply([logged])
     return logged
 
 
@@ -254,12 +263,9 @@ def fail(
     storage: Storage, reason: str, oids: Sequence[int] = (), tid: int | None = None, **about: Any
 ) -> Transaction:
     """Record a failed transaction; return it."""
-    storage.acquire()
-    try:
+    with locked(storage):
         catch_up(storage)
         return record_failure(storage, reason, oids, tid, **about)
-    finally:
-        storage.release()
 
 
 def record_failure(
@@ -277,15 +283,21 @@ def record_failure(
 
 
 def stored(storage: Storage, oid: int, at: int | None = None) -> StoredVersion:
-    """Return a version of an object that there is."""
+    """Return a version of an object that exists."""
     found = storage.load(Oid(oid), None if at is None else Tid(at))
     if found is None:
-        text = f"oid {oid} is not there"
+        text = f"oid {oid} does not exist"
         raise AssertionError(text)
     return found
 
 
+def nothing_is_applied(storage: Storage) -> None:
+    """Fail unless the storage has applied no transaction."""
+    equal((len(storage), storage.tid, storage.oid_count), (0, 0, 0))
+    equal(storage.load(Oid(0)), None)
+
+
 def data_of(storage: Storage, oid: int, at: int | None = None) -> bytes | None:
     """Return the state of an object, ``None`` if there is no such object."""
-    stored = storage.load(Oid(oid), None if at is None else Tid(at))
-    return None if stored is None else stored.data
+    found = storage.load(Oid(oid), None if at is None else Tid(at))
+    return None if found is None else found.data

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from dobbin_like.conformance.harness import (
     WAIT_SECONDS,
     Harness,
+    append,
     catch_up,
     commit,
     data_of,
     equal,
     in_thread,
     in_threads,
+    locked,
     need,
     raises,
 )
@@ -36,20 +38,16 @@ if TYPE_CHECKING:
 
     from dobbin_like.contract import Storage
 
-__all__ = ["LockTests"]
-
 
 class LockTests(Harness):
     """Who may write, and which errors the others get."""
 
     def test_the_lock_belongs_to_a_thread_and_an_instance(self) -> None:
         storage = self.new()
-        storage.acquire()
-
-        equal((storage.held, in_thread(lambda: storage.held)), (True, False))
-        if not self.lacks_second_instance:
-            equal(self.another(storage).held, False)
-        storage.release()
+        with locked(storage):
+            equal((storage.held, in_thread(lambda: storage.held)), (True, False))
+            if not self.lacks_second_instance:
+                equal(self.another(storage).held, False)
         equal(storage.held, False)
 
     def test_giving_back_what_one_has_not_does_nothing(self) -> None:
@@ -67,8 +65,7 @@ class LockTests(Harness):
         equal(storage.held, False)
 
     def test_nobody_waits_for_himself(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         storage.acquire()
         with raises(SelfWaitError):
             storage.acquire()
@@ -83,8 +80,7 @@ class LockTests(Harness):
         commit(storage, {0: b"again"})
 
     def test_who_waits_too_long_is_told_so(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         for seconds in (0, 0.01):
             hasty = self.another(storage, lock_timeout=seconds)
             storage.acquire()
@@ -104,8 +100,7 @@ class LockTests(Harness):
         self._check_turns([self.new()] * 4)
 
     def test_threads_of_many_instances_take_turns(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         self._check_turns([storage, *[self.another(storage) for _ in range(3)]])
 
     def _check_turns(self, instances: list[Storage]) -> None:
@@ -114,53 +109,40 @@ class LockTests(Harness):
 
         def work(storage: Storage) -> None:
             for _ in range(25):
-                storage.acquire()
-                try:
+                with locked(storage):
                     inside[0] += 1
                     seen.append(inside[0])
                     threading.Event().wait(0)  # Let the others run.
                     seen.append(inside[0])
                     inside[0] -= 1
-                finally:
-                    storage.release()
 
-        in_threads(*[lambda storage=storage: work(storage) for storage in instances])
+        in_threads(*[partial(work, storage) for storage in instances])
 
         equal((len(seen), set(seen)), (200, {1}))
 
     def test_who_waits_gets_the_lock_when_it_is_given_back(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         other = self.another(storage)
-        storage.acquire()
-        asking = threading.Event()
+        held, asking = threading.Event(), threading.Event()
+
+        def give() -> None:
+            with locked(storage):
+                held.set()
+                equal(asking.wait(WAIT_SECONDS), True)
+                append(storage, {0: b"mine"})
 
         def wait() -> int:
+            equal(held.wait(WAIT_SECONDS), True)
             asking.set()
             commit(other, {0: b"other"})
             return len(other)
 
-        def give() -> None:
-            equal(asking.wait(WAIT_SECONDS), True)
-
-        held = threading.Thread(target=give)
-        results: list[int] = []
-        waiter = threading.Thread(target=lambda: results.append(wait()), daemon=True)
-        waiter.start()
-        held.start()
-        held.join(WAIT_SECONDS)
-        logged = storage.append(Tid(storage.tid + 1), [(Oid(0), 1, b"mine")])
-        storage.apply([logged])
-        storage.release()
-        waiter.join(WAIT_SECONDS)
-
-        equal(results, [3])
+        equal(in_threads(give, wait), [None, 3])
         catch_up(storage)
         equal(data_of(storage, 0), b"other")
 
     def test_closing_gives_the_lock_back(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         other = self.another(storage)
         other.acquire()
         catch_up(other)
@@ -173,8 +155,7 @@ class LockTests(Harness):
         equal((data_of(storage, 0), data_of(storage, 1)), (b"root", b"one"))
 
     def test_closing_waits_for_a_commit_of_another_thread(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         other = self.another(storage)
         begun, ended = threading.Event(), threading.Event()
 
@@ -198,8 +179,7 @@ class LockTests(Harness):
         equal(data_of(storage, 0), b"kept")
 
     def test_an_instance_for_reading_is_not_written(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         reader = self.another(storage, read_only=True)
 
         equal((reader.read_only, bool(reader.why_read_only)), (True, True))
@@ -215,8 +195,7 @@ class LockTests(Harness):
     # -- forking -------------------------------------------------------------------------
 
     def test_a_forked_child_reads(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
 
         def child() -> bool:
             return data_of(storage, 0) == b"root" and len(storage) == 1
@@ -225,8 +204,7 @@ class LockTests(Harness):
         commit(storage, {0: b"again"})
 
     def test_a_forked_child_does_not_hold_the_lock_of_its_parent(self) -> None:
-        storage = self.new()
-        commit(storage, {0: b"root"})
+        storage = self.with_root()
         storage.acquire()
         logged = storage.prepare(Tid(storage.tid + 1), [(Oid(0), 1, b"mine")])
 

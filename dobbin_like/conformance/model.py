@@ -10,8 +10,6 @@ from dobbin_like.persistent import Persistent, checkout
 if TYPE_CHECKING:
     from dobbin_like.database import Database
 
-__all__ = ["PairHarness", "Sum", "Thing", "Veto", "abort", "begin", "change", "commit", "elect"]
-
 
 class Thing(Persistent):
     """An object with any attributes."""
@@ -58,14 +56,19 @@ class Veto:
 
 
 class PairHarness(Harness):
-    """Creates two databases over the same data."""
+    """Creates one database, or two over the same data. The root is a ``Thing``."""
 
-    def pair(self, **attributes: Any) -> tuple[Database, Database]:
-        """Return two databases over the same data; the root is a ``Thing``."""
-        storage = self.new()
+    def one(self, **attributes: Any) -> tuple[Database, Thing]:
+        """Return a database and its root."""
+        database = self.database(self.new())
+        return database, set_root(database, Thing(**attributes))
+
+    def pair(self, *lacks: str, **attributes: Any) -> tuple[Database, Database]:
+        """Return two databases over the same data, or skip the test."""
+        storage = self.new(*lacks)
         other = self.another(storage)
         one = self.database(storage)
-        elect(one, Thing(**attributes))
+        set_root(one, Thing(**attributes))
         two = self.database(other)
         begin(two)
         return one, two
@@ -86,17 +89,22 @@ def abort(database: Database) -> None:
     database.transaction_manager.abort()
 
 
-def elect(database: Database, root: Any) -> Any:
+def set_root(database: Database, root: Any) -> Any:
     """Set a root and commit; return it."""
     database.set_root(root)
     commit(database)
     return root
 
 
+def edit(obj: Any, **attributes: Any) -> None:
+    """Check out an object, and set attributes."""
+    checkout(obj)
+    for name, value in attributes.items():
+        setattr(obj, name, value)
+
+
 def change(database: Database, **attributes: Any) -> None:
     """Change the root in a transaction of its own."""
     begin(database)
-    checkout(database.root)
-    for name, value in attributes.items():
-        setattr(database.root, name, value)
+    edit(database.root, **attributes)
     commit(database)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dobbin_like.conformance.harness import (
     Harness,
+    append,
     catch_up,
     commit,
     data_of,
     equal,
     fail,
     in_threads,
-    need,
+    locked,
     raises,
     stored,
 )
@@ -21,8 +23,6 @@ from dobbin_like.ids import Oid, Tid
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
-
-__all__ = ["NewsTests"]
 
 ROOT = Oid(0)
 
@@ -50,10 +50,8 @@ class NewsTests(Harness):
             equal(other.has_news(), True)
             news = other.read_news()
             equal([logged.tid for logged in news], [first.tid, second.tid])
-            equal(
-                (len(other), other.load(ROOT), other.names.class_number("shop", "Cart")),
-                (0, None, None),
-            )
+            equal((len(other), other.load(ROOT)), (0, None))
+            equal(other.names.class_number("shop", "Cart"), None)
         equal((news[0].user, list(news[0].oids), news[0].failed), ("me", [0, 3], False))
         other.apply(news[:1])
         equal((other.has_news(), data_of(other, 0), len(other)), (True, b"root", 1))
@@ -86,24 +84,22 @@ class NewsTests(Harness):
     def test_a_prepared_transaction_is_not_seen_by_others(self) -> None:
         storage = self.new()
         other = self.another(storage)
-        storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"x")])
-        equal(list(other.read_news()), [])
-        equal(len(self.another(storage)), 0)
-        storage.decide()
-        equal([found.tid for found in other.read_news()], [10])
-        storage.apply([logged])
-        storage.prepare(Tid(20), [(ROOT, 1, b"y")])
-        storage.release()
+        with locked(storage):
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"x")])
+            equal(list(other.read_news()), [])
+            equal(len(self.another(storage)), 0)
+            storage.decide()
+            equal([found.tid for found in other.read_news()], [10])
+            storage.apply([logged])
+            storage.prepare(Tid(20), [(ROOT, 1, b"y")])
         equal([found.tid for found in other.read_news()], [10])
 
     def test_a_transaction_is_seen_by_others_as_soon_as_it_is_appended(self) -> None:
         storage = self.new()
         other = self.another(storage)
-        storage.acquire()
-        storage.append(Tid(10), [(ROOT, 1, b"x")])
-        equal([logged.tid for logged in other.read_news()], [10])
-        storage.release()
+        with locked(storage):
+            storage.append(Tid(10), [(ROOT, 1, b"x")])
+            equal([logged.tid for logged in other.read_news()], [10])
 
         equal([logged.tid for logged in other.read_news()], [10])
 
@@ -111,21 +107,19 @@ class NewsTests(Harness):
         storage = self.new()
         late = self.another(storage)
         commit(storage, {0: b"root"})
-        late.acquire()
-        for write in (late.append, late.prepare):
-            with raises(NotHeldError):
-                write(Tid(100), [(ROOT, 1, b"x")])
-        catch_up(late)
-        logged = late.append(Tid(100), [(ROOT, 1, b"x")])
-        late.apply([logged])
-        late.release()
+        with locked(late):
+            for write in (late.append, late.prepare):
+                with raises(NotHeldError):
+                    write(Tid(100), [(ROOT, 1, b"x")])
+            catch_up(late)
+            logged = late.append(Tid(100), [(ROOT, 1, b"x")])
+            late.apply([logged])
         catch_up(storage)
 
         equal((data_of(storage, 0), len(storage)), (b"x", 2))
 
     def test_a_failure_is_news_too(self) -> None:
-        need(self.lacks_failures)
-        storage = self.new()
+        storage = self.new(self.lacks_failures)
         other = self.another(storage)
         commit(storage, {0: b"root"})
         fail(storage, "a conflict", [0])
@@ -135,13 +129,11 @@ class NewsTests(Harness):
         equal((len(other), data_of(other, 0)), (3, b"again"))
 
     def test_a_failure_can_be_recorded_without_having_caught_up(self) -> None:
-        need(self.lacks_failures)
-        storage = self.new()
+        storage = self.new(self.lacks_failures)
         late = self.another(storage)
         commit(storage, {0: b"root"})
-        late.acquire()
-        late.fail(Tid(1), "too old")
-        late.release()
+        with locked(late):
+            late.fail(Tid(1), "too old")
 
         equal([logged.failed for logged in catch_up(late)], [False, True])
         equal([logged.reason for logged in catch_up(storage)], ["too old"])
@@ -166,17 +158,11 @@ class NewsTests(Harness):
 
         def add(instance: Storage) -> None:
             for _ in range(25):
-                instance.acquire()
-                try:
+                with locked(instance):
                     catch_up(instance)
-                    more = b"%d" % (int(stored(instance, 0).data) + 1)
-                    tid = Tid(instance.tid + 1)
-                    logged = instance.append(tid, [(ROOT, 1, more)])
-                    instance.apply([logged])
-                finally:
-                    instance.release()
+                    append(instance, {0: b"%d" % (int(stored(instance, 0).data) + 1)})
 
-        in_threads(*[lambda instance=instance: add(instance) for instance in instances])
+        in_threads(*[partial(add, instance) for instance in instances])
 
         for instance in instances:
             catch_up(instance)

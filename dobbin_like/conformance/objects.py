@@ -7,7 +7,7 @@ from functools import partial
 
 import transaction
 
-from dobbin_like.conformance.harness import equal, in_thread, need, raises
+from dobbin_like.conformance.harness import equal, in_thread, raises
 from dobbin_like.conformance.model import (
     PairHarness,
     Thing,
@@ -16,7 +16,8 @@ from dobbin_like.conformance.model import (
     begin,
     change,
     commit,
-    elect,
+    edit,
+    set_root,
 )
 from dobbin_like.database import Database
 from dobbin_like.exc import (
@@ -27,8 +28,6 @@ from dobbin_like.exc import (
     StorageInUseError,
 )
 from dobbin_like.persistent import PersistentDict, PersistentFile, checkout
-
-__all__ = ["DatabaseTests"]
 
 
 class DatabaseTests(PairHarness):
@@ -46,9 +45,8 @@ class DatabaseTests(PairHarness):
         database = self.database(storage)
         part = Thing(text="part", whole=None)
         root = Thing(parts=[part], names=PersistentDict(part=part), number=10**30)
-        elect(database, root)
-        checkout(part)
-        part.whole = root
+        set_root(database, root)
+        edit(part, whole=root)
         commit(database)
 
         equal((len(database), len(storage), part.whole is root), (3, 2, True))
@@ -60,8 +58,7 @@ class DatabaseTests(PairHarness):
         equal((len(other), found._p_serial), (3, root._p_serial))
 
     def test_a_commit_tells_who_and_why(self) -> None:
-        need(self.lacks_history)
-        storage = self.new()
+        storage = self.new(self.lacks_history)
         database = self.database(storage)
         current = begin(database)
         current.user = "me"
@@ -75,20 +72,16 @@ class DatabaseTests(PairHarness):
         equal((logged.extension, list(logged.oids)), (b'{"weight": 5}', [0]))
 
     def test_an_abort_leaves_nothing(self) -> None:
-        storage = self.new()
-        database = self.database(storage)
-        root = elect(database, Thing(x=1))
-        checkout(root)
-        root.x = Thing(y=2)
+        database, root = self.one(x=1)
+        edit(root, x=Thing(y=2))
         abort(database)
 
-        equal((root.x, len(database), len(storage), storage.held), (1, 1, 1, False))
+        equal((root.x, len(database)), (1, 1))
+        equal((len(database.storage), database.storage.held), (1, False))
 
     def test_a_savepoint_is_rolled_back_to(self) -> None:
-        database = self.database(self.new())
-        root = elect(database, Thing(x=1))
-        checkout(root)
-        root.x = 2
+        database, root = self.one(x=1)
+        edit(root, x=2)
         savepoint = database.transaction_manager.savepoint()
         root.x = 3
         savepoint.rollback()
@@ -97,37 +90,27 @@ class DatabaseTests(PairHarness):
         equal(root.x, 2)
 
     def test_what_can_not_be_stored_leaves_nothing(self) -> None:
-        storage = self.new()
-        database = self.database(storage)
-        root = elect(database, Thing(x=1))
-        checkout(root)
-        root.x = lambda: None
+        database, root = self.one(x=1)
+        edit(root, x=lambda: None)
         with raises(NotStorableError):
             commit(database)
         abort(database)
-        checkout(root)
-        root.x = 2
-        commit(database)
+        change(database, x=2)
 
-        equal((root.x, storage.held, len(database)), (2, False, 1))
+        equal((root.x, database.storage.held, len(database)), (2, False, 1))
 
     def test_a_transaction_that_another_participant_refuses_is_a_failed_one(self) -> None:
-        storage = self.new()
-        database = self.database(storage)
-        root = elect(database, Thing(x=1))
-        checkout(root)
-        root.x = Thing(y=2)
+        database, root = self.one(x=1)
+        edit(root, x=Thing(y=2))
         database.transaction_manager.get().join(Veto(database.transaction_manager))
         with raises(ZeroDivisionError):
             commit(database)
         abort(database)
 
-        equal((root.x, len(database), storage.held), (1, 1, False))
+        equal((root.x, len(database), database.storage.held), (1, 1, False))
         if not self.lacks_failures:
-            equal(len(storage), 2)
-        checkout(root)
-        root.x = 3
-        commit(database)
+            equal(len(database.storage), 2)
+        change(database, x=3)
         equal((root.x, len(database)), (3, 1))
 
     def test_a_transaction_with_other_participants_is_committed(self) -> None:
@@ -144,11 +127,10 @@ class DatabaseTests(PairHarness):
     # -- streams ------------------------------------------------------------------------
 
     def test_a_file_becomes_a_stream(self) -> None:
-        need(self.lacks_streams)
-        storage = self.new()
+        storage = self.new(self.lacks_streams)
         database = self.database(storage)
         data = bytes(range(256)) * 1000
-        elect(database, Thing(file=PersistentFile(io.BytesIO(data))))
+        set_root(database, Thing(file=PersistentFile(io.BytesIO(data))))
         others = [database]
         if not self.lacks_second_instance:
             others.append(self.database(self.another(storage)))
@@ -163,18 +145,15 @@ class DatabaseTests(PairHarness):
             file.close()
 
     def test_a_stream_is_stored_again_when_its_transaction_is_run_again(self) -> None:
-        need(self.lacks_streams)
-        one, two = self.pair(x=1, file=None)
+        one, two = self.pair(self.lacks_streams, x=1, file=None)
         source = io.BytesIO(b"text")
         file = PersistentFile(source)
-        checkout(two.root)
-        two.root.file = file
+        edit(two.root, file=file)
         change(one, x=2)
         with raises(ReadConflictError):
             commit(two)
         begin(two)
-        checkout(two.root)
-        two.root.file = file
+        edit(two.root, file=file)
         commit(two)
         begin(one)
 
@@ -183,13 +162,11 @@ class DatabaseTests(PairHarness):
     # -- the end ------------------------------------------------------------------------
 
     def test_nothing_works_after_close(self) -> None:
-        storage = self.new()
-        database = self.database(storage)
-        elect(database, Thing(x=1, part=Thing(y=1)))
+        database, _ = self.one(x=1, part=Thing(y=1))
         database.close()
         database.close()
 
-        equal(storage.closed, True)
+        equal(database.storage.closed, True)
         for use in (database.get_root, lambda: len(database), lambda: database.get(1)):
             with raises(ClosedError):
                 use()
@@ -205,16 +182,14 @@ class DatabaseTests(PairHarness):
         storage = self.new()
         other = self.another(storage)
         database = self.database(storage)
-        elect(database, Thing(x=1))
+        set_root(database, Thing(x=1))
         database.close()
 
         equal(self.database(other).root.x, 1)
 
     def test_a_database_over_an_instance_for_reading_reads(self) -> None:
-        storage = self.new()
-        database = self.database(storage)
-        elect(database, Thing(x=1))
-        reader = self.database(self.another(storage, read_only=True))
+        database, _ = self.one(x=1)
+        reader = self.database(self.another(database.storage, read_only=True))
 
         equal(reader.root.x, 1)
         with raises(ReadOnlyStorageError):

@@ -7,7 +7,7 @@ import pickle
 from typing import TYPE_CHECKING
 
 from dobbin_like.conformance.harness import catch_up, commit, data_of, equal, need, raises
-from dobbin_like.conformance.model import PairHarness, Thing, begin, change, elect
+from dobbin_like.conformance.model import PairHarness, Thing, begin, change, set_root
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import StreamMovedError
 from dobbin_like.ids import Oid, Tid
@@ -15,8 +15,6 @@ from dobbin_like.persistent import PersistentFile
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
-
-__all__ = ["PackedTests"]
 
 # Packing may look at what states refer to: these refer to nothing.
 OLD, NEW, NEWER = (pickle.dumps({"x": number}, 4) for number in range(3))
@@ -90,7 +88,7 @@ class PackedTests(PairHarness):
         need(self.lacks_streams)
         storage = self.packed(self.new())
         database = self.database(self.another(storage))
-        elect(database, Thing(file=PersistentFile(io.BytesIO(b"text"))))
+        set_root(database, Thing(file=PersistentFile(io.BytesIO(b"text"))))
         catch_up(storage)
         key, tid = getattr(database.root.file, "_offset"), storage.tid  # noqa: B009  its own business
         equal(storage.stream_is_moved(key), False)

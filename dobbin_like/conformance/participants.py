@@ -8,14 +8,12 @@ from dobbin_like.conformance.harness import (
     commit,
     data_of,
     equal,
-    need,
+    locked,
     raises,
     record_failure,
 )
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import Oid, Tid
-
-__all__ = ["ParticipantTests"]
 
 ROOT = Oid(0)
 
@@ -25,37 +23,38 @@ class ParticipantTests(Harness):
 
     def test_what_is_prepared_counts_when_it_is_decided(self) -> None:
         storage = self.new()
-        storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
-        equal((len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0))
-        equal((storage.settle(Tid(10)), list(storage.read_news())), (None, []))
-        storage.decide()
-        equal((len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0))
-        found = storage.settle(Tid(10))
-        equal((found and found.tid, [each.tid for each in storage.read_news()]), (10, [10]))
-        storage.apply([logged])
-        storage.release()
+        with locked(storage):
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
+            equal(
+                (len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0)
+            )
+            equal((storage.settle(Tid(10)), list(storage.read_news())), (None, []))
+            storage.decide()
+            equal(
+                (len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0)
+            )
+            found = storage.settle(Tid(10))
+            equal((found and found.tid, [each.tid for each in storage.read_news()]), (10, [10]))
+            storage.apply([logged])
 
         equal((len(storage), storage.tid, data_of(storage, 0)), (1, 10, b"root"))
         equal((logged.failed, logged.sequence, list(logged.oids)), (False, 1, [0]))
 
     def test_what_was_not_decided_can_be_decided_after_settling(self) -> None:
         storage = self.new()
-        storage.acquire()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")])
-        equal(storage.settle(Tid(10)), None)
-        storage.decide()
-        storage.apply([logged])
-        storage.release()
+        with locked(storage):
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")])
+            equal(storage.settle(Tid(10)), None)
+            storage.decide()
+            storage.apply([logged])
 
         equal(data_of(storage, 0), b"root")
 
     def test_what_is_neither_decided_nor_failed_leaves_nothing(self) -> None:
         storage = self.new()
         commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
-        storage.acquire()
-        storage.prepare(Tid(100), [(ROOT, 1, b"lost")], [(2, "a", "B")])
-        storage.release()
+        with locked(storage):
+            storage.prepare(Tid(100), [(ROOT, 1, b"lost")], [(2, "a", "B")])
 
         equal((storage.has_news(), catch_up(storage)), (False, []))
         equal((data_of(storage, 0), len(storage)), (b"root", 1))
@@ -65,31 +64,28 @@ class ParticipantTests(Harness):
 
     def test_the_steps_have_an_order(self) -> None:
         storage = self.new()
-        storage.acquire()
-        with raises(NotHeldError):
-            storage.decide()
-        logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")])
-        for write in (storage.append, storage.prepare):
+        with locked(storage):
             with raises(NotHeldError):
-                write(Tid(11), [(ROOT, 1, b"root")])
-        storage.decide()
-        with raises(NotHeldError):
+                storage.decide()
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")])
+            for write in (storage.append, storage.prepare):
+                with raises(NotHeldError):
+                    write(Tid(11), [(ROOT, 1, b"root")])
             storage.decide()
-        storage.apply([logged])
-        storage.release()
+            with raises(NotHeldError):
+                storage.decide()
+            storage.apply([logged])
 
         equal(len(storage), 1)
 
     def test_a_prepared_transaction_can_be_made_a_failed_one(self) -> None:
-        need(self.lacks_failures)
-        storage = self.new()
+        storage = self.new(self.lacks_failures)
         commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
-        storage.acquire()
-        tid = Tid(storage.tid + 10)
-        storage.prepare(tid, [(ROOT, 2, b"lost")], [(2, "a", "B")], user="me")
-        logged = record_failure(storage, "a veto", tid=tid)
-        equal(storage.settle(tid), None)
-        storage.release()
+        with locked(storage):
+            tid = Tid(storage.tid + 10)
+            storage.prepare(tid, [(ROOT, 2, b"lost")], [(2, "a", "B")], user="me")
+            logged = record_failure(storage, "a veto", tid=tid)
+            equal(storage.settle(tid), None)
 
         equal((logged.tid, logged.failed, logged.reason), (tid, True, "a veto"))
         equal((logged.user, list(logged.oids)), ("me", [0]))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dobbin_like.conformance.harness import (
     Harness,
+    append,
     commit,
     data_of,
     equal,
     fail,
     in_threads,
+    locked,
     need,
     raises,
     stored,
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dobbin_like.contract import Storage, StoredVersion, Transaction
-
-__all__ = ["ReadingTests"]
 
 
 def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[StoredVersion]:
@@ -47,49 +47,32 @@ class Told(NamedTuple):
 class ReadingTests(Harness):
     """Reading, from any thread."""
 
-    def told(self) -> Told:
-        """Write a history and return it, with the storage to read it from."""
-        storage = self.new()
-        done = [
-            commit(
-                storage,
-                {0: b"root", 1: b"one"},
-                [(1, "shop", "Cart")],
-                user="me",
-                description="the first",
-                extension=b"{}",
-            ),
-            commit(storage, {1: b"one, again", 5: b"\0" * 100_000}),
-        ]
+    def told(self, *lacks: str) -> Told:
+        """Write a history and return it, with the storage to read it from; or skip the test."""
+        storage = self.new(*lacks)
+        done: list[Transaction] = []
+        states: dict[int, dict[int, bytes]] = {0: {}}
+        now: dict[int, bytes] = {}
+
+        def change(changes: dict[int, bytes], *names: Any, **about: Any) -> None:
+            nonlocal now
+            now = now | changes
+            done.append(commit(storage, changes, *names, **about))
+            states[done[-1].tid] = now
+
+        about = {"user": "me", "description": "the first", "extension": b"{}"}
+        change({0: b"root", 1: b"one"}, [(1, "shop", "Cart")], **about)
+        change({1: b"one, again", 5: b"\0" * 100_000})
         middle = self.middle(storage)
         if middle is not storage:
             storage = self.opened(middle)
         if not self.lacks_failures:
             done.append(fail(storage, "a conflict", [1], user="you"))
-        done += [
-            commit(storage, {0: b""}, [(2, "shop", "Item")], number=2),
-            commit(storage, {}, [(1, "store", "Basket")]),
-            commit(storage, {3: b"three", 1: b"one, at last"}),
-        ]
-        states: dict[int, dict[int, bytes]] = {0: {}}
-        now: dict[int, bytes] = {}
-        changes = iter(
-            [
-                {0: b"root", 1: b"one"},
-                {1: b"one, again", 5: b"\0" * 100_000},
-                {0: b""},
-                {},
-                {3: b"three", 1: b"one, at last"},
-            ]
-        )
-        for logged in done:
-            if not logged.failed:
-                now = now | next(changes)
-            states[logged.tid] = now
-        reader = self.reader(storage)
-        if reader is not storage:
-            self.opened(reader)
-        return Told(reader, done, states)
+            states[done[-1].tid] = now
+        change({0: b""}, [(2, "shop", "Item")], number=2)
+        change({}, [(1, "store", "Basket")])
+        change({3: b"three", 1: b"one, at last"})
+        return Told(self.read_from(storage), done, states)
 
     def test_the_counts_are_those_of_what_is_applied(self) -> None:
         storage, done, _ = self.told()
@@ -119,8 +102,7 @@ class ReadingTests(Harness):
             equal(storage.has(Oid(oid)), False, f"oid {oid}")
 
     def test_every_version_is_read_as_of_every_tid(self) -> None:
-        need(self.lacks_history)
-        storage, _, states = self.told()
+        storage, _, states = self.told(self.lacks_history)
 
         for tid, now in states.items():
             for at in (tid, tid + 1, tid + 9):
@@ -128,8 +110,7 @@ class ReadingTests(Harness):
                     equal(data_of(storage, oid, at), now.get(oid), f"oid {oid} at {at}")
 
     def test_the_versions_of_an_object_come_newest_first(self) -> None:
-        need(self.lacks_history)
-        storage, done, _ = self.told()
+        storage, done, _ = self.told(self.lacks_history)
         writers = [done[-1].tid, done[1].tid, done[0].tid]
 
         equal([version.tid for version in versions(storage, Oid(1))], writers)
@@ -139,8 +120,7 @@ class ReadingTests(Harness):
         equal(list(versions(storage, Oid(3), done[0].tid)), [])
 
     def test_the_transactions_are_told_in_both_orders(self) -> None:
-        need(self.lacks_history)
-        storage, done, _ = self.told()
+        storage, done, _ = self.told(self.lacks_history)
         tids = [logged.tid for logged in done]
 
         equal([logged.tid for logged in storage.transactions()], tids)
@@ -148,19 +128,13 @@ class ReadingTests(Harness):
         for first in range(len(tids)):
             for last in range(len(tids)):
                 between = tids[first + 1 : last + 1]
-                for newest_first in (False, True):
-                    found = storage.transactions(
-                        tids[first], tids[last], newest_first=newest_first
-                    )
-                    equal(
-                        [logged.tid for logged in found],
-                        between[::-1] if newest_first else between,
-                        f"after {tids[first]}, up to {tids[last]}",
-                    )
+                for newest_first, expected in ((False, between), (True, between[::-1])):
+                    limits = tids[first], tids[last]
+                    found = storage.transactions(*limits, newest_first=newest_first)
+                    equal([logged.tid for logged in found], expected, f"between {limits}")
 
     def test_a_transaction_is_told_as_it_was_committed(self) -> None:
-        need(self.lacks_history)
-        storage, done, _ = self.told()
+        storage, done, _ = self.told(self.lacks_history)
 
         for found, logged in zip(storage.transactions(), done, strict=True):
             for name in ("tid", "sequence", "failed", "user", "description", "extension"):
@@ -172,16 +146,13 @@ class ReadingTests(Harness):
         equal(list(first.oids), [0, 1])
 
     def test_a_failed_transaction_is_told_with_its_reason(self) -> None:
-        need(self.lacks_history)
-        need(self.lacks_failures)
-        storage, _, _ = self.told()
+        storage, _, _ = self.told(self.lacks_history, self.lacks_failures)
 
         (failed,) = [logged for logged in storage.transactions() if logged.failed]
         equal((failed.reason, failed.user, list(failed.oids)), ("a conflict", "you", [1]))
 
     def test_the_entries_of_a_transaction_are_what_it_has_written(self) -> None:
-        need(self.lacks_history)
-        storage, _, states = self.told()
+        storage, _, states = self.told(self.lacks_history)
 
         for logged in storage.transactions():
             if not logged.failed:
@@ -191,8 +162,7 @@ class ReadingTests(Harness):
                     equal((version.tid, version.data), (logged.tid, states[logged.tid][oid]))
 
     def test_the_transaction_of_a_version_is_the_one_that_wrote_it(self) -> None:
-        need(self.lacks_history)
-        storage, _, _ = self.told()
+        storage, _, _ = self.told(self.lacks_history)
 
         for oid in (0, 1, 3, 5):
             for version in versions(storage, Oid(oid)):
@@ -233,12 +203,8 @@ class ReadingTests(Harness):
         storage.close()
 
         equal(storage.closed, True)
-        for use in (
-            lambda: storage.load(Oid(0)),
-            storage.read_news,
-            storage.has_news,
-            lambda: list(storage.transactions()),
-        ):
+        uses = (lambda: storage.load(Oid(0)), lambda: list(storage.transactions()))
+        for use in (*uses, storage.read_news, storage.has_news):
             with raises(ClosedError):
                 use()
 
@@ -246,24 +212,13 @@ class ReadingTests(Harness):
         need(self.lacks_streams)
         data = bytes(range(256)) * 1000
         storage = self.new()
-        storage.acquire()
-        key, size = storage.write_stream(io.BytesIO(data))
-        logged = storage.append(Tid(10), [(Oid(0), 1, b"")], [(1, "shop", "Cart")])
-        storage.apply([logged])
-        storage.release()
-        reader = self.reader(storage)
-        if reader is not storage:
-            self.opened(reader)
+        with locked(storage):
+            key, size = storage.write_stream(io.BytesIO(data))
+            append(storage, {0: b""}, [(1, "shop", "Cart")])
+        reader = self.read_from(storage)
 
         equal((size, reader.stream_size(key)), (len(data), len(data)))
-        for start, wanted in [
-            (0, 10),
-            (65_530, 20),
-            (0, 300_000),
-            (250_000, 99_999),
-            (256_000, 1),
-            (300_000, 10),
-            (5, 0),
-        ]:
+        ranges = [(0, 10), (65_530, 20), (0, 300_000), (250_000, 99_999), (256_000, 1)]
+        for start, wanted in [*ranges, (300_000, 10), (5, 0)]:
             found = reader.read_stream(key, start, wanted)
             equal(found == data[start : start + wanted], True, f"{wanted} bytes from {start} on")

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from dobbin_like.conformance.harness import Harness
 
-__all__ = ["Outcome", "run"]
-
 
 class Outcome(NamedTuple):
     """The result of one test."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dobbin_like.conformance.harness import equal, in_thread, in_threads, need, raises, stored
+from dobbin_like.conformance.harness import equal, in_thread, in_threads, raises, stored
 from dobbin_like.conformance.model import (
     PairHarness,
     Sum,
@@ -14,7 +14,8 @@ from dobbin_like.conformance.model import (
     begin,
     change,
     commit,
-    elect,
+    edit,
+    set_root,
 )
 from dobbin_like.exc import ReadConflictError, WriteConflictError
 from dobbin_like.persistent import checkout
@@ -22,8 +23,6 @@ from dobbin_like.persistent import checkout
 if TYPE_CHECKING:
     from dobbin_like.database import Database
     from dobbin_like.persistent import Persistent
-
-__all__ = ["SnapshotTests"]
 
 
 class SnapshotTests(PairHarness):
@@ -41,12 +40,10 @@ class SnapshotTests(PairHarness):
         equal((root.x, root.y), (5, 5))
 
     def test_what_was_not_read_yet_is_read_as_of_the_snapshot(self) -> None:
-        need(self.lacks_history)
-        one, two = self.pair(part=Thing(x=1))
+        one, two = self.pair(self.lacks_history, part=Thing(x=1))
         begin(two)
         for number in range(2, 6):
-            checkout(one.root.part)
-            one.root.part.x = number
+            edit(one.root.part, x=number)
             commit(one)
         self._switch_file(two, one.root, one.root.part)
 
@@ -55,8 +52,7 @@ class SnapshotTests(PairHarness):
         equal(two.root.part.x, 5)
 
     def test_what_is_younger_than_the_snapshot_is_not_there(self) -> None:
-        need(self.lacks_history)
-        one, two = self.pair(part=None)
+        one, two = self.pair(self.lacks_history, part=None)
         change(one, part=Thing(x=1))
         oid = one.root.part._p_oid
         self._switch_file(two, one.root)
@@ -78,8 +74,7 @@ class SnapshotTests(PairHarness):
 
     def test_the_first_of_two_instances_wins(self) -> None:
         one, two = self.pair(x=1)
-        checkout(two.root)
-        two.root.x = 2
+        edit(two.root, x=2)
         change(one, x=3)
         with raises(ReadConflictError):
             commit(two)
@@ -92,10 +87,8 @@ class SnapshotTests(PairHarness):
         equal(one.root.x, 4)
 
     def test_the_first_of_two_threads_wins(self) -> None:
-        database = self.database(self.new())
-        root = elect(database, Thing(x=1))
-        checkout(root)
-        root.x = 2
+        database, root = self.one(x=1)
+        edit(root, x=2)
         in_thread(lambda: change(database, x=3))
         with raises(WriteConflictError):
             commit(database)
@@ -104,10 +97,8 @@ class SnapshotTests(PairHarness):
         equal(root.x, 3)
 
     def test_a_conflict_is_counted_and_recorded(self) -> None:
-        need(self.lacks_failures)
-        one, two = self.pair(x=1)
-        checkout(two.root)
-        two.root.x = 2
+        one, two = self.pair(self.lacks_failures, x=1)
+        edit(two.root, x=2)
         change(one, x=3)
         with raises(ReadConflictError):
             commit(two)
@@ -152,8 +143,7 @@ class SnapshotTests(PairHarness):
         change(one, x=2)
 
         equal(two.root.x, 1)
-        checkout(two.root)
-        two.root.y = 1
+        edit(two.root, y=1)
         with raises(ReadConflictError):
             commit(two)
         begin(two)
@@ -162,7 +152,7 @@ class SnapshotTests(PairHarness):
     def test_money_is_neither_made_nor_lost(self) -> None:
         storage = self.new()
         first = self.database(storage)
-        elect(first, Thing(accounts=[Thing(balance=10) for _ in range(4)]))
+        set_root(first, Thing(accounts=[Thing(balance=10) for _ in range(4)]))
         databases = [first, self.database(self.another(storage))]
 
         def transfer(number: int) -> None:

@@ -20,20 +20,23 @@ from dobbin_like.ids import NO_TID
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
 
     from rich.console import Console
 
     from dobbin_like.database import Database
-    from dobbin_like.demo.model import Class, Library, Module
-    from dobbin_like.demo.questions import Derived
+    from dobbin_like.demo.model import Library
+    from dobbin_like.demo.questions import Questions
 
 _PLAIN_SECONDS: Final = 2.0
 """Between two lines when the output is not a terminal."""
 
+_LIMIT: Final = 10
+"""Rows of a table; a table of subclasses may have three times as many."""
+
 
 class Figures:
-    """The figures of one run, read from the file: begin a transaction, and read."""
+    """The figures of one run, as of the last :meth:`catch_up`."""
 
     def __init__(self, database: Database, library: Library) -> None:
         storage = database.storage
@@ -43,20 +46,18 @@ class Figures:
         self._library = library
         self._last = NO_TID
         self._started = time.monotonic()
-        self.transactions = self.conflicts = self.earlier = 0
+        self.transactions = self.conflicts = 0
         self.catch_up()
         # What was in the file before does not belong to this run.
         self.earlier, self.transactions, self.conflicts = self.files, 0, 0
 
     def catch_up(self) -> None:
-        """Catch up with what the workers have committed."""
+        """Read what the workers have committed."""
         transaction.begin()
         for logged in self._storage.transactions(self._last):
             self._last = logged.tid
-            if logged.failed:
-                self.conflicts += 1
-            else:
-                self.transactions += 1
+            self.conflicts += logged.failed
+            self.transactions += not logged.failed
         tally = self._library.tally
         self.files, self.lines = tally.files.value, tally.lines.value
         self.classes, self.functions = tally.classes.value, tally.functions.value
@@ -64,11 +65,8 @@ class Figures:
         self.objects = len(self._database)
         self.megabytes = Path(self._storage.path).stat().st_size / 1e6
         self.seconds = time.monotonic() - self._started
-
-    @property
-    def rate(self) -> float:
-        """Commits per second of this run."""
-        return self.transactions / self.seconds if self.seconds else 0.0
+        self.rate = self.transactions / self.seconds if self.seconds else 0.0
+        """Commits per second."""
 
     def line(self) -> str:
         """Return all figures in one line."""
@@ -78,6 +76,19 @@ class Figures:
             f"{self.rate:.0f} commits/s, {self.megabytes:.1f} MB"
         )
 
+    def picture(self, alive: int) -> Group:
+        """Return a bar and all figures, one below the other."""
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", justify="right")
+        table.add_row(f"{self.files} of {self.total}", "files")
+        table.add_row(f"{self.objects:,}", "objects")
+        table.add_row(f"{self.transactions:,}", "transactions")
+        table.add_row(f"{self.conflicts:,}", "conflicts retried")
+        table.add_row(f"{self.rate:,.0f}", "commits per second")
+        table.add_row(f"{self.megabytes:.1f}", "MB in the file")
+        table.add_row(f"{alive}", "workers running")
+        return Group(ProgressBar(total=self.total, completed=self.files, width=60), table)
+
 
 class Progress:
     """The display while the workers run; a context manager."""
@@ -85,106 +96,74 @@ class Progress:
     def __init__(self, console: Console, figures: Figures, alive: int) -> None:
         self._console = console
         self._figures = figures
-        self._alive = alive
         self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(figures.picture(alive), console=console, auto_refresh=False)
         self._next_line_seconds = 0.0
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live = Live(self._picture(), console=self._console, auto_refresh=False)
+        if self._live is not None:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
         else:
-            self._console.print(self._figures.line(), highlight=False, soft_wrap=True)
+            self._print_line()
 
     def show(self, alive: int) -> None:
         """Show the current figures, with *alive* running workers."""
-        self._alive = alive
         if self._live is not None:
-            self._live.update(self._picture(), refresh=True)
+            self._live.update(self._figures.picture(alive), refresh=True)
         elif self._figures.seconds >= self._next_line_seconds:
             self._next_line_seconds = self._figures.seconds + _PLAIN_SECONDS
-            self._console.print(self._figures.line(), highlight=False, soft_wrap=True)
+            self._print_line()
 
-    def _picture(self) -> Group:
-        figures = self._figures
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold", justify="right")
-        table.add_column()
-        table.add_row(f"{figures.files} of {figures.total}", "files")
-        table.add_row(f"{figures.objects:,}", "objects")
-        table.add_row(f"{figures.transactions:,}", "transactions")
-        table.add_row(f"{figures.conflicts:,}", "conflicts retried")
-        table.add_row(f"{figures.rate:,.0f}", "commits per second")
-        table.add_row(f"{figures.megabytes:.1f}", "MB in the file")
-        table.add_row(f"{self._alive}", "workers running")
-        bar = ProgressBar(total=figures.total, completed=figures.files, width=60)
-        return Group(bar, table)
+    def _print_line(self) -> None:
+        self._console.print(self._figures.line(), highlight=False, soft_wrap=True)
 
 
-def imported_table(found: list[tuple[Module, int]]) -> Table:
-    """Return a table of modules and how many modules import them."""
+def answers(questions: Questions, class_name: str, word: str) -> Iterator[Table]:
+    """Yield the tables that answer the questions; for each class of that name, its subclasses."""
     table = _table("Most imported modules", "module", "imported by", "lines", "about")
-    for module, count in found:
+    for module, count in questions.most_imported(_LIMIT):
         lines = f"{module.line_count:,}" if module.is_parsed else "no source"
         table.add_row(module.name, str(count), lines, module.doc)
-    return table
-
-
-def largest_table(found: list[Class]) -> Table:
-    """Return a table of classes with their sizes."""
+    yield table
     table = _table("Largest classes", "class", "lines", "methods", "about")
-    for cls in found:
+    for cls in questions.largest_classes(_LIMIT):
         table.add_row(cls.full_name, f"{cls.line_count:,}", str(len(cls.methods)), cls.doc)
-    return table
-
-
-def derived_from_table(found: list[tuple[Class, int]]) -> Table:
-    """Return a table of classes and how many derive from them."""
-    table = _table("Classes most others derive from", "class", "derived", None, "about")
-    for cls, count in found:
+    yield table
+    table = _table("Classes most others derive from", "class", "derived", "about")
+    for cls, count in questions.most_derived_from(_LIMIT):
         table.add_row(cls.full_name, str(count), cls.doc)
-    return table
-
-
-def subclasses_table(cls: Class, found: list[Derived], limit: int) -> Table:
-    """Return a table of subclasses, each below the class it derives from."""
-    title = f"Subclasses of {cls.full_name}: {len(found)}"
-    table = _table(title, "class", "line", None, "file")
-    for derived in found[:limit]:
-        module = derived.cls.module
-        path = module.path if module is not None else ""
-        line = str(derived.cls.line) if path else ""
-        table.add_row("  " * (derived.depth - 1) + derived.cls.full_name, line, path or "built in")
-    if len(found) > limit:
-        table.add_row(f"... and {len(found) - limit} more", "", "")
-    return table
-
-
-def about_table(word: str, found: list[Module], limit: int) -> Table:
-    """Return a table of modules whose docstrings contain a word."""
-    title = f"Modules whose docstrings contain {word!r}: {len(found)}"
-    table = _table(title, "module", "lines", None, "about")
-    for module in found[:limit]:
+    yield table
+    modules = questions.about(word)
+    title = f"Modules whose docstrings contain {word!r}: {len(modules)}"
+    table = _table(title, "module", "lines", "about")
+    for module in modules[:_LIMIT]:
         table.add_row(module.name, f"{module.line_count:,}", module.doc)
-    return table
+    yield table
+    for cls in questions.find(class_name):
+        found = questions.subclasses_of(cls)
+        title = f"Subclasses of {cls.full_name}: {len(found)}"
+        table = _table(title, "class", "line", "file")
+        for derived, depth in found[: 3 * _LIMIT]:
+            path = derived.module.path if derived.module is not None else ""
+            line = str(derived.line) if path else ""
+            # Each class is below the one that it derives from.
+            table.add_row("  " * (depth - 1) + derived.full_name, line, path or "built in")
+        if len(found) > 3 * _LIMIT:
+            table.add_row(f"... and {len(found) - 3 * _LIMIT} more", "", "")
+        yield table
 
 
-def _table(title: str, name: str, number: str, other: str | None, text: str) -> Table:
+def _table(title: str, name: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", expand=True)
     table.add_column(name, no_wrap=True)
-    table.add_column(number, justify="right", no_wrap=True)
-    if other is not None:
-        table.add_column(other, justify="right", no_wrap=True)
+    for number in columns[:-1]:
+        table.add_column(number, justify="right", no_wrap=True)
     # The last column gets the rest of the line, and is cut there.
-    table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)
     return table

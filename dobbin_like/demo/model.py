@@ -8,13 +8,17 @@ persistent collections, which merge changes. Knows nothing of files, processes o
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dobbin_like.collections import PersistentCounter, PersistentDict, PersistentSet
 from dobbin_like.persistent import Persistent, checkout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dobbin_like.demo.parse import ClassFacts, FunctionFacts, ModuleFacts
+
+_V = TypeVar("_V")
 
 
 class Library(Persistent):
@@ -37,36 +41,31 @@ class Library(Persistent):
 
     @property
     def is_complete(self) -> bool:
-        """Whether every file is in the graph."""
         return bool(self.tally.files.value == len(self.files))
 
     def module(self, name: str) -> Module:
         """Return the module *name*; a new, empty one if the name is not known yet."""
-        module = self.modules.get(name)
-        if module is None:
-            # Check out an index only to change it: a checkout alone depends on all of it.
-            checkout(self.modules)
-            module = self.modules[name] = Module(name)
-        return module
+        return _get_or_add(self.modules, name, Module)
 
     def class_named(self, full_name: str) -> Class:
         """Return the class with that name; a new, empty one if it is not known yet."""
-        cls = self.classes.get(full_name)
-        if cls is None:
-            checkout(self.classes)
-            cls = self.classes[full_name] = Class(full_name)
-        return cls
+        return _get_or_add(self.classes, full_name, Class)
 
     def add_words(self, text: str, module: Module) -> None:
         """Add *module* to the index under the words of *text*."""
         for word in sorted(set(re.findall(r"[a-z]{3,}", text.lower()))):
-            found = self.words.get(word)
-            if found is None:
-                checkout(self.words)
-                self.words[word] = PersistentSet([module])
-            else:
-                checkout(found)
-                found.add(module)
+            found = _get_or_add(self.words, word, lambda _: PersistentSet())
+            checkout(found)
+            found.add(module)
+
+
+def _get_or_add(index: PersistentDict[str, _V], name: str, make: Callable[[str], _V]) -> _V:
+    found = index.get(name)
+    if found is None:
+        # Check out an index only to change it: a checkout alone depends on all of it.
+        checkout(index)
+        found = index[name] = make(name)
+    return found
 
 
 class Module(Persistent):
@@ -91,11 +90,8 @@ class Module(Persistent):
     def fill(self, facts: ModuleFacts, library: Library) -> None:
         """Set the attributes from *facts*. Requires: the module is checked out."""
         self.is_parsed = True
-        self.path = facts.path
-        self.doc = facts.doc
-        self.error = facts.error
-        self.line_count = facts.line_count
-        self.names = facts.names
+        for name in ("path", "doc", "error", "line_count", "names"):
+            setattr(self, name, getattr(facts, name))
         self.imports = tuple(map(library.module, facts.imports))
         self.members = tuple(map(library.module, facts.members))
         self.stars = tuple(map(library.module, facts.stars))
@@ -142,13 +138,13 @@ class Class(Persistent):
 class Function(Persistent):
     """A function of a module, or a method of a class."""
 
+    name: str
+    arguments: tuple[str, ...]
+
     def __init__(self, facts: FunctionFacts, owner: Module | Class) -> None:
-        self.name = facts.name
         self.owner = owner
-        self.line = facts.line
-        self.line_count = facts.line_count
-        self.arguments = facts.arguments
-        self.is_async = facts.is_async
+        for name, value in facts._asdict().items():
+            setattr(self, name, value)
 
     def __repr__(self) -> str:
         return f"<Function {self.name}({', '.join(self.arguments)})>"

@@ -12,7 +12,7 @@ import builtins
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -23,10 +23,11 @@ SKIPPED: Final = frozenset({"__pycache__", "idle_test", "site-packages", "test",
 BUILTINS: Final = "builtins"
 """The module without a file: its facts come from inspecting it."""
 
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-@dataclass(frozen=True, slots=True)
-class FunctionFacts:
-    """A function or method: its name, its place, its arguments."""
+
+class FunctionFacts(NamedTuple):
+    """A function or method."""
 
     name: str
     line: int
@@ -35,8 +36,7 @@ class FunctionFacts:
     is_async: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ClassFacts:
+class ClassFacts(NamedTuple):
     """A class; a base is a full dotted name, or ``?`` and the source text."""
 
     name: str
@@ -71,10 +71,7 @@ class ModuleFacts:
 
 
 def source_files(source: Path) -> dict[str, str]:
-    """Return the files below *source* by the names of their modules, in order.
-
-    The paths are relative to *source*.
-    """
+    """Return the files below *source*, relative to it, by the names of their modules, in order."""
     files = {}
     for path in sorted(source.rglob("*.py")):
         inner = path.relative_to(source)
@@ -94,9 +91,10 @@ def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleF
         known: The names of all modules: ``from package import module`` may
             be an import of one of them.
     """
-    if name == BUILTINS and not path:
-        return _built_in_facts()
     facts = ModuleFacts(name, path)
+    if name == BUILTINS and not path:
+        _inspect_builtins(facts)
+        return facts
     try:
         data = (source / path).read_bytes()
         with warnings.catch_warnings():
@@ -107,102 +105,73 @@ def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleF
         return facts
     facts.line_count = len(data.splitlines())
     facts.doc = _first_line(ast.get_docstring(tree))
-    package = name if Path(path).stem == "__init__" else name.rpartition(".")[0]
-    _Reader(facts, package, known).read(tree)
+    _read_imports(facts, tree, known)
+    members = list(_members(tree, ""))
+    own = {member for member, node in members if isinstance(node, ast.ClassDef)}
+    for member, node in members:
+        if isinstance(node, ast.ClassDef):
+            bases = tuple(_base(facts, own, base) for base in node.bases)
+            methods = tuple(_function(item) for item in node.body if isinstance(item, _Function))
+            doc = _first_line(ast.get_docstring(node))
+            place = node.lineno, _line_count(node)
+            facts.classes.append(ClassFacts(member, *place, doc, bases, methods))
+        elif "." not in member:
+            facts.functions.append(_function(node))
     return facts
 
 
-class _Reader:
-    """Walks over the syntax tree of one file and collects its facts."""
-
-    def __init__(self, facts: ModuleFacts, package: str, known: Collection[str]) -> None:
-        self._facts = facts
-        self._package = package
-        self._known = known
-        self._own: set[str] = set()
-
-    def read(self, tree: ast.Module) -> None:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                self._read_import(node)
-            elif isinstance(node, ast.ImportFrom):
-                self._read_import_from(node)
-        self._facts.imports = list(dict.fromkeys(self._facts.imports))
-        self._facts.members = list(dict.fromkeys(self._facts.members))
-        members = list(_members(tree, ""))
-        self._own = {name for name, node in members if isinstance(node, ast.ClassDef)}
-        for name, node in members:
-            if isinstance(node, ast.ClassDef):
-                self._facts.classes.append(self._class(name, node))
-            elif "." not in name:
-                self._facts.functions.append(_function(node))
-
-    def _read_import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._facts.imports.append(alias.name)
-            if alias.asname:
-                self._facts.names[alias.asname] = alias.name
-            else:
+def _read_imports(facts: ModuleFacts, tree: ast.Module, known: Collection[str]) -> None:
+    is_package = Path(facts.path).stem == "__init__"
+    package = facts.name if is_package else facts.name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                facts.imports.append(alias.name)
                 top = alias.name.partition(".")[0]
-                self._facts.names[top] = top
+                facts.names[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom) and (base := _absolute(node, package)):
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                if inner in known:
+                    facts.members.append(inner)
+                else:
+                    facts.imports.append(base)
+                if alias.name == "*":
+                    facts.stars.append(base)
+                else:
+                    facts.names[alias.asname or alias.name] = inner
+    facts.imports = list(dict.fromkeys(facts.imports))
+    facts.members = list(dict.fromkeys(facts.members))
 
-    def _read_import_from(self, node: ast.ImportFrom) -> None:
-        base = self._absolute(node)
-        if not base:
-            return
-        for alias in node.names:
-            inner = f"{base}.{alias.name}"
-            if inner in self._known:
-                self._facts.members.append(inner)
-            else:
-                self._facts.imports.append(base)
-            if alias.name == "*":
-                self._facts.stars.append(base)
-            else:
-                self._facts.names[alias.asname or alias.name] = inner
 
-    def _absolute(self, node: ast.ImportFrom) -> str:
-        if not node.level:
-            return node.module or ""
-        parts = self._package.split(".") if self._package else []
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    """Return the full name of the module that is imported from; empty if there is none."""
+    parts: list[str] = []
+    if node.level and package:
+        parts = package.split(".")
         parts = parts[: len(parts) - (node.level - 1)]
-        return ".".join([*parts, node.module] if node.module else parts)
+    return ".".join([*parts, node.module] if node.module else parts)
 
-    def _class(self, name: str, node: ast.ClassDef) -> ClassFacts:
-        methods = [_function(item) for item in node.body if isinstance(item, _FUNCTIONS)]
-        return ClassFacts(
-            name,
-            node.lineno,
-            _line_count(node),
-            _first_line(ast.get_docstring(node)),
-            tuple(self._base(base) for base in node.bases),
-            tuple(methods),
-        )
 
-    def _base(self, node: ast.expr) -> str:
-        """Return the full name of a base, or ``?`` and the source text."""
-        if isinstance(node, ast.Subscript):  # Mapping[str, int] derives from Mapping
-            return self._base(node.value)
-        written = ast.unparse(node)
-        head, dot, rest = written.partition(".")
-        if not all(part.isidentifier() for part in written.split(".")):
-            return f"?{written:.60}"
-        if written in self._own:
-            return f"{self._facts.name}.{written}"
-        if head in self._facts.names:
-            return self._facts.names[head] + dot + rest
+def _base(facts: ModuleFacts, own: set[str], node: ast.expr) -> str:
+    """Return the full name of a base, or ``?`` and the source text."""
+    if isinstance(node, ast.Subscript):  # Mapping[str, int] derives from Mapping
+        return _base(facts, own, node.value)
+    written = ast.unparse(node)
+    head, dot, rest = written.partition(".")
+    if not all(part.isidentifier() for part in written.split(".")):
+        return f"?{written:.60}"
+    if written not in own:
+        if head in facts.names:
+            return facts.names[head] + dot + rest
         if isinstance(getattr(builtins, written, None), type):
             return f"{BUILTINS}.{written}"
-        # A name from a star import, an assignment or a function: the graph may know it.
-        return f"{self._facts.name}.{written}"
+    # A class of this module; or a name from a star import, an assignment or a function, which
+    # the graph may know.
+    return f"{facts.name}.{written}"
 
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-def _members(
-    tree: ast.AST, prefix: str
-) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
+def _members(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.ClassDef | _Function]]:
     """Yield classes and functions with their dotted names, but none that are inside functions.
 
     The body of an ``if`` or a ``try`` counts as part of the surrounding one.
@@ -211,13 +180,13 @@ def _members(
         if isinstance(node, ast.ClassDef):
             yield prefix + node.name, node
             yield from _members(node, f"{prefix}{node.name}.")
-        elif isinstance(node, _FUNCTIONS):
+        elif isinstance(node, _Function):
             yield prefix + node.name, node
         elif isinstance(node, (ast.stmt, ast.ExceptHandler)):
             yield from _members(node, prefix)
 
 
-def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> FunctionFacts:
+def _function(node: _Function) -> FunctionFacts:
     given = node.args
     names = [arg.arg for arg in (*given.posonlyargs, *given.args)]
     names += [f"*{given.vararg.arg}"] if given.vararg else []
@@ -235,10 +204,9 @@ def _first_line(doc: str | None) -> str:
     return (doc or "").strip().partition("\n")[0].strip()[:200]
 
 
-def _built_in_facts() -> ModuleFacts:
-    facts = ModuleFacts(BUILTINS, "", doc=_first_line(builtins.__doc__))
+def _inspect_builtins(facts: ModuleFacts) -> None:
+    facts.doc = _first_line(builtins.__doc__)
     for name, cls in sorted(vars(builtins).items()):
         if isinstance(cls, type) and cls.__module__ == BUILTINS and cls.__name__ == name:
             bases = tuple(f"{BUILTINS}.{base.__name__}" for base in cls.__bases__)
             facts.classes.append(ClassFacts(name, 0, 0, _first_line(cls.__doc__), bases, ()))
-    return facts

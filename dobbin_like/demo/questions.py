@@ -6,7 +6,7 @@ Only reads. Follows imported names, also through several modules, to their defin
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dobbin_like.demo.parse import BUILTINS
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dobbin_like.demo.model import Class, Library, Module
-
-
-class Derived(NamedTuple):
-    """A class that derives from another, directly or not."""
-
-    cls: Class
-    depth: int  # 1: directly.
 
 
 class Questions:
@@ -31,10 +24,9 @@ class Questions:
         self._resolved: dict[str, Class | None] = {}
 
     def most_imported(self, limit: int) -> list[tuple[Module, int]]:
-        """Return the modules that the most modules import, with the numbers."""
+        """Return the modules that the most modules import, and how many do."""
         count = Counter(name for module in self._modules() for name in self._imports(module))
-        ranked = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [(self._library.modules[name], number) for name, number in ranked[:limit]]
+        return [(self._library.modules[name], number) for name, number in _top(count, limit)]
 
     def _imports(self, module: Module) -> set[str]:
         return {m.name for m in module.imports} | set(map(self._member, module.members))
@@ -61,8 +53,7 @@ class Questions:
         """Return the classes with the most direct subclasses, and how many; not ``object``."""
         names = {base: len(found) for base, found in self._subclasses().items()}
         names.pop(f"{BUILTINS}.object", None)
-        ranked = sorted(names.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [(self._library.classes[name], number) for name, number in ranked[:limit]]
+        return [(self._library.classes[name], number) for name, number in _top(names, limit)]
 
     def about(self, word: str) -> list[Module]:
         """Return the modules whose docstrings contain *word*."""
@@ -71,28 +62,27 @@ class Questions:
 
     def find(self, name: str) -> list[Class]:
         """Return the classes that *name* may mean: as written, built in, or anywhere."""
-        for full_name in (name, f"{BUILTINS}.{name}"):
-            cls = self._resolve(full_name)
-            if cls is not None:
-                return [cls]
+        exact = self._resolve(name) or self._resolve(f"{BUILTINS}.{name}")
+        if exact is not None:
+            return [exact]
         found = {c.full_name: c for c in self.classes() if c.full_name.endswith(f".{name}")}
         return [found[full_name] for full_name in sorted(found)]
 
-    def subclasses_of(self, cls: Class) -> list[Derived]:
-        """Return all classes that derive from *cls*, each after the class that it derives from."""
+    def subclasses_of(self, cls: Class) -> list[tuple[Class, int]]:
+        """Return all classes that derive from *cls*, each after the class that it derives from.
+
+        The number is the depth; that of a direct subclass is 1.
+        """
         children = self._subclasses()
-        found: list[Derived] = []
-        seen = {cls.full_name}
-        waiting = [Derived(child, 1) for child in reversed(children.get(cls.full_name, ()))]
+        found: dict[str, tuple[Class, int]] = {}
+        waiting = [(cls, 0)]
         while waiting:
-            derived = waiting.pop()
-            if derived.cls.full_name in seen:
-                continue
-            seen.add(derived.cls.full_name)
-            found.append(derived)
-            below = children.get(derived.cls.full_name, ())
-            waiting += [Derived(child, derived.depth + 1) for child in reversed(below)]
-        return found
+            derived, depth = waiting.pop()
+            if derived.full_name not in found:
+                found[derived.full_name] = derived, depth
+                below = reversed(children.get(derived.full_name, ()))
+                waiting += [(child, depth + 1) for child in below]
+        return list(found.values())[1:]
 
     def classes(self) -> Iterator[Class]:
         """Yield every class that has a definition."""
@@ -144,12 +134,12 @@ class Questions:
         return None, full_name
 
 
-def inconsistencies(library: Library) -> Iterator[str]:
-    """Yield the errors of the graph; there are none, however many workers wrote it.
+def _top(numbers: dict[str, int], limit: int) -> list[tuple[str, int]]:
+    return sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
-    All workers have added to the totals concurrently; this counts the objects again and
-    compares.
-    """
+
+def inconsistencies(library: Library) -> Iterator[str]:
+    """Yield the errors of the graph; there are none, however many workers wrote it."""
     modules = [module for module in library.modules.values() if module.is_parsed]
     stored, listed = {module.name for module in modules}, set(library.files)
     for name in sorted(stored ^ listed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import transaction
 
@@ -46,32 +46,24 @@ def shares(names: list[str], number: int, count: int) -> Iterator[str]:
 
 
 def is_stored(library: Library, name: str) -> bool:
-    """Tell whether the file of the module *name* is in the graph."""
+    """Return whether the file of the module *name* is in the graph."""
     module = library.modules.get(name)
     return module is not None and module.is_parsed
 
 
 def store(library: Library, facts: ModuleFacts, user: str) -> bool:
-    """Store *facts* in one transaction, which is run again after each conflict.
-
-    Returns:
-        False if another worker has stored the file meanwhile.
-    """
+    """Store *facts* in one transaction, run again after each conflict; False: it is stored."""
+    count = len(facts.classes)
     for attempt in transaction.manager.attempts(ATTEMPTS):
         with attempt as current:
             if is_stored(library, facts.name):
                 return False
-            _annotate(current, facts, user)
+            current.user = user
+            content = facts.error or f"{count} class{'es' * (count != 1)}"
+            current.note(f"{facts.name}: {content}")
             module = library.module(facts.name)
             checkout(module)
             module.fill(facts, library)
             library.add_words(" ".join([facts.doc, *(cls.doc for cls in facts.classes)]), module)
             library.tally.add(facts)
     return True
-
-
-def _annotate(current: Any, facts: ModuleFacts, user: str) -> None:
-    current.user = user
-    count = len(facts.classes)
-    content = facts.error or ("1 class" if count == 1 else f"{count} classes")
-    current.note(f"{facts.name}: {content}")

@@ -23,7 +23,6 @@ from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 _SPAWN = multiprocessing.get_context("spawn")  # Works everywhere, and inherits nothing.
 
@@ -79,7 +78,10 @@ class Workers:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 for number in range(self._count):
-                    self._start(number)
+                    args, name = (self._path, number, self._count), f"worker {number + 1}"
+                    process = _SPAWN.Process(target=work, args=args, name=name, daemon=True)
+                    process.start()
+                    self._processes.append(process)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)  # Ctrl-C arrives here.
         except BaseException:
@@ -87,39 +89,21 @@ class Workers:
             raise
         return self
 
-    def _start(self, number: int) -> None:
-        args = (self._path, number, self._count)
-        name = f"worker {number + 1}"
-        process = _SPAWN.Process(target=work, args=args, name=name, daemon=True)
-        process.start()
-        self._processes.append(process)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
     def alive(self) -> int:
-        """The number of running workers."""
         return sum(process.is_alive() for process in self._processes)
 
     @property
     def lost(self) -> list[str]:
         """The workers that ended other than by finishing, and how they ended."""
-        return [
-            f"{process.name} {_how(process.exitcode)}"
-            for process in self._processes
-            if process.exitcode
-        ]
+        return [f"{each.name} {_how(each.exitcode)}" for each in self._processes if each.exitcode]
 
     def wait(self, seconds: float) -> None:
         """Wait for this time, or until a worker ends."""
-        running = [process.sentinel for process in self._processes if process.is_alive()]
-        wait(running, seconds)
+        wait([process.sentinel for process in self._processes if process.is_alive()], seconds)
 
     def stop(self) -> None:
         """Let all workers finish their transactions and end; kill those that do not."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from zlib import crc32
 
-__all__ = ["LIMIT", "Flip", "find_flip", "seed_before"]
-
 LIMIT: Final = 1 << 16
 """The number of bytes up to which a flipped bit is searched: a chunk of a stream."""
 

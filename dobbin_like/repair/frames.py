@@ -35,8 +35,6 @@ from dobbin_like.repair.places import Places
 from dobbin_like.repair.report import Loss
 from dobbin_like.repair.source import Source
 
-__all__ = ["Frames", "NamesAt", "Part", "StreamAt"]
-
 Progress = Callable[[int, int], object]
 
 

@@ -26,8 +26,6 @@ from dobbin_like.log.reading.reader import (
 from dobbin_like.repair.bits import find_flip
 from dobbin_like.repair.source import Source
 
-__all__ = ["Kept", "entries_of", "kept_part", "read_mended", "stream_parts", "walked_oids"]
-
 _MOST_WRONG_BITS: Final = 4
 """Bits of a status: the three valid ones differ in 16 bits or more."""
 
@@ -224,7 +222,7 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
 
 
 def walked_oids(source: Source, offset: int, end: int) -> list[int]:
-    """Return the oids of the entries of a transaction, as far as their numbers go on."""
+    """Return the oids of the entries of a transaction, as far as they are numbered in order."""
     oids: list[int] = []
     position = offset + record.TRANSACTION_SIZE
     while position + record.ENTRY_SIZE <= end:

@@ -23,10 +23,7 @@ from dobbin_like.repair.bits import seed_before
 from dobbin_like.repair.parts import entries_of, read_mended, stream_parts
 from dobbin_like.repair.source import Source
 
-__all__ = ["Places"]
-
 _ANY_MARK: Final = re.compile(MARKS)
-_MARK_OFFSET: Final = MARK_OFFSET
 _SEARCHED: Final = 1 << 20
 
 
@@ -113,9 +110,9 @@ class Places:
         while at + record.STREAM_SIZE <= self._limit:
             size = min(_SEARCHED, self._limit - at)
             data = self._source.read(at, size, self._limit)
-            for mark in _ANY_MARK.finditer(data, _MARK_OFFSET):
+            for mark in _ANY_MARK.finditer(data, MARK_OFFSET):
                 if not mark.start() % 8:
-                    yield at + mark.start() - _MARK_OFFSET
+                    yield at + mark.start() - MARK_OFFSET
             if at + size >= self._limit:
                 return
             at += size - 16

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from dobbin_like.check.report import Report
 
-__all__ = ["Loss", "RepairReport"]
-
 _SHOWN: Final = 20
 """How many oids, or blocks, a text lists."""
 

@@ -27,8 +27,6 @@ from dobbin_like.repair.report import Loss, RepairReport
 from dobbin_like.repair.source import Source
 from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
-__all__ = ["LOST_MODULE", "KnownOrNot", "Salvage"]
-
 LOST_MODULE: Final = "lost"
 """Module of the substitute names for classes whose names are lost."""
 

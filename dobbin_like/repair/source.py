@@ -20,8 +20,6 @@ from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.repair.bits import find_flip
 
-__all__ = ["Source"]
-
 _FIXED: Final = header.MAGIC + struct.pack("<II", header.FORMAT_VERSION, PAGE_SIZE)
 """The beginning of every header page of this format."""
 

@@ -1,9 +1,9 @@
-"""Packing by itself, when too much of a file is not needed any more.
+"""Automatic packing, when too large a share of a file is garbage.
 
-A thread looks at the size of the file now and then, which costs next to nothing. How much
-of it is garbage, nobody knows without reading it; but what was needed the last time tells
-how large the file has to be before it can be too much. So it is read only then, and
-packed if the share is above the limit. Whatever happens is logged and goes no further.
+A thread looks at the size of the file now and then, which costs next to nothing. Only reading
+the file tells how much of it is garbage; but what was needed the last time tells how large the
+file has to be before the share can be too large. So the file is read only then, and packed if
+the share is above the limit. Errors are logged and go no further.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from dobbin_like.exc import Error, PackError, PackRunningError, ReadOnlyStorageE
 from dobbin_like.log import TransactionLog
 from dobbin_like.upkeep.pack import PackReport, pack
 
-__all__ = ["AutoPack", "start_auto_pack"]
-
 _logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0
@@ -27,14 +25,14 @@ _LEAST_BYTES: Final = 1 << 16
 """Files that are smaller are left alone."""
 
 _LATER: Final = 1.2
-"""How much larger the file has to be when it could not be looked at, or not be packed."""
+"""The factor by which the file has to grow after a failed attempt."""
 
 
 def start_auto_pack(storage: Storage, limit: float) -> AutoPack:
-    """Return one that packs the log of a storage from now on.
+    """Return a running :class:`AutoPack` for the log of a storage.
 
     Raises:
-        PackError: The storage has no file, or *limit* is no share.
+        PackError: The storage has no file, or *limit* is not between 0 and 1.
         ReadOnlyStorageError: It may not be written.
     """
     if storage.read_only:
@@ -47,12 +45,9 @@ def start_auto_pack(storage: Storage, limit: float) -> AutoPack:
 
 
 class AutoPack:
-    """Packs one log when at least the share *limit* of its bytes is not needed any more.
+    """Packs one log when at least the share *limit* of its bytes is garbage.
 
     Every process that opens the log may have one; only one of them packs at a time.
-
-    Raises:
-        PackError: *limit* is no share.
     """
 
     def __init__(self, path: str, limit: float) -> None:
@@ -68,11 +63,10 @@ class AutoPack:
         self._thread = threading.Thread(target=self._run, name=f"pack {path}", daemon=True)
 
     def start(self) -> None:
-        """Begin to look, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a pack that is under way is given up, and the log stays as it is."""
+        """End; a running pack is given up, and the log stays as it is."""
         if os.getpid() != self._pid:  # Of a child that was forked, the thread is not there.
             return
         self._stopped.set()
@@ -84,10 +78,10 @@ class AutoPack:
             self.look()
 
     def look(self) -> PackReport | None:
-        """Pack if it is time. Returns what was found, None if nobody had to look closer."""
+        """Pack if it is time; return the report, None if the file was not read or not packed."""
         try:
             size = os.stat(self._path).st_size  # noqa: PTH116  often
-        except OSError:  # Nothing was committed yet, or it is moved just now.
+        except OSError:  # Nothing was committed yet, or it is being moved.
             return None
         if size < self._size:  # Another process has packed it: nearly all is needed.
             self._needed(size)
@@ -97,9 +91,7 @@ class AutoPack:
         self._look_at = int(size * _LATER)
         try:
             report = pack(self._path, least_garbage=self._limit, stopping=self._stopped.is_set)
-        except PackRunningError:
-            return None
-        except InterruptedError:
+        except (PackRunningError, InterruptedError):
             return None
         except (Error, OSError) as error:
             _logger.warning("%s: could not be packed: %s", self._path, error)
@@ -107,12 +99,12 @@ class AutoPack:
         except Exception:
             _logger.exception("%s: could not be packed", self._path)
             return None
-        # What came meanwhile may be garbage by now: nobody has looked.
+        # What was committed meanwhile may already be garbage.
         self._needed(report.after.bytes - report.later_bytes)
         _logger.log(logging.INFO if report.packed else logging.DEBUG, "%s", report)
         return report
 
     def _needed(self, size: int) -> None:
-        """Look again when the file is so large that *size* of it may be too little."""
+        """Look again when the file is so large that *size* may be too small a share of it."""
         self._size = 0
         self._look_at = max(_LEAST_BYTES, int(size / (1 - self._limit)) + 1)

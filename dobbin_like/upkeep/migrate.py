@@ -1,7 +1,6 @@
-"""Bringing stored states to the version of their class, in batches.
+"""Upgrading stored states to the version of their class, in batches.
 
-Reading does it each time for what is old; after this there is nothing old left. A batch is
-a transaction of its own; what is done stays done, and running it again goes on.
+Reading upgrades an old state each time; after a migration, there are no old states.
 """
 
 from __future__ import annotations
@@ -27,27 +26,24 @@ if TYPE_CHECKING:
 def migrate(
     store: Store, cls: type[Persistent], progress: Progress | None = None, batch: int = 1000
 ) -> int:
-    """Store anew what was stored as an older version of *cls* or of its subclasses.
+    """Store all objects of *cls* and its subclasses in their newest version; return how many.
 
     Each batch is a transaction of its own, not that of the calling thread. ``_p_migrate``
-    runs under the commit lock, on the newest state, so that it never meets a conflict;
-    a thread that has checked out one of the objects does, and runs again. Here, other
-    than in reading, ``_p_migrate`` may make persistent objects, which are stored with the
-    state. What another process changes meanwhile is left alone if it is of the new version.
-    May be interrupted and run again at any time; what is done is done.
+    runs under the commit lock, on the newest state, so that it never gets a conflict; a thread
+    that has checked out one of the objects gets one, and runs again. Unlike in reading,
+    ``_p_migrate`` may create persistent objects, which are stored with the state. Objects that
+    another process stores in the new version meanwhile are left alone. May be interrupted and
+    run again at any time: finished batches stay.
 
     Args:
-        progress: Called with the oids that were looked at so far, and all there are.
+        progress: Called with the number of oids examined so far, and of all.
         batch: Objects in a transaction.
-
-    Returns:
-        How many objects were stored anew.
 
     Raises:
         NotPersistentError: *cls* is not a subclass of ``Persistent``.
         MigrationError, NotStorableError: For one object. Its batch is not stored, those
             before are.
-        SelfWaitError: This thread is in the midst of a commit.
+        SelfWaitError: This thread is in the middle of a commit.
         LockTimeout, ReadOnlyStorageError, ClosedError, IntegrityError, OSError: As for
             reading and for a commit.
 
@@ -62,7 +58,7 @@ def migrate(
         text = f"batch is {batch}, expected the number of objects in a transaction"
         raise ValueError(text)
     store.publisher.catch_up()
-    report = progress or _report_nothing
+    report = progress or (lambda _done, _total: None)
     migration = _Migration(store.publisher, cls)
     total = store.storage.next_oid
     rewritten = 0
@@ -80,10 +76,6 @@ def migrate(
     return rewritten
 
 
-def _report_nothing(_done: int, _total: int) -> None:
-    pass
-
-
 class _Migration:
     def __init__(self, publisher: Publisher, cls: Any) -> None:
         self._publisher = publisher
@@ -91,7 +83,7 @@ class _Migration:
         self._cls = cls
 
     def old_state(self, oid: Oid) -> tuple[Any, dict[str, Any], int] | None:
-        """Return class, stored state and class number of an object if it is old."""
+        """Return class, stored state and class number of an object if its version is old."""
         graph = self._graph
         stored = self._publisher.storage.load(oid)
         if stored is None:
@@ -105,14 +97,11 @@ class _Migration:
         return (cls, state, number) if version < cls._p_version else None
 
     def rewrite(self, oids: Sequence[Oid]) -> int:
-        """Rewrite those of *oids* that are old still; return how many. One transaction."""
-        if not oids:
-            return 0
-        rewritten = 0
+        """Store those of *oids* that are still old in one transaction; return how many."""
+        rewritten: set[Oid] = set()
 
         def gather(changes: Changes) -> Sequence[Any] | None:
-            nonlocal rewritten
-            rewritten = 0
+            rewritten.clear()
             for oid in oids:
                 found = self.old_state(oid)  # another may have changed it meanwhile
                 if found is not None:
@@ -121,9 +110,10 @@ class _Migration:
                     ref = ref_of(obj)
                     assert ref is not None
                     changes.add_state(obj, ref, cls, upgrade(cls, oid, stored, new_objects=True))
-                    rewritten += 1
+                    rewritten.add(oid)
             changes.add_reachable()
             return () if rewritten else None
 
-        commit_own(self._publisher, gather, f"migrate {self._cls.__name__}")
-        return rewritten
+        if oids:
+            commit_own(self._publisher, gather, f"migrate {self._cls.__name__}")
+        return len(rewritten)

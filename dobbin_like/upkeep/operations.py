@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dobbin_like.upkeep.pack import Keep, PackReport
     from dobbin_like.upkeep.snapshot import SnapshotReport
 
-__all__ = ["backup", "pack", "snapshot"]
-
 
 def backup(
     store: Store, path: str | os.PathLike[str], progress: Progress | None = None

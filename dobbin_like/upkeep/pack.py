@@ -41,8 +41,6 @@ from dobbin_like.upkeep.pack_copy import Carry, MissedError
 from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
 from dobbin_like.upkeep.throttle import Throttle
 
-__all__ = ["Keep", "PackReport", "PackSize", "Progress", "pack"]
-
 Keep = int | datetime | timedelta | None
 """From when on every snapshot stays readable: a tid, a moment, how long ago; None: now."""
 

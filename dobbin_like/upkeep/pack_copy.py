@@ -22,8 +22,6 @@ from dobbin_like.upkeep.pack_plan import Count, PackSize, Survivors, stored_stre
 from dobbin_like.upkeep.stream_keys import STREAM_CLASS, with_stream_key
 from dobbin_like.upkeep.throttle import Throttle
 
-__all__ = ["Carry", "MissedError"]
-
 _LITTLE: Final = 1 << 18
 """Bytes that may be left to be carried under the commit lock: a few milliseconds."""
 

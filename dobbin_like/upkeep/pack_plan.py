@@ -36,8 +36,6 @@ from dobbin_like.upkeep.stream_keys import (
 )
 from dobbin_like.upkeep.throttle import Throttle
 
-__all__ = ["NOTHING", "Count", "PackSize", "Survivors", "stored_stream"]
-
 
 @dataclass(frozen=True)
 class PackSize:

@@ -38,8 +38,6 @@ from dobbin_like.upkeep.stream_keys import (
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage, StoredVersion
 
-__all__ = ["PART_BYTES", "SnapshotReport", "snapshot"]
-
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
 """Of a transaction: an entry says in 32 bits how far off its state is; the names go in between."""
 

@@ -16,8 +16,6 @@ from dobbin_like.objects.codec.references import decode_loosely
 if TYPE_CHECKING:
     from dobbin_like.contract import Names
 
-__all__ = ["STREAM_CLASS", "class_and_names", "stream_key_of", "with_stream_key"]
-
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
 

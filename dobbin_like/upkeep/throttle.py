@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Throttle"]
-
 _SLICE_SECONDS: Final = 0.002
 _REST: Final = 1.3
 """How much longer than the work the rest is, while others commit."""
