@@ -97,9 +97,12 @@ class TransactionLog:
         self.sort_key = reading.sort_key
         self.read_only = read_only
         if type(self) is TransactionLog:  # A class below it may have methods of its own.
-            # Asked for every object, and at every begin(): without a step in between.
+            # For every object, begin() and commit: without a step in between.
             self.load = reading.load  # type: ignore[method-assign]
             self.has_news = reading.has_news  # type: ignore[method-assign]
+            self.apply = reading.apply  # type: ignore[method-assign]
+            self.acquire = self._writing.acquire  # type: ignore[method-assign]
+            self.release = self._writing.release  # type: ignore[method-assign]
         try:
             self._writing.open()
         except BaseException:

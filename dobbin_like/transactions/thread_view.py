@@ -74,7 +74,7 @@ class ThreadView:
             for obj, _ in here.opened:
                 seal(obj)
             here.opened.clear()
-        if self._publisher.closed or self._storage.closed:
+        if self._publisher.closed:
             return
         if self.transaction_manager().explicit:
             self._shared.end_view(self.view)

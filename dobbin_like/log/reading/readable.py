@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
@@ -126,7 +125,7 @@ class ReadableLog:
 
     def apply(self, news: Sequence[Transaction]) -> None:
         """Apply transactions; see the contract. Cost: The oids in them."""
-        self.applied.apply(self.path, cast("Sequence[LoggedTransaction]", news))
+        self.applied.apply(self.path, news)  # type: ignore[arg-type]  # It has made them.
 
     # -- reading ---------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def encoded(
     Raises:
         ValueError: A number does not fit.
     """
-    oids = tuple([entry[0] for entry in entries])
+    oids = (entries[0][0],) if len(entries) == 1 else tuple([entry[0] for entry in entries])
     check_numbers(tid, oids, tail.tid)
     data, checksum = record.encode_transaction(tail, tid, entries, previous, meta, status)
     logged = (

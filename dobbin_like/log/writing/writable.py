@@ -189,7 +189,8 @@ class WritableLog:
 
     def _start_writing(self) -> None:
         log = self.log
-        log.check_open()
+        if log.closed:  # While this thread waited.
+            log.check_open()
         file = log.file
         if self.lock.keeper is not file:
             # Another thread has followed while this one waited for the lock of the old file.

@@ -79,19 +79,20 @@ class Writer:
         if self.dirty or self._tail is not None:
             self._reset()
         applied = self.applied
-        view = self._words.view
+        words = self._words
+        view = words.view
         committed: int | None
         if view[COMMITTED] == applied.seen:
             committed = applied.tail.end
         else:
-            committed = self._words.get(COMMITTED)
+            committed = words.get(COMMITTED)
             if committed is not None and is_retired(view[COMMITTED]):
                 # The path leads here: who wanted to replace this file has died.
-                self._words.put(COMMITTED, committed)
+                words.put(COMMITTED, committed)
         as_left = committed == size and size >= applied.tail.end
         if not as_left or view[BOOT] != self._raw_boot:
             buffer = ReadBuffer(self._file.fd, self._file.path)
-            recover(buffer, applied.tail, self._words, self._boot, sync=self._sync)
+            recover(buffer, applied.tail, words, self._boot, sync=self._sync)
 
     def stop(self) -> None:
         """End: cut off what was neither finished nor failed; now and then, save the positions.
@@ -208,7 +209,7 @@ class Writer:
         assert logged is not None
         self._finishing = True
         words = self._words
-        words.put(COMMITTED, logged.end)  # I2: all of it is visible from here on.
+        words.view[COMMITTED] = raw_word(COMMITTED, logged.end)  # I2: visible from here on.
         if self._sync:
             self.synced.finish(words, logged.end)
         else:
@@ -254,7 +255,8 @@ class Writer:
         return words
 
     def _reset(self) -> None:
-        self.synced.reset()  # First: what counts must not be overwritten in the image.
+        if self._sync:
+            self.synced.reset()  # First: what counts must not be overwritten in the image.
         self._finishing = False  # Then: stop() must not repeat what has no transaction.
         self._pending = None
         self._tail = None
