@@ -132,15 +132,16 @@ def check_all(root: Root) -> tuple[list[int], int]:
 def assert_nothing_is_left(database: Database) -> None:
     """No object is masked, and no view is older than the newest state."""
     graph = database._store.graph
+    shared = graph.shared
     for entry in graph.cache.all():
         obj = entry()
-        why = (graph.shared.tid, graph.shared.horizon._snapshots, graph._masked, graph._retired)
+        why = (shared.tid, shared.horizon.snapshots, shared._masked, shared._retired)
         assert entry.mask is None, (entry.oid, entry.mask.chain, entry.mask.holders, why)
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost), type(obj).__mro__
-    assert graph._masked == []
-    assert set(graph.shared.horizon._snapshots.values()) <= {graph.shared.tid}
+    assert shared._masked == []
+    assert set(shared.horizon.snapshots.values()) <= {shared.tid}
 
 
 # -- a run ----------------------------------------------------------------------
