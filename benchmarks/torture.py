@@ -382,21 +382,16 @@ def stall() -> None:
     sys.stdin.read()
 
 
-class StallingLog(TransactionLog):
-    """Never comes back from the moment between prepared and finished."""
-
-    def finish(self) -> None:
-        stall()
-
-
 def work_stall(path: str, step: str) -> None:
     """Stall while holding the commit lock."""
-    log = StallingLog if step == "finish" else TransactionLog
-    database = Database(log(path, sync=True))
+    log = TransactionLog(path, sync=True)
+    if step == "append":  # Between what decides and what lets others see it.
+        log._writing.writer._finish = stall
+    database = Database(log)
     transaction.begin()
     checkout(database.root.counter)
     database.root.counter.value += 1000
-    if step != "finish":
+    if step != "append":
         transaction.get().join(Stall(step))
     transaction.commit()
 
@@ -695,7 +690,7 @@ def counter(
     return {"commits": sum(acknowledged.values()), "retries": retries}
 
 
-STALL_STEPS = {"tpc_begin": False, "commit": False, "tpc_vote": False, "finish": True}
+STALL_STEPS = {"tpc_begin": False, "commit": False, "tpc_vote": False, "append": True}
 """Where the holder of the commit lock is killed, and whether its commit counts."""
 
 
