@@ -126,7 +126,7 @@ def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
     serial, now = _now(graph, view, obj, ref)
     before = graph.fresh(ref, Tid(tid - 1))
     after = graph.fresh(ref, tid)
-    if serial == tid or _same(after, now):
+    if serial == tid or not differing(after, now):
         if not differing(before, after):
             return None
         # Whole: so what was one value in two attributes is one again.
@@ -143,11 +143,6 @@ def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None
     changed = working.changed() is not None
     working.copy_pending()
     return None if changed else working.serial, type(obj)._p_faces.state_of(working)
-
-
-def _same(one: State, other: State) -> bool:
-    aliases = StateComparison()
-    return one.keys() == other.keys() and all(aliases.same(one[name], other[name]) for name in one)
 
 
 def _merge(

@@ -92,11 +92,10 @@ def owner_of(obj: Any) -> Any:
 
 
 def _check_structures(graph: Graph, view: View) -> None:
-    """Refuse what depends on the whole of a structure, if others have changed a part of it.
+    """Refuse a transaction that depends on a whole structure of which others have changed a part.
 
-    As with every object, that is who has checked out the owner, and has changed no part or
-    is exclusive. What is not in memory nobody has read. Cost: nothing for all others; for
-    these, what was committed since their snapshots.
+    It does if it has checked out the owner, and has changed no part or is exclusive. Parts that
+    are not in memory were not read. Cost: what was committed since its snapshot; else nothing.
     """
     copies = list(view.working.values())
     whole = {id(copy.obj): copy.obj for copy in copies if hasattr(type(copy.obj), "_p_replay")}

@@ -21,11 +21,11 @@ from dobbin_like.transactions.publisher import Publisher
 
 @implementer(ISynchronizer)
 class ThreadView:
-    """One thread's view of one database. Touched by its thread only, but for leave().
+    """One thread's view of one database. Touched by its thread only, except by leave().
 
-    ``committing`` says from tpc_begin to the end of a commit that its view is in use: close()
-    in another thread leaves it alone. Guarded by the lock of the graph. ``publishing`` says so
-    to a signal handler of the thread itself.
+    ``committing``, from tpc_begin to the end of a commit, keeps close() in another thread from
+    ending the view; guarded by the lock of the graph. ``publishing`` does the same for signal
+    handlers.
     """
 
     def __init__(self, publisher: Publisher, transaction_manager: Any) -> None:

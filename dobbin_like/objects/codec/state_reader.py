@@ -82,15 +82,9 @@ class StateReader:
     ) -> tuple[int, bytes]:
         """Return number and bytes of a stored version with the deltas that it consists of.
 
-        Args:
-            version_before: A function of oid and stored version, as storages have it.
-            keys: Gets the objects that are keys, or members, in any of the versions: they may be
-                asked for their hash when these are read.
-
-        Raises:
-            MissingBaseError: A version is missing.
-
-        Cost: the whole state.
+        *version_before* is a function as storages have it. *keys* gets the objects that are keys,
+        or members, in any of the versions: they may be asked for their hash when these are read.
+        Raises MissingBaseError if a version is missing. Cost: the whole state.
         """
         deltas, _, base = chain_of(oid, stored, self._delta, version_before)
         if not deltas:

@@ -400,11 +400,8 @@ def layer(items: Any) -> Layered:
 def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
     """Return what shared *items* are after a change; *items* themselves do not change.
 
-    Args:
-        removed: Keys or members of *items*.
-        added: A dict, or a list of members or items; frozen.
-
-    Cost: what was changed, and now and then the size: on average its square root, or less.
+    *removed* are keys or members of *items*; *added* is a dict, or a list of members or items,
+    frozen. Cost: the change, and now and then the size: on average its square root, or less.
     """
     if isinstance(items, Layered):
         items = items.with_room() if items.flat is None else layer(items.flat)

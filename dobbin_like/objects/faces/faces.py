@@ -108,15 +108,10 @@ class Faces:
 
     def _names(self, wanted: Any) -> frozenset[str]:
         cls = self.mask or self.make_mask()
-        names = set()
-        seen: set[str] = set()
-        for base in cls.__mro__:
-            for name, value in vars(base).items():
-                if name not in seen:
-                    seen.add(name)
-                    if wanted(value):
-                        names.add(name)
-        return frozenset(names)
+        found: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            found.update(vars(base))
+        return frozenset(name for name, value in found.items() if wanted(value))
 
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return those of *attributes* that are state: neither volatile nor left by others."""
@@ -231,12 +226,12 @@ class PersistentABCMeta(PersistentMeta, ABCMeta):
 
 
 def _changed(cls: type) -> None:
-    for sub in [cls, *type.__subclasses__(cls)]:
-        faces = vars(sub).get("_p_faces")
-        if faces is not None:
-            faces.class_changed()
-        if sub is not cls:
-            _changed(sub)
+    faces = vars(cls).get("_p_faces")
+    if faces is not None:
+        faces.class_changed()
+    subclasses: list[type] = type.__subclasses__(cls)
+    for sub in subclasses:
+        _changed(sub)
 
 
 def _set_at_face(obj: Any, name: str, value: Any) -> None:

@@ -201,10 +201,9 @@ class SharedState:
     # -- publication ---------------------------------------------------------
 
     def publish(self, tid: Tid, changes: Sequence[Publication], view: View) -> None:
-        """Make the states that *view* has committed as *tid* those of everybody (I2).
+        """Make the states that *view* has committed as *tid* visible to all (I2); end *view*.
 
-        Ends *view*. May be called again with the same arguments after an interrupt, and then
-        finishes what was begun.
+        May be repeated after an interrupt, and then finishes what was begun.
         """
         with self.lock:
             snapshots = self.horizon.snapshots
@@ -240,10 +239,9 @@ class SharedState:
         return self.mask(obj, ref, chain)
 
     def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
-        """Make the new objects of *changes* known (lock held), before the storage gives them out.
+        """Make the new objects of *changes* known (lock held), before the storage has them.
 
-        Else whoever asks for their oids meanwhile would get other instances (I7). May be
-        repeated.
+        Else a thread that asks for their oids would get other instances (I7). May be repeated.
         """
         refs = self._cache.refs
         for obj, ref, state, face in changes:
@@ -255,11 +253,10 @@ class SharedState:
                 refs[ref.oid] = ref
 
     def publish_foreign(self, changed: dict[Oid, Tid], tid: Tid) -> None:
-        """Make known what other processes and instances have committed, up to *tid*.
+        """Publish what other processes and instances have committed, up to *tid*.
 
-        The states are read when somebody touches them: the cost is that of the oids that are
-        in memory, not that of their states. The caller holds the lock and has applied the
-        same transactions to the storage.
+        States are read when they are needed: the cost is that of the oids that are in memory. The
+        caller holds the lock and has applied the same transactions to the storage.
         """
         older = len(self.horizon) > 0
         masked: list[Any] = []
