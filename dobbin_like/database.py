@@ -19,7 +19,6 @@ from dobbin_like.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
     from dobbin_like.history import feed, revisions
     from dobbin_like.history import undo as undoing
@@ -171,12 +170,7 @@ class Database:
         self._store.check_open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -46,6 +46,7 @@ class PersistentSet(_MutableSet[T]):
     ``RuntimeError``) for a change without checkout.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = set
     _items: set[T]
 
@@ -193,5 +194,3 @@ def _hashable(item: object) -> object:
 
 
 MutableSet.register(PersistentSet)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(PersistentSet, "__module__", "dobbin_like.persistent")

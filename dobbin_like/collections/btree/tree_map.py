@@ -63,6 +63,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     20,000 keys, three up to some 4,000,000. A change writes one leaf and the length.
     """
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _make = zip
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), /, **others: V) -> None:
@@ -240,5 +241,3 @@ def _closed(low: Any, high: Any) -> Bounds:
 
 
 MutableMapping.register(BTree)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(BTree, "__module__", "dobbin_like.collections")

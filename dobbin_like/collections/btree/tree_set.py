@@ -24,6 +24,7 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
     conflict.
     """
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _make = staticmethod(keys_of)
 
     def __init__(self, members: Iterable[T] = (), /) -> None:
@@ -163,5 +164,3 @@ def _sorted_members(members: Iterable[Any]) -> tuple[list[Any], list[Any]]:
 for _name in ("and or sub xor rand ror rsub rxor le lt ge gt iand ior isub ixor").split():
     setattr(BTreeSet, f"__{_name}__", getattr(MutableSet, f"__{_name}__"))
 MutableSet.register(BTreeSet)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(BTreeSet, "__module__", "dobbin_like.collections")

@@ -58,6 +58,7 @@ class Persistent(Identity, metaclass=PersistentMeta):
     any thread.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_version: int = 0
     """The version that states of this class are stored as."""
 
@@ -109,10 +110,6 @@ class Persistent(Identity, metaclass=PersistentMeta):
             return _NEW_EX, (cls, args, kwargs), self.__getstate__()
         new = getattr(self, "__getnewargs__", tuple)
         return _NEW, (cls, *new()), self.__getstate__()
-
-
-# The name under which programs and logs know it, wherever the code lies.
-type.__setattr__(Persistent, "__module__", "dobbin_like.persistent")
 
 
 def _read_only(obj: Any, name: str) -> ReadOnlyError:

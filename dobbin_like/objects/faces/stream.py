@@ -46,6 +46,7 @@ class PersistentStream(Persistent):
     :meth:`open`; iterating does not, and has a position of its own.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _offset: int
     _size: int
 
@@ -182,6 +183,8 @@ class PersistentFile(Persistent):
         TypeError: *stream* has no ``read`` or gives text.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
+
     def __init__(self, stream: BinaryIO) -> None:
         source: Any = stream
         if not callable(getattr(stream, "read", None)) or isinstance(source, io.TextIOBase):
@@ -220,8 +223,3 @@ class PersistentFile(Persistent):
         offset, size = write(stream)
         state = {**state, "_offset": offset, "_size": size}
         return PersistentStream, state
-
-
-for _cls in (PersistentFile, PersistentStream):
-    # The name under which logs know them, wherever the code lies.
-    type.__setattr__(_cls, "__module__", "dobbin_like.persistent")
