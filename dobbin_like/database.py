@@ -2,7 +2,7 @@
 
 The methods that tell of the past, look through the objects and care for the log are functions
 of :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and :mod:`dobbin_like.upkeep`. They are
-bound here when somebody asks for them: most programs never do.
+bound here when they are first used: most programs never do.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _R = TypeVar("_R")
 
 
 class _Late:
-    """A method that is a function of another module, imported when somebody asks for it."""
+    """A method that is a function of another module, imported when it is first used."""
 
     def __init__(self, home: str) -> None:
         self._home = home

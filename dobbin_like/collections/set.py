@@ -80,15 +80,15 @@ class PersistentSet(_MutableSet[T]):
         __ge__ = comparison(operator.ge, _is_set)
 
     def isdisjoint(self, other: Iterable[Any], /) -> bool:
-        """Tell whether no item is in *other*."""
+        """Return whether no item is in *other*."""
         return bool(plain(self).isdisjoint(plain(other)))
 
     def issubset(self, other: Iterable[Any], /) -> bool:
-        """Tell whether every item is in *other*."""
+        """Return whether every item is in *other*."""
         return bool(plain(self).issubset(plain(other)))
 
     def issuperset(self, other: Iterable[Any], /) -> bool:
-        """Tell whether every item of *other* is in this set."""
+        """Return whether every item of *other* is in this set."""
         return bool(plain(self).issuperset(plain(other)))
 
     # -- new sets ------------------------------------------------------------------

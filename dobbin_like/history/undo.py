@@ -1,4 +1,4 @@
-"""Taking an old transaction back: by attribute, where nobody has changed it since.
+"""Taking an old transaction back: attribute by attribute, unless it was changed since.
 
 All is found out before anything is changed; then the objects are checked out and given
 their states, in the transaction of the caller. So what others commit meanwhile is a

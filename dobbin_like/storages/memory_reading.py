@@ -147,7 +147,7 @@ class ReadableMemory:
             if logged.names is not NO_NAMES:
                 self.names.update(*logged.names)
             self._newest.update(zip(logged.oids, logged.versions))  # noqa: B905  failed: none
-            # Last: whoever sees the new tid finds the new versions.
+            # Last: with the new tid, a reader finds the new versions.
             self._head = logged
 
     # -- reading ---------------------------------------------------------------
@@ -177,7 +177,7 @@ class ReadableMemory:
         return found[start : start + max(size, 0)]
 
     def _stream(self, key: int) -> bytes | AsOf:
-        """Return the bytes of a stream, or what lies below, which has it if anybody has."""
+        """Return the bytes of a stream, or the storage below, where it has to be then."""
         self._check_open()
         found = self._shared.streams.get(key, self._shared.ground)
         if found is None:

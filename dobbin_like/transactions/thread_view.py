@@ -56,7 +56,7 @@ class ThreadView:
                 publisher.catch_up()
             if publisher.keeps_past:
                 publisher.drop_generations()
-        except ClosedError:  # by its owner: whoever uses the database is told so
+        except ClosedError:  # by its owner: the next use of the database raises it
             return
         if view.active and view.tid == self._shared.tid and not (view.working or view.kept):
             return  # Nothing happened since: the snapshot is the newest.

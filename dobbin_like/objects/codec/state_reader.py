@@ -1,7 +1,7 @@
 """States read without loading a class of the application: for checks, packing, search and repair.
 
 Classes are taken by name only: everything but the value types of the standard library
-is a stand-in here, so that whoever reads them needs none of the modules that wrote the
+is a stand-in here, so that a reader needs none of the modules that wrote the
 log and runs none of their code (I9). Knows no file.
 """
 

@@ -1,7 +1,7 @@
 """Versions of states: which one a state was stored as, and how it becomes the newest.
 
 A class says its version by ``_p_version``; the number is stored as one more attribute of
-the state, which nobody sees. What is read with a lower number goes through the class's
+the state, which programs do not see. What is read with a lower number goes through the class's
 ``_p_migrate``. Classes of version 0, which is every class that says nothing, store nothing.
 """
 

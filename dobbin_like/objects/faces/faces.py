@@ -6,7 +6,7 @@ is asked for:
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
 * **open**: while the constructor runs, and for a new object that was checked
   out: attributes may be set.
-* **masked**: somebody needs another state than the newest; each thread is
+* **masked**: a thread needs another state than the newest; each thread is
   answered with its own.
 * **ghost**: known by oid and class; the first touch reads the state.
 
@@ -41,7 +41,7 @@ _CLEAN_LIMIT: Final = 64
 class Faces:
     """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them.
 
-    ``data_names`` and ``volatile`` are ``None`` until somebody has looked for them. ``clean`` has
+    ``data_names`` and ``volatile`` are ``None`` until they are needed. ``clean`` has
     the sets of names, in order, of which all are state.
     """
 

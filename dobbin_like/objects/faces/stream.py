@@ -154,7 +154,7 @@ def _may_be_slow(stream: BinaryIO) -> bool:
 
 
 class _Spooled:
-    """A temporary copy of a stream, closed when nobody needs it any more."""
+    """A temporary copy of a stream, closed when it is garbage."""
 
     def __init__(self, stream: BinaryIO, directory: Path | None) -> None:
         import shutil

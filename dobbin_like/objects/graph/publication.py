@@ -1,7 +1,7 @@
 """Shared state: how commits become visible to all threads of one database instance at once.
 
 Committed state is published here, in one step for every view (I2), and objects are masked
-exactly while somebody needs another state than the newest. Readers of plain objects never
+exactly while a thread needs another state than the newest. Readers of plain objects never
 come here (I6); readers of masked ones take no lock. One re-entrant lock guards publication,
 begin and end of views, checkout and the installation of ghosts; nothing is read from the
 storage or decoded while it is held (I3).
@@ -79,7 +79,7 @@ class SharedState:
                 self._collect()
             if view.active or view.working or view.kept:
                 self._end(view)
-            # What is registered is active, so that somebody ends it.
+            # What is registered is active, so that it will be ended.
             view.active = True
             view.tid = self.horizon.snapshots[id(view)] = self.tid
 
@@ -216,14 +216,12 @@ class SharedState:
                 if older or (mask is not None and mask.chain is not None):
                     mask = self._push(obj, ref, tid, state)
                 set_native_dict(obj, state)
-                if (
-                    mask is not None
-                ):  # It is, unless nobody has checked it out: it is stored again.
+                if mask is not None:  # None: not checked out, but stored again.
                     mask.foreign = False
                 ref.serial = tid
             self.tid = tid
             self._end(view)
-            if older:  # Without another view there is nobody whom a mask would serve.
+            if older:  # Without other views, nobody needs a mask.
                 masked = [change.obj for change in changes if change.ref.mask is not None]
                 if masked:
                     self.mask_until(tid, masked)
