@@ -2,7 +2,7 @@
 
 The methods that tell of the past, look through the objects and care for the log are functions
 of :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and :mod:`dobbin_like.upkeep`. They are
-bound here when somebody asks for them: most programs never do.
+bound here when they are first used: most programs never do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dobbin_like.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
     from dobbin_like.history import feed, revisions
     from dobbin_like.history import undo as undoing
@@ -43,7 +42,7 @@ _R = TypeVar("_R")
 
 
 class _Late:
-    """A method that is a function of another module, imported when somebody asks for it."""
+    """A method that is a function of another module, imported when it is first used."""
 
     def __init__(self, home: str) -> None:
         self._home = home
@@ -171,12 +170,7 @@ class Database:
         self._store.check_open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -152,7 +152,7 @@ class Store:
 
     def _make_manager(self) -> DataManager:
         given = self.transaction_manager
-        # The thread's own, so that nobody else's begin reaches this thread's view.
+        # The thread's own, so that a begin of another one does not reach this thread's view.
         own = getattr(given, "manager", given)
         thread = ThreadView(self.publisher, own)
         manager = DataManager(self.publisher, thread)

@@ -30,6 +30,8 @@ class PersistentCounter(Persistent):
     rounded as floats are.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
+
     def __init__(self, value: Number = 0) -> None:
         self._value = _checked(value, (int, Decimal) if isinstance(value, Decimal) else _BINARY)
         # The number of changes: a sum of 0 is a change too, unlike reading the value.
@@ -100,7 +102,3 @@ def _checked(number: Any, kinds: tuple[type, ...]) -> Any:
 
 def _same(one: Any, other: Any) -> bool:
     return one is other or StateComparison().same(one, other)
-
-
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(PersistentCounter, "__module__", "dobbin_like.persistent")

@@ -51,6 +51,7 @@ class PersistentDict(_Mapping[K, V]):
     ``RuntimeError``) for a change without checkout.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = dict
     _items: dict[K, V]
 
@@ -170,5 +171,3 @@ class PersistentDict(_Mapping[K, V]):
 
 
 MutableMapping.register(PersistentDict)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(PersistentDict, "__module__", "dobbin_like.persistent")

@@ -41,6 +41,7 @@ class PersistentList(_Sequence[T]):
     ``RuntimeError``) for a change without checkout. A slice of it is an ordinary list.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = list
     _items: list[T]
 
@@ -146,5 +147,3 @@ class PersistentList(_Sequence[T]):
 
 
 MutableSequence.register(PersistentList)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(PersistentList, "__module__", "dobbin_like.persistent")

@@ -27,6 +27,8 @@ class PersistentQueue(Container, Generic[T]):
     Cost: a change costs what it changes, however long the queue is.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
+
     # Items by number, the oldest first; a new item gets a higher number than all before it.
     _p_builtin = dict
     _p_overlay = OverlayQueue
@@ -76,6 +78,3 @@ class PersistentQueue(Container, Generic[T]):
 
     def __repr__(self) -> str:
         return shown(self, lambda: f"{type(self).__name__}({list(self)!r})", "(...)")
-
-
-type.__setattr__(PersistentQueue, "__module__", "dobbin_like.persistent")

@@ -46,6 +46,7 @@ class PersistentSet(_MutableSet[T]):
     ``RuntimeError``) for a change without checkout.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = set
     _items: set[T]
 
@@ -79,15 +80,15 @@ class PersistentSet(_MutableSet[T]):
         __ge__ = comparison(operator.ge, _is_set)
 
     def isdisjoint(self, other: Iterable[Any], /) -> bool:
-        """Tell whether no item is in *other*."""
+        """Return whether no item is in *other*."""
         return bool(plain(self).isdisjoint(plain(other)))
 
     def issubset(self, other: Iterable[Any], /) -> bool:
-        """Tell whether every item is in *other*."""
+        """Return whether every item is in *other*."""
         return bool(plain(self).issubset(plain(other)))
 
     def issuperset(self, other: Iterable[Any], /) -> bool:
-        """Tell whether every item of *other* is in this set."""
+        """Return whether every item of *other* is in this set."""
         return bool(plain(self).issuperset(plain(other)))
 
     # -- new sets ------------------------------------------------------------------
@@ -193,5 +194,3 @@ def _hashable(item: object) -> object:
 
 
 MutableSet.register(PersistentSet)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(PersistentSet, "__module__", "dobbin_like.persistent")

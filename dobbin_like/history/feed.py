@@ -51,9 +51,9 @@ class Change(NamedTuple):
 def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
     """Yield what was committed after *since*: a feed, oldest first.
 
-    Nothing is missed and nothing comes twice, whoever commits: threads of this process, or other
-    processes. Keep the tid of the last change that was dealt with: in this process or another,
-    ``changes(since=tid)`` goes on behind it. Failed transactions are left out.
+    Nothing is missed and nothing comes twice, no matter who commits: threads of this process, or
+    other processes. Keep the tid of the last change that was dealt with: in this process or
+    another, ``changes(since=tid)`` goes on behind it. Failed transactions are left out.
 
     The feed has its own place in the log. It does not move the snapshot of this thread; begin a
     transaction to read the objects as the change has left them. A feed is for one thread; it ends

@@ -142,7 +142,7 @@ def history(store: Store, obj: Persistent | int) -> Iterator[Revision]:
 
 
 def _revisions(graph: Graph, storage: Storage, oid: Any, stored: Any) -> Iterator[Revision]:
-    # What is told is there until all of it is told, whoever packs meanwhile.
+    # A pack must not drop what is still to be yielded.
     pin = Pin(storage, NO_TID)
     try:
         state = stored_state(graph, oid, stored)
@@ -155,7 +155,7 @@ def _revisions(graph: Graph, storage: Storage, oid: Any, stored: Any) -> Iterato
                 for name in differing(state_before, state)
             }
             yield Revision(stored.tid, logged.user, logged.description, changed)
-            # What was yielded is the caller's own, to do with as he likes.
+            # What was yielded is the caller's own, which may change it.
             stored, state = before, stored_state(graph, oid, before)
     finally:
         pin.release()

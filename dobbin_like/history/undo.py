@@ -1,4 +1,4 @@
-"""Taking an old transaction back: by attribute, where nobody has changed it since.
+"""Taking an old transaction back: attribute by attribute, unless it was changed since.
 
 All is found out before anything is changed; then the objects are checked out and given
 their states, in the transaction of the caller. So what others commit meanwhile is a
@@ -126,7 +126,7 @@ def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
     serial, now = _now(graph, view, obj, ref)
     before = graph.fresh(ref, Tid(tid - 1))
     after = graph.fresh(ref, tid)
-    if serial == tid or _same(after, now):
+    if serial == tid or not differing(after, now):
         if not differing(before, after):
             return None
         # Whole: so what was one value in two attributes is one again.
@@ -143,11 +143,6 @@ def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None
     changed = working.changed() is not None
     working.copy_pending()
     return None if changed else working.serial, type(obj)._p_faces.state_of(working)
-
-
-def _same(one: State, other: State) -> bool:
-    aliases = StateComparison()
-    return one.keys() == other.keys() and all(aliases.same(one[name], other[name]) for name in one)
 
 
 def _merge(

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from numbers import Number
-from types import TracebackType
 from typing import Any, Final, Self
 
 from dobbin_like.database import Database, store_of
@@ -270,12 +269,7 @@ class Safe(MutableMapping[Any, Any]):
         self._items()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __del__(self) -> None:

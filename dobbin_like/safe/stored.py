@@ -27,6 +27,8 @@ LARGE_BYTES: Final = 1024
 class SafeDict(PersistentDict[Any, Any]):
     """The root of a safe: its keys, and the values or the objects that contain them."""
 
+    __module__ = "dobbin_like.safe"  # The name that logs have for it.
+
 
 class LargeValue(Persistent):
     """A value that is an object of its own. Never changes after it was stored.
@@ -34,14 +36,11 @@ class LargeValue(Persistent):
     ``deep``: it contains persistent objects, which are copied like everything else.
     """
 
+    __module__ = "dobbin_like.safe"
+
     def __init__(self, value: Any, *, deep: bool) -> None:
         self.value = value
         self.deep = deep
-
-
-for _cls in (SafeDict, LargeValue):
-    # The name that logs have for it, independent of the place of the code.
-    type.__setattr__(_cls, "__module__", "dobbin_like.safe")
 
 
 def _reference(place: int) -> Any:

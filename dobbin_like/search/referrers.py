@@ -1,4 +1,4 @@
-"""Who refers to an object, and where in his state."""
+"""Which objects refer to an object, and where in their states."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Referrer(NamedTuple):
 def referrers(
     store: Store, obj: Persistent | int, progress: Progress | None = None
 ) -> Iterator[Referrer]:
-    """Yield who refers to *obj*, and where in his state, in the order of the oids.
+    """Yield the objects that refer to *obj*, and where in their states, by oid.
 
-    *obj* is an object or an oid. Each referrer comes once, with the first of his ways:
+    *obj* is an object or an oid. Each referrer comes once, with the first of its ways:
     ``Referrer(obj, way)``. Those that the root does not lead to are among them, until the
     database is packed. What refers to a value in a ``BTree`` is the node that has it. Nobody
     refers to an object that is not stored yet.

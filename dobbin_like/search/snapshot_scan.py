@@ -117,11 +117,7 @@ class SnapshotScan:
         return self._read(oid, stored, self._reader.read)[0]
 
     def _read(self, oid: Oid, stored: StoredVersion, read: Callable[[int, bytes], _R]) -> _R:
-        """Return what *read* finds in the whole state, of a collection with its changes since.
-
-        Raises:
-            IntegrityError: The bytes hold no state.
-        """
+        """Return what *read* finds in the whole state; IntegrityError if that is none."""
         number, data = stored.number, stored.data
         try:
             if number & DELTA:

@@ -60,10 +60,10 @@ class AsOf:
     be read here. The tables of names are those of now.
 
     Args:
-        moment: None: what the storage has applied now, be it nothing; and the tables of names
-            of now, too. Whoever uses the storage may apply more to it at any time.
-        applied: The newest tid of the storage below, and how many objects there are as of
-            it: for those who have it while another thread may apply more.
+        moment: None: what the storage has applied now, even if that is nothing, and its tables of
+            names as of now. Other threads may apply more to it at any time.
+        applied: The newest tid of the storage below, and the number of objects as of it, if the
+            caller knows them: another thread may apply more.
 
     Raises:
         TransactionNotFound: The moment is before the first transaction, or a tid above

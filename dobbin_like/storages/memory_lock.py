@@ -91,7 +91,7 @@ class MemoryLock:
         ]
         if others:
             with self._mutex:
-                pass  # Whoever had it has given it back, and whoever comes is refused.
+                pass  # The holder has released it, and the next one is refused.
 
     def after_fork_in_child(self) -> None:
         self._mutex = threading.RLock()

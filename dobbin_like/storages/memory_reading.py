@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
-from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 from dobbin_like.contract import NO_NAMES, NewNames, StoredVersion, Transaction
@@ -99,12 +98,7 @@ class ReadableMemory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -153,7 +147,7 @@ class ReadableMemory:
             if logged.names is not NO_NAMES:
                 self.names.update(*logged.names)
             self._newest.update(zip(logged.oids, logged.versions))  # noqa: B905  failed: none
-            # Last: whoever sees the new tid finds the new versions.
+            # Last: with the new tid, a reader finds the new versions.
             self._head = logged
 
     # -- reading ---------------------------------------------------------------
@@ -183,7 +177,7 @@ class ReadableMemory:
         return found[start : start + max(size, 0)]
 
     def _stream(self, key: int) -> bytes | AsOf:
-        """Return the bytes of a stream, or what lies below, which has it if anybody has."""
+        """Return the bytes of a stream, or the storage below, where it has to be then."""
         self._check_open()
         found = self._shared.streams.get(key, self._shared.ground)
         if found is None:

@@ -1,7 +1,7 @@
 """``OverlayLog``: commits go to memory, over a storage that is only read.
 
 What lies below is the base as of the moment when the overlay was made: the base may go
-on growing, nobody sees that through the overlay.
+on growing, and the overlay does not show that.
 """
 
 from __future__ import annotations

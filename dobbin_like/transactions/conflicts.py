@@ -54,7 +54,7 @@ def find_conflicts(
             copies are as they were.
     """
     if view.tid == graph.shared.tid and new_root is None:
-        return []  # Nobody has committed anything since.
+        return []  # Nothing was committed since.
     _check_structures(graph, view)
     merged, torn = _resolve_all(graph, view)
     if new_root and graph.shared.has_root:
@@ -92,11 +92,10 @@ def owner_of(obj: Any) -> Any:
 
 
 def _check_structures(graph: Graph, view: View) -> None:
-    """Refuse what depends on the whole of a structure, if others have changed a part of it.
+    """Refuse a transaction that depends on a whole structure of which others have changed a part.
 
-    As with every object, that is who has checked out the owner, and has changed no part or
-    is exclusive. What is not in memory nobody has read. Cost: nothing for all others; for
-    these, what was committed since their snapshots.
+    It does if it has checked out the owner, and has changed no part or is exclusive. Parts that
+    are not in memory were not read. Cost: what was committed since its snapshot; else nothing.
     """
     copies = list(view.working.values())
     whole = {id(copy.obj): copy.obj for copy in copies if hasattr(type(copy.obj), "_p_replay")}
@@ -120,7 +119,7 @@ def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:
     if ref is None or part is None:
         return
     owner: Any = None
-    with suppress(ObjectNotFound):  # A part that is new since: nobody has read it.
+    with suppress(ObjectNotFound):  # A part that is new since: it was not read.
         owner = owner_of(part)
     owner_entry = ref_of(owner) if id(owner) in whole else None
     if owner_entry is not None:
@@ -142,7 +141,7 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
         raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
     try:
         saved_serial, saved = graph.resolver.version(working.obj, ref, None)
-    except ObjectNotFound as error:  # nobody led to it any more, and it was packed away
+    except ObjectNotFound as error:  # unreachable, and dropped by a pack
         gone = "it was dropped since"
         raise _conflict(graph, name, ref.oid, serial, gone, foreign=foreign) from error
     if merges:

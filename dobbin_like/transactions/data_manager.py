@@ -171,12 +171,7 @@ class DataManager:
     # -- two-phase commit -------------------------------------------------------
 
     def tpc_begin(self, transaction: Any) -> None:
-        """Take the commit lock and catch up.
-
-        Raises:
-            ReadConflictError, WriteConflictError: See :func:`find_conflicts`.
-            LockTimeout, SelfWaitError: See ``acquire()`` of the storage.
-        """
+        """Take the commit lock, catch up and find conflicts."""
         self._failure = ""
         if transaction.user or transaction.description or transaction.extension:
             self._annotations = _annotations(transaction)

@@ -26,8 +26,8 @@ class _News(NamedTuple):
 class Publisher:
     """Applies transactions to a storage and publishes them in a graph. Any thread.
 
-    ``lock`` is held by whoever reads or applies news, and while a commit is published; it is
-    taken after the commit lock and before that of the graph. ``closed``: the database is.
+    ``lock`` is held while news are read or applied, and while a commit is published; it is taken
+    after the commit lock and before that of the graph. ``closed``: the database is.
     """
 
     def __init__(self, storage: Storage, graph: Graph) -> None:
@@ -114,18 +114,18 @@ class Publisher:
 
     @property
     def publishing(self) -> bool:
-        """Whether the calling thread is in the middle of publishing or catching up.
+        """Whether the calling thread is publishing or catching up.
 
-        Then it asks from a signal handler or a finalizer, and must not wait for itself.
+        Then a signal handler or a finalizer asks, which must not wait for its own thread.
         """
         # There is no public way to ask.
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
     def publish(self, made: Transaction, changes: Changes, view: View) -> None:
-        """Publish a transaction of this instance, which is committed, to all threads.
+        """Publish a committed transaction of this instance to all threads.
 
-        Under the lock for news: nobody takes it for somebody else's. May be repeated after an
-        interrupt, and has to be: nobody may see what is half published.
+        The lock for news keeps others from taking it for news. May be repeated after an
+        interrupt, and has to be: what is half published must not be seen.
         """
         with self.lock, self.graph.shared.lock:
             storage, shared = self.storage, self.graph.shared

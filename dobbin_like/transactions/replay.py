@@ -68,9 +68,7 @@ class PartChange(NamedTuple):
 def replay(graph: Graph, view: View, torn: Iterable[TornStructure]) -> None:
     """Let the owners of *torn* structures do again what the transaction of *view* did to them.
 
-    Raises:
-        ConflictError: One of them has refused. The transaction has to be aborted: what it
-            had done to the structures is gone.
+    Raises ConflictError if one of them refuses; the transaction has to be aborted then.
     """
     todo = [(owner, error, _parts(view, owner)) for owner, error in torn]
     # All of them are looked at before the snapshot moves, for they are to be seen as they were.

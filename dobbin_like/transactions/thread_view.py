@@ -25,10 +25,10 @@ _DECIDING = ("tpc_vote", "_finish")
 
 @implementer(ISynchronizer)
 class ThreadView:
-    """One thread's view of one database. Touched by its thread only, but for leave().
+    """One thread's view of one database. Touched by its thread only, except by leave().
 
-    ``committing`` says from tpc_begin to the end of a commit that its view is in use: close()
-    in another thread leaves it alone. Guarded by the lock of the graph.
+        ``committing``, from tpc_begin to the end of a commit, keeps close() in another thread from
+    ending the view; guarded by the lock of the graph.
     """
 
     def __init__(self, publisher: Publisher, transaction_manager: Any) -> None:
@@ -58,7 +58,7 @@ class ThreadView:
                 publisher.catch_up()
             if publisher.keeps_past:
                 publisher.drop_generations()
-        except ClosedError:  # by its owner: whoever uses the database is told so
+        except ClosedError:  # by its owner: the next use of the database raises it
             return
         if view.active and view.tid == self._shared.tid and not (view.working or view.kept):
             return  # Nothing happened since: the snapshot is the newest.

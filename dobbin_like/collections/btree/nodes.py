@@ -51,6 +51,7 @@ MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda _: "<missing>"})()
 class BTreeLeaf(Persistent):
     """Keys and values. ``moves`` changes when items come from other leaves or go there."""
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _p_part_of = "tree"
     is_leaf = True
 
@@ -86,6 +87,7 @@ class BTreeLeaf(Persistent):
 class BTreeInner(Persistent):
     """The way to what is below: ``(level, keys, children)``; at level 1 these are leaves."""
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _p_part_of = "tree"
     is_leaf = False
 
@@ -98,6 +100,7 @@ class BTreeInner(Persistent):
 class BTreeLength(Persistent):
     """The number of keys. Concurrent changes add up."""
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _p_part_of = "tree"
 
     def __init__(self, tree: Any, value: int) -> None:
@@ -109,11 +112,6 @@ class BTreeLength(Persistent):
         old: dict[str, Any], saved: dict[str, Any], new: dict[str, Any]
     ) -> dict[str, Any]:
         return {**saved, "value": saved["value"] + new["value"] - old["value"]}
-
-
-for _cls in (BTreeLeaf, BTreeInner, BTreeLength):
-    # The name under which logs know them, wherever the code lies.
-    type.__setattr__(_cls, "__module__", "dobbin_like.collections")
 
 
 def find(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:

@@ -247,6 +247,14 @@ class SortedTree(Persistent, Generic[K, I]):
         plan.apply()
         return value
 
+    def _pop_last(self, method: str) -> tuple[Any, Any]:
+        self._check_writable()
+        pair = self._first(zip, backward=True)
+        if pair is MISSING:
+            text = f"{method}(): the {type(self).__name__} is empty"
+            raise KeyError(text)
+        return pair[0], self._remove(pair[0])
+
     def _plan_length(self, plan: Plan, change: int) -> None:
         plan.set(self._length, "value", plan.get(self._length, "value") + change)
         plan.set(self, "_v_changed", object())

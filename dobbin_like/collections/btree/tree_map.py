@@ -63,6 +63,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     20,000 keys, three up to some 4,000,000. A change writes one leaf and the length.
     """
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _make = zip
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), /, **others: V) -> None:
@@ -170,12 +171,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
 
     def popitem(self) -> tuple[K, V]:
         """Remove and return the pair with the greatest key; ``KeyError`` if there is none."""
-        self._check_writable()
-        pair = self._first(zip, backward=True)
-        if pair is MISSING:
-            text = f"popitem(): the {type(self).__name__} is empty"
-            raise KeyError(text)
-        return pair[0], self._remove(pair[0])
+        return self._pop_last("popitem")
 
     def setdefault(self, key: K, default: Any = None) -> Any:
         """Return the value of *key*, set to *default* before if it was not there."""
@@ -222,7 +218,8 @@ def _pairs(items: Any, others: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     else:
         for number, parts in enumerate(map(tuple, items)):
             if len(parts) != 2:
-                text = f"BTree update: element #{number} has length {len(parts)}; 2 is required"
+                found = f"element #{number} has length {len(parts)}"
+                text = f"BTree update sequence {found}; 2 is required"
                 raise ValueError(text)
             yield parts
     yield from others.items()
@@ -240,5 +237,3 @@ def _closed(low: Any, high: Any) -> Bounds:
 
 
 MutableMapping.register(BTree)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(BTree, "__module__", "dobbin_like.collections")

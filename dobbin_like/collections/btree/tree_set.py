@@ -24,6 +24,7 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
     conflict.
     """
 
+    __module__ = "dobbin_like.collections"  # The name that logs have for it.
     _make = staticmethod(keys_of)
 
     def __init__(self, members: Iterable[T] = (), /) -> None:
@@ -73,13 +74,7 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
 
     def pop(self) -> T:
         """Remove and return the greatest member; ``KeyError`` if there is none."""
-        self._check_writable()
-        member = self._first(keys_of, backward=True)
-        if member is MISSING:
-            text = f"pop(): the {type(self).__name__} is empty"
-            raise KeyError(text)
-        self._remove(member)
-        return member  # type: ignore[no-any-return]
+        return self._pop_last("pop")[0]  # type: ignore[no-any-return]
 
     def __delitem__(self, key: Any) -> None:
         """Remove the members of the range in ``del members[low:high]``."""
@@ -140,16 +135,16 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
         return self.difference(other).union(other.difference(self))
 
     def isdisjoint(self, other: Iterable[Any]) -> bool:
-        """Tell whether no member is in *other*."""
+        """Return whether no member is in *other*."""
         return not any(member in self for member in other)
 
     def issubset(self, other: Iterable[Any]) -> bool:
-        """Tell whether every member is in *other*."""
+        """Return whether every member is in *other*."""
         others = other if isinstance(other, Set) else BTreeSet(other)
         return all(member in others for member in self)
 
     def issuperset(self, other: Iterable[Any]) -> bool:
-        """Tell whether everything in *other* is a member."""
+        """Return whether everything in *other* is a member."""
         return all(member in self for member in other)
 
 
@@ -163,5 +158,3 @@ def _sorted_members(members: Iterable[Any]) -> tuple[list[Any], list[Any]]:
 for _name in ("and or sub xor rand ror rsub rxor le lt ge gt iand ior isub ixor").split():
     setattr(BTreeSet, f"__{_name}__", getattr(MutableSet, f"__{_name}__"))
 MutableSet.register(BTreeSet)
-# The name under which logs know it, wherever the code lies.
-type.__setattr__(BTreeSet, "__module__", "dobbin_like.collections")

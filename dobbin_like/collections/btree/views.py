@@ -65,7 +65,7 @@ def size(tree: Any, bounds: Bounds) -> int:
 
 
 def inside(bounds: Bounds, key: Any) -> bool:
-    """Tell whether *key* is in *bounds*."""
+    """Return whether *key* is in *bounds*."""
     low, closed_low, high, closed_high = bounds
     if low is not END and (key < low or (not closed_low and not low < key)):
         return False

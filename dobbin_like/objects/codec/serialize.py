@@ -150,11 +150,7 @@ class Decoder(pickle.Unpickler):
         self._classes = classes
 
     def state(self, shape: Shape | None) -> State:
-        """Return the state, as a dict of the caller's own; *shape* is None if it has its names.
-
-        Raises:
-            StateError: The bytes hold no such state.
-        """
+        """Return the state, a dict of the caller's own, or raise StateError."""
         loaded = self.load()
         for cls in self.stand_ins:
             cls._p_sealed = True
@@ -230,8 +226,8 @@ def culprit(
 ) -> BaseException:
     """Return the error that names the value which *error* is about, by its path.
 
-    Tries the parts of *state* one by one, then the parts of the first that
-    fails. Errors of this package that know more than the path are kept.
+    Tries the parts of *state*, then those of the first that fails. Errors of this package that
+    know more than the path are kept.
     """
     path = ""
     value: Any = state

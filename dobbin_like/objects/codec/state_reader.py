@@ -1,7 +1,7 @@
 """States read without loading a class of the application: for checks, packing, search and repair.
 
 Classes are taken by name only: everything but the value types of the standard library
-is a stand-in here, so that whoever reads them needs none of the modules that wrote the
+is a stand-in here, so that a reader needs none of the modules that wrote the
 log and runs none of their code (I9). Knows no file.
 """
 
@@ -82,15 +82,9 @@ class StateReader:
     ) -> tuple[int, bytes]:
         """Return number and bytes of a stored version with the deltas that it consists of.
 
-        Args:
-            version_before: A function of oid and stored version, as storages have it.
-            keys: Gets the objects that are keys, or members, in any of the versions: they may be
-                asked for their hash when these are read.
-
-        Raises:
-            MissingBaseError: A version is missing.
-
-        Cost: the whole state.
+        *version_before* is a function as storages have it. *keys* gets the objects that are keys,
+        or members, in any of the versions: they may be asked for their hash when these are read.
+        Raises MissingBaseError if a version is missing. Cost: the whole state.
         """
         deltas, _, base = chain_of(oid, stored, self._delta, version_before)
         if not deltas:

@@ -1,7 +1,7 @@
 """Versions of states: which one a state was stored as, and how it becomes the newest.
 
 A class says its version by ``_p_version``; the number is stored as one more attribute of
-the state, which nobody sees. What is read with a lower number goes through the class's
+the state, which programs do not see. What is read with a lower number goes through the class's
 ``_p_migrate``. Classes of version 0, which is every class that says nothing, store nothing.
 """
 
@@ -35,12 +35,9 @@ def split_version(state: State) -> tuple[int, State]:
 def upgrade(cls: Any, oid: Oid, stored: State, *, new_objects: bool = False) -> State:
     """Return *stored*, which the caller gives away, as a state of the version of *cls*.
 
-    The result shares nothing changeable with anybody but, where *new_objects* are wanted,
-    what ``_p_migrate`` has put into it.
-
-    Args:
-        new_objects: Let it hold persistent objects that are not stored yet. Whoever reads
-            has no place for them: each thread that did would have its own.
+    The result shares nothing changeable with others. With *new_objects*, it may hold persistent
+    objects that ``_p_migrate`` has made and that are not stored yet; a reader can't have them,
+    because each thread would have its own.
 
     Raises:
         NewerStateError: It was stored by a newer class.

@@ -102,7 +102,16 @@ class Layered:
 
     def fill(self, flat: Any) -> None:
         """Put all items into *flat*, which is empty."""
-        raise NotImplementedError  # Each kind has its own.
+        below, update = self.below, self.base.update  # type: ignore[attr-defined]
+        if type(below) is type(self):
+            below.fill(flat)
+        else:
+            update(flat, below)
+        self._take_removed(flat)
+        update(flat, self.added)
+
+    def _take_removed(self, flat: Any) -> None:
+        raise NotImplementedError  # Dicts and sets have their own.
 
     def has(self, item: Any) -> bool:
         """Return whether a key or member is there; this does not count as a read."""
@@ -169,15 +178,9 @@ class LayeredDict(Layered):
     base = dict
     _p_kind = "dict"
 
-    def fill(self, flat: Any) -> None:
-        below = self.below
-        if type(below) is LayeredDict:
-            below.fill(flat)
-        else:
-            dict.update(flat, below)
+    def _take_removed(self, flat: Any) -> None:
         for key in self.removed:
             dict.pop(flat, key, None)
-        dict.update(flat, self.added)
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         more = self.added.copy()
@@ -229,14 +232,8 @@ class LayeredSet(Layered):
     base = set
     _p_kind = "set"
 
-    def fill(self, flat: Any) -> None:
-        below = self.below
-        if type(below) is LayeredSet:
-            below.fill(flat)
-        else:
-            set.update(flat, below)
+    def _take_removed(self, flat: Any) -> None:
         set.difference_update(flat, self.removed)
-        set.update(flat, self.added)
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         size = self.size - len(removed)
@@ -400,11 +397,8 @@ def layer(items: Any) -> Layered:
 def changed_items(items: Any, removed: Collection[Any], added: Any) -> Any:
     """Return what shared *items* are after a change; *items* themselves do not change.
 
-    Args:
-        removed: Keys or members of *items*.
-        added: A dict, or a list of members or items; frozen.
-
-    Cost: what was changed, and now and then the size: on average its square root, or less.
+    *removed* are keys or members of *items*; *added* is a dict, or a list of members or items,
+    frozen. Cost: the change, and now and then the size: on average its square root, or less.
     """
     if isinstance(items, Layered):
         items = items.with_room() if items.flat is None else layer(items.flat)

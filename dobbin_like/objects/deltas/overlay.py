@@ -193,10 +193,8 @@ class _Probe:
 def key_in(items: Any, key: Any) -> Any:
     """Return the key or member of shared *items* that equals *key*, which has one.
 
-    A delta names that one: a program that reads the log without the classes does not know
-    which keys are equal.
-
-    Cost: one look-up. If ``__eq__`` of the key compares equal to its own class only: the size.
+    A delta names that one: a program without the classes does not know which keys are equal.
+    Cost: one look-up; the size, if ``__eq__`` of the key knows only its own class.
     """
     if type(key) in ALIKE:
         return key

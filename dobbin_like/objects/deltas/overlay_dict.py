@@ -250,10 +250,8 @@ class OverlayQueue(OverlayDict):
 def next_number(items: Any, serial: int) -> int:
     """Return the number for the next item of a queue: one that no earlier item has had.
 
-    If numbers were used again, merging would take two items for the same one.
-
-    Args:
-        serial: The tid of the version that *items* were made of; 0 if there is none.
+    If numbers were reused, merging would take two items for the same one. *serial* is the tid of
+    the version that *items* were made of; 0 if there is none.
     """
     last = last_key(items)
     # The queue is empty: above all numbers that earlier versions have used.

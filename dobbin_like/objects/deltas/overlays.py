@@ -38,9 +38,7 @@ def _overlay_of(working: Any, items: Any) -> Overlay:
 def difference(working: Any, items: Any, now: Any) -> Overlay | None:
     """Return an overlay that makes *now*, a built-in, of *items*; ``None`` if that is impossible.
 
-    If items are not independent, only its difference may be used: it is not to be read.
-
-    Cost: the size.
+    If items are not independent, it has only a difference and can't be read. Cost: the size.
     """
     kind = KINDS[type(items)]
     if kind not in _OVERLAYS or kind != KINDS[type(now)]:

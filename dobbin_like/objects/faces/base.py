@@ -58,6 +58,7 @@ class Persistent(Identity, metaclass=PersistentMeta):
     any thread.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_version: int = 0
     """The version that states of this class are stored as."""
 
@@ -109,10 +110,6 @@ class Persistent(Identity, metaclass=PersistentMeta):
             return _NEW_EX, (cls, args, kwargs), self.__getstate__()
         new = getattr(self, "__getnewargs__", tuple)
         return _NEW, (cls, *new()), self.__getstate__()
-
-
-# The name under which programs and logs know it, wherever the code lies.
-type.__setattr__(Persistent, "__module__", "dobbin_like.persistent")
 
 
 def _read_only(obj: Any, name: str) -> ReadOnlyError:
@@ -169,8 +166,9 @@ class MaskLayer(Persistent):
         faces = type(self)._p_faces
         if name in (faces.data_names or faces.find_data_names()):
             descriptor = _class_descriptor(self, name)
-            if hasattr(descriptor, "__set__"):
-                descriptor.__set__(self, value)
+            # As the interpreter does: through the type of the descriptor.
+            if hasattr(type(descriptor), "__set__"):
+                type(descriptor).__set__(descriptor, self, value)
                 return
         state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
 
@@ -179,8 +177,8 @@ class MaskLayer(Persistent):
         if type(state) is not WorkingCopy:
             raise _read_only(self, name)
         descriptor = _class_descriptor(self, name)
-        if hasattr(descriptor, "__delete__"):
-            descriptor.__delete__(self)
+        if hasattr(type(descriptor), "__delete__"):
+            type(descriptor).__delete__(descriptor, self)
         elif name in state:
             del state[name]
         else:
@@ -258,19 +256,8 @@ def _class_descriptor(obj: Any, name: str) -> Any:
     if name in (faces.data_names or faces.find_data_names()):
         for cls in type(obj).__mro__:
             if name in vars(cls):
-                return _Bound(vars(cls)[name])
+                return vars(cls)[name]
     return None
-
-
-class _Bound:
-    """Calls the methods of a descriptor as the interpreter does: through its type."""
-
-    def __init__(self, descriptor: Any) -> None:
-        cls = type(descriptor)
-        if hasattr(cls, "__set__"):
-            self.__set__ = lambda obj, value: cls.__set__(descriptor, obj, value)
-        if hasattr(cls, "__delete__"):
-            self.__delete__ = lambda obj: cls.__delete__(descriptor, obj)
 
 
 def _class_attribute(obj: Any, name: str, mask: Any) -> Any:

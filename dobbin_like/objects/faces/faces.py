@@ -6,7 +6,7 @@ is asked for:
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
 * **open**: while the constructor runs, and for a new object that was checked
   out: attributes may be set.
-* **masked**: somebody needs another state than the newest; each thread is
+* **masked**: a thread needs another state than the newest; each thread is
   answered with its own.
 * **ghost**: known by oid and class; the first touch reads the state.
 
@@ -41,7 +41,7 @@ _CLEAN_LIMIT: Final = 64
 class Faces:
     """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them.
 
-    ``data_names`` and ``volatile`` are ``None`` until somebody has looked for them. ``clean`` has
+    ``data_names`` and ``volatile`` are ``None`` until they are needed. ``clean`` has
     the sets of names, in order, of which all are state.
     """
 
@@ -108,15 +108,10 @@ class Faces:
 
     def _names(self, wanted: Any) -> frozenset[str]:
         cls = self.mask or self.make_mask()
-        names = set()
-        seen: set[str] = set()
-        for base in cls.__mro__:
-            for name, value in vars(base).items():
-                if name not in seen:
-                    seen.add(name)
-                    if wanted(value):
-                        names.add(name)
-        return frozenset(names)
+        found: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            found.update(vars(base))
+        return frozenset(name for name, value in found.items() if wanted(value))
 
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return those of *attributes* that are state: neither volatile nor left by others."""
@@ -231,12 +226,12 @@ class PersistentABCMeta(PersistentMeta, ABCMeta):
 
 
 def _changed(cls: type) -> None:
-    for sub in [cls, *type.__subclasses__(cls)]:
-        faces = vars(sub).get("_p_faces")
-        if faces is not None:
-            faces.class_changed()
-        if sub is not cls:
-            _changed(sub)
+    faces = vars(cls).get("_p_faces")
+    if faces is not None:
+        faces.class_changed()
+    subclasses: list[type] = type.__subclasses__(cls)
+    for sub in subclasses:
+        _changed(sub)
 
 
 def _set_at_face(obj: Any, name: str, value: Any) -> None:

@@ -46,6 +46,7 @@ class PersistentStream(Persistent):
     :meth:`open`; iterating does not, and has a position of its own.
     """
 
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _offset: int
     _size: int
 
@@ -153,7 +154,7 @@ def _may_be_slow(stream: BinaryIO) -> bool:
 
 
 class _Spooled:
-    """A temporary copy of a stream, closed when nobody needs it any more."""
+    """A temporary copy of a stream, closed when it is garbage."""
 
     def __init__(self, stream: BinaryIO, directory: Path | None) -> None:
         import shutil
@@ -181,6 +182,8 @@ class PersistentFile(Persistent):
     Raises:
         TypeError: *stream* has no ``read`` or gives text.
     """
+
+    __module__ = "dobbin_like.persistent"  # The name that logs have for it.
 
     def __init__(self, stream: BinaryIO) -> None:
         source: Any = stream
@@ -220,8 +223,3 @@ class PersistentFile(Persistent):
         offset, size = write(stream)
         state = {**state, "_offset": offset, "_size": size}
         return PersistentStream, state
-
-
-for _cls in (PersistentFile, PersistentStream):
-    # The name under which logs know them, wherever the code lies.
-    type.__setattr__(_cls, "__module__", "dobbin_like.persistent")

@@ -86,7 +86,7 @@ class Horizon:
         return len(self.snapshots)
 
     def enter(self, view: View, tid: Tid) -> None:
-        # In this order: what is registered here is active, so that somebody ends it.
+        # In this order: what is registered here is active, so that it will be ended.
         view.active = True
         view.tid = tid
         self.snapshots[id(view)] = tid

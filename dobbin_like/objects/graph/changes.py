@@ -218,7 +218,7 @@ class Changes:
         shaped = number != class_number
         data = self._any_encoder().encode(tuple(state.values()) if shaped else state)
         if shared is _DECODE:
-            # What can't be guarded is at least nobody's: the loaded copy.
+            # What can't be guarded is at least not shared: the loaded copy.
             loaded = Decoder(data, self._known, classes).state(
                 shape_of(class_number, names) if shaped else None
             )

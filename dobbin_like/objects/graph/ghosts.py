@@ -56,7 +56,7 @@ class Ghosts:
         other = refs.setdefault(oid, ref)
         if other is ref:
             return obj
-        with self._shared.lock:  # somebody was faster, or the one before has just died
+        with self._shared.lock:  # another thread was faster, or the object has just died
             # Without the lock refs are only added; they are replaced and removed here.
             other = refs.setdefault(oid, ref)
             first = other()

@@ -1,7 +1,7 @@
 """Shared state: how commits become visible to all threads of one database instance at once.
 
 Committed state is published here, in one step for every view (I2), and objects are masked
-exactly while somebody needs another state than the newest. Readers of plain objects never
+exactly while a thread needs another state than the newest. Readers of plain objects never
 come here (I6); readers of masked ones take no lock. One re-entrant lock guards publication,
 begin and end of views, checkout and the installation of ghosts; nothing is read from the
 storage or decoded while it is held (I3).
@@ -79,7 +79,7 @@ class SharedState:
                 self._collect()
             if view.active or view.working or view.kept:
                 self._end(view)
-            # What is registered is active, so that somebody ends it.
+            # What is registered is active, so that it will be ended.
             view.active = True
             view.tid = self.horizon.snapshots[id(view)] = self.tid
 
@@ -201,10 +201,9 @@ class SharedState:
     # -- publication ---------------------------------------------------------
 
     def publish(self, tid: Tid, changes: Sequence[Publication], view: View) -> None:
-        """Make the states that *view* has committed as *tid* those of everybody (I2).
+        """Make the states that *view* has committed as *tid* visible to all (I2); end *view*.
 
-        Ends *view*. May be called again with the same arguments after an interrupt, and then
-        finishes what was begun.
+        May be repeated after an interrupt, and then finishes what was begun.
         """
         with self.lock:
             snapshots = self.horizon.snapshots
@@ -217,14 +216,12 @@ class SharedState:
                 if older or (mask is not None and mask.chain is not None):
                     mask = self._push(obj, ref, tid, state)
                 set_native_dict(obj, state)
-                if (
-                    mask is not None
-                ):  # It is, unless nobody has checked it out: it is stored again.
+                if mask is not None:  # None: not checked out, but stored again.
                     mask.foreign = False
                 ref.serial = tid
             self.tid = tid
             self._end(view)
-            if older:  # Without another view there is nobody whom a mask would serve.
+            if older:  # Without other views, nobody needs a mask.
                 masked = [change.obj for change in changes if change.ref.mask is not None]
                 if masked:
                     self.mask_until(tid, masked)
@@ -240,10 +237,9 @@ class SharedState:
         return self.mask(obj, ref, chain)
 
     def introduce(self, tid: Tid, changes: Sequence[Publication]) -> None:
-        """Make the new objects of *changes* known (lock held), before the storage gives them out.
+        """Make the new objects of *changes* known (lock held), before the storage has them.
 
-        Else whoever asks for their oids meanwhile would get other instances (I7). May be
-        repeated.
+        Else a thread that asks for their oids would get other instances (I7). May be repeated.
         """
         refs = self._cache.refs
         for obj, ref, state, face in changes:
@@ -255,11 +251,10 @@ class SharedState:
                 refs[ref.oid] = ref
 
     def publish_foreign(self, changed: dict[Oid, Tid], tid: Tid) -> None:
-        """Make known what other processes and instances have committed, up to *tid*.
+        """Publish what other processes and instances have committed, up to *tid*.
 
-        The states are read when somebody touches them: the cost is that of the oids that are
-        in memory, not that of their states. The caller holds the lock and has applied the
-        same transactions to the storage.
+        States are read when they are needed: the cost is that of the oids that are in memory. The
+        caller holds the lock and has applied the same transactions to the storage.
         """
         older = len(self.horizon) > 0
         masked: list[Any] = []

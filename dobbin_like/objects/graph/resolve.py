@@ -186,9 +186,9 @@ class Resolver:
     def _read_older(self, ref: ObjectRef, mask: Mask, snapshot: Tid) -> None:
         """Add the version that *snapshot* sees behind those in the chain.
 
-        And those that other views see between: a version that is missing there
-        would be taken for the one before it. A snapshot older than the object
-        sees the oldest version: the object was handed to its thread by another one.
+        Also those that other views see between: without them, they would see the one before. A
+        snapshot older than the object sees the oldest version: another thread has passed the
+        object on.
         """
         with self._shared.lock:
             chain = mask.chain

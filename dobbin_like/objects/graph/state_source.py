@@ -41,11 +41,7 @@ class StateSource:
         self._guard = guard
 
     def decode(self, stored: StoredVersion, ref: ObjectRef) -> State:
-        """Return the state that *stored* holds, of the version of the class, fit to be shared.
-
-        Raises:
-            IntegrityError: The bytes hold no state of that class or shape.
-        """
+        """Return the state of a version as its class has it now, fit to be shared."""
         plain = _plain_of(ref)
         return self.decode_shaped(stored, self._ghosts.shape(stored.number), ref, plain)
 

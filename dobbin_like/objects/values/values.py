@@ -147,9 +147,8 @@ class Freezer(_Copier):
 def guarded_lists(state: State, owner: ObjectRef, *, guard: bool) -> State | None:
     """Return the values of *state* that can be changed, guarded, if all are flat lists.
 
-    A list is flat if it has only what is shared as it is: references, texts, numbers. That is
-    what most objects have, and it needs no look into the values. ``None``: there are others,
-    or the same list is there twice.
+    A list is flat if its items are shared as they are: references, texts, numbers. Most objects
+    have no other values. ``None``: this one has, or it has the same list twice.
     """
     guarded: State = {}
     lists = set()
@@ -181,10 +180,9 @@ def to_plain(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def own_copy(value: Any) -> Any:
-    """Return a copy of *value* that may be changed without changing it; references stay.
+    """Return a copy of *value* that may be changed; references stay, containers become built-ins.
 
-    The built-in containers in it become ordinary ones. Cost: what is inside; where there
-    are arbitrary objects, that of pickling.
+    Cost: what is inside; with arbitrary objects, that of pickling.
     """
     if type(value) in PLAIN_TYPES:
         return value
