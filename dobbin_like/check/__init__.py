@@ -29,7 +29,6 @@ from dobbin_like.check.report import (
 )
 from dobbin_like.check.scan import Progress, Scan, compare_with_storage
 from dobbin_like.database import store_of
-from dobbin_like.exc import ClosedError
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
@@ -88,11 +87,11 @@ def check_log(
     scan = Scan(log.path, report, known, allow)
     try:
         scan.run(progress)
-    except FileNotFoundError:
+    except FileNotFoundError:  # No file is created before the first commit.
         if known:
             raise
-        return report  # No file is created before the first commit.
-    compare_with_storage(scan, log, report)
+    else:
+        compare_with_storage(scan, log, report)
     return report
 
 
@@ -109,9 +108,8 @@ def check_database(database: Database, progress: Progress | None = None) -> Repo
     Cost: That of :func:`check_log`, and each object in memory; publication waits while
     these are checked.
     """
-    if database.closed:
-        what = f"the database {database.storage.path}"
-        raise ClosedError(what)
+    store = store_of(database)
+    store.check_open()
     report = check_log(database.storage, progress)
-    check_memory(store_of(database), report)
+    check_memory(store, report)
     return report

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dobbin_like.store import Store
 
 _ATTEMPTS = 3
-"""How often to look again: a thread that ends leaves its view to the next collection."""
+"""Walks until problems count: a thread that ends leaves its view to the next collection."""
 
 
 class _Seen(NamedTuple):
@@ -158,9 +158,8 @@ def _newest(ref: ObjectRef, obj: Any) -> State | None:
 def check_memory(store: Store, report: Report) -> None:
     """Check the objects of *store* in memory, and add all problems to *report*.
 
-    Requires: The calling thread is not in the middle of a commit.
-
-    Cost: Each object in memory, under the lock; each state is read from the log once.
+    Not in the middle of a commit of this thread. Cost: each object in memory, under the lock;
+    each state is read from the log once.
     """
     walk = _walk_memory(store)
     for _ in range(_ATTEMPTS - 1):

@@ -22,9 +22,8 @@ _STREAM_PART: Final = 1 << 20
 class Parts:
     """Checks the frames that are not transactions, with the values that they have to match.
 
-    ``positions`` are by oid; ``saved`` and ``redo`` have the places of these frames. After
-    a ``gap``, transactions are missing, and the frames after it may depend on them: they are
-    checked only on their own.
+    ``positions`` are by oid; ``saved`` and ``redo`` have the places of these frames. After a
+    ``gap``, frames are checked only on their own: they may depend on missing transactions.
     """
 
     def __init__(self, buffer: ReadBuffer, report: Report) -> None:

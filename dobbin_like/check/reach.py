@@ -5,7 +5,7 @@ Needs no class: references are read from the bytes of states. Knows nothing of f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from dobbin_like.ids import ROOT_OID, Oid
 from dobbin_like.objects.codec.references import Marks, references
@@ -19,45 +19,33 @@ if TYPE_CHECKING:
 _FIRST: Final = 5
 
 
-class Unreachable(NamedTuple):
-    """Objects that can't be reached from the root; a pack drops them.
-
-    ``bytes`` are those of their newest states; ``first`` are the smallest of their oids.
-    """
-
-    objects: int
-    bytes: int
-    first: tuple[int, ...]
-
-
 def unreachable(
     positions: Positions, load: Callable[[int], LoggedVersion | None]
-) -> Unreachable | None:
-    """Return the unreachable objects; None if states can't be read.
+) -> tuple[int, int, tuple[int, ...]] | None:
+    """Return the number of unreachable objects, the bytes of their states, and the first oids.
 
-    Cost: The newest states, each read once; one byte of memory for each oid.
+    None if states can't be read. Cost: the newest states, each read once; one byte of memory for
+    each oid.
     """
-    marks = Marks(positions.next_oid, lambda oid: _data(load(oid)), order=positions.get)
+
+    def data(oid: int) -> bytes | None:
+        stored = load(oid)
+        return None if stored is None else stored.data
+
+    marks = Marks(positions.next_oid, data, order=positions.get)
     try:
         marks.follow([ROOT_OID])
         lost = [oid for oid, flag in enumerate(marks.flags) if not flag and positions.get(oid)]
-        size = sum(len(_data(load(oid)) or b"") for oid in lost)
+        size = sum(len(data(oid) or b"") for oid in lost)
     except Exception:  # noqa: BLE001  damaged bytes may raise anything; the walk has noted it
         return None
-    return Unreachable(len(lost), size, tuple(lost[:_FIRST]))
-
-
-def _data(stored: LoggedVersion | None) -> bytes | None:
-    return None if stored is None else stored.data
+    return len(lost), size, tuple(lost[:_FIRST])
 
 
 def dangling(
     positions: Positions, load: Callable[[int], LoggedVersion | None]
 ) -> Iterator[tuple[Oid, LoggedVersion, Oid]]:
-    """Yield (oid, target) for newest versions that refer to a target that is not stored.
-
-    Cost: The newest states.
-    """
+    """Yield (oid, version, target) for newest versions that refer to an object not stored."""
     for number in range(positions.next_oid):
         oid = Oid(number)
         try:

@@ -26,12 +26,8 @@ def check_trees(
 ) -> None:
     """I11: Check every tree that has one of the *inner* nodes, which are given by their oids.
 
-    Args:
-        load: Returns the stored version of an oid, or None.
-
     If a state can't be read, the tree is checked up to there; the state is reported elsewhere.
-
-    Cost: The newest states of the nodes.
+    *load* returns the stored version of an oid, or None. Cost: the newest states of the nodes.
     """
     nodes = _Nodes(load, reader)
     trees = {oid for oid in map(nodes.tree_of, inner) if oid is not None}

@@ -13,6 +13,7 @@ from dobbin_like.conformance.harness import (
     equal,
     fail,
     locked,
+    nothing_is_applied,
     raises,
     stored,
 )
@@ -76,9 +77,7 @@ class CommitTests(Harness):
         storage = self.new()
         with locked(storage):
             logged = storage.append(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
-            equal(
-                (len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0)
-            )
+            nothing_is_applied(storage)
             equal(storage.names.class_name(1), None)
             storage.apply([logged])
 

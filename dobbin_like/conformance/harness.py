@@ -35,26 +35,13 @@ class Harness:
     one of the attributes below to a text with the reason; tests that need it are skipped.
     """
 
-    lacks_second_instance = ""
-    """There is only one instance over the data: no two processes."""
-
-    lacks_read_only = ""
-    """There are no read-only instances."""
-
-    lacks_lock_timeout = ""
-    """There is no timeout for the commit lock."""
-
-    lacks_history = ""
-    """Only the newest versions are kept, or those of a limited time."""
-
-    lacks_failures = ""
-    """Failed transactions are not recorded."""
-
-    lacks_streams = ""
-    """There are no streams."""
-
-    lacks_fork = ""
-    """A forked child can't continue to use the storage."""
+    lacks_second_instance = ""  # There is only one instance over the data: no two processes.
+    lacks_read_only = ""  # There are no read-only instances.
+    lacks_lock_timeout = ""  # There is no timeout for the commit lock.
+    lacks_history = ""  # Only the newest versions are kept, or those of a limited time.
+    lacks_failures = ""  # Failed transactions are not recorded.
+    lacks_streams = ""  # There are no streams.
+    lacks_fork = ""  # A forked child can't continue to use the storage.
 
     def make(self) -> Storage:
         """Return a new, empty storage. To be defined by the subclass."""
@@ -80,11 +67,11 @@ class Harness:
     # -- what a runner calls -----------------------------------------------------
 
     def setup_method(self, _method: Any = None) -> None:
-        """Begin a test. A runner calls it before each."""
+        """Begin a test."""
         self._ends = contextlib.ExitStack()
 
     def teardown_method(self, _method: Any = None) -> None:
-        """End a test: close what was opened. A runner calls it after each."""
+        """End a test: close what was opened."""
         self._ends.close()
 
     # -- what the tests call -----------------------------------------------------
@@ -126,14 +113,12 @@ class Harness:
             need(self.lacks_lock_timeout)
         if read_only:
             need(self.lacks_read_only)
-        made = self.again(storage, lock_timeout=lock_timeout, read_only=read_only)
-        return self.opened(made)
+        return self.opened(self.again(storage, lock_timeout=lock_timeout, read_only=read_only))
 
     def database(self, storage: Storage, manager: Any = None) -> Database:
         """Return a database on *storage* in which each thread has its own transactions."""
-        database = Database(
-            storage, transaction_manager=manager or transaction.ThreadTransactionManager()
-        )
+        manager = manager or transaction.ThreadTransactionManager()
+        database = Database(storage, transaction_manager=manager)
         self._ends.callback(_end, database)
         return database
 

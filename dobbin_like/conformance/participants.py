@@ -9,6 +9,7 @@ from dobbin_like.conformance.harness import (
     data_of,
     equal,
     locked,
+    nothing_is_applied,
     raises,
     record_failure,
 )
@@ -25,14 +26,10 @@ class ParticipantTests(Harness):
         storage = self.new()
         with locked(storage):
             logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
-            equal(
-                (len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0)
-            )
+            nothing_is_applied(storage)
             equal((storage.settle(Tid(10)), list(storage.read_news())), (None, []))
             storage.decide()
-            equal(
-                (len(storage), storage.tid, storage.load(ROOT), storage.oid_count), (0, 0, None, 0)
-            )
+            nothing_is_applied(storage)
             found = storage.settle(Tid(10))
             equal((found and found.tid, [each.tid for each in storage.read_news()]), (10, [10]))
             storage.apply([logged])

@@ -12,14 +12,11 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """The result of one test."""
+    """The result of one test, with the error if it failed, or the reason if it was skipped."""
 
     test: str
     error: Exception | None
-    """The reason of a failure; ``None`` if it did not fail."""
-
     skipped: str
-    """The reason why it was skipped; empty if it was run."""
 
 
 def run(tests: type[Harness]) -> Iterator[Outcome]:

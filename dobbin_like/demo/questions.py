@@ -25,11 +25,11 @@ class Questions:
 
     def most_imported(self, limit: int) -> list[tuple[Module, int]]:
         """Return the modules that the most modules import, and how many do."""
-        count = Counter(name for module in self._modules() for name in self._imports(module))
+        count: Counter[str] = Counter()
+        for module in self._modules():
+            imported = {each.name for each in module.imports}
+            count.update(imported | set(map(self._member, module.members)))
         return [(self._library.modules[name], number) for name, number in _top(count, limit)]
-
-    def _imports(self, module: Module) -> set[str]:
-        return {m.name for m in module.imports} | set(map(self._member, module.members))
 
     def _member(self, member: Module) -> str:
         """Return the name of *member*, or of its package if the package hides the module.

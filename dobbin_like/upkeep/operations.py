@@ -1,4 +1,4 @@
-"""What a database offers for the upkeep of its log: backup, snapshot, pack."""
+"""The methods of a database for the upkeep of its log: backup, snapshot, pack."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 def backup(
     store: Store, path: str | os.PathLike[str], progress: Progress | None = None
 ) -> BackupReport:
-    """Let the file at *path* be a backup of this database, up to what is committed now.
+    """Bring the backup of this database at *path* up to date.
 
-    * Nothing is there, or an empty file: the log is copied.
-    * A backup of this database: what is new is appended, after its end was verified.
-    * A backup that was made before the database was packed: the log is copied beside
-      it and then replaces it.
+    * No file, or an empty one: the log is copied.
+    * A backup of this database: new transactions are appended, after its end was verified.
+    * A backup from before the database was packed: the log is copied beside it and then
+      replaces it.
     * Anything else is refused.
 
-    Every transaction is verified before it is copied. Others go on reading and
-    committing. When it returns, all of it is on stable storage. Killed at any moment it
-    leaves the backup as it was or as it shall be. To restore, copy the file back.
+    Every transaction is verified before it is copied. Others may read and commit meanwhile. When
+    it returns, everything is on stable storage. If it is killed, the backup is unchanged or
+    complete. To restore, copy the file back.
 
     Args:
-        progress: Called with the bytes that are copied so far, and all there are.
+        progress: Called with the bytes copied so far, and all there are to copy.
 
     Raises:
         CopyError: The file is the log itself, a backup of another database, or has
-            transactions that this one has not; another writes to it; nothing was
+            transactions that this one has not; another program is writing to it; nothing was
             committed yet; or the storage has no file.
         NotALogError, FormatVersionError: The file is something else.
-        IntegrityError: The file, or the log, is damaged; the path in it tells which.
-        OSError: The disk is full, or the like.
-        In all cases the file is what it was.
+        IntegrityError: The file, or the log, is damaged; the error has its path.
+        OSError: Reading or writing failed.
+        In all cases, the file is unchanged.
 
-    Cost: The bytes that are new, read twice and written once.
+    Cost: The new bytes, read twice and written once.
     """
     store.check_open()
     return backups.backup(store.storage, os.fspath(path), progress)
@@ -64,29 +64,29 @@ def snapshot(
 ) -> SnapshotReport:
     """Write the state of this database to *target*, as a database of its own.
 
-    What can be reached from the root becomes one transaction, with the tid of the
-    state; oids and numbers stay, streams and the names of classes and attributes are
-    carried along. The past and what is unreachable are not. It has a store id of its
-    own: a backup of the one is none of the other. Others go on reading and committing.
+    All objects that can be reached from the root become one transaction, with the tid of the
+    state; oids, numbers, streams and the names of classes and attributes stay. The past and
+    unreachable objects are left out. The new database has its own store id: a backup of one is
+    not a backup of the other. Others may read and commit meanwhile.
 
-    Into a file, it is written beside its place and put there when it is whole and on
-    stable storage; killed before, it leaves nothing at the path. More than 4 GiB do
-    not fit into one transaction and become some.
+    A file is written beside its place and put there when it is complete and on stable storage;
+    if the program is killed before, nothing is at the path. More than 4 GiB do not fit into one
+    transaction and become several.
 
     Args:
-        target: A path where nothing is yet, or only an empty file; or a storage in which
-            nothing is yet.
-        at: As of then, a tid or a datetime; by default, what is committed now.
-        progress: Called with objects that were dealt with, and objects to be dealt with.
+        target: A path with no file or an empty one, or an empty storage.
+        at: The tid or datetime of the state; by default, what is committed now.
+        progress: Called with objects that were read or written, and all there are to be.
 
     Raises:
-        FileExistsError: The file has something in it.
-        CopyError: The storage has; or another writes a file for this path.
+        FileExistsError: The file is not empty.
+        CopyError: The storage is not empty; or another is writing a file for this path.
         ObjectNotFound: There is, or was, no root.
         TransactionNotFound, PastDroppedError, ValueError: As for ``at()``.
+        SelfWaitError: This thread is in the middle of a commit to the storage.
         IntegrityError: A state or a stream is damaged.
-        OSError: The disk is full, or the like.
-        In all cases nothing was written.
+        OSError: Reading or writing failed.
+        In all cases, nothing was written.
 
     Cost: The states, read twice and written once; some bytes of memory for each object.
     Into a storage: all of them in memory.
@@ -109,36 +109,34 @@ def pack(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> PackReport:
-    """Drop what nobody can see any more, and give its room on the disk back.
+    """Drop objects and versions that are no longer needed, and free their space on the disk.
 
-    Objects that can't be reached from the root are dropped, and versions older than
-    *keep*. A new file with the rest is written beside the log and takes its place in one
-    step; store id, oids, tids, users and descriptions stay. Other threads and processes
-    go on reading and committing meanwhile, but for a short wait at the end, and follow
-    to the new file by themselves; older snapshots go on reading the old one.
+    Drops objects that can't be reached from the root, and versions older than *keep*. A new
+    file with the rest is written beside the log and replaces it in one step; store id, oids,
+    tids, users and descriptions stay. Other threads and processes may read and commit meanwhile,
+    except for a short wait at the end. They switch to the new file by themselves; older
+    snapshots still read the old one.
 
-    Killed at any moment, interrupted or failed, it leaves the log as it was, or packed,
-    and whole in both cases.
+    If it is killed, interrupted or fails, the log is unchanged or packed, and intact either way.
 
     Args:
-        keep: From when on every snapshot stays readable, and every version and
-            transaction is kept: a tid, a datetime that knows its time zone, or a
-            timedelta: how long ago. Nothing: only what is seen now.
+        keep: The time since which every snapshot stays readable, and every version and
+            transaction is kept: a tid, a datetime with a time zone, or a timedelta for how
+            long ago. None: only the newest versions are kept.
         dry_run: Only report what would be dropped.
-        progress: Called with the bytes that are done and all there are to do.
+        progress: Called with the bytes done so far, and all there are to do.
 
     Raises:
         PackError: *keep* is in the future, or a tid after the last one; or the storage has
             no file, or one with more than one name (a hard link).
-        PackRunningError: The log is being packed already, by whomever.
+        PackRunningError: The log is already being packed.
         ReadOnlyStorageError: It may not be written.
         IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.
-        OSError: The disk is full, or the like.
-        SelfWaitError: It was called in the midst of a commit.
-        In all cases the log is what it was.
+        OSError: Reading or writing failed.
+        SelfWaitError: This thread is in the middle of a commit.
+        In all cases, the log is unchanged.
 
-    Cost: The bytes that are kept, read twice and written once; some 20 bytes of memory
-    for each object.
+    Cost: The kept bytes, read twice and written once; some 20 bytes of memory for each object.
     """
     store.check_open()
     storage = store.storage

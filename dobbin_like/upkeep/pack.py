@@ -1,24 +1,19 @@
-"""Packing: a new file with what is still wanted takes the place of the log.
+"""Packing: a new file without what is no longer needed replaces the log.
 
-The packed log is made of the *same* transactions with fewer entries: tids, oids, class
-numbers, users and descriptions stay, so that serials, histories and conflict checks go on
-as before. Up to the moment that is kept, a transaction keeps the entries that were the
-newest of their objects then, of objects that could be reached then or are referred to
-later; if none is left, it goes. What came after that moment is kept whole.
+The packed log has the *same* transactions with fewer entries: tids, oids, class numbers, users
+and descriptions stay, so that serials, histories and conflict checks work as before. What is kept
+is in :mod:`.pack_plan`. The steps, while others commit:
 
-How it goes on while others commit:
+1. **Mark** what can be reached as of the tid that is kept. A program that has unreachable
+   objects in memory may refer to them again: so later transactions are read, too.
+2. **Copy** the transactions up to that tid, then the later ones, round after round, until
+   little is left. If a new one refers to an object that was left out, the object is marked and
+   the copy begins again; after some attempts, no object is left out.
+3. **Switch**: under the commit lock, copy the last transactions and replace the old file, in one
+   step of the file system. Open instances follow.
 
-1. **Mark** what can be reached as of the moment that is kept. Objects that were out of
-   reach then may be referred to by later transactions, from a program that had them in
-   memory: so these are read as well, up to now.
-2. **Copy** the transactions up to the moment, then those after it, round after round,
-   until little is left. Should a new one refer to what was left out, it is marked and the
-   copy begins again; after some times, nothing is left out any more.
-3. **Switch**: under the commit lock the last transactions are copied and the new file takes
-   the place of the old one, in one step of the file system. Open instances follow.
-
-Killed before the switch, it leaves the log as it was, and beside it a file that is removed
-by whoever packs or opens the log next; after it, the new file. Knows no objects: states are bytes.
+If it is killed before the switch, the log is unchanged, and a file beside it is removed by the
+next pack or the next opening. Knows no objects: states are bytes.
 """
 
 from __future__ import annotations
@@ -42,24 +37,24 @@ from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
 from dobbin_like.upkeep.throttle import Throttle
 
 Keep = int | datetime | timedelta | None
-"""From when on every snapshot stays readable: a tid, a moment, how long ago; None: now."""
+"""The time since which every snapshot stays readable: a tid, a time, how long ago; None: now."""
 
 Progress = Callable[[int, int], object]
-"""Called with what is done and all there is to do, in bytes of the log, read twice."""
+"""Called with the bytes done and all to be done; those of the log count twice."""
 
 _ATTEMPTS: Final = 4
-"""How often the copy is begun before no object is left out any more."""
+"""Copies that are begun before no object is left out any more."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a pack has done, or would do.
+    """The result of a pack, or of a dry run.
 
-    ``keep`` is the tid of the oldest snapshot that is kept whole. ``packed`` is false if
-    nothing was changed: a dry run. ``locked_seconds`` is how long writers had to wait.
-    ``later_bytes``: of the old file, what came after that snapshot; all of it is kept.
+    ``keep`` is the tid of the oldest snapshot that stays readable. ``packed`` is false if
+    nothing was changed. ``locked_seconds`` is how long writers had to wait. ``later_bytes`` are
+    the bytes of the old file after that snapshot; all of them are kept.
     """
 
     path: str
@@ -73,7 +68,7 @@ class PackReport:
 
     @property
     def dropped(self) -> PackSize:
-        """What is not needed any more."""
+        """The numbers of what was not needed."""
         before, after = self.before, self.after
         return PackSize(
             before.objects - after.objects,
@@ -84,7 +79,7 @@ class PackReport:
 
     @property
     def garbage(self) -> float:
-        """The share of the bytes of the file that is not needed any more."""
+        """The share of the bytes of the file that was not needed."""
         return max(0.0, 1 - self.after.bytes / self.before.bytes) if self.before.bytes else 0.0
 
     def __str__(self) -> str:
@@ -111,11 +106,11 @@ def pack(
     least_garbage: float = 0.0,
     stopping: Callable[[], bool] | None = None,
 ) -> PackReport:
-    """Pack the log at *path*; see :meth:`dobbin_like.upkeep.care.Care.pack`.
+    """Pack the log at *path*; see :func:`.operations.pack`.
 
     Args:
         least_garbage: Pack only if at least this share of the file is not needed.
-        stopping: Asked now and then; when it returns true, InterruptedError is raised.
+        stopping: Called now and then; when it returns true, InterruptedError is raised.
     """
     began = time.monotonic()
     now = time.time_ns() // 1000  # noqa: TID251  what "an hour ago" means
@@ -129,7 +124,7 @@ def pack(
             if status.st_nlink > 1:
                 reason = f"it has {status.st_nlink} names, and the others would keep the old file"
                 raise PackError(path, reason)
-            # First: whoever packs has the log to himself, as far as packing goes.
+            # First: only one process packs a log at a time.
             file = stack.enter_context(PackFile(path, status.st_mode & 0o777))
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
@@ -172,13 +167,11 @@ def _pack(
     stopping: Callable[[], bool] | None,
 ) -> PackReport:
     report = PackReport(old.path, old.place.tid)
-    if not old.place.sequence:  # There is nothing up to the moment: all is kept.
-        size = Survivors(
-            old, Throttle(old.committed_word, stopping), lambda _size: None
-        ).estimate()[0]
+    pace = Throttle(old.committed_word, stopping)
+    if not old.place.sequence:  # There are no earlier transactions: all is kept.
+        size, _ = Survivors(old, pace, lambda _size: None).estimate()
         return replace(report, before=size, after=size)
     told = _Told(progress, old.place.end)
-    pace = Throttle(old.committed_word, stopping)
     survivors = Survivors(old, pace, told.marked)
     survivors.mark()
     if file is None or least_garbage:
@@ -192,20 +185,15 @@ def _pack(
         os.fchown(file.fd, old.status.st_uid, old.status.st_gid)
     new = NewLog(file, old.next_page(), old.positions.next_oid)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
-    return replace(
-        report,
-        before=before,
-        after=after,
-        packed=True,
-        locked_seconds=locked_seconds,
-        later_bytes=before.bytes - old.place.end,
-    )
+    report = replace(report, before=before, after=after, packed=True)
+    later = before.bytes - old.place.end
+    return replace(report, locked_seconds=locked_seconds, later_bytes=later)
 
 
 def _carry(
     old: PackedLog, new: NewLog, survivors: Survivors, pace: Throttle, told: _Told
 ) -> tuple[PackSize, PackSize, float]:
-    """Write the new file and switch to it; return what was and is there, and the wait."""
+    """Write the new file and switch to it; return both sizes, and the longest wait."""
     locked_seconds = 0.0
     attempt = 0
     while True:
@@ -214,7 +202,7 @@ def _carry(
         try:
             carry.up_to_the_moment(told.carried)
             carry.catch_up()
-            told.all()  # Whoever is told may still prevent it.
+            told.all()  # The callback may still prevent it.
             before, after = carry.switch()
         except MissedError:
             if attempt == _ATTEMPTS:
@@ -222,15 +210,14 @@ def _carry(
                 survivors.keep_all_objects()
             survivors.mark_later()
             new.restart(old.positions.next_oid)
+            pace.patient = True
+            locked_seconds = max(locked_seconds, carry.locked_seconds)
         else:
             return before, after, max(locked_seconds, carry.locked_seconds)
-        finally:
-            locked_seconds = max(locked_seconds, carry.locked_seconds)
-            pace.patient = True
 
 
 class _Told:
-    """Tells progress: all bytes up to the moment count twice, marked and carried."""
+    """Reports progress: the bytes up to the kept tid count twice, as marked and as copied."""
 
     def __init__(self, progress: Progress | None, end: int) -> None:
         self._progress = progress

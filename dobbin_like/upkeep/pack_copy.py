@@ -1,10 +1,9 @@
-"""Carrying what survives into the new file, and the switch to it.
+"""Copying what survives a pack to the new file, and the switch to that file.
 
-Others go on committing meanwhile: what they append is carried over round after round,
-until little is left; that little is carried under the commit lock. A transaction may refer
-to an object that was out of reach when the survivors were marked, from a program that had
-it in memory all the time. Then what was written is of no use, and the caller marks that
-object too and begins again.
+Others may commit meanwhile: what they append is copied round after round, until little is left;
+the rest is copied under the commit lock. A transaction may refer to an object that was
+unreachable when the survivors were marked, from a program that had it in memory. Then the caller
+marks that object, too, and begins a new copy.
 """
 
 from __future__ import annotations
@@ -23,16 +22,15 @@ from dobbin_like.upkeep.stream_keys import STREAM_CLASS, with_stream_key
 from dobbin_like.upkeep.throttle import Throttle
 
 _LITTLE: Final = 1 << 18
-"""Bytes that may be left to be carried under the commit lock: a few milliseconds."""
+"""Bytes that may be left for the copy under the commit lock: a few milliseconds."""
 
 _PATIENT_ROUNDS: Final = 8
-"""Rounds of catching up in which writers are given way to. After them they are faster."""
+"""Rounds of catching up that give way to writers; writers may be faster than they."""
 
 _ROUNDS: Final = 24
-"""Rounds of catching up at all: writers who are faster even so have to wait."""
+"""Rounds of catching up in all: writers that are still faster have to wait."""
 
-_BETWEEN_RESTS: Final = 64
-"""Entries."""
+_ENTRIES_BETWEEN_RESTS: Final = 64
 
 
 Entries = Iterator[Entry]
@@ -56,17 +54,12 @@ class Carry:
         self._pace = pace
         self._before, self._after = Count(objects=old.positions.stored), Count()
         self._place = old.place
-        # Both tables go whole into the first transaction that counts.
+        # The first successful transaction gets both tables.
         self._names = NameTables(*old.names.rows())
         self._tables_are_due = True
 
     def up_to_the_moment(self, tell: Callable[[int], object]) -> None:
-        """Carry what survives of the transactions up to the moment that is kept.
-
-        Raises:
-            IntegrityError: A survivor is damaged.
-            OSError: The disk is full, or the like.
-        """
+        """Copy what survives of the transactions up to the tid that is kept."""
         old, survivors = self._old, self._survivors
         for frame, chosen in survivors.choices():
             logged = frame.logged
@@ -75,17 +68,16 @@ class Carry:
                 if chosen is not None:
                     self._after.add(logged, len(chosen), survivors.objects(logged, chosen))
                     entries = old.read_entries(logged, chosen)
-                    # What it has brought stands in the tables: also what came after it.
+                    # Its names are in the tables, with those that came later.
                     self._append(logged, entries, NO_NAMES, len(chosen))
             self._pace.rest()
             tell(frame.tail.end)
 
     def catch_up(self) -> None:
-        """Carry later transactions until little is left, and sync what was written.
+        """Copy later transactions until little is left, and sync what was written.
 
         Raises:
             MissedError: One refers to an object that was left out.
-            IntegrityError, OSError: As for up_to_the_moment().
         """
         rounds = 0
         while self._old.end - self._place.end > _LITTLE and rounds < _ROUNDS:
@@ -94,21 +86,17 @@ class Carry:
             self._later(self._old.end)
         self._new.save_positions(self._names.rows())
         self._new.sync()
-        # What came while that was synced.
+        # What was committed during the sync.
         self._later(self._old.end)
         self._new.sync()
 
     def switch(self) -> tuple[PackSize, PackSize]:
-        """Carry what is left, and let the new file take the place of the old one.
-
-        Returns:
-            How much there was, and how much there is.
+        """Copy the rest, and replace the old file by the new one; return both sizes.
 
         Raises:
             MissedError: A transaction refers to an object that was left out.
             LogMovedError: Another file is at the path.
-            IntegrityError, OSError: As for up_to_the_moment(). In all cases the old file
-                is where it was.
+            In all cases, and if anything else fails, the old file stays.
         """
         old, new = self._old, self._new
         old.acquire()
@@ -126,29 +114,21 @@ class Carry:
         return sizes
 
     def _later(self, end: int) -> None:
-        """Carry the transactions up to *end*, as they are."""
         old, new = self._old, self._new
         for frame in old.frames(self._place, end):
             logged = frame.logged
             if logged is not None:
-                known = frame.tail.end <= self._survivors.seen.end
-                entries, names = old.read_entries(logged), NO_NAMES
+                entries, names, count = old.read_entries(logged), NO_NAMES, len(logged.oids)
+                fresh = [oid for oid in logged.oids if not new.positions.get(oid)]
+                unknown = sum(not old.positions.get(oid) for oid in fresh)
+                self._before.add(logged, count, unknown)
+                self._after.add(logged, count, len(fresh))
                 if not logged.failed:
                     names = logged.names
                     self._names.update(*names)
-                    before = sum(
-                        not (old.positions.get(oid) or new.positions.get(oid))
-                        for oid in logged.oids
-                    )
-                    after = sum(not new.positions.get(oid) for oid in logged.oids)
-                    self._before.add(logged, len(logged.oids), before)
-                    self._after.add(logged, len(logged.oids), after)
-                    if not known:
+                    if frame.tail.end > self._survivors.seen.end:
                         entries = self._watched(entries)
-                else:
-                    self._before.add(logged, 0, 0)
-                    self._after.add(logged, 0, 0)
-                self._append(logged, entries, names, len(logged.oids))
+                self._append(logged, entries, names, count)
             self._place = frame.tail
             self._pace.rest()
 
@@ -172,7 +152,7 @@ class Carry:
     def _rested(self, entries: Entries) -> Entries:
         for number, entry in enumerate(entries, 1):
             yield entry
-            if not number % _BETWEEN_RESTS:
+            if not number % _ENTRIES_BETWEEN_RESTS:
                 self._pace.rest()
 
     def _watched(self, entries: Entries) -> Entries:
@@ -186,7 +166,7 @@ class Carry:
             yield entry
 
     def _moved(self, entries: Entries) -> Entries:
-        """Yield the entries; the states of streams say where these are now."""
+        """Yield the entries, with the new places of streams in their states."""
         new, streams = self._new, self._old.streams
         for oid, number, state in entries:
             key, names = stored_stream(self._names, number, state)

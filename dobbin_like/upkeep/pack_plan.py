@@ -1,8 +1,8 @@
 """What a pack keeps: which entries of which transactions.
 
-Up to the moment that is kept, a transaction keeps the entries that were the newest of their
-objects then, of objects that could be reached then or are referred to later. What came
-after that moment is kept whole. Writes nothing; knows no objects: states are bytes.
+Transactions up to the tid that is kept keep the entries that were the newest of their objects
+then, if these could be reached then or are referred to later; a transaction without such entries
+is dropped. Later transactions stay whole. Writes nothing; knows no objects: states are bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from dobbin_like.contract import NO_NAMES, NewNames
+from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid
 from dobbin_like.log.copies.new_log import meta_of
@@ -59,21 +59,20 @@ class Count:
     transactions: int = 0
 
     def add(self, logged: LoggedTransaction, entries: int, new_objects: int) -> None:
-        """Count a transaction with so many entries; none of them count if it has failed."""
+        """Count a transaction; entries and objects count unless it has failed."""
         self.transactions += 1
         if not logged.failed:
             self.revisions += entries
             self.objects += new_objects
 
     def size(self, in_bytes: int) -> PackSize:
-        """Return what was counted, and the bytes."""
         return PackSize(self.objects, self.revisions, self.transactions, in_bytes)
 
 
 def stored_stream(
     classes: NameTables, number: int, state: bytes
 ) -> tuple[int | None, tuple[str, ...] | None]:
-    """Return the key of the stream that a state is of, None if of none, and its names."""
+    """Return the key of the stream of a state, if any, and the names of its attributes."""
     class_number, names = class_and_names(classes, number)
     if classes.class_name(class_number) != STREAM_CLASS:
         return None, names
@@ -81,11 +80,7 @@ def stored_stream(
 
 
 class Survivors:
-    """What is kept of one log. One thread.
-
-    Args:
-        tell: Called with the bytes that were read.
-    """
+    """What is kept of one log. One thread. *tell* is called with the bytes that were read."""
 
     def __init__(self, old: PackedLog, pace: Throttle, tell: Callable[[int], object]) -> None:
         self._old = old
@@ -94,9 +89,9 @@ class Survivors:
         self._marks = Marks(
             old.positions.next_oid, self._state, order=old.positions.get, tick=self._tick
         )
-        # Entries that a newest one is a change of, by position.
+        # The positions of entries whose deltas survive.
         self._bases: set[int] = set()
-        # Objects that are keys in such entries, be it of what has gone since.
+        # Objects that are keys in such entries, even of removed items.
         self._keys: set[Oid] = set()
         self._reader = StateReader(old.names)
         # The place up to which later transactions were read for references.
@@ -118,7 +113,7 @@ class Survivors:
             raise IntegrityError(path, stored.position, str(error), expected) from None
 
     def _base_of(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
-        """Return what a delta changes; it survives with it."""
+        """Return the version that a delta changes; it survives together with it."""
         before = self._old.replaced_by(oid, stored)
         if before is not None:
             self._bases.add(before.position)
@@ -126,9 +121,6 @@ class Survivors:
 
     def mark(self) -> None:
         """Mark what can be reached, and what later transactions refer to, up to now.
-
-        Raises:
-            IntegrityError: Something that is needed is damaged.
 
         Cost: The bytes of what can be reached, and of the later transactions.
         """
@@ -143,7 +135,7 @@ class Survivors:
             self._marks.follow(keys)
 
     def mark_later(self) -> None:
-        """Mark what those transactions refer to that came since the last call."""
+        """Mark what the transactions since the last call refer to."""
         old = self._old
         for frame in old.frames(self.seen, old.end):
             logged = frame.logged
@@ -156,17 +148,14 @@ class Survivors:
             self.seen = frame.tail
 
     def keep_all_objects(self) -> None:
-        """Let every object survive: only its older versions are dropped."""
+        """Let every object survive: only older versions are dropped."""
         self._marks.add_all()
         for oid in range(self._old.positions.next_oid):
             self._pace.rest()
             self._state(oid)  # Notes what has to survive with it.
 
     def are_missed(self, entry: tuple[int, int, bytes]) -> Iterator[int]:
-        """Yield the objects that a later entry needs, and that do not survive.
-
-        It refers to them, or it is a delta of one.
-        """
+        """Yield the dropped objects that a later entry refers to, or is a delta of."""
         positions = self._old.positions
         oid, number, state = entry
         needed = [target for target, _ in references(state)]
@@ -177,7 +166,7 @@ class Survivors:
                 yield target
 
     def of(self, logged: LoggedTransaction) -> Sequence[int]:
-        """Return the indexes of the entries that a transaction up to the moment keeps."""
+        """Return the indexes of the entries that a transaction up to the kept tid keeps."""
         if logged.failed:
             return ()
         flags, slots, bases = self._marks.flags, self._old.positions.slots, self._bases
@@ -185,21 +174,22 @@ class Survivors:
         if len(logged.oids) == 1:
             oid = logged.oids[0]
             return (0,) if flags[oid] and (slots[oid] == first or first in bases) else ()
-        found = (
-            index
-            for index, (position, oid) in enumerate(
-                zip(count(first, ENTRY_SIZE), logged.oids, strict=False)
-            )
-            if flags[oid] and (slots[oid] == position or position in bases)
+        entries = enumerate(zip(count(first, ENTRY_SIZE), logged.oids, strict=False))
+        # An array: the whole database may be in one transaction.
+        return array(
+            "Q",
+            (
+                index
+                for index, (position, oid) in entries
+                if flags[oid] and (slots[oid] == position or position in bases)
+            ),
         )
-        # All of a database may be in one transaction.
-        return array("Q", found)
 
     def choices(self) -> Iterator[tuple[Frame, Sequence[int] | None]]:
-        """Yield the frames up to the moment, and which entries each keeps; None: it goes.
+        """Yield the frames up to the kept tid, and the entries that each keeps; None: it goes.
 
-        The newest transaction stays, be it without entries: its tid is what those after it
-        go on from. So does one that succeeded, to bear the class table.
+        The newest transaction stays, even without entries: later ones follow its tid. So does the
+        first successful one if no object survives, to hold the class table.
         """
         old = self._old
         table_is_due = not self._any()
@@ -225,14 +215,16 @@ class Survivors:
         return sum(slots[logged.oids[index]] == first + index * ENTRY_SIZE for index in chosen)
 
     def estimate(self) -> tuple[PackSize, PackSize]:
-        """Return how much the log holds, and how much a packed one would hold.
+        """Return the size of the log, and that of a packed one.
 
-        Cost: The tables of the transactions; not their states, but for those of streams.
+        Cost: The tables of the transactions; of the states, only those of streams.
         """
         old = self._old
         before, after = Count(), Count()
         table = old.names.rows()
-        size = PAGE_SIZE + self._saved_size(table)
+        slots = 8 * old.positions.next_oid
+        saved = record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
+        size = PAGE_SIZE + saved
         streams: set[int] = set()
         for frame, chosen in self.choices():
             self._pace.rest()
@@ -254,7 +246,7 @@ class Survivors:
         return before.size(old.end), after.size(size)
 
     def _later(self, before: Count, after: Count) -> int:
-        """Count the transactions after the moment; return their bytes."""
+        """Count the transactions after the kept tid; return their bytes."""
         old = self._old
         tail, size = old.place, 0
         seen = bytearray()
@@ -279,18 +271,10 @@ class Survivors:
             after.add(logged, len(logged.oids), new_after)
         return size
 
-    def _saved_size(self, table: NewNames) -> int:
-        slots = 8 * self._old.positions.next_oid
-        return record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
-
     def _streams_in(
         self, logged: LoggedTransaction, chosen: Sequence[int], streams: set[int]
     ) -> int:
-        """Add the keys of the streams whose objects are among the entries.
-
-        Returns:
-            The bytes by which their states become longer.
-        """
+        """Add the keys of the streams of these entries; return how much their states grow."""
         old, longer = self._old, 0
         if old.names.class_number(*STREAM_CLASS) is None:
             return 0

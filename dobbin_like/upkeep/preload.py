@@ -1,8 +1,8 @@
-"""Reading everything that the root leads to, at once.
+"""Reading everything that can be reached from the root, at once.
 
-For servers that fork workers: what is in memory before the fork is shared. Goes from object
-to object, all that is known by then in the order in which it lies in the file, and keeps
-nothing: objects stay because the objects that lead to them do.
+For servers that fork workers: what is in memory before the fork is shared. Reads one generation
+of references after the other, each in the order of the file, and keeps nothing: objects stay in
+memory because the objects that refer to them do.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def preload(store: Store, progress: Progress | None = None) -> int:
     """Read all objects of this thread's snapshot at once; return how many there are.
 
     For programs that will need them all, and for servers that fork workers afterwards,
-    which then share the memory. What the root does not lead to is not read. The objects
-    stay in memory as long as the database is open and the root leads to them; later
-    changes are read when touched, as ever. Other threads go on reading and committing.
+    which then share the memory. Objects that can't be reached from the root are not read. The
+    others stay in memory as long as the database is open and they can be reached; later changes
+    are read on use, as always. Other threads may read and commit meanwhile.
 
-    An object that can't be read, because it is damaged or can't be brought to its
-    version, is left alone and logged as a warning: whoever touches it is told why. One
-    whose class is not there is left alone, too. What only they lead to is not read.
+    An object that can't be read, because it is damaged or its migration fails, is skipped and
+    logged as a warning; using it raises the error. One whose class is missing is skipped, too.
+    Objects that can be reached only through them are not read.
 
     Meanwhile the garbage collector is off, for the whole process. May be interrupted and
     run again at any time.
 
     Args:
-        progress: Called with the objects that were read, and all that are stored.
+        progress: Called with the number of objects read, and of all stored objects.
 
     Raises:
-        ClosedError, OSError: As for reading, and whatever else a class of values raises.
+        ClosedError, OSError: As for reading, and any error that a class of values raises.
         What was read stays in memory.
 
     Cost: Reading every object once, in the order of the file as far as references
@@ -82,7 +82,6 @@ class _Walk:
         self.done = 0
 
     def run(self, root: Any) -> None:
-        """Read the root and what it leads to."""
         place_of = self._storage.place_of if isinstance(self._storage, PackedStorage) else None
         total = self._storage.oid_count
         self._add(root)
@@ -92,18 +91,19 @@ class _Walk:
                 entries.sort(key=lambda ref: place_of(ref.oid))
             for ref in entries:
                 obj = ref()
-                if obj is not None:  # what another thread has made unreachable may be gone
+                if obj is not None:  # Another thread may have made it unreachable.
                     self._read(obj, ref)
                     if not self.done % _BETWEEN_REPORTS:
                         self._report(self.done, total)
         self._report(self.done, total)
         if self._failed:
-            text = "%s: %d objects could not be read; whoever touches one is told why"
+            text = "%s: %d objects could not be read; using one raises the error"
             _logger.warning(text, self._storage.path, self._failed)
 
     def _read(self, obj: Any, ref: ObjectRef) -> None:
         try:
-            self._lead_on(self._state(obj, ref), ref)
+            if not self._follow(tuple(self._state(obj, ref).values())):
+                self._follow_stored(ref)
             self.done += 1
         except ClosedError:
             raise
@@ -116,7 +116,7 @@ class _Walk:
             self._failed += 1
 
     def _state(self, obj: Any, ref: ObjectRef) -> State:
-        """Return what the thread sees of an object, without what others have left in it."""
+        """Return the state that the thread sees of an object."""
         faces = type(obj)._p_faces
         fresh = type(obj) is faces.ghost
         if fresh:
@@ -129,21 +129,9 @@ class _Walk:
             state = self._graph.resolver.version(obj, ref, self._view)[1]
         return state if fresh else faces.state_of(state)
 
-    def _lead_on(self, state: State, ref: ObjectRef) -> None:
-        """Find what a state leads to."""
-        for value in state.values():
-            cls = type(value)
-            if cls in ATOMS:
-                continue
-            if KINDS[cls] == REFERENCE:
-                self._add(value)
-            elif not self._follow(value):
-                self._follow_stored(ref)
-                return
-
-    def _follow(self, inside: Any) -> bool:
-        """Find what a value in a state leads to; return False if that can't be told from it."""
-        groups: list[Any] = [(inside,)]
+    def _follow(self, values: tuple[Any, ...]) -> bool:
+        """Find what values refer to; return False if they don't show it."""
+        groups = [values]
         seen: set[int] = set()  # values may hold themselves
         while groups:
             for value in groups.pop():
@@ -154,7 +142,7 @@ class _Walk:
                 if kind == REFERENCE:
                     self._add(value)
                 elif kind == OTHER or getattr(cls, "_p_immutable", False):
-                    return False  # an instance of any class, or what stands for one
+                    return False  # an instance of any class, or its stand-in
                 elif kind > REFERENCE and kind != BYTEARRAY and id(value) not in seen:
                     seen.add(id(value))
                     groups.append(tuple(value))
@@ -163,7 +151,7 @@ class _Walk:
         return True
 
     def _follow_stored(self, ref: ObjectRef) -> None:
-        """Find what a state leads to by its bytes: its values may lead anywhere by now."""
+        """Find what a stored state refers to: its values may refer to anything by now."""
         at = None if self._view is None else self._view.tid
         stored = self._storage.load(ref.oid, at)
         for oid, _ in [] if stored is None else references(stored.data):
@@ -188,13 +176,13 @@ class _Walk:
 _lock = threading.Lock()
 _inside: set[tuple[int, object]] = set()
 _was_enabled = False
-"""Before the first of those inside came. Guarded by the lock, as they are."""
+"""Before the first thread entered. Guarded by the lock, like ``_inside``."""
 
 
 def _without_collections(run: Callable[[], object]) -> None:
-    """Call *run*; meanwhile the collector does not go through all that was read, again and again.
+    """Call *run* without garbage collections, which would visit all that was read repeatedly.
 
-    For the whole process, until the last thread has left.
+    They are off for the whole process, until the last thread has left.
     """
     me = threading.get_ident(), object()
     try:

@@ -1,7 +1,7 @@
-"""Renaming a class: one row of the class table of the log, however many instances there are.
+"""Renaming a class: a new row of the class table of the log.
 
-States name classes by number. What a number means is looked up when a state is read, so a
-new name is all it takes; nothing of what is stored is touched.
+States have the numbers of classes, and the name of a number is looked up when a state is read: no
+state is changed.
 """
 
 from __future__ import annotations
@@ -28,39 +28,35 @@ Name = tuple[str, str]
 
 
 def rename_class(store: Store, old: str | type, new: str | type) -> None:
-    """Let what is stored as class *old* be of class *new* from now on.
+    """Rename the class *old* of stored objects to *new*.
 
-    For a class that was renamed, or moved to another module; a value class (a dataclass,
-    an enum) or a function that is stored by name as well. Names are ``"module.Qualname"``,
-    classes stand for their names. One small transaction, however many instances there
-    are; not that of the calling thread. Where the log knows *new* already, the two are one
-    class from then on.
+    For a class that was renamed, or moved to another module; also for a value class (a
+    dataclass, an enum) or a function that is stored by name. Names are ``"module.Qualname"``;
+    a class stands for its name. One small transaction, however many instances there are; not
+    that of the calling thread. If the log already has *new*, the two become one class.
 
-    All instances over the log follow when they catch up. An object of which the state is
-    not in memory is of the new class when it is read; one that was read keeps its class
-    until it is read anew, after a change by another process or once it has left memory,
-    and a value keeps its class as long as the object that it is part of. A program that
-    can't load the new class goes on with the old one, if it has it.
-
-    New objects of the old class, if that is still about, are stored as a class of that
-    name again.
+    Other instances over the log follow when they catch up. An object that is read from then on
+    has the new class; one in memory keeps its class until it is read again, after a change by
+    another process or after it has left memory, and a value keeps its class as long as the
+    object that it is part of. A program that can't load the new class uses the old one, if it
+    has it. New objects of the old class are stored under the old name again.
 
     Raises:
-        RenameError: The log knows no class *old*; *new* can't be loaded under the policy
+        RenameError: The log has no class *old*; *new* can't be loaded under the policy
             for loading; it does not derive from ``Persistent`` where the objects are
             persistent, or does where they are not; the two are the same.
-        SelfWaitError: This thread is in the midst of a commit.
+        SelfWaitError: This thread is in the middle of a commit.
         LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit.
-        In all cases nothing was written.
+        In all cases, nothing was written.
 
     Cost: One small commit, and the classes of the log. If the old class can't be loaded
-    any more and no object of it was touched, the log is searched for one first.
+    and no object of it was used, the log is searched for one first.
     """
     store.check_open()
     publisher = store.publisher
     publisher.catch_up()
     renaming = _Renaming(publisher, old, new)
-    # Before the lock: looking may take its time.
+    # Before the lock: this may take long.
     renaming.check(renaming.numbers())
 
     def gather(_changes: Changes) -> list[tuple[int, str, str]]:
@@ -72,7 +68,7 @@ def rename_class(store: Store, old: str | type, new: str | type) -> None:
 
 
 class _Renaming:
-    """What is asked for, and what stands against it."""
+    """A rename, and the checks that may refuse it."""
 
     def __init__(self, publisher: Publisher, old: str | type, new: str | type) -> None:
         self._publisher = publisher
@@ -88,7 +84,7 @@ class _Renaming:
         return RenameError(*self._texts, reason)
 
     def _candidates(self, name: str | type) -> list[Name]:
-        """Return what *name* may mean: a dot stands before a nested class as before any."""
+        """Return what *name* may mean: it does not show where the module ends."""
         if isinstance(name, type):
             return [(name.__module__, name.__qualname__)]
         parts = name.split(".")
@@ -99,7 +95,7 @@ class _Renaming:
         return [(".".join(parts[:place]), ".".join(parts[place:])) for place in places]
 
     def _find(self, new: str | type) -> tuple[Name, Any]:
-        """Return the name under which the log shall know the class, and the class."""
+        """Return the class, and the name under which it is stored."""
         policy = self._publisher.graph.classes.policy
         reasons = []
         for name in self._candidates(new):
@@ -112,17 +108,13 @@ class _Renaming:
                 # Its own name, by which it is stored, if there are others.
                 home = found.__module__, found.__qualname__
                 return (home if policy.resolve(*home)[0] is found else name), found
-        # Of the shortest module that was looked at, if any is there, else of the longest.
+        # The reason of the first candidate whose module is imported, if any, else of the first.
         reasons.sort(key=lambda reason: reason.endswith("is not imported"))
         text = f"it can't be loaded: {reasons[0]}; import it before, or name it in allow"
         raise self._refuse(text)
 
     def numbers(self) -> list[int]:
-        """Return the numbers by which the log knows the old name: more than one if it was merged.
-
-        Raises:
-            RenameError: It does not know it, or both names are the same.
-        """
+        """Return the numbers of the old name in the log: several if classes were merged."""
         names = _names(self._publisher)
         for candidate in self._old:
             numbers = [number for number, name in names.items() if name == candidate]
@@ -137,16 +129,12 @@ class _Renaming:
     def check(self, numbers: Iterable[int]) -> None:
         """Refuse to give values the class of persistent objects, or the other way round."""
         derived = isinstance(self._class, type) and issubclass(self._class, Persistent)
+        reason = "its objects are persistent, and the new is not derived from Persistent"
+        if derived:
+            reason = "no persistent object is of it, the new one derives from Persistent"
         for number in numbers:
             if number not in self._checked:
-                persistent = _is_persistent(self._publisher, number)
-                if persistent and not derived:
-                    reason = (
-                        "its objects are persistent, and the new is not derived from Persistent"
-                    )
-                    raise self._refuse(reason)
-                if derived and not persistent:
-                    reason = "no persistent object is of it, the new one derives from Persistent"
+                if _is_persistent(self._publisher, number) != derived:
                     raise self._refuse(reason)
                 self._checked.add(number)
 
@@ -166,36 +154,29 @@ def _names(publisher: Publisher) -> dict[int, Name]:
 
 
 def _is_persistent(publisher: Publisher, number: int) -> bool:
-    """Tell whether the objects of a class are persistent ones, not values inside of states.
+    """Return whether the objects of a class are persistent, not values inside of states.
 
-    The class itself tells, or who has met an object of it already. Only if its old module is
-    gone, and nobody has touched an object since, the log is searched for one.
+    Only if the class can't be loaded and no object of it was used, the log is searched for one.
     """
-    classes = publisher.graph.classes
-    found = classes.load(number)
+    graph = publisher.graph
+    found = graph.classes.load(number)
     if isinstance(found, type) and issubclass(found, Persistent):
         return True
-    if classes.is_broken(number):
+    if graph.classes.is_broken(number):
         return True
-    return isinstance(found, StandInMeta) and _has_object(publisher, number)
-
-
-def _has_object(publisher: Publisher, number: int) -> bool:
-    graph = publisher.graph
-    # Where there are many objects of the class, the first is found at once.
+    if not isinstance(found, StandInMeta):
+        return False
+    # If there are many objects of the class, the first is found soon.
     if any(graph.ghosts.class_of(stored) == number for stored in _newest_versions(publisher)):
         return True
-    return any(
-        target == number
-        for stored in _newest_versions(publisher)
-        for _, target in references(stored.data)
-    )
+    found_in = (references(stored.data) for stored in _newest_versions(publisher))
+    return any(target == number for pairs in found_in for _, target in pairs)
 
 
 def _newest_versions(publisher: Publisher) -> Iterator[Any]:
     storage = publisher.storage
     for oid in range(storage.next_oid):
-        with contextlib.suppress(IntegrityError):  # it hurts those who touch it, not this
+        with contextlib.suppress(IntegrityError):  # A damaged object does not hinder this.
             stored = storage.load(Oid(oid))
             if stored is not None:
                 yield stored

@@ -39,20 +39,19 @@ if TYPE_CHECKING:
     from dobbin_like.contract import Storage, StoredVersion
 
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
-"""Of a transaction: an entry says in 32 bits how far off its state is; the names go in between."""
+"""The limit of a transaction: an entry has 32 bits for the distance of its state; names follow."""
 
 _POSITIONS_FROM: Final = 10_000
-"""Objects from which on saved positions are worth while: some 10 ms of opening."""
+"""The number of objects from which saved positions pay: they save some 10 ms of opening."""
 
-DESCRIPTION: Final = "snapshot"
-"""Of the transaction."""
+_DESCRIPTION: Final = "snapshot"
 
 Progress = Callable[[int, int], object]
 Entries = Iterator[tuple[Oid, int, bytes]]
 
 
 class SnapshotReport(NamedTuple):
-    """What a snapshot holds. ``size`` is that of the states, in bytes."""
+    """The result of a snapshot. ``size`` is that of the states, in bytes."""
 
     path: str
     objects: int
@@ -73,42 +72,31 @@ def snapshot(
     progress: Progress | None = None,
     part_bytes: int = PART_BYTES,
 ) -> SnapshotReport:
-    """Write what can be reached in *source*, which does not change meanwhile, to *target*.
+    """Write what can be reached in *source*, which must not change meanwhile, to *target*.
 
-    Args:
-        target: A path where nothing is, or a storage in which nothing is.
-        progress: Called with objects that were dealt with, and objects to be dealt with.
-        part_bytes: More than that becomes several transactions in a file.
-
-    Raises:
-        ObjectNotFound: There is no root.
-        FileExistsError: The file has something in it.
-        CopyError: The storage has; or another is writing a file for this path.
-        SelfWaitError: This thread is in the midst of a commit to the storage.
-        IntegrityError: A state or a stream is damaged.
-        OSError: The disk is full, or the like.
-        In all cases nothing was written.
+    See :func:`.operations.snapshot`. More than *part_bytes* become several transactions in a file.
 
     Cost: The bytes of the states, read twice and written once; 5 bytes of memory for each
     oid, and 44 for each object. Into a storage: all the states in memory.
     """
     if not source.has(ROOT_OID):
         raise ObjectNotFound(ROOT_OID)
-    state = _State(source, progress)
     if isinstance(target, str):
         _refuse_file(target)
         with NewFile(target, _mode(source)) as file:
-            return _write(state, _IntoFile(target, file, source), part_bytes)
+            return _write(source, _IntoFile(target, file, source), progress, part_bytes)
     if target.held:  # Not to be given back below.
         raise SelfWaitError(target.path)
     try:
-        return _write(state, _IntoStorage(target, source), sys.maxsize)
+        return _write(source, _IntoStorage(target, source), progress, sys.maxsize)
     finally:
         target.release()
 
 
-def _write(state: _State, target: _Target, part_bytes: int) -> SnapshotReport:
-    state.find()
+def _write(
+    source: Storage, target: _Target, progress: Progress | None, part_bytes: int
+) -> SnapshotReport:
+    state = _State(source, progress)
     state.carry_streams(target.stream)
     parts = state.parts(part_bytes)
     for part in parts:
@@ -116,7 +104,8 @@ def _write(state: _State, target: _Target, part_bytes: int) -> SnapshotReport:
         tid = Tid(state.tid - (len(parts) - 1 - part.number))
         target.part(tid, part, state.entries(part))
     target.complete(state.objects)
-    state.tell_end()
+    if progress is not None:
+        progress(state.total, state.total)
     return SnapshotReport(target.path, state.objects, state.size, state.streams, state.tid)
 
 
@@ -150,7 +139,7 @@ class _State:
         self.tid = source.tid
         self._source = source
         self._progress = progress
-        self._total = 2 * source.oid_count
+        self.total = 2 * source.oid_count
         self._done = 0
         self._sizes = array("L", bytes(array("L").itemsize * source.next_oid))
         self._stream_oids: list[Oid] = []
@@ -158,16 +147,8 @@ class _State:
         self._rewritten: dict[int, bytes] = {}
         self._numbers: dict[int, int] = {}
         self._reader = StateReader(source.names, source.path)
-
-    @property
-    def streams(self) -> int:
-        """How many there are."""
-        return len(self._stream_oids)
-
-    def find(self) -> None:
-        """Follow all references from the root on."""
-        marks = Marks(self._source.next_oid, self._read, tick=self._tick)
-        marks.follow([ROOT_OID])
+        Marks(source.next_oid, self._read, tick=self._tick).follow([ROOT_OID])
+        self.streams = len(self._stream_oids)
 
     def _read(self, oid: int) -> bytes | None:
         stored = self._source.load(Oid(oid))
@@ -183,7 +164,7 @@ class _State:
         return data
 
     def _data(self, oid: Oid, stored: StoredVersion) -> bytes:
-        """Return the whole state of a version. One that was put together is remembered."""
+        """Return the whole state of a version; remember it if it was put together from deltas."""
         if not stored.number & DELTA:
             return stored.data
         number, whole = self._reader.whole(oid, stored, self._source.version_before)
@@ -197,7 +178,7 @@ class _State:
         return stored
 
     def carry_streams(self, write: Callable[[BinaryIO], tuple[int, int]]) -> None:
-        """Give the bytes of all streams to *write*, which says where they are."""
+        """Give the bytes of all streams to *write*, which returns their new keys and sizes."""
         source = self._source
         carried: dict[int, int] = {}
         for oid in self._stream_oids:
@@ -206,17 +187,15 @@ class _State:
             old = stream_key_of(stored.data, names)
             if old is None:
                 continue
-            key = carried.get(old)
-            if key is None:
-                key, _ = write(cast("BinaryIO", StoredBytes(source, old)))
-                carried[old] = key
-            data = with_stream_key(stored.data, names, key)
+            if old not in carried:
+                carried[old], _ = write(cast("BinaryIO", StoredBytes(source, old)))
+            data = with_stream_key(stored.data, names, carried[old])
             self._rewritten[oid] = data
             self.size += len(data) + 1 - self._sizes[oid]
             self._sizes[oid] = len(data) + 1
 
     def parts(self, limit: int) -> list[_Part]:
-        """Return how the objects are divided into transactions of at most *limit* bytes."""
+        """Divide the objects into transactions of at most *limit* bytes."""
         parts: list[_Part] = []
         start = objects = size = 0
         for oid, more in enumerate(self._sizes):
@@ -231,8 +210,7 @@ class _State:
         return parts
 
     def entries(self, part: _Part) -> Entries:
-        """Yield the objects of a part, by oid."""
-        self._done = max(self._done, self._total // 2)
+        self._done = max(self._done, self.total // 2)
         for oid in range(part.start, part.end):
             if not self._sizes[oid]:
                 continue
@@ -243,20 +221,16 @@ class _State:
                 self._tick(1024, 0)
 
     def _tick(self, objects: int, _size: int) -> None:
-        self._done = min(self._done + objects, self._total)
+        self._done = min(self._done + objects, self.total)
         if self._progress is not None:
-            self._progress(self._done, self._total)
-
-    def tell_end(self) -> None:
-        """Say that all was dealt with."""
-        self._tick(self._total, 0)
+            self._progress(self._done, self.total)
 
 
 # -- where it is written -----------------------------------------------------------------
 
 
 class _Target(Protocol):
-    """Takes streams, then parts, and then lets all of it count."""
+    """Takes streams, then parts, and then makes all of them count."""
 
     path: str
 
@@ -266,8 +240,6 @@ class _Target(Protocol):
 
 
 class _IntoFile:
-    """A new file at a path."""
-
     def __init__(self, path: str, file: NewFile, source: Storage) -> None:
         self.path = path
         self._file = file
@@ -279,7 +251,7 @@ class _IntoFile:
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
         names = NO_NAMES if part.number else self._names
-        meta = Meta(names, description=DESCRIPTION)
+        meta = Meta(names, description=_DESCRIPTION)
         self._log.append(tid, entries, meta, count=part.objects, size=part.size)
 
     def complete(self, objects: int) -> None:
@@ -290,7 +262,7 @@ class _IntoFile:
 
 
 def _mode(source: Storage) -> int:
-    """Return the permissions of the file of a storage; if it has none, the owner's alone."""
+    """Return the permissions of the file of a storage; without one, those of a private file."""
     try:
         return Path(source.path).stat().st_mode & 0o777
     except OSError:
@@ -298,10 +270,10 @@ def _mode(source: Storage) -> int:
 
 
 class _IntoStorage:
-    """A storage in which nothing is yet; it is held until the caller releases it.
+    """An empty storage, which is held until the caller releases it.
 
-    What is written there is news for it, as if another had committed: it may be that a
-    database is open on it, which has to be told.
+    What is written is news for it, as if another instance had committed: a database that is open
+    on it applies it.
     """
 
     def __init__(self, target: Storage, source: Storage) -> None:
@@ -315,7 +287,7 @@ class _IntoStorage:
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
         # The only one: there is no limit for it.
-        self._target.append(tid, list(entries), *self._names, description=DESCRIPTION)
+        self._target.append(tid, list(entries), *self._names, description=_DESCRIPTION)
 
     def complete(self, objects: int) -> None:
         pass

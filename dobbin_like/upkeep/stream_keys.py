@@ -1,7 +1,7 @@
-"""States that name a place in a file: those of stored streams, which packing moves.
+"""The key in the state of a stored stream: the place of its bytes, which packing moves.
 
-A state is changed in the one number that is the key of the stream; all other bytes of it
-stay as they are, whatever classes they need. Knows no file.
+Only the bytes of the key are changed; all others stay as they are, whatever classes they need.
+Knows no file.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
     from dobbin_like.contract import Names
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
-"""The name under which a log knows the class of stored streams."""
+"""The name of the class of stored streams in a log."""
 
 _KEY: Final = "_offset"
-"""The attribute of a stream that says where its bytes lie."""
+"""The attribute of a stream that has its key."""
 
 _NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
 
 
 def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | None]:
-    """Return of which class a state is, and the names of its attributes if it lacks them.
+    """Return the class number of a state, and the names of its attributes if it lacks them.
 
-    Args:
-        number: That of the state: of a class or a shape, or of a delta.
+    *number* is that of the state: of a class, a shape or a delta.
     """
     if number & DELTA:
         return number - DELTA, None
@@ -37,13 +36,13 @@ def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | N
 
 
 def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:
-    """Return the key of the stream that a state is of; None if it names none.
+    """Return the key of the stream of a state; None if it has none.
 
     Args:
         names: Of the attributes, if the state is a tuple of their values.
 
     Raises:
-        Exception: Whatever decoding raises: the bytes are no state.
+        Exception: Any error of decoding: the bytes are no state.
     """
     state: Any = decode_loosely(data)
     if names is not None:
@@ -53,16 +52,12 @@ def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:
 
 
 def with_stream_key(data: bytes, names: Sequence[str] | None, key: int) -> bytes:
-    """Return a state with another key of its stream, and all else as it was.
-
-    Raises:
-        ValueError: It names no stream.
-    """
+    """Return a state with another key of its stream. ValueError: it has none."""
     old = stream_key_of(data, names)
     if old == key:
         return data
-    # The same number may stand elsewhere in the state, and an attribute of that name in
-    # a dict in it: what decoding says decides.
+    # The same number may be elsewhere in the state, and so may an attribute of that name:
+    # decoding the changed state shows whether it was the right one.
     codes = list(pickletools.genops(data))
     places = [int(at or 0) for code, _, at in codes] + [len(data)]
     for index, (code, argument, _) in enumerate(codes):
@@ -70,7 +65,7 @@ def with_stream_key(data: bytes, names: Sequence[str] | None, key: int) -> bytes
             parts = [
                 _number(key) if number == index else data[places[number] : places[number + 1]]
                 for number, (other, _, _) in enumerate(codes)
-                # Frames say how long they are, and need not be there.
+                # A frame has its length, and is optional.
                 if other.name != "FRAME"
             ]
             changed = b"".join(parts)

@@ -1,8 +1,8 @@
-"""Giving way: long work in the background leaves those who commit most of their speed.
+"""Giving way: long work in the background leaves committing threads most of their speed.
 
-A thread that computes holds the lock of the interpreter for milliseconds at a time, and
-whoever commits asks for it several times. So the work goes in slices, and while others
-commit, it rests after a slice for a little longer than the slice took. Knows no file.
+A thread that computes holds the lock of the interpreter for milliseconds at a time, and a commit
+needs it several times. So the work is done in slices, and while others commit, it rests after
+each slice for a little longer than the slice took. Knows no file.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 
 _SLICE_SECONDS: Final = 0.002
 _REST: Final = 1.3
-"""How much longer than the work the rest is, while others commit."""
+"""The rest while others commit, relative to the work before it."""
 
 _LONGEST_REST_SECONDS: Final = 0.01
 _BUSY_SECONDS: Final = 0.1
-"""How long after a commit of another the next one is expected."""
+"""How long after a commit the next one is expected."""
 
 _yield: Final[Callable[[], object]] = getattr(os, "sched_yield", lambda: time.sleep(0))
 
@@ -27,8 +27,8 @@ class Throttle:
     """One thread that gives way.
 
     Args:
-        sign: Returns what changes when somebody commits.
-        stopping: Asked whenever it is time to give way; if it returns true, the work ends.
+        sign: Returns a value that changes with each commit.
+        stopping: Called when it is time to give way; if it returns true, the work ends.
     """
 
     def __init__(
@@ -42,11 +42,7 @@ class Throttle:
         self.patient = True
 
     def rest(self) -> None:
-        """Give way if it is time. To be called some times in a millisecond.
-
-        Raises:
-            InterruptedError: The work is to be stopped.
-        """
+        """Give way if it is time; InterruptedError ends the work. Call it often: it is cheap."""
         now = time.monotonic()
         worked = now - self._began
         if worked < _SLICE_SECONDS:
