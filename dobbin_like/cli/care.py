@@ -7,10 +7,9 @@ from datetime import datetime
 
 import click
 
-from dobbin_like.cli.common import FOUND, JSON, LOG, importable, progress_bar, show, when
+from dobbin_like.cli.common import FOUND, JSON, LOG, importable, opened, progress_bar, show, when
 from dobbin_like.database import Database
 from dobbin_like.repair import repair as repair_log
-from dobbin_like.storage import TransactionLog
 
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
@@ -44,8 +43,7 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
     appended. Programs may use the log meanwhile. To restore, copy TO back to PATH while
     no program uses it.
     """
-    storage = TransactionLog(path, read_only=True)
-    with storage, Database(storage) as database, progress_bar("copying") as progress:
+    with opened(path) as database, progress_bar("copying") as progress:
         report = database.backup(to, progress)
     show(report, report._asdict(), as_json=as_json)
 
@@ -78,8 +76,7 @@ def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool
     --keep needs; without --keep, all but the newest. Programs may use the log meanwhile. If
     it is stopped, the log is unchanged or packed.
     """
-    storage = TransactionLog(path, read_only=dry_run)
-    with storage, Database(storage) as database, progress_bar("packing") as progress:
+    with opened(path, read_only=dry_run) as database, progress_bar("packing") as progress:
         report = database.pack(keep, dry_run=dry_run, progress=progress)
     show(report, {**asdict(report), "garbage": report.garbage}, as_json=as_json)
 
@@ -95,7 +92,6 @@ def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) ->
     TO gets one transaction, without the past and without objects that can't be reached from
     the root.
     """
-    storage = TransactionLog(path, read_only=True)
-    with storage, Database(storage) as database, progress_bar("writing") as progress:
+    with opened(path) as database, progress_bar("writing") as progress:
         report = database.snapshot(to, at, progress)
     show(report, report._asdict(), as_json=as_json)

@@ -14,6 +14,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dobbin_like.database import Database
+from dobbin_like.storage import TransactionLog
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -69,6 +72,13 @@ def when(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., A
 def show(report: object, facts: Any, *, as_json: bool) -> None:
     """Print a report; or *facts* as JSON on one line. Values that JSON lacks become texts."""
     print(json.dumps(facts, default=str) if as_json else report)
+
+
+@contextlib.contextmanager
+def opened(path: str, *, read_only: bool = True, **options: Any) -> Iterator[Database]:
+    """Open the database at *path*, by default for reading."""
+    with TransactionLog(path, read_only=read_only) as log, Database(log, **options) as database:
+        yield database
 
 
 def local_time(tid: int) -> str:

@@ -19,13 +19,13 @@ from dobbin_like.cli.common import (
     LOG,
     importable,
     local_time,
+    opened,
     progress_bar,
     show,
     table_console,
     when,
 )
 from dobbin_like.cli.difference import differences
-from dobbin_like.database import Database
 from dobbin_like.history.revisions import TransactionRecord, transactions_of
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.storage import TransactionLog
@@ -58,8 +58,7 @@ def census(path: str, *, as_json: bool) -> None:
     Includes objects that can't be reached from the root. Imports no module of the program
     that wrote the log. Works on a log that is in use.
     """
-    storage = TransactionLog(path, read_only=True)
-    with storage, Database(storage) as database, progress_bar("counting") as progress:
+    with opened(path) as database, progress_bar("counting") as progress:
         found = database.census(progress)
     show(found, found.as_dict(), as_json=as_json)
 
@@ -147,8 +146,7 @@ def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str,
     """
     if allow:
         importable()
-    storage = TransactionLog(path, read_only=True)
-    with storage, Database(storage, allow=allow) as database:
+    with opened(path, allow=allow) as database:
         found = database.history(oid)
         for revision in islice(found, limit or None):
             changed = {name: values for name, *values in differences(revision.changed)}
@@ -201,7 +199,7 @@ def info(path: str, *, as_json: bool) -> None:
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, str]:
-    first, last, since = (facts[name] for name in ("from", "to", "complete_since"))
+    first, last, since = facts["from"], facts["to"], facts["complete_since"]
     times = f"{facts['packed']} times; the past begins {local_time(since)}"
     return {
         "file": facts["file"],

@@ -26,14 +26,9 @@ from dobbin_like.log.file.words import boot_number, new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.objects.codec.references import Marks
-from dobbin_like.objects.codec.state_reader import StateReader
+from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.faces.stream import StoredBytes
-from dobbin_like.upkeep.stream_keys import (
-    STREAM_CLASS,
-    class_and_names,
-    stream_key_of,
-    with_stream_key,
-)
+from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage, StoredVersion

@@ -16,9 +16,6 @@ from dobbin_like.objects.codec.references import decode_loosely
 if TYPE_CHECKING:
     from dobbin_like.contract import Names
 
-STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
-"""The name of the class of stored streams in a log."""
-
 _KEY: Final = "_offset"
 """The attribute of a stream that has its key."""
 
