@@ -112,8 +112,7 @@ class NewsTests(Harness):
                 with raises(NotHeldError):
                     write(Tid(100), [(ROOT, 1, b"x")])
             catch_up(late)
-            logged = late.append(Tid(100), [(ROOT, 1, b"x")])
-            late.apply([logged])
+            append(late, {0: b"x"})
         catch_up(storage)
 
         equal((data_of(storage, 0), len(storage)), (b"x", 2))

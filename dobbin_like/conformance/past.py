@@ -14,7 +14,6 @@ from dobbin_like.conformance.harness import (
     fail,
     in_threads,
     locked,
-    need,
     raises,
     stored,
 )
@@ -171,14 +170,11 @@ class ReadingTests(Harness):
                 equal(oid in logged.oids, True)
 
     def test_classes_have_the_name_that_they_were_given_last(self) -> None:
-        storage, _, _ = self.told()
+        names = self.told().storage.names
 
-        equal(storage.names.class_name(1), ("store", "Basket"))
-        equal(storage.names.class_name(2), ("shop", "Item"))
-        equal(storage.names.class_number("store", "Basket"), 1)
-        equal(storage.names.class_number("shop", "Item"), 2)
-        equal(storage.names.class_number("shop", "Cart"), None)
-        equal(storage.names.class_name(7), None)
+        for number, name in ((1, ("store", "Basket")), (2, ("shop", "Item"))):
+            equal((names.class_name(number), names.class_number(*name)), (name, number))
+        equal((names.class_number("shop", "Cart"), names.class_name(7)), (None, None))
 
     def test_versions_keep_the_number_of_their_class(self) -> None:
         storage, _, _ = self.told()
@@ -209,9 +205,8 @@ class ReadingTests(Harness):
                 use()
 
     def test_streams_are_read_in_ranges(self) -> None:
-        need(self.lacks_streams)
         data = bytes(range(256)) * 1000
-        storage = self.new()
+        storage = self.new(self.lacks_streams)
         with locked(storage):
             key, size = storage.write_stream(io.BytesIO(data))
             append(storage, {0: b""}, [(1, "shop", "Cart")])

@@ -35,7 +35,7 @@ class _Breaking(io.BytesIO):
 
 
 class StreamTests(Harness):
-    """Writing streams. How they are read is among the tests of reading."""
+    """Writing streams. The tests of reading them are in :mod:`.past`."""
 
     def test_a_stream_is_stored_from_its_position_on(self) -> None:
         storage = self.new(self.lacks_streams)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dobbin_like.contract import Storage, StoredVersion
 
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
-"""The limit of a transaction: an entry has 32 bits for the distance of its state; names follow."""
+"""The limit of a transaction: an entry has 32 bits for the distance of its state."""
 
 _POSITIONS_FROM: Final = 10_000
 """The number of objects from which saved positions pay: they save some 10 ms of opening."""
