@@ -29,6 +29,7 @@ from dobbin_like import (
     WriteConflictError,
     checkout,
 )
+from dobbin_like.check import check_database
 from dobbin_like.exc import LockTimeout, NotStorableError, ReadOnlyError, SelfWaitError
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
@@ -1320,3 +1321,34 @@ def test_who_holds_the_lock_early_can_not_take_it_by_another_instance(path, agai
         database._store.release_early()
         other.transaction_manager.abort()
         assert not database.storage.held
+
+
+def test_a_commit_that_is_not_published_yet_is_no_news(path):
+    """Another thread that begins just then would make its new objects a second time."""
+
+    class Watched(TransactionLog):
+        def append(self, *args, **options):
+            made = super().append(*args, **options)
+            in_thread(look)
+            return made
+
+    def look():
+        transaction.begin()
+        root = database.root
+        seen.append(None if root is None else list(root.l))
+        transaction.abort()
+
+    seen = []
+    with Database(Watched(path, sync=False)) as database:
+        database.set_root(Thing(l=[]))
+        transaction.commit()
+        root, new = database.root, Thing(x=1)
+        checkout(root)
+        root.l.append(new)
+        transaction.commit()
+
+        assert seen == [None, []]
+        transaction.begin()
+        assert database.root.l[0] is new
+        assert database.get(new._p_oid) is new
+        check_database(database).raise_if_bad()

@@ -230,6 +230,7 @@ class DataManager:
         # There is no public way to ask; unknown means there may be others.
         alone = len(getattr(transaction, "_resources", ())) == 1
         if alone:
+            self._publisher.begin_to_decide()
             self._enter(APPENDING)
         put = storage.append if alone else storage.prepare
         self._made = put(
@@ -266,12 +267,15 @@ class DataManager:
 
     def _decide(self) -> None:
         if self._phase is PREPARED:
+            self._publisher.begin_to_decide()
             self._enter(APPENDING)
         if self._storage.settle(self._tid) is None:
             self._storage.decide()
         self._enter(COMMITTED)
 
     def _leave_commit(self) -> None:
+        if self._phase is not IDLE:  # The commit lock is held still.
+            self._publisher.end_to_decide()
         with self._shared.lock:
             self._phase = IDLE
             self.thread.committing = False

@@ -60,6 +60,7 @@ def _commit(
         if rows is not None:
             rows = [*classes.new, *rows]
             tid = new_tid(storage)
+            publisher.begin_to_decide()
             made = storage.append(
                 tid, changes.entries, rows, classes.new_shapes, description=description
             )
@@ -75,4 +76,6 @@ def _commit(
         else:
             changes.undo()
         raise
+    finally:
+        finish_despite_interrupts(publisher.end_to_decide)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,6 +29,10 @@ class Publisher:
 
     ``lock`` is held while news are read or applied, and while a commit is published; it is taken
     after the commit lock and before that of the graph. ``closed``: the database is.
+
+    ``_deciding`` is the process whose commit may be in the storage and is not published yet: what
+    the storage has as news is its own then, and it must not be taken for that of others, whose
+    new objects would be made a second time. Written by the holder of the commit lock.
     """
 
     def __init__(self, storage: Storage, graph: Graph) -> None:
@@ -39,6 +44,7 @@ class Publisher:
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past = False
         self.unpublished: _News | None = None  # read from the storage, not seen by all yet
+        self._deciding = 0
         graph.shared.tid = storage.tid
         graph.shared.has_root = storage.has(ROOT_OID)
         graph.packed = self._packed is not None and self._packed.generation > 0
@@ -52,6 +58,9 @@ class Publisher:
         if self.publishing:
             return
         with self.lock:
+            # A child that no hook has seen inherits the number, and nobody who decides.
+            if self._deciding and self._deciding == os.getpid():
+                return  # Since the commit lock is held here, others have committed nothing.
             while True:
                 if self.unpublished is None:
                     self.unpublished = self._read_news()
@@ -120,6 +129,15 @@ class Publisher:
         """
         # There is no public way to ask.
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def begin_to_decide(self) -> None:
+        """Let no thread take for news what the caller is about to append."""
+        with self.lock:  # Nobody is reading news.
+            self._deciding = os.getpid()
+
+    def end_to_decide(self) -> None:
+        """All is published that the caller has appended; or it has appended nothing."""
+        self._deciding = 0
 
     def publish(self, made: Transaction, changes: Changes, view: View) -> None:
         """Publish a committed transaction of this instance to all threads.
