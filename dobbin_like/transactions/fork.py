@@ -49,6 +49,7 @@ def _after_fork_in_child() -> None:
     for publisher in _forking:
         publisher.graph.shared.lock = threading.RLock()
         publisher.lock = threading.RLock()
+        publisher.end_to_decide()
         publisher.storage.after_fork_in_child()
     _after_fork()
 
