@@ -522,7 +522,9 @@ def test_no_process_starves_another(path: Path, processes: int) -> None:
     for worker in workers:
         worker.join(WAIT_SECONDS)
 
-    assert min(counts.values()) * 2 >= max(counts.values())
+    # A waiter that the system does not let run for two milliseconds loses its turn; one that
+    # starves gets next to none.
+    assert min(counts.values()) * 4 >= max(counts.values())
     with TransactionLog(path) as log:
         assert len(log) == sum(counts.values())
         assert {oid: log.load(Oid(oid)).data for oid in counts} == {  # type: ignore[union-attr]
