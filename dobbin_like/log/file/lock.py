@@ -1,10 +1,11 @@
-"""The commit lock: one thread of one process at a time may write to a log.
+"""The locks of files, by portalocker; above all the commit lock of a log.
 
-It is ``flock`` on the log itself. A flock belongs to the open file: two instances in
-one process exclude each other, and the kernel takes it from a process that dies (I4).
-A mutex stands before it, because threads of one instance share the open file. The page
-of the header has a few words by which waiters ask for their turn; they are hints, and
-nothing but fairness depends on them. Knows nothing of frames.
+The commit lock lets one thread of one process at a time write. It is ``flock`` on the log.
+A flock belongs to the open file: two instances in one process exclude each other, and the
+kernel takes it from a process that dies (I4). A mutex stands before it, because threads of
+one instance share the open file. The page of the header has a few words by which waiters
+ask for their turn; they are hints, and nothing but fairness depends on them. Knows nothing
+of frames.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
 from dobbin_like.log.format.header import SLOT_COUNT, SLOTS, TURN
 
-__all__ = ["CommitLock"]
+if TYPE_CHECKING:
+    from portalocker.portalocker import FlockLocker
 
-# Not portalocker.lock(): that one follows a switch of the process which may be set to
-# lockf, and lockf belongs to the process: two instances would both get the lock. The
-# primitive itself, with plain numbers: every commit passes here twice, and the flags of
-# portalocker cost more than the system calls.
+__all__ = ["CommitLock", "try_lock", "unlock"]
+
+# FlockLocker, not portalocker.lock(): that one follows a switch of the process which may be
+# set to lockf, and lockf belongs to the process: two instances would both get the lock.
+# The commit lock takes the primitive that the locker has, with plain numbers: every commit
+# passes here twice, and the flags of portalocker cost more than the system calls.
 _WAIT: Final = fcntl.LOCK_EX
 _TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FREE: Final = fcntl.LOCK_UN
@@ -69,12 +73,29 @@ def _set(view: memoryview[int], index: int, word: int) -> None:
         view[index] = word
 
 
-def _locker() -> Callable[[int, int], object]:
-    # Late: it takes 16 ms to import, and who only reads never locks.
+def _locker() -> FlockLocker:
+    # Late: it takes 16 ms to import, and a program that only reads never locks.
     from portalocker.portalocker import FlockLocker
 
-    locker: Callable[[int, int], object] = FlockLocker().locker
-    return locker
+    return FlockLocker()
+
+
+def try_lock(fd: int, path: str) -> bool:
+    """Lock a file if it is free; return whether it was. Raises OSError: it can't be locked."""
+    from portalocker import AlreadyLocked, LockException, LockFlags
+
+    try:
+        _locker().lock(fd, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+    except AlreadyLocked:
+        return False
+    except LockException as error:
+        raise OSError(errno.ENOLCK, f"it can't be locked: {error}", path) from error
+    return True
+
+
+def unlock(fd: int) -> None:
+    """Let others lock a file that try_lock() has locked."""
+    _locker().unlock(fd)
 
 
 _holders: dict[tuple[int, int], int] = {}
@@ -247,7 +268,7 @@ class CommitLock:
         self._stale = False
         status = os.fstat(fd)
         self._key = (status.st_dev, status.st_ino)
-        self._flock = _locker()
+        self._flock = _locker().locker
         self._fd = fd
         self._keeper = keeper
         if _holders.get(self._key) == get_ident():  # Another instance created the file.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import weakref
@@ -20,6 +19,7 @@ from typing import Self
 
 from dobbin_like.exc import CopyError, PackRunningError
 from dobbin_like.log.file.disk import named
+from dobbin_like.log.file.lock import try_lock, unlock
 
 __all__ = ["PACKED", "NewFile", "PackFile", "remove_stale"]
 
@@ -128,12 +128,10 @@ class NewFile:
     def _open(self) -> bool:
         """Open and lock the file; return whether it is new, and it need not be tried again."""
         self._file = io.FileIO(self.path, "r+", opener=_create)
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(self.fd, self.path):
             self._close()
             reason = f"another is writing {self.path}; wait until it has ended"
-            raise CopyError(self._place, reason) from None
+            raise CopyError(self._place, reason)
         status = os.fstat(self.fd)
         if not _leads_to(self.path, status):
             return False
@@ -159,7 +157,7 @@ class NewFile:
         """Let others lock the file: it has come to its place. Nothing if it is closed."""
         if self._file is not None and not self._file.closed:
             # Not by closing alone: a child that was forked meanwhile may have it open, too.
-            fcntl.flock(self.fd, fcntl.LOCK_UN)
+            unlock(self.fd)
 
     def after_fork_in_child(self) -> None:
         """Let go of what the parent writes. Its lock is the parent's, and ends with it."""
@@ -211,10 +209,10 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
         return
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _leads_to(path, os.fstat(fd)) and is_stale(fd):
-                os.unlink(path)  # noqa: PTH108  as it was opened
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            if try_lock(fd, path):
+                if _leads_to(path, os.fstat(fd)) and is_stale(fd):
+                    os.unlink(path)  # noqa: PTH108  as it was opened
+                unlock(fd)
     finally:
         os.close(fd)
 
