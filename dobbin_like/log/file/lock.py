@@ -27,8 +27,6 @@ from dobbin_like.log.format.header import SLOT_COUNT, SLOTS, TURN
 if TYPE_CHECKING:
     from portalocker.portalocker import FlockLocker
 
-__all__ = ["CommitLock", "try_lock", "unlock"]
-
 # FlockLocker, not portalocker.lock(): that one follows a switch of the process which may be
 # set to lockf, and lockf belongs to the process: two instances would both get the lock.
 # The commit lock takes the primitive that the locker has, with plain numbers: every commit
