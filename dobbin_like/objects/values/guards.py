@@ -109,7 +109,7 @@ class SharedSet(set[Any]):
 
 @_guarding(
     bytearray,
-    "append clear extend insert pop remove resize reverse "
+    "append clear extend insert pop remove resize reverse take_bytes "
     "__delitem__ __iadd__ __imul__ __setitem__",
 )
 class SharedBytearray(bytearray):
