@@ -166,7 +166,7 @@ def test_the_old_file_is_closed_when_no_snapshot_needs_it(database, root, again,
         if thread.name.startswith("close "):
             thread.join()
 
-    deleted = [link for link in open_files() if "data.log" in link and "deleted" in link]
+    deleted = [link for link in open_files() if str(path) in link and "deleted" in link]
     assert deleted == []
     assert not other.storage.has_past
 
