@@ -54,11 +54,11 @@ class _Kinds(dict[type, int]):
             kind = IMMUTABLE
         else:
             kind = OTHER
-        self[cls] = kind
         if kind == REFERENCE:
             REFERENCES.add(cls)
         if kind <= REFERENCE:
             SHAREABLE.add(cls)
+        self[cls] = kind  # Last: after an interrupt, it is found out once more.
         return kind
 
 
