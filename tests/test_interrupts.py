@@ -9,6 +9,7 @@ import pytest
 import transaction
 
 from dobbin_like import PersistentList, checkout
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from tests.helpers.interrupts import interrupted
 from tests.helpers.things import Thing
 
@@ -133,3 +134,17 @@ def test_a_vetoed_commit_whose_abort_is_interrupted_never_counts(database, again
         if done:
             break
     assert number > 20
+
+
+def test_an_interrupt_leaves_no_type_out_of_those_that_are_shared():
+    module = "dobbin_like.objects.values.value_kinds"
+    for number in itertools.count(1):
+        cls = type("Fresh", (Thing,), {})
+        done = not interrupted(lambda cls=cls: KINDS[cls], number, module=module)
+
+        assert KINDS[cls] == REFERENCE
+        assert cls in SHAREABLE
+        assert cls in REFERENCES
+        if done:
+            break
+    assert number > 5
