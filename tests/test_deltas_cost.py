@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from io import BufferedReader, RawIOBase
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from dobbin_like.objects.deltas.layered import LayeredDict, changed_items
 from dobbin_like.objects.values.guards import SharedDict
 from dobbin_like.persistent import (
     PersistentDict,
+    PersistentFile,
     PersistentList,
     PersistentQueue,
     PersistentSet,
@@ -62,6 +64,13 @@ REMOVE: dict[str, Any] = {
 kinds = pytest.mark.parametrize("kind", MAKE)
 
 
+class Pipe(RawIOBase):
+    """A source that may be slow to read."""
+
+    def readable(self) -> bool:
+        return True
+
+
 class Cost:
     """Counts calls, and the bytes that are in use at most, of the calling thread."""
 
@@ -106,6 +115,17 @@ def test_a_change_is_committed_and_read(root, kind):
             transaction.commit()
             READ[kind](root)
         check(cost)
+
+
+@kinds
+def test_a_file_that_is_slow_to_read_elsewhere_costs_nothing(root, kind):
+    file = PersistentFile(BufferedReader(Pipe()))
+    with Cost() as cost:
+        checkout(root)
+        ADD[kind](root, SIZE)
+        transaction.commit()
+    check(cost)
+    assert isinstance(file, PersistentFile)  # It was alive.
 
 
 @pytest.mark.parametrize("kind", REMOVE)

@@ -16,7 +16,9 @@ import transaction
 from dobbin_like import (
     Database,
     Persistent,
+    PersistentDict,
     PersistentFile,
+    PersistentList,
     PersistentStream,
     TransactionLog,
     checkout,
@@ -160,7 +162,8 @@ def test_a_pipe_is_stored_to_its_end(store):
     assert read_all(stream) == CONTENT
 
 
-def test_a_slow_source_is_read_before_the_commit_lock_is_taken(store, database, storage):
+@pytest.fixture
+def looking(storage):
     class Looking(Pieces):
         held = None
 
@@ -168,10 +171,30 @@ def test_a_slow_source_is_read_before_the_commit_lock_is_taken(store, database, 
             self.held = storage.held
             return super().readinto(buffer)
 
-    source = Looking(b"ab", b"c")
+    return Looking(b"ab", b"c")
 
-    assert read_all(store(source)) == b"abc"
-    assert source.held is False
+
+def test_a_slow_source_is_read_before_the_commit_lock_is_taken(store, looking):
+    assert read_all(store(looking)) == b"abc"
+    assert looking.held is False
+
+
+@pytest.mark.parametrize("made", [PersistentDict, PersistentList])
+def test_so_is_one_that_a_large_collection_gets(database, looking, made):
+    content = [None] * 1000
+    root = made(enumerate(content) if made is PersistentDict else content)
+    database.set_root(root)
+    transaction.commit()
+    checkout(root)
+    file = PersistentFile(looking)
+    if made is PersistentDict:
+        root["file"] = file
+    else:
+        root.append(file)
+    transaction.commit()
+
+    assert read_all(file) == b"abc"
+    assert looking.held is False
 
 
 def test_a_decompressor_is_stored_decompressed(store, tmp_path):

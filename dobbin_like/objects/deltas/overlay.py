@@ -85,6 +85,15 @@ class Overlay:
         """Return the added items as a delta has them: a dict, or a list."""
         return self.added
 
+    def touched(self) -> list[Any]:
+        """Return all that may lead to new objects: what was added, and the thread's copies.
+
+        Cost: what was touched.
+        """
+        added = self.all_added()
+        values = added.values() if isinstance(added, dict) else ()
+        return [*self.own.values(), *added, *values]
+
     def fits(self, items: Any) -> bool:
         """Return whether *items*, a later state, have what this changes as the base has it.
 
@@ -117,15 +126,15 @@ class Overlay:
         return self._ends[end].find(self.removed)
 
     def _touches_the_same(self, items: Any) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError  # Each kind of collection has its own.
 
     def take_difference(self, now: Any) -> bool:
         """Record the difference between the base and *now*; return whether that is possible."""
-        raise NotImplementedError
+        raise NotImplementedError  # Each kind of collection has its own.
 
     def plain(self) -> Any:
         """Return all items as an ordinary built-in, values as the thread's own. Cost: the size."""
-        raise NotImplementedError
+        raise NotImplementedError  # Each kind of collection has its own.
 
     def _materialize(self) -> Any:
         """Replace the overlay by an ordinary built-in, and return that.

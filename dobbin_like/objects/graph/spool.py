@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
@@ -38,6 +39,8 @@ def _inside(value: Any) -> Iterable[Any]:
     kind = KINDS[type(value)]
     if kind == REFERENCE:
         return native_dict(value).values() if is_new(ref_of(value)) else ()
+    if isinstance(value, Overlay):
+        return value.touched()
     if isinstance(value, dict):
         return [*value, *value.values()]
     return value if kind in (LIST, SET, TUPLE, FROZENSET) else ()
