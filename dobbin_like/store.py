@@ -61,10 +61,10 @@ class Store:
             if storage in claimed:
                 raise StorageInUseError(storage.path)
             claimed.add(storage)
+        self.storage = storage
         try:
             names = (allow,) if isinstance(allow, str) else tuple(allow)
             classes = ClassTable(Policy(names), storage.names, storage.path)
-            self.storage = storage
             self.transaction_manager = transaction_manager or transaction_package.manager
             self.graph = Graph(database, storage, classes, self.enlist, guard=guard)
             self.publisher = Publisher(storage, self.graph)
@@ -79,7 +79,9 @@ class Store:
     def discard(self) -> None:
         """Give up a store that could not be opened; the storage stays open."""
         claimed.discard(self.storage)
-        opened.pop(self.publisher, None)
+        publisher = vars(self).get("publisher")
+        if publisher is not None:  # Else it did not get as far.
+            opened.pop(publisher, None)
 
     @property
     def closed(self) -> bool:

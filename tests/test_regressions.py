@@ -322,7 +322,8 @@ def test_beginning_a_transaction_in_the_midst_of_publishing_does_not_wait_for_it
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is nowhere to count them")
-def test_a_database_that_could_not_be_set_up_gives_everything_back(path):
+@pytest.mark.parametrize("options", [{"transaction_manager": object()}, {"allow": 5}])
+def test_a_database_that_could_not_be_set_up_gives_everything_back(path, options):
     # It kept the log open, and the claim on the storage that it was given.
     with Database(path) as database:
         database.set_root(Thing(x=1))
@@ -330,12 +331,12 @@ def test_a_database_that_could_not_be_set_up_gives_everything_back(path):
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     with pytest.raises(TypeError):
-        Database(path, transaction_manager=object())
+        Database(path, **options)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
     with TransactionLog(path) as storage:
         with pytest.raises(TypeError):
-            Database(storage, transaction_manager=object())
+            Database(storage, **options)
         with Database(storage) as database:
             assert database.root.x == 1
 
