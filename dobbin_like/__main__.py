@@ -6,10 +6,8 @@ The package itself needs neither click nor rich; only here they are missed.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
+from typing import Final
 
 _EXTRA: Final = frozenset({"click", "rich"})
 _USAGE: Final = 2
@@ -17,11 +15,7 @@ _INTERRUPTED: Final = 130
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line with *args*, those of the process if not given.
-
-    Returns:
-        The exit code: 0 fine, 1 found something, 2 usage.
-    """
+    """Run the command line; return the exit code: 0 fine, 1 found something, 2 usage."""
     try:
         from dobbin_like.cli import run
     except ModuleNotFoundError as error:

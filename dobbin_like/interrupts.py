@@ -1,25 +1,24 @@
-"""The rule of steps that may be run again: what an interrupt cuts short is begun anew.
+"""Steps that may be run again: what an interrupt cuts short is begun anew.
 
 Ctrl-C, or another exception that a signal handler raises, may come between any two lines.
-Where half of a change must never be seen, the change is written as a step that may be
-repeated from any point, and run by :func:`finish_despite_interrupts`.
+Where half of a change must never be seen, it is written as a step that may be repeated, and run
+by :func:`finish_despite_interrupts`. A lock that is taken by ``with`` is given back:
+:func:`reentrant_lock`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
 
 
 def finish_despite_interrupts(step: Callable[[], None]) -> None:
-    """Run *step*, which may be repeated, to its end, whatever interrupts it.
+    """Run *step*, which may be repeated from any point, to its end, whatever interrupts it.
 
-    Ctrl-C, or another exception that a signal handler raises, may come
-    between any two lines; what has been begun here must not stay half done.
-    The exception is raised when *step* has come to its end, or when it
-    happens again and again and so is the step's own.
+    The exception is raised when *step* has come to its end, or when it happens again and again
+    and so is the step's own.
     """
     interrupt: BaseException | None = None
     for _ in range(10):
@@ -33,3 +32,33 @@ def finish_despite_interrupts(step: Callable[[], None]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
+
+
+_RLock: Final[Any] = type(threading.RLock())
+
+
+class GivenBack(_RLock):  # type: ignore[misc]  # It is no Any when it runs.
+    """A re-entrant lock that is not held when an interrupt has kept a ``with`` from beginning.
+
+    CPython 3.14 looks for signals between the end of ``__enter__`` and the block (gh-148874): if
+    ``__enter__`` is that of a lock, written in C, nothing gives the lock back. If it is one in
+    Python, the interrupt comes inside of it.
+    """
+
+    def __enter__(self) -> bool:
+        before = self._recursion_count()
+        try:
+            return self.acquire()  # type: ignore[no-any-return]
+        except BaseException:
+            finish_despite_interrupts(lambda: self._give_back(before))
+            raise
+
+    def _give_back(self, count: int) -> None:
+        while self._recursion_count() > count:
+            self.release()
+
+
+def reentrant_lock() -> threading.RLock:
+    """Return a lock for ``with``: wherever an interrupt comes, the thread holds it inside only."""
+    lock: threading.RLock = GivenBack() if sys.version_info[:2] == (3, 14) else threading.RLock()
+    return lock

@@ -7,12 +7,8 @@ need would take as long to import as all the rest.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-__all__ = ["late_names"]
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def late_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:

@@ -5,14 +5,9 @@ Any thread may read while one applies. Knows nothing of classes but their names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from dobbin_like.contract import ClassRow, Names, NewNames, ShapeRow
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["NameTables"]
 
 
 class NameTables(Names):
@@ -23,14 +18,15 @@ class NameTables(Names):
     of a dict are atomic, and adding the same again, after an interrupt, changes nothing.
     """
 
-    __slots__ = ("_class_names", "_class_numbers", "_next_number", "_shape_numbers", "_shapes")
+    __slots__ = ("_class_names", "_class_numbers", "_shape_numbers", "_shapes", "next_number")
+    next_number: int
 
     def __init__(self, classes: Iterable[ClassRow] = (), shapes: Iterable[ShapeRow] = ()) -> None:
         self._class_names: dict[int, tuple[str, str]] = {}
         self._class_numbers: dict[tuple[str, str], int] = {}
         self._shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
         self._shape_numbers: dict[int, dict[tuple[str, ...], int]] = {}
-        self._next_number = 1
+        self.next_number = 1
         self.update(classes, shapes)
 
     def update(self, classes: Iterable[ClassRow], shapes: Iterable[ShapeRow] = ()) -> None:
@@ -42,15 +38,11 @@ class NameTables(Names):
             self._class_numbers[name] = number
             if old is not None and old != name and self._class_numbers.get(old) == number:
                 del self._class_numbers[old]
-            self._next_number = max(self._next_number, number + 1)
+            self.next_number = max(self.next_number, number + 1)
         for number, class_number, attributes in shapes:
             self._shapes.setdefault(number, (class_number, attributes))
             self._shape_numbers.setdefault(class_number, {})[attributes] = number
-            self._next_number = max(self._next_number, number + 1)
-
-    @property
-    def next_number(self) -> int:
-        return self._next_number
+            self.next_number = max(self.next_number, number + 1)
 
     def class_name(self, number: int) -> tuple[str, str] | None:
         return self._class_names.get(number)

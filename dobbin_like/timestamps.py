@@ -1,8 +1,4 @@
-"""Tids and datetimes: a tid is a moment, in microseconds since the epoch.
-
-A clock that was set back costs the correspondence, and nothing else: tids go on
-increasing, and a moment means the tids up to it. Knows no log.
-"""
+"""Tids and datetimes: a tid is a moment, in microseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dobbin_like.ids import Tid
-
-__all__ = ["Moment", "tid_of", "time_of"]
 
 Moment = int | datetime
 """A tid, or a datetime that knows its time zone."""
@@ -21,23 +15,15 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def time_of(tid: Tid) -> datetime:
-    """Return when a transaction was committed, by the clock of its writer, in UTC.
-
-    A tid behind the year 9999 is the last moment that a datetime can tell.
-    """
+    """Return when a transaction was committed, by the clock of its writer, in UTC."""
     try:
         return _EPOCH + timedelta(microseconds=tid)
-    except OverflowError:
+    except OverflowError:  # behind the year 9999
         return datetime.max.replace(tzinfo=UTC)
 
 
 def tid_of(moment: Moment) -> Tid:
-    """Return the tid of a moment: the largest that a transaction up to then can have.
-
-    Raises:
-        ValueError: A datetime without a time zone: nobody knows which moment it means.
-        TypeError: It is neither a tid nor a datetime.
-    """
+    """Return the tid of a moment: the largest that a transaction up to then can have."""
     if isinstance(moment, datetime):
         if moment.utcoffset() is None:
             text = f"{moment!r} has no time zone; give it one: moment.replace(tzinfo=UTC)"

@@ -8,12 +8,11 @@ replaced as a whole, so that a running iterator goes on over the items that it b
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import GenericAlias
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new
@@ -21,11 +20,12 @@ from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.refs import here, ref_of, set_native_dict, swap_class
 
-C = TypeVar("C", bound="Container")
-
 
 class Container(Persistent):
-    """A persistent object that has its items in one attribute."""
+    """A persistent object that has its items in one attribute.
+
+    A change without checkout raises SharedValueError. All else is as with the built-in type.
+    """
 
     _p_builtin: ClassVar[type[Any]]
     """The built-in type of the items."""
@@ -75,7 +75,6 @@ class Container(Persistent):
         """Return the state for a copy or a pickle.
 
         If this thread may change the container, the copy is shallow, as of a built-in type.
-        In shared state the values are guarded; they are copied to ordinary ones.
         """
         if type(here.memo.get(id(self))) is not WorkingCopy and not is_new(ref_of(self)):
             return super().__getstate__()
@@ -84,16 +83,16 @@ class Container(Persistent):
         return state
 
     def clear(self) -> None:
-        """Remove all items."""
         self._writable().clear()
 
-    def copy(self: C) -> C:
+    def copy(self) -> Self:
         """Return a new container of this class with the same items and attributes.
 
-        It is not stored yet, and read-only as every new object. The items themselves are not
-        copied. Of an object in shared state, lists, dicts and sets among the items are copied
-        too: shared ones can't be changed.
+        The items are not copied, but for lists, dicts and sets of an object in shared state,
+        which could not be changed.
         """
+        import copy
+
         return copy.copy(self)
 
 

@@ -20,10 +20,9 @@ _MISSING: Final = object()
 class PersistentCounter(Persistent):
     """A number that is a persistent object; what concurrent transactions add always adds up.
 
-    Read-only until ``checkout()``, like every persistent object. Two transactions that change
-    it at the same time do not conflict: both changes count. A decision that was based on
-    ``value`` is not protected by a conflict, unless the transaction has checked the counter
-    out with ``exclusive=True``, or has checked it out and only read it.
+    A decision that was based on ``value`` is not protected by a conflict, unless the
+    transaction has checked the counter out with ``exclusive=True``, or has checked it out and
+    only read it.
 
     A counter made with a ``Decimal`` takes ints and Decimals; any other takes ints, floats and
     Fractions. So the numbers that two transactions add can always be added. Sums of floats are
@@ -43,12 +42,11 @@ class PersistentCounter(Persistent):
         return self._value
 
     def increment(self, by: Number = 1) -> None:
-        """Add *by*.
+        """Add *by*. After an error the counter is unchanged.
 
         Raises:
-            TypeError: It is no number, or not one of the counter's kind.
-            ValueError: It, or the sum, is not finite.
-            ReadOnlyError: The counter is not checked out. After an error it is unchanged.
+            TypeError: *by* is no number, or not one of the counter's kind.
+            ValueError: *by*, or the sum, is not finite.
         """
         self._value = _sum(self._value, by)
         self._changes += 1

@@ -1,8 +1,14 @@
-"""``PersistentDict``: a dict that is a persistent object."""
+"""``PersistentDict``: a dict that is a persistent object, and the views of its items.
+
+A view of the built-in dict below would go on showing the state in which it was made, after a
+checkout or a new snapshot. These views ask the persistent dict for its items each time, and
+then call the view of the built-in dict.
+"""
 
 from __future__ import annotations
 
 from collections.abc import (
+    Callable,
     ItemsView,
     Iterable,
     Iterator,
@@ -11,15 +17,14 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, overload
 
-from dobbin_like.collections.common import Container, filling, plain
-from dobbin_like.collections.views import DictItems, DictKeys, DictValues
+from dobbin_like.collections.common import Container, filling, plain, shown
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 K = TypeVar("K")
 V = TypeVar("V")
-D = TypeVar("D")
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
 V_co = TypeVar("V_co", covariant=True)
@@ -46,9 +51,6 @@ class PersistentDict(_Mapping[K, V]):
     """A dict that is a persistent object. All of ``dict``, and attributes beside the items.
 
     Transactions that change different keys do not conflict; see ``checkout(exclusive=True)``.
-
-    Raises what ``dict`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
-    ``RuntimeError``) for a change without checkout.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
@@ -81,7 +83,6 @@ class PersistentDict(_Mapping[K, V]):
     def fromkeys(cls, keys: Iterable[K2], value: V2, /) -> PersistentDict[K2, V2]: ...
     @classmethod
     def fromkeys(cls, keys: Iterable[Any], value: Any = None, /) -> Any:
-        """Return a new one with *keys*, all with *value*."""
         made: Any = cls()
         with filling(made):
             for key in keys:
@@ -134,40 +135,105 @@ class PersistentDict(_Mapping[K, V]):
         return self
 
     def keys(self) -> KeysView[K]:
-        """Return a view of the keys."""
         return DictKeys(self)
 
     def values(self) -> ValuesView[V]:
-        """Return a view of the values."""
         return DictValues(self)
 
     def items(self) -> ItemsView[K, V]:
-        """Return a view of the pairs (key, value)."""
         return DictItems(self)
 
     def popitem(self) -> tuple[K, V]:
-        """Remove and return the pair that was added last."""
         pair: tuple[K, V] = self._writable().popitem()
         return pair
 
     if not TYPE_CHECKING:  # The types are those of MutableMapping.
 
         def get(self, key: Any, default: Any = None, /) -> Any:
-            """Return the value of *key*, or *default*."""
             return self._items.get(key, default)
 
         def pop(self, key: Any, default: Any = _MISSING, /) -> Any:
-            """Remove *key* and return its value, or *default*; ``KeyError`` without one."""
             items = self._writable()
             return items.pop(key) if default is _MISSING else items.pop(key, default)
 
         def setdefault(self, key: Any, default: Any = None, /) -> Any:
-            """Return the value of *key*, set to *default* before if it was not there."""
             return self._writable().setdefault(key, default)
 
         def update(self, /, *args: Any, **kwargs: Any) -> None:
-            """Set items as ``dict.update`` does."""
             self._writable().update(*map(plain, args), **kwargs)
 
 
 MutableMapping.register(PersistentDict)
+
+
+class _View:
+    __slots__ = ()
+
+    _mapping: Mapping[Any, Any]
+    _name: str
+
+    def _now(self) -> Any:
+        mapping: Any = self._mapping
+        return getattr(mapping._items, self._name)()  # noqa: SLF001
+
+    @property
+    def mapping(self) -> MappingProxyType[Any, Any]:
+        return MappingProxyType(self._mapping)
+
+    def __len__(self) -> int:
+        return len(self._mapping)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._now())
+
+    def __reversed__(self) -> Iterator[Any]:
+        backward: Iterator[Any] = reversed(self._now())
+        return backward
+
+    def __contains__(self, item: object, /) -> bool:
+        return item in self._now()
+
+    def __repr__(self) -> str:
+        return shown(self, lambda: repr(_plain_view(self)), "(...)")
+
+
+class DictKeys(_View, KeysView[K]):
+    """The keys of a persistent dict."""
+
+    __slots__ = ()
+    _name = "keys"
+
+
+class DictItems(_View, ItemsView[K, V]):
+    """The pairs ``(key, value)`` of a persistent dict."""
+
+    __slots__ = ()
+    _name = "items"
+
+
+class DictValues(_View, ValuesView[V]):
+    """The values of a persistent dict."""
+
+    __slots__ = ()
+    _name = "values"
+
+
+def _plain_view(other: Any) -> Any:
+    if isinstance(other, _View):
+        return getattr(plain(other._mapping), other._name)()  # noqa: SLF001
+    return plain(other)
+
+
+def _operator(name: str) -> Callable[[Any, Any], Any]:
+    def operate(self: Any, other: Any) -> Any:
+        return getattr(_plain_view(self), name)(_plain_view(other))
+
+    operate.__name__ = name
+    return operate
+
+
+for _name in "and rand or ror sub rsub xor rxor eq ne lt le gt ge".split():
+    for _cls in (DictKeys, DictItems):
+        setattr(_cls, f"__{_name}__", _operator(f"__{_name}__"))
+for _cls in (DictKeys, DictItems):
+    _cls.isdisjoint = _operator("isdisjoint")  # type: ignore[method-assign]

@@ -35,10 +35,8 @@ class PersistentList(_Sequence[T]):
     """A list that is a persistent object. All of ``list``, and attributes beside the items.
 
     Transactions that add at the end do not conflict: all of it is there, in the order of the
-    commits. Every other change is in conflict with any; see ``checkout(exclusive=True)``.
-
-    Raises what ``list`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
-    ``RuntimeError``) for a change without checkout. A slice of it is an ordinary list.
+    commits. Every other change is in conflict with any; see ``checkout(exclusive=True)``. A
+    slice is an ordinary list.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
@@ -105,28 +103,22 @@ class PersistentList(_Sequence[T]):
         return self
 
     def append(self, item: T, /) -> None:
-        """Add *item* at the end."""
         self._writable().append(item)
 
     def extend(self, items: Iterable[T], /) -> None:
-        """Add all of *items* at the end."""
         self._writable().extend(plain(items))
 
     def insert(self, index: SupportsIndex, item: T, /) -> None:
-        """Put *item* before *index*."""
         self._writable().insert(index, item)
 
     def pop(self, index: SupportsIndex = -1, /) -> T:
-        """Remove and return the item at *index*."""
         item: T = self._writable().pop(index)
         return item
 
     def remove(self, item: T, /) -> None:
-        """Remove the first item that equals *item*; ``ValueError`` if there is none."""
         self._writable().remove(item)
 
     def reverse(self) -> None:
-        """Turn the order round."""
         self._writable().reverse()
 
     @overload
@@ -134,15 +126,12 @@ class PersistentList(_Sequence[T]):
     @overload
     def sort(self, *, key: Callable[[T], _Ordered], reverse: bool = False) -> None: ...
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        """Sort in place, as ``list.sort`` does."""
         self._writable().sort(key=key, reverse=reverse)
 
     def count(self, item: T, /) -> int:
-        """Return how many items equal *item*."""
         return self._items.count(item)
 
     def index(self, item: T, /, *limits: SupportsIndex) -> int:
-        """Return the first index of *item*; ``ValueError`` if there is none."""
         return self._items.index(item, *limits)
 
 

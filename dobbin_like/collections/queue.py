@@ -15,14 +15,9 @@ T = TypeVar("T")
 class PersistentQueue(Container, Generic[T]):
     """A queue, first in, first out, for producers and consumers in many processes.
 
-    Transactions that put items never conflict: all their items are there, in the order of the
-    commits. Each item is handed to exactly one consumer: if two transactions take the same
-    item, the second fails with a conflict error, and takes the next one when it runs again.
-    Putting and taking do not conflict with each other. As every object, the queue has to be
-    checked out before it is changed.
-
-    Args:
-        items: The first items, the oldest first.
+    Transactions that put items never conflict, nor with those that take some. Each item is handed
+    to exactly one consumer: if two transactions take the same item, the second fails with a
+    conflict error, and takes the next one when it runs again.
 
     Cost: a change costs what it changes, however long the queue is.
     """
@@ -43,22 +38,17 @@ class PersistentQueue(Container, Generic[T]):
         items[next_number(items, self._p_serial or 0)] = item
 
     def get(self) -> T:
-        """Remove and return the oldest item.
+        """Remove and return the oldest item; raise ``queue.Empty`` if there is none.
 
-        Raises:
-            queue.Empty: There is none. This depends on the whole queue: the transaction is in
-                conflict with one that puts an item in meanwhile.
+        That there is none depends on the whole queue: the transaction is in conflict with one
+        that puts an item in meanwhile.
         """
         items = self._writable()
         item: T = items.pop(self._oldest(items))
         return item
 
     def peek(self) -> T:
-        """Return the oldest item without removing it.
-
-        Raises:
-            queue.Empty: There is none.
-        """
+        """Return the oldest item without removing it; raise ``queue.Empty`` if there is none."""
         items = self._items
         item: T = items[self._oldest(items)]
         return item
@@ -70,7 +60,6 @@ class PersistentQueue(Container, Generic[T]):
         return int(number)
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the items, the oldest first."""
         return iter(plain(self).values())
 
     def __contains__(self, item: object, /) -> bool:

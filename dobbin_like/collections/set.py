@@ -41,9 +41,6 @@ class PersistentSet(_MutableSet[T]):
 
     Transactions that add or remove different members do not conflict; see
     ``checkout(exclusive=True)``.
-
-    Raises what ``set`` raises, and :class:`~dobbin_like.exc.SharedValueError` (a
-    ``RuntimeError``) for a change without checkout.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
@@ -68,8 +65,6 @@ class PersistentSet(_MutableSet[T]):
     def __repr__(self) -> str:
         return super().__repr__() if self else f"{type(self).__name__}()"
 
-    # -- comparison -------------------------------------------------------------
-
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_set(other) else NotImplemented
 
@@ -80,18 +75,13 @@ class PersistentSet(_MutableSet[T]):
         __ge__ = comparison(operator.ge, _is_set)
 
     def isdisjoint(self, other: Iterable[Any], /) -> bool:
-        """Return whether no item is in *other*."""
         return bool(plain(self).isdisjoint(plain(other)))
 
     def issubset(self, other: Iterable[Any], /) -> bool:
-        """Return whether every item is in *other*."""
         return bool(plain(self).issubset(plain(other)))
 
     def issuperset(self, other: Iterable[Any], /) -> bool:
-        """Return whether every item of *other* is in this set."""
         return bool(plain(self).issuperset(plain(other)))
-
-    # -- new sets ------------------------------------------------------------------
 
     def __and__(self, other: AbstractSet[Any], /) -> PersistentSet[T]:
         return PersistentSet(plain(self) & plain(other)) if _is_set(other) else NotImplemented
@@ -118,22 +108,16 @@ class PersistentSet(_MutableSet[T]):
         return PersistentSet(plain(other) ^ plain(self)) if _is_set(other) else NotImplemented
 
     def difference(self, *others: Iterable[Any]) -> PersistentSet[T]:
-        """Return a new one of the items that are in none of *others*."""
         return PersistentSet(plain(self).difference(*map(plain, others)))
 
     def intersection(self, *others: Iterable[Any]) -> PersistentSet[T]:
-        """Return a new one of the items that are in all of *others*."""
         return PersistentSet(plain(self).intersection(*map(plain, others)))
 
     def symmetric_difference(self, other: Iterable[S], /) -> PersistentSet[T | S]:
-        """Return a new one of what is either in this set or in *other*."""
         return PersistentSet(plain(self).symmetric_difference(plain(other)))
 
     def union(self, *others: Iterable[S]) -> PersistentSet[T | S]:
-        """Return a new one of what is in this set or in any of *others*."""
         return PersistentSet(plain(self).union(*map(plain, others)))
-
-    # -- changes -------------------------------------------------------------------
 
     if not TYPE_CHECKING:
         __iand__ = _in_place("intersection_update")
@@ -142,11 +126,9 @@ class PersistentSet(_MutableSet[T]):
         __ixor__ = _in_place("symmetric_difference_update")
 
     def add(self, item: T, /) -> None:
-        """Add *item*."""
         self._writable().add(item)
 
     def discard(self, item: T, /) -> None:
-        """Remove *item* if it is there."""
         items = self._writable()
         try:
             items.discard(item)
@@ -154,7 +136,6 @@ class PersistentSet(_MutableSet[T]):
             items.discard(_hashable(item))
 
     def remove(self, item: T, /) -> None:
-        """Remove *item*; ``KeyError`` if it is not there."""
         items = self._writable()
         try:
             items.remove(item)
@@ -165,24 +146,19 @@ class PersistentSet(_MutableSet[T]):
             items.remove(key)
 
     def pop(self) -> T:
-        """Remove and return some item."""
         item: T = self._writable().pop()
         return item
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        """Remove what is in any of *others*."""
         self._writable().difference_update(*map(plain, others))
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        """Keep what is in all of *others*."""
         self._writable().intersection_update(*map(plain, others))
 
     def symmetric_difference_update(self, other: Iterable[T], /) -> None:
-        """Keep what is either here or in *other*."""
         self._writable().symmetric_difference_update(plain(other))
 
     def update(self, *others: Iterable[T]) -> None:
-        """Add what is in any of *others*."""
         self._writable().update(*map(plain, others))
 
 

@@ -1,7 +1,6 @@
 """The demo: worker processes parse the Python standard library into one object graph.
 
-One idea per file, from the ground up: ``parse`` turns a file into facts, ``model`` has the
-persistent classes, ``store`` stores the facts of one file in one transaction, ``workers`` runs
-processes that do so, ``display`` shows their progress, ``questions`` queries the finished graph,
-``run`` does all of it. This package is not part of the public interface.
+``parse`` turns a file into facts, ``model`` has the persistent classes, ``workers`` stores the
+facts of a file in a transaction, ``display`` shows it, ``questions`` are asked of the graph,
+``run`` does all of it. Not part of the public interface.
 """

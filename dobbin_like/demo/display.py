@@ -1,32 +1,26 @@
 """The output of the demo: progress while the workers run, tables afterwards.
 
-On a terminal, the progress is a live display; elsewhere, it is a plain line now and then. All
-figures come from the log: only what is in the file is shown.
+All figures come from the log: only what is in the file is shown.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import transaction
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from dobbin_like.database import Database
+from dobbin_like.demo.model import Library
+from dobbin_like.demo.questions import Questions
 from dobbin_like.ids import NO_TID
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import Console
-
-    from dobbin_like.database import Database
-    from dobbin_like.demo.model import Library
-    from dobbin_like.demo.questions import Questions
 
 _PLAIN_SECONDS: Final = 2.0
 """Between two lines when the output is not a terminal."""
@@ -68,25 +62,24 @@ class Figures:
         self.rate = self.transactions / self.seconds if self.seconds else 0.0
         """Commits per second."""
 
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            (f"{self.files} of {self.total}", "files"),
+            (f"{self.objects:,}", "objects"),
+            (f"{self.transactions}", "transactions"),
+            (f"{self.conflicts}", "conflicts retried"),
+            (f"{self.rate:.0f}", "commits/s"),
+            (f"{self.megabytes:.1f}", "MB"),
+        ]
+
     def line(self) -> str:
-        """Return all figures in one line."""
-        return (
-            f"{self.files} of {self.total} files, {self.objects:,} objects, "
-            f"{self.transactions} transactions, {self.conflicts} conflicts retried, "
-            f"{self.rate:.0f} commits/s, {self.megabytes:.1f} MB"
-        )
+        return ", ".join(f"{value} {name}" for value, name in self._rows())
 
     def picture(self, alive: int) -> Group:
-        """Return a bar and all figures, one below the other."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", justify="right")
-        table.add_row(f"{self.files} of {self.total}", "files")
-        table.add_row(f"{self.objects:,}", "objects")
-        table.add_row(f"{self.transactions:,}", "transactions")
-        table.add_row(f"{self.conflicts:,}", "conflicts retried")
-        table.add_row(f"{self.rate:,.0f}", "commits per second")
-        table.add_row(f"{self.megabytes:.1f}", "MB in the file")
-        table.add_row(f"{alive}", "workers running")
+        for row in [*self._rows(), (f"{alive}", "workers running")]:
+            table.add_row(*row)
         return Group(ProgressBar(total=self.total, completed=self.files, width=60), table)
 
 
@@ -113,7 +106,6 @@ class Progress:
             self._print_line()
 
     def show(self, alive: int) -> None:
-        """Show the current figures, with *alive* running workers."""
         if self._live is not None:
             self._live.update(self._figures.picture(alive), refresh=True)
         elif self._figures.seconds >= self._next_line_seconds:

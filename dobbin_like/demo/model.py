@@ -1,22 +1,17 @@
-"""The persistent classes of the demo.
+"""The persistent classes of the demo: plain classes, whose references form circles.
 
-They are plain Python classes with plain attributes. References between modules, classes and
-functions are ordinary attributes and form circles. Everything that all workers write is in
-persistent collections, which merge changes. Knows nothing of files, processes or transactions.
+Everything that all workers write is in persistent collections, which merge changes.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from dobbin_like.collections import PersistentCounter, PersistentDict, PersistentSet
+from dobbin_like.demo.parse import ClassFacts, FunctionFacts, ModuleFacts
 from dobbin_like.persistent import Persistent, checkout
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.demo.parse import ClassFacts, FunctionFacts, ModuleFacts
 
 _V = TypeVar("_V")
 
@@ -24,9 +19,8 @@ _V = TypeVar("_V")
 class Library(Persistent):
     """The root: the list of files, and the indexes over the parsed ones.
 
-    All workers write to the indexes all the time. Their changes are merged, without a
-    conflict, as long as they add different names. If two workers add the same new name at the
-    same time, the second one runs its transaction again and finds the name.
+    All workers write to the indexes. If two add the same new name at the same time, the second one
+    runs its transaction again and finds the name.
     """
 
     def __init__(self, source: str, version: str, files: dict[str, str]) -> None:
@@ -44,11 +38,9 @@ class Library(Persistent):
         return bool(self.tally.files.value == len(self.files))
 
     def module(self, name: str) -> Module:
-        """Return the module *name*; a new, empty one if the name is not known yet."""
         return _get_or_add(self.modules, name, Module)
 
     def class_named(self, full_name: str) -> Class:
-        """Return the class with that name; a new, empty one if it is not known yet."""
         return _get_or_add(self.classes, full_name, Class)
 
     def add_words(self, text: str, module: Module) -> None:
@@ -60,6 +52,7 @@ class Library(Persistent):
 
 
 def _get_or_add(index: PersistentDict[str, _V], name: str, make: Callable[[str], _V]) -> _V:
+    """Return what has that name; a new, empty one if the name is not known yet."""
     found = index.get(name)
     if found is None:
         # Check out an index only to change it: a checkout alone depends on all of it.
@@ -160,7 +153,6 @@ class Tally(Persistent):
         self.functions = PersistentCounter()
 
     def add(self, facts: ModuleFacts) -> None:
-        """Count one file."""
         checkout(self.files, self.lines, self.classes, self.functions)
         self.files.increment()
         self.lines.increment(facts.line_count)

@@ -1,8 +1,7 @@
 """From a source file to facts: plain values that know nothing of the graph.
 
-Names are resolved as far as the file itself allows: in a file with ``from collections.abc import
-Mapping``, the base ``Mapping`` becomes ``collections.abc.Mapping``. What that name stands for is
-found out when the graph is queried.
+Names are resolved as far as the file itself allows; what they stand for is found out when the
+graph is queried.
 """
 
 from __future__ import annotations
@@ -10,12 +9,10 @@ from __future__ import annotations
 import ast
 import builtins
 import warnings
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple
 
 SKIPPED: Final = frozenset({"__pycache__", "idle_test", "site-packages", "test", "tests"})
 """Directories that do not belong to the library proper."""
@@ -86,10 +83,8 @@ def source_files(source: Path) -> dict[str, str]:
 def parse(source: Path, name: str, path: str, known: Collection[str]) -> ModuleFacts:
     """Return the facts of the module *name*; a file that is not Python has an ``error``.
 
-    Args:
-        path: Relative to *source*; empty for the module that has no file.
-        known: The names of all modules: ``from package import module`` may
-            be an import of one of them.
+    *path* is relative to *source*; empty for the module that has no file. *known* are the names
+    of all modules, which ``from package import module`` may import.
     """
     facts = ModuleFacts(name, path)
     if name == BUILTINS and not path:
@@ -172,17 +167,14 @@ def _base(facts: ModuleFacts, own: set[str], node: ast.expr) -> str:
 
 
 def _members(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.ClassDef | _Function]]:
-    """Yield classes and functions with their dotted names, but none that are inside functions.
-
-    The body of an ``if`` or a ``try`` counts as part of the surrounding one.
-    """
+    """Yield classes and functions with their dotted names, but none that are inside functions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef):
             yield prefix + node.name, node
             yield from _members(node, f"{prefix}{node.name}.")
         elif isinstance(node, _Function):
             yield prefix + node.name, node
-        elif isinstance(node, (ast.stmt, ast.ExceptHandler)):
+        elif isinstance(node, (ast.stmt, ast.ExceptHandler)):  # Such as the body of an ``if``.
             yield from _members(node, prefix)
 
 

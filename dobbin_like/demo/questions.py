@@ -6,14 +6,10 @@ Only reads. Follows imported names, also through several modules, to their defin
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from dobbin_like.demo.model import Class, Library, Module
 from dobbin_like.demo.parse import BUILTINS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dobbin_like.demo.model import Class, Library, Module
 
 
 class Questions:
@@ -45,7 +41,6 @@ class Questions:
         return name
 
     def largest_classes(self, limit: int) -> list[Class]:
-        """Return the classes with the most lines."""
         ranked = sorted(self.classes(), key=lambda cls: (-cls.line_count, cls.full_name))
         return ranked[:limit]
 
@@ -56,7 +51,6 @@ class Questions:
         return [(self._library.classes[name], number) for name, number in _top(names, limit)]
 
     def about(self, word: str) -> list[Module]:
-        """Return the modules whose docstrings contain *word*."""
         found = self._library.words.get(word.lower()) or ()
         return sorted(found, key=lambda module: module.name)
 
@@ -69,10 +63,7 @@ class Questions:
         return [found[full_name] for full_name in sorted(found)]
 
     def subclasses_of(self, cls: Class) -> list[tuple[Class, int]]:
-        """Return all classes that derive from *cls*, each after the class that it derives from.
-
-        The number is the depth; that of a direct subclass is 1.
-        """
+        """Return all classes that derive from *cls*, each below its base, and their depths."""
         children = self._subclasses()
         found: dict[str, tuple[Class, int]] = {}
         waiting = [(cls, 0)]
@@ -85,7 +76,6 @@ class Questions:
         return list(found.values())[1:]
 
     def classes(self) -> Iterator[Class]:
-        """Yield every class that has a definition."""
         for module in self._modules():
             yield from module.classes
 

@@ -17,8 +17,7 @@ from dobbin_like.database import Database
 from dobbin_like.demo.display import Figures, Progress, answers
 from dobbin_like.demo.model import Library
 from dobbin_like.demo.questions import Questions, inconsistencies
-from dobbin_like.demo.store import prepare
-from dobbin_like.demo.workers import Workers, in_fresh_process
+from dobbin_like.demo.workers import Workers, in_fresh_process, prepare
 from dobbin_like.exc import UsageError
 from dobbin_like.storage import TransactionLog
 
@@ -95,9 +94,6 @@ def _open_library(path: str, *, read_only: bool) -> Database:
     return database
 
 
-# -- filling the file ---------------------------------------------------------
-
-
 def _fill(console: Console, path: str, source: Path, count: int) -> int:
     with _open_library(path, read_only=False) as database:
         library = database.get_root() or prepare(database, source)
@@ -163,15 +159,8 @@ def _watch_workers(console: Console, path: str, figures: Figures, count: int) ->
                     _say(console, f"{lost}; the others store its files.")
 
 
-# -- querying and checking it -------------------------------------------------
-
-
 def answer(path: str, class_name: str, word: str) -> bool:
-    """Print the answers of the graph in *path*; return whether there is a class of that name.
-
-    Raises:
-        DemoError: The file does not contain a library.
-    """
+    """Print the answers of the graph in *path*; return whether there is a class of that name."""
     console = Console()
     with _open_library(path, read_only=True) as database:
         library = database.get_root()

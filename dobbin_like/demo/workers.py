@@ -1,48 +1,81 @@
-"""The processes that parse and store, and how they are started and stopped.
+"""The processes that parse and store: one file, one transaction.
 
-The processes share only the file. A worker ends when all files are stored, on SIGTERM, or when
-its parent process is gone; it always finishes the current transaction. Ctrl-C reaches the whole
-group of processes: workers ignore it, and their parent handles it.
+The processes share only the file. Each begins with its own share, and then helps with those of
+the others, from their ends. If two store the same file, the second one gets a conflict. So a
+killed worker holds nothing up.
+
+A worker ends when all files are stored, on SIGTERM, or when its parent process is gone; it always
+finishes the current transaction. Workers ignore Ctrl-C, and their parent handles it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import platform
 import signal
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import transaction
 
 from dobbin_like.database import Database
-from dobbin_like.demo.parse import parse
-from dobbin_like.demo.store import is_stored, shares, store
+from dobbin_like.demo.model import Library
+from dobbin_like.demo.parse import BUILTINS, ModuleFacts, parse, source_files
+from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SPAWN = multiprocessing.get_context("spawn")  # Works everywhere, and inherits nothing.
 
 _PATIENCE_SECONDS: Final = 5.0
 """For a worker to finish its transaction: a thousand times the usual duration."""
 
+_ATTEMPTS: Final = 1000
+"""Per transaction. One of several in conflict always succeeds, so this limit is never reached."""
 
-def work(path: str, number: int, count: int) -> None:
-    """Store the missing files in *path*, as worker *number* (from 0) of *count*."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda received, _frame: told.append(received))
-    parent = multiprocessing.parent_process()
 
-    def is_over() -> bool:
-        return bool(told or (parent and wait([parent.sentinel], 0)))
+def prepare(database: Database, source: Path) -> Library:
+    """Return the root; if there is none, set one that lists the files of *source*."""
+    for attempt in transaction.manager.attempts(_ATTEMPTS):
+        with attempt as current:
+            if database.get_root() is None:
+                current.note("the list of files")
+                files = {BUILTINS: "", **source_files(source)}
+                database.set_root(Library(str(source), platform.python_version(), files))
+    return database.get_root()  # type: ignore[no-any-return]
 
-    with Database(TransactionLog(path, sync=False)) as database:
-        store_missing(database, number, count, is_over)
+
+def shares(names: list[str], number: int, count: int) -> Iterator[str]:
+    """Yield all *names* in the order in which worker *number* of *count* goes through them."""
+    yield from names[number::count]
+    for other in range(1, count):
+        yield from reversed(names[(number + other) % count :: count])
+
+
+def is_stored(library: Library, name: str) -> bool:
+    """Return whether the file of the module *name* is in the graph."""
+    module = library.modules.get(name)
+    return module is not None and module.is_parsed
+
+
+def store(library: Library, facts: ModuleFacts, user: str) -> bool:
+    """Store *facts* in one transaction, run again after each conflict; False: it is stored."""
+    count = len(facts.classes)
+    for attempt in transaction.manager.attempts(_ATTEMPTS):
+        with attempt as current:
+            if is_stored(library, facts.name):
+                return False
+            current.user = user
+            content = facts.error or f"{count} class{'es' * (count != 1)}"
+            current.note(f"{facts.name}: {content}")
+            module = library.module(facts.name)
+            checkout(module)
+            module.fill(facts, library)
+            library.add_words(" ".join([facts.doc, *(cls.doc for cls in facts.classes)]), module)
+            library.tally.add(facts)
+    return True
 
 
 def store_missing(
@@ -59,6 +92,21 @@ def store_missing(
             continue
         facts = parse(source, name, files[name], files)
         store(library, facts, f"worker {number + 1}")
+
+
+def work(path: str, number: int, count: int) -> None:
+    """Store the missing files in *path*, as worker *number* (from 0) of *count*."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda received, _frame: told.append(received))
+    parent = multiprocessing.parent_process()
+
+    def is_over() -> bool:
+        return bool(told or (parent and wait([parent.sentinel], 0)))
+
+    with Database(TransactionLog(path, sync=False)) as database:
+        store_missing(database, number, count, is_over)
 
 
 class Workers:

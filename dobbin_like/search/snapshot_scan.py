@@ -1,21 +1,17 @@
-"""The snapshot of a thread, held while it is searched.
-
-A search may take longer than a transaction, and others may pack meanwhile: the snapshot of the
-beginning stays readable until it is released.
-"""
+"""The snapshot of a thread, held while it is searched: others may pack meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from dobbin_like.contract import StoredVersion
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
-from dobbin_like.ids import DELTA, ROOT_OID, Oid
+from dobbin_like.ids import DELTA, Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.storages.as_of import Pin
-from dobbin_like.store import Store, oid_in
+from dobbin_like.store import Progress, Store, oid_in
 
 _R = TypeVar("_R")
 
@@ -24,10 +20,10 @@ BETWEEN_REPORTS: Final = 1000
 
 
 class SnapshotScan:
-    """The stored objects as of one snapshot. One thread at a time. Released when garbage, too.
+    """The stored objects as of one snapshot, until the block ends. One thread at a time.
 
     If the thread has no view, between explicit transactions, it is the newest snapshot that was
-    published.
+    published. Also released when garbage.
     """
 
     def __init__(self, store: Store) -> None:
@@ -49,15 +45,14 @@ class SnapshotScan:
         self._names: dict[int, str] = {}
         self._reader = StateReader(storage.names, storage.path)
 
-    def release(self) -> None:
-        """Release the snapshot. Idempotent."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         self._pin.release()
 
-    def root_oid(self) -> Oid | None:
-        return ROOT_OID if self.load(ROOT_OID) else None
-
     def oid_of(self, obj: Any, asked: str) -> Oid | None:
-        """Do what oid_in() does; raise ObjectNotFound for an oid that is not in the snapshot."""
+        """Do what oid_in() does; ObjectNotFound: the oid is not in the snapshot."""
         oid = oid_in(self.graph, obj, asked)
         if oid is None or self.load(oid) is not None:
             return oid
@@ -68,9 +63,7 @@ class SnapshotScan:
     def load(self, oid: Oid) -> StoredVersion | None:
         return self.storage.load(oid, self.tid)
 
-    def all(
-        self, progress: Callable[[int, int], object] | None
-    ) -> Iterator[tuple[Oid, StoredVersion]]:
+    def all(self, progress: Progress | None) -> Iterator[tuple[Oid, StoredVersion]]:
         """Yield every stored object, in the order of the oids; call *progress* as instances()."""
         total = self.storage.next_oid
         for oid in map(Oid, range(total)):

@@ -1,9 +1,8 @@
 """What an object leads to, the nearest first, in one byte of memory for each oid.
 
-Breadth first: generation by generation, each in the order of its oids, so that the order
-depends on nothing but the graph. A generation is kept as a list while it is short, and found
-again among the marks when it is not: a chain of a million objects costs what a million
-references in one object cost.
+Breadth first, each generation in the order of its oids. A generation is kept as a list while it
+is short, and found again among the marks when it is not: a chain of a million objects costs what
+a million references in one object cost.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from dobbin_like.ids import Oid
+from dobbin_like.ids import ROOT_OID, Oid
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.store import Progress, Store
@@ -28,15 +27,13 @@ def walk(
 ) -> Iterator[Any]:
     """Yield *start* and all objects that it leads to, each once: the nearest first.
 
-    Breadth first: before the objects that are so many references away come all that are
-    fewer away; those of one distance in the order of their oids. An object is read from the
-    log just before it is given, and what it refers to after that. Objects whose class is
-    not there are among them, and so are the nodes of a ``BTree``. Nothing comes from a
-    start that is not stored yet; a reference to nothing is passed over.
+    Those of one distance come in the order of their oids. An object is read from the log just
+    before it is given, and what it refers to after that. Objects whose class is not there are
+    among them, and so are the nodes of a ``BTree``. Nothing comes from a start that is not
+    stored yet; a reference to nothing is passed over.
 
-    Args:
-        start: An object or an oid; by default, the root, if there is one.
-        progress: Called with the objects that were given, and all that are stored.
+    *start* is an object or an oid; by default, the root, if there is one. *progress* is called
+    with the objects that were given, and all that are stored.
 
     Raises:
         ObjectNotFound: There is no object with this oid in the thread's snapshot.
@@ -49,12 +46,12 @@ def walk(
     of memory for each oid.
     """
     sight = SnapshotScan(store)
-    oid = sight.root_oid() if start is None else sight.oid_of(start, "walk()")
+    oid = ROOT_OID if start is None else sight.oid_of(start, "walk()")
     return iter(()) if oid is None else _walk(sight, oid, progress)
 
 
 def _walk(sight: SnapshotScan, start: Oid, progress: Progress | None) -> Iterator[Any]:
-    try:
+    with sight:
         marks = _Marks(sight.storage.next_oid)
         total = 0 if progress is None else sight.storage.oid_count
         done = 0
@@ -71,8 +68,6 @@ def _walk(sight: SnapshotScan, start: Oid, progress: Progress | None) -> Iterato
                     progress(done, total)
         if progress is not None:
             progress(done, total)
-    finally:
-        sight.release()
 
 
 class _Marks:

@@ -53,13 +53,10 @@ def structure(
     read: Callable[[Any], Node],
     before: Callable[[Any, Any], bool] = lt,
 ) -> Iterator[str]:
-    """Yield what is wrong with the nodes under *root*.
+    """Yield what is wrong with the nodes under *root*, which say that *tree* is their tree.
 
-    Args:
-        tree: The identity that the nodes have to give for their tree.
-        root: What *read* takes for the root; children are what it finds in nodes.
-        read: Returns what a node says; what it raises is the caller's.
-        before: Whether a key is below another one.
+    *read* takes the root, and the children that it finds, and returns what a node says; what it
+    raises is the caller's. *before*: Whether a key is below another one.
     """
     count = 0
     todo: list[tuple[Any, int | None, Any, Any]] = [(root, None, END, END)]

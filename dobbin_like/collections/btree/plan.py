@@ -47,8 +47,6 @@ class Plan:
 
         finish_despite_interrupts(assign)
 
-    # -- leaves -----------------------------------------------------------------
-
     def fill(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
         """Give *leaf*, to which *path* leads, more items: split it if they are too many."""
         if len(keys) <= LEAF_MAX:
@@ -93,8 +91,6 @@ class Plan:
         level, bounds, children = self.get(parent, "links")
         self.set(parent, "links", (level, _replaced(bounds, at, keys[middle]), children))
 
-    # -- inner nodes --------------------------------------------------------------
-
     def _link(self, path: Path, bound: Any, right: Any) -> None:
         """Put *right*, whose keys begin at *bound*, behind the child at the end of *path*."""
         for depth in range(len(path) - 1, -1, -1):
@@ -122,17 +118,13 @@ class Plan:
         keys = [*keys[:at], *keys[at + 1 :]]
         children = [*children[: at + 1], *children[at + 2 :]]
         self.set(node, "links", (level, keys, children))
-        if not path:
-            self._lower(node)
-        elif len(children) < INNER_MIN:
-            self._join(path, node)
-
-    def _lower(self, root: Any) -> None:
-        """Remove the level under the root if there is only one node on it."""
-        level, _, children = self.get(root, "links")
-        if level > 1 and len(children) == 1:
+        if path:
+            if len(children) < INNER_MIN:
+                self._join(path, node)
+        elif level > 1 and len(children) == 1:
+            # There is only one node on the level under the root.
             below = children[0]
-            self.set(root, "links", self.get(below, "links"))
+            self.set(node, "links", self.get(below, "links"))
             self.set(below, "links", (0, [], []))
 
     def _join(self, path: Path, node: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, pairwise, starmap
 from math import ceil
 from operator import itemgetter, lt
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from dobbin_like.collections.btree.nodes import (
     FILL,
@@ -34,7 +34,6 @@ from dobbin_like.objects.values.values import to_plain
 
 K = TypeVar("K")
 I = TypeVar("I")  # noqa: E741
-Tree = TypeVar("Tree", bound="SortedTree[Any, Any]")
 
 ALL = Bounds()
 
@@ -291,7 +290,7 @@ class SortedTree(Persistent, Generic[K, I]):
 
     # -- copies -----------------------------------------------------------------------
 
-    def copy(self: Tree) -> Tree:
+    def copy(self) -> Self:
         """Return a new tree of this class with the same items, not stored yet."""
         return self.__copy__()  # type: ignore[no-any-return]
 
@@ -309,11 +308,7 @@ class SortedTree(Persistent, Generic[K, I]):
     # -- conflicts --------------------------------------------------------------------
 
     def _p_replay(self, parts: Iterable[tuple[Any, Any, Any]]) -> None:
-        """Apply the changes of a transaction again, key by key, to the tree as it is now.
-
-        Raises:
-            ConflictError: Another transaction has changed one of the keys meanwhile.
-        """
+        """Apply the changes of a transaction again, key by key, to the tree as it is now."""
         before: list[Items] = []
         after: list[Items] = []
         for part, old, new in parts:
@@ -332,11 +327,7 @@ class SortedTree(Persistent, Generic[K, I]):
 
 
 def sorted_items(keys: list[Any], values: list[Any]) -> Items:
-    """Return keys and values in order, of each key the last value. Cost: little if sorted.
-
-    Raises:
-        TypeError: The keys can't be ordered.
-    """
+    """Return keys and values in order, of each key the last value. Cost: little if sorted."""
     if not _is_sorted(keys):
         pairs = sorted(zip(keys, values, strict=True), key=itemgetter(0))
         keys, values = [], []

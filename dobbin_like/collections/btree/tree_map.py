@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from itertools import chain
 from operator import eq
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import SortedTree, sorted_items
@@ -31,33 +31,24 @@ from dobbin_like.collections.btree.walk import END, Bounds
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
-B = TypeVar("B", bound="BTree[Any, Any]")
 
 
 class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     """A mapping in the order of its keys. All of ``dict``, and more: ranges, neighbours.
 
-    For collections that are too large to be loaded as a whole, and for reading ranges of keys.
-    Made from *items* as a dict is; sorted items are stored at little cost.
+    Made from *items* as a dict is; sorted items are stored at little cost. Keys need ``<`` and
+    ``==`` that agree with each other, and no hash; a key that can't be ordered against the
+    others is refused with a ``TypeError``. To change a value in place, check out the tree,
+    which covers its nodes, and get the value by its key.
 
-    Keys need ``<`` and ``==`` that agree with each other, and no hash. A key that can't be
-    ordered against the others is refused with the ``TypeError`` of the comparison, or with one
-    of the tree's (for not-a-number, say). Values may be whatever attributes may be; to change
-    one in place, check out the tree and get the value by its key.
-
-    Read-only until it is checked out, as every persistent object; the checkout of the tree
-    covers its nodes. Transactions that change different keys do not conflict, even if nodes
-    are split or joined; those that change the same key do. What a transaction has only read
-    (``len``, a range, a missing key) is not compared, unless it has checked the tree out with
+    Transactions that change different keys do not conflict. What one has only read (``len``, a
+    range, a missing key) is not compared, unless it has checked the tree out with
     ``exclusive=True``, or has changed nothing in it.
 
     An iterator whose tree gets other keys, by the thread that iterates, raises
     ``RuntimeError`` at its next item, or at its next leaf if the tree was checked out
     after it began. A value that is replaced meanwhile is seen or not. An iterator that
     outlives its transaction goes on with what is there then, each key at most once, in order.
-
-    Raises:
-        SharedValueError: A change without checkout (a ``RuntimeError``).
 
     Cost: A lookup reads one record on each level: beside the tree itself two up to some
     20,000 keys, three up to some 4,000,000. A change writes one leaf and the length.
@@ -71,10 +62,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
 
     @classmethod
     def fromkeys(cls, keys: Iterable[Any], value: Any = None) -> Any:
-        """Return a new one with *keys*, all with *value*."""
         return cls((key, value) for key in keys)
-
-    # -- reading --------------------------------------------------------------------
 
     @overload
     def __getitem__(self, key: slice) -> Mapping[K, V]: ...
@@ -101,7 +89,6 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     @overload
     def get(self, key: K, default: V | T) -> V | T: ...
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the value of *key*, or *default*."""
         value = self._value(key)
         return default if value is MISSING else value
 
@@ -140,8 +127,6 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict_text(self.items())})"
 
-    # -- changing -----------------------------------------------------------------------
-
     def __setitem__(self, key: K, value: V) -> None:
         self._insert(key, value)
 
@@ -161,7 +146,6 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     @overload
     def pop(self, key: K, default: V | T) -> V | T: ...
     def pop(self, key: Any, default: Any = MISSING) -> Any:
-        """Remove *key* and return its value, or *default*; ``KeyError`` without one."""
         value = self._remove(key)
         if value is not MISSING:
             return value
@@ -174,7 +158,6 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         return self._pop_last("popitem")
 
     def setdefault(self, key: K, default: Any = None) -> Any:
-        """Return the value of *key*, set to *default* before if it was not there."""
         self._insert(key, default, replace=False)
         return self._value(key)
 
@@ -202,7 +185,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
             return NotImplemented
         return BTree(chain(other.items(), self.items()))
 
-    def __ior__(self: B, other: Any) -> B:
+    def __ior__(self, other: Any) -> Self:
         self.update(other)
         return self
 

@@ -13,15 +13,13 @@ from dobbin_like.collections.btree.tree import SortedTree, keys_of, sorted_items
 from dobbin_like.collections.btree.views import BTreeSetRange, slice_bounds
 
 T = TypeVar("T")
-S = TypeVar("S", bound="BTreeSet[Any]")
 
 
 class BTreeSet(SortedTree[T, T], Generic[T]):
     """A set in the order of its members. All of ``set``, and more: ranges, neighbours.
 
     To ``set`` what :class:`.BTree` is to ``dict``: see there for what members have to be,
-    conflicts, iterators and costs. Transactions that add or remove different members do not
-    conflict.
+    conflicts, iterators and costs.
     """
 
     __module__ = "dobbin_like.collections"  # The name that logs have for it.
@@ -33,8 +31,6 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
     @classmethod
     def _from_iterable(cls, members: Iterable[Any]) -> Any:
         return BTreeSet(members)
-
-    # -- reading --------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Set[T]:
         """Return the range ``members[low:high]``, a view: with *low*, without *high*."""
@@ -57,18 +53,13 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
         except TypeError:  # a member of ours has no hash
             return False
 
-    # -- changing -----------------------------------------------------------------------
-
     def add(self, member: T) -> None:
-        """Add *member*."""
         self._insert(member, None, replace=False)
 
     def discard(self, member: T) -> None:
-        """Remove *member* if it is there."""
         self._remove(member)
 
     def remove(self, member: T) -> None:
-        """Remove *member*; ``KeyError`` if it is not there."""
         if self._remove(member) is MISSING:
             raise KeyError(member)
 
@@ -95,56 +86,44 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
             self._fill(items)
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        """Remove all members of *others*."""
         self._check_writable()
         for member in list(chain(*others)):
             self._remove(member)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        """Keep only what is in all of *others*."""
         self._check_writable()
         for member in list(self.difference(self.intersection(*others))):
             self._remove(member)
 
     def symmetric_difference_update(self, other: Iterable[T]) -> None:
-        """Remove what is in *other* too, and add what is only there."""
         self._check_writable()
         for member in BTreeSet(other):
             if self._remove(member) is MISSING:
                 self.add(member)
 
-    # -- making others --------------------------------------------------------------------
-
     def union(self, *others: Iterable[Any]) -> BTreeSet[Any]:
-        """Return a new set with the members of all."""
         return BTreeSet(chain(self, *others))
 
     def intersection(self, *others: Iterable[Any]) -> BTreeSet[T]:
-        """Return a new set with what is in all of *others* too."""
         sets = [BTreeSet(other) for other in others]
         return BTreeSet(member for member in self if all(member in other for other in sets))
 
     def difference(self, *others: Iterable[Any]) -> BTreeSet[T]:
-        """Return a new set with what is in none of *others*."""
         sets = [BTreeSet(other) for other in others]
         return BTreeSet(member for member in self if not any(member in other for other in sets))
 
     def symmetric_difference(self, other: Iterable[Any]) -> BTreeSet[Any]:
-        """Return a new set with what is in one of the two only."""
         other = BTreeSet(other)
         return self.difference(other).union(other.difference(self))
 
     def isdisjoint(self, other: Iterable[Any]) -> bool:
-        """Return whether no member is in *other*."""
         return not any(member in self for member in other)
 
     def issubset(self, other: Iterable[Any]) -> bool:
-        """Return whether every member is in *other*."""
         others = other if isinstance(other, Set) else BTreeSet(other)
         return all(member in others for member in self)
 
     def issuperset(self, other: Iterable[Any]) -> bool:
-        """Return whether everything in *other* is a member."""
         return all(member in self for member in other)
 
 

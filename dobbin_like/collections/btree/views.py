@@ -21,7 +21,9 @@ class _Part:
         self._bounds = bounds
 
     def __len__(self) -> int:
-        return size(self._tree, self._bounds)
+        if self._bounds == ALL:
+            return len(self._tree)
+        return sum(len(keys) for keys, _ in self._tree._chunks(self._bounds))
 
     def __iter__(self) -> Iterator[Any]:
         found: Iterator[Any] = self._tree._stream(self._make, self._bounds)
@@ -55,13 +57,6 @@ class BTreeItems(_View, ItemsView[Any, Any]):
     """The pairs (key, value), in the order of the keys."""
 
     _make = zip
-
-
-def size(tree: Any, bounds: Bounds) -> int:
-    """Return how many keys are in *bounds*. Cost: the leaves, none without bounds."""
-    if bounds == ALL:
-        return len(tree)
-    return sum(len(keys) for keys, _ in tree._chunks(bounds, backward=False))
 
 
 def inside(bounds: Bounds, key: Any) -> bool:
@@ -118,11 +113,7 @@ def dict_text(items: Any) -> str:
 
 
 def slice_bounds(key: slice) -> Bounds:
-    """Return the bounds that ``tree[low:high]`` means: with *low*, without *high*.
-
-    Raises:
-        ValueError: There is a step.
-    """
+    """Return the bounds that ``tree[low:high]`` means: with *low*, without *high*."""
     if key.step is not None:
         text = "a range of keys has no step; use reversed() for the other direction"
         raise ValueError(text)

@@ -51,9 +51,8 @@ def path_to(node: Any, key: Any) -> tuple[Path, BTreeLeaf]:
 def upward(tree: Any, bounds: Bounds) -> Iterator[Items]:
     """Yield the items in *bounds* leaf by leaf, in order.
 
-    Raises:
-        RuntimeError: The calling thread has put keys into the tree or taken some out, or
-            the transaction in which it had done so has ended.
+    Raises RuntimeError if the calling thread has put keys into the tree or taken some out, or
+    the transaction in which it had done so has ended.
     """
     token = tree._v_changed  # noqa: SLF001
     start, closed = bounds.low, bounds.closed_low

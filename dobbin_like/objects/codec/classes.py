@@ -25,11 +25,10 @@ SHAPE_LIMIT: Final = 32
 
 
 class ClassTable:
-    """Classes, and shapes of states, by the numbers under which the log knows them, and back.
+    """Classes and shapes by the numbers under which the log knows them, and back.
 
-    A shape is a class and the names of the attributes of a state, in order: the log has the names
-    once, not in every state. New numbers are given out under the commit lock, until
-    :meth:`confirm` or :meth:`discard`.
+    A shape is a class and the names of the attributes of a state, in order. New numbers are given
+    out under the commit lock, until :meth:`confirm` or :meth:`discard`.
     """
 
     def __init__(self, policy: Policy, names: Names, path: str = "") -> None:

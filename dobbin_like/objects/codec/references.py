@@ -35,7 +35,7 @@ def references(data: bytes) -> list[tuple[int, int]]:
     With repetitions. Raises whatever decoding raises: the bytes are no state. Cost: some
     microseconds; next to nothing for a state without references.
     """
-    return [] if _BINPERSID not in data else _here.reader.read(data)
+    return [] if _BINPERSID not in data else _reader.read(data)
 
 
 class _Anything:
@@ -47,16 +47,7 @@ class _Anything:
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         pass
 
-    def __setstate__(self, _state: Any) -> None:
-        pass
-
-    def __setitem__(self, _key: Any, _value: Any) -> None:
-        pass
-
-    def _take(self, _items: Any) -> None:
-        pass
-
-    append = extend = add = _take
+    __setstate__ = __setitem__ = append = extend = add = __init__
 
 
 class _Unpickler(pickle.Unpickler):
@@ -74,7 +65,7 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(text)
 
 
-class _Reader:
+class _Reader(threading.local):
     def __init__(self) -> None:
         self._found: list[Any] = []
         # Without a function of ours for each reference: ids become None. What has to be
@@ -89,7 +80,7 @@ class _Reader:
             self._quick(io.BytesIO(data)).load()
         except Exception:  # noqa: BLE001  None is called, is no class, has no attributes
             found.clear()
-            _load(data, found)
+            decode_loosely(data, found)
         # The others are classes, and members of enums: (number, name), (number, value, 0).
         pairs = [pid for pid in found if type(pid) is tuple and len(pid) == 2]
         references = [pid for pid in pairs if type(pid[0]) is type(pid[1]) is int]
@@ -99,35 +90,25 @@ class _Reader:
         return references
 
 
-def _load(data: bytes, found: list[Any]) -> Any:
+def decode_loosely(data: bytes, found: list[Any] | None = None) -> Any:
+    """Return what a state holds, with stand-ins for all but built-in types; raise as decoding.
+
+    *found* gets the references in it.
+    """
     unpickler = _Unpickler(io.BytesIO(data))
-    unpickler.found = found
+    unpickler.found = [] if found is None else found
     return unpickler.load()
 
 
-def decode_loosely(data: bytes) -> Any:
-    """Return what a state holds, with stand-ins for all but built-in types; raise as decoding."""
-    return _load(data, [])
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:
-        self.reader = _Reader()
-
-
-_here: Final = _Here()
+_reader: Final = _Reader()
 
 
 class Marks:
-    """The oids that were found, and those that can be reached from them. One thread.
+    """The oids below *count* that were found or can be reached. One thread.
 
-    Args:
-        count: The oids are below this; others are ignored.
-        load: Returns the state of an oid, None if nothing is stored.
-        order: States are read in the order of this key, a batch at a time; by oid if not given.
-        tick: Called now and then with the number of objects and of bytes read since.
-
-    Memory: One byte for each oid, and some megabytes.
+    *load* returns the state of an oid, None if nothing is stored. States are read in the order of
+    the key *order*, a batch at a time. *tick* is called now and then with the number of objects
+    and of bytes read since. Memory: One byte for each oid, and some megabytes.
     """
 
     def __init__(
@@ -138,28 +119,22 @@ class Marks:
         order: Callable[[int], int] | None = None,
         tick: Callable[[int, int], object] | None = None,
     ) -> None:
-        self._flags = bytearray(count)
+        self.flags = bytearray(count)  # Not 0 for the oids that were found.
         self._load = load
         self._order = order
         self._tick = tick
 
     def __contains__(self, oid: int) -> bool:
-        return 0 <= oid < len(self._flags) and self._flags[oid] != _UNKNOWN
-
-    @property
-    def flags(self) -> bytearray:
-        """One byte for each oid, not 0 for those that were found."""
-        return self._flags
+        return 0 <= oid < len(self.flags) and self.flags[oid] != _UNKNOWN
 
     def add_all(self) -> None:
         """Let every oid count as found, without reading any."""
-        self._flags[:] = bytes([_READ]) * len(self._flags)
+        self.flags[:] = bytes([_READ]) * len(self.flags)
 
     def follow(self, oids: Iterable[int]) -> None:
-        """Mark *oids*, and all that they lead to.
+        """Mark *oids*, and all that they lead to. Cost: the states that were not marked before.
 
-        Raises what *load* and decoding raise; the marks are of no use then. Cost: the bytes of
-        the states that were not marked before.
+        Raises what *load* and decoding raise; the marks are of no use then.
         """
         batch, left = self._fresh(oids)
         while batch:
@@ -170,7 +145,7 @@ class Marks:
 
     def _fresh(self, oids: Iterable[int]) -> tuple[list[int], bool]:
         """Mark *oids*; return the new ones, and whether there were too many."""
-        flags = self._flags
+        flags = self.flags
         count = len(flags)
         fresh: list[int] = []
         left = False
@@ -186,15 +161,15 @@ class Marks:
     def _found_earlier(self) -> tuple[list[int], bool]:
         """Return oids that were marked and not read, and whether there may be more."""
         batch: list[int] = []
-        oid = self._flags.find(_FOUND)
+        oid = self.flags.find(_FOUND)
         while oid >= 0 and len(batch) < _BATCH:
             batch.append(oid)
-            oid = self._flags.find(_FOUND, oid + 1)
+            oid = self.flags.find(_FOUND, oid + 1)
         return batch, oid >= 0
 
     def _read(self, batch: list[int]) -> tuple[list[int], bool]:
         """Read the states of *batch*; return what they lead to, and whether that is not all."""
-        flags, load, tick = self._flags, self._load, self._tick
+        flags, load, tick = self.flags, self._load, self._tick
         batch.sort(key=self._order)
         fresh: list[int] = []
         left = False

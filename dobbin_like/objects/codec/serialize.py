@@ -102,11 +102,7 @@ class _Pickler(pickle.Pickler):
 
 
 class FlatEncoder:
-    """Turns the values of flat states into bytes, without a Python call for each value.
-
-    A flat state has only numbers, texts and the like, references, and lists of references to
-    objects of one class. One thread.
-    """
+    """Turns the values of flat states into bytes, without a call for each value. One thread."""
 
     def __init__(self) -> None:
         # What stands among the values for references, and how these are written.

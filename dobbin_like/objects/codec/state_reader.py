@@ -1,8 +1,7 @@
 """States read without loading a class of the application: for checks, packing, search and repair.
 
-Classes are taken by name only: everything but the value types of the standard library
-is a stand-in here, so that a reader needs none of the modules that wrote the
-log and runs none of their code (I9). Knows no file.
+Everything but the value types of the standard library is a stand-in here, so that a reader
+needs none of the modules that wrote the log and runs none of their code (I9).
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
-from dobbin_like.objects.codec.serialize import Decoder, Encoder
+from dobbin_like.objects.codec.serialize import Decoder, Encoder, parts_of
+from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
@@ -82,9 +82,8 @@ class StateReader:
     ) -> tuple[int, bytes]:
         """Return number and bytes of a stored version with the deltas that it consists of.
 
-        *version_before* is a function as storages have it. *keys* gets the objects that are keys,
-        or members, in any of the versions: they may be asked for their hash when these are read.
-        Raises MissingBaseError if a version is missing. Cost: the whole state.
+        *keys* gets the objects that are keys, or members, in any version: these may be asked for a
+        hash in reading. Raises MissingBaseError if a version is missing.
         """
         deltas, _, base = chain_of(oid, stored, self._delta, version_before)
         if not deltas:
@@ -144,3 +143,31 @@ class _Rewriter(Encoder):
         if type(obj) is Reference:
             return obj.oid, obj.class_number
         return super().persistent_id(obj)
+
+
+def way_to(state: dict[str, Any], target: int) -> str:
+    """Return the way from an object to its first reference to oid *target*, as in Python.
+
+    Empty if it leads through values whose parts are not known here.
+    """
+    seen: set[int] = set()
+    left: list[tuple[str, Any]] = [(f".{name}", value) for name, value in state.items()][::-1]
+    while left:
+        way, value = left.pop()
+        if type(value) is Reference:
+            if value.oid == target:
+                return way
+        elif id(value) not in seen:
+            seen.add(id(value))
+            left += [(way + step, part) for step, part in _steps(value)][::-1]
+    return ""
+
+
+def _steps(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, StandIn):
+        _, _, args, _, state, items, pairs = value._p_parts()
+        attributes = state if isinstance(state, dict) else {}
+        named = [(f".{name}", part) for name, part in attributes.items()]
+        rest: list[Any] = [*args, *items, *pairs]
+        return named + [("(...)", part) for part in rest]
+    return [*parts_of(value)]

@@ -27,41 +27,33 @@ def with_version(cls: Any, oid: Oid, state: State) -> State:
     return {**state, VERSION: cls._p_version}
 
 
-def split_version(state: State) -> tuple[int, State]:
-    """Return the version of a stored state, and the state without it (the same dict)."""
-    return state.pop(VERSION, 0), state
-
-
 def upgrade(cls: Any, oid: Oid, stored: State, *, new_objects: bool = False) -> State:
     """Return *stored*, which the caller gives away, as a state of the version of *cls*.
 
     The result shares nothing changeable with others. With *new_objects*, it may hold persistent
     objects that ``_p_migrate`` has made and that are not stored yet; a reader can't have them,
-    because each thread would have its own.
-
-    Raises:
-        NewerStateError: It was stored by a newer class.
-        MigrationError: ``_p_migrate`` is missing, has raised, or has returned no state.
+    because each thread would have its own. Raises NewerStateError and MigrationError.
     """
-    found, state = split_version(stored)
+    found = stored.pop(VERSION, 0)
     expected = cls._p_version
     if found == expected:
-        return state
+        return stored
     if type(found) is not int or found > expected:
         raise NewerStateError(cls.__name__, oid, found, expected)
     migrate = getattr(cls, "_p_migrate", None)
     if migrate is None:
         raise MigrationError(cls.__name__, oid, found, expected, "the class has no _p_migrate")
     try:
-        made = migrate(state, found)
-        reason = _objection(made)
-        if not reason:
+        made = migrate(stored, found)
+        if type(made) is not dict or not all(type(name) is str for name in made):
+            reason = f"it returned {made!r:.60}, expected the state, a dict of attributes by name"
+        else:
             made = cls._p_faces.state_of(made)
             made.pop(VERSION, None)
             if new_objects:
                 return made  # type: ignore[no-any-return]
             copy, references = copy_with_references(made)
-            if not any(_is_new_object(obj) for obj in references):
+            if not any(isinstance(obj, Identity) and is_new(ref_of(obj)) for obj in references):
                 return copy  # type: ignore[no-any-return]
             reason = (
                 f"it makes persistent objects, which only a transaction can store; "
@@ -71,13 +63,3 @@ def upgrade(cls: Any, oid: Oid, stored: State, *, new_objects: bool = False) -> 
         reason = f"{type(error).__name__}: {error}"
         raise MigrationError(cls.__name__, oid, found, expected, reason) from error
     raise MigrationError(cls.__name__, oid, found, expected, reason)
-
-
-def _objection(made: Any) -> str:
-    if type(made) is dict and all(type(name) is str for name in made):
-        return ""
-    return f"it returned {made!r:.60}, expected the state, a dict of attributes by name"
-
-
-def _is_new_object(obj: Any) -> bool:
-    return isinstance(obj, Identity) and is_new(ref_of(obj))

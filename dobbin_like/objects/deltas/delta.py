@@ -29,12 +29,8 @@ class Delta(NamedTuple):
     added: Any
 
 
-class DeltaChain(NamedTuple):
-    """The deltas of a stored version, and the whole state below them."""
-
-    deltas: list[Delta]  # Oldest first.
-    weight: int
-    base: Any  # The stored version below them; None: the known one.
+DeltaChain = tuple[list[Delta], int, Any]
+"""Deltas, the oldest first, what they weigh, and the stored version below; None: a known one."""
 
 
 class MissingBaseError(LookupError):
@@ -59,12 +55,12 @@ def chain_of(
         deltas.append(delta)
         weight += weight_of(stored.data)
         if delta.base == known:
-            return DeltaChain(deltas[::-1], weight, None)
+            return deltas[::-1], weight, None
         stored = version_before(oid, stored)
         if stored is None or stored.tid != delta.base:
             text = f"a delta of version {delta.base} of oid {oid}, which is not there"
             raise MissingBaseError(text)
-    return DeltaChain(deltas[::-1], weight, stored)
+    return deltas[::-1], weight, stored
 
 
 def weight_of(data: bytes) -> int:

@@ -67,7 +67,6 @@ class Layered:
     _p_together: ClassVar[bool] = False
     base: ClassVar[type]
     __hash__ = None  # type: ignore[assignment]
-    _p_kind: ClassVar[str]
 
     def __init__(self, owner: ObjectRef, below: Any, removed: Any, added: Any, size: int) -> None:
         self._p_owner = owner
@@ -81,10 +80,7 @@ class Layered:
         self.reads = 0
 
     def flatten(self) -> Any:
-        """Return the same as one guarded built-in, which readers find from now on.
-
-        Cost: the size, the first time.
-        """
+        """Return the same as one guarded built-in, made once, which readers find from now on."""
         flat = self.flat
         if flat is None:
             flat = make_shared(self.base, self._p_owner)
@@ -119,7 +115,17 @@ class Layered:
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         """Return the same with one more change. Cost: the difference, and the change."""
-        raise NotImplementedError  # Each kind has its own.
+        size = self.size - len(removed)
+        all_removed = self.removed
+        if removed:
+            all_removed = all_removed.union(filter(_has(self.below), removed))
+        for key in added:
+            size += key in removed or not self.has(key)
+        more = self._more(removed, added)
+        return type(self)(self._p_owner, self.below, all_removed, more, size)
+
+    def _more(self, removed: Collection[Any], added: Any) -> Any:
+        raise NotImplementedError  # Dicts and sets have their own.
 
     def with_room(self) -> Layered:
         """Return the same with a small difference on top, or none. Cost: now and then the size."""
@@ -151,6 +157,13 @@ class Layered:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.flatten())
 
+    def __reversed__(self) -> Iterator[Any]:
+        backward: Iterator[Any] = reversed(self.flatten())
+        return backward
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.flatten() == built_in(other))
+
     def __repr__(self) -> str:
         return repr(self.flatten())
 
@@ -161,7 +174,7 @@ class Layered:
         return getattr(self.flatten(), name)
 
     def _refuse(self, *_args: object) -> Any:
-        raise SharedValueError(self._p_kind, describe(self._p_owner))
+        raise SharedValueError(self.base.__name__, describe(self._p_owner))
 
     __setitem__ = __delitem__ = __ior__ = __iand__ = __isub__ = __ixor__ = _refuse
     __iadd__ = __imul__ = _refuse
@@ -176,24 +189,17 @@ class LayeredDict(Layered):
 
     __slots__ = ()
     base = dict
-    _p_kind = "dict"
 
     def _take_removed(self, flat: Any) -> None:
         for key in self.removed:
             dict.pop(flat, key, None)
 
-    def with_more(self, removed: Collection[Any], added: Any) -> Layered:
+    def _more(self, removed: Collection[Any], added: Any) -> Any:
         more = self.added.copy()
-        size = self.size - len(removed)
-        all_removed = self.removed
-        if removed:
-            for key in removed:
-                more.pop(key, None)
-            all_removed = all_removed.union(filter(_has(self.below), removed))
-        for key in added:
-            size += key in removed or not self.has(key)
+        for key in removed:
+            more.pop(key, None)
         more.update(added)
-        return LayeredDict(self._p_owner, self.below, all_removed, more, size)
+        return more
 
     def __getitem__(self, key: Any) -> Any:
         value = self.get(key, _MISSING)
@@ -230,20 +236,13 @@ class LayeredSet(Layered):
 
     __slots__ = ()
     base = set
-    _p_kind = "set"
 
     def _take_removed(self, flat: Any) -> None:
         set.difference_update(flat, self.removed)
 
-    def with_more(self, removed: Collection[Any], added: Any) -> Layered:
-        size = self.size - len(removed)
-        more, all_removed = self.added, self.removed
-        if removed:
-            more = more.difference(removed)
-            all_removed = all_removed.union(filter(_has(self.below), removed))
-        for member in added:
-            size += member in removed or not self.has(member)
-        return LayeredSet(self._p_owner, self.below, all_removed, more.union(added), size)
+    def _more(self, removed: Collection[Any], added: Any) -> Any:
+        kept = self.added.difference(removed) if removed else self.added
+        return kept.union(added)
 
     def __contains__(self, item: object) -> bool:
         self._read()
@@ -265,15 +264,11 @@ class LayeredList(Layered):
 
     __slots__ = ()
     base = list
-    _p_kind = "list"
 
     def fill(self, flat: Any) -> None:
         list.extend(flat, self.below)
         list.extend(flat, self.added)
         flat._p_appended_since = self._p_appended_since
-
-    def __radd__(self, other: Any) -> Any:
-        return other + self.flatten()
 
     def with_more(self, removed: Collection[Any], added: Any) -> Layered:
         more = [*self.added, *added]
@@ -323,26 +318,6 @@ def each_key(items: Any, order: Any) -> Iterator[Any]:
 def built_in(value: Any) -> Any:
     """Return *value*; if it is layered, as a built-in."""
     return value.flatten() if isinstance(value, Layered) else value
-
-
-def _by_flattening(name: str) -> Any:
-    def operate(self: Layered, *others: Any) -> Any:
-        return getattr(self.flatten(), name)(*map(built_in, others))
-
-    operate.__name__ = name
-    return operate
-
-
-OPERATORS: Final[dict[type, str]] = {
-    dict: "eq ne or ror reversed",
-    set: "eq ne lt le gt ge and or sub xor rand ror rsub rxor",
-    list: "eq ne lt le gt ge add mul rmul contains reversed",
-}
-"""The operators of the built-in types that change nothing, without their underscores."""
-
-for _cls in (LayeredDict, LayeredSet, LayeredList):
-    for _name in OPERATORS[_cls.base].split():
-        setattr(_cls, f"__{_name}__", _by_flattening(f"__{_name}__"))
 
 
 _LAYERED: Final[dict[type, Any]] = {

@@ -1,9 +1,9 @@
 """Large collections in a working copy: what a transaction has changed, over the shared items.
 
-An overlay reads and changes like the built-in that it stands for, and records the keys that
-were removed and the items that were added. So the cost of a checkout and of changing one item
-does not grow with the collection. An operation that touches all items, such as sorting a
-list, replaces the overlay by an ordinary built-in. A mutable value is copied for the thread
+An overlay has the methods of a built-in that a collection calls on its items, and records the
+keys that were removed and the items that were added. So the cost of a checkout and of changing
+one item does not grow with the collection. An operation that touches all items, such as sorting
+a list, replaces the overlay by an ordinary built-in. A mutable value is copied for the thread
 when it is read; the commit finds out whether the copy was changed.
 
 This module has what all overlays have in common; :mod:`.overlays` makes one for given items.
@@ -12,15 +12,13 @@ This module has what all overlays have in common; :mod:`.overlays` makes one for
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
 
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.deltas.layered import OPERATORS, built_in, each_key
+from dobbin_like.objects.deltas.layered import built_in, each_key
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
-from dobbin_like.objects.values.values import StateComparison, to_plain
-
-_Class = TypeVar("_Class", bound=type)
+from dobbin_like.objects.values.values import StateComparison, own_copy
 
 ALIKE: Final = (str, bytes)
 """Types of which equal values are the same value; 1 and True are equal and not the same."""
@@ -50,7 +48,6 @@ class Overlay:
 
     # Those of all subclasses: Overlay._materialize() changes the class.
     __slots__ = ("_ends", "added", "base", "own", "removed", "replaced", "working")
-    kind: ClassVar[type]
     _parts: ClassVar[tuple[str, ...]] = ("removed", "added", "own")
     """The attributes that a copy for a savepoint has, beside the base."""
     __hash__ = None  # type: ignore[assignment]
@@ -77,28 +74,18 @@ class Overlay:
         aliases, base = StateComparison(), self.base
         return [key for key, value in self.own.items() if not aliases.same(base[key], value)]
 
-    def is_most(self) -> bool:
-        """Return whether the difference is at least half of the whole."""
-        return 2 * (len(self.removed) + len(self.all_added())) > len(self)
-
     def all_added(self) -> Any:
         """Return the added items as a delta has them: a dict, or a list."""
         return self.added
 
     def touched(self) -> list[Any]:
-        """Return all that may lead to new objects: what was added, and the thread's copies.
-
-        Cost: what was touched.
-        """
+        """Return all that may lead to new objects: what was added, and copies of the thread."""
         added = self.all_added()
         values = added.values() if isinstance(added, dict) else ()
         return [*self.own.values(), *added, *values]
 
     def fits(self, items: Any) -> bool:
-        """Return whether *items*, a later state, have what this changes as the base has it.
-
-        Cost: what was touched; of a list that was stored whole meanwhile, its size.
-        """
+        """Return whether *items*, a later state, have what this changes as the base has it."""
         if KINDS[type(items)] != KINDS[type(self.base)]:
             return False
         return self.settle() and self._touches_the_same(items)
@@ -137,10 +124,7 @@ class Overlay:
         raise NotImplementedError  # Each kind of collection has its own.
 
     def _materialize(self) -> Any:
-        """Replace the overlay by an ordinary built-in, and return that.
-
-        The overlay forwards to the built-in from now on.
-        """
+        """Return an ordinary built-in, which replaces the overlay and to which it forwards now."""
         whole = self.plain()
         self.working[ITEMS] = self.base = whole
         self.__class__ = Materialized
@@ -155,17 +139,17 @@ class Overlay:
             return value
         if key in self.own:
             return self.own[key]
-        self.own[key] = value = to_plain(value, self.working.memo)
+        self.own[key] = value = own_copy(value)
         return value
 
     def __len__(self) -> int:
         return len(self.base) - len(self.removed) + len(self.added)
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self.plain() == (other.plain() if isinstance(other, Overlay) else other))
+
     def __repr__(self) -> str:
         return repr(self.plain())
-
-    def copy(self) -> Any:
-        return self.plain()
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         # Only for savepoints; WorkingCopy.restore() sets the working copy.
@@ -259,40 +243,10 @@ class Materialized(Overlay):
 
 def _by_base(name: str) -> Any:
     def operate(self: Materialized, *others: Any) -> Any:
-        result = getattr(self.base, name)(*others)
-        return self if result is self.base else result
+        return getattr(self.base, name)(*others)
 
     return operate
 
 
-for _name in (
-    "contains delitem getitem setitem len iter reversed repr eq ne lt le gt ge add radd mul rmul "
-    "iadd imul and or sub xor rand ror rsub rxor iand ior isub ixor"
-).split():
+for _name in "contains delitem getitem setitem len iter reversed repr".split():
     setattr(Materialized, f"__{_name}__", _by_base(f"__{_name}__"))
-
-
-def stands_for(kind: int, queries: str = "") -> Callable[[_Class], _Class]:
-    """Return a class decorator: overlays of the class stand for a built-in of *kind*.
-
-    The operators that read all items, and the methods *queries*, are called on a built-in
-    with the same items.
-    """
-
-    def complete(cls: Any) -> Any:
-        KINDS[cls] = kind
-        operators = {*OPERATORS[cls.kind].split()} - {"contains", "reversed"}
-        for name in (*(f"__{operator}__" for operator in operators), *queries.split()):
-            setattr(cls, name, _by_whole(name))
-        return cls
-
-    return complete
-
-
-def _by_whole(name: str) -> Any:
-    def operate(self: Overlay, *others: Any) -> Any:
-        others = tuple(o.plain() if isinstance(o, Overlay) else built_in(o) for o in others)
-        return getattr(self.plain(), name)(*others)
-
-    operate.__name__ = name
-    return operate

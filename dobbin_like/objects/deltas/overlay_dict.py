@@ -6,14 +6,13 @@ from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, Value
 from typing import Any, Final
 
 from dobbin_like.objects.deltas.layered import built_in, each_key
-from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in, stands_for
-from dobbin_like.objects.values.value_kinds import DICT, PLAIN_TYPES, SHAREABLE
+from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in
+from dobbin_like.objects.values.value_kinds import PLAIN_TYPES, SHAREABLE
 from dobbin_like.objects.values.values import StateComparison
 
 _MISSING: Final = NONE_LEFT
 
 
-@stands_for(DICT)
 class OverlayDict(Overlay, MutableMapping[Any, Any]):
     """A dict that is being changed.
 
@@ -23,7 +22,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
     """
 
     __slots__ = ()
-    kind = dict
     _parts = ("removed", "added", "own", "replaced")
 
     def __init__(self, working: Any, base: Any) -> None:
@@ -62,8 +60,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
 
     def _named(self, key: Any) -> Any:
         return key if type(key) in PLAIN_TYPES else key_in(self.base, key)
-
-    # -- iteration ---------------------------------------------------------------------
 
     def _keys(self, order: Any) -> Iterator[Any]:
         """Yield the keys in order; raise ``RuntimeError`` if the size changes meanwhile."""
@@ -104,8 +100,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         key = next(reversed(self.added), _MISSING)
         key = self._end(1) if key is _MISSING else key
         return default if key is _MISSING else key
-
-    # -- the difference ------------------------------------------------------------------
 
     def is_changed(self) -> bool:
         return super().is_changed() or bool(self.replaced)
@@ -180,10 +174,6 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             raise KeyError(text)
         return key, self.pop(key)
 
-    def __ior__(self, other: Any) -> Any:
-        self.update(other)
-        return self
-
 
 def _at_their_place(base: dict[Any, Any], now: dict[Any, Any]) -> Iterator[Any]:
     """Yield the first keys of *now*, made from *base*, that have kept their place."""
@@ -198,34 +188,25 @@ def _at_their_place(base: dict[Any, Any], now: dict[Any, Any]) -> Iterator[Any]:
         yield key
 
 
-class _View:
+class _Keys(KeysView[Any]):
     __slots__ = ()
     _mapping: Any
-    _name: str
-
-    def __repr__(self) -> str:
-        return repr(getattr(self._mapping.plain(), self._name)())
-
-
-class _Keys(_View, KeysView[Any]):
-    __slots__ = ()
-    _name = "keys"
 
     def __reversed__(self) -> Iterator[Any]:
         yield from reversed(self._mapping)
 
 
-class _Values(_View, ValuesView[Any]):
+class _Values(ValuesView[Any]):
     __slots__ = ()
-    _name = "values"
+    _mapping: Any
 
     def __reversed__(self) -> Iterator[Any]:
         return map(self._mapping.__getitem__, reversed(self._mapping))
 
 
-class _Items(_View, ItemsView[Any, Any]):
+class _Items(ItemsView[Any, Any]):
     __slots__ = ()
-    _name = "items"
+    _mapping: Any
 
     def __contains__(self, item: object) -> bool:
         return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
@@ -262,10 +243,7 @@ _ROOM: Final = 32
 
 
 def first_key(items: Any) -> Any:
-    """Return the first key of a dict, also of a layered one or an overlay; ``None``: empty.
-
-    Cost: what was changed since the one below was made.
-    """
+    """Return the first key of a dict, also of a layered one or an overlay; ``None``: empty."""
     if isinstance(items, OverlayDict):
         return items.first(None)
     return next(each_key(items, iter), None)

@@ -1,8 +1,7 @@
 """``Persistent`` and what its faces answer; ``checkout``.
 
-The plain face has no hook on reading. The layers below are mixed into the
-generated classes of :mod:`.faces`; they ask the graph of the object's
-database, through its entry, for the state that the calling thread sees.
+The plain face has no hook on reading. The layers below are mixed into the generated classes of
+:mod:`.faces`; they ask the jar of the object for the state that the calling thread sees.
 """
 
 from __future__ import annotations
@@ -43,25 +42,20 @@ class Persistent(Identity, metaclass=PersistentMeta):
     :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with ``_v_`` and what
     ``functools.cached_property`` leaves are not stored.
 
-    A static or class method ``_p_resolve_conflict(old_state, saved_state, new_state)`` that takes
-    three state dicts and returns the merged one settles write conflicts; it may raise
-    :class:`~dobbin_like.exc.ConflictError`.
+    A subclass may define:
 
-    An object that is part of a structure of many names the attribute that leads to the owner of
-    it by ``_p_part_of``; ``_p_replay(self, parts)`` of the owner settles the conflicts of parts
-    that can't be merged one by one: see :mod:`dobbin_like.transactions.replay`.
-
-    A class whose states have come to look different gets a ``_p_version``, a number that grows
-    with each change, and a static or class method ``_p_migrate(state, version)``: it is given a
-    state that was stored as an older *version* (0 before there was any) and returns it as one of
-    this version, from its arguments alone: the same state may be given to it again and again, in
-    any thread.
+    * ``_p_resolve_conflict(old_state, saved_state, new_state)``, a static or class method that
+      returns the merged state, or raises :class:`~dobbin_like.exc.ConflictError`;
+    * ``_p_part_of``, the name of the attribute that leads from a part to the owner of the
+      structure, whose ``_p_replay(self, parts)`` settles the conflicts of parts that can't be
+      merged one by one: see :mod:`dobbin_like.transactions.replay`;
+    * ``_p_version``, a number that grows when states come to look different, and
+      ``_p_migrate(state, version)``, a static or class method that returns a state that was
+      stored as an older *version* as one of this version, from its arguments alone.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_version: int = 0
-    """The version that states of this class are stored as."""
-
     _p_deltas: ClassVar[bool] = False
     """Whether the attribute of the items is stored by what was changed of it."""
 
@@ -117,15 +111,11 @@ def _read_only(obj: Any, name: str) -> ReadOnlyError:
     return ReadOnlyError(type(obj).__name__, None if ref is None else ref.oid, name)
 
 
-def _looks_like(obj: Any) -> Any:
-    return type(obj)._p_faces.plain
-
-
 def _refuse_class(obj: Any, _value: Any) -> None:
     raise _read_only(obj, "__class__")
 
 
-_looks = property(_looks_like, _refuse_class)
+_looks = property(lambda obj: type(obj)._p_faces.plain, _refuse_class)
 """``__class__`` of a generated face: the user's class."""
 
 
@@ -261,11 +251,8 @@ def _class_descriptor(obj: Any, name: str) -> Any:
 
 
 def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
-    """Look *name* up in the class only, and bind it to *obj*.
-
-    ``super`` does so without looking into the native dict, which a thread with a view must not see
-    while the object is masked.
-    """
+    """Look *name* up in the class only, and bind it to *obj*."""
+    # By super: a thread with a view must not see the native dict while the object is masked.
     try:
         return getattr(super(mask, obj), name)
     except AttributeError:
@@ -286,11 +273,10 @@ def _no_attribute(obj: Any, name: str) -> AttributeError:
 def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     """Let the calling thread change *objects* until its transaction ends.
 
-    From here on the thread reads and writes its own copy of the state of each; other threads do
-    not see it. The mutable values inside are the thread's own copies too, made when first asked
-    for; persistent objects inside are never copied. An object that was checked out takes part in
-    the conflict check at commit even when it was not changed. Checking out twice is checking out
-    once.
+    From here on the thread reads and writes its own copy of the state of each, mutable values
+    included; persistent objects inside are never copied. An object that was checked out takes
+    part in the conflict check at commit even when it was not changed. Checking out twice is
+    checking out once.
 
     Args:
         exclusive: Let every change of these objects by others be a conflict, also where it would
@@ -307,11 +293,11 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     Cost: the number of attributes.
     """
     for obj in objects:
+        if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive:
+            continue  # It is checked out already.
         if not isinstance(type(obj), PersistentMeta):
             name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
             raise NotPersistentError(name)
-        if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive:
-            continue  # It is checked out already.
         for ref in getweakrefs(obj):  # As ref_of() does, without a call.
             if type(ref) is ObjectRef and ref.jar is not None and ref.serial != UNSTORED:
                 ref.jar.checkout(obj, ref, exclusive=exclusive)

@@ -1,9 +1,8 @@
 """Objects whose class is not loaded: only their stored state can be read.
 
-A broken object stays a ghost as long as it is broken. Each access first asks whether the class can
-be loaded by now; if so, the object becomes a ghost of that class, which reads its state as any
-other. If not, the access reads the state that the thread sees from the log, as it was stored. The
-state is not kept, and nothing is ever written.
+A broken object stays a ghost. Each access first asks whether the class can be loaded by now; then
+the object becomes a ghost of that class. If not, the access reads the state that the thread sees
+from the log, as it was stored; it is not kept.
 """
 
 from __future__ import annotations
@@ -79,16 +78,12 @@ def make_broken(module: str, qualname: str, number: int) -> type[Broken]:
     return made  # type: ignore[no-any-return]
 
 
-def _is_broken(obj: Any) -> bool:
-    return issubclass(type(obj), Broken)
-
-
 def _is_whole(obj: Any) -> bool:
     """Give *obj* its class if it can be loaded by now; return whether it has it."""
     # Another thread may be faster, at any moment: what counts is the class in the end.
     with contextlib.suppress(UnloadedClassError):
         load(obj)
-    return not _is_broken(obj)
+    return not issubclass(type(obj), Broken)
 
 
 def _make_whole(obj: Any) -> None:
@@ -96,7 +91,7 @@ def _make_whole(obj: Any) -> None:
     try:
         load(obj)
     except UnloadedClassError:
-        if _is_broken(obj):
+        if issubclass(type(obj), Broken):
             raise
     cls = type(obj)
     if issubclass(cls, Broken):
@@ -126,19 +121,9 @@ def _getattribute(obj: Any, name: str) -> Any:
     raise BrokenObjectError(module, qualname, reason, name)
 
 
-def _setattr(obj: Any, name: str, value: Any) -> None:
-    _make_whole(obj)
-    setattr(obj, name, value)  # refuses, in the words of the class
-
-
-def _delattr(obj: Any, name: str) -> None:
-    _make_whole(obj)
-    delattr(obj, name)
-
-
 TOPS["broken"] = {
     **TOPS["ghost"],
     "__getattribute__": _getattribute,
-    "__setattr__": _setattr,
-    "__delattr__": _delattr,
+    "__setattr__": _forward(setattr),  # refuses, in the words of the class
+    "__delattr__": _forward(delattr),
 }

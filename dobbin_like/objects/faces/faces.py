@@ -4,10 +4,8 @@ The instance never changes; what changes is its class, and with it who answers w
 is asked for:
 
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
-* **open**: while the constructor runs, and for a new object that was checked
-  out: attributes may be set.
-* **masked**: a thread needs another state than the newest; each thread is
-  answered with its own.
+* **open**: attributes may be set, in the constructor and after a checkout of a new object.
+* **masked**: some thread needs another state than the newest; each is answered with its own.
 * **ghost**: known by oid and class; the first touch reads the state.
 
 The generated classes stand *below* the user's class and *above* ``Persistent`` (but for the
@@ -18,15 +16,16 @@ class run first and their ``super()`` arrives here. What the layers do: :mod:`.b
 from __future__ import annotations
 
 import functools
-import threading
 from abc import ABCMeta
-from types import FunctionType
+from collections.abc import Iterator
+from types import FunctionType, NoneType
 from typing import Any, Final
 
 from dobbin_like.exc import ClassNotSupported
+from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.values.refs import Identity, swap_class
 
-making = threading.RLock()
+making = reentrant_lock()
 """Held while a face is made: there must be one of each."""
 
 HOOKS = frozenset(
@@ -41,8 +40,7 @@ _CLEAN_LIMIT: Final = 64
 class Faces:
     """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them.
 
-    ``data_names`` and ``volatile`` are ``None`` until they are needed. ``clean`` has
-    the sets of names, in order, of which all are state.
+    ``clean`` has the sets of names, in order, of which all are state.
     """
 
     __slots__ = ("clean", "data_names", "ghost", "mask", "open", "plain", "volatile")
@@ -246,9 +244,8 @@ def _set_at_face(obj: Any, name: str, value: Any) -> None:
 def _through_the_face(function: Any) -> Any:
     """Let a ``__setattr__`` that attrs gives a class set where the object's face says.
 
-    With validators or converters it ends in ``object.__setattr__``, kept as
-    a global of the module of attrs, which would write past the working copy
-    into shared state; without, that is what a class may get itself.
+    It is ``object.__setattr__``, or ends there, by a global of the module of attrs: that would
+    write past the working copy into shared state.
     """
     if function is object.__setattr__:
         return _set_at_face
@@ -268,8 +265,7 @@ def _through_the_face(function: Any) -> Any:
 def _quieten(namespace: dict[str, Any]) -> list[type]:
     """Keep ``__init_subclass__`` of a class from being run for its generated classes.
 
-    Every persistent class gets one of its own for that. Returns a list to
-    which the caller adds the class once it is made.
+    Returns a list to which the caller adds the class once it is made.
     """
     made: list[Any] = []
     original: Any = namespace.get("__init_subclass__")
@@ -293,33 +289,28 @@ def check_declaration(name: str, namespace: dict[str, Any]) -> None:
     """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
     if str(namespace.get("__module__", "")).startswith("dobbin_like."):
         return
+    reason = next(_objections(namespace), None)
+    if reason is not None:
+        raise ClassNotSupported(name, reason)
+
+
+def _objections(namespace: dict[str, Any]) -> Iterator[str]:
     if namespace.get("__slots__"):
-        reason = (
+        yield (
             "it has __slots__ (attrs and dataclasses make them with slots=True): a state is "
             "a dict, and is replaced as one; leave them out"
         )
-        raise ClassNotSupported(name, reason)
     for attribute in namespace:
         if attribute.startswith("_p_") and attribute not in HOOKS:
             hooks = ", ".join(sorted(HOOKS))
-            reason = f"{attribute}: names with _p_ are reserved, but for {hooks}"
-            raise ClassNotSupported(name, reason)
-    _check_version(name, namespace)
-    part_of = namespace.get("_p_part_of", "")
-    if not isinstance(part_of, str):
-        reason = f"_p_part_of is {part_of!r:.60}, expected the name of an attribute"
-        raise ClassNotSupported(name, reason)
-    for attribute in ("__dict__", "__class__", "__weakref__"):
-        if attribute in namespace:
-            raise ClassNotSupported(name, f"it redefines {attribute}, which its faces need")
-
-
-def _check_version(name: str, namespace: dict[str, Any]) -> None:
+            yield f"{attribute}: names with _p_ are reserved, but for {hooks}"
     version = namespace.get("_p_version", 0)
     if type(version) is not int or version < 0:
-        reason = f"_p_version is {version!r}, expected an int that grows with each change"
-        raise ClassNotSupported(name, reason)
-    migrate = namespace.get("_p_migrate")
-    if migrate is not None and not isinstance(migrate, (staticmethod, classmethod)):
-        reason = "_p_migrate gets a state, no object yet; make it a static or class method"
-        raise ClassNotSupported(name, reason)
+        yield f"_p_version is {version!r}, expected an int that grows with each change"
+    if not isinstance(namespace.get("_p_migrate"), (NoneType, staticmethod, classmethod)):
+        yield "_p_migrate gets a state, no object yet; make it a static or class method"
+    part_of = namespace.get("_p_part_of", "")
+    if not isinstance(part_of, str):
+        yield f"_p_part_of is {part_of!r:.60}, expected the name of an attribute"
+    for attribute in filter(namespace.__contains__, ("__dict__", "__class__", "__weakref__")):
+        yield f"it redefines {attribute}, which its faces need"

@@ -1,7 +1,6 @@
 """Bytes stored beside the objects: ``PersistentFile`` becomes ``PersistentStream``.
 
-The bytes lie in the log and are served from there, a range at a time; no
-object holds them in memory. Each thread has its own position.
+The bytes lie in the log and are served from there, a range at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from weakref import WeakKeyDictionary
 
 from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
 from dobbin_like.objects.faces.base import Persistent
@@ -26,17 +24,14 @@ CHUNK_BYTES: Final = 64 * 1024
 
 class _Positions(threading.local):
     def __init__(self) -> None:
-        self.by_stream: WeakKeyDictionary[PersistentStream, int] = WeakKeyDictionary()
+        self.by_stream: weakref.WeakKeyDictionary[PersistentStream, int]
+        self.by_stream = weakref.WeakKeyDictionary()
 
 
 _here = _Positions()
 
 slow_files: dict[int, weakref.ref[PersistentFile]] = {}
-"""The files of this process, by id, that are not stored yet and may be slow to read.
-
-They should be copied before the commit lock is taken. A dict: every commit asks whether there
-are any.
-"""
+"""The files of this process, by id, that are not stored yet and may be slow to read."""
 
 
 class PersistentStream(Persistent):
@@ -71,11 +66,9 @@ class PersistentStream(Persistent):
     def read(self, size: int | None = -1) -> bytes:
         """Return up to *size* bytes from the position on; all that is left if negative.
 
-        Raises:
-            ClosedError: This thread has not opened the stream.
-            IntegrityError: The bytes in the log are damaged; the position stays.
+        Raises ClosedError if this thread has not opened the stream.
         """
-        position = self._position()
+        position = self.tell()
         left = max(self._size - position, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         data = self._p_read(position, wanted)
@@ -83,13 +76,8 @@ class PersistentStream(Persistent):
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move this thread's position; return it. *whence* as for files.
-
-        Raises:
-            ClosedError: This thread has not opened the stream.
-            ValueError: *whence* is unknown, or the position would be negative.
-        """
-        position = self._position()
+        """Move this thread's position; return it. Arguments and errors are those of files."""
+        position = self.tell()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
             text = f"whence is {whence!r}, expected 0, 1 or 2"
             raise ValueError(text)
@@ -101,20 +89,16 @@ class PersistentStream(Persistent):
         return position
 
     def tell(self) -> int:
-        """Return this thread's position, in bytes from the start."""
-        return self._position()
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes from the start to the end, in chunks of at most 64 KiB."""
-        for position in range(0, self._size, CHUNK_BYTES):
-            yield self._p_read(position, min(CHUNK_BYTES, self._size - position))
-
-    def _position(self) -> int:
         position = _here.by_stream.get(self)
         if position is None:
             what = "the stream (for this thread)"
             raise ClosedError(what)
         return position
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes from the start to the end, in chunks of at most 64 KiB."""
+        for position in range(0, self._size, CHUNK_BYTES):
+            yield self._p_read(position, min(CHUNK_BYTES, self._size - position))
 
     def _p_read(self, start: int, size: int) -> bytes:
         ref = ref_of(self)
@@ -178,9 +162,6 @@ class PersistentFile(Persistent):
     and this very object becomes a :class:`PersistentStream`. The caller closes the stream, after
     the commit. A source that may be slow (a pipe, a socket, a decompressor) is copied to a
     temporary file before the commit lock is taken.
-
-    Raises:
-        TypeError: *stream* has no ``read`` or gives text.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.

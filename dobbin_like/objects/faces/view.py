@@ -8,9 +8,7 @@
      12   {'n': 3}        {'n': 2}        v still reads A 11, B 10
      ...  [v: {'n': 9}]                   v has checked A out and reads its own
 
-A version is visible in a snapshot if it is the newest one not younger than
-the snapshot (:func:`visible_version`). Knows nothing of how versions come
-about or are published: that is :mod:`~dobbin_like.objects.graph.graph`.
+A version is visible in a snapshot if it is the newest one not younger than the snapshot.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any
 
 from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.values.refs import State
+from dobbin_like.objects.values.refs import Mask, State
 
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]
@@ -38,13 +36,15 @@ class View:
 
     Belongs to one thread; ``active`` while :class:`Horizon` knows it. ``kept`` holds the objects
     of which the thread's memo has a state, so that their ids are not reused; ``working`` has the
-    working copies by ``id(obj)``.
+    working copies by ``id(obj)``. ``alone`` is the mask of all objects that this view alone needs
+    to be masked, because it has checked them out.
     """
 
-    __slots__ = ("__weakref__", "active", "kept", "memo", "tid", "working")
+    __slots__ = ("__weakref__", "active", "alone", "kept", "memo", "tid", "working")
 
     def __init__(self, memo: dict[int, State]) -> None:
         self.memo = memo
+        self.alone = Mask(None, frozenset([id(self)]))
         self.tid = Tid(0)
         self.active = False
         self.kept: list[Any] = []
@@ -90,10 +90,6 @@ class Horizon:
         view.active = True
         view.tid = tid
         self.snapshots[id(view)] = tid
-
-    def leave(self, view: View) -> None:
-        """*view* reads no snapshot any more."""
-        self.snapshots.pop(id(view), None)
 
     def oldest(self) -> Tid | None:
         """Return the oldest snapshot, or ``None``. Cost: the views."""

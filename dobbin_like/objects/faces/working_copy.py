@@ -14,8 +14,8 @@ from dobbin_like.objects.values.values import (
     StateComparison,
     deep_copy,
     needs_whole_copy,
+    own_copy,
     share_parts,
-    to_plain,
 )
 
 
@@ -36,19 +36,18 @@ class WorkingCopy(dict[str, Any]):
     :data:`PENDING` until they are read, then copies of the thread's own. Only its thread uses it.
     """
 
-    __slots__ = ("base", "exclusive", "memo", "obj", "ref", "serial")
+    __slots__ = ("base", "exclusive", "obj", "ref", "serial")
 
     def __init__(self, obj: Any, ref: ObjectRef, serial: Tid, base: State) -> None:
-        super().__init__(base)
+        self.update(base)
         self.obj = obj
         self.ref = ref
         self.serial = serial
         self.base = base
-        self.memo: dict[int, Any] = {}
         self.exclusive = False
         if not SHAREABLE.issuperset(map(type, base.values())):
             for name, value in base.items():
-                if KINDS[type(value)] > REFERENCE:
+                if type(value) not in SHAREABLE and KINDS[type(value)] > REFERENCE:
                     self[name] = PENDING
 
     def own_value(self, name: str) -> Any:
@@ -59,7 +58,7 @@ class WorkingCopy(dict[str, Any]):
         elif needs_whole_copy(value):
             self.copy_pending()
         else:
-            self[name] = to_plain(value, self.memo)
+            self[name] = own_copy(value)
         return self[name]
 
     def _overlay(self, items: Any) -> Overlay | None:
@@ -72,10 +71,9 @@ class WorkingCopy(dict[str, Any]):
         return items if isinstance(items, Overlay) else None
 
     def copy_pending(self) -> None:
-        """Copy all pending values for the thread.
+        """Copy all pending values for the thread: what is one thing in the state stays one.
 
-        If values share parts, or hold arbitrary objects, the state is read again from the
-        log: what is one thing in the state is one thing in the copy.
+        If values share parts, or hold arbitrary objects, the state is read again from the log.
         """
         base = self.base
         pending = [name for name, value in self.items() if value is PENDING]
@@ -87,7 +85,7 @@ class WorkingCopy(dict[str, Any]):
             fresh = self.ref.jar.fresh(self.ref, self.serial)
             self.update({name: fresh[name] for name in pending})
         else:
-            self.update({name: to_plain(base[name], self.memo) for name in pending})
+            self.update({name: own_copy(base[name]) for name in pending})
 
     def changed(self) -> State | None:
         """Return the state if it differs from the base, else ``None``. Cost: what was read."""
@@ -128,15 +126,11 @@ class WorkingCopy(dict[str, Any]):
             return
         self.serial = serial
         self.base = base
-        self.memo = {}
         self.clear()
         self.update(state)
 
     def fits(self, saved: State) -> bool:
-        """Return whether *saved*, a later version, has changed nothing that this one changes.
-
-        Cost: what was touched; of a list that was stored whole meanwhile, its size.
-        """
+        """Return whether *saved*, a later version, has changed nothing that this one changes."""
         base, aliases = self.base, StateComparison()
         items = self.get(ITEMS, PENDING)
         if items is not PENDING and ITEMS in base and not isinstance(items, Overlay):
@@ -157,7 +151,7 @@ class WorkingCopy(dict[str, Any]):
     def _leads_to_the_rest(self, overlay: Overlay, mine: list[str]) -> bool:
         """Return whether changed and unchanged values share a part: they can't be merged."""
         added = overlay.all_added()
-        changed = [added] if overlay.kind is not dict else [*added.values()]
+        changed = [*added.values()] if isinstance(added, dict) else [added]
         changed += [self[name] for name in mine if name in self]
         rest = [value for name, value in self.items() if name not in (ITEMS, *mine)]
         return share_parts(
@@ -208,7 +202,6 @@ class WorkingCopy(dict[str, Any]):
     def restore(self, saved: State) -> None:
         """Go back to what :meth:`save` returned, which can be used again."""
         self.clear()
-        self.memo = {}
         self.update(copy_state(saved))
         overlay = self.overlay()
         if overlay is not None:

@@ -7,11 +7,12 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, cast
+from weakref import getweakrefs
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
-from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of
@@ -23,14 +24,7 @@ from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.guards import SharedList
-from dobbin_like.objects.values.refs import (
-    UNSTORED,
-    ObjectRef,
-    State,
-    make_ref,
-    native_dict,
-    ref_of,
-)
+from dobbin_like.objects.values.refs import UNSTORED, ObjectRef, State, make_ref, native_dict
 from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
@@ -40,11 +34,6 @@ _new: Final = tuple.__new__
 
 _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
-
-
-class _Added(NamedTuple):
-    shared: Any
-    written: Any
 
 
 class Changes:
@@ -57,9 +46,9 @@ class Changes:
         self._storage = graph.storage
         if graph.classes.new or graph.classes.new_shapes:
             graph.classes.discard()  # Left by a commit whose end was interrupted.
-        self._next_oid: Oid | None = None
+        self._next_oid = 0  # 0: none was given out.
         self._packed = graph.packed
-        self.new: deque[tuple[Any, ObjectRef]] = deque()
+        self.new: deque[ObjectRef] = deque()
         """Objects that are new, or have to be stored again, and are not written yet."""
         self._made: list[ObjectRef] = []
         self._objects: dict[Oid, Any] = {}
@@ -74,7 +63,7 @@ class Changes:
 
     def add_root(self, obj: Any, ref: ObjectRef) -> None:
         self._objects[ref.oid] = obj
-        self.new.append((obj, ref))
+        self.new.append(ref)
 
     def add(self, working: WorkingCopy) -> None:
         state = working.changed()
@@ -96,33 +85,29 @@ class Changes:
                     working.copy_pending()
                     state = {**faces.state_of(working), **_whole_items(overlay)}
                     break
-        self._write(obj, ref, faces.plain, state, base)
+        self.write(obj, ref, faces.plain, state, base)
 
     def add_reachable(self) -> None:
         while self.new:
-            obj, ref = self.new.popleft()
+            ref = self.new.popleft()
+            obj = self._objects[ref.oid]
             if ref.serial != UNSTORED:
                 self._store_again(obj, ref)
                 continue
-            if isinstance(obj, PersistentFile):
+            face = type(obj)._p_faces.plain
+            if face is PersistentFile:
                 face, attributes = obj._p_store(self._storage.write_stream)
             else:
-                face, attributes = type(obj)._p_faces.plain, native_dict(obj)
-            self._write(obj, ref, face, face._p_faces.state_of(attributes), {})
+                attributes = native_dict(obj)
+            self.write(obj, ref, face, face._p_faces.state_of(attributes), {})
             self.introductions.append(self.publications[-1])
 
     def _store_again(self, obj: Any, ref: ObjectRef) -> None:
-        """Add an object that a pack has dropped as unreachable, and that can be reached again.
-
-        Raises ObjectNotFound if its state was not in memory.
-        """
+        """Add an object that a pack has dropped; ObjectNotFound: its state was not in memory."""
         if ref.oid not in {written[0] for written in self.entries}:
             _, state = self._graph.resolver.version(obj, ref, None)
             plain = type(obj)._p_faces.plain
-            self._write(obj, ref, plain, plain._p_faces.state_of(state), {})
-
-    def add_state(self, obj: Any, ref: ObjectRef, face: Any, state: State) -> None:
-        self._write(obj, ref, face, state, {})
+            self.write(obj, ref, plain, plain._p_faces.state_of(state), {})
 
     def _write_delta(self, working: WorkingCopy) -> bool:
         """Write what was changed of a large collection instead of all; tell if that was done."""
@@ -134,40 +119,43 @@ class Changes:
         if self._packed and not self._storage.has(ref.oid):
             return False  # It was out of reach: there is no version to be changed.
         items = base[ITEMS]
-        added = self._alone(working, overlay)
-        if added is None:
+        alone = self._alone(working, overlay)
+        if alone is None:
             return False
+        shared, written = alone
         self._current = (face, ref.oid)
         try:
             number = self._graph.ghosts.number_of(face, ref)
-            data = self._any_encoder().encode((working.serial, [*overlay.removed], added.written))
+            data = self._any_encoder().encode((working.serial, [*overlay.removed], written))
         except Exception:  # noqa: BLE001  of the values: writing it whole tells which one
             return False
         spare = items._p_spare - weight_of(data)
         if spare < 0:
             return False
-        changed = changed_items(items, overlay.removed, added.shared)
+        changed = changed_items(items, overlay.removed, shared)
         self.entries.append((ref.oid, number | DELTA, data))
         state = {**base, ITEMS: changed}
         self.collections.append((state, spare))
         self.publications.append(_new(Publication, (obj, ref, state, face)))
         return True
 
-    def _alone(self, working: WorkingCopy, overlay: Overlay) -> _Added | None:
-        """Return what was added if nothing else leads into it: it can be stored alone."""
-        if not overlay.settle() or overlay.is_most():
+    def _alone(self, working: WorkingCopy, overlay: Overlay) -> tuple[Any, Any] | None:
+        """Return what was added, to share and to write; ``None``: something else leads into it."""
+        if not overlay.settle():
             return None
-        freezer = Freezer(working.ref, guard=self._graph.guard)
         added = overlay.all_added()
+        if 2 * (len(overlay.removed) + len(added)) > len(overlay):
+            return None  # It is at least half of the whole.
+        freezer = Freezer(working.ref, guard=self._graph.guard)
         shared = frozen(added, freezer.copy)
         for value in (*overlay.own.values(), *working.values()):
             if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
                 freezer.copy(value)
         if freezer.found_together:
             return None
-        return _Added(shared, to_plain(added, {}) if freezer.found_shared else added)
+        return shared, to_plain(added, {}) if freezer.found_shared else added
 
-    def _write(self, obj: Any, ref: ObjectRef, face: Any, state: State, base: State) -> None:
+    def write(self, obj: Any, ref: ObjectRef, face: Any, state: State, base: State) -> None:
         """Turn *state* into bytes and into what is published.
 
         *base* has the values, of shared state, that were not read and are PENDING in *state*.
@@ -272,31 +260,27 @@ class Changes:
         face = type(obj)._p_faces.plain
         if face is PersistentFile:  # which it will not be for long
             face = PersistentStream
-        ref = ref_of(obj)
-        if ref is None:
-            oid = self._new_oid()
+        for ref in getweakrefs(obj):  # As ref_of() does, without a call.
+            if type(ref) is ObjectRef and ref.jar is not None:
+                break
+        else:
+            oid: Any = self._next_oid or max(self._storage.next_oid, ROOT_OID + 1)
+            self._next_oid = oid + 1
             ref = make_ref(obj, oid, graph, UNSTORED, graph.cache.forget)
             self._made.append(ref)
             self._objects[oid] = obj
-            self.new.append((obj, ref))
-            known = graph.classes.known_numbers.get(face)
-            if known:
-                return oid, known
-        elif ref.jar is not graph:
+            self.new.append(ref)
+        if ref.jar is not graph:
             referring, oid = self._current
             place = f"{referring.__name__} oid {oid}"
             raise InvalidObjectReference(face.__name__, ref.oid, place)
-        elif self._packed and ref.oid not in self._objects and not is_new(ref):
+        if self._packed and ref.oid not in self._objects and not is_new(ref):
             self._objects[ref.oid] = obj
             if not self._storage.has(ref.oid):
-                self.new.append((obj, ref))
-        return ref.oid, graph.ghosts.number_of(face, ref)
-
-    def _new_oid(self) -> Oid:
-        # 0 is the oid of the root.
-        oid = self._next_oid or Oid(max(self._storage.next_oid, 1))
-        self._next_oid = Oid(oid + 1)
-        return oid
+                self.new.append(ref)
+        classes = graph.classes
+        known = None if face in classes.ambiguous else classes.known_numbers.get(face)
+        return ref.oid, known or graph.ghosts.number_of(face, ref)
 
     def stored_as(self, tid: Tid) -> None:
         """Note that all of it is stored as transaction *tid*. May be repeated."""

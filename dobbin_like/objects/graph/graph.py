@@ -1,9 +1,8 @@
 """The objects of one database instance in memory: the jar that their faces ask.
 
-Made of parts: which objects are in memory (:mod:`.cache`), what is shared of them and how
-that changes (:mod:`.publication`), objects by their oids (:mod:`.ghosts`), their states as the
-storage has them (:mod:`.state_source`), what the calling thread sees of them
-(:mod:`.resolve`), and, here, its working copies.
+Made of parts: which objects are in memory and what is shared of them (:mod:`.publication`),
+objects by their oids (:mod:`.ghosts`), their states as the storage has them
+(:mod:`.state_source`), what the calling thread sees of them (:mod:`.resolve`).
 """
 
 from __future__ import annotations
@@ -12,26 +11,22 @@ from collections.abc import Callable
 from typing import Any
 
 from dobbin_like.contract import Storage
-from dobbin_like.ids import Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.graph.flat_states import FlatStates
 from dobbin_like.objects.graph.ghosts import Ghosts
-from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.graph.publication import Cache, SharedState
 from dobbin_like.objects.graph.resolve import Resolver, ThreadLocal
 from dobbin_like.objects.graph.state_source import StateSource
-from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
+from dobbin_like.objects.values.refs import ObjectRef, native_dict
 
 
 class Graph:
     """The object graph of one database instance. Any thread.
 
-    Args:
-        database: What the objects show as their database.
-        enlist: Lets the calling thread take part in its transaction; returns its view.
-        guard: Whether values in shared state refuse to be changed.
+    *enlist* lets the calling thread take part in its transaction, and returns its view; *guard*:
+    values in shared state refuse to be changed.
     """
 
     def __init__(
@@ -68,26 +63,20 @@ class Graph:
         view = self.enlist() if manager is None else manager.join()
         known = view.working.get(id(obj))
         if known is None or view.memo.get(id(obj)) is not known:
-            with self.shared.lock:
-                is_plain = ref.mask is None and type(obj) is type(obj)._p_faces.plain
-                if is_plain:
-                    self._add_working_copy(view, obj, ref, ref.serial, native_dict(obj))
-            if not is_plain:
+            is_plain = type(obj) is type(obj)._p_faces.plain
+            serial, base = ref.serial, native_dict(obj)
+            # As the view is active, a publication would have masked it before it changed either.
+            if not is_plain or ref.mask is not None:
                 serial, base = self.resolver.version(obj, ref, view)
-                with self.shared.lock:
-                    self._add_working_copy(view, obj, ref, serial, base)
+            faces = type(obj)._p_faces
+            volatile = faces.volatile or faces.find_volatile()
+            if not volatile.isdisjoint(base):
+                base = {name: value for name, value in base.items() if name not in volatile}
+            working = WorkingCopy(obj, ref, serial, base)
+            with self.shared.lock:
+                # The view knows first: it gives back what it holds, whatever happens.
+                view.working[id(obj)] = working
+                self.shared.mask(obj, ref, None, view.alone)
+                view.memo[id(obj)] = working
         if exclusive:
             view.working[id(obj)].exclusive = True
-
-    def _add_working_copy(
-        self, view: View, obj: Any, ref: ObjectRef, serial: Tid, base: State
-    ) -> None:
-        faces = type(obj)._p_faces
-        volatile = faces.volatile or faces.find_volatile()
-        if not volatile.isdisjoint(base):
-            base = {name: value for name, value in base.items() if name not in volatile}
-        working = WorkingCopy(obj, ref, serial, base)
-        # The view knows first: it gives back what it holds, whatever happens.
-        view.working[id(obj)] = working
-        self.shared.mask(obj, ref, None).holders.add(id(view))
-        view.memo[id(obj)] = working

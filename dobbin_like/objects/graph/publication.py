@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.faces.view import Horizon, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.values.refs import (
+    NOBODY,
     UNSTORED,
     Mask,
     ObjectRef,
@@ -37,6 +37,33 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
+
+
+class Cache:
+    """The objects in memory by oid, each once (I7). Any thread reads and adds.
+
+    Replacing and removing is done under the lock of the shared state. ``forget`` is called by
+    the garbage collector, and must not wait for a lock: it only notes the reference.
+    """
+
+    def __init__(self) -> None:
+        self.refs: dict[Oid, ObjectRef] = {}
+        self.dead: deque[ObjectRef] = deque()
+        self.forget = self.dead.append
+
+    def get(self, oid: Oid) -> ObjectRef | None:
+        return self.refs.get(oid)
+
+    def all(self) -> list[ObjectRef]:
+        return list(self.refs.values())
+
+    def collect(self) -> None:
+        """Remove what the garbage collector has reported (lock held)."""
+        while self.dead:
+            ref = self.dead.popleft()
+            oid = getattr(ref, "oid", None)  # None: an interrupt came while it was made.
+            if oid is not None and self.refs.get(oid) is ref:
+                del self.refs[oid]
 
 
 class Publication(NamedTuple):
@@ -52,7 +79,7 @@ class SharedState:
     """The shared state of the objects in a cache. Any thread; ``tid`` is read without ``lock``."""
 
     def __init__(self, cache: Cache) -> None:
-        self.lock = threading.RLock()
+        self.lock = reentrant_lock()
         self.tid = Tid(0)
         self.has_root = False
         self.root_is_foreign = False
@@ -64,19 +91,18 @@ class SharedState:
         # Filled by finalizers, which must not wait for a lock.
         self._retired: deque[View] = deque()
 
-    def _collect(self) -> None:
-        """Do what callbacks and finalizers have left to do (lock held)."""
+    def _end_retired(self) -> None:
         while self._retired:
             self._end(self._retired[0])
             self._retired.popleft()
-        self._cache.collect()
 
     # -- views ------------------------------------------------------------------
 
     def begin_view(self, view: View) -> None:
         with self.lock:
             if self._retired or self._cache.dead:
-                self._collect()
+                self._end_retired()
+                self._cache.collect()
             if view.active or view.working or view.kept:
                 self._end(view)
             # What is registered is active, so that it will be ended.
@@ -100,15 +126,19 @@ class SharedState:
 
     def retire_view(self, view: View) -> None:
         """End the view of a thread that has ended: from a finalizer, which must not wait."""
+        self._retired.append(view)  # First: if an interrupt comes, others end it.
         # There is no public way to ask whether it runs inside the lock of its own thread.
-        owned = self.lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
-        if owned or not self.lock.acquire(blocking=False):
-            self._retired.append(view)
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             return
         try:
-            self._end(view)
+            if self.lock.acquire(blocking=False):
+                self._end_retired()
         finally:
-            self.lock.release()
+            # It is not asked first whether it is held: an interrupt could come between.
+            try:  # noqa: SIM105  and at the beginning of suppress()
+                self.lock.release()
+            except RuntimeError:  # It is not.
+                pass
 
     def drop_working(self, view: View) -> None:
         if view.working:
@@ -133,34 +163,37 @@ class SharedState:
     def _drop(self, view: View, copies: Iterable[WorkingCopy]) -> None:
         snapshots = self.horizon.snapshots
         oldest = min(snapshots.values()) if snapshots else None
-        me, memo, mine = id(view), view.memo, view.working
+        alone, memo, mine = view.alone, view.memo, view.working
         for working in copies:
             # The view forgets last: until then, it is done again if interrupted.
             obj, ref = working.obj, working.ref
             memo.pop(id(obj), None)
             mask = ref.mask
             if mask is not None:
-                mask.holders.discard(me)
-                if mask.chain is None and not mask.holders:
+                if mask is alone:
                     swap_class(obj, type(obj)._p_faces.plain)
                     ref.mask = None
                 else:
+                    mask.holders -= alone.holders
                     self._unmask(obj, ref, oldest)
             mine.pop(id(obj), None)
 
     # -- masks ------------------------------------------------------------------
 
-    def mask(self, obj: Any, ref: ObjectRef, chain: Any) -> Mask:
-        """Mask *obj* (lock held): from now on each reader gets the state that it sees."""
-        mask = ref.mask
-        if mask is None:
-            mask = Mask()
-            mask.chain = chain
-            mask.holders = set()
-            mask.foreign = False
-            ref.mask = mask
-        elif chain is not None:
-            mask.chain = chain
+    def mask(self, obj: Any, ref: ObjectRef, chain: Any, held: Mask = NOBODY) -> Mask:
+        """Mask *obj* (lock held): from now on each reader gets the state that it sees.
+
+        *chain* has its versions; ``None``: there are no others than before. *held* is ``alone`` of
+        a view that has a working copy from now on.
+        """
+        before = ref.mask
+        if chain is None and (before is None or before is held):
+            mask = held
+        else:
+            before = before or NOBODY
+            mask = Mask(chain or before.chain, before.holders | held.holders)
+            mask.foreign = before.foreign
+        ref.mask = mask
         faces = type(obj)._p_faces
         cls = faces.mask or faces.make_mask()
         if type(obj) is not cls:
@@ -201,9 +234,9 @@ class SharedState:
     # -- publication ---------------------------------------------------------
 
     def publish(self, tid: Tid, changes: Sequence[Publication], view: View) -> None:
-        """Make the states that *view* has committed as *tid* visible to all (I2); end *view*.
+        """Make the states that *view* has committed as *tid* visible to all (I2).
 
-        May be repeated after an interrupt, and then finishes what was begun.
+        *view* begins anew. May be repeated after an interrupt, and then finishes what was begun.
         """
         with self.lock:
             snapshots = self.horizon.snapshots
@@ -220,14 +253,12 @@ class SharedState:
                     mask.foreign = False
                 ref.serial = tid
             self.tid = tid
-            self._end(view)
+            self.begin_view(view)
             if older:  # Without other views, nobody needs a mask.
                 masked = [change.obj for change in changes if change.ref.mask is not None]
                 if masked:
                     self.mask_until(tid, masked)
                     self._unmask_due()
-            if self._retired or self._cache.dead:
-                self._collect()
 
     def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
         mask = ref.mask
@@ -251,10 +282,9 @@ class SharedState:
                 refs[ref.oid] = ref
 
     def publish_foreign(self, changed: dict[Oid, Tid], tid: Tid) -> None:
-        """Publish what other processes and instances have committed, up to *tid*.
+        """Publish what others have committed, up to *tid*. Cost: that of the oids in memory.
 
-        States are read when they are needed: the cost is that of the oids that are in memory. The
-        caller holds the lock and has applied the same transactions to the storage.
+        The caller holds the lock and has applied the same transactions to the storage.
         """
         older = len(self.horizon) > 0
         masked: list[Any] = []

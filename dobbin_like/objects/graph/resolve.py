@@ -13,7 +13,7 @@ from typing import Any
 from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import ObjectNotFound, UnloadedClassError
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.objects.codec.versions import split_version
+from dobbin_like.objects.codec.versions import VERSION
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.view import View, visible_version
 from dobbin_like.objects.graph.ghosts import Ghosts
@@ -95,10 +95,7 @@ class Resolver:
                 return
 
     def _packed_away(self, oid: Oid) -> StoredVersion:
-        """Return the newest version that any view sees of an object that a pack has dropped.
-
-        Raises ObjectNotFound if there is none.
-        """
+        """Return the newest version in a view of a dropped object. Raises ObjectNotFound."""
         with self._shared.lock:
             snapshots = self._shared.horizon.between(Tid(-1), Tid(self._shared.tid + 1))
         for tid in snapshots:
@@ -130,7 +127,8 @@ class Resolver:
     def broken_state(self, ref: ObjectRef, class_number: int) -> tuple[State, str]:
         """Return the state of a broken object, read again, and why its class is not loaded."""
         stored = self._stored_version(ref)
-        _, state = split_version(self._states.read(ref.oid, stored))
+        state = self._states.read(ref.oid, stored)
+        state.pop(VERSION, None)
         return self._states.share(state, ref), self._ghosts.classes.reason(class_number)
 
     def _stored_version(self, ref: ObjectRef) -> StoredVersion:

@@ -15,10 +15,9 @@ from dobbin_like.objects.values.value_kinds import FROZENSET, KINDS, LIST, REFER
 
 
 def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: str) -> None:
-    """Copy what may be slow to read to temporary files, before the commit lock is taken.
+    """Copy what may be slow to read to temporary files: new files that will be stored.
 
-    Only what the transaction will store: new files that are reachable from
-    *working* and *roots* by way of new objects and built-in containers.
+    They are reachable from *working* and *roots* by new objects and built-in containers.
     """
     # A storage that is no file has no place of its own.
     directory = Path(beside).resolve().parent if Path(beside).is_absolute() else None

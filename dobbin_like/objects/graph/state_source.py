@@ -67,11 +67,11 @@ class StateSource:
     def read(self, oid: Oid, stored: StoredVersion) -> State:
         """Return the state that *stored* holds as it was stored, with its version.
 
-        Raises IntegrityError as :meth:`decode`, and if the base of a delta is missing. Cost: the
-        state; of a large collection, and of the deltas since it was stored whole.
+        Raises IntegrityError as :meth:`decode`, and if the base of a delta is missing.
         """
         if stored.number & DELTA:
-            return self._whole(stored, self._chain(oid, stored, NO_TID))
+            deltas, _, base = self._chain(oid, stored, NO_TID)
+            return self._whole(stored, deltas, base)
         try:
             state: State = self._decoder(BytesIO(stored.data)).state(
                 self._ghosts.shape(stored.number)
@@ -103,30 +103,25 @@ class StateSource:
         freezer.finish()
         return state
 
-    # -- deltas -------------------------------------------------------------
-
     def _decode_deltas(self, stored: StoredVersion, ref: ObjectRef, plain: Any) -> State:
-        """Return the state of a large collection, fit to be shared.
-
-        If an earlier version is in memory, only what was changed since is read.
-        """
+        """Return the state of a large collection, read from the newest version in memory on."""
         obj = ref()
         before: State = {} if obj is None else native_dict(obj)
         items: Any = before.get(ITEMS)
         known = items._p_serial if type(items) in DELTA_TYPES else NO_TID
-        chain = self._chain(ref.oid, stored, NO_TID if plain._p_version else known)
-        if chain.base is None:
-            spare = items._p_spare - chain.weight
+        deltas, weight, base = self._chain(ref.oid, stored, NO_TID if plain._p_version else known)
+        if base is None:
+            spare = items._p_spare - weight
             freezer = Freezer(ref, guard=self._guard)
-            for _, removed, added in chain.deltas:
+            for _, removed, added in deltas:
                 present = [key for key in removed if key in items]
                 items = changed_items(items, present, frozen(added, freezer.copy))
             state = {**before, ITEMS: items}
         else:
-            state = self._whole(stored, chain)
+            state = self._whole(stored, deltas, base)
             if plain._p_version or VERSION in state:
                 state = upgrade(plain, ref.oid, state)
-            spare = len(chain.base.data) - chain.weight
+            spare = len(base.data) - weight
             state = self.share(state, ref)
         mark_stored(state, stored.tid, spare)
         return state
@@ -144,10 +139,10 @@ class StateSource:
         except StateError as error:
             raise self._damaged(stored, error) from None
 
-    def _whole(self, stored: StoredVersion, chain: DeltaChain) -> State:
-        state = self.read(ROOT_OID, chain.base)
+    def _whole(self, stored: StoredVersion, deltas: list[Delta], base: StoredVersion) -> State:
+        state = self.read(ROOT_OID, base)
         try:
-            for delta in chain.deltas:
+            for delta in deltas:
                 apply_delta(state.get(ITEMS), delta)
         except TypeError as error:
             path, expected = self._storage.path, "one of the collection before it"

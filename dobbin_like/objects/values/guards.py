@@ -1,8 +1,7 @@
 """Lists, dicts, sets and bytearrays in shared state: they can be read, and refuse changes.
 
-They are subclasses of the built-in types, so that they are accepted wherever those are. C code
-that writes into a list past its methods, as ``heapq`` does, and a ``memoryview`` of a bytearray
-can't be stopped in Python.
+C code that writes into a list past its methods, as ``heapq`` does, and a ``memoryview`` of a
+bytearray can't be stopped in Python.
 """
 
 from __future__ import annotations

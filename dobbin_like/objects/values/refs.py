@@ -1,9 +1,7 @@
 """What lies under the faces of a persistent object: its dict, its reference, its thread.
 
 An instance of a persistent class stays the same; its class (its *face*) and its dict are
-replaced. This module has the native operations for that, the :class:`ObjectRef` by which a
-database knows an object, and what a thread knows of the objects it sees. Read
-:mod:`~dobbin_like.objects.faces.faces` next.
+replaced. Read :mod:`~dobbin_like.objects.faces.faces` next.
 """
 
 from __future__ import annotations
@@ -27,11 +25,10 @@ UNSTORED: Final = Tid(-1)
 
 
 class Identity:
-    """The base of all persistent objects: a dict, weak references, nothing else.
+    """The base of all persistent objects: a dict, weak references, nothing else."""
 
-    It has no slots: they would take the inline attribute values of CPython 3.12 and later from
-    every subclass, and clash with other bases.
-    """
+    # No slots: they would take the inline attribute values of CPython 3.12 and later from every
+    # subclass, and clash with other bases.
 
 
 native_dict: Callable[[object], State] = Identity.__dict__["__dict__"].__get__
@@ -76,15 +73,21 @@ class Mask:
     The tuple is replaced as a whole, so that readers need no lock. A state of ``None`` was not
     read from the log yet. ``holders``: ids of the views that have a working copy. ``foreign``: the
     newest version was found in the log, not made by a thread of this database instance. All are
-    written under the graph's lock only.
+    written under the graph's lock only; never those of a mask that several objects share.
     """
 
     __slots__ = ("chain", "foreign", "holders")
 
-    # Set where it is made, which every checkout does: a constructor would cost as much again.
-    chain: tuple[tuple[Tid, State | None], ...] | None
-    foreign: bool
-    holders: set[int]
+    def __init__(
+        self, chain: tuple[tuple[Tid, State | None], ...] | None, holders: frozenset[int]
+    ) -> None:
+        self.chain = chain
+        self.holders = holders
+        self.foreign = False
+
+
+NOBODY: Final = Mask(None, frozenset())
+"""The mask of what nobody has checked out, and of which there is one version."""
 
 
 class ObjectRef(weakref.ref[Any]):

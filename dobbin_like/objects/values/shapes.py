@@ -36,7 +36,6 @@ def _maker(count: int) -> Any:
     """Return a function of *count* names that returns a function of a tuple of values.
 
     ``dict(zip(names, values))`` takes twice as long, and every state that is read needs it.
-    The text that is compiled depends on the number alone.
     """
     keys = [f"k{index}" for index in range(count)]
     values = [f"v{index}" for index in range(count)]

@@ -1,8 +1,7 @@
 """Values inside states: from a thread to shared state and back.
 
-Shared state has guarded values, a working copy ordinary ones. :class:`Freezer` converts in one
-direction, :func:`to_plain` in the other, and :class:`StateComparison` finds out whether a thread
-has changed a value. Persistent objects are references: they are neither copied nor entered.
+Shared state has guarded values, a working copy ordinary ones. Persistent objects are
+references: they are neither copied nor entered.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import Any, Final
 
 from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared, shared_list
@@ -34,9 +34,8 @@ from dobbin_like.objects.values.value_kinds import (
 class _Copier:
     """Copies built-in containers, however deep; a value that is reached twice stays one.
 
-    Lists and dicts are made empty and filled later, from a list of those to do: a container may
-    hold itself, and nesting costs no stack. ``found_other``: a value was met that is no built-in
-    container (an arbitrary object); it is left as it is.
+    Lists and dicts are made empty and filled later: a container may hold itself, and nesting
+    costs no stack. ``found_other``: an arbitrary object was met, which is left as it is.
     """
 
     def __init__(self, memo: dict[int, Any]) -> None:
@@ -115,11 +114,7 @@ class Freezer(_Copier):
         self.found_shared = False
 
     def finish(self) -> None:
-        """Mark the copies if a part of them can't be copied without the others.
-
-        This is so if two places lead to one container, or if there are arbitrary objects, which
-        may lead to any.
-        """
+        """Mark the copies if a part of them can't be copied without the others."""
         if self.found_together:
             for made in self._memo.values():
                 if type(made) in SHARED_TYPES:
@@ -127,7 +122,7 @@ class Freezer(_Copier):
 
     @property
     def found_together(self) -> bool:
-        """Whether a value was met that can't be copied without the rest."""
+        """Whether two places lead to one container, or an arbitrary object may lead to any."""
         return self._found_alias or self.found_other
 
     def _remember(self, value: Any, made: Any) -> Any:
@@ -180,12 +175,12 @@ def to_plain(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def own_copy(value: Any) -> Any:
-    """Return a copy of *value* that may be changed; references stay, containers become built-ins.
-
-    Cost: what is inside; with arbitrary objects, that of pickling.
-    """
-    if type(value) in PLAIN_TYPES:
+    """Return a copy of *value* that may be changed; references stay, containers are built-ins."""
+    kind = KINDS[type(value)]
+    if kind <= REFERENCE:
         return value
+    if kind == LIST and SHAREABLE.issuperset(map(type, value)):  # As most are.
+        return [*value]
     copier = _Copier({})
     made = copier.copy(value)
     return deep_copy(value) if copier.found_other else made
@@ -193,39 +188,53 @@ def own_copy(value: Any) -> Any:
 
 def needs_whole_copy(value: Any) -> bool:
     """Return whether *value*, of a shared state, can't be copied without the rest of it."""
+    if type(value) in SHARED_TYPES:
+        return bool(value._p_together)
     kind = KINDS[type(value)]
     if kind in (TUPLE, FROZENSET):
         return any(map(needs_whole_copy, value))
-    if kind <= REFERENCE:
-        return False
-    # A container of a state that is not guarded can't tell.
-    return type(value) not in SHARED_TYPES or value._p_together
+    return kind > REFERENCE  # A container of a state that is not guarded can't tell.
 
 
-class _CopyPickler(pickle.Pickler):
+def _reference(place: int) -> Any:
+    """Stand in a pickle for the object at this place of the list beside it."""
+    raise NotImplementedError(place)
+
+
+class CopyPickler(pickle.Pickler):
     """Writes references as places in a list: copies lead to the same objects."""
 
-    def __init__(self, file: io.BytesIO, references: list[Any]) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._references = references
+    def __init__(self) -> None:
+        self._file = io.BytesIO()
+        super().__init__(self._file, pickle.HIGHEST_PROTOCOL)
+        self.references: list[Any] = []
 
-    def persistent_id(self, obj: Any) -> int | None:
-        cls = type(obj)
-        if cls in PLAIN_TYPES or KINDS[cls] > REFERENCE:
-            return None
-        if not (isinstance(obj, (Identity, type)) or getattr(cls, "_p_immutable", False)):
-            return None
-        self._references.append(obj)
-        return len(self._references) - 1
+    def dumped(self, value: Any) -> bytes:
+        self.dump(value)
+        return self._file.getvalue()
+
+    def is_reference(self, obj: Any) -> bool:
+        return isinstance(obj, (Identity, type)) or getattr(type(obj), "_p_immutable", False)
+
+    def reducer_override(self, obj: Any) -> Any:
+        # Not persistent_id(), which would be called for every number in a list.
+        if not self.is_reference(obj):
+            return NotImplemented
+        self.references.append(obj)
+        return _reference, (len(self.references) - 1,)
 
 
-class _CopyUnpickler(pickle.Unpickler):
+class CopyUnpickler(pickle.Unpickler):
+    """Reads what a :class:`CopyPickler` has written."""
+
     def __init__(self, data: bytes, references: list[Any]) -> None:
         super().__init__(io.BytesIO(data))
         self._references = references
 
-    def persistent_load(self, pid: Any) -> Any:
-        return self._references[pid]
+    def find_class(self, module: str, name: str) -> Any:
+        if name == _reference.__name__ and module == __name__:
+            return self._references.__getitem__
+        return super().find_class(module, name)
 
 
 def deep_copy(value: Any) -> Any:
@@ -235,29 +244,19 @@ def deep_copy(value: Any) -> Any:
 
 def copy_with_references(value: Any) -> tuple[Any, list[Any]]:
     """Return a deep copy of *value*, and what it refers to: persistent objects and classes."""
-    data, references = _dump(value)
-    return _CopyUnpickler(data, references).load(), references
-
-
-def _dump(value: Any) -> tuple[bytes, list[Any]]:
-    references: list[Any] = []
-    file = io.BytesIO()
-    _CopyPickler(file, references).dump(value)
-    return file.getvalue(), references
+    pickler = CopyPickler()
+    data = pickler.dumped(value)
+    return CopyUnpickler(data, pickler.references).load(), pickler.references
 
 
 def _content(value: Any) -> tuple[bytes, tuple[int, ...]]:
     """Return what is the same for two values that have the same pickles and references."""
-    data, references = _dump(value)
-    return data, tuple(map(id, references))
+    pickler = CopyPickler()
+    return pickler.dumped(value), tuple(map(id, pickler.references))
 
 
 class StateComparison:
-    """Compares the values of one state with those of its base.
-
-    One container in the base has to be one in the state, and two have to be two: aliases are noted
-    in both directions.
-    """
+    """Compares values of a state with those of its base: one value in one is one in the other."""
 
     def __init__(self) -> None:
         self._values: dict[int, int] = {}
@@ -308,11 +307,11 @@ class StateComparison:
         if kind == SET or kind == FROZENSET:
             return set(map(_typed, base)) == set(map(_typed, value))
         if kind == DICT:
-            keys = all(self.same(b, v) for b, v in zip(base, value, strict=True))
-            base, value = base.values(), value.values()
-            if not keys:
+            if not all(map(self.same, base, value)):
                 return False
-        return all(self.same(b, v) for b, v in zip(base, value, strict=True))
+            base, value = base.values(), value.values()
+        # That all are the same objects is found at the speed of C.
+        return all(map(is_, base, value)) or all(map(self.same, base, value))
 
 
 def share_parts(some: list[Any], others: list[Any]) -> bool:
@@ -321,9 +320,10 @@ def share_parts(some: list[Any], others: list[Any]) -> bool:
 
 
 def _parts_of(values: list[Any]) -> dict[int, Any]:
-    pickler: Any = _CopyPickler(io.BytesIO(), [])
+    pickler: Any = CopyPickler()
     pickler.dump(values)
     met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
+    met.pop(id(_reference), None)
     return {id(part): part for _, part in met.values() if KINDS[type(part)] in _CHANGEABLE}
 
 
