@@ -111,7 +111,7 @@ _HOMES = {
     "MemoryLog": "storages.memory",
     "MigrationError": "exc",
     "NewerStateError": "exc",
-    "OverlayLog": "storages.overlay",
+    "OverlayLog": "storages.memory",
     "PackError": "exc",
     "PackRunningError": "exc",
     "PastDroppedError": "exc",

@@ -4,9 +4,10 @@ The memory tower reads and writes through these protocols and knows no file; a s
 them and knows no object. Told once, here; whether a storage keeps them is what the suite of
 :mod:`dobbin_like.conformance` tests. A storage needs no base class.
 
-A commit is decided by :meth:`Storage.append`: *put the next transaction, if the head is still
-the one that I have applied*. A storage with a commit lock keeps others from moving the head
-between ``acquire()`` and ``release()``; another one may raise HeadMovedError instead.
+A commit is decided by :meth:`Storage.append`: *put the next transaction*. A storage with a
+commit lock keeps others from putting one between ``acquire()`` and ``release()``. It need not
+be held until the transaction is on stable storage: ``confirm()`` waits for that, and one wait
+may do for many.
 """
 
 from __future__ import annotations
@@ -15,19 +16,6 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 from dobbin_like.ids import NO_TID, Oid, Tid
-
-__all__ = [
-    "NO_NAMES",
-    "ClassRow",
-    "Entry",
-    "Names",
-    "NewNames",
-    "PackedStorage",
-    "ShapeRow",
-    "Storage",
-    "StoredVersion",
-    "Transaction",
-]
 
 Entry = tuple[Oid, int, bytes]
 """What a transaction stores of one object: oid, number of its class or shape, state.
@@ -44,11 +32,9 @@ ShapeRow = tuple[int, int, tuple[str, ...]]
 
 
 class NewNames(NamedTuple):
-    """Rows of the tables of names: of a transaction, those that are new with it."""
+    """Rows of the tables of names. Of a transaction: new or renamed classes, and new shapes."""
 
     classes: tuple[ClassRow, ...] = ()
-    """Of classes that are new, and of those that get another name."""
-
     shapes: tuple[ShapeRow, ...] = ()
 
 
@@ -163,13 +149,24 @@ class Storage(Protocol):
         storage.acquire()
         try:
             storage.apply(storage.read_news())
-            made = storage.append(tid, [(oid, number, data)])
-            storage.apply([made])
+            storage.append(tid, [(oid, number, data)])
+            storage.apply(storage.read_news())
         finally:
             storage.release()
 
     If other resources take part in the same transaction and may still refuse it, ``prepare``
-    and ``decide`` take the place of ``append``.
+    and ``decide`` take the place of ``append``. Who lets others append while the disk works
+    asks what they have appended and nobody sees yet, and waits if that matters::
+
+        storage.acquire(settled=False)
+        try:
+            storage.apply(storage.read_news())
+            ...  # storage.unseen changes none of the objects
+            made = storage.append(tid, [(oid, number, data)], wait=False)
+        finally:
+            storage.release()
+        storage.confirm(made)
+        storage.apply(storage.read_news())
 
     After ``close()`` every use raises ClosedError, but for ``close``, ``closed`` and
     ``release``. Any method may be interrupted between any two lines by an exception from a
@@ -179,9 +176,12 @@ class Storage(Protocol):
     path: str
     """Names the data in the texts of errors; of a file, where it is."""
 
-    sort_key: str
-    """Orders storages in the same way in every process that uses them: all take their
-    locks in this order. Two instances over the same data have the same."""
+    @property
+    def sort_key(self) -> str:
+        """Orders storages in the same way in every process that uses them.
+
+        All take their locks in this order. Two instances over the same data have the same.
+        """
 
     # -- what is applied ---------------------------------------------------------
 
@@ -199,7 +199,10 @@ class Storage(Protocol):
 
     @property
     def next_oid(self) -> Oid:
-        """Above every oid that was ever stored: new objects get theirs from here on."""
+        """Above every oid that was ever stored: new objects get theirs from here on.
+
+        The holder of the commit lock is told what ``unseen`` has stored, too.
+        """
 
     @property
     def names(self) -> Names:
@@ -293,10 +296,28 @@ class Storage(Protocol):
     def held(self) -> bool:
         """Whether the calling thread is between acquire() and release() of this instance."""
 
-    def acquire(self) -> None:
+    @property
+    def unseen(self) -> Sequence[Transaction]:
+        """The transactions that nobody saw yet when this holder took the lock, oldest first.
+
+        They are appended, so that what this holder appends follows them.
+        """
+
+    @property
+    def behind(self) -> bool:
+        """Whether there may be news, as of acquire(), for the holder of the commit lock."""
+
+    @property
+    def last_tid(self) -> Tid:
+        """Of the newest transaction that is appended, for the holder of the commit lock."""
+
+    def acquire(self, *, settled: bool = True) -> None:
         """Begin to write: take the commit lock, which all instances over the data share.
 
         A holder that has died is no obstacle, and nothing that it left is seen.
+
+        Args:
+            settled: Wait until ``unseen`` is empty.
 
         Raises:
             LockTimeout: It was not free in time. Nothing is held.
@@ -334,26 +355,26 @@ class Storage(Protocol):
         user: str = "",
         description: str = "",
         extension: bytes = b"",
+        wait: bool = True,
     ) -> Transaction:
-        """Commit a transaction: it follows all that are applied, and is decided by this.
-
-        When it returns, every reader sees the transaction, and if the storage syncs it is
-        durable.
+        """Commit a transaction: it follows all that are appended, and is decided by this.
 
         Args:
-            tid: Above that of every transaction before, successful or failed.
+            tid: Above ``last_tid``.
             entries: Each oid once.
             classes: Those that are new, or get another name.
             shapes: Those that are new.
+            wait: Do what confirm() does.
 
         Returns:
-            The transaction, to be applied.
+            The transaction. It is news, like those of others, when it is visible.
 
         Raises:
             ValueError: A number does not fit. Nothing was written.
             OSError: The disk is full, or the like. Nothing was written.
             NotHeldError: Not between acquire() and release(), or with news that are not
                 applied. Nothing was written.
+            InDoubtError: It was written, and the disk is gone.
 
         An interrupt leaves it open whether it is committed: :meth:`settle` tells.
         """
@@ -375,20 +396,37 @@ class Storage(Protocol):
         those of append().
         """
 
-    def decide(self) -> None:
-        """Commit the prepared transaction: every reader sees it from now on.
+    def decide(self, *, wait: bool = True) -> None:
+        """Commit the prepared transaction.
+
+        Args:
+            wait: Do what confirm() does.
 
         Raises:
             NotHeldError: There is none. Nothing was changed.
-            OSError: The decision could not be written. It is not committed.
+            OSError: It could not be written. It is not committed.
+            InDoubtError: It was written, and the disk is gone.
         """
 
     def settle(self, tid: Tid) -> Transaction | None:
         """Return the transaction *tid* of this holder if it is committed, else None.
 
-        For who was interrupted in append() or decide(). Between acquire() and release(), before
-        the transaction is applied. After None it will not be committed, but by decide().
+        For who was interrupted in append() or decide(). Between acquire() and release(). After
+        None it will not be committed, but by decide().
         """
+
+    def confirm(self, transaction: Transaction) -> None:
+        """Return when every reader sees a transaction that this instance has appended.
+
+        If the storage syncs, it is durable then. Any thread, with the lock or better without.
+        May be repeated.
+
+        Raises:
+            InDoubtError: The sync has failed. It may be committed or not.
+        """
+
+    def wait_for(self, transaction: Transaction) -> None:
+        """Return when one of ``unseen`` is visible, or will never be. Any thread."""
 
     def fail(
         self,
@@ -399,17 +437,15 @@ class Storage(Protocol):
         description: str = "",
         extension: bytes = b"",
         oids: Sequence[Oid] = (),
-    ) -> Transaction | None:
+    ) -> None:
         """Record a failed transaction, in place of the prepared one if there is one.
 
-        It counts at once, and changes nothing but ``tid`` and ``len()``. News need not be
-        applied; a tid that is not above the last one is replaced by one that is.
+        It is news, at once or with what is committed next, and changes nothing but ``tid`` and
+        ``len()``. A tid that is not above the last one is replaced by one that is. What can't
+        be recorded is logged as a warning.
 
         Args:
             oids: Of the objects that it would have changed.
-
-        Returns:
-            The transaction, to be applied; None if it could not be recorded.
         """
 
     # -- the end -------------------------------------------------------------------

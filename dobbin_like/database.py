@@ -12,7 +12,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
-from dobbin_like.contract import Storage
+from dobbin_like.contract import PackedStorage, Storage
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.store import Store
@@ -20,21 +20,26 @@ from dobbin_like.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from dobbin_like.history import feed, revisions
+    from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
     from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.search import census as counting
-    from dobbin_like.search import referrers as backwards
+    from dobbin_like.search import questions
     from dobbin_like.search import walk as walking
     from dobbin_like.store import Progress
     from dobbin_like.timestamps import Moment
+    from dobbin_like.upkeep import backup as backups
     from dobbin_like.upkeep import migrate as migration
-    from dobbin_like.upkeep import operations
+    from dobbin_like.upkeep import pack as packing
     from dobbin_like.upkeep import preload as preloading
     from dobbin_like.upkeep import rename as renaming
+    from dobbin_like.upkeep import snapshot as snapshots
     from dobbin_like.upkeep.auto_pack import AutoPack
 
 __all__ = ["Database", "store_of"]
+
+# A storage is known by what it has. For that Python 3.12 and later import inspect, which takes
+# five times as long as opening a log; one that is registered is known by its class.
+PackedStorage.register(TransactionLog)
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -133,6 +138,17 @@ class Database:
             if own:
                 storage.close()
             raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as *open the same log again*: for workers of another process.
+
+        Raises:
+            TypeError: The storage is in the memory of this process, or the transaction manager
+                can't be pickled.
+        """
+        store = self._store
+        options = store.given_manager, tuple(store.graph.classes.policy.allow), store.graph.guard
+        return _again, (store.storage, *options)
 
     @property
     def storage(self) -> Storage:
@@ -262,13 +278,15 @@ class Database:
         transactions = _bound(revisions.transactions)
         history = _bound(revisions.history)
         changes = _bound(feed.changes)
+        wait = _bound(outcome.wait)
+        outcome = _bound(outcome.outcome)
         undo = _bound(undoing.undo)
-        census = _bound(counting.census)
-        referrers = _bound(backwards.referrers)
+        census = _bound(questions.census)
+        referrers = _bound(questions.referrers)
         walk = _bound(walking.walk)
-        backup = _bound(operations.backup)
-        snapshot = _bound(operations.snapshot)
-        pack = _bound(operations.pack)
+        backup = _bound(backups.backup)
+        snapshot = _bound(snapshots.snapshot)
+        pack = _bound(packing.pack)
         preload = _bound(preloading.preload)
         migrate = _bound(migration.migrate)
         rename_class = _bound(renaming.rename_class)
@@ -282,17 +300,23 @@ class Database:
         transactions = _Late("dobbin_like.history.revisions")
         history = _Late("dobbin_like.history.revisions")
         changes = _Late("dobbin_like.history.feed")
+        wait = _Late("dobbin_like.history.outcome")
+        outcome = _Late("dobbin_like.history.outcome")
         undo = _Late("dobbin_like.history.undo")
-        instances = _Late("dobbin_like.search.instances")
-        census = _Late("dobbin_like.search.census")
-        referrers = _Late("dobbin_like.search.referrers")
+        instances = _Late("dobbin_like.search.questions")
+        census = _Late("dobbin_like.search.questions")
+        referrers = _Late("dobbin_like.search.questions")
         walk = _Late("dobbin_like.search.walk")
-        backup = _Late("dobbin_like.upkeep.operations")
-        snapshot = _Late("dobbin_like.upkeep.operations")
-        pack = _Late("dobbin_like.upkeep.operations")
+        backup = _Late("dobbin_like.upkeep.backup")
+        snapshot = _Late("dobbin_like.upkeep.snapshot")
+        pack = _Late("dobbin_like.upkeep.pack")
         preload = _Late("dobbin_like.upkeep.preload")
         migrate = _Late("dobbin_like.upkeep.migrate")
         rename_class = _Late("dobbin_like.upkeep.rename")
+
+
+def _again(storage: Storage, manager: Any, allow: tuple[str, ...], guard: bool) -> Database:
+    return Database(storage, transaction_manager=manager, allow=allow, guard=guard)
 
 
 def store_of(database: Database) -> Store:

@@ -1,13 +1,13 @@
-"""Every error of the package, in three families that differ in what you can do.
+"""Every error of the package, in three families that differ in what you can do, and one alone.
 
 :class:`UsageError`: the program made a wrong call; fix the program. Transient errors
 (:class:`ConflictError` and :class:`LockTimeout`): another transaction was faster; run the
 transaction again, as the retry loops of the ``transaction`` package do. :class:`LogError`:
-the file is not as it should be; stop and look at it.
+the file is not as it should be; stop and look at it. :class:`InDoubtError` is of no family:
+the transaction may be committed or not; ask before you run it again.
 
 An error is declared by its docstring, its values and its text; :class:`Error` makes the
-constructor, the attributes, the text, the repr and pickling from them. This module is part of
-the ground of the package: it imports only :mod:`dobbin_like.ids` from it.
+constructor, the attributes, the text, the repr and pickling from them.
 """
 
 from __future__ import annotations
@@ -18,53 +18,7 @@ from transaction.interfaces import TransientError
 
 from dobbin_like.ids import Oid, Tid
 
-__all__ = [
-    "BrokenObjectError",
-    "ClassNotSupported",
-    "ClosedError",
-    "CommittingError",
-    "ConflictError",
-    "CopyError",
-    "Error",
-    "FormatVersionError",
-    "IntegrityError",
-    "InvalidObjectReference",
-    "LockTimeout",
-    "LogError",
-    "LogMovedError",
-    "LogPackedError",
-    "MainModuleWarning",
-    "MigrationError",
-    "NewerStateError",
-    "NotALogError",
-    "NotASafeError",
-    "NotHeldError",
-    "NotPersistentError",
-    "NotStorableError",
-    "ObjectNotFound",
-    "PackError",
-    "PackRunningError",
-    "PastDroppedError",
-    "ReadConflictError",
-    "ReadOnlyError",
-    "ReadOnlyStorageError",
-    "RenameError",
-    "RootError",
-    "SafeDirectoryError",
-    "SelfWaitError",
-    "SharedValueError",
-    "StorageInUseError",
-    "StreamMovedError",
-    "TransactionNotFound",
-    "UndoConflictError",
-    "UndoError",
-    "UnloadedClassError",
-    "UsageError",
-    "WriteConflictError",
-]
-
-_UNKNOWN: Final[Any] = None
-"""In a conflict that a program raises. The store raises one that has all values."""
+_UNKNOWN: Final[Any] = None  # In a conflict that a program raises: the store knows all values.
 
 
 @dataclass_transform(eq_default=False)
@@ -77,8 +31,6 @@ class Error(Exception):
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
-    """The names of the values, in order."""
-
     text: ClassVar[str] = ""
     """Where, what was found, what was expected; what to do. A format string."""
 
@@ -124,10 +76,9 @@ class UsageError(Error):
 
 
 class ReadOnlyError(UsageError, RuntimeError):
-    """An attribute was set or deleted on an object that is not checked out.
+    """An attribute was set or deleted on an object that is not checked out; it is unchanged.
 
-    The object is unchanged; ``checkout(obj)`` makes it writable. The text is the same for
-    every object, because programs and documents compare it.
+    The text is the same for every object, because programs and documents compare it.
     """
 
     class_name: str
@@ -137,10 +88,7 @@ class ReadOnlyError(UsageError, RuntimeError):
 
 
 class SharedValueError(UsageError, RuntimeError):
-    """A program tried to change a list, dict, set or bytearray in shared state.
-
-    The value is unchanged. ``owner`` describes the object that it belongs to.
-    """
+    """A list, dict, set or bytearray in shared state was to be changed; it is unchanged."""
 
     kind: str
     owner: str
@@ -224,10 +172,7 @@ class TransactionNotFound(UsageError, LookupError):
 
 
 class PastDroppedError(UsageError, LookupError):
-    """The state as of this tid was dropped when the log was packed.
-
-    From ``complete_since`` on, the history is complete.
-    """
+    """The state as of this tid was dropped when the log was packed."""
 
     path: str
     tid: Tid
@@ -250,23 +195,21 @@ class UndoError(UsageError, ValueError):
 class SelfWaitError(UsageError, RuntimeError):
     """A transaction would wait for a commit lock that its own thread holds.
 
-    Two instances over one file were changed in one transaction, or a second transaction was
-    committed during the commit of the first.
+    Two instances over one file were changed in one transaction, or one was committed in another.
+    Or a signal handler, or a finalizer, has come in the middle of an operation of its thread and
+    wanted to change or begin something, or has ended the transaction of that operation. What
+    raises this has stored nothing.
     """
 
     path: str
     text = (
         "{path}: this thread is already committing to this file; use one database instance per "
-        "file in a transaction"
+        "file in a transaction, and change nothing in a signal handler"
     )
 
 
 class CommittingError(UsageError, RuntimeError):
-    """An object was checked out, or set as the root, while its transaction was committing.
-
-    A method that the commit calls did it: ``__getstate__`` or ``__reduce__`` of a value, or
-    ``_p_resolve_conflict``. The change could not be part of the transaction.
-    """
+    """An object was checked out, or set as the root, by a method that the commit calls."""
 
     path: str
     text = (
@@ -341,10 +284,7 @@ class NotHeldError(UsageError, RuntimeError):
 
 
 class UnloadedClassError(UsageError, TypeError):
-    """A value was used whose class must not be loaded, or can't be found.
-
-    Its bytes are safe: the value can be kept, moved and stored again unchanged.
-    """
+    """A value was used whose class is not loaded. It can be kept, moved and stored unchanged."""
 
     module: str
     qualname: str
@@ -356,10 +296,7 @@ class UnloadedClassError(UsageError, TypeError):
 
 
 class BrokenObjectError(UnloadedClassError, AttributeError):
-    """The stored state of an object whose class is not loaded has no such attribute.
-
-    The class may have it. The state can be read.
-    """
+    """The stored state of an object whose class is not loaded has no such attribute."""
 
     name: str
     text = "the stored state has no {name!r}, and " + UnloadedClassError.text
@@ -375,10 +312,7 @@ class RenameError(UsageError, ValueError):
 
 
 class NewerStateError(UsageError, RuntimeError):
-    """A state was stored by a newer version of its class than this program has.
-
-    ``found`` and ``expected`` are values of ``_p_version``. The object stays unread.
-    """
+    """A state was stored by a newer version of its class. The object stays unread."""
 
     class_name: str
     oid: Oid
@@ -393,8 +327,7 @@ class NewerStateError(UsageError, RuntimeError):
 class MigrationError(UsageError, RuntimeError):
     """An old state could not be converted to the version of its class. The object stays unread.
 
-    ``found`` is the version of the state, ``expected`` that of the class. If ``_p_migrate``
-    raised an exception, it is ``__cause__``.
+    If ``_p_migrate`` raised an exception, it is ``__cause__``.
     """
 
     class_name: str
@@ -478,6 +411,25 @@ class LockTimeout(Error, TransientError):
     )
 
 
+# -- the disk failed after the decision: ask what has become of it ------------
+
+
+class InDoubtError(Error):
+    """A transaction was appended, and it is not known yet whether it stays.
+
+    A sync has failed, or the disk is gone. Whoever opens the log next finds out; then
+    ``db.outcome(tid)`` tells. To run the transaction again may do it twice.
+    """
+
+    path: str
+    tid: Tid
+    reason: str
+    text = (
+        "{path}: transaction {tid} may be committed or not: {reason}; ask outcome({tid}) before "
+        "doing it again"
+    )
+
+
 # -- the file is not as it should be: stop and look at it -------------------
 
 
@@ -505,10 +457,7 @@ class FormatVersionError(LogError, ValueError):
 
 
 class LogMovedError(LogError):
-    """The file at the path is not the one that is open, or there is none.
-
-    Nothing was written: no other program would open the file that it went to.
-    """
+    """The file at the path is not the one that is open, or there is none. Nothing was written."""
 
     path: str
     found: str
@@ -533,10 +482,7 @@ class StreamMovedError(LogError):
 
 
 class IntegrityError(LogError):
-    """Committed bytes are damaged. What does not need them can still be read.
-
-    ``offset`` is in bytes from the start of the file.
-    """
+    """Committed bytes are damaged. What does not need them can still be read."""
 
     path: str
     offset: int
@@ -545,3 +491,8 @@ class IntegrityError(LogError):
     text = (
         "{path}:{offset}: {found}, expected {expected}; run `python -m dobbin_like check {path}`"
     )
+
+
+__all__ = [
+    name for name, value in globals().items() if getattr(value, "__module__", "") == __name__
+]

@@ -20,8 +20,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.objects.faces.stream import PersistentStream
 
 if TYPE_CHECKING:
-    from dobbin_like.storages.memory import MemoryLog
-    from dobbin_like.storages.overlay import OverlayLog
+    from dobbin_like.storages.memory import MemoryLog, OverlayLog
 
 __all__ = [
     "MemoryLog",
@@ -37,5 +36,5 @@ __all__ = [
 ]
 
 __getattr__ = late_names(
-    __name__, {"MemoryLog": "storages.memory", "OverlayLog": "storages.overlay"}
+    __name__, {"MemoryLog": "storages.memory", "OverlayLog": "storages.memory"}
 )

@@ -65,6 +65,7 @@ class Store:
         try:
             names = (allow,) if isinstance(allow, str) else tuple(allow)
             classes = ClassTable(Policy(names), storage.names, storage.path)
+            self.given_manager = transaction_manager
             self.transaction_manager = transaction_manager or transaction_package.manager
             self.graph = Graph(database, storage, classes, self.enlist, guard=guard)
             self.publisher = Publisher(storage, self.graph)

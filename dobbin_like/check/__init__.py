@@ -8,14 +8,14 @@
 
 It only reads, takes no lock of the file, and works while others commit. Damage is reported as
 problems, not raised as an exception. Read :mod:`.report`, then :mod:`.scan` (the walk over a
-log), :mod:`.content` (the contents of its frames) and :mod:`.memory` (the objects of a
-database).
+log), :mod:`.content` (the contents of its frames), :mod:`.newest` (what the newest versions make
+up) and :mod:`.memory` (the objects of a database).
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from dobbin_like.check.memory import check_memory
 from dobbin_like.check.protocol import check_protocol
@@ -27,15 +27,11 @@ from dobbin_like.check.report import (
     Problem,
     Report,
 )
-from dobbin_like.check.scan import Progress, Scan, compare_with_storage
-from dobbin_like.database import store_of
+from dobbin_like.check.scan import Scan, compare_with_storage
+from dobbin_like.contract import Storage
+from dobbin_like.database import Database, store_of
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dobbin_like.contract import Storage
-    from dobbin_like.database import Database
+from dobbin_like.store import Progress
 
 __all__ = [
     "INVARIANTS",
@@ -62,12 +58,12 @@ def check_log(
     through its protocol. No module of the application is imported, unless *allow* is given:
     then the check also finds out which classes can be loaded.
 
+    Bytes that the disk can't read are a problem like other damage, and the walk continues.
+
     Args:
+        progress: Called with the bytes checked so far, and all bytes.
         allow: Names that may be imported, as for a database. Those of classes that can't
             be loaded are in ``broken`` of the report.
-        progress: Called now and then with the bytes checked so far and all bytes.
-
-    Bytes that the disk can't read are a problem like other damage, and the walk continues.
 
     Raises:
         OSError: The file can't be opened, or can't be read for another reason.
@@ -77,14 +73,14 @@ def check_log(
     """
     if isinstance(log, (str, os.PathLike)):
         report = Report(os.fspath(log))
-        Scan(report.path, report, None, allow).run(progress)
+        Scan(report, None, allow).run(progress)
         return report
     report = Report(log.path)
     if not isinstance(log, TransactionLog):
         check_protocol(log, report, progress)
         return report
     known = len(log)
-    scan = Scan(log.path, report, known, allow)
+    scan = Scan(report, known, allow)
     try:
         scan.run(progress)
     except FileNotFoundError:  # No file is created before the first commit.
@@ -96,17 +92,11 @@ def check_log(
 
 
 def check_database(database: Database, progress: Progress | None = None) -> Report:
-    """Check the log of an open database, and the objects that it has in memory.
+    """Check the log of an open database as check_log() does, and the objects in memory.
 
     Other threads may use the database meanwhile. The calling thread may have a transaction,
-    but must not be in the middle of committing it.
-
-    Raises:
-        ClosedError: The database is closed.
-        OSError: The file can't be opened or read.
-
-    Cost: That of :func:`check_log`, and each object in memory; publication waits while
-    these are checked.
+    but must not be in the middle of committing it. Publication waits while the objects in
+    memory are checked.
     """
     store = store_of(database)
     store.check_open()

@@ -3,84 +3,60 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from dobbin_like.check.report import Report
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
+from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.disk import read_exactly
-from dobbin_like.log.file.words import Words, boot_number
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format import header
 from dobbin_like.log.format.header import (
-    ASIDE,
-    ASIDE_END,
-    BOOT,
-    COMMITTED,
+    APPENDED,
     DURABLE,
-    PAGE,
-    PAGE_CHECK,
+    FAILURES,
+    INODE,
+    LOOSE,
     PAGE_SIZE,
-    REDO,
-    REDO_BASE,
     SAVED,
-    SLOT_COUNT,
-    SLOTS,
-    TURN,
+    SYNCING,
+    WAITING,
     Page,
-    decode_page,
-    is_unwritten,
 )
-from dobbin_like.log.reading.reader import ReadBuffer
-from dobbin_like.log.reading.redo import durable_in_log_end
 
-if TYPE_CHECKING:
-    from dobbin_like.check.report import Report
+_ENDS: Final = frozenset({DURABLE, LOOSE, APPENDED, SYNCING})
+"""The words that are places."""
 
 _MEANINGS: Final = (
-    (0, PAGE.size + PAGE_CHECK.size),
-    *((index * 8, index * 8 + 8) for index in (COMMITTED, DURABLE, BOOT, TURN, REDO)),
-    (SAVED * 8, ASIDE * 8 + 8),
-    (SLOTS * 8, (SLOTS + SLOT_COUNT) * 8),
-    (REDO_BASE * 8, REDO_BASE * 8 + 8),
+    (0, header.PAGE.size + header.PAGE_CHECK.size),
+    (header.WORDS_OFFSET, header.WORDS_OFFSET + header.WORD_COUNT * header.WORD_SIZE),
 )
 """First and last offset of the fields of the header."""
 
-_NAMES: Final = {
-    DURABLE: "DURABLE",
-    COMMITTED: "COMMITTED",
-    SAVED: "SAVED",
-    BOOT: "BOOT",
-    REDO: "REDO",
-    REDO_BASE: "REDO_BASE",
-    ASIDE: "ASIDE",
-    ASIDE_END: "ASIDE_END",
-}
-"""The words, in the order in which they are read: DURABLE is never after COMMITTED."""
-
-_YOUNGER: Final = frozenset({REDO, REDO_BASE, ASIDE, ASIDE_END})
-"""Words that a log of an earlier release does not have."""
-
 
 class Limits(NamedTuple):
-    """The words of the header, and their consequences for the walk.
+    """What the words of the header say of the walk.
 
-    All bytes before ``certain`` have to be whole. After a power failure, the frames between
-    it and ``end`` count up to the first one that is not whole.
+    All bytes before ``certain`` have to be whole. The frames between it and ``end`` count up to
+    the first one that is not whole; but if the words are not ``sure``, one behind which there are
+    others is damaged. ``words`` are all of them as they were.
     """
 
-    committed: int | None
-    durable: int | None
     saved: int | None
-    redo: int | None
     certain: int
     end: int
+    sure: bool
+    words: bytes
 
 
 def page_of(fd: int, path: str, report: Report) -> Page | None:
-    """I2: The header says that this is a log, and its checksum is right."""
+    """I2: The header says that this is a log. I5: Its bytes are right, and unused ones zero."""
     size = os.fstat(fd).st_size
     try:
         start = read_exactly(fd, path, 0, min(PAGE_SIZE, size))
-        if is_unwritten(start, size):
+        if header.is_unwritten(start, size):
             return None
-        page = decode_page(path, start)
+        page = header.decode_page(path, start)
     except IntegrityError as error:
         report.add(5, error.offset, error.found, error.expected)
     except NotALogError as error:
@@ -88,49 +64,51 @@ def page_of(fd: int, path: str, report: Report) -> Page | None:
     except FormatVersionError as error:
         report.add(5, 0, f"format version {error.found}", f"up to {error.expected}")
     else:
-        _check_rest(start, report)
+        rest = bytearray(start)
+        for first, end in _MEANINGS:
+            rest[first:end] = bytes(end - first)
+        if any(rest):
+            at = next(at for at, byte in enumerate(rest) if byte)
+            report.add(5, at, "unused bytes of the header that are not zero", "zeros")
         return page
     return None
 
 
-def _check_rest(start: bytes, report: Report) -> None:
-    """I5: Unused bytes of the header are zero."""
-    rest = bytearray(start)
-    for first, end in _MEANINGS:
-        rest[first:end] = bytes(end - first)
-    if any(rest):
-        at = next(at for at, byte in enumerate(rest) if byte)
-        report.add(5, at, "unused bytes of the header that are not zero", "zeros")
+def limits_of(fd: int, words: Words, report: Report) -> Limits:
+    """I4: The words are valid, and inside the file."""
+    written = is_written(fd)
+    block = words.all()
+    values = [words.find(index) for index in range(header.WORD_COUNT)]
+    status = os.fstat(fd)  # After the words: what is durable is in the file by then.
+    for index, value in enumerate(values):
+        where, name = header.word_offset(index), header.WORD_NAMES[index]
+        if value is None and index != WAITING:
+            report.add(4, where, f"the word {name} fails its check", "a whole word")
+        elif value is not None and value < PAGE_SIZE and index in _ENDS:
+            report.add(4, where, f"the word {name} with {value}", f"at least {PAGE_SIZE}")
+    if (values[FAILURES] or 0) & 1:
+        report.notes.append("a sync has failed; whoever opens the log next writes it again")
+    end, sure = _certain_end(values, status, report, written=written)
+    certain = end if sure else PAGE_SIZE
+    return Limits(values[SAVED], certain, end if written else status.st_size, sure, block)
 
 
-def limits_of(fd: int, path: str, words: Words, report: Report) -> Limits:
-    """I4: The words are valid, in order and inside the file."""
-    values = {index: words.get(index) for index in _NAMES}
-    durable, saved, redo = values[DURABLE], values[SAVED], values[REDO]
-    committed, boot = values[COMMITTED], values[BOOT]
-    size = os.fstat(fd).st_size
-    for index, value in values.items():
-        # A log of an earlier release has zeros for the newer words.
-        if value is None and not (index in _YOUNGER and words.view[index] == 0):
-            found = f"the word {_NAMES[index]} fails its check"
-            report.add(4, index * 8, found, "a whole word")
-    if committed is not None and committed < PAGE_SIZE:
-        found = f"the committed end {committed}"
-        report.add(4, COMMITTED * 8, found, f"at least {PAGE_SIZE}")
-    power_cut = boot is not None and boot != boot_number()
-    if committed is None or power_cut:
-        # The bytes after it may be in the redo area; the next writer restores them.
-        own = durable_in_log_end(
-            ReadBuffer(fd, path), words, PAGE_SIZE if durable is None else durable
-        )
-        if own > size:
-            report.add(1, size, "the end of the file", f"{own} bytes are durable")
-        end = size if committed is None else min(size, committed)
-        return Limits(committed, durable, saved, redo, min(own, size), end)
-    # In a copy of a log in use, the words may be from two moments: what was durable at the
-    # later one was committed at the earlier one, and is there.
-    committed = max(committed, durable or 0)
-    if committed > size:
-        report.add(1, size, "the end of the file", f"{committed} bytes are committed")
-    end = min(committed, size)
-    return Limits(committed, durable, saved, redo, end, end)
+def _certain_end(
+    values: list[int | None], status: os.stat_result, report: Report, *, written: bool
+) -> tuple[int, bool]:
+    """Return up to where all frames have to be there, and whether that is certain."""
+    # If nobody is there, LOOSE may be ahead of what a power cut has left.
+    ends = [values[index] for index in ((DURABLE, LOOSE) if written else (DURABLE,))]
+    end, size = max(PAGE_SIZE, *(end or 0 for end in ends)), status.st_size
+    if end <= size:
+        return end, None not in ends
+    if values[INODE] not in {None, 0, header.inode_value(status.st_ino)}:
+        report.notes.append(f"this is a copy that was cut at {size}; {end} bytes were there")
+        return size, False
+    report.add(1, size, "the end of the file", f"{end} bytes are durable")
+    return size, True
+
+
+def is_written(fd: int) -> bool:
+    """Return whether somebody has the log open for writing."""
+    return range_lock.holder(fd, range_lock.WRITER) is not None

@@ -6,27 +6,18 @@ the log afterwards. Writes nothing. Knows the log only as the storage of the dat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import contextlib
+from typing import Any, NamedTuple
 
+from dobbin_like.check.report import Report
 from dobbin_like.exc import Error
 from dobbin_like.ids import ROOT_OID, Tid
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.stream import PersistentStream
 from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.values import value_kinds
 from dobbin_like.objects.values.refs import UNREAD, UNSTORED, ObjectRef, State, native_dict, ref_of
-from dobbin_like.objects.values.value_kinds import (
-    DICT,
-    FROZENSET,
-    IMMUTABLE,
-    KINDS,
-    OTHER,
-    REFERENCE,
-    SET,
-)
-
-if TYPE_CHECKING:
-    from dobbin_like.check.report import Report
-    from dobbin_like.store import Store
+from dobbin_like.store import Store
 
 _ATTEMPTS = 3
 """Walks until problems count: a thread that ends leaves its view to the next collection."""
@@ -46,17 +37,14 @@ class _Walk:
 
     def __init__(self, store: Store) -> None:
         self.graph = store.graph
-        self.notes: list[Any] = []
+        self.report = Report(store.storage.path)
+        self.note = self.report.add
         self.seen: list[_Seen] = []
         self.masked = 0
         self.views = {id(view): view for view in store.views()}
         self.oldest = self.graph.shared.horizon.oldest()
         self.storage_tid = store.storage.tid
         self.stored = store.storage.oid_count
-
-    def note(self, *note: object) -> None:
-        """Note the invariant, the place, what was found and what was expected."""
-        self.notes.append(note)
 
     def run(self) -> None:
         self._check_views()
@@ -68,8 +56,6 @@ class _Walk:
             obj = ref()
             if obj is not None:
                 self._check_object(ref, obj)
-
-    # -- views ----------------------------------------------------------------
 
     def _check_views(self) -> None:
         """I3: The horizon is the oldest snapshot that a view reads; without views, none."""
@@ -93,8 +79,6 @@ class _Walk:
             found = f"has_root is {self.graph.shared.has_root}"
             self.note(2, "shared state", found, f"{self.stored} objects to have one or not")
 
-    # -- objects ----------------------------------------------------------------
-
     def _check_object(self, ref: ObjectRef, obj: Any) -> None:
         place = f"{type(obj).__name__} oid {ref.oid}"
         self._check_identity(ref, obj, place)
@@ -105,7 +89,9 @@ class _Walk:
         if ref.serial > self.graph.shared.tid:
             self.note(2, place, f"serial {ref.serial}", f"at most {self.graph.shared.tid}")
         ghost = type(obj) is type(obj)._p_faces.ghost
-        self.seen.append(_Seen(obj, ref, ref.serial, None if ghost else _newest(ref, obj)))
+        chain = None if ref.mask is None else ref.mask.chain
+        newest = native_dict(obj) if chain is None else chain[0][1]
+        self.seen.append(_Seen(obj, ref, ref.serial, None if ghost else newest))
 
     def _check_identity(self, ref: ObjectRef, obj: Any, place: str) -> None:
         """I7: Oid, cache entry and object refer to each other."""
@@ -149,42 +135,21 @@ class _Walk:
             self.note(2, place, "a newest version that is not the shared state", "the same")
 
 
-def _newest(ref: ObjectRef, obj: Any) -> State | None:
-    """Return the newest state, or None if it has not been read."""
-    chain = None if ref.mask is None else ref.mask.chain
-    return native_dict(obj) if chain is None else chain[0][1]
-
-
 def check_memory(store: Store, report: Report) -> None:
-    """Check the objects of *store* in memory, and add all problems to *report*.
-
-    Not in the middle of a commit of this thread. Cost: each object in memory, under the lock;
-    each state is read from the log once.
-    """
-    walk = _walk_memory(store)
-    for _ in range(_ATTEMPTS - 1):
-        if not walk.notes:
-            break
+    """Check the objects of *store* in memory; not in the middle of a commit of this thread."""
+    for _ in range(_ATTEMPTS):
         walk = _walk_memory(store)
-    for note in walk.notes:
-        report.add(*note)
+        if walk.report.ok:
+            break
+    report.problems += walk.report.problems
     report.loaded = sum(seen.state is not None for seen in walk.seen)
     report.masked = walk.masked
     for seen in walk.seen:
         if seen.serial > UNREAD:
             _compare_with_log(seen, walk, report)
-    if walk.stored:
-        _check_root(store, report)
-
-
-def _check_root(store: Store, report: Report) -> None:
-    """I2: If there are objects, there is a root: they could not be reached otherwise."""
-    try:
-        root = store.storage.load(ROOT_OID)
-    except Error:  # Damaged, but present.
-        return
-    if root is None:
-        report.add(2, "oid 0", "no root", "a root, because there are objects")
+    with contextlib.suppress(Error):  # Damaged, but present.
+        if walk.stored and store.storage.load(ROOT_OID) is None:
+            report.add(2, "oid 0", "no root", "a root, because there are objects")
 
 
 def _walk_memory(store: Store) -> _Walk:
@@ -247,23 +212,23 @@ def _equal(shared: Any, logged: Any) -> bool:
 
 def _compare(shared: Any, logged: Any) -> list[tuple[Any, Any]] | None:
     """Return the pairs of parts that have to be the same, or ``None`` if the values differ."""
-    kind = KINDS[type(shared)]
-    if shared is logged or kind == OTHER:
+    kind = value_kinds.KINDS[type(shared)]
+    if shared is logged or kind == value_kinds.OTHER:
         return []
     kept = [hasattr(type(value), "_p_parts") for value in (shared, logged)]
     if any(kept):  # the class is not loaded, or was not when the object was read
         return [(shared._p_parts(), logged._p_parts())] if all(kept) else []
-    if kind != KINDS[type(logged)] or kind == REFERENCE:
+    if kind != value_kinds.KINDS[type(logged)] or kind == value_kinds.REFERENCE:
         return None
-    if kind == IMMUTABLE:
+    if kind == value_kinds.IMMUTABLE:
         same = type(shared) is type(logged) and shared == logged
         is_nan = shared != shared and logged != logged  # noqa: PLR0124
         return [] if same or is_nan else None
     if len(shared) != len(logged):
         return None
-    if kind in {SET, FROZENSET}:
+    if kind in {value_kinds.SET, value_kinds.FROZENSET}:
         return []
     pairs = list(zip(shared, logged, strict=True))
-    if kind == DICT:
+    if kind == value_kinds.DICT:
         pairs += zip(shared.values(), logged.values(), strict=True)
     return pairs

@@ -1,20 +1,18 @@
-"""The frames of a log that are not transactions: streams, saved positions and redo areas."""
+"""The frames of a log that are not transactions: streams and saved positions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from dobbin_like.check.report import Report
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format import record
 from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.chain import saved_slots
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import Frame, ReadBuffer
 from dobbin_like.log.reading.streams import StreamReader
-from dobbin_like.log.reading.trusted_end import saved_slots
 from dobbin_like.name_tables import NameTables
-
-if TYPE_CHECKING:
-    from dobbin_like.check.report import Report
 
 _STREAM_PART: Final = 1 << 20
 
@@ -22,7 +20,7 @@ _STREAM_PART: Final = 1 << 20
 class Parts:
     """Checks the frames that are not transactions, with the values that they have to match.
 
-    ``positions`` are by oid; ``saved`` and ``redo`` have the places of these frames. After a
+    ``positions`` are by oid; ``saved`` has the places of saved positions. After a
     ``gap``, frames are checked only on their own: they may depend on missing transactions.
     """
 
@@ -30,10 +28,9 @@ class Parts:
         self.report = report
         self.positions = Positions()
         self.saved: set[int] = set()
-        self.redo: set[int] = set()
         self.gap = False
         self._buffer = buffer
-        self._classes = NameTables()
+        self.classes = NameTables()
         self._stream_reader = StreamReader(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
 
@@ -45,7 +42,7 @@ class Parts:
         self.report.streams += 1
         self.report.stream_bytes += size
         data = self._buffer.read(offset, record.STREAM_SIZE, end)
-        chunk_size = frame_heads.decode_stream_head(data).chunk_size
+        chunk_size = record.decode_stream_head(data).chunk_size
         at = 0
         while at < size:
             try:
@@ -57,23 +54,12 @@ class Parts:
         table_size = record.WORD.size * -(-size // chunk_size)
         self._check_fill(start + size + table_size, end)
 
-    def _check_redo(self, offset: int, end: int) -> None:
-        """I5: A redo area is in its place. Its image is checked when it is used."""
-        self.redo.add(offset)
-        data = self._buffer.read(offset, record.REDO_SIZE, end)
-        try:
-            head = frame_heads.decode_redo_head(data, offset)
-        except record.DamagedError as error:
-            self._damage(self._buffer.damaged(offset, error))
-        else:
-            self._check_fill(offset + record.REDO_SIZE, offset + head.distance)
-
     def _check_saved(self, tail: LogPlace, frame: Frame) -> None:
         """I10: Saved positions and classes are equal to those that a scan finds."""
         self.saved.add(tail.end)
         head, block = saved_slots(self._buffer, tail.end, frame.tail.end)
         data = self._buffer.read(tail.end, record.FRAME_SIZE, frame.tail.end)
-        slots = tail.end + frame_heads.slots_distance(data)
+        slots = tail.end + record.slots_distance(data)
         self._check_fill(slots + 8 * len(block), frame.tail.end)
         if self.gap or head.covered.sequence != tail.sequence:
             return
@@ -87,7 +73,7 @@ class Parts:
             oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
             found = f"saved position {saved.get(oid)} of oid {oid}"
             self.report.add(10, tail.end, found, scanned.get(oid))
-        if frame.names != self._classes.rows():
+        if frame.names != self.classes.rows():
             self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")
 
     def _damage(self, error: IntegrityError) -> None:

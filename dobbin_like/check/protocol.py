@@ -1,31 +1,20 @@
 """Checking a storage that is not a file through its protocol: transactions, versions, references.
 
-The bytes of such a storage are its own business, but its answers have to be consistent. Works
-for any storage that keeps the protocol.
+The bytes of such a storage are its own business, but its answers have to be consistent.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dobbin_like.check.report import Report
 from dobbin_like.check.trees import INNER_CLASS, check_trees
+from dobbin_like.contract import Storage, StoredVersion, Transaction
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.codec.state_reader import StateReader
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.check.report import Report
-    from dobbin_like.contract import Storage, StoredVersion, Transaction
+from dobbin_like.store import Progress
 
 
-def check_protocol(
-    storage: Storage, report: Report, progress: Callable[[int, int], object] | None = None
-) -> None:
-    """Check what *storage* has applied up to now; others may continue to use it.
-
-    Cost: All states once, the newest twice; some bytes of memory for each oid.
-    """
+def check_protocol(storage: Storage, report: Report, progress: Progress | None = None) -> None:
+    """Check what *storage* has applied up to now; others may continue to use it."""
     check = _Check(storage, report)
     check.transactions(progress)
     check.newest()
@@ -40,7 +29,7 @@ class _Check:
         self._newest: dict[Oid, Tid] = {}
         self._wanted: dict[Oid, str] = {}  # With the first place that refers to it.
 
-    def transactions(self, progress: Callable[[int, int], object] | None) -> None:
+    def transactions(self, progress: Progress | None) -> None:
         report, last, count = self._report, NO_TID, len(self._storage)
         for logged in self._storage.transactions(until=self._until):
             report.transactions += 1

@@ -98,9 +98,10 @@ class Report:
     successful ones, ``objects`` the oids among them. ``bytes`` are those up to the committed
     end. ``loaded`` and ``masked`` count objects in memory.
 
-    These are not problems by themselves: ``unreachable`` objects with their bytes and their
-    smallest oids (None: not searched for, or damage prevents it); ``broken`` classes, if they
-    were searched for. ``dangling`` references are also listed as problems.
+    These are not problems by themselves: ``notes`` on the state in which the file was left;
+    ``unreachable`` objects with their bytes and their smallest oids (None: not searched for, or
+    damage prevents it); ``broken`` classes, if they were searched for. ``dangling`` references
+    are also listed as problems.
     """
 
     path: str
@@ -116,6 +117,7 @@ class Report:
     unreachable: int | None = None
     unreachable_bytes: int = 0
     unreachable_first: tuple[int, ...] = ()
+    notes: list[str] = field(default_factory=list)
     broken: list[BrokenClass] = field(default_factory=list)
     dangling: list[Dangling] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -147,15 +149,13 @@ class Report:
             f"{self.bytes} bytes"
         )
         found = f"{len(self.problems)} problems" if self.problems else "no problem"
-        notes = [*map(str, self.broken), *self._unreachable_text()]
-        return "\n".join([f"{text}: {found}", *map(str, self.problems), *notes])
-
-    def _unreachable_text(self) -> list[str]:
-        if not self.unreachable:
-            return []
-        first = ", ".join(map(str, self.unreachable_first))
-        more = ", ..." if self.unreachable > len(self.unreachable_first) else ""
-        return [
-            f"{self.unreachable} objects of {self.unreachable_bytes} bytes can't be reached from "
-            f"the root (oid {first}{more}); a pack drops them"
-        ]
+        lines = [f"{text}: {found}", *map(str, self.problems), *self.notes]
+        lines += map(str, self.broken)
+        if self.unreachable:
+            first = ", ".join(map(str, self.unreachable_first))
+            more = ", ..." if self.unreachable > len(self.unreachable_first) else ""
+            lines.append(
+                f"{self.unreachable} objects of {self.unreachable_bytes} bytes can't be reached "
+                f"from the root (oid {first}{more}); a pack drops them"
+            )
+        return "\n".join(lines)

@@ -3,7 +3,6 @@
 Only reads the file, from its own descriptor, and takes no lock: others may commit meanwhile, and
 the walk ends at the committed end of its beginning. It notes a damaged place, and continues
 after it where it finds the chain of frames again.
-Knows no open database: :mod:`.memory` compares one with the results.
 """
 
 from __future__ import annotations
@@ -11,29 +10,27 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 from zlib import crc32
 
 from dobbin_like.check.content import Contents
-from dobbin_like.check.header import Limits, limits_of, page_of
+from dobbin_like.check.header import Limits, is_written, limits_of, page_of
+from dobbin_like.check.newest import Newest
 from dobbin_like.check.report import Report
+from dobbin_like.contract import Storage
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid
+from dobbin_like.log.file.disk import first_not_zero
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import REDO, SAVED, Page
+from dobbin_like.log.format.header import DURABLE, SAVED, Page, word_offset
 from dobbin_like.log.format.record import DamagedError, LogPlace
-from dobbin_like.log.reading.aside import MARKS, Proof, passed_over, places_like, said_by
+from dobbin_like.log.reading.chain import verify
+from dobbin_like.log.reading.places import MARKS, places_like
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, own_place, read_frame
 from dobbin_like.log.reading.saved_positions import place_before
-from dobbin_like.log.reading.trusted_end import verify
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
-
-Progress = Callable[[int, int], object]
-"""Called with the bytes checked so far and the bytes there are."""
+from dobbin_like.store import Progress
 
 _ANY_MARK: Final = re.compile(MARKS)
 
@@ -45,69 +42,67 @@ class Scan:
     ``tail`` is the place where the walk ended.
     """
 
-    def __init__(
-        self,
-        path: str,
-        report: Report,
-        known: int | None = None,
-        allow: Iterable[str] | None = None,
-    ) -> None:
-        self.path = path
+    def __init__(self, report: Report, known: int | None, allow: Iterable[str] | None) -> None:
+        self.path = report.path
         self.report = report
         self.tail = record.first_place(0)
         self.contents: Contents | None = None
         self._known = known
         self._allow = allow
-        self._aside: list[tuple[int, int]] = []  # Damaged frames aside.
         self._buffer: ReadBuffer
 
     def run(self, progress: Progress | None = None) -> None:
-        """Walk over the log, and add all problems to the report.
-
-        Cost: The bytes of the log, each read once; 16 bytes of memory for each oid.
-        """
         with contextlib.ExitStack() as stack:
             fd = os.open(self.path, os.O_RDONLY)
             stack.callback(os.close, fd)
             page = page_of(fd, self.path, self.report)
             if page is not None:
                 self._buffer = ReadBuffer(fd, self.path)
-                words = stack.enter_context(contextlib.closing(Words(fd, writable=False)))
-                self._walk(fd, page, words, progress)
+                self._walk(fd, page, Words(fd, self.path), progress)
 
     def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
-        limits = limits_of(fd, self.path, words, self.report)
-        proof = said_by(self._buffer, words)
-        self.contents = contents = Contents(
-            self._buffer, self.report, self._known, page.complete_since, page.generation
-        )
+        limits = limits_of(fd, words, self.report)
+        self.contents = contents = Contents(self._buffer, self.report, self._known, page)
         contents.positions.reserve(page.next_oid)
         self.tail = record.first_place(page.checksum)
-        for tail, frame in self._frames(page, limits, contents, proof):
+        for tail, frame in self._frames(page, limits, contents):
             contents.check(tail, frame)
             self.tail = frame.tail
+            if tail.end < limits.certain < self.tail.end:
+                found = f"an end at {limits.certain}, by the header"
+                self.report.add(4, word_offset(DURABLE), found, f"one at {self.tail.end}")
             if progress is not None:
                 progress(self.tail.end, limits.end)
+        if self.tail.end < limits.end and self.tail.end >= limits.certain:
+            self._look_behind(fd, words, limits)
         self.report.bytes = self.tail.end
         self.report.objects = contents.positions.stored
         contents.check_dense()
-        contents.check_newest(self.tail.end, self._allow)
+        Newest(contents, self.tail.end).check(self._allow)
         if not contents.gap:
-            self._check_word(10, SAVED, "saved positions", limits.saved, contents.saved)
-            self._check_word(1, REDO, "a redo area", limits.redo, contents.redo)
+            self._check_saved(limits.saved, contents.saved)
 
-    def _check_word(
-        self, invariant: int, index: int, what: str, value: int | None, found: set[int]
-    ) -> None:
-        """I10, I1: Saved positions and the redo area are where the header says."""
-        if not value or value >= self.tail.end or value in found:
-            return
-        if not any(start <= value < end for start, end in self._aside):
-            text = f"{what} at {value}, by the header"
-            self.report.add(invariant, index * 8, text, f"one of {sorted(found)}")
+    def _look_behind(self, fd: int, words: Words, limits: Limits) -> None:
+        """I4: Tell what is behind the end, if it is not zeros that were written ahead."""
+        end, size = self.tail.end, os.fstat(fd).st_size
+        first = first_not_zero(fd, self.path, end, size)
+        if first is None or is_written(fd) or words.all() != limits.words:
+            return  # If somebody writes there, it is on its way.
+        text = f"behind the last transaction, {size - end} bytes belong to none: "
+        if first >= end + record.MARK_SIZE:
+            text += f"zeros up to {first}, as in a copy to which rsync --append has added"
+        else:
+            text += "a program or a machine that died was writing them, or a copy was cut"
+        self.report.notes.append(f"{text}; whoever opens the log for writing cuts them off")
+
+    def _check_saved(self, value: int | None, found: set[int]) -> None:
+        """I10: Saved positions are where the header says."""
+        if value and value < self.tail.end and value not in found:
+            text = f"saved positions at {value}, by the header"
+            self.report.add(10, word_offset(SAVED), text, f"one of {sorted(found)}")
 
     def _frames(
-        self, page: Page, limits: Limits, contents: Contents, proof: Proof
+        self, page: Page, limits: Limits, contents: Contents
     ) -> Iterator[tuple[LogPlace, Frame]]:
         """Yield each place and its frame; note damaged places, and continue."""
         tail: LogPlace | None = self.tail
@@ -117,24 +112,16 @@ class Scan:
             try:
                 frame = self._read(tail, limits.end, certain=certain, lost=lost)
             except IntegrityError as error:
-                aside = passed_over(
-                    self._buffer, tail, limits.end, proof if certain else None, limits.certain
-                )
-                if aside is not None:
-                    self._note(error, aside.tail.end)
-                    self._aside.append((tail.end, aside.tail.end))
-                    tail = aside.tail
-                    continue
-                if not certain:
-                    return  # The log ends here after a power failure.
+                refused = isinstance(error.__cause__, OSError)
+                if limits.sure and not (certain or refused):
+                    return  # The log ends here.
+                after = self._next_place(tail, page, limits.end)
+                if after is None and not (certain or refused):
+                    return
                 contents.gap = lost = True
-                tail = self._next_place(tail, page, limits.end)
+                tail = after
                 self._note(error, None if tail is None else tail.end)
                 continue
-            if frame.status == record.PREPARED:
-                if not certain:
-                    return
-                self.report.add(2, tail.end, "a prepared transaction", "a decided one")
             yield tail, frame
             tail, lost = frame.tail, lost and frame.logged is None
 
@@ -177,10 +164,6 @@ class Scan:
         for checksum in (written.checksum, computed):
             if checksum is not None:
                 yield LogPlace(offset, tail.end, checksum, tail.sequence, tail.tid)
-                after = tail.end + written.length
-                if after < offset:
-                    behind = LogPlace(after, tail.end, checksum, tail.sequence, tail.tid)
-                    yield record.aside(behind, offset)
 
     def _checksum(self, tail: LogPlace, end: int) -> int | None:
         """Return the checksum computed from the frame at *tail*: the stored one may be damaged."""

@@ -7,15 +7,12 @@ compared, and are assumed to be in order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
+from dobbin_like.check.report import Report
 from dobbin_like.collections.btree.check import Node, structure
 from dobbin_like.objects.codec.state_reader import Reference, StateReader
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from dobbin_like.check.report import Report
 
 INNER_CLASS: Final = ("dobbin_like.collections", "BTreeInner")
 """The name of the class of inner nodes in a log. Each tree has at least one."""

@@ -9,7 +9,7 @@ file that is only read is opened for reading.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
 
 import click
 
@@ -17,11 +17,6 @@ from dobbin_like import __version__
 from dobbin_like.cli import care, look, play
 from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE
 from dobbin_like.exc import Error, IntegrityError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -42,7 +37,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return USAGE
 
 
-@click.group(context_settings=_HELP_NAMES)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="dobbin_like %(version)s")
 def dobbin() -> None:
     """Inspect and maintain object databases of dobbin_like, and run a demo.
@@ -51,18 +46,7 @@ def dobbin() -> None:
     """
 
 
-for _command in (
-    play.ask,
-    care.backup,
-    look.census,
-    look.check,
-    play.demo,
-    look.history,
-    look.info,
-    look.log,
-    care.pack,
-    care.rename_class,
-    care.repair,
-    care.snapshot,
-):
-    dobbin.add_command(_command)
+for _module in (care, look, play):
+    for _command in vars(_module).values():
+        if isinstance(_command, click.Command):
+            dobbin.add_command(_command)

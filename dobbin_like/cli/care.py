@@ -1,4 +1,4 @@
-"""The subcommands that maintain a log: backup, pack, rename-class, repair, snapshot."""
+"""The subcommands that maintain a log: backup, pack, rename-class, repair, restore, snapshot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from dobbin_like.cli.common import FOUND, JSON, LOG, importable, opened, progress_bar, show, when
 from dobbin_like.database import Database
 from dobbin_like.repair import repair as repair_log
+from dobbin_like.upkeep.restore import restore as restore_log
 
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
@@ -40,8 +41,7 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
     """Update the backup TO of the log PATH.
 
     If TO does not exist, the whole log is copied; otherwise the new transactions are
-    appended. Programs may use the log meanwhile. To restore, copy TO back to PATH while
-    no program uses it.
+    appended. Programs may use the log meanwhile. To restore: dobbin restore TO PATH.
     """
     with opened(path) as database, progress_bar("copying") as progress:
         report = database.backup(to, progress)
@@ -94,4 +94,21 @@ def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) ->
     """
     with opened(path) as database, progress_bar("writing") as progress:
         report = database.snapshot(to, at, progress)
+    show(report, report._asdict(), as_json=as_json)
+
+
+@click.command()
+@click.argument("backup", type=click.Path(exists=True, dir_okay=False, readable=True))
+@click.argument("path", metavar="LOG", type=click.Path(dir_okay=False))
+@click.option("--prefix", is_flag=True, help="Of a damaged backup, restore what is before that.")
+@JSON
+def restore(backup: str, path: str, *, prefix: bool, as_json: bool) -> None:
+    """Replace LOG by a copy of BACKUP.
+
+    BACKUP may be any log, and is not changed. Every transaction is verified before. Programs
+    that have LOG open get an error when they begin or commit a transaction from then on. Prints
+    how many later transactions are gone.
+    """
+    with progress_bar("restoring") as progress:
+        report = restore_log(backup, path, progress, prefix=prefix)
     show(report, report._asdict(), as_json=as_json)

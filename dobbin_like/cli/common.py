@@ -6,9 +6,10 @@ import contextlib
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -16,9 +17,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from dobbin_like.database import Database
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 FOUND: Final = 1
 USAGE: Final = 2
@@ -28,13 +26,6 @@ LOG: Final = click.argument("path", type=click.Path(exists=True, dir_okay=False,
 """An existing log."""
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-ALLOW: Final = click.option(
-    "--allow",
-    multiple=True,
-    metavar="NAME",
-    help="A module or class that may be imported: 'shop.*' or 'shop.Cart'. May be repeated.",
-)
 
 _AGO: Final = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -61,12 +52,9 @@ class _Moment(click.ParamType[Any]):
             self.fail(text, param, ctx)
 
 
-MOMENT: Final = _Moment()
-
-
 def when(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return an option that takes a moment."""
-    return click.option(name, type=MOMENT, metavar="WHEN", help=text)
+    return click.option(name, type=_Moment(), metavar="WHEN", help=text)
 
 
 def show(report: object, facts: Any, *, as_json: bool) -> None:
@@ -81,16 +69,6 @@ def opened(path: str, *, read_only: bool = True, **options: Any) -> Iterator[Dat
         yield database
 
 
-def local_time(tid: int) -> str:
-    """Return the local time of a transaction, by the clock of the program that wrote it."""
-    return datetime.fromtimestamp(tid / 1e6).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-
-
-def table_console() -> Console:
-    """Return a console for tables: as wide as the terminal, or 160 columns in a file."""
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
 @contextlib.contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
     """Yield a callback for (done, total) that draws a bar; None if stderr is not a terminal."""
@@ -100,11 +78,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
     columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def importable() -> None:

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from dobbin_like.check import check_log
-from dobbin_like.cli.common import (
-    ALLOW,
-    FOUND,
-    JSON,
-    LOG,
-    importable,
-    local_time,
-    opened,
-    progress_bar,
-    show,
-    table_console,
-    when,
-)
-from dobbin_like.cli.difference import differences
+from dobbin_like.cli.common import FOUND, JSON, LOG, importable, opened, progress_bar, show, when
+from dobbin_like.history import ABSENT
 from dobbin_like.history.revisions import TransactionRecord, transactions_of
 from dobbin_like.ids import ROOT_OID
+from dobbin_like.objects.deltas.delta import ITEMS
+from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storage import TransactionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SHORT: Final = 70
 """How many characters of a value are shown."""
+
+
+_ALLOW: Final = click.option(
+    "--allow",
+    multiple=True,
+    metavar="NAME",
+    help="A module or class that may be imported: 'shop.*' or 'shop.Cart'. May be repeated.",
+)
 
 
 def _limit(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -66,7 +64,7 @@ def census(path: str, *, as_json: bool) -> None:
 @click.command()
 @LOG
 @JSON
-@ALLOW
+@_ALLOW
 def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
     """Check every byte and every reference of the log PATH.
 
@@ -126,8 +124,10 @@ def _print_transactions(shown: list[TransactionRecord]) -> None:
         if item.failed:
             text = f"FAILED ({item.reason or 'its process died'}) {text}".rstrip()
         count = "-" if item.failed else str(len(item.oids))
-        table.add_row(str(item.tid), local_time(item.tid), item.user, count, text)
-    table_console().print(table, highlight=False, markup=False)
+        table.add_row(str(item.tid), _local_time(item.tid), item.user, count, text)
+    # As wide as the terminal, or 160 columns in a file.
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table, highlight=False, markup=False)
 
 
 @click.command()
@@ -135,7 +135,7 @@ def _print_transactions(shown: list[TransactionRecord]) -> None:
 @click.argument("oid", type=click.IntRange(min=0))
 @_limit("revisions")
 @JSON
-@ALLOW
+@_ALLOW
 def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str, ...]) -> None:
     """List the changes of the object OID in PATH.
 
@@ -155,11 +155,49 @@ def history(path: str, oid: int, *, limit: int, as_json: bool, allow: tuple[str,
                 show(None, {**revision._asdict(), "time": time, "changed": changed}, as_json=True)
                 continue
             who = f"  {revision.user}" if revision.user else ""
-            print(f"{revision.tid}  {local_time(revision.tid)}{who}  {revision.description}")
+            print(f"{revision.tid}  {_local_time(revision.tid)}{who}  {revision.description}")
             for name, (old, new) in changed.items():
                 print(f"    {name}: {_short(old)} -> {_short(new)}")
         if limit and next(found, None) is not None:
             print("there are more; use --limit 0 to show all", file=sys.stderr)
+
+
+def differences(changed: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each attribute in *changed*, and its value before and after, as texts.
+
+    For a persistent dict, list or set, yield the items that differ: the whole of a large
+    one would fill pages, twice, and hide the difference.
+    """
+    for name, (before, after) in changed.items():
+        seen: Counter[str] = Counter()
+        for item, old, new in _items(before, after) if name == ITEMS else ():
+            label = f"[{item!r}]"
+            seen[label] += 1
+            again = f" #{seen[label]}" if seen[label] > 1 else ""  # The same repr as another.
+            yield label + again, repr(old), repr(new)
+        if not seen:  # No items; or the order has changed, or a list before its end.
+            yield name, repr(before), repr(after)
+
+
+def _items(before: Any, after: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield the items that differ. Nothing if the difference is not one of items."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*after, *(key for key in before if key not in after)]:
+            old, new = before.get(key, ABSENT), after.get(key, ABSENT)
+            if not StateComparison().same(old, new):
+                yield key, old, new
+    elif isinstance(before, set) and isinstance(after, set):
+        yield from ((item, ABSENT, item) for item in sorted(after - before, key=repr))
+        yield from ((item, item, ABSENT) for item in sorted(before - after, key=repr))
+    elif isinstance(before, list) and isinstance(after, list):
+        count = len(before)
+        if StateComparison().same(before, after[:count]):
+            yield from ((count + place, ABSENT, new) for place, new in enumerate(after[count:]))
+
+
+def _local_time(tid: int) -> str:
+    """Return the local time of a transaction, by the clock of the program that wrote it."""
+    return datetime.fromtimestamp(tid / 1e6).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def _short(text: str) -> str:
@@ -179,36 +217,24 @@ def info(path: str, *, as_json: bool) -> None:
         root = storage.load(ROOT_OID)
         number = root.number if root else 0
         number = (storage.names.shape(number) or (number,))[0]
-        facts: dict[str, Any] = {
-            "file": str(Path(path).resolve()),
-            "size": Path(path).stat().st_size,
-            "transactions": len(storage),
-            "failed": failed,
-            "from": first,
-            "to": last,
-            "packed": storage.generation,
-            "complete_since": storage.complete_since,
-            "objects": storage.oid_count,
-            "root": ".".join(storage.names.class_name(number) or ("?",)) if root else None,
-            "classes": sorted(
-                {f"{module}.{name}" for _, module, name in storage.names.rows().classes}
-            ),
-        }
-    lines = (f"{name:<13} {value}" for name, value in _readable(facts).items())
-    show("\n".join(lines), facts, as_json=as_json)
-
-
-def _readable(facts: dict[str, Any]) -> dict[str, str]:
-    first, last, since = facts["from"], facts["to"], facts["complete_since"]
-    times = f"{facts['packed']} times; the past begins {local_time(since)}"
-    return {
-        "file": facts["file"],
-        "size": f"{facts['size']:,} bytes",
-        "transactions": f"{facts['transactions']:,}, of which {facts['failed']:,} failed",
-        "from": local_time(first) if first else "-",
-        "to": local_time(last) if last else "-",
-        "packed": times if since else "never",
-        "objects": f"{facts['objects']:,}",
-        "root": facts["root"] or "none yet",
-        "classes": "\n".ljust(15).join(facts["classes"]) or "none yet",
-    }
+        root_class = ".".join(storage.names.class_name(number) or ("?",)) if root else None
+        rows = storage.names.rows().classes
+        classes = sorted({f"{module}.{name}" for _, module, name in rows})
+        size, since = Path(path).stat().st_size, storage.complete_since
+        times = f"{storage.generation} times; the past begins {_local_time(since)}"
+        count = f"{len(storage):,}, of which {failed:,} failed"
+        facts: list[tuple[str, Any, str | None]] = [
+            ("file", str(Path(path).resolve()), str(Path(path).resolve())),
+            ("size", size, f"{size:,} bytes"),
+            ("transactions", len(storage), count),
+            ("failed", failed, None),
+            ("from", first, _local_time(first) if first else "-"),
+            ("to", last, _local_time(last) if last else "-"),
+            ("packed", storage.generation, times if since else "never"),
+            ("complete_since", since, None),
+            ("objects", storage.oid_count, f"{storage.oid_count:,}"),
+            ("root", root_class, root_class or "none yet"),
+            ("classes", classes, "\n".ljust(15).join(classes) or "none yet"),
+        ]
+    lines = (f"{name:<13} {text}" for name, _, text in facts if text is not None)
+    show("\n".join(lines), {name: value for name, value, _ in facts}, as_json=as_json)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dobbin_like.conformance.harness import (
-    Harness,
+from dobbin_like.conformance.assertions import equal, raises
+from dobbin_like.conformance.harness import Harness
+from dobbin_like.conformance.steps import (
     append,
     catch_up,
     commit,
     data_of,
-    equal,
     fail,
     locked,
     nothing_is_applied,
-    raises,
+    record_failure,
     stored,
 )
 from dobbin_like.contract import NO_NAMES
@@ -103,8 +103,8 @@ class CommitTests(Harness):
         late = last + 1
         for tid, oids in ((last, [1]), (last - 1, [1]), (0, [1]), (late, [1, 1]), (late, [-1])):
             for write in (storage.append, storage.prepare):
-                with locked(storage), raises(ValueError):
-                    write(Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
+                with locked(storage):
+                    raises(ValueError, write, Tid(tid), [(Oid(oid), 1, b"") for oid in oids])
 
         equal((storage.has_news(), len(storage), storage.oid_count), (False, 1, 1))
         commit(storage, {1: b"one"})
@@ -121,8 +121,7 @@ class CommitTests(Harness):
             lambda: storage.fail(Tid(100), "why"),
         ]
         for use in uses:
-            with raises(NotHeldError):
-                use()
+            raises(NotHeldError, use)
         equal((storage.has_news(), len(storage)), (False, 1))
 
     def test_states_are_kept_to_the_byte(self) -> None:
@@ -146,8 +145,6 @@ class CommitTests(Harness):
 
         equal((data_of(storage, 0), len(storage)), (b"again", 2))
 
-    # -- failed transactions -----------------------------------------------------------
-
     def test_a_failed_transaction_counts_and_changes_nothing(self) -> None:
         storage = self.new(self.lacks_failures)
         first = commit(storage, {0: b"root"})
@@ -167,3 +164,68 @@ class CommitTests(Harness):
 
         equal(logged.tid > last, True)
         equal(storage.tid, logged.tid)
+
+    def test_what_is_prepared_counts_when_it_is_decided(self) -> None:
+        storage = self.new()
+        with locked(storage):
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")], [(1, "shop", "Cart")])
+            nothing_is_applied(storage)
+            equal((storage.settle(Tid(10)), list(storage.read_news())), (None, []))
+            storage.decide()
+            nothing_is_applied(storage)
+            found = storage.settle(Tid(10))
+            equal((found and found.tid, [each.tid for each in storage.read_news()]), (10, [10]))
+            storage.apply([logged])
+
+        equal((len(storage), storage.tid, data_of(storage, 0)), (1, 10, b"root"))
+        equal((logged.failed, logged.sequence, list(logged.oids)), (False, 1, [0]))
+
+    def test_what_was_not_decided_can_be_decided_after_settling(self) -> None:
+        storage = self.new()
+        with locked(storage):
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")])
+            equal(storage.settle(Tid(10)), None)
+            storage.decide()
+            storage.apply([logged])
+
+        equal(data_of(storage, 0), b"root")
+
+    def test_what_is_neither_decided_nor_failed_leaves_nothing(self) -> None:
+        storage = self.new()
+        commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
+        with locked(storage):
+            storage.prepare(Tid(100), [(ROOT, 1, b"lost")], [(2, "a", "B")])
+
+        equal((storage.has_news(), catch_up(storage)), (False, []))
+        equal((data_of(storage, 0), len(storage)), (b"root", 1))
+        equal((storage.names.class_number("a", "B"), storage.names.next_number), (None, 2))
+        commit(storage, {0: b"again"})
+        equal((data_of(storage, 0), len(storage)), (b"again", 2))
+
+    def test_the_steps_have_an_order(self) -> None:
+        storage = self.new()
+        with locked(storage):
+            raises(NotHeldError, storage.decide)
+            logged = storage.prepare(Tid(10), [(ROOT, 1, b"root")])
+            for write in (storage.append, storage.prepare):
+                raises(NotHeldError, write, Tid(11), [(ROOT, 1, b"root")])
+            storage.decide()
+            raises(NotHeldError, storage.decide)
+            storage.apply([logged])
+
+        equal(len(storage), 1)
+
+    def test_a_prepared_transaction_can_be_made_a_failed_one(self) -> None:
+        storage = self.new(self.lacks_failures)
+        commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
+        with locked(storage):
+            tid = Tid(storage.tid + 10)
+            storage.prepare(tid, [(ROOT, 2, b"lost")], [(2, "a", "B")], user="me")
+            logged = record_failure(storage, "a veto", tid=tid)
+            equal(storage.settle(tid), None)
+
+        equal((logged.tid, logged.failed, logged.reason), (tid, True, "a veto"))
+        equal((logged.user, list(logged.oids)), ("me", [0]))
+        equal((data_of(storage, 0), storage.tid), (b"root", tid))
+        equal((storage.names.class_number("a", "B"), storage.names.next_number), (None, 2))
+        equal((len(storage), storage.has_news()), (2, False))

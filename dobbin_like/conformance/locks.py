@@ -6,23 +6,13 @@ import contextlib
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-from dobbin_like.conformance.harness import (
-    WAIT_SECONDS,
-    Harness,
-    append,
-    catch_up,
-    commit,
-    data_of,
-    equal,
-    in_thread,
-    in_threads,
-    locked,
-    need,
-    raises,
-)
+from dobbin_like.conformance.assertions import WAIT_SECONDS, equal, in_thread, in_threads, raises
+from dobbin_like.conformance.harness import Harness, need
+from dobbin_like.conformance.steps import append, catch_up, commit, data_of, locked
+from dobbin_like.contract import Storage
 from dobbin_like.exc import (
     ClosedError,
     Error,
@@ -32,11 +22,6 @@ from dobbin_like.exc import (
     SelfWaitError,
 )
 from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.contract import Storage
 
 
 class LockTests(Harness):
@@ -67,13 +52,11 @@ class LockTests(Harness):
     def test_nobody_waits_for_himself(self) -> None:
         storage = self.with_root()
         storage.acquire()
-        with raises(SelfWaitError):
-            storage.acquire()
+        raises(SelfWaitError, storage.acquire)
         equal(storage.held, True)
         if not self.lacks_second_instance:
             other = self.another(storage)
-            with raises(SelfWaitError):
-                other.acquire()
+            raises(SelfWaitError, other.acquire)
             other.release()
             equal((other.held, storage.held), (False, True))
         storage.release()
@@ -86,8 +69,7 @@ class LockTests(Harness):
             storage.acquire()
 
             def wait(hasty: Storage = hasty) -> None:
-                with raises(LockTimeout):
-                    hasty.acquire()
+                raises(LockTimeout, hasty.acquire)
                 equal(hasty.held, False)
 
             in_thread(wait)
@@ -148,8 +130,7 @@ class LockTests(Harness):
         catch_up(other)
         other.prepare(Tid(100), [(Oid(0), 1, b"lost")])
         other.close()
-        with raises(ClosedError):
-            other.acquire()
+        raises(ClosedError, other.acquire)
         commit(storage, {1: b"one"})
 
         equal((data_of(storage, 0), data_of(storage, 1)), (b"root", b"one"))
@@ -184,15 +165,11 @@ class LockTests(Harness):
 
         equal((reader.read_only, bool(reader.why_read_only)), (True, True))
         equal((storage.why_read_only, data_of(reader, 0)), ("", b"root"))
-        with raises(ReadOnlyStorageError):
-            reader.acquire()
-        with raises(NotHeldError):
-            reader.prepare(Tid(100), [(Oid(0), 1, b"")])
+        raises(ReadOnlyStorageError, reader.acquire)
+        raises(NotHeldError, reader.prepare, Tid(100), [(Oid(0), 1, b"")])
         commit(storage, {0: b"again"})
         equal(len(catch_up(reader)), 1)
         equal(data_of(reader, 0), b"again")
-
-    # -- forking -------------------------------------------------------------------------
 
     def test_a_forked_child_reads(self) -> None:
         storage = self.with_root()

@@ -1,14 +1,12 @@
-"""The objects that the tests of a database store, and the helpers that commit them."""
+"""Databases over the same data: what the tests store in them, and do, in one call each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.conformance.harness import Harness
+from dobbin_like.database import Database
 from dobbin_like.persistent import Persistent, checkout
-
-if TYPE_CHECKING:
-    from dobbin_like.database import Database
 
 
 class Thing(Persistent):
@@ -65,8 +63,7 @@ class PairHarness(Harness):
 
     def pair(self, *lacks: str, **attributes: Any) -> tuple[Database, Database]:
         """Return two databases over the same data, or skip the test."""
-        storage = self.new(*lacks)
-        other = self.another(storage)
+        storage, other = self.two(*lacks)
         one = self.database(storage)
         set_root(one, Thing(**attributes))
         two = self.database(other)

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
-from dobbin_like.conformance.harness import (
-    Harness,
-    append,
-    catch_up,
-    commit,
-    data_of,
-    equal,
-    fail,
-    in_threads,
-    locked,
-    raises,
-    stored,
-)
+from dobbin_like.conformance.assertions import equal, in_threads, raises
+from dobbin_like.conformance.harness import Harness
+from dobbin_like.conformance.steps import append, catch_up, commit, data_of, fail, locked, stored
+from dobbin_like.contract import Storage
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
 
 ROOT = Oid(0)
 
@@ -40,8 +27,7 @@ class NewsTests(Harness):
         equal(other.sort_key, storage.sort_key)
 
     def test_a_commit_is_news_to_others_until_they_apply_it(self) -> None:
-        storage = self.new()
-        other = self.another(storage)
+        storage, other = self.two()
         equal(other.has_news(), False)
         first = commit(storage, {0: b"root", 3: b"three"}, [(1, "shop", "Cart")], user="me")
         second = commit(storage, {0: b"again"})
@@ -62,28 +48,24 @@ class NewsTests(Harness):
         equal(list(other.read_news()), [])
 
     def test_an_own_commit_is_no_news(self) -> None:
-        storage = self.new()
-        self.another(storage)
+        storage, _ = self.two()
         commit(storage, {0: b"root"})
 
         equal((storage.has_news(), list(storage.read_news())), (False, []))
 
     def test_news_are_applied_in_order(self) -> None:
-        storage = self.new()
-        other = self.another(storage)
+        storage, other = self.two()
         commit(storage, {0: b"0"})
         commit(storage, {0: b"1"})
         news = other.read_news()
-        with raises(NotHeldError):
-            other.apply(news[1:])
+        raises(NotHeldError, other.apply, news[1:])
         equal((len(other), other.load(ROOT)), (0, None))
         other.apply(news)
 
         equal(data_of(other, 0), b"1")
 
     def test_a_prepared_transaction_is_not_seen_by_others(self) -> None:
-        storage = self.new()
-        other = self.another(storage)
+        storage, other = self.two()
         with locked(storage):
             logged = storage.prepare(Tid(10), [(ROOT, 1, b"x")])
             equal(list(other.read_news()), [])
@@ -95,8 +77,7 @@ class NewsTests(Harness):
         equal([found.tid for found in other.read_news()], [10])
 
     def test_a_transaction_is_seen_by_others_as_soon_as_it_is_appended(self) -> None:
-        storage = self.new()
-        other = self.another(storage)
+        storage, other = self.two()
         with locked(storage):
             storage.append(Tid(10), [(ROOT, 1, b"x")])
             equal([logged.tid for logged in other.read_news()], [10])
@@ -104,13 +85,11 @@ class NewsTests(Harness):
         equal([logged.tid for logged in other.read_news()], [10])
 
     def test_news_have_to_be_applied_before_writing(self) -> None:
-        storage = self.new()
-        late = self.another(storage)
+        storage, late = self.two()
         commit(storage, {0: b"root"})
         with locked(late):
             for write in (late.append, late.prepare):
-                with raises(NotHeldError):
-                    write(Tid(100), [(ROOT, 1, b"x")])
+                raises(NotHeldError, write, Tid(100), [(ROOT, 1, b"x")])
             catch_up(late)
             append(late, {0: b"x"})
         catch_up(storage)
@@ -118,8 +97,7 @@ class NewsTests(Harness):
         equal((data_of(storage, 0), len(storage)), (b"x", 2))
 
     def test_a_failure_is_news_too(self) -> None:
-        storage = self.new(self.lacks_failures)
-        other = self.another(storage)
+        storage, other = self.two(self.lacks_failures)
         commit(storage, {0: b"root"})
         fail(storage, "a conflict", [0])
         commit(storage, {0: b"again"})
@@ -128,8 +106,7 @@ class NewsTests(Harness):
         equal((len(other), data_of(other, 0)), (3, b"again"))
 
     def test_a_failure_can_be_recorded_without_having_caught_up(self) -> None:
-        storage = self.new(self.lacks_failures)
-        late = self.another(storage)
+        storage, late = self.two(self.lacks_failures)
         commit(storage, {0: b"root"})
         with locked(late):
             late.fail(Tid(1), "too old")
@@ -138,8 +115,7 @@ class NewsTests(Harness):
         equal([logged.reason for logged in catch_up(storage)], ["too old"])
 
     def test_a_class_is_renamed_for_everybody(self) -> None:
-        storage = self.new()
-        other = self.another(storage)
+        storage, other = self.two()
         commit(storage, {0: b"root"}, [(1, "shop", "Cart")])
         catch_up(other)
         commit(other, {}, [(1, "store", "Basket")])

@@ -7,7 +7,7 @@ from functools import partial
 
 import transaction
 
-from dobbin_like.conformance.harness import equal, in_thread, raises
+from dobbin_like.conformance.assertions import equal, in_thread, raises
 from dobbin_like.conformance.model import (
     PairHarness,
     Thing,
@@ -32,8 +32,6 @@ from dobbin_like.persistent import PersistentDict, PersistentFile, checkout
 
 class DatabaseTests(PairHarness):
     """What is stored through a database is read through another one."""
-
-    # -- objects ------------------------------------------------------------------------
 
     def test_an_empty_database_has_no_root(self) -> None:
         database = self.database(self.new())
@@ -92,8 +90,7 @@ class DatabaseTests(PairHarness):
     def test_what_can_not_be_stored_leaves_nothing(self) -> None:
         database, root = self.one(x=1)
         edit(root, x=lambda: None)
-        with raises(NotStorableError):
-            commit(database)
+        raises(NotStorableError, commit, database)
         abort(database)
         change(database, x=2)
 
@@ -103,8 +100,7 @@ class DatabaseTests(PairHarness):
         database, root = self.one(x=1)
         edit(root, x=Thing(y=2))
         database.transaction_manager.get().join(Veto(database.transaction_manager))
-        with raises(ZeroDivisionError):
-            commit(database)
+        raises(ZeroDivisionError, commit, database)
         abort(database)
 
         equal((root.x, len(database), database.storage.held), (1, 1, False))
@@ -123,8 +119,6 @@ class DatabaseTests(PairHarness):
 
         equal((one.root.x, two.root.x), (1, 2))
         equal((len(one.storage), len(two.storage)), (1, 1))
-
-    # -- streams ------------------------------------------------------------------------
 
     def test_a_file_becomes_a_stream(self) -> None:
         storage = self.new(self.lacks_streams)
@@ -150,16 +144,13 @@ class DatabaseTests(PairHarness):
         file = PersistentFile(source)
         edit(two.root, file=file)
         change(one, x=2)
-        with raises(ReadConflictError):
-            commit(two)
+        raises(ReadConflictError, commit, two)
         begin(two)
         edit(two.root, file=file)
         commit(two)
         begin(one)
 
         equal((b"".join(one.root.file), b"".join(two.root.file)), (b"text", b"text"))
-
-    # -- the end ------------------------------------------------------------------------
 
     def test_nothing_works_after_close(self) -> None:
         database, _ = self.one(x=1, part=Thing(y=1))
@@ -168,15 +159,13 @@ class DatabaseTests(PairHarness):
 
         equal(database.storage.closed, True)
         for use in (database.get_root, lambda: len(database), lambda: database.get(1)):
-            with raises(ClosedError):
-                use()
+            raises(ClosedError, use)
 
     def test_a_storage_belongs_to_one_database(self) -> None:
         storage = self.new()
         self.database(storage)
 
-        with raises(StorageInUseError):
-            Database(storage)
+        raises(StorageInUseError, Database, storage)
 
     def test_what_was_committed_is_there_after_the_database_was_closed(self) -> None:
         storage = self.new()
@@ -192,8 +181,7 @@ class DatabaseTests(PairHarness):
         reader = self.database(self.another(database.storage, read_only=True))
 
         equal(reader.root.x, 1)
-        with raises(ReadOnlyStorageError):
-            checkout(reader.root)
+        raises(ReadOnlyStorageError, checkout, reader.root)
         change(database, x=2)
         begin(reader)
         equal(reader.root.x, 2)

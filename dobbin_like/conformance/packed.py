@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import TYPE_CHECKING
 
-from dobbin_like.conformance.harness import catch_up, commit, data_of, equal, need, raises
+from dobbin_like.conformance.assertions import equal, raises
+from dobbin_like.conformance.harness import need
 from dobbin_like.conformance.model import PairHarness, Thing, begin, change, set_root
-from dobbin_like.contract import PackedStorage
+from dobbin_like.conformance.steps import catch_up, commit, data_of
+from dobbin_like.contract import PackedStorage, Storage
 from dobbin_like.exc import StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.persistent import PersistentFile
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
 
 # Packing may look at what states refer to: these refer to nothing.
 OLD, NEW, NEWER = (pickle.dumps({"x": number}, 4) for number in range(3))
@@ -24,14 +22,10 @@ class PackedTests(PairHarness):
     """A storage that is packed, as those see it who have it open. Skipped if it is none."""
 
     def pack(self, storage: Storage) -> None:
-        """Pack the data of *storage*, as another process would; drop all that is not newest.
-
-        To be given for a storage that can be packed.
-        """
+        """Pack the data, as another process would; drop all that is not newest. To be given."""
         need("it is not said how the storage is packed")
 
     def packed_and_followed(self, storage: Storage) -> None:
-        """Pack the data of *storage*, and let it follow."""
         self.pack(storage)
         while storage.has_news():
             catch_up(storage)
@@ -100,7 +94,6 @@ class PackedTests(PairHarness):
         equal(storage.read_stream(key, 0, 9), b"text")  # As long as the old data are kept.
         storage.unpin(pin)
         storage.drop_generations(None)
-        with raises(StreamMovedError):
-            storage.read_stream(key, 0, 9)
+        raises(StreamMovedError, storage.read_stream, key, 0, 9)
         begin(database)
         equal(b"".join(database.root.file), b"text")

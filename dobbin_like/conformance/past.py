@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from dobbin_like.conformance.harness import (
-    Harness,
-    append,
-    commit,
-    data_of,
-    equal,
-    fail,
-    in_threads,
-    locked,
-    raises,
-    stored,
-)
+from dobbin_like.conformance.assertions import equal, in_threads, raises
+from dobbin_like.conformance.harness import Harness
+from dobbin_like.conformance.steps import append, commit, data_of, fail, locked, stored
+from dobbin_like.contract import Storage, StoredVersion, Transaction
 from dobbin_like.exc import ClosedError
 from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dobbin_like.contract import Storage, StoredVersion, Transaction
 
 
 def versions(storage: Storage, oid: Oid, at: Tid | None = None) -> Iterator[StoredVersion]:
@@ -201,8 +189,7 @@ class ReadingTests(Harness):
         equal(storage.closed, True)
         uses = (lambda: storage.load(Oid(0)), lambda: list(storage.transactions()))
         for use in (*uses, storage.read_news, storage.has_news):
-            with raises(ClosedError):
-                use()
+            raises(ClosedError, use)
 
     def test_streams_are_read_in_ranges(self) -> None:
         data = bytes(range(256)) * 1000

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
-from dobbin_like.conformance.harness import equal, in_thread, in_threads, raises, stored
+from dobbin_like.conformance.assertions import equal, in_thread, in_threads, raises
 from dobbin_like.conformance.model import (
     PairHarness,
     Sum,
@@ -17,12 +16,10 @@ from dobbin_like.conformance.model import (
     edit,
     set_root,
 )
+from dobbin_like.conformance.steps import stored
+from dobbin_like.database import Database
 from dobbin_like.exc import ReadConflictError, WriteConflictError
-from dobbin_like.persistent import checkout
-
-if TYPE_CHECKING:
-    from dobbin_like.database import Database
-    from dobbin_like.persistent import Persistent
+from dobbin_like.persistent import Persistent, checkout
 
 
 class SnapshotTests(PairHarness):
@@ -76,8 +73,7 @@ class SnapshotTests(PairHarness):
         one, two = self.pair(x=1)
         edit(two.root, x=2)
         change(one, x=3)
-        with raises(ReadConflictError):
-            commit(two)
+        raises(ReadConflictError, commit, two)
         equal(two.root.x, 3)
         abort(two)
 
@@ -90,8 +86,7 @@ class SnapshotTests(PairHarness):
         database, root = self.one(x=1)
         edit(root, x=2)
         in_thread(lambda: change(database, x=3))
-        with raises(WriteConflictError):
-            commit(database)
+        raises(WriteConflictError, commit, database)
         abort(database)
 
         equal(root.x, 3)
@@ -100,8 +95,7 @@ class SnapshotTests(PairHarness):
         one, two = self.pair(self.lacks_failures, x=1)
         edit(two.root, x=2)
         change(one, x=3)
-        with raises(ReadConflictError):
-            commit(two)
+        raises(ReadConflictError, commit, two)
         abort(two)
         begin(one)
 
@@ -132,8 +126,7 @@ class SnapshotTests(PairHarness):
             if getattr(root, others).on_call:
                 getattr(root, mine).on_call = False
         commit(one)
-        with raises(ReadConflictError):
-            commit(two)
+        raises(ReadConflictError, commit, two)
         abort(two)
 
         equal((two.root.a.on_call, two.root.b.on_call), (False, True))
@@ -144,8 +137,7 @@ class SnapshotTests(PairHarness):
 
         equal(two.root.x, 1)
         edit(two.root, y=1)
-        with raises(ReadConflictError):
-            commit(two)
+        raises(ReadConflictError, commit, two)
         begin(two)
         equal(two.root.x, 2)
 

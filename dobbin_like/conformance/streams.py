@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 
-from dobbin_like.conformance.harness import (
-    Harness,
+from dobbin_like.conformance.assertions import equal, in_threads, raises
+from dobbin_like.conformance.harness import Harness
+from dobbin_like.conformance.steps import (
     append,
     catch_up,
     commit,
     data_of,
-    equal,
     fail,
-    in_threads,
     locked,
-    raises,
     record_failure,
 )
 from dobbin_like.exc import NotHeldError
@@ -63,8 +61,7 @@ class StreamTests(Harness):
             equal(storage.read_stream(key, 0, size + 1) == text, True)
 
     def test_others_read_a_stream_when_its_transaction_is_there(self) -> None:
-        storage = self.new(self.lacks_streams)
-        other = self.another(storage)
+        storage, other = self.two(self.lacks_streams)
         with locked(storage):
             key, size = storage.write_stream(io.BytesIO(b"text"))
             storage.append(Tid(10), [(Oid(0), 1, b"root")])
@@ -78,11 +75,11 @@ class StreamTests(Harness):
         storage = self.with_root(self.lacks_streams)
         with locked(storage):
             storage.write_stream(io.BytesIO(b"text" * 100_000))
-        equal((storage.has_news(), catch_up(storage)), (False, []))
+        equal((catch_up(storage), storage.has_news()), ([], False))
         with locked(storage):
             storage.write_stream(io.BytesIO(b"text"))
             storage.prepare(Tid(100), [(Oid(0), 1, b"lost")])
-        equal((storage.has_news(), data_of(storage, 0)), (False, b"root"))
+        equal((catch_up(storage), data_of(storage, 0)), ([], b"root"))
         commit(storage, {1: b"one"})
 
         equal((data_of(storage, 1), len(storage)), (b"one", 2))
@@ -100,8 +97,7 @@ class StreamTests(Harness):
     def test_a_source_that_breaks_leaves_nothing(self) -> None:
         storage = self.with_root(self.lacks_streams)
         with locked(storage):
-            with raises(OSError):
-                storage.write_stream(_Breaking())
+            raises(OSError, storage.write_stream, _Breaking())
             key, _ = storage.write_stream(io.BytesIO(b"whole"))
             append(storage, {1: b"one"})
 
@@ -111,5 +107,4 @@ class StreamTests(Harness):
     def test_writing_a_stream_needs_the_lock(self) -> None:
         storage = self.with_root(self.lacks_streams)
 
-        with raises(NotHeldError):
-            storage.write_stream(io.BytesIO(b"text"))
+        raises(NotHeldError, storage.write_stream, io.BytesIO(b"text"))

@@ -1,8 +1,4 @@
-"""What a database tells of its past: transactions, revisions, changes as they come, undo.
-
-``states`` (versions as states, and their differences); ``revisions`` (transactions, and the
-history of one object); ``feed`` (what is committed from now on); ``undo_parts`` and ``undo``.
-"""
+"""What a database tells of its past: transactions, revisions, changes as they come, undo."""
 
 from dobbin_like.history.feed import Change
 from dobbin_like.history.revisions import Revision, TransactionRecord

@@ -1,19 +1,18 @@
 """The feed of committed changes: in order, none missed and none twice.
 
 The position is the tid that was seen last, and nothing else: it can be written down, and
-another process goes on from there. Read over the public methods of the storage only, and
-from a tid anew whenever there is something new.
+another process goes on from there.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
+from dobbin_like.history.outcome import applied_in_time
 from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
@@ -22,17 +21,14 @@ from dobbin_like.store import Store
 from dobbin_like.timestamps import Moment, tid_of, time_of
 from dobbin_like.transactions.publisher import Publisher
 
-_SHORTEST: Final = 0.001
-_LONGEST: Final = 0.05
-"""Seconds between two looks for news: a look costs a read of memory."""
+_LONGEST_PAUSE_SECONDS: Final = 0.05
 
 
 class Change(NamedTuple):
-    """One committed transaction.
+    """One committed transaction, with the objects that it changed or made.
 
-    ``oids``: the objects that it changed or made. ``classes``: the name of the class of
-    each, as the log knows it now, by oid. ``attributes``: the names of the attributes
-    that it changed, by oid; of a new object, all that it has.
+    ``classes`` has the names of their classes, as the log knows them now, by oid;
+    ``attributes`` the names of those that it changed; of a new object, all that it has.
     """
 
     tid: Tid
@@ -51,18 +47,15 @@ class Change(NamedTuple):
 def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
     """Yield what was committed after *since*: a feed, oldest first.
 
-    Nothing is missed and nothing comes twice, no matter who commits: threads of this process, or
-    other processes. Keep the tid of the last change that was dealt with: in this process or
-    another, ``changes(since=tid)`` goes on behind it. Failed transactions are left out.
-
-    The feed has its own place in the log. It does not move the snapshot of this thread; begin a
-    transaction to read the objects as the change has left them. A feed is for one thread; it ends
-    when the publisher is closed.
+    Nothing is missed and nothing comes twice, no matter which thread or process commits. Keep
+    the tid of the last change that was dealt with: ``changes(since=tid)`` goes on behind it, in
+    any process. Failed transactions are left out. The snapshot of this thread does not move. A
+    feed is for one thread; it ends when the database is closed.
 
     Args:
         since: A tid or a datetime; by default, from the start of the log.
-        wait: Seconds to wait for the next change; ``math.inf``: for ever. ``None``: the feed ends
-            with what is committed now.
+        wait: Seconds to wait for the next change; ``None``: the feed ends with what is
+            committed now.
 
     Raises:
         TransactionNotFound: The tid is above that of the last transaction: the log was replaced
@@ -72,8 +65,7 @@ def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> 
         ValueError: A datetime without a time zone.
         IntegrityError: A version is damaged; a note has the tid from which to go on.
 
-    Cost: The states that were changed, before and after. Waiting, a read of memory now and then:
-    20 a second after a while.
+    Cost: The states that were changed, before and after.
     """
     store.check_open()
     publisher = store.publisher
@@ -99,7 +91,9 @@ def _changes(publisher: Publisher, last: Tid, wait: float | None) -> Iterator[Ch
                     yield change
             older, pin = pin, Pin(publisher.storage, last)
             older.release()
-            if publisher.closed or not _wait(publisher, last, wait):
+            if publisher.closed or wait is None:
+                return
+            if not applied_in_time(publisher, last + 1, wait, _LONGEST_PAUSE_SECONDS):
                 return
     except ClosedError:
         if not publisher.closed:
@@ -138,21 +132,3 @@ def _check_dropped(publisher: Publisher, since: Tid) -> None:
     # The files that were packed are kept while a feed is behind.
     if not (isinstance(storage, PackedStorage) and storage.reaches(since)):
         raise PastDroppedError(storage.path, since, complete)
-
-
-def _wait(publisher: Publisher, last: Tid, seconds: float | None) -> bool:
-    """Wait for a transaction after *last*; return whether it came in time."""
-    if seconds is None:
-        return False
-    end = time.monotonic() + seconds
-    pause = _SHORTEST
-    while True:
-        if publisher.has_news():
-            publisher.catch_up()
-        if publisher.storage.tid > last:
-            return True
-        left = end - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST)

@@ -68,15 +68,11 @@ def transactions(
 ) -> Iterator[TransactionRecord]:
     """Yield the transactions after *since*, up to *until*, with the failed ones.
 
-    Oldest first, or newest first. They are those of the log as of now, whatever the snapshot of
-    this thread is; those that are committed later are not among them. ``transactions(until=tid)``
-    are those that ``at(tid)`` shows, and ``transactions(since=tid)`` the rest. A moment may lie
-    before the log, or in the future.
-
-    In a log that was packed, what is left of the older transactions is told.
+    They are those of the log as of now, whatever the snapshot of this thread is; those that are
+    committed later are not among them. A moment may lie before the log, or in the future. In a
+    log that was packed, what is left of the older transactions is told.
 
     Raises:
-        ValueError: A datetime without a time zone.
         IntegrityError: A transaction is damaged. What was yielded before is right.
 
     Cost: What is yielded. To find where to begin, a small read for each transaction after
@@ -90,7 +86,7 @@ def transactions(
 def transactions_of(
     storage: Storage, since: Moment | None, until: Moment | None, *, newest_first: bool
 ) -> Iterator[TransactionRecord]:
-    """Yield the transactions of a storage after *since*, up to *until*."""
+    """Do what transactions() does, for a storage without a database."""
     after = NO_TID if since is None else tid_of(since)
     last = None if until is None else tid_of(until)
     return map(_record, storage.transactions(after, last, newest_first=newest_first))
@@ -100,36 +96,20 @@ def _record(logged: Transaction) -> TransactionRecord:
     extension: Any = logged.extension
     with contextlib.suppress(ValueError):  # Not ours: as it is.
         extension = json.loads(extension) if extension else {}
-    return TransactionRecord(
-        logged.tid,
-        logged.user,
-        logged.description,
-        extension,
-        logged.failed,
-        logged.reason,
-        tuple(map(Oid, logged.oids)),
-    )
+    about = logged.user, logged.description, extension, logged.failed, logged.reason
+    return TransactionRecord(logged.tid, *about, tuple(map(Oid, logged.oids)))
 
 
 def history(store: Store, obj: Persistent | int) -> Iterator[Revision]:
     """Yield the transactions that changed *obj*, newest first.
 
-    *obj* is an object or an oid. Begins with the version that this thread sees,
-    and leaves out what it has changed and not committed. Each has the old and the new
-    value of what it changed, as they were stored: values of classes that are not loaded
-    are stand-ins, ``ABSENT`` stands for an attribute that is not there. The object
-    need not be loaded, nor its class be there. One that is not stored yet has none.
+    *obj* is an object or an oid. Begins with the version that this thread sees, and leaves out
+    what it has changed and not committed. Values are as they were stored: those of classes that
+    are not loaded are stand-ins. The object need not be loaded, nor its class be there. One that
+    is not stored yet has no revision. In a log that was packed, the oldest one has all
+    attributes, as if it had made the object.
 
-    In a log that was packed, what the oldest revision that was kept has changed is not
-    known: it has all attributes, as if it had made the object.
-
-    Raises:
-        ObjectNotFound: There is no object with this oid in the thread's snapshot.
-        NotPersistentError: *obj* is neither an oid nor a persistent object.
-        InvalidObjectReference: It belongs to another database.
-        IntegrityError: A version is damaged. What was yielded before is right.
-
-    Cost: The two states, for each that is yielded.
+    Errors are those of ``walk()``. Cost: The two states, for each that is yielded.
     """
     at, graph, storage = store.snapshot(), store.graph, store.storage
     oid = oid_in(graph, obj)

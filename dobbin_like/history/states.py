@@ -16,8 +16,6 @@ from dobbin_like.objects.values.values import StateComparison
 
 
 class _Absent:
-    """Stands for the value of an attribute that an object does not have."""
-
     def __repr__(self) -> str:
         return "<absent>"
 

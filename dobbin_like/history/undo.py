@@ -5,12 +5,16 @@ their states, in the transaction of the caller. So what others commit meanwhile 
 conflict like any other.
 
 The attributes of a persistent dict are its keys, those of a persistent set its members:
-what is undone there are those that the transaction changed. Structures of many objects
-are changed back by their owner: :mod:`.undo_parts`.
+what is undone there are those that the transaction changed. A structure of many objects, such
+as a tree, can't be taken back part by part: what was moved to a new part then may have got
+company there since. So its owner does the opposite of what was done, as it does again what was
+done where parts are in conflict: see :mod:`dobbin_like.transactions.replay`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from dobbin_like.collections.dict import PersistentDict
@@ -18,7 +22,6 @@ from dobbin_like.collections.set import PersistentSet
 from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
 from dobbin_like.history.states import ABSENT, differing
-from dobbin_like.history.undo_parts import structures
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.faces.view import View
@@ -30,8 +33,10 @@ from dobbin_like.storages.as_of import check_complete
 from dobbin_like.store import Store
 from dobbin_like.timestamps import tid_of
 from dobbin_like.transactions.conflicts import checked_state, own_state
+from dobbin_like.transactions.replay import PartChange
 
 _ITEMS = "_items"
+_WHO = "a later transaction, or by this one"
 
 
 class _Step(NamedTuple):
@@ -45,12 +50,10 @@ class _Step(NamedTuple):
 def undo(store: Store, tid: int) -> None:
     """Take back what transaction *tid* has changed, in the transaction of this thread.
 
-    Nothing is written before the caller commits; ``transaction.abort()`` drops it.
-    Every attribute that *tid* changed gets the value that it had before, if nobody
-    has changed it since; so does every key of a ``PersistentDict`` and every member of
-    a ``PersistentSet``. What others have changed since stays. Objects that *tid* made
-    stay as well: nothing leads to them any more when those that referred to them are
-    taken back. An undo is a transaction as any other, and can be undone.
+    Nothing is written before the caller commits. Every attribute that *tid* changed gets the
+    value that it had before, and so does every key of a ``PersistentDict`` and every member of a
+    ``PersistentSet``. What else was changed since stays, and so do the objects that *tid* made.
+    An undo is a transaction as any other, and can be undone.
 
     If something was changed again since, ``_p_resolve_conflict(state after tid, state
     now, state before tid)`` of the class decides. Changed back to what it was before
@@ -63,9 +66,7 @@ def undo(store: Store, tid: int) -> None:
         PastDroppedError: What there was before was dropped by packing.
         UndoError: The transaction failed, changed no object, or set the root.
         UnloadedClassError: The class of a changed object is not loaded.
-        ReadOnlyStorageError: The storage is read-only.
-        NotStorableError: What this thread has checked out can't be copied.
-        In all cases nothing was changed.
+        In all cases nothing was changed. Other errors are those of a checkout.
 
     Cost: The objects that *tid* changed, and the versions of them since; a small read
     for each transaction since.
@@ -74,7 +75,7 @@ def undo(store: Store, tid: int) -> None:
     view = manager.join()
     logged = _find(storage, tid_of(tid), view.tid)
     oids = _changed_oids(storage, logged)
-    owned = structures(storage, graph, view, logged.oids, logged.tid)
+    owned = _structures(storage, graph, view, logged.oids, logged.tid)
     parts = frozenset[Oid]().union(*(structure.oids for structure in owned))
     steps = [_step(graph, view, oid, logged.tid) for oid in oids if oid not in parts]
     before = manager.savepoint()
@@ -131,7 +132,7 @@ def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
             return None
         # Whole: so what was one value in two attributes is one again.
         return _Step(obj, {**dict.fromkeys(after, ABSENT), **before}, {})
-    return _merge(obj, ref.oid, tid, serial or view.tid, before, after, now)
+    return _merge(obj, tid, serial or view.tid, before, after, now)
 
 
 def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None, State]:
@@ -145,9 +146,7 @@ def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None
     return None if changed else working.serial, type(obj)._p_faces.state_of(working)
 
 
-def _merge(
-    obj: Any, oid: Oid, tid: Tid, serial: Tid, before: State, after: State, now: State
-) -> _Step:
+def _merge(obj: Any, tid: Tid, serial: Tid, before: State, after: State, now: State) -> _Step:
     """Return how the change from *before* to *after* is taken back; see :func:`undo`."""
     plain = type(obj)._p_faces.plain
     attributes: dict[str, Any] = {}
@@ -164,7 +163,7 @@ def _merge(
                     items = found
                     continue
                 again += found
-            merged = _resolve(plain, oid, tid, serial, again, before, after, now)
+            merged = _resolve(obj, tid, serial, again, before, after, now)
             return _Step(obj, {**dict.fromkeys(now, ABSENT), **merged}, {})
     return _Step(obj, attributes, items)
 
@@ -177,7 +176,10 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
     """Return what becomes of which items; the name of one that was changed again."""
-    old, new, present = map(_as_dict, (before, after, now))
+    old, new, present = (
+        items if KINDS[type(items)] == DICT else dict.fromkeys(items)
+        for items in (before, after, now)
+    )
     changes: dict[Any, Any] = {}
     for key in [*new, *(key for key in old if key not in new)]:
         was, became, is_now = (items.get(key, ABSENT) for items in (old, new, present))
@@ -189,25 +191,15 @@ def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
     return changes
 
 
-def _as_dict(items: Any) -> dict[Any, Any]:
-    return items if KINDS[type(items)] == DICT else dict.fromkeys(items)
-
-
 def _resolve(
-    plain: Any,
-    oid: Oid,
-    tid: Tid,
-    serial: Tid,
-    attribute: str,
-    before: State,
-    after: State,
-    now: State,
+    obj: Any, tid: Tid, serial: Tid, attribute: str, before: State, after: State, now: State
 ) -> State:
+    plain = type(obj)._p_faces.plain
     resolve = getattr(plain, "_p_resolve_conflict", None)
 
     def refuse(failed: str) -> NoReturn:
-        who = "a later transaction, or by this one"
-        raise UndoConflictError(plain.__name__, oid, serial, tid, who, failed, attribute)
+        name, oid = plain.__name__, obj._p_oid
+        raise UndoConflictError(name, oid, serial, tid, _WHO, failed, attribute)
 
     if resolve is None:
         refuse("")
@@ -234,3 +226,55 @@ def _apply(step: _Step, working: dict[str, Any]) -> None:
             items.pop(key, None)
         else:
             items[key] = value
+
+
+# -- structures of many objects -----------------------------------------------------
+
+
+class _Structure(NamedTuple):
+    """An owner, the oids of the parts that a transaction changed, and how to change them back."""
+
+    owner: Any
+    oids: frozenset[Oid]
+    changes: tuple[PartChange, ...]
+
+    def take_back(self, tid: Tid, snapshot: Tid) -> None:
+        """Do the opposite of what transaction *tid* did, or raise UndoConflictError."""
+        checkout(self.owner)
+        try:
+            self.owner._p_replay(self.changes)
+        except ConflictError as error:
+            name, oid = type(self.owner).__name__, self.owner._p_oid
+            serial = max(part._p_serial or snapshot for part, _, _ in self.changes)
+            raise UndoConflictError(name, oid, serial, tid, _WHO, error.failed, "parts") from error
+
+
+def _structures(
+    storage: Storage, graph: Graph, view: View, oids: Iterable[int], tid: Tid
+) -> list[_Structure]:
+    """Return the structures to which some of *oids* belong, all changed by transaction *tid*.
+
+    Those that were there before it: what it has made goes with what leads to it.
+    """
+    found: dict[Oid, tuple[Any, dict[Oid, PartChange]]] = {}
+    for oid in map(Oid, oids):
+        part = graph.ghosts.get(oid, view.tid)
+        attribute = getattr(type(part), "_p_part_of", None)
+        ref = ref_of(part)
+        if attribute is None or ref is None:
+            continue
+        after = graph.fresh(ref, tid)
+        owner = after.get(attribute)
+        owner_oid = getattr(owner, "_p_oid", None)
+        if owner_oid is None or not hasattr(type(owner), "_p_replay"):
+            continue
+        if storage.load(owner_oid, Tid(tid - 1)) is None:
+            continue
+        known = storage.load(oid, Tid(tid - 1)) is not None
+        before = MappingProxyType(graph.fresh(ref, Tid(tid - 1))) if known else None
+        change = PartChange(part, MappingProxyType(after), before)
+        found.setdefault(owner_oid, (owner, {}))[1][oid] = change
+    return [
+        _Structure(owner, frozenset(changes), tuple(changes.values()))
+        for owner, changes in found.values()
+    ]

@@ -3,17 +3,12 @@
 Knows bytes and processes, and no object. The format is described in ``doctests/format.rst``
 and nowhere else. From the ground up:
 
-* bytes: ``meta``, ``record`` and ``heads`` (frames), ``header`` (the first page and its
-  words);
-* the file: ``disk`` and ``status`` (system calls), ``file``, ``lock``, ``reader`` (frames
-  of a window), ``stream``, ``positions`` (of the objects), ``class_table`` and
-  ``known_names`` (of their classes), ``loader``;
-* its end: ``redo``, ``recovery``, ``mending``, ``synced`` (what is on stable storage),
-  ``saved`` (positions, for the next opening);
-* its past: ``applied``, ``kept`` (files of before it was packed), ``walk``, ``history``;
-* whole: ``readable``, ``encoded`` and ``writer``, ``locked``, ``transaction_log``;
-* anew: ``packed_log`` is read, ``part`` and ``new_log`` written; ``copying``,
-  ``snapshot_log``.
+* ``format``: bytes to frames and back, the header page and its words;
+* ``file``: system calls, the open file, its words and its locks;
+* ``reading``: frames of a window, the chain of frames and where it ends, streams, the
+  positions of the objects, what is applied, the past, the files of before a pack;
+* ``writing``: who is there, recovery, appending, one sync for many;
+* ``copies``: logs that are written as a whole.
 """
 
 from dobbin_like.log.format.record import ENTRY_SIZE

@@ -5,24 +5,20 @@ crash; readers see a transaction whole or not at all and never wait; a dead proc
 leaves nothing to repair by hand. Knows no objects: states are bytes, classes are
 numbers and names, and so are their shapes.
 
-The life of a commit, and what a kill after each step leaves:
+The life of a commit, and what a kill or a power cut after each step leaves:
 
 1. ``acquire()``   the kernel gives the lock to the next; nothing was written.
-2. ``write_stream()``, ``prepare()``, ``append()``  frames behind COMMITTED. No reader looks
-   there. The next holder adopts a transaction that is whole and whose status says committed
-   (nobody could veto it any more), makes one failed that is whole and only prepared,
-   and cuts off everything else. So it is there whole or not at all (I2).
-3. They have synced, in the log or in the redo area (:mod:`dobbin_like.log.reading.redo`):
-   the same, after a power cut too (I1).
-4. ``decide()``: the status is overwritten, 4 aligned bytes in one sector, and synced: from
-   here on it is adopted.
-5. ``append()`` and ``decide()`` store COMMITTED: readers see it. Then DURABLE: it is not
-   looked at again.
-6. ``fail()`` instead: what is decided is overwritten at its start, synced; the prepared bytes
-   are cut off and a failed transaction without states takes their place. Between, the file
-   ends at COMMITTED or has a torn tail.
-7. ``release()``   cuts what was written and does not count, saves the positions and makes a
-   redo area if it is time, and unlocks.
+2. ``append()`` writes the frame behind APPENDED, in one piece, and this is the decision. A
+   part of it is no frame: whoever takes the lock next cuts it off. Whole, it is adopted, by the
+   next holder as by a recovery (I2): who is interrupted here has to :meth:`settle` it.
+3. It stores APPENDED: the next frame goes behind it, and nothing takes it away any more.
+   ``release()``: others append, and know from the log what may be in conflict with them.
+4. ``confirm()`` waits until one of those who wait has synced the file and stored DURABLE:
+   readers see it (I1). An instance that does not sync has stored LOOSE with APPENDED instead.
+   If the sync fails, nobody knows; it is in doubt until the log is repaired.
+5. ``prepare()`` does all of this that may fail, but the write; ``decide()`` is the append.
+
+Streams, saved positions and failed transactions are frames of the same chain, and stay.
 
 A log has its parts: who reads it (:mod:`dobbin_like.log.reading.readable`, with the files
 that it is read from), what tells of its past (:mod:`dobbin_like.log.reading.history`), and
@@ -33,8 +29,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from dobbin_like.contract import (
     NO_NAMES,
@@ -67,18 +62,18 @@ class TransactionLog:
 
     Args:
         path: Of the file; it need not exist, and nothing is created before acquire().
-        sync: Whether append() and prepare() return only when the bytes are on stable storage.
+        sync: Whether a transaction is visible, and confirmed, only when it is on stable storage.
+            Without it, it is some seconds later, or at close().
         lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
-        read_only: Never write, not even by chance: the file is opened for reading. After
-            a power cut, the newest commits may be in the redo area only: they are seen
-            when somebody has opened the log for writing.
+        read_only: Never write, not even by chance: the file is opened for reading.
 
     Raises:
         OSError: It can't be opened; the path is in the error.
         NotALogError, FormatVersionError, IntegrityError: It is no log that can be read.
         ReadOnlyStorageError: It may not be written, and *read_only* is false.
 
-    Cost: Opening reads the saved positions as one block and what follows them.
+    Cost: Opening reads the saved positions as one block and what follows them. What is not
+    known to be durable is read whole and synced.
     """
 
     def __init__(
@@ -92,9 +87,7 @@ class TransactionLog:
         self._reading = reading = ReadableLog(path, read_only=read_only)
         self._writing = WritableLog(reading, sync=sync, lock_timeout=lock_timeout)
         self._history = History(reading)
-        self._generations = reading.generations
         self.path = reading.path
-        self.sort_key = reading.sort_key
         self.read_only = read_only
         if type(self) is TransactionLog:  # A class below it may have methods of its own.
             # For every object, begin() and commit: without a step in between.
@@ -103,6 +96,7 @@ class TransactionLog:
             self.apply = reading.apply  # type: ignore[method-assign]
             self.acquire = self._writing.acquire  # type: ignore[method-assign]
             self.release = self._writing.release  # type: ignore[method-assign]
+            self.confirm = self._writing.confirm  # type: ignore[method-assign]
         try:
             self._writing.open()
         except BaseException:
@@ -120,17 +114,21 @@ class TransactionLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self)} transactions"
         return f"<TransactionLog {self.path!r}, {state}>"
+
+    @property
+    def sort_key(self) -> str:
+        return self._reading.sort_key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as *open the same file again*: for workers of another process."""
+        writing = self._writing
+        return _again, (self.path, writing.sync, writing.lock_timeout, self.read_only)
 
     # -- what is applied -------------------------------------------------------
 
@@ -148,7 +146,7 @@ class TransactionLog:
 
     @property
     def next_oid(self) -> Oid:
-        return Oid(self._reading.applied.positions.next_oid)
+        return Oid(max(self._reading.applied.positions.next_oid, self._writing.writer.next_oid))
 
     @property
     def names(self) -> Names:
@@ -205,8 +203,20 @@ class TransactionLog:
     def held(self) -> bool:
         return self._writing.lock.owned
 
-    def acquire(self) -> None:
-        self._writing.acquire()
+    @property
+    def unseen(self) -> Sequence[LoggedTransaction]:
+        return self._writing.writer.unseen
+
+    @property
+    def last_tid(self) -> Tid:
+        return self._writing.writer.place.tid
+
+    @property
+    def behind(self) -> bool:
+        return self._writing.writer.seen != self._reading.applied.seen
+
+    def acquire(self, *, settled: bool = True) -> None:
+        self._writing.acquire(settled=settled)
 
     def release(self) -> None:
         self._writing.release()
@@ -224,10 +234,14 @@ class TransactionLog:
         user: str = "",
         description: str = "",
         extension: bytes = b"",
+        wait: bool = True,
     ) -> LoggedTransaction:
         writer = self._writing.held_by_caller("append()")
         meta = _meta(classes, shapes, user, description, extension)
-        return writer.append(tid, entries, meta)
+        logged = writer.append(tid, entries, meta)
+        if wait:
+            self.confirm(logged)
+        return logged
 
     def prepare(
         self,
@@ -244,13 +258,19 @@ class TransactionLog:
         meta = _meta(classes, shapes, user, description, extension)
         return writer.prepare(tid, entries, meta)
 
-    def decide(self) -> None:
-        self._writing.held_by_caller("decide()").decide()
+    def decide(self, *, wait: bool = True) -> None:
+        logged = self._writing.held_by_caller("decide()").decide()
+        if wait:
+            self.confirm(logged)
 
     def settle(self, tid: Tid) -> LoggedTransaction | None:
-        self._writing.held_by_caller("settle()").settle()
-        news = self.read_news() if self.has_news() else []
-        return next((logged for logged in news if logged.tid == tid and not logged.failed), None)
+        return self._writing.held_by_caller("settle()").settled(tid)
+
+    def confirm(self, transaction: Transaction) -> None:
+        self._writing.confirm(transaction)
+
+    def wait_for(self, transaction: Transaction) -> None:
+        self._writing.wait_for(transaction)
 
     def fail(
         self,
@@ -261,9 +281,9 @@ class TransactionLog:
         description: str = "",
         extension: bytes = b"",
         oids: Sequence[Oid] = (),
-    ) -> LoggedTransaction | None:
+    ) -> None:
         writer = self._writing.held_by_caller("fail()")
-        return writer.fail(tid, oids, Meta(NO_NAMES, user, description, extension, reason))
+        writer.fail(tid, oids, Meta(NO_NAMES, user, description, extension, reason))
 
     # -- packing ---------------------------------------------------------------
 
@@ -277,19 +297,19 @@ class TransactionLog:
 
     @property
     def has_past(self) -> bool:
-        return bool(self._generations.past)
+        return bool(self._reading.generations.past)
 
     def drop_generations(self, oldest: Tid | None) -> None:
-        self._generations.drop(oldest)
+        self._reading.generations.drop(oldest)
 
     def pin(self, tid: Tid) -> object:
-        return self._generations.pin(tid)
+        return self._reading.generations.pin(tid)
 
     def unpin(self, token: object) -> None:
-        self._generations.unpin(token)
+        self._reading.generations.unpin(token)
 
     def reaches(self, tid: Tid) -> bool:
-        return self._generations.reaches(tid)
+        return self._reading.generations.reaches(tid)
 
     def place_of(self, oid: Oid) -> int:
         return self._reading.applied.positions.get(oid)
@@ -327,6 +347,10 @@ class TransactionLog:
             and found.store_id == page.store_id
             and found.generation > page.generation
         )
+
+
+def _again(path: str, sync: bool, timeout: float | None, read_only: bool) -> TransactionLog:
+    return TransactionLog(path, sync=sync, lock_timeout=timeout, read_only=read_only)
 
 
 def _meta(

@@ -11,18 +11,19 @@ Read :mod:`.frames` (the walk over the damaged file), :mod:`.places` (where it g
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from dobbin_like.check import check_log
+from dobbin_like.check import Progress, check_log
 from dobbin_like.exc import NotALogError
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
-from dobbin_like.log.file.words import boot_number, new_page
+from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.record import OID_LIMIT
 from dobbin_like.objects.codec.references import references
 from dobbin_like.repair.frames import Frames
@@ -33,33 +34,24 @@ from dobbin_like.repair.source import Source
 
 __all__ = ["Loss", "Progress", "RepairReport", "repair"]
 
-Progress = Callable[[int, int], object]
-"""Called with the bytes done so far and the bytes there are to do."""
-
 _STEPS: Final = 3
 """Two walks over the old file, one over the new."""
 
 
 def repair(
-    path: str | os.PathLike[str],
-    to: str | os.PathLike[str],
-    progress: Progress | None = None,
+    path: str | os.PathLike[str], to: str | os.PathLike[str], progress: Progress | None = None
 ) -> RepairReport:
     """Write everything that can be read in the log at *path* to a new log at *to*.
 
     Transactions keep their tids, users and descriptions, objects their oids. A single flipped
-    bit is corrected if a checksum shows which it is. Bytes that the disk can't read count as
-    damaged. If a transaction is damaged further, its intact objects are kept; the others show
-    an older version, if there is one. The new log has its own identity: it is not a copy of the
-    old one, and a backup must not be updated from it. If anything was lost, the new log has no
-    past: ``complete_since`` is the tid of its newest transaction.
+    bit is corrected if a checksum shows which it is. If a transaction is damaged further, its
+    intact objects are kept; the others show an older version, if there is one. If anything was
+    lost, the new log has no past: ``complete_since`` is the tid of its newest transaction. It has
+    its own identity: a backup of the old log must not be updated from it.
 
-    The damaged file is only read. No program should write to it meanwhile; what is committed
-    after the start is not in the new file. The new file appears when it is complete and on
-    stable storage, or not at all.
-
-    Args:
-        progress: Called with (done, total) in bytes: the file is read three times.
+    The damaged file is only read; what is committed to it meanwhile is not in the new file. That
+    one appears when it is complete and on stable storage, or not at all. *progress* is called
+    with bytes: the file is read three times.
 
     Raises:
         FileExistsError: There is a file at *to*.
@@ -88,16 +80,13 @@ def repair(
 
 
 class _Repair:
-    """The steps of one repair: read the old file, write the new one."""
-
     def __init__(self, source: Source, report: RepairReport, progress: Progress | None) -> None:
         self._source = source
         self._report = report
         self._progress = progress
         self._page = source.page()
         self._committed = source.committed()
-        # Above every oid that is referred to, even if the object is lost: no new object may get
-        # it.
+        # Above every oid that is referred to: no new object may get that of a lost one.
         self._next_oid = 0 if self._page is None else self._page.next_oid
         self._frames = self._again()
         self._names: dict[int, tuple[str, str]] = {}
@@ -111,7 +100,8 @@ class _Repair:
             if isinstance(part, Kept):
                 for oid, stored in part.entries:
                     self._next_oid = max(self._next_oid, oid + 1)
-                    self._look_at(stored.data)
+                    with contextlib.suppress(Exception):  # The check names what is no state.
+                        self._note(references(stored.data))
         if not frames.found and self._page is None:
             raise NotALogError(report.path, "it contains nothing that belongs to a log")
         report.losses = frames.losses
@@ -124,12 +114,7 @@ class _Repair:
         self._names = {**frames.guessed, **frames.classes}
         self._shapes = {**frames.guessed_shapes, **frames.shapes}
 
-    def _look_at(self, data: bytes) -> None:
-        """Note the oids and class numbers that a state refers to."""
-        try:
-            found = references(data)
-        except Exception:  # noqa: BLE001  it is what was written; the check names it
-            return
+    def _note(self, found: Iterable[tuple[int, int]]) -> None:
         for oid, class_number in found:
             if oid < OID_LIMIT:
                 self._next_oid = max(self._next_oid, oid + 1)
@@ -137,11 +122,11 @@ class _Repair:
 
     def write(self, file: NewFile) -> None:
         """Walk again, and write what can be read."""
-        lost = bool(self._frames.losses)
-        page = new_page(boot_number(), self._complete_since(), self._next_oid)
-        log = NewLog(file, page, self._next_oid)
+        intact = self._page if self._report.complete else None
+        since = self._frames.tid if intact is None else intact.complete_since
+        log = NewLog(file, new_page(since, self._next_oid), self._next_oid)
         known = KnownOrNot(self._names, self._shapes, self._referred)
-        salvage = Salvage(self._source, log, self._report, known, complete=not lost)
+        salvage = Salvage(self._source, log, known, self._report)
         for part in self._again().walk(self._step(1)):
             salvage.add(part)
         salvage.end()
@@ -154,7 +139,7 @@ class _Repair:
         log.complete()
 
     def check(self, path: str) -> None:
-        """Check the new file, at *path* for now, and note its problems."""
+        """Check the new file, which is at *path* for now."""
         checked = check_log(path, self._step(2))
         checked.path = self._report.to
         checked.problems = [
@@ -166,11 +151,6 @@ class _Repair:
     def _again(self) -> Frames:
         checksum = None if self._page is None else self._page.checksum
         return Frames(self._source, checksum, self._committed)
-
-    def _complete_since(self) -> int:
-        if self._page is None or self._frames.losses:
-            return self._frames.tid
-        return self._page.complete_since
 
     def _step(self, number: int) -> Progress | None:
         """Return a progress callback for one of three steps of the same length."""

@@ -32,13 +32,8 @@ class Flip(NamedTuple):
 def find_flip(difference: int, size: int) -> Flip | None:
     """Return the bit among *size* bytes whose flipping explains *difference*.
 
-    Args:
-        difference: The stored checksum, xor the computed one.
-
-    Returns:
-        None if more than one bit was flipped, or there are too many bytes to tell.
-
-    Cost: The bytes.
+    That is the stored checksum, xor the computed one. None if more than one bit was flipped, or
+    there are too many bytes to tell.
     """
     if not difference or size > LIMIT:
         return None
@@ -51,10 +46,7 @@ def find_flip(difference: int, size: int) -> Flip | None:
 
 
 def seed_before(data: bytes, checksum: int) -> int:
-    """Return the checksum before *data* if it is *checksum* after it.
-
-    Cost: The bytes, each some 100 ns.
-    """
+    """Return the checksum before *data* if it is *checksum* after it."""
     value = checksum ^ 0xFFFFFFFF
     for byte in reversed(data):
         value = _back(value, byte)

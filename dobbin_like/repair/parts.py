@@ -1,8 +1,7 @@
 """One frame of a damaged log at a known place, and its contents.
 
 Reads a frame as a log does. If that fails, searches for a flipped bit that explains the checksum,
-then for intact entries, which have their own checksums. Finding the place of the next frame is
-:mod:`.places`.
+then for intact entries, which have their own checksums.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid
-from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format import record
+from dobbin_like.log.format.meta import decode_meta, decode_names
 from dobbin_like.log.format.record import DamagedError, LogPlace, Meta
 from dobbin_like.log.reading.reader import (
     Frame,
@@ -26,8 +26,9 @@ from dobbin_like.log.reading.reader import (
 from dobbin_like.repair.bits import find_flip
 from dobbin_like.repair.source import Source
 
+_STATES: Final = (record.COMMITTED, record.FAILED)
 _MOST_WRONG_BITS: Final = 4
-"""Bits of a status: the three valid ones differ in 16 bits or more."""
+"""Bits of a status: the valid ones differ in 16 bits or more."""
 
 _FIELDS: Final = ((8, 4), (12, 4), (48, 4))
 """Offset and size of the fields that determine the length of the fixed part of a frame."""
@@ -64,30 +65,15 @@ def _explanations(source: Source, tail: LogPlace, limit: int) -> Iterator[list[t
     if room < record.STREAM_SIZE:
         return
     head = source.read(tail.end, room, limit)
-    status = _status_flips(tail.end, head)
-    if status is None:
-        return
-    if status:
-        yield status
     for flip in _prefix_flips(source, tail, head, limit):
-        yield [*status, flip]
+        yield [flip]
 
 
 def _nearest_status(head: bytes) -> int | None:
     """Return the status that there is and that this one nearly is; None if it may be any."""
     found = record.frame_head(head).status
-    nearest = min(record.STATUS_NAMES, key=lambda status: (status ^ found).bit_count())
+    nearest = min(_STATES, key=lambda status: (status ^ found).bit_count())
     return nearest if (nearest ^ found).bit_count() <= _MOST_WRONG_BITS else None
-
-
-def _status_flips(offset: int, head: bytes) -> list[tuple[int, int]] | None:
-    """Return the flips that make the status valid; None if it may be any."""
-    nearest = _nearest_status(head)
-    if nearest is None:
-        return None
-    difference = nearest ^ record.frame_head(head).status
-    masks = enumerate(difference.to_bytes(4, "little"))
-    return [(offset + record.STATUS_OFFSET + at, mask) for at, mask in masks if mask]
 
 
 def _prefix_flips(
@@ -141,10 +127,7 @@ def _prefix_size(head: bytes | bytearray) -> int | None:
 def entries_of(source: Source, logged: LoggedTransaction, *, mend: bool = True) -> Kept:
     """Return a transaction with its intact entries.
 
-    Args:
-        mend: The table is intact, so a flipped bit is one of the state.
-
-    Cost: The bytes of the transaction.
+    *mend*: the table is intact, so a flipped bit is one of the state.
     """
     seed = record.tid_seed(logged.tid)
     whole: list[tuple[Oid, LoggedVersion]] = []
@@ -187,12 +170,9 @@ def _entry(
 def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
     """Return the intact parts of a transaction whose fixed part can't be corrected.
 
-    An entry whose checksum is right proves that the tid is right, too. User, description and
-    names are taken as they are read.
-
-    Returns:
-        None if there is no intact entry, or it is not a transaction that counted. The oids
-        of lost entries are a guess.
+    An entry whose checksum is right proves that the tid is right, too. User, description, names
+    and the oids of lost entries are taken as they are read. None if there is no intact entry, or
+    it is not a transaction that counted.
     """
     offset = tail.end
     if limit - offset < record.TRANSACTION_SIZE + record.ENTRY_SIZE:
@@ -210,8 +190,8 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
     if table_end + head.meta_size <= end - offset:
         data = source.read(offset + table_end, head.meta_size, end)
         with contextlib.suppress(DamagedError):
-            meta = Meta(record.decode_names(data))  # They come first.
-            meta = record.decode_meta(data)
+            meta = Meta(decode_names(data))  # They come first.
+            meta = decode_meta(data)
     first = offset + record.TRANSACTION_SIZE
     texts = meta.user, meta.description, meta.extension, ""
     logged = LoggedTransaction(
@@ -239,19 +219,15 @@ def walked_oids(source: Source, offset: int, end: int) -> list[int]:
 
 
 def stream_parts(source: Source, offset: int, end: int) -> Iterator[bytes]:
-    """Yield the data of a stream whose fixed part is intact, chunk by chunk.
-
-    Raises:
-        IntegrityError: The table or a chunk is damaged.
-    """
-    head = frame_heads.decode_stream_head(source.read(offset, record.STREAM_SIZE, end))
+    """Yield the data of a stream, chunk by chunk; IntegrityError: the table or one is damaged."""
+    head = record.decode_stream_head(source.read(offset, record.STREAM_SIZE, end))
     start = offset + record.STREAM_SIZE
     chunks = -(-head.size // head.chunk_size) if head.chunk_size else 0
     table_at, table_size = start + head.size, record.WORD.size * chunks
     if table_at + table_size > end:
         raise IntegrityError(source.path, offset, f"{head.size} bytes", f"less than {end}")
     table = source.read(table_at, table_size, end)
-    found = frame_heads.stream_checksum(head.size, head.chunk_size, table)
+    found = record.stream_checksum(head.size, head.chunk_size, table)
     if not _mended(source, table_at, table_size, found ^ head.own_checksum):
         text = f"stream checksum {head.own_checksum:08x}"
         raise IntegrityError(source.path, offset, text, f"{found:08x}")

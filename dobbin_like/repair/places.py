@@ -1,9 +1,9 @@
 """Where the next frame of a damaged log begins, after a place that can't be read.
 
-A frame belongs to this log if its checksum is chained to an existing frame. If that frame is
-gone, it belongs to the log if its entries are intact and the frame after it is chained to it, or
-if it is saved positions that name what they are chained to. Other bytes that look like a frame do
-not count: they may be from a log that was stored in a stream.
+A frame belongs to this log if its checksum is chained to an existing frame. If that one is gone,
+its entries have to be intact and the frame after it chained to it, or it is saved positions that
+name what they are chained to. Other bytes that look like a frame do not count: they may be from a
+log that was stored in a stream.
 """
 
 from __future__ import annotations
@@ -14,25 +14,35 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log.format import frame_heads, record
+from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.record import FrameHead, LogPlace
-from dobbin_like.log.reading.aside import MARK_OFFSET, MARKS
+from dobbin_like.log.reading.places import MARKS, places_like
 from dobbin_like.log.reading.reader import Frame, own_place, read_frame
 from dobbin_like.repair.bits import seed_before
 from dobbin_like.repair.parts import entries_of, read_mended, stream_parts
 from dobbin_like.repair.source import Source
 
 _ANY_MARK: Final = re.compile(MARKS)
-_SEARCHED: Final = 1 << 20
 
 
 class Places:
-    """Searches for frames before *limit*."""
+    """Searches for frames; all before *certain* have to be there."""
 
-    def __init__(self, source: Source, limit: int) -> None:
+    def __init__(self, source: Source, certain: int) -> None:
         self._source = source
-        self._limit = limit
+        self._limit = source.size
+        self._certain = certain
+        self._zeros = source.size  # From here on there are only zeros, as far as it is known.
+
+    def is_end(self, offset: int) -> bool:
+        """Return whether the log may end there: behind it, there are zeros written ahead."""
+        if offset < self._zeros:
+            found = self._source.first_not_zero(offset)
+            if found is not None:
+                return False
+            self._zeros = offset
+        return True
 
     def next(self, tail: LogPlace) -> tuple[LogPlace, bool] | None:
         """Return the next place with a frame of this log, and whether it is chained."""
@@ -48,9 +58,8 @@ class Places:
         return None
 
     def _previous(self, offset: int) -> int | None:
-        if offset + record.FRAME_SIZE > self._limit:
-            return None
-        return self._head(offset).previous
+        fits = offset + record.FRAME_SIZE <= self._limit
+        return self._head(offset).previous if fits else None
 
     def _head(self, offset: int) -> FrameHead:
         return record.frame_head(self._source.read(offset, record.FRAME_SIZE, self._limit))
@@ -64,10 +73,6 @@ class Places:
         place = LogPlace(offset, previous, head.checksum, tail.sequence, tail.tid)
         if self._reads(place):
             return place
-        if previous + head.length < offset:
-            between = record.aside(place._replace(end=previous + head.length), offset)
-            if self._reads(between):
-                return between
         # The frame after the damaged one may have a flipped bit, too.
         if previous != tail.end or read_mended(self._source, place, self._limit) is None:
             return None
@@ -82,15 +87,12 @@ class Places:
         return True
 
     def _saved_place(self, tail: LogPlace, offset: int) -> LogPlace | None:
-        """Return the place at *offset* if there are saved positions that belong to this place.
-
-        They contain the checksum that they are chained to.
-        """
+        """Return the place at *offset* if saved positions there say what they are chained to."""
         if offset + record.POSITIONS_SIZE > self._limit:
             return None
         head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
-        covered = frame_heads.decode_positions_head(head).covered
-        if record.frame_head(head).kind not in record.POSITIONS_KINDS or covered.end != offset:
+        covered = record.decode_positions_head(head).covered
+        if record.frame_head(head).kind != record.KIND_POSITIONS or covered.end != offset:
             return None
         if not tail.end <= covered.frame < offset:
             return None
@@ -106,16 +108,7 @@ class Places:
             end = offset + self._head(offset).length
             if offset < end <= self._limit - record.STREAM_SIZE and not end % 8:
                 yield end
-        at = offset + 8
-        while at + record.STREAM_SIZE <= self._limit:
-            size = min(_SEARCHED, self._limit - at)
-            data = self._source.read(at, size, self._limit)
-            for mark in _ANY_MARK.finditer(data, MARK_OFFSET):
-                if not mark.start() % 8:
-                    yield at + mark.start() - MARK_OFFSET
-            if at + size >= self._limit:
-                return
-            at += size - 16
+        yield from places_like(self._source.beside(), offset + 8, self._limit, _ANY_MARK)
 
     def alone(self, tail: LogPlace) -> Frame | None:
         """Return the frame at *tail*, if it is one, although its predecessor is gone.
@@ -132,20 +125,15 @@ class Places:
             size = record.prefix_size(head)
         except record.DamagedError:
             return None
-        if head.kind in record.POSITIONS_KINDS:
+        if head.kind == record.KIND_POSITIONS:
             return None
         if head.previous != tail.frame or not size <= head.length <= limit - offset:
             return None
         data = source.read(offset, size, limit)[record.CHECKED_FROM :]
         place = tail._replace(checksum=seed_before(data, head.checksum))
         after = LogPlace(offset + head.length, offset, head.checksum, 0, NO_TID)
-        followed = after.end < limit
-        if head.kind == record.KIND_REDO:
-            after = record.aside(place, after.end)
-            chained = not followed or self._reads(after)
-        else:
-            chained = not followed or self._chained_place(after, after.end) is not None
-        if not chained:
+        followed = after.end != self._certain and not self.is_end(after.end)
+        if followed and self._chained_place(after, after.end) is None:
             return None
         try:
             frame = read_frame(source, own_place(source, place, limit), limit)
@@ -156,13 +144,6 @@ class Places:
 
     def _prove(self, frame: Frame, offset: int, *, followed: bool) -> None:
         """Raise IntegrityError unless the contents of *frame* pass their own checksums."""
-        if frame.kind == record.KIND_REDO:
-            head = self._source.read(offset, record.REDO_SIZE, frame.tail.end)
-            try:
-                frame_heads.decode_redo_head(head, offset)
-            except record.DamagedError as error:
-                raise self._source.damaged(offset, error) from None
-            return
         if frame.logged is None:
             for _ in stream_parts(self._source, offset, frame.tail.end):
                 pass

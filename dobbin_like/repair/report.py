@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from dobbin_like.check.report import Report
+from dobbin_like.check.report import Report
 
 _SHOWN: Final = 20
 """How many oids, or blocks, a text lists."""
@@ -70,10 +69,8 @@ class RepairReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON has."""
-        rest = {name: value for name, value in vars(self).items() if name not in _NESTED}
-        losses = [asdict(loss) for loss in self.losses]
         check = None if self.check is None else self.check.as_dict()
-        return {**rest, "complete": self.complete, "losses": losses, "check": check}
+        return {**asdict(self), "complete": self.complete, "check": check}
 
     def __str__(self) -> str:
         lines = [
@@ -94,6 +91,3 @@ class RepairReport:
             lines.append("problems of the new file:")
             lines += [f"  {problem}" for problem in self.check.problems]
         return "\n".join(lines)
-
-
-_NESTED: Final = {"losses", "check"}

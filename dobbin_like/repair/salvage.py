@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, Final
 
 from dobbin_like.contract import NO_NAMES, NewNames
@@ -38,26 +39,15 @@ LOST_STREAM: Final = 0
 
 
 class Salvage:
-    """Writes the readable parts of one log to another, in one thread.
-
-    Args:
-        known: Names of classes and shapes.
-        complete: Nothing was lost: every class was stored before it is used.
-    """
+    """Writes the readable parts of one log to another, in one thread."""
 
     def __init__(
-        self,
-        source: Source,
-        log: NewLog,
-        report: RepairReport,
-        known: KnownOrNot,
-        *,
-        complete: bool,
+        self, source: Source, log: NewLog, known: KnownOrNot, report: RepairReport
     ) -> None:
         self._source = source
         self._log = log
         self._report = report
-        self._complete = complete
+        self._complete = report.complete  # Every class was stored before it is used.
         self._streams: dict[int, StreamAt] = {}
         self._copied: dict[int, int] = {}
         self._known = known
@@ -80,10 +70,7 @@ class Salvage:
             self._known.bring(part.logged.names)
 
     def end(self) -> None:
-        """Write the transaction that was added last.
-
-        Until the next one is added, saved positions may add names of its classes.
-        """
+        """Write the transaction that was added last; up to now, names of classes may come."""
         if self._held is None:
             return
         part, self._held = self._held, None
@@ -102,7 +89,6 @@ class Salvage:
 
     @property
     def made_up(self) -> list[str]:
-        """The substitute names of classes whose names are lost."""
         return self._known.lost
 
     def _based(self, part: Kept) -> Iterator[tuple[Oid, LoggedVersion]]:
@@ -146,10 +132,8 @@ class Salvage:
         """Return whether a shape fits a state: it may be from a damaged place."""
         try:
             self._states.read(number, data)
-        except StateError:
-            return False
-        except Exception:  # noqa: BLE001  it is what was written; the check names it
-            return True
+        except Exception as error:  # noqa: BLE001  it is what was written; the check names it
+            return not isinstance(error, StateError)
         return True
 
     def _with_names(self, oid: Oid, number: int, data: bytes) -> tuple[int, bytes]:
@@ -165,12 +149,9 @@ class Salvage:
 
     def _look_for_classes(self, number: int, data: bytes) -> None:
         """Make every class known that a state names."""
-        try:
-            _, references = self._states.read(number, data)
-        except Exception:  # noqa: BLE001  it is what was written; the check names it
-            return
-        for reference in references:
-            self._known.class_name(reference.class_number)
+        with contextlib.suppress(Exception):  # It is as it was written; the check reports it.
+            for reference in self._states.read(number, data)[1]:
+                self._known.class_name(reference.class_number)
 
     def _moved(self, names: tuple[str, ...] | None, data: bytes) -> bytes:
         """Return the state of a stream object with the offset of its stream in the new log."""
@@ -184,20 +165,18 @@ class Salvage:
         return with_stream_key(data, names, self._copied[offset])
 
     def _copy(self, at: StreamAt) -> int:
-        parts: Any = _Parts(stream_parts(self._source, at.offset, at.end))
+        parts = stream_parts(self._source, at.offset, at.end)
+        file: Any = SimpleNamespace(read=lambda _size: next(parts, b""))
         self._report.streams += 1
-        return self._log.append_stream(parts)[0]
+        return self._log.append_stream(file)[0]
 
 
 class KnownOrNot(NameTables):
     """The tables of names of the new log, in which every requested class has a name.
 
-    ``lost`` are the names that were made up; ``written`` is what take() has returned.
-
-    Args:
-        classes: By number, wherever they were found.
-        shapes: The same.
-        referred: The class numbers of objects by oid, from references to them.
+    *classes* and *shapes* are by number, wherever they were found; *referred* has the class
+    numbers of objects by oid, from references to them. ``lost`` are the names that were made up;
+    ``written`` is what take() has returned.
     """
 
     def __init__(
@@ -250,7 +229,6 @@ class KnownOrNot(NameTables):
         return known
 
     def take(self) -> NewNames:
-        """Return the new names of the next transaction."""
         classes = [(number, *self.class_name(number)) for number in sorted(self._new)]
         shapes = [
             (number, *known)
@@ -260,13 +238,3 @@ class KnownOrNot(NameTables):
         self._new, self._new_shapes = {}, {}
         self.written.update(classes, shapes)
         return NewNames(tuple(classes), tuple(shapes))
-
-
-class _Parts:
-    """The bytes of a stream, to be read like a file."""
-
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-
-    def read(self, _size: int) -> bytes:
-        return next(self._parts, b"")

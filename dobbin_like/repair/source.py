@@ -9,20 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import sys
 from typing import Final
 from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
 from dobbin_like.log.format import header
-from dobbin_like.log.format.header import ASIDE, ASIDE_END, COMMITTED, PAGE_SIZE, Page, word_value
-from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.format.header import DURABLE, LOOSE, PAGE_SIZE, Page
 from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.repair.bits import find_flip
 
 _FIXED: Final = header.MAGIC + struct.pack("<II", header.FORMAT_VERSION, PAGE_SIZE)
 """The beginning of every header page of this format."""
-
 
 _BLOCK: Final = 512
 """Bytes of a block, which a disk reads as a whole or not at all: no disk has smaller ones."""
@@ -74,6 +71,14 @@ class Source(ReadBuffer):
                 parts.append(bytes(_BLOCK))
         return b"".join(parts)[offset - first : offset - first + size]
 
+    def first_not_zero(self, offset: int) -> int | None:
+        """Return where the first byte from *offset* on is that is not zero."""
+        for at in range(offset, self.size, self.ahead):
+            data = self.read(at, min(self.ahead, self.size - at), self.size)
+            if any(data):
+                return at + len(data) - len(data.lstrip(b"\0"))
+        return None
+
     def flip(self, offset: int, mask: int) -> None:
         """From now on, read the byte at *offset* with this bit flipped."""
         self.flips[offset] = self.flips.get(offset, 0) ^ mask
@@ -81,12 +86,7 @@ class Source(ReadBuffer):
             del self.flips[offset]
 
     def page(self) -> Page | None:
-        """Return the contents of the header page; None if too much of it is damaged.
-
-        Raises:
-            NotALogError: There is not even a whole page.
-            FormatVersionError: A newer release wrote the file.
-        """
+        """Return the contents of the header page; None if too much of it is damaged."""
         start = self.read(0, min(PAGE_SIZE, self.size), self.size)
         if header.is_unwritten(start, self.size) or len(start) < PAGE_SIZE:
             raise NotALogError(self.path, "there is no transaction in it")
@@ -107,15 +107,11 @@ class Source(ReadBuffer):
         return header.decode_page(self.path, whole.ljust(PAGE_SIZE, b"\0"))
 
     def committed(self) -> int | None:
-        """Return the committed end that the header has, None if it is damaged."""
-        value = self._word(COMMITTED)
-        return None if value is None or value < PAGE_SIZE else value
-
-    def lies_aside(self, tail: LogPlace, end: int) -> bool:
-        """Return whether the header says that there are only frames aside from *tail* to *end*."""
-        first, last = self._word(ASIDE), self._word(ASIDE_END)
-        return bool(first and last and first <= tail.end and end <= last)
+        """Return the visible end that the header has, None if it is damaged."""
+        values = [self._word(index) for index in (DURABLE, LOOSE)]
+        known = [value for value in values if value is not None and value >= PAGE_SIZE]
+        return max(known) if len(known) == len(values) else None
 
     def _word(self, index: int) -> int | None:
-        word = self.read(index * 8, 8, PAGE_SIZE)
-        return word_value(index, int.from_bytes(word, sys.byteorder))
+        word = self.read(header.word_offset(index), header.WORD_SIZE, PAGE_SIZE)
+        return header.decode_word(index, word)

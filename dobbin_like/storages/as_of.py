@@ -1,14 +1,13 @@
 """A storage as of one transaction: reads another one, up to a tid.
 
-File, positions and tables of names are those of the storage below, which goes on growing;
-what was then is found by the chains of versions. Nothing can be written, and there is
-never any news. Knows no objects.
+What was then is found by the chains of versions. Nothing can be written, and there is never
+any news. Knows no objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
 from dobbin_like.contract import Names, PackedStorage, Storage, StoredVersion, Transaction
@@ -20,7 +19,10 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
-from dobbin_like.timestamps import Moment, tid_of
+from dobbin_like.timestamps import Moment, tid_of, time_of
+
+_TOLERANCE: Final = timedelta(minutes=1)
+"""By how much the clocks of machines may differ."""
 
 _ATTEMPTS: Final = 100
 """How often to look for a moment when the base is not applying anything."""
@@ -31,6 +33,23 @@ def check_complete(storage: Storage, tid: Tid) -> None:
     since = storage.complete_since
     if max(tid, NO_TID) < since:
         raise PastDroppedError(storage.path, tid, since)
+
+
+def _check_clock(storage: Storage, tid: Tid) -> None:
+    """Raise TransactionNotFound if what follows *tid* was committed by a clock that was ahead.
+
+    It may have been committed before the moment, too; its time does not tell.
+    """
+    now = tid_of(datetime.now(UTC) + _TOLERANCE)
+    if storage.tid <= now:
+        return
+    following = next(iter(storage.transactions(since=Tid(tid + 1))), None)
+    if following is not None and following.tid > now:
+        reason = (
+            f"the one that follows says it is from {time_of(following.tid):%Y-%m-%d}, which is in "
+            "the future: a clock was wrong; ask for a tid"
+        )
+        raise TransactionNotFound(storage.path, tid, reason)
 
 
 class Pin:
@@ -57,27 +76,21 @@ class AsOf:
     """What a storage held right after the last transaction up to *moment*. Any thread.
 
     Closing it leaves the storage below open. When that one is closed, nothing more can
-    be read here. The tables of names are those of now.
+    be read here. Errors are those of :meth:`dobbin_like.database.Database.at`.
 
     Args:
         moment: None: what the storage has applied now, even if that is nothing, and its tables of
-            names as of now. Other threads may apply more to it at any time.
+            names. Other threads may apply more to it at any time.
         applied: The newest tid of the storage below, and the number of objects as of it, if the
-            caller knows them: another thread may apply more.
-
-    Raises:
-        TransactionNotFound: The moment is before the first transaction, or a tid above
-            the last that is applied, or a datetime in the future.
-        PastDroppedError: What there was then was dropped by packing.
-        ValueError, TypeError: It is no moment. See tid_of().
+            caller knows them.
 
     Cost: A small read for each transaction after *moment*; if it is None, the tables of names,
-    and all objects while the storage has news that it has not applied. ``oid_count`` costs
-    once what was changed since.
+    and all objects while the storage has news that it has not applied.
     """
 
     read_only = True
-    held = False
+    held = behind = False
+    unseen: Sequence[Transaction] = ()
     tid: Tid
 
     def __init__(
@@ -96,7 +109,14 @@ class AsOf:
             self._take_present(base)
             return
         tid = tid_of(moment)
-        _check_future(base.path, moment, tid, self._base_tid)
+        if isinstance(moment, datetime):
+            # What a user asks for is checked; nothing that is stored depends on the clock.
+            if moment > datetime.now(UTC):
+                raise TransactionNotFound(base.path, tid, "the moment is in the future")
+            _check_clock(base, tid)
+        elif tid > self._base_tid:
+            reason = f"it is after the last one, which is {self._base_tid}"
+            raise TransactionNotFound(base.path, tid, reason)
         # Before it is looked at: what is there now stays.
         self._pin = Pin(base, tid)
         check_complete(base, tid)
@@ -145,8 +165,6 @@ class AsOf:
     def close(self) -> None:
         self._closed = True
         self._pin.release()
-
-    # -- what there was --------------------------------------------------------
 
     @property
     def complete_since(self) -> Tid:
@@ -199,8 +217,6 @@ class AsOf:
     def after_fork_in_child(self) -> None:
         self._base.after_fork_in_child()
 
-    # -- what does not happen here -----------------------------------------------
-
     def has_news(self) -> bool:
         self._check_open()
         return False
@@ -221,6 +237,11 @@ class AsOf:
         raise ReadOnlyStorageError(self.path, self.why_read_only)
 
     acquire = write_stream = append = prepare = decide = settle = fail = _refuse
+    confirm = wait_for = _refuse
+
+    @property
+    def last_tid(self) -> Tid:
+        return self.tid
 
     def _check_open(self) -> Storage:
         """Return the storage below, unless this one is closed."""
@@ -228,15 +249,3 @@ class AsOf:
             text = f"{self.path} as of tid {self.tid}"
             raise ClosedError(text)
         return self._base
-
-
-def _check_future(path: str, moment: Moment, tid: Tid, newest: Tid) -> None:
-    reason = ""
-    if isinstance(moment, datetime):
-        # What a user asks for is checked; nothing that is stored depends on the clock.
-        if moment > datetime.now(UTC):
-            reason = "the moment is in the future"
-    elif tid > newest:
-        reason = f"it is after the last one, which is {newest}"
-    if reason:
-        raise TransactionNotFound(path, tid, reason)

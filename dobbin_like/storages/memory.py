@@ -1,8 +1,6 @@
-"""A log without a file: transactions in the memory of one process.
+"""Logs without a file: transactions in the memory of one process, also over another storage.
 
-Keeps the promises of :class:`~dobbin_like.log.TransactionLog` to the memory tower, but for those
-about what is left when the process ends. Two instances over one log behave as two processes on
-one file do. Knows no objects: states are bytes, classes are numbers and names.
+Two instances over one log behave as two processes on one file do. Knows no objects.
 
 A commit counts by one step: the transaction is put at the end of a list. Everything else is
 either made before, where nobody looks, or belongs to one instance. So an interrupt or a fork
@@ -13,13 +11,23 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Final, Self
 
-from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
+from dobbin_like.contract import (
+    NO_NAMES,
+    ClassRow,
+    Entry,
+    NewNames,
+    ShapeRow,
+    Storage,
+    Transaction,
+)
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.writing.encode import check_numbers
+from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_reading import (
     MemoryTransaction,
     MemoryVersion,
@@ -31,23 +39,23 @@ _logger = logging.getLogger(__name__)
 
 _COPY_SIZE: Final = 1 << 20
 
+_FIRST_STREAM: Final = 1 << 62
+"""Of an overlay: above every key of a stream in a file."""
+
 _numbers = itertools.count(1)
 
 
 class MemoryLog(ReadableMemory):
     """One instance over a log in memory; :meth:`another` gives further ones.
 
-    Any thread may read. Calls of read_news() and apply() are serialized by the caller.
-    Writing belongs to the thread that is between acquire() and release(). The log is gone
-    when its last instance is. A forked child has a copy of its own: what one of the two
-    commits from then on, the other never sees.
-
-    Args:
-        lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
+    The log is gone when its last instance is. A forked child has a copy of its own: what one of
+    the two commits from then on, the other never sees. *lock_timeout* is in seconds.
 
     Cost: All versions stay in memory, beside their states some 200 bytes each, and as
     much for each oid in each instance.
     """
+
+    unseen: Sequence[MemoryTransaction] = ()  # What is appended is visible.
 
     def __init__(self, *, lock_timeout: float | None = None) -> None:
         shared = Shared(f"<memory {next(_numbers)}>")
@@ -67,6 +75,16 @@ class MemoryLog(ReadableMemory):
         # Of the thread that holds the lock: what it has prepared, the streams it wrote.
         self._pending: MemoryTransaction | None = None
         self._written: list[int] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        text = f"{self.path} is in the memory of this process: another can't open it"
+        raise TypeError(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         if self.closed:
@@ -89,7 +107,15 @@ class MemoryLog(ReadableMemory):
     def held(self) -> bool:
         return self._shared.lock.held(self)
 
-    def acquire(self) -> None:
+    @property
+    def last_tid(self) -> Tid:
+        return self._shared.transactions[-1].tid
+
+    @property
+    def behind(self) -> bool:
+        return self.has_news()
+
+    def acquire(self, *, settled: bool = True) -> None:
         self._check_open()
         if self.read_only:
             raise ReadOnlyStorageError(self.path, self.why_read_only)
@@ -110,10 +136,7 @@ class MemoryLog(ReadableMemory):
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
         self._check_held("write_stream()")
-        parts = []
-        while part := source.read(_COPY_SIZE):
-            parts.append(part)
-        data = b"".join(parts)
+        data = b"".join(iter(lambda: source.read(_COPY_SIZE), b""))
         shared = self._shared
         key = shared.next_stream
         shared.next_stream = key + 1
@@ -127,6 +150,8 @@ class MemoryLog(ReadableMemory):
         entries: Sequence[Entry],
         classes: Sequence[ClassRow] = (),
         shapes: Sequence[ShapeRow] = (),
+        *,
+        wait: bool = True,
         **annotations: Any,
     ) -> MemoryTransaction:
         return self._decide(self.prepare(tid, entries, classes, shapes, **annotations))
@@ -161,23 +186,11 @@ class MemoryLog(ReadableMemory):
         ]
         next_oid = Oid(max(head.next_oid, max(oids, default=-1) + 1))
         # Before it counts: an interrupt right after that must not hide whose the streams are.
-        self._pending = MemoryTransaction(
-            tid,
-            sequence,
-            False,
-            user,
-            description,
-            extension,
-            "",
-            oids,
-            names,
-            tuple(versions),
-            oid_count,
-            next_oid,
-        )
+        about = user, description, extension, "", oids, names, tuple(versions)
+        self._pending = MemoryTransaction(tid, sequence, False, *about, oid_count, next_oid)
         return self._pending
 
-    def decide(self) -> None:
+    def decide(self, *, wait: bool = True) -> None:
         self._check_held("decide()")
         if self._pending is None:
             raise NotHeldError(self.path, "decide()", "a prepared transaction")
@@ -195,6 +208,12 @@ class MemoryLog(ReadableMemory):
         newest = self._shared.transactions[-1]
         return newest if newest.tid == tid and not newest.failed else None
 
+    def confirm(self, transaction: Transaction) -> None:
+        """Nothing: what is appended is visible."""
+
+    def wait_for(self, transaction: Transaction) -> None:
+        """Nothing, for the same reason."""
+
     def fail(
         self,
         tid: Tid,
@@ -204,7 +223,7 @@ class MemoryLog(ReadableMemory):
         description: str = "",
         extension: bytes = b"",
         oids: Sequence[Oid] = (),
-    ) -> MemoryTransaction | None:
+    ) -> None:
         self._check_held("fail()")
         self._settle()
         pending = self._pending
@@ -220,23 +239,11 @@ class MemoryLog(ReadableMemory):
             check_numbers(tid, oids, head.tid)
         except ValueError as error:
             _logger.warning("%s: a failed transaction is not recorded: %s", self.path, error)
-            return None
-        logged = head._replace(
-            tid=tid,
-            sequence=head.sequence + 1,
-            failed=True,
-            user=user,
-            description=description,
-            extension=extension,
-            reason=reason,
-            oids=oids,
-            names=NO_NAMES,
-            versions=(),
-        )
+            return
+        about = user, description, extension, reason, oids, NO_NAMES, ()
+        counts = head.oid_count, head.next_oid
+        logged = MemoryTransaction(tid, head.sequence + 1, True, *about, *counts)
         self._shared.transactions.append(logged)
-        return logged
-
-    # -- inside ----------------------------------------------------------------
 
     def _settle(self) -> None:
         """Forget the prepared transaction if it counts: decide() may have been interrupted."""
@@ -256,3 +263,23 @@ class MemoryLog(ReadableMemory):
         if not self.held:
             self._check_open()
             raise NotHeldError(self.path, step, "the commit lock; call acquire() before")
+
+
+class OverlayLog(MemoryLog):
+    """A log in memory that goes on from where *base* is now; the base is only read.
+
+    A database over it shows what the base has, and takes commits that the base never sees: for
+    tests, previews, what-if. Oids, tids, names, history and streams go on from those of the base.
+    The base may be any open storage, also that of a database in use. It stays the caller's, who
+    closes it after the overlay. Each ``OverlayLog(base)`` begins anew.
+
+    Cost: Making one, that of :class:`.AsOf` without a moment. Reading what the overlay has not
+    changed, a read of the base, and of the versions that the base was given since.
+    """
+
+    def __init__(self, base: Storage, *, lock_timeout: float | None = None) -> None:
+        path = f"<overlay {next(_numbers)} over {base.path}>"
+        # Another for each overlay: a key of one is none of another.
+        first_stream = _FIRST_STREAM | int.from_bytes(os.urandom(4), "little") << 32
+        shared = Shared(path, AsOf(base, None), first_stream)
+        self._set_up(shared, lock_timeout=lock_timeout, read_only=False)

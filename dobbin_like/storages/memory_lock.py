@@ -1,8 +1,7 @@
 """The commit lock of a log in memory: one thread of one instance at a time may write.
 
-Keeps the promises of the lock of a file: it may be waited for with a timeout, tells a
-thread that would wait for itself, lets others have their turn, and is given back whole
-however often taking and giving were interrupted. Knows nothing of what it guards.
+Keeps the promises of the lock of a file, and is given back whole however often taking and giving
+were interrupted. Knows nothing of what it guards.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from threading import get_ident
 from typing import Final
 
 from dobbin_like.exc import LockTimeout, SelfWaitError
+from dobbin_like.interrupts import reentrant_lock
 
 _GIVE_WAY_SECONDS: Final = 0.002
 _GIVE_WAY_STEP_SECONDS: Final = 0.00005
@@ -44,7 +44,7 @@ class MemoryLock:
     def __init__(self, path: str) -> None:
         self._path = path
         # Re-entrant, because that kind knows its owner; it is never taken twice.
-        self._mutex = threading.RLock()
+        self._mutex = reentrant_lock()
         self._instances: dict[int, object] = {}
         self._last = 0  # The thread that had it last.
         _locks.add(self)
@@ -53,11 +53,7 @@ class MemoryLock:
         return self._instances.get(get_ident()) is instance and self._owned()
 
     def acquire(self, instance: object, timeout: float | None) -> None:
-        """Get the lock for the calling thread, through *instance*; see ``Storage.acquire()``.
-
-        SelfWaitError is raised also if this thread waits for it, and asks from a signal handler
-        or a finalizer. *timeout* is in seconds; 0 tries once, None waits as long as it takes.
-        """
+        """Get the lock for this thread, through *instance*; SelfWaitError: it waits or has it."""
         me = get_ident()
         if me in self._instances:
             raise SelfWaitError(self._path)
@@ -94,7 +90,7 @@ class MemoryLock:
                 pass  # The holder has released it, and the next one is refused.
 
     def after_fork_in_child(self) -> None:
-        self._mutex = threading.RLock()
+        self._mutex = reentrant_lock()
         self._instances.clear()
         self._last = 0
 

@@ -1,15 +1,15 @@
 """What all instances over one log in memory share, and the half of each that reads it.
 
-Below the transactions lies the ground: nothing, or a storage as of one moment. Read
-:mod:`.memory` next.
+Below the transactions lies the ground: nothing, or a storage as of one moment.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, cast
 
 from dobbin_like.contract import NO_NAMES, NewNames, StoredVersion, Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, NotHeldError
@@ -61,18 +61,13 @@ class Shared:
         self.ground = ground
         self.names = NO_NAMES if ground is None else ground.names.rows()
         self.lock = MemoryLock(path)
-        self.transactions: list[MemoryTransaction] = [_head_of(ground)]
+        tid, sequence, counts = NO_TID, 0, (0, Oid(0))
+        if ground is not None:
+            tid, sequence, counts = ground.tid, len(ground), (ground.oid_count, ground.next_oid)
+        rest = "", "", b"", "", (), NO_NAMES, ()
+        self.transactions = [MemoryTransaction(tid, sequence, False, *rest, *counts)]
         self.streams: dict[int, bytes] = {}
         self.next_stream = first_stream
-
-
-def _head_of(ground: AsOf | None) -> MemoryTransaction:
-    tid, sequence, count, next_oid = NO_TID, 0, 0, Oid(0)
-    if ground is not None:
-        tid, sequence = ground.tid, len(ground)
-        count, next_oid = ground.oid_count, ground.next_oid
-    rest = "", "", b"", "", (), NO_NAMES, ()
-    return MemoryTransaction(tid, sequence, False, *rest, count, next_oid)
 
 
 class ReadableMemory:
@@ -95,20 +90,9 @@ class ReadableMemory:
     def __bool__(self) -> bool:
         return True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self)} transactions"
         return f"<{type(self).__name__} {self.path}, {state}>"
-
-    def close(self) -> None:
-        raise NotImplementedError  # The writing half knows what is to be given back.
-
-    # -- what is applied -------------------------------------------------------
 
     @property
     def tid(self) -> Tid:
@@ -126,8 +110,6 @@ class ReadableMemory:
     @property
     def next_oid(self) -> Oid:
         return self._head.next_oid
-
-    # -- news ------------------------------------------------------------------
 
     def has_news(self) -> bool:
         if self.closed:
@@ -149,8 +131,6 @@ class ReadableMemory:
             self._newest.update(zip(logged.oids, logged.versions))  # noqa: B905  failed: none
             # Last: with the new tid, a reader finds the new versions.
             self._head = logged
-
-    # -- reading ---------------------------------------------------------------
 
     def has(self, oid: Oid) -> bool:
         return self.load(oid) is not None
@@ -197,26 +177,17 @@ class ReadableMemory:
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
     ) -> Iterator[Transaction]:
         self._check_open()
-        return self._transactions(since, until, self._head, newest_first=newest_first)
-
-    def _transactions(
-        self, since: Tid, until: Tid | None, head: MemoryTransaction, *, newest_first: bool
-    ) -> Iterator[Transaction]:
-        until = head.tid if until is None else min(until, head.tid)
-        ground = self._shared.ground
-        below: Iterator[Transaction] = iter(())
-        if ground is not None:
-            below = ground.transactions(since, until, newest_first=newest_first)
-        here = self._shared.transactions
+        until = self.tid if until is None else min(until, self.tid)
+        here, ground = self._shared.transactions, self._shared.ground
         end = bisect_right(here, until, key=_tid_of)
         # The first one stands for what lies below.
         begin = min(max(1, bisect_right(here, since, key=_tid_of)), end)
+        below: Iterator[Transaction] = iter(())
+        if ground is not None:
+            below = ground.transactions(since, until, newest_first=newest_first)
         if newest_first:
-            yield from reversed(here[begin:end])
-            yield from below
-        else:
-            yield from below
-            yield from here[begin:end]
+            return chain(reversed(here[begin:end]), below)
+        return chain(below, here[begin:end])
 
     def transaction_of(self, stored: StoredVersion) -> Transaction:
         self._check_open()
@@ -234,8 +205,6 @@ class ReadableMemory:
         else:
             logged = cast("MemoryTransaction", transaction)
             yield from zip(logged.oids, logged.versions)  # noqa: B905  failed: none
-
-    # -- inside ----------------------------------------------------------------
 
     def _below(self, what: StoredVersion | Transaction) -> AsOf | None:
         """Return what lies below if a version or transaction is from there."""

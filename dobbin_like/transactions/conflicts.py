@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from dobbin_like.exc import ConflictError, ObjectNotFound, ReadConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
@@ -26,18 +26,11 @@ from dobbin_like.objects.values.values import deep_copy, to_plain
 logger = logging.getLogger(__name__)
 
 
-class TornStructure(NamedTuple):
-    """A structure whose parts are in conflict: it is for *owner* to do its changes again."""
+TornStructure = tuple[Any, ConflictError]
+"""The owner of a structure whose parts are in conflict, and how: it is to do its changes again."""
 
-    owner: Any
-    error: ConflictError
-
-
-class _Merged(NamedTuple):
-    working: WorkingCopy
-    serial: Tid
-    base: State
-    state: State | None  # None: that of the working copy, on another base.
+_Merged = tuple[WorkingCopy, Tid, State, State | None]
+"""A working copy, its new serial and base, and its state; ``None``: the one that it has."""
 
 
 def find_conflicts(
@@ -77,7 +70,7 @@ def _resolve_all(graph: Graph, view: View) -> tuple[list[_Merged], dict[int, Tor
                 owner = owner_of(working.obj)
                 if owner is None:
                     raise
-                torn.setdefault(id(owner), TornStructure(owner, error))
+                torn.setdefault(id(owner), (owner, error))
     return merged, torn
 
 
@@ -148,14 +141,14 @@ def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
         if not working.fits(saved):
             raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
         logger.debug("merging changes of %s oid %d", name, ref.oid)
-        return _Merged(working, saved_serial, saved, None)
+        return working, saved_serial, saved, None
     try:
         merged = resolve(own_state(working.base), own_state(saved), _mine(working))
     except ConflictError as error:
         failed = f"its resolution was refused ({error.failed or type(error).__name__})"
         raise _conflict(graph, name, ref.oid, serial, failed, foreign=foreign) from error
     logger.debug("resolved a conflict of %s oid %d", name, ref.oid)
-    return _Merged(working, saved_serial, saved, dict(checked_state(name, merged)))
+    return working, saved_serial, saved, dict(checked_state(name, merged))
 
 
 def checked_state(name: str, merged: Any) -> State:

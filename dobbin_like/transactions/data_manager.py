@@ -9,23 +9,27 @@ step          does                                        when it fails
 tpc_begin     takes the commit lock, catches up with the  nothing was written
               log, finds conflicts
 commit        gathers all states in memory                nothing was written
-tpc_vote      appends the transaction, if nobody else     nobody sees it
-              can refuse it; else prepares it
-tpc_finish    decides what was prepared; publishes,       does not fail
-              releases
+tpc_vote      appends the transaction, if nobody else     nobody sees it,
+              can refuse it, releases the lock, waits     or it is in doubt
+              until it is durable, publishes it; else
+              prepares it
+tpc_finish    does the same to what was prepared          it is in doubt
 tpc_abort     takes everything back, records the failed   does not fail
               transaction, releases
 ============  ==========================================  =====================
 
 The append is the decision: from then on, ``tpc_abort`` does what ``tpc_finish`` does, and the
 interrupt that led to it is raised by the ``transaction`` package. ``abort`` and ``tpc_abort``
-may come at any time, any number of times.
+may come at any time, any number of times. If several databases take part, the decision of the
+first is that of all: the ``tpc_abort`` of the others does what their ``tpc_finish`` does.
 """
 
 from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from transaction.interfaces import ISavepointDataManager, TransientError
@@ -36,11 +40,14 @@ from dobbin_like.exc import (
     ClosedError,
     CommittingError,
     ConflictError,
+    InDoubtError,
     LogPackedError,
     NotStorableError,
     ReadOnlyStorageError,
+    SelfWaitError,
+    WriteConflictError,
 )
-from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
@@ -63,7 +70,8 @@ REPLAYING: Final = "replaying"  # Owners of structures do their changes again: t
 GATHERED: Final = "gathered"  # A failure from here on is recorded in the log.
 APPENDING: Final = "appending"  # The storage decides: settle() tells whether it has.
 PREPARED: Final = "prepared"  # It is written; others may still refuse it.
-COMMITTED: Final = "committed"  # It is decided, and published now.
+COMMITTED: Final = "committed"  # It is decided, and gets visible now.
+PUBLISHED: Final = "published"  # All see it; the commit lock is given back.
 
 _NEXT: Final[dict[str, tuple[str, ...]]] = {
     IDLE: (BEGUN,),
@@ -72,28 +80,37 @@ _NEXT: Final[dict[str, tuple[str, ...]]] = {
     GATHERED: (APPENDING, PREPARED),
     PREPARED: (APPENDING,),
     APPENDING: (COMMITTED,),
-    COMMITTED: (),
+    COMMITTED: (PUBLISHED,),
+    PUBLISHED: (),
 }
 """What may follow. From everywhere the way back leads to IDLE."""
 
 
 def new_tid(storage: Storage) -> Tid:
-    """Return the tid for a transaction that follows what *storage* has applied."""
+    """Return the tid for a transaction that follows what is appended to *storage*."""
     # The one place that asks the clock; no decision rests on it.
-    now_microseconds, last = time.time_ns() // 1000, storage.tid  # noqa: TID251
+    now_microseconds, last = time.time_ns() // 1000, storage.last_tid  # noqa: TID251
     return Tid(now_microseconds if now_microseconds > last else last + 1)
 
 
-def acquire(publisher: Publisher) -> None:
+_OBJECT: Final = "object"
+
+_deciders: weakref.WeakKeyDictionary[Any, DataManager] = weakref.WeakKeyDictionary()
+"""Transactions of several participants, and the data manager that decides for all of them."""
+
+
+def acquire(publisher: Publisher, *, settled: bool = True) -> None:
     """Take the commit lock; if the log was packed, that of the new file."""
+    if publisher.publishing:  # A signal handler, in the middle of that.
+        raise SelfWaitError(publisher.storage.path)
     for _ in range(_FOLLOW_TRIES):
         try:
-            publisher.storage.acquire()
+            publisher.storage.acquire(settled=settled)
         except LogPackedError:
             publisher.catch_up()
         else:
             return
-    publisher.storage.acquire()
+    publisher.storage.acquire(settled=settled)
 
 
 @implementer(ISavepointDataManager)
@@ -107,7 +124,6 @@ class DataManager:
         self._shared = publisher.graph.shared
         self.thread = thread
         self.view = thread.view
-        self._sort_key = f"{self._storage.sort_key}:{id(publisher):x}"
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: weakref.ref[Any] | None = None
         self.new_root: NewRoot | None = None
@@ -115,6 +131,7 @@ class DataManager:
         self._phase = IDLE
         self._changes: Changes | None = None
         self._tid = NO_TID
+        self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
         self._failure = ""
         self._annotations: dict[str, Any] = _NO_ANNOTATIONS
@@ -122,7 +139,7 @@ class DataManager:
         self._early = False
 
     def sortKey(self) -> str:  # noqa: N802  the interface's name
-        return self._sort_key
+        return f"{self._storage.sort_key}:{id(self._publisher):x}"
 
     @property
     def transaction_manager(self) -> Any:
@@ -181,21 +198,43 @@ class DataManager:
             roots = [] if self.new_root is None else [self.new_root[0]]
             spool_slow_files(self.view.working.values(), roots, self._storage.path)
         if not (self._early and self._storage.held):
-            try:
-                self._storage.acquire()
-            except LogPackedError:
-                self._publisher.catch_up()
-                acquire(self._publisher)
+            acquire(self._publisher, settled=False)
         with self._shared.lock:
             if self._publisher.closed:
                 what = f"the database {self._storage.path}"
                 raise ClosedError(what)
             self.thread.committing = True
         self._enter(BEGUN)
-        if self._publisher.unpublished is not None or self._storage.has_news():
+        if self._storage.behind or self._publisher.unpublished is not None:
             self._publisher.catch_up()
+        unseen = self._storage.unseen
+        while unseen and self._depends_on(unseen):
+            self._see(unseen[-1])
+            unseen = self._storage.unseen
         if self.view.tid != self._shared.tid or self.new_root is not None:
             self._find_conflicts()
+
+    def _depends_on(self, unseen: Sequence[Transaction]) -> bool:
+        """Tell whether what nobody sees yet may be in conflict with this transaction."""
+        if self.new_root is not None:
+            return True
+        oids = set()
+        for working in self.view.working.values():
+            oids.add(working.ref.oid)
+            if hasattr(type(working.obj), "_p_replay"):
+                return True  # On parts that were not checked out.
+        return any(
+            any(logged.names) or not (logged.failed or oids.isdisjoint(logged.oids))
+            for logged in unseen
+        )
+
+    def _see(self, logged: Transaction) -> None:
+        """Wait until a transaction is visible; without the lock, so that others may go on."""
+        storage, publisher = self._storage, self._publisher
+        storage.release()
+        storage.wait_for(logged)
+        acquire(publisher, settled=False)
+        publisher.catch_up()
 
     def _find_conflicts(self) -> None:
         try:
@@ -225,23 +264,70 @@ class DataManager:
         assert changes is not None, "tpc_vote without commit"
         if not changes.entries:
             return
+        if storage.unseen:
+            self._check_stored_again(changes, storage.unseen)
         classes = self._graph.classes
         tid = self._tid = new_tid(storage)
-        # There is no public way to ask; unknown means there may be others.
-        alone = len(getattr(transaction, "_resources", ())) == 1
-        if alone:
-            self._publisher.begin_to_decide()
-            self._enter(APPENDING)
-        put = storage.append if alone else storage.prepare
-        self._made = put(
-            tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
+        # Before it can be visible.
+        self._publisher.own[tid] = partial(
+            self._publisher.publish, changes=changes, view=self.view
         )
-        self._enter(COMMITTED if alone else PREPARED)
+        # There is no public way to ask; unknown means there may be others.
+        if len(getattr(transaction, "_resources", ())) != 1:
+            self._made = storage.prepare(
+                tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
+            )
+            self._enter(PREPARED)
+            return
+        self._enter(APPENDING)
+        new = classes.new or classes.new_shapes
+        self._made = storage.append(
+            tid,
+            changes.entries,
+            classes.new,
+            classes.new_shapes,
+            wait=bool(new),  # Others must not give the same numbers.
+            **self._annotations,
+        )
+        self._enter(COMMITTED)
+        self._publish()
+
+    def _check_stored_again(self, changes: Changes, unseen: Sequence[Transaction]) -> None:
+        """Refuse to store what others store again at this moment, after a pack dropped it."""
+        oids = {entry[0] for entry in changes.entries}
+        for logged in unseen:
+            if not (logged.failed or oids.isdisjoint(logged.oids)):
+                oid = next(Oid(oid) for oid in logged.oids if oid in oids)
+                raise WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
+
+    def _publish(self) -> None:
+        """Give the lock back, wait until the transaction is durable, and publish it.
+
+        May be run again. Raises InDoubtError: nobody knows whether it is committed.
+        """
+        made, publisher, storage = self._made, self._publisher, self._storage
+        assert made is not None
+        classes = self._graph.classes
+        if classes.new or classes.new_shapes:
+            publisher.catch_up()
+            classes.confirm()
+        storage.release()
+        storage.confirm(made)
+        try:
+            publisher.catch_up_to(made)
+        except ClosedError:
+            if not publisher.closed:
+                raise
+        self._phase = PUBLISHED
 
     def tpc_finish(self, transaction: Any) -> None:
         """Decide and publish. An interrupt waits until that is done."""
+        if self._phase is PREPARED:
+            _deciders.setdefault(transaction, self)
         try:
             self._finish()
+        except (InDoubtError, OSError):
+            raise
         except BaseException:
             finish_despite_interrupts(self._finish)
             raise
@@ -252,36 +338,32 @@ class DataManager:
             self._decide()
         changes, made = self._changes, self._made
         if changes is not None:
-            if made is not None:
-                if changes.collections:
-                    changes.stored_as(made.tid)
-                self._publisher.publish(made, changes, self.view)
-                classes = self._graph.classes
-                if classes.new or classes.new_shapes:
-                    classes.confirm()
+            if made is not None and self._phase is not PUBLISHED:
+                self._publish()
             if self.view.working:
                 self._shared.drop_working(self.view)
             self.new_root = self._joined = None
+            self._decided_tid = self._tid
             self._made = self._changes = None
         self._leave_commit()
 
     def _decide(self) -> None:
         if self._phase is PREPARED:
-            self._publisher.begin_to_decide()
             self._enter(APPENDING)
         if self._storage.settle(self._tid) is None:
-            self._storage.decide()
+            classes = self._graph.classes
+            self._storage.decide(wait=bool(classes.new or classes.new_shapes))
         self._enter(COMMITTED)
 
     def _leave_commit(self) -> None:
-        if self._phase is not IDLE:  # The commit lock is held still.
-            self._publisher.end_to_decide()
+        published = self._phase is PUBLISHED
         with self._shared.lock:
             self._phase = IDLE
             self.thread.committing = False
             if self._publisher.closed:
                 self._shared.end_view(self.view)
-        self._storage.release()
+        if not published:
+            self._storage.release()
 
     def abort(self, transaction: Any) -> None:
         # All of it: an interrupt may have come before tpc_abort, or in the middle of it.
@@ -294,12 +376,19 @@ class DataManager:
         """
         if self.thread.is_deciding():
             return
-        held = self._storage.held
-        if held and self._is_committed():
-            self.tpc_finish(transaction)
+        if self._is_committed(transaction):
+            try:
+                self.tpc_finish(transaction)
+            except InDoubtError:
+                pass  # For this database, it is one of others, should it ever be visible.
+            else:
+                return
+        if not self._publisher.give_up(self._tid) and self._phase is COMMITTED:
+            self._phase = PUBLISHED  # Another thread has seen it meanwhile.
+            self._finish()
             return
         try:
-            if held:
+            if self._storage.held:
                 self._record_failure()
         finally:
             try:
@@ -313,14 +402,27 @@ class DataManager:
                 self._made = self._changes = None
                 self._failure = ""
 
-    def _is_committed(self) -> bool:
-        """Return whether the decision was made before an interrupt came."""
+    def _is_committed(self, transaction: Any) -> bool:
+        """Return whether the decision was made before an error or an interrupt came."""
+        if self._phase is PREPARED:
+            first = _deciders.get(transaction)
+            if first is not None and first is not self and first.has_decided():
+                return True
         if self._phase is APPENDING:
-            made = self._storage.settle(self._tid)
+            try:
+                made = self._storage.settle(self._tid)
+            except OSError:  # The disk is gone: it is in doubt.
+                made = None
             if made is not None:
                 self._made = made
                 self._enter(COMMITTED)
-        return self._phase is COMMITTED
+        return self._phase in (COMMITTED, PUBLISHED)
+
+    def has_decided(self) -> bool:
+        """Return whether this database has committed the transaction, which it has prepared."""
+        if self._phase is APPENDING:
+            return self._storage.settle(self._tid) is not None
+        return self._phase in (COMMITTED, PUBLISHED) or self._decided_tid == self._tid
 
     def should_retry(self, error: BaseException) -> bool:
         return isinstance(error, TransientError)
@@ -336,9 +438,7 @@ class DataManager:
         reason = self._failure or "refused by another participant"
         oids = [] if changes is None else [entry[0] for entry in changes.entries]
         tid = new_tid(self._storage)
-        failed = self._storage.fail(tid, reason, oids=oids, **self._annotations)
-        if failed is not None:
-            self._publisher.apply_failed(failed)
+        self._storage.fail(tid, reason, oids=oids, **self._annotations)
 
     # -- savepoints ---------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import threading
 import weakref
 
 from dobbin_like.contract import Storage
+from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.faces.faces import making
 from dobbin_like.transactions.publisher import Publisher
 
@@ -17,7 +18,7 @@ Here for those who fork, and to keep them: a database lives until it is closed, 
 program holds it or not. Its objects would belong to nothing without it.
 """
 
-claims = threading.Lock()
+claims = reentrant_lock()
 claimed: weakref.WeakSet[Storage] = weakref.WeakSet()
 """The storages that belong to a database."""
 
@@ -47,9 +48,9 @@ def _after_fork_in_child() -> None:
     # The locks were held by the thread that forked, so that nothing was half published; they
     # are made anew because other threads are gone.
     for publisher in _forking:
-        publisher.graph.shared.lock = threading.RLock()
-        publisher.lock = threading.RLock()
-        publisher.end_to_decide()
+        publisher.graph.shared.lock = reentrant_lock()
+        publisher.lock = reentrant_lock()
+        publisher.own = {}
         publisher.storage.after_fork_in_child()
     _after_fork()
 

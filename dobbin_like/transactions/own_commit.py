@@ -9,10 +9,11 @@ read anew when they are touched, by each thread when its snapshot has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from dobbin_like.contract import Transaction
-from dobbin_like.exc import SelfWaitError
-from dobbin_like.ids import NO_TID
+from dobbin_like.exc import InDoubtError, SelfWaitError
+from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.data_manager import acquire, new_tid
@@ -60,22 +61,30 @@ def _commit(
         if rows is not None:
             rows = [*classes.new, *rows]
             tid = new_tid(storage)
-            publisher.begin_to_decide()
+            publisher.own[tid] = partial(
+                publisher.publish_own, introductions=changes.introductions
+            )
             made = storage.append(
                 tid, changes.entries, rows, classes.new_shapes, description=description
             )
-            publisher.publish_own(made, changes.introductions)
+            publisher.catch_up()
             classes.confirm()
     except BaseException:
-        if tid and made is None:
-            made = storage.settle(tid)
-        if made is not None:
-            # Interrupted after the decision.
-            publisher.publish_own(made, changes.introductions)
-            classes.confirm()
-        else:
-            changes.undo()
+        finish_despite_interrupts(lambda: _settle(publisher, changes, tid))
         raise
-    finally:
-        finish_despite_interrupts(publisher.end_to_decide)
     return made
+
+
+def _settle(publisher: Publisher, changes: Changes, tid: Tid) -> None:
+    """Bring to an end what was interrupted, or has failed. May be repeated."""
+    made = publisher.storage.settle(tid) if tid else None
+    try:
+        if made is not None:
+            publisher.storage.confirm(made)
+    except InDoubtError:
+        made = None
+    if made is not None:
+        publisher.catch_up()
+        publisher.graph.classes.confirm()
+    elif not tid or publisher.give_up(tid) or tid > publisher.storage.tid:
+        changes.undo()

@@ -68,20 +68,24 @@ class ThreadView:
     def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
         """End the view. Without explicit begins, the next one begins here.
 
-        A commit does not catch up: it would move other databases of the thread forward.
+        A commit has moved the view if it has published something; it does not catch up: that would
+        move other databases of the thread forward.
         """
         if here.opened:
             for obj, _ in here.opened:
                 seal(obj)
             here.opened.clear()
+        view = self.view
         if self._publisher.closed:
             return
         if self.transaction_manager().explicit:
-            self._shared.end_view(self.view)
+            self._shared.end_view(view)
         elif transaction.status != "Committed":
             self.newTransaction(transaction)
+        elif view.active and view.tid == self._shared.tid and not (view.working or view.kept):
+            return
         elif not self.is_deciding():
-            self._shared.begin_view(self.view)
+            self._shared.begin_view(view)
 
     def is_deciding(self) -> bool:
         """Tell whether a signal handler or finalizer asks in the middle of a commit.

@@ -1,9 +1,8 @@
 """Automatic packing, when too large a share of a file is garbage.
 
-A thread looks at the size of the file now and then, which costs next to nothing. Only reading
-the file tells how much of it is garbage; but what was needed the last time tells how large the
-file has to be before the share can be too large. So the file is read only then, and packed if
-the share is above the limit. Errors are logged and go no further.
+A thread looks at the size of the file now and then. What was needed the last time tells how large
+the file has to be before too large a share can be garbage. Only then it is read, and packed if the
+share is above the limit. Errors are logged and go no further.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 from dobbin_like.contract import Storage
 from dobbin_like.exc import Error, PackError, PackRunningError, ReadOnlyStorageError
 from dobbin_like.log import TransactionLog
-from dobbin_like.upkeep.pack import PackReport, pack
+from dobbin_like.upkeep.pack import PackReport, pack_file
 
 _logger = logging.getLogger(__name__)
 
@@ -31,9 +30,7 @@ _LATER: Final = 1.2
 def start_auto_pack(storage: Storage, limit: float) -> AutoPack:
     """Return a running :class:`AutoPack` for the log of a storage.
 
-    Raises:
-        PackError: The storage has no file, or *limit* is not between 0 and 1.
-        ReadOnlyStorageError: It may not be written.
+    PackError: it has no file, or *limit* is not between 0 and 1.
     """
     if storage.read_only:
         raise ReadOnlyStorageError(storage.path, "the log was opened with read_only=True")
@@ -59,6 +56,7 @@ class AutoPack:
         self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
         self._look_at = _LEAST_BYTES
+        self._refused = False  # And that was told.
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pack {path}", daemon=True)
 
@@ -90,8 +88,16 @@ class AutoPack:
             return None
         self._look_at = int(size * _LATER)
         try:
-            report = pack(self._path, least_garbage=self._limit, stopping=self._stopped.is_set)
+            report = pack_file(
+                self._path, least_garbage=self._limit, stopping=self._stopped.is_set
+            )
         except (PackRunningError, InterruptedError):
+            return None
+        except PackError as error:
+            # It will be the same the next time, unless somebody changes the place of the file.
+            self._look_at = 2 * size
+            level, self._refused = (logging.DEBUG if self._refused else logging.WARNING), True
+            _logger.log(level, "%s: could not be packed: %s", self._path, error)
             return None
         except (Error, OSError) as error:
             _logger.warning("%s: could not be packed: %s", self._path, error)

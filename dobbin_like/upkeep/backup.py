@@ -1,33 +1,22 @@
-"""Backups: a copy of the log, to which new transactions are appended.
-
-A backup is a log itself, and restoring is copying it back. How frames are copied and what a
-killed process leaves: :mod:`dobbin_like.log.copies.backup_copy`.
-"""
+"""Backups: a copy of the log, to which new transactions are appended; a log itself."""
 
 from __future__ import annotations
 
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, SelfWaitError
+from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.copies.backup_copy import (
-    Copied,
-    LogCopy,
-    OriginalLog,
-    Progress,
-    copy_frames,
-    copy_page,
-)
+from dobbin_like.log.copies.backup_copy import Copied, LogCopy, copy_frames, copy_page
+from dobbin_like.log.copies.backup_source import OriginalLog
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import PAGE_SIZE, is_unwritten
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage
-    from dobbin_like.ids import Tid
+from dobbin_like.store import Progress, Store
 
 
 class BackupReport(NamedTuple):
@@ -52,28 +41,49 @@ class BackupReport(NamedTuple):
         )
 
 
-def backup(storage: Storage, path: str, progress: Progress | None = None) -> BackupReport:
-    """Update the copy of the log of *storage* at *path*; see :func:`.operations.backup`."""
+def backup(
+    store: Store, path: str | os.PathLike[str], progress: Progress | None = None
+) -> BackupReport:
+    """Bring the backup of this database at *path* up to date.
+
+    If there is no file, or one from before the database was packed, the log is copied. To a
+    backup of this database, the new transactions are appended. Anything else is refused.
+
+    Every transaction is verified before it is copied. Others may read and commit meanwhile. When
+    it returns, everything is on stable storage. If it is killed, the backup is unchanged or
+    complete.
+
+    Args:
+        progress: Called with the bytes copied so far, and all there are to copy.
+
+    Raises:
+        CopyError: The file is the log itself, a backup of another database, or has
+            transactions that this one has not; another program is writing to it; nothing was
+            committed yet; or the storage has no file.
+        NotALogError, FormatVersionError: The file is something else.
+        IntegrityError: The file, or the log, is damaged; the error has its path.
+        In all cases, and after OSError, the file is unchanged.
+
+    Cost: The new bytes, read twice and written once.
+    """
+    store.check_open()
+    storage, path = store.storage, os.fspath(path)
     if not isinstance(storage, TransactionLog):
         raise CopyError(path, f"{type(storage).__name__} has no file that could be copied")
     if _is_free(storage.path):
         raise CopyError(path, f"{storage.path} has no transaction yet")
     with closing(OriginalLog(storage.path)) as original:
-        if _is_same(storage.path, path):
+        if Path(path).exists() and Path(path).samefile(storage.path):
             raise CopyError(path, "this is the database itself")
         original.sync()
         copied = None if _is_free(path) else _append(original, path, progress)
         full = copied is None
         if copied is None:
-            copied = _copy(original, path, progress)
+            with NewFile(path, original.mode) as new:
+                start, words = copy_page(original, new.fd, path), Words(new.fd, new.path)
+                copied = copy_frames(original, start, new.fd, new.path, words, progress)
+                new.put(replace=True)
         return BackupReport(path, full, *copied, original.place.tid)
-
-
-def _is_same(path: str, other: str) -> bool:
-    try:
-        return Path(path).samefile(other)
-    except FileNotFoundError:
-        return False
 
 
 def _is_free(path: str) -> bool:
@@ -87,10 +97,13 @@ def _is_free(path: str) -> bool:
 
 def _append(original: OriginalLog, path: str, progress: Progress | None) -> Copied | None:
     """Append the new transactions; return None if the log was packed since."""
+    # Before it is opened for writing, which puts the end of any log right.
+    with closing(LogFile(path, read_only=True)) as file:
+        file.open()
+        ours, theirs = original.page, file.page
+    if ours is None or theirs is None or ours.store_id != theirs.store_id:
+        raise CopyError(path, f"it is not a backup of {original.path}; give another path")
     with closing(LogCopy(path)) as copy:
-        ours, theirs = original.page, copy.page
-        if ours is None or theirs is None or ours.store_id != theirs.store_id:
-            raise CopyError(path, f"it is not a backup of {original.path}; give another path")
         try:
             _lock(copy)
             start = copy.place_in(original)
@@ -113,12 +126,3 @@ def _lock(copy: LogCopy) -> None:
     except (LockTimeout, SelfWaitError, LogMovedError):
         reason = "another is writing to it; wait until it has ended"
         raise CopyError(copy.path, reason) from None
-
-
-def _copy(original: OriginalLog, path: str, progress: Progress | None) -> Copied:
-    with NewFile(path, original.mode) as new:
-        start = copy_page(original, new.fd, path)
-        with closing(Words(new.fd, writable=True)) as words:
-            copied = copy_frames(original, start, new.fd, new.path, words, progress)
-        new.put(replace=True)
-    return copied

@@ -1,26 +1,20 @@
-"""Upgrading stored states to the version of their class, in batches.
-
-Reading upgrades an old state each time; after a migration, there are no old states.
-"""
+"""Upgrading stored states to the version of their class, in batches."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.ids import Oid
-from dobbin_like.objects.codec.versions import split_version, upgrade
+from dobbin_like.objects.codec.versions import VERSION, upgrade
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.store import Progress, Store
 from dobbin_like.transactions.own_commit import commit_own
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dobbin_like.objects.faces.base import Persistent
-    from dobbin_like.objects.graph.changes import Changes
-    from dobbin_like.store import Progress, Store
-    from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.publisher import Publisher
 
 
 def migrate(
@@ -28,24 +22,18 @@ def migrate(
 ) -> int:
     """Store all objects of *cls* and its subclasses in their newest version; return how many.
 
-    Each batch is a transaction of its own, not that of the calling thread. ``_p_migrate``
-    runs under the commit lock, on the newest state, so that it never gets a conflict; a thread
-    that has checked out one of the objects gets one, and runs again. Unlike in reading,
-    ``_p_migrate`` may create persistent objects, which are stored with the state. Objects that
-    another process stores in the new version meanwhile are left alone. May be interrupted and
-    run again at any time: finished batches stay.
-
-    Args:
-        progress: Called with the number of oids examined so far, and of all.
-        batch: Objects in a transaction.
+    Each *batch* of objects is a transaction of its own, not that of the calling thread.
+    ``_p_migrate`` runs under the commit lock, on the newest state, so that it never gets a
+    conflict; a thread that has checked out one of the objects gets one, and runs again. Unlike
+    in reading, ``_p_migrate`` may create persistent objects, which are stored with the state.
+    May be interrupted and run again at any time: finished batches stay. *progress* is called
+    with the oids examined so far, and all.
 
     Raises:
         NotPersistentError: *cls* is not a subclass of ``Persistent``.
         MigrationError, NotStorableError: For one object. Its batch is not stored, those
             before are.
-        SelfWaitError: This thread is in the middle of a commit.
-        LockTimeout, ReadOnlyStorageError, ClosedError, IntegrityError, OSError: As for
-            reading and for a commit.
+        Other errors are those of reading and of a commit.
 
     Cost: Reading every object once; storing the old ones.
     """
@@ -93,8 +81,7 @@ class _Migration:
         if not issubclass(cls, self._cls) or not cls._p_version:
             return None
         state = graph.states.read(oid, stored)
-        version, _ = split_version(dict(state))
-        return (cls, state, number) if version < cls._p_version else None
+        return (cls, state, number) if state.get(VERSION, 0) < cls._p_version else None
 
     def rewrite(self, oids: Sequence[Oid]) -> int:
         """Store those of *oids* that are still old in one transaction; return how many."""
@@ -109,7 +96,8 @@ class _Migration:
                     obj = self._graph.ghosts.ghost(oid, number)
                     ref = ref_of(obj)
                     assert ref is not None
-                    changes.add_state(obj, ref, cls, upgrade(cls, oid, stored, new_objects=True))
+                    state = upgrade(cls, oid, stored, new_objects=True)
+                    changes.write(obj, ref, cls, state, {})
                     rewritten.add(oid)
             changes.add_reachable()
             return () if rewritten else None

@@ -19,18 +19,24 @@ next pack or the next opening. Knows no objects: states are bytes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
+from operator import sub
+from pathlib import Path
 from typing import Final
 
-from dobbin_like.exc import PackError
+from dobbin_like.exc import PackError, ReadOnlyStorageError
 from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
+from dobbin_like.store import Progress, Store
 from dobbin_like.timestamps import tid_of
 from dobbin_like.upkeep.pack_copy import Carry, MissedError
 from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
@@ -39,13 +45,13 @@ from dobbin_like.upkeep.throttle import Throttle
 Keep = int | datetime | timedelta | None
 """The time since which every snapshot stays readable: a tid, a time, how long ago; None: now."""
 
-Progress = Callable[[int, int], object]
-"""Called with the bytes done and all to be done; those of the log count twice."""
-
 _ATTEMPTS: Final = 4
 """Copies that are begun before no object is left out any more."""
 
-_MICROSECOND: Final = timedelta(microseconds=1)
+_logger = logging.getLogger(__name__)
+
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes blanks and the like."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,7 @@ class PackReport:
     @property
     def dropped(self) -> PackSize:
         """The numbers of what was not needed."""
-        before, after = self.before, self.after
-        return PackSize(
-            before.objects - after.objects,
-            before.revisions - after.revisions,
-            before.transactions - after.transactions,
-            before.bytes - after.bytes,
-        )
+        return PackSize(*map(sub, astuple(self.before), astuple(self.after)))
 
     @property
     def garbage(self) -> float:
@@ -98,6 +98,48 @@ class PackReport:
 
 
 def pack(
+    store: Store, keep: Keep = None, *, dry_run: bool = False, progress: Progress | None = None
+) -> PackReport:
+    """Drop objects and versions that are no longer needed, and free their space on the disk.
+
+    Drops objects that can't be reached from the root, and versions older than *keep*. A new
+    file with the rest replaces the log in one step; store id, oids, tids, users and descriptions
+    stay. Others may read and commit meanwhile, except for a short wait at the end. They switch
+    to the new file by themselves; older snapshots still read the old one. If it is killed,
+    interrupted or fails, the log is unchanged or packed, and intact either way.
+
+    Args:
+        keep: The time since which every snapshot stays readable, and every version and
+            transaction is kept: a tid, a datetime with a time zone, or a timedelta for how
+            long ago. None: only the newest versions are kept.
+        dry_run: Only report what would be dropped.
+        progress: Called with the bytes done so far, and all there are to do.
+
+    Raises:
+        PackError: *keep* is in the future, or a tid after the last one; or the storage has
+            no file, or one with more than one name (a hard link).
+        PackRunningError: The log is already being packed.
+        ReadOnlyStorageError: It may not be written.
+        IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.
+        OSError: Reading or writing failed.
+        SelfWaitError: This thread is in the middle of a commit.
+        In all cases, the log is unchanged.
+
+    Cost: The kept bytes, read twice and written once; some 20 bytes of memory for each object.
+    """
+    store.check_open()
+    storage = store.storage
+    if storage.read_only and not dry_run:
+        raise ReadOnlyStorageError(storage.path, storage.why_read_only)
+    if not isinstance(storage, TransactionLog):
+        raise PackError(storage.path, f"{type(storage).__name__} has no file")
+    report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
+    if report.packed:
+        store.publisher.catch_up()
+    return report
+
+
+def pack_file(
     path: str,
     keep: Keep = None,
     *,
@@ -106,7 +148,7 @@ def pack(
     least_garbage: float = 0.0,
     stopping: Callable[[], bool] | None = None,
 ) -> PackReport:
-    """Pack the log at *path*; see :func:`.operations.pack`.
+    """Pack the log at *path*, as pack() does.
 
     Args:
         least_garbage: Pack only if at least this share of the file is not needed.
@@ -121,16 +163,64 @@ def pack(
         file = None
         if not dry_run:
             status = os.stat(path)  # noqa: PTH116
-            if status.st_nlink > 1:
-                reason = f"it has {status.st_nlink} names, and the others would keep the old file"
-                raise PackError(path, reason)
+            _check_replaceable(path, status)
             # First: only one process packs a log at a time.
-            file = stack.enter_context(PackFile(path, status.st_mode & 0o777))
+            try:
+                file = stack.enter_context(PackFile(path, status.st_mode & 0o777))
+            except PermissionError as error:
+                reason = f"no file can be made beside it ({error}); give rights to its directory"
+                raise PackError(path, reason) from error
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
         _refuse_the_future(path, keep, now, old)
         report = _pack(old, file, progress, least_garbage, stopping)
     return replace(report, seconds=time.monotonic() - began)
+
+
+def _check_replaceable(path: str, status: os.stat_result) -> None:
+    """Refuse a file that another can't take the place of, before anything is done."""
+    if status.st_nlink > 1:
+        reason = f"it has {status.st_nlink} names, and the others would keep the old file"
+        raise PackError(path, reason)
+    place = os.path.realpath(path)
+    if place in _mount_points():
+        reason = (
+            "it is a mount point by itself, so that no file can take its place; mount its "
+            "directory instead"
+        )
+        raise PackError(path, reason)
+
+
+def _mount_points() -> set[str]:
+    """Return where something is mounted, as far as the system tells."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return set()
+    return {os.fsdecode(_OCTAL.sub(_byte, line.split()[4])) for line in lines}
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
+
+
+def _keep_owner(file: PackFile, status: os.stat_result) -> None:
+    """Give the new file to whom the old one belongs, or take rights away."""
+    with contextlib.suppress(OSError):
+        os.fchown(file.fd, status.st_uid, status.st_gid)
+        return
+    with contextlib.suppress(OSError):
+        os.fchown(file.fd, -1, status.st_gid)
+        return
+    # It would give rights to another group.
+    if os.fstat(file.fd).st_gid != status.st_gid and status.st_mode & 0o070:
+        os.fchmod(file.fd, status.st_mode & 0o707)
+        _logger.warning(
+            "%s: its group %d can't be kept, and has no rights to the packed file; "
+            "let somebody of that group pack it",
+            file.path,
+            status.st_gid,
+        )
 
 
 def _wanted(keep: Keep, now_microseconds: int) -> Tid | None:
@@ -141,7 +231,7 @@ def _wanted(keep: Keep, now_microseconds: int) -> Tid | None:
     if keep < timedelta(0):
         text = f"keep={keep!r} is in the future"
         raise ValueError(text)
-    return Tid(max(0, now_microseconds - keep // _MICROSECOND))
+    return Tid(max(0, now_microseconds - keep // timedelta(microseconds=1)))
 
 
 def _refuse_the_future(path: str, keep: Keep, now_microseconds: int, old: PackedLog) -> None:
@@ -167,7 +257,7 @@ def _pack(
     stopping: Callable[[], bool] | None,
 ) -> PackReport:
     report = PackReport(old.path, old.place.tid)
-    pace = Throttle(old.committed_word, stopping)
+    pace = Throttle(old.seen_words, stopping)
     if not old.place.sequence:  # There are no earlier transactions: all is kept.
         size, _ = Survivors(old, pace, lambda _size: None).estimate()
         return replace(report, before=size, after=size)
@@ -179,10 +269,9 @@ def _pack(
         later = before.bytes - old.place.end
         report = replace(report, before=before, after=after, later_bytes=later)
         if file is None or report.garbage < least_garbage:
-            told.all()
+            told.carried(old.place.end)
             return report
-    with contextlib.suppress(OSError):  # Not ours to give away.
-        os.fchown(file.fd, old.status.st_uid, old.status.st_gid)
+    _keep_owner(file, old.status)
     new = NewLog(file, old.next_page(), old.positions.next_oid)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
     report = replace(report, before=before, after=after, packed=True)
@@ -202,7 +291,7 @@ def _carry(
         try:
             carry.up_to_the_moment(told.carried)
             carry.catch_up()
-            told.all()  # The callback may still prevent it.
+            told.carried(old.place.end)  # The callback may still prevent it.
             before, after = carry.switch()
         except MissedError:
             if attempt == _ATTEMPTS:
@@ -230,9 +319,6 @@ class _Told:
 
     def carried(self, end: int) -> None:
         self._tell(self._end + end)
-
-    def all(self) -> None:
-        self._tell(2 * self._end)
 
     def _tell(self, done: int) -> None:
         if self._progress is not None:

@@ -1,16 +1,15 @@
 """Copying what survives a pack to the new file, and the switch to that file.
 
 Others may commit meanwhile: what they append is copied round after round, until little is left;
-the rest is copied under the commit lock. A transaction may refer to an object that was
-unreachable when the survivors were marked, from a program that had it in memory. Then the caller
-marks that object, too, and begins a new copy.
+the rest is copied under the commit lock. If a transaction refers to an object that was
+unreachable when the survivors were marked, the caller marks that, too, and begins a new copy.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from dobbin_like.contract import NO_NAMES, Entry, NewNames
 from dobbin_like.log.copies.new_log import NewLog, meta_of
@@ -18,6 +17,7 @@ from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
+from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.upkeep.pack_plan import Count, PackSize, Survivors, stored_stream
 from dobbin_like.upkeep.stream_keys import with_stream_key
 from dobbin_like.upkeep.throttle import Throttle
@@ -32,7 +32,6 @@ _ROUNDS: Final = 24
 """Rounds of catching up in all: writers that are still faster have to wait."""
 
 _ENTRIES_BETWEEN_RESTS: Final = 64
-
 
 Entries = Iterator[Entry]
 
@@ -75,11 +74,7 @@ class Carry:
             tell(frame.tail.end)
 
     def catch_up(self) -> None:
-        """Copy later transactions until little is left, and sync what was written.
-
-        Raises:
-            MissedError: One refers to an object that was left out.
-        """
+        """Copy later transactions until little is left, and sync; MissedError as switch()."""
         rounds = 0
         while self._old.end - self._place.end > _LITTLE and rounds < _ROUNDS:
             rounds += 1
@@ -92,12 +87,9 @@ class Carry:
         self._new.sync()
 
     def switch(self) -> tuple[PackSize, PackSize]:
-        """Copy the rest, and replace the old file by the new one; return both sizes.
+        """Copy the rest, and replace the old file, which stays if this fails; return both sizes.
 
-        Raises:
-            MissedError: A transaction refers to an object that was left out.
-            LogMovedError: Another file is at the path.
-            In all cases, and if anything else fails, the old file stays.
+        MissedError: A transaction refers to an object that was left out.
         """
         old, new = self._old, self._new
         old.acquire()
@@ -168,10 +160,11 @@ class Carry:
 
     def _moved(self, entries: Entries) -> Entries:
         """Yield the entries, with the new places of streams in their states."""
-        new, streams = self._new, self._old.streams
+        new = self._new
         for oid, number, state in entries:
             key, names = stored_stream(self._names, number, state)
             if key is None:
                 yield oid, number, state
             else:
-                yield oid, number, with_stream_key(state, names, new.moved_stream(key, streams))
+                source = cast("BinaryIO", StoredBytes(self._old, key))
+                yield oid, number, with_stream_key(state, names, new.moved_stream(key, source))

@@ -115,10 +115,7 @@ class Survivors:
         return before
 
     def mark(self) -> None:
-        """Mark what can be reached, and what later transactions refer to, up to now.
-
-        Cost: The bytes of what can be reached, and of the later transactions.
-        """
+        """Mark what can be reached, and what later transactions refer to, up to now."""
         if self._old.positions.get(ROOT_OID):
             self._follow([ROOT_OID])
         self.mark_later()
@@ -143,7 +140,6 @@ class Survivors:
             self.seen = frame.tail
 
     def keep_all_objects(self) -> None:
-        """Let every object survive: only older versions are dropped."""
         self._marks.add_all()
         for oid in range(self._old.positions.next_oid):
             self._pace.rest()
@@ -186,8 +182,8 @@ class Survivors:
         The newest transaction stays, even without entries: later ones follow its tid. So does the
         first successful one if no object survives, to hold the class table.
         """
-        old = self._old
-        table_is_due = not self._any()
+        old, slots = self._old, self._old.positions.slots
+        table_is_due = not any(flag and slots[oid] for oid, flag in enumerate(self._marks.flags))
         for frame in old.frames(old.start, old.place.end):
             logged, chosen = frame.logged, None
             if logged is not None:
@@ -198,10 +194,6 @@ class Survivors:
                     chosen = None
             yield frame, chosen
 
-    def _any(self) -> bool:
-        slots = self._old.positions.slots
-        return any(flag and slots[oid] for oid, flag in enumerate(self._marks.flags))
-
     def objects(self, logged: LoggedTransaction, chosen: Sequence[int]) -> int:
         """Return of how many objects these entries are the newest versions."""
         if not self._bases:
@@ -210,10 +202,7 @@ class Survivors:
         return sum(slots[logged.oids[index]] == first + index * ENTRY_SIZE for index in chosen)
 
     def estimate(self) -> tuple[PackSize, PackSize]:
-        """Return the size of the log, and that of a packed one.
-
-        Cost: The tables of the transactions; of the states, only those of streams.
-        """
+        """Return the size of the log, and that of a packed one; reads only states of streams."""
         old = self._old
         before, after = Count(), Count()
         table = old.names.rows()
@@ -235,7 +224,8 @@ class Survivors:
                 table = table if logged.failed else NO_NAMES
                 parts += len(encode_meta(meta))
                 size += record.align(TRANSACTION_SIZE + len(chosen) * ENTRY_SIZE + parts)
-        size += sum(map(self._stream_frame, streams))
+        for length in map(old.streams.size, map(stream_offset, streams)):
+            size += record.align(record.STREAM_SIZE + length + 4 * -(-length // (1 << 16)))
         before.objects = old.positions.stored
         size += self._later(before, after)
         return before.size(old.end), after.size(size)
@@ -280,7 +270,3 @@ class Survivors:
                 moved = stream_key(old.generation + 1, stream_offset(key))
                 longer += len(with_stream_key(state, names, moved)) - len(state)
         return longer
-
-    def _stream_frame(self, key: int) -> int:
-        size = self._old.streams.size(stream_offset(key))
-        return record.align(record.STREAM_SIZE + size + 4 * -(-size // (1 << 16)))

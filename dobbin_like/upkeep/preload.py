@@ -1,8 +1,7 @@
 """Reading everything that can be reached from the root, at once.
 
-For servers that fork workers: what is in memory before the fork is shared. Reads one generation
-of references after the other, each in the order of the file, and keeps nothing: objects stay in
-memory because the objects that refer to them do.
+Reads one generation of references after the other, each in the order of the file, and keeps
+nothing: objects stay in memory because the objects that refer to them do.
 """
 
 from __future__ import annotations
@@ -11,23 +10,19 @@ import gc
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, Error
 from dobbin_like.ids import Oid
-from dobbin_like.interrupts import finish_despite_interrupts
+from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.serialize import ATOMS
 from dobbin_like.objects.faces.broken import Broken
-from dobbin_like.objects.values.refs import UNSTORED, native_dict, ref_of
+from dobbin_like.objects.values.refs import UNSTORED, ObjectRef, State, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import BYTEARRAY, DICT, KINDS, OTHER, REFERENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dobbin_like.objects.values.refs import ObjectRef, State
-    from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store
 
 _logger = logging.getLogger(__name__)
 
@@ -38,24 +33,14 @@ _BETWEEN_REPORTS: Final = 1000
 def preload(store: Store, progress: Progress | None = None) -> int:
     """Read all objects of this thread's snapshot at once; return how many there are.
 
-    For programs that will need them all, and for servers that fork workers afterwards,
-    which then share the memory. Objects that can't be reached from the root are not read. The
-    others stay in memory as long as the database is open and they can be reached; later changes
-    are read on use, as always. Other threads may read and commit meanwhile.
+    For programs that will need them all, and for servers that fork workers afterwards, which
+    then share the memory. What can't be reached from the root is not read. An object that can't
+    be read, because it is damaged or its migration fails, is skipped with a warning; using it
+    raises the error. One whose class is missing is skipped, too, and what only they lead to.
 
-    An object that can't be read, because it is damaged or its migration fails, is skipped and
-    logged as a warning; using it raises the error. One whose class is missing is skipped, too.
-    Objects that can be reached only through them are not read.
-
-    Meanwhile the garbage collector is off, for the whole process. May be interrupted and
-    run again at any time.
-
-    Args:
-        progress: Called with the number of objects read, and of all stored objects.
-
-    Raises:
-        ClosedError, OSError: As for reading, and any error that a class of values raises.
-        What was read stays in memory.
+    Others may read and commit meanwhile. The garbage collector is off, for the whole process.
+    May be interrupted and run again at any time. *progress* is called with the number of objects
+    read, and of all stored objects.
 
     Cost: Reading every object once, in the order of the file as far as references
     allow; a byte of memory for each oid beside the objects.
@@ -69,8 +54,6 @@ def preload(store: Store, progress: Progress | None = None) -> int:
 
 
 class _Walk:
-    """One preload. One thread."""
-
     def __init__(self, store: Store, progress: Progress | None) -> None:
         self._graph = store.graph
         self._storage = store.storage
@@ -173,17 +156,14 @@ class _Walk:
 
 # -- garbage collection ---------------------------------------------------------------
 
-_lock = threading.Lock()
+_lock = reentrant_lock()
 _inside: set[tuple[int, object]] = set()
 _was_enabled = False
 """Before the first thread entered. Guarded by the lock, like ``_inside``."""
 
 
 def _without_collections(run: Callable[[], object]) -> None:
-    """Call *run* without garbage collections, which would visit all that was read repeatedly.
-
-    They are off for the whole process, until the last thread has left.
-    """
+    """Call *run* without garbage collections in the whole process, until the last has left."""
     me = threading.get_ident(), object()
     try:
         try:
@@ -215,7 +195,7 @@ def _leave(me: tuple[int, object]) -> None:
 def _after_fork_in_child() -> None:
     """Other threads are gone, and never leave."""
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = reentrant_lock()
     me = threading.get_ident()
     stay = {one for one in _inside if one[0] == me}
     if _inside and not stay and _was_enabled:

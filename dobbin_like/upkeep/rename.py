@@ -1,30 +1,22 @@
-"""Renaming a class: a new row of the class table of the log.
-
-States have the numbers of classes, and the name of a number is looked up when a state is read: no
-state is changed.
-"""
+"""Renaming a class: a new row of the class table of the log. No state is changed."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from dobbin_like.exc import IntegrityError, RenameError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.stand_in import StandInMeta
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.store import Store
 from dobbin_like.transactions.own_commit import commit_own
+from dobbin_like.transactions.publisher import Publisher
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dobbin_like.objects.graph.changes import Changes
-    from dobbin_like.store import Store
-    from dobbin_like.transactions.publisher import Publisher
-
-Name = tuple[str, str]
-"""Module and qualname."""
+Name = tuple[str, str]  # Module and qualname.
 
 
 def rename_class(store: Store, old: str | type, new: str | type) -> None:
@@ -35,19 +27,16 @@ def rename_class(store: Store, old: str | type, new: str | type) -> None:
     a class stands for its name. One small transaction, however many instances there are; not
     that of the calling thread. If the log already has *new*, the two become one class.
 
-    Other instances over the log follow when they catch up. An object that is read from then on
-    has the new class; one in memory keeps its class until it is read again, after a change by
-    another process or after it has left memory, and a value keeps its class as long as the
-    object that it is part of. A program that can't load the new class uses the old one, if it
-    has it. New objects of the old class are stored under the old name again.
+    An object that is read from then on has the new class, in other processes when they catch up;
+    one in memory keeps its class until it is read again, and a value as long as the object that
+    it is part of. A program that can't load the new class uses the old one, if it has it. New
+    objects of the old class are stored under the old name again.
 
     Raises:
         RenameError: The log has no class *old*; *new* can't be loaded under the policy
             for loading; it does not derive from ``Persistent`` where the objects are
             persistent, or does where they are not; the two are the same.
-        SelfWaitError: This thread is in the middle of a commit.
-        LockTimeout, ReadOnlyStorageError, ClosedError, OSError: As for a commit.
-        In all cases, nothing was written.
+        Other errors are those of a commit. In all cases, nothing was written.
 
     Cost: One small commit, and the classes of the log. If the old class can't be loaded
     and no object of it was used, the log is searched for one first.
@@ -68,8 +57,6 @@ def rename_class(store: Store, old: str | type, new: str | type) -> None:
 
 
 class _Renaming:
-    """A rename, and the checks that may refuse it."""
-
     def __init__(self, publisher: Publisher, old: str | type, new: str | type) -> None:
         self._publisher = publisher
         self._texts = _text(old), _text(new)
@@ -115,9 +102,9 @@ class _Renaming:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the old name in the log: several if classes were merged."""
-        names = _names(self._publisher)
+        rows = self._publisher.storage.names.rows().classes
         for candidate in self._old:
-            numbers = [number for number, name in names.items() if name == candidate]
+            numbers = [number for number, *name in rows if tuple(name) == candidate]
             if candidate == self.new and numbers:
                 reason = "it has this name already"
                 raise self._refuse(reason)
@@ -146,11 +133,6 @@ def _text(name: object) -> str:
         text = f"expected a class or the name of one, got {type(name).__name__}"
         raise TypeError(text)
     return name
-
-
-def _names(publisher: Publisher) -> dict[int, Name]:
-    classes = publisher.storage.names.rows().classes
-    return {number: (module, qualname) for number, module, qualname in classes}
 
 
 def _is_persistent(publisher: Publisher, number: int) -> bool:

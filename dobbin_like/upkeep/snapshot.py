@@ -2,8 +2,7 @@
 
 What can be reached from the root is read twice: once to find it and to add up how much it
 is, once to write it. States are carried as they are, but for those of streams, which say
-where the bytes lie. Into a file: :mod:`dobbin_like.log.copies.new_log`; into another storage,
-by what every storage can do.
+where the bytes lie.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 
-from dobbin_like.contract import NO_NAMES
+from dobbin_like.contract import NO_NAMES, Storage, StoredVersion
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
-from dobbin_like.log.file.words import boot_number, new_page
+from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.faces.stream import StoredBytes
+from dobbin_like.storages.as_of import AsOf
+from dobbin_like.store import Progress, Store
+from dobbin_like.timestamps import Moment
 from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Storage, StoredVersion
 
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
 """The limit of a transaction: an entry has 32 bits for the distance of its state."""
@@ -41,7 +40,6 @@ _POSITIONS_FROM: Final = 10_000
 
 _DESCRIPTION: Final = "snapshot"
 
-Progress = Callable[[int, int], object]
 Entries = Iterator[tuple[Oid, int, bytes]]
 
 
@@ -62,6 +60,44 @@ class SnapshotReport(NamedTuple):
 
 
 def snapshot(
+    store: Store,
+    target: str | os.PathLike[str] | Storage,
+    at: Moment | None = None,
+    progress: Progress | None = None,
+) -> SnapshotReport:
+    """Write the state of this database to *target*, as a database of its own.
+
+    All objects that can be reached from the root become one transaction, with the tid of the
+    state; above 4 GiB, several. Oids, numbers, streams and names stay. The new database has its
+    own store id: a backup of one is not a backup of the other. Others may read and commit
+    meanwhile. A file appears when it is complete and on stable storage, or not at all.
+
+    Args:
+        target: A path with no file or an empty one, or an empty storage.
+        at: The tid or datetime of the state; by default, what is committed now.
+        progress: Called with objects that were read or written, and all there are to be.
+
+    Raises:
+        FileExistsError: The file is not empty.
+        CopyError: The storage is not empty; or another is writing a file for this path.
+        ObjectNotFound: There is, or was, no root.
+        Other errors are those of ``at()``, of reading and of a commit. Nothing was written then.
+
+    Cost: The states, read twice and written once; some bytes of memory for each object.
+    Into a storage: all of them in memory.
+    """
+    store.check_open()
+    store.publisher.catch_up()
+    if isinstance(target, (str, os.PathLike)):
+        target = os.fspath(target)
+    newest = store.storage.tid
+    if not newest:
+        raise ObjectNotFound(ROOT_OID)
+    with contextlib.closing(AsOf(store.storage, newest if at is None else at)) as source:
+        return write_snapshot(source, target, progress)
+
+
+def write_snapshot(
     source: Storage,
     target: str | Storage,
     progress: Progress | None = None,
@@ -69,16 +105,19 @@ def snapshot(
 ) -> SnapshotReport:
     """Write what can be reached in *source*, which must not change meanwhile, to *target*.
 
-    See :func:`.operations.snapshot`. More than *part_bytes* become several transactions in a file.
-
-    Cost: The bytes of the states, read twice and written once; 5 bytes of memory for each
-    oid, and 44 for each object. Into a storage: all the states in memory.
+    More than *part_bytes* become several transactions in a file.
+    Cost: 5 bytes of memory for each oid, and 44 for each object; into a storage, all the states.
     """
     if not source.has(ROOT_OID):
         raise ObjectNotFound(ROOT_OID)
     if isinstance(target, str):
-        _refuse_file(target)
-        with NewFile(target, _mode(source)) as file:
+        with contextlib.suppress(FileNotFoundError):
+            if Path(target).stat().st_size or not Path(target).is_file():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        mode = 0o600
+        with contextlib.suppress(OSError):  # That of the source, if it has a file.
+            mode = Path(source.path).stat().st_mode & 0o777
+        with NewFile(target, mode) as file:
             return _write(source, _IntoFile(target, file, source), progress, part_bytes)
     if target.held:  # Not to be given back below.
         raise SelfWaitError(target.path)
@@ -89,7 +128,7 @@ def snapshot(
 
 
 def _write(
-    source: Storage, target: _Target, progress: Progress | None, part_bytes: int
+    source: Storage, target: _IntoFile | _IntoStorage, progress: Progress | None, part_bytes: int
 ) -> SnapshotReport:
     state = _State(source, progress)
     state.carry_streams(target.stream)
@@ -102,12 +141,6 @@ def _write(
     if progress is not None:
         progress(state.total, state.total)
     return SnapshotReport(target.path, state.objects, state.size, state.streams, state.tid)
-
-
-def _refuse_file(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if Path(path).stat().st_size or not Path(path).is_file():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
 
 # -- what is read ------------------------------------------------------------------------
@@ -224,23 +257,15 @@ class _State:
 # -- where it is written -----------------------------------------------------------------
 
 
-class _Target(Protocol):
+class _IntoFile:
     """Takes streams, then parts, and then makes all of them count."""
 
-    path: str
-
-    def stream(self, source: BinaryIO) -> tuple[int, int]: ...
-    def part(self, tid: Tid, part: _Part, entries: Entries) -> None: ...
-    def complete(self, objects: int) -> None: ...
-
-
-class _IntoFile:
     def __init__(self, path: str, file: NewFile, source: Storage) -> None:
         self.path = path
         self._file = file
         self._names = source.names.rows()
         # Oids, tids and numbers of classes are those of the source: it goes on from there.
-        page = new_page(boot_number(), source.tid, source.next_oid)
+        page = new_page(source.tid, source.next_oid)
         self._log = NewLog(file, page, source.next_oid)
         self.stream = self._log.append_stream
 
@@ -256,19 +281,10 @@ class _IntoFile:
         self._file.put(replace=False)
 
 
-def _mode(source: Storage) -> int:
-    """Return the permissions of the file of a storage; without one, those of a private file."""
-    try:
-        return Path(source.path).stat().st_mode & 0o777
-    except OSError:
-        return 0o600
-
-
 class _IntoStorage:
-    """An empty storage, which is held until the caller releases it.
+    """The same for an empty storage, which is held until the caller releases it.
 
-    What is written is news for it, as if another instance had committed: a database that is open
-    on it applies it.
+    What is written is news for it, which a database that is open on it applies.
     """
 
     def __init__(self, target: Storage, source: Storage) -> None:

@@ -1,20 +1,17 @@
 """The key in the state of a stored stream: the place of its bytes, which packing moves.
 
 Only the bytes of the key are changed; all others stay as they are, whatever classes they need.
-Knows no file.
 """
 
 from __future__ import annotations
 
 import pickletools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA
 from dobbin_like.objects.codec.references import decode_loosely
-
-if TYPE_CHECKING:
-    from dobbin_like.contract import Names
 
 _KEY: Final = "_offset"
 """The attribute of a stream that has its key."""
@@ -33,13 +30,9 @@ def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | N
 
 
 def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:
-    """Return the key of the stream of a state; None if it has none.
+    """Return the key of the stream of a state; None if it has none. Raises as decoding.
 
-    Args:
-        names: Of the attributes, if the state is a tuple of their values.
-
-    Raises:
-        Exception: Any error of decoding: the bytes are no state.
+    *names* are those of the attributes if the state is a tuple of their values.
     """
     state: Any = decode_loosely(data)
     if names is not None:

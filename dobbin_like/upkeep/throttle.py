@@ -1,8 +1,7 @@
 """Giving way: long work in the background leaves committing threads most of their speed.
 
-A thread that computes holds the lock of the interpreter for milliseconds at a time, and a commit
-needs it several times. So the work is done in slices, and while others commit, it rests after
-each slice for a little longer than the slice took. Knows no file.
+A commit needs the lock of the interpreter several times. So, while others commit, the work rests
+after each slice for a little longer than the slice took.
 """
 
 from __future__ import annotations
@@ -24,11 +23,9 @@ _yield: Final[Callable[[], object]] = getattr(os, "sched_yield", lambda: time.sl
 
 
 class Throttle:
-    """One thread that gives way.
+    """One thread that gives way. *sign* returns a value that changes with each commit.
 
-    Args:
-        sign: Returns a value that changes with each commit.
-        stopping: Called when it is time to give way; if it returns true, the work ends.
+    *stopping* is called when it is time to give way; if it returns true, the work ends.
     """
 
     def __init__(

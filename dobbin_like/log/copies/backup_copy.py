@@ -6,8 +6,8 @@ checksum of a frame depends on all frames before it, so that one frame that both
 one place says that they have all before it in common.
 
 A copy that is appended to is what it was or what it shall be, at any moment, for readers
-and for the next who writes to it: the first 8 bytes of what is new (checksum and status)
-are written last, and without them no frame behind is one.
+and for the next who writes to it: the first bytes of what is new are written last, and
+without them no frame behind is one.
 Knows no object.
 """
 
@@ -20,27 +20,15 @@ from typing import Final, NamedTuple
 
 from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.file import disk
-from dobbin_like.log.file.words import Words, boot_number
-from dobbin_like.log.format import record
-from dobbin_like.log.format.header import (
-    BOOT,
-    COMMITTED,
-    DURABLE,
-    PAGE_SIZE,
-    REDO,
-    SAVED,
-    Page,
-    raw_word,
-)
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format import header, record
+from dobbin_like.log.format.header import Page, encode_page, inode_value
 from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.aside import clip_aside, note_aside
+from dobbin_like.log.reading.chain import verify
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import read_frame
 from dobbin_like.log.reading.saved_positions import place_before
-from dobbin_like.log.reading.trusted_end import verify
 from dobbin_like.log.writing.writable import WritableLog
-
-__all__ = ["Copied", "LogCopy", "OriginalLog", "Progress", "copy_frames", "copy_page"]
 
 Progress = Callable[[int, int], object]
 """Called with the bytes copied so far and the bytes to copy."""
@@ -49,10 +37,7 @@ _PIECE: Final = 1 << 22
 """Bytes that are verified before they are copied: they are in the cache then."""
 
 _READ: Final = 1 << 20
-_IDENTITY_SIZE: Final = 8 * COMMITTED
-"""What is before the words of a header page: the same in a log and its copies."""
-
-_HELD_BACK: Final = record.CHECKED_FROM
+_HELD_BACK: Final = record.MARK_SIZE
 
 
 class Copied(NamedTuple):
@@ -65,10 +50,8 @@ class Copied(NamedTuple):
 class LogCopy:
     """An earlier copy of a log, opened to be brought up to date.
 
-    Nothing is written to it but frames of the original: no saved positions of its own.
-
-    Raises:
-        OSError, NotALogError, FormatVersionError, IntegrityError: It can't be opened.
+    Nothing is written to it but frames of the original: no saved positions of its own. It may
+    raise what opening a log raises.
     """
 
     def __init__(self, path: str) -> None:
@@ -83,7 +66,6 @@ class LogCopy:
             raise
 
     def close(self) -> None:
-        """Give the file back."""
         self._writing.close(save=False)
 
     @property
@@ -102,16 +84,13 @@ class LogCopy:
         self._log.apply(self._log.read_news())
 
     def release(self) -> None:
-        """Give the lock back."""
         self._writing.release()
 
     def place_in(self, original: OriginalLog) -> LogPlace | None:
         """Return the end of what both logs have, if this one has no transaction behind it.
 
         What may be behind it are positions, saved by somebody who has looked at the copy.
-
-        Raises:
-            IntegrityError: The last frame of this log is damaged.
+        IntegrityError: The last frame of this log is damaged.
         """
         page = self.page
         tail = self.place
@@ -122,9 +101,6 @@ class LogCopy:
             verify(buffer, before, frame)
             if original.has_place(tail):
                 return tail
-            if frame.tail != tail:  # Frames aside are between.
-                tail = frame.tail
-                continue
             if frame.logged is not None:
                 return None
             tail = before
@@ -135,10 +111,7 @@ class LogCopy:
     def extend(
         self, original: OriginalLog, start: LogPlace, progress: Progress | None = None
     ) -> Copied:
-        """Append what *original* has behind *start*; all of it, or nothing counts.
-
-        Args:
-            start: What place_in() has returned.
+        """Append what *original* has behind *start*, which place_in() has returned.
 
         Requires: The commit lock.
 
@@ -146,50 +119,34 @@ class LogCopy:
             IntegrityError: The original is damaged. Nothing was appended.
             OSError: Writing failed. Nothing was appended.
         """
-        writer = self._writing.held_by_caller("extend()")
+        self._writing.held_by_caller("extend()").forget()
         _, words = self._log.attach()
         fd = self._log.file.fd
-        writer.synced.distrust(words)
         if start.end < self.place.end:
-            _forget_behind(words, start.end)
+            words.put(header.SAVED, 0)
+            _put_end(words, start.end)
         try:
             disk.cut(fd, self.path, start.end)
             return copy_frames(original, start, fd, self.path, words, progress)
         finally:
-            end = words.get(COMMITTED)
-            if end is not None and end < os.fstat(fd).st_size:
+            end = words.get(header.DURABLE)
+            if end < os.fstat(fd).st_size:
                 disk.cut(fd, self.path, end)
 
 
-def _forget_behind(words: Words, end: int) -> None:
-    # From the outside in: what the words say is true at any moment.
-    words.put(SAVED, 0)
-    clip_aside(words, end)
-    if (words.get(REDO) or 0) >= end:
-        words.put(REDO, 0)
-    words.put(DURABLE, end)
-    words.put(COMMITTED, end)
+def _put_end(words: Words, end: int) -> None:
+    words.put(header.LOOSE, end, end)  # And APPENDED.
+    words.put(header.DURABLE, end)
+    words.put(header.SYNCING, end)
 
 
 def copy_page(original: OriginalLog, fd: int, path: str) -> LogPlace:
-    """Write the header page of *original* as that of a log without frames.
-
-    Returns:
-        The place where its frames begin.
-
-    Requires: The original has one; see OriginalLog.
-
-    Raises:
-        OSError: Writing failed.
-    """
+    """Write the page of *original*, which has one, as of a new log; return its first place."""
     identity = original.page
     assert identity is not None
-    page = bytearray(PAGE_SIZE)
-    page[:_IDENTITY_SIZE] = original.read(0, _IDENTITY_SIZE)
-    boot = boot_number()
-    for index, value in ((COMMITTED, PAGE_SIZE), (DURABLE, PAGE_SIZE), (SAVED, 0), (BOOT, boot)):
-        page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
-    disk.write(fd, path, bytes(page), 0)
+    page, _ = encode_page(*identity[:2], *identity[3:])
+    disk.write(fd, path, page, 0)
+    Words(fd, path).put(header.INODE, inode_value(os.fstat(fd).st_ino))
     return record.first_place(identity.checksum)
 
 
@@ -203,12 +160,8 @@ def copy_frames(
 ) -> Copied:
     """Append the frames of *original* from *start* on to a log that ends there.
 
-    When it returns, they are on stable storage and count. Killed before, it leaves a tail
-    that counts for nothing.
-
-    Raises:
-        IntegrityError: The original is damaged. Nothing new counts.
-        OSError: Writing failed. Nothing new counts.
+    When it returns, they are on stable storage and count. If it is killed, or fails because
+    the original is damaged or can't be written, nothing new counts.
 
     Cost: The bytes of the frames, read twice and written once.
     """
@@ -217,20 +170,15 @@ def copy_frames(
         pieces.tell(pieces.last)
         return Copied(0, 0)
     transactions = saved = 0
-    aside: int | None = None  # Where those begin that the log ends with.
-    for tail, frame in original.verified(start):
+    for tail, frame, whole in original.verified(start):
         if frame.logged is not None:
             transactions += 1
-        elif frame.kind in record.POSITIONS_KINDS:
+        elif frame.kind == record.KIND_POSITIONS and whole:
             saved = tail.end
-        if frame.kind not in record.ASIDE:
-            aside = None
-        elif aside is None:
-            aside = tail.end
         if frame.tail.end - pieces.copied >= _PIECE:
             pieces.copy(frame.tail.end)
     pieces.copy(pieces.last)
-    pieces.let_count(words, saved, aside)
+    pieces.let_count(words, saved)
     return Copied(transactions, pieces.last - pieces.first)
 
 
@@ -263,15 +211,12 @@ class _Pieces:
             self.tell(at + len(data))
         self.copied = end
 
-    def let_count(self, words: Words, saved: int, aside: int | None) -> None:
+    def let_count(self, words: Words, saved: int) -> None:
         """Write what was held back, and then what says that it counts."""
         disk.sync(self._fd, self._path)
         disk.write(self._fd, self._path, self._original.read(self.first, _HELD_BACK), self.first)
         disk.sync(self._fd, self._path)
-        words.put(COMMITTED, self.last)
-        words.put(DURABLE, self.last)
-        if aside is not None:
-            note_aside(words, aside, self.last)
+        _put_end(words, self.last)
         if saved:
-            words.put(SAVED, saved)
+            words.put(header.SAVED, saved)
         disk.sync(self._fd, self._path)

@@ -8,38 +8,25 @@ no object.
 from __future__ import annotations
 
 import os
-import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, Final, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, Final
 from zlib import crc32
 
 from dobbin_like.contract import Entry, NewNames
 from dobbin_like.ids import Tid
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.new_file import NewFile
-from dobbin_like.log.file.words import boot_number
-from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.frame_heads import PositionsHead
-from dobbin_like.log.format.header import (
-    ASIDE,
-    ASIDE_END,
-    BOOT,
-    COMMITTED,
-    DURABLE,
-    PAGE_SIZE,
-    SAVED,
-    Page,
-    raw_word,
-)
-from dobbin_like.log.format.meta import NO_META, Meta
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, SAVED, Page, inode_value
+from dobbin_like.log.format.meta import NO_META, Meta, encode_meta
 from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
-from dobbin_like.log.reading.streams import StreamReader, copy_stream, stream_key, stream_offset
-
-__all__ = ["NewLog", "meta_of"]
+from dobbin_like.log.reading.saved_positions import encode_around
+from dobbin_like.log.reading.streams import copy_stream, stream_key, stream_offset
 
 _LONG: Final = 1 << 22
 """Bytes of a transaction that is not gathered in memory."""
@@ -52,13 +39,10 @@ _SYNC: Final = 1 << 24
 
 
 class NewLog:
-    """A log that is written to an empty file; one thread.
+    """A log that is written to an empty file; one thread. OSError: Writing failed.
 
-    ``positions`` and ``tail`` are those of what was appended; ``path`` is where it lies.
-
-    Args:
-        page: The header page as encode_page() returns it.
-        next_oid: Room is made for oids below it.
+    ``positions`` and ``tail`` are those of what was appended; ``path`` is where it lies. *page*
+    is what encode_page() returns; room is made for oids below *next_oid*.
     """
 
     def __init__(self, file: NewFile, page: tuple[bytes, Page], next_oid: int) -> None:
@@ -78,11 +62,9 @@ class NewLog:
         self._parts: list[bytes] = []
         self._gathered = 0
         self._written = self._synced = PAGE_SIZE
-        self._saved = self._saved_end = 0
+        self._saved = 0
         # Sorted; by the offset in another file.
         self._streams_from, self._streams_to = array("Q"), array("Q")
-
-    # -- frames ----------------------------------------------------------------
 
     def append(
         self,
@@ -96,13 +78,8 @@ class NewLog:
     ) -> None:
         """Append a transaction.
 
-        Args:
-            count: Of the entries, and *size* their bytes: if they are not given, all entries
-                are held in memory.
-
-        Raises:
-            OSError: Writing failed.
-            struct.error: They are too many, or too big, for one transaction.
+        *count* is the number of the entries, *size* their bytes: if they are not given, all
+        entries are held in memory. struct.error: They are too many, or too big, for one.
         """
         status = record.FAILED if failed else record.COMMITTED
         previous: Callable[[int], int] = (lambda _oid: 0) if failed else self.positions.get
@@ -128,16 +105,10 @@ class NewLog:
         meta: Meta,
         status: int,
     ) -> array[int]:
-        """Append a transaction as it comes: its states first, what is before them last.
-
-        Returns:
-            The oids.
-
-        Memory: 8 bytes for each entry.
-        """
+        """Append a transaction as it comes: what is before the states last. Return the oids."""
         self.flush()
         tail, seed = self.tail, record.tid_seed(tid)
-        meta_bytes = record.encode_meta(meta)
+        meta_bytes = encode_meta(meta)
         oids, table = array("Q"), bytearray()
         start = at = tail.end + TRANSACTION_SIZE
         # From the entry to its state, as in record.encode_transaction().
@@ -158,9 +129,9 @@ class NewLog:
         self.flush()
         last = bytes(table) + meta_bytes
         disk.write(self._fd, self.path, last, at)
-        head = record.checked_head(tail, tid, count, len(meta_bytes), whole)
+        head = record.checked_head(tail, tid, count, len(meta_bytes), whole, status)
         checksum = self._checksum(crc32(head, tail.checksum), start, at + len(last))
-        disk.write(self._fd, self.path, record.frame_start(checksum, status) + head, tail.end)
+        disk.write(self._fd, self.path, record.WORD.pack(checksum) + head, tail.end)
         self._move(whole, checksum, tid)
         return oids
 
@@ -176,11 +147,7 @@ class NewLog:
         self.tail = LogPlace(tail.end + length, tail.end, checksum, tail.sequence + 1, tid)
 
     def append_stream(self, source: BinaryIO) -> tuple[int, int]:
-        """Append what *source* yields; return the key of the stream, and its size in bytes.
-
-        Raises:
-            OSError: Writing failed, or reading did.
-        """
+        """Append what *source* yields; return the key of the stream, and its size in bytes."""
         self.flush()
         offset = self.tail.end
         self.tail, size = copy_stream(self._fd, self.path, self.tail, source)
@@ -188,85 +155,56 @@ class NewLog:
         self._sync_now_and_then()
         return stream_key(self._page.generation, offset), size
 
-    def moved_stream(self, key: int, streams: StreamReader) -> int:
-        """Return the key in this log of a stream of another; copy it if it is not there yet.
-
-        Raises:
-            IntegrityError: It is damaged.
-            OSError: Writing failed.
-        """
+    def moved_stream(self, key: int, source: BinaryIO) -> int:
+        """Return the key in this log of a stream of another; copy it if it is not there yet."""
         offset = stream_offset(key)
         known = self._streams_from
         place = bisect_left(known, offset)
         if place < len(known) and known[place] == offset:
             return self._streams_to[place]
-        moved, _ = self.append_stream(cast("BinaryIO", _Source(streams, offset)))
+        moved, _ = self.append_stream(source)
         known.insert(place, offset)
         self._streams_to.insert(place, moved)
         return moved
 
     def save_positions(self, names: NewNames) -> None:
-        """Append the positions as they are now, for a quick opening.
-
-        Args:
-            names: All that were appended.
-
-        Raises:
-            OSError: Writing failed.
-
-        Cost: 8 bytes for each oid; no more than that in memory.
-        """
-        tail, slots = self.tail, self.positions.slots
-        slots_count = self.positions.next_oid
-        table = record.encode_names(names)
-        checksum = 0
-        for block in _blocks(slots, slots_count):
+        """Append the positions as they are now, and all *names*, for a quick opening."""
+        tail, positions, checksum = self.tail, self.positions, 0
+        for block in positions.blocks():
             checksum = crc32(block, checksum)
-        head = PositionsHead(slots_count, self.positions.stored, tail, checksum)
-        length = record.align(record.POSITIONS_SIZE + len(table) + 8 * slots_count)
-        data = frame_heads.encode_positions_head(tail, length, head, table)
-        self._write(data)
-        for block in _blocks(slots, slots_count):
+        start, fill, after = encode_around(tail, positions, names, tail, checksum)
+        self._write(start)
+        for block in positions.blocks():
             self._write(block)
-        self._write(bytes(length - len(data) - 8 * slots_count))
-        self._saved, self._saved_end = tail.end, tail.end + length
-        self.tail = record.aside(tail, tail.end + length)
-
-    # -- the file --------------------------------------------------------------
+        self._write(fill)
+        self._saved, self.tail = tail.end, after
 
     def flush(self) -> None:
-        """Write what was gathered. Raises OSError."""
+        """Write what was gathered."""
         data, self._parts, self._gathered = b"".join(self._parts), [], 0
         disk.write(self._fd, self.path, data, self._written)
         self._written += len(data)
 
     def sync(self) -> None:
-        """Bring all to stable storage, owner and permissions too. Raises OSError."""
+        """Bring all to stable storage, owner and permissions too."""
         self.flush()
         with disk.named(self.path):
             os.fsync(self._fd)
         self._synced = self._written
 
     def complete(self) -> None:
-        """Let all that was appended count, and bring it to stable storage. Raises OSError."""
+        """Let all that was appended count, and bring it to stable storage."""
         self.flush()
-        end = self.tail.end
-        aside = (self._saved, end) if end == self._saved_end else (0, 0)
-        self._put(COMMITTED, end)
-        for index, value in zip((SAVED, ASIDE, ASIDE_END), (self._saved, *aside), strict=True):
-            self._put(index, value)
-        self._put(DURABLE, end)
+        words = Words(self._fd, self.path)
+        # With SAVED, INODE.
+        words.put(SAVED, self._saved, inode_value(os.fstat(self._fd).st_ino))
+        # DURABLE, LOOSE, APPENDED and SYNCING.
+        words.put(DURABLE, *[self.tail.end] * 4)
         self.sync()
 
     def hand_over(self) -> None:
-        """Let others write to the file, which has come to its place for good. Raises OSError."""
-        self._put(BOOT, boot_number())
+        """Let others write to the file, which has come to its place for good."""
         self._file.unlock()
-
-    def _put(self, index: int, value: int) -> None:
-        # Not through a mapping, which a child that is forked meanwhile would keep open.
-        raw = raw_word(index, value).to_bytes(8, sys.byteorder)
-        disk.write(self._fd, self.path, raw, index * 8)
 
     def _write(self, data: bytes) -> None:
         self._parts.append(data)
@@ -284,26 +222,3 @@ def meta_of(logged: LoggedTransaction, names: NewNames) -> Meta:
     """Return what a transaction says about itself, with other names."""
     meta = Meta(names, logged.user, logged.description, logged.extension, logged.reason)
     return meta if meta != NO_META else NO_META
-
-
-def _blocks(slots: array[int], count: int) -> Iterator[bytes]:
-    """Yield the first *count* slots as they are saved, some at a time."""
-    for start in range(0, count, _WRITE // 8):
-        block = slots[start : min(start + _WRITE // 8, count)]
-        if sys.byteorder == "big":
-            block.byteswap()
-        yield block.tobytes()
-
-
-class _Source:
-    """A stored stream as something that can be read from the start to the end."""
-
-    def __init__(self, streams: StreamReader, offset: int) -> None:
-        self._streams = streams
-        self._offset = offset
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        data = self._streams.read(self._offset, self._at, size)
-        self._at += len(data)
-        return data

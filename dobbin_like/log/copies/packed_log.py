@@ -1,12 +1,12 @@
 """The log that is packed, as of a tid, read frame by frame.
 
-An instance of its own, which has applied the transactions up to that tid and no other, and
-needs no more memory than the positions of the objects and a few megabytes, however many
+Needs no more memory than the positions of the objects and a few megabytes, however many
 transactions there are and however long they are. Knows no object.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import weakref
@@ -17,11 +17,10 @@ from dobbin_like.contract import Entry
 from dobbin_like.exc import LockTimeout, PackError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
-from dobbin_like.log.file.words import boot_number
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page, encode_page
+from dobbin_like.log.format.header import PAGE_SIZE, REPLACED, STATE, USUAL, Page, encode_page
 from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
-from dobbin_like.log.reading.aside import said_by
+from dobbin_like.log.reading.chain import certain_frames
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import (
@@ -31,18 +30,16 @@ from dobbin_like.log.reading.reader import (
     ReadBuffer,
     stored_entries,
 )
-from dobbin_like.log.reading.streams import StreamReader
-from dobbin_like.log.reading.trusted_end import certain_end, decided_frames
+from dobbin_like.log.reading.streams import StreamReader, stream_offset
 from dobbin_like.log.writing.writable import WritableLog
 from dobbin_like.name_tables import NameTables
-
-__all__ = ["PackedLog"]
 
 _READ: Final = 1 << 22
 """Bytes of a transaction that are held at once."""
 
 _ASK_SECONDS: Final = 0.5
 
+_REFUSED: Final = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV})
 
 _packed: weakref.WeakSet[PackedLog] = weakref.WeakSet()
 """The logs that this process packs, for the children it forks."""
@@ -60,12 +57,8 @@ if hasattr(os, "register_at_fork"):
 class PackedLog:
     """The log that is packed, as of *keep*; an instance of its own, for one thread.
 
-    Args:
-        stopping: Asked now and then while the commit lock is waited for; when it returns
-            true, InterruptedError is raised.
-
-    Raises:
-        OSError, NotALogError, FormatVersionError, IntegrityError: It can't be opened.
+    *stopping* is asked now and then while the commit lock is waited for; when it returns true,
+    InterruptedError is raised. It may raise what opening a log raises.
 
     Cost: As for opening; from the start of the log if *keep* is before what is saved.
     """
@@ -93,7 +86,6 @@ class PackedLog:
             raise
 
     def close(self) -> None:
-        """Give the file back."""
         self._writing.close(save=False)
 
     @property
@@ -133,16 +125,18 @@ class PackedLog:
 
     @property
     def end(self) -> int:
-        """Where the committed bytes end by now, in bytes."""
+        """Where the visible bytes end by now, in bytes."""
         words = self._log.file.words
-        if words is None:
-            return PAGE_SIZE
-        return certain_end(self._log.buffer, words, self._log.boot)
+        return PAGE_SIZE if words is None else max(words.visible(), self.place.end)
 
     @property
     def streams(self) -> StreamReader:
         """Reads the stored streams, by their offsets."""
         return StreamReader(self._log.file.fd, self.path)
+
+    def read_stream(self, key: int, start: int, size: int) -> bytes:
+        """Return bytes of a stream, as that of any log does."""
+        return self.streams.read(stream_offset(key), start, size)
 
     def acquire(self) -> None:
         """Take the commit lock, however long that takes. Raises as that of any log."""
@@ -156,17 +150,13 @@ class PackedLog:
             else:
                 return
 
-    def committed_word(self) -> int:
-        """Return COMMITTED as it lies in the header: it changes with every commit."""
-        view = self._log.view
-        return 0 if view is None else view[COMMITTED]
+    def seen_words(self) -> bytes:
+        """Return the words of the header that change with every commit."""
+        words = self._log.file.words
+        return b"" if words is None else words.seen()
 
     def version(self, oid: int) -> LoggedVersion | None:
-        """Return the version of an object as of *keep*; None if it has none.
-
-        Raises:
-            IntegrityError: It is damaged.
-        """
+        """Return the version of an object as of *keep*; None if it has none."""
         return self._version(oid, self._log.applied.positions.get(oid))
 
     def replaced_by(self, oid: int, stored: LoggedVersion) -> LoggedVersion | None:
@@ -180,14 +170,8 @@ class PackedLog:
         return applied.loader.load(Oid(oid), position, applied.limit)
 
     def frames(self, tail: LogPlace, limit: int) -> Iterator[Frame]:
-        """Yield the frames from *tail* up to *limit*, which were committed.
-
-        Raises:
-            IntegrityError: One is damaged.
-        """
-        words, buffer = self._log.file.words, self._log.buffer
-        proof = None if words is None else said_by(buffer, words)
-        return decided_frames(buffer, tail, limit, proof)
+        """Yield the frames from *tail* up to *limit*, which were committed."""
+        return certain_frames(self._log.buffer, tail, limit)
 
     def read_entries(
         self, logged: LoggedTransaction, chosen: Sequence[int] | None = None
@@ -210,21 +194,13 @@ class PackedLog:
         return ReadBuffer(self._log.file.fd, self.path, _READ)
 
     def next_page(self) -> tuple[bytes, Page]:
-        """Return the header page of the log that takes the place of this one.
-
-        Raises:
-            PackError: It was packed too often, or has too many oids.
-        """
+        """Return the header page of the log that takes the place of this one. Raises PackError."""
         page = self.page
         assert page is not None
-        # The boot is that of another run of the machine: should we die after the file has come
-        # to its place, the next writer brings it and its name to stable storage, as after a
-        # power cut, before it commits.
         try:
             return encode_page(
                 page.store_id,
                 page.created_microseconds,
-                boot_number() ^ 1,
                 page.generation + 1,
                 max(page.complete_since, self.place.tid),
                 self.positions.next_oid,
@@ -249,43 +225,38 @@ class PackedLog:
         place = os.path.realpath(self.path)
         try:
             # First: should we die in between, the next holder of the lock takes it back.
-            words.retire()
+            words.put(STATE, REPLACED)
             os.replace(path, place)  # noqa: PTH105
-        except BaseException:
+        except BaseException as error:
             if not file.is_replaced():
-                words.put(COMMITTED, words.get(COMMITTED) or 0)
+                words.put(STATE, USUAL)
+            if isinstance(error, OSError) and error.errno in _REFUSED:
+                reason = f"no other file can take its place ({error.strerror})"
+                raise PackError(self.path, reason) from error
             raise
         disk.sync_directory(place)
 
     def release(self) -> None:
-        """Give the commit lock back."""
         self._writing.release()
 
     def _open(self, keep: Tid | None) -> None:
         """Apply what is there up to *keep*, one frame after the other."""
         log = self._log
-        if keep is None and log.read_only:
-            log.open()
-            return
-        if not log.file.open():
-            return
-        _, words = log.attach()
+        # Whatever a process that died has left is put right by this.
+        self._writing.open()
         applied = log.applied
-        log.load_saved(applied, words, certain_end(log.buffer, words, log.boot))
-        if keep is not None and applied.tail.tid > keep:
-            applied.positions, applied.names = Positions(), NameTables()
-            applied.move_to(self.start)
-        if not log.read_only:
-            # Whatever a process that died has left is put right by this.
-            self.acquire()
-            self.release()
-        for frame in self.frames(applied.tail, self.end):
+        if keep is None or self.page is None or applied.tail.tid <= keep:
+            return
+        end = applied.tail.end
+        applied.positions, applied.names = Positions(), NameTables()
+        applied.positions.reserve(self.page.next_oid)
+        applied.move_to(self.start)
+        for frame in self.frames(applied.tail, end):
             if frame.logged is None:
                 continue
-            if keep is not None and frame.logged.tid > keep:
+            if frame.logged.tid > keep:
                 break
             applied.apply(self.path, [frame.logged])
-        applied.positions.reserve(0 if self.page is None else self.page.next_oid)
 
     def after_fork_in_child(self) -> None:
         """Let go of the file: it is the parent that packs, and its lock ends with it."""

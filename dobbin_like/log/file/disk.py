@@ -15,23 +15,10 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 
-__all__ = [
-    "SYNCS_RANGES",
-    "create_synced",
-    "cut",
-    "read_ahead",
-    "read_exactly",
-    "sync",
-    "sync_directory",
-    "write",
-    "write_synced",
-]
+_PIECE: Final = 1 << 20
+"""Bytes that are read without asking whether they are there."""
 
 _datasync: Final = getattr(os, "fdatasync", os.fsync)
-_DSYNC: Final[int] = getattr(os, "RWF_DSYNC", 0)
-
-SYNCS_RANGES: Final = bool(_DSYNC)
-"""Whether the system can sync a range alone; elsewhere write_synced() syncs the file."""
 
 
 @contextlib.contextmanager
@@ -65,6 +52,9 @@ def read_exactly(fd: int, path: str, offset: int, size: int) -> bytes:
         IntegrityError: The file ends before, or the disk does not give them.
         OSError: Reading failed for another reason.
     """
+    # A length that is damaged must not take more memory than there are bytes.
+    if size > _PIECE and offset + size > (end := os.fstat(fd).st_size):
+        raise IntegrityError(path, end, "the end of the file", f"{size} bytes from {offset} on")
     data = _read(fd, path, offset, size)
     if len(data) == size:
         return data
@@ -89,6 +79,19 @@ def _read(fd: int, path: str, offset: int, size: int) -> bytes:
         raise IntegrityError(path, offset, found, f"{size} bytes") from error
 
 
+def first_not_zero(fd: int, path: str, start: int, end: int) -> int | None:
+    """Return where the first byte is that is not zero, of those from *start* to *end*.
+
+    Raises:
+        IntegrityError: The disk does not give them.
+    """
+    for at in range(start, end, _PIECE):
+        data = _read(fd, path, at, min(_PIECE, end - at))
+        if any(data):
+            return at + len(data) - len(data.lstrip(b"\0"))
+    return None
+
+
 def write(fd: int, path: str, data: bytes, offset: int) -> None:
     """Write all of *data* at *offset*: one call, or more if the system takes a part.
 
@@ -102,29 +105,6 @@ def write(fd: int, path: str, data: bytes, offset: int) -> None:
             written += os.pwrite(fd, memoryview(data)[written:], offset + written)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
-
-
-def write_synced(fd: int, path: str, data: bytes, offset: int) -> None:
-    """Write all of *data* at *offset*, and wait until it is on stable storage.
-
-    Unlike :func:`sync`, it waits for nothing else: not for the page of the header, which
-    every commit makes dirty.
-
-    Raises:
-        OSError: A part may have been written.
-    """
-    written = 0
-    if _DSYNC:
-        try:
-            written = os.pwritev(fd, (data,), offset, _DSYNC)
-        except OSError as error:
-            # Kernels and file systems that do not know the flag say so.
-            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
-                raise OSError(error.errno, error.strerror, path) from error
-        if written == len(data):
-            return
-    write(fd, path, data[written:], offset + written)
-    sync(fd, path)
 
 
 def sync(fd: int, path: str) -> None:
@@ -141,23 +121,10 @@ def cut(fd: int, path: str, size: int) -> None:
         os.ftruncate(fd, size)
 
 
-def create_synced(fd: int, path: str, page: bytes) -> None:
-    """Write the first page of a file, and wait until file and name are on stable storage.
-
-    Raises:
-        OSError: The file is empty again, unless even that failed.
-    """
-    try:
-        # To nothing first: a reader never sees a page that is written half over zeros.
-        cut(fd, path, 0)
-        write(fd, path, page, 0)
-        with named(path):
-            os.fsync(fd)
-    except OSError:
-        with contextlib.suppress(OSError):
-            cut(fd, path, 0)
-        raise
-    sync_directory(path)
+def drop_cache(fd: int, start: int) -> None:
+    """Let the system read from the disk what is behind *start*, where it can be told to."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, start, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_directory(path: str) -> None:

@@ -1,4 +1,4 @@
-"""The open file of one instance: descriptor, header page and mapping.
+"""The open file of one instance: descriptor, header page and words.
 
 Nothing is created before the first commit: until then the path may lead nowhere, and
 readers see an empty log. Once attached, the same file stays open until close().
@@ -11,18 +11,17 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
+from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.range_lock import check_system
 from dobbin_like.log.file.status import Status, status_reader
-from dobbin_like.log.file.words import Words, new_page
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import Page
-
-__all__ = ["LogFile"]
 
 _NO_FILE = -1
 
@@ -32,24 +31,29 @@ class LogFile:
 
     Guarded by ``_opening``: descriptor, page and words. They are set once, the words
     last, and are cleared by close(): readers look at the words first and need no lock.
+    ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
+    :mod:`dobbin_like.log.writing.syncing`'s.
     """
 
     def __init__(self, path: str, *, read_only: bool) -> None:
+        check_system(path)
         self.path = path
         self.read_only = read_only
         self.fd = _NO_FILE
         self.page: Page | None = None
         self.words: Words | None = None
-        self._key = (0, 0)
-        self._status: Callable[[], Status] | None = None  # Of the holder of the lock.
-        self.moved = False
-        self._opening = threading.Lock()
+        self.joined = False
+        self.key = (0, 0)  # Device and inode.
+        self.status: Callable[[], Status] = self._first_status  # For the holder of the lock.
+        self._opening = reentrant_lock()
+        # Before the sync lock, which all threads have that use the descriptor.
+        self.sync_turn = reentrant_lock()
 
     def open(self) -> bool:
         """Open the file if it is there; return whether it is a log that was begun.
 
         Raises:
-            FileNotFoundError: It is not there, and is to be read only.
+            FileNotFoundError: It is not there, and is to be read only; or its directory is not.
             IsADirectoryError, PermissionError: As the system says.
             ReadOnlyStorageError: It may be read and not written.
             NotALogError, FormatVersionError, IntegrityError: See decode_page().
@@ -68,7 +72,7 @@ class LogFile:
         return self.attach()
 
     def attach(self) -> bool:
-        """Map the header if the file is a log by now; return whether it is."""
+        """Read the header if the file is a log by now; return whether it is."""
         with self._opening:
             if self.words is not None:
                 return True
@@ -85,30 +89,43 @@ class LogFile:
                     os.close(fd)
 
     def open_for_writing(self) -> int:
-        """Return the descriptor; create an empty file if there is none.
-
-        Raises:
-            LogMovedError: After a fork the file could not be opened anew.
-        """
+        """Return the descriptor; create an empty file if there is none. Raises OSError."""
         with self._opening:
-            if self.moved:
-                raise LogMovedError(self.path, "another file is there")
             if self.fd == _NO_FILE:
                 self._adopt(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666))
             return self.fd
 
-    def create(self, boot: int) -> None:
-        """Write the header page unless another has; map it.
+    def create(self) -> None:
+        """Write the header page unless another has; read it.
 
-        Killed before the end, it leaves a file that counts as not created yet.
+        Killed before the end, it leaves a file that counts as not created yet, or one whose
+        name is not on stable storage, and says so.
 
         Requires: The commit lock.
         """
         start = os.pread(self.fd, header.PAGE_SIZE, 0)
         if header.is_unwritten(start, os.fstat(self.fd).st_size):
-            page, _ = new_page(boot)
-            disk.create_synced(self.fd, self.path, page)
+            page, _ = header.new_page(inode=self.key[1])
+            try:
+                # To nothing first: a reader never sees a page that is written half over zeros.
+                disk.cut(self.fd, self.path, 0)
+                disk.write(self.fd, self.path, page, 0)
+            except OSError:
+                disk.cut(self.fd, self.path, 0)
+                raise
+            try:
+                # Before the file grows: zeros up to a page were never begun, more are no log.
+                disk.sync(self.fd, self.path)
+            except OSError:
+                # Others may use the page by now: it stays, and is to be repaired.
+                Words(self.fd, self.path).put(header.FAILURES, 1)
+                raise
         self.attach()
+
+    @property
+    def inode(self) -> int:
+        """What the word INODE is to say of this file."""
+        return header.inode_value(self.key[1])
 
     def size_at_path(self) -> int:
         """Return the size of the file, in bytes, if the path still leads to it.
@@ -121,28 +138,49 @@ class LogFile:
             LogMovedError: It does not.
         """
         try:
-            if self._status is None:
-                self._status = status_reader(self.path)
-            device, inode, size = self._status()
+            device, inode, size = self.status()
         except FileNotFoundError:
             raise LogMovedError(self.path, "the file is gone") from None
-        if (device, inode) != self._key:
-            raise LogMovedError(self.path, "another file is there")
+        self._check_key((device, inode))
         return size
 
+    def check_restored(self) -> None:
+        """Raise LogMovedError if a backup has come to the path, as STATE says it would."""
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(self.path)  # noqa: PTH116  device and inode
+            self._check_key((found.st_dev, found.st_ino))
+
+    def _check_key(self, key: tuple[int, int]) -> None:
+        if key != self.key:
+            why = ", restored from a backup" if self._is_marked() else ""
+            raise LogMovedError(self.path, f"another file is there{why}")
+
+    def _is_marked(self) -> bool:
+        return self.words is not None and self.words.find(header.STATE) == header.RESTORED
+
+    def _first_status(self) -> Status:
+        self.status = status_reader(self.path)
+        return self.status()
+
     def is_replaced(self) -> bool:
-        """Return whether another file of the same log is at the path: it was packed."""
+        """Return whether another file of the same log is at the path: it was packed.
+
+        Raises:
+            OSError: The file there can't be opened.
+        """
         page = self.page
+        if self._is_marked():  # Of the same log, perhaps, and no continuation.
+            return False
         try:
             fd = os.open(self.path, os.O_RDONLY)
-        except OSError:
+        except FileNotFoundError:
             return False
         try:
             status = os.fstat(fd)
             start = os.pread(fd, header.PAGE_SIZE, 0)
         finally:
             os.close(fd)
-        if page is None or (status.st_dev, status.st_ino) == self._key:
+        if page is None or (status.st_dev, status.st_ino) == self.key:
             return False
         try:
             found = header.decode_page(self.path, start)
@@ -167,22 +205,13 @@ class LogFile:
     def close(self) -> None:
         """Give everything back. Idempotent."""
         with self._opening:
-            words, self.words = self.words, None
+            self.words = None
             fd, self.fd = self.fd, _NO_FILE
-            try:
-                if words is not None:
-                    words.close()
-            finally:
-                if fd != _NO_FILE:
-                    os.close(fd)
+            if fd != _NO_FILE:
+                os.close(fd)
 
     def __del__(self) -> None:
-        # Of a file that was replaced: the last reader of it has come to its end. The
-        # mapping, which keeps it open too, goes first: what takes long waits for nobody.
-        words = getattr(self, "words", None)
-        if words is not None:
-            with contextlib.suppress(BufferError):
-                words.close()
+        # Of a file that was replaced: the last reader of it has come to its end.
         fd, self.fd = getattr(self, "fd", _NO_FILE), _NO_FILE
         if fd != _NO_FILE:
             os.close(fd)
@@ -190,48 +219,47 @@ class LogFile:
     def after_fork_in_child(self) -> None:
         """Have an open file of this process in place of the inherited one.
 
-        The inherited one carries the lock of the parent: to unlock it here takes the
-        lock away there, and to keep it here keeps the file locked when the parent dies
-        (I4). The mapping has a duplicate of it, so it is made anew as well.
+        The inherited one has the locks of the parent: to unlock it here takes them away there,
+        and to keep it here keeps the file locked when the parent dies (I4).
+
+        Raises:
+            OSError: It can't be opened. What is open can still be read, but must not be locked;
+                to be called again.
         """
-        self._opening = threading.Lock()
+        self._opening = reentrant_lock()
+        self.sync_turn = reentrant_lock()
+        self.joined = False
         if self.fd == _NO_FILE:
             return
-        if self.words is not None:
-            with contextlib.suppress(BufferError):
-                self.words.close()
-            self.words = None
+        # By the descriptor: a file that was replaced is not at the path any more.
+        own = f"/proc/self/fd/{self.fd}"
+        fd = os.open(
+            own if os.path.exists(own) else self.path,  # noqa: PTH110
+            os.O_RDONLY if self.read_only else os.O_RDWR,
+        )
         try:
-            fd = self._open_descriptor()
-        except OSError:
-            fd = _NO_FILE
-        status = None if fd == _NO_FILE else os.fstat(fd)
-        if status is None or (status.st_dev, status.st_ino) != self._key:
-            # What is open can still be read; writing is refused, for it needs the lock.
-            self.moved = True
-            if fd != _NO_FILE:
-                os.close(fd)
-        else:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) != self.key:
+                raise LogMovedError(self.path, "another file is there")
             # The number stays: whoever reads with it goes on.
             os.dup2(fd, self.fd, inheritable=False)
+        finally:
             os.close(fd)
-        if self.page is not None:
-            self.words = Words(self.fd, writable=not self.read_only)
 
     def _attach(self, fd: int) -> bool:
+        size = os.fstat(fd).st_size  # First: somebody may be creating it.
         start = os.pread(fd, header.PAGE_SIZE, 0)
-        if header.is_unwritten(start, os.fstat(fd).st_size):
+        if header.is_unwritten(start, size):
             return False
         self.page = header.decode_page(self.path, start)
-        words = Words(fd, writable=not self.read_only)
         if self.fd != fd:
             self._adopt(fd)
-        self.words = words
+        self.words = Words(fd, self.path)
         return True
 
     def _adopt(self, fd: int) -> None:
         status = os.fstat(fd)
-        self._key = (status.st_dev, status.st_ino)
+        self.key = (status.st_dev, status.st_ino)
         self.fd = fd
 
     def _open_descriptor(self) -> int:

@@ -14,14 +14,11 @@ import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from dobbin_like.exc import CopyError, PackRunningError
 from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.lock import try_lock, unlock
-
-__all__ = ["PACKED", "NewFile", "PackFile", "remove_stale"]
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
@@ -81,12 +78,7 @@ class NewFile:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._drop()
 
     def put(self, *, replace: bool) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-__all__ = ["Status", "status_of", "status_reader"]
-
 Status = tuple[int, int, int]
 """Device, inode, and size in bytes."""
 

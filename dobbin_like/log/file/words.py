@@ -1,78 +1,95 @@
-"""The words of a header page as all processes share them, and the number of this boot.
+"""The words of a header page, as all processes read and store them.
 
-Which words there are, and how they are checked, is told in :mod:`dobbin_like.log.format.header`.
+By ``pread`` and ``pwrite``, not through a mapping: of a file that was cut short, or a disk
+that is full or gone, they make an error, where a mapping makes a signal that ends the process.
+Which words there are, and who may store them, is told in :mod:`dobbin_like.log.format.header`.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-import time
-from hashlib import blake2b
-from pathlib import Path
 from typing import Final
 
+from dobbin_like.exc import IntegrityError
+from dobbin_like.log.file.disk import write
 from dobbin_like.log.format.header import (
-    COMMITTED,
+    DURABLE,
+    LOOSE,
     PAGE_SIZE,
-    RETIRED,
-    Page,
-    encode_page,
-    raw_word,
-    word_value,
+    WORD_COUNT,
+    WORD_NAMES,
+    WORD_SIZE,
+    WORDS_OFFSET,
+    decode_word,
+    encode_words,
+    word_offset,
 )
 
-__all__ = ["Words", "boot_number", "new_page"]
+_ALL: Final = WORD_COUNT * WORD_SIZE
+SEEN_SIZE: Final = 3 * WORD_SIZE
+_TRIES: Final = 100
+"""How often a word is read that may have been read while it was stored."""
 
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot_number(path: Path = _BOOT_ID) -> int:
-    """Return a number that changes when the machine starts anew; 0 where nothing tells."""
-    try:
-        text = path.read_bytes()
-    except OSError:
-        return 0
-    return int.from_bytes(blake2b(text.strip(), digest_size=6).digest(), "little")
+_pread: Final = os.pread
 
 
-def new_page(boot: int, complete_since: int = 0, next_oid: int = 0) -> tuple[bytes, Page]:
-    """Return the header page of a new log, with an identity of its own, and what it says."""
-    # For people who look at the file; nothing is decided by it.
-    now_microseconds = time.time_ns() // 1000  # noqa: TID251
-    return encode_page(os.urandom(16), now_microseconds, boot, 0, complete_since, next_oid)
+def value_in(words: bytes, index: int) -> int | None:
+    """Return the value of one of *words*, as :meth:`Words.all` returned them."""
+    return decode_word(index, words[index * WORD_SIZE : (index + 1) * WORD_SIZE])
 
 
 class Words:
-    """The words of one log, through a mapping of its header page.
+    """The words of one log. Any thread may read; who may store what is told with the words."""
 
-    Any thread may read. COMMITTED, DURABLE, SAVED, ASIDE, ASIDE_END, BOOT, REDO and REDO_BASE
-    are written by the holder of the commit lock, but for DURABLE at the end of an instance that
-    does not sync; TURN and the slots are hints for :mod:`dobbin_like.log.file.lock` and anybody's.
+    def __init__(self, fd: int, path: str) -> None:
+        self._fd = fd
+        self._path = path
 
-    ``view`` gives raw words by index; an item is one access of 8 aligned bytes.
-    """
+    def all(self) -> bytes:
+        """Return all words as they are stored, in one read; :func:`value_in` has their values."""
+        return _pread(self._fd, _ALL, WORDS_OFFSET)
 
-    def __init__(self, fd: int, *, writable: bool) -> None:
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(fd, PAGE_SIZE, access=access)
-        self._bytes = memoryview(self._map)
-        self.view = self._bytes.cast("Q")
+    def seen(self) -> bytes:
+        """Return the words that change with whatever gets visible, as they are stored."""
+        return _pread(self._fd, SEEN_SIZE, WORDS_OFFSET)
 
-    def get(self, index: int) -> int | None:
-        """Return the value of a word, None if it can't be believed."""
-        return word_value(index, self.view[index])
+    def find(self, index: int) -> int | None:
+        """Return the value of a word, None if it is not believed, whenever it is read."""
+        for _ in range(_TRIES):
+            data = _pread(self._fd, WORD_SIZE, word_offset(index))
+            value = decode_word(index, data)
+            if value is not None or len(data) < WORD_SIZE:
+                return value
+        return None
 
-    def put(self, index: int, value: int) -> None:
-        """Store a value, whole, for all processes."""
-        self.view[index] = raw_word(index, value)
+    def get(self, index: int) -> int:
+        """Return the value of a word.
 
-    def retire(self) -> None:
-        """Tell all who look at COMMITTED to look at the path for another file."""
-        self.view[COMMITTED] = raw_word(RETIRED, self.get(COMMITTED) or 0)
+        Raises:
+            IntegrityError: It is damaged, or the file was cut.
+        """
+        value = self.find(index)
+        if value is None:
+            offset = word_offset(index)
+            found = f"a damaged word {WORD_NAMES[index]}, or the end of the file"
+            raise IntegrityError(self._path, offset, found, "a whole word")
+        return value
 
-    def close(self) -> None:
-        """Give the mapping back; a reader that comes too late gets ValueError."""
-        self.view.release()
-        self._bytes.release()
-        self._map.close()
+    def visible(self) -> int:
+        """Return where what readers may see ends.
+
+        Raises:
+            IntegrityError: A word is damaged, or the file was cut.
+        """
+        # DURABLE first: recovery stores LOOSE first, and may set it back.
+        return max(self.get(DURABLE), self.get(LOOSE), PAGE_SIZE)
+
+    def put(self, first: int, *values: int) -> bytes:
+        """Store neighbouring words, from that of index *first* on; return them as stored.
+
+        Raises:
+            OSError: They were not stored.
+        """
+        data = encode_words(first, *values)
+        write(self._fd, self._path, data, word_offset(first))
+        return data

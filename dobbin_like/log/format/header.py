@@ -1,25 +1,38 @@
-"""The header page: what a log is, and the words that readers watch.
+"""The header page: what a log is, and the words that everybody watches.
 
-The page identifies the file. The words in it are 8 bytes each, aligned, and read and
-written in one access of the processor through a mapping that all processes share
-(:mod:`dobbin_like.log.file.words`): a reader sees the old value or the new one, never a
-mixture (I2), and learns of news without a system call (I3). A word carries 16 bits of check
-beside 48 bits of value; one whose check is wrong is not believed, and what depends on it is
-found by scanning.
+The page identifies the file. Its words are 8 bytes each: 48 bits of value and 16 bits of
+check, so that one that was read while it was written, or is damaged, is not believed. Each
+word has one guard; nobody else stores it, but for recovery, which holds all locks:
 
-Pure, and knows nothing of frames. Read :mod:`.record` next.
+========  ===========  ==================================================================
+word      guard        what it says
+========  ===========  ==================================================================
+STATE     commit lock  USUAL, REPLACED: the log goes on in another file, which takes the
+                       place of this one, RESTORED: another log takes it, or UNNAMED: the
+                       name of the file may not be on stable storage.
+DURABLE   sync lock    All frames before are on stable storage, and visible.
+LOOSE     commit lock  All frames before are visible: an instance that does not sync said so.
+APPENDED  commit lock  All frames before are whole; the next one goes here.
+SYNCING   sync lock    A sync of all before was begun; above DURABLE, it did not end well.
+FAILURES  sync lock    Counts failing syncs and repairs; odd: nobody commits until a repair.
+SAVED     commit lock  Where saved positions are, 0: nowhere. A shortcut.
+INODE     commit lock  Of the file, its lower bits: another one in a copy.
+WAITING   nobody       The process that waits for the commit lock. A hint, for fairness only.
+========  ===========  ==================================================================
+
+What is visible ends at DURABLE or LOOSE, whichever is greater; two parties that store one
+word would set it back. Pure, and knows nothing of frames. Read :mod:`.record` next.
 """
 
 from __future__ import annotations
 
+import os
 import struct
-import sys
+import time
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-
-__all__ = ["FORMAT_VERSION", "MAGIC", "PAGE_SIZE", "Page", "decode_page", "encode_page"]
 
 MAGIC: Final = b"\x93DobLog\n"
 """Begins with a byte that no text begins with and ends with one that text mode changes."""
@@ -38,29 +51,22 @@ _GENERATION_BITS: Final = 28
 
 PAGE_CHECK: Final = struct.Struct("<I")
 
-# Indexes of the words, in units of 8 bytes from the start of the page. Each of the first
-# ones has a cache line to itself: a waiter that writes its slot does not slow down readers.
-COMMITTED: Final = 8
-DURABLE: Final = 16
-SAVED: Final = 24
-ASIDE_END: Final = 25
-ASIDE: Final = 26
-"""Hardly ever written, and by the same as SAVED. ASIDE first: see
-:mod:`dobbin_like.log.reading.aside`."""
+WORDS_OFFSET: Final = 64
+WORD_SIZE: Final = 8
 
-BOOT: Final = 32
-TURN: Final = 40
-RETIRED: Final = 48
-"""No place of a word: COMMITTED has the check of this index when another file replaces this."""
+# Indexes of the words. Those that a reader asks for come first, and those that are stored
+# together are neighbours: each is read, and stored, in one call.
+STATE, DURABLE, LOOSE, APPENDED, SYNCING, FAILURES, SAVED, INODE, WAITING = range(9)
+WORD_NAMES: Final = tuple(
+    "STATE DURABLE LOOSE APPENDED SYNCING FAILURES SAVED INODE WAITING".split()
+)
+WORD_COUNT: Final = len(WORD_NAMES)
 
-REDO: Final = 56
-REDO_BASE: Final = 80
-SLOTS: Final = 64
-SLOT_COUNT: Final = 16
+# What STATE says.
+USUAL, REPLACED, UNNAMED, RESTORED = range(4)
 
 VALUE_BITS: Final = 48
 _VALUE_LIMIT: Final = 1 << VALUE_BITS
-_SWAP: Final = sys.byteorder == "big"
 
 
 class Page(NamedTuple):
@@ -79,50 +85,52 @@ class Page(NamedTuple):
     next_oid: int = 0
 
 
-def raw_word(index: int, value: int) -> int:
-    """Return *value* with its check as it is seen through the mapping of this machine.
+def encode_words(first: int, *values: int) -> bytes:
+    """Return neighbouring words as they are stored, from that of index *first* on.
 
-    The index is part of the check: a word copied to another place is not believed.
-
-    Raises:
-        ValueError: The value does not fit (256 TiB).
+    The index is part of the check: a word copied to another place is not believed. ValueError:
+    A value does not fit (256 TiB).
     """
-    if not 0 <= value < _VALUE_LIMIT:
-        text = f"{value} does not fit the {VALUE_BITS} bits of a header word"
-        raise ValueError(text)
-    word = (crc32(value.to_bytes(6, "little"), index) & 0xFFFF) << VALUE_BITS | value
-    return _swapped(word) if _SWAP else word
+    words, index = b"", first
+    for value in values:
+        if not 0 <= value < _VALUE_LIMIT:
+            text = f"{value} does not fit the {VALUE_BITS} bits of a header word"
+            raise ValueError(text)
+        data = value.to_bytes(6, "little")
+        words += data + (crc32(data, index) & 0xFFFF).to_bytes(2, "little")
+        index += 1
+    return words
 
 
-def word_value(index: int, raw: int) -> int | None:
-    """Return the value of a word as it was read; None if its check is wrong."""
-    value = (_swapped(raw) if _SWAP else raw) & (_VALUE_LIMIT - 1)
-    if raw_word(index, value) == raw or (index == COMMITTED and raw_word(RETIRED, value) == raw):
-        return value
-    return None
+def decode_word(index: int, data: bytes) -> int | None:
+    """Return the value of a word, the first 8 bytes of *data*; None if it is not believed."""
+    value = data[:6]
+    if len(data) < WORD_SIZE or crc32(value, index) & 0xFFFF != data[6] | data[7] << 8:
+        return None
+    return int.from_bytes(value, "little")
 
 
-def is_retired(raw: int) -> bool:
-    """Tell whether COMMITTED, as it was read, says that another file takes the place of this."""
-    return raw == raw_word(RETIRED, (_swapped(raw) if _SWAP else raw) & (_VALUE_LIMIT - 1))
+def inode_value(inode: int) -> int:
+    """Return what INODE says of a file with this number."""
+    return inode & (_VALUE_LIMIT - 1)
 
 
-def _swapped(word: int) -> int:
-    return int.from_bytes(word.to_bytes(8, "little"), "big")
+def word_offset(index: int) -> int:
+    """Return where a word lies in the file."""
+    return WORDS_OFFSET + index * WORD_SIZE
 
 
 def encode_page(
     store_id: bytes,
     created_microseconds: int,
-    boot: int,
     generation: int = 0,
     complete_since: int = 0,
     next_oid: int = 0,
+    inode: int = 0,
 ) -> tuple[bytes, Page]:
     """Return the header page of a log without frames, and what it says.
 
-    Raises:
-        ValueError: The log was packed too often, or has too many oids, to be packed again.
+    ValueError: The log was packed too often, or has too many oids, to be packed again.
     """
     if not (0 <= generation < 1 << _GENERATION_BITS and 0 <= next_oid < 1 << _OID_BITS):
         text = f"generation {generation} or next oid {next_oid} does not fit the header"
@@ -131,39 +139,31 @@ def encode_page(
     packed = generation << _OID_BITS | next_oid
     fields = PAGE.pack(MAGIC, FORMAT_VERSION, PAGE_SIZE, *own, packed, complete_since)
     checksum = crc32(fields)
-    page = bytearray(PAGE_SIZE)
-    page[: PAGE.size] = fields
-    PAGE_CHECK.pack_into(page, PAGE.size, checksum)
-    words = {COMMITTED: PAGE_SIZE, DURABLE: PAGE_SIZE, BOOT: boot}
-    words |= dict.fromkeys((SAVED, ASIDE_END, ASIDE, REDO, REDO_BASE), 0)
-    for index, value in words.items():
-        page[index * 8 : index * 8 + 8] = raw_word(index, value).to_bytes(8, sys.byteorder)
-    return bytes(page), Page(*own, checksum, generation, complete_since, next_oid)
+    ends = [PAGE_SIZE] * 4  # DURABLE, LOOSE, APPENDED, SYNCING
+    words = encode_words(STATE, UNNAMED, *ends, 0, 0, inode_value(inode), 0)
+    page = (fields + PAGE_CHECK.pack(checksum)).ljust(WORDS_OFFSET, b"\0") + words
+    return page.ljust(PAGE_SIZE, b"\0"), Page(*own, checksum, generation, complete_since, next_oid)
+
+
+def new_page(complete_since: int = 0, next_oid: int = 0, inode: int = 0) -> tuple[bytes, Page]:
+    """Return the header page of a new log, with an identity of its own, and what it says."""
+    # For people who look at the file; nothing is decided by it.
+    now_microseconds = time.time_ns() // 1000  # noqa: TID251
+    return encode_page(os.urandom(16), now_microseconds, 0, complete_since, next_oid, inode)
 
 
 def is_unwritten(start: bytes, size: int) -> bool:
-    """Return whether a file was left by a creation that did not come to its end.
+    """Return whether a file of *size* bytes was left by a creation that did not come to its end.
 
-    Args:
-        start: The first bytes of the file, a page at most.
-        size: Of the whole file, in bytes.
-
-    An empty file, or zeros up to a page (a power cut after the size was written and before
-    the bytes were): no transaction was ever in it, and the first commit writes it anew. A
-    part of a page that begins as ours does is a log that was cut: creation writes the page
-    in one call.
+    It is empty, or zeros up to a page (a power cut came between its size and its bytes): no
+    transaction was ever in it, and the first commit writes it anew. A part of a page that begins
+    as ours does is a log that was cut: creation writes the page in one call.
     """
     return size <= PAGE_SIZE and not any(start)
 
 
 def decode_page(path: str, start: bytes) -> Page:
-    """Return what the header page says.
-
-    Raises:
-        NotALogError: It begins otherwise than a log.
-        FormatVersionError: A newer release wrote it.
-        IntegrityError: It begins as a log and is cut, or its checksum is wrong.
-    """
+    """Return what the page says. Raises NotALogError, FormatVersionError and IntegrityError."""
     if len(start) < PAGE_SIZE and start[: len(MAGIC)] == MAGIC[: len(start)]:
         raise IntegrityError(path, len(start), "the end of the file", "a page of 4096 bytes")
     if start[: len(MAGIC)] != MAGIC:

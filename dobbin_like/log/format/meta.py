@@ -13,19 +13,6 @@ from typing import Final, NamedTuple
 from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.ids import DELTA
 
-__all__ = [
-    "CLASS_LIMIT",
-    "NO_META",
-    "NUMBER_LIMIT",
-    "WORD",
-    "DamagedError",
-    "Meta",
-    "decode_meta",
-    "decode_names",
-    "encode_meta",
-    "encode_names",
-]
-
 WORD: Final = struct.Struct("<I")
 
 CLASS_LIMIT: Final = DELTA
@@ -67,11 +54,7 @@ def _pack_text(text: str) -> bytes:
 
 
 def encode_names(names: NewNames) -> bytes:
-    """Return the class table and the shape table, each a count and then its rows.
-
-    Raises:
-        ValueError: A number does not fit an entry.
-    """
+    """Return the class table and the shape table, each a count and its rows. Raises ValueError."""
     classes, shapes = names
     parts = [WORD.pack(len(classes))]
     for number, module, qualname in classes:
@@ -95,15 +78,8 @@ def encode_meta(meta: Meta) -> bytes:
     if meta is NO_META or meta == NO_META:
         return b""
     names, user, description, extension, reason = meta
-    return b"".join(
-        (
-            encode_names(names),
-            _pack_text(user),
-            _pack_text(description),
-            _pack_bytes(extension),
-            _pack_text(reason),
-        )
-    )
+    about = _pack_text(user) + _pack_text(description) + _pack_bytes(extension)
+    return encode_names(names) + about + _pack_text(reason)
 
 
 class _Cursor:

@@ -3,7 +3,7 @@
 Pure: knows nothing of files, threads or objects. The layout is described once, in
 ``doctests/format.rst``; here are the struct strings of that page and the functions
 that fill and read them, but for those of :mod:`.meta`. Nobody else knows the order of the
-fields: they are read as named tuples. Read :mod:`dobbin_like.log.format.frame_heads` next.
+fields: they are read as named tuples. Read :mod:`dobbin_like.log.reading.reader` next.
 """
 
 from __future__ import annotations
@@ -18,54 +18,13 @@ from zlib import crc32
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import (
-    CLASS_LIMIT,
     NO_META,
     NUMBER_LIMIT,
     WORD,
     DamagedError,
     Meta,
-    decode_meta,
-    decode_names,
     encode_meta,
-    encode_names,
 )
-
-__all__ = [
-    "CLASS_LIMIT",
-    "ENTRY_SIZE",
-    "LEAST_SIZE",
-    "NO_META",
-    "NUMBER_LIMIT",
-    "PREFIX_LIMIT",
-    "WORD",
-    "DamagedError",
-    "EntryHead",
-    "FrameHead",
-    "LogPlace",
-    "Meta",
-    "TransactionHead",
-    "align",
-    "any_head",
-    "aside",
-    "checked_head",
-    "decode_meta",
-    "decode_names",
-    "encode_entry",
-    "encode_meta",
-    "encode_names",
-    "encode_transaction",
-    "entry_checksum",
-    "entry_head",
-    "first_place",
-    "frame_head",
-    "frame_start",
-    "oids_in",
-    "prefix_size",
-    "tid_of",
-    "tid_seed",
-    "transaction_head",
-    "unpack_entry",
-]
 
 FRAME: Final = struct.Struct("<IIIIQQ")
 """What every frame begins with; see FrameHead."""
@@ -73,14 +32,9 @@ FRAME: Final = struct.Struct("<IIIIQQ")
 TRANSACTION: Final = struct.Struct("<IIIIQQQQI")
 """What a transaction begins with; see TransactionHead."""
 
-FRAME_START: Final = struct.Struct("<II")
-"""What the checksum of a frame leaves out: itself, and the status."""
-
-TRANSACTION_REST: Final = struct.Struct("<IIQQQQI")
-"""A transaction after that."""
-
-CHANGE_REST: Final = struct.Struct("<IIQQQQI32sI")
-"""A transaction of one entry after that."""
+# A transaction after its checksum, and one of one entry.
+TRANSACTION_REST: Final = struct.Struct("<IIIQQQQI")
+CHANGE_REST: Final = struct.Struct("<IIIQQQQI32sI")
 
 ENTRY: Final = struct.Struct("<QQIIIII")
 """An entry of the table of a transaction; see EntryHead."""
@@ -94,12 +48,6 @@ STREAM: Final = struct.Struct("<IIIIQQQII")
 POSITIONS: Final = struct.Struct("<IIIIQQQQQQQQII")
 """A frame, then: slots, stored oids, the tail that is covered, checksum of the slots."""
 
-REDO: Final = struct.Struct("<IIIIQQQII")
-"""A frame, then: size of the image, distance to it, checksum of these and the offset."""
-
-IMAGE: Final = struct.Struct("<QII")
-"""What an image begins with: its base, the checksum of it, 0."""
-
 LONG: Final = struct.Struct("<Q")
 
 FRAME_SIZE: Final = 32
@@ -108,11 +56,9 @@ ENTRY_SIZE: Final = 36
 ENTRY_HEAD_SIZE: Final = 32
 STREAM_SIZE: Final = 48
 POSITIONS_SIZE: Final = 88
-REDO_SIZE: Final = 48
-IMAGE_SIZE: Final = 16
 if (FRAME.size, TRANSACTION.size, ENTRY.size) != (FRAME_SIZE, TRANSACTION_SIZE, ENTRY_SIZE) or (
-    (ENTRY_HEAD.size, STREAM.size, POSITIONS.size, REDO.size, IMAGE.size)
-    != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE, REDO_SIZE, IMAGE_SIZE)
+    (ENTRY_HEAD.size, STREAM.size, POSITIONS.size)
+    != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE)
 ):
     text = "the struct strings and the sizes disagree"
     raise AssertionError(text)
@@ -123,31 +69,18 @@ LEAST_SIZE: Final = STREAM_SIZE
 PREFIX_LIMIT: Final = POSITIONS_SIZE
 """No kind of frame has a longer fixed part, in bytes."""
 
-STATUS_OFFSET: Final = 4
-"""Of the status word from the start of a frame, in bytes; never across a sector."""
+CHECKED_FROM: Final = 4
+"""The checksum of a frame covers the bytes from here on: all but itself."""
 
-CHECKED_FROM: Final = 8
-"""The checksum of a frame covers the bytes from here on: not itself, not the status."""
+MARK_SIZE: Final = 16
+"""The first bytes of a frame, which are never all zero: its kind is among them."""
 
 # Kinds and states stand on disk. The states differ in at least 16 bits from each other.
 KIND_TRANSACTION: Final = int.from_bytes(b"TRAN", "little")
 KIND_STREAM: Final = int.from_bytes(b"STRM", "little")
 KIND_POSITIONS: Final = int.from_bytes(b"SAVE", "little")
-KIND_CHAINED_POSITIONS: Final = int.from_bytes(b"POSN", "little")
-"""Saved positions of release 0.1.0: chained like a transaction, and not written any more."""
-
-KIND_REDO: Final = int.from_bytes(b"REDO", "little")
-KIND_DAMAGED: Final = 0
-"""Of what was passed over: frames aside that can't be read. Stands on no disk."""
-
-ASIDE: Final = frozenset({KIND_POSITIONS, KIND_REDO, KIND_DAMAGED})
-"""Frames that belong to no transaction: nothing behind them depends on what they say."""
-
-POSITIONS_KINDS: Final = frozenset({KIND_POSITIONS, KIND_CHAINED_POSITIONS})
-PREPARED: Final = 0x5A5A5A5A
 COMMITTED: Final = 0xC3C3C3C3
 FAILED: Final = 0x3C3CA5A5
-STATUS_NAMES: Final = {PREPARED: "prepared", COMMITTED: "committed", FAILED: "failed"}
 
 TID_LIMIT: Final = 1 << 63
 """No tid reaches this: 292 thousand years of microseconds."""
@@ -173,12 +106,12 @@ unpack_entry: Final = ENTRY.unpack_from
 class FrameHead(NamedTuple):
     """What every frame begins with. Nothing of it is verified, nor of the other heads."""
 
-    checksum: int  # Of what prefix_size() counts, but for itself and the status.
+    checksum: int  # Of what prefix_size() counts, but for itself.
     status: int
     kind: int
     meta_size: int  # In bytes.
     length: int  # Of the whole frame, in bytes.
-    previous: int  # Offset of the frame before it, those aside left out; 0: none.
+    previous: int  # Offset of the frame before it; 0: none.
 
 
 class TransactionHead(NamedTuple):
@@ -240,11 +173,7 @@ def oids_in(table: bytes | memoryview, count: int) -> Sequence[Oid]:
 
 
 def any_head(data: bytes | bytearray) -> FrameHead | TransactionHead:
-    """Return what a frame begins with; all of it if that says that it is a transaction.
-
-    Raises:
-        DamagedError: The bytes are too few.
-    """
+    """Return what a frame begins with, all of it of a transaction; DamagedError: Too few bytes."""
     if len(data) < FRAME_SIZE:
         raise _too_short(data, "a frame")
     fields = _unpack_frame(data)
@@ -254,21 +183,15 @@ def any_head(data: bytes | bytearray) -> FrameHead | TransactionHead:
 def prefix_size(head: FrameHead | TransactionHead) -> int:
     """Return how many bytes of a frame its checksum covers, counted from its start.
 
-    Args:
-        head: What any_head() has returned.
-
-    Raises:
-        DamagedError: There is no such frame.
+    *head* is what any_head() has returned. DamagedError: There is no such frame.
     """
     if type(head) is TransactionHead:
         return TRANSACTION_SIZE + head.rows * ENTRY_SIZE + head.meta_size
     _, _, kind, meta_size, *_ = head
     if kind == KIND_STREAM and not meta_size:
         return STREAM_SIZE
-    if kind in POSITIONS_KINDS:
+    if kind == KIND_POSITIONS:
         return POSITIONS_SIZE + meta_size
-    if kind == KIND_REDO and not meta_size:
-        return REDO_SIZE
     text = f"a frame of kind {kind:#010x}, meta {meta_size}"
     raise DamagedError(text, "a kind that is known")
 
@@ -281,8 +204,8 @@ class LogPlace(NamedTuple):
     """A place between two frames and what the frame that follows is checked against."""
 
     end: int  # Offset of the place.
-    frame: int  # Offset of the frame before it, those aside left out; 0: none.
-    checksum: int  # Of that frame, or of the header page; see aside().
+    frame: int  # Offset of the frame before it; 0: none.
+    checksum: int  # Of that frame, or of the header page.
     sequence: int  # Number of transactions before it.
     tid: Tid  # Of the newest transaction before it; 0: none.
 
@@ -290,16 +213,6 @@ class LogPlace(NamedTuple):
 def first_place(page_checksum: int) -> LogPlace:
     """Return the place behind the header page, where the first frame begins."""
     return LogPlace(PAGE_SIZE, 0, page_checksum, 0, NO_TID)
-
-
-def aside(tail: LogPlace, end: int) -> LogPlace:
-    """Return the place at *end*, when nothing but frames aside lies between *tail* and it.
-
-    It does not depend on what they say, nor on how many they are, and no other frames
-    lead to it: a frame that is chained to this place proves all of that.
-    """
-    mixed = tail.checksum ^ crc32(LONG.pack(tail.end)) ^ crc32(LONG.pack(end))
-    return LogPlace(end, tail.frame, mixed, tail.sequence, tail.tid)
 
 
 def align(length: int) -> int:
@@ -315,8 +228,7 @@ def tid_seed(tid: int) -> int:
 def entry_checksum(seed: int, head: bytes, state: bytes) -> int:
     """Return the checksum of one entry: of tid, entry and state together.
 
-    All that loading an object relies on is covered by this one number, so that loading
-    needs nothing but the entry, the tid and the state.
+    It covers all that loading an object relies on.
     """
     return crc32(state, crc32(head, seed))
 
@@ -329,19 +241,13 @@ def encode_entry(
     return head + WORD.pack(entry_checksum(seed, head, state))
 
 
-def checked_head(tail: LogPlace, tid: int, count: int, meta_size: int, length: int) -> bytes:
+def checked_head(
+    tail: LogPlace, tid: int, count: int, meta_size: int, length: int, status: int
+) -> bytes:
     """Return what a transaction at *tail* begins with, from CHECKED_FROM on."""
     return TRANSACTION_REST.pack(
-        KIND_TRANSACTION, meta_size, length, tail.frame, tid, tail.sequence + 1, count
+        status, KIND_TRANSACTION, meta_size, length, tail.frame, tid, tail.sequence + 1, count
     )
-
-
-def frame_start(checksum: int, status: int) -> bytes:
-    """Return what a frame begins with, up to CHECKED_FROM."""
-    return FRAME_START.pack(checksum, status)
-
-
-# -- frames -----------------------------------------------------------------
 
 
 def encode_transaction(
@@ -352,15 +258,14 @@ def encode_transaction(
     meta: Meta,
     status: int,
 ) -> tuple[bytes, int]:
-    """Return the bytes of a transaction frame and its checksum.
+    """Return the bytes of a transaction frame at *tail*, and its checksum.
 
     Args:
-        tail: The place it is appended to.
         entries: (oid, number of class or shape, state), in the order of the table.
         previous: Position of the newest entry of an oid, 0 if there is none.
 
     Raises:
-        ValueError: A number does not fit its field. Nothing has been written.
+        ValueError: A number does not fit its field.
     """
     if len(entries) == 1 and meta is NO_META:
         return _encode_change(tail, tid, entries[0], previous, status)
@@ -384,12 +289,11 @@ def encode_transaction(
         distance += size - ENTRY_SIZE
     length = TRANSACTION_SIZE + count * ENTRY_SIZE + distance
     whole = (length + 7) & ~7
-    parts[0] = checked_head(tail, tid, count, len(meta_bytes), whole)
+    parts[0] = checked_head(tail, tid, count, len(meta_bytes), whole, status)
     parts.append(meta_bytes)
     checked = b"".join(parts)
     checksum = crc32(checked, tail.checksum)
-    start = FRAME_START.pack(checksum, status)
-    return b"".join((start, checked, *states, bytes(whole - length))), checksum
+    return b"".join((word(checksum), checked, *states, bytes(whole - length))), checksum
 
 
 def _encode_change(
@@ -409,6 +313,7 @@ def _encode_change(
         raise ValueError(text)
     head = ENTRY_HEAD.pack(oid, previous(oid), 0, ENTRY_SIZE, size, class_number)
     checked = CHANGE_REST.pack(
+        status,
         KIND_TRANSACTION,
         0,
         whole,
@@ -420,5 +325,91 @@ def _encode_change(
         crc32(state, crc32(head, crc32(LONG.pack(tid)))),
     )
     checksum = crc32(checked, tail.checksum)
-    start = FRAME_START.pack(checksum, status)
-    return b"".join((start, checked, state, bytes(whole - length))), checksum
+    return b"".join((WORD.pack(checksum), checked, state, bytes(whole - length))), checksum
+
+
+class StreamHead(NamedTuple):
+    """The fixed part of a stream frame. The data follow it, then the table of chunks."""
+
+    size: int
+    chunk_size: int
+    own_checksum: int
+
+
+def stream_checksum(size: int, chunk_size: int, table: bytes) -> int:
+    """Return the checksum by which a stream is believed without its predecessor."""
+    return crc32(table, crc32(LONG.pack(size) + WORD.pack(chunk_size)))
+
+
+def encode_stream_head(tail: LogPlace, length: int, head: StreamHead) -> tuple[bytes, int]:
+    """Return the fixed part of a stream frame of *length* bytes and its checksum."""
+    fields = STREAM.pack(0, COMMITTED, KIND_STREAM, 0, length, tail.frame, *head)
+    return _seal(fields, tail.checksum)
+
+
+def decode_stream_head(data: bytes) -> StreamHead:
+    """Return the fixed part of a stream. Raises DamagedError for another kind."""
+    if len(data) < STREAM_SIZE:
+        text = f"{len(data)} bytes"
+        raise DamagedError(text, f"a stream of at least {STREAM_SIZE} bytes")
+    fields = STREAM.unpack_from(data)
+    if fields[2] != KIND_STREAM or fields[1] != COMMITTED:
+        text = f"a frame of kind {fields[2]:#010x}"
+        raise DamagedError(text, "a stream")
+    head = StreamHead(*fields[6:])
+    if head.chunk_size == 0:
+        text = "chunks of 0 bytes"
+        raise DamagedError(text, "a size of chunks")
+    return head
+
+
+class PositionsHead(NamedTuple):
+    """The fixed part of saved positions. The tables of names follow it, then the slots."""
+
+    slots: int  # Number of 8-byte positions that follow, by oid.
+    stored: int  # Number of them that are not 0.
+    covered: LogPlace  # The place up to which transactions are in the positions.
+    slots_checksum: int
+
+
+def encode_positions_head(
+    tail: LogPlace, length: int, head: PositionsHead, names: bytes
+) -> tuple[bytes, int]:
+    """Return the fixed part of a positions frame with the tables of names, and its checksum."""
+    covered = head.covered
+    fields = POSITIONS.pack(
+        0,
+        COMMITTED,
+        KIND_POSITIONS,
+        len(names),
+        length,
+        tail.frame,
+        head.slots,
+        head.stored,
+        covered.end,
+        covered.frame,
+        covered.sequence,
+        covered.tid,
+        covered.checksum,
+        head.slots_checksum,
+    )
+    return _seal(fields + names, tail.checksum)
+
+
+def decode_positions_head(data: bytes) -> PositionsHead:
+    """Return the fixed part of saved positions; its checksum has been verified."""
+    fields = POSITIONS.unpack_from(data)
+    slots, stored, end, frame, sequence, tid, checksum, slots_checksum = fields[6:]
+    covered = LogPlace(end, frame, checksum, sequence, tid)
+    return PositionsHead(slots, stored, covered, slots_checksum)
+
+
+def slots_distance(data: bytes) -> int:
+    """Return how far behind the start of saved positions the slots are, in bytes."""
+    return POSITIONS_SIZE + frame_head(data).meta_size
+
+
+def _seal(data: bytes, seed: int) -> tuple[bytes, int]:
+    """Return *data* with its checksum filled in, and the checksum."""
+    checksum = crc32(data[CHECKED_FROM:], seed)
+    return WORD.pack(checksum) + data[4:], checksum

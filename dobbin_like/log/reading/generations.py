@@ -12,8 +12,6 @@ import threading
 from dobbin_like.ids import Tid
 from dobbin_like.log.reading.log_index import Applied
 
-__all__ = ["Generations"]
-
 
 class Generations:
     """The files of one log, as one instance has them open. Any thread.

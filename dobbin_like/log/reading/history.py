@@ -28,8 +28,6 @@ from dobbin_like.log.reading.reader import (
 )
 from dobbin_like.log.reading.walk import BackwardBuffer, transaction_at, walk, walk_back
 
-__all__ = ["History"]
-
 
 class _Part(NamedTuple):
     """The transactions of one file that were asked for; the file is kept open by it."""
@@ -41,7 +39,11 @@ class _Part(NamedTuple):
 
 
 class History:
-    """The past of one log. Any thread."""
+    """The past of one log, as a Storage promises it. Any thread.
+
+    Of a packed log, PastDroppedError tells what is there no more. To find where transactions()
+    begins, it costs a small read for each after *since*, or after *until* if newest first.
+    """
 
     def __init__(self, log: ReadableLog) -> None:
         self._log = log
@@ -51,11 +53,6 @@ class History:
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
     ) -> Iterator[LoggedTransaction]:
-        """Yield what Storage.transactions() promises.
-
-        Cost: What is yielded. To find where to begin: a small read for each
-        transaction after *since*, or after *until* if newest first.
-        """
         self._log.check_open()
         parts = self._parts(since, Tid(TID_LIMIT) if until is None else until)
         if newest_first:
@@ -86,12 +83,6 @@ class History:
                 self._log.check_open()
 
     def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, LoggedVersion]]:
-        """Yield the objects of a transaction with their states, each verified.
-
-        Raises:
-            IntegrityError: One is damaged. What was yielded before is right.
-            PastDroppedError: The transaction was dropped by packing.
-        """
         self._log.check_open()
         applied, found = self._find(cast("LoggedTransaction", transaction))
         for entry in stored_entries(ReadBuffer(applied.file.fd, self._path), found):
@@ -99,15 +90,6 @@ class History:
             self._log.check_open()
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> LoggedVersion | None:
-        """Return the version of an object that *stored* has replaced, None if it was the first.
-
-        None, too, if those before were dropped by packing.
-
-        Raises:
-            IntegrityError: It is damaged.
-
-        Cost: That of one version; of two if the log was packed.
-        """
         self._log.check_open()
         for applied in self._generations.files(Tid(stored.tid - 1)):
             if applied.loader is not None and self._has(applied, oid, stored):
@@ -119,14 +101,6 @@ class History:
         return self._log.load(oid, Tid(stored.tid - 1))
 
     def transaction_of(self, stored: StoredVersion) -> LoggedTransaction:
-        """Return the transaction that has written a version.
-
-        Raises:
-            IntegrityError: It is damaged.
-            PastDroppedError: It was dropped by packing.
-
-        Cost: A few small reads, and the oids that it changed.
-        """
         self._log.check_open()
         error: IntegrityError | None = None
         for applied in self._generations.files(Tid(stored.tid - 1)):
@@ -140,8 +114,6 @@ class History:
                     return logged
         found = next(self.transactions(Tid(stored.tid - 1), stored.tid), None)
         return self._must_be(found, stored.tid, error)
-
-    # -- inside ----------------------------------------------------------------
 
     def _buffer(self, applied: Applied) -> tuple[BackwardBuffer, int]:
         page = applied.file.page

@@ -18,8 +18,6 @@ from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.reading.reader import LoggedVersion
 
-__all__ = ["Loader"]
-
 _FAR: Final = 1 << 12
 """Bytes read for an entry that is nowhere near the last one."""
 
@@ -53,13 +51,9 @@ class Loader:
         self._frame = (0, Tid(0), 0)
 
     def load(self, oid: Oid, position: int, limit: int) -> LoggedVersion:
-        """Return the version of *oid* whose entry is at *position*.
+        """Return the version of *oid* whose entry is at *position*; read nothing behind *limit*.
 
-        Args:
-            limit: Where committed bytes end; nothing behind it is read.
-
-        Raises:
-            IntegrityError: It is damaged, or there is another object.
+        IntegrityError: It is damaged, or there is another object.
         """
         start, data = self._entries
         at = position - start

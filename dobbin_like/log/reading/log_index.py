@@ -13,7 +13,7 @@ from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import NotHeldError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.format.header import COMMITTED, PAGE_SIZE, Page, raw_word
+from dobbin_like.log.format.header import PAGE_SIZE, Page
 from dobbin_like.log.format.record import LogPlace, first_place
 from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.positions import Positions
@@ -21,14 +21,12 @@ from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.name_tables import NameTables
 
-__all__ = ["Applied"]
-
 
 class Applied:
     """The applied part of one file of a log.
 
-    ``tail`` is the place up to which everything is applied. ``seen`` is the raw word
-    that COMMITTED is as long as there is no news. ``limit`` is where the positions end:
+    ``tail`` is the place up to which everything is applied. ``seen`` are the words as they
+    are as long as there is no news. ``limit`` is where the positions end:
     ahead of ``tail`` while a transaction is being applied. ``file``, ``loader`` and
     ``streams`` are set once, when the file is there. ``complete_since`` is the tid since
     which the file has every version.
@@ -44,8 +42,9 @@ class Applied:
         self.names = NameTables()
         self.unsaved = 0  # Entries since positions were saved.
         self._passed: tuple[int, LogPlace] | None = None
+        self._looked = (b"", 0)  # The words when news were read, and where they end.
         self.tail = first_place(page_checksum)
-        self.seen = raw_word(COMMITTED, PAGE_SIZE)
+        self.seen = b""
         self.limit = PAGE_SIZE
 
     def attach(self, page: Page) -> None:
@@ -59,11 +58,18 @@ class Applied:
 
     def move_to(self, tail: LogPlace) -> None:
         """Let *tail* be the place; what is between has nothing to apply."""
-        seen = raw_word(COMMITTED, tail.end)
+        words, end = self._looked
         # No call between these: an interrupt comes before all of them or after.
         self.limit = tail.end
-        self.seen = seen
         self.tail = tail
+        if tail.end >= end:
+            self.seen = words
+
+    def look(self, words: bytes, end: int) -> None:
+        """There is no news from now on, when all up to *end* is applied, but by other words."""
+        self._looked = words, end
+        if self.tail.end >= end:
+            self.seen = words
 
     def pass_over(self, start: int, tail: LogPlace) -> None:
         """When the place is *start*, go on to *tail*: saved positions are between."""
@@ -75,10 +81,7 @@ class Applied:
     def apply(self, path: str, news: Iterable[LoggedTransaction]) -> None:
         """Apply transactions that follow each other and the place. Failed ones count.
 
-        Raises:
-            NotHeldError: One is missing between. Those before it are applied.
-
-        Cost: The oids in them.
+        NotHeldError: One is missing between. Those before it are applied. Cost: Their oids.
         """
         positions = self.positions
         for logged in news:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from dobbin_like.log.format.record import ENTRY_SIZE
 
-__all__ = ["Positions"]
-
 _SWAP: Final = sys.byteorder == "big"
+_BLOCK: Final = 1 << 17
 _SLACK: Final = 1024
 """Least growth, in slots: small databases grow in one step of 8 KiB."""
 
@@ -24,9 +23,8 @@ _SLACK: Final = 1024
 class Positions:
     """Oid to position of its newest applied entry; 0 means that nothing is stored.
 
-    ``slots`` may be longer than ``next_oid``; cells past it are 0. Replaced whole, cells
-    set in place: readers need no lock, but have to refuse negative oids themselves.
-    ``next_oid`` and ``stored`` are written by who applies.
+    ``slots`` may be longer than ``next_oid``; cells past it are 0. Readers have to refuse negative
+    oids themselves.
     """
 
     __slots__ = ("next_oid", "slots", "stored")
@@ -43,13 +41,7 @@ class Positions:
         return 0
 
     def update(self, oids: Iterable[int], highest: int, first_entry: int) -> None:
-        """Let *oids* point to consecutive entries from *first_entry* on.
-
-        Args:
-            highest: The largest of the oids.
-
-        Cost: The number of oids; now and then a copy of the array.
-        """
+        """Let *oids*, *highest* the largest, point to the entries from *first_entry* on."""
         if highest >= len(self.slots):
             self._grow(highest + 1)
         slots = self.slots
@@ -71,15 +63,19 @@ class Positions:
         self.next_oid = max(self.next_oid, next_oid)
 
     def encode(self) -> bytes:
-        """Return the slots up to ``next_oid`` as they are saved."""
-        block = self.slots[: self.next_oid]
-        if _SWAP:
-            block.byteswap()
-        return block.tobytes()
+        return b"".join(self.blocks())
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the slots up to ``next_oid`` as they are saved, a megabyte at a time."""
+        for start in range(0, self.next_oid, _BLOCK):
+            block = self.slots[start : min(start + _BLOCK, self.next_oid)]
+            if _SWAP:
+                block.byteswap()
+            yield block.tobytes()
 
     @classmethod
     def decode(cls, block: array[int], stored: int) -> Positions:
-        """Return positions from the bytes that :meth:`encode` returned; *block* is taken over."""
+        """Return positions from what :meth:`blocks` yielded; *block* is taken over."""
         positions = cls()
         positions.slots = block
         if _SWAP:

@@ -1,29 +1,42 @@
 """The reading half of a log: what is applied, what is new, one version of one object.
 
 Promises that a transaction is seen whole or not at all, and that nobody is waited for
-(I2, I3). Knows no lock. Read :mod:`dobbin_like.log.reading.history` next.
+(I2, I3). Takes no lock. Read :mod:`dobbin_like.log.reading.history` next.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 from dobbin_like.contract import Transaction
-from dobbin_like.exc import ClosedError, IntegrityError, LogError, StreamMovedError
+from dobbin_like.exc import ClosedError, IntegrityError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import Words, boot_number
-from dobbin_like.log.format.header import COMMITTED, SAVED, Page, is_retired
+from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.format.header import (
+    DURABLE,
+    FAILURES,
+    INODE,
+    LOOSE,
+    PAGE_SIZE,
+    REPLACED,
+    RESTORED,
+    SAVED,
+    STATE,
+    Page,
+)
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.chain import certain_frames, frames_before_cut, whole_frames
 from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
-from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion, ReadBuffer
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.saved_positions import load_saved
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
-from dobbin_like.log.reading.trusted_end import certain_end, committed_frames
 
 __all__ = ["ReadableLog"]
 
@@ -34,7 +47,8 @@ class ReadableLog:
     """A log as its readers see it. Any thread; see the contract for news.
 
     ``generations`` are its files, ``file`` is the one it goes on in, ``applied`` what is
-    applied of it. ``view`` has its words when it is there; None until then and after close().
+    applied of it. ``known`` has frames that need not be read, by their offsets, each with the
+    place that it follows: the holder of the commit lock puts there what it has appended.
     ``follow_to`` is called with what is applied of the file of a packed log; whoever writes
     puts a function of its own there, which calls switch_to().
     """
@@ -42,16 +56,17 @@ class ReadableLog:
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
         # What it means now, wherever the process goes to.
         self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
-        self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
         self.read_only = read_only
         self.closed = False
-        self.boot = boot_number()
-        self.view: memoryview[int] | None = None
         self.file = LogFile(self.path, read_only=read_only)
         self.applied = Applied(self.file)
         self.generations = Generations(self.path, self.applied)
+        self.known: dict[int, tuple[LogPlace, Frame]] = {}
+        self.failures: int | None = None
+        self._outdated = b""  # Words that tell less than was found without them.
         self.follow_to: Callable[[Applied], None] = self.switch_to
-        self._attaching = threading.Lock()
+        self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
+        self._attaching = reentrant_lock()
 
     @property
     def buffer(self) -> ReadBuffer:
@@ -61,11 +76,12 @@ class ReadableLog:
     def check_open(self) -> None:
         """Raise ClosedError after close()."""
         if self.closed:
-            raise self._closed_error()
+            self.refuse_closed()
 
-    def _closed_error(self) -> ClosedError:
+    def refuse_closed(self) -> NoReturn:
+        """Raise ClosedError."""
         text = f"the log {self.path}"
-        return ClosedError(text)
+        raise ClosedError(text)
 
     def close(self) -> None:
         """Give the file back. Idempotent."""
@@ -74,58 +90,100 @@ class ReadableLog:
 
     def close_file(self) -> None:
         """Read nothing more; what is in the midst of it may go on to its end."""
-        self.view = None
         self.generations.close()
-        with contextlib.suppress(BufferError):  # A reader is in the middle of a word.
-            self.file.close()
+        self.file.close()
 
     # -- news ------------------------------------------------------------------
 
     def has_news(self) -> bool:
         """Return whether others have committed what is not applied yet.
 
-        Cost: One read of memory; while there is no file, one system call.
+        Cost: One system call.
         """
-        view = self.view
-        if view is not None:
+        words = self.file.words
+        if words is not None and self.applied.loader is not None:
             try:
-                return view[COMMITTED] != self.applied.seen
-            except ValueError:  # Closed by another thread meanwhile.
-                pass
+                return words.seen() != self.applied.seen
+            except OSError:
+                self.check_open()  # Closed by another thread meanwhile.
+                raise
         self.check_open()
         return self.file.looks_begun()
 
     def read_news(self) -> list[LoggedTransaction]:
-        """Return the committed transactions that are not applied, oldest first.
+        """Return the visible transactions that are not applied, oldest first.
 
         Raises:
-            IntegrityError: Committed bytes are damaged. What is applied stays valid.
+            IntegrityError: Visible bytes are damaged. What is applied stays valid.
 
         Cost: Objects changed, not their sizes.
         """
         self.check_open()
-        if self.view is None and not self.file.attach():
+        if self.file.words is None and not self.file.attach():
             return []
         _, words = self.attach()
         applied = self.applied
-        # Before it is read: nothing is appended afterwards.
-        retired = is_retired(words.view[COMMITTED])
-        start = end = applied.tail
+        block = words.all()
+        # Before the frames are read: nothing is appended to a file that was replaced.
+        state = value_in(block, STATE)
+        replaced = state == REPLACED
+        self._forget_after_repair(value_in(block, FAILURES))
+        visible = self._visible(words, block)
+        place = start = applied.tail
         news: list[LoggedTransaction] = []
-        for frame in committed_frames(self.buffer, start, words, self.boot):
-            end = frame.tail
+        for frame in self._frames(start, visible):
+            place = frame.tail
             if frame.logged is not None:
                 news.append(frame.logged)
-        place = news[-1].end if news else start.end
-        if end.end != place:
-            applied.pass_over(place, end)
-        if not news and retired:
+        passed = news[-1].end if news else start.end
+        if place.end != passed:
+            applied.pass_over(passed, place)
+        # Of a file that was replaced there are news until they were followed.
+        goes = state in {REPLACED, RESTORED}
+        applied.look(b"" if goes else block[:SEEN_SIZE], place.end)
+        if not news and replaced:
             return self._follow()
+        if not news and state == RESTORED:
+            self.file.check_restored()
         return news
+
+    def _visible(self, words: Words, block: bytes) -> int:
+        if block[:SEEN_SIZE] in (self.applied.seen, self._outdated):
+            return self.applied.tail.end
+        durable, loose = value_in(block, DURABLE), value_in(block, LOOSE)
+        visible = words.visible() if None in (durable, loose) else max(durable or 0, loose or 0)
+        tail = self.applied.tail
+        if visible < tail.end:
+            found = f"a visible end at {visible}"
+            expected = f"{tail.end} or after, as read before"
+            raise IntegrityError(self.path, visible, found, expected)
+        return visible
+
+    def _forget_after_repair(self, failures: int | None) -> None:
+        """Drop what was known ahead of what is visible, if it may be gone."""
+        if failures != self.failures:
+            self.known.clear()
+            self.failures = failures
+
+    def _frames(self, tail: LogPlace, limit: int) -> Iterator[Frame]:
+        """Yield the frames up to *limit*; those that are known are not read."""
+        buffer = None
+        while tail.end < limit:
+            place, frame = self.known.pop(tail.end, (None, None))
+            if frame is None or place != tail:
+                buffer = buffer or self.buffer
+                frame = next(certain_frames(buffer, tail, limit))
+            yield frame
+            tail = frame.tail
 
     def apply(self, news: Sequence[Transaction]) -> None:
         """Apply transactions; see the contract. Cost: The oids in them."""
         self.applied.apply(self.path, news)  # type: ignore[arg-type]  # It has made them.
+        # What an instance applies without reading it would stay known for ever.
+        end = self.applied.tail.end
+        for start in list(self.known):
+            if start < end:
+                self.known.pop(start, None)
 
     # -- reading ---------------------------------------------------------------
 
@@ -173,34 +231,133 @@ class ReadableLog:
 
     # -- the file --------------------------------------------------------------
 
-    def open(self) -> None:
-        """Open the file if it is there, and apply what is in it."""
-        if self.file.open():
-            _, words = self.attach()
-            certain = certain_end(self.buffer, words, self.boot)
-            size = os.fstat(self.file.fd).st_size
-            if size < certain:
-                raise IntegrityError(self.path, size, "the end of the file", f"{certain} bytes")
-            self.load_saved(self.applied, words, certain)
+    def open(self) -> bool:
+        """Open the file, apply what is certain of it; return whether it is there.
+
+        A log that is only read shows what is visible afterwards; for another one, whoever
+        writes finds out what that is.
+        """
+        if not self.file.open():
+            return False
+        _, words = self.attach()
+        self.load_certain(self.applied, words)
+        if self.read_only:
+            self._show_end(words)
             self.apply(self.read_news())
+        return True
+
+    def start_anew(self) -> None:
+        """Forget a file of which nothing was shown yet: another one has come to its place."""
+        self.file.close()
+        self.file = LogFile(self.path, read_only=self.read_only)
+        self.applied = self.generations.present = Applied(self.file)
+        self.known.clear()
+
+    def load_certain(self, applied: Applied, words: Words, until: Tid | None = None) -> None:
+        """Apply all up to DURABLE, from saved positions on unless they are ahead of *until*.
+
+        Raises:
+            IntegrityError: It is damaged; or the file was cut, and is no copy.
+        """
+        self._load_saved(applied, words, until)
+        durable = words.find(DURABLE) or PAGE_SIZE
+        size = os.fstat(applied.file.fd).st_size
+        limit = durable
+        if size < durable:
+            if not self._is_copy(words):
+                text = "the end of the file: somebody has cut it"
+                raise IntegrityError(self.path, size, text, f"at least {durable} bytes")
+            _logger.warning("%s: a copy that was cut at %d of %d bytes", self.path, size, durable)
+            limit = size
+        place = start = applied.tail
+        buffer = ReadBuffer(applied.file.fd, self.path)
+        frames = certain_frames(buffer, start, limit)
+        if limit < durable:
+            frames = frames_before_cut(buffer, start, limit, durable)
+        for frame in frames:
+            place = frame.tail
+            if frame.logged is not None:
+                applied.apply(self.path, [frame.logged])
+        if place.end != applied.tail.end:
+            applied.move_to(place)
+
+    def _is_copy(self, words: Words) -> bool:
+        """Tell whether this is another file than the one that somebody has written to."""
+        return words.find(INODE) not in (None, 0, self.file.inode)
+
+    def _show_end(self, words: Words) -> None:
+        """Find what is in the log if nobody is there to tell, and let it count.
+
+        Where a writer is there, the words are right. Else they are of some moment before: what
+        follows DURABLE is believed as recovery would, and shown when it is on stable storage.
+        """
+        fd, seen = self.file.fd, words.seen()
+        if range_lock.holder(fd, range_lock.WRITER) == range_lock.SHARED:
+            return
+        end = self.find_end(words, os.fstat(fd).st_size)
+        if end > self.applied.tail.end:
+            disk.sync(fd, self.path)
+            # A page may be taken for written that was not, by somebody's sync that failed. Not
+            # the words: others have seen them as they are.
+            disk.drop_cache(fd, PAGE_SIZE)
+            self.known.clear()
+            end = self.find_end(words, end)
+        for frame in list(self._frames(self.applied.tail, end)):
+            if frame.logged is not None:
+                self.apply([frame.logged])
+            self.applied.move_to(frame.tail)
+        self.applied.look(seen, end)
+        self._outdated = seen
+
+    def find_end(self, words: Words, limit: int) -> int:
+        """Return where the whole frames end behind what is applied; they are known then.
+
+        Raises:
+            IntegrityError: Nothing tells where the log ends; or what was durable is not there.
+        """
+        start, place = self.applied.tail, self.applied.tail
+        if limit < start.end:
+            text = "the end of the file: somebody has cut it"
+            raise IntegrityError(self.path, limit, text, f"at least {start.end} bytes")
+        for frame in whole_frames(self.buffer, start, limit):
+            self.known[place.end] = place, frame
+            place = frame.tail
+        durable = words.find(DURABLE)
+        if durable is None and self.rest(place.end, limit):
+            # It may be damage in what was durable: nothing behind it may be given up.
+            text = "no whole frame, and a header that does not say where the log ends"
+            raise IntegrityError(self.path, place.end, text, "frames, or nothing")
+        if durable is not None and place.end < durable <= limit:
+            found = f"no whole frame, where the log has {durable - place.end} bytes more"
+            raise IntegrityError(self.path, place.end, found, "a whole frame")
+        return place.end
+
+    def rest(self, start: int, end: int) -> bool:
+        """Return whether there is anything but zeros from *start* to *end*."""
+        return disk.first_not_zero(self.file.fd, self.path, start, end) is not None
 
     def attach(self) -> tuple[Page, Words]:
         """Use the file, which is there by now; return its header."""
         page, words = self.file.page, self.file.words
         if page is None or words is None:
-            raise self._closed_error()
-        if self.view is None:
+            self.refuse_closed()
+        if self.applied.loader is None:
             with self._attaching:
                 if self.applied.loader is None:
                     self.applied.attach(page)
-                    self.view = words.view
+                    self._set_sort_key(self.file)
         return page, words
+
+    def _set_sort_key(self, file: LogFile) -> None:
+        # Not by the path: others may see the file by another one. Copies differ by the inode.
+        if file.page is not None:
+            self.sort_key = f"dobbin_like:{file.page.store_id.hex()}:{file.key[1]}"
 
     @property
     def retired(self) -> bool:
         """Whether the log goes on in another file, to which read_news() follows."""
-        view = self.view
-        return view is not None and is_retired(view[COMMITTED])
+        words = self.file.words
+        return words is not None and value_in(words.seen(), STATE) == REPLACED
 
     def _follow(self) -> list[LoggedTransaction]:
         """Go on in the file that has taken the place of this one, all of which is applied.
@@ -209,10 +366,15 @@ class ReadableLog:
 
         Returns:
             What is new in it. Nothing, too, if it is not there yet.
+
+        Raises:
+            OSError: It can't be opened. What is applied stays valid.
         """
         file, old = LogFile(self.path, read_only=self.read_only), self.file.page
-        with contextlib.suppress(OSError, LogError):
+        try:
             file.open()
+        except FileNotFoundError:
+            return []
         page, words = file.page, file.words
         if page is None or words is None or old is None or page.store_id != old.store_id:
             return []
@@ -220,47 +382,41 @@ class ReadableLog:
             return []
         applied = Applied(file)
         applied.attach(page)
-        buffer = ReadBuffer(file.fd, self.path)
         # Saved positions that are ahead of what is applied here would hide what is new: the
         # log was packed twice since. Then all of it is read.
         seen = self.applied.tail.tid
-        self.load_saved(applied, words, certain_end(buffer, words, self.boot), seen)
-        end, news = applied.tail, []
-        for frame in committed_frames(buffer, end, words, self.boot):
-            end = frame.tail
+        self._load_saved(applied, words, seen)
+        place, news = applied.tail, []
+        for frame in certain_frames(ReadBuffer(file.fd, self.path), place, words.visible()):
+            place = frame.tail
             if frame.logged is None:
                 continue
             if frame.logged.tid <= seen:
                 applied.apply(self.path, [frame.logged])
             else:
                 news.append(frame.logged)
-        place = news[-1].end if news else applied.tail.end
-        if end.end != place:
-            applied.pass_over(place, end)
+        passed = news[-1].end if news else applied.tail.end
+        if place.end != passed:
+            applied.pass_over(passed, place)
         self.follow_to(applied)
         _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
         return news or self.read_news()  # It may have been packed again.
 
     def switch_to(self, applied: Applied) -> None:
         """Read another file from now on."""
-        words = applied.file.words
-        assert words is not None
         self.generations.switch_to(applied)
+        self.known.clear()
+        self.failures = None
         self.applied, self.file = applied, applied.file
-        self.view = words.view
+        self._set_sort_key(applied.file)
 
-    def load_saved(
-        self, applied: Applied, words: Words, certain: int, until: Tid | None = None
-    ) -> None:
-        """Take the saved positions of a file for applied, unless they are ahead of *until*.
-
-        Args:
-            certain: Offset before which all is certain to be there; what is not has to be
-                read frame by frame.
-        """
-        offset, page = words.get(SAVED), applied.file.page
+    def _load_saved(self, applied: Applied, words: Words, until: Tid | None) -> None:
+        """Take the saved positions of a file for applied, unless they are ahead of *until*."""
+        offset, page = words.find(SAVED), applied.file.page
         if not offset or page is None:
             return
+        # What is not certain to be there has to be read frame by frame.
+        certain = min(words.find(DURABLE) or 0, os.fstat(applied.file.fd).st_size)
         saved = load_saved(ReadBuffer(applied.file.fd, self.path), offset, page.checksum, certain)
         if saved is not None and (until is None or saved[2].tid <= until):
             applied.positions, applied.names, tail = saved
@@ -269,8 +425,6 @@ class ReadableLog:
 
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child, with an open file of its own."""
-        self._attaching = threading.Lock()
-        self.view = None
+        self._attaching = reentrant_lock()
+        self.known = {}
         self.file.after_fork_in_child()
-        words = self.file.words
-        self.view = None if words is None else words.view

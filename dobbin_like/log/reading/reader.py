@@ -1,9 +1,8 @@
 """Reading frames from the file: forward, one after the other, or one version of one object.
 
-Promises that what it returns is what was written, or IntegrityError with the offset
-(I2). Data come by ``pread``, never through a mapping: a file that was cut short is an
-error here and would be a signal there. Knows no lock and no words: where committed bytes
-end is told by the caller. Read :mod:`dobbin_like.log.reading.trusted_end` next.
+Promises that what it returns is what was written, or IntegrityError with the offset (I2).
+Knows no lock and no words: where committed bytes end is told by the caller. Read
+:mod:`dobbin_like.log.reading.chain` next.
 """
 
 from __future__ import annotations
@@ -18,17 +17,8 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.disk import read_ahead, read_exactly
 from dobbin_like.log.format import record
+from dobbin_like.log.format.meta import decode_meta, decode_names
 from dobbin_like.log.format.record import DamagedError, LogPlace, TransactionHead
-
-__all__ = [
-    "Frame",
-    "LoggedTransaction",
-    "LoggedVersion",
-    "ReadBuffer",
-    "own_place",
-    "read_frame",
-    "stored_entries",
-]
 
 _AHEAD: Final = 1 << 16
 """Bytes read at once in a scan: hundreds of small transactions, or one part of a big one."""
@@ -48,7 +38,7 @@ class LoggedTransaction(NamedTuple):
     user: str
     description: str
     extension: bytes
-    reason: str  # Why it failed; empty for one that was prepared when its process died.
+    reason: str  # Why it failed; empty for one that did not.
     oids: Sequence[int]  # In the order of the table.
     first_entry: int  # Position of entry 0; entry i is ENTRY_SIZE * i further.
     names: NewNames  # Classes and shapes that are new in this transaction.
@@ -74,18 +64,13 @@ class Frame(NamedTuple):
     """A frame whose fixed part, table and meta are verified; states and streams are not."""
 
     kind: int
-    status: int
     tail: LogPlace  # The place after it.
     logged: LoggedTransaction | None  # None for all but transactions.
     names: NewNames  # Of saved positions: all there were.
 
 
 class ReadBuffer:
-    """Reads of one scan, in big pieces. One thread; ends with the scan.
-
-    Args:
-        ahead: Bytes that are read at once, and held.
-    """
+    """Reads of one scan, *ahead* bytes at once. One thread; ends with the scan."""
 
     def __init__(self, fd: int, path: str, ahead: int = _AHEAD) -> None:
         self.fd = fd
@@ -116,15 +101,10 @@ class ReadBuffer:
 
 
 def read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
-    """Return the frame that begins at ``tail.end``. States are not read.
+    """Return the frame that begins at ``tail.end``, and ends before *limit*. Reads no states.
 
-    Args:
-        limit: Where the bytes end that may be looked at.
-
-    Raises:
-        IntegrityError: There is no whole frame, or it is not the one that follows.
-
-    Cost: Objects changed in it, not their sizes.
+    IntegrityError: There is no whole frame, or it is not the one that follows. Cost: Objects
+    changed in it, not their sizes.
     """
     try:
         return _read_frame(buffer, tail, limit)
@@ -141,11 +121,9 @@ def _read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
     head = record.any_head(buffer.read(offset, room, limit))
     prefix = record.prefix_size(head)
     checksum, status, kind, _, length, previous = head[:6]
-    if status != record.COMMITTED and (
-        kind != record.KIND_TRANSACTION or status not in record.STATUS_NAMES
-    ):
+    if status != record.COMMITTED and (kind != record.KIND_TRANSACTION or status != record.FAILED):
         text = f"status {status:#010x}"
-        raise DamagedError(text, "prepared, committed or failed")
+        raise DamagedError(text, "committed or failed")
     if previous != tail.frame:
         text = f"a frame after that at {previous}"
         raise DamagedError(text, f"after that at {tail.frame}")
@@ -159,17 +137,10 @@ def _read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
         raise DamagedError(text, f"{found:08x}")
     if type(head) is TransactionHead:
         return _transaction(head, tail, data)
-    if kind in record.ASIDE:
-        after = record.aside(tail, offset + length)
-    else:
-        after = LogPlace(offset + length, offset, checksum, tail.sequence, tail.tid)
-    return Frame(kind, status, after, None, _names(kind, data))
-
-
-def _names(kind: int, data: bytes) -> NewNames:
-    if kind not in record.POSITIONS_KINDS:
-        return NO_NAMES
-    return record.decode_names(data[record.POSITIONS_SIZE :])
+    after = LogPlace(offset + length, offset, checksum, tail.sequence, tail.tid)
+    has_names = kind == record.KIND_POSITIONS
+    names = decode_names(data[record.POSITIONS_SIZE :]) if has_names else NO_NAMES
+    return Frame(kind, after, None, names)
 
 
 def _transaction(head: TransactionHead, tail: LogPlace, data: bytes) -> Frame:
@@ -177,7 +148,7 @@ def _transaction(head: TransactionHead, tail: LogPlace, data: bytes) -> Frame:
     if sequence != tail.sequence + 1 or tid <= tail.tid:
         found = f"transaction {sequence} with tid {tid}"
         raise DamagedError(found, f"{tail.sequence + 1} with a tid above {tail.tid}")
-    meta = record.decode_meta(data[len(data) - meta_size :])
+    meta = decode_meta(data[len(data) - meta_size :])
     table = memoryview(data)[record.TRANSACTION_SIZE : len(data) - meta_size]
     offset, end = tail.end, tail.end + length
     logged = LoggedTransaction(
@@ -196,7 +167,7 @@ def _transaction(head: TransactionHead, tail: LogPlace, data: bytes) -> Frame:
         checksum,
     )
     after = LogPlace(end, offset, checksum, sequence, tid)
-    return Frame(record.KIND_TRANSACTION, status, after, logged, NO_NAMES)
+    return Frame(record.KIND_TRANSACTION, after, logged, NO_NAMES)
 
 
 def own_place(buffer: ReadBuffer, tail: LogPlace, limit: int) -> LogPlace:
@@ -217,13 +188,8 @@ def stored_entries(
 ) -> Iterator[tuple[Oid, LoggedVersion]]:
     """Yield the entries of a transaction with their states, in the order of its table.
 
-    Args:
-        chosen: Indexes of the entries, increasing; all of them if not given.
-
-    Raises:
-        IntegrityError: An entry or its state is damaged; those before were whole.
-
-    Cost: The bytes of the transaction.
+    *chosen* are the indexes of the entries, increasing; all of them if not given.
+    IntegrityError: An entry or its state is damaged; those before were whole.
     """
     seed = record.tid_seed(logged.tid)
     end = logged.end

@@ -2,8 +2,7 @@
 
 A positions frame holds the positions and the tables of names as of a place in the log, and
 says which place: whoever loads it goes on reading from there. It is a shortcut and
-nothing else: where it is damaged, whichever bytes of it, the log is read from the start,
-and past it (I10; :mod:`dobbin_like.log.reading.aside`).
+nothing else: where the positions are damaged, the log is read from the start (I10).
 """
 
 from __future__ import annotations
@@ -11,37 +10,30 @@ from __future__ import annotations
 import logging
 from zlib import crc32
 
+from dobbin_like.contract import NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
-from dobbin_like.log.file import disk
-from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.frame_heads import PositionsHead
+from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.format.meta import encode_names
+from dobbin_like.log.format.record import DamagedError, LogPlace, PositionsHead
+from dobbin_like.log.reading.chain import saved_slots
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import ReadBuffer, read_frame
-from dobbin_like.log.reading.trusted_end import saved_slots
 from dobbin_like.name_tables import NameTables
-
-__all__ = ["append_saved", "load_saved", "place_before"]
 
 _logger = logging.getLogger(__name__)
 
 
 def place_before(buffer: ReadBuffer, offset: int, page_checksum: int, limit: int) -> LogPlace:
-    """Return the place at *offset*, where a frame begins.
-
-    Raises:
-        IntegrityError: No frame of this log begins there.
-
-    Cost: A few small reads.
-    """
-    previous = first = _previous(buffer, offset, limit)
+    """Return the place at *offset*; IntegrityError: No frame of this log begins there."""
+    head = record.frame_head(buffer.read(offset, record.FRAME_SIZE, limit))
+    previous = first = previous_frame(buffer, offset, head.previous)
     place = record.first_place(page_checksum)
     if previous:
         head = record.frame_head(buffer.read(previous, record.FRAME_SIZE, limit))
         place = LogPlace(previous + head.length, first, head.checksum, 0, NO_TID)
-    if place.end > offset:
+    if place.end != offset:
         error = DamagedError(f"a frame up to {place.end} before that", f"one up to {offset}")
         raise buffer.damaged(previous, error)
     while previous:
@@ -50,13 +42,12 @@ def place_before(buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
         if found.kind == record.KIND_TRANSACTION:
             place = place._replace(sequence=found.sequence, tid=found.tid)
             break
-        previous = _previous(buffer, previous, limit)
-    # What is between the two lies aside, or the frame at *offset* does not fit.
-    return place if place.end == offset else record.aside(place, offset)
+        previous = previous_frame(buffer, previous, found.previous)
+    return place
 
 
-def _previous(buffer: ReadBuffer, offset: int, limit: int) -> int:
-    previous = record.frame_head(buffer.read(offset, record.FRAME_SIZE, limit)).previous
+def previous_frame(buffer: ReadBuffer, offset: int, previous: int) -> int:
+    """Return *previous*, where a frame says that the one before it is; IntegrityError: it lies."""
     if previous and not PAGE_SIZE <= previous < offset:
         error = DamagedError(
             f"a frame after that at {previous}", f"one between it and {PAGE_SIZE}"
@@ -70,19 +61,13 @@ def load_saved(
 ) -> tuple[Positions, NameTables, LogPlace] | None:
     """Return positions, classes and the place they are of, from the frame at *offset*.
 
-    Args:
-        limit: Where the bytes end that are certain to be there.
-
-    Returns:
-        None if they are damaged or not there.
-
-    Cost: 8 bytes for each oid, read as one block.
+    None if they are damaged, or not before *limit*. Cost: 8 bytes for each oid, in one read.
     """
     if offset >= limit:
         return None
     try:
         frame = read_frame(buffer, place_before(buffer, offset, page_checksum, limit), limit)
-        if frame.kind not in record.POSITIONS_KINDS:
+        if frame.kind != record.KIND_POSITIONS:
             return None
         head, block = saved_slots(buffer, offset, frame.tail.end)
     except IntegrityError as error:
@@ -91,26 +76,22 @@ def load_saved(
     return Positions.decode(block, head.stored), NameTables(*frame.names), head.covered
 
 
-def append_saved(
-    fd: int,
-    path: str,
-    tail: LogPlace,
-    positions: Positions,
-    classes: NameTables,
-    covered: LogPlace,
-) -> LogPlace:
-    """Append the positions as of *covered*; return the place after the frame.
-
-    Raises:
-        OSError: Writing failed; the caller cuts the file at ``tail.end``.
-
-    Cost: 8 bytes for each oid.
-    """
+def encode_saved(
+    tail: LogPlace, positions: Positions, classes: NameTables, covered: LogPlace
+) -> tuple[bytes, LogPlace]:
+    """Return a frame at *tail* with the positions as of *covered*, and the place after it."""
     block = positions.encode()
-    table = record.encode_names(classes.rows())
-    head = PositionsHead(positions.next_oid, positions.stored, covered, crc32(block))
-    length = record.align(record.POSITIONS_SIZE + len(table) + len(block))
-    data = frame_heads.encode_positions_head(tail, length, head, table)
-    fill = bytes(length - len(data) - len(block))
-    disk.write(fd, path, b"".join((data, block, fill)), tail.end)
-    return record.aside(tail, tail.end + length)
+    start, fill, after = encode_around(tail, positions, classes.rows(), covered, crc32(block))
+    return b"".join((start, block, fill)), after
+
+
+def encode_around(
+    tail: LogPlace, positions: Positions, names: NewNames, covered: LogPlace, checksum: int
+) -> tuple[bytes, bytes, LogPlace]:
+    """Return what stands before the slots, whose checksum is given, what behind, and the end."""
+    table, size = encode_names(names), 8 * positions.next_oid
+    head = PositionsHead(positions.next_oid, positions.stored, covered, checksum)
+    length = record.align(record.POSITIONS_SIZE + len(table) + size)
+    start, own = record.encode_positions_head(tail, length, head, table)
+    after = LogPlace(tail.end + length, tail.end, own, tail.sequence, tail.tid)
+    return start, bytes(length - len(start) - size), after

@@ -14,18 +14,8 @@ from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
-from dobbin_like.log.format import frame_heads, record
-from dobbin_like.log.format.frame_heads import StreamHead
-from dobbin_like.log.format.record import DamagedError, LogPlace
-
-__all__ = [
-    "StreamReader",
-    "copy_stream",
-    "is_of",
-    "stream_key",
-    "stream_offset",
-    "verify_stream",
-]
+from dobbin_like.log.format import record
+from dobbin_like.log.format.record import DamagedError, LogPlace, StreamHead
 
 OFFSET_BITS: Final = 48
 """Of a key of a stream; above them is the generation of the file that it lies in."""
@@ -55,16 +45,14 @@ def stream_offset(key: int) -> int:
 
 
 def copy_stream(fd: int, path: str, tail: LogPlace, source: BinaryIO) -> tuple[LogPlace, int]:
-    """Append a stream with what *source* yields from its position on.
+    """Append a stream with what *source* yields from its position on, at ``tail.end``.
 
-    Returns:
-        The place after the frame, and the size of the data in bytes. The stream is at
-        the offset ``tail.end``.
-
-    Raises:
-        OSError: Writing failed; the file goes on behind *tail*, the caller cuts it.
+    Returns the place after the frame, and the size of the data in bytes. OSError: Writing failed;
+    the file goes on behind *tail*, the caller cuts it.
     """
     start = tail.end + record.STREAM_SIZE
+    # Before the data: whoever comes after one that died here sees that something is there.
+    disk.write(fd, path, record.FRAME.pack(0, 0, record.KIND_STREAM, 0, 0, 0), tail.end)
     size = 0
     checksums: list[int] = []
     while data := source.read(_COPY_SIZE):
@@ -76,10 +64,8 @@ def copy_stream(fd: int, path: str, tail: LogPlace, source: BinaryIO) -> tuple[L
     # The fill makes the file as long as the frame; the length is believed only then.
     fill = bytes(length - record.STREAM_SIZE - size - len(table))
     disk.write(fd, path, table + fill, start + size)
-    own = frame_heads.stream_checksum(size, CHUNK_SIZE, table)
-    head, checksum = frame_heads.encode_stream_head(
-        tail, length, StreamHead(size, CHUNK_SIZE, own)
-    )
+    own = record.stream_checksum(size, CHUNK_SIZE, table)
+    head, checksum = record.encode_stream_head(tail, length, StreamHead(size, CHUNK_SIZE, own))
     disk.write(fd, path, head, tail.end)
     return LogPlace(tail.end + length, tail.end, checksum, tail.sequence, tail.tid), size
 
@@ -112,13 +98,7 @@ class StreamReader:
         return self._open(offset)[1].size
 
     def read(self, offset: int, start: int, size: int) -> bytes:
-        """Return up to *size* bytes from *start* on; fewer at the end of the stream.
-
-        Raises:
-            IntegrityError: A chunk that the range touches is damaged, or the table is.
-
-        Cost: The bytes of the chunks that the range touches.
-        """
+        """Return up to *size* bytes from *start* on, fewer at the end; IntegrityError: damaged."""
         _, head, table = self._open(offset)
         start = max(start, 0)
         end = min(start + max(size, 0), head.size)
@@ -139,6 +119,10 @@ class StreamReader:
                 raise IntegrityError(self._path, begin + at, text, f"{found:08x}")
         return data[start - from_byte : end - from_byte]
 
+    def forget(self) -> None:
+        """Know nothing of a stream that was read: another one may lie there."""
+        self._last = None
+
     def _open(self, offset: int) -> tuple[int, StreamHead, bytes]:
         last = self._last
         if last is not None and last[0] == offset:
@@ -153,7 +137,7 @@ class StreamReader:
     def _read_head(self, offset: int) -> tuple[StreamHead, bytes]:
         data = disk.read_exactly(self._fd, self._path, offset, record.STREAM_SIZE)
         length = record.FRAME.unpack_from(data)[4]
-        head = frame_heads.decode_stream_head(data)
+        head = record.decode_stream_head(data)
         table_size = 4 * -(-head.size // head.chunk_size)
         whole = record.STREAM_SIZE + head.size + table_size
         if whole > length:
@@ -161,7 +145,7 @@ class StreamReader:
             raise DamagedError(found, f"at most {length}")
         at = offset + record.STREAM_SIZE + head.size
         table = disk.read_exactly(self._fd, self._path, at, table_size)
-        checksum = frame_heads.stream_checksum(head.size, head.chunk_size, table)
+        checksum = record.stream_checksum(head.size, head.chunk_size, table)
         if checksum != head.own_checksum:
             found = f"stream checksum {head.own_checksum:08x}"
             raise DamagedError(found, f"{checksum:08x}")

@@ -17,12 +17,9 @@ from dobbin_like.log.file.disk import read_exactly
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.record import DamagedError, LogPlace
-from dobbin_like.log.reading.aside import leads_to
+from dobbin_like.log.reading.chain import certain_frames
 from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer
-from dobbin_like.log.reading.saved_positions import place_before
-from dobbin_like.log.reading.trusted_end import decided_frames
-
-__all__ = ["BackwardBuffer", "transaction_at", "walk", "walk_back"]
+from dobbin_like.log.reading.saved_positions import place_before, previous_frame
 
 _BEHIND: Final = 1 << 16
 """Bytes read at once by a walk back: hundreds of small transactions."""
@@ -53,17 +50,15 @@ def walk(
 ) -> Iterator[LoggedTransaction]:
     """Yield the transactions with ``since < tid <= until`` before *tail*, oldest first.
 
-    Raises:
-        IntegrityError: One is damaged. What was yielded before is right.
-
-    Cost: What is yielded, and the fixed parts of the transactions after *since*.
+    IntegrityError: One is damaged. What was yielded before is right. Cost: What is yielded, and
+    the fixed parts of the transactions after *since*.
     """
     if tail.tid <= since:
         return
     start = _place_of(buffer, tail, page_checksum, since) if since > NO_TID else None
     forward = ReadBuffer(buffer.fd, buffer.path)
     place = start or record.first_place(page_checksum)
-    for frame in decided_frames(forward, place, tail.end, leads_to(tail)):
+    for frame in certain_frames(forward, place, tail.end):
         logged = frame.logged
         if logged is not None and logged.tid > since:
             if logged.tid > until:
@@ -74,18 +69,12 @@ def walk(
 def walk_back(
     buffer: ReadBuffer, tail: LogPlace, page_checksum: int, since: Tid, until: Tid
 ) -> Iterator[LoggedTransaction]:
-    """Yield the transactions with ``since < tid <= until`` before *tail*, newest first.
-
-    Raises:
-        IntegrityError: One is damaged. What was yielded before is right.
-
-    Cost: What is yielded, and the fixed parts of the transactions after *until*.
-    """
+    """Do what walk() does, newest first. The cost is that of those after *until*."""
     if until < tail.tid:
         place = _place_of(buffer, tail, page_checksum, until)
         if place is None:
             return
-        tail = next(decided_frames(buffer, place, tail.end)).tail
+        tail = next(certain_frames(buffer, place, tail.end)).tail
     while tail.frame and tail.tid > since:
         place = _place_of(buffer, tail, page_checksum, tail.tid)
         if place is None:
@@ -93,12 +82,9 @@ def walk_back(
         # With the streams and saved positions that follow it: the chain is not broken.
         logged = None
         after = place
-        for frame in decided_frames(buffer, place, tail.end, leads_to(tail)):
+        for frame in certain_frames(buffer, place, tail.end):
             logged = logged or frame.logged
             after = frame.tail
-            if record.aside(after, tail.end) == tail:
-                after = tail  # What is between lies aside, and need not be read.
-                break
         if after != tail or logged is None:
             error = DamagedError(f"frames that lead to {after}", f"what was read: {tail}")
             raise buffer.damaged(place.end, error)
@@ -109,13 +95,7 @@ def walk_back(
 def transaction_at(
     buffer: ReadBuffer, position: int, page_checksum: int, limit: int
 ) -> LoggedTransaction:
-    """Return the transaction that the entry at *position* belongs to.
-
-    Raises:
-        IntegrityError: It is damaged, or there is no entry.
-
-    Cost: A few small reads, and the table of the transaction.
-    """
+    """Return the transaction of the entry at *position*; IntegrityError: There is no whole one."""
     head = buffer.read(position, record.ENTRY_SIZE, limit)
     row = record.entry_head(head).row
     offset = position - row * record.ENTRY_SIZE - record.TRANSACTION_SIZE
@@ -123,7 +103,7 @@ def transaction_at(
         error = DamagedError(f"an entry of a transaction at {offset}", f"at {PAGE_SIZE} or after")
         raise buffer.damaged(position, error)
     place = place_before(buffer, offset, page_checksum, limit)
-    logged = next(decided_frames(buffer, place, limit)).logged
+    logged = next(certain_frames(buffer, place, limit)).logged
     if logged is None or row >= len(logged.oids):
         error = DamagedError(f"entry {row} of something else", "an entry of a transaction")
         raise buffer.damaged(position, error)
@@ -138,15 +118,9 @@ def _place_of(buffer: ReadBuffer, tail: LogPlace, page_checksum: int, tid: Tid) 
     offset = tail.frame
     while offset:
         head = record.frame_head(buffer.read(offset, record.FRAME_SIZE, tail.end))
-        previous = head.previous
         if head.kind == record.KIND_TRANSACTION:
             data = buffer.read(offset, record.TRANSACTION_SIZE, tail.end)
             if record.transaction_head(data).tid <= tid:
                 return place_before(buffer, offset, page_checksum, tail.end)
-        if previous and not PAGE_SIZE <= previous < offset:
-            error = DamagedError(
-                f"a frame after that at {previous}", f"one between it and {PAGE_SIZE}"
-            )
-            raise buffer.damaged(offset, error)
-        offset = previous
+        offset = previous_frame(buffer, offset, head.previous)
     return None

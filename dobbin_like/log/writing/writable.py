@@ -1,32 +1,37 @@
 """Who may write to a log: one thread of one process, between acquire() and release().
 
-Guards the end of the file: who holds the lock finds it as COMMITTED says, and leaves it so.
-What is written is :mod:`.writer`'s business. Read :mod:`dobbin_like.log.transaction_log` next.
+What is written is :mod:`.writer`'s business, and when it is durable that of :mod:`.syncing`.
+Read :mod:`dobbin_like.log.transaction_log` next.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 from collections.abc import Callable
 from threading import get_ident
 from typing import Final
 
+from dobbin_like.contract import Transaction
 from dobbin_like.exc import (
     Error,
-    LockTimeout,
+    InDoubtError,
+    IntegrityError,
     LogMovedError,
     LogPackedError,
     NotHeldError,
     ReadOnlyStorageError,
 )
-from dobbin_like.log.file import disk, lock
+from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.lock import CommitLock
-from dobbin_like.log.file.words import Words
-from dobbin_like.log.format.header import BOOT, COMMITTED, DURABLE
+from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
-from dobbin_like.log.reading.redo import area_offset
+from dobbin_like.log.writing.flusher import Flusher
+from dobbin_like.log.writing.presence import alone, join
+from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue
 from dobbin_like.log.writing.writer import Writer
 
 __all__ = ["WritableLog"]
@@ -36,58 +41,105 @@ _logger = logging.getLogger(__name__)
 _SAVE_AT_CLOSE_ENTRIES: Final = 10_000
 """Entries for which close() saves the positions: some 10 ms of opening."""
 
+_GIVE_WAY_SECONDS: Final = 0.002
+
+_MOST_UNSEEN: Final = 50
+"""Transactions that may wait for the disk, most of them failed ones for which nobody waits."""
+
 
 class WritableLog:
-    """The commit lock of a log, and a writer for whoever holds it.
+    """The commit lock of a log, a writer for whoever holds it, and the queue for the disk.
 
     Args:
-        sync: Whether what is written is on stable storage before it counts.
+        sync: Whether what is written is on stable storage before it is visible.
         lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool, lock_timeout: float | None) -> None:
         self.log = log
+        self.sync = sync
         self.lock_timeout = lock_timeout
-        self.lock = CommitLock(log.path, self._descriptor)
-        self.writer = Writer(log.file, log.applied, log.boot, sync=sync)
+        self.lock = CommitLock(log.path, self._descriptor, self._tell_that_one_waits)
+        self.writer = Writer(log, sync=sync)
+        self.queue = SyncQueue()
+        self.flusher = Flusher(log.path, self.make_durable)
+        self._closing = False
+        self._told = False  # That this instance waits for the lock.
         self._pid = os.getpid()
         log.follow_to = self._follow_to
 
     # -- the lock --------------------------------------------------------------
 
-    def acquire(self) -> None:
+    def acquire(self, *, settled: bool = True) -> None:
         """Take the commit lock; create the file if need be; put its end right.
+
+        Args:
+            settled: Wait until all that is appended is visible.
 
         Raises:
             LogMovedError: The path leads to another file, or to none.
             IntegrityError, OSError: See recover(). Nothing is held, nor after the errors of
                 the contract.
         """
-        if self.log.closed or self.log.read_only:
-            self.log.check_open()
-            raise ReadOnlyStorageError(self.log.path, self.why_read_only)
-        if lock.process != self._pid:
+        log = self.log
+        if log.closed or log.read_only:
+            log.check_open()
+            raise ReadOnlyStorageError(log.path, self.why_read_only)
+        if os.getpid() != self._pid:
             self.after_fork_in_child()
-        self.lock.acquire(self.lock_timeout)
-        try:
-            self._start_writing()
-        except BaseException:
+        self._take(self.lock_timeout)
+        unseen = self.writer.unseen
+        if self._closing or (unseen and (settled or len(unseen) > _MOST_UNSEEN)):
+            try:
+                if self._closing:  # While this thread waited.
+                    log.refuse_closed()
+                self._settle()
+            except BaseException:
+                self.release()
+                raise
+
+    def _take(self, timeout: float | None) -> None:
+        log = self.log
+        while True:
+            if not log.file.joined:
+                self._join()
+            self.lock.acquire(timeout)
+            try:
+                if self._start():
+                    if self._told:
+                        self._told = False
+                        if self._who_waits() == os.getpid():
+                            self._nobody_waits()
+                    return
+            except BaseException:
+                self.lock.release()
+                raise
             self.lock.release()
-            raise
+
+    def _join(self) -> None:
+        log = self.log
+        # Else another thread might be creating the file, or have joined already.
+        with self.lock.kept_free():
+            if not log.file.joined and log.file.attach():
+                log.attach()
+                if not join(log):
+                    self._refuse_moved()
 
     def release(self) -> None:
-        """Give the lock back; cut off what was neither decided nor failed."""
-        if lock.process != self._pid:
+        """Give the lock back; what was neither decided nor failed is dropped."""
+        if os.getpid() != self._pid:
             self.after_fork_in_child()
         try:
             if self.lock.owner == get_ident():
                 self.writer.stop()
+                if self.writer.loose:
+                    self.flusher.wake()
         finally:
             self.lock.release()
 
     def held_by_caller(self, step: str) -> Writer:
         """Return the writer. Raises NotHeldError if the calling thread does not hold the lock."""
-        if self.lock.owner != get_ident():
+        if not self.lock.owned:
             self.log.check_open()
             raise NotHeldError(self.log.path, step, "the commit lock; call acquire() before")
         return self.writer
@@ -99,30 +151,50 @@ class WritableLog:
             return ""
         return "the storage was opened with read_only=True; open it without it to change anything"
 
+    # -- until it is visible ---------------------------------------------------
+
+    def confirm(self, transaction: Transaction) -> None:
+        """Return when a transaction that this instance has appended is visible.
+
+        Raises:
+            InDoubtError: Nobody knows whether it is durable.
+        """
+        promise = self.writer.promises.get(transaction.tid)
+        if promise is not None:
+            try:
+                self.queue.make_durable(*promise)
+            except (OSError, IntegrityError, SyncFailedError) as error:
+                # It stays promised: whoever asks again is told the same.
+                raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
+            self.writer.promises.pop(transaction.tid, None)
+
+    def wait_for(self, transaction: Transaction) -> None:
+        """Return when one of ``unseen`` is visible. Raises OSError, IntegrityError."""
+        end = transaction.end  # type: ignore[attr-defined]  # The log has made it.
+        # If that fails, whoever takes the lock next finds out what has become of it.
+        with contextlib.suppress(SyncFailedError, OSError):
+            self.queue.make_durable(self.log.file, end, self.writer.failures)
+
+    def _settle(self) -> None:
+        """Wait until all that is appended is visible. With the lock: nothing is added to it."""
+        while self.writer.unseen:
+            self.wait_for(self.writer.unseen[-1])
+            self.writer.start(self._size_at_path())
+
     # -- its beginning and its end ---------------------------------------------
 
     def open(self) -> None:
-        """Open the file if it is there, and apply what is in it.
-
-        After a power cut, what was acknowledged may be in the redo area only, and readers of
-        the log itself would miss it: so it is recovered first. A failure of that is told: it
-        is the same that acquire() will raise.
-        """
+        """Open the file if it is there, put its end right, and apply what is in it."""
         log = self.log
-        log.open()
-        words = log.file.words
-        if log.read_only or words is None or words.get(BOOT) == log.boot:
-            return
-        if area_offset(words) == 0:
-            return
-        try:
-            self._for_a_moment(lambda: None)
-            log.apply(log.read_news())
-        except LockTimeout:
-            # Whoever has it has recovered, or is about to: then it comes as news.
-            pass
-        except (OSError, Error) as error:
-            _logger.warning("%s: not recovered from a power cut: %s", log.path, error)
+        while log.open():
+            if log.read_only:
+                return
+            if join(log):
+                log.apply(log.read_news())
+                return
+            # Another file has come to its place meanwhile: of a packed or a restored log.
+            log.start_anew()
+            self.writer.forget()
 
     def close(self, *, save: bool = True) -> None:
         """Give files and lock back. Idempotent; waits for a commit of another thread.
@@ -141,15 +213,18 @@ class WritableLog:
             return
         if os.getpid() != self._pid:
             self.after_fork_in_child()
-        words = log.file.words
+        self._closing = True  # Whoever waits for the lock is refused.
+        self.flusher.stop()
         try:
-            if words is not None and not log.read_only:
+            if log.file.joined:
                 self.release()
                 if save:
                     self._save()
-                self._sync(words)
+                self._leave()
         finally:
             log.closed = True
+            self.lock.close()  # Nobody appends any more.
+            self.queue.close(self.writer.promises.values())
             self.close_file()
 
     def close_file(self) -> None:
@@ -161,33 +236,39 @@ class WritableLog:
         """Start anew in a forked child: own open file, new mutexes, nothing held.
 
         The parent keeps its lock; what it was writing is none of the child's business.
+
+        Raises:
+            OSError: The file can't be opened. The next use tries again.
         """
-        self._pid = os.getpid()
-        self.lock.watch(None)
         self.log.after_fork_in_child()
         self.lock.after_fork_in_child()
-        if self.log.file.moved:  # What is inherited must not be locked: it is the parent's.
-            self.lock.unbind()
         self.writer.after_fork_in_child()
-        self.lock.watch(self.log.view)
+        self.queue.after_fork_in_child()
+        self.flusher.after_fork_in_child()
+        self._pid = os.getpid()
 
     # -- inside ----------------------------------------------------------------
 
     def _descriptor(self) -> tuple[int, object]:
         """Return the descriptor to be locked and its file, created if there is none."""
         file = self.log.file
-        fd, words = file.open_for_writing(), file.words
-        self.lock.watch(None if words is None else words.view)
-        return fd, file
+        return file.open_for_writing(), file
+
+    def _tell_that_one_waits(self) -> None:
+        words = self.log.file.words
+        if words is not None:
+            words.put(WAITING, os.getpid())
+            self._told = True
 
     def _follow_to(self, applied: Applied) -> None:
         # Before anybody can lock the new file. Nobody writes to the old one any more.
-        self.writer.switch_file(applied.file, applied)
         self.log.switch_to(applied)
+        self.writer.forget()
         # Whoever waits for the lock of the old file finds out when it gets it.
         self.lock.rebind()
 
-    def _start_writing(self) -> None:
+    def _start(self) -> bool:
+        """Begin to write; return False if the lock has to be taken again."""
         log = self.log
         if log.closed:  # While this thread waited.
             log.check_open()
@@ -197,28 +278,69 @@ class WritableLog:
             self.lock.rebind()
             raise LogPackedError(log.path, "the log was packed")
         try:
-            size = file.size_at_path()
+            device, inode, size = file.status()
+        except OSError:
+            device = inode = size = -1
+        if (device, inode) != file.key:
+            size = self._size_at_path()  # Raises what there is to raise.
+        if not file.joined:
+            if file.words is not None or not self._create():
+                return False
+            size = self._size_at_path()
+        if self.writer.start(size):
+            self._give_way()
+        return True
+
+    def _create(self) -> bool:
+        """Write the header page of the log, and count among its writers; see _start()."""
+        file = self.log.file
+        file.create()
+        self.log.attach()
+        # Nobody recovers a file without a page, so that nothing has to be waited for.
+        file.joined = range_lock.lock(file.fd, range_lock.WRITER, shared=True, wait=False)
+        return file.joined
+
+    def _give_way(self) -> None:
+        # flock lets the releaser in again before the waiter it woke has run, for as long
+        # as it likes. So whoever had the last turn lets the others go first.
+        writer = self.writer
+        self.lock.let_others(writer.is_disturbed, _GIVE_WAY_SECONDS)
+        if writer.start(self._size_at_path()) and not _is_alive(self._who_waits()):
+            self._nobody_waits()
+
+    def _who_waits(self) -> int:
+        """Return the process that has asked for the lock last, and did not get it yet; 0: none."""
+        words = self.log.file.words
+        return (words and words.find(WAITING)) or 0
+
+    def _nobody_waits(self) -> None:
+        words = self.log.file.words
+        if words is not None:
+            words.put(WAITING, 0)
+
+    def _size_at_path(self) -> int:
+        file = self.log.file
+        try:
+            return file.size_at_path()
         except LogMovedError:
             if file.is_replaced():
-                raise LogPackedError(log.path, "the log was packed") from None
-            if log.view is None:
+                raise LogPackedError(self.log.path, "the log was packed") from None
+            if file.words is None:
                 # Opened for creation a moment ago: the next acquire() opens it anew.
                 # Before the lock is released: the next thread must not find this one.
                 self.lock.unbind()
                 file.forget()
             raise
-        if log.view is None:
-            file.create(log.boot)
-            _, words = log.attach()
-            self.lock.watch(words.view)
-            size = file.size_at_path()
-        self.writer.start(size)
+
+    def _refuse_moved(self) -> None:
+        if self.log.file.is_replaced():
+            raise LogPackedError(self.log.path, "the log was packed")
+        raise LogMovedError(self.log.path, "another file is there")
 
     def _for_a_moment(self, step: Callable[[], None]) -> None:
         """Run *step* with the lock. Raises LockTimeout at once if it is not free."""
-        self.lock.acquire(0)
+        self._take(0)
         try:
-            self._start_writing()
             step()
         finally:
             self.release()
@@ -232,17 +354,39 @@ class WritableLog:
         except (OSError, Error) as error:
             _logger.info("%s: positions are not saved: %s", self.log.path, error)
 
-    def _sync(self, words: Words) -> None:
-        if not self.writer.unsynced:
-            return
-        committed = words.get(COMMITTED)
+    def _leave(self) -> None:
+        """Bring what is visible to stable storage; the last one cuts off the zeros."""
+        self.make_durable()
         try:
-            disk.sync(self.log.file.fd, self.log.path)
-        except OSError:
-            self.writer.synced.distrust(words)
-            raise
-        durable = words.get(DURABLE)
-        if committed is not None and (durable is None or durable < committed):
-            # What was committed before the sync is durable, whoever wrote it. Should
-            # another process store a later end in between, it is only looked at again.
-            words.put(DURABLE, committed)
+            with alone(self.log.file) as nobody_else:
+                if nobody_else:
+                    self._for_a_moment(self._tidy)
+        except (OSError, Error, SyncFailedError) as error:
+            _logger.info("%s: not put in order: %s", self.log.path, error)
+
+    def _tidy(self) -> None:
+        writer = self.writer
+        # Failed transactions, which nobody has waited for.
+        self.queue.make_durable(self.log.file, writer.place.end, writer.failures)
+        writer.cut_zeros()
+
+    def make_durable(self) -> None:
+        """Return when all that this instance has shown is durable. Any thread. Raises OSError."""
+        file, writer = self.log.file, self.writer
+        if not writer.loose:
+            return
+        writer.loose = False  # Before: what is shown meanwhile may not be covered.
+        try:
+            self.queue.make_durable(file, writer.shown, writer.failures)
+        except SyncFailedError as error:
+            raise OSError(errno.EIO, str(error), self.log.path) from error
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return bool(process)

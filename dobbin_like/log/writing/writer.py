@@ -1,334 +1,449 @@
-"""What the holder of the commit lock does: put the end right, append, decide.
+"""What the holder of the commit lock does: find where the log ends, and append there.
 
 One thread at a time, between start() and stop(); the lock is somebody else's business.
-The argument about crashes is at the head of :mod:`dobbin_like.log.transaction_log`.
+A frame that may be whole in the file is never taken back: whoever comes next would adopt it.
+So everything that can refuse a transaction comes before it is written. The argument about
+crashes is at the head of :mod:`dobbin_like.log.transaction_log`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import Sequence
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from dobbin_like.contract import NO_NAMES, Entry
-from dobbin_like.exc import Error, NotHeldError
+from dobbin_like.exc import Error, InDoubtError, IntegrityError, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import Words
+from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import BOOT, COMMITTED, SAVED, is_retired, raw_word
+from dobbin_like.log.format.header import (
+    APPENDED,
+    DURABLE,
+    FAILURES,
+    LOOSE,
+    REPLACED,
+    SAVED,
+    STATE,
+    USUAL,
+    WAITING,
+    WORD_SIZE,
+    WORDS_OFFSET,
+    encode_words,
+)
 from dobbin_like.log.format.record import LogPlace, Meta
-from dobbin_like.log.reading.aside import note_aside
-from dobbin_like.log.reading.log_index import Applied
-from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer
-from dobbin_like.log.reading.saved_positions import append_saved
+from dobbin_like.log.reading.chain import certain_frames, whole_frames
+from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction
+from dobbin_like.log.reading.saved_positions import encode_saved
 from dobbin_like.log.reading.streams import copy_stream, stream_key
-from dobbin_like.log.reading.trusted_end import committed_frames
-from dobbin_like.log.writing.durability import Synced
 from dobbin_like.log.writing.encode import encoded
-from dobbin_like.log.writing.recovery import recover
+from dobbin_like.log.writing.presence import repair
+from dobbin_like.log.writing.syncing import SyncFailedError, mark_failure, sync_all
 
-__all__ = ["Writer"]
+__all__ = ["Promise", "Writer"]
 
 _logger = logging.getLogger(__name__)
 
 SAVE_AFTER_ENTRIES: Final = 50_000
 """Entries that opening may have to read one by one: some 50 ms."""
 
+_FIRST_ZEROS: Final = 1 << 16
+_MOST_ZEROS: Final = 1 << 20
+"""Bytes that are written ahead of a synced log: a sync of what overwrites them need not wait
+until the file system has noted that the file grew. Few for a short program."""
+
+_WAITING_AT: Final = WAITING * WORD_SIZE
+_NOBODY: Final = encode_words(WAITING, 0)
+
+# What a named tuple does when it is called, at half the cost.
+_new: Final = tuple.__new__
+
+_LOOSE_AT: Final = LOOSE * WORD_SIZE
+_APPENDED_AT: Final = APPENDED * WORD_SIZE
+_APPENDED_END: Final = _APPENDED_AT + WORD_SIZE
+_ENDS_OFFSET: Final = WORDS_OFFSET + _LOOSE_AT
+
+
+class Promise(NamedTuple):
+    """What has to be durable before a transaction is visible."""
+
+    file: LogFile
+    end: int
+    failures: int
+
 
 class Writer:
     """Appends to one log. Used by the thread that holds the commit lock, and no other.
 
-    ``_tail`` is the place behind what this holder has appended, None until it is needed.
-    ``dirty``: something lies behind COMMITTED. ``_whole``: among it a transaction that
-    recovery would adopt.
+    ``unseen`` are the transactions that are appended and were not visible when the lock was
+    taken. ``promises`` has those of this instance that have to be synced, by their tids.
+    ``place`` is where the next frame goes; ``_told`` is what others know of it. ``_words`` are
+    the words as this left them, but for WAITING; nothing has happened since if they are the same.
+    ``seen`` are those of them that change with news. ``shown`` is where what is visible ended when
+    this knew last, ``failures`` is FAILURES then.
     """
 
-    def __init__(self, file: LogFile, applied: Applied, boot: int, *, sync: bool) -> None:
-        self.unsynced = False  # Since the instance was opened: close() has to sync.
+    def __init__(self, log: ReadableLog, *, sync: bool) -> None:
         self.save_after_entries = SAVE_AFTER_ENTRIES
-        self.applied = applied
-        self.synced = Synced(file, tells_power_cuts=bool(boot))
-        self._file = file
-        self._boot = boot
-        self._raw_boot = raw_word(BOOT, boot)
+        self.unseen: list[LoggedTransaction] = []
+        self.promises: dict[Tid, Promise] = {}
+        self.loose = False  # Something is visible that is not durable.
+        self._log = log
         self._sync = sync
-        self._tail: LogPlace | None = None
-        self._pending: LoggedTransaction | None = None
-        self._decided = True
-        self._finishing = False
-        self.dirty = False
-        self._whole = False
+        self._zeros = _FIRST_ZEROS
+        self.forget()
 
-    def switch_file(self, file: LogFile, applied: Applied) -> None:
-        """Append to another file from now on: the log was packed. Nothing is under way."""
-        self._file, self.applied = file, applied
-        self.synced.switch_file(file)
+    def forget(self) -> None:
+        """Know nothing of the file: it is another one, or this is another process."""
+        self._file = self._log.file
+        self.place = record.first_place(0)
+        self.failures = -1
+        self._words = b""
+        self.shown = 0
+        self._told = 0
+        self._due = 0  # Transactions that have to be applied before one is appended.
+        self._size = 0
+        self._appended: list[LoggedTransaction] = []
+        self._writing = False
+        self._prepared: tuple[bytes, LoggedTransaction] | None = None
+        self.unseen = []
+        self._note_words(b"")
 
-    def start(self, size: int) -> None:
-        """Begin: recover if the end of the file is not where COMMITTED says.
+    def after_fork_in_child(self) -> None:
+        """Forget what the parent was writing."""
+        self.forget()
+        self.promises = {}
+        self.loose = False
+
+    # -- the beginning and the end -----------------------------------------------
+
+    def start(self, size: int) -> bool:
+        """Begin: know all that is appended, and put right what a dead holder has left.
 
         Args:
             size: Of the file, in bytes, under the lock.
 
+        Returns:
+            Whether somebody waits for the lock, and this instance had it last.
+
         Raises:
             IntegrityError, OSError: See recover().
         """
-        if self.dirty or self._tail is not None:
-            self._reset()
-        applied = self.applied
-        words = self._words
-        view = words.view
-        committed: int | None
-        if view[COMMITTED] == applied.seen:
-            committed = applied.tail.end
-        else:
-            committed = words.get(COMMITTED)
-            if committed is not None and is_retired(view[COMMITTED]):
-                # The path leads here: who wanted to replace this file has died.
-                words.put(COMMITTED, committed)
-        as_left = committed == size and size >= applied.tail.end
-        if not as_left or view[BOOT] != self._raw_boot:
-            buffer = ReadBuffer(self._file.fd, self._file.path)
-            recover(buffer, applied.tail, words, self._boot, sync=self._sync)
+        self._size = size
+        words = self._words_of_file
+        block = words.all()
+        undisturbed = block[:_WAITING_AT] == self._words
+        if not undisturbed:
+            self._catch_up(words, block)
+        if size != self.place.end or self._writing:
+            if size < self.place.end:
+                text = "the end of the file: somebody has cut it"
+                expected = f"at least {self.place.end} bytes"
+                raise IntegrityError(self._file.path, size, text, expected)
+            self._adopt()
+        if self._appended:
+            visible = self.shown
+            self._appended = [logged for logged in self._appended if logged.end > visible]
+            self.unseen = self._appended[:]
+        elif self.unseen:
+            self.unseen = []
+        self._due = self.place.sequence - len(self.unseen)
+        return undisturbed and block[_WAITING_AT:] != _NOBODY
+
+    def is_disturbed(self) -> bool:
+        """Return whether somebody has written to the log since this was here."""
+        return self._words_of_file.all()[:_WAITING_AT] != self._words
+
+    def _catch_up(self, words: Words, block: bytes) -> None:
+        """Know all frames up to APPENDED; put right what the words say is wrong."""
+        block = self._put_right(words, block)
+        _, durable, loose, appended, failures = [value or 0 for value in _values(block)]
+        self.shown = max(durable, loose)
+        tail = self._log.applied.tail
+        if failures != self.failures or not tail.end <= self.place.end <= appended:
+            self._go_back(tail)
+        if appended < tail.end:
+            found = f"an appended end at {appended}"
+            raise IntegrityError(self._file.path, appended, found, f"{tail.end} or after")
+        self.failures = failures
+        try:
+            for frame in certain_frames(self._log.buffer, self.place, appended):
+                self._know(frame)
+        except IntegrityError:
+            if self.place.end < self.shown:
+                raise
+            # Nobody was promised it: pages of a sync that failed were dropped.
+            mark_failure(self._file)
+            self._catch_up(words, words.all())
+            return
+        self._told = appended
+        self._note_words(block)
+
+    def _note_words(self, block: bytes) -> None:
+        self._words = block[:_WAITING_AT]
+        self.seen = block[:SEEN_SIZE]
+        self._before_ends, self._behind_ends = block[:_LOOSE_AT], block[_APPENDED_END:_WAITING_AT]
+
+    def _put_right(self, words: Words, block: bytes) -> bytes:
+        """Repair what failed or is damaged; return the words as they are then."""
+        values = _values(block)
+        if None in values or (values[-1] or 0) & 1:
+            repair(self._log)
+            block = words.all()
+        state = value_in(block, STATE)
+        if state != USUAL:
+            # REPLACED: the path leads here, so that who wanted to replace this file has died.
+            if state != REPLACED:
+                disk.sync_directory(self._file.path)
+            words.put(STATE, USUAL)
+            block = words.all()
+        return block
+
+    def _go_back(self, tail: LogPlace) -> None:
+        """Know no more than what is applied."""
+        self._log.known.clear()
+        self._appended = []
+        self.place = tail
+
+    def _know(self, frame: Frame) -> None:
+        place, logged, appended = self.place, frame.logged, self._appended
+        self._log.known[place.end] = place, frame
+        # The place last: interrupted before, it is done again.
+        if logged is not None and not (appended and appended[-1].offset == logged.offset):
+            appended.append(logged)
+        self.place = frame.tail
+
+    def _adopt(self) -> None:
+        """Take over whole frames behind the end; cut off anything else. Can be repeated.
+
+        Nothing is there unless a holder has died, or this one was interrupted.
+        """
+        file, end = self._file, self.place.end
+        if self._size > end and any(os.pread(file.fd, record.MARK_SIZE, end)):
+            for frame in whole_frames(self._log.buffer, self.place, self._size):
+                self._know(frame)
+            self._cut()
+        if self.place.end != self._told:
+            self._tell_end()
+        self._writing = False
 
     def stop(self) -> None:
-        """End: cut off what was neither finished nor failed; now and then, save the positions.
+        """End: keep what is whole, drop the rest; now and then, save the positions.
 
         Does not raise OSError.
         """
-        if self._finishing:
-            # Interrupted after the decision: it counts (I1).
-            self._finish()
-        if self.dirty:
-            self._cut_back()
-        applied = self.applied
-        if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
-            # Opening would have to read many entries one by one.
-            try:
+        try:
+            if self._writing:
+                self.settle()
+            if self.shown == self._told:
+                self._appended = []
+            applied = self._log.applied
+            if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
+                # Opening would have to read many entries one by one.
                 self.save()
-            except (OSError, Error) as error:
-                _logger.warning("%s: positions are not saved: %s", self._file.path, error)
-                self._cut_back()
-        if self._sync and self.synced.area_is_due(self._words):
-            self._make_redo_area()
-
-    def after_fork_in_child(self) -> None:
-        """Forget what the parent was writing."""
-        self._reset()
-        self.unsynced = False
-
-    def write_stream(self, source: BinaryIO) -> tuple[int, int]:
-        """Append a stream; return the key by which it is read, and its size in bytes."""
-        tail = self._place()
-        self.dirty = True
-        try:
-            after, size = copy_stream(self._file.fd, self._file.path, tail, source)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.synced.forget(self._words)
-                disk.cut(self._file.fd, self._file.path, tail.end)
-            raise
-        self._tail = after
-        return stream_key(self.applied.generation, tail.end), size
-
-    def append(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
-        """Append a transaction that is decided by this, sync it, and let it be visible."""
-        logged = self._write(tid, entries, meta, "append()", decided=True)
-        self._finish()
-        return logged
-
-    def prepare(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
-        """Append a transaction behind COMMITTED, and sync it."""
-        return self._write(tid, entries, meta, "prepare()", decided=False)
-
-    def _write(
-        self, tid: Tid, entries: Sequence[Entry], meta: Meta, step: str, *, decided: bool
-    ) -> LoggedTransaction:
-        file, applied = self._file, self.applied
-        words = self._words
-        if self._pending is not None:
-            raise NotHeldError(file.path, step, "the end of the one before")
-        if words.view[COMMITTED] != applied.seen:
-            raise NotHeldError(file.path, step, "all news applied")
-        tail = self._tail or applied.tail
-        status = record.COMMITTED if decided else record.PREPARED
-        data, logged = encoded(tail, tid, entries, applied.positions.get, meta, status)
-        # Before writing: an interrupt must not hide from fail() and stop() what is there.
-        self.dirty = True
-        self._whole = self._decided = decided
-        try:
-            if not self._sync:
-                disk.write(file.fd, file.path, data, tail.end)
-            else:
-                self.synced.write(words, data, tail.end, decided=decided)
-        except OSError:
-            self._cut_back()
-            raise
-        self._pending = logged
-        return logged
-
-    def decide(self) -> None:
-        """Let the prepared transaction count. Can be repeated when interrupted.
-
-        From when its status is written, recovery adopts it.
-        """
-        logged = self._pending
-        if logged is None:
-            raise NotHeldError(self._file.path, "decide()", "a prepared transaction")
-        if self._decided:  # Interrupted after that.
-            self._finish()
-            return
-        self._whole = True
-        file = self._file
-        status = record.WORD.pack(record.COMMITTED)
-        disk.write(file.fd, file.path, status, logged.offset + record.STATUS_OFFSET)
-        if self._sync:
-            disk.sync(file.fd, file.path)
-        self._decided = True
-        self._finish()
-
-    def settle(self) -> None:
-        """Bring append() or decide() to an end after an interrupt: carried out, or not at all.
-
-        From when a whole frame is written that says committed, the next holder of the lock
-        would adopt it, should this one die. So it is not left like that.
-        """
-        if not self._whole:
-            return
-        if self._pending is None:  # Interrupted in writing: nobody knows how much is there.
-            self._cut_back()
-        else:
-            self.decide()
-
-    def _finish(self) -> None:
-        """Let the pending transaction count. Can be repeated when interrupted."""
-        logged = self._pending
-        assert logged is not None
-        self._finishing = True
-        words = self._words
-        words.view[COMMITTED] = raw_word(COMMITTED, logged.end)  # I2: visible from here on.
-        if self._sync:
-            self.synced.finish(words, logged.end)
-        else:
-            self.unsynced = True
-        self._reset()
-
-    def fail(self, tid: Tid, oids: Sequence[Oid], meta: Meta) -> LoggedTransaction | None:
-        """Record a failed transaction in place of the prepared one, if there is one."""
-        try:
-            pending = self._pending
-            if pending is not None:
-                tid, oids = pending.tid, [Oid(oid) for oid in pending.oids]
-                meta = Meta(
-                    NO_NAMES, pending.user, pending.description, pending.extension, meta.reason
-                )
-            was_whole = self._whole
-            if self.dirty:
-                self._cut_back()
-            tail = self._place()
-            logged = self._append_failed(tail, tid, oids, meta)
-            if was_whole or (pending is not None and self._sync):
-                disk.sync(self._file.fd, self._file.path)
-        except (OSError, Error, ValueError) as error:
-            _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
-            if self.dirty:
-                self._cut_back()
-            return None
-        self._words.put(COMMITTED, logged.end)
-        self.unsynced = True
-        self._reset()
-        return logged
-
-    def save(self) -> None:
-        """Append the positions as they are applied now. Raises OSError, LogError."""
-        tail = self._place()
-        self._append_saved(tail)
+        except (OSError, Error) as error:
+            _logger.warning("%s: not put in order: %s", self._file.path, error)
+        self._prepared = None
 
     @property
-    def _words(self) -> Words:
+    def _words_of_file(self) -> Words:
         words = self._file.words
         if words is None:
             raise NotHeldError(self._file.path, "writing", "an open log")
         return words
 
-    def _reset(self) -> None:
-        if self._sync:
-            self.synced.reset()  # First: what counts must not be overwritten in the image.
-        self._finishing = False  # Then: stop() must not repeat what has no transaction.
-        self._pending = None
-        self._tail = None
-        self.dirty = self._whole = False
+    # -- appending -----------------------------------------------------------------
 
-    def _place(self) -> LogPlace:
-        """Return where the next frame goes."""
-        if self._tail is not None:
-            return self._tail
-        tail = self.applied.tail
-        if self._words.view[COMMITTED] != self.applied.seen:
-            buffer = ReadBuffer(self._file.fd, self._file.path)
-            for frame in committed_frames(buffer, tail, self._words, self._boot):
-                tail = frame.tail
-        self._tail = tail
-        return tail
+    def write_stream(self, source: BinaryIO) -> tuple[int, int]:
+        """Append a stream; return the key by which it is read, and its size in bytes.
 
-    def _append_failed(
-        self, tail: LogPlace, tid: Tid, oids: Sequence[Oid], meta: Meta
-    ) -> LoggedTransaction:
-        tid = Tid(max(tid, tail.tid + 1))
-        entries = [(oid, 0, b"") for oid in oids]
-        data, logged = encoded(tail, tid, entries, lambda _oid: 0, meta, record.FAILED)
-        self.dirty = True
-        disk.write(self._file.fd, self._file.path, data, tail.end)
+        It stays there, as garbage until a pack if no transaction follows.
+        """
+        file, place = self._file, self.place
+        self._writing = True
+        try:
+            after, size = copy_stream(file.fd, file.path, place, source)
+        except BaseException:
+            self._cut()
+            raise
+        self._size = max(self._size, after.end)
+        streams = self._log.applied.streams
+        if streams is not None:  # One that lay there may be gone with a sync that failed.
+            streams.forget()
+        self._know(Frame(record.KIND_STREAM, after, None, NO_NAMES))
+        self._tell_end()
+        return stream_key(self._log.applied.generation, place.end), size
+
+    def append(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
+        """Append a transaction, which decides it; it is visible at once if it may be."""
+        data, logged = self._encoded(tid, entries, meta, "append()")
+        self._put(data, logged)
         return logged
 
-    def _cut_back(self) -> None:
-        """Let the file end at COMMITTED again; best effort, recovery would do it too."""
-        end = self._words.get(COMMITTED)
-        if end is not None:  # Else the next holder of the lock finds out where the log ends.
-            self._cut_at(end)
-        # Last: interrupted before, stop() does it again.
-        self._reset()
+    def prepare(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
+        """Do all that can fail but the write itself: there is room for it afterwards."""
+        data, logged = self._encoded(tid, entries, meta, "prepare()")
+        if logged.end > self._size:
+            self._write_zeros(logged.end - self._size)
+        if self._sync:
+            self._sync_room()
+        self._prepared = data, logged
+        return logged
 
-    def _cut_at(self, end: int) -> None:
-        file = self._file
+    def _sync_room(self) -> None:
         try:
-            self.synced.forget(self._words)
-            if self._whole:
-                # What counts as committed must not come back by a power cut. Not by a sync
-                # of the cut: an interrupt between the two would let it be there or not.
-                disk.write_synced(file.fd, file.path, bytes(record.CHECKED_FROM), end)
+            sync_all(self._file)
+        except SyncFailedError as error:
+            raise OSError(errno.EIO, str(error), self._file.path) from error
+
+    def decide(self) -> LoggedTransaction:
+        """Append the prepared transaction."""
+        if self._prepared is None:
+            raise NotHeldError(self._file.path, "decide()", "a prepared transaction")
+        data, logged = self._prepared
+        self._put(data, logged)
+        self._prepared = None
+        return logged
+
+    def settle(self) -> None:
+        """Bring an append to its end that was interrupted: carried out, or not at all."""
+        self._size = os.fstat(self._file.fd).st_size
+        self._adopt()
+
+    def settled(self, tid: Tid) -> LoggedTransaction | None:
+        """Return the transaction *tid* of this holder if it is appended, else None."""
+        self.settle()
+        for logged in reversed(self._appended):
+            if logged.tid == tid and not logged.failed:
+                return logged
+        self.promises.pop(tid, None)
+        return None
+
+    @property
+    def next_oid(self) -> int:
+        """Above every oid of what was committed and not visible when the lock was taken."""
+        oids = [max(each.oids, default=-1) for each in self.unseen if not each.failed]
+        return max(oids, default=-1) + 1
+
+    def fail(self, tid: Tid, oids: Sequence[Oid], meta: Meta) -> None:
+        """Append a failed transaction, instead of the prepared one if there is one."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            _, logged = prepared
+            tid, oids = logged.tid, [Oid(oid) for oid in logged.oids]
+            meta = Meta(NO_NAMES, logged.user, logged.description, logged.extension, meta.reason)
+        try:
+            place = self.place
+            tid = Tid(max(tid, place.tid + 1))
+            entries = [(oid, 0, b"") for oid in oids]
+            data, logged = encoded(place, tid, entries, lambda _oid: 0, meta, record.FAILED)
+            self._put(data, logged)
+        except (OSError, Error, ValueError) as error:
+            _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
+
+    def save(self) -> None:
+        """Append the positions as they are applied now. Raises OSError, LogError."""
+        applied, place = self._log.applied, self.place
+        data, after = encode_saved(place, applied.positions, applied.names, applied.tail)
+        self._write(data)
+        self._know(Frame(record.KIND_POSITIONS, after, None, NO_NAMES))
+        self._tell_end()
+        self._words_of_file.put(SAVED, place.end)
+        self._words = b""
+        applied.unsaved = 0
+
+    def cut_zeros(self) -> None:
+        """Let the file end where the log does. Raises OSError."""
+        if self._size > self.place.end and self._words_of_file.get(DURABLE) == self.place.end:
+            self._cut()
+
+    def _encoded(
+        self, tid: Tid, entries: Sequence[Entry], meta: Meta, step: str
+    ) -> tuple[bytes, LoggedTransaction]:
+        applied = self._log.applied
+        if self._prepared is not None:
+            raise NotHeldError(self._file.path, step, "the end of the one before")
+        if applied.tail.sequence < self._due:
+            raise NotHeldError(self._file.path, step, "all news applied")
+        return encoded(self.place, tid, entries, applied.positions.get, meta, record.COMMITTED)
+
+    def _put(self, data: bytes, logged: LoggedTransaction) -> None:
+        """Append a transaction. From when it is whole, it stays.
+
+        Raises:
+            OSError: It was not written.
+            InDoubtError: It was, and that could not be told to others.
+        """
+        if not logged.failed and (self._sync or self.shown < self._told):
+            self.promises[logged.tid] = Promise(self._file, logged.end, self.failures)
+        try:
+            self._write(data)
+        except OSError:
+            self.promises.pop(logged.tid, None)
+            raise
+        try:
+            self._know(_new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES)))
+            self._tell_end()
         except OSError as error:
-            _logger.critical("%s: can't overwrite what was not committed: %s", file.path, error)
+            raise InDoubtError(self._file.path, logged.tid, str(error)) from error
+
+    def _write(self, data: bytes) -> None:
+        """Write a frame. Raises OSError: nothing of it is there."""
+        file, start = self._file, self.place.end
+        end = start + len(data)
+        if self._sync and end + record.MARK_SIZE > self._size and len(data) < _MOST_ZEROS:
+            # Without them, it takes longer; a full disk tells the frame itself.
+            with contextlib.suppress(OSError):
+                self._write_zeros(max(self._zeros, end + record.MARK_SIZE - self._size))
+            self._zeros = min(2 * self._zeros, _MOST_ZEROS)
+        self._writing = True
+        try:
+            disk.write(file.fd, file.path, data, start)
+        except OSError:
+            self._cut()
+            raise
+        self._size = max(self._size, end)
+
+    def _write_zeros(self, count: int) -> None:
+        file = self._file
+        disk.write(file.fd, file.path, bytes(count), self._size)
+        self._size += count
+
+    def _tell_end(self) -> None:
+        """Let others know the end of what is appended, and see it if nothing has to be synced."""
+        file, end = self._file, self.place.end
+        if not self._sync and self.shown >= self._told:
+            data = encode_words(LOOSE, end, end)
+            disk.write(file.fd, file.path, data, _ENDS_OFFSET)
+            self._words = words = self._before_ends + data + self._behind_ends
+            self.shown = end
+            self.loose = True
+            self._due = self.place.sequence
+            # Whoever applies it without reading news knows that there are no others.
+            self.seen = words[:SEEN_SIZE]
+            self._log.applied.look(self.seen, end)
+        else:
+            data = encode_words(APPENDED, end)
+            disk.write(file.fd, file.path, data, _ENDS_OFFSET + WORD_SIZE)
+            self._words = self._words[:_APPENDED_AT] + data + self._behind_ends
+        self._told = end
+        self._writing = False
+
+    def _cut(self) -> None:
+        """Let the file end at the place; best effort, the next holder would do it too."""
+        file, end = self._file, self.place.end
         try:
             disk.cut(file.fd, file.path, end)
         except OSError as error:
             _logger.critical("%s: can't cut off what was not committed: %s", file.path, error)
+        self._size = end
 
-    def _make_redo_area(self) -> None:
-        """Append a redo area. A shortcut: it may fail."""
-        try:
-            tail = self._place()
-            self.dirty = True
-            after = self.synced.make_area(self._words, tail)
-            self.applied.pass_over(tail.end, after)
-            self._reset()
-        except (OSError, Error) as error:
-            _logger.warning("%s: no redo area is made: %s", self._file.path, error)
-            self._cut_back()
 
-    def _append_saved(self, tail: LogPlace) -> None:
-        file, applied = self._file, self.applied
-        self.dirty = True
-        after = append_saved(
-            file.fd, file.path, tail, applied.positions, applied.names, applied.tail
-        )
-        self._words.put(COMMITTED, after.end)
-        note_aside(self._words, tail.end, after.end)
-        self._words.put(SAVED, tail.end)
-        self.unsynced = True
-        applied.unsaved = 0
-        applied.pass_over(tail.end, after)
-        self._reset()
+def _values(block: bytes) -> list[int | None]:
+    return [value_in(block, index) for index in (STATE, DURABLE, LOOSE, APPENDED, FAILURES)]

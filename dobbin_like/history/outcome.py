@@ -1,0 +1,70 @@
+"""What has become of a transaction: waiting until it is seen, asking whether it is committed."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+from dobbin_like.ids import Tid
+
+if TYPE_CHECKING:
+    from dobbin_like.store import Store
+    from dobbin_like.transactions.publisher import Publisher
+
+_FIRST_PAUSE_SECONDS: Final = 0.0001
+_LONGEST_PAUSE_SECONDS: Final = 0.01
+
+
+def wait(store: Store, tid: int, timeout: float | None = None) -> bool:
+    """Wait until this database sees the transaction *tid*, which somebody else has committed.
+
+    For who is told a tid by another thread, process or request (``db.tid`` after a commit), and
+    has to read what was written there. If this thread has changed nothing, its snapshot is one
+    that has it from then on; else the next transaction is. Return False if that was not so within
+    *timeout* seconds; by default, it takes as long as it takes. Errors are those of reading.
+
+    Cost: A system call now and then, from every 0.1 ms to every 10 ms.
+    """
+    manager = store.manager()
+    if not applied_in_time(store.publisher, tid, timeout, _LONGEST_PAUSE_SECONDS):
+        return False
+    view = manager.view
+    if view.active and view.tid < tid and not view.working:
+        store.graph.shared.begin_view(view)
+    return True
+
+
+def applied_in_time(
+    publisher: Publisher, tid: int, timeout: float | None, longest_pause: float
+) -> bool:
+    """Wait until the transaction *tid*, or a later one, is published; False: in vain."""
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        publisher.catch_up()
+        if publisher.storage.tid >= tid:
+            return True
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, longest_pause)
+
+
+def outcome(store: Store, tid: int) -> bool | None:
+    """Return whether the transaction *tid* is committed; None: that is not known yet.
+
+    For who got :class:`~dobbin_like.exc.InDoubtError`, which has the tid. It is known when the
+    log has been repaired, which the next that opens it does, or commits to it, and then something
+    was committed. After True, what it has written is there; after False, it never will be.
+
+    PastDroppedError: What there was then was dropped by packing. Other errors are those of
+    reading. Cost: That of finding a transaction by its tid.
+    """
+    store.publisher.catch_up()
+    storage = store.storage
+    if storage.tid < tid:
+        return None
+    found = next(storage.transactions(Tid(tid - 1), Tid(tid)), None)
+    return found is not None and not found.failed

@@ -1,0 +1,105 @@
+"""A log to whose place another comes that is no continuation of it: a restored backup.
+
+Whoever has it open must not go on as if nothing had happened: its word STATE tells, and they
+get LogMovedError, those that only read too. Knows no object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Self
+
+from dobbin_like.exc import CopyError, IntegrityError, LogMovedError
+from dobbin_like.log.file.lock import CommitLock
+from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.format.header import APPENDED, FAILURES, RESTORED, STATE, USUAL
+from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue
+
+
+class ReplacedLog:
+    """The log at *path*, locked; a context manager. It need not be there, and may be damaged.
+
+    ``status`` is that of the file; None if there is none.
+
+    Args:
+        timeout: Seconds to wait for the commit lock; None: as long as it takes.
+
+    Raises:
+        NotALogError, FormatVersionError: The file is something else.
+        CopyError: It has other names, which would lead to the old file.
+        LockTimeout, SelfWaitError: The commit lock is not free.
+        OSError: It can't be opened.
+    """
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        self.path = path
+        self.status: os.stat_result | None = None
+        self._timeout = timeout
+        self._file = LogFile(path, read_only=False)
+        self._lock = CommitLock(path, lambda: (self._file.fd, self._file), lambda: None)
+
+    def __enter__(self) -> Self:
+        try:
+            while Path(self.path).exists() and not self._take():
+                self._let_go()
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._let_go()
+
+    def replace_by(self, new: NewFile) -> None:
+        """Let *new* come to the place, in one step.
+
+        Raises:
+            FileExistsError: There was no log, and somebody has begun one.
+            OSError: It could not be put there. The log is as it was.
+        """
+        words = self._file.words
+        if words is None:
+            new.put(replace=self.status is not None)
+            return
+        # Before: as long as the path leads to this file, it says nothing to anybody.
+        words.put(STATE, RESTORED)
+        try:
+            new.put(replace=True)
+        except BaseException:
+            words.put(STATE, USUAL)
+            raise
+
+    def _take(self) -> bool:
+        """Lock the file; return False if it is not at the path any more."""
+        file = self._file
+        file.open_for_writing()
+        self._lock.acquire(self._timeout)
+        try:
+            file.size_at_path()
+        except LogMovedError:
+            return False
+        with contextlib.suppress(IntegrityError):  # Nobody can open it, and few have.
+            file.attach()
+        self.status = os.fstat(file.fd)
+        if self.status.st_nlink > 1:
+            raise CopyError(self.path, "it has other names, which would lead to the old file")
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        """Give their answer to those who wait for the disk: nobody appends any more."""
+        words = self._file.words
+        if words is not None:
+            # If that fails, they are in doubt.
+            with contextlib.suppress(IntegrityError, OSError, SyncFailedError):
+                end, failures = words.get(APPENDED), words.get(FAILURES)
+                SyncQueue().make_durable(self._file, end, failures)
+
+    def _let_go(self) -> None:
+        self._lock.release()
+        self._lock.unbind()
+        self._file.close()
+        self.status = None

@@ -1,0 +1,76 @@
+"""Locks of single bytes far behind the end of a log: who syncs, who is there, who opens.
+
+They are locks of the open file, as the commit lock is: two instances in one process exclude
+each other, and the kernel takes them from a process that dies. Unlike it they can be asked
+for, and turned from exclusive into shared without a gap. A second ``flock`` on the same file
+would be the commit lock again. Always taken in the order OPENING, commit lock, SYNC; WRITER is
+taken with OPENING held only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import struct
+from typing import Final
+
+_FIRST: Final = 1 << 62
+SYNC: Final = _FIRST
+"""Who waits for the disk, and tells all that what was appended is durable."""
+
+WRITER: Final = _FIRST + 1
+"""Shared by all that have the log open for writing; exclusive while one of them recovers."""
+
+OPENING: Final = _FIRST + 2
+"""Who finds out whether it is alone."""
+
+SHARED: Final = fcntl.F_RDLCK
+EXCLUSIVE: Final = fcntl.F_WRLCK
+
+_REQUEST: Final = struct.Struct("@hhqqi")
+"""What ``struct flock`` of 64-bit systems has: kind, whence, start, length, process."""
+
+
+def check_system(path: str) -> None:
+    """Raise OSError if the system has no such locks, without which a log is not opened."""
+    if not hasattr(fcntl, "F_OFD_SETLK"):
+        text = "the system has no locks of open files (F_OFD_SETLK), which a log needs: Linux has"
+        raise OSError(errno.ENOTSUP, text, path)
+
+
+def _request(kind: int, which: int) -> bytes:
+    return _REQUEST.pack(kind, 0, which, 1, 0).ljust(32, b"\0")
+
+
+def lock(fd: int, which: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Take a lock, or turn it into the other kind; return whether it was free.
+
+    Args:
+        wait: As long as it takes.
+
+    Raises:
+        OSError: The file can't be locked.
+    """
+    command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
+    try:
+        fcntl.fcntl(fd, command, _request(SHARED if shared else EXCLUSIVE, which))
+    except OSError as error:
+        if not wait and error.errno in {errno.EAGAIN, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def unlock(fd: int, which: int) -> None:
+    """Give a lock back. Nothing happens if it is not held."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, which))
+
+
+def holder(fd: int, which: int) -> int | None:
+    """Return how another open file holds a lock: SHARED or EXCLUSIVE; None: it does not.
+
+    A descriptor for reading will do.
+    """
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(EXCLUSIVE, which))
+    kind: int = _REQUEST.unpack_from(answer)[0]
+    return None if kind == fcntl.F_UNLCK else kind

@@ -1,0 +1,127 @@
+"""Frames one after the other: as they must be, or up to where the log ends.
+
+Each frame is chained to the one before it by its checksum, so that nothing that is left of
+an older end, and no other bytes, look like a continuation. What is known to be in the log must
+be whole: a bad frame there is damage, an error, never cut, skipped or guessed at. Where the log
+ends is found by the same chain: at the first place where no whole frame follows. Knows no
+words: up to where frames are certain is told by the caller.
+Read :mod:`dobbin_like.log.reading.readable` next.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Final
+from zlib import crc32
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.log.file import disk
+from dobbin_like.log.format import record
+from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame, stored_entries
+from dobbin_like.log.reading.streams import verify_stream
+
+__all__ = ["certain_frames", "frames_before_cut", "saved_slots", "verify", "whole_frames"]
+
+_PIECE: Final = 1 << 18
+"""Bytes of saved positions that are read at once."""
+
+
+def certain_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[Frame]:
+    """Yield the frames from *tail* up to *limit*, all of which must be there.
+
+    Raises:
+        IntegrityError: One is damaged.
+
+    Cost: Objects changed, not their sizes: states and streams are not read.
+    """
+    while tail.end < limit:
+        frame = read_frame(buffer, tail, limit)
+        yield frame
+        tail = frame.tail
+
+
+def whole_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[Frame]:
+    """Yield the frames from *tail* up to the first place where no whole one follows.
+
+    Args:
+        limit: Where the bytes end that may be looked at.
+
+    Raises:
+        IntegrityError: The disk does not give what is there, so that nobody knows.
+
+    Cost: The bytes of the frames.
+    """
+    while tail.end < limit:
+        try:
+            frame = read_frame(buffer, tail, limit)
+            verify(buffer, tail, frame)
+        except IntegrityError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            return
+        yield frame
+        tail = frame.tail
+
+
+def frames_before_cut(buffer: ReadBuffer, tail: LogPlace, limit: int, end: int) -> Iterator[Frame]:
+    """Yield the frames from *tail* up to the one that *limit* has cut.
+
+    Of a copy that was cut there, and had all up to *end* when that was done: what ends before
+    *limit* must be whole, and what does not ends before *end*.
+
+    Raises, Cost: As for certain_frames().
+    """
+    while limit - tail.end >= record.LEAST_SIZE:
+        head = record.frame_head(buffer.read(tail.end, record.FRAME_SIZE, limit))
+        if limit - tail.end < head.length <= end - tail.end and head.previous == tail.frame:
+            return
+        frame = read_frame(buffer, tail, limit)
+        yield frame
+        tail = frame.tail
+
+
+def verify(buffer: ReadBuffer, tail: LogPlace, frame: Frame) -> None:
+    """Check what reading a frame leaves out: states, streams, saved positions.
+
+    Raises:
+        IntegrityError: A part of it is damaged.
+
+    Cost: The bytes of the frame.
+    """
+    if frame.logged is not None:
+        for _ in stored_entries(buffer, frame.logged):
+            pass
+    elif frame.kind == record.KIND_STREAM:
+        verify_stream(buffer.fd, buffer.path, tail.end)
+    else:
+        saved_slots(buffer, tail.end, frame.tail.end)
+
+
+def saved_slots(
+    buffer: ReadBuffer, offset: int, end: int
+) -> tuple[record.PositionsHead, array[int]]:
+    """Return saved positions and their slots, for :meth:`Positions.decode`.
+
+    Raises:
+        IntegrityError: They are damaged.
+    """
+    data = buffer.read(offset, record.POSITIONS_SIZE, end)
+    head = record.decode_positions_head(data)
+    start = offset + record.slots_distance(data)
+    if start + 8 * head.slots > end:
+        error = DamagedError(f"{head.slots} slots", f"slots that end before {end}")
+        raise buffer.damaged(offset, error)
+    # In pieces: most of the cost of a big block is that of memory never used before.
+    slots = array("Q")
+    checksum = 0
+    for at in range(start, start + 8 * head.slots, _PIECE):
+        size = min(_PIECE, start + 8 * head.slots - at)
+        piece = disk.read_exactly(buffer.fd, buffer.path, at, size)
+        checksum = crc32(piece, checksum)
+        slots.frombytes(piece)
+    if checksum != head.slots_checksum:
+        error = DamagedError("saved positions with a wrong checksum", "the right one")
+        raise buffer.damaged(offset, error)
+    return head, slots

@@ -1,0 +1,58 @@
+"""Bringing to stable storage, a second later, what an instance without sync has committed.
+
+What is committed without sync is visible at once. A power cut may take it for as long as the
+system holds it back, which is up to half a minute; a second later is soon enough, and costs
+nothing where a program commits often.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Flusher"]
+
+_logger = logging.getLogger(__name__)
+
+_DELAY_SECONDS: Final = 1.0
+
+
+class Flusher:
+    """Calls *sync* a second after it is told to, in a thread of its own. Any thread."""
+
+    def __init__(self, path: str, sync: Callable[[], object]) -> None:
+        self._path = path
+        self._sync = sync
+        self._timer: threading.Timer | None = None
+
+    def wake(self) -> None:
+        """Let it be done, unless it is under way. The caller holds the commit lock."""
+        if self._timer is None:
+            self._timer = timer = threading.Timer(_DELAY_SECONDS, self._run)
+            timer.name = f"sync {self._path}"
+            timer.daemon = True
+            try:
+                timer.start()
+            except RuntimeError:  # The interpreter ends: close() does it, or the system.
+                self._timer = None
+
+    def stop(self) -> None:
+        """Begin no more; wait for what is under way."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            if timer is not threading.current_thread():
+                timer.join()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the thread, which is the parent's."""
+        self._timer = None
+
+    def _run(self) -> None:
+        self._timer = None  # What is committed from here on wakes it again.
+        try:
+            self._sync()
+        except Exception as error:  # noqa: BLE001  nobody else is there to be told
+            _logger.critical("%s: not brought to stable storage: %s", self._path, error)

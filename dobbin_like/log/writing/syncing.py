@@ -1,0 +1,180 @@
+"""One sync for all that wait for the disk: how what was appended gets durable.
+
+The commit lock is not held meanwhile. Whoever waits becomes the leader when the one before is
+through: it reads APPENDED, syncs the file and stores DURABLE, and that covers all that was
+appended until then, by whichever thread and process. Most of those who waited find themselves
+covered when it is their turn.
+
+A sync that fails says so once, to one of them, and the next one may succeed though pages were
+lost. So the failure is noted in FAILURES, for everybody: all that wait are in doubt, and
+nobody commits until somebody has written again what is not durable
+(:mod:`dobbin_like.log.writing.recovery`). A leader that died in its sync may have got that
+error: SYNCING tells that one began, and the next leader writes again, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.log.file import disk, range_lock
+from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import APPENDED, DURABLE, FAILURES, PAGE_SIZE, SYNCING
+from dobbin_like.log.reading.chain import whole_frames
+from dobbin_like.log.reading.reader import ReadBuffer
+from dobbin_like.log.reading.saved_positions import place_before
+
+__all__ = ["SyncFailedError", "SyncQueue", "mark_failure", "sync_all", "sync_lock", "write_again"]
+
+_PIECE = 1 << 20
+
+
+class SyncFailedError(Exception):
+    """It is not known whether what was appended is durable. ``args[0]`` says why."""
+
+
+class SyncQueue:
+    """The queue for the disk of one instance. Any thread."""
+
+    def __init__(self) -> None:
+        # Before the lock of the file, which the threads of one instance share.
+        self._turn = reentrant_lock()
+        self._closed: BaseException | bool = False  # What the last sync of all has raised.
+
+    def make_durable(self, file: LogFile, end: int, failures: int) -> None:
+        """Return when all before *end* is durable, and thereby visible. May be repeated.
+
+        Args:
+            end: Where a frame ends that was appended.
+            failures: FAILURES as it was when that was done.
+
+        Raises:
+            SyncFailedError, OSError, IntegrityError: Nobody knows whether it is.
+        """
+        with self._turn:
+            if not self._closed:
+                _make_durable(file, end, failures)
+            elif isinstance(self._closed, BaseException):
+                raise SyncFailedError(str(self._closed))
+
+    def close(self, promises: Iterable[tuple[LogFile, int, int]]) -> None:
+        """Make durable what was promised: the files are about to be closed."""
+        with self._turn:
+            self._closed = True
+            for promise in list(promises):
+                try:
+                    _make_durable(*promise)
+                except (OSError, IntegrityError, SyncFailedError) as error:
+                    self._closed = error
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: a thread of the parent may have been waiting."""
+        self._turn = reentrant_lock()
+
+
+def _make_durable(file: LogFile, end: int, failures: int) -> None:
+    words = file.words
+    assert words is not None
+    if words.get(DURABLE) >= end:
+        _check_not_repaired(words, failures)
+        return
+    with sync_lock(file):
+        _lead(file, words, end, failures)
+
+
+def _lead(file: LogFile, words: Words, end: int, failures: int) -> None:
+    durable = words.get(DURABLE)
+    _check_not_repaired(words, failures)
+    if durable >= end:
+        return
+    _sync(file, words, durable, end)
+
+
+def _sync(file: LogFile, words: Words, durable: int, end: int) -> None:
+    failures = words.get(FAILURES)
+    if failures & 1:
+        text = "a sync has failed"
+        raise SyncFailedError(text)
+    # Before the sync: what is appended meanwhile may not be covered by it.
+    target = words.get(APPENDED)
+    if target < end:
+        # Repaired before FAILURES was read for it.
+        text = f"the log was repaired, and ends at {target} now"
+        raise SyncFailedError(text)
+    begun = words.find(SYNCING)
+    if begun is None or begun > durable:
+        write_again(file, durable, target)
+        if not _is_whole(file, durable, target):
+            words.put(FAILURES, failures | 1)
+            text = "a sync has failed, and what was appended is gone"
+            raise SyncFailedError(text)
+    if target > durable:
+        words.put(SYNCING, target)
+    try:
+        disk.sync(file.fd, file.path)
+    except OSError:
+        words.put(FAILURES, failures | 1)
+        raise
+    if target > durable:
+        words.put(DURABLE, target)
+
+
+def _is_whole(file: LogFile, start: int, end: int) -> bool:
+    """Return whether there are whole frames from *start* to *end*: lost pages may be dropped."""
+    assert file.page is not None
+    buffer = ReadBuffer(file.fd, file.path)
+    try:
+        place = place_before(buffer, start, file.page.checksum, end) if start < end else None
+        for frame in whole_frames(buffer, place, end) if place else ():
+            place = frame.tail
+    except IntegrityError:
+        return False
+    return place is None or place.end == end
+
+
+def sync_all(file: LogFile) -> None:
+    """Sync the file, also what is not appended yet. The commit lock is held.
+
+    Raises:
+        SyncFailedError, OSError, IntegrityError: It was not synced.
+    """
+    words = file.words
+    assert words is not None
+    with sync_lock(file):
+        _sync(file, words, words.get(DURABLE), PAGE_SIZE)
+
+
+@contextlib.contextmanager
+def sync_lock(file: LogFile) -> Iterator[None]:
+    """Hold the sync lock: one thread of one process. Raises OSError: it can't be taken."""
+    with file.sync_turn:
+        range_lock.lock(file.fd, range_lock.SYNC)
+        try:
+            yield
+        finally:
+            range_lock.unlock(file.fd, range_lock.SYNC)
+
+
+def _check_not_repaired(words: Words, failures: int) -> None:
+    """Since the append nobody repaired the log: else another's frame may lie there."""
+    if words.get(FAILURES) >> 1 != failures >> 1:
+        text = "a sync had failed, and somebody has repaired the log since"
+        raise SyncFailedError(text)
+
+
+def write_again(file: LogFile, start: int, end: int) -> None:
+    """Write once more what is from *start* to *end*: the system may take it for written."""
+    for at in range(start, end, _PIECE):
+        size = min(_PIECE, end - at)
+        disk.write(file.fd, file.path, disk.read_exactly(file.fd, file.path, at, size), at)
+
+
+def mark_failure(file: LogFile) -> None:
+    """Let nobody commit before the log is repaired: something that was appended is gone."""
+    words = file.words
+    assert words is not None
+    with sync_lock(file):
+        words.put(FAILURES, words.get(FAILURES) | 1)
