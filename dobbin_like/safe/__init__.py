@@ -11,8 +11,7 @@ Threads and processes share it. See :class:`Safe` for its promises, and ``doctes
 """
 
 from dobbin_like.safe.mapping import Safe
-from dobbin_like.safe.modules import module_safe, set_directory
-from dobbin_like.safe.opening import open  # noqa: A004  the name that it has in shelve and dbm
+from dobbin_like.safe.opening import module_safe, open, set_directory  # noqa: A004  as shelve.open
 from dobbin_like.safe.stored import LargeValue, SafeDict
 
 __all__ = ["LargeValue", "Safe", "SafeDict", "module_safe", "open", "set_directory"]

@@ -1,4 +1,4 @@
-"""Closing open safes when the interpreter ends, and leaving them to the parent after a fork."""
+"""Finishing open safes when the interpreter ends, and leaving them to the parent after a fork."""
 
 from __future__ import annotations
 
@@ -6,41 +6,39 @@ import atexit
 import logging
 import os
 import weakref
-from typing import Protocol
+from typing import Any
+
+# Hooks run in the order of their registration. That of databases has to be the first: it gives
+# the child its own open file, because releasing the lock of the inherited one would take it
+# from the parent.
+import dobbin_like.database  # noqa: F401
 
 _logger = logging.getLogger(__name__)
 
-
-class Open(Protocol):
-    """An object that has to be closed."""
-
-    def close(self) -> None: ...
-    def leave_to_parent(self) -> None: ...
+_open: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""The open safes by id, because mappings have no hash."""
 
 
-_open: weakref.WeakValueDictionary[int, Open] = weakref.WeakValueDictionary()
-"""By id, because mappings have no hash."""
+def note_open(safe: Any) -> None:
+    """Finish *safe* when the interpreter ends, unless it is gone or closed by then."""
+    _open[id(safe)] = safe
 
 
-def note_open(opened: Open) -> None:
-    """Close *opened* when the interpreter ends, unless it is gone or closed by then."""
-    _open[id(opened)] = opened
-
-
-def _close_all() -> None:
-    # Later, when modules are torn down, nothing can be stored.
-    for opened in list(_open.values()):
+def _finish_all() -> None:
+    # Later, when modules are torn down, nothing can be stored. They stay open: functions that
+    # were registered before this one run after it, and may store something.
+    for safe in list(_open.values()):
         try:
-            opened.close()
+            safe.finish()
         except Exception:
-            _logger.exception("%r could not be closed", opened)
+            _logger.exception("%r could not be finished", safe)
 
 
 def _after_fork_in_child() -> None:
-    for opened in list(_open.values()):
-        opened.leave_to_parent()
+    for safe in list(_open.values()):
+        safe.leave_to_parent()
 
 
-atexit.register(_close_all)
+atexit.register(_finish_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

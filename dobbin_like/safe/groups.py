@@ -8,20 +8,15 @@ conflict and is never run twice. Readers do not wait. It is independent of the t
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 
 import transaction as transaction_package
 from transaction.interfaces import NoTransaction
 
 from dobbin_like.database import Database, store_of
-from dobbin_like.exc import ClosedError
+from dobbin_like.exc import ClosedError, LogMovedError, LogPackedError, SelfWaitError
 from dobbin_like.persistent import checkout
-
-_all: weakref.WeakSet[Groups] = weakref.WeakSet()
-"""For the hook that runs after a fork."""
 
 
 class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[misc]
@@ -33,9 +28,13 @@ class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[mi
 
 
 class Group:
-    """One transaction of one thread. A rollback calls the functions in ``undone``."""
+    """One transaction of one thread. A rollback calls the functions in ``undone``.
 
-    def __init__(self) -> None:
+    ``block``: it is a block of the program, whose changes are part of it; else it is one change.
+    """
+
+    def __init__(self, *, block: bool) -> None:
+        self.block = block
         self.undone: list[Callable[[], object]] = []
 
 
@@ -50,7 +49,7 @@ class Groups:
         self._database = database
         self._managers = managers
         self._local = _Local()
-        _all.add(self)
+        self.moved = False  # A change was told that the path leads to another file, or to none.
 
     @property
     def current(self) -> Group | None:
@@ -58,9 +57,11 @@ class Groups:
         return self._local.group
 
     @contextlib.contextmanager
-    def outer(self) -> Iterator[Group]:
-        """Run a block as a transaction. Requires: the thread is in none."""
-        group = Group()
+    def outer(self, *, block: bool = False) -> Iterator[Group]:
+        """Run a block as a transaction. Raises SelfWaitError if the thread is in one."""
+        if self._local.group is not None:
+            raise SelfWaitError(self._database.storage.path)
+        group = Group(block=block)
         try:
             yield from self._run(group)
         except BaseException:
@@ -83,7 +84,11 @@ class Groups:
             what = f"the safe {self._database.storage.path}"
             raise ClosedError(what)
         self._local.group = group
-        store_of(self._database).manager().acquire_early()
+        try:
+            store_of(self._database).manager().acquire_early()
+        except LogMovedError as error:
+            self.moved = not isinstance(error, LogPackedError)
+            raise
         self._managers.begin()
         root = self._database.root
         if root is not None:
@@ -118,15 +123,3 @@ class Groups:
         group = self._local.group
         if group is not None:
             self._end(group)
-
-
-def _after_fork_in_child() -> None:
-    for groups in list(_all):
-        groups.leave()
-
-
-if hasattr(os, "register_at_fork"):
-    # Hooks run in the order of their registration. That of databases has to be the first: it
-    # gives the child its own open file, because releasing the lock of the inherited one would
-    # take it from the parent. So the import above has to happen at run time.
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -24,6 +24,7 @@ class Growth:
     """Watches one file. Any thread may report a write."""
 
     def __init__(self, path: str, limit: float) -> None:
+        self.limit = limit
         self._path = path
         self._packing = AutoPack(path, limit)
         self._step = self._look()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from numbers import Number
+from types import FrameType
 from typing import Any, Final, Self
 
 from dobbin_like.database import Database, store_of
-from dobbin_like.exc import ClosedError, ObjectNotFound
+from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
 from dobbin_like.safe.ends import note_open
-from dobbin_like.safe.groups import Group, Groups, Managers
+from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
-from dobbin_like.safe.stored import handed_out, held, is_key, normal_key, stored_form
-from dobbin_like.safe.writeback import Kept
+from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_form
 from dobbin_like.upkeep.pack import PackReport
 
 _MISSING: Final[Any] = object()
 _TRIES: Final = 100
 """How often to look for a value that others replace and a pack drops."""
+
+
+_MODULES: Final = (__name__, Groups.__module__)
+_ASKING: Final = ("update", "__ior__", "__or__", "__ror__")
+"""Methods that call the program for the items that it gives."""
 
 
 class Safe(MutableMapping[Any, Any]):
@@ -29,39 +35,45 @@ class Safe(MutableMapping[Any, Any]):
     the change is on stable storage. Reading returns what any thread or process has stored last,
     and never waits. Changes wait for each other; none is lost, and none fails because of another.
     Keys are strings, integers, bytes and tuples of these, in insertion order. Values are what a
-    :class:`~dobbin_like.Database` stores. They are copied when they are stored and when they are
-    read.
+    :class:`~dobbin_like.Database` stores, copied when they are stored and when they are read.
 
     Any thread may call any method. After :meth:`close`, all raise
-    :class:`~dobbin_like.exc.ClosedError` (a ``ValueError``). Methods that change something raise
-    :class:`~dobbin_like.exc.NotStorableError` for a value that can't be stored, and
-    :class:`~dobbin_like.exc.ReadOnlyStorageError` if the safe was opened with the flag ``"r"``.
-    In all cases, nothing was stored.
+    :class:`~dobbin_like.exc.ClosedError`. A value that can't be stored raises
+    :class:`~dobbin_like.exc.NotStorableError`, and nothing was stored.
     """
 
     def __init__(
-        self, database: Database, managers: Managers, *, writeback: bool, pack_when: float | None
+        self,
+        database: Database,
+        groups: Groups,
+        *,
+        writeback: bool,
+        pack_when: float | None,
+        again: tuple[Any, ...],
     ) -> None:
+        self._again = again
         self._database = database
         self._publisher = store_of(database).publisher
-        self._groups = Groups(database, managers)
+        self._groups = groups
         self._root: Any = None
         path = database.storage.path
         self._growth = None if pack_when is None else Growth(path, pack_when)
-        self._kept = Kept() if writeback else None
+        self._kept = Kept(writeback=writeback)
         note_open(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as *open the same file again*: for workers of another process."""
+        return self._again
 
     # -- reading -------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Any:
-        """Return a copy of the value. Cost: that of the value."""
         found = self._value(key)
         if found is _MISSING:
             raise KeyError(key)
         return found
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return a copy of the value of *key*, or *default*."""
         found = self._value(key)
         return default if found is _MISSING else found
 
@@ -81,11 +93,9 @@ class Safe(MutableMapping[Any, Any]):
         return iter(reversed(items if self._groups.current is None else list(items)))
 
     def items(self) -> ItemsView[Any, Any]:
-        """Return a view of the pairs; an iteration yields those that are there when it begins."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values; an iteration yields those that are there when it begins."""
         return _Values(self)
 
     def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -114,10 +124,7 @@ class Safe(MutableMapping[Any, Any]):
             self._remove(group, key)
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
-        """Remove *key* and return its value, or *default*; ``KeyError`` without one.
-
-        If several pop a key at the same time, one of them gets the value.
-        """
+        """As ``dict.pop``; if several pop a key at the same time, one of them gets the value."""
         with self._changing() as group:
             found = self._value(key)
             if found is not _MISSING:
@@ -128,7 +135,6 @@ class Safe(MutableMapping[Any, Any]):
         return default
 
     def popitem(self) -> tuple[Any, Any]:
-        """Remove and return the pair that was added last; ``KeyError`` if there is none."""
         with self._changing() as group:
             key = next(reversed(self._items()), _MISSING)
             if key is not _MISSING:
@@ -139,27 +145,25 @@ class Safe(MutableMapping[Any, Any]):
         raise KeyError(text)
 
     def clear(self) -> None:
-        """Remove all keys."""
         with self._changing() as group:
             self._items().clear()
-            if self._kept is not None:
-                for key in self._kept:
-                    self._kept.removed(group, key)
+            for key in self._kept:
+                self._kept.replace(group, key, None)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return a copy of the value of *key*; if there is none, set it to *default* first."""
         found = self._value(key)
         if found is not _MISSING:
             return found
-        with self._changing():
+        with self._changing() as group:
             found = self._value(key)
             if found is _MISSING:
-                self._put({key: default})
+                self._store(group, *_forms({key: default}))
                 found = self._value(key)
         return found
 
     def update(self, other: Any = (), /, **more: Any) -> None:
-        """Set items as ``dict.update`` does, all of them in one transaction."""
+        """Set all the items in one transaction."""
         self._put({**dict(other), **more})
 
     def __ior__(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Self:
@@ -173,26 +177,22 @@ class Safe(MutableMapping[Any, Any]):
         """
         if key in self:
             return False
-        with self._changing():
+        with self._changing() as group:
             if key in self:
                 return False
-            self._put({key: value})
+            self._store(group, *_forms({key: value}))
         return True
 
     def increment(self, key: Any, by: Any = 1) -> Any:
-        """Add *by* to the number at *key*, 0 if it does not exist; return the sum.
-
-        Raises:
-            TypeError: The value, or *by*, is not a number.
-        """
-        with self._changing():
+        """Add *by* to the number at *key*, 0 if it does not exist; return the sum."""
+        with self._changing() as group:
             value = self.get(key, 0)
             for number in (value, by):
                 if not isinstance(number, Number):
                     text = f"increment({key!r}): {type(number).__name__} is not a number"
                     raise TypeError(text)
             value = value + by
-            self._put({key: value})
+            self._store(group, *_forms({key: value}))
         return value
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
@@ -200,36 +200,30 @@ class Safe(MutableMapping[Any, Any]):
 
         From its first line to its last, no other thread or process changes the safe: what is
         read in the block stays true. The others wait, so keep it short, and do not use ``await``
-        in it. They see the changes when the block has ended. Only the thread of the block takes
-        part. A block inside another one is part of it; if the inner one raises, its changes are
-        discarded, and the outer one may continue.
+        in it. Only the thread of the block takes part. A block inside another one is part of it;
+        if the inner one raises, its changes are discarded, and the outer one may continue.
 
         Raises:
             NotStorableError: At the end, if the class of a value must not be loaded.
             SelfWaitError: The thread is in a transaction of another safe on the same file.
         """
         group = self._groups.current
-        return self._changing() if group is None else self._groups.inner(group)
+        if group is None:
+            return self._alone(block=True)
+        self._check_may_take_part(group)
+        return self._groups.inner(group)
 
     # -- the life of a safe --------------------------------------------------------
 
     def sync(self) -> None:
-        """With ``writeback``, store the returned values that were changed.
-
-        Unchanged values are not written. Without ``writeback``, there is nothing to do.
-        """
-        self._items()
-        if self._kept is not None:
-            self._put(self._kept.changed())
-            self._kept.clear()
+        """With ``writeback``, store the returned values that were changed."""
+        self._put(self._kept.changed())
+        self._kept.clear()
 
     def pack(self) -> PackReport:
-        """Free the space of replaced and removed values; return a report.
+        """Free the space of replaced and removed values, as :meth:`dobbin_like.Database.pack`.
 
         This is optional: a safe packs itself when half of the file is no longer needed.
-
-        Raises:
-            As :meth:`dobbin_like.Database.pack`.
         """
         self._items()
         if self._growth is not None:
@@ -241,29 +235,38 @@ class Safe(MutableMapping[Any, Any]):
         if self._database.closed:
             return
         try:
-            if not self._database.storage.read_only:
-                self.sync()
+            self.finish()
         finally:
-            try:
-                if self._growth is not None:
-                    self._growth.join()
-            finally:
-                self._database.close()
+            self._database.close()
 
     @property
     def path(self) -> str:
-        """The path of the file."""
         return self._database.storage.path
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
         return self._database.closed
 
+    @property
+    def moved(self) -> bool:
+        """Whether a change has raised LogMovedError: the file at the path is another one."""
+        return self._groups.moved
+
+    def finish(self) -> None:
+        """When the interpreter ends: as :meth:`close`, but others may store something later."""
+        if self._database.closed:
+            return
+        try:
+            if not self._database.storage.read_only:
+                self.sync()
+        finally:
+            if self._growth is not None:
+                self._growth.join()
+
     def leave_to_parent(self) -> None:
-        """In a forked child: leave changed values to the parent, which stores them."""
-        if self._kept is not None:
-            self._kept.clear()
+        """In a forked child: leave changed values and the transaction of the thread behind."""
+        self._kept.clear()
+        self._groups.leave()
 
     def __enter__(self) -> Self:
         self._items()
@@ -307,7 +310,7 @@ class Safe(MutableMapping[Any, Any]):
         return _MISSING if raw is _MISSING else self._handed_out(key, raw)
 
     def _handed_out(self, key: Any, raw: Any) -> Any:
-        found = _MISSING if self._kept is None else self._kept.value(key, _MISSING)
+        found = self._kept.value(key, _MISSING)
         if found is not _MISSING:
             return found
         for _ in range(_TRIES):
@@ -321,33 +324,68 @@ class Safe(MutableMapping[Any, Any]):
                 if raw is before:
                     raise
             else:
-                return value if self._kept is None else self._kept.hand_out(key, value, held(raw))
+                return self._kept.hand_out(key, value, held(raw))
         return handed_out(raw)
 
     def _changing(self) -> contextlib.AbstractContextManager[Group]:
-        """Return a block for one change: part of the transaction of the thread, or its own."""
+        """Return a block for one change: part of the transaction of the thread, or its own.
+
+        Raises SelfWaitError if a signal handler or finalizer asks in the middle of another change.
+        """
         group = self._groups.current
-        return self._alone() if group is None else contextlib.nullcontext(group)
+        if group is None:
+            return self._alone()
+        self._check_may_take_part(group)
+        return contextlib.nullcontext(group)
+
+    def _check_may_take_part(self, group: Group) -> None:
+        """Raise SelfWaitError unless the code of a block asks.
+
+        What a signal handler or finalizer changes while the block does a step of its own would
+        be mixed up with that, or come too late for the commit, and nobody would know.
+        """
+        if not group.block or self._is_interrupted():
+            raise SelfWaitError(self.path)
+
+    def _is_interrupted(self) -> bool:
+        """Tell whether the thread was in a method of this safe already when it called this one.
+
+        The stack knows. A mark could be left behind by an interrupt, and would slow down reads.
+        """
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+        while (
+            frame is not None and frame.f_globals.get("__name__") == __name__
+        ):  # This call's own.
+            frame = frame.f_back
+        while frame is not None:
+            ours = frame.f_globals.get("__name__") in _MODULES
+            if ours and frame.f_code.co_name not in _ASKING:
+                owner = frame.f_locals.get("self")
+                if owner is self or owner is self._groups:
+                    return True
+            frame = frame.f_back
+        return False
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[Group]:
-        with self._groups.outer() as group:
+    def _alone(self, *, block: bool = False) -> Iterator[Group]:
+        with self._groups.outer(block=block) as group:
             yield group
         if self._growth is not None:
             self._growth.written()
 
     def _put(self, values: Mapping[Any, Any]) -> None:
         # All that can fail comes before the first change: the thread may be in a transaction.
-        forms = {normal_key(key): value for key, value in values.items()}
-        raws = {key: stored_form(key, value) for key, value in forms.items()}
+        forms, raws = _forms(values)
         if not raws:
             self._items()
             return
         with self._changing() as group:
-            self._items().update(raws)
-            if self._kept is not None:
-                for key, raw in raws.items():
-                    self._kept.assigned(group, key, forms[key], held(raw))
+            self._store(group, forms, raws)
+
+    def _store(self, group: Group, forms: dict[Any, Any], raws: dict[Any, Any]) -> None:
+        self._items().update(raws)
+        for key, raw in raws.items():
+            self._kept.replace(group, key, (forms[key], held(raw)))
 
     def _remove(self, group: Group, key: Any) -> None:
         items = self._items()
@@ -355,8 +393,7 @@ class Safe(MutableMapping[Any, Any]):
             raise KeyError(key)
         key = normal_key(key)
         del items[key]
-        if self._kept is not None:
-            self._kept.removed(group, key)
+        self._kept.replace(group, key, None)
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         items = self._items()
@@ -365,6 +402,12 @@ class Safe(MutableMapping[Any, Any]):
             value = self._handed_out(key, raw)
             if value is not _MISSING:
                 yield key, value
+
+
+def _forms(values: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return *values* by normal keys, and what to store for them."""
+    forms = {normal_key(key): value for key, value in values.items()}
+    return forms, {key: stored_form(key, value) for key, value in forms.items()}
 
 
 class _Items(ItemsView[Any, Any]):

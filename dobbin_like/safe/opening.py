@@ -1,18 +1,31 @@
-"""Opening a safe, with the arguments of ``shelve.open``."""
+"""Opening safes: by a path, as ``shelve.open`` does, or one for each module of a program."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import string
+import sys
 from collections.abc import Iterable
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 from dobbin_like.database import Database
-from dobbin_like.exc import NotASafeError
+from dobbin_like.exc import NotASafeError, SafeDirectoryError
 from dobbin_like.safe.groups import Groups, Managers
 from dobbin_like.safe.mapping import Safe, path_of
 from dobbin_like.safe.stored import SafeDict
 from dobbin_like.storage import TransactionLog
+
+_logger = logging.getLogger(__name__)
+
+_PLAIN: Final = frozenset(string.ascii_lowercase + string.digits + "._")
+"""Characters that are not quoted in file names. Some file systems ignore case: no capitals."""
+
+_directory: list[str] = []
+_safes: dict[str, Safe] = {}
+"""The open safes by path. Each operation is atomic, so there is no lock to be lost in a fork."""
 
 
 def open(  # noqa: A001  the name that it has in shelve and dbm
@@ -33,24 +46,20 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
         protocol: Ignored: the format has its own.
         writeback: Let ``sync()`` and ``close()`` store returned values that were changed. Not
             needed if you assign the values that you change.
-        allow: Names of modules or classes that may be loaded, in addition to values of the
-            standard library and enums, dataclasses and persistent classes of imported modules;
-            see :class:`~dobbin_like.Database`.
+        allow: Names of modules or classes that may be loaded, as for a database.
         timeout: Seconds to wait for the changes of others; by default, without a limit.
         pack_when: Pack when at least this fraction of the file is no longer needed; None: only
             by ``pack()``.
 
-    Raises:
-        ValueError: The flag is not valid.
+    Raises, beside what :class:`~dobbin_like.Database` raises:
         FileNotFoundError: There is no file, and the flag is ``"r"`` or ``"w"``.
-        NotASafeError: The file is a database that is not a safe.
-        NotALogError, FormatVersionError, IntegrityError, OSError: As for a database. A file
-            that is not a safe is never overwritten.
+        NotASafeError: The file is a database that is not a safe. It is not overwritten.
     """
     if flag not in ("r", "w", "c", "n"):
         text = f"flag={flag!r}: expected 'r', 'w', 'c' or 'n'"
         raise ValueError(text)
     path = path_of(filename)
+    allow = (allow,) if isinstance(allow, str) else tuple(allow)
     if flag in "rw" and not os.path.exists(path):  # noqa: PTH110
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     managers = Managers()
@@ -58,13 +67,26 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
     database: Any = None
     try:
         database = Database(storage, transaction_manager=managers, allow=allow)
-        _check_root(database, managers)
+        groups = Groups(database, managers)
+        pack_when = None if storage.read_only else pack_when
+        # Not "n": what others have stored since must not be removed.
+        again = (
+            path,
+            "r" if flag == "r" else "c",
+            None,
+            writeback,
+            tuple(allow),
+            timeout,
+            pack_when,
+        )
         safe = Safe(
             database,
-            managers,
+            groups,
             writeback=writeback,
-            pack_when=None if storage.read_only else pack_when,
+            pack_when=pack_when,
+            again=(_open_again, again),
         )
+        _check_root(database, groups)
         if flag == "n":
             safe.clear()
     except BaseException:
@@ -73,12 +95,87 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
     return safe
 
 
-def _check_root(database: Database, managers: Managers) -> None:
+def _open_again(
+    path: str,
+    flag: str,
+    protocol: int | None,
+    writeback: bool,
+    allow: tuple[str, ...],
+    timeout: float | None,
+    pack_when: float | None,
+) -> Safe:
+    return open(path, flag, protocol, writeback, allow=allow, timeout=timeout, pack_when=pack_when)
+
+
+def _check_root(database: Database, groups: Groups) -> None:
     """Create the root if there is none; refuse one that is not that of a safe."""
     if database.root is None and not database.storage.read_only:
-        with Groups(database, managers).outer():
+        with groups.outer():
             if database.root is None:  # No other process was faster.
                 database.set_root(SafeDict())
     root = database.root
     if root is not None and not isinstance(root, SafeDict):
         raise NotASafeError(database.storage.path, type(root).__name__)
+
+
+def set_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
+    """Set the directory for the safes of modules. It is created if necessary.
+
+    The application calls this once, in every process; a forked child inherits the directory.
+    Raises SafeDirectoryError if it was set to another directory before.
+    """
+    new = path_of(path)
+    if not _directory:
+        os.makedirs(new, exist_ok=True)  # noqa: PTH103
+        _directory.append(new)
+    if _directory[0] != new:
+        reason = f"it is set to {_directory[0]} already, and can't be set to {new}"
+        raise SafeDirectoryError(reason)
+
+
+def module_safe() -> Safe:
+    """Return the safe of the calling module, which no other module gets.
+
+    Returns the same one each time, until it is closed; then it is opened again. So it is when a
+    change has raised LogMovedError, because the file was deleted or replaced: nobody else could
+    do that. A deleted file begins anew, empty. If a module is
+    moved or renamed, it gets another safe. A script gets that of ``__main__``; with
+    ``python -m package.module``, that of the module. Raises SafeDirectoryError if
+    :func:`set_directory` was not called.
+    """
+    if not _directory:
+        reason = "call dobbin_like.safe.set_directory(path) first"
+        raise SafeDirectoryError(reason)
+    path = os.path.join(_directory[0], _file_name(_module(sys._getframe(1))))  # noqa: PTH118, SLF001
+    while True:
+        safe = _safes.get(path)
+        if safe is not None and not (safe.closed or safe.moved):
+            return safe
+        if safe is not None and _safes.get(path) is safe:
+            _safes.pop(path, None)
+            if safe.moved:
+                _logger.warning("%s: the file was deleted or replaced; it is opened again", path)
+        os.makedirs(_directory[0], exist_ok=True)  # noqa: PTH103
+        made = open(path)
+        safe = _safes.setdefault(path, made)
+        if safe is not made:  # Another thread was faster.
+            made.close()
+
+
+def _module(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    spec = frame.f_globals.get("__spec__")
+    if name == "__main__" and spec is not None:
+        name = spec.name
+    if not isinstance(name, str):
+        reason = "module_safe() was called by code that is in no module"
+        raise SafeDirectoryError(reason)
+    return name
+
+
+def _file_name(module: str) -> str:
+    quoted = (
+        char if char in _PLAIN else "".join(f"%{byte:02x}" for byte in char.encode())
+        for char in module
+    )
+    return f"{''.join(quoted)}.safe"

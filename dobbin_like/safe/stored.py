@@ -7,18 +7,23 @@ replaced by another object.
 
 from __future__ import annotations
 
-import io
-import pickle
+from collections.abc import Iterator
 from typing import Any, Final
 
 from dobbin_like.collections import PersistentDict
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
-from dobbin_like.objects.codec.serialize import PROTOCOL, culprit
+from dobbin_like.objects.codec.serialize import culprit
 from dobbin_like.objects.values.refs import Identity
 from dobbin_like.objects.values.value_kinds import IMMUTABLE, KINDS
-from dobbin_like.objects.values.values import own_copy
+from dobbin_like.objects.values.values import (
+    CopyPickler,
+    CopyUnpickler,
+    StateComparison,
+    own_copy,
+)
 from dobbin_like.persistent import Persistent
+from dobbin_like.safe.groups import Group
 
 LARGE_BYTES: Final = 1024
 """A larger value gets an object of its own."""
@@ -43,49 +48,20 @@ class LargeValue(Persistent):
         self.deep = deep
 
 
-def _reference(place: int) -> Any:
-    """Stand in a pickle for the object at this place of the list beside it."""
-    raise NotImplementedError(place)
+class _DeepPickler(CopyPickler):
+    """Writes persistent objects by value, like everything else."""
 
+    met_persistent = False
 
-class _Pickler(pickle.Pickler):
-    """Writes classes and immutable shared objects as places in a list, all else by value."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, PROTOCOL)
-        self.references: list[Any] = []
-        self.met_persistent = False
-
-    def reducer_override(self, obj: Any) -> Any:
-        # Not persistent_id(), which would be called for every number in a list.
-        if obj is _reference or not (
-            isinstance(obj, type) or getattr(type(obj), "_p_immutable", False)
-        ):
-            self.met_persistent = self.met_persistent or isinstance(obj, Identity)
-            return NotImplemented
-        self.references.append(obj)
-        return _reference, (len(self.references) - 1,)
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, references: list[Any]) -> None:
-        super().__init__(io.BytesIO(data))
-        self._references = references
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == _reference.__name__ and module == __name__:
-            return self._references.__getitem__
-        return super().find_class(module, name)
+    def is_reference(self, obj: Any) -> bool:
+        if isinstance(obj, Identity):
+            self.met_persistent = True
+            return False
+        return super().is_reference(obj)
 
 
 def stored_form(key: Any, value: Any) -> Any:
-    """Return what to store in the root for *value*: a copy, or a new object that contains one.
-
-    Raises:
-        NotStorableError: It can't be copied, so it can't be stored.
-
-    Cost: Pickling and unpickling it, except for plain values.
-    """
+    """Return what to store in the root for *value*: a copy, or a new object that contains one."""
     size = len(value) if type(value) in (str, bytes) else 0
     deep = False
     if KINDS[type(value)] != IMMUTABLE:
@@ -94,12 +70,10 @@ def stored_form(key: Any, value: Any) -> Any:
 
 
 def _copied(key: Any, value: Any) -> tuple[Any, int, bool]:
-    file = io.BytesIO()
-    pickler = _Pickler(file)
+    pickler = _DeepPickler()
     try:
-        pickler.dump(value)
-        data = file.getvalue()
-        return _Unpickler(data, pickler.references).load(), len(data), pickler.met_persistent
+        data = pickler.dumped(value)
+        return CopyUnpickler(data, pickler.references).load(), len(data), pickler.met_persistent
     except Exception as error:
         dumps: Any = pickler  # Nothing else is called.
         state = {"_items": {key: value}}
@@ -125,11 +99,7 @@ def held(raw: Any) -> Any:
 
 
 def normal_key(key: Any) -> Any:
-    """Return *key* as it is stored.
-
-    Raises:
-        TypeError: It can't be a key: only strings, integers, bytes and tuples of these.
-    """
+    """Return *key* as it is stored; ``TypeError`` if it can't be a key of a safe."""
     cls = type(key)
     if cls is str or cls is int or cls is bytes:
         return key
@@ -148,3 +118,49 @@ def is_key(key: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+class Kept:
+    """For *writeback*: by key, the value that the program has, and the stored one.
+
+    Without *writeback*, nothing is kept. Each step is atomic.
+    """
+
+    def __init__(self, *, writeback: bool) -> None:
+        self._writeback = writeback
+        self._pairs: dict[Any, tuple[Any, Any]] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._pairs))
+
+    def value(self, key: Any, default: Any) -> Any:
+        return self._pairs.get(key, (default,))[0]
+
+    def hand_out(self, key: Any, value: Any, stored: Any) -> Any:
+        """Return *value*, or the one that another thread has got for *key* meanwhile."""
+        return self._pairs.setdefault(key, (value, stored))[0] if self._writeback else value
+
+    def replace(self, group: Group, key: Any, pair: tuple[Any, Any] | None) -> None:
+        """Keep a new pair for *key*, none if it was removed; a rollback of *group* undoes it."""
+        if not self._writeback:
+            return
+        before = self._pairs.get(key)
+        self._put(key, pair)
+        group.undone.append(lambda: self._put(key, before))
+
+    def _put(self, key: Any, pair: tuple[Any, Any] | None) -> None:
+        if pair is None:
+            self._pairs.pop(key, None)
+        else:
+            self._pairs[key] = pair
+
+    def changed(self) -> dict[Any, Any]:
+        """Return the values that differ from the stored ones. Cost: comparing all."""
+        return {
+            key: value
+            for key, (value, stored) in list(self._pairs.items())
+            if not StateComparison().same(stored, value)
+        }
+
+    def clear(self) -> None:
+        self._pairs = {}
