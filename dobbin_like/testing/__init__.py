@@ -1,0 +1,55 @@
+"""Simulation of processes, disks and power cuts, for the log and for storages of your own.
+
+Code that writes to files is run as it is; its system calls go to a machine in memory::
+
+    from random import Random
+    from dobbin_like.testing import Machine, Process, Schedule, simulated
+
+    machine = Machine(random=Random(seed))
+    with simulated(machine, packages=["my_storage"]):
+        schedule = Schedule(machine, Random(seed))
+        for _ in range(2):
+            schedule.spawn(Process(machine), commit_something)
+        schedule.run()  # they take turns at every system call
+        left = machine.disk.image(Random(seed))  # what a power cut may leave
+
+A seed tells all that happens, so that what was found is found again. From the ground up:
+
+* ``disk``: the page cache and the device of each file, and what a power cut leaves;
+* ``faults``: what is injected, and what is found;
+* ``schedule``, ``system``, ``standins``: threads that take turns, processes with open files and
+  locks, and what stands for the modules of the system;
+* ``model``: what a storage has promised, by its contract;
+* ``program``, ``judge``, ``simulation``: :func:`simulate`, which tests the log of this package;
+* ``mutation``: small mutations of the code, to see that such tests find them.
+"""
+
+from dobbin_like.testing.disk import Disk, SimulatedFile
+from dobbin_like.testing.faults import FoundFault, Injected, Killed
+from dobbin_like.testing.model import Model
+from dobbin_like.testing.mutation import Mutant, mutated
+from dobbin_like.testing.schedule import Schedule, Task
+from dobbin_like.testing.simulation import KINDS, Outcome, kinds_of, simulate
+from dobbin_like.testing.standins import simulated
+from dobbin_like.testing.system import Machine, Process, active
+
+__all__ = [
+    "KINDS",
+    "Disk",
+    "FoundFault",
+    "Injected",
+    "Killed",
+    "Machine",
+    "Model",
+    "Mutant",
+    "Outcome",
+    "Process",
+    "Schedule",
+    "SimulatedFile",
+    "Task",
+    "active",
+    "kinds_of",
+    "mutated",
+    "simulate",
+    "simulated",
+]

@@ -1,0 +1,389 @@
+"""What the simulated processes do: commit, read, close and open again, pack.
+
+Each thread does a few things drawn at random, as a database would do them: it catches up, reads
+the objects that it will change, takes the lock, looks for conflicts with what is visible and what
+is appended, and commits. All that it sees is shown to the model. Read
+:mod:`dobbin_like.testing.judge` next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, cast
+
+from dobbin_like.contract import Transaction
+from dobbin_like.exc import (
+    InDoubtError,
+    IntegrityError,
+    LogPackedError,
+    PackRunningError,
+)
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log import LoggedTransaction, TransactionLog
+from dobbin_like.log.copies.new_log import NewLog
+from dobbin_like.log.copies.packed_log import PackedLog
+from dobbin_like.log.file.new_file import PackFile
+from dobbin_like.testing.faults import FoundFault
+from dobbin_like.testing.model import Model, body, shown
+from dobbin_like.testing.standins import SimulatedLock
+from dobbin_like.testing.system import Process
+from dobbin_like.upkeep.pack_copy import Carry
+from dobbin_like.upkeep.pack_plan import Survivors
+
+__all__ = ["PATH", "Instance", "Program", "Shared", "pack"]
+
+PATH = "/simulated/d.log"
+OBJECTS = 8
+
+
+@dataclass
+class Shared:
+    """What the programs of one run share.
+
+    ``again`` has the numbers of commits that were lost, and may be tried again.
+    """
+
+    model: Model
+    random: Random
+    kinds: frozenset[str]
+    number: int = 0
+    again: list[int] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str) -> None:
+        self.done[what] = self.done.get(what, 0) + 1
+
+    def next_number(self) -> int:
+        if self.again and self.random.random() < 0.7:
+            return self.again.pop()
+        self.number += 1
+        return self.number
+
+
+class Instance:
+    """A log that is open in a process, shared by its threads."""
+
+    def __init__(self, process: Process, shared: Shared, *, sync: bool, read_only: bool) -> None:
+        self.process = process
+        self.shared = shared
+        self.sync = sync
+        self.read_only = read_only
+        self._lock = SimulatedLock(again=True)
+        must = shared.model.newest_acked
+        self.log = TransactionLog(PATH, sync=sync, read_only=read_only)
+        self._look_whole("opened" if not read_only else "opened to read", must)
+
+    def _look_whole(self, who: str, must: Tid) -> None:
+        model, log = self.shared.model, self.log
+        transactions = list(log.transactions())
+        seen = [shown(one) for one in transactions]
+        self._durable(transactions, who)
+        model.look(seen, who, must)
+        model.look_at_states(log, transactions, who)
+        model.look_at_newest(log, who)
+
+    def _durable(self, transactions: Sequence[Transaction], who: str) -> None:
+        """Whatever an instance that syncs has made is durable when it is seen."""
+        if self.shared.model.lossy and "loose" in self.shared.kinds:
+            return
+        for one in transactions:
+            commit = self.shared.model.commits.get(shown(one).number)
+            if one.failed or commit is None or not commit.synced:
+                continue
+            logged = cast("LoggedTransaction", one)
+            start = logged.checksum.to_bytes(4, "little")
+            for file in self.process.files():
+                at, end = logged.offset, logged.end
+                if file.data[at : at + 4] == start and file.is_certain(at, end):
+                    break
+            else:
+                text = f"EARLY {who}: {shown(one)} is seen before it is durable"
+                raise FoundFault(text)
+
+    def catch_up(self, who: str = "news") -> None:
+        """See what is new."""
+        log, model = self.log, self.shared.model
+        with self._lock:
+            must = model.newest_acked
+            while True:
+                since = log.tid
+                news = log.read_news() if log.has_news() else []
+                if not news and not log.retired:
+                    break
+                self._durable(news, who)
+                log.apply(news)
+                model.look([shown(one) for one in news], who, Tid(0), since=since)
+                model.look_at_states(log, news, who)
+                if not news:
+                    if log.generation == self._generation:
+                        break
+                    self._generation = log.generation
+            log.drop_generations(None)
+            if log.tid < must:
+                text = f"LOST {who}: ends at {log.tid}, acknowledged up to {must}"
+                raise FoundFault(text)
+
+    _generation = 0
+
+    def versions(self, oids: Sequence[int]) -> dict[int, int]:
+        """Return the tids of the newest versions of objects."""
+        with self._lock:
+            stored = {oid: self.log.load(Oid(oid)) for oid in oids}
+            return {oid: found.tid if found else 0 for oid, found in stored.items()}
+
+    def acquire(self, *, settled: bool = False) -> None:
+        """Take the commit lock, in whichever file the log goes on."""
+        while True:
+            try:
+                self.log.acquire(settled=settled)
+            except LogPackedError:
+                self.catch_up("packed")
+            else:
+                return
+
+
+class Refused(Exception):
+    """A commit was not made, and that is all right."""
+
+
+class Program:
+    """What one process does with the log.
+
+    Args:
+        faulty: The disk may fail: errors of the system are no surprise.
+    """
+
+    def __init__(self, process: Process, shared: Shared, random: Random, *, faulty: bool) -> None:
+        self.process = process
+        self.shared = shared
+        self.random = random
+        self.faulty = faulty
+        self.instance: Instance | None = None
+        self.read_only = random.random() < 0.25
+        self.sync = "loose" not in shared.kinds or random.random() < 0.6
+
+    def open(self) -> Instance:
+        """Open the log."""
+        self.shared.count("open to read" if self.read_only else "open")
+        return Instance(self.process, self.shared, sync=self.sync, read_only=self.read_only)
+
+    def run(self, spawn: Callable[[Callable[[], object]], object]) -> None:
+        """Open the log, and do things with it, in two threads perhaps."""
+        instance = self.instance = self.surely(self.open)
+        if instance is None:
+            return
+        if "threads" in self.shared.kinds and self.random.random() < 0.5:
+            random = Random(self.random.random())
+            spawn(lambda: self.work(instance, random, 6))
+            self.work(instance, self.random, 8)
+        else:
+            self.work(instance, self.random, 12)
+            if self.random.random() < 0.8:
+                self.surely(instance.log.close)
+
+    def surely(self, step: Callable[[], Any]) -> Any:
+        """Do a step that fails only if the disk does; return None then."""
+        try:
+            return step()
+        except (OSError, IntegrityError, InDoubtError) as error:
+            if isinstance(error, FileNotFoundError) and self.read_only:
+                return None  # Nobody has created it yet.
+            if not self.faulty or isinstance(error, IntegrityError):
+                raise
+            self.shared.count("error")
+            return None
+
+    def work(self, instance: Instance, random: Random, most: int) -> None:
+        """Do some things."""
+        now: Instance | None = instance
+        for _ in range(random.randint(2, most)):
+            if now is None:
+                return
+            now = self._read(now, random) if self.read_only else self._write(now, random)
+
+    def _read(self, instance: Instance, random: Random) -> Instance | None:
+        self.surely(instance.catch_up)
+        if random.random() < 0.2 and "threads" not in self.shared.kinds:
+            return self._open_again(instance)
+        return instance
+
+    def _write(self, instance: Instance, random: Random) -> Instance | None:
+        chance, kinds = random.random(), self.shared.kinds
+        if chance < 0.05 and "threads" not in kinds:
+            return self._open_again(instance)
+        if chance < 0.10:
+            self.surely(lambda: self.fail(instance, random))
+        elif chance < 0.14 and "pack" in kinds:
+            self.surely(lambda: self.pack(instance))
+        elif chance < 0.2:
+            self.surely(instance.catch_up)
+        else:
+            self.surely(lambda: self.commit(instance, random))
+        return instance
+
+    def _open_again(self, instance: Instance) -> Instance | None:
+        self.surely(instance.log.close)
+        return cast("Instance | None", self.surely(self.open))
+
+    def fail(self, instance: Instance, random: Random) -> None:
+        """Record a failed transaction."""
+        instance.acquire()
+        try:
+            tid = Tid(self.process.machine.now())
+            instance.log.fail(tid, "refused", user="0", description="x" * random.choice((1, 700)))
+            self.shared.count("failed")
+        finally:
+            instance.log.release()
+
+    def pack(self, instance: Instance) -> None:
+        """Pack the log."""
+        with contextlib.suppress(PackRunningError):
+            pack(PATH, self.shared.model)
+            self.shared.count("pack")
+            instance.catch_up("after a pack")
+
+    # -- a commit ------------------------------------------------------------------
+
+    def commit(self, instance: Instance, random: Random) -> None:
+        """Commit a change of some objects that were read before."""
+        instance.catch_up("begin")
+        oids = sorted(random.sample(range(OBJECTS), random.randint(1, 3)))
+        read = instance.versions(oids)
+        number = self.shared.next_number()
+        model = self.shared.model
+        try:
+            made = self._append(instance, random, number, oids, read)
+        except Refused:
+            return
+        except InDoubtError:
+            self._in_doubt(number)
+            return
+        finally:
+            instance.log.release()
+        try:
+            instance.log.confirm(made)
+        except InDoubtError:
+            self._in_doubt(number)
+            return
+        model.ack(number, made)
+        self.shared.count("commit")
+        instance.catch_up("own")
+        if instance.log.tid < made.tid:
+            text = f"LOST own: commit {number} is not seen"
+            raise FoundFault(text)
+
+    def _in_doubt(self, number: int) -> None:
+        self.shared.model.end(number, "doubt")
+        self.shared.count("doubt")
+        if not self.faulty:
+            text = f"commit {number} is in doubt, and no disk has failed"
+            raise FoundFault(text)
+
+    def _append(
+        self,
+        instance: Instance,
+        random: Random,
+        number: int,
+        oids: list[int],
+        read: dict[int, int],
+    ) -> Transaction:
+        log, model = instance.log, self.shared.model
+        self._lock(instance, random, oids)
+        if instance.versions(oids) != read:
+            self.shared.count("conflict")
+            if random.random() < 0.3:
+                log.fail(self._tid(instance), "conflict", user="0", oids=[Oid(o) for o in oids])
+            raise Refused
+        if "streams" in self.shared.kinds and random.random() < 0.15:
+            self._stream(instance, random, number)
+        tid = self._tid(instance)
+        entries = [(Oid(oid), 1, body(number, oid)) for oid in oids]
+        loose, process = "loose" in self.shared.kinds, self.process
+        model.begin(
+            number, synced=instance.sync, read=read, is_gone=lambda: loose and process.dead
+        )
+        try:
+            if random.random() < 0.2:
+                return self._in_two_steps(instance, random, tid, entries, number)
+            return log.append(tid, entries, user=str(number), wait=False)
+        except InDoubtError:
+            raise
+        except OSError:
+            model.end(number, "failed")
+            self.shared.count("not written")
+            if not self.faulty:
+                raise
+            raise Refused from None
+
+    def _lock(self, instance: Instance, random: Random, oids: list[int]) -> None:
+        """Take the lock when nothing that is appended may be in conflict."""
+        log = instance.log
+        instance.acquire(settled=random.random() < 0.1)
+        instance.catch_up("locked")
+        while any(not (one.failed or set(oids).isdisjoint(one.oids)) for one in log.unseen):
+            last = log.unseen[-1]
+            log.release()
+            log.wait_for(last)
+            instance.acquire()
+            instance.catch_up("waited")
+
+    def _in_two_steps(
+        self, instance: Instance, random: Random, tid: Tid, entries: Any, number: int
+    ) -> Transaction:
+        log = instance.log
+        made = log.prepare(tid, entries, user=str(number))
+        if random.random() < 0.4:
+            self.shared.model.end(number, "failed")
+            if random.random() < 0.7:
+                log.fail(tid, "others have refused")
+            raise Refused
+        log.decide(wait=False)
+        self.shared.count("decided")
+        return made
+
+    def _stream(self, instance: Instance, random: Random, number: int) -> None:
+        """Write a stream, and read it before anything follows it."""
+        data = random.randbytes(random.choice((10, 700, 3000)))
+        key, size = instance.log.write_stream(io.BytesIO(data))
+        if size != len(data) or instance.log.read_stream(key, 0, size) != data:
+            text = f"TORN own: stream {key} before commit {number}"
+            raise FoundFault(text)
+        self.shared.count("stream")
+
+    def _tid(self, instance: Instance) -> Tid:
+        return Tid(max(self.process.machine.now(), instance.log.last_tid + 1))
+
+
+class _Hurry:
+    """A pack gives way to nobody but at the calls of the system."""
+
+    patient = False
+
+    def rest(self) -> None:
+        """Go on."""
+
+
+def pack(path: str, model: Model) -> None:
+    """Pack a log, and keep all objects. Raises PackRunningError, OSError."""
+    hurry: Any = _Hurry()
+    with PackFile(path, 0o600) as file:
+        old = PackedLog(path, None, read_only=False)
+        try:
+            if not old.place.sequence:
+                return
+            survivors = Survivors(old, hurry, lambda _size: None)
+            survivors.keep_all_objects()
+            # The states are no objects: nothing refers to anything.
+            survivors.seen = old.place._replace(end=1 << 60)
+            new = NewLog(file, old.next_page(), old.positions.next_oid)
+            carry = Carry(old, new, survivors, hurry)
+            carry.up_to_the_moment(lambda _end: None)
+            carry.catch_up()
+            model.packed(old.place.tid)
+            carry.switch()
+        finally:
+            old.close()
