@@ -17,6 +17,7 @@ from benchmarks import (
     bench_streams,
     bench_together,
     bench_users,
+    bench_writers,
 )
 from benchmarks.measure import main
 
@@ -34,6 +35,7 @@ THEMES = (
     bench_pack,
     bench_safe,
     bench_users,
+    bench_writers,
     bench_together,
     bench_streams,
     bench_oo7,

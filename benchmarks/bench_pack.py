@@ -48,10 +48,10 @@ print(time.monotonic_ns())
 
 _PACK = """
 import json, resource, sys, time
-from dobbin_like.upkeep.pack import pack
-pack(sys.argv[2])  # What is imported and made once, is now.
+from dobbin_like.upkeep.pack import pack_file
+pack_file(sys.argv[2])  # What is imported and made once, is now.
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-report = pack(sys.argv[1])
+report = pack_file(sys.argv[1])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(time.monotonic_ns())
 memory = (peak - before) * 1024
@@ -92,7 +92,8 @@ usual = figures()
 ends.clear()
 found = []
 if where == "process":
-    script = ("import sys; from dobbin_like.upkeep.pack import pack; r = pack(sys.argv[1]); "
+    script = ("import sys; from dobbin_like.upkeep.pack import pack_file; "
+              "r = pack_file(sys.argv[1]); "
               "print(r.seconds, r.locked_seconds)")
     packer = subprocess.Popen([sys.executable, "-c", script, path], env=environment(),
                               stdout=subprocess.PIPE, text=True)

@@ -82,9 +82,21 @@ print(time.monotonic_ns())
 print(taken)
 """
 
+_COMMIT = """
+import sys, time
+from benchmarks.peers.{peer} import Store
+Store(sys.argv[1]).one(0)
+taken = time.process_time()
+print(time.monotonic_ns())
+print(taken)
+"""
+
+_OURS = "from dobbin_like import Database, Persistent, PersistentDict, checkout"
+"""What nearly every program imports; importing the package alone imports nothing of it."""
+
 _IMPORT = """
 import time
-import {module}
+{statement}
 taken = time.process_time()
 print(time.monotonic_ns())
 print(taken)
@@ -114,22 +126,24 @@ def many(bench: Bench) -> None:
 
 
 def starting(bench: Bench) -> None:
-    """From starting Python to the first attribute of the root; and what importing takes of it."""
-    count = 2_000 if bench.quick else 20_000
+    """From starting Python to an attribute and to a commit; and what importing takes of it."""
     peers = installed("ours", *ALL_PEERS)
     paths = {peer: bench.path() for peer in peers}
     for peer, path in paths.items():
-        _run(_FILL.format(peer=peer), path, count)
-    taken: dict[str, list[float]] = {peer: [] for peer in peers}
-    imports: dict[str, list[float]] = {"dobbin_like": [], "transaction": []}
+        _run(_FILL.format(peer=peer), path, 10_000)
+    read: dict[str, list[float]] = {peer: [] for peer in peers}
+    committed: dict[str, list[float]] = {peer: [] for peer in peers}
+    imports: dict[str, list[float]] = {_OURS: [], "import transaction": []}
     for _ in range(bench.rounds(15)):
         for peer, path in paths.items():
-            taken[peer].append(_run(_FIRST.format(peer=peer), path))
-        for module, times in imports.items():
-            times.append(_run(_IMPORT.format(module=module)))
-    beside(bench, "start to the first attribute", "ms", taken, {"zodb": 0.75}, scale=1000)
+            read[peer].append(_run(_FIRST.format(peer=peer), path))
+            committed[peer].append(_run(_COMMIT.format(peer=peer), bench.path()))
+        for statement, times in imports.items():
+            times.append(_run(_IMPORT.format(statement=statement)))
+    beside(bench, "start to the first attribute", "ms", read, {"zodb": 0.75}, scale=1000)
+    beside(bench, "start to the first commit", "ms", committed, {}, scale=1000)
     figures = [statistics.median(times) * 1000 for times in imports.values()]
-    what = "import; ref.: of transaction alone"
+    what = "import what a program uses; ref.: transaction alone"
     bench.add(Row(what, "ms", *figures, limit=30, about=DIFFERENCE))
 
 

@@ -41,6 +41,7 @@ import transaction
 from benchmarks.shelf import Shelf
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, PackRunningError
+from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.deltas import layered, overlays
 from dobbin_like.persistent import Persistent, PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
@@ -416,7 +417,7 @@ class Interrupter:
     """Raises KeyboardInterrupt in threads that are armed, at any moment."""
 
     def __init__(self) -> None:
-        self._gate = threading.Lock()
+        self._gate = reentrant_lock()  # Interrupts come in its blocks too.
         self._armed: set[int] = set()
 
     def run(self, team: Team, seed: int) -> None:

@@ -41,7 +41,7 @@ from dobbin_like.exc import LockTimeout, PackRunningError
 from dobbin_like.objects.deltas import layered, overlays
 from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
-from dobbin_like.upkeep.pack import pack
+from dobbin_like.upkeep.pack import pack_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -346,7 +346,7 @@ def work_packer(path: str, seed: str, death: str) -> None:
     try:
         while not stopped.wait(chance.random() * 0.05):
             try:
-                report = pack(path, chance.choice(spans))
+                report = pack_file(path, chance.choice(spans))
             except PackRunningError:
                 continue
             say("packed", report.dropped.revisions, report.dropped.objects)
@@ -385,8 +385,8 @@ def stall() -> None:
 def work_stall(path: str, step: str) -> None:
     """Stall while holding the commit lock."""
     log = TransactionLog(path, sync=True)
-    if step == "append":  # Between what decides and what lets others see it.
-        log._writing.writer._finish = stall
+    if step == "append":  # Between what decides and what lets others know of it.
+        log._writing.writer._tell_end = stall
     database = Database(log)
     transaction.begin()
     checkout(database.root.counter)

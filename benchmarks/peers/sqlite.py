@@ -32,6 +32,12 @@ def pickled(thing: Thing) -> bytes:
     return pickle.dumps((thing.number, thing.weight, thing.text, oids), 5)
 
 
+def with_number(state: bytes, number: int) -> bytes:
+    """Return the state of a thing with another number."""
+    _, *rest = pickle.loads(state)
+    return pickle.dumps((number, *rest), 5)
+
+
 class Store:
     """See the package."""
 

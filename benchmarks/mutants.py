@@ -1,0 +1,411 @@
+"""Small mutations of the log, each of which breaks a promise: the simulation has to find them.
+
+Used by ``python -m benchmarks.simulate --mutants`` and by the tests.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dobbin_like.testing.mutation import Mutant
+
+_WRITING: Final = "dobbin_like.log.writing."
+_WRITER: Final = _WRITING + "writer:Writer."
+_SYNCING: Final = _WRITING + "syncing:"
+_RECOVERY: Final = _WRITING + "recovery:"
+_PRESENCE: Final = _WRITING + "presence:"
+_WRITABLE: Final = _WRITING + "writable:WritableLog."
+_READABLE: Final = "dobbin_like.log.reading.readable:ReadableLog."
+_FILE: Final = "dobbin_like.log.file."
+
+_SYNC: Final = "    try:\n        disk.sync(file.fd, file.path)\n"
+
+MUTANTS: Final = (
+    # -- recovery
+    Mutant("no recovery", _RECOVERY + "recover", "    size =", "    return\n    size =", "cuts"),
+    Mutant(
+        "recovery does not write again",
+        _RECOVERY + "recover",
+        "    write_again(file, durable, end)\n",
+        "",
+        "sync",
+    ),
+    Mutant(
+        "recovery does not sync",
+        _RECOVERY + "recover",
+        "disk.sync(file.fd, file.path)\n    except",
+        "pass\n    except",
+        "cuts kills",
+    ),
+    Mutant(
+        "recovery does not sync the name",
+        _RECOVERY + "recover",
+        "disk.sync_directory(file.path)",
+        "pass",
+        "kill cuts",
+    ),
+    Mutant(
+        "recovery does not cut",
+        _RECOVERY + "recover",
+        "disk.cut(file.fd, file.path, end)\n    write",
+        "pass\n    write",
+        "kills",
+    ),
+    Mutant(
+        "recovery believes LOOSE",
+        _RECOVERY + "recover",
+        "    size =",
+        "    if log.file.words.find(2) > log.file.words.find(1):\n        return\n    size =",
+        "loose cuts",
+    ),
+    Mutant(
+        "recovery keeps LOOSE",
+        _RECOVERY + "_store",
+        "words.put(LOOSE, end, end)",
+        "words.put(3, end)",
+        "loose cuts",
+    ),
+    Mutant(
+        "recovery keeps APPENDED",
+        _RECOVERY + "_store",
+        "words.put(LOOSE, end, end)",
+        "words.put(LOOSE, end)",
+        "cuts kills",
+    ),
+    Mutant(
+        "recovery keeps DURABLE", _RECOVERY + "_store", "    words.put(DURABLE, end)\n", "", "cuts"
+    ),
+    Mutant(
+        "recovery does not look at FAILURES",
+        _RECOVERY + "_is_right",
+        "        and not failures & 1\n",
+        "",
+        "sync",
+    ),
+    Mutant(
+        "a repair is not counted", _RECOVERY + "_store", "(failures or 1) + 1", "0", "sync evict"
+    ),
+    # -- who is there
+    Mutant(
+        "no OPENING lock",
+        _PRESENCE + "join",
+        "    range_lock.lock(file.fd, OPENING)\n",
+        "",
+        "kills",
+    ),
+    Mutant(
+        "who opens is never alone",
+        _PRESENCE + "join",
+        "is_alone = range_lock.lock(file.fd, WRITER, wait=False)",
+        "is_alone = False",
+        "cuts",
+    ),
+    Mutant(
+        "who opens is always alone",
+        _PRESENCE + "join",
+        "is_alone = range_lock.lock(file.fd, WRITER, wait=False)",
+        "is_alone = True",
+        "kills",
+    ),
+    Mutant(
+        "who opens does not lock",
+        _PRESENCE + "join",
+        "            range_lock.lock(file.fd, WRITER, shared=True)\n",
+        "            range_lock.unlock(file.fd, WRITER)\n",
+        "kills",
+    ),
+    Mutant(
+        "a replaced file is recovered",
+        _PRESENCE + "_is_at_path",
+        "return (found.st_dev, found.st_ino) == file.key",
+        "return True",
+        "pack",
+    ),
+    Mutant(
+        "who opens asks for no failure",
+        _PRESENCE + "_has_failed",
+        "return failures is None or bool(failures & 1)",
+        "return False",
+        "sync",
+    ),
+    Mutant(
+        "who closes is always alone",
+        _PRESENCE + "alone.__enter__",
+        "return self._opening and range_lock.lock(self._fd, WRITER, wait=False)",
+        "return True",
+        "loose threads",
+    ),
+    Mutant(
+        "recovery without the sync lock",
+        _PRESENCE + "repair",
+        "with sync_lock(log.file):",
+        "if True:",
+        "sync threads",
+    ),
+    Mutant(
+        "threads join while one has the lock",
+        _WRITABLE + "_join",
+        "with self.lock.kept_free():",
+        "if True:",
+        "threads",
+    ),
+    # -- syncing
+    Mutant(
+        "DURABLE before the sync",
+        _SYNCING + "_sync",
+        _SYNC,
+        "    words.put(DURABLE, target)\n" + _SYNC,
+        "cuts",
+    ),
+    Mutant("no sync", _SYNCING + "_sync", "disk.sync(file.fd, file.path)", "pass", "cuts"),
+    Mutant(
+        "the end is read after the sync",
+        _SYNCING + "_sync",
+        "    if target > durable:\n        words.put(DURABLE, target)\n",
+        "    words.put(DURABLE, words.get(APPENDED))\n",
+        "threads",
+    ),
+    Mutant(
+        "SYNCING is not asked",
+        _SYNCING + "_sync",
+        "begun is None or begun > durable",
+        "False",
+        "sync kills",
+    ),
+    Mutant(
+        "SYNCING is not stored",
+        _SYNCING + "_sync",
+        "words.put(SYNCING, target)",
+        "pass",
+        "sync kills",
+    ),
+    Mutant("FAILURES is not asked", _SYNCING + "_sync", "if failures & 1:", "if False:", "sync"),
+    Mutant(
+        "FAILURES is not stored",
+        _SYNCING + "_sync",
+        "words.put(FAILURES, failures | 1)\n        raise\n",
+        "raise\n",
+        "sync",
+    ),
+    Mutant(
+        "repairs are not asked for",
+        _SYNCING + "_check_not_repaired",
+        "if words.get(FAILURES) >> 1 != failures >> 1:",
+        "if False:",
+        "sync evict",
+    ),
+    Mutant(
+        "repairs are not asked for if it is durable",
+        _SYNCING + "_make_durable",
+        "        _check_not_repaired(words, failures)\n",
+        "",
+        "sync evict",
+    ),
+    Mutant(
+        "no sync lock",
+        _SYNCING + "sync_lock",
+        "        range_lock.lock(file.fd, range_lock.SYNC)\n",
+        "",
+        "sync kills",
+    ),
+    Mutant(
+        "threads share the sync lock",
+        _SYNCING + "sync_lock",
+        "with file.sync_turn:",
+        "if True:",
+        "sync threads",
+    ),
+    Mutant(
+        "prepare() syncs for itself",
+        _WRITER + "_sync_room",
+        "sync_all(self._file)",
+        "disk.sync(self._file.fd, self._file.path)",
+        "sync",
+    ),
+    Mutant(
+        "only the own frame is confirmed",
+        _WRITABLE + "confirm",
+        "self.queue.make_durable(*promise)",
+        "pass",
+        "cuts",
+    ),
+    # -- appending
+    Mutant(
+        "APPENDED before the frame",
+        _WRITER + "_write",
+        "        self._writing = True\n",
+        "        self._writing = True\n        self._words_of_file.put(3, end)\n",
+        "kills",
+    ),
+    Mutant(
+        "APPENDED is not stored",
+        _WRITER + "_tell_end",
+        "data = encode_words(APPENDED, end)",
+        "data = encode_words(APPENDED, self._told)",
+        "",
+    ),
+    Mutant(
+        "LOOSE passes what is undecided",
+        _WRITER + "_tell_end",
+        "not self._sync and self.shown >= self._told",
+        "not self._sync",
+        "loose threads",
+    ),
+    Mutant(
+        "an instance that syncs stores LOOSE",
+        _WRITER + "_tell_end",
+        "not self._sync and self.shown >= self._told",
+        "self.shown >= self._told",
+        "cuts",
+    ),
+    Mutant(
+        "a dead holder's frame is cut off",
+        _WRITER + "_adopt",
+        "                self._know(frame)\n",
+        "                pass\n",
+        "kills",
+    ),
+    Mutant(
+        "nothing is put right after a holder",
+        _WRITER + "start",
+        "            self._adopt()\n",
+        "            pass\n",
+        "kills",
+    ),
+    Mutant(
+        "a torn frame is not cut off",
+        _WRITER + "_adopt",
+        "            self._cut()\n",
+        "            pass\n",
+        "kills clock",
+    ),
+    Mutant(
+        "a torn frame is not cut off after an error",
+        _WRITER + "_write",
+        "            self._cut()\n",
+        "            pass\n",
+        "full",
+    ),
+    Mutant(
+        "the frame does not follow what is appended",
+        _WRITER + "_catch_up",
+        "self.place, appended)",
+        "self.place, self.shown)",
+        "threads",
+    ),
+    Mutant(
+        "what was known is not forgotten after a repair",
+        _WRITER + "_catch_up",
+        "failures != self.failures or ",
+        "",
+        "sync evict",
+    ),
+    Mutant("nothing is repaired", _WRITER + "_put_right", "repair(self._log)", "pass", "sync"),
+    Mutant(
+        "the name is not synced",
+        _WRITER + "_put_right",
+        "disk.sync_directory(self._file.path)",
+        "pass",
+        "cuts",
+    ),
+    Mutant(
+        "unseen is empty",
+        _WRITER + "start",
+        "self.unseen = self._appended[:]",
+        "self.unseen = []",
+        "threads",
+    ),
+    Mutant(
+        "zeros are cut at any time",
+        _WRITER + "cut_zeros",
+        "self._words_of_file.get(DURABLE) == self.place.end",
+        "True",
+        "kills",
+    ),
+    Mutant(
+        "what is not durable is not synced at the end",
+        _WRITABLE + "_tidy",
+        "self.queue.make_durable(self.log.file, writer.place.end, writer.failures)",
+        "pass",
+        "kills",
+    ),
+    Mutant(
+        "the page is not synced",
+        _FILE + "log_file:LogFile.create",
+        "disk.sync(self.fd, self.path)",
+        "pass",
+        "cuts loose",
+    ),
+    # -- reading
+    Mutant(
+        "a reader does not sync",
+        _READABLE + "_show_end",
+        "disk.sync(fd, self.path)",
+        "pass",
+        "cuts kills",
+    ),
+    Mutant(
+        "a reader believes its cache",
+        _READABLE + "_show_end",
+        "disk.drop_cache(fd, PAGE_SIZE)",
+        "pass",
+        "sync kills",
+    ),
+    Mutant(
+        "a reader believes the words",
+        _READABLE + "_show_end",
+        "range_lock.holder(fd, range_lock.WRITER) == range_lock.SHARED",
+        "True",
+        "cuts",
+    ),
+    Mutant(
+        "a reader that found the end believes the words",
+        _READABLE + "_visible",
+        "block[:SEEN_SIZE] in (self.applied.seen, self._outdated)",
+        "False",
+        "cuts",
+    ),
+    Mutant(
+        "a reader keeps what it knew after a repair",
+        _READABLE + "_forget_after_repair",
+        "self.known.clear()",
+        "pass",
+        "sync evict",
+    ),
+    Mutant(
+        "states are not verified",
+        "dobbin_like.log.reading.chain:whole_frames",
+        "            verify(buffer, tail, frame)\n",
+        "",
+        "cuts",
+    ),
+    Mutant(
+        "checksums are not compared",
+        "dobbin_like.log.reading.reader:_read_frame",
+        "if found != checksum:",
+        "if False:",
+        "cuts",
+    ),
+    # -- packing
+    Mutant(
+        "the old file is not marked",
+        "dobbin_like.log.copies.packed_log:PackedLog.replace_by",
+        "words.put(STATE, REPLACED)",
+        "pass",
+        "pack",
+    ),
+    Mutant(
+        "a packed log is not complete",
+        "dobbin_like.log.copies.new_log:NewLog.complete",
+        "        self.sync()\n",
+        "        pass\n",
+        "pack cuts",
+    ),
+    Mutant(
+        "the name of a packed log is not synced",
+        "dobbin_like.log.copies.packed_log:PackedLog.replace_by",
+        "        disk.sync_directory(place)\n",
+        "        words.put(STATE, REPLACED)\n",
+        "pack",
+    ),
+)
