@@ -7,9 +7,12 @@ found is found by looking at what the bytes say. Faults in memory are made by ha
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import random
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,22 +27,11 @@ from dobbin_like.check import (
     check_log,
 )
 from dobbin_like.database import Database
-from dobbin_like.exc import ClosedError, ConflictError, LogError
+from dobbin_like.exc import ClosedError, ConflictError, IntegrityError, LogError
 from dobbin_like.log.format import record
-from dobbin_like.log.format.header import (
-    ASIDE,
-    ASIDE_END,
-    BOOT,
-    COMMITTED,
-    DURABLE,
-    PAGE_SIZE,
-    REDO,
-    REDO_BASE,
-    SAVED,
-    raw_word,
-)
+from dobbin_like.log.format.header import DURABLE, LOOSE, PAGE_SIZE, WORD_NAMES, word_offset
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.values.refs import native_dict, ref_of, set_native_dict, swap_class
+from dobbin_like.objects.values.refs import Mask, native_dict, ref_of, set_native_dict, swap_class
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -49,7 +41,8 @@ from dobbin_like.persistent import (
     checkout,
 )
 from dobbin_like.storage import TransactionLog
-from tests.helpers.processes import run
+from tests.helpers.log_files import with_words, without_word, word_in
+from tests.helpers.processes import run, start
 from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
@@ -565,7 +558,7 @@ def append(
     )
     change(path, tail.end, data)
     if not torn:
-        change(path, COMMITTED * 8, word(COMMITTED, tail.end + len(data)))
+        put_words(path, DURABLE=tail.end + len(data))
 
 
 def test_an_oid_that_stands_twice_in_a_transaction_is_found(closed):
@@ -585,37 +578,31 @@ def test_an_entry_that_leads_to_another_version_is_found(closed):
     assert problem.found == "oid 0 after its version at 4148"
 
 
-def test_a_prepared_transaction_among_committed_ones_is_found(closed):
-    append(closed, [(4, 1, state_of({}))], status=record.PREPARED)
+@pytest.mark.parametrize("status", [0, 0xA5A5A5A5])
+def test_a_frame_that_is_neither_committed_nor_failed_is_found(closed, status):
+    append(closed, [(4, 1, state_of({}))], status=status)
 
-    assert only_problem(check_log(closed)).found == "a prepared transaction"
-
-
-def test_a_prepared_transaction_after_the_committed_ones_is_none(closed):
-    append(closed, [(4, 1, state_of({}))], status=record.PREPARED, torn=True)
-
-    report = check_log(closed)
-
-    assert (report.ok, report.transactions) == (True, 5)
+    assert only_problem(check_log(closed)).found == f"status {status:#010x}"
 
 
-def test_a_prepared_transaction_at_the_end_after_a_power_cut_is_no_problem(closed):
-    append(closed, [(4, 1, state_of({}))], status=record.PREPARED)
-    change(closed, BOOT * 8, word(BOOT, 1))
+def test_whole_frames_behind_what_is_durable_count(closed):
+    """Whoever opens the log next adopts them."""
+    append(closed, [(4, 1, state_of({}))], torn=True)
+    put_words(closed, DURABLE=offsets(closed)[2])
 
     report = check_log(closed)
 
-    assert (report.ok, report.transactions) == (True, 5)
+    assert (report.ok, report.transactions, report.notes) == (True, 6, [])
 
 
 def test_what_did_not_reach_the_disk_before_a_power_cut_is_no_problem(closed):
-    change(closed, BOOT * 8, word(BOOT, 1))
-    change(closed, DURABLE * 8, word(DURABLE, offsets(closed)[3]))
+    put_words(closed, DURABLE=offsets(closed)[3])
     change(closed, closed.read_bytes().rindex(b"xxxx"), b"y")
 
     report = check_log(closed)
 
     assert (report.ok, report.transactions) == (True, 4)
+    assert "belong to none" in report.notes[0]
 
 
 def test_after_a_gap_only_what_stands_by_itself_is_checked(path):
@@ -678,8 +665,8 @@ def change(path: Path, at: int, data: bytes) -> None:
         file.write(data)
 
 
-def word(index: int, value: int) -> bytes:
-    return raw_word(index, value).to_bytes(8, sys.byteorder)
+def put_words(path: Path, **words: int) -> None:
+    path.write_bytes(with_words(path.read_bytes(), **words))
 
 
 @pytest.fixture
@@ -806,11 +793,22 @@ def offsets_of_frames(path: Path) -> list[int]:
     return [at for at in range(PAGE_SIZE, len(data), 8) if data[at + 8 : at + 12] in marks]
 
 
-def test_a_committed_end_inside_the_header_is_found(closed):
-    change(closed, COMMITTED * 8, word(COMMITTED, 8))
-    change(closed, DURABLE * 8, word(DURABLE, 0))
+@pytest.mark.parametrize("name", ["DURABLE", "LOOSE", "APPENDED", "SYNCING"])
+def test_an_end_inside_the_header_is_found(closed, name):
+    put_words(closed, **{name: 8})
 
-    assert found_by(check_log(closed)) == [(4, f"the committed end 8 | at least {PAGE_SIZE}")]
+    assert found_by(check_log(closed)) == [(4, f"the word {name} with 8 | at least {PAGE_SIZE}")]
+
+
+def test_a_durable_end_inside_a_frame_is_found(closed):
+    place = offsets(closed)[2]
+    put_words(closed, DURABLE=place - 8)
+
+    problem = only_problem(check_log(closed))
+
+    assert (problem.invariant, problem.expected) == (4, f"one at {place}")
+    with pytest.raises(IntegrityError):
+        TransactionLog(closed, read_only=True)
 
 
 def test_what_has_no_meaning_in_the_header_is_zero(closed):
@@ -841,39 +839,39 @@ def test_bytes_that_fill_a_frame_are_zero(closed):
     assert only_problem(check_log(closed)).found == "bytes after the last part of a frame"
 
 
-@pytest.mark.parametrize(
-    ("index", "name"),
-    [
-        (COMMITTED, "COMMITTED"),
-        (DURABLE, "DURABLE"),
-        (SAVED, "SAVED"),
-        (BOOT, "BOOT"),
-        (REDO, "REDO"),
-        (REDO_BASE, "REDO_BASE"),
-        (ASIDE, "ASIDE"),
-        (ASIDE_END, "ASIDE_END"),
-    ],
-)
-def test_a_word_of_the_header_that_fails_its_check_is_named(closed, index, name):
-    change(closed, index * 8 + 1, b"\xee")
+@pytest.mark.parametrize("name", WORD_NAMES)
+def test_a_word_of_the_header_that_fails_its_check_is_named(closed, name):
+    closed.write_bytes(without_word(closed.read_bytes(), WORD_NAMES.index(name)))
+    change(closed, word_offset(WORD_NAMES.index(name)), b"\1")
 
     report = check_log(closed)
 
-    assert found_by(report) == [(4, f"the word {name} fails its check | a whole word")]
+    named = [(4, f"the word {name} fails its check | a whole word")]
+    assert found_by(report) == (named if name != "WAITING" else [])  # Anybody stores that.
     assert report.transactions == 5
+
+
+def test_damage_is_found_though_nothing_says_where_the_log_ends(closed):
+    places = offsets(closed)
+    change(closed, places[2] + 33, b"\xff\xff")
+    change(closed, word_offset(DURABLE), b"\1")
+
+    report = check_log(closed)
+
+    assert offsets_of_damage(report) == [word_offset(DURABLE), places[2]]
+    assert report.transactions == 4
 
 
 def test_words_that_contradict_each_other_are_found(closed):
     size = closed.stat().st_size
-    change(closed, DURABLE * 8, word(DURABLE, size + 8))
-    change(closed, SAVED * 8, word(SAVED, offsets(closed)[1]))
+    put_words(closed, DURABLE=size + 8, SAVED=offsets(closed)[1])
 
     assert [problem.invariant for problem in check_log(closed).problems] == [1, 10]
 
 
-def test_missing_bytes_that_were_committed_are_found(closed):
+def test_missing_bytes_that_were_durable_are_found(closed):
     data = closed.read_bytes()
-    closed.write_bytes(data[:-8])
+    os.truncate(closed, len(data) - 8)
 
     report = check_log(closed)
 
@@ -881,23 +879,118 @@ def test_missing_bytes_that_were_committed_are_found(closed):
     assert report.transactions == 4
 
 
-def test_missing_bytes_that_were_durable_are_found_after_a_power_cut(closed):
-    data = closed.read_bytes()
-    closed.write_bytes(data[:-8])
-    change(closed, BOOT * 8, word(BOOT, 1))
-    change(closed, DURABLE * 8, word(DURABLE, len(data)))
-
-    assert [problem.invariant for problem in check_log(closed).problems] == [1, 5]
+# -- logs that are in use, were left by somebody who died, or are copies ------------------
 
 
-def test_a_torn_tail_is_no_problem(closed):
+def test_a_sync_that_has_failed_is_told(closed):
+    put_words(closed, FAILURES=3)
+
+    report = check_log(closed)
+
+    assert report.ok
+    assert "a sync has failed" in str(report)
+
+
+def test_zeros_that_were_written_ahead_are_no_problem(path):
+    with TransactionLog(path) as log:
+        write(log, [(0, 1, state_of({}))])
+        end = log._reading.applied.tail.end
+
+        reports = [check_log(path), check_log(log)]
+
+        assert path.stat().st_size > end + 50_000
+        assert [(report.ok, report.notes, report.bytes) for report in reports] == [
+            (True, [], end)
+        ] * 2
+        killed = path.read_bytes()
+    path.write_bytes(killed)
+    assert (check_log(path).ok, check_log(path).notes) == (True, [])
+
+
+def test_what_is_appended_and_not_visible_is_not_looked_at(path):
+    with TransactionLog(path) as log:
+        write(log, [(0, 1, state_of({}))])
+        log.acquire()
+        logged = log.append(log.tid + 1, [(0, 1, state_of({"number": 1}))], wait=False)
+        change(path, logged.end - 8, b"torn")
+        report = check_log(path)
+        change(path, logged.offset, bytes(16))
+        log.release()
+
+    assert (report.ok, report.notes, report.transactions) == (True, [], 1)
+
+
+def test_what_is_visible_and_not_durable_is_looked_at_while_it_is_in_use(path):
+    with TransactionLog(path, sync=False) as log:
+        write(log, [(0, 1, state_of({}))])
+        write(log, [(0, 1, state_of({"text": "xxxx"}))], ())
+        durable, loose = (word_in(path.read_bytes(), index) for index in (DURABLE, LOOSE))
+        assert (durable, loose) == (PAGE_SIZE, path.stat().st_size)
+        change(path, path.read_bytes().rindex(b"xxxx"), b"y")
+
+        assert only_problem(check_log(path)).invariant == 5
+
+
+def test_a_process_that_was_killed_in_an_append_leaves_no_problem(closed):
     with closed.open("ab") as file:
         file.write(b"torn" * 20)
 
     report = check_log(closed)
 
-    assert report.ok
-    assert report.transactions == 5
+    assert (report.ok, report.transactions) == (True, 5)
+    [note] = report.notes
+    assert note.startswith("behind the last transaction, 80 bytes belong to none: a program")
+    assert note in str(report)
+    assert report.as_dict()["notes"] == [note]
+
+
+def test_a_copy_to_which_rsync_has_appended_is_told(path, tmp_path):
+    copy = tmp_path / "copy.log"
+    with TransactionLog(path) as log:
+        write(log, [(0, 1, state_of({}))])
+        copy.write_bytes(path.read_bytes())
+        for number in range(30):
+            write(log, [(0, 1, state_of({"text": str(number) * 3000}))], ())
+        size = copy.stat().st_size
+        end = log._reading.applied.tail.end
+        with copy.open("ab") as file:
+            file.write(path.read_bytes()[size:])
+
+    report = check_log(copy)
+
+    assert end > size
+    assert (report.ok, report.transactions) == (True, 1)
+    assert f"zeros up to {size}, as in a copy to which rsync --append" in report.notes[0]
+
+
+def test_a_copy_that_was_cut_is_told(closed, tmp_path):
+    """As tar makes it: it asks for the size first, and reads the header when it has grown."""
+    copy, places = tmp_path / "copy.log", offsets(closed)
+    for size in (places[3], places[3] + 8, places[4] - 8, places[4] + 60):
+        copy.write_bytes(closed.read_bytes()[:size])
+
+        report = check_log(copy)
+
+        whole = sum(place <= size for place in places) - 1
+        assert (report.ok, report.transactions) == (True, whole), report
+        assert report.notes[0].startswith(f"this is a copy that was cut at {size}")
+        with TransactionLog(copy, read_only=True) as log:
+            assert len(log) == whole
+
+
+def test_damage_before_the_cut_of_a_copy_is_a_problem(closed, tmp_path):
+    copy, places = tmp_path / "copy.log", offsets(closed)
+    copy.write_bytes(closed.read_bytes()[: places[4] + 8])
+    change(copy, places[2] + 40, b"\xff\xff")
+
+    report = check_log(copy)
+
+    assert offsets_of_damage(report) == [places[2]]
+    assert report.transactions == 3
+    before = copy.read_bytes()
+    with pytest.raises(IntegrityError):
+        TransactionLog(copy)
+    assert copy.read_bytes() == before  # What follows the damage was not given up.
 
 
 def test_what_is_no_log_is_a_problem(path):
@@ -916,6 +1009,57 @@ def test_a_damaged_header_is_a_problem(closed):
     change(closed, 20, b"\xff\xfe")
 
     assert only_problem(check_log(closed)).invariant == 5
+
+
+@pytest.mark.slow
+def test_nothing_is_found_while_processes_write_pack_and_are_killed(path):
+    program = f"""if True:
+        import io, random, sys, transaction
+        from dobbin_like import Database, PersistentDict, PersistentFile, TransactionLog, checkout
+        from dobbin_like.exc import ConflictError, PackRunningError, RootError
+        choice = random.Random(int(sys.argv[1]))
+        while True:
+            log = TransactionLog({str(path)!r}, sync=choice.random() < 0.5)
+            with Database(log) as database:
+                for _ in range(choice.randrange(1, 30)):
+                    try:
+                        transaction.begin()
+                        if database.root is None:
+                            database.set_root(PersistentDict())
+                        else:
+                            checkout(database.root)
+                            size = choice.randrange(60_000) * (choice.random() < 0.1)
+                            database.root["file"] = PersistentFile(io.BytesIO(bytes(size)))
+                        transaction.commit()
+                        if choice.random() < 0.01:
+                            database.pack()
+                    except (ConflictError, PackRunningError, RootError):
+                        transaction.abort()
+    """
+    choice = random.Random(5)
+    started = [start([sys.executable, "-c", program, str(seed)]) for seed in range(2)]
+    while not path.exists():
+        assert [process.poll() for process in started] == [None, None]
+    reports = []
+    for moment in range(10):
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            reports.append(check_log(path))
+        assert [process.poll() for process in started] == [None, None]
+        for index in choice.choice([[0], [1], [0, 1]]):
+            started[index].kill()
+            started[index].wait()
+            reports.append(check_log(path))
+        for index, process in enumerate(started):
+            if process.poll() is not None:
+                seed = str(2 + 2 * moment + index)
+                started[index] = start([sys.executable, "-c", program, seed])
+    for process in started:
+        process.kill()
+        process.wait()
+
+    assert [str(report) for report in reports if not report.ok] == []
+    assert max(report.transactions for report in reports) > 20
 
 
 # -- faults in memory -----------------------------------------------------------
@@ -1078,7 +1222,10 @@ def test_a_view_that_was_not_ended_is_found(database, faulty):
     view = View({})
     horizon = database._store.graph.shared.horizon
 
-    assert check_with(database, lambda: horizon.enter(view, 5), lambda: horizon.leave(view)) == [3]
+    def leave():
+        del horizon.snapshots[id(view)]
+
+    assert check_with(database, lambda: horizon.enter(view, 5), leave) == [3]
 
 
 def test_a_tid_ahead_of_the_log_is_found(database, faulty):
@@ -1144,7 +1291,7 @@ def test_a_holder_that_is_gone_is_found(database, faulty):
 
     assert check_with(
         database,
-        lambda: database._store.graph.shared.mask(faulty, entry, None).holders.add(1),
+        lambda: database._store.graph.shared.mask(faulty, entry, None, Mask(None, frozenset([1]))),
         mend,
     ) == [6]
 

@@ -20,10 +20,10 @@ import transaction
 from dobbin_like import __version__, cli
 from dobbin_like.__main__ import main
 from dobbin_like.cli import look
-from dobbin_like.cli.difference import differences
+from dobbin_like.cli.look import differences
 from dobbin_like.database import Database
 from dobbin_like.demo.parse import ModuleFacts, parse
-from dobbin_like.demo.store import prepare, store
+from dobbin_like.demo.workers import prepare, store
 from dobbin_like.persistent import (
     PersistentCounter,
     PersistentDict,
@@ -49,6 +49,7 @@ COMMANDS = [
     "pack",
     "rename-class",
     "repair",
+    "restore",
     "snapshot",
 ]
 
@@ -563,6 +564,38 @@ def test_a_backup_is_brought_up_to_date(capsys: pytest.CaptureFixture[str], hist
     assert descriptions(capsys, to, "-n", "1") == ["more"]
 
 
+def test_a_backup_is_restored(capsys: pytest.CaptureFixture[str], history: str) -> None:
+    to = f"{history}.backup"
+    run(capsys, "backup", history, to)
+    with Database(TransactionLog(history, sync=False)) as database:
+        checkout(database.root)
+        database.root["more"] = 1
+        commit("ann", "more")
+
+    code, out, _ = run(capsys, "restore", to, history)
+
+    assert code == 0
+    assert "restored, 5 transactions" in out
+    assert "1 later transactions are gone" in out
+    assert descriptions(capsys, history, "-n", "1") == descriptions(capsys, to, "-n", "1")
+    assert json.loads(run(capsys, "restore", to, history, "--json")[1])["dropped"] == 0
+
+
+def test_of_a_damaged_backup_the_beginning_is_restored_if_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    to = Path(f"{history}.backup")
+    data = Path(history).read_bytes()
+    to.write_bytes(data[:-100])
+
+    code, out, err = run(capsys, "restore", str(to), history)
+    assert (code, out, Path(history).read_bytes()) == (2, "", data)
+    assert "(--prefix)" in err
+
+    assert run(capsys, "restore", str(to), history, "--prefix")[0] == 0
+    assert run(capsys, "check", history)[0] == 0
+
+
 def test_a_backup_over_another_database_is_refused(
     capsys: pytest.CaptureFixture[str], history: str, tmp_path: Path
 ) -> None:
@@ -570,6 +603,8 @@ def test_a_backup_over_another_database_is_refused(
     with Database(TransactionLog(other, sync=False)) as database:
         database.set_root(PersistentDict())
         commit("ann", "another")
+    with other.open("ab") as file:
+        file.write(b"left by one that died")
     before = other.read_bytes()
 
     code, out, err = run(capsys, "backup", history, str(other))
@@ -669,6 +704,7 @@ def test_a_class_that_nobody_knows_is_one_line(
         ("snapshot {0} {0}.to --at 2999-01-01", "in the future"),
         ("snapshot {0} {0}", "File exists"),
         ("backup {0} {0}", "this is the database itself"),
+        ("restore {0} {0}", "this is the backup itself"),
         ("repair {0} {0}", "File exists"),
         ("history {0} 1000", "there is no object with oid 1000"),
         ("rename-class {0} shop.Cart dobbin_like.no.Such", "can't be loaded"),
@@ -695,6 +731,7 @@ def test_what_can_not_be_done_is_one_line_and_changes_nothing(
         ("check {0}", b"checking"),
         ("pack {0}", b"packing"),
         ("backup {0} {0}.to", b"copying"),
+        ("restore {0} {0}.to", b"restoring"),
         ("snapshot {0} {0}.to", b"writing"),
         ("repair {0} {0}.to", b"repairing"),
     ],

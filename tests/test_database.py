@@ -562,6 +562,7 @@ with Database(TransactionLog(path, sync=False)) as database:
     transaction.commit()
     import os
     limit = os.path.getsize(path) + 50_000
+    sys.dont_write_bytecode = True  # It would be cut, and fail others.
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     failures = 0
     for number in range(20):

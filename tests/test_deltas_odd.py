@@ -150,6 +150,27 @@ def test_views_of_a_dict_that_is_being_changed(elected, size):
     assert root.keys() & {1, 3} == {1}
 
 
+@pytest.mark.parametrize("kind", [PersistentDict, PersistentList, PersistentSet])
+def test_items_that_a_program_looks_at_equal_a_built_in(kind, elected, size):
+    numbers: dict[int, None] = dict.fromkeys(range(size))
+    root = elected(kind(numbers))
+    plain = kind._p_builtin(numbers)
+    checkout(root)
+    for target in (root, plain):
+        if kind is PersistentDict:
+            target[-1] = None
+        else:
+            (target.append if kind is PersistentList else target.add)(-1)
+    being_changed = vars(root)["_items"]
+    assert being_changed == plain
+    assert being_changed != kind._p_builtin(numbers)
+    transaction.commit()
+    shared = vars(root)["_items"]
+    assert shared == plain
+    assert plain == shared
+    assert shared != kind._p_builtin(numbers)
+
+
 def test_what_equals_a_member_takes_its_place_when_that_has_gone(elected, again, size):
     root = elected(PersistentSet(range(size)))
     checkout(root)

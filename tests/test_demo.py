@@ -29,8 +29,15 @@ from dobbin_like.demo.display import Figures, Progress
 from dobbin_like.demo.parse import BUILTINS, ModuleFacts, parse, source_files
 from dobbin_like.demo.questions import Questions, inconsistencies
 from dobbin_like.demo.run import default_source
-from dobbin_like.demo.store import is_stored, prepare, shares, store
-from dobbin_like.demo.workers import Workers, store_missing, work
+from dobbin_like.demo.workers import (
+    Workers,
+    is_stored,
+    prepare,
+    shares,
+    store,
+    store_missing,
+    work,
+)
 from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog

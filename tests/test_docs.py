@@ -65,7 +65,7 @@ PUBLIC = {
     for name in module.__all__
 }
 
-FOR_THE_PACKAGE = {"leave_to_parent"}
+FOR_THE_PACKAGE = {"finish", "leave_to_parent", "moved"}
 """Of a safe: what other modules of the package call, and no program."""
 
 INTERFACES = [

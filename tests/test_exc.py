@@ -50,6 +50,7 @@ ERRORS = {
     ): "Cart oid 3 was changed by somebody (tid 9)",
     exc.WriteConflictError("Cart", 3, 9, 5, "x", "no"): "and no; run the transaction again",
     exc.ReadConflictError("Cart", 3, 9, 5, "x", ""): "(tid 5); run the transaction again",
+    exc.InDoubtError("x.log", 7, "EIO"): "7 may be committed or not: EIO; ask outcome(7) before",
     exc.LockTimeout("x.log", 0.5): "after 0.5 seconds; run the transaction again",
     exc.NotALogError(
         "x.log", "text"
@@ -124,8 +125,13 @@ def test_every_error_that_has_values_is_in_the_table():
     assert {cls.__name__ for cls in missing} == {"Error", "LogError", "UsageError"}
 
 
-def test_every_error_is_of_exactly_one_family():
-    for cls in every_error() - {exc.Error}:
+def test_what_is_in_doubt_is_of_no_family():
+    """It must not be run again by itself, and neither the program nor the file is wrong."""
+    assert exc.InDoubtError.__bases__ == (exc.Error,)
+
+
+def test_every_other_error_is_of_exactly_one_family():
+    for cls in every_error() - {exc.Error, exc.InDoubtError}:
         families = (exc.UsageError, exc.LogError, TransientError)
         assert sum(issubclass(cls, family) for family in families) == 1, cls
         assert issubclass(cls, exc.Error)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 
 import pytest
 import transaction
 
 from dobbin_like import PersistentList, checkout
+from dobbin_like.interrupts import GivenBack, reentrant_lock
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
-from tests.helpers.interrupts import interrupted
+from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
 from tests.helpers.things import Thing
 
 TRANSACTIONS = "dobbin_like.transactions"
+PUBLICATION = "dobbin_like.objects.graph.publication"
 
 
 def change(thing):
@@ -134,6 +138,111 @@ def test_a_vetoed_commit_whose_abort_is_interrupted_never_counts(database, again
         if done:
             break
     assert number > 20
+
+
+class Reading:
+    """A thread that begins to read when it is made, and tells at its end what it has seen."""
+
+    def __init__(self, database):
+        self._database = database
+        self._begun, self._order = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._begun.wait(0.5)  # In vain if it needs another lock, which the thread here holds.
+
+    def _run(self):
+        transaction.begin()
+        root = self._database.root
+        self._begun.set()
+        self._order.wait(30)
+        self.seen = root.a.x, root.b.x
+        transaction.abort()
+
+    def end(self):
+        self._order.set()
+        self._thread.join(30)
+        return self.seen
+
+
+def test_a_view_that_begins_while_a_commit_is_interrupted_sees_all_of_it_or_nothing(database):
+    root = Thing(a=Thing(x=0), b=Thing(x=0))
+    database.set_root(root)
+    transaction.commit()
+    shared, views = database._store.graph.shared, []
+    shared.lock = ProbedLock(shared.lock, lambda: views or views.append(Reading(database)))
+    begun = 0
+
+    for number in itertools.count(1):
+        checkout(root.a, root.b)
+        root.a.x = root.b.x = number
+        done = not interrupted(transaction.commit, number, module=PUBLICATION)
+        transaction.abort()
+
+        while views:
+            one, other = views.pop().end()
+            assert one == other
+            begun += 1
+        if done:
+            break
+    assert number > 20
+    assert begun > 5
+
+
+@pytest.mark.parametrize("make", [reentrant_lock, GivenBack])
+def test_a_lock_is_given_back_wherever_its_block_is_interrupted(make):
+    lock = make()
+
+    def hold():
+        with lock:
+            assert lock._recursion_count() == 2
+
+    with lock:
+        for step in itertools.count():
+            done = not interrupted_at_step(step, hold)
+
+            assert lock._recursion_count() == 1, step
+            if done:
+                break
+    assert not lock._is_owned()
+
+
+def test_an_interrupt_while_old_files_are_dropped_leaves_no_lock_held(database):
+    database.set_root(Thing(a=Thing(x=0), b=Thing(x=0)))
+    transaction.commit()
+    old = Reading(database)
+    checkout(database.root.a)
+    database.root.a.x = 1
+    transaction.commit()
+    database.pack()
+    transaction.begin()
+    publisher = database._store.publisher
+    assert publisher.keeps_past
+
+    for step in itertools.count():
+        done = not interrupted_at_step(step, publisher.drop_generations)
+
+        assert not publisher.lock._is_owned(), step
+        assert not publisher.graph.shared.lock._is_owned(), step
+        if done:
+            break
+    assert step > 5
+    assert old.end() == (0, 0)
+
+
+def test_an_interrupt_while_a_view_is_retired_leaves_no_lock_held_and_the_view_ends(database):
+    shared = database._store.graph.shared
+    for step in itertools.count(1):  # 0 is before it begins.
+        view, next_one = View({}), View({})
+        shared.begin_view(view)
+        done = not interrupted_at_step(step, lambda view=view: shared.retire_view(view))
+
+        assert not shared.lock._is_owned(), step
+        shared.begin_view(next_one)
+        assert not view.active, step
+        shared.end_view(next_one)
+        if done:
+            break
+    assert step > 2
 
 
 def test_an_interrupt_leaves_no_type_out_of_those_that_are_shared():

@@ -48,13 +48,13 @@ HOUSE = {
         (
             "log.format  log.format.header  log.format.meta",
             "log.format.record",
-            "log.format.frame_heads",
         ),
     ),
     "log.file": Room(
         "ground  log.format",
         (
-            "log.file  log.file.disk  log.file.lock  log.file.status  log.file.words",
+            "log.file  log.file.disk  log.file.lock  log.file.range_lock  log.file.status",
+            "log.file.words",
             "log.file.log_file  log.file.new_file",
         ),
     ),
@@ -62,18 +62,19 @@ HOUSE = {
         "ground  log.format  log.file",
         (
             "log.reading  log.reading.positions  log.reading.reader  log.reading.streams",
-            "log.reading.aside  log.reading.loader",
-            "log.reading.log_index  log.reading.redo",
-            "log.reading.generations  log.reading.trusted_end",
-            "log.reading.saved_positions",
-            "log.reading.readable  log.reading.walk",
+            "log.reading.chain  log.reading.loader  log.reading.places",
+            "log.reading.log_index  log.reading.saved_positions",
+            "log.reading.generations  log.reading.walk",
+            "log.reading.readable",
             "log.reading.history",
         ),
     ),
     "log.writing": Room(
         "ground  log.format  log.file  log.reading",
         (
-            "log.writing  log.writing.durability  log.writing.encode  log.writing.recovery",
+            "log.writing  log.writing.encode  log.writing.flusher  log.writing.syncing",
+            "log.writing.recovery",
+            "log.writing.presence",
             "log.writing.writer",
             "log.writing.writable",
         ),
@@ -88,7 +89,8 @@ HOUSE = {
     "log.copies": Room(
         "ground  log.format  log.file  log.reading  log.writing",
         (
-            "log.copies  log.copies.backup_source  log.copies.new_log  log.copies.packed_log",
+            "log.copies  log.copies.backup_source  log.copies.new_log  log.copies.packed_log "
+            "log.copies.replaced_log",
             "log.copies.backup_copy",
         ),
     ),
@@ -107,7 +109,7 @@ HOUSE = {
             "objects.deltas  objects.deltas.delta",
             "objects.deltas.layered",
             "objects.deltas.overlay",
-            "objects.deltas.overlay_dict  objects.deltas.overlay_list objects.deltas.overlay_set",
+            "objects.deltas.overlay_dict",
             "objects.deltas.overlays",
         ),
     ),
@@ -126,14 +128,12 @@ HOUSE = {
             "objects.codec.classes",
             "objects.codec.serialize",
             "objects.codec.references  objects.codec.state_reader",
-            "objects.codec.reference_path",
         ),
     ),
     "objects.graph": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec",
         (
-            "objects  objects.graph  objects.graph.cache  objects.graph.flat_states "
-            "objects.graph.spool",
+            "objects  objects.graph  objects.graph.flat_states objects.graph.spool",
             "objects.graph.publication",
             "objects.graph.ghosts",
             "objects.graph.state_source",
@@ -157,8 +157,7 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  collections.btree",
         (
             "collections.common  collections.counter",
-            "collections.list  collections.queue  collections.set  collections.views",
-            "collections.dict",
+            "collections.dict  collections.list  collections.queue  collections.set",
             "collections",
         ),
     ),
@@ -168,7 +167,6 @@ HOUSE = {
             "storages  storages.as_of  storages.memory_lock",
             "storages.memory_reading",
             "storages.memory",
-            "storages.overlay",
         ),
     ),
     "transactions": Room(
@@ -188,7 +186,7 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.codec  objects.graph "
         "collections  storages  transactions  store",
         (
-            "history.states  history.undo_parts",
+            "history.outcome  history.states",
             "history.feed  history.revisions  history.undo",
             "history",
         ),
@@ -197,7 +195,7 @@ HOUSE = {
         "ground  objects.faces  objects.codec  storages  store",
         (
             "search.snapshot_scan",
-            "search.census  search.instances  search.referrers  search.walk",
+            "search.questions  search.walk",
             "search",
         ),
     ),
@@ -211,7 +209,8 @@ HOUSE = {
             "upkeep.pack_plan  upkeep.snapshot",
             "upkeep.pack_copy",
             "upkeep.pack",
-            "upkeep.auto_pack  upkeep.operations",
+            "upkeep.auto_pack",
+            "upkeep.restore",
         ),
     ),
     "doors": Room(
@@ -222,9 +221,10 @@ HOUSE = {
         "ground  log.format  log.file  log.reading  objects.values  objects.faces  objects.codec "
         "collections.btree  store  doors",
         (
-            "check.reach  check.report",
+            "check.report",
             "check.header  check.memory  check.parts  check.trees",
             "check.content  check.protocol",
+            "check.newest",
             "check.scan",
             "check",
         ),
@@ -244,11 +244,10 @@ HOUSE = {
     "safe": Room(
         "ground  objects.values  objects.codec  collections  upkeep  doors",
         (
-            "safe.ends  safe.groups  safe.growth  safe.stored",
-            "safe.writeback",
+            "safe.ends  safe.groups  safe.growth",
+            "safe.stored",
             "safe.mapping",
             "safe.opening",
-            "safe.modules",
             "safe",
         ),
     ),
@@ -259,11 +258,27 @@ HOUSE = {
     "conformance": Room(
         "ground  doors  check",
         (
+            "conformance.assertions",
+            "conformance.steps",
             "conformance.harness",
             "conformance.commits  conformance.locks  conformance.model  conformance.news "
-            "conformance.participants  conformance.past  conformance.run  conformance.streams",
+            "conformance.past  conformance.streams",
             "conformance.objects  conformance.packed  conformance.snapshots",
             "conformance",
+        ),
+    ),
+    "testing": Room(
+        "ground  log.format  log.file  log.reading  log.writing  log  log.copies  upkeep",
+        (
+            "testing.disk  testing.faults  testing.mutation",
+            "testing.schedule",
+            "testing.system",
+            "testing.standins",
+            "testing.model",
+            "testing.program",
+            "testing.judge",
+            "testing.simulation",
+            "testing",
         ),
     ),
     "demo": Room(
@@ -271,15 +286,16 @@ HOUSE = {
         (
             "demo  demo.parse",
             "demo.model",
-            "demo.questions  demo.store",
+            "demo.questions",
             "demo.display  demo.workers",
             "demo.run",
         ),
     ),
     "cli": Room(
-        "ground  objects.values  objects.deltas  history  doors  check  repair  package  demo",
+        "ground  objects.values  objects.deltas  history  upkeep  doors  check  repair  package  "
+        "demo",
         (
-            "cli.common  cli.difference",
+            "cli.common",
             "cli.care  cli.look  cli.play",
             "cli",
         ),
@@ -293,11 +309,13 @@ HOUSE = {
 UPWARD = {
     # Logs know some classes by the names of these modules; they are imported when one is met.
     "objects.codec.policy": "collections  persistent  safe",
+    # A safe that is pickled is one to be opened again.
+    "safe.mapping": "safe.opening",
 }
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
-    "transaction": "exc  history  transactions  store  safe  conformance  demo",
+    "transaction": "exc  history  transactions  store  database  safe  conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Extras: the package must work without them.
@@ -307,7 +325,9 @@ OUTSIDE = {
 """A package outside the standard library, and the rooms or modules that may import it."""
 
 REGISTRIES = {
+    "database": "PackedStorage",
     "objects.deltas.layered": "KINDS SHARED_TYPES",
+    "objects.deltas.overlays": "KINDS",
     "objects.faces.base": "LAYERS TOPS",
     "objects.faces.broken": "TOPS",
 }
@@ -451,7 +471,12 @@ def tables_filled(source: str) -> set[str]:
                     ast.Call(
                         func=ast.Attribute(
                             value=ast.Name(id=name),
-                            attr="update" | "add" | "append" | "setdefault" | "extend",
+                            attr="update"
+                            | "add"
+                            | "append"
+                            | "setdefault"
+                            | "extend"
+                            | "register",
                         )
                     )
                     | ast.Subscript(value=ast.Name(id=name), ctx=ast.Store())

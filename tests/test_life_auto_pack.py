@@ -16,7 +16,7 @@ from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.upkeep import auto_pack
 from dobbin_like.upkeep.auto_pack import AutoPack
-from dobbin_like.upkeep.pack import pack
+from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.packing import Node, change, leftovers
 from tests.helpers.processes import forked
 
@@ -146,7 +146,7 @@ def test_a_file_that_another_process_has_packed_is_looked_at_later(path, packing
     looked._look_at = path.stat().st_size + 1
     assert looked.look() is None
 
-    pack(str(path))
+    pack_file(str(path))
 
     assert looked.look() is None
     assert looked._look_at == auto_pack._LEAST_BYTES
@@ -197,13 +197,13 @@ def test_a_pack_that_is_under_way_is_given_up_when_the_database_is_closed(
     waste(database, 10)
     waits = threading.Event()
 
-    real = auto_pack.pack
+    real = auto_pack.pack_file
 
     def told(*args: Any, **kwargs: Any) -> Any:
         waits.set()
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(auto_pack, "pack", told)
+    monkeypatch.setattr(auto_pack, "pack_file", told)
     with TransactionLog(path) as holder:
         holder.acquire()
         other = packing(0.1)
@@ -244,7 +244,7 @@ def test_an_error_that_nobody_thought_of_is_logged_with_its_trace(packing, heard
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(auto_pack, "pack", fail)
+    monkeypatch.setattr(auto_pack, "pack_file", fail)
     database = packing()
     waste(database, 5)
 

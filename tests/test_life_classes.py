@@ -1513,8 +1513,8 @@ def test_ctrl_c_after_the_decision_keeps_new_classes(v0, modules, monkeypatch):
         publish = database._store.publisher.publish_own
         calls = []
 
-        def publish_and_interrupt(*args):
-            publish(*args)
+        def publish_and_interrupt(*args, **options):
+            publish(*args, **options)
             calls.append(args)
             if len(calls) == 1:
                 raise KeyboardInterrupt

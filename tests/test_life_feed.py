@@ -29,7 +29,7 @@ from dobbin_like import (
 from dobbin_like.check import check_log
 from dobbin_like.history.feed import changes as feed
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
-from dobbin_like.upkeep.pack import pack
+from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.processes import ROOT, python_path, start
 from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
@@ -215,7 +215,7 @@ def test_a_feed_that_is_open_sees_what_is_committed_before_and_after_a_pack(
         other.root.number = number
         other.transaction_manager.commit()
         done.append(other.tid)
-    pack(path)
+    pack_file(path)
     other.transaction_manager.begin()
     checkout(other.root)
     other.root.number = 7
@@ -440,7 +440,7 @@ def program_pack() -> None:
     path, minutes, going, notes = sys.argv[1], float(sys.argv[2]), *map(Path, sys.argv[3:])
     packs = 0
     while going.exists():
-        pack(path, timedelta(minutes=minutes) if minutes else None)
+        pack_file(path, timedelta(minutes=minutes) if minutes else None)
         packs += 1
         notes.with_name("packed").touch()
         with TransactionLog(path, read_only=True) as log:

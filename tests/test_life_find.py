@@ -821,7 +821,7 @@ def test_damage_is_told_where_it_is(database, path, again):
             list(found)
     with pytest.raises(IntegrityError, match=path.name):
         db.census()
-    assert not db.storage._generations._pins
+    assert not db.storage._reading.generations._pins
     path.write_bytes(data)
 
 
@@ -834,7 +834,7 @@ def test_what_progress_raises_goes_through(database):
     for ask in (database.census, lambda told: list(database.walk(progress=told))):
         with pytest.raises(KeyboardInterrupt):
             ask(stop)
-    assert not database.storage._generations._pins
+    assert not database.storage._reading.generations._pins
 
 
 # One that comes while an iterator is forgotten is told on stderr, as Python does.

@@ -31,7 +31,7 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.log.file.words import Words
-from dobbin_like.log.format.header import COMMITTED, is_retired
+from dobbin_like.log.format.header import REPLACED, STATE, USUAL
 from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
@@ -284,7 +284,7 @@ def test_oids_of_dropped_objects_are_not_used_again(database, root, again):
 def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, again, storage):
     other = again()
     # As a pack does that is killed before the file is replaced.
-    storage._reading.file.words.retire()
+    storage._reading.file.words.put(STATE, REPLACED)
     other.transaction_manager.begin()
     transaction.begin()
     assert root.n == 0
@@ -293,7 +293,7 @@ def test_a_switch_that_did_not_come_to_its_end_is_taken_back(database, root, aga
 
     transaction.begin()
     assert root.n == 3
-    assert not is_retired(storage._reading.file.words.view[COMMITTED])
+    assert storage._reading.file.words.get(STATE) == USUAL
     assert again().root.n == 3
 
 
@@ -303,7 +303,7 @@ def test_a_file_that_is_not_of_this_log_is_not_followed(database, root, path, tm
         in_thread(lambda: None)
         transaction.commit()
     (tmp_path / "foreign.log").replace(path)
-    storage._reading.file.words.retire()
+    storage._reading.file.words.put(STATE, REPLACED)
 
     transaction.begin()
     assert root.n == 0
@@ -437,15 +437,16 @@ def test_a_thread_that_waits_for_the_old_lock_does_not_write_without_the_new_one
 
         assert waits.wait(WAIT_SECONDS)
         replace_by_a_copy(path)
-        with path.open("r+b") as new:
-            fcntl.flock(new, fcntl.LOCK_EX)
+        with TransactionLog(path) as new:
+            new.acquire()
             in_thread(database._store.publisher.catch_up)  # Follows.
             assert storage.generation == 1
             waits.clear()
             fcntl.flock(old, fcntl.LOCK_UN)
             assert waits.wait(WAIT_SECONDS)  # Now for the other.
             assert not storage.has_news()
-    steps.join()
+            new.release()
+            steps.join()
     transaction.begin()
     assert root.n == 1
 
@@ -457,9 +458,7 @@ def replace_by_a_copy(path: Path) -> None:
     with Database(copy, transaction_manager=transaction.TransactionManager()) as packed:
         assert packed.pack().packed
     with path.open("r+b") as file:
-        words = Words(file.fileno(), writable=True)
-        words.retire()
-        words.close()
+        Words(file.fileno(), str(path)).put(STATE, REPLACED)
     copy.replace(path)
 
 

@@ -15,13 +15,12 @@ import transaction
 
 from dobbin_like import Database, TransactionLog, checkout
 from dobbin_like.check import check_log
-from dobbin_like.log.file import disk, new_file
+from dobbin_like.log.file import disk, new_file, range_lock
 from dobbin_like.log.file.words import Words
-from dobbin_like.log.format.header import BOOT, PAGE_SIZE
-from dobbin_like.upkeep.pack import pack
+from dobbin_like.log.format.header import REPLACED, STATE
+from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.amount import step
 from tests.helpers.interrupts import interrupted
-from tests.helpers.log_files import with_words
 from tests.helpers.packing import LONG, Node, change, content, leftovers, stored
 from tests.helpers.power import crash
 from tests.helpers.processes import forked
@@ -63,7 +62,7 @@ def patch_calls(before: Callable[[str], None]) -> Iterator[tuple[Any, str, Any]]
         (new_file, "try_lock"),
         (new_file, "unlock"),
         (Words, "put"),
-        (Words, "retire"),
+        (range_lock, "lock"),
     ]
     for owner, name in places:
         original = getattr(owner, name)
@@ -82,7 +81,7 @@ def killed_before(number: int, path: Path) -> bool:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         list(patch_calls(die))
-        pack(str(path))
+        pack_file(str(path))
 
     status = os.waitpid(forked(packs), 0)[1]
     assert status in (0, signal.SIGKILL)
@@ -175,7 +174,7 @@ def test_an_interrupt_at_any_line_leaves_one_whole_log(database, root, path, aga
     check_log(path).raise_if_bad()
     assert packed > 1
     left = set(threading.enumerate()) - threads
-    assert all(thread.name.startswith("close ") for thread in left)  # soon gone
+    assert all(thread.name.startswith(("close ", "sync ")) for thread in left)  # soon gone
 
 
 # -- power cuts ---------------------------------------------------------------------------
@@ -240,7 +239,7 @@ def test_a_power_cut_leaves_the_old_name_or_the_whole_new_file(
     copy = tmp_path / "copy.log"
     generator = random.Random(1)
     for _ in range(20):
-        copy.write_bytes(with_words(crash(recorder.when_replaced, generator), BOOT=1))
+        copy.write_bytes(crash(recorder.when_replaced, generator))
         check_log(copy).raise_if_bad()
         with Database(copy, transaction_manager=transaction.TransactionManager()) as there:
             assert content(there.root) == expected
@@ -254,7 +253,7 @@ def test_who_finds_a_new_file_whose_name_may_not_be_safe_makes_it_safe(
 
     def packs() -> None:
         disk.sync_directory = lambda _path: os.kill(os.getpid(), signal.SIGKILL)
-        pack(str(path))
+        pack_file(str(path))
 
     inode = path.stat().st_ino
     assert os.waitpid(forked(packs), 0)[1] == signal.SIGKILL
@@ -262,9 +261,9 @@ def test_who_finds_a_new_file_whose_name_may_not_be_safe_makes_it_safe(
     events: list[str] = []
     put, sync_directory = Words.put, disk.sync_directory
 
-    def noted(words: Words, index: int, value: int) -> None:
+    def noted(words: Words, index: int, *values: int) -> bytes:
         events.append("word")
-        put(words, index, value)
+        return put(words, index, *values)
 
     def synced(place: str) -> None:
         events.append("directory")
@@ -284,10 +283,10 @@ def test_an_old_file_that_comes_back_after_a_power_cut_is_written_on(path):
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(Node())
         transaction.commit()
-        database.storage._reading.file.words.retire()
+        database.storage._reading.file.words.put(STATE, REPLACED)
         before = path.read_bytes()
     transaction.manager.clearSynchs()
-    path.write_bytes(raw_boot(before))
+    path.write_bytes(before)
     with Database(path) as database:
         assert database.root.n == 0
         change(database.root, n=1)
@@ -295,10 +294,3 @@ def test_an_old_file_that_comes_back_after_a_power_cut_is_written_on(path):
         assert not database.storage.retired
     transaction.manager.clearSynchs()
     check_log(path).raise_if_bad()
-
-
-def raw_boot(data: bytes) -> bytes:
-    """Return the bytes of a log as of another run of the machine, with all other words."""
-    words = with_words(bytes(PAGE_SIZE), BOOT=1)
-    at = BOOT * 8
-    return data[:at] + words[at : at + 8] + data[at + 8 :]

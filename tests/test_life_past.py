@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import sys
+import time
 import types
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
@@ -38,7 +39,7 @@ from dobbin_like.exc import (
 from dobbin_like.history import ABSENT
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.timestamps import tid_of, time_of
-from dobbin_like.upkeep.pack import pack
+from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
 
@@ -447,6 +448,23 @@ def test_the_future_and_the_time_before_the_log_are_told_apart(database, thing):
         database.at(datetime(2026, 1, 1))
 
 
+def test_a_moment_after_which_a_clock_was_ahead_is_refused(database, thing, monkeypatch):
+    real = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: real() + 10**18)
+        change(thing, number=4)
+    change(thing, number=5)
+
+    with pytest.raises(TransactionNotFound, match="a clock was wrong; ask for a tid"):
+        database.at(datetime.now(UTC))
+    _, second, _, ahead, newest = tids(database)
+    assert newest == ahead + 1
+    with database.at(newest) as past:
+        assert past.root.number == 5
+    with database.at(time_of(second)) as past:
+        assert past.root.number == 2
+
+
 def test_an_empty_log_has_no_past(database):
     with pytest.raises(TransactionNotFound, match="the log is empty"):
         database.at(datetime.now(UTC))
@@ -573,7 +591,7 @@ def packed(database, thing, path, again):
     database.close()
     other = again()
     past = other.at(tid)
-    pack(path)
+    pack_file(path)
     other.transaction_manager.begin()
     assert other.storage.complete_since > tid
     yield other, past
@@ -598,7 +616,7 @@ def test_what_was_begun_before_a_pack_comes_to_its_end(database, thing, path):
     history, entries = database.history(thing), database.storage.transactions()
     firsts = [next(told).tid, next(back).tid, next(history).tid]
     logged = list(entries)
-    pack(path)
+    pack_file(path)
     transaction.begin()
 
     assert database.storage.complete_since == done[-1]
@@ -614,7 +632,7 @@ def test_what_was_begun_before_a_pack_comes_to_its_end(database, thing, path):
 
 
 def test_in_a_packed_log_the_oldest_revision_has_all_attributes(database, thing, path):
-    pack(path)
+    pack_file(path)
     transaction.begin()
 
     (kept,) = database.history(thing)

@@ -27,10 +27,11 @@ from dobbin_like import (
 from dobbin_like.check import check_log
 from dobbin_like.exc import ObjectNotFound, PastDroppedError, SelfWaitError, TransactionNotFound
 from dobbin_like.storages.as_of import AsOf
-from dobbin_like.upkeep.snapshot import snapshot
+from dobbin_like.upkeep.snapshot import write_snapshot
 from tests.helpers.amount import step
 from tests.helpers.copying import interrupted, killed
 from tests.helpers.limits import at_most
+from tests.helpers.log_commits import fail
 from tests.helpers.transactions import change
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def test_what_does_not_fit_one_transaction_becomes_some(database: Database, targ
     change(database, many=[Node(number=number, text="x" * 100) for number in range(100)])
     source: Any = AsOf(database.storage, database.storage.tid)
 
-    report = snapshot(source, str(target), part_bytes=2000)
+    report = write_snapshot(source, str(target), part_bytes=2000)
 
     assert report.objects == 101
     with TransactionLog(target, read_only=True) as log:
@@ -412,10 +413,7 @@ def test_without_a_root_there_is_nothing_to_write(
 ) -> None:
     with pytest.raises(ObjectNotFound):
         database.snapshot(target)
-    storage.acquire()
-    failed = storage.fail(storage.tid + 1, "no")  # type: ignore[arg-type]
-    storage.release()
-    assert failed is not None
+    failed = fail(storage, "no")
     with pytest.raises(ObjectNotFound):
         database.snapshot(target)
     change(database, a=1)

@@ -10,18 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-from dobbin_like.log.file.words import Words, boot_number
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header
 
-INDEXES = (
-    header.COMMITTED,
-    header.DURABLE,
-    header.SAVED,
-    header.BOOT,
-    header.REDO,
-    header.REDO_BASE,
-)
-page, page_said = header.encode_page(b"0123456789abcdef", 5, boot=6)
+INDEXES = range(header.WORD_COUNT)
+page, page_said = header.encode_page(b"0123456789abcdef", 5)
 
 
 def test_a_page_is_decoded_as_it_was_encoded() -> None:
@@ -32,61 +25,74 @@ def test_a_page_is_decoded_as_it_was_encoded() -> None:
 
 @given(st.sampled_from(INDEXES), st.integers(0, 2**48 - 1))
 def test_a_word_has_the_value_that_was_put(index: int, value: int) -> None:
-    assert header.word_value(index, header.raw_word(index, value)) == value
+    assert header.decode_word(index, header.encode_words(index, value)) == value
 
 
 @given(st.sampled_from(INDEXES), st.integers(0, 2**48 - 1))
 def test_no_flipped_bit_makes_a_word_that_is_believed(index: int, value: int) -> None:
-    raw = header.raw_word(index, value)
+    raw = int.from_bytes(header.encode_words(index, value), "little")
 
-    assert all(header.word_value(index, raw ^ 1 << bit) is None for bit in range(64))
+    for bit in range(64):
+        assert header.decode_word(index, (raw ^ 1 << bit).to_bytes(8, "little")) is None
 
 
 def test_a_word_at_another_place_is_not_believed() -> None:
-    raw = header.raw_word(header.COMMITTED, 4096)
+    word = header.encode_words(header.APPENDED, 4096)
 
-    assert header.word_value(header.DURABLE, raw) is None
+    assert header.decode_word(header.DURABLE, word) is None
 
 
 def test_a_word_of_zeros_is_not_believed() -> None:
-    assert [header.word_value(index, 0) for index in INDEXES] == [None] * len(INDEXES)
+    assert [header.decode_word(index, bytes(8)) for index in INDEXES] == [None] * len(INDEXES)
+
+
+def test_a_word_that_is_cut_is_not_believed() -> None:
+    assert header.decode_word(header.STATE, header.encode_words(header.STATE, 0)[:-1]) is None
+    assert header.decode_word(header.STATE, b"") is None
 
 
 @pytest.mark.parametrize("value", [-1, 2**48])
 def test_a_value_that_does_not_fit_is_refused(value: int) -> None:
     with pytest.raises(ValueError, match="48 bits"):
-        header.raw_word(header.COMMITTED, value)
+        header.encode_words(header.DURABLE, value)
 
 
-def test_words_are_shared_by_two_mappings(tmp_path: Path) -> None:
+def test_words_are_shared_by_two_open_files(tmp_path: Path) -> None:
     path = tmp_path / "page"
     path.write_bytes(page)
     first = os.open(path, os.O_RDWR)
     second = os.open(path, os.O_RDONLY)
-    writer, reader = Words(first, writable=True), Words(second, writable=False)
+    writer, reader = Words(first, "first"), Words(second, "second")
 
-    writer.put(header.COMMITTED, 8192)
+    writer.put(header.DURABLE, 8192, 4096)
 
-    assert reader.get(header.COMMITTED) == 8192
-    with pytest.raises(TypeError):
-        reader.put(header.COMMITTED, 1)
-    writer.close()
-    reader.close()
-    with pytest.raises(ValueError, match="released"):
-        reader.get(header.COMMITTED)
+    assert (reader.get(header.DURABLE), reader.get(header.LOOSE)) == (8192, 4096)
+    assert reader.visible() == 8192
+    writer.put(header.LOOSE, 9000)
+    assert reader.visible() == 9000
+    with pytest.raises(OSError, match="second"):
+        reader.put(header.DURABLE, 1)
     os.close(first)
     os.close(second)
 
 
-def test_the_boot_number_is_the_same_until_the_machine_starts_anew(tmp_path: Path) -> None:
-    boot = tmp_path / "boot_id"
-    boot.write_text("one\n")
-    before = boot_number(boot)
-    again = boot_number(boot)
-    boot.write_text("two\n")
+def test_the_words_of_a_file_that_was_cut_are_an_error_and_no_signal(tmp_path: Path) -> None:
+    path = tmp_path / "page"
+    path.write_bytes(page[:70])
+    with path.open("rb") as file:
+        words = Words(file.fileno(), "name")
 
-    assert before == again != boot_number(boot)
-    assert boot_number(tmp_path / "missing") == 0
+        with pytest.raises(IntegrityError, match="DURABLE") as caught:
+            words.get(header.DURABLE)
+        assert words.find(header.LOOSE) is None
+
+    assert caught.value.path == "name"
+
+
+def test_a_new_page_says_that_its_name_may_not_be_on_the_disk() -> None:
+    words = page[header.WORDS_OFFSET :]
+
+    assert header.decode_word(header.STATE, words) == header.UNNAMED
 
 
 def test_what_is_no_log_is_told_by_its_first_bytes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,17 +24,14 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.format.header import SLOT_COUNT, SLOTS, TURN
+from dobbin_like.log.format.header import WAITING
 from tests.helpers.processes import forked, in_child, outlive_parent, run, start
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.tracing import tracing
 
-if TYPE_CHECKING:
-    pass
-
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
-TRACED = {"lock.py", "writer.py", "transaction_log.py", "applied.py"}
+TRACED = {"lock.py", "writer.py", "writable.py", "transaction_log.py", "log_index.py"}
 
 
 def commit(log: TransactionLog, oid: int, data: bytes) -> None:
@@ -134,6 +132,29 @@ def test_a_thread_that_would_wait_for_itself_gets_an_error_at_once(path: Path) -
 
         second.acquire()
         second.release()
+
+
+def test_a_signal_handler_of_a_thread_that_takes_the_lock_gets_an_error_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TransactionLog(path, sync=False) as log:
+        lock = log._writing.lock
+        told = []
+
+        def handler() -> bool:
+            with pytest.raises(SelfWaitError):
+                log.acquire()
+            told.append(log.held)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lock, "_try", handler)
+            with pytest.raises(KeyboardInterrupt):
+                log.acquire()
+        assert told == [False]
+        log.acquire()
+        assert log.held
+        log.release()
 
 
 def test_an_instance_opened_by_another_name_is_the_same_file(path: Path) -> None:
@@ -532,18 +553,40 @@ def test_no_process_starves_another(path: Path, processes: int) -> None:
         }
 
 
-def test_the_slot_of_a_dead_waiter_is_cleared(storage: TransactionLog) -> None:
+def test_a_waiter_that_is_gone_is_forgotten(storage: TransactionLog) -> None:
     commit(storage, 0, b"creates the file")
-    commit(storage, 0, b"has the last turn")
-    view = storage._reading.view
-    assert view is not None
-    free = next(index for index in range(SLOTS, SLOTS + SLOT_COUNT) if not view[index])
-    view[free] = 12345
+    words = storage._reading.file.words
+    assert words is not None
+    words.put(WAITING, 12345)
 
-    commit(storage, 0, b"")
+    commit(storage, 0, b"it may have been others that have taken the lock meanwhile")
+    commit(storage, 0, b"lets it go first, for a moment")
 
-    assert view[free] == 0
-    assert view[TURN] != 0
+    assert words.get(WAITING) == 0
+
+
+def test_whoever_waits_is_let_in_before_the_same_one_gets_the_lock_again(path: Path) -> None:
+    steps = Steps()
+    with TransactionLog(path, sync=False) as log, TransactionLog(path, sync=False) as other:
+        commit(log, 0, b"first")
+        log.acquire()
+        waits = threading.Event()
+        words = log._reading.file.words
+        assert words is not None
+
+        @steps.thread
+        def _wait() -> None:
+            waits.set()
+            commit(other, 1, b"has waited")
+
+        waits.wait(WAIT_SECONDS)
+        while not words.get(WAITING):
+            time.sleep(0)
+        log.release()
+        commit(log, 0, b"second")
+        steps.join()
+        assert len(log) == 3
+        assert [logged.oids[0] for logged in log.transactions()] == [0, 1, 0]
 
 
 def test_starting_anew_without_a_fork_does_no_harm(storage: TransactionLog) -> None:
@@ -574,14 +617,8 @@ def test_starting_anew_where_the_file_is_gone_leaves_a_log_to_read(
             log.acquire()
 
 
-def test_a_header_that_is_let_go_while_the_lock_is_waited_for_is_no_error(tmp_path):
-    path = tmp_path / "x.log"
-    with TransactionLog(path) as log:
-        log.acquire()
-        log.release()
-        lock = log._writing.lock
-        lock._view.release()  # What a thread does that follows to a packed log.
-        lock.acquire(1)
-        assert lock.owned
-        lock.release()
-        lock.watch(None)
+def test_a_system_without_locks_of_open_files_is_told(tmp_path, monkeypatch):
+    monkeypatch.delattr(fcntl, "F_OFD_SETLK")
+    with pytest.raises(OSError, match="F_OFD_SETLK") as caught:
+        TransactionLog(tmp_path / "data.log")
+    assert caught.value.filename == str(tmp_path / "data.log")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dobbin_like.check import check_log
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
@@ -22,7 +23,7 @@ def store(path: Path, source: io.BytesIO) -> tuple[int, int]:
         log.acquire()
         log.apply(log.read_news())
         offset, size = log.write_stream(source)
-        log.append(Tid(log.tid + 1), [(Oid(0), 1, b"refers to it")])
+        log.append(Tid(log.tid + 1), [(Oid(0), 1, b"refers to it")], [(1, "m", "C")])
         log.release()
     return offset, size
 
@@ -88,17 +89,24 @@ def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert len(log) == 2
 
 
-def test_a_stream_without_a_transaction_is_cut_off(tmp_path: Path) -> None:
+def test_a_stream_without_a_transaction_stays_and_is_no_news(tmp_path: Path) -> None:
     path = tmp_path / "log"
     store(path, io.BytesIO(b"before"))
     size = path.stat().st_size
 
-    with TransactionLog(path, sync=False) as log:
+    with TransactionLog(path, sync=False) as log, TransactionLog(path, sync=False) as other:
         log.acquire()
         log.write_stream(io.BytesIO(bytes(10**6)))
         log.release()
 
-        assert path.stat().st_size == size
+        assert path.stat().st_size > size + 10**6
+        assert other.read_news() == []
+        other.acquire()
+        other.append(Tid(9), [(Oid(1), 1, b"after")])
+        other.release()
+    with TransactionLog(path) as log:
+        assert [logged.tid for logged in log.transactions()] == [1, 9]
+    assert [problem for problem in check_log(path).problems if "state" not in problem.found] == []
 
 
 def test_streams_do_not_count_as_transactions(tmp_path: Path) -> None:

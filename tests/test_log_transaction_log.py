@@ -13,6 +13,7 @@ import pytest
 from dobbin_like.exc import (
     ClosedError,
     FormatVersionError,
+    IntegrityError,
     NotALogError,
     NotHeldError,
     ReadOnlyStorageError,
@@ -20,7 +21,9 @@ from dobbin_like.exc import (
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import ENTRY_SIZE, LoggedTransaction, TransactionLog
 from dobbin_like.log.format.header import DURABLE, SAVED
-from tests.helpers.log_commits import commit, data_of, fail
+from tests.helpers.log_commits import appended, commit, data_of, fail
+from tests.helpers.log_files import word_in
+from tests.helpers.power import count_syncs
 from tests.helpers.processes import in_child
 from tests.helpers.steps import Steps
 
@@ -79,10 +82,16 @@ def test_a_reader_of_an_empty_file_sees_an_empty_log(path: Path) -> None:
         assert path.stat().st_size == 0
 
 
-def test_the_sort_key_is_that_of_the_real_path(path: Path) -> None:
+def test_the_sort_key_is_that_of_the_file_and_not_of_its_path(path: Path, tmp_path: Path) -> None:
+    """Two processes that see the same two files by other paths take their locks in one order."""
+    link, copy = tmp_path / "link", tmp_path / "copy"
     with TransactionLog(path) as log:
-        assert log.sort_key == f"dobbin_like:{path.resolve()}"
         assert log.path == os.fspath(path)
+        commit(log, {0: b"root"})
+        link.hardlink_to(path)
+        copy.write_bytes(path.read_bytes())
+        with TransactionLog(link) as same, TransactionLog(copy) as other:
+            assert same.sort_key == log.sort_key != other.sort_key
 
 
 def test_a_file_to_be_read_only_must_exist(path: Path) -> None:
@@ -219,18 +228,21 @@ def test_a_prepared_transaction_is_not_seen(path: Path) -> None:
         log.release()
 
 
-def test_a_prepared_transaction_that_is_neither_decided_nor_failed_is_cut_off(
+def test_of_a_prepared_transaction_that_is_neither_decided_nor_failed_nothing_is_left(
     path: Path,
 ) -> None:
     with TransactionLog(path) as log:
         commit(log, {0: b"root"})
-        size = path.stat().st_size
         log.acquire()
-        log.prepare(Tid(100), [(Oid(0), 1, b"x")])
+        log.prepare(Tid(100), [(Oid(0), 1, b"x" * 300_000)])
+        assert b"x" * 10 not in path.read_bytes()
         log.release()
 
-        assert path.stat().st_size == size
-        assert not log.has_news()
+        assert catch_up(log) == []
+        commit(log, {0: b"again"})
+    with TransactionLog(path) as log:
+        assert len(log) == 2
+        assert path.stat().st_size == log._reading.applied.tail.end < 10_000
 
 
 def test_a_prepared_transaction_that_fails_is_recorded_with_the_reason(path: Path) -> None:
@@ -238,10 +250,9 @@ def test_a_prepared_transaction_that_fails_is_recorded_with_the_reason(path: Pat
         commit(log, {0: b"root"})
         log.acquire()
         prepared = log.prepare(Tid(100), [(Oid(0), 1, b"x" * 999)], user="me")
-        logged = log.fail(Tid(100), "a veto")
-        assert logged is not None
-        log.apply([logged])
+        log.fail(Tid(100), "a veto")
         log.release()
+        logged = appended(log)
         catch_up(reader)
 
         assert (logged.tid, logged.sequence) == (prepared.tid, prepared.sequence)
@@ -264,16 +275,45 @@ def test_a_failed_transaction_counts_and_changes_nothing(path: Path) -> None:
         assert data_of(reader, 0, at=logged.tid) == b"root"
 
 
+def test_nobody_waits_for_the_disk_on_account_of_a_failed_transaction(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TransactionLog(path) as log, TransactionLog(path, sync=False) as loose:
+        commit(log, {0: b"root"})
+        catch_up(loose)
+        syncs = count_syncs(monkeypatch)
+        for each in (log, loose):
+            each.acquire(settled=False)
+            each.fail(Tid(1), "why")
+            each.release()
+
+        assert syncs() == 0
+        assert catch_up(log) == []  # It is not durable, and of no importance.
+        commit(log, {0: b"again"})
+        assert syncs() == 2  # acquire() waits for what is not visible, unless told otherwise.
+        assert [entry.failed for entry in catch_up(loose)] == [True, True, False]
+
+
+def test_with_sync_off_a_failed_transaction_is_seen_at_once(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log, TransactionLog(path) as reader:
+        commit(log, {0: b"root"})
+        log.acquire()
+        log.fail(Tid(1), "why")
+
+        assert [entry.failed for entry in catch_up(reader)] == [False, True]
+        log.release()
+
+
 def test_a_failure_can_be_recorded_without_having_caught_up(path: Path) -> None:
     with TransactionLog(path) as log, TransactionLog(path) as late:
         commit(log, {0: b"root"})
         late.acquire()
-        logged = late.fail(Tid(1), "too old")
+        late.fail(Tid(1), "too old")
         late.release()
+        appended(log)
 
-        assert logged is not None
-        assert logged.tid > log.tid
         assert [entry.failed for entry in catch_up(late)] == [False, True]
+        assert late.tid > 10
 
 
 def test_two_transactions_may_follow_each_other_under_one_lock(storage: TransactionLog) -> None:
@@ -461,8 +501,9 @@ def test_positions_are_saved_now_and_then(path: Path) -> None:
                 fail(log, "why")
             else:
                 commit(log, {number % 11: b"%d" % number, 20: b"x"})
-            assert not log.has_news()
+            assert catch_up(log) == []
             catch_up(reader)
+            assert not log.has_news()
             assert not reader.has_news()
             saved.add(log._reading.file.words.get(SAVED))  # type: ignore[union-attr]
             with TransactionLog(path, read_only=True) as newcomer:
@@ -476,15 +517,29 @@ def test_damaged_positions_are_not_used(path: Path) -> None:
     with TransactionLog(path, sync=False) as log:
         commit(log, {oid: b"%d" % oid for oid in range(10_001)})
     whole = path.read_bytes()
-    with TransactionLog(path) as log:
-        saved = log._reading.file.words.get(SAVED)  # type: ignore[union-attr]
+    saved = word_in(whole, SAVED)
     assert saved
-    for at in (saved, saved + 9, saved + 60, saved + 5000, len(whole) - 20):
+    for at in (saved + 5000, saved + 50_000, len(whole) - 20):
         damaged = bytearray(whole)
         damaged[at] ^= 1
         path.write_bytes(damaged)
         with TransactionLog(path) as log:
             assert (len(log), log.oid_count, data_of(log, 77)) == (1, 10_001, b"77")
+
+
+def test_saved_positions_are_a_part_of_the_chain(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {oid: b"%d" % oid for oid in range(10_001)})
+    whole = path.read_bytes()
+    saved = word_in(whole, SAVED)
+    assert saved
+    for at in (saved, saved + 9, saved + 60):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(IntegrityError) as caught:
+            TransactionLog(path)
+        assert caught.value.offset == saved
 
 
 def test_close_does_not_wait_for_the_lock_to_save_positions(path: Path) -> None:

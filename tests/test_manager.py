@@ -1323,8 +1323,8 @@ def test_who_holds_the_lock_early_can_not_take_it_by_another_instance(path, agai
         assert not database.storage.held
 
 
-def test_a_commit_that_is_not_published_yet_is_no_news(path):
-    """Another thread that begins just then would make its new objects a second time."""
+def test_a_commit_that_is_not_published_yet_is_published_by_who_reads_it(path):
+    """Another thread that begins just then does not make its new objects a second time."""
 
     class Watched(TransactionLog):
         def append(self, *args, **options):
@@ -1347,8 +1347,21 @@ def test_a_commit_that_is_not_published_yet_is_no_news(path):
         root.l.append(new)
         transaction.commit()
 
-        assert seen == [None, []]
+        assert seen == [[], [new]]
+        assert seen[1][0] is new
         transaction.begin()
         assert database.root.l[0] is new
         assert database.get(new._p_oid) is new
         check_database(database).raise_if_bad()
+
+
+def test_a_commit_leaves_nothing_in_the_memory_of_the_log(database):
+    # What was appended was known to the log for ever, as nobody had to read it: a kilobyte each.
+    thing = Thing(x=0)
+    database.set_root(thing)
+    transaction.commit()
+    for _ in range(5):
+        checkout(thing)
+        thing.x += 1
+        transaction.commit()
+    assert database.storage._reading.known == {}

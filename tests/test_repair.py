@@ -9,8 +9,6 @@ import itertools
 import os
 import pickle
 import random
-import resource
-import sys
 from bisect import bisect_right
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,25 +30,17 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.format.header import (
-    BOOT,
-    COMMITTED,
     DURABLE,
     PAGE_SIZE,
     SAVED,
-    SLOT_COUNT,
-    SLOTS,
-    TURN,
+    WAITING,
+    WORD_SIZE,
+    WORDS_OFFSET,
     decode_page,
-    raw_word,
-    word_value,
+    inode_value,
+    word_offset,
 )
-from dobbin_like.log.format.record import (
-    POSITIONS_SIZE,
-    PREPARED,
-    STATUS_OFFSET,
-    TRANSACTION_SIZE,
-    LogPlace,
-)
+from dobbin_like.log.format.record import POSITIONS_SIZE, TRANSACTION_SIZE, LogPlace
 from dobbin_like.log.reading.reader import ReadBuffer, read_frame
 from dobbin_like.persistent import (
     Persistent,
@@ -63,6 +53,8 @@ from dobbin_like.repair import RepairReport, repair
 from dobbin_like.repair.bits import LIMIT, find_flip, seed_before
 from dobbin_like.storage import TransactionLog
 from tests.helpers.amount import spread
+from tests.helpers.limits import at_most
+from tests.helpers.log_files import with_words, without_word, word_in
 from tests.helpers.transactions import fail
 
 if TYPE_CHECKING:
@@ -244,9 +236,8 @@ def test_progress_rises_to_the_end(sound, path, to):
 
 
 def test_what_is_behind_the_committed_end_is_adopted_if_it_is_whole(sound, path, to):
-    data = bytearray(sound.read_bytes())
     second_last = contents(sound)[-2][1][1]
-    data[COMMITTED * 8 : COMMITTED * 8 + 8] = word(COMMITTED, second_last)
+    data = bytearray(with_words(sound.read_bytes(), DURABLE=second_last, LOOSE=second_last))
 
     assert repaired(bytes(data), path, to).transactions == 15
     report = repaired(bytes(data[:-8]), path, to)
@@ -257,42 +248,66 @@ def test_what_is_behind_the_committed_end_is_adopted_if_it_is_whole(sound, path,
     assert (report.transactions, report.losses) == (14, [])
 
 
-def prepare(data: bytearray, offset: int) -> None:
-    """Let the transaction at *offset* be one that is prepared."""
-    data[offset + STATUS_OFFSET : offset + STATUS_OFFSET + 4] = PREPARED.to_bytes(4, "little")
+@pytest.fixture(scope="module")
+def in_use(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log as somebody leaves it who is killed: zeros ahead, and an end that is not durable."""
+    folder = tmp_path_factory.mktemp("killed")
+    manager = transaction.TransactionManager()
+    with Database(folder / "open.log", transaction_manager=manager) as database:
+        database.set_root(PersistentDict())
+        manager.commit()
+        for number in range(6):
+            checkout(database.root)
+            database.root[number] = Thing(number)
+            manager.commit()
+        (folder / "killed.log").write_bytes((folder / "open.log").read_bytes())
+    path = folder / "killed.log"
+    durable = contents(path)[3][1][1]
+    path.write_bytes(with_words(path.read_bytes(), DURABLE=durable, SYNCING=durable))
+    return path
 
 
-@pytest.mark.parametrize("index", [3, -2, -1])
-@pytest.mark.parametrize("known", [True, False])
-def test_a_prepared_transaction_that_was_decided_is_saved(sound, path, to, index, known):
-    """So it looks in a copy that was made in two reads."""
-    data, told = bytearray(sound.read_bytes()), contents(sound)
-    prepare(data, told[index][1][0])
-    if not known:
-        data[COMMITTED * 8 : COMMITTED * 8 + 8] = word(COMMITTED, told[2][1][0])
+@pytest.mark.parametrize("word", [None, *range(WAITING + 1)])
+def test_zeros_that_were_written_ahead_are_no_loss(in_use, path, to, word):
+    data = in_use.read_bytes()
+    assert not any(data[-50_000:])
 
-    report = repaired(bytes(data), path, to)
+    report = repaired(data if word is None else without_word(data, word), path, to)
 
     assert report.complete, report
-    if known or index != -1:
-        assert [saved for saved, _ in contents(to)] == [saved for saved, _ in told]
-    else:
-        assert [saved for saved, _ in contents(to)] == [saved for saved, _ in told[:-1]]
+    assert [saved for saved, _ in contents(to)] == [saved for saved, _ in contents(in_use)]
+    assert_can_be_used(to)
 
 
-def test_a_prepared_transaction_before_what_is_lost_is_named(sound, path, to):
-    data, told = bytearray(sound.read_bytes()), contents(sound)
-    first, last = told[3][1]
-    prepare(data, first)
-    data[last : last + 32] = bytes(32)
-    data[COMMITTED * 8 : COMMITTED * 8 + 8] = bytes(8)
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("index", range(7))
+def test_wherever_a_log_in_use_is_zeroed_the_rest_is_saved(in_use, path, to, index, header):
+    """Behind what is durable it ends there, as for recovery, if its words can be read."""
+    data, known = bytearray(in_use.read_bytes()), contents(in_use)
+    first, last = known[index][1]
+    data[first:last] = bytes(last - first)
+    if not header:
+        data[:PAGE_SIZE] = bytes(PAGE_SIZE)
 
     report = repaired(bytes(data), path, to)
 
-    assert report.losses[0].what == "a transaction that may not have been committed"
-    assert (report.losses[0].offset, report.losses[0].tid) == (first, told[3][0].tid)
-    [saved] = [saved for saved, _ in contents(to) if saved.tid == told[3][0].tid]
-    assert (saved.failed, saved.states) == (True, ())
+    behind = index > 3 and header
+    expected = known[:index] + ([] if behind else known[index + 1 :])
+    # The names of attributes may be gone with the transaction.
+    assert [saved[:-1] for saved, _ in contents(to)] == [saved[:-1] for saved, _ in expected]
+    # Without a header, zeros at the end may have been written ahead.
+    assert report.complete == (behind or (index == 6 and not header)), report
+    assert_can_be_used(to)
+
+
+def test_a_flipped_bit_behind_what_is_durable_is_corrected(in_use, path, to):
+    for at in range(*contents(in_use)[5][1], 9):
+        data = bytearray(in_use.read_bytes())
+        data[at] ^= 16
+
+        report = repaired(bytes(data), path, to)
+
+        assert (report.complete, report.transactions) == (True, 7), (at, report)
 
 
 # -- one flipped bit ---------------------------------------------------------------------
@@ -300,11 +315,8 @@ def test_a_prepared_transaction_before_what_is_lost_is_named(sound, path, to):
 
 def bits(data: bytes) -> list[int]:
     """Return every bit that means something: all but the unused part of the header page."""
-    used = set(range(64)) | {index * 8 + at for index in WORDS for at in range(8)}
+    used = range(WORDS_OFFSET + WORD_SIZE * WAITING)
     return [bit for bit in range(len(data) * 8) if bit // 8 >= PAGE_SIZE or bit // 8 in used]
-
-
-WORDS = (COMMITTED, DURABLE, SAVED, BOOT)
 
 
 def assert_one_bit_loses_nothing(sound: Path, path: Path, to: Path, chosen: list[int]) -> None:
@@ -381,7 +393,7 @@ def frames(path: Path) -> list[int]:
 
 def assert_the_check_names(path: Path, to: Path, seed: int) -> None:
     data, places = path.read_bytes(), frames(path)
-    hints = {TURN * 8 + at for at in range(8)} | {SLOTS * 8 + at for at in range(SLOT_COUNT * 8)}
+    hints = range(word_offset(WAITING), word_offset(WAITING) + WORD_SIZE)
     chosen = spread([bit for bit in range(len(data) * 8) if bit // 8 not in hints], 5, seed)
     for bit in chosen:
         damaged = bytearray(data)
@@ -462,6 +474,9 @@ def assert_cut_is_noticed(packed: Path, path: Path, to: Path, sizes: list[int]) 
     known = contents(packed)
     for size in sizes:
         path.write_bytes(data[:size])
+        if size >= PAGE_SIZE:
+            # The file itself, not a copy of it.
+            path.write_bytes(with_words(data[:size], INODE=inode_value(path.stat().st_ino)))
         with pytest.raises((IntegrityError, NotALogError)) if size else nullcontext():
             TransactionLog(path).close()
         assert not check_log(path).ok or not size
@@ -484,6 +499,25 @@ def test_no_beginning_of_a_packed_log_is_taken_for_the_whole(packed, path, to):
     sizes = {0, 1, PAGE_SIZE - 1, PAGE_SIZE, *(at for at in near if at < size)}
 
     assert_cut_is_noticed(packed, path, to, sorted(sizes | set(spread(range(size), 1, seed=6))))
+
+
+def test_a_beginning_of_a_copy_is_opened_and_told(packed, path, caplog):
+    data = packed.read_bytes()
+    known = contents(packed)
+    for size in spread(range(PAGE_SIZE, len(data)), 1, seed=6):
+        caplog.clear()
+        path.write_bytes(data[:size])
+        whole = [saved for saved, (_, end) in known if end <= size]
+
+        report = check_log(path)
+        found = [saved for saved, _ in contents(path)]
+
+        assert found == whole
+        assert "a copy that was cut" in report.notes[0]
+        assert "a copy that was cut" in caplog.text
+        with TransactionLog(path):
+            pass
+        assert (check_log(path).transactions, check_log(path).notes) == (len(whole), [])
 
 
 # -- more than one bit --------------------------------------------------------------------
@@ -570,8 +604,7 @@ def test_what_looks_like_a_frame_is_none(sound, path, to, mark, fill):
 
 def saved_positions(path: Path) -> int:
     """Return where the newest saved positions are said to be."""
-    raw = int.from_bytes(path.read_bytes()[SAVED * 8 : SAVED * 8 + 8], sys.byteorder)
-    value = word_value(SAVED, raw)
+    value = word_in(path.read_bytes(), SAVED)
     assert value
     return value
 
@@ -582,6 +615,18 @@ def test_saved_positions_are_no_loss(sound, path, to):
     report = assert_what_was_not_hit_is_saved(sound, path, to, at + POSITIONS_SIZE, b"\1\2\3\4\5")
 
     assert report.complete, report
+
+
+@pytest.mark.parametrize("byte", [0, 0xFF])
+def test_behind_saved_positions_that_are_gone_everything_is_saved(sound, path, to, byte):
+    data, at = bytearray(sound.read_bytes()), saved_positions(sound)
+    end = next(end for end in frames(sound) if end > at)
+    data[at:end] = bytes([byte]) * (end - at)
+
+    report = repaired(bytes(data), path, to)
+
+    assert [(loss.offset, loss.end) for loss in report.losses] == [(at, end)]
+    assert [saved for saved, _ in contents(to)] == [saved for saved, _ in contents(sound)]
 
 
 def test_saved_positions_with_what_follows_them_are_a_loss(sound, path, to):
@@ -918,10 +963,6 @@ def test_a_log_in_a_stream_is_not_taken_for_a_part_of_this_one(sound, path, to):
 # -- the header, and the end ---------------------------------------------------------------
 
 
-def word(index: int, value: int) -> bytes:
-    return raw_word(index, value).to_bytes(8, sys.byteorder)
-
-
 @pytest.mark.parametrize(
     ("start", "size"), [(0, PAGE_SIZE), (0, 12), (16, 24), (64, 8), (64, 300), (0, 64), (4000, 96)]
 )
@@ -938,10 +979,7 @@ def test_without_its_header_a_log_is_saved_whole(sound, path, to, start, size, b
 
 
 def test_a_committed_end_inside_the_header_is_not_believed(sound, path, to):
-    data = bytearray(sound.read_bytes())
-    data[COMMITTED * 8 : COMMITTED * 8 + 8] = word(COMMITTED, 8)
-
-    report = repaired(bytes(data), path, to)
+    report = repaired(with_words(sound.read_bytes(), DURABLE=8), path, to)
 
     assert [saved for saved, _ in contents(to)] == [saved for saved, _ in contents(sound)]
     assert "the header has no committed end" in str(report)
@@ -949,12 +987,12 @@ def test_a_committed_end_inside_the_header_is_not_believed(sound, path, to):
 
 @pytest.mark.parametrize("present", [True, False])
 def test_of_a_log_that_was_cut_the_beginning_is_saved(sound, path, to, present):
-    data = bytearray(sound.read_bytes())
+    data = sound.read_bytes()
     if not present:
-        data[COMMITTED * 8 : COMMITTED * 8 + 8] = bytes(8)
+        data = without_word(data, DURABLE)
     known = contents(sound)
     for size in random.Random(3).sample(range(PAGE_SIZE, len(data)), 40):
-        report = repaired(bytes(data[:size]), path, to)
+        report = repaired(data[:size], path, to)
 
         whole = [saved for saved, (_, end) in known if end <= size]
         assert [saved for saved, _ in contents(to)][: len(whole)] == whole
@@ -963,9 +1001,7 @@ def test_of_a_log_that_was_cut_the_beginning_is_saved(sound, path, to, present):
 
 
 def test_after_a_power_cut_everything_readable_is_saved(sound, path, to):
-    data = bytearray(sound.read_bytes())
-    data[BOOT * 8 : BOOT * 8 + 8] = word(BOOT, 1)
-    data[DURABLE * 8 : DURABLE * 8 + 8] = word(DURABLE, PAGE_SIZE)
+    data = bytearray(with_words(sound.read_bytes(), DURABLE=PAGE_SIZE))
     first, last = contents(sound)[3][1]
     data[first:last] = bytes(last - first)
 
@@ -1019,13 +1055,11 @@ def test_a_file_that_is_not_there_is_an_error_of_the_system(path, to):
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_full_disk_leaves_no_new_file(sound, path, to, share):
     path.write_bytes(sound.read_bytes())
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(path.stat().st_size * share), limits[1]))
-    try:
-        with pytest.raises(OSError, match="too large") as caught:
-            repair(path, to)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        at_most(int(path.stat().st_size * share)),
+        pytest.raises(OSError, match="too large") as caught,
+    ):
+        repair(path, to)
 
     assert str(caught.value.filename).startswith(str(to))
     assert [item.name for item in path.parent.iterdir()] == [path.name]

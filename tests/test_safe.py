@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import gc
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from dobbin_like.check import check_log
 from dobbin_like.exc import (
     ClosedError,
     LockTimeout,
+    LogMovedError,
     NotALogError,
     NotASafeError,
     NotStorableError,
@@ -31,9 +34,9 @@ from dobbin_like.exc import (
     SafeDirectoryError,
     SelfWaitError,
 )
-from dobbin_like.safe import modules
+from dobbin_like.safe import opening
 from dobbin_like.safe.stored import LARGE_BYTES
-from tests.helpers.interrupts import interrupted
+from tests.helpers.interrupts import handled_at_step, interrupted
 from tests.helpers.processes import forked, python_path, start
 from tests.helpers.steps import Steps, in_thread
 
@@ -432,6 +435,59 @@ def test_closed_in_a_transaction_nothing_of_it_is_stored(path):
         assert dict(again) == {}
 
 
+def in_a_block(kept: safe.Safe) -> None:
+    with kept.transaction():
+        kept["a"] = kept.get("a", 0) + 1
+        kept.increment("n")
+        assert len(list(kept.items())) == len(kept)
+        with kept.transaction():
+            kept.setdefault("b", 1)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda kept: kept.increment("n"),
+        lambda kept: kept.update(a=1, b=[2]),
+        lambda kept: kept.pop("a", None),
+        lambda kept: dict(kept.items()),
+        in_a_block,
+    ],
+    ids=["increment", "update", "pop", "read", "block"],
+)
+def test_what_a_signal_handler_stores_is_stored_or_refused(kept, path, act):
+    handled = 0
+
+    def handler() -> None:
+        nonlocal handled
+        try:
+            kept.increment("handled")
+        except SelfWaitError:
+            return
+        handled += 1
+
+    with safe.open(path, pack_when=None) as other:
+        for step in itertools.count():
+            other["foreign"] = step
+            before = other.get("n", 0)
+            if not handled_at_step(step * 7, lambda: act(kept), handler):
+                break
+            assert other.get("handled", 0) == handled
+            assert other.get("n", 0) - before in (0, 1)
+            assert dict(kept) == dict(other)
+        assert other.get("n", 0) in (0, step + 1)
+    assert step > 5
+    kept["last"] = 1
+
+
+def test_what_a_handler_stores_between_two_lines_of_a_block_is_part_of_it(kept, reopened):
+    with kept.transaction():
+        kept["a"] = 1
+        kept["handled"] = True  # As a function that is called here.
+        kept.update((key, kept.increment("n")) for key in "bc")
+    assert reopened() == {"a": 1, "handled": True, "b": 1, "c": 2, "n": 2}
+
+
 # -- as shelve -----------------------------------------------------------------------------
 
 
@@ -532,14 +588,14 @@ def test_with_writeback_what_was_changed_is_stored_by_sync_and_close(path, reope
         kept["a"].append(2)
         assert kept["a"] == next(iter(kept.values())) == [1, 2]
         assert reopened()["a"] == [1]
-        size = path.stat().st_size
+        written = path.read_bytes().rstrip(b"\0")
         kept["b"]  # It is kept now, and not changed.
         kept.sync()
         assert reopened() == {"a": [1, 2], "b": [1], "c": [1]}
-        assert path.stat().st_size > size
-        size = path.stat().st_size
+        assert len(path.read_bytes().rstrip(b"\0")) > len(written)
+        written = path.read_bytes()
         kept.sync()
-        assert path.stat().st_size == size
+        assert path.read_bytes() == written
         kept["b"].append(2)
         kept.pop("b")
         kept["c"].append(LARGE)
@@ -685,7 +741,8 @@ def test_what_has_returned_is_there_after_kill_9(path):
         assert child.stdout is not None
         told = [int(child.stdout.readline()) for _ in range(count)]
         os.kill(child.pid, signal.SIGKILL)
-        told += [int(line) for line in child.communicate()[0].splitlines()]
+        told += map(int, child.stdout)  # communicate() leaves out what readline() has read ahead.
+        child.communicate()
         with safe.open(path) as kept:
             assert set(told) <= set(kept.values())
             # The one it was at, perhaps, and never half of a transaction.
@@ -810,6 +867,22 @@ def test_an_interrupt_leaves_all_or_nothing_and_no_lock(kept, reopened, grouped)
     assert in_thread(kept.increment, "n") == number + 1
 
 
+@pytest.mark.parametrize("writeback", [False, True])
+def test_functions_that_were_registered_for_the_end_before_may_store(path, writeback):
+    code = [
+        "import atexit, sys",
+        "atexit.register(lambda: kept.update(last='state'))",
+        "from dobbin_like import safe",
+        f"kept = safe.open(sys.argv[1], writeback={writeback})",
+        "kept.setdefault('items', []).append(1)",
+    ]
+    child = start([sys.executable, "-c", "\n".join(code), path], env=python_path())
+    assert child.wait() == 0
+    with safe.open(path, "r") as kept:
+        assert dict(kept) == {"items": [1] if writeback else [], "last": "state"}
+    check_log(path).raise_if_bad()
+
+
 # -- growing --------------------------------------------------------------------------------
 
 
@@ -844,10 +917,10 @@ def test_a_pack_gives_room_back_while_others_go_on(kept, path):
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(modules, "_directory", [])
-    monkeypatch.setattr(modules, "_safes", {})
+    monkeypatch.setattr(opening, "_directory", [])
+    monkeypatch.setattr(opening, "_safes", {})
     yield tmp_path / "safes"
-    for opened in modules._safes.values():
+    for opened in opening._safes.values():
         opened.close()
 
 
@@ -879,6 +952,23 @@ def test_one_that_was_closed_is_opened_again(directory):
     safe.module_safe()["a"] = 1
     safe.module_safe().close()
     assert dict(safe.module_safe()) == {"a": 1}
+
+
+def test_one_whose_file_was_deleted_says_so_once_and_begins_anew(directory, caplog):
+    safe.set_directory(directory)
+    safe.module_safe()["a"] = 1
+    before = safe.module_safe()
+    for lost in (lambda: Path(before.path).unlink(), lambda: shutil.rmtree(directory)):
+        lost()
+        with pytest.raises(LogMovedError):
+            safe.module_safe()["a"] = 2
+        safe.module_safe()["b"] = 3
+        assert dict(safe.module_safe()) == {"b": 3}
+        assert "deleted or replaced" in caplog.text
+    with safe.open(before.path, "r") as stored:
+        assert dict(stored) == {"b": 3}
+    with pytest.raises(LogMovedError, match="open the database again"):
+        before["a"] = 2
 
 
 def test_a_module_that_is_run_is_that_module(directory):

@@ -15,13 +15,13 @@ import transaction
 from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.check import CheckFailedError, check_database, check_log
 from dobbin_like.conformance import ReadingTests, StorageTests, run
-from dobbin_like.conformance.harness import catch_up, commit, data_of, fail
+from dobbin_like.conformance.steps import catch_up, commit, data_of, fail
 from dobbin_like.exc import ClosedError, IntegrityError, LockTimeout, ReadConflictError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_lock import MemoryLock
-from dobbin_like.upkeep.pack import pack
+from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.interrupts import interrupted
 from tests.helpers.processes import in_child
 from tests.helpers.steps import Steps, in_thread
@@ -37,7 +37,7 @@ class TestTransactionLog(StorageTests):
         return TransactionLog(storage.path, sync=False, **options)
 
     def pack(self, storage):
-        pack(storage.path)
+        pack_file(storage.path)
 
 
 class TestMemoryLog(StorageTests):
@@ -411,7 +411,7 @@ def test_an_interrupt_between_any_two_lines_of_a_commit_leaves_nothing_half(log)
             news = catch_up(other)
             assert len(news) <= 2
             assert len(other) == before + len(news)
-            in_thread(lambda: other.acquire() or other.release())  # Nobody holds the lock.
+            in_thread(lambda: (other.acquire(), other.release()))  # Nobody holds the lock.
             assert (log.has_news(), log._pending, log._written) == (False, None, [])
             committed = [one for one in log.transactions() if not one.failed]
             assert len(log._shared.streams) == len(committed) - 1
@@ -437,7 +437,7 @@ def test_an_interrupt_in_a_step_of_the_log_can_be_mended_by_the_next(log, first)
     number = first
     while interrupted(write, number):
         log.release()
-        in_thread(lambda: other.acquire() or other.release())
+        in_thread(lambda: (other.acquire(), other.release()))
         catch_up(log)
         catch_up(other)
         assert len(log._shared.streams) == len(log) - 1

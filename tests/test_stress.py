@@ -24,12 +24,13 @@ from dobbin_like.exc import WriteConflictError
 from dobbin_like.objects.values.refs import here
 from dobbin_like.persistent import Persistent, checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.interrupts import ProbedLock, interrupted_at_step
 from tests.helpers.processes import run
 from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType, ModuleType
+    from collections.abc import Iterator
+    from types import ModuleType
 
 
 def load_stress() -> ModuleType:
@@ -90,54 +91,6 @@ class Root(Persistent):
         self.a = Pair(0)
         self.b = Pair(0)
         self.c = Pair(0)
-
-
-def interrupted(step: int, function: Callable[[], None]) -> bool:
-    """Run *function*, raise KeyboardInterrupt at one step of it; tell whether it came so far.
-
-    A step is a point at which the interpreter looks for signals: the begin of
-    a function in Python and the end of one in C.
-    """
-    steps = itertools.count()
-    came = False
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal came
-        module = frame.f_globals.get("__name__", "").partition(".")[0]
-        # Not everywhere: logging and others of the standard library are not that safe.
-        if event not in ("call", "c_return") or module not in ("dobbin_like", "transaction"):
-            return
-        if next(steps) == step:
-            came = True
-            raise KeyboardInterrupt
-
-    sys.setprofile(count)
-    try:
-        function()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return came
-
-
-class ProbedLock:
-    """The lock of a graph; tells when it is given back because of an exception."""
-
-    def __init__(self, lock: Any, told: Callable[[], None]) -> None:
-        self._lock = lock
-        self._told = told
-        self.acquire = lock.acquire
-        self.release = lock.release
-        self._is_owned = lock._is_owned
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._lock.release()
-        if kind is KeyboardInterrupt:
-            self._told()
 
 
 class Reader:
@@ -286,7 +239,7 @@ def test_a_commit_interrupted_at_any_step_is_whole_or_not_at_all(
             if news:
                 in_thread(stage.write_elsewhere)
 
-            came = interrupted(step, stage.change)
+            came = interrupted_at_step(step, stage.change)
 
             stage.manager.abort()
             stage.verify(before)
@@ -312,7 +265,7 @@ def test_a_conflict_interrupted_at_any_step_leaves_nothing(path: Path) -> None:
             stage.root.a.x = -1
             in_thread(stage.write_here)
 
-            came = interrupted(step, lose)
+            came = interrupted_at_step(step, lose)
 
             stage.manager.abort()
             stage.verify(before)
@@ -338,7 +291,7 @@ def test_an_interrupted_beginning_and_reading_leaves_nothing(path: Path) -> None
             stage.reader()
             in_thread(stage.write_elsewhere)
 
-            came = interrupted(step, read)
+            came = interrupted_at_step(step, read)
 
             stage.manager.abort()
             stage.verify(before)

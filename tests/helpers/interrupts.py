@@ -1,7 +1,9 @@
-"""Ctrl-C between any two lines of the package."""
+"""Ctrl-C between any two lines of the package, or wherever the interpreter looks for signals."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import linecache
 import sys
 
@@ -58,3 +60,68 @@ def interrupted(function, number, module="dobbin_like"):
     except KeyboardInterrupt:
         return True
     return False
+
+
+def interrupted_at_step(step, function):
+    """Run *function*, raise KeyboardInterrupt at one step of it; tell whether it came so far."""
+    came = False
+
+    def interrupt():
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        handled_at_step(step, function, interrupt)
+    return came
+
+
+def handled_at_step(step, function, handler):
+    """Run *function*, call a signal *handler* at one step of it; tell whether it came so far.
+
+    A step is a point at which the interpreter looks for signals: the begin of a function in
+    Python and the end of one in C. The first one is 0.
+    """
+    steps = itertools.count()
+    came = False
+
+    def count(frame, event, argument):
+        nonlocal came
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        # Not everywhere: logging and others of the standard library are not that safe.
+        if event not in ("call", "c_return") or module not in ("dobbin_like", "transaction"):
+            return
+        # A with statement does not look for signals when it has called __enter__. Since 3.14 it
+        # is seen by profilers; that 3.14 itself looks is known to interrupts.GivenBack.
+        if event == "c_return" and getattr(argument, "__name__", "") == "__enter__":
+            return
+        if next(steps) == step:
+            sys.setprofile(None)  # The steps of the handler do not count.
+            came = True
+            handler()
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return came
+
+
+class ProbedLock:
+    """The lock of a graph; tells when it is free because of an interrupt."""
+
+    def __init__(self, lock, told):
+        self._lock = lock
+        self._told = told
+        self.acquire = lock.acquire
+        self.release = lock.release
+        self._is_owned = lock._is_owned
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, kind, error, trace):
+        self._lock.release()
+        if kind is KeyboardInterrupt and not self._lock._is_owned():
+            self._told()

@@ -31,15 +31,23 @@ def commit(
 
 
 def fail(log: TransactionLog, reason: str) -> LoggedTransaction:
+    """Record a failed transaction; return it when it is visible."""
     log.acquire()
     try:
         log.apply(log.read_news())
-        logged = log.fail(Tid(log.tid + 10), reason)
-        assert logged is not None
-        log.apply([logged])
-        return logged
+        log.fail(Tid(log.tid + 10), reason)
     finally:
         log.release()
+    return appended(log)
+
+
+def appended(log: TransactionLog) -> LoggedTransaction:
+    """Let all that is appended be visible, and apply it; return the last transaction."""
+    log.acquire()
+    log.release()
+    news = log.read_news()
+    log.apply(news)
+    return news[-1]
 
 
 def data_of(log: TransactionLog, oid: int, at: int | None = None) -> bytes | None:

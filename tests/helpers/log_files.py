@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.format import header
+from dobbin_like.log.format.header import PAGE_SIZE, WORD_SIZE, word_offset
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+NOTHING_DURABLE = dict.fromkeys(("DURABLE", "LOOSE", "APPENDED", "SYNCING"), PAGE_SIZE)
+"""The words of a log of which only the header is known to be on stable storage."""
 
 
 def tids(path: Path, **options: Any) -> list[int]:
@@ -29,10 +32,22 @@ def with_words(data: bytes, **words: int) -> bytes:
     changed = bytearray(data)
     for name, value in words.items():
         index = getattr(header, name)
-        raw = header.raw_word(index, value)
-        changed[index * 8 : index * 8 + 8] = raw.to_bytes(8, sys.byteorder)
+        at = word_offset(index)
+        changed[at : at + WORD_SIZE] = header.encode_words(index, value)
     return bytes(changed)
 
 
+def without_word(data: bytes, index: int) -> bytes:
+    """Return the bytes of a log with a word in its header that nobody believes."""
+    at = word_offset(index)
+    return data[:at] + bytes(WORD_SIZE) + data[at + WORD_SIZE :]
+
+
 def word_in(data: bytes, index: int) -> int | None:
-    return header.word_value(index, int.from_bytes(data[index * 8 : index * 8 + 8], sys.byteorder))
+    return header.decode_word(index, data[word_offset(index) : word_offset(index) + WORD_SIZE])
+
+
+def words_of(path: Path) -> dict[str, int | None]:
+    """Return all words of the log at *path*, by their names."""
+    start = path.read_bytes()[:PAGE_SIZE]
+    return {name: word_in(start, index) for index, name in enumerate(header.WORD_NAMES)}

@@ -6,19 +6,18 @@
     disk.at_any_moment = lambda: copies.append(disk.after_power_cut(generator))
 
 Every system call that changes the file is carried out, and noted. A sector of 512 bytes is
-there as of any moment since it was synced for the last time, each by itself; a sync of the
-file fixes all of it, a synced write the sectors of its range and nothing else: not the words
-of the header, not what was appended, and the size only if the range needs it.
+there as of any moment since the file was synced for the last time, each by itself; a sync
+fixes all of it, size and words included. A sync that is to fail fixes nothing, and what was
+written before it may be lost, even when a later one succeeds: the system takes it for written.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 from dobbin_like.log.file import disk
-from dobbin_like.log.format import header
-from tests.helpers.log_files import with_words
 
 if TYPE_CHECKING:
     import random
@@ -32,10 +31,39 @@ SECTOR = 512
 
 def wait_for_no_disk(patch: pytest.MonkeyPatch) -> None:
     """Let every sync return at once: what it would have made durable, Disk says."""
-    pwritev: Any = os.pwritev
     patch.setattr(os, "fsync", lambda fd: None)
     patch.setattr(disk, "_datasync", lambda fd: None)
-    patch.setattr(os, "pwritev", lambda fd, parts, at, flags=0: pwritev(fd, parts, at))
+
+
+def count_syncs(patch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what tells how many syncs of files came to their end since it was asked last."""
+    real, ends = disk._datasync, []
+
+    def sync(fd: int) -> None:
+        real(fd)
+        ends.append(fd)
+
+    def count() -> int:
+        found = len(ends)
+        del ends[:found]
+        return found
+
+    patch.setattr(disk, "_datasync", sync)
+    return count
+
+
+def fail_syncs(patch: pytest.MonkeyPatch, *numbers: int) -> list[int]:
+    """Let these syncs fail, counted from 1; return a list of all that were asked for."""
+    real, asked = disk._datasync, []
+
+    def sync(fd: int) -> None:
+        asked.append(fd)
+        if len(asked) in numbers:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    patch.setattr(disk, "_datasync", sync)
+    return asked
 
 
 class Disk:
@@ -44,12 +72,11 @@ class Disk:
     def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
         self.path = path
         self.at_any_moment: Callable[[], object] = lambda: None
-        self.synced_ranges = self.syncs = 0
+        self.syncs = 0
+        self.fails_next = False
         self._images = [b""]
-        self._fixed: dict[int, int] = {}
-        self._size_fixed = 0
         self._real: dict[str, Any] = {
-            name: getattr(os, name) for name in ("pwrite", "pwritev", "ftruncate", "fsync")
+            name: getattr(os, name) for name in ("pwrite", "ftruncate", "fsync")
         }
         for name in self._real:
             patch.setattr(os, name, getattr(self, name))
@@ -60,30 +87,17 @@ class Disk:
     def start_anew(self) -> None:
         """Take the file as it is for synced."""
         self._images = [self.path.read_bytes() if self.path.exists() else b""]
-        self._fixed.clear()
-        self._size_fixed = 0
+        self._doubtful: dict[int, list[bytes]] = {}
 
     # -- what the package calls -----------------------------------------------
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> int:
         self._moment(fd)
         written: int = self._real["pwrite"](fd, data, offset)
-        self._moment(fd)
-        return written
-
-    def pwritev(self, fd: int, buffers: Any, offset: int, flags: int = 0) -> int:
-        self._moment(fd)
-        if not flags & os.RWF_DSYNC:
-            raise AssertionError("a write of several parts that is not synced")
-        written: int = self._real["pwritev"](fd, buffers, offset, flags)
-        if self._moment(fd):
-            self.synced_ranges += 1
-            now = len(self._images) - 1
+        if self._is_ours(fd):
             for sector in range(offset // SECTOR, -(-(offset + written) // SECTOR)):
-                self._fixed[sector] = now
-            if min(map(len, self._images[self._size_fixed :])) < offset + written:
-                self._size_fixed = now
-            self.at_any_moment()
+                self._doubtful.pop(sector, None)  # Written anew: the next sync takes it along.
+        self._moment(fd)
         return written
 
     def ftruncate(self, fd: int, size: int) -> None:
@@ -98,23 +112,42 @@ class Disk:
         self._sync(self._real["fsync"], fd)
 
     def _sync(self, real: Callable[[int], None], fd: int) -> None:
-        ours = self._moment(fd)
-        real(fd)
-        if ours:
-            self.syncs += 1
-            self.start_anew()
+        if not self._moment(fd):
+            real(fd)
+            return
+        if self.fails_next:
+            self.fails_next = False
+            self._fail()
             self.at_any_moment()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+        self.syncs += 1
+        kept = self._doubtful
+        self.start_anew()
+        self._doubtful = kept
+        self.at_any_moment()
+
+    def _fail(self) -> None:
+        """From now on, what was written since the last sync is there or not, for good."""
+        size = max(map(len, self._images))
+        for sector in range(-(-size // SECTOR)):
+            versions = {_sector(image, sector) for image in self._images}
+            if len(versions) > 1:
+                self._doubtful.setdefault(sector, []).extend(versions)
 
     # -- what is left ---------------------------------------------------------
 
-    def _moment(self, fd: int) -> bool:
-        """Note the bytes of the file as they are now, words included."""
+    def _is_ours(self, fd: int) -> bool:
         try:
             found = self.path.stat()
         except FileNotFoundError:
             return False
         here = os.fstat(fd)
-        if (here.st_dev, here.st_ino) != (found.st_dev, found.st_ino):
+        return (here.st_dev, here.st_ino) == (found.st_dev, found.st_ino)
+
+    def _moment(self, fd: int) -> bool:
+        """Note the bytes of the file as they are now, words included."""
+        if not self._is_ours(fd):
             return False
         self._note()
         self.at_any_moment()
@@ -131,19 +164,24 @@ class Disk:
         # How much has reached the disk without a sync: nothing, little, much.
         share = generator.choice((0.0, 0.1, 0.5, 1.0))
 
-        def version(fixed: int) -> bytes:
+        def version() -> bytes:
             if generator.random() >= share:
-                return self._images[fixed]
-            return generator.choice(self._images[fixed:])
+                return self._images[0]
+            return generator.choice(self._images)
 
-        size = len(version(self._size_fixed))
+        size = len(version())
         parts = []
         for sector in range(-(-size // SECTOR)):
-            at = sector * SECTOR
-            part = version(self._fixed.get(sector, 0))[at : at + SECTOR]
-            parts.append(part.ljust(SECTOR, b"\0"))
-        data = b"".join(parts)[:size]
-        return with_words(data, BOOT=1) if data.startswith(header.MAGIC) else data
+            doubtful = self._doubtful.get(sector)
+            if doubtful and generator.random() < 0.5:
+                parts.append(generator.choice(doubtful))
+            else:
+                parts.append(_sector(version(), sector))
+        return b"".join(parts)[:size]
+
+
+def _sector(image: bytes, sector: int) -> bytes:
+    return image[sector * SECTOR : (sector + 1) * SECTOR].ljust(SECTOR, b"\0")
 
 
 def sectors(image: bytes, count: int) -> list[bytes]:
