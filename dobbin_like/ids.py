@@ -1,8 +1,4 @@
-"""The two numbers that name things: oids and tids.
-
-Kept apart by type so that a checker refuses one for the other. Knows nothing
-of objects, threads or files. Read :mod:`dobbin_like.exc` next.
-"""
+"""The two numbers that name things, kept apart by type: oids and tids."""
 
 from __future__ import annotations
 
