@@ -363,7 +363,8 @@ class DataManager:
             if self._publisher.closed:
                 self._shared.end_view(self.view)
         if not published:
-            self._storage.release()
+            # To its end: no other call follows the abort of a transaction.
+            finish_despite_interrupts(self._storage.release)
 
     def abort(self, transaction: Any) -> None:
         # All of it: an interrupt may have come before tpc_abort, or in the middle of it.

@@ -121,14 +121,12 @@ class CommitLock:
         # The mutex: this is a signal handler, and the thread takes or gives back the lock below.
         if _holders.get(self._key) == me or self._mutex._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             raise SelfWaitError(self._path)
-        deadline = None
-        if timeout is None:
-            self._mutex.acquire()
-        else:
-            deadline = time.monotonic() + timeout
-            if not self._acquire_mutex(timeout):
-                raise LockTimeout(self._path, timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
+            if timeout is None:
+                self._mutex.acquire()
+            elif not self._acquire_mutex(timeout):
+                raise LockTimeout(self._path, timeout)  # noqa: TRY301  an interrupt comes inside
             if self._closed:
                 self._refuse()
             if self._fd < 0 or self._stale:

@@ -100,10 +100,12 @@ class ReadableLog:
 
         Cost: One system call.
         """
-        words = self.file.words
-        if words is not None and self.applied.loader is not None:
+        # Held: if another thread follows to a packed log, who lets go of the file last closes it.
+        applied = self.applied
+        words = applied.file.words
+        if words is not None and applied.loader is not None:
             try:
-                return words.seen() != self.applied.seen
+                return words.seen() != applied.seen
             except OSError:
                 self.check_open()  # Closed by another thread meanwhile.
                 raise

@@ -26,6 +26,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.lock import CommitLock
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
@@ -179,7 +180,7 @@ class WritableLog:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
         while self.writer.unseen:
             self.wait_for(self.writer.unseen[-1])
-            self.writer.start(self._size_at_path())
+            self.writer.start(self._size_at_path(self.log.file))
 
     # -- its beginning and its end ---------------------------------------------
 
@@ -282,13 +283,13 @@ class WritableLog:
         except OSError:
             device = inode = size = -1
         if (device, inode) != file.key:
-            size = self._size_at_path()  # Raises what there is to raise.
+            size = self._size_at_path(file)  # Raises what there is to raise.
         if not file.joined:
             if file.words is not None or not self._create():
                 return False
-            size = self._size_at_path()
+            size = self._size_at_path(file)
         if self.writer.start(size):
-            self._give_way()
+            self._give_way(file)
         return True
 
     def _create(self) -> bool:
@@ -300,12 +301,13 @@ class WritableLog:
         file.joined = range_lock.lock(file.fd, range_lock.WRITER, shared=True, wait=False)
         return file.joined
 
-    def _give_way(self) -> None:
+    def _give_way(self, file: LogFile) -> None:
         # flock lets the releaser in again before the waiter it woke has run, for as long
         # as it likes. So whoever had the last turn lets the others go first.
         writer = self.writer
         self.lock.let_others(writer.is_disturbed, _GIVE_WAY_SECONDS)
-        if writer.start(self._size_at_path()) and not _is_alive(self._who_waits()):
+        # Of the file that is locked: another thread may have followed to one that replaced it.
+        if writer.start(self._size_at_path(file)) and not _is_alive(self._who_waits()):
             self._nobody_waits()
 
     def _who_waits(self) -> int:
@@ -318,8 +320,7 @@ class WritableLog:
         if words is not None:
             words.put(WAITING, 0)
 
-    def _size_at_path(self) -> int:
-        file = self.log.file
+    def _size_at_path(self, file: LogFile) -> int:
         try:
             return file.size_at_path()
         except LogMovedError:
