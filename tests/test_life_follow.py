@@ -31,7 +31,7 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.log.file.words import Words
-from dobbin_like.log.format.header import REPLACED, STATE, USUAL
+from dobbin_like.log.format.header import REPLACED, STATE, USUAL, WAITING
 from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
@@ -530,3 +530,30 @@ def test_an_older_snapshot_reads_what_was_packed_away_and_not_read_before(databa
     assert middle.root["a"]["n"] == 2
     older.transaction_manager.begin()
     assert list(older.root) == ["b"]
+
+
+def test_who_let_others_go_first_does_not_write_to_a_file_that_it_has_not_locked(
+    database, root, path, monkeypatch
+):
+    with TransactionLog(path) as alone:
+        alone.acquire()
+        alone.release()
+        lock = alone._writing.lock
+        let_others = lock.let_others
+
+        def pack_and_follow() -> bool:
+            in_thread(database.pack)
+            in_thread(lambda: alone.apply(alone.read_news()))
+            return True
+
+        monkeypatch.setattr(lock, "let_others", lambda *_: let_others(pack_and_follow, 60))
+        alone._reading.file.words.put(WAITING, os.getpid())
+        with pytest.raises(LogPackedError):
+            alone.acquire()
+        assert not alone.held
+        assert alone.generation == 1
+
+        alone.acquire()
+        with path.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone.release()
