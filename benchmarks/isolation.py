@@ -349,12 +349,21 @@ def fork_now_and_then(
             time.sleep(TICK_SECONDS)
 
 
+def opened(orders: Orders) -> Database:
+    """Open the database. A sync that fails while the log is recovered is told: open it again."""
+    while True:
+        try:
+            log = TransactionLog(orders.path, sync=orders.sync, read_only=orders.read_only)
+        except OSError as error:
+            if not orders.failing or error.errno != errno.EIO:
+                raise
+        else:
+            return Database(log)
+
+
 def live(orders: Orders, life: int, transactions: int) -> None:
     """Open the databases, let the threads work with them, and close them."""
-    databases = [
-        Database(TransactionLog(orders.path, sync=orders.sync, read_only=orders.read_only))
-        for _ in range(orders.instances)
-    ]
+    databases = [opened(orders) for _ in range(orders.instances)]
     first = orders.process * LIVES * 100 + life * 100
     run_threads(databases, orders, first, transactions, forks=True)
     for database in databases:
