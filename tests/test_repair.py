@@ -523,11 +523,16 @@ def test_a_beginning_of_a_copy_is_opened_and_told(packed, path, caplog):
 # -- more than one bit --------------------------------------------------------------------
 
 
+class PairUnpickler(pickle.Unpickler):
+    """Loads states with pairs in place of objects."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid
+
+
 def loaded(state: bytes) -> Any:
     """Return a state with pairs in place of objects."""
-    unpickler = pickle.Unpickler(io.BytesIO(state))
-    unpickler.persistent_load = lambda pid: pid
-    return unpickler.load()
+    return PairUnpickler(io.BytesIO(state)).load()
 
 
 def lost_names(state: bytes) -> tuple[Any, ...] | None:
