@@ -23,6 +23,7 @@ from dobbin_like import (
     TransactionLog,
     checkout,
 )
+from dobbin_like.check import check_log
 from dobbin_like.exc import (
     ConflictError,
     LogMovedError,
@@ -30,8 +31,10 @@ from dobbin_like.exc import (
     ObjectNotFound,
     WriteConflictError,
 )
+from dobbin_like.ids import Tid
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import REPLACED, STATE, USUAL, WAITING
+from dobbin_like.log.writing import flusher
 from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
@@ -557,3 +560,47 @@ def test_who_let_others_go_first_does_not_write_to_a_file_that_it_has_not_locked
         with path.open("rb") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         alone.release()
+
+
+def test_who_locks_the_new_file_while_another_thread_follows_to_it_writes_there(
+    database, root, path, monkeypatch
+):
+    with TransactionLog(path) as alone:
+        database.pack()
+        alone.apply(alone.read_news())
+        change(database, 1)
+        database.pack()
+        switch_to = alone._reading.switch_to
+
+        def fail_one() -> None:
+            alone.acquire()
+            alone.fail(Tid(alone.last_tid + 1), "while another thread follows")
+            alone.release()
+
+        def switch_and_fail(applied: Any) -> None:
+            switch_to(applied)
+            in_thread(fail_one)
+
+        monkeypatch.setattr(alone._reading, "switch_to", switch_and_fail)
+        while alone.generation < 2:
+            alone.apply(alone.read_news())
+        monkeypatch.undo()
+        fail_one()
+    assert check_log(path).failed == 2
+
+
+def test_what_is_not_durable_yet_when_the_log_is_packed_is_so_in_the_new_file(
+    database, root, path, again, caplog, monkeypatch
+):
+    monkeypatch.setattr(flusher, "_DELAY_SECONDS", 0.1)
+    with TransactionLog(path, sync=False) as loose:
+        tails = Database(loose, transaction_manager=transaction.TransactionManager())
+        change(tails, 1)
+        due = loose._writing.flusher._timer
+        database.pack()
+        tails.transaction_manager.begin()
+        assert loose.generation == 1
+        due.join(WAIT_SECONDS)
+        assert caplog.records == []
+        tails.transaction_manager.abort()
+        tails.close()

@@ -281,18 +281,21 @@ def test_damage_between_committed_transactions_stops_the_reader_there(
 
 
 def test_a_log_that_went_back_is_an_error(path: Path) -> None:
-    with TransactionLog(path, sync=False) as log:
-        commit(log, 0, b"1")
-        earlier = path.read_bytes()
-        commit(log, 0, b"2")
-        with path.open("r+b") as file:
-            file.write(earlier)
-            file.truncate()
+    log = TransactionLog(path, sync=False)
+    commit(log, 0, b"1")
+    earlier = path.read_bytes()
+    commit(log, 0, b"2")
+    with path.open("r+b") as file:
+        file.write(earlier)
+        file.truncate()
 
-        with pytest.raises(IntegrityError, match="as read before"):
-            log.read_news()
-        with pytest.raises(IntegrityError, match="or after"):
-            log.acquire()
+    with pytest.raises(IntegrityError, match="as read before"):
+        log.read_news()
+    with pytest.raises(IntegrityError, match="or after"):
+        log.acquire()
+    with pytest.raises(OSError, match="ends at"):  # What was committed is not durable.
+        log.close()
+    assert log.closed
     assert path.read_bytes()[PAGE_SIZE:] == earlier[PAGE_SIZE:]
 
 

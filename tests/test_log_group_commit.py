@@ -21,10 +21,11 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import disk
 from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.log.writing import flusher
 from dobbin_like.persistent import PersistentDict, checkout
 from tests.helpers.log_files import tids, words_of
 from tests.helpers.power import count_syncs, fail_syncs
-from tests.helpers.processes import exit_code, forked, in_child
+from tests.helpers.processes import end_after, exit_code, forked, in_child
 from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
@@ -172,6 +173,22 @@ def test_what_nobody_waits_for_gets_durable_when_the_log_is_closed(
         assert syncs() == 0
     assert syncs() > 0
     assert words_of(path)["DURABLE"] == logged.end == path.stat().st_size
+
+
+def test_what_is_committed_without_sync_gets_durable_by_itself(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flusher, "_DELAY_SECONDS", 0.05)
+    syncs = count_syncs(monkeypatch)
+    with TransactionLog(path, sync=False) as loose:
+        for number in range(2):
+            before = syncs()
+            logged = append(loose, number, b"state")
+            due = loose._writing.flusher._timer
+            assert due is not None
+            due.join(60)
+            assert syncs() > before
+            assert words_of(path)["DURABLE"] == logged.end
 
 
 # -- what is seen before it is durable ------------------------------------------------------
@@ -799,18 +816,10 @@ def test_a_holder_that_was_killed_leaves_no_transaction_in_part(path: Path) -> N
 def forked_in_c(function: Callable[[], object]) -> int:
     """Fork as a server in C does; return the exit code of the child."""
     import ctypes
-    import traceback
 
-    child = ctypes.PyDLL(None).fork()
+    child: int = ctypes.PyDLL(None).fork()
     if child == 0:
-        code = 1
-        try:
-            function()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+        end_after(function)
     return exit_code(child)
 
 

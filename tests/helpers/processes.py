@@ -24,7 +24,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +74,14 @@ def python_path(**more: str) -> dict[str, str]:
 def forked(function: Callable[[], object]) -> int:
     """Fork a child that runs *function* and ends with 0 if it comes to its end; return its id."""
     child = os.fork()
-    if child:
-        _started.add(child)
-        return child
+    if not child:
+        end_after(function)
+    _started.add(child)
+    return child
+
+
+def end_after(function: Callable[[], object]) -> NoReturn:
+    """End this child of a fork after *function*: with 0 if that comes to its end."""
     code = 1
     try:
         function()

@@ -8,17 +8,17 @@ one instance share the open file. Knows nothing of frames.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
+from dobbin_like.interrupts import reentrant_lock
 
 if TYPE_CHECKING:
     from portalocker.portalocker import FlockLocker
@@ -90,7 +90,7 @@ class CommitLock:
         self._path = path
         self._open_file = open_file
         self._tell = tell
-        self._mutex = threading.RLock()
+        self._mutex = reentrant_lock()
         self._fd = -1
         self.keeper: object = None  # Of the descriptor, while it may be locked.
         self._key = (0, 0)
@@ -181,14 +181,13 @@ class CommitLock:
         finally:
             _flock(self._fd, _WAIT)
 
-    @contextlib.contextmanager
-    def kept_free(self) -> Iterator[None]:
-        """Keep the threads of this instance from taking the lock.
+    @property
+    def kept_free(self) -> threading.RLock:
+        """For a ``with``: it keeps the threads of this instance from taking the lock.
 
         For who takes other locks of the open file, which would be locks of all these threads.
         """
-        with self._mutex:
-            yield
+        return self._mutex
 
     def close(self) -> None:
         """Wait until no thread of this instance holds the lock, and forget the file.
@@ -211,19 +210,24 @@ class CommitLock:
         Requires: The descriptor has been replaced by one of this process; an unlock of
         the inherited one would take the lock from the parent.
         """
-        self._mutex = threading.RLock()
+        self._mutex = reentrant_lock()
         self._pid = os.getpid()
         self._locked = False
         self.owner = 0
 
-    def rebind(self) -> None:
-        """Lock another file from the next acquire() on: the log goes on there."""
+    def rebind(self, forget: Callable[[], object]) -> None:
+        """Lock another file from the next acquire() on: the log goes on there.
+
+        Args:
+            forget: Called if no thread of this instance has the lock.
+        """
         self._stale = True
         # A thread that waits for the lock of the old file needs its descriptor until then.
         if self._mutex.acquire(blocking=False):
             try:
                 if not self._locked:
                     self.unbind()
+                    forget()
             finally:
                 self._mutex.release()
 

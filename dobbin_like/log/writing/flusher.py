@@ -28,7 +28,7 @@ class Flusher:
         self._timer: threading.Timer | None = None
 
     def wake(self) -> None:
-        """Let it be done, unless it is under way. The caller holds the commit lock."""
+        """Let it be done, unless it is under way: twice at most, if two threads say so at once."""
         if self._timer is None:
             self._timer = timer = threading.Timer(_DELAY_SECONDS, self._run)
             timer.name = f"sync {self._path}"

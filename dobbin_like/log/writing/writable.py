@@ -120,23 +120,26 @@ class WritableLog:
     def _join(self) -> None:
         log = self.log
         # Else another thread might be creating the file, or have joined already.
-        with self.lock.kept_free():
-            if not log.file.joined and log.file.attach():
+        with self.lock.kept_free:
+            file = log.file
+            if not file.joined and file.attach():
                 log.attach()
                 if not join(log):
-                    self._refuse_moved()
+                    self._refuse_moved(file)
 
     def release(self) -> None:
         """Give the lock back; what was neither decided nor failed is dropped."""
         if os.getpid() != self._pid:
             self.after_fork_in_child()
+        loose = False
         try:
             if self.lock.owner == get_ident():
                 self.writer.stop()
-                if self.writer.loose:
-                    self.flusher.wake()
+                loose = self.writer.loose
         finally:
             self.lock.release()
+        if loose:
+            self.flusher.wake()
 
     def held_by_caller(self, step: str) -> Writer:
         """Return the writer. Raises NotHeldError if the calling thread does not hold the lock."""
@@ -262,11 +265,11 @@ class WritableLog:
             self._told = True
 
     def _follow_to(self, applied: Applied) -> None:
-        # Before anybody can lock the new file. Nobody writes to the old one any more.
+        # Nobody writes to the old file any more.
         self.log.switch_to(applied)
-        self.writer.forget()
-        # Whoever waits for the lock of the old file finds out when it gets it.
-        self.lock.rebind()
+        # Whoever waits for the lock of the old file finds out when it gets it; and whoever has
+        # that of the new one by now makes the writer forget, which is its own.
+        self.lock.rebind(self.writer.forget)
 
     def _start(self) -> bool:
         """Begin to write; return False if the lock has to be taken again."""
@@ -276,7 +279,7 @@ class WritableLog:
         file = log.file
         if self.lock.keeper is not file:
             # Another thread has followed while this one waited for the lock of the old file.
-            self.lock.rebind()
+            self.lock.rebind(self.writer.forget)
             raise LogPackedError(log.path, "the log was packed")
         try:
             device, inode, size = file.status()
@@ -333,8 +336,9 @@ class WritableLog:
                 file.forget()
             raise
 
-    def _refuse_moved(self) -> None:
-        if self.log.file.is_replaced():
+    def _refuse_moved(self, file: LogFile) -> None:
+        # That file: another thread may have followed meanwhile.
+        if file.is_replaced():
             raise LogPackedError(self.log.path, "the log was packed")
         raise LogMovedError(self.log.path, "another file is there")
 
@@ -373,12 +377,15 @@ class WritableLog:
 
     def make_durable(self) -> None:
         """Return when all that this instance has shown is durable. Any thread. Raises OSError."""
-        file, writer = self.log.file, self.writer
+        writer = self.writer
         if not writer.loose:
             return
         writer.loose = False  # Before: what is shown meanwhile may not be covered.
+        loose_end = writer.loose_end
+        if loose_end is None:
+            return
         try:
-            self.queue.make_durable(file, writer.shown, writer.failures)
+            self.queue.make_durable(*loose_end)
         except SyncFailedError as error:
             raise OSError(errno.EIO, str(error), self.log.path) from error
 

@@ -71,7 +71,7 @@ _ENDS_OFFSET: Final = WORDS_OFFSET + _LOOSE_AT
 
 
 class Promise(NamedTuple):
-    """What has to be durable before a transaction is visible."""
+    """What has to be durable before a transaction is visible, or soon afterwards."""
 
     file: LogFile
     end: int
@@ -86,22 +86,27 @@ class Writer:
     ``place`` is where the next frame goes; ``_told`` is what others know of it. ``_words`` are
     the words as this left them, but for WAITING; nothing has happened since if they are the same.
     ``seen`` are those of them that change with news. ``shown`` is where what is visible ended when
-    this knew last, ``failures`` is FAILURES then.
+    this knew last, ``failures`` is FAILURES then. ``loose``: something is visible that is not
+    durable, up to ``loose_end``.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
         self.save_after_entries = SAVE_AFTER_ENTRIES
         self.unseen: list[LoggedTransaction] = []
         self.promises: dict[Tid, Promise] = {}
-        self.loose = False  # Something is visible that is not durable.
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
         self.forget()
 
     def forget(self) -> None:
-        """Know nothing of the file: it is another one, or this is another process."""
+        """Know nothing of the file: it is another one, or this is another process.
+
+        What was visible in a file that was replaced is durable in the one that replaced it.
+        """
         self._file = self._log.file
+        self.loose = False
+        self.loose_end: Promise | None = None
         self.place = record.first_place(0)
         self.failures = -1
         self._words = b""
@@ -119,7 +124,6 @@ class Writer:
         """Forget what the parent was writing."""
         self.forget()
         self.promises = {}
-        self.loose = False
 
     # -- the beginning and the end -----------------------------------------------
 
@@ -135,6 +139,8 @@ class Writer:
         Raises:
             IntegrityError, OSError: See recover().
         """
+        if self._file is not self._log.file:
+            self.forget()
         self._size = size
         words = self._words_of_file
         block = words.all()
@@ -423,6 +429,7 @@ class Writer:
             disk.write(file.fd, file.path, data, _ENDS_OFFSET)
             self._words = words = self._before_ends + data + self._behind_ends
             self.shown = end
+            self.loose_end = _new(Promise, (file, end, self.failures))
             self.loose = True
             self._due = self.place.sequence
             # Whoever applies it without reading news knows that there are no others.
