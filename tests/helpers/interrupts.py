@@ -9,8 +9,8 @@ import sys
 
 from tests.helpers.tracing import tracing
 
-NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail")
-"""Lines of Applied.move_to(): no signal comes between lines in which nothing is called."""
+NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail", "try:")
+"""No signal comes between lines in which nothing is called: two are of Applied.move_to()."""
 
 
 class Interrupt:
@@ -41,8 +41,8 @@ class Interrupt:
         return self._until_the_end
 
     def line(self, frame, event, _arg):
-        # No signal comes between the end of a with block and the release of its lock;
-        # only a tracer can be there.
+        # No signal comes between the end of a with block and the release of its lock, nor
+        # between the lock and a try that begins the block; only a tracer can be there.
         here = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         if event == "line" and not (here.startswith("with ") or here in NO_CALL_BEFORE):
             self.left -= 1

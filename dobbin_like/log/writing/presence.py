@@ -11,13 +11,14 @@ from __future__ import annotations
 import fcntl
 import os
 
+from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.range_lock import OPENING, WRITER
 from dobbin_like.log.format.header import FAILURES
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.recovery import recover
-from dobbin_like.log.writing.syncing import sync_lock
+from dobbin_like.log.writing.syncing import under_sync_lock
 
 __all__ = ["alone", "join", "repair"]
 
@@ -35,38 +36,47 @@ def join(log: ReadableLog) -> bool:
         IntegrityError, OSError: See recover(). It does not count among them.
     """
     file = log.file
-    range_lock.lock(file.fd, OPENING)
+    try:
+        range_lock.lock(file.fd, OPENING)
+        file.joined = _join(log, file)
+        return file.joined
+    finally:
+        finish_despite_interrupts(lambda: range_lock.unlock(file.fd, OPENING))
+
+
+def _join(log: ReadableLog, file: LogFile) -> bool:
+    joined = False
     try:
         is_alone = range_lock.lock(file.fd, WRITER, wait=False)
-        try:
-            if not _is_at_path(file):
-                range_lock.unlock(file.fd, WRITER)
-                return False
-            if is_alone or _has_failed(file):
-                fcntl.flock(file.fd, fcntl.LOCK_EX)
-                try:
-                    # Nobody replaces it now; else another thread might follow meanwhile.
-                    if not _is_at_path(file):
-                        range_lock.unlock(file.fd, WRITER)
-                        return False
-                    if is_alone or _has_failed(file):
-                        repair(log)
-                finally:
-                    fcntl.flock(file.fd, fcntl.LOCK_UN)
-            range_lock.lock(file.fd, WRITER, shared=True)
-            file.joined = True
-        except BaseException:
-            range_lock.unlock(file.fd, WRITER)
-            raise
+        if not _is_at_path(file):
+            return False
+        if (is_alone or _has_failed(file)) and not _repaired(log, file, is_alone=is_alone):
+            return False
+        range_lock.lock(file.fd, WRITER, shared=True)
+        joined = True
     finally:
-        range_lock.unlock(file.fd, OPENING)
+        if not joined:
+            finish_despite_interrupts(lambda: range_lock.unlock(file.fd, WRITER))
+    return True
+
+
+def _repaired(log: ReadableLog, file: LogFile, *, is_alone: bool) -> bool:
+    """Recover under the commit lock if it is to be done still; see join()."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX)
+        # Nobody replaces it now; else another thread might follow meanwhile.
+        if not _is_at_path(file):
+            return False
+        if is_alone or _has_failed(file):
+            repair(log)
+    finally:
+        finish_despite_interrupts(lambda: fcntl.flock(file.fd, fcntl.LOCK_UN))
     return True
 
 
 def repair(log: ReadableLog) -> None:
     """Recover; the commit lock is held. Raises as recover() does."""
-    with sync_lock(log.file):
-        recover(log)
+    under_sync_lock(log.file, lambda: recover(log))
 
 
 class alone:  # noqa: N801  a context manager

@@ -14,11 +14,10 @@ error: SYNCING tells that one began, and the next leader writes again, too.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import Words
@@ -27,7 +26,14 @@ from dobbin_like.log.reading.chain import whole_frames
 from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.log.reading.saved_positions import place_before
 
-__all__ = ["SyncFailedError", "SyncQueue", "mark_failure", "sync_all", "sync_lock", "write_again"]
+__all__ = [
+    "SyncFailedError",
+    "SyncQueue",
+    "mark_failure",
+    "sync_all",
+    "under_sync_lock",
+    "write_again",
+]
 
 _PIECE = 1 << 20
 
@@ -81,8 +87,7 @@ def _make_durable(file: LogFile, end: int, failures: int) -> None:
     if words.get(DURABLE) >= end:
         _check_not_repaired(words, failures)
         return
-    with sync_lock(file):
-        _lead(file, words, end, failures)
+    under_sync_lock(file, lambda: _lead(file, words, end, failures))
 
 
 def _lead(file: LogFile, words: Words, end: int, failures: int) -> None:
@@ -143,19 +148,29 @@ def sync_all(file: LogFile) -> None:
     """
     words = file.words
     assert words is not None
-    with sync_lock(file):
-        _sync(file, words, words.get(DURABLE), PAGE_SIZE)
+    under_sync_lock(file, lambda: _sync(file, words, words.get(DURABLE), PAGE_SIZE))
 
 
-@contextlib.contextmanager
-def sync_lock(file: LogFile) -> Iterator[None]:
-    """Hold the sync lock: one thread of one process. Raises OSError: it can't be taken."""
+def under_sync_lock(file: LogFile, step: Callable[[], None]) -> None:
+    """Run *step* with the sync lock, which one thread of one process has.
+
+    No context manager: an interrupt at the end of an __enter__ in Python would keep the lock.
+
+    Raises:
+        OSError: It can't be taken. And what *step* raises.
+    """
+
+    def unlock() -> None:
+        range_lock.unlock(file.fd, range_lock.SYNC)
+
     with file.sync_turn:
-        range_lock.lock(file.fd, range_lock.SYNC)
         try:
-            yield
-        finally:
-            range_lock.unlock(file.fd, range_lock.SYNC)
+            range_lock.lock(file.fd, range_lock.SYNC)
+            step()
+            unlock()
+        except BaseException:
+            finish_despite_interrupts(unlock)
+            raise
 
 
 def _check_not_repaired(words: Words, failures: int) -> None:
@@ -176,5 +191,8 @@ def mark_failure(file: LogFile) -> None:
     """Let nobody commit before the log is repaired: something that was appended is gone."""
     words = file.words
     assert words is not None
-    with sync_lock(file):
-        words.put(FAILURES, words.get(FAILURES) | 1)
+    under_sync_lock(file, lambda: _mark(words))
+
+
+def _mark(words: Words) -> None:
+    words.put(FAILURES, words.get(FAILURES) | 1)
