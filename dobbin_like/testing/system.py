@@ -11,10 +11,11 @@ Read :mod:`dobbin_like.testing.standins` next.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from types import TracebackType
 from typing import Final
@@ -305,22 +306,13 @@ class Process:
 _active: list[Machine] = []
 
 
-class active:  # noqa: N801  a context manager
-    """Lets the stand-ins act on a machine; may be nested, and the inner one counts."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    def __enter__(self) -> Machine:
-        _active.append(self._machine)
-        return self._machine
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+@contextlib.contextmanager
+def active(machine: Machine) -> Iterator[Machine]:
+    """Let the stand-ins act on a machine; may be nested, and the inner one counts."""
+    _active.append(machine)
+    try:
+        yield machine
+    finally:
         _active.pop()
 
 
