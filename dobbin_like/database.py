@@ -20,6 +20,7 @@ from dobbin_like.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from dobbin_like import blocks
     from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
     from dobbin_like.objects.faces.base import Persistent
@@ -275,6 +276,9 @@ class Database:
     # -- functions of the store ---------------------------------------------------------
 
     if TYPE_CHECKING:
+        transaction = _bound(blocks.transaction)
+        reading = _bound(blocks.reading)
+        run = _bound(blocks.run)
         transactions = _bound(revisions.transactions)
         history = _bound(revisions.history)
         changes = _bound(feed.changes)
@@ -292,11 +296,27 @@ class Database:
         rename_class = _bound(renaming.rename_class)
 
         @overload
+        def transactional(self, function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+        @overload
+        def transactional(
+            self,
+            *,
+            retry: int = ...,
+            note: str = ...,
+            user: str = ...,
+            on_retry: blocks.OnRetry | None = ...,
+        ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+        def transactional(self, *function: Any, **options: Any) -> Any: ...
+        @overload
         def instances(self, cls: type[_T], progress: Progress | None = None) -> Iterator[_T]: ...
         @overload
         def instances(self, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
         def instances(self, cls: Any, progress: Progress | None = None) -> Iterator[Any]: ...
     else:
+        transaction = _Late("dobbin_like.blocks")
+        reading = _Late("dobbin_like.blocks")
+        run = _Late("dobbin_like.blocks")
+        transactional = _Late("dobbin_like.blocks")
         transactions = _Late("dobbin_like.history.revisions")
         history = _Late("dobbin_like.history.revisions")
         changes = _Late("dobbin_like.history.feed")

@@ -218,6 +218,30 @@ class CommittingError(UsageError, RuntimeError):
     )
 
 
+class BlockError(UsageError, RuntimeError):
+    """A block of ``db.transaction()`` or ``db.reading()`` was used as it can't be.
+
+    What was changed in it is taken back.
+    """
+
+    path: str
+    reason: str
+    text = "{path}: a transaction block can't go on: {reason}"
+
+
+class UncommittedChangesError(UsageError, RuntimeError):
+    """A thread that has changes, made outside of any block, has come to a block.
+
+    They are as they were.
+    """
+
+    path: str
+    text = (
+        "{path}: this thread has changes that were made before the block; commit or abort them "
+        "first, or make them in the block"
+    )
+
+
 class StorageInUseError(UsageError, ValueError):
     """A storage was given to a second database."""
 

@@ -29,6 +29,8 @@ ERRORS = {
         "Cart", 3, 9, 5, "somebody", "", "total"
     ): "transaction 5 can't be undone: .total of Cart oid 3, which it changed, was changed again",
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
+    exc.BlockError("x.log", "no"): "x.log: a transaction block can't go on: no",
+    exc.UncommittedChangesError("x.log"): "changes that were made before the block; commit or",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
     exc.LogPackedError("x.log", "the log was packed"): "read_news() continues in the new file",
@@ -77,6 +79,8 @@ BUILT_IN = {
     exc.UndoError: ValueError,
     exc.SelfWaitError: RuntimeError,
     exc.CommittingError: RuntimeError,
+    exc.BlockError: RuntimeError,
+    exc.UncommittedChangesError: RuntimeError,
     exc.NotHeldError: RuntimeError,
     exc.ReadOnlyStorageError: PermissionError,
     exc.PackError: ValueError,

@@ -182,6 +182,7 @@ HOUSE = {
         "ground  objects.values  objects.faces  objects.codec  objects.graph  transactions",
         ("store",),
     ),
+    "blocks": Room("ground  transactions  store", ("blocks",)),
     "history": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec  objects.graph "
         "collections  storages  transactions  store",
@@ -214,7 +215,8 @@ HOUSE = {
         ),
     ),
     "doors": Room(
-        "ground  log  objects.faces  collections  storages  store  history  search  upkeep",
+        "ground  log  objects.faces  collections  storages  store  blocks  history  search  "
+        "upkeep",
         ("database  persistent  storage",),
     ),
     "check": Room(
@@ -315,7 +317,7 @@ UPWARD = {
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
-    "transaction": "exc  history  transactions  store  database  safe  conformance  demo",
+    "transaction": "exc  blocks  history  transactions  store  database  safe  conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Extras: the package must work without them.

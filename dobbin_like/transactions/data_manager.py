@@ -37,6 +37,7 @@ from zope.interface import implementer
 
 from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import (
+    BlockError,
     ClosedError,
     CommittingError,
     ConflictError,
@@ -127,6 +128,7 @@ class DataManager:
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: weakref.ref[Any] | None = None
         self.new_root: NewRoot | None = None
+        self.only_reads: Any = None  # A transaction in which nothing may be checked out.
         # Of the commit that is under way.
         self._phase = IDLE
         self._changes: Changes | None = None
@@ -163,6 +165,8 @@ class DataManager:
         if self._storage.read_only:
             raise ReadOnlyStorageError(self._storage.path, self._storage.why_read_only)
         current = self.thread.transaction_manager().get()
+        if current is self.only_reads:
+            raise BlockError(self._storage.path, "it only reads; use db.transaction()")
         joined = self._joined
         if joined is None or joined() is not current:
             current.join(self)

@@ -1,0 +1,316 @@
+"""Transactions as a program writes them: a block, a function that is run again, a snapshot.
+
+A block begins a transaction of the database's transaction manager, and ends it in any case. A
+block in a block is a savepoint of the same transaction, also if it is one of another database
+with the same manager: what the outer block commits is committed in both, or in none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from types import TracebackType
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar, overload
+
+from transaction.interfaces import NoTransaction, TransientError
+
+from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
+from dobbin_like.store import Store
+
+__all__ = ["Block", "OnRetry", "reading", "run", "transaction", "transactional"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+OnRetry = Callable[[Exception, int], object]
+"""Called before a function is run again: with the error, and how often it has failed by now."""
+
+_RETRIES: Final = 5
+_FIRST_PAUSE_SECONDS: Final = 0.002  # About as long as a few commits take.
+_LONGEST_PAUSE_SECONDS: Final = 0.5
+_RUNS_LATER: Final = 0x20 | 0x80 | 0x200  # Flags of the code of generators and coroutines.
+
+
+class _Entered(threading.local):
+    """The blocks that a thread is in, the innermost last, and the transaction of each.
+
+    Weak: a with statement keeps its block. If that is gone, an interrupt has kept the block from
+    beginning or from ending, and the next block ends the transaction that it has left.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[weakref.ref[Block], Any]] = []
+
+
+_entered = _Entered()
+
+
+def transaction(store: Store, *, note: str = "", user: str = "") -> Block:
+    """Return a context manager: a transaction, from its snapshot to its commit or abort.
+
+    It gives the root. The snapshot is taken when the block begins, and covers objects that were
+    handed to this thread. The end of the block commits; an exception that leaves it aborts. In
+    another block of this thread, or in a transaction that a framework has begun (explicit mode),
+    it is a savepoint: an exception takes back what was changed in it, and the outer one commits
+    the rest. A block can't be run again after a conflict, a function can: see :meth:`run`.
+
+    Args:
+        note: What the transaction is for; history and log show it.
+        user: Who makes it.
+
+    Raises:
+        BlockError: The block is entered twice, or in one that only reads, or left by another
+            thread; or its transaction was ended in it.
+        UncommittedChangesError: The thread has changes that no block has made.
+        CommittingError: The thread is committing.
+        ConflictError, LockTimeout, InDoubtError, OSError: As a commit raises them.
+    """
+    return Block(store, note=note, user=user)
+
+
+def reading(store: Store) -> Block:
+    """Return a context manager: a snapshot for those who only read. It gives the root.
+
+    In a block of :meth:`transaction` it shows what was changed there.
+
+    Raises:
+        BlockError: An object was to be checked out in it; or see :meth:`transaction`.
+        UncommittedChangesError, CommittingError: See :meth:`transaction`.
+    """
+    return Block(store, only_reads=True)
+
+
+def run(
+    store: Store,
+    function: Callable[[], _R],
+    *,
+    retry: int = _RETRIES,
+    note: str = "",
+    user: str = "",
+    on_retry: OnRetry | None = None,
+) -> _R:
+    """Run *function* as a transaction, again after a conflict; return what it returns.
+
+    It is run as a block of :meth:`transaction`. Each time it sees the newest state; from the
+    second time on the commit lock is held from its beginning, so that it has no conflict. What
+    it does elsewhere (mails, files, counters) is done again, too: let ``on_retry`` see that, or
+    use a hook of the transaction. In another block it is run once: it's for the outer one to run
+    all of it again.
+
+    Args:
+        retry: How often it may be run again after a transient error.
+        on_retry: Called before that, with the error and how often the function has failed.
+
+    Raises:
+        TypeError: It is a generator or coroutine function, whose code runs later.
+        BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
+    """
+    _refuse_what_runs_later(function)
+    holds_lock = False
+    for failures in range(1, retry + 2):
+        block = Block(store, note=note, user=user)
+        try:
+            if holds_lock:
+                store.manager().acquire_early()
+            with block:
+                return function()
+        except Exception as error:
+            if failures > retry or not block.transient:
+                raise
+            if on_retry is not None:
+                on_retry(error, failures)
+        finally:
+            if holds_lock:
+                store.release_early()
+        # Two locks, the second of which is not the later one in order, might be waited for in
+        # a circle; then chance has to decide who goes first.
+        holds_lock = block.participants == 1
+        if not holds_lock:
+            longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
+            time.sleep(random.uniform(0, longest))
+    raise AssertionError  # The last failure was raised.
+
+
+@overload
+def transactional(store: Store, function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+@overload
+def transactional(
+    store: Store,
+    /,
+    *,
+    retry: int = _RETRIES,
+    note: str = "",
+    user: str = "",
+    on_retry: OnRetry | None = None,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
+    """Decorate a function: each call is a transaction, as with :meth:`run`, of these options."""
+    if function is None:
+        return functools.partial(transactional, store, **options)
+    _refuse_what_runs_later(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return run(store, functools.partial(function, *args, **kwargs), **options)
+
+    return call
+
+
+def _refuse_what_runs_later(function: Callable[..., object]) -> None:
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _RUNS_LATER:
+        text = (
+            f"{function.__qualname__} is a generator or coroutine function: its code would run "
+            "after the transaction; use a block in it"
+        )
+        raise TypeError(text)
+
+
+class Block:
+    """What ``db.transaction()`` and ``db.reading()`` return: for one ``with`` of one thread."""
+
+    def __init__(
+        self, store: Store, *, note: str = "", user: str = "", only_reads: bool = False
+    ) -> None:
+        self.transient = False  # Whether it has failed and may be run again.
+        self.participants = 0  # How many databases and others took part in what has failed.
+        self._store = store
+        self._note, self._user = note, user
+        self._only_reads = only_reads
+        self._thread = 0  # Who has entered it.
+        self._is_part = False  # Of a transaction that somebody else ends.
+        self._point: Any = None  # The savepoint then.
+
+    def __enter__(self) -> Any:
+        """Begin; return the root."""
+        store = self._store
+        if self._thread:
+            self._refuse("it was entered before")
+        self._data = data = store.manager()
+        own = self._own = data.transaction_manager
+        current = self._under_way()
+        if current is None:
+            current = own.begin()
+            if self._user:
+                current.user = self._user
+            if self._only_reads:
+                data.only_reads = current
+        else:
+            self._is_part = True
+            if not self._only_reads:
+                if data.only_reads is current:
+                    self._refuse("it is in a block that only reads")
+                self._point = own.savepoint(optimistic=True)
+        if self._note:
+            current.note(self._note)
+        self._transaction = current
+        root = store.get_root()
+        self._thread = get_ident()
+        self._depth = len(_entered.blocks)
+        _entered.blocks.append((weakref.ref(self), current))
+        return root
+
+    def _under_way(self) -> Any:
+        """Return the transaction of which this block becomes a part; None: there is none."""
+        own, entered = self._own, _entered.blocks
+        current = _current(own)
+        if current is None and not entered:
+            return None
+        while entered and entered[-1][0]() is None:
+            left = entered.pop()[1]
+            if left is current and not _has(entered, current):  # An interrupt has left it.
+                own.abort()
+                current = None
+        if current is not None and current.status == "Committing":
+            raise CommittingError(self._store.storage.path)
+        if current is None or own.explicit or _has(entered, current):
+            return current
+        if _participants(current):
+            raise UncommittedChangesError(self._store.storage.path)
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._thread != get_ident():
+            self._refuse("another thread has entered it")
+        try:
+            if error is None:
+                self._end()
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            if error is not None:
+                self._take_back(error)
+            del _entered.blocks[self._depth :]
+
+    def _end(self) -> None:
+        inner = _entered.blocks[self._depth + 1 :]
+        if inner and any(block() is not None for block, _ in inner):
+            # Of a generator, say, which goes on later.
+            self._refuse("a block that was entered in it has not ended")
+        if self._is_part:
+            return
+        current = self._transaction
+        if _current(self._own) is not current:
+            self._refuse("its transaction was ended in it")
+        if self._only_reads:
+            self._own.abort()
+            return
+        if len(_participants(current)) > 1:
+            self._store.release_early()  # Their locks are taken in order.
+        self._own.commit()
+
+    def _take_back(self, error: BaseException) -> None:
+        if self._is_part:
+            current = self._transaction
+            # Else somebody has ended it, or will have to.
+            if self._point is not None and _current(self._own) is current and _goes_on(current):
+                self._point.rollback()
+            return
+        resources = _participants(self._transaction)
+        self.participants = len(resources)
+        self.transient = isinstance(error, TransientError) or any(
+            resource.should_retry(error)
+            for resource in resources
+            if hasattr(resource, "should_retry")
+        )
+        with contextlib.suppress(NoTransaction):
+            self._own.abort()
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise BlockError(self._store.storage.path, reason)
+
+
+def _has(entered: list[tuple[weakref.ref[Block], Any]], transaction: Any) -> bool:
+    return any(of is transaction for _, of in entered)
+
+
+def _current(own: Any) -> Any:
+    """Return the transaction of a manager, ``None`` if there is none."""
+    # There is no public way to ask: without explicit begins, get() makes one.
+    if hasattr(own, "_txn"):
+        return own._txn  # noqa: SLF001
+    try:
+        return own.get()
+    except NoTransaction:
+        return None
+
+
+def _goes_on(transaction: Any) -> bool:
+    return transaction.status in ("Active", "Doomed")
+
+
+def _participants(transaction: Any) -> Any:
+    # There is no public way to ask.
+    return getattr(transaction, "_resources", ())

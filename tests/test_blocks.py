@@ -1,0 +1,531 @@
+"""Transaction blocks, functions that are run again, and snapshots to read."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import transaction
+from transaction.interfaces import DoomedTransaction, TransactionFailedError, TransientError
+
+from dobbin_like import BTree, Database, PersistentDict, TransactionLog, checkout
+from dobbin_like.exc import (
+    BlockError,
+    CommittingError,
+    ConflictError,
+    UncommittedChangesError,
+)
+from tests.helpers.interrupts import interrupted
+from tests.helpers.processes import exit_code, forked
+from tests.helpers.steps import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
+
+@pytest.fixture
+def db(path: Path) -> Iterator[Database]:
+    with Database(TransactionLog(path, sync=False)) as database:
+        with database.transaction():
+            database.set_root(PersistentDict({"n": 0}))
+        yield database
+
+
+def stored(db: Database) -> dict[str, Any]:
+    """What another thread sees."""
+    found: dict[str, Any] = in_thread(lambda: dict(db.root))
+    return found
+
+
+def put(db: Database, name: str, value: object) -> None:
+    checkout(db.root)
+    db.root[name] = value
+
+
+def is_idle(db: Database) -> bool:
+    """Tell whether the thread has nothing under way."""
+    return not (db.storage.held or transaction.get()._resources)
+
+
+# -- one block ------------------------------------------------------------------------------
+
+
+def test_a_block_begins_a_snapshot_gives_the_root_and_commits(db):
+    in_thread(lambda: db.run(lambda: put(db, "n", 1)))
+    with db.transaction() as root:
+        assert root is db.root
+        assert root["n"] == 1
+        in_thread(lambda: db.run(lambda: put(db, "n", 2)))
+        assert root["n"] == 1
+        put(db, "m", 3)
+    assert stored(db) == {"n": 2, "m": 3}
+    assert is_idle(db)
+
+
+def test_a_block_tells_who_and_what_for(db):
+    with db.transaction(note="Count", user="ada"):
+        put(db, "n", 1)
+        with db.transaction(note="and more"):
+            put(db, "m", 1)
+    *_, last = db.transactions()
+    assert (last.user, last.description) == ("ada", "Count\nand more")
+
+
+def test_an_exception_takes_everything_back(db):
+    with pytest.raises(ZeroDivisionError), db.transaction() as root:  # noqa: PT012
+        put(db, "n", 1)
+        raise ZeroDivisionError
+    assert root["n"] == 0
+    assert stored(db) == {"n": 0}
+    assert is_idle(db)
+
+
+def test_the_object_that_was_handed_to_a_thread_is_of_its_snapshot(db):
+    root = db.root
+    seen = []
+
+    def work():
+        with db.transaction():
+            in_thread(lambda: db.run(lambda: put(db, "n", 1)))
+            seen.append(root["n"])
+            checkout(root)
+            root["n"] += 10
+
+    with pytest.raises(ConflictError):
+        in_thread(work)
+    assert seen == [0]
+    assert stored(db) == {"n": 1}
+
+
+def test_a_conflict_is_raised_at_the_end_and_leaves_nothing(db):
+    with pytest.raises(ConflictError), db.transaction() as root:  # noqa: PT012
+        put(db, "n", 1)
+        in_thread(lambda: db.run(lambda: put(db, "n", 2)))
+    assert root["n"] == 2
+    assert is_idle(db)
+    with db.transaction():
+        put(db, "n", 3)
+    assert stored(db) == {"n": 3}
+
+
+def test_a_doomed_block_is_aborted(db):
+    with pytest.raises(DoomedTransaction), db.transaction():  # noqa: PT012
+        put(db, "n", 1)
+        transaction.doom()
+    assert stored(db) == {"n": 0}
+    assert is_idle(db)
+
+
+def test_what_was_changed_before_is_not_dropped(db):
+    put(db, "n", 1)
+    with pytest.raises(UncommittedChangesError, match="commit or abort"), db.transaction():
+        raise AssertionError
+    with pytest.raises(UncommittedChangesError), db.reading():
+        raise AssertionError
+    assert db.root["n"] == 1
+    transaction.commit()
+    assert stored(db) == {"n": 1}
+
+
+def test_a_block_is_for_one_with(db):
+    block = db.transaction()
+    with block, pytest.raises(BlockError, match="entered before"), block:
+        raise AssertionError
+    with pytest.raises(BlockError, match="entered before"), block:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("end", [transaction.commit, transaction.abort, transaction.begin])
+def test_the_transaction_of_a_block_is_ended_by_nobody_else(db, end):
+    with pytest.raises(BlockError, match="was ended in it"), db.transaction():  # noqa: PT012
+        put(db, "n", 1)
+        end()
+        put(db, "m", 1)
+    assert "m" not in stored(db)
+    assert is_idle(db)
+
+
+def test_a_block_is_left_by_the_thread_that_has_entered_it(db):
+    block = db.transaction()
+    block.__enter__()
+    put(db, "n", 1)
+    with pytest.raises(BlockError, match="another thread"):
+        in_thread(lambda: block.__exit__(None, None, None))
+    block.__exit__(None, None, None)
+    assert stored(db) == {"n": 1}
+
+
+def test_a_generator_that_has_not_left_its_block_is_told(db):
+    def names():
+        with db.transaction() as root:
+            yield from list(root)
+
+    with pytest.raises(BlockError, match="has not ended"), db.transaction():  # noqa: PT012
+        put(db, "m", 1)
+        going_on = names()
+        next(going_on)
+    assert stored(db) == {"n": 0}
+    with contextlib.suppress(BlockError):
+        going_on.close()
+    with db.transaction():
+        put(db, "n", 1)
+    assert stored(db) == {"n": 1}
+
+
+def test_nothing_is_begun_while_the_thread_commits(db):
+    refused = []
+
+    class Participant:
+        def tpc_begin(self, _transaction):
+            with pytest.raises(CommittingError), db.transaction():
+                raise AssertionError
+            refused.append(True)
+
+        def sortKey(self):  # noqa: N802
+            return "~"
+
+        def __getattr__(self, name):
+            return lambda *_: None
+
+    with db.transaction():
+        put(db, "n", 1)
+        transaction.get().join(Participant())
+    assert refused
+    assert stored(db) == {"n": 1}
+
+
+def test_a_hook_before_the_commit_is_part_of_the_block(db):
+    def count():
+        with db.transaction():
+            put(db, "hook", 1)
+
+    with db.transaction():
+        transaction.get().addBeforeCommitHook(count)
+        put(db, "n", 1)
+    assert stored(db) == {"n": 1, "hook": 1}
+
+
+def test_the_child_of_a_fork_in_a_block_takes_nothing_from_the_parent(db, path):
+    with db.transaction():
+        put(db, "n", 1)
+
+        def child():
+            raise KeyError
+
+        def fail():
+            with pytest.raises(KeyError):
+                db.run(child)
+
+        pid = forked(fail)
+        assert exit_code(pid) == 0
+    assert stored(db) == {"n": 1}
+
+
+# -- blocks in blocks -----------------------------------------------------------------------
+
+
+def test_a_block_in_a_block_is_a_savepoint(db):
+    with db.transaction() as root:
+        put(db, "n", 1)
+        with pytest.raises(ZeroDivisionError), db.transaction():  # noqa: PT012
+            put(db, "n", 2)
+            raise ZeroDivisionError
+        assert root["n"] == 1
+        with db.transaction():
+            put(db, "m", 3)
+        assert stored(db) == {"n": 0}
+    assert stored(db) == {"n": 1, "m": 3}
+
+
+def test_two_databases_commit_together(db, tmp_path):
+    with Database(tmp_path / "other.log") as other:
+        with db.transaction(), other.transaction():
+            other.set_root(PersistentDict())
+            put(db, "n", 1)
+        assert len(other) == 1
+        assert stored(db) == {"n": 1}
+        with pytest.raises(ZeroDivisionError), db.transaction(), other.transaction():  # noqa: PT012
+            put(other, "n", 1)
+            put(db, "n", 2)
+            raise ZeroDivisionError
+        assert stored(db) == {"n": 1}
+        assert stored(other) == {}
+
+
+def test_databases_with_managers_of_their_own_commit_apart(db, tmp_path):
+    manager = transaction.ThreadTransactionManager()
+    with Database(tmp_path / "other.log", transaction_manager=manager) as other:
+        with pytest.raises(ZeroDivisionError), db.transaction():  # noqa: PT012
+            put(db, "n", 1)
+            with other.transaction():
+                other.set_root(PersistentDict())
+                with db.transaction():
+                    put(db, "m", 1)
+            raise ZeroDivisionError
+        assert len(other) == 1
+        assert stored(db) == {"n": 0}
+
+
+def test_a_transaction_of_a_framework_is_not_ended_by_a_block(path):
+    manager = transaction.TransactionManager(explicit=True)
+    with Database(path, transaction_manager=manager) as db:
+        manager.begin()
+        with db.transaction():
+            db.set_root(PersistentDict())
+        assert db.root is not None
+        manager.abort()
+        with db.transaction():
+            assert db.root is None
+            db.set_root(PersistentDict())
+        with db.reading() as root:
+            assert root is not None
+
+
+# -- reading --------------------------------------------------------------------------------
+
+
+def test_reading_is_a_snapshot(db):
+    with db.reading() as root:
+        in_thread(lambda: db.run(lambda: put(db, "n", 1)))
+        assert root["n"] == 0
+    with db.reading() as root:
+        assert root["n"] == 1
+
+
+def test_nothing_is_changed_in_a_block_that_reads(db):
+    with pytest.raises(BlockError, match="only reads"), db.reading() as root:
+        checkout(root)
+    with db.reading(), pytest.raises(BlockError, match="only reads"), db.transaction():
+        raise AssertionError
+    put(db, "n", 1)
+    transaction.commit()
+    assert stored(db) == {"n": 1}
+
+
+def test_reading_in_a_transaction_shows_its_changes(db):
+    with db.transaction():
+        put(db, "n", 1)
+        with db.reading() as root:
+            assert root["n"] == 1
+        with db.reading():
+            put(db, "m", 1)  # It is the transaction that is changed.
+    assert stored(db) == {"n": 1, "m": 1}
+
+
+# -- functions ------------------------------------------------------------------------------
+
+
+def test_a_function_is_run_again_and_then_has_no_conflict(db):
+    seen, errors = [], []
+
+    def count():
+        seen.append((db.root["n"], db.storage.held))
+        put(db, "n", db.root["n"] + 1)
+        if len(seen) == 1:
+            in_thread(lambda: db.run(lambda: put(db, "n", 10)))
+        return db.root["n"]
+
+    assert db.run(count, on_retry=lambda *told: errors.append(told)) == 11
+    assert seen == [(0, False), (10, True)]
+    [(error, failures)] = errors
+    assert isinstance(error, ConflictError)
+    assert failures == 1
+    assert stored(db) == {"n": 11}
+    assert is_idle(db)
+
+
+def test_a_function_is_run_as_often_as_it_says(db):
+    calls = []
+
+    @db.transactional(retry=2)
+    def fail():
+        calls.append(db.root["n"])
+        put(db, "n", 1)
+        raise TransientError
+
+    with pytest.raises(TransientError):
+        fail()
+    assert calls == [0, 0, 0]
+    assert is_idle(db)
+    with pytest.raises(TransientError):
+        db.run(fail.__wrapped__, retry=0)
+    assert len(calls) == 4
+
+
+def test_what_is_not_transient_is_raised_at_once(db):
+    calls = []
+
+    def fail():
+        calls.append(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        db.run(fail)
+    assert len(calls) == 1
+
+
+def test_in_a_block_the_outer_one_runs_it_again(db):
+    calls = []
+
+    def inner():
+        calls.append(db.root["n"])
+        if len(calls) == 1:
+            raise TransientError
+        put(db, "n", 1)
+
+    def outer():
+        put(db, "m", len(calls))
+        db.run(inner)
+
+    db.run(outer)
+    assert calls == [0, 0]
+    assert stored(db) == {"n": 1, "m": 1}
+
+
+def test_a_decorated_function_is_called_as_before(db):
+    @db.transactional
+    def add(number: int, *, name: str = "n") -> int:
+        """Add a number."""
+        put(db, name, db.root.get(name, 0) + number)
+        return db.root[name]
+
+    assert (add(2), add(number=3, name="m")) == (2, 3)
+    assert add.__name__ == "add"
+    assert add.__doc__ == "Add a number."
+    assert stored(db) == {"n": 2, "m": 3}
+
+
+def test_a_function_that_runs_later_is_refused(db):
+    def generator():
+        yield
+
+    async def coroutine():
+        pass
+
+    for function in (generator, coroutine):
+        with pytest.raises(TypeError, match="generator or coroutine function"):
+            db.run(function)
+        with pytest.raises(TypeError, match="generator or coroutine function"):
+            db.transactional(retry=1)(function)
+
+
+@pytest.mark.slow
+def test_threads_that_count_lose_nothing_and_none_starves(db):
+    def work():
+        for _ in range(100):
+            db.run(lambda: put(db, "n", db.root["n"] + 1), retry=1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stored(db) == {"n": 400}
+
+
+@pytest.mark.slow
+def test_two_databases_in_any_order_end(db, tmp_path):
+    """The second attempt does not wait for one lock with another one in its hands."""
+    with Database(TransactionLog(tmp_path / "other.log", sync=False)) as other:
+        other.run(lambda: other.set_root(PersistentDict({"n": 0})))
+
+        def both(first, second):
+            put(first, "n", first.root["n"] + 1)
+            with second.transaction():
+                put(second, "n", second.root["n"] + 1)
+
+        def work(first, second):
+            for _ in range(50):
+                first.run(lambda: both(first, second), retry=1000)
+
+        threads = [
+            threading.Thread(target=work, args=order)
+            for order in [(db, other), (other, db)]
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert stored(db) == stored(other) == {"n": 200}
+
+
+# -- interrupts -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_interrupt_leaves_all_or_nothing_and_the_next_block_works(db):
+    before = 0
+    for number in range(1, 4000, 3):
+
+        def change(value=number):
+            with db.transaction() as root:
+                checkout(root)
+                root["n"] = root["m"] = value
+
+        went_on = interrupted(change, number)
+        with db.transaction() as root:
+            found = root["n"], root.get("m", 0)
+        assert found in ((before, before), (number, number))
+        assert is_idle(db)
+        before = found[0]
+        if not went_on:
+            return
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.slow
+def test_an_interrupt_in_an_inner_block_leaves_the_outer_one(db):
+    before = 0
+    for number in range(1, 4000, 3):
+        went_on = failed = False
+
+        def change(value=number):
+            with db.transaction():
+                put(db, "inner", value)
+
+        try:
+            with db.transaction() as root:
+                put(db, "outer", number)
+                went_on = interrupted(change, number)
+                with db.transaction():
+                    put(db, "after", number)
+                assert root["outer"] == number
+        except TransactionFailedError:  # It came into the middle of a savepoint.
+            failed = True
+        found = stored(db)
+        assert found.get("outer", 0) == found.get("after", 0) == (before if failed else number)
+        assert is_idle(db)
+        before = found.get("outer", 0)
+        if not went_on:
+            return
+    raise AssertionError("it never came to its end")
+
+
+def test_errors_pickle():
+    for error in (BlockError("p", "r"), UncommittedChangesError("p")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), copy.args, str(copy)) == (type(error), error.args, str(error))
+
+
+def test_structures_are_replayed_in_blocks(db):
+    with db.transaction() as root:
+        checkout(root)
+        root["tree"] = BTree()
+    tree = db.root["tree"]
+
+    def other():
+        with db.transaction():
+            checkout(tree)
+            tree[2] = 2
+
+    with db.transaction():
+        checkout(tree)
+        tree[1] = 1
+        in_thread(other)
+    assert dict(in_thread(lambda: dict(tree))) == {1: 1, 2: 2}
