@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnloadedClassError,
         WriteConflictError,
     )
+    from dobbin_like.opening import open as open  # noqa: A004  not one of __all__
     from dobbin_like.persistent import (
         Persistent,
         PersistentABCMeta,
@@ -134,6 +135,7 @@ _HOMES = {
     "UnloadedClassError": "exc",
     "WriteConflictError": "exc",
     "checkout": "persistent",
+    "open": "opening",
     "safe": "",
 }
 

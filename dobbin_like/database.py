@@ -7,6 +7,7 @@ bound here when they are first used: most programs never do.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import os
@@ -20,7 +21,7 @@ from dobbin_like.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from dobbin_like import blocks
+    from dobbin_like.blocks import again, block
     from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
     from dobbin_like.objects.faces.base import Persistent
@@ -78,8 +79,9 @@ def _bound(
 class Database:
     """An object database: a graph of persistent objects over one storage.
 
-    ``storage`` is a storage, or the path of a log, which need not exist; nothing is created
-    before the first commit. Threads of a process share an instance. Every process, and every
+    ``storage`` is a storage, or the path of a log (``~`` is the home directory). The file need
+    not exist, but its directory; nothing is created before the first commit. Threads of a
+    process share an instance. Every process, and every
     program that wants a graph of its own, opens one on the same path. It stays open, and in
     memory, until :meth:`close`.
 
@@ -99,11 +101,14 @@ class Database:
         pack_when: Let a thread pack the log by itself when at least this share of its bytes is
             not needed any more (0.5: half of them). One process packs, however many ask for
             it; a forked child does not. What fails is logged, and nothing else.
+        sync, lock_timeout, read_only: Of a log that is given by its path, see
+            :class:`~dobbin_like.TransactionLog`.
+        must_exist: Refuse a path at which there is no file.
 
     Raises:
         StorageInUseError: The storage belongs to another database.
         NotALogError, FormatVersionError, IntegrityError, OSError: The file can't be opened,
-            each saying why.
+            each saying why. FileNotFoundError: There is no such directory, or no file.
     """
 
     def __init__(
@@ -114,11 +119,21 @@ class Database:
         allow: Iterable[str] = (),
         guard: bool = True,
         pack_when: float | None = None,
+        sync: bool = True,
+        lock_timeout: float | None = None,
+        read_only: bool = False,
+        must_exist: bool = False,
     ) -> None:
         self._auto_pack: AutoPack | None = None
         own = isinstance(storage, (str, bytes, os.PathLike))
         if isinstance(storage, (str, bytes, os.PathLike)):
-            storage = TransactionLog(os.fsdecode(storage))
+            path = _checked(os.path.expanduser(os.fsdecode(storage)), must_exist)  # noqa: PTH111
+            storage = TransactionLog(
+                path, sync=sync, lock_timeout=lock_timeout, read_only=read_only
+            )
+        elif not sync or lock_timeout is not None or read_only or must_exist:
+            text = "sync, lock_timeout, read_only and must_exist are for a path, not for a storage"
+            raise TypeError(text)
         given: Any = storage
         if not isinstance(given, Storage):
             text = f"expected a path or a storage, got {type(given).__name__}"
@@ -276,9 +291,9 @@ class Database:
     # -- functions of the store ---------------------------------------------------------
 
     if TYPE_CHECKING:
-        transaction = _bound(blocks.transaction)
-        reading = _bound(blocks.reading)
-        run = _bound(blocks.run)
+        transaction = _bound(block.transaction)
+        reading = _bound(block.reading)
+        run = _bound(again.run)
         transactions = _bound(revisions.transactions)
         history = _bound(revisions.history)
         changes = _bound(feed.changes)
@@ -304,7 +319,7 @@ class Database:
             retry: int = ...,
             note: str = ...,
             user: str = ...,
-            on_retry: blocks.OnRetry | None = ...,
+            on_retry: again.OnRetry | None = ...,
         ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
         def transactional(self, *function: Any, **options: Any) -> Any: ...
         @overload
@@ -313,10 +328,10 @@ class Database:
         def instances(self, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
         def instances(self, cls: Any, progress: Progress | None = None) -> Iterator[Any]: ...
     else:
-        transaction = _Late("dobbin_like.blocks")
-        reading = _Late("dobbin_like.blocks")
-        run = _Late("dobbin_like.blocks")
-        transactional = _Late("dobbin_like.blocks")
+        transaction = _Late("dobbin_like.blocks.block")
+        reading = _Late("dobbin_like.blocks.block")
+        run = _Late("dobbin_like.blocks.again")
+        transactional = _Late("dobbin_like.blocks.again")
         transactions = _Late("dobbin_like.history.revisions")
         history = _Late("dobbin_like.history.revisions")
         changes = _Late("dobbin_like.history.feed")
@@ -333,6 +348,14 @@ class Database:
         preload = _Late("dobbin_like.upkeep.preload")
         migrate = _Late("dobbin_like.upkeep.migrate")
         rename_class = _Late("dobbin_like.upkeep.rename")
+
+
+def _checked(path: str, must_exist: bool) -> str:
+    """Return *path*. Raises FileNotFoundError: What has to exist does not."""
+    expected = path if must_exist else os.path.dirname(path)  # noqa: PTH120
+    if expected and not os.path.exists(expected):  # noqa: PTH110
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)
+    return path
 
 
 def _again(storage: Storage, manager: Any, allow: tuple[str, ...], guard: bool) -> Database:

@@ -182,7 +182,13 @@ HOUSE = {
         "ground  objects.values  objects.faces  objects.codec  objects.graph  transactions",
         ("store",),
     ),
-    "blocks": Room("ground  transactions  store", ("blocks",)),
+    "blocks": Room(
+        "ground  transactions  store",
+        (
+            "blocks  blocks.block",
+            "blocks.again",
+        ),
+    ),
     "history": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec  objects.graph "
         "collections  storages  transactions  store",
@@ -253,8 +259,9 @@ HOUSE = {
             "safe",
         ),
     ),
+    "opening": Room("ground  storages  doors", ("opening",)),
     "package": Room(
-        "ground  log  collections  storages  doors  safe",
+        "ground  log  collections  storages  doors  opening  safe",
         ("__init__",),
     ),
     "conformance": Room(

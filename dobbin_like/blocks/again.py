@@ -1,0 +1,111 @@
+"""Functions that are transactions: they are run again after a conflict, as a block can't be."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar, overload
+
+from dobbin_like.blocks.block import Block
+from dobbin_like.store import Store
+
+__all__ = ["OnRetry", "run", "transactional"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+OnRetry = Callable[[Exception, int], object]
+"""Called before a function is run again: with the error, and how often it has failed by now."""
+
+_RETRIES: Final = 5
+_FIRST_PAUSE_SECONDS: Final = 0.002  # About as long as a few commits take.
+_LONGEST_PAUSE_SECONDS: Final = 0.5
+_RUNS_LATER: Final = 0x20 | 0x80 | 0x200  # Flags of the code of generators and coroutines.
+
+
+def run(
+    store: Store,
+    function: Callable[[], _R],
+    *,
+    retry: int = _RETRIES,
+    note: str = "",
+    user: str = "",
+    on_retry: OnRetry | None = None,
+) -> _R:
+    """Run *function* as a transaction, again after a conflict; return what it returns.
+
+    It is run as a block of :meth:`transaction`. Each time it sees the newest state; from the
+    second time on the commit lock is held from its beginning, so that it has no conflict. What
+    it does elsewhere (mails, files, counters) is done again, too: let ``on_retry`` see that, or
+    use a hook of the transaction. In another block it is run once: it's for the outer one to run
+    all of it again.
+
+    Args:
+        retry: How often it may be run again after a transient error.
+        on_retry: Called before that, with the error and how often the function has failed.
+
+    Raises:
+        TypeError: It is a generator or coroutine function, whose code runs later.
+        BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
+    """
+    _refuse_what_runs_later(function)
+    holds_lock = False
+    for failures in range(1, retry + 2):
+        block = Block(store, note=note, user=user)
+        try:
+            if holds_lock:
+                store.manager().acquire_early()
+            with block:
+                return function()
+        except Exception as error:
+            if failures > retry or not block.transient:
+                raise
+            if on_retry is not None:
+                on_retry(error, failures)
+        finally:
+            if holds_lock:
+                store.release_early()
+        # Two locks, the second of which is not the later one in order, might be waited for in
+        # a circle; then chance has to decide who goes first.
+        holds_lock = block.participants == 1
+        if not holds_lock:
+            longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
+            time.sleep(random.uniform(0, longest))
+    raise AssertionError  # The last failure was raised.
+
+
+@overload
+def transactional(store: Store, function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+@overload
+def transactional(
+    store: Store,
+    /,
+    *,
+    retry: int = _RETRIES,
+    note: str = "",
+    user: str = "",
+    on_retry: OnRetry | None = None,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
+    """Decorate a function: each call is a transaction, as with :meth:`run`, of these options."""
+    if function is None:
+        return functools.partial(transactional, store, **options)
+    _refuse_what_runs_later(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return run(store, functools.partial(function, *args, **kwargs), **options)
+
+    return call
+
+
+def _refuse_what_runs_later(function: Callable[..., object]) -> None:
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _RUNS_LATER:
+        text = (
+            f"{function.__qualname__} is a generator or coroutine function: its code would run "
+            "after the transaction; use a block in it"
+        )
+        raise TypeError(text)

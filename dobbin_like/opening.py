@@ -1,0 +1,118 @@
+"""Open a database by its path or its URI, as a setting of a program names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from dobbin_like.contract import Storage
+from dobbin_like.database import Database
+
+__all__ = ["open"]
+
+_GROUP: Final = "dobbin_like.storages"
+_FLAGS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
+
+
+def open(where: str | os.PathLike[str], **options: Any) -> Database:  # noqa: A001  as in shelve
+    """Open the database at *where*: a path, or a URI with options in its query.
+
+    ``file:shop.log?sync=no&lock_timeout=5`` is the log at that path, which is relative as any
+    path is; ``file:///srv/shop.log`` is absolute. Characters may be quoted (``%3F``).
+    ``memory:`` is a new database that ends with the process. Another scheme is looked up among
+    the entry points of the group ``dobbin_like.storages``: a function that takes the URI, without
+    the options of databases, and returns a storage.
+
+    Args:
+        options: Keyword arguments of :class:`~dobbin_like.Database`; they go before those in
+            the URI. There, flags are yes or no (1, true, on; 0, false, off), and ``allow`` may
+            be given several times.
+
+    Raises:
+        ValueError: The URI has an unknown scheme, an unknown option or a wrong value.
+
+    It also raises what ``Database`` does.
+    """
+    scheme, colon, _ = os.fspath(where).partition(":")
+    if not (isinstance(where, str) and colon and scheme.isalnum() and scheme.islower()):
+        return Database(where, **options)
+    uri, given = _split(where, local=scheme in ("file", "memory"))
+    options = given | options
+    if scheme == "file":
+        return Database(_path(uri), **options)
+    storage = _memory(uri) if scheme == "memory" else _made_by_entry_point(scheme, uri)
+    return Database(storage, **options)
+
+
+def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
+    """Return *uri* without the options of databases, and these."""
+    rest, _, query = uri.partition("?")
+    options: dict[str, Any] = {}
+    others = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name == "allow":
+            options.setdefault(name, []).append(value)
+        elif name in _VALUES:
+            read, expected = _VALUES[name]
+            try:
+                options[name] = read(value)
+            except (KeyError, ValueError):
+                text = f"{uri}: {name}={value}, expected {expected}"
+                raise ValueError(text) from None
+        elif local:
+            text = f"{uri}: unknown option {name}, expected one of {', '.join(_VALUES)}, allow"
+            raise ValueError(text)
+        else:
+            others.append((name, value))
+    return f"{rest}?{urlencode(others)}" if others else rest, options
+
+
+def _flag(value: str) -> bool:
+    return _FLAGS[value.lower()]
+
+
+_VALUES: Final[dict[str, tuple[Callable[[str], object], str]]] = {
+    "guard": (_flag, "yes or no"),
+    "lock_timeout": (float, "seconds"),
+    "must_exist": (_flag, "yes or no"),
+    "pack_when": (float, "a share, as 0.5"),
+    "read_only": (_flag, "yes or no"),
+    "sync": (_flag, "yes or no"),
+}
+
+
+def _path(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        text = f"{uri}: a file of the host {parts.netloc}, expected file:///path or file:path"
+        raise ValueError(text)
+    if not parts.path or parts.fragment:
+        text = f"{uri}: expected file:///path or file:path, with ? and # in it quoted"
+        raise ValueError(text)
+    return unquote(parts.path)
+
+
+def _memory(uri: str) -> Storage:
+    from dobbin_like.storages.memory import MemoryLog
+
+    if uri != "memory:":
+        text = f"{uri}: expected memory:, each is one of its own and has no name"
+        raise ValueError(text)
+    return MemoryLog()
+
+
+def _made_by_entry_point(scheme: str, uri: str) -> Storage:
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=_GROUP)
+    for point in found:
+        if point.name == scheme:
+            storage: Storage = point.load()(uri)
+            return storage
+    known = ", ".join(sorted({"file", "memory", *found.names}))
+    text = f"{uri}: unknown scheme {scheme}, expected one of {known}, or a path (./{uri})"
+    raise ValueError(text)

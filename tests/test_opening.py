@@ -1,0 +1,155 @@
+"""Opening a database: options, paths that are not there, URIs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dobbin_like
+from dobbin_like import Database, MemoryLog, PersistentDict, TransactionLog
+from dobbin_like.exc import LockTimeout, ReadOnlyStorageError
+from tests.helpers.steps import in_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def stored(path: Path) -> Path:
+    with Database(path) as db, db.transaction():
+        db.set_root(PersistentDict(n=1))
+    return path
+
+
+# -- a database by its path -----------------------------------------------------------------
+
+
+def test_a_database_has_the_options_of_a_log(stored):
+    with Database(stored, read_only=True) as db:
+        assert db.root["n"] == 1
+        with pytest.raises(ReadOnlyStorageError):
+            dobbin_like.checkout(db.root)
+    with Database(stored, sync=False, lock_timeout=0.01) as db:
+        assert db.storage._writing.sync is False
+        with TransactionLog(stored) as other:
+            other.acquire()
+            with pytest.raises(LockTimeout):
+                in_thread(db.storage.acquire)
+
+
+@pytest.mark.parametrize(
+    "option", [{"sync": False}, {"lock_timeout": 1}, {"read_only": True}, {"must_exist": True}]
+)
+def test_the_options_of_a_log_are_not_for_a_storage(option):
+    with MemoryLog() as storage, pytest.raises(TypeError, match="for a path"):
+        Database(storage, **option)
+
+
+def test_a_file_that_must_exist_does(path, stored):
+    Database(stored, must_exist=True).close()
+    missing = path.with_name("missing.log")
+    with pytest.raises(FileNotFoundError) as caught:
+        Database(missing, must_exist=True)
+    assert caught.value.filename == str(missing)
+    assert not missing.exists()
+
+
+def test_a_directory_that_is_not_there_is_told_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        Database(tmp_path / "data" / "shop.log")
+    assert caught.value.filename == str(tmp_path / "data")
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Database("~/shop.log") as db:
+        assert db.storage.path == str(tmp_path / "shop.log")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").mkdir()
+    with Database("./~/shop.log") as db:
+        assert db.storage.path.endswith("~/shop.log")
+
+
+# -- by its URI -----------------------------------------------------------------------------
+
+
+def test_a_path_is_a_path(stored, monkeypatch):
+    monkeypatch.chdir(stored.parent)
+    for where in (stored, str(stored), stored.name, f"./{stored.name}"):
+        with dobbin_like.open(where) as db:
+            assert db.root["n"] == 1
+    with dobbin_like.open("./memory:") as db:
+        assert db.storage.path.endswith("memory:")
+
+
+def test_a_file_by_its_uri(stored, monkeypatch):
+    monkeypatch.chdir(stored.parent)
+    for rest in (str(stored), f"//{stored}", f"//localhost{stored}", "data.log"):
+        with dobbin_like.open(f"file:{rest}") as db:
+            assert db.root["n"] == 1
+
+
+def test_characters_of_a_path_are_quoted(tmp_path):
+    with dobbin_like.open(f"file:{tmp_path}/a%3Fb%20%25.log") as db:
+        assert db.storage.path == f"{tmp_path}/a?b %.log"
+
+
+def test_options_are_in_the_query(stored):
+    uri = f"file:{stored}?read_only=yes&guard=0&allow=shop.*&allow=till&lock_timeout=1.5"
+    with dobbin_like.open(uri, guard=True) as db:
+        assert db.storage.read_only
+        assert db.storage._writing.lock_timeout == 1.5
+        assert db._store.graph.guard
+        assert tuple(db._store.graph.classes.policy.allow) == ("shop.*", "till")
+
+
+def test_memory_is_a_new_database(path):
+    with dobbin_like.open("memory:") as first, dobbin_like.open("memory:?guard=no") as second:
+        first.run(lambda: first.set_root(PersistentDict()))
+        assert second.root is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "what"),
+    [
+        ("file:", "expected file:///path"),
+        ("file:/x.log#1", "quoted"),
+        ("file://host/x.log", "a file of the host host"),
+        ("file:/x.log?sync=maybe", "sync=maybe, expected yes or no"),
+        ("file:/x.log?lock_timeout=soon", "lock_timeout=soon, expected seconds"),
+        ("file:/x.log?synch=no", "unknown option synch, expected one of guard, lock_timeout"),
+        ("memory:name", "has no name"),
+        ("memory:?sync=no", "for a path"),
+        ("mysql://host/db", r"unknown scheme mysql, expected one of file, memory.*\./mysql"),
+    ],
+)
+def test_what_is_wrong_is_told(uri, what):
+    with pytest.raises((ValueError, TypeError), match=what):
+        dobbin_like.open(uri)
+
+
+def test_another_package_can_bring_a_storage(tmp_path, monkeypatch):
+    (tmp_path / "shop_storage.py").write_text(
+        "from dobbin_like import MemoryLog\n"
+        "uris = []\n"
+        "def storage(uri):\n"
+        "    uris.append(uri)\n"
+        "    return MemoryLog()\n"
+    )
+    about = tmp_path / "shop_storage-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: shop_storage\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[dobbin_like.storages]\nshop = shop_storage:storage\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+
+    with dobbin_like.open("shop://host/db?region=eu&guard=no") as db:
+        assert isinstance(db.storage, MemoryLog)
+        assert not db._store.graph.guard
+    assert sys.modules["shop_storage"].uris == ["shop://host/db?region=eu"]
+    del sys.modules["shop_storage"]
