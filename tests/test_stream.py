@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import csv
 import gzip
 import io
 import os
 import pickle
+import random
+import shutil
 import sys
 import threading
+import zipfile
 
 import pytest
 import transaction
@@ -582,3 +586,110 @@ def test_a_long_stream_is_stored_and_read_with_little_memory(path):
         assert peak_mebibytes(path, 1024 if LONG else 256, "source") < 100
     finally:
         path.unlink(missing_ok=True)
+
+
+# -- as a file ------------------------------------------------------------------------------
+
+
+def test_a_stream_is_a_file_for_others(store):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.txt", "hello\nworld\n")
+    stream = store(io.BytesIO(packed.getvalue()))
+
+    with stream.open() as file, zipfile.ZipFile(file) as archive:
+        assert archive.read("a.txt") == b"hello\nworld\n"
+    with stream.open() as file:
+        copied = io.BytesIO()
+        shutil.copyfileobj(file, copied)
+    assert copied.getvalue() == packed.getvalue()
+
+
+def test_a_stream_is_a_file_of_lines(store):
+    stream = store(io.BytesIO(b"name,n\nAda,1\n"))
+
+    with io.TextIOWrapper(stream.open(), newline="") as text:
+        assert list(csv.reader(text)) == [["name", "n"], ["Ada", "1"]]
+    with stream.open() as file:
+        assert file.readline() == b"name,n\n"
+        assert file.readlines() == [b"Ada,1\n"]
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, 3 * CHUNK + 1])
+def test_a_file_of_a_stream_does_what_a_real_one_does(store, tmp_path, size):
+    data = random.Random(size).randbytes(size)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+
+    def tell(file):
+        buffer = bytearray(10)
+        told = [file.readable(), file.seekable(), file.writable(), file.tell()]
+        told += [file.read(3), file.readinto(buffer), bytes(buffer), file.peek(1)[:1], file.tell()]
+        told += [file.seek(-1, 2) if size else 0, file.read(), file.read(), file.read1()]
+        told += [file.seek(size + 5), file.read(1), file.tell(), file.seek(0), file.read()]
+        with pytest.raises(io.UnsupportedOperation):
+            file.write(b"x")
+        file.close()
+        with pytest.raises(ValueError, match="closed"):
+            file.read()
+        return told, file.closed
+
+    stream = store(io.BytesIO(data))
+    assert stream.open().size == size
+    with path.open("rb") as real:
+        assert tell(stream.open()) == tell(real)
+    with stream.open() as file, pytest.raises(ValueError, match="before the start"):
+        file.seek(-1)
+
+
+def test_two_files_of_one_stream_have_positions_of_their_own(store):
+    stream = store(io.BytesIO(b"0123456789"))
+    with stream.open() as first, stream.open() as second:
+        first.seek(5)
+        assert (second.read(2), first.read(2)) == (b"01", b"56")
+        stream.seek(9)
+        assert (stream.read(), second.read(1)) == (b"9", b"2")
+
+
+def test_a_file_of_a_stream_survives_a_pack_and_not_its_database(store, database):
+    stream = store(io.BytesIO(b"0123456789" * CHUNK))
+    file = stream.open()
+    assert file.read(1) == b"0"
+    database.pack()
+    file.seek(5 * CHUNK + 1)
+    assert file.read(1) == b"1"
+    database.close()
+    file.seek(0)
+    with pytest.raises(ClosedError):
+        file.read()
+    file.close()
+
+
+# -- sources that are stored again ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "gzip"])
+def test_a_source_that_is_wrapped_again_is_stored_again(database, tmp_path, kind):
+    path = tmp_path / "source"
+    path.write_bytes(gzip.compress(b"precious") if kind == "gzip" else b"precious")
+    openers = {"memory": lambda p: io.BytesIO(p.read_bytes()), "file": open, "gzip": gzip.open}
+    with openers[kind](path, *(["rb"] if kind == "file" else [])) as source:
+        source.seek(3)
+        for _ in range(2):
+            folder = Folder(PersistentFile(source))
+            if database.root is None:
+                database.set_root(folder)
+            else:
+                checkout(database.root)
+                database.root.file = folder.file
+            transaction.commit()
+            assert read_all(database.root.file) == b"cious"
+            assert source.tell() == 3
+
+
+def test_a_source_that_was_used_up_is_refused(database, storage):
+    source = Pieces(b"precious")
+    database.set_root(Folder(PersistentFile(source)))
+    transaction.commit()
+    with pytest.raises(ValueError, match="read to its end by another PersistentFile"):
+        PersistentFile(source)

@@ -5,6 +5,7 @@ The bytes lie in the log and are served from there, a range at a time.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -30,15 +31,22 @@ class _Positions(threading.local):
 
 _here = _Positions()
 
+_Read = Callable[[int, int], bytes]
+"""Reads from a position on so many bytes."""
+
 slow_files: dict[int, weakref.ref[PersistentFile]] = {}
 """The files of this process, by id, that are not stored yet and may be slow to read."""
+
+_used_up: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+"""Sources that were read to their end and can't be read again."""
 
 
 class PersistentStream(Persistent):
     """A stored stream of bytes. Any thread, each with its own position.
 
-    Made by committing a :class:`PersistentFile`. Reading needs
-    :meth:`open`; iterating does not, and has a position of its own.
+    Made by committing a :class:`PersistentFile`. ``with stream.open() as file:`` gives a file of
+    the standard kind. Iterating needs no open(), and has a position of its own. The methods of
+    the stream itself read at the position of the calling thread, after open().
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
@@ -49,10 +57,15 @@ class PersistentStream(Persistent):
         text = "commit a PersistentFile to get one"
         raise TypeError(text)
 
-    def open(self) -> None:
-        """Let this thread read from the start."""
+    def open(self) -> StreamReader:
+        """Return a file that reads from the start; and let this thread read the stream itself.
+
+        Whoever takes a binary file that is open for reading, and seekable, takes it. It has a
+        position of its own, and an attribute ``size``.
+        """
         self._p_read(0, 0)
         _here.by_stream[self] = 0
+        return StreamReader(self._p_read, self._size)
 
     def close(self) -> None:
         """End the reading of this thread; other threads go on."""
@@ -77,14 +90,7 @@ class PersistentStream(Persistent):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move this thread's position; return it. Arguments and errors are those of files."""
-        position = self.tell()
-        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
-            text = f"whence is {whence!r}, expected 0, 1 or 2"
-            raise ValueError(text)
-        position = offset + (0, position, self._size)[whence]
-        if position < 0:
-            text = f"position {position} is before the start"
-            raise ValueError(text)
+        position = _moved(offset, whence, self.tell(), self._size)
         _here.by_stream[self] = position
         return position
 
@@ -113,6 +119,64 @@ class PersistentStream(Persistent):
             return ref.jar.storage.read_stream(key, start, size)
 
 
+class StreamReader(io.BufferedReader):
+    """A stored stream as a file. Not for two threads at once: open it twice."""
+
+    def __init__(self, read: _Read, size: int) -> None:
+        self.size = size
+        super().__init__(_RawReader(read, size), CHUNK_BYTES)
+
+
+class _RawReader(io.RawIOBase):
+    def __init__(self, read: _Read, size: int) -> None:
+        self._read = read
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer).cast("B") as view:
+            data = self._next(len(view))
+            view[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._next(self._size)
+
+    def _next(self, wanted: int) -> bytes:
+        self._check_open()
+        left = max(self._size - self._at, 0)
+        data = self._read(self._at, min(wanted, left))
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._check_open()
+        self._at = _moved(offset, whence, self._at, self._size)
+        return self._at
+
+    def _check_open(self) -> None:
+        if self.closed:
+            what = "the file of a stream"
+            raise ClosedError(what)
+
+
+def _moved(offset: int, whence: int, position: int, size: int) -> int:
+    if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+        text = f"whence is {whence!r}, expected 0, 1 or 2"
+        raise ValueError(text)
+    position = offset + (0, position, size)[whence]
+    if position < 0:
+        text = f"position {position} is before the start"
+        raise ValueError(text)
+    return position
+
+
 class StoredBytes:
     """A stored stream, read from the start to the end."""
 
@@ -137,6 +201,18 @@ def _may_be_slow(stream: BinaryIO) -> bool:
     return not stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
 
 
+def _is_seekable(stream: BinaryIO) -> bool:
+    seekable = getattr(stream, "seekable", None)
+    return seekable is not None and seekable()
+
+
+def _is_used_up(stream: BinaryIO) -> bool:
+    try:
+        return stream in _used_up
+    except TypeError:
+        return False
+
+
 class _Spooled:
     """A temporary copy of a stream, closed when it is garbage."""
 
@@ -145,7 +221,13 @@ class _Spooled:
         import tempfile
 
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
+        start = stream.tell() if _is_seekable(stream) else None
         shutil.copyfileobj(stream, self._file, 1024 * 1024)
+        if start is not None:
+            stream.seek(start)
+        else:
+            with contextlib.suppress(TypeError):  # It has no weak reference or hash.
+                _used_up.add(stream)
         self._file.seek(0)
         self.read = self._file.read
         self.seek = self._file.seek
@@ -160,8 +242,13 @@ class PersistentFile(Persistent):
 
     When its transaction commits, what lies between the stream's position and its end is stored,
     and this very object becomes a :class:`PersistentStream`. The caller closes the stream, after
-    the commit. A source that may be slow (a pipe, a socket, a decompressor) is copied to a
-    temporary file before the commit lock is taken.
+    the commit; its position is then as it was, so that a transaction that is run again stores the
+    same. A source that may be slow (a pipe, a socket, a decompressor) is copied to a temporary
+    file before the commit lock is taken.
+
+    Raises:
+        TypeError: *stream* is not an open binary stream.
+        ValueError: It can't be read again, and was read to its end by another of these.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
@@ -171,6 +258,12 @@ class PersistentFile(Persistent):
         if not callable(getattr(stream, "read", None)) or isinstance(source, io.TextIOBase):
             text = f"expected an open binary stream, got {type(stream).__name__}"
             raise TypeError(text)
+        if _is_used_up(stream):
+            text = (
+                f"this {type(stream).__name__} was read to its end by another PersistentFile and "
+                "can't be read again; if a transaction is run again, wrap it once, before"
+            )
+            raise ValueError(text)
         self._v_stream = stream
         if _may_be_slow(stream):
             me = id(self)
@@ -200,7 +293,9 @@ class PersistentFile(Persistent):
         state = native_dict(self)
         stream = state["_v_stream"]
         # A transaction that is run again stores the same bytes again.
-        stream.seek(state.setdefault("_v_start", stream.tell()))
+        start = state.setdefault("_v_start", stream.tell())
+        stream.seek(start)
         offset, size = write(stream)
+        stream.seek(start)
         state = {**state, "_offset": offset, "_size": size}
         return PersistentStream, state
