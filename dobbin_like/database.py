@@ -11,12 +11,22 @@ import errno
 import functools
 import importlib
 import os
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from dobbin_like.contract import PackedStorage, Storage
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.store import Store
+from dobbin_like.store import RootT, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +58,14 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
+if TYPE_CHECKING:
+
+    class _Method(Generic[_P, _R]):
+        """What a function in a class is, told so that every type checker knows it."""
+
+        def __get__(self, database: Any, owner: Any = None, /) -> Callable[_P, _R]: ...
+
+
 class _Late:
     """A method that is a function of another module, imported when it is first used."""
 
@@ -64,26 +82,25 @@ class _Late:
         return method.__get__(database, owner)
 
 
-def _bound(
-    function: Callable[Concatenate[Store, _P], _R],
-) -> Callable[Concatenate[Database, _P], _R]:
+def _bound(function: Callable[Concatenate[Store, _P], _R]) -> _Method[_P, _R]:
     """Return a method of a database that is *function* of its store."""
 
     @functools.wraps(function)
     def method(self: Database, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return function(self._store, *args, **kwargs)
 
-    return cast("Callable[Concatenate[Database, _P], _R]", method)
+    return cast("_Method[_P, _R]", method)
 
 
-class Database:
+class Database(Generic[RootT]):
     """An object database: a graph of persistent objects over one storage.
 
     ``storage`` is a storage, or the path of a log (``~`` is the home directory). The file need
     not exist, but its directory; nothing is created before the first commit. Threads of a
-    process share an instance. Every process, and every
-    program that wants a graph of its own, opens one on the same path. It stays open, and in
-    memory, until :meth:`close`.
+    process share an instance. Every process, and every program that wants a graph of its own,
+    opens one on the same path. It stays open, and in memory, until :meth:`close`.
+
+    For type checkers, ``Database[Library]`` is one whose root is a ``Library``.
 
     Where a moment is asked for, it is a tid or a datetime with a time zone. A datetime means all
     transactions up to then, by the clock of the machines that committed them.
@@ -198,7 +215,7 @@ class Database:
         finally:
             self._store.close()
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         self._store.check_open()
         return self
 
@@ -224,14 +241,15 @@ class Database:
         """Return the object with *oid*, or ``None`` if there is none in this thread's snapshot."""
         return self._store.get(oid)
 
-    def get_root(self) -> Any:
+    def get_root(self) -> RootT:
         """Return the root, or ``None`` if none is set."""
-        return self._store.get_root()
+        root: RootT = self._store.get_root()
+        return root
 
     @property
-    def root(self) -> Any:
+    def root(self) -> RootT:
         """The root, or ``None``; the same as :meth:`get_root`."""
-        return self._store.get_root()
+        return self.get_root()
 
     def set_root(self, obj: Persistent) -> None:
         """Set *obj*, which is in no database yet, as the root; its ``_p_oid`` is 0 at once.
@@ -255,7 +273,7 @@ class Database:
         snapshot = self._store.snapshot()
         return self._store.graph.shared.tid if snapshot is None else snapshot
 
-    def at(self, moment: Moment) -> Database:
+    def at(self, moment: Moment) -> Self:
         """Return a read-only database as of *moment*, over the same log.
 
         It shows what was committed up to that tid or datetime, now and as long as it is
@@ -291,9 +309,6 @@ class Database:
     # -- functions of the store ---------------------------------------------------------
 
     if TYPE_CHECKING:
-        transaction = _bound(block.transaction)
-        reading = _bound(block.reading)
-        run = _bound(again.run)
         transactions = _bound(revisions.transactions)
         history = _bound(revisions.history)
         changes = _bound(feed.changes)
@@ -310,6 +325,17 @@ class Database:
         migrate = _bound(migration.migrate)
         rename_class = _bound(renaming.rename_class)
 
+        def transaction(self, *, note: str = "", user: str = "") -> block.Block[RootT]: ...
+        def reading(self) -> block.Block[RootT]: ...
+        def run(
+            self,
+            function: Callable[[], _R],
+            *,
+            retry: int = ...,
+            note: str = "",
+            user: str = "",
+            on_retry: again.OnRetry | None = None,
+        ) -> _R: ...
         @overload
         def transactional(self, function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
         @overload

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import transaction as transaction_package
 
@@ -32,6 +32,15 @@ from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    RootT = TypeVar("RootT", default=Any)
+else:
+    from typing import TypeVar
+
+    RootT = TypeVar("RootT")
 
 Progress = Callable[[int, int], object]
 """Called now and then with what is done, and all there is to do."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
+
 import pytest
 import transaction
 from transaction.interfaces import TransactionFailedError
@@ -186,3 +189,22 @@ def test_a_key_that_is_no_identifier_can_be_an_attribute(thing, again):
 
     assert getattr(again().root, "with space") == 1
     assert again().root.ünïcode == 2
+
+
+# -- what a program asks of a class ---------------------------------------------------------
+
+
+def test_a_class_has_the_signature_of_its_constructor():
+    class Named(Persistent):
+        def __init__(self, name, *, size=0): ...
+
+    class Made(Persistent):
+        def __new__(cls, size):
+            return super().__new__(cls)
+
+    class Plain(Persistent): ...
+
+    assert str(inspect.signature(Named)) == "(name, *, size=0)"
+    assert str(inspect.signature(Made)) == "(size)"
+    assert str(inspect.signature(Plain)) == "()"
+    assert "Named(name, *, size=0)" in pydoc.render_doc(Named)

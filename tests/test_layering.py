@@ -327,6 +327,8 @@ OUTSIDE = {
     "transaction": "exc  blocks  history  transactions  store  database  safe  conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
+    # Seen by type checkers only, which bring it.
+    "typing_extensions": "store  safe",
     # Extras: the package must work without them.
     "click": "cli",
     "rich": "cli  demo",

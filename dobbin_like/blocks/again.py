@@ -53,7 +53,7 @@ def run(
     _refuse_what_runs_later(function)
     holds_lock = False
     for failures in range(1, retry + 2):
-        block = Block(store, note=note, user=user)
+        block: Block[Any] = Block(store, note=note, user=user)
         try:
             if holds_lock:
                 store.manager().acquire_early()

@@ -12,12 +12,12 @@ import threading
 import weakref
 from threading import get_ident
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
 from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
-from dobbin_like.store import Store
+from dobbin_like.store import RootT, Store
 
 __all__ = ["Block", "reading", "transaction"]
 
@@ -30,13 +30,13 @@ class _Entered(threading.local):
     """
 
     def __init__(self) -> None:
-        self.blocks: list[tuple[weakref.ref[Block], Any]] = []
+        self.blocks: list[tuple[weakref.ref[Block[Any]], Any]] = []
 
 
 _entered = _Entered()
 
 
-def transaction(store: Store, *, note: str = "", user: str = "") -> Block:
+def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
     """Return a context manager: a transaction, from its snapshot to its commit or abort.
 
     It gives the root. The snapshot is taken when the block begins, and covers objects that were
@@ -59,7 +59,7 @@ def transaction(store: Store, *, note: str = "", user: str = "") -> Block:
     return Block(store, note=note, user=user)
 
 
-def reading(store: Store) -> Block:
+def reading(store: Store) -> Block[Any]:
     """Return a context manager: a snapshot for those who only read. It gives the root.
 
     In a block of :meth:`transaction` it shows what was changed there.
@@ -71,7 +71,7 @@ def reading(store: Store) -> Block:
     return Block(store, only_reads=True)
 
 
-class Block:
+class Block(Generic[RootT]):
     """What ``db.transaction()`` and ``db.reading()`` return: for one ``with`` of one thread."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Block:
         self._is_part = False  # Of a transaction that somebody else ends.
         self._point: Any = None  # The savepoint then.
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> RootT:
         """Begin; return the root."""
         store = self._store
         if self._thread:
@@ -109,7 +109,7 @@ class Block:
         if self._note:
             current.note(self._note)
         self._transaction = current
-        root = store.get_root()
+        root: RootT = store.get_root()
         self._thread = get_ident()
         self._depth = len(_entered.blocks)
         _entered.blocks.append((weakref.ref(self), current))
@@ -191,7 +191,7 @@ class Block:
         raise BlockError(self._store.storage.path, reason)
 
 
-def _has(entered: list[tuple[weakref.ref[Block], Any]], transaction: Any) -> bool:
+def _has(entered: list[tuple[weakref.ref[Block[Any]], Any]], transaction: Any) -> bool:
     return any(of is transaction for _, of in entered)
 
 

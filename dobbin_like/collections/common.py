@@ -40,7 +40,7 @@ class Container(Persistent):
     __class_getitem__: Any = classmethod(GenericAlias)
     __hash__ = None  # type: ignore[assignment]
 
-    def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Any:
+    def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
         # As a built-in container, it has items before a constructor runs. The face is passed
         # by: copies are made of the plain class.
         self = super().__new__(cls)

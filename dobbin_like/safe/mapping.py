@@ -8,7 +8,7 @@ import sys
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from numbers import Number
 from types import FrameType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast, overload
 
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
@@ -17,6 +17,17 @@ from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
 from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_form
 from dobbin_like.upkeep.pack import PackReport
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    _T = TypeVar("_T")
+    _K = TypeVar("_K", default=Any)
+    _V = TypeVar("_V", default=Any)
+else:
+    from typing import TypeVar
+
+    _K, _V = TypeVar("_K"), TypeVar("_V")
 
 _MISSING: Final[Any] = object()
 _TRIES: Final = 100
@@ -28,7 +39,7 @@ _ASKING: Final = ("update", "__ior__", "__or__", "__ror__")
 """Methods that call the program for the items that it gives."""
 
 
-class Safe(MutableMapping[Any, Any]):
+class Safe(MutableMapping[_K, _V]):
     """A dict in a file. Made by :func:`dobbin_like.safe.open`.
 
     Each access is a transaction of its own. When a method that changes something has returned,
@@ -67,13 +78,17 @@ class Safe(MutableMapping[Any, Any]):
 
     # -- reading -------------------------------------------------------------------
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: _K) -> _V:
         found = self._value(key)
         if found is _MISSING:
             raise KeyError(key)
-        return found
+        return cast("_V", found)
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    @overload
+    def get(self, key: _K, /) -> _V | None: ...
+    @overload
+    def get(self, key: _K, default: _V | _T, /) -> _V | _T: ...
+    def get(self, key: _K, default: Any = None) -> Any:
         found = self._value(key)
         return default if found is _MISSING else found
 
@@ -83,27 +98,27 @@ class Safe(MutableMapping[Any, Any]):
     def __len__(self) -> int:
         return len(self._items())
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[_K]:
         """Iterate over the current keys; later changes do not matter."""
         items = self._items()
         return iter(items if self._groups.current is None else list(items))
 
-    def __reversed__(self) -> Iterator[Any]:
+    def __reversed__(self) -> Iterator[_K]:
         items: Any = self._items()
         return iter(reversed(items if self._groups.current is None else list(items)))
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[_K, _V]:
         return _Items(self)
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[_V]:
         return _Values(self)
 
-    def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+    def __or__(self, other: Mapping[_K, _V]) -> dict[_K, _V]:
         if not isinstance(other, Mapping):
             return NotImplemented
         return {**self, **other}
 
-    def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+    def __ror__(self, other: Mapping[_K, _V]) -> dict[_K, _V]:
         if not isinstance(other, Mapping):
             return NotImplemented
         return {**other, **self}
@@ -115,11 +130,11 @@ class Safe(MutableMapping[Any, Any]):
 
     # -- changing ------------------------------------------------------------------
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: _K, value: _V) -> None:
         """Store the current state of *value*. Cost: a commit, and the value."""
         self._put({key: value})
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: _K) -> None:
         with self._changing() as group:
             self._remove(group, key)
 
@@ -134,7 +149,7 @@ class Safe(MutableMapping[Any, Any]):
             raise KeyError(key)
         return default
 
-    def popitem(self) -> tuple[Any, Any]:
+    def popitem(self) -> tuple[_K, _V]:
         with self._changing() as group:
             key = next(reversed(self._items()), _MISSING)
             if key is not _MISSING:
@@ -166,11 +181,11 @@ class Safe(MutableMapping[Any, Any]):
         """Set all the items in one transaction."""
         self._put({**dict(other), **more})
 
-    def __ior__(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Self:
+    def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Self:
         self.update(other)
         return self
 
-    def add(self, key: Any, value: Any) -> bool:
+    def add(self, key: _K, value: _V) -> bool:
         """Set *key* if it does not exist; return whether it was set.
 
         If several add a key at the same time, one of them gets ``True``.
@@ -183,17 +198,17 @@ class Safe(MutableMapping[Any, Any]):
             self._store(group, *_forms({key: value}))
         return True
 
-    def increment(self, key: Any, by: Any = 1) -> Any:
+    def increment(self, key: _K, by: Any = 1) -> _V:
         """Add *by* to the number at *key*, 0 if it does not exist; return the sum."""
         with self._changing() as group:
-            value = self.get(key, 0)
+            value: Any = self.get(key, 0)
             for number in (value, by):
                 if not isinstance(number, Number):
                     text = f"increment({key!r}): {type(number).__name__} is not a number"
                     raise TypeError(text)
             value = value + by
             self._store(group, *_forms({key: value}))
-        return value
+        return cast("_V", value)
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
         """Run a block as one transaction: all its changes are stored, or none if it raises.

@@ -19,11 +19,14 @@ import functools
 from abc import ABCMeta
 from collections.abc import Iterator
 from types import FunctionType, NoneType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.values.refs import Identity, swap_class
+
+if TYPE_CHECKING:
+    import inspect
 
 making = reentrant_lock()
 """Held while a face is made: there must be one of each."""
@@ -154,6 +157,24 @@ def _generated(meta: Any) -> Any:
     return Generated
 
 
+def _instance(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
+    # type(self)(...) in a method of a masked object arrives here with the mask.
+    faces = cls._p_faces
+    plain: Any = faces.plain
+    open_class = faces.open or faces.make_open()
+    if plain.__dict__.get("__abstractmethods__"):
+        return type.__call__(plain, *args, **kwargs)  # refuses, in Python's words
+    obj = plain.__new__(open_class, *args, **kwargs)
+    if not isinstance(obj, plain):
+        return obj
+    try:
+        obj.__init__(*args, **kwargs)
+    finally:
+        if type(obj) is open_class:
+            swap_class(obj, plain)
+    return obj
+
+
 class PersistentMeta(type):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
@@ -179,22 +200,21 @@ class PersistentMeta(type):
         type.__setattr__(cls, "_p_faces", Faces(cls))
         return cls
 
-    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
-        # type(self)(...) in a method of a masked object arrives here with the mask.
-        faces = cls._p_faces
-        plain: Any = faces.plain
-        open_class = faces.open or faces.make_open()
-        if plain.__dict__.get("__abstractmethods__"):
-            return type.__call__(plain, *args, **kwargs)  # refuses, in Python's words
-        obj = plain.__new__(open_class, *args, **kwargs)
-        if not isinstance(obj, plain):
-            return obj
-        try:
-            obj.__init__(*args, **kwargs)
-        finally:
-            if type(obj) is open_class:
-                swap_class(obj, plain)
-        return obj
+    if not TYPE_CHECKING:  # A checker that sees it looks at no constructor.
+        __call__ = _instance
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor; ``__call__`` above would hide it."""
+        import inspect
+
+        plain: Any = cls._p_faces.plain
+        init = plain.__init__
+        method = plain.__new__ if init is object.__init__ else init
+        if method is object.__new__:
+            return inspect.Signature()
+        signature = inspect.signature(method)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def __setattr__(cls, name: str, value: Any) -> None:
         faces = vars(cls).get("_p_faces")
