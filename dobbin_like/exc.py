@@ -12,7 +12,9 @@ constructor, the attributes, the text, the repr and pickling from them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, dataclass_transform
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar, Final, NamedTuple, Self, dataclass_transform
 
 from transaction.interfaces import TransientError
 
@@ -372,12 +374,58 @@ class MainModuleWarning(UserWarning):
 # -- another transaction was faster: run the transaction again --------------
 
 
+class Difference(NamedTuple):
+    """One attribute, key, item or member, and its values as short texts.
+
+    ``name`` follows the object as in Python: ``.open``, ``['tea']``, ``.prices['tea']``; a member
+    of a set is ``{'tea'}``. ``old`` is what both transactions began with, ``theirs`` what the
+    other has committed, ``own`` what this one was to commit. ``<absent>``: it is not there.
+    """
+
+    name: str
+    old: str
+    theirs: str
+    own: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: old {self.old}, theirs {self.theirs}, own {self.own}"
+
+
+class Sides(NamedTuple):
+    """The two sides of a conflict: who committed what, when, and what both have changed.
+
+    ``user`` and ``description`` are those of the other transaction, ``time`` is when it was
+    committed, in UTC; ``None``: all three are not known. ``more`` is how many differences were
+    found beside those that are told.
+    """
+
+    user: str = ""
+    description: str = ""
+    time: datetime | None = None
+    differences: tuple[Difference, ...] = ()
+    more: int = 0
+
+    def __str__(self) -> str:
+        lines = [str(difference) for difference in self.differences]
+        if self.time is not None:
+            by = f" by {self.user!r:.80}" if self.user else ""
+            note = f": {self.description!r:.120}" if self.description else ""
+            lines.insert(0, f"theirs was committed at {self.time:%Y-%m-%d %H:%M:%S} UTC{by}{note}")
+        if self.more:
+            lines.append(f"and {self.more} more")
+        return "".join(f"\n  {line}" for line in lines)
+
+
+_UNKNOWN_SIDES: Final = Sides()
+
+
 class ConflictError(Error, TransientError):
     """This transaction and a committed one changed, or relied on, the same object.
 
     The transaction has failed; the objects show the latest committed state. ``serial`` is the
     tid that changed the object, ``base_serial`` the one that this transaction had read;
-    ``failed`` says why the two changes could not be merged, if that was tried.
+    ``failed`` says why the two changes could not be merged, if that was tried. ``sides`` tells
+    who has committed the other one, when and with what note, and the values of both.
     """
 
     class_name: str = "object"
@@ -387,7 +435,34 @@ class ConflictError(Error, TransientError):
     by_whom: str = "another transaction"
     failed: str = ""
 
+    @property
+    def sides(self) -> Sides:
+        """Both sides, as they were at the conflict.
+
+        Found out once, with the lock given back: when ``commit()`` of the ``transaction`` package
+        fails, which formats the error, or when it is asked for, printed, copied or pickled.
+        """
+        values = self.__dict__
+        find = values.get("_find")
+        if find is not None:
+            values["_sides"] = find()
+            values["_find"] = None  # It keeps states in memory.
+        sides: Sides = values.get("_sides", _UNKNOWN_SIDES)
+        return sides
+
+    def tell(self, find: Callable[[], Sides]) -> Self:
+        """Let *find*, which raises nothing, find out about both sides; return the error."""
+        self.__dict__["_find"] = find
+        return self
+
+    def __reduce__(self) -> Any:
+        self.__dict__["_sides"] = self.sides  # What finds them out can't be pickled.
+        return super().__reduce__()
+
     def __str__(self) -> str:
+        return f"{self._summary()}{self.sides}"
+
+    def _summary(self) -> str:
         failed = f", and {self.failed}" if self.failed else ""
         return (
             f"{self.class_name} oid {self.oid} was changed by {self.by_whom} (tid {self.serial}) "
@@ -408,14 +483,16 @@ class UndoConflictError(ConflictError):
     """A change can't be undone because a later transaction changed the same. Nothing changed.
 
     ``base_serial`` is the tid that was to be undone, ``attribute`` what was changed again,
-    ``serial`` the tid that last changed the object. Unlike the other conflicts, this one does
-    not go away when the transaction is run again: undo the later ones first, newest first.
+    ``serial`` the tid that last changed the object. In ``sides``, old is what was to be undone,
+    theirs what is there now, own what undoing would make of it. Unlike the other conflicts, this
+    one does not go away when the transaction is run again: undo the later ones first, newest
+    first.
     """
 
     by_whom: str = "a later transaction"
     attribute: str = ""
 
-    def __str__(self) -> str:
+    def _summary(self) -> str:
         failed = f", and {self.failed}" if self.failed else ""
         return (
             f"transaction {self.base_serial} can't be undone: .{self.attribute} of "
@@ -518,5 +595,7 @@ class IntegrityError(LogError):
 
 
 __all__ = [
-    name for name, value in globals().items() if getattr(value, "__module__", "") == __name__
+    name
+    for name, value in globals().items()
+    if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == __name__
 ]

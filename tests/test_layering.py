@@ -100,7 +100,7 @@ HOUSE = {
             "objects.values  objects.values.refs",
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",
-            "objects.values.values",
+            "objects.values.short  objects.values.values",
         ),
     ),
     "objects.deltas": Room(
@@ -172,8 +172,10 @@ HOUSE = {
     "transactions": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.graph",
         (
-            "transactions  transactions.conflicts  transactions.publisher transactions.savepoint",
-            "transactions.fork  transactions.replay  transactions.thread_view",
+            "transactions  transactions.compare_sides  transactions.publisher "
+            "transactions.savepoint",
+            "transactions.conflicts  transactions.fork  transactions.thread_view",
+            "transactions.replay",
             "transactions.data_manager",
             "transactions.own_commit",
         ),

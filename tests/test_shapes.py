@@ -13,12 +13,12 @@ from transaction import TransactionManager
 from dobbin_like import Database, Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.check import check_log
 from dobbin_like.exc import IntegrityError, NotStorableError
-from dobbin_like.history.states import ABSENT
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.classes import SHAPE_LIMIT, ClassTable
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.values.shapes import shape_of
+from dobbin_like.objects.values.short import ABSENT
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 from tests.helpers.processes import python_path, run

@@ -273,6 +273,9 @@ def errors_have_their_values_as_attributes() -> None:
         conflict: ConflictError = error
         assert_type(conflict.oid, Oid)
         assert_type(conflict.serial, Tid)
+        assert_type(conflict.sides.time, datetime | None)
+        for name, old, theirs, own in conflict.sides.differences:
+            assert_type((name, old, theirs, own), tuple[str, str, str, str])
     except LockTimeout as error:
         assert_type(error.timeout_seconds, float)
     except IntegrityError as error:

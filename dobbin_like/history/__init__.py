@@ -2,6 +2,6 @@
 
 from dobbin_like.history.feed import Change
 from dobbin_like.history.revisions import Revision, TransactionRecord
-from dobbin_like.history.states import ABSENT
+from dobbin_like.objects.values.short import ABSENT
 
 __all__ = ["ABSENT", "Change", "Revision", "TransactionRecord"]

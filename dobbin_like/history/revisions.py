@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ObjectNotFound
-from dobbin_like.history.states import ABSENT, differing, stored_state
+from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.short import ABSENT
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Store, oid_in
 from dobbin_like.timestamps import Moment, tid_of, time_of

@@ -6,25 +6,13 @@ them are those of the graph. They are as they were stored: no ``_p_migrate`` has
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.versions import VERSION
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.values import StateComparison
-
-
-class _Absent:
-    def __repr__(self) -> str:
-        return "<absent>"
-
-    def __reduce__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = _Absent()
-"""Stands for the value of an attribute that an object does not have."""
 
 
 def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:

@@ -15,23 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.set import PersistentSet
 from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
-from dobbin_like.history.states import ABSENT, differing
+from dobbin_like.history.states import differing
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
+from dobbin_like.objects.values.short import ABSENT
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storages.as_of import check_complete
 from dobbin_like.store import Store
 from dobbin_like.timestamps import tid_of
+from dobbin_like.transactions.compare_sides import compared, first_side
 from dobbin_like.transactions.conflicts import checked_state, own_state
 from dobbin_like.transactions.replay import PartChange
 
@@ -132,7 +134,7 @@ def _step(graph: Graph, view: View, oid: Oid, tid: Tid) -> _Step | None:
             return None
         # Whole: so what was one value in two attributes is one again.
         return _Step(obj, {**dict.fromkeys(after, ABSENT), **before}, {})
-    return _merge(obj, tid, serial or view.tid, before, after, now)
+    return _merge(graph, obj, tid, serial or view.tid, before, after, now)
 
 
 def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None, State]:
@@ -146,7 +148,9 @@ def _now(graph: Graph, view: View, obj: Any, ref: ObjectRef) -> tuple[Tid | None
     return None if changed else working.serial, type(obj)._p_faces.state_of(working)
 
 
-def _merge(obj: Any, tid: Tid, serial: Tid, before: State, after: State, now: State) -> _Step:
+def _merge(
+    graph: Graph, obj: Any, tid: Tid, serial: Tid, before: State, after: State, now: State
+) -> _Step:
     """Return how the change from *before* to *after* is taken back; see :func:`undo`."""
     plain = type(obj)._p_faces.plain
     attributes: dict[str, Any] = {}
@@ -163,7 +167,7 @@ def _merge(obj: Any, tid: Tid, serial: Tid, before: State, after: State, now: St
                     items = found
                     continue
                 again += found
-            merged = _resolve(obj, tid, serial, again, before, after, now)
+            merged = _resolve(graph, obj, tid, serial, again, before, after, now)
             return _Step(obj, {**dict.fromkeys(now, ABSENT), **merged}, {})
     return _Step(obj, attributes, items)
 
@@ -192,21 +196,33 @@ def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
 
 
 def _resolve(
-    obj: Any, tid: Tid, serial: Tid, attribute: str, before: State, after: State, now: State
+    graph: Graph,
+    obj: Any,
+    tid: Tid,
+    serial: Tid,
+    attribute: str,
+    before: State,
+    after: State,
+    now: State,
 ) -> State:
     plain = type(obj)._p_faces.plain
     resolve = getattr(plain, "_p_resolve_conflict", None)
 
-    def refuse(failed: str) -> NoReturn:
+    def conflict(failed: str = "") -> UndoConflictError:
         name, oid = plain.__name__, obj._p_oid
-        raise UndoConflictError(name, oid, serial, tid, _WHO, failed, attribute)
+        who, _ = first_side(graph, oid, tid, serial)
+        # At once: the transaction goes on, and may change its values.
+        sides = compared(who, plain, after, now, before, merges=True)
+        error = UndoConflictError(name, oid, serial, tid, _WHO, failed, attribute)
+        return error.tell(lambda: sides)
 
     if resolve is None:
-        refuse("")
+        raise conflict()
     try:
         merged = resolve(after, own_state(now), before)
     except ConflictError as error:
-        refuse(f"its resolution was refused ({error.failed or type(error).__name__})")
+        failed = f"its resolution was refused ({error.failed or type(error).__name__})"
+        raise conflict(failed) from error
     return checked_state(plain.__name__, merged)
 
 
@@ -246,7 +262,9 @@ class _Structure(NamedTuple):
         except ConflictError as error:
             name, oid = type(self.owner).__name__, self.owner._p_oid
             serial = max(part._p_serial or snapshot for part, _, _ in self.changes)
-            raise UndoConflictError(name, oid, serial, tid, _WHO, error.failed, "parts") from error
+            conflict = UndoConflictError(name, oid, serial, tid, _WHO, error.failed, "parts")
+            sides = error.sides
+            raise conflict.tell(lambda: sides) from error
 
 
 def _structures(

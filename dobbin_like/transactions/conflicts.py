@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from dobbin_like.contract import Transaction
 from dobbin_like.exc import ConflictError, ObjectNotFound, ReadConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
@@ -22,6 +24,12 @@ from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.values import deep_copy, to_plain
+from dobbin_like.transactions.compare_sides import (
+    both_sides,
+    first_side,
+    refused_sides,
+    told_by,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +59,9 @@ def find_conflicts(
     _check_structures(graph, view)
     merged, torn = _resolve_all(graph, view)
     if new_root and graph.shared.has_root:
-        name = type(new_root[0]).__name__
-        raise _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.shared.root_is_foreign)
+        name, at = type(new_root[0]).__name__, graph.shared.tid
+        error = _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.shared.root_is_foreign)
+        raise error.tell(lambda: first_side(graph, ROOT_OID, NO_TID, at)[0])
     for working, serial, base, state in merged:
         if id(owner_of(working.obj)) not in torn:
             working.rebase(serial, base, state)
@@ -102,11 +111,11 @@ def _check_structures(graph: Graph, view: View) -> None:
     if whole:
         for logged in graph.storage.transactions(view.tid):
             for oid in () if logged.failed else logged.oids:
-                _check_part(graph, whole, Oid(oid))
+                _check_part(graph, whole, Oid(oid), logged)
 
 
-def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:
-    """Refuse if the object *oid*, which others have changed, is part of one of *whole*."""
+def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid, logged: Transaction) -> None:
+    """Refuse if the object *oid*, which *logged* has changed, is part of one of *whole*."""
     ref = graph.cache.get(oid)
     part = None if ref is None else ref()
     if ref is None or part is None:
@@ -119,34 +128,41 @@ def _check_part(graph: Graph, whole: dict[int, Any], oid: Oid) -> None:
         foreign = ref.mask is None or ref.mask.foreign
         name = type(owner)._p_faces.plain.__name__
         failed = f"its {type(part)._p_faces.plain.__name__} oid {oid} was changed"
-        raise _conflict(graph, name, owner_entry.oid, owner_entry.serial, failed, foreign=foreign)
+        values = owner_entry.oid, logged.tid, owner_entry.serial
+        raise _error(name, *values, failed, foreign=foreign).tell(partial(told_by, logged))
 
 
 def _resolve(graph: Graph, working: WorkingCopy) -> _Merged:
-    ref = working.ref
-    plain = type(working.obj)._p_faces.plain
-    name, serial = plain.__name__, working.serial
+    ref, obj = working.ref, working.obj
+    plain = type(obj)._p_faces.plain
+    name = plain.__name__
     foreign = ref.mask is None or ref.mask.foreign
     resolve: Any = getattr(plain, "_p_resolve_conflict", None)
     merges = resolve is None and getattr(plain, "_p_merge", False)
+
+    def conflict(theirs: State | None, failed: str = "", refusal: Any = None) -> ConflictError:
+        error = _conflict(graph, name, ref.oid, working.serial, failed, foreign=foreign)
+        only_both = merges and not working.exclusive
+        find = partial(both_sides, graph, working, graph.shared.tid, theirs, merges=only_both)
+        return error.tell(partial(refused_sides, find, refusal) if refusal else find)
+
     # A checkout without a change means that the transaction depends on what it has read.
     if not (merges or resolve) or working.exclusive or working.changed() is None:
-        raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
+        raise conflict(graph.resolver.newest_in_memory(obj, ref))
     try:
-        saved_serial, saved = graph.resolver.version(working.obj, ref, None)
+        saved_serial, saved = graph.resolver.version(obj, ref, None)
     except ObjectNotFound as error:  # unreachable, and dropped by a pack
-        gone = "it was dropped since"
-        raise _conflict(graph, name, ref.oid, serial, gone, foreign=foreign) from error
+        raise conflict(None, "it was dropped since") from error
     if merges:
         if not working.fits(saved):
-            raise _conflict(graph, name, ref.oid, serial, "", foreign=foreign)
+            raise conflict(saved)
         logger.debug("merging changes of %s oid %d", name, ref.oid)
         return working, saved_serial, saved, None
     try:
         merged = resolve(own_state(working.base), own_state(saved), _mine(working))
-    except ConflictError as error:
-        failed = f"its resolution was refused ({error.failed or type(error).__name__})"
-        raise _conflict(graph, name, ref.oid, serial, failed, foreign=foreign) from error
+    except ConflictError as refusal:
+        failed = f"its resolution was refused ({refusal.failed or type(refusal).__name__})"
+        raise conflict(saved, failed, refusal) from refusal
     logger.debug("resolved a conflict of %s oid %d", name, ref.oid)
     return working, saved_serial, saved, dict(checked_state(name, merged))
 
@@ -176,6 +192,12 @@ def _conflict(
 ) -> ConflictError:
     ref = graph.cache.get(oid)
     serial = NO_TID if ref is None else ref.serial
+    return _error(name, oid, serial, base_serial, failed, foreign=foreign)
+
+
+def _error(
+    name: str, oid: Oid, serial: Tid, base_serial: Tid, failed: str, *, foreign: bool
+) -> ConflictError:
     logger.debug("conflict of %s oid %d with tid %d", name, oid, serial)
     if foreign:
         who = "another process or instance"

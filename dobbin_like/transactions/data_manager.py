@@ -54,6 +54,7 @@ from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
+from dobbin_like.transactions.compare_sides import told_by
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
@@ -302,7 +303,8 @@ class DataManager:
         for logged in unseen:
             if not (logged.failed or oids.isdisjoint(logged.oids)):
                 oid = next(Oid(oid) for oid in logged.oids if oid in oids)
-                raise WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
+                error = WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
+                raise error.tell(partial(told_by, logged))
 
     def _publish(self) -> None:
         """Give the lock back, wait until the transaction is durable, and publish it.

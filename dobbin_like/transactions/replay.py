@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ from dobbin_like.objects.values.value_kinds import (
     SET,
     TUPLE,
 )
+from dobbin_like.transactions.compare_sides import refused_sides
 from dobbin_like.transactions.conflicts import TornStructure, owner_of
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,8 @@ def replay(graph: Graph, view: View, torn: Iterable[TornStructure]) -> None:
             name = type(owner).__name__
             failed = f"the changes of the {name} could not be done again ({reason})"
             values: tuple[Any, ...] = (*error.args[:-1], failed)
-            raise type(error)(*values) from refusal
+            find = partial(refused_sides, partial(getattr, error, "sides"), refusal)
+            raise type(error)(*values).tell(find) from refusal
         logger.debug("replayed the changes of %s", type(owner).__name__)
 
 

@@ -20,8 +20,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any, Final, NoReturn
 
-from dobbin_like.exc import ConflictError
+from dobbin_like.exc import ConflictError, Sides
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.values.short import ABSENT, difference, short
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
 from dobbin_like.objects.values.values import StateComparison
 
@@ -45,7 +46,7 @@ Items = tuple[list[Any], list[Any]]
 Difference = tuple[Any, Any, Any]
 """A key, its value before and after; :data:`MISSING` where it was not there."""
 
-MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda _: "<missing>"})()
+MISSING: Final[Any] = ABSENT
 
 
 class BTreeLeaf(Persistent):
@@ -71,7 +72,7 @@ class BTreeLeaf(Persistent):
         for key, before, after in differences(old["items"], new["items"]):
             index, now = find(keys, values, key)
             if not same(before, now):
-                _refuse(f"the key {key!r:.60} was changed")
+                refuse_key(key, before, now, after)
             if after is MISSING:
                 del keys[index], values[index]
             elif now is MISSING:
@@ -163,6 +164,12 @@ def joined(parts: list[Items]) -> Items:
     keys = [key for items in filled for key in items[0]]
     values = [value for items in filled for value in items[1]]
     return keys, values
+
+
+def refuse_key(key: Any, old: Any, theirs: Any, own: Any) -> NoReturn:
+    """Raise the conflict of two transactions that have changed the same key."""
+    error = ConflictError(failed=f"the key {short(key)} was changed")
+    raise error.tell(lambda: Sides(differences=(difference(f"[{short(key)}]", old, theirs, own),)))
 
 
 def _refuse(failed: str) -> NoReturn:

@@ -20,11 +20,12 @@ from dobbin_like.collections.btree.nodes import (
     differences,
     find,
     joined,
+    refuse_key,
     same,
 )
 from dobbin_like.collections.btree.plan import Plan
 from dobbin_like.collections.btree.walk import Bounds, changed, downward, leaf_of, path_to, upward
-from dobbin_like.exc import ConflictError, SharedValueError
+from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
@@ -316,9 +317,10 @@ class SortedTree(Persistent, Generic[K, I]):
                 before += [old["items"]] if old else []
                 after += [new["items"]] if new else []
         changes = differences(joined(before), joined(after))
-        for key, was, _ in changes:
-            if not same(find(*leaf_of(self._root, key).items, key)[1], was):
-                raise ConflictError(failed=f"the key {key!r:.60} was changed")
+        for key, was, value in changes:
+            now = find(*leaf_of(self._root, key).items, key)[1]
+            if not same(now, was):
+                refuse_key(key, was, now, value)
         for key, _, value in changes:
             if value is MISSING:
                 self._remove(key)

@@ -229,6 +229,14 @@ class Resolver:
             return self.version(obj, ref, view)[0]
         return ref.serial
 
+    def newest_in_memory(self, obj: Any, ref: ObjectRef) -> State | None:
+        """Return the newest state of an object; ``None``: it would have to be read."""
+        with self._shared.lock:
+            if type(obj) is type(obj)._p_faces.ghost:
+                return None
+            chain = None if ref.mask is None else ref.mask.chain
+            return native_dict(obj) if chain is None else chain[0][1]
+
     def version(self, obj: Any, ref: ObjectRef, view: View | None) -> tuple[Tid, State]:
         """Return ``(serial, state)`` of the version that *view* sees, or of the newest."""
         while True:
