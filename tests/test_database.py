@@ -453,9 +453,11 @@ def test_a_file_of_another_kind_is_no_log_and_is_left_alone(path, content):
     assert path.read_bytes() == content
 
 
-def test_a_missing_directory_is_an_error_and_nothing_is_lost(tmp_path):
+def test_a_directory_that_has_gone_is_an_error_and_nothing_is_lost(tmp_path):
     path = tmp_path / "missing" / "data.log"
+    path.parent.mkdir()
     with Database(path) as database:
+        path.parent.rmdir()
         root = Thing(x=1)
         database.set_root(root)
         with pytest.raises(OSError, match="missing"):
