@@ -172,8 +172,8 @@ HOUSE = {
     "transactions": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.graph",
         (
-            "transactions  transactions.compare_sides  transactions.publisher "
-            "transactions.savepoint",
+            "transactions  transactions.compare_sides  transactions.in_commit "
+            "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
             "transactions.data_manager",

@@ -56,6 +56,7 @@ from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.compare_sides import told_by
 from dobbin_like.transactions.conflicts import find_conflicts
+from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
@@ -168,10 +169,14 @@ class DataManager:
         current = self.thread.transaction_manager().get()
         if current is self.only_reads:
             raise BlockError(self._storage.path, "it only reads; use db.transaction()")
+        if phase is IDLE and current.status == COMMITTING:
+            raise CommittingError(self._storage.path)
         joined = self._joined
         if joined is None or joined() is not current:
+            reference = weakref.ref(current)
+            current.abort = partial(abort_outside_commit, reference, self._storage.path)
             current.join(self)
-            self._joined = weakref.ref(current)
+            self._joined = reference
         if not self.view.active:
             self._shared.begin_view(self.view)
         return self.view

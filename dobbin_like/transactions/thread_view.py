@@ -17,6 +17,7 @@ from dobbin_like.exc import ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.refs import here
+from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
 
 _DECIDING = ("tpc_vote", "_finish")
@@ -49,7 +50,9 @@ class ThreadView:
     # -- what a transaction manager calls ------------------------------------
 
     def beforeCompletion(self, transaction: Any) -> None:  # noqa: N802
-        """Nothing: the view lives until the transaction has ended."""
+        """Refuse a second commit. The view lives until the transaction has ended."""
+        if transaction.status == COMMITTING:
+            refuse_second_commit(transaction, self._storage.path)
 
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
         publisher, view = self._publisher, self.view

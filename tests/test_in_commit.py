@@ -1,0 +1,207 @@
+"""A signal handler, or a finalizer, that begins or ends transactions while its thread commits."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+
+from dobbin_like.check import check_log
+from dobbin_like.database import Database
+from dobbin_like.exc import CommittingError, SelfWaitError
+from dobbin_like.persistent import PersistentDict, checkout
+from dobbin_like.storage import TransactionLog
+from tests.helpers.amount import step
+from tests.helpers.interrupts import handled_at_step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(databases: list[Database], key: str, value: int) -> None:
+    for database in databases:
+        checkout(database.root[key])
+        database.root[key]["n"] = value
+
+
+def found(databases: list[Database], key: str) -> list[int]:
+    return [database.root[key]["n"] for database in databases]
+
+
+def open_at(paths: list[Path], manager: Any, **options: Any) -> list[Database]:
+    return [
+        Database(TransactionLog(path, **options), transaction_manager=manager) for path in paths
+    ]
+
+
+def new_at(paths: list[Path], manager: Any) -> list[Database]:
+    databases = open_at(paths, manager)
+    for database in databases:
+        database.set_root(PersistentDict(main=PersistentDict(n=0), handler=PersistentDict(n=0)))
+    manager.commit()
+    return databases
+
+
+def begin(manager: Any, databases: list[Database], number: int) -> None:
+    manager.begin()
+
+
+def begin_and_commit(manager: Any, databases: list[Database], number: int) -> None:
+    manager.begin()
+    put(databases, "handler", number)
+    manager.commit()
+
+
+def abort(manager: Any, databases: list[Database], number: int) -> None:
+    manager.abort()
+
+
+def change_and_commit(manager: Any, databases: list[Database], number: int) -> None:
+    put(databases, "handler", number)
+    manager.commit()
+
+
+class Handler:
+    """Does something in the middle of a commit."""
+
+    def __init__(self, act: Any, manager: Any, databases: list[Database], number: int) -> None:
+        self._act = act
+        self._arguments = manager, databases, number
+        self.done = self.refused = False
+
+    def __call__(self) -> None:
+        try:
+            self._act(*self._arguments)
+            self.done = True
+        except (CommittingError, SelfWaitError):
+            self.refused = True
+        except ValueError as error:  # All has ended but the transaction itself.
+            assert "it's 'Committed'" in str(error)  # noqa: PT017
+
+
+def handled_in_commit(at: int, manager: Any, handler: Handler) -> bool:
+    try:
+        return handled_at_step(at, manager.get().commit, handler)
+    except ValueError as error:
+        # In free(): nothing but the manager does not know yet that it has ended.
+        assert str(error) == "Foreign transaction"  # noqa: PT017
+        return True
+
+
+@pytest.mark.parametrize("act", [begin, begin_and_commit, abort, change_and_commit])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    "stride", [83, pytest.param(step(5), marks=pytest.mark.slow)], ids=["some", "more"]
+)
+def test_what_a_handler_does_at_any_step_of_a_commit_is_refused_or_done(
+    tmp_path: Path, count: int, act: Any, stride: int
+) -> None:
+    """The commit was acknowledged and not stored, or was stored by one of two databases."""
+    paths = [tmp_path / f"{number}.log" for number in range(count)]
+    manager, others = transaction.TransactionManager(), transaction.TransactionManager()
+    databases = new_at(paths, manager)
+    readers = open_at(paths, others, read_only=True)
+    refused = 0
+
+    for number in itertools.count(1):
+        at = number * stride * count
+        manager.begin()
+        put(databases, "main", number)
+        handler = Handler(act, manager, databases, number)
+        if not handled_in_commit(at, manager, handler):
+            break
+        refused += handler.refused
+
+        others.begin()
+        assert found(readers, "main") == [number] * count, at
+        handled = found(readers, "handler")
+        assert len(set(handled)) == 1, at
+        if handler.done and act in (begin_and_commit, change_and_commit):
+            assert handled == [number] * count, at
+        manager.begin()
+        assert found(databases, "main") == [number] * count
+        assert found(databases, "handler") == handled
+        assert not any(database.storage.held for database in databases)
+
+    assert refused > 3
+    for database in databases + readers:
+        database.close()
+    for path in paths:
+        check_log(path).raise_if_bad()
+
+
+@pytest.fixture
+def root(database: Database) -> PersistentDict[str, Any]:
+    database.set_root(PersistentDict())
+    transaction.commit()
+    return database.root
+
+
+def test_after_a_commit_that_was_interrupted_the_transaction_can_be_aborted(root):
+    """Even if the interrupt has left the transaction in the state of one that commits."""
+    transaction.begin()
+    checkout(root)
+    current = transaction.get()
+    current.status = "Committing"
+
+    transaction.abort()
+
+    assert transaction.get() is not current
+    checkout(root)
+    transaction.commit()
+
+
+def test_a_hook_before_the_commit_can_not_abort_it(root):
+    """It was acknowledged, and nothing was stored."""
+    checkout(root)
+    root["n"] = 1
+    transaction.get().addBeforeCommitHook(transaction.abort)
+
+    with pytest.raises(SelfWaitError):
+        transaction.commit()
+
+    transaction.abort()
+    assert "n" not in root
+
+
+def test_a_hook_after_the_commit_begins_the_next_transaction(root):
+    def go_on(committed: bool) -> None:
+        transaction.begin()
+        checkout(root)
+        root["again"] = committed
+        transaction.commit()
+
+    checkout(root)
+    root["n"] = 1
+    transaction.get().addAfterCommitHook(go_on)
+    transaction.commit()
+
+    transaction.begin()
+    assert dict(root) == {"n": 1, "again": True}
+
+
+def test_nothing_more_is_checked_out_while_others_commit(tmp_path: Path) -> None:
+    """Neither if this database takes part, and is not at it yet, nor if it does not."""
+    manager = transaction.TransactionManager()
+    databases = new_at([tmp_path / name for name in "ab"], manager)
+
+    class Other:
+        def tpc_begin(self, _transaction: Any) -> None:
+            for database in databases:
+                with pytest.raises(CommittingError):
+                    checkout(database.root["handler"])
+
+        def sortKey(self) -> str:  # noqa: N802
+            return ""
+
+        commit = tpc_vote = tpc_finish = abort = tpc_abort = lambda *_: None
+
+    put(databases[:1], "main", 1)
+    manager.get().join(Other())
+    manager.commit()
+
+    assert found(databases, "main") == [1, 0]
+    for database in databases:
+        database.close()
