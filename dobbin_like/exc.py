@@ -210,6 +210,16 @@ class SelfWaitError(UsageError, RuntimeError):
     )
 
 
+class LatePatchError(UsageError, RuntimeError):
+    """``threading`` was patched after this package was imported. Nothing was opened."""
+
+    path: str
+    text = (
+        "{path}: threads were replaced by others, by gevent for one, after dobbin_like was "
+        "imported, which can't tell them apart; patch first (monkey.patch_all()), then import"
+    )
+
+
 class CommittingError(UsageError, RuntimeError):
     """An object was checked out, or set as the root, by a method that the commit calls."""
 

@@ -17,6 +17,7 @@ import pytest
 
 from dobbin_like.exc import (
     ClosedError,
+    LatePatchError,
     LockTimeout,
     LogMovedError,
     NotHeldError,
@@ -24,8 +25,9 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.log.file import lock as commit_lock
 from dobbin_like.log.format.header import WAITING
-from tests.helpers.processes import forked, in_child, outlive_parent, run, start
+from tests.helpers.processes import forked, in_child, outlive_parent, python_path, run, start
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.tracing import tracing
 
@@ -457,6 +459,94 @@ def test_an_executed_program_does_not_inherit_the_lock(storage: TransactionLog) 
             assert is_free(Path(storage.path))
         finally:
             child.communicate(b"\n")
+
+
+# -- gevent: none of its threads runs while one waits in the system ----------------------
+
+TWO_INSTANCES = """
+import sys
+from gevent import monkey
+if sys.argv[2] == "first":
+    monkey.patch_all()
+from dobbin_like import safe
+if sys.argv[2] == "late":
+    monkey.patch_all()
+import gevent
+
+one = safe.open(sys.argv[1], pack_when=None)
+two = safe.open(sys.argv[1], pack_when=None)
+
+def block():
+    with one.transaction():
+        number = one.get("n", 0)
+        gevent.sleep(0.01)
+        one["n"] = number + 1
+
+def more():
+    for _ in range(5):
+        two.increment("n")
+
+gevent.joinall([gevent.spawn(job) for job in (block, more) * 4], raise_error=True)
+print(one["n"])
+"""
+
+
+def run_gevent(path: Path, when: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("gevent")
+    command = [sys.executable, "-c", TWO_INSTANCES, path, when]
+    return run(command, capture_output=True, text=True, env=python_path(), timeout=WAIT_SECONDS)
+
+
+@pytest.mark.slow
+def test_greenlets_with_instances_of_their_own_wait_for_each_other(path: Path) -> None:
+    # The one that waited in flock kept the one from running that had the lock: for ever.
+    ended = run_gevent(path, "first")
+
+    assert (ended.stdout, ended.stderr) == ("24\n", "")
+
+
+@pytest.mark.slow
+def test_threads_that_are_patched_after_the_import_are_refused(path: Path) -> None:
+    ended = run_gevent(path, "late")
+
+    assert "LatePatchError" in ended.stderr
+    assert not path.exists()
+
+
+def test_threads_that_can_not_be_told_apart_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "get_ident", lambda: 1)
+        with pytest.raises(LatePatchError, match="patch first"):
+            TransactionLog(path)
+    TransactionLog(path).close()
+
+
+def test_a_thread_that_may_not_wait_in_the_system_asks_again_and_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set()
+
+    def flock(fd: int, how: int) -> None:
+        asked.add(how)
+        fcntl.flock(fd, how)
+
+    monkeypatch.setattr(commit_lock, "_MAY_BLOCK", False)
+    monkeypatch.setattr(commit_lock, "_flock", flock)
+    steps = Steps()
+
+    def work(log: TransactionLog) -> None:
+        for _ in range(50):
+            commit(log, 0, b"")
+
+    with TransactionLog(path, sync=False) as one, TransactionLog(path, sync=False) as two:
+        for log in (one, two):
+            steps.thread(lambda log=log: work(log))  # type: ignore[misc]
+        steps.join()
+        one.apply(one.read_news())
+        assert len(one) == 100
+    assert fcntl.LOCK_EX not in asked
 
 
 # -- the file at the path ---------------------------------------------------------

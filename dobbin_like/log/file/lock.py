@@ -15,9 +15,10 @@ import threading
 import time
 from collections.abc import Callable
 from threading import get_ident
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
+from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
 from dobbin_like.interrupts import reentrant_lock
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ _flock: Final = fcntl.flock
 _WAIT: Final = fcntl.LOCK_EX
 _TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FREE: Final = fcntl.LOCK_UN
+
+_MAY_BLOCK: Final = isinstance(get_ident, BuiltinFunctionType)
+"""Whether the other threads go on while one waits in the system. Those of gevent do not, which
+puts functions of its own into ``threading``; but they do while one sleeps."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.0001
 _LONGEST_PAUSE_SECONDS: Final = 0.002
@@ -79,6 +84,9 @@ class CommitLock:
         open_file: Returns a descriptor of the log, open for writing, and what keeps it
             open; called with the mutex held, so that one thread creates the file.
         tell: Called before the lock is waited for: others are to see that somebody waits.
+
+    Raises:
+        LatePatchError: What this module has imported does not tell threads apart any more.
     """
 
     def __init__(
@@ -87,6 +95,8 @@ class CommitLock:
         open_file: Callable[[], tuple[int, object]],
         tell: Callable[[], object],
     ) -> None:
+        if threading.get_ident is not get_ident:
+            raise LatePatchError(path)
         self._path = path
         self._open_file = open_file
         self._tell = tell
@@ -179,7 +189,7 @@ class CommitLock:
             while not until() and time.monotonic() < end:
                 time.sleep(_FIRST_PAUSE_SECONDS / 2)
         finally:
-            _flock(self._fd, _WAIT)
+            self._wait(None, None)
 
     @property
     def kept_free(self) -> threading.RLock:
@@ -259,7 +269,7 @@ class CommitLock:
         return True
 
     def _wait(self, timeout: float | None, deadline: float | None) -> None:
-        if deadline is None:
+        if deadline is None and _MAY_BLOCK:
             try:
                 _flock(self._fd, _WAIT)
             except OSError as error:
@@ -267,7 +277,7 @@ class CommitLock:
             return
         pause = _FIRST_PAUSE_SECONDS
         while not self._try():
-            left = deadline - time.monotonic()
+            left = pause if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise LockTimeout(self._path, timeout)
             time.sleep(min(pause, left))
