@@ -5,13 +5,21 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+import gc
 import importlib
 import sys
 
 import pytest
 import transaction
 
-from dobbin_like import Database, Persistent, PersistentDict, TransactionLog, checkout
+from dobbin_like import (
+    Database,
+    Persistent,
+    PersistentDict,
+    PersistentList,
+    TransactionLog,
+    checkout,
+)
 from dobbin_like.exc import MainModuleWarning, NotStorableError, UnloadedClassError
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
@@ -344,6 +352,32 @@ def test_what_could_not_be_loaded_back_is_refused_when_it_is_stored(database):
         transaction.abort()
         assert "['value']" in e.value.path
     assert len(database) == 0
+
+
+def test_what_is_stored_after_a_reload_is_loaded_with_the_new_classes(path, shop):
+    # Until the database was opened again, it was loaded with those that had the names before.
+    with Database(path) as database:
+        old = [shop.Price(1), shop.Kind.FOOD, shop.Cart(1), shop.Cart(2)]
+        database.set_root(PersistentDict(old=old, lists=[PersistentList([each]) for each in old]))
+        transaction.commit()
+    with Database(path) as database:
+        assert isinstance(database.root["old"][2], shop.Cart)
+        importlib.reload(shop)
+        assert not isinstance(database.root["old"][2], shop.Cart)
+
+        checkout(database.root)
+        database.root["new"] = [shop.Price(2), shop.Kind.FOOD, shop.Cart(3)]
+        number = database.root["old"][3]._p_oid
+        del database.root["old"]
+        transaction.commit()
+
+        assert database.root["new"][:2] == [shop.Price(2), shop.Kind.FOOD]
+        assert database.root["lists"][0] == [shop.Price(1)]
+        gc.collect()
+        read_anew = database.root["lists"][3][0]
+        assert read_anew._p_oid == number
+        assert isinstance(read_anew, shop.Cart)
+        assert read_anew.total == 2
 
 
 def test_a_class_of_a_reloaded_module_is_refused(database, shop):

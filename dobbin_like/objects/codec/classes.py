@@ -164,7 +164,9 @@ class ClassTable:
             number = self._next_number()
             self.new.append((number, module, qualname))
             self._new_objects.append(cls)
-            # Known at once: what can't be guarded is loaded before it is in the log.
+        if self._loaded.get(number) is not cls:
+            # Of a module that was reloaded, or known at once: what can't be guarded is loaded
+            # before it is in the log.
             self._resolved[number] = (module, qualname)
             self._loaded[number] = cls
         self._note(cls, number, (module, qualname))

@@ -124,7 +124,12 @@ class Ghosts:
             stored = self._storage.load(ref.oid)  # what it is by now, whatever it is here
             if stored is not None:
                 return self.class_of(stored)
-        return classes.known_numbers.get(face) or classes.number(face)
+        known = classes.known_numbers.get(face)
+        if known is not None:
+            return known
+        number = classes.number(face)
+        self.faces.pop(number, None)  # Of a class that had its name before a reload.
+        return number
 
     def class_of(self, stored: StoredVersion) -> int:
         if stored.number & DELTA:
