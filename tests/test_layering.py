@@ -39,7 +39,7 @@ HOUSE = {
         "",
         (
             "ids  interrupts  late",
-            "contract  exc  timestamps",
+            "clock  contract  exc  timestamps",
             "name_tables",
         ),
     ),

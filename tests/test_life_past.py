@@ -27,7 +27,7 @@ from dobbin_like import (
     TransactionNotFound,
     checkout,
 )
-from dobbin_like.check import check_database
+from dobbin_like.check import check_database, check_log
 from dobbin_like.exc import (
     ClosedError,
     InvalidObjectReference,
@@ -463,6 +463,62 @@ def test_a_moment_after_which_a_clock_was_ahead_is_refused(database, thing, monk
         assert past.root.number == 5
     with database.at(time_of(second)) as past:
         assert past.root.number == 2
+
+
+@pytest.fixture
+def ahead(database, thing, monkeypatch):
+    """A database whose clock was 30 years ahead for one commit."""
+    real = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: real() + 10**18)
+        change(thing, number=4)
+    change(thing, number=5)
+    return database
+
+
+def test_a_clock_that_was_ahead_is_told_by_whoever_opens_the_log(ahead, again, path, caplog):
+    assert caplog.messages == []
+
+    again()
+
+    assert [f"tid {ahead.tid}" in text for text in caplog.messages] == [True]
+    caplog.clear()
+    with Database(TransactionLog(path, read_only=True)):
+        assert len(caplog.messages) == 1
+
+
+def test_a_pack_tells_that_a_clock_that_was_ahead_makes_it_keep_more(ahead, caplog):
+    for keep in (timedelta(days=1), datetime.now(UTC)):
+        assert ahead.pack(keep).dropped.revisions < 3
+        assert "since a clock was ahead" in caplog.messages[-1]
+    caplog.clear()
+
+    for tid in (ahead.tid, None):
+        ahead.pack(tid)
+    assert len(list(ahead.history(ahead.root))) == 1
+    assert caplog.messages == []
+
+
+def test_a_snapshot_puts_the_clock_right(ahead, path, tmp_path, caplog):
+    target = tmp_path / "right.log"
+    before = datetime.now(UTC)
+
+    report = ahead.snapshot(target)
+
+    with Database(target) as right:
+        assert before <= time_of(right.tid) <= datetime.now(UTC)
+        assert report.tid == right.tid
+        assert right.root.number == 5
+        with right.at(right.tid) as past:
+            assert past.root.number == 5
+        transaction.begin()
+        checkout(right.root)
+        right.root.number = 6
+        transaction.commit()
+        assert right.tid < report.tid + 10**9
+        assert right.at(datetime.now(UTC)).root.number == 6
+    check_log(target).raise_if_bad()
+    assert caplog.messages == []
 
 
 def test_an_empty_log_has_no_past(database):

@@ -27,10 +27,12 @@ who may write (:mod:`dobbin_like.log.writing.writable`).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Self
 
+from dobbin_like.clock import is_ahead
 from dobbin_like.contract import (
     NO_NAMES,
     ClassRow,
@@ -53,6 +55,8 @@ from dobbin_like.log.reading.streams import is_of
 from dobbin_like.log.writing.writable import WritableLog
 
 __all__ = ["TransactionLog"]
+
+_logger = logging.getLogger(__name__)
 
 
 class TransactionLog:
@@ -102,6 +106,13 @@ class TransactionLog:
         except BaseException:
             self._writing.close_file()
             raise
+        if is_ahead(self.tid):
+            _logger.warning(
+                "%s: its last transaction has the tid %d, which is of the future: a clock was "
+                "ahead, or that of this machine is behind; see Clocks in the guide",
+                self.path,
+                self.tid,
+            )
         if not read_only and reading.file.page is not None:
             remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
 

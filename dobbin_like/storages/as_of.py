@@ -7,9 +7,10 @@ any news. Knows no objects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, NoReturn
 
+from dobbin_like.clock import is_ahead
 from dobbin_like.contract import Names, PackedStorage, Storage, StoredVersion, Transaction
 from dobbin_like.exc import (
     ClosedError,
@@ -20,9 +21,6 @@ from dobbin_like.exc import (
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
 from dobbin_like.timestamps import Moment, tid_of, time_of
-
-_TOLERANCE: Final = timedelta(minutes=1)
-"""By how much the clocks of machines may differ."""
 
 _ATTEMPTS: Final = 100
 """How often to look for a moment when the base is not applying anything."""
@@ -40,11 +38,10 @@ def _check_clock(storage: Storage, tid: Tid) -> None:
 
     It may have been committed before the moment, too; its time does not tell.
     """
-    now = tid_of(datetime.now(UTC) + _TOLERANCE)
-    if storage.tid <= now:
+    if not is_ahead(storage.tid):
         return
     following = next(iter(storage.transactions(since=Tid(tid + 1))), None)
-    if following is not None and following.tid > now:
+    if following is not None and is_ahead(following.tid):
         reason = (
             f"the one that follows says it is from {time_of(following.tid):%Y-%m-%d}, which is in "
             "the future: a clock was wrong; ask for a tid"

@@ -30,6 +30,7 @@ from operator import sub
 from pathlib import Path
 from typing import Final
 
+from dobbin_like.clock import is_ahead, now
 from dobbin_like.exc import PackError, ReadOnlyStorageError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import TransactionLog
@@ -37,7 +38,7 @@ from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.store import Progress, Store
-from dobbin_like.timestamps import tid_of
+from dobbin_like.timestamps import tid_of, time_of
 from dobbin_like.upkeep.pack_copy import Carry, MissedError
 from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
 from dobbin_like.upkeep.throttle import Throttle
@@ -133,6 +134,13 @@ def pack(
         raise ReadOnlyStorageError(storage.path, storage.why_read_only)
     if not isinstance(storage, TransactionLog):
         raise PackError(storage.path, f"{type(storage).__name__} has no file")
+    if isinstance(keep, (datetime, timedelta)) and is_ahead(storage.tid):
+        _logger.warning(
+            "%s: keep=%s keeps what was committed since a clock was ahead, until %s; give a tid",
+            storage.path,
+            keep,
+            time_of(storage.tid),
+        )
     report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
     if report.packed:
         store.publisher.catch_up()
@@ -155,8 +163,8 @@ def pack_file(
         stopping: Called now and then; when it returns true, InterruptedError is raised.
     """
     began = time.monotonic()
-    now = time.time_ns() // 1000  # noqa: TID251  what "an hour ago" means
-    wanted = _wanted(keep, now)
+    began_at = now()  # What "an hour ago" means.
+    wanted = _wanted(keep, began_at)
     if not os.path.exists(path):  # noqa: PTH110  nothing was committed yet
         return PackReport(path)
     with contextlib.ExitStack() as stack:
@@ -172,7 +180,7 @@ def pack_file(
                 raise PackError(path, reason) from error
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
-        _refuse_the_future(path, keep, now, old)
+        _refuse_the_future(path, keep, began_at, old)
         report = _pack(old, file, progress, least_garbage, stopping)
     return replace(report, seconds=time.monotonic() - began)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
+from dobbin_like.clock import is_ahead, now
 from dobbin_like.contract import NO_NAMES, Storage, StoredVersion
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
@@ -68,9 +69,10 @@ def snapshot(
     """Write the state of this database to *target*, as a database of its own.
 
     All objects that can be reached from the root become one transaction, with the tid of the
-    state; above 4 GiB, several. Oids, numbers, streams and names stay. The new database has its
-    own store id: a backup of one is not a backup of the other. Others may read and commit
-    meanwhile. A file appears when it is complete and on stable storage, or not at all.
+    state, or with that of now if a clock was ahead; above 4 GiB, several. Oids, numbers, streams
+    and names stay. The new database has its own store id: a backup of one is not a backup of the
+    other. Others may read and commit meanwhile. A file appears when it is complete and on stable
+    storage, or not at all.
 
     Args:
         target: A path with no file or an empty one, or an empty storage.
@@ -110,6 +112,7 @@ def write_snapshot(
     """
     if not source.has(ROOT_OID):
         raise ObjectNotFound(ROOT_OID)
+    tid = now() if is_ahead(source.tid) else source.tid
     if isinstance(target, str):
         with contextlib.suppress(FileNotFoundError):
             if Path(target).stat().st_size or not Path(target).is_file():
@@ -118,29 +121,34 @@ def write_snapshot(
         with contextlib.suppress(OSError):  # That of the source, if it has a file.
             mode = Path(source.path).stat().st_mode & 0o777
         with NewFile(target, mode) as file:
-            return _write(source, _IntoFile(target, file, source), progress, part_bytes)
+            into = _IntoFile(target, file, source, tid)
+            return _write(source, into, tid, progress, part_bytes)
     if target.held:  # Not to be given back below.
         raise SelfWaitError(target.path)
     try:
-        return _write(source, _IntoStorage(target, source), progress, sys.maxsize)
+        return _write(source, _IntoStorage(target, source), tid, progress, sys.maxsize)
     finally:
         target.release()
 
 
 def _write(
-    source: Storage, target: _IntoFile | _IntoStorage, progress: Progress | None, part_bytes: int
+    source: Storage,
+    target: _IntoFile | _IntoStorage,
+    tid: Tid,
+    progress: Progress | None,
+    part_bytes: int,
 ) -> SnapshotReport:
     state = _State(source, progress)
     state.carry_streams(target.stream)
     parts = state.parts(part_bytes)
     for part in parts:
         # The last one has the tid of the state.
-        tid = Tid(state.tid - (len(parts) - 1 - part.number))
-        target.part(tid, part, state.entries(part))
+        part_tid = Tid(tid - (len(parts) - 1 - part.number))
+        target.part(part_tid, part, state.entries(part))
     target.complete(state.objects)
     if progress is not None:
         progress(state.total, state.total)
-    return SnapshotReport(target.path, state.objects, state.size, state.streams, state.tid)
+    return SnapshotReport(target.path, state.objects, state.size, state.streams, tid)
 
 
 # -- what is read ------------------------------------------------------------------------
@@ -164,7 +172,6 @@ class _State:
 
     def __init__(self, source: Storage, progress: Progress | None) -> None:
         self.objects = self.size = 0
-        self.tid = source.tid
         self._source = source
         self._progress = progress
         self.total = 2 * source.oid_count
@@ -260,12 +267,12 @@ class _State:
 class _IntoFile:
     """Takes streams, then parts, and then makes all of them count."""
 
-    def __init__(self, path: str, file: NewFile, source: Storage) -> None:
+    def __init__(self, path: str, file: NewFile, source: Storage, tid: Tid) -> None:
         self.path = path
         self._file = file
         self._names = source.names.rows()
-        # Oids, tids and numbers of classes are those of the source: it goes on from there.
-        page = new_page(source.tid, source.next_oid)
+        # Oids and numbers of classes are those of the source: it goes on from there.
+        page = new_page(tid, source.next_oid)
         self._log = NewLog(file, page, source.next_oid)
         self.stream = self._log.append_stream
 
