@@ -1,0 +1,272 @@
+"""What a program meets on a system: mounts, groups, limits, names, others that stand still."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dobbin_like import safe
+from dobbin_like.check import check_log
+from dobbin_like.exc import LockTimeout
+from dobbin_like.upkeep.pack import pack_file
+from tests.helpers.processes import exit_code, forked, in_child, python_path, run, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
+
+
+@pytest.fixture
+def kept(path: Path) -> Iterator[safe.Safe]:
+    with safe.open(path, pack_when=None) as kept:
+        yield kept
+    check_log(path).raise_if_bad()
+
+
+# -- where a file lies ---------------------------------------------------------------------
+
+MOUNTED = """
+import subprocess, sys
+from dobbin_like import safe
+from dobbin_like.exc import PackError
+
+subprocess.run(["mount", "--bind", *sys.argv[1:]], check=True)
+with safe.open(sys.argv[2], pack_when=None) as kept:
+    kept["n"] = 1
+    try:
+        kept.pack()
+    except PackError as error:
+        print(error)
+    kept["n"] += 1
+"""
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_file_that_is_mounted_by_itself_is_not_packed_and_says_why(kept, path, tmp_path):
+    mounted = tmp_path / "inside" / "app.safe"
+    mounted.parent.mkdir()
+    mounted.touch()
+    command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, path, mounted]
+
+    ended = run(command, capture_output=True, text=True, env=python_path())
+
+    if "unshare failed" in ended.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert "mount its directory instead" in ended.stdout, ended.stderr
+    assert kept["n"] == 2
+    assert os.listdir(mounted.parent) == ["app.safe"]  # noqa: PTH208
+
+
+@needs_root
+@pytest.mark.parametrize("mask", [0o002, 0o077])
+def test_whoever_of_a_group_packs_a_file_leaves_it_to_the_group(mask: int) -> None:
+    group, owner, other = 61234, 61001, 61002
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, 0, group)
+        os.chmod(directory, 0o2775)  # noqa: PTH101
+        path = Path(directory) / "shared.safe"
+        with safe.open(path, pack_when=None) as kept:
+            kept["n"] = 1
+            kept["n"] = 2
+            kept.pack()  # All that is imported late.
+        os.chown(path, owner, group)
+        path.chmod(0o664)
+
+        def as_user(user: int, work: Any) -> None:
+            def works() -> None:
+                os.setgroups([group])
+                os.setgid(user)
+                os.setuid(user)
+                os.umask(mask)
+                work()
+
+            assert exit_code(forked(works)) == 0
+
+        def writes() -> None:
+            with safe.open(path, pack_when=None) as kept:
+                kept.increment("n")
+
+        as_user(other, writes)
+        as_user(other, lambda: pack_file(str(path)))
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (other, group)
+        assert stat.S_IMODE(found.st_mode) == 0o664
+        as_user(owner, writes)
+        with safe.open(path, "r") as kept:
+            assert kept["n"] == 4
+
+
+def test_a_name_that_is_no_utf_8_is_a_key_a_value_and_a_path(tmp_path: Path) -> None:
+    """As ``os.listdir()`` returns it."""
+    name = os.fsdecode(b"caf\xe9")
+    composed, decomposed = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
+    path = os.fsencode(tmp_path) + b"/caf\xe9.safe"
+    with safe.open(path) as kept:
+        kept[name] = [name]
+        kept[composed] = 1
+        kept[decomposed] = 2
+    with safe.open(os.fsdecode(path), "r") as kept:
+        assert dict(kept) == {name: [name], composed: 1, decomposed: 2}
+    check_log(os.fsdecode(path)).raise_if_bad()
+
+
+# -- descriptors ---------------------------------------------------------------------------
+
+
+def hog() -> list[int]:
+    """Take all descriptors that there are."""
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return held
+
+
+def test_without_a_free_descriptor_nothing_is_stale_and_later_all_goes_on(kept, path):
+    """A reader that could not follow to a packed log showed the state of before."""
+    kept.update(n=1, page="x" * 9000)
+    kept["page"] = "x" * 9000
+
+    def other() -> None:
+        with safe.open(path, pack_when=None) as theirs:
+            theirs.pack()
+            theirs["n"] = 2
+
+    def limited() -> Any:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, hard))
+        told = []
+        with safe.open(path, pack_when=None) as ours:
+            packs = forked(other)
+            held = hog()
+            assert exit_code(packs) == 0
+            for use in (lambda: ours["n"], lambda: ours.increment("n")):
+                try:
+                    told.append(use())
+                except OSError as error:
+                    told.append(error.errno)
+            for fd in held:
+                os.close(fd)
+            return told, ours["n"], ours.increment("n")
+
+    told, read, written = in_child(limited)
+    # EMFILE, unless it had the descriptor that it needs.
+    assert all(each in (24, 2, 3) for each in told), told
+    assert (read, written) == (2, 3)
+    assert kept["n"] == 3
+
+
+# -- processes that stand still, or end -----------------------------------------------------
+
+STANDS_STILL = """
+import sys, time
+from dobbin_like import safe
+kept = safe.open(sys.argv[1], pack_when=None)
+with kept.transaction():
+    kept["n"] = 100
+    print("inside", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_holder_that_is_stopped_is_waited_for_read_past_and_survived(kept, path):
+    kept["n"] = 1
+    with start(
+        [sys.executable, "-c", STANDS_STILL, path], stdout=subprocess.PIPE, env=python_path()
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"inside\n"
+        os.kill(holder.pid, signal.SIGSTOP)
+
+        with safe.open(path, timeout=0.1, pack_when=None) as other:
+            assert other["n"] == 1
+            with pytest.raises(LockTimeout, match=r"after 0\.1 seconds"):
+                other.increment("n")
+            holder.kill()
+            holder.wait()
+            assert other.increment("n") == 2
+
+
+DAEMONS = """
+import os, sys, threading
+from dobbin_like import safe
+kept = safe.open(sys.argv[1])
+ready = threading.Barrier(4)
+
+def work(key):
+    for number in range(1, 1_000_000):
+        kept[key] = number
+        os.write(1, f"{key} {number}\\n".encode())
+        if number == 5:
+            ready.wait()
+
+for key in "abc":
+    threading.Thread(target=work, args=(key,), daemon=True).start()
+ready.wait()
+"""
+
+
+@pytest.mark.slow
+def test_what_threads_store_while_the_program_ends_is_there_if_they_were_told(path: Path) -> None:
+    ended = run(
+        [sys.executable, "-c", DAEMONS, path], capture_output=True, text=True, env=python_path()
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    told = {key: int(number) for key, number in map(str.split, ended.stdout.splitlines())}
+    with safe.open(path, "r") as kept:
+        for key in "abc":
+            assert kept[key] >= told[key] >= 5
+    check_log(path).raise_if_bad()
+
+
+INTERPRETERS = """
+import os, sys
+try:
+    import _interpreters as interpreters
+    other = interpreters.create("legacy")
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    other = interpreters.create(isolated=False)
+from dobbin_like import safe
+
+LOOP = "for _ in range(50): kept.increment('n')"
+kept = safe.open(sys.argv[1], pack_when=None)
+exec(LOOP)
+failed = interpreters.run_string(other, f'''
+import sys
+sys.path[:] = {sys.path!r}
+from dobbin_like import safe
+kept = safe.open({sys.argv[1]!r}, pack_when=None)
+{LOOP}
+''')
+exec(LOOP)
+print(failed, kept["n"], flush=True)
+os._exit(0)  # Interpreters that are left are the system's business.
+"""
+
+
+@pytest.mark.slow
+def test_two_interpreters_of_one_process_write_to_one_file(path: Path) -> None:
+    ended = run(
+        [sys.executable, "-c", INTERPRETERS, path],
+        capture_output=True,
+        text=True,
+        env=python_path(),
+    )
+
+    assert (ended.stdout, ended.stderr) == ("None 150\n", "")
