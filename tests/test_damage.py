@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import struct
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from dobbin_like.log.format.header import PAGE_SIZE, WORD_COUNT, WORD_SIZE, WORD
 from dobbin_like.repair import repair
 from tests.helpers.amount import spread
 from tests.helpers.log_files import with_words
+from tests.helpers.processes import ROOT, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +175,15 @@ def test_of_any_flipped_bit_nothing_wrong_is_read(path, whole, known):
             assert_nothing_wrong_is_read(path, whole, known, bit)
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.slow
+def test_of_flipped_bits_of_a_larger_log_nothing_wrong_is_read():
+    command = [sys.executable, "-m", "benchmarks.flip_bits", "--seconds", "3"]
+
+    ended = run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 # -- any bytes at all ------------------------------------------------------------------------
