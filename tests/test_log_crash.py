@@ -136,6 +136,24 @@ def test_a_header_cut_at_any_byte_is_an_error_and_not_an_empty_log(
         assert path.read_bytes() == small[:cut]
 
 
+@pytest.mark.parametrize("size", [0, 30, WORDS_OFFSET, WORDS_OFFSET + 12])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_who_has_a_log_open_that_is_cut_is_told_each_time(
+    path: Path, small: bytes, size: int, *, read_only: bool
+) -> None:
+    """A log without any bytes was taken for one without news."""
+    path.write_bytes(small)
+    with TransactionLog(path, read_only=read_only) as log:
+        applied = len(log)
+        os.truncate(path, size)
+
+        for _ in range(2):
+            assert log.has_news()
+            with pytest.raises(IntegrityError, match="the end of the file"):
+                log.read_news()
+        assert len(log) == applied
+
+
 # -- flipped bits ---------------------------------------------------------------------
 
 

@@ -150,7 +150,8 @@ class ReadableLog:
         return news
 
     def _visible(self, words: Words, block: bytes) -> int:
-        if block[:SEEN_SIZE] in (self.applied.seen, self._outdated):
+        # None at all: the file was cut, and has_news() goes on to say so.
+        if block and block[:SEEN_SIZE] in (self.applied.seen, self._outdated):
             return self.applied.tail.end
         durable, loose = value_in(block, DURABLE), value_in(block, LOOSE)
         visible = words.visible() if None in (durable, loose) else max(durable or 0, loose or 0)
