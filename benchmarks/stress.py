@@ -141,7 +141,7 @@ def assert_nothing_is_left(database: Database) -> None:
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost), type(obj).__mro__
-    assert shared._masked == []
+    assert len(shared._masked) == 0
     assert set(shared.horizon.snapshots.values()) <= {shared.tid}
 
 

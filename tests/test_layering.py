@@ -134,6 +134,7 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.codec",
         (
             "objects  objects.graph  objects.graph.flat_states objects.graph.spool",
+            "objects.graph.masked",
             "objects.graph.publication",
             "objects.graph.ghosts",
             "objects.graph.state_source",

@@ -16,8 +16,6 @@ Knows nothing of how states are read: that is :mod:`.state_source`.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +24,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.faces.view import Horizon, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.masked import MaskedRefs
 from dobbin_like.objects.values.refs import (
     NOBODY,
     UNSTORED,
@@ -33,7 +32,6 @@ from dobbin_like.objects.values.refs import (
     ObjectRef,
     State,
     native_dict,
-    ref_of,
     set_native_dict,
     swap_class,
 )
@@ -57,13 +55,17 @@ class Cache:
     def all(self) -> list[ObjectRef]:
         return list(self.refs.values())
 
-    def collect(self) -> None:
-        """Remove what the garbage collector has reported (lock held)."""
+    def collect(self, masked: MaskedRefs) -> None:
+        """Remove what the garbage collector has reported (lock held), its old versions too."""
         while self.dead:
-            ref = self.dead.popleft()
+            ref = self.dead[0]
             oid = getattr(ref, "oid", None)  # None: an interrupt came while it was made.
-            if oid is not None and self.refs.get(oid) is ref:
-                del self.refs[oid]
+            if oid is not None:
+                if self.refs.get(oid) is ref:
+                    del self.refs[oid]
+                masked.remove(ref)
+                ref.mask = None
+            self.dead.popleft()  # last: until then, it is done again if interrupted
 
 
 class Publication(NamedTuple):
@@ -85,9 +87,7 @@ class SharedState:
         self.root_is_foreign = False
         self.horizon = Horizon()
         self._cache = cache
-        # What has to be unmasked when the oldest snapshot reaches a tid: a heap.
-        self._masked: list[tuple[Tid, int, list[Any]]] = []
-        self._count = itertools.count()
+        self._masked = MaskedRefs()
         # Filled by finalizers, which must not wait for a lock.
         self._retired: deque[View] = deque()
 
@@ -102,7 +102,7 @@ class SharedState:
         with self.lock:
             if self._retired or self._cache.dead:
                 self._end_retired()
-                self._cache.collect()
+                self._cache.collect(self._masked)
             if view.active or view.working or view.kept:
                 self._end(view)
             # What is registered is active, so that it will be ended.
@@ -200,19 +200,24 @@ class SharedState:
             swap_class(obj, cls)
         return mask
 
-    def mask_until(self, tid: Tid, objects: list[Any]) -> None:
-        """Unmask *objects* when no snapshot is older than *tid* any more (lock held)."""
-        heapq.heappush(self._masked, (tid, next(self._count), objects))
+    def mask_until_seen(self, refs: Iterable[ObjectRef]) -> None:
+        """Unmask *refs* when all snapshots see their newest versions (lock held)."""
+        self._masked.add(self.tid, refs)
 
     def _unmask_due(self) -> None:
         oldest = self.horizon.oldest()
-        masked = self._masked
-        while masked and (oldest is None or masked[0][0] <= oldest):
-            for obj in masked[0][2]:
-                ref = ref_of(obj)
-                if ref is not None:
-                    self._unmask(obj, ref, oldest)
-            heapq.heappop(masked)
+        while found := self._masked.first(oldest):
+            turn, refs = found
+            needed = [ref for ref in refs if self._is_needed(ref, oldest)]
+            self._masked.end(turn, self.tid, needed)
+
+    def _is_needed(self, ref: ObjectRef, oldest: Tid | None) -> bool:
+        """Take off a mask, or return True if a snapshot needs it."""
+        obj = ref()
+        if obj is not None:
+            self._unmask(obj, ref, oldest)
+        chain = None if ref.mask is None else ref.mask.chain
+        return oldest is not None and chain is not None and oldest < chain[0][0]
 
     def _unmask(self, obj: Any, ref: ObjectRef, oldest: Tid | None) -> None:
         """Remove the mask if nobody needs it; *oldest* is the oldest snapshot (lock held)."""
@@ -255,10 +260,8 @@ class SharedState:
             self.tid = tid
             self.begin_view(view)
             if older:  # Without other views, nobody needs a mask.
-                masked = [change.obj for change in changes if change.ref.mask is not None]
-                if masked:
-                    self.mask_until(tid, masked)
-                    self._unmask_due()
+                self.mask_until_seen(ref for _, ref, _, _ in changes if ref.mask is not None)
+                self._unmask_due()
 
     def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
         mask = ref.mask
@@ -287,14 +290,14 @@ class SharedState:
         The caller holds the lock and has applied the same transactions to the storage.
         """
         older = len(self.horizon) > 0
-        masked: list[Any] = []
+        masked: list[ObjectRef] = []
         for oid, changed_at in changed.items():
             ref = self._cache.refs.get(oid)
             obj = None if ref is None else ref()
             if obj is None or ref is None:
                 continue
             if ref.serial == changed_at:  # run again after an interrupt
-                masked.append(obj)
+                masked.append(ref)
                 continue
             faces = type(obj)._p_faces
             if type(obj) is faces.ghost:
@@ -308,9 +311,9 @@ class SharedState:
                 chain = old or ((ref.serial, native_dict(obj)),)
                 chain = self.horizon.prune(((changed_at, None), *chain))
                 self.mask(obj, ref, chain).foreign = True
-                masked.append(obj)
+                masked.append(ref)
             ref.serial = changed_at
         self.tid = tid
         if masked:
-            self.mask_until(tid, masked)
+            self.mask_until_seen(masked)
             self._unmask_due()

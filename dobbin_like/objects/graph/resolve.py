@@ -90,7 +90,7 @@ class Resolver:
                     swap_class(obj, faces.plain)
                     return
                 # First: an interrupt must not leave a mask that nobody takes off.
-                shared.mask_until(tid, [obj])
+                shared.mask_until_seen([ref])
                 shared.mask(obj, ref, ((tid, state),)).foreign = True
                 return
 
