@@ -262,6 +262,17 @@ class Database(Generic[RootT]):
         """
         self._store.set_root(obj)
 
+    def release_snapshot(self) -> None:
+        """Let the calling thread give its snapshot back, until it begins a transaction.
+
+        For a thread that is going to wait, or to do something else for long. What it reads until
+        then is the newest state; what it checks out is of a new snapshot.
+
+        Raises:
+            PendingChangesError: The thread has checked something out; commit or abort first.
+        """
+        self._store.release_snapshot()
+
     # -- the past -------------------------------------------------------------------
 
     @property

@@ -241,16 +241,16 @@ class BlockError(UsageError, RuntimeError):
     text = "{path}: a transaction block can't go on: {reason}"
 
 
-class UncommittedChangesError(UsageError, RuntimeError):
-    """A thread that has changes, made outside of any block, has come to a block.
+class PendingChangesError(UsageError, RuntimeError):
+    """A thread has changes that are neither committed nor aborted, and was to begin anew.
 
     They are as they were.
     """
 
     path: str
     text = (
-        "{path}: this thread has changes that were made before the block; commit or abort them "
-        "first, or make them in the block"
+        "{path}: this thread has changes that are neither committed nor aborted; call commit() "
+        "or abort() first, or make them in the block"
     )
 
 
@@ -519,6 +519,20 @@ class LockTimeout(Error, TransientError):
     text = (
         "{path}: the commit lock was not free after {timeout_seconds} seconds; run the "
         "transaction again"
+    )
+
+
+class SnapshotDroppedError(Error, TransientError):
+    """A thread goes on after a pause in a snapshot that a pack has dropped. Nothing changed.
+
+    ``begin()`` or ``abort()`` gives it the newest one.
+    """
+
+    path: str
+    tid: Tid
+    text = (
+        "{path}: the snapshot of tid {tid}, which this thread had between two transactions, was "
+        "dropped by a pack while it was idle; begin a transaction"
     )
 
 

@@ -17,6 +17,7 @@ from dobbin_like.exc import (
     ClosedError,
     InvalidObjectReference,
     NotPersistentError,
+    PendingChangesError,
     RootError,
     StorageInUseError,
 )
@@ -125,6 +126,7 @@ class Store:
         if oid == ROOT_OID and manager.new_root is not None:
             return manager.new_root[0]
         view = manager.view
+        view.used = True
         return self.graph.ghosts.get(Oid(oid), view.tid if view.active else None)
 
     def get_root(self) -> Any:
@@ -152,6 +154,14 @@ class Store:
         new = make_ref(obj, ROOT_OID, self.graph, UNSTORED, self.graph.cache.forget)
         manager.new_root = (obj, new)
 
+    def release_snapshot(self) -> None:
+        """See :meth:`dobbin_like.Database.release_snapshot`."""
+        manager = self.manager()
+        if manager.has_changes:
+            raise PendingChangesError(self.storage.path, len(manager.view.working))
+        manager.view.lapsed = None
+        self.graph.shared.end_view(manager.view)
+
     # -- threads and their data managers --------------------------------------------
 
     def manager(self) -> DataManager:
@@ -160,6 +170,8 @@ class Store:
         if manager is None or self.publisher.closed:
             self.check_open()
             manager = self._make_manager()
+        if manager.view.lapsed is not None:
+            manager.resume()
         return manager
 
     def _make_manager(self) -> DataManager:
@@ -172,6 +184,8 @@ class Store:
         own.registerSynch(thread)
         if not own.explicit:
             thread.newTransaction(None)
+            # There is no public way to ask; unknown means that one was begun.
+            thread.view.between = getattr(own, "_txn", own) is None
         # Last: from now on it is the thread's, and every transaction tells it.
         self.graph.local.view = thread.view
         self.graph.local.manager = manager

@@ -1223,7 +1223,7 @@ def test_a_view_that_was_not_ended_is_found(database, faulty):
     horizon = database._store.graph.shared.horizon
 
     def leave():
-        del horizon.snapshots[id(view)]
+        del horizon.snapshots[view]
 
     assert check_with(database, lambda: horizon.enter(view, 5), leave) == [3]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import transaction
 
-from dobbin_like import PersistentDict, checkout
+from dobbin_like import ConflictError, PersistentDict, checkout
+from dobbin_like.exc import PendingChangesError, SnapshotDroppedError
 from dobbin_like.objects.values.refs import ref_of
 from tests.helpers.steps import TIMEOUT_SECONDS
 from tests.helpers.things import Thing
@@ -136,3 +137,227 @@ def test_masks_are_taken_off_when_the_snapshot_ends(database, thing, idle):
 
     assert type(thing) is Thing
     assert len(database._store.graph.shared._masked) == 0
+
+
+# -- threads that wait between two transactions ------------------------------
+
+
+@pytest.fixture
+def lapsing(database: Database) -> Database:
+    """Look for idle threads at each commit, not once in a while."""
+    database._store.graph.shared.idle_seconds = 0
+    return database
+
+
+def finish(database: Database) -> None:
+    """End a transaction of a thread that has used the database."""
+    _ = database.root.x
+    transaction.commit()
+
+
+def test_a_thread_that_waits_between_transactions_costs_no_mask(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+
+    change(thing, 3)
+
+    assert type(thing) is Thing
+    assert lapsing._store.graph.shared.horizon.oldest() == lapsing.tid
+
+
+def test_a_thread_that_has_used_the_database_once_and_waits_costs_no_mask(lapsing, thing, idle):
+    idle.do(lambda: lapsing.root.x)
+
+    change(thing, 3)
+
+    assert type(thing) is Thing
+
+
+def test_a_thread_that_has_begun_a_transaction_keeps_its_snapshot(lapsing, thing, idle):
+    idle.do(transaction.begin)
+    idle.do(lambda: lapsing.root.x)
+
+    change(thing, 5)
+
+    assert idle.do(lambda: thing.x) == 0
+
+
+def test_a_thread_that_has_checked_something_out_keeps_its_snapshot(lapsing, thing, idle):
+    other = Thing(x=0)
+    with changing(thing):
+        thing.child = other
+    idle.do(lambda: checkout(lapsing.root.child))
+
+    change(thing, 5)
+
+    assert idle.do(lambda: thing.x) == 0
+
+
+def test_a_thread_that_reads_what_is_changed_is_not_idle(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+    with changing(thing):
+        thing.y = "changed"
+
+    assert idle.do(lambda: thing.x) == 0
+    change(thing)
+    assert idle.do(lambda: thing.x) == 0
+
+
+def test_a_thread_that_goes_on_reads_on_in_its_snapshot(lapsing, thing, idle, again):
+    with changing(thing):
+        thing.child = Thing(x=0)
+    child = thing.child
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    change(child)
+
+    assert idle.do(lambda: lapsing.root.x) == 0
+    assert idle.do(lambda: child.x) == 0
+    assert idle.do(lambda: lapsing.tid) < lapsing.tid
+    assert (thing.x, child.x) == (3, 1)
+    idle.do(transaction.begin)
+    assert idle.do(lambda: (thing.x, child.x)) == (3, 1)
+
+
+def test_a_thread_that_goes_on_sees_its_snapshot_of_what_is_read_for_the_first_time(
+    lapsing, thing, idle
+):
+    with changing(thing):
+        thing.child = Thing(x="before")
+    oid = thing.child._p_oid
+    idle.do(lambda: finish(lapsing))
+    with changing(thing.child):
+        thing.child.x = "after"
+    change(thing, 3)
+
+    assert idle.do(lambda: lapsing.get(oid).x) == "before"
+
+
+def test_a_thread_that_goes_on_overwrites_nothing(lapsing, thing, idle):
+    """What it has read before it waited is what its next transaction is checked against."""
+    idle.do(lambda: finish(lapsing))
+    seen = idle.do(lambda: thing.x)
+    change(thing, 3)
+    idle.do(lambda: checkout(thing))
+    idle.do(lambda: setattr(thing, "x", seen + 1))
+
+    with pytest.raises(ConflictError):
+        idle.do(transaction.commit)
+
+    idle.do(transaction.abort)
+    assert thing.x == 3
+
+
+def test_a_thread_that_goes_on_merges_what_can_be_merged(lapsing, idle):
+    root = PersistentDict(a=0)
+    lapsing.set_root(root)
+    transaction.commit()
+    idle.do(lambda: lapsing.root["a"])
+    for number in range(3):
+        with changing(root):
+            root["a"] = number
+
+    idle.do(lambda: checkout(root))
+    idle.do(lambda: root.update(b=1))
+    idle.do(transaction.commit)
+
+    transaction.begin()
+    assert root == {"a": 2, "b": 1}
+
+
+def test_a_file_of_before_a_pack_is_not_kept_for_a_thread_that_waits(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    lapsing.pack()
+    change(thing, 3)
+    transaction.begin()
+
+    assert not lapsing.storage.has_past
+
+
+def test_a_thread_whose_snapshot_was_packed_away_has_to_begin(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    lapsing.pack()
+    change(thing, 3)
+    transaction.begin()
+
+    assert idle.do(lambda: lapsing.root.x) == 6
+    with pytest.raises(SnapshotDroppedError) as caught:
+        idle.do(lambda: checkout(thing))
+    assert isinstance(caught.value, transaction.interfaces.TransientError)
+    idle.do(transaction.begin)
+    idle.do(lambda: change(thing))
+    transaction.begin()
+    assert thing.x == 7
+
+
+def test_a_thread_that_ends_while_it_waits_leaves_nothing_behind(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    idle.end()
+
+    gc.collect()
+    change(thing)
+
+    assert len(lapsing._store.graph.shared.horizon) == 1
+
+
+def test_waiting_for_a_transaction_ends_a_snapshot_that_has_lapsed(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    tid = lapsing.tid
+
+    assert idle.do(lambda: lapsing.wait(tid, timeout=TIMEOUT_SECONDS))
+
+    assert idle.do(lambda: thing.x) == 3
+    assert idle.do(lambda: lapsing.tid) == tid
+
+
+# -- letting go ---------------------------------------------------------------
+
+
+def test_a_thread_gives_its_snapshot_back(database, thing, idle):
+    idle.do(transaction.begin)
+    idle.do(lambda: database.root.x)
+    idle.do(database.release_snapshot)
+
+    change(thing, 2)
+
+    assert type(thing) is Thing
+    assert idle.do(lambda: thing.x) == 2
+    idle.do(transaction.begin)
+    change(thing)
+    assert idle.do(lambda: thing.x) == 2
+
+
+def test_a_checkout_begins_a_snapshot_after_one_was_given_back(database, thing, idle):
+    idle.do(lambda: finish(database))
+    idle.do(database.release_snapshot)
+    change(thing)
+
+    idle.do(lambda: change(thing))
+
+    transaction.begin()
+    assert thing.x == 2
+
+
+def test_a_snapshot_that_has_lapsed_can_be_given_back(lapsing, thing, idle):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+
+    idle.do(lapsing.release_snapshot)
+
+    assert idle.do(lambda: lapsing.root.x) == 3
+
+
+def test_a_snapshot_is_not_given_back_with_changes_under_way(database, thing, idle):
+    checkout(thing)
+    thing.x = 7
+
+    with pytest.raises(PendingChangesError, match="1 objects are checked out"):
+        database.release_snapshot()
+
+    assert thing.x == 7
+    transaction.commit()
+    database.release_snapshot()
+    assert thing.x == 7

@@ -35,7 +35,7 @@ def test_the_horizon_is_the_oldest_snapshot_that_is_read(steps):
             reading.append(View({}))
             horizon.enter(reading[-1], tid)
         else:
-            horizon.snapshots.pop(id(reading.pop(number % len(reading))))
+            horizon.snapshots.pop(reading.pop(number % len(reading)))
         oldest = min((view.tid for view in reading), default=None)
         for asked in range(tid - number - 2, tid + 2):
             assert horizon.has_older(asked) == (oldest is not None and oldest < asked)
@@ -48,11 +48,11 @@ def test_leaving_twice_is_leaving_once():
     horizon.enter(one, 1)
     horizon.enter(two, 1)
 
-    horizon.snapshots.pop(id(one), None)
-    horizon.snapshots.pop(id(one), None)
+    horizon.snapshots.pop(one, None)
+    horizon.snapshots.pop(one, None)
 
     assert horizon.oldest() == 1
-    horizon.snapshots.pop(id(two), None)
+    horizon.snapshots.pop(two, None)
     assert horizon.oldest() is None
 
 

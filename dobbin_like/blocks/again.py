@@ -48,7 +48,7 @@ def run(
 
     Raises:
         TypeError: It is a generator or coroutine function, whose code runs later.
-        BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
+        BlockError, PendingChangesError, CommittingError: See :meth:`transaction`.
     """
     _refuse_what_runs_later(function)
     holds_lock = False

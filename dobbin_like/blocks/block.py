@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
-from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
+from dobbin_like.exc import BlockError, CommittingError, PendingChangesError
 from dobbin_like.store import RootT, Store
 
 __all__ = ["Block", "reading", "transaction"]
@@ -52,7 +52,7 @@ def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
     Raises:
         BlockError: The block is entered twice, or in one that only reads, or left by another
             thread; or its transaction was ended in it.
-        UncommittedChangesError: The thread has changes that no block has made.
+        PendingChangesError: The thread has changes that no block has made.
         CommittingError: The thread is committing.
         ConflictError, LockTimeout, InDoubtError, OSError: As a commit raises them.
     """
@@ -66,7 +66,7 @@ def reading(store: Store) -> Block[Any]:
 
     Raises:
         BlockError: An object was to be checked out in it; or see :meth:`transaction`.
-        UncommittedChangesError, CommittingError: See :meth:`transaction`.
+        PendingChangesError, CommittingError: See :meth:`transaction`.
     """
     return Block(store, only_reads=True)
 
@@ -131,7 +131,7 @@ class Block(Generic[RootT]):
         if current is None or own.explicit or _has(entered, current):
             return current
         if _participants(current):
-            raise UncommittedChangesError(self._store.storage.path)
+            raise PendingChangesError(self._store.storage.path)
         return None
 
     def __exit__(

@@ -30,7 +30,8 @@ def wait(store: Store, tid: int, timeout: float | None = None) -> bool:
     if not applied_in_time(store.publisher, tid, timeout, _LONGEST_PAUSE_SECONDS):
         return False
     view = manager.view
-    if view.active and view.tid < tid and not view.working:
+    if (view.active or view.lapsed is not None) and view.tid < tid and not view.working:
+        view.lapsed = None
         store.graph.shared.begin_view(view)
     return True
 

@@ -46,6 +46,7 @@ from dobbin_like.exc import (
     NotStorableError,
     ReadOnlyStorageError,
     SelfWaitError,
+    SnapshotDroppedError,
     WriteConflictError,
 )
 from dobbin_like.ids import NO_TID, Oid, Tid
@@ -150,6 +151,11 @@ class DataManager:
         """The thread's transaction manager, ``None`` after the thread has ended."""
         return self.thread.transaction_manager()
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether the thread has checked something out, or set a root, and not committed."""
+        return bool(self.view.working) or self.new_root is not None
+
     def _enter(self, phase: str) -> None:
         assert phase in _NEXT[self._phase], (self._phase, phase)
         self._phase = phase
@@ -166,6 +172,12 @@ class DataManager:
             raise ClosedError(what)
         if self._storage.read_only:
             raise ReadOnlyStorageError(self._storage.path, self._storage.why_read_only)
+        view = self.view
+        if view.lapsed is not None:
+            self.resume()
+            if view.lapsed is not None:
+                raise SnapshotDroppedError(self._storage.path, view.lapsed)
+        view.between = False
         current = self.thread.transaction_manager().get()
         if current is self.only_reads:
             raise BlockError(self._storage.path, "it only reads; use db.transaction()")
@@ -177,9 +189,13 @@ class DataManager:
             current.abort = partial(abort_outside_commit, reference, self._storage.path)
             current.join(self)
             self._joined = reference
-        if not self.view.active:
-            self._shared.begin_view(self.view)
-        return self.view
+        if not view.active:
+            self._shared.begin_view(view)
+        return view
+
+    def resume(self) -> None:
+        """Go on in the snapshot that has lapsed while the thread was idle, if it is there."""
+        self._publisher.resume(self.view)
 
     def acquire_early(self) -> None:
         """Take the commit lock for the transaction that begins next: it will have no conflict.

@@ -100,6 +100,7 @@ class Publisher:
                 return
             shared = self.graph.shared
             with shared.lock:
+                shared.let_idle_lapse()
                 # A view that begins reads what is published, which may be behind what was read.
                 tid, oldest = shared.tid, shared.horizon.oldest()
             packed.drop_generations(tid if oldest is None else min(tid, oldest))
@@ -110,6 +111,20 @@ class Publisher:
                 self.lock.release()
             except RuntimeError:  # It is not.
                 pass
+
+    def resume(self, view: View) -> None:
+        """Let *view*, of the calling thread, read on in the snapshot that has lapsed.
+
+        If a pack has dropped that, it reads the newest one, and ``lapsed`` stays.
+        """
+        with self.lock:  # Nothing is dropped meanwhile.
+            packed, tid = self._packed, view.lapsed
+            if tid is None or view.active:
+                return
+            if packed is None or not packed.generation or packed.reaches(tid):
+                self.graph.shared.resume_view(view)
+            else:
+                self.graph.shared.begin_view(view)
 
     def _read_news(self) -> _News | None:
         news = self.storage.read_news() if self.storage.has_news() else []

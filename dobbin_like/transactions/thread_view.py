@@ -56,6 +56,8 @@ class ThreadView:
 
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
         publisher, view = self._publisher, self.view
+        view.between = False
+        view.lapsed = None
         try:
             if publisher.unpublished is not None or self._storage.has_news():
                 publisher.catch_up()
@@ -81,14 +83,16 @@ class ThreadView:
         view = self.view
         if self._publisher.closed:
             return
+        view.lapsed = None
         if self.transaction_manager().explicit:
             self._shared.end_view(view)
         elif transaction.status != "Committed":
             self.newTransaction(transaction)
         elif view.active and view.tid == self._shared.tid and not (view.working or view.kept):
-            return
+            pass
         elif not self.is_deciding():
             self._shared.begin_view(view)
+        view.between = True
 
     def is_deciding(self) -> bool:
         """Tell whether a signal handler or finalizer asks in the middle of a commit.

@@ -38,27 +38,44 @@ class View:
     of which the thread's memo has a state, so that their ids are not reused; ``working`` has the
     working copies by ``id(obj)``. ``alone`` is the mask of all objects that this view alone needs
     to be masked, because it has checked them out.
+
+    ``between``: no transaction was begun since the last one, and nothing is checked out. If the
+    thread does nothing then (``used`` is noted now and then), the view may lapse: it ends, and
+    ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on.
     """
 
-    __slots__ = ("__weakref__", "active", "alone", "kept", "memo", "tid", "working")
+    __slots__ = (
+        "__weakref__",
+        "active",
+        "alone",
+        "between",
+        "kept",
+        "lapsed",
+        "memo",
+        "tid",
+        "used",
+        "working",
+    )
 
     def __init__(self, memo: dict[int, State]) -> None:
         self.memo = memo
         self.alone = Mask(None, frozenset([id(self)]))
         self.tid = Tid(0)
-        self.active = False
+        self.active = self.between = self.used = False
+        self.lapsed: Tid | None = None
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
 
     def in_use(self) -> bool:
         """Return whether there is anything to end; an interrupted end leaves some of it."""
-        return self.active or bool(self.working) or bool(self.kept)
+        return self.active or bool(self.working) or bool(self.kept) or self.lapsed is not None
 
     def remember(self, obj: Any, state: State) -> None:
         """Let the thread find *state* for *obj* at once from now on."""
+        self.used = True
         self.kept.append(obj)
         self.memo[id(obj)] = state
-        if not self.active:  # close() in another thread has just ended the view
+        if not self.active:  # another thread has just ended the view
             self.memo.pop(id(obj), None)
 
     def forget_states(self) -> None:
@@ -78,8 +95,8 @@ class Horizon:
     """
 
     def __init__(self) -> None:
-        self.snapshots: dict[int, Tid] = {}
-        # No view is older, nor will ever be: a view enters at the newest tid.
+        self.snapshots: dict[View, Tid] = {}
+        # No view is older. A view enters at the newest tid, or lowers this when it is resumed.
         self.floor = Tid(0)
 
     def __len__(self) -> int:
@@ -89,7 +106,7 @@ class Horizon:
         # In this order: what is registered here is active, so that it will be ended.
         view.active = True
         view.tid = tid
-        self.snapshots[id(view)] = tid
+        self.snapshots[view] = tid
 
     def oldest(self) -> Tid | None:
         """Return the oldest snapshot, or ``None``. Cost: the views."""

@@ -74,9 +74,14 @@ class Graph:
                 base = {name: value for name, value in base.items() if name not in volatile}
             working = WorkingCopy(obj, ref, serial, base)
             with self.shared.lock:
-                # The view knows first: it gives back what it holds, whatever happens.
-                view.working[id(obj)] = working
-                self.shared.mask(obj, ref, None, view.alone)
-                view.memo[id(obj)] = working
+                active = view.active
+                if active:
+                    # The view knows first: it gives back what it holds, whatever happens.
+                    view.working[id(obj)] = working
+                    self.shared.mask(obj, ref, None, view.alone)
+                    view.memo[id(obj)] = working
+            if not active:  # It has lapsed this very moment, or the database was closed.
+                self.checkout(obj, ref, exclusive=exclusive)
+                return
         if exclusive:
             view.working[id(obj)].exclusive = True

@@ -18,10 +18,11 @@ class MaskedRefs:
     """References of masked objects, in the order in which to look at them again.
 
     Guarded by the lock of the shared state. Each method may be repeated after an interrupt.
+    ``turns``: by the newest tid when they were added.
     """
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[Tid, dict[int, ObjectRef]] = OrderedDict()
+        self.turns: OrderedDict[Tid, dict[int, ObjectRef]] = OrderedDict()
         self._turn_of: dict[int, Tid] = {}
 
     def __len__(self) -> int:
@@ -32,35 +33,35 @@ class MaskedRefs:
         turn_of = self._turn_of
         new = {id(ref): ref for ref in refs if id(ref) not in turn_of}
         if new:
-            self._turns.setdefault(tid, {}).update(new)
+            self.turns.setdefault(tid, {}).update(new)
             turn_of.update(dict.fromkeys(new, tid))
 
     def first(self, oldest: Tid | None) -> tuple[Tid, list[ObjectRef]] | None:
         """Return the first turn if no snapshot is older; *oldest* is the oldest one, if any."""
-        tid = next(iter(self._turns), None)
+        tid = next(iter(self.turns), None)
         if tid is None or (oldest is not None and oldest < tid):
             return None
-        return tid, list(self._turns[tid].values())
+        return tid, list(self.turns[tid].values())
 
     def end(self, turn: Tid, newest: Tid, needed: list[ObjectRef]) -> None:
         """End a turn; *needed* are those of it that older snapshots see: *newest* is theirs."""
-        refs = self._turns.get(turn, {})
+        refs = self.turns.get(turn, {})
         later = {id(ref): ref for ref in needed if self._turn_of.get(id(ref)) == turn}
         if later:
-            self._turns.setdefault(newest, {}).update(later)
+            self.turns.setdefault(newest, {}).update(later)
             self._turn_of.update(dict.fromkeys(later, newest))
         for key in refs:
             if self._turn_of.get(key) == turn:
                 del self._turn_of[key]
-        self._turns.pop(turn, None)
+        self.turns.pop(turn, None)
 
     def remove(self, ref: ObjectRef) -> None:
         """Forget an object that is gone."""
         turn = self._turn_of.get(id(ref))
         if turn is None:
             return
-        refs = self._turns[turn]
+        refs = self.turns[turn]
         refs.pop(id(ref), None)
         if not refs:
-            del self._turns[turn]
+            del self.turns[turn]
         del self._turn_of[id(ref)]

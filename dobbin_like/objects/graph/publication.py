@@ -16,9 +16,10 @@ Knows nothing of how states are read: that is :mod:`.state_source`.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.interrupts import reentrant_lock
@@ -35,6 +36,9 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
+
+_IDLE_SECONDS: Final = 1.0
+"""Who has ended a transaction and does nothing for so long, while others commit, waits."""
 
 
 class Cache:
@@ -88,6 +92,8 @@ class SharedState:
         self.horizon = Horizon()
         self._cache = cache
         self._masked = MaskedRefs()
+        self.idle_seconds = _IDLE_SECONDS
+        self._look_at = 0.0  # By the clock: when to look for idle threads again.
         # Filled by finalizers, which must not wait for a lock.
         self._retired: deque[View] = deque()
 
@@ -106,8 +112,8 @@ class SharedState:
             if view.active or view.working or view.kept:
                 self._end(view)
             # What is registered is active, so that it will be ended.
-            view.active = True
-            view.tid = self.horizon.snapshots[id(view)] = self.tid
+            view.active = view.used = True
+            view.tid = self.horizon.snapshots[view] = self.tid
 
     def move_view(self, view: View) -> None:
         """Let *view* read the newest snapshot from here on; it keeps its working copies.
@@ -117,12 +123,55 @@ class SharedState:
         with self.lock:
             view.forget_states()
             self.horizon.enter(view, self.tid)
-            if self._masked:
+            if self._masked.turns:
                 self._unmask_due()
 
     def end_view(self, view: View) -> None:
         with self.lock:
             self._end(view)
+
+    def let_idle_lapse(self) -> None:
+        """End the views of threads that wait between transactions (lock held).
+
+        They had read nothing of late that was changed since. Cost: a look at the clock, mostly.
+        """
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + self.idle_seconds
+        for view in list(self.horizon.snapshots):
+            if view.between and not (view.used or view.working) and view.tid < self.tid:
+                # In this order: what its thread remembers from now on, it forgets itself.
+                view.lapsed = view.tid
+                view.active = False
+                self.horizon.snapshots.pop(view, None)
+                view.forget_states()
+            view.used = False
+        if self._masked.turns:
+            self._unmask_due()
+
+    def resume_view(self, view: View) -> None:
+        """Let a view that has lapsed read its snapshot again; Cost: the objects in memory.
+
+        The storage has that snapshot still. May be repeated after an interrupt.
+        """
+        with self.lock:
+            tid = view.lapsed
+            if tid is None or view.active:
+                return
+            horizon = self.horizon
+            horizon.snapshots[view] = tid
+            horizon.floor = min(horizon.floor, tid)
+            changed = [ref for ref in self._cache.all() if ref.serial > tid]
+            self.mask_until_seen(changed)
+            for ref in changed:
+                obj, chain = ref(), None if ref.mask is None else ref.mask.chain
+                # A ghost is masked when it is read.
+                if obj is not None and chain is None and type(obj) is not type(obj)._p_faces.ghost:
+                    self.mask(obj, ref, ((ref.serial, native_dict(obj)),))
+            view.tid = tid
+            view.active = view.used = True
+            view.lapsed = None
 
     def retire_view(self, view: View) -> None:
         """End the view of a thread that has ended: from a finalizer, which must not wait."""
@@ -151,12 +200,12 @@ class SharedState:
             self._drop(view, (working,))
 
     def _end(self, view: View) -> None:
-        self.horizon.snapshots.pop(id(view), None)
+        self.horizon.snapshots.pop(view, None)
         if view.working:
             self._drop(view, list(view.working.values()))
         if view.kept:
             view.forget_states()
-        if self._masked:
+        if self._masked.turns:
             self._unmask_due()
         view.active = False  # last: until then, it is ended again if interrupted
 
@@ -245,7 +294,7 @@ class SharedState:
         """
         with self.lock:
             snapshots = self.horizon.snapshots
-            snapshots.pop(id(view), None)
+            snapshots.pop(view, None)
             older = bool(snapshots)
             for obj, ref, state, _face in changes:
                 mask = ref.mask
@@ -261,6 +310,7 @@ class SharedState:
             self.begin_view(view)
             if older:  # Without other views, nobody needs a mask.
                 self.mask_until_seen(ref for _, ref, _, _ in changes if ref.mask is not None)
+                self.let_idle_lapse()
                 self._unmask_due()
 
     def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
@@ -317,3 +367,5 @@ class SharedState:
         if masked:
             self.mask_until_seen(masked)
             self._unmask_due()
+        if older:
+            self.let_idle_lapse()

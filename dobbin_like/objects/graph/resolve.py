@@ -56,7 +56,11 @@ class Resolver:
 
     def active_view(self) -> View | None:
         view = self._local.view
-        return view if view is not None and view.active else None
+        if view is None:
+            return None
+        if view.lapsed is not None and not view.active:
+            self._local.manager.resume()
+        return view if view.active else None
 
     # -- ghosts -------------------------------------------------------------
 
@@ -64,6 +68,9 @@ class Resolver:
         """Read the newest state of a ghost; with older views about, it becomes masked."""
         shared = self._shared
         horizon = shared.horizon
+        view = self.active_view()
+        if view is not None:
+            view.used = True
         while True:
             faces = type(obj)._p_faces
             if type(obj) is not faces.ghost:
