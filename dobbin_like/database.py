@@ -11,6 +11,7 @@ import errno
 import functools
 import importlib
 import os
+import warnings
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -24,6 +25,7 @@ from typing import (
 )
 
 from dobbin_like.contract import PackedStorage, Storage
+from dobbin_like.exc import PendingChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.store import RootT, Store
@@ -203,24 +205,37 @@ class Database(Generic[RootT]):
     def close(self) -> None:
         """End all views and close the storage. Changes under way are dropped.
 
-        Closing twice is fine; every other use afterwards raises
-        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay readable.
+        If there are any, of whatever thread, a
+        :class:`~dobbin_like.exc.PendingChangesWarning` tells. Closing twice is fine; every other
+        use afterwards raises :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay
+        readable.
         """
+        self._close(warns=True)
+
+    def _close(self, *, warns: bool) -> None:
         if self._store.closed:
             return
+        pending = self._store.pending() if warns else 0
         self._store.publisher.closed = True
         try:
             if self._auto_pack is not None:
                 self._auto_pack.stop()
         finally:
             self._store.close()
+        if pending:
+            text = (
+                f"{self.storage.path}: closed with changes that were neither committed nor "
+                f"aborted ({pending} objects were checked out); they are lost"
+            )
+            warnings.warn(text, PendingChangesWarning, stacklevel=3)
 
     def __enter__(self) -> Self:
         self._store.check_open()
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.close()
+    def __exit__(self, error_type: object = None, *_error: object) -> None:
+        # What is lost after an error, the error tells.
+        self._close(warns=error_type is None)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.storage.oid_count} objects"

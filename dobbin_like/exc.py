@@ -107,6 +107,18 @@ class ClosedError(UsageError, ValueError):
     text = "{what} is closed; open it again"
 
 
+class ChangesLostError(ClosedError):
+    """A transaction was to be committed after a database that it has changed was closed.
+
+    Nothing was committed, in no database. ``abort()`` ends the transaction.
+    """
+
+    text = (
+        "{what} was closed with changes of this transaction, which are lost; call abort(), and "
+        "next time commit() or abort() before close()"
+    )
+
+
 class RootError(UsageError, ValueError):
     """The database has a root already, or the object can't be its root. Nothing changed."""
 
@@ -379,6 +391,10 @@ class MigrationError(UsageError, RuntimeError):
 
 class MainModuleWarning(UserWarning):
     """An object of a class of ``__main__`` was stored: other programs can't load it."""
+
+
+class PendingChangesWarning(UserWarning):
+    """A database was closed with changes that were neither committed nor aborted."""
 
 
 # -- another transaction was faster: run the transaction again --------------

@@ -98,6 +98,11 @@ class Store:
     def closed(self) -> bool:
         return self.publisher.closed
 
+    def pending(self) -> int:
+        """Return how many objects are checked out by threads that do not commit now."""
+        managers = list(self._managers)
+        return sum(manager.pending for manager in managers if not manager.thread.committing)
+
     def close(self) -> None:
         self.publisher.closed = True
         for manager in list(self._managers):
@@ -157,8 +162,8 @@ class Store:
     def release_snapshot(self) -> None:
         """See :meth:`dobbin_like.Database.release_snapshot`."""
         manager = self.manager()
-        if manager.has_changes:
-            raise PendingChangesError(self.storage.path, len(manager.view.working))
+        if manager.pending:
+            raise PendingChangesError(self.storage.path, manager.pending)
         manager.view.lapsed = None
         self.graph.shared.end_view(manager.view)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import threading
 import weakref
@@ -22,12 +23,14 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_database
 from dobbin_like.exc import (
+    ChangesLostError,
     ClosedError,
     Error,
     FormatVersionError,
     NotALogError,
     NotPersistentError,
     NotStorableError,
+    PendingChangesWarning,
     ReadOnlyError,
     ReadOnlyStorageError,
     RootError,
@@ -698,15 +701,58 @@ def test_close_drops_changes_under_way(path):
     transaction.commit()
     checkout(thing)
     thing.x = 2
-    database.close()
+    with pytest.warns(PendingChangesWarning, match=r"neither committed nor aborted \(1 objects"):
+        database.close()
 
     assert thing.x == 1
     assert type(thing) is Thing
-    with pytest.raises(ClosedError):
+    with pytest.raises(ChangesLostError):
         transaction.commit()
     transaction.abort()
     with Database(path) as database:
         assert database.root.x == 1
+
+
+def test_a_root_that_was_not_committed_is_warned_of_at_close(path):
+    with pytest.warns(PendingChangesWarning) as caught, Database(path) as database:
+        database.set_root(Thing())
+
+    assert caught[0].filename == __file__
+    assert not path.exists()
+
+
+def test_an_error_that_ends_a_block_is_the_only_word_on_changes(path):
+    def fail():
+        with Database(path) as database:
+            database.set_root(Thing())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+
+
+def test_close_after_a_commit_or_abort_says_nothing(path):
+    with Database(path) as database:
+        database.set_root(Thing(x=1))
+        transaction.commit()
+        checkout(database.root)
+        transaction.abort()
+
+
+def test_a_commit_to_another_database_names_the_one_that_was_closed(path, tmp_path):
+    """Part of the transaction is lost, so none of it is committed."""
+    with Database(tmp_path / "other.log") as other:
+        with pytest.warns(PendingChangesWarning), Database(path) as database:
+            database.set_root(Thing(x=1))
+        other.set_root(Thing(x=2))
+
+        with pytest.raises(ChangesLostError, match=re.escape(f"{path} was closed with changes")):
+            transaction.commit()
+        transaction.abort()
+
+        assert other.root is None
+        other.set_root(Thing(x=3))
+        transaction.commit()
 
 
 def test_close_while_another_thread_is_in_a_transaction(path):
@@ -729,7 +775,7 @@ def test_close_while_another_thread_is_in_a_transaction(path):
             transaction.begin()
             transaction.commit()
 
-    with steps[1]:
+    with steps[1], pytest.warns(PendingChangesWarning):
         database.close()
     steps.join()
     assert type(thing) is Thing

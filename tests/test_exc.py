@@ -61,6 +61,9 @@ ERRORS = {
     ): "x.log: not a dobbin_like log: text; is this the right path?",
     exc.SnapshotDroppedError("x.log", 7): "the snapshot of tid 7, which this thread had between",
     exc.PendingChangesError("x.log", 2): "x.log: this thread has changes under way (2 objects",
+    exc.ChangesLostError(
+        "the database x.log"
+    ): "x.log was closed with changes of this transaction",
     exc.CommittingError("x.log"): "x.log: the transaction is committing, nothing more can",
     exc.LogMovedError("x.log", "the file is gone"): "x.log: the file is gone, expected the file",
     exc.NotHeldError("x.log", "finish()", "a lock"): "x.log: finish() needs a lock",
@@ -72,6 +75,7 @@ BUILT_IN = {
     exc.ReadOnlyError: RuntimeError,
     exc.SharedValueError: RuntimeError,
     exc.ClosedError: ValueError,
+    exc.ChangesLostError: ValueError,
     exc.RootError: ValueError,
     exc.NotPersistentError: TypeError,
     exc.InvalidObjectReference: ValueError,
@@ -154,7 +158,10 @@ def test_an_error_is_also_the_built_in_one_that_fits(cls):
 
 
 def test_all_public_names_are_listed():
-    public = {cls.__name__ for cls in every_error()} | {"MainModuleWarning"}
+    public = {cls.__name__ for cls in every_error()} | {
+        "MainModuleWarning",
+        "PendingChangesWarning",
+    }
 
     assert set(exc.__all__) == public
 

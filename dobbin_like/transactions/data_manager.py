@@ -38,6 +38,7 @@ from zope.interface import implementer
 from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import (
     BlockError,
+    ChangesLostError,
     ClosedError,
     CommittingError,
     ConflictError,
@@ -103,6 +104,11 @@ _deciders: weakref.WeakKeyDictionary[Any, DataManager] = weakref.WeakKeyDictiona
 """Transactions of several participants, and the data manager that decides for all of them."""
 
 
+def _changes_lost(publisher: Publisher) -> ChangesLostError:
+    """Return the error for a commit to a database that was closed."""
+    return ChangesLostError(f"the database {publisher.storage.path}")
+
+
 def acquire(publisher: Publisher, *, settled: bool = True) -> None:
     """Take the commit lock; if the log was packed, that of the new file."""
     if publisher.publishing:  # A signal handler, in the middle of that.
@@ -112,6 +118,10 @@ def acquire(publisher: Publisher, *, settled: bool = True) -> None:
             publisher.storage.acquire(settled=settled)
         except LogPackedError:
             publisher.catch_up()
+        except ClosedError:
+            if publisher.closed:
+                raise _changes_lost(publisher) from None
+            raise
         else:
             return
     publisher.storage.acquire(settled=settled)
@@ -152,9 +162,9 @@ class DataManager:
         return self.thread.transaction_manager()
 
     @property
-    def has_changes(self) -> bool:
-        """Whether the thread has checked something out, or set a root, and not committed."""
-        return bool(self.view.working) or self.new_root is not None
+    def pending(self) -> int:
+        """How many objects are checked out, or set as the root, and not committed."""
+        return len(self.view.working) + (self.new_root is not None)
 
     def _enter(self, phase: str) -> None:
         assert phase in _NEXT[self._phase], (self._phase, phase)
@@ -227,8 +237,7 @@ class DataManager:
             acquire(self._publisher, settled=False)
         with self._shared.lock:
             if self._publisher.closed:
-                what = f"the database {self._storage.path}"
-                raise ClosedError(what)
+                raise _changes_lost(self._publisher)
             self.thread.committing = True
         self._enter(BEGUN)
         if self._storage.behind or self._publisher.unpublished is not None:
