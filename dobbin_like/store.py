@@ -183,7 +183,8 @@ class Store:
         given = self.transaction_manager
         # The thread's own, so that a begin of another one does not reach this thread's view.
         own = getattr(given, "manager", given)
-        thread = ThreadView(self.publisher, own)
+        is_default = given is transaction_package.manager
+        thread = ThreadView(self.publisher, own, is_default=is_default)
         manager = DataManager(self.publisher, thread)
         self._managers.add(manager)
         own.registerSynch(thread)

@@ -480,7 +480,8 @@ class DataManager:
     # -- savepoints ---------------------------------------------------------------
 
     def savepoint(self) -> Savepoint:
-        return Savepoint(self.view, self._shared, self.new_root, self.replace_root)
+        opened = self.thread.opened.pairs
+        return Savepoint(self.view, opened, self._shared, self.new_root, self.replace_root)
 
     def replace_root(self, new_root: NewRoot | None) -> None:
         """Let *new_root* be what this transaction has set as the root; ``None``: nothing."""

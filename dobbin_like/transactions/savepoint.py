@@ -13,11 +13,17 @@ from transaction.interfaces import IDataManagerSavepoint
 from zope.interface import implementer
 
 from dobbin_like.exc import NotStorableError
-from dobbin_like.objects.faces.base import seal
+from dobbin_like.objects.faces.base import is_new, seal
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import WorkingCopy, copy_state
 from dobbin_like.objects.graph.publication import SharedState
-from dobbin_like.objects.values.refs import ObjectRef, here, native_dict, set_native_dict
+from dobbin_like.objects.values.refs import (
+    ObjectRef,
+    State,
+    native_dict,
+    ref_of,
+    set_native_dict,
+)
 
 NewRoot = tuple[Any, "ObjectRef"]
 """The object that a transaction has set as the root, and its reference."""
@@ -27,13 +33,15 @@ NewRoot = tuple[Any, "ObjectRef"]
 class Savepoint:
     """The changes of one view as they were. Touched by its thread only.
 
-    *replace_root* sets *new_root*, the root that the transaction has set, again at a rollback.
+    *opened* has the new objects that are checked out, with their states before. *replace_root*
+    sets *new_root*, the root that the transaction has set, again at a rollback.
     Raises NotStorableError if something can't be copied. Cost: the states that are checked out.
     """
 
     def __init__(
         self,
         view: View,
+        opened: list[tuple[Any, State]],
         shared: SharedState,
         new_root: NewRoot | None,
         replace_root: Callable[[NewRoot | None], object],
@@ -41,7 +49,8 @@ class Savepoint:
         self._view = view
         self._shared = shared
         self._states = {key: _saved(copy) for key, copy in view.working.items()}
-        self._opened = [(obj, copy_state(native_dict(obj))) for obj, _ in here.opened]
+        self._opened = opened
+        self._opened_states = [(obj, copy_state(native_dict(obj))) for obj, _ in opened]
         self._new_root = new_root
         self._replace_root = replace_root
 
@@ -52,14 +61,21 @@ class Savepoint:
                 working.restore(self._states[key])
             else:
                 self._shared.uncheckout(self._view, working)
-        since = here.opened[len(self._opened) :]
-        for obj, before in since:
-            set_native_dict(obj, before)
-            seal(obj)
-        del here.opened[len(self._opened) :]
-        for obj, state in self._opened:
-            set_native_dict(obj, copy_state(state))
+        count = len(self._opened_states)
+        with self._shared.lock:
+            for obj, before in self._opened[count:]:
+                _reset(obj, before)
+                seal(obj)
+            for obj, state in self._opened_states:
+                _reset(obj, copy_state(state))
+        del self._opened[count:]
         self._replace_root(self._new_root)
+
+
+def _reset(obj: Any, state: State) -> None:
+    # Else another thread has stored it meanwhile, and it is shared.
+    if is_new(ref_of(obj)):
+        set_native_dict(obj, state)
 
 
 def _saved(working: WorkingCopy) -> dict[str, Any]:

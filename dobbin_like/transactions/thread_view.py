@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from transaction.interfaces import ISynchronizer
@@ -24,6 +26,15 @@ _DECIDING = ("tpc_vote", "_finish")
 """Methods of the data manager from whose start to whose end nothing is taken back."""
 
 
+def has_transaction(transaction_manager: Callable[[], Any]) -> bool:
+    """Tell whether a transaction was begun, or need not be."""
+    manager = transaction_manager()
+    # There is no public way to ask; unknown means that one was begun.
+    return manager is not None and (
+        not manager.explicit or getattr(manager, "_txn", manager) is not None
+    )
+
+
 @implementer(ISynchronizer)
 class ThreadView:
     """One thread's view of one database. Touched by its thread only, except by leave().
@@ -32,13 +43,20 @@ class ThreadView:
     ending the view; guarded by the lock of the graph.
     """
 
-    def __init__(self, publisher: Publisher, transaction_manager: Any) -> None:
+    def __init__(
+        self, publisher: Publisher, transaction_manager: Any, *, is_default: bool = False
+    ) -> None:
         # Weak: this object shall end with its thread, not with the next collection.
         self.transaction_manager: Any = weakref.ref(transaction_manager)
         self._publisher = publisher
         self._storage = publisher.storage
         self._shared = publisher.graph.shared
         self.view = View(here.memo)
+        self.opened = here.opened_under(
+            transaction_manager,
+            partial(has_transaction, self.transaction_manager),
+            is_default=is_default,
+        )
         self.committing = False
 
     def __del__(self) -> None:
@@ -76,10 +94,12 @@ class ThreadView:
         A commit has moved the view if it has published something; it does not catch up: that would
         move other databases of the thread forward.
         """
-        if here.opened:
-            for obj, _ in here.opened:
-                seal(obj)
-            here.opened.clear()
+        opened = self.opened.pairs
+        if opened:
+            with self._shared.lock:  # Another thread may store one of them.
+                for obj, _ in opened:
+                    seal(obj)
+            opened.clear()
         view = self.view
         if self._publisher.closed:
             return

@@ -307,13 +307,18 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
 
 
 def _open(obj: Any) -> None:
-    """Let a new object be changed: no other thread sees it before it is stored."""
+    """Let a new object be changed: no other thread sees it before it is stored.
+
+    If the thread is in no transaction, that is not ended by any.
+    """
     faces = type(obj)._p_faces
     open_class = faces.open or faces.make_open()
     if type(obj) is not open_class:
-        memo: dict[int, Any] = {}
-        before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}
-        here.opened.append((obj, before))
+        opened = here.running()
+        if opened is not None:
+            memo: dict[int, Any] = {}
+            before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}
+            opened.pairs.append((obj, before))
         swap_class(obj, open_class)
 
 

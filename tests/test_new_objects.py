@@ -1,0 +1,165 @@
+"""New objects that are checked out: whose they are, and which transaction ends that."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import transaction
+
+from dobbin_like import Database, PersistentDict, TransactionLog, checkout, safe
+from dobbin_like.exc import ReadOnlyError
+from tests.helpers.steps import Steps, in_thread
+from tests.helpers.things import Thing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(database: Database) -> PersistentDict:
+    root = PersistentDict(first=PersistentDict())
+    database.set_root(root)
+    transaction.commit()
+    return root
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> Iterator[Database]:
+    """Another database, with a transaction manager of its own."""
+    manager = transaction.TransactionManager()
+    storage = TransactionLog(tmp_path / "audit.log", sync=False)
+    with Database(storage, transaction_manager=manager) as audit:
+        audit.set_root(PersistentDict())
+        manager.commit()
+        yield audit
+        manager.abort()
+
+
+@pytest.fixture
+def new() -> Thing:
+    """A new object that is checked out, and changed."""
+    new = Thing(x=0)
+    checkout(new)
+    new.x = 1
+    return new
+
+
+def test_the_end_of_a_transaction_of_another_manager_changes_nothing(root, audit, new):
+    for end in (audit.transaction_manager.commit, audit.transaction_manager.abort):
+        checkout(audit.root)
+        audit.root["n"] = 1
+        end()
+        new.x += 1
+
+    assert new.x == 3
+
+
+def test_the_end_of_its_own_transaction_ends_the_checkout(root, audit, new):
+    transaction.abort()
+
+    with pytest.raises(ReadOnlyError):
+        new.x = 2
+
+
+def test_a_rollback_of_another_manager_changes_nothing(root, audit, new):
+    checkout(audit.root)
+    savepoint = audit.transaction_manager.savepoint()
+    new.x = 2
+    other = Thing(y=1)
+    checkout(other)
+    other.y = 2
+
+    savepoint.rollback()
+
+    assert (new.x, other.y) == (2, 2)
+    new.x = 3
+    other.y = 3
+
+
+def test_a_safe_changes_nothing(root, tmp_path, new):
+    with safe.open(tmp_path / "kept.safe") as kept:
+        new.x = 2
+        kept["a"] = 1
+        new.x = 3
+        with kept.transaction():
+            kept["b"] = 1
+            new.x = 4
+            with suppress(KeyError), kept.transaction():
+                new.x = 5
+                del kept["missing"]
+
+    assert new.x == 5
+    new.x = 6
+
+
+def test_an_explicit_transaction_that_was_not_begun_ends_nothing(tmp_path):
+    """The thread uses no other database: the object belongs to no transaction."""
+
+    def work():
+        with safe.open(tmp_path / "kept.safe") as kept:
+            new = Thing(x=0)
+            checkout(new)
+            kept["a"] = 1
+            new.x = 1
+            return new.x
+
+    assert in_thread(work) == 1
+
+
+def test_a_new_object_may_be_stored_by_another_manager(root, audit, new):
+    checkout(audit.root)
+    audit.root["new"] = new
+    audit.transaction_manager.commit()
+
+    with pytest.raises(ReadOnlyError):
+        new.x = 2
+    transaction.abort()
+    assert new.x == 1
+    assert audit.root["new"] is new
+
+
+def test_two_databases_of_one_manager_end_the_checkout_together(root, tmp_path, new):
+    with Database(TransactionLog(tmp_path / "second.log", sync=False)) as second:
+        assert second.root is None
+        other = Thing(y=0)
+        checkout(other)
+
+        transaction.abort()
+
+        for obj in (new, other):
+            with pytest.raises(ReadOnlyError):
+                obj.x = 2
+
+
+def test_a_rollback_leaves_alone_what_another_thread_has_stored(database, root, again):
+    new = Thing(x="new")
+    steps = Steps()
+
+    @steps.thread
+    def other():
+        with steps[0]:
+            checkout(database.root["first"])
+            early = transaction.savepoint()
+            checkout(new)
+            new.x = "changed"
+            late = transaction.savepoint()
+        with steps[2]:
+            late.rollback()
+            assert new.x == "stored"
+            early.rollback()
+            assert new.x == "stored"
+            transaction.abort()
+
+    with steps[1]:
+        new.x = "stored"  # It is checked out, whoever has done it.
+        checkout(root)
+        root["new"] = new
+        transaction.commit()
+    steps.join()
+
+    assert new.x == "stored"
+    assert type(new) is Thing
+    assert again().root["new"].x == "stored"
