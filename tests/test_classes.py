@@ -393,6 +393,45 @@ def test_a_class_of_a_reloaded_module_is_refused(database, shop):
     assert database.root["price"] == shop.Price(1)
 
 
+def test_values_that_are_stored_after_a_reload_are_of_the_new_class(database, shop):
+    database.set_root(PersistentDict(price=shop.Price(1), kind=shop.Kind.FOOD))
+    transaction.commit()
+    root = database.root
+    importlib.reload(shop)
+
+    checkout(root)
+    root.update(new=shop.Price(1), new_kind=shop.Kind.FOOD)
+    transaction.commit()
+
+    assert root["new"] == shop.Price(1)
+    assert root["new_kind"] is shop.Kind.FOOD
+    assert (root["price"], root["kind"]) == (shop.Price(1), shop.Kind.FOOD)
+
+
+def test_what_was_loaded_before_a_reload_does_not_hinder_a_commit(path, shop):
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentDict(price=shop.Price(1)))
+        transaction.commit()
+    with Database(TransactionLog(path, sync=False)) as database:
+        root = database.root
+        assert root["price"] == shop.Price(1)
+        importlib.reload(shop)
+
+        checkout(root)
+        root["other"] = 1
+        transaction.commit()
+        checkout(root)
+        root["more"] = shop.Price(3)
+        transaction.commit()
+        checkout(root)
+        root["other"] = 2
+        transaction.commit()
+
+        assert (root["more"], root["other"]) == (shop.Price(3), 2)
+    with Database(TransactionLog(path, sync=False)) as database:
+        assert database.root["price"] == shop.Price(1)
+
+
 def test_a_class_of_main_is_stored_with_a_warning(database, monkeypatch):
     main = sys.modules["__main__"]
     cls = dataclasses.dataclass(type("Main", (), {"__module__": "__main__"}))

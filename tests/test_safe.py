@@ -30,6 +30,7 @@ from dobbin_like.exc import (
     NotALogError,
     NotASafeError,
     NotStorableError,
+    PendingChangesWarning,
     ReadOnlyStorageError,
     SafeDirectoryError,
     SelfWaitError,
@@ -429,7 +430,7 @@ def test_closed_in_a_transaction_nothing_of_it_is_stored(path):
             kept["a"] = 1
             kept.close()
 
-    with pytest.raises(ClosedError):
+    with pytest.raises(ClosedError), pytest.warns(PendingChangesWarning):
         change()
     with safe.open(path) as again:
         assert dict(again) == {}

@@ -158,8 +158,15 @@ class ClassTable:
         module, qualname = cls.__module__, cls.__qualname__
         if module == "pathlib._local":  # where CPython 3.13 alone keeps them
             module = "pathlib"
-        self._check(cls, module, qualname)
         number = self._names.class_number(module, qualname)
+        loaded = None if number is None else self._loaded.get(number)
+        if loaded is not cls:  # Else values of it were read, and may be stored again.
+            self._check(cls, module, qualname)
+            if number is not None and loaded is not None and not _is_subclass(cls, Persistent):
+                # Its module was reloaded: values are loaded as cls from now on, and those of
+                # before, which are in memory, can be stored as they could.
+                self._loaded[number] = cls
+                self.known_numbers[loaded] = number
         if number is None:
             number = self._next_number()
             self.new.append((number, module, qualname))
