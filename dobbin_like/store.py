@@ -163,7 +163,7 @@ class Store:
         """See :meth:`dobbin_like.Database.release_snapshot`."""
         manager = self.manager()
         if manager.pending:
-            raise PendingChangesError(self.storage.path, manager.pending)
+            raise PendingChangesError(self.storage.path)
         manager.view.lapsed = None
         self.graph.shared.end_view(manager.view)
 

@@ -76,6 +76,15 @@ def test_a_block_tells_who_and_what_for(db):
     assert (last.user, last.description) == ("ada", "Count\nand more")
 
 
+def test_a_block_leaves_no_snapshot_behind(db):
+    for block in (db.transaction, db.reading):
+        with block():
+            pass
+        assert len(db._store.graph.shared.horizon) == 0
+        in_thread(lambda: db.run(lambda: put(db, "n", db.root["n"] + 1)))
+    assert db.root["n"] == 2
+
+
 def test_an_exception_takes_everything_back(db):
     with pytest.raises(ZeroDivisionError), db.transaction() as root:  # noqa: PT012
         put(db, "n", 1)
@@ -123,7 +132,7 @@ def test_a_doomed_block_is_aborted(db):
 
 def test_what_was_changed_before_is_not_dropped(db):
     put(db, "n", 1)
-    with pytest.raises(PendingChangesError, match="commit or abort"), db.transaction():
+    with pytest.raises(PendingChangesError, match="neither committed nor aborted"), db.transaction():
         raise AssertionError
     with pytest.raises(PendingChangesError), db.reading():
         raise AssertionError

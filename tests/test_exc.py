@@ -33,6 +33,7 @@ ERRORS = {
     exc.UncommittedChangesError("x.log"): "changes that were made before the block; commit or",
     exc.LatePatchError("x.log"): "patch first (monkey.patch_all()), then import",
     exc.PendingChangesError("x.log"): "changes that were made before the block; commit or",
+    exc.PendingChangesError("x.log"): "neither committed nor aborted; call commit() or abort()",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
     exc.LogPackedError("x.log", "the log was packed"): "read_news() continues in the new file",
@@ -60,7 +61,6 @@ ERRORS = {
         "x.log", "text"
     ): "x.log: not a dobbin_like log: text; is this the right path?",
     exc.SnapshotDroppedError("x.log", 7): "the snapshot of tid 7, which this thread had between",
-    exc.PendingChangesError("x.log", 2): "x.log: this thread has changes under way (2 objects",
     exc.ChangesLostError(
         "the database x.log"
     ): "x.log was closed with changes of this transaction",

@@ -151,6 +151,8 @@ class Block(Generic[RootT]):
         finally:
             if error is not None:
                 self._take_back(error)
+            if not (self._is_part or self._store.closed):
+                self._store.release_snapshot()
             del _entered.blocks[self._depth :]
 
     def _end(self) -> None:
