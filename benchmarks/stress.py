@@ -361,7 +361,7 @@ def read_beside_a_newer_view(team: Team, database: Database, rng: random.Random)
     root = database.root
     known = rng.randrange(PAIRS)
     first = check_pair(root.pairs[known])
-    tid = database._store.graph.local.view.tid
+    tid = database._store.graph.local.manager.view.tid
     loaded = threading.Event()
 
     def newer() -> None:

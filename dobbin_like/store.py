@@ -28,6 +28,7 @@ from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.here import current_scope, scope_of_context
 from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
@@ -107,7 +108,7 @@ class Store:
         self.publisher.closed = True
         for manager in list(self._managers):
             manager.thread.leave()
-        self.graph.local.manager = None
+        self.graph.local.keep(None)
         try:
             self.storage.close()
         finally:
@@ -171,7 +172,9 @@ class Store:
 
     def manager(self) -> DataManager:
         """Return the data manager of the calling thread; ClosedError after close()."""
-        manager: DataManager | None = self.graph.local.manager
+        local = self.graph.local
+        manager: DataManager | None
+        manager = local.of_thread if scope_of_context() is None else local.manager
         if manager is None or self.publisher.closed:
             self.check_open()
             manager = self._make_manager()
@@ -180,11 +183,12 @@ class Store:
         return manager
 
     def _make_manager(self) -> DataManager:
-        given = self.transaction_manager
+        scope = current_scope()
+        given = self.transaction_manager if scope is None else scope.transaction_manager
         # The thread's own, so that a begin of another one does not reach this thread's view.
         own = getattr(given, "manager", given)
         is_default = given is transaction_package.manager
-        thread = ThreadView(self.publisher, own, is_default=is_default)
+        thread = ThreadView(self.publisher, own, scope, is_default=is_default)
         manager = DataManager(self.publisher, thread)
         self._managers.add(manager)
         own.registerSynch(thread)
@@ -193,8 +197,7 @@ class Store:
             # There is no public way to ask; unknown means that one was begun.
             thread.view.between = getattr(own, "_txn", own) is None
         # Last: from now on it is the thread's, and every transaction tells it.
-        self.graph.local.view = thread.view
-        self.graph.local.manager = manager
+        self.graph.local.keep(manager)
         return manager
 
     def enlist(self) -> View:

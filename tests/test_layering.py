@@ -98,6 +98,7 @@ HOUSE = {
         "ground",
         (
             "objects.values  objects.values.refs",
+            "objects.values.here",
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",
             "objects.values.short  objects.values.values",
@@ -186,9 +187,10 @@ HOUSE = {
         ("store",),
     ),
     "blocks": Room(
-        "ground  transactions  store",
+        "ground  objects.values  transactions  store",
         (
-            "blocks  blocks.block",
+            "blocks  blocks.tasks",
+            "blocks.block",
             "blocks.again",
         ),
     ),

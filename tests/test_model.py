@@ -29,7 +29,7 @@ from transaction.interfaces import NoTransaction, TransactionFailedError
 
 from dobbin_like.database import Database
 from dobbin_like.exc import ReadConflictError, RootError, SelfWaitError, WriteConflictError
-from dobbin_like.objects.values.refs import here
+from dobbin_like.objects.values.here import here
 from dobbin_like.persistent import Persistent, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.steps import in_thread

@@ -21,7 +21,7 @@ import transaction
 
 from dobbin_like.database import Database
 from dobbin_like.exc import WriteConflictError
-from dobbin_like.objects.values.refs import here
+from dobbin_like.objects.values.here import here
 from dobbin_like.persistent import Persistent, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.interrupts import ProbedLock, interrupted_at_step

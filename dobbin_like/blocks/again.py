@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar, overload
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from dobbin_like.blocks.block import Block
 from dobbin_like.store import Store
@@ -22,7 +22,8 @@ OnRetry = Callable[[Exception, int], object]
 _RETRIES: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.002  # About as long as a few commits take.
 _LONGEST_PAUSE_SECONDS: Final = 0.5
-_RUNS_LATER: Final = 0x20 | 0x80 | 0x200  # Flags of the code of generators and coroutines.
+_GENERATOR: Final = 0x20 | 0x200  # Flags of the code of functions.
+_COROUTINE: Final = 0x80
 
 
 def run(
@@ -42,15 +43,32 @@ def run(
     use a hook of the transaction. In another block it is run once: it's for the outer one to run
     all of it again.
 
+    A coroutine function is run as ``async with db.transaction()`` does; await what this returns.
+    It can't hold the lock.
+
     Args:
         retry: How often it may be run again after a transient error.
         on_retry: Called before that, with the error and how often the function has failed.
 
     Raises:
-        TypeError: It is a generator or coroutine function, whose code runs later.
+        TypeError: It is a generator function, whose code runs later.
         BlockError, PendingChangesError, CommittingError: See :meth:`transaction`.
     """
-    _refuse_what_runs_later(function)
+    _refuse_generators(function)
+    options = retry, note, user, on_retry
+    if _flags(function) & _COROUTINE:
+        return cast("_R", _run_in_task(store, cast("Any", function), *options))
+    return _run_in_thread(store, function, *options)
+
+
+def _run_in_thread(
+    store: Store,
+    function: Callable[[], _R],
+    retry: int,
+    note: str,
+    user: str,
+    on_retry: OnRetry | None,
+) -> _R:
     holds_lock = False
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user)
@@ -71,9 +89,38 @@ def run(
         # a circle; then chance has to decide who goes first.
         holds_lock = block.participants == 1
         if not holds_lock:
-            longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
-            time.sleep(random.uniform(0, longest))
+            time.sleep(_pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
+
+
+async def _run_in_task(
+    store: Store,
+    function: Callable[[], Awaitable[_R]],
+    retry: int,
+    note: str,
+    user: str,
+    on_retry: OnRetry | None,
+) -> _R:
+    import asyncio
+
+    for failures in range(1, retry + 2):
+        block: Block[Any] = Block(store, note=note, user=user)
+        try:
+            async with block:
+                return await function()
+        except Exception as error:
+            if failures > retry or not block.transient:
+                raise
+            if on_retry is not None:
+                on_retry(error, failures)
+        # The lock belongs to a thread: a task can't hold it, and chance decides.
+        await asyncio.sleep(_pause_seconds(failures))
+    raise AssertionError  # The last failure was raised.
+
+
+def _pause_seconds(failures: int) -> float:
+    longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
+    return random.uniform(0, longest)
 
 
 @overload
@@ -92,20 +139,27 @@ def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
     """Decorate a function: each call is a transaction, as with :meth:`run`, of these options."""
     if function is None:
         return functools.partial(transactional, store, **options)
-    _refuse_what_runs_later(function)
+    _refuse_generators(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return run(store, functools.partial(function, *args, **kwargs), **options)
+        bound = functools.partial(function, *args, **kwargs)
+        return run(store, bound, **options)
 
     return call
 
 
-def _refuse_what_runs_later(function: Callable[..., object]) -> None:
+def _flags(function: Callable[..., object]) -> int:
+    while isinstance(function, functools.partial):
+        function = function.func
     code = getattr(function, "__code__", None)
-    if code is not None and code.co_flags & _RUNS_LATER:
+    return 0 if code is None else int(code.co_flags)
+
+
+def _refuse_generators(function: Callable[..., object]) -> None:
+    if _flags(function) & _GENERATOR:
         text = (
-            f"{function.__qualname__} is a generator or coroutine function: its code would run "
-            "after the transaction; use a block in it"
+            f"{function.__qualname__} is a generator function: its code would run after the "
+            "transaction; use a block in it"
         )
         raise TypeError(text)

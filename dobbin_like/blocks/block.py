@@ -17,23 +17,29 @@ from typing import Any, Generic, NoReturn
 from transaction.interfaces import NoTransaction, TransientError
 
 from dobbin_like.exc import BlockError, CommittingError, PendingChangesError
+from dobbin_like.objects.values.here import current_scope, current_task
 from dobbin_like.store import RootT, Store
 
 __all__ = ["Block", "reading", "transaction"]
 
 
 class _Entered(threading.local):
-    """The blocks that a thread is in, the innermost last, and the transaction of each.
+    """The blocks that a thread is in, the innermost last; the transaction and task of each.
 
     Weak: a with statement keeps its block. If that is gone, an interrupt has kept the block from
     beginning or from ending, and the next block ends the transaction that it has left.
     """
 
     def __init__(self) -> None:
-        self.blocks: list[tuple[weakref.ref[Block[Any]], Any]] = []
+        self.blocks: list[tuple[weakref.ref[Block[Any]], Any, Any]] = []
 
 
 _entered = _Entered()
+
+
+def _entered_here() -> list[tuple[weakref.ref[Block[Any]], Any, Any]]:
+    scope = current_scope()
+    return _entered.blocks if scope is None else scope.entered
 
 
 def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
@@ -72,7 +78,10 @@ def reading(store: Store) -> Block[Any]:
 
 
 class Block(Generic[RootT]):
-    """What ``db.transaction()`` and ``db.reading()`` return: for one ``with`` of one thread."""
+    """What ``db.transaction()`` and ``db.reading()`` return: for one ``with`` of one thread.
+
+    Or for one ``async with``: then the task has a snapshot and changes of its own.
+    """
 
     def __init__(
         self, store: Store, *, note: str = "", user: str = "", only_reads: bool = False
@@ -82,14 +91,14 @@ class Block(Generic[RootT]):
         self._store = store
         self._note, self._user = note, user
         self._only_reads = only_reads
-        self._thread = 0  # Who has entered it.
+        self._owner: Any = None  # The thread that has entered it, or the scope of its task.
         self._is_part = False  # Of a transaction that somebody else ends.
         self._point: Any = None  # The savepoint then.
 
     def __enter__(self) -> RootT:
         """Begin; return the root."""
         store = self._store
-        if self._thread:
+        if self._owner is not None:
             self._refuse("it was entered before")
         self._data = data = store.manager()
         own = self._own = data.transaction_manager
@@ -110,14 +119,15 @@ class Block(Generic[RootT]):
             current.note(self._note)
         self._transaction = current
         root: RootT = store.get_root()
-        self._thread = get_ident()
-        self._depth = len(_entered.blocks)
-        _entered.blocks.append((weakref.ref(self), current))
+        self._owner = _owner()
+        self._entered = entered = _entered_here()
+        self._depth = len(entered)
+        entered.append((weakref.ref(self), current, current_task()))
         return root
 
     def _under_way(self) -> Any:
         """Return the transaction of which this block becomes a part; None: there is none."""
-        own, entered = self._own, _entered.blocks
+        own, entered = self._own, _entered_here()
         current = _current(own)
         if current is None and not entered:
             return None
@@ -128,6 +138,8 @@ class Block(Generic[RootT]):
                 current = None
         if current is not None and current.status == "Committing":
             raise CommittingError(self._store.storage.path)
+        if _has(entered, current) and entered[-1][2] is not current_task():
+            self._refuse("another task of this thread is in one; use async with")
         if current is None or own.explicit or _has(entered, current):
             return current
         if _participants(current):
@@ -140,8 +152,8 @@ class Block(Generic[RootT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._thread != get_ident():
-            self._refuse("another thread has entered it")
+        if self._owner != _owner():
+            self._refuse("another thread or task has entered it")
         try:
             if error is None:
                 self._end()
@@ -153,11 +165,49 @@ class Block(Generic[RootT]):
                 self._take_back(error)
             if not (self._is_part or self._store.closed):
                 self._store.release_snapshot()
-            del _entered.blocks[self._depth :]
+            del self._entered[self._depth :]
+
+    async def __aenter__(self) -> RootT:
+        """Begin in a scope of this task; return the root."""
+        from dobbin_like.blocks import tasks
+
+        self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope()
+        try:
+            publisher = self._store.publisher
+            if publisher.has_news():
+                await tasks.in_thread(publisher.catch_up)
+            return self.__enter__()
+        except BaseException:
+            if self._has_scope:
+                tasks.leave_scope()
+            raise
+
+    def _is_in_block_of_task(self) -> bool:
+        """Tell whether a block of this task has no scope: one of a plain ``with``."""
+        task = current_task()
+        return any(of is task and block() is not None for block, _, of in _entered.blocks)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        from dobbin_like.blocks import tasks
+
+        is_owner = self._owner is _owner()
+        try:
+            if is_owner and error is None and self._has_scope and _participants(self._transaction):
+                await tasks.in_thread(lambda: self.__exit__(None, None, None))
+            else:
+                self.__exit__(kind, error, traceback)
+        finally:
+            if is_owner and self._has_scope:
+                tasks.leave_scope()
 
     def _end(self) -> None:
-        inner = _entered.blocks[self._depth + 1 :]
-        if inner and any(block() is not None for block, _ in inner):
+        inner = self._entered[self._depth + 1 :]
+        if inner and any(block() is not None for block, _, _ in inner):
             # Of a generator, say, which goes on later.
             self._refuse("a block that was entered in it has not ended")
         if self._is_part:
@@ -193,8 +243,12 @@ class Block(Generic[RootT]):
         raise BlockError(self._store.storage.path, reason)
 
 
-def _has(entered: list[tuple[weakref.ref[Block[Any]], Any]], transaction: Any) -> bool:
-    return any(of is transaction for _, of in entered)
+def _owner() -> object:
+    return current_scope() or get_ident()
+
+
+def _has(entered: list[tuple[weakref.ref[Block[Any]], Any, Any]], transaction: Any) -> bool:
+    return any(of is transaction for _, of, _ in entered)
 
 
 def _current(own: Any) -> Any:

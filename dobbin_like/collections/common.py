@@ -18,7 +18,8 @@ from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import describe
-from dobbin_like.objects.values.refs import here, ref_of, set_native_dict, swap_class
+from dobbin_like.objects.values.here import here
+from dobbin_like.objects.values.refs import ref_of, set_native_dict, swap_class
 
 
 class Container(Persistent):

@@ -6,7 +6,7 @@ another process goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -44,13 +44,52 @@ class Change(NamedTuple):
         return time_of(self.tid)
 
 
-def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Iterator[Change]:
+class Feed(Iterator[Change]):
+    """Changes, one after the other; for ``async for``, too, which does not block the loop."""
+
+    def __init__(self, publisher: Publisher, last: Tid, wait: float | None) -> None:
+        self._publisher, self._last, self._wait = publisher, last, wait
+        self._changes = _changes(publisher, last, wait)
+
+    def __next__(self) -> Change:
+        return next(self._changes)
+
+    def close(self) -> None:
+        """End the feed."""
+        self._changes.close()
+
+    async def __aiter__(self) -> AsyncIterator[Change]:
+        import asyncio
+        from time import monotonic
+
+        publisher, last = self._publisher, self._last
+        end = monotonic() + (self._wait or 0)
+        while True:
+            committed = _changes(publisher, last, None)
+            try:
+                while (change := await asyncio.to_thread(next, committed, None)) is not None:
+                    last = change.tid
+                    yield change
+                    end = monotonic() + (self._wait or 0)
+            finally:
+                committed.close()
+            while not (publisher.closed or publisher.has_news() or publisher.storage.tid > last):
+                if monotonic() >= end:
+                    return
+                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+            if publisher.closed:
+                return
+            await asyncio.to_thread(publisher.catch_up)
+
+
+def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> Feed:
     """Yield what was committed after *since*: a feed, oldest first.
 
     Nothing is missed and nothing comes twice, no matter which thread or process commits. Keep
     the tid of the last change that was dealt with: ``changes(since=tid)`` goes on behind it, in
     any process. Failed transactions are left out. The snapshot of this thread does not move. A
-    feed is for one thread; it ends when the database is closed.
+    feed is for one thread, or one task that uses ``async for``; it ends when the database is
+    closed.
 
     Args:
         since: A tid or a datetime; by default, from the start of the log.
@@ -76,10 +115,10 @@ def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> 
         reason = f"it is after the last one, {newest}; was the log replaced by an earlier copy?"
         raise TransactionNotFound(publisher.storage.path, last, reason)
     _check_dropped(publisher, last)
-    return _changes(publisher, last, wait)
+    return Feed(publisher, last, wait)
 
 
-def _changes(publisher: Publisher, last: Tid, wait: float | None) -> Iterator[Change]:
+def _changes(publisher: Publisher, last: Tid, wait: float | None) -> Generator[Change, None, None]:
     pin = Pin(publisher.storage, last)
     try:
         while True:

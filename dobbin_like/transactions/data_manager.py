@@ -26,6 +26,7 @@ first is that of all: the ``tpc_abort`` of the others does what their ``tpc_fini
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
+from dobbin_like.objects.values.here import task_without_scope
 from dobbin_like.transactions.compare_sides import told_by
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit
@@ -140,6 +142,7 @@ class DataManager:
         self.view = thread.view
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: weakref.ref[Any] | None = None
+        self._task: weakref.ref[Any] | None = None  # That of asyncio which has joined it.
         self.new_root: NewRoot | None = None
         self.only_reads: Any = None  # A transaction in which nothing may be checked out.
         # Of the commit that is under way.
@@ -174,6 +177,42 @@ class DataManager:
 
     def join(self) -> View:
         """Take part in the thread's transaction, unless it is committing; return the view."""
+        self._check_may_change()
+        view = self.view
+        if view.lapsed is not None:
+            self.resume()
+            if view.lapsed is not None:
+                raise SnapshotDroppedError(self._storage.path, view.lapsed)
+        view.between = False
+        current = self.thread.transaction_manager().get()
+        if self._phase is IDLE and current.status == COMMITTING:
+            raise CommittingError(self._storage.path)
+        joined = self._joined
+        if joined is None or joined() is not current:
+            self._join(current)
+        elif "asyncio" in sys.modules:
+            self._check_task()
+        if not view.active:
+            self._shared.begin_view(view)
+        return view
+
+    def _join(self, current: Any) -> None:
+        path = self._storage.path
+        if current is self.only_reads:
+            raise BlockError(path, "it only reads; use db.transaction()")
+        reference = weakref.ref(current)
+        current.abort = partial(abort_outside_commit, reference, path)
+        current.join(self)
+        self._joined = reference
+        task = task_without_scope() if "asyncio" in sys.modules else None
+        self._task = None if task is None else weakref.ref(task)
+
+    def _check_task(self) -> None:
+        if task_without_scope() is not (None if self._task is None else self._task()):
+            reason = "another task of this thread has changes; use async with db.transaction()"
+            raise BlockError(self._storage.path, reason)
+
+    def _check_may_change(self) -> None:
         phase = self._phase
         if phase is not IDLE and phase is not REPLAYING:
             raise CommittingError(self._storage.path)
@@ -182,26 +221,6 @@ class DataManager:
             raise ClosedError(what)
         if self._storage.read_only:
             raise ReadOnlyStorageError(self._storage.path, self._storage.why_read_only)
-        view = self.view
-        if view.lapsed is not None:
-            self.resume()
-            if view.lapsed is not None:
-                raise SnapshotDroppedError(self._storage.path, view.lapsed)
-        view.between = False
-        current = self.thread.transaction_manager().get()
-        if current is self.only_reads:
-            raise BlockError(self._storage.path, "it only reads; use db.transaction()")
-        if phase is IDLE and current.status == COMMITTING:
-            raise CommittingError(self._storage.path)
-        joined = self._joined
-        if joined is None or joined() is not current:
-            reference = weakref.ref(current)
-            current.abort = partial(abort_outside_commit, reference, self._storage.path)
-            current.join(self)
-            self._joined = reference
-        if not view.active:
-            self._shared.begin_view(view)
-        return view
 
     def resume(self) -> None:
         """Go on in the snapshot that has lapsed while the thread was idle, if it is there."""

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from dobbin_like.exc import ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.values.refs import here
+from dobbin_like.objects.values.here import Scope, here
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
 
@@ -44,15 +44,20 @@ class ThreadView:
     """
 
     def __init__(
-        self, publisher: Publisher, transaction_manager: Any, *, is_default: bool = False
+        self,
+        publisher: Publisher,
+        transaction_manager: Any,
+        scope: Scope | None = None,
+        *,
+        is_default: bool = False,
     ) -> None:
         # Weak: this object shall end with its thread, not with the next collection.
         self.transaction_manager: Any = weakref.ref(transaction_manager)
         self._publisher = publisher
         self._storage = publisher.storage
         self._shared = publisher.graph.shared
-        self.view = View(here.memo)
-        self.opened = here.opened_under(
+        self.view = View(here.own_memo if scope is None else scope.memo)
+        self.opened = (scope or here).opened_under(
             transaction_manager,
             partial(has_transaction, self.transaction_manager),
             is_default=is_default,

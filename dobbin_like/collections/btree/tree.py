@@ -29,7 +29,8 @@ from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
-from dobbin_like.objects.values.refs import here, native_dict, ref_of
+from dobbin_like.objects.values.here import here
+from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import to_plain
 

@@ -15,12 +15,12 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
+from dobbin_like.objects.values.here import current_scope, current_task, here
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Identity,
     ObjectRef,
     State,
-    here,
     native_dict,
     ref_of,
     swap_class,
@@ -140,7 +140,7 @@ class MaskLayer(Persistent):
         if name not in (faces.data_names or faces.find_data_names()):
             value = state.get(name, _MISSING)
             if value is PENDING:
-                return state.own_value(name)  # type: ignore[attr-defined]
+                return state.own_value(name)
             if value is not _MISSING:
                 return value
         if name == "__class__":
@@ -176,7 +176,7 @@ class MaskLayer(Persistent):
 
 
 def _seen_dict(obj: Any) -> State:
-    state = here.memo.get(id(obj))
+    state: State | None = here.memo.get(id(obj))
     if state is None:
         state = _visible(obj)
     if state is None:
@@ -293,8 +293,8 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     Cost: the number of attributes.
     """
     for obj in objects:
-        if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive:
-            continue  # It is checked out already.
+        if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive and not current_task():
+            continue  # It is checked out already; a task might have met that of another one.
         if not isinstance(type(obj), PersistentMeta):
             name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
             raise NotPersistentError(name)
@@ -314,7 +314,7 @@ def _open(obj: Any) -> None:
     faces = type(obj)._p_faces
     open_class = faces.open or faces.make_open()
     if type(obj) is not open_class:
-        opened = here.running()
+        opened = (current_scope() or here).running()
         if opened is not None:
             memo: dict[int, Any] = {}
             before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}

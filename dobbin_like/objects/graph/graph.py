@@ -17,8 +17,9 @@ from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.flat_states import FlatStates
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.graph.publication import Cache, SharedState
-from dobbin_like.objects.graph.resolve import Resolver, ThreadLocal
+from dobbin_like.objects.graph.resolve import Local, Resolver
 from dobbin_like.objects.graph.state_source import StateSource
+from dobbin_like.objects.values.here import scope_of_context
 from dobbin_like.objects.values.refs import ObjectRef, native_dict
 
 
@@ -44,7 +45,7 @@ class Graph:
         self.enlist = enlist
         self.guard = guard
         self.packed = False  # Whether objects may be in memory that the storage has dropped.
-        self.local = ThreadLocal()
+        self.local = Local()
         self.cache = Cache()
         self.shared = SharedState(self.cache)
         self.ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
@@ -59,7 +60,8 @@ class Graph:
         self.fresh = self.states.fresh
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
-        manager = self.local.manager
+        local = self.local
+        manager = local.of_thread if scope_of_context() is None else local.manager
         view = self.enlist() if manager is None else manager.join()
         known = view.working.get(id(obj))
         if known is None or view.memo.get(id(obj)) is not known:

@@ -19,6 +19,7 @@ from dobbin_like.objects.faces.view import View, visible_version
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.graph.state_source import StateSource
+from dobbin_like.objects.values.here import current_scope, scope_of_context
 from dobbin_like.objects.values.refs import (
     Mask,
     ObjectRef,
@@ -29,11 +30,26 @@ from dobbin_like.objects.values.refs import (
 )
 
 
-class ThreadLocal(threading.local):
-    """What belongs to the calling thread: its view of the database, and its data manager."""
+class Local(threading.local):
+    """The data manager of the calling thread, or of its task.
 
-    view: View | None = None
-    manager: Any = None
+    ``of_thread`` is the answer if the context has no scope, which the caller may ask itself.
+    """
+
+    of_thread: Any = None
+
+    @property
+    def manager(self) -> Any:
+        scope = current_scope()
+        return self.of_thread if scope is None else scope.managers.get(self)
+
+    def keep(self, manager: Any) -> None:
+        """Let *manager* be the one of the calling thread, or task; ``None``: it has none."""
+        scope = current_scope()
+        if scope is not None:
+            scope.managers[self] = manager
+        else:
+            self.of_thread = manager
 
 
 class Resolver:
@@ -45,7 +61,7 @@ class Resolver:
         shared: SharedState,
         ghosts: Ghosts,
         states: StateSource,
-        local: ThreadLocal,
+        local: Local,
     ) -> None:
         self._storage = storage
         self._shared = shared
@@ -55,11 +71,13 @@ class Resolver:
         self._shapes = ghosts.classes.known_shapes
 
     def active_view(self) -> View | None:
-        view = self._local.view
-        if view is None:
+        local = self._local
+        manager = local.of_thread if scope_of_context() is None else local.manager
+        if manager is None:
             return None
+        view: View = manager.view
         if view.lapsed is not None and not view.active:
-            self._local.manager.resume()
+            manager.resume()
         return view if view.active else None
 
     # -- ghosts -------------------------------------------------------------

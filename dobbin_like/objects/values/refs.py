@@ -6,7 +6,6 @@ replaced. Read :mod:`~dobbin_like.objects.faces.faces` next.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -124,57 +123,3 @@ def ref_of(obj: object) -> ObjectRef | None:
         if type(ref) is ObjectRef and ref.jar is not None:
             return ref
     return None
-
-
-class OpenedObjects:
-    """New objects that a thread has checked out, in the transactions of one manager.
-
-    ``pairs`` has them with their states before. *is_running* tells whether the manager has a
-    transaction; *is_default*: whether it comes before the others.
-    """
-
-    def __init__(
-        self, manager: object, is_running: Callable[[], bool], *, is_default: bool
-    ) -> None:
-        self.manager = weakref.ref(manager)
-        self.is_running = is_running
-        self.is_default = is_default
-        self.pairs: list[tuple[object, State]] = []
-
-
-class Here(threading.local):
-    """What the calling thread knows, over all databases.
-
-    ``memo``: states that reading a masked object has found, by ``id(obj)``. Code that adds one
-    also keeps the object alive, because ids are reused. ``opened``: for each transaction manager,
-    the new objects that the thread has checked out, weakly. A new object belongs to no database
-    yet; it is checked out under the first of them that has a transaction.
-    """
-
-    def __init__(self) -> None:
-        self.memo: dict[int, State] = {}
-        self.opened: list[weakref.ref[OpenedObjects]] = []
-
-    def opened_under(
-        self, manager: object, is_running: Callable[[], bool], *, is_default: bool
-    ) -> OpenedObjects:
-        """Return what the thread has checked out under *manager*; the latest one comes first."""
-        known = [opened for ref in self.opened if (opened := ref()) is not None]
-        for opened in known:
-            if opened.manager() is manager:
-                return opened
-        made = OpenedObjects(manager, is_running, is_default=is_default)
-        known = sorted([made, *known], key=lambda opened: not opened.is_default)
-        self.opened = [weakref.ref(opened) for opened in known]
-        return made
-
-    def running(self) -> OpenedObjects | None:
-        """Return what is checked out in the transaction that new objects belong to."""
-        for ref in self.opened:
-            opened = ref()
-            if opened is not None and opened.is_running():
-                return opened
-        return None
-
-
-here = Here()

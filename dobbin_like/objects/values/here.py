@@ -1,0 +1,145 @@
+"""What the calling thread knows of the objects it uses; or the task, if it has its own.
+
+A thread has one snapshot and one set of working copies for each database. A task of asyncio that
+is in an ``async with`` block has some of its own, a :class:`Scope`: it is found by a context
+variable. The tasks that it starts and the threads that it asks inherit that, but not the scope.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from threading import get_ident
+from typing import Any
+
+from dobbin_like.objects.values.refs import State
+
+
+class OpenedObjects:
+    """New objects that a thread has checked out, in the transactions of one manager.
+
+    ``pairs`` has them with their states before. *is_running* tells whether the manager has a
+    transaction; *is_default*: whether it comes before the others.
+    """
+
+    def __init__(
+        self, manager: object, is_running: Callable[[], bool], *, is_default: bool
+    ) -> None:
+        self.manager = weakref.ref(manager)
+        self.is_running = is_running
+        self.is_default = is_default
+        self.pairs: list[tuple[object, State]] = []
+
+
+class Own:
+    """What a thread, or a task in its scope, knows over all databases.
+
+    ``memo``: states that reading a masked object has found, by ``id(obj)``. Code that adds one
+    also keeps the object alive, because ids are reused. ``opened``: for each transaction manager,
+    the new objects that were checked out, weakly. A new object belongs to no database yet; it is
+    checked out under the first of them that has a transaction.
+    """
+
+    memo: Any
+    opened: list[weakref.ref[OpenedObjects]]
+
+    def opened_under(
+        self, manager: object, is_running: Callable[[], bool], *, is_default: bool
+    ) -> OpenedObjects:
+        """Return what was checked out under *manager*; the latest one comes first."""
+        known = [opened for ref in self.opened if (opened := ref()) is not None]
+        for opened in known:
+            if opened.manager() is manager:
+                return opened
+        made = OpenedObjects(manager, is_running, is_default=is_default)
+        known = sorted([made, *known], key=lambda opened: not opened.is_default)
+        self.opened = [weakref.ref(opened) for opened in known]
+        return made
+
+    def running(self) -> OpenedObjects | None:
+        """Return what is checked out in the transaction that new objects belong to."""
+        for ref in self.opened:
+            opened = ref()
+            if opened is not None and opened.is_running():
+                return opened
+        return None
+
+
+class Here(threading.local, Own):
+    """What the calling thread knows. ``memo`` is asked at every read of a masked object.
+
+    ``own_memo`` is the memo of the thread itself; ``memo`` the same one, until a task of the
+    thread has a scope.
+    """
+
+    def __init__(self) -> None:
+        self.own_memo: dict[int, State] = {}
+        self.memo = self.own_memo
+        self.opened = []
+
+    def let_tasks_have_scopes(self) -> None:
+        """Let the reads of this thread ask for the scope of its task."""
+        if type(self.memo) is dict:
+            self.memo = _MemoByTask(self.own_memo)
+
+
+class Scope(Own):
+    """What a task knows while it is in a block. ``managers``: its data managers, by database.
+
+    ``carrier``: the thread and the task that it belongs to now. While the task waits for a
+    commit, that is the thread that commits.
+    """
+
+    def __init__(self, transaction_manager: Any) -> None:
+        self.memo: dict[int, State] = {}
+        self.opened = []
+        self.transaction_manager = transaction_manager
+        self.managers: dict[object, Any] = {}
+        self.entered: list[Any] = []
+        self.carrier = get_ident(), current_task()
+
+
+class _MemoByTask:
+    def __init__(self, own: dict[int, State]) -> None:
+        self._own = own
+
+    def get(self, key: int) -> State | None:
+        scope = current_scope()
+        return (self._own if scope is None else scope.memo).get(key)
+
+
+here = Here()
+
+_scope: ContextVar[Scope | None] = ContextVar("scope", default=None)
+
+keep_scope = _scope.set
+"""Let the context have a scope; the task that it is for is its ``carrier``."""
+
+scope_of_context = _scope.get
+"""Return the scope that the context has, perhaps of another task; None: the task has none."""
+
+
+def current_scope() -> Scope | None:
+    """Return the scope of the calling task, ``None`` if it has none."""
+    scope = scope_of_context()
+    if scope is None or scope.carrier != (get_ident(), current_task()):
+        return None
+    return scope
+
+
+def current_task() -> Any:
+    """Return the task of asyncio that is running, ``None`` if none is."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    loop = asyncio._get_running_loop()  # noqa: SLF001  documented for such use
+    return None if loop is None else asyncio.current_task(loop)
+
+
+def task_without_scope() -> Any:
+    """Return the running task if it uses what its thread has, ``None`` otherwise."""
+    task = current_task()
+    return None if task is None or current_scope() is not None else task

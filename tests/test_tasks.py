@@ -1,0 +1,536 @@
+"""Tasks of asyncio: each block has a snapshot and changes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import transaction
+
+from dobbin_like import (
+    BTree,
+    Database,
+    Persistent,
+    PersistentDict,
+    TransactionLog,
+    checkout,
+)
+from dobbin_like.exc import BlockError, ConflictError, NotStorableError, ReadOnlyError
+from dobbin_like.objects.values.here import current_scope
+from tests.helpers.steps import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Thing(Persistent):
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+
+@pytest.fixture
+def db(path: Path) -> Iterator[Database]:
+    with Database(TransactionLog(path, sync=False)) as database:
+        with database.transaction():
+            database.set_root(PersistentDict({"n": 0}))
+        yield database
+
+
+def put(db, name, value):
+    checkout(db.root)
+    db.root[name] = value
+
+
+def stored(db):
+    return in_thread(lambda: dict(db.root))
+
+
+class Turns:
+    """Lets tasks wait for each other's steps."""
+
+    def __init__(self):
+        self.events = {}
+
+    def _event(self, name):
+        return self.events.setdefault(name, asyncio.Event())
+
+    def done(self, name):
+        self._event(name).set()
+
+    async def after(self, name):
+        await asyncio.wait_for(self._event(name).wait(), 30)
+
+
+# -- one task -------------------------------------------------------------------------------
+
+
+def test_a_block_commits_and_leaves_nothing_behind(db):
+    async def main():
+        async with db.transaction(note="a task", user="ada") as root:
+            assert root is db.root
+            put(db, "n", 1)
+            assert root["n"] == 1
+            assert stored(db) == {"n": 0}
+        assert current_scope() is None
+        assert db.root["n"] == 1
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+    *_, last = db.transactions()
+    assert (last.user, last.description) == ("ada", "a task")
+    assert len(db._store.graph.shared.horizon) == 0
+
+
+def test_an_exception_takes_everything_back(db):
+    async def main():
+        async with db.transaction():
+            put(db, "n", 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(main())
+    assert stored(db) == {"n": 0}
+
+
+def test_a_commit_that_fails_raises_in_the_task(db):
+    async def main():
+        with pytest.raises(NotStorableError):
+            async with db.transaction():
+                put(db, "n", lambda: 0)
+        async with db.transaction():
+            put(db, "n", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
+def test_reading_is_a_snapshot(db):
+    async def main():
+        async with db.reading() as root:
+            in_thread(lambda: db.run(lambda: put(db, "n", 1)))
+            assert root["n"] == 0
+            with pytest.raises(BlockError, match="only reads"):
+                checkout(root)
+        async with db.reading() as root:
+            assert root["n"] == 1
+
+    asyncio.run(main())
+
+
+def test_blocks_in_a_block_are_savepoints(db):
+    async def main():
+        async with db.transaction() as root:
+            put(db, "n", 1)
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012
+                async with db.transaction():
+                    put(db, "n", 2)
+                    raise ZeroDivisionError
+            with db.transaction():
+                put(db, "m", 3)
+            async with db.reading():
+                assert dict(root) == {"n": 1, "m": 3}
+            assert stored(db) == {"n": 0}
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1, "m": 3}
+
+
+def test_an_async_block_in_a_plain_one_is_part_of_it(db):
+    async def main():
+        with db.transaction():
+            async with db.transaction():
+                put(db, "n", 1)
+            assert stored(db) == {"n": 0}
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
+def test_new_objects_belong_to_the_task(db):
+    async def main():
+        thing = Thing(1)
+        async with db.transaction():
+            checkout(thing)
+            thing.n = 2
+            put(db, "thing", thing)
+            thing.n = 3
+            await asyncio.sleep(0)
+        with pytest.raises(ReadOnlyError):
+            thing.n = 4
+
+    asyncio.run(main())
+    with db.reading() as root:
+        assert root["thing"].n == 3
+
+
+def test_two_databases_commit_together(db, tmp_path):
+    with Database(tmp_path / "other.log") as other:
+
+        async def main():
+            async with db.transaction(), other.transaction():
+                other.set_root(PersistentDict())
+                put(db, "n", 1)
+
+        asyncio.run(main())
+        assert len(other) == 1
+    assert stored(db) == {"n": 1}
+
+
+def test_structures_are_replayed_in_the_thread_that_commits(db):
+    async def main():
+        async with db.transaction() as root:
+            put(db, "tree", BTree())
+        turns = Turns()
+
+        async def first():
+            async with db.transaction() as root:
+                checkout(root["tree"])
+                root["tree"][1] = 1
+                turns.done("changed")
+                await turns.after("committed")
+
+        async def second():
+            await turns.after("changed")
+            async with db.transaction() as root:
+                checkout(root["tree"])
+                root["tree"][2] = 2
+            turns.done("committed")
+
+        await asyncio.gather(first(), second())
+        async with db.reading() as root:
+            assert dict(root["tree"]) == {1: 1, 2: 2}
+
+    asyncio.run(main())
+
+
+# -- several tasks --------------------------------------------------------------------------
+
+
+def test_tasks_see_their_own_changes_and_no_others(db):
+    turns = Turns()
+
+    async def one():
+        async with db.transaction() as root:
+            put(db, "one", 1)
+            turns.done("one")
+            await turns.after("two")
+            assert dict(root) == {"n": 0, "one": 1}
+
+    async def two():
+        await turns.after("one")
+        async with db.transaction() as root:
+            assert dict(root) == {"n": 0}
+            put(db, "two", 2)
+            turns.done("two")
+            await asyncio.sleep(0)
+            assert dict(root) == {"n": 0, "two": 2}
+
+    async def main():
+        await asyncio.gather(one(), two())
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 0, "one": 1, "two": 2}
+
+
+def test_tasks_conflict_and_are_run_again(db):
+    failures = []
+
+    async def count():
+        n = db.root["n"]
+        await asyncio.sleep(0)
+        put(db, "n", n + 1)
+
+    async def main():
+        async def conflicting():
+            async with db.transaction():
+                put(db, "n", 5)
+                await asyncio.gather(asyncio.create_task(another()))
+
+        async def another():
+            async with db.transaction():
+                put(db, "n", 1)
+
+        with pytest.raises(ConflictError):
+            await conflicting()
+        on_retry = lambda error, n: failures.append(n)  # noqa: E731
+        await asyncio.gather(*(db.run(count, retry=50, on_retry=on_retry) for _ in range(8)))
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 9}
+    assert failures
+
+
+def test_a_decorated_coroutine_function_is_a_transaction(db):
+    @db.transactional(retry=3)
+    async def add(number, *, name="n"):
+        await asyncio.sleep(0)
+        put(db, name, db.root.get(name, 0) + number)
+        return db.root[name]
+
+    async def main():
+        return await add(2), await add(3, name="m")
+
+    assert asyncio.run(main()) == (2, 3)
+    assert stored(db) == {"n": 2, "m": 3}
+
+
+def test_what_a_task_starts_does_not_inherit_its_changes(db):
+    async def child():
+        assert current_scope() is None
+        assert db.root["n"] == 0
+        async with db.transaction() as root:
+            assert root["n"] == 0
+            put(db, "child", 1)
+
+    async def main():
+        async with db.transaction():
+            put(db, "n", 1)
+            await asyncio.create_task(child())
+            assert await asyncio.to_thread(lambda: db.root["n"]) == 0
+            seen = []
+            thread = threading.Thread(target=lambda: seen.append(db.root["n"]))
+            thread.start()
+            await asyncio.to_thread(thread.join)
+            assert seen == [0]
+            asyncio.get_running_loop().call_soon(lambda: seen.append(db.root["n"]))
+            await asyncio.sleep(0.01)
+            assert seen == [0, 0]
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1, "child": 1}
+
+
+def test_a_change_beside_that_of_another_task_is_refused(db):
+    turns = Turns()
+
+    async def first():
+        put(db, "n", 1)
+        turns.done("changed")
+        await turns.after("refused")
+        transaction.commit()
+
+    async def second():
+        await turns.after("changed")
+        with pytest.raises(BlockError, match="another task of this thread has changes"):
+            put(db, "m", 1)
+        async with db.transaction():
+            put(db, "m", 2)
+        turns.done("refused")
+
+    async def main():
+        await asyncio.gather(first(), second())
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1, "m": 2}
+
+
+def test_a_plain_block_beside_that_of_another_task_is_refused(db):
+    turns = Turns()
+
+    async def first():
+        with db.transaction():
+            put(db, "n", 1)
+            turns.done("in it")
+            await turns.after("refused")
+
+    async def second():
+        await turns.after("in it")
+        refused = pytest.raises(BlockError, match="another task of this thread is in one")
+        with refused, db.transaction():
+            raise AssertionError
+        turns.done("refused")
+
+    async def main():
+        await asyncio.gather(first(), second())
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
+def test_a_block_is_left_by_the_task_that_has_entered_it(db):
+    async def main():
+        block = db.transaction()
+        await block.__aenter__()
+        put(db, "n", 1)
+
+        async def leave():
+            await block.__aexit__(None, None, None)
+
+        with pytest.raises(BlockError, match="another thread or task"):
+            await asyncio.create_task(leave())
+        await block.__aexit__(None, None, None)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
+# -- the feed -------------------------------------------------------------------------------
+
+
+def test_the_feed_is_iterated_without_blocking_the_loop(db):
+    async def main():
+        seen = []
+
+        async def follow():
+            async for change in db.changes(since=start, wait=60):
+                seen.append(change.description)
+                if seen[-1] == "last":
+                    return
+
+        start = db.tid
+        task = asyncio.create_task(follow())
+        for note in ("first", "second", "last"):
+            async with db.transaction(note=note):
+                put(db, "n", note)
+            await asyncio.sleep(0)
+        await asyncio.wait_for(task, 60)
+        assert seen == ["first", "second", "last"]
+        assert [change.description async for change in db.changes(since=start)] == seen
+        assert [change.description for change in db.changes(since=start)] == seen
+
+    asyncio.run(main())
+
+
+def test_the_feed_has_what_others_commit(db, path):
+    async def main():
+        feed = aiter(db.changes(since=db.tid, wait=60))
+        with Database(path) as other:
+            for note in ("first", "second"):
+                coming = asyncio.ensure_future(anext(feed))
+                await asyncio.sleep(0)
+                async with other.transaction(note=note):
+                    put(other, "n", note)
+                assert (await asyncio.wait_for(coming, 60)).description == note
+        await feed.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_feed_that_waits_ends_with_its_task_and_with_the_database(path):
+    async def main():
+        with Database(path) as db:
+
+            async def follow():
+                return [change async for change in db.changes(wait=60)]
+
+            first, second = asyncio.create_task(follow()), asyncio.create_task(follow())
+            await asyncio.sleep(0.1)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+        assert await asyncio.wait_for(second, 60) == []
+
+    asyncio.run(main())
+
+
+# -- cancellation ---------------------------------------------------------------------------
+
+
+def test_a_cancellation_aborts(db):
+    async def work():
+        async with db.transaction():
+            put(db, "n", 1)
+            await asyncio.sleep(60)
+
+    async def main():
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await work()
+        async with db.transaction():
+            put(db, "m", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 0, "m": 1}
+    assert not db.storage.held
+
+
+def test_a_cancellation_in_a_commit_comes_when_that_has_ended(db):
+    async def work():
+        async with db.transaction():
+            put(db, "n", 1)
+
+    async def main():
+        other = TransactionLog(db.storage.path)
+        try:
+            in_thread_holds = threading.Event()
+            release = threading.Event()
+
+            def hold():
+                other.acquire()
+                in_thread_holds.set()
+                release.wait(30)
+                other.release()
+
+            holder = threading.Thread(target=hold)
+            holder.start()
+            await asyncio.to_thread(in_thread_holds.wait, 30)
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.sleep(0.05)
+            task.cancel()
+            assert not task.done()
+            release.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(holder.join)
+        finally:
+            other.close()
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
+@pytest.mark.slow
+def test_a_task_that_is_cancelled_anywhere_leaves_all_or_nothing(db):
+    async def work(number):
+        async with db.transaction() as root:
+            await asyncio.sleep(0)
+            put(db, "n", number)
+            await asyncio.sleep(0)
+            root["m"] = number
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        outcomes = set()
+        for number in range(1, 60):
+            task = asyncio.create_task(work(number))
+            for _ in range(number % 12):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            found = await loop.run_in_executor(None, lambda: stored(db))
+            assert found.get("n", 0) == found.get("m", 0)
+            outcomes.add(found["n"] == number)
+            assert not db.storage.held
+        assert outcomes == {True, False}
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_thousand_tasks_keep_apart(db):
+    async def work(number):
+        async with db.transaction() as root:
+            before = dict(root)
+            put(db, f"task {number}", number)
+            for _ in range(number % 4):
+                await asyncio.sleep(0)
+            assert dict(root) == before | {f"task {number}": number}
+
+    async def main():
+        await asyncio.gather(*(work(number) for number in range(1000)))
+
+    asyncio.run(main())
+    assert len(stored(db)) == 1001
+    assert len(db._store.graph.shared.horizon) == 0
