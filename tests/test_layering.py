@@ -38,7 +38,7 @@ HOUSE = {
     "ground": Room(
         "",
         (
-            "ids  interrupts  late",
+            "ids  interrupts  late  processes  processes.threads",
             "clock  contract  exc  timestamps",
             "name_tables",
         ),

@@ -25,7 +25,7 @@ from dobbin_like.log.writing import flusher
 from dobbin_like.persistent import PersistentDict, checkout
 from tests.helpers.log_files import tids, words_of
 from tests.helpers.power import count_syncs, fail_syncs
-from tests.helpers.processes import end_after, exit_code, forked, in_child
+from tests.helpers.processes import exit_code, forked, forked_in_c, in_child
 from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
@@ -811,16 +811,6 @@ def test_a_holder_that_was_killed_leaves_no_transaction_in_part(path: Path) -> N
 
 
 # -- forks that the hooks do not see --------------------------------------------------------------
-
-
-def forked_in_c(function: Callable[[], object]) -> int:
-    """Fork as a server in C does; return the exit code of the child."""
-    import ctypes
-
-    child: int = ctypes.PyDLL(None).fork()
-    if child == 0:
-        end_after(function)
-    return exit_code(child)
 
 
 def test_a_child_of_a_fork_that_no_hook_has_seen_does_not_hold_the_lock_of_its_parent(

@@ -7,6 +7,7 @@ and small. They raise at the first thing that must never happen.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
-from tests.helpers.processes import ROOT, exit_code, forked, python_path, run
+from dobbin_like.transactions.fork import claims
+from tests.helpers.processes import ROOT, exit_code, forked, forked_in_c, python_path, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,6 +220,38 @@ def program_child_outlives_holder() -> None:
 @needs_fork
 def test_a_child_can_commit_after_its_parent_died_as_holder_of_the_lock(bank_path):
     assert run_forking("program_child_outlives_holder", bank_path).split() == ["committed"]
+
+
+def program_fork_in_c() -> None:
+    database = torture.open_database(sys.argv[1])
+
+    def child() -> None:
+        failures: list[Any] = []
+        sys.unraisablehook = failures.append
+        ctypes.pythonapi.PyOS_AfterFork_Child()  # Without the hooks before the fork.
+        assert not failures, failures
+        transaction.begin()
+        add(database, 10)
+        transaction.commit()
+        assert exit_code(forked(lambda: commit_one(database))) == 0
+
+    with claims:  # As another thread may.
+        status = forked_in_c(child)
+    transaction.begin()
+    print(status, database.root.counter.value)
+    database.close()
+
+
+def commit_one(database: Database) -> None:
+    transaction.begin()
+    add(database, 1)
+    transaction.commit()
+
+
+@needs_fork
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="CPython itself ends there")
+def test_a_server_may_run_the_hooks_of_the_child_alone(bank_path):
+    assert run_forking("program_fork_in_c", bank_path).split() == ["0", "11"]
 
 
 def program_closed_in_child() -> None:

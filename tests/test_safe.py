@@ -38,7 +38,7 @@ from dobbin_like.exc import (
 from dobbin_like.safe import opening
 from dobbin_like.safe.stored import LARGE_BYTES
 from tests.helpers.interrupts import handled_at_step, interrupted
-from tests.helpers.processes import forked, python_path, start
+from tests.helpers.processes import forked, forked_in_c, python_path, run, start
 from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
@@ -884,7 +884,42 @@ def test_functions_that_were_registered_for_the_end_before_may_store(path, write
     check_log(path).raise_if_bad()
 
 
+def test_a_safe_that_is_left_when_the_interpreter_ends_is_left_alone(path):
+    # It was finished before. There, a thread can't be started any more, and names may be gone.
+    code = [
+        "import atexit, subprocess, sys",
+        "pack = 'import sys; from dobbin_like import Database; Database(sys.argv[1]).pack()'",
+        "command = [sys.executable, '-c', pack, sys.argv[1]]",
+        "atexit.register(lambda: subprocess.run(command, check=True))",
+        "from dobbin_like import safe",
+        "kept = safe.open(sys.argv[1], pack_when=None)",
+        "for n in range(100): kept['n'] = n",
+    ]
+    done = run(
+        [sys.executable, "-c", "\n".join(code), path],
+        env=python_path(),
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    with safe.open(path, "r") as kept:
+        assert dict(kept) == {"n": 99}
+
+
 # -- growing --------------------------------------------------------------------------------
+
+
+def test_a_child_that_no_hook_has_seen_does_not_wait_for_a_pack_of_its_parent(path, monkeypatch):
+    end = threading.Event()
+    with safe.open(path) as kept:
+        monkeypatch.setattr(kept._growth._packing, "look", end.wait)
+        kept["a"] = "x" * 100_000
+        try:
+            assert kept._growth._thread.is_alive()
+            assert forked_in_c(kept.close) == 0
+        finally:
+            end.set()
+    check_log(path).raise_if_bad()
 
 
 def test_the_file_does_not_grow_for_ever(path):

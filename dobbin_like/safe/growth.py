@@ -14,6 +14,7 @@ import os
 import threading
 from typing import Final
 
+from dobbin_like.processes.threads import start_thread
 from dobbin_like.upkeep.auto_pack import AutoPack
 
 _LEAST_BYTES: Final = 1 << 16
@@ -29,24 +30,29 @@ class Growth:
         self._packing = AutoPack(path, limit)
         self._step = self._look()
         self._thread: threading.Thread | None = None
+        self._pid = 0  # Of the process that has started it.
 
     def written(self) -> None:
         """Look at the size, and start a pack if necessary. Cost: a system call."""
         step = self._look()
         grown = step > self._step
         self._step = step
-        if grown and (self._thread is None or not self._thread.is_alive()):
+        if grown and self._running() is None:
             thread = threading.Thread(target=self._pack, name=f"pack {self._path}")
-            try:
-                thread.start()
-            except RuntimeError:  # Too many threads, or the interpreter is about to end.
-                return
-            self._thread = thread
+            if start_thread(thread):
+                self._thread, self._pid = thread, os.getpid()
 
     def join(self) -> None:
-        thread = self._thread
+        thread = self._running()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    def _running(self) -> threading.Thread | None:
+        thread = self._thread
+        # In a child that was forked without hooks, the thread of the parent seems to be alive.
+        if thread is None or self._pid != os.getpid() or not thread.is_alive():
+            return None
+        return thread
 
     def _pack(self) -> None:
         self._packing.look()

@@ -290,9 +290,10 @@ class Safe(MutableMapping[_K, _V]):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        # As shelve does. Not if the constructor has failed.
-        if hasattr(self, "_kept") and not self._database.closed:
+    def __del__(self, is_finalizing: Any = sys.is_finalizing) -> None:
+        # As shelve does. Not if the constructor has failed; nor when the interpreter ends: it
+        # was finished before, and the modules may be gone already, the names here included.
+        if not is_finalizing() and hasattr(self, "_kept") and not self._database.closed:
             with contextlib.suppress(Exception):
                 self.close()
 

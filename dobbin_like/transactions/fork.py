@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from typing import Any
 
 from dobbin_like.contract import Storage
 from dobbin_like.interrupts import reentrant_lock
@@ -41,25 +42,25 @@ def _after_fork_in_parent() -> None:
     for publisher in _forking:
         publisher.graph.shared.lock.release()
         publisher.lock.release()
-    _after_fork()
-
-
-def _after_fork_in_child() -> None:
-    # The locks were held by the thread that forked, so that nothing was half published; they
-    # are made anew because other threads are gone.
-    for publisher in _forking:
-        publisher.graph.shared.lock = reentrant_lock()
-        publisher.lock = reentrant_lock()
-        publisher.own = {}
-        publisher.storage.after_fork_in_child()
-    _after_fork()
-
-
-def _after_fork() -> None:
     _forking.clear()
     claims.release()
     making.release()
     _fork_turn.release()
+
+
+def _after_fork_in_child() -> None:
+    # The locks were held by the thread that forked, so that nothing was half published; they
+    # are made anew because other threads are gone. All of them, and not those of _forking: a
+    # server in C may run this hook alone.
+    locks: tuple[Any, ...] = claims, making, _fork_turn
+    for lock in locks:
+        lock._at_fork_reinit()  # noqa: SLF001  as threading does
+    _forking.clear()
+    for publisher in list(opened):
+        publisher.graph.shared.lock = reentrant_lock()
+        publisher.lock = reentrant_lock()
+        publisher.own = {}
+        publisher.storage.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

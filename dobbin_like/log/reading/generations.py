@@ -11,6 +11,7 @@ import threading
 
 from dobbin_like.ids import Tid
 from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.processes.threads import start_thread
 
 
 class Generations:
@@ -64,9 +65,7 @@ class Generations:
             thread = threading.Thread(
                 target=self._dropped.clear, name=f"close {self.path}", daemon=True
             )
-            try:
-                thread.start()
-            except RuntimeError:  # The interpreter ends, or has too many.
+            if not start_thread(thread):
                 self._dropped.clear()
 
     def _take_out(self, oldest: Tid | None) -> list[Applied]:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from dobbin_like.processes.threads import start_thread
+
 __all__ = ["Flusher"]
 
 _logger = logging.getLogger(__name__)
@@ -33,9 +35,7 @@ class Flusher:
             self._timer = timer = threading.Timer(_DELAY_SECONDS, self._run)
             timer.name = f"sync {self._path}"
             timer.daemon = True
-            try:
-                timer.start()
-            except RuntimeError:  # The interpreter ends: close() does it, or the system.
+            if not start_thread(timer):  # close() does it, or the system.
                 self._timer = None
 
     def stop(self) -> None:
