@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import warnings
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,6 +29,7 @@ from dobbin_like.contract import PackedStorage, Storage
 from dobbin_like.exc import PendingChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store
 
 if TYPE_CHECKING:
@@ -169,21 +171,25 @@ class Database(Generic[RootT]):
             except BaseException:
                 self._store.discard()
                 raise
+            self._token = new_token(self)
         except BaseException:
             if own:
                 storage.close()
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as *open the same log again*: for workers of another process.
-
-        Raises:
-            TypeError: The storage is in the memory of this process, or the transaction manager
-                can't be pickled.
-        """
+        """Pickle as *the same database*, opened again in another process with the same options."""
         store = self._store
-        options = store.given_manager, tuple(store.graph.classes.policy.allow), store.graph.guard
-        return _again, (store.storage, *options)
+        reopen = partial(
+            from_parts,
+            type(self),
+            allow=tuple(store.graph.classes.policy.allow),
+            guard=store.graph.guard,
+            pack_when=None if self._auto_pack is None else self._auto_pack.limit,
+        )
+        return reopened, (self._token, reopen, store.parts())
+
+    __copy__ = __deepcopy__ = itself
 
     @property
     def storage(self) -> Storage:
@@ -408,10 +414,6 @@ def _checked(path: str, must_exist: bool) -> str:
     if expected and not os.path.exists(expected):  # noqa: PTH110
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)
     return path
-
-
-def _again(storage: Storage, manager: Any, allow: tuple[str, ...], guard: bool) -> Database:
-    return Database(storage, transaction_manager=manager, allow=allow, guard=guard)
 
 
 def store_of(database: Database) -> Store:

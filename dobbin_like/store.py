@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import pickle
 import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,29 @@ class Store:
         if self.publisher.closed:
             what = f"the database {self.storage.path}"
             raise ClosedError(what)
+
+    def parts(self) -> bytes:
+        """Return, pickled, the storage and the transaction manager (``None``: that of threads).
+
+        Pickled by themselves: where the database is open, nobody needs them.
+
+        Raises:
+            ClosedError: After close().
+            TypeError: They can't be pickled.
+        """
+        self.check_open()
+        given = self.given_manager
+        if given is transaction_package.manager:
+            given = None
+        try:
+            pickle.dumps(given)
+        except Exception as error:
+            text = (
+                f"{self.storage.path}: the transaction manager can't be pickled ({error}); open "
+                "the database in the other process instead"
+            )
+            raise TypeError(text) from error
+        return pickle.dumps((self.storage, given))
 
     # -- objects ------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, BinaryIO, Self
 
 from dobbin_like.clock import is_ahead
@@ -53,6 +54,7 @@ from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import is_of
 from dobbin_like.log.writing.writable import WritableLog
+from dobbin_like.processes.reopened import itself, new_token, reopened
 
 __all__ = ["TransactionLog"]
 
@@ -106,6 +108,7 @@ class TransactionLog:
         except BaseException:
             self._writing.close_file()
             raise
+        self._token = new_token(self)
         if is_ahead(self.tid):
             _logger.warning(
                 "%s: its last transaction has the tid %d, which is of the future: a clock was "
@@ -137,9 +140,17 @@ class TransactionLog:
         return self._reading.sort_key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as *open the same file again*: for workers of another process."""
-        writing = self._writing
-        return _again, (self.path, writing.sync, writing.lock_timeout, self.read_only)
+        """Pickle as *the same log*, opened again in another process with the same options."""
+        self._reading.check_open()
+        reopen = partial(
+            type(self),
+            sync=self._writing.sync,
+            lock_timeout=self._writing.lock_timeout,
+            read_only=self.read_only,
+        )
+        return reopened, (self._token, reopen, self.path)
+
+    __copy__ = __deepcopy__ = itself
 
     # -- what is applied -------------------------------------------------------
 
@@ -358,10 +369,6 @@ class TransactionLog:
             and found.store_id == page.store_id
             and found.generation > page.generation
         )
-
-
-def _again(path: str, sync: bool, timeout: float | None, read_only: bool) -> TransactionLog:
-    return TransactionLog(path, sync=sync, lock_timeout=timeout, read_only=read_only)
 
 
 def _meta(

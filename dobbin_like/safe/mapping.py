@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast, overload
 
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
+from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
@@ -63,6 +64,7 @@ class Safe(MutableMapping[_K, _V]):
         again: tuple[Any, ...],
     ) -> None:
         self._again = again
+        self._token = new_token(self)
         self._database = database
         self._publisher = store_of(database).publisher
         self._groups = groups
@@ -73,8 +75,11 @@ class Safe(MutableMapping[_K, _V]):
         note_open(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as *open the same file again*: for workers of another process."""
-        return self._again
+        """Pickle as *the same safe*, opened again in another process with the same options."""
+        self._items()
+        return reopened, (self._token, *self._again)
+
+    __copy__ = __deepcopy__ = itself
 
     # -- reading -------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import os
 import string
 import sys
 from collections.abc import Iterable
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -70,21 +71,20 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
         groups = Groups(database, managers)
         pack_when = None if storage.read_only else pack_when
         # Not "n": what others have stored since must not be removed.
-        again = (
-            path,
-            "r" if flag == "r" else "c",
-            None,
-            writeback,
-            tuple(allow),
-            timeout,
-            pack_when,
+        again = partial(
+            open,
+            flag="r" if flag == "r" else "c",
+            writeback=writeback,
+            allow=allow,
+            timeout=timeout,
+            pack_when=pack_when,
         )
         safe = Safe(
             database,
             groups,
             writeback=writeback,
             pack_when=pack_when,
-            again=(_open_again, again),
+            again=(again, path),
         )
         _check_root(database, groups)
         if flag == "n":
@@ -93,18 +93,6 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
         (storage if database is None else database).close()
         raise
     return safe
-
-
-def _open_again(
-    path: str,
-    flag: str,
-    protocol: int | None,
-    writeback: bool,
-    allow: tuple[str, ...],
-    timeout: float | None,
-    pack_when: float | None,
-) -> Safe:
-    return open(path, flag, protocol, writeback, allow=allow, timeout=timeout, pack_when=pack_when)
 
 
 def _check_root(database: Database, groups: Groups) -> None:

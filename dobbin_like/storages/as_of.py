@@ -20,6 +20,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
+from dobbin_like.processes.reopened import itself
 from dobbin_like.timestamps import Moment, tid_of, time_of
 
 _ATTEMPTS: Final = 100
@@ -125,6 +126,15 @@ class AsOf:
                 reason = f"it is before the first one, which is {first.tid}"
             raise TransactionNotFound(base.path, tid, reason)
         self.tid, self._sequence = last.tid, last.sequence
+
+    def __reduce__(self) -> NoReturn:
+        text = (
+            f"{self.path} as of {self.tid} can't be pickled; open the log in the other process, "
+            f"and call at({self.tid}) there"
+        )
+        raise TypeError(text)
+
+    __copy__ = __deepcopy__ = itself
 
     def _take_present(self, base: Storage) -> None:
         """Take what the base has now; again, if it was just changing."""

@@ -27,6 +27,7 @@ from dobbin_like.contract import (
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.writing.encode import check_numbers
+from dobbin_like.processes.reopened import itself
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_reading import (
     MemoryTransaction,
@@ -77,8 +78,13 @@ class MemoryLog(ReadableMemory):
         self._written: list[int] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        text = f"{self.path} is in the memory of this process: another can't open it"
+        text = (
+            f"{self.path} is in the memory of this process, and no other can open it; use a "
+            "TransactionLog, or fork"
+        )
         raise TypeError(text)
+
+    __copy__ = __deepcopy__ = itself
 
     def __enter__(self) -> Self:
         return self

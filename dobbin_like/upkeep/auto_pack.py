@@ -52,7 +52,7 @@ class AutoPack:
             reason = f"pack_when={limit!r} is no share of a file: give one between 0 and 1"
             raise PackError(path, reason)
         self._path = path
-        self._limit = limit
+        self.limit = limit
         self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
         self._look_at = _LEAST_BYTES
@@ -88,9 +88,7 @@ class AutoPack:
             return None
         self._look_at = int(size * _LATER)
         try:
-            report = pack_file(
-                self._path, least_garbage=self._limit, stopping=self._stopped.is_set
-            )
+            report = pack_file(self._path, least_garbage=self.limit, stopping=self._stopped.is_set)
         except (PackRunningError, InterruptedError):
             return None
         except PackError as error:
@@ -113,4 +111,4 @@ class AutoPack:
     def _needed(self, size: int) -> None:
         """Look again when the file is so large that *size* may be too small a share of it."""
         self._size = 0
-        self._look_at = max(_LEAST_BYTES, int(size / (1 - self._limit)) + 1)
+        self._look_at = max(_LEAST_BYTES, int(size / (1 - self.limit)) + 1)
