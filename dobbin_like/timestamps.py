@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,6 +13,9 @@ Moment = int | datetime
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+_TOLERANCE_MICROSECONDS: Final = 60_000_000
+"""By how much the clocks of machines may differ."""
 
 
 def time_of(tid: Tid) -> datetime:
@@ -33,3 +37,13 @@ def tid_of(moment: Moment) -> Tid:
         return Tid(moment)
     text = f"expected a tid or a datetime, got {type(moment).__name__}"
     raise TypeError(text)
+
+
+def now() -> Tid:
+    """Return the tid that a transaction would have by the clock of this machine."""
+    return Tid(time.time_ns() // 1000)  # noqa: TID251
+
+
+def is_ahead(tid: Tid) -> bool:
+    """Return whether *tid* is of the future: a clock was wrong when it was given, or is now."""
+    return tid > now() + _TOLERANCE_MICROSECONDS

@@ -39,7 +39,7 @@ HOUSE = {
         "",
         (
             "ids  interrupts  late  processes  processes.threads",
-            "clock  contract  exc  processes.reopened  timestamps",
+            "contract  exc  processes.reopened  timestamps",
             "name_tables",
         ),
     ),

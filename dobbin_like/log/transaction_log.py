@@ -33,7 +33,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Self
 
-from dobbin_like.clock import is_ahead
 from dobbin_like.contract import (
     NO_NAMES,
     ClassRow,
@@ -55,6 +54,7 @@ from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import is_of
 from dobbin_like.log.writing.writable import WritableLog
 from dobbin_like.processes.reopened import itself, new_token, reopened
+from dobbin_like.timestamps import is_ahead
 
 __all__ = ["TransactionLog"]
 

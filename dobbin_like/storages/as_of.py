@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from dobbin_like.clock import is_ahead
 from dobbin_like.contract import Names, PackedStorage, Storage, StoredVersion, Transaction
 from dobbin_like.exc import (
     ClosedError,
@@ -21,7 +20,7 @@ from dobbin_like.exc import (
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
 from dobbin_like.processes.reopened import itself
-from dobbin_like.timestamps import Moment, tid_of, time_of
+from dobbin_like.timestamps import Moment, is_ahead, tid_of, time_of
 
 _ATTEMPTS: Final = 100
 """How often to look for a moment when the base is not applying anything."""

@@ -30,7 +30,6 @@ from operator import sub
 from pathlib import Path
 from typing import Final
 
-from dobbin_like.clock import is_ahead, now
 from dobbin_like.exc import PackError, ReadOnlyStorageError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import TransactionLog
@@ -38,7 +37,7 @@ from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.store import Progress, Store
-from dobbin_like.timestamps import tid_of, time_of
+from dobbin_like.timestamps import is_ahead, now, tid_of, time_of
 from dobbin_like.upkeep.pack_copy import Carry, MissedError
 from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
 from dobbin_like.upkeep.throttle import Throttle

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from dobbin_like.clock import is_ahead, now
 from dobbin_like.contract import NO_NAMES, Storage, StoredVersion
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
@@ -30,7 +29,7 @@ from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store
-from dobbin_like.timestamps import Moment
+from dobbin_like.timestamps import Moment, is_ahead, now
 from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
