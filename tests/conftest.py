@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, settings
 
 from dobbin_like.check import check_database
 from dobbin_like.database import Database
+from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
+from tests.helpers.wardrobe import FACES, Wardrobe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,3 +114,37 @@ def again(path: Path) -> Iterator[Callable[..., Database]]:
     for database in opened:
         database.transaction_manager.abort()
         database.close()
+
+
+@pytest.fixture(params=FACES)
+def on_face(
+    request: pytest.FixtureRequest, database: Database, again: Callable[..., Database]
+) -> Wardrobe:
+    return Wardrobe(request.param, database, again)
+
+
+@pytest.fixture(params=["plain", "theirs", "older", "ghost"])
+def read_only(
+    request: pytest.FixtureRequest, database: Database, again: Callable[..., Database]
+) -> Wardrobe:
+    return Wardrobe(request.param, database, again)
+
+
+@pytest.fixture(params=["open", "mine"])
+def stored_after(
+    request: pytest.FixtureRequest, database: Database, again: Callable[..., Database]
+) -> Callable[..., Any]:
+    """Check an object out, change it, and return it as somebody else reads it."""
+
+    def change(obj: Any, function: Callable[[Any], object]) -> Any:
+        if request.param == "mine":
+            database.set_root(obj)
+            transaction.commit()
+        checkout(obj)
+        function(obj)
+        if request.param == "open":
+            database.set_root(obj)
+        transaction.commit()
+        return again().root
+
+    return change
