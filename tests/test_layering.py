@@ -117,7 +117,8 @@ HOUSE = {
     "objects.faces": Room(
         "ground  objects.values  objects.deltas",
         (
-            "objects.faces  objects.faces.faces  objects.faces.working_copy",
+            "objects.faces  objects.faces.methods  objects.faces.working_copy",
+            "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
             "objects.faces.broken  objects.faces.stream",
         ),

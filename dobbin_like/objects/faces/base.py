@@ -7,6 +7,7 @@ The plain face has no hook on reading. The layers below are mixed into the gener
 from __future__ import annotations
 
 import copyreg
+from types import MethodType
 from typing import Any, ClassVar, Final
 from weakref import getweakrefs
 
@@ -80,12 +81,18 @@ class Persistent(Identity, metaclass=PersistentMeta):
         return ref.jar.serial(self, ref)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        layer = type(self)._p_layer
+        if layer is not Persistent:  # It was called by the name of this class, not by super().
+            layer.__setattr__(self, name, value)
         # Generic aliases leave their mark on every instance they make.
-        if name != "__orig_class__":
+        elif name != "__orig_class__":
             raise _read_only(self, name)
 
     def __delattr__(self, name: str) -> None:
-        raise _read_only(self, name)
+        layer = type(self)._p_layer
+        if layer is Persistent:
+            raise _read_only(self, name)
+        layer.__delattr__(self, name)
 
     def __getstate__(self) -> Any:
         """Return the state that this thread sees, its values ordinary: for copies and pickles."""
@@ -186,6 +193,17 @@ def _seen_dict(obj: Any) -> State:
     return state
 
 
+def _set_dict(obj: Any, attributes: State) -> None:
+    """Do what ``obj.__dict__ = attributes`` does, in the working copy."""
+    state = here.memo.get(id(obj))
+    if type(state) is not WorkingCopy:
+        raise _read_only(obj, "__dict__")
+    memo: dict[int, Any] = {}
+    made = {name: to_plain(value, memo) for name, value in attributes.items()}
+    state.clear()
+    state.update(made)
+
+
 def _ghost_getattribute(obj: Any, name: str) -> Any:
     """Read the state at the first access, unless the class answers."""
     if name == "__class__":
@@ -210,11 +228,13 @@ def _ghost_delattr(obj: Any, name: str) -> None:
     delattr(obj, name)
 
 
-LAYERS.update(plain=Persistent, open=OpenLayer, mask=MaskLayer)
+for _layer in (Persistent, OpenLayer, MaskLayer):
+    _layer._p_layer = _layer
+LAYERS.update(open=OpenLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},
     # On top: a mixin that stands before Persistent has a __dict__ of its own.
-    mask={"__class__": _looks, "__dict__": property(_seen_dict)},
+    mask={"__class__": _looks, "__dict__": property(_seen_dict, _set_dict)},
     ghost={
         "__class__": _looks,
         "__getattribute__": _ghost_getattribute,
@@ -254,7 +274,7 @@ def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
     """Look *name* up in the class only, and bind it to *obj*."""
     # By super: a thread with a view must not see the native dict while the object is masked.
     try:
-        return getattr(super(mask, obj), name)
+        found: Any = getattr(super(mask, obj), name)
     except AttributeError:
         if any(name in vars(cls) for cls in mask.__mro__):
             raise  # from the code of a property
@@ -263,6 +283,10 @@ def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
         if type(obj) is not mask:  # the mask was taken off meanwhile
             return getattr(obj, name)
         raise
+    # A class method gets the user's class.
+    if type(found) is MethodType and found.__self__ is mask:
+        return MethodType(found.__func__, mask._p_faces.plain)  # type: ignore[attr-defined]
+    return found
 
 
 def _no_attribute(obj: Any, name: str) -> AttributeError:

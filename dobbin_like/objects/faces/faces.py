@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.objects.faces.methods import adapt_mixins, adapted
 from dobbin_like.objects.values.refs import Identity, swap_class
 
 if TYPE_CHECKING:
@@ -183,11 +184,15 @@ class PersistentMeta(type):
     """
 
     _p_faces: Faces
+    _p_layer: Any
+    """The class of :mod:`.base` that stands for the face."""
 
     def __new__(
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
     ) -> PersistentMeta:
         check_declaration(name, namespace)
+        if not _is_ours(namespace):
+            namespace.update({key: adapted(value) for key, value in namespace.items()})
         made = _quieten(namespace)
         cls = super().__new__(mcs, name, bases, namespace, **kwargs)
         made.append(cls)
@@ -197,6 +202,7 @@ class PersistentMeta(type):
                 "exception, slots) can't be combined with it; keep such a value in an attribute"
             )
             raise ClassNotSupported(name, reason)
+        adapt_mixins(cls)
         type.__setattr__(cls, "_p_faces", Faces(cls))
         return cls
 
@@ -221,9 +227,7 @@ class PersistentMeta(type):
         if faces is not None and faces.plain is not cls:  # type(self).name = value
             setattr(faces.plain, name, value)
             return
-        if name == "__setattr__":
-            value = _through_the_face(value)
-        super().__setattr__(name, value)
+        super().__setattr__(name, adapted(value))
         _changed(cls)
 
     def __delattr__(cls, name: str) -> None:
@@ -252,36 +256,6 @@ def _changed(cls: type) -> None:
         _changed(sub)
 
 
-def _set_at_face(obj: Any, name: str, value: Any) -> None:
-    """Do what ``object.__setattr__`` does, as far as the face of *obj* lets it."""
-    cls = type(obj)
-    faces = cls._p_faces
-    face = "open" if cls is faces.open else "mask" if cls is faces.mask else "plain"
-    layer: Any = LAYERS[face]
-    layer.__setattr__(obj, name, value)
-
-
-def _through_the_face(function: Any) -> Any:
-    """Let a ``__setattr__`` that attrs gives a class set where the object's face says.
-
-    It is ``object.__setattr__``, or ends there, by a global of the module of attrs: that would
-    write past the working copy into shared state.
-    """
-    if function is object.__setattr__:
-        return _set_at_face
-    if not isinstance(function, FunctionType):
-        return function
-    names = function.__globals__
-    if names.get("__name__") != "attr._make":
-        return function
-    names = {
-        name: _set_at_face if value is object.__setattr__ else value
-        for name, value in names.items()
-    }
-    code, closure = function.__code__, function.__closure__
-    return FunctionType(code, names, function.__name__, function.__defaults__, closure)
-
-
 def _quieten(namespace: dict[str, Any]) -> list[type]:
     """Keep ``__init_subclass__`` of a class from being run for its generated classes.
 
@@ -307,11 +281,15 @@ def _quieten(namespace: dict[str, Any]) -> list[type]:
 
 def check_declaration(name: str, namespace: dict[str, Any]) -> None:
     """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
-    if str(namespace.get("__module__", "")).startswith("dobbin_like."):
+    if _is_ours(namespace):
         return
     reason = next(_objections(namespace), None)
     if reason is not None:
         raise ClassNotSupported(name, reason)
+
+
+def _is_ours(namespace: dict[str, Any]) -> bool:
+    return str(namespace.get("__module__", "")).startswith("dobbin_like.")
 
 
 def _objections(namespace: dict[str, Any]) -> Iterator[str]:

@@ -1,0 +1,367 @@
+"""Everyday Python that goes by ``type(obj)`` or sets attributes by ``object``, on every face."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import dis
+import functools
+import pickle
+import typing
+from typing import Any
+
+import pytest
+import transaction
+
+from dobbin_like import Persistent, checkout
+from dobbin_like.exc import ClassNotSupported, ReadOnlyError
+from tests.helpers.steps import in_thread
+
+# -- object.__setattr__ in a method --------------------------------------------------
+
+
+class Account(Persistent):
+    """Validates what is set, as classes did before super()."""
+
+    def __init__(self, balance):
+        object.__setattr__(self, "balance", balance)
+
+    def __setattr__(self, name, value):
+        if name == "balance" and value < 0:
+            raise ValueError(value)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        object.__delattr__(self, name)
+
+
+class Derived(Account):
+    def __setattr__(self, name, value):
+        Account.__setattr__(self, name, value)
+
+
+put = object.__setattr__
+
+
+class ByAlias(Persistent):
+    def __init__(self, balance):
+        self.balance = balance
+
+    def __setattr__(self, name, value):
+        if name == "balance" and value < 0:
+            raise ValueError(value)
+        put(self, name, value)
+
+
+class BySlot(Persistent):
+    balance = property(
+        lambda self: self._balance, lambda self, value: self._set("_balance", value)
+    )
+
+    def __init__(self, balance):
+        self.balance = balance
+
+    def _set(self, name, value):
+        if value < 0:
+            raise ValueError(value)
+        list(map(lambda name: object.__setattr__(self, name, value), [name]))  # noqa: C417
+
+
+def logged(function):
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+class Decorated(Persistent):
+    def __init__(self, balance):
+        self.balance = balance
+
+    @logged
+    def __setattr__(self, name, value):
+        if value < 0:
+            raise ValueError(value)
+        object.__setattr__(self, name, value)
+
+
+class Validated:
+    def __setattr__(self, name, value):
+        if value < 0:
+            raise ValueError(value)
+        object.__setattr__(self, name, value)
+
+
+class MixedIn(Validated, Persistent):
+    def __init__(self, balance):
+        self.balance = balance
+
+
+class ByBaseName(Persistent):
+    def __init__(self, balance):
+        self.balance = balance
+
+    def __setattr__(self, name, value):
+        if value < 0:
+            raise ValueError(value)
+        Persistent.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        Persistent.__delattr__(self, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenAccount(Persistent):
+    balance: int
+
+    def __post_init__(self):
+        self._set(self.balance)
+
+    def _set(self, value):
+        object.__setattr__(self, "balance", value)
+
+
+VALIDATING = [Account, Derived, ByAlias, BySlot, Decorated, MixedIn, ByBaseName]
+
+
+@pytest.mark.parametrize("cls", VALIDATING)
+def test_a_class_that_sets_attributes_by_object_changes_what_its_thread_sees(database, again, cls):
+    account = cls(100)
+    database.set_root(account)
+    transaction.commit()
+
+    checkout(account)
+    account.balance = 50
+    with pytest.raises(ValueError, match="-1"):
+        account.balance = -1
+
+    assert account.balance == 50
+    assert in_thread(lambda: account.balance) == 100
+    transaction.commit()
+    assert account.balance == 50
+    assert again().root.balance == 50
+
+
+@pytest.mark.parametrize("cls", VALIDATING)
+def test_a_class_that_sets_attributes_by_object_is_read_only_without_checkout(read_only, cls):
+    def check(account):
+        with pytest.raises(ReadOnlyError):
+            account.balance = 50
+        assert account.balance == 100
+
+    read_only(cls(100), check)
+
+
+def test_a_frozen_class_that_changes_itself_needs_a_checkout_for_it(database, again):
+    account = FrozenAccount(100)
+    database.set_root(account)
+    transaction.commit()
+
+    with pytest.raises(ReadOnlyError):
+        account._set(50)
+    checkout(account)
+    account._set(50)
+    assert in_thread(lambda: account.balance) == 100
+    transaction.commit()
+
+    assert again().root.balance == 50
+
+
+@pytest.mark.parametrize("cls", [Account, ByBaseName])
+def test_an_attribute_is_deleted_by_object_after_a_checkout_only(database, again, cls):
+    account = cls(100)
+    database.set_root(account)
+    transaction.commit()
+
+    with pytest.raises(ReadOnlyError):
+        del account.balance
+    checkout(account)
+    del account.balance
+    assert in_thread(lambda: account.balance) == 100
+    transaction.commit()
+
+    assert dict(vars(again().root)) == {}
+
+
+def test_a_method_that_is_added_later_respects_faces(database):
+    class Late(Persistent):
+        def __init__(self):
+            self.x = 1
+
+    late = Late()
+    checkout(late)
+    Late.set_x = lambda self, value: object.__setattr__(self, "x", value)
+    Late.__setattr__ = object.__setattr__
+
+    late.set_x(2)
+    assert late.x == 2
+    transaction.abort()
+    with pytest.raises(ReadOnlyError):
+        late.set_x(3)
+    with pytest.raises(ReadOnlyError):
+        late.x = 3
+
+
+def test_a_class_mixed_in_goes_on_to_work_for_ordinary_objects():
+    class Ordinary(Validated):
+        pass
+
+    ordinary = Ordinary()
+    ordinary.x = 1
+
+    assert ordinary.x == 1
+
+
+def test_what_a_method_does_with_the_same_names_otherwise_stays_as_it_is():
+    class Curious(Persistent):
+        def look(self, other):
+            object.__getattribute__(self, "look")
+            made = type("Made", (), {})
+            return isinstance(other, type), type(other), object, type, made.__name__
+
+    assert Curious().look(3) == (False, int, object, type, "Made")
+    assert Curious().look(Curious)[0]
+
+
+def test_functions_of_the_standard_library_are_left_alone():
+    before = functools.total_ordering.__code__, collections.UserDict.__copy__.__code__
+
+    class Mixed(collections.UserDict):
+        pass
+
+    @functools.total_ordering
+    class Sorted(Persistent):
+        def __lt__(self, other):
+            return id(self) < id(other)
+
+    assert vars(Sorted)["__gt__"].__code__.co_names == functools._gt_from_lt.__code__.co_names
+    assert "<dobbin_like type>" not in functools._gt_from_lt.__code__.co_names
+    assert before == (functools.total_ordering.__code__, collections.UserDict.__copy__.__code__)
+    assert Mixed
+
+
+def test_a_method_whose_code_cannot_be_adapted_is_refused_by_name():
+    names = "\n".join(f"    self.a{number}" for number in range(130))
+    namespace: dict[str, Any] = {"__name__": __name__, "Persistent": Persistent}
+    exec(f"def method(self):\n    type(self)\n{names}", namespace)
+
+    with pytest.raises(ClassNotSupported, match=r"method\(\) calls type\(\)"):
+        type(Persistent)("Long", (Persistent,), {"method": namespace["method"]})
+
+
+def test_an_adapted_function_is_the_same_line_for_line():
+    def method(self):
+        if self is None:
+            return None
+        return type(self)
+
+    before = list(method.__code__.co_lines())
+    type(Persistent)("Lines", (Persistent,), {"method": method})
+
+    assert list(method.__code__.co_lines()) == before
+    assert "<dobbin_like type>" in [step.argval for step in dis.get_instructions(method)]
+
+
+def test_the_dict_of_an_object_is_replaced_after_a_checkout_only(database, again):
+    class Borg(Persistent):
+        pass
+
+    Borg.__qualname__ = "Borg"
+    globals()["Borg"] = Borg
+    borg = Borg()
+    database.set_root(borg)
+    transaction.commit()
+
+    with pytest.raises(ReadOnlyError):
+        borg.__dict__ = {"x": 1}
+    checkout(borg)
+    borg.__dict__ = {"x": 1}
+    assert borg.x == 1
+    with pytest.raises(ReadOnlyError):
+        in_thread(lambda: setattr(borg, "__dict__", {}))
+    assert in_thread(lambda: dict(vars(borg))) == {}
+    transaction.commit()
+
+    assert again().root.x == 1
+
+
+# -- type() in a method ----------------------------------------------------------------
+
+
+class Comparable:
+    def __lt__(self, other):
+        return type(self) is type(other) and self.n < other.n
+
+
+class Money(Comparable, Persistent):
+    names: typing.ClassVar[dict[type, str]] = {}
+
+    def __init__(self, n):
+        assert type(self) is Money
+        self.n = n
+
+    def __eq__(self, other):
+        return type(other) is type(self) and other.n == self.n
+
+    def __hash__(self):
+        return hash((type(self), self.n))
+
+    def __reduce__(self):
+        return type(self), (self.n,)
+
+    def name(self):
+        return self.names[type(self)]
+
+    @classmethod
+    def is_money(cls):
+        return cls is Money
+
+
+Money.names[Money] = "money"
+
+
+def test_type_in_a_method_is_the_class_on_every_face(on_face):
+    def check(money):
+        assert money == Money(3)
+        assert Money(3) == money
+        assert money != Money(4)
+        assert hash(money) == hash(Money(3))
+        assert money in {Money(3)}
+        assert Money(2) < money < Money(4)
+        assert money.name() == "money"
+        assert type(copy.copy(money)) is Money
+        assert pickle.loads(pickle.dumps(money)) == money
+
+    on_face(Money(3), check)
+
+
+def test_two_objects_on_different_faces_are_of_one_type_in_a_method(database, again):
+    pair = [Money(3), Money(3)]
+    root = Holder(pair)
+    database.set_root(root)
+    transaction.commit()
+    one, other = again().root.items
+
+    assert one == other
+    assert root.items[0] == one
+    checkout(root.items[1])
+    assert one == root.items[1]
+    assert root.items[1] == root.items[0]
+
+
+class Holder(Persistent):
+    def __init__(self, items):
+        self.items = items
+
+
+def test_a_class_method_gets_the_class_of_the_user(database, again):
+    money = Money(3)
+    database.set_root(money)
+    transaction.commit()
+
+    assert money.is_money()
+    assert again().root.is_money()
+    checkout(money)
+    assert money.is_money()
+    assert in_thread(money.is_money)
