@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import collections
 import copy
+import copyreg
 import dataclasses
 import dis
+import enum
 import functools
+import inspect
+import io
+import json
 import pickle
+import pprint
+import reprlib
+import types
 import typing
 from typing import Any
+from unittest import mock
 
+import attrs
 import pytest
 import transaction
+from zope.interface import Interface, classImplements, directlyProvides, implementer, providedBy
+from zope.interface.adapter import AdapterRegistry
+from zope.interface.verify import verifyObject
 
 from dobbin_like import Persistent, checkout
 from dobbin_like.exc import ClassNotSupported, ReadOnlyError
@@ -365,3 +378,275 @@ def test_a_class_method_gets_the_class_of_the_user(database, again):
     checkout(money)
     assert money.is_money()
     assert in_thread(money.is_money)
+
+
+# -- the standard library -----------------------------------------------------------------
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@functools.total_ordering
+@dataclasses.dataclass
+class Item(Persistent):
+    number: int
+    color: Color = Color.RED
+    tags: list[str] = dataclasses.field(default_factory=list)
+
+    def __lt__(self, other):
+        return self.number < other.number
+
+    @functools.singledispatchmethod
+    def plus(self, other):
+        return NotImplemented
+
+    @plus.register
+    def _(self, other: int):
+        return self.number + other
+
+    @reprlib.recursive_repr()
+    def label(self):
+        return f"{self.number}"
+
+
+@functools.singledispatch
+def kind_of(obj):
+    return "object"
+
+
+@kind_of.register
+def _(obj: Item):
+    return "item"
+
+
+def as_json(obj):
+    return obj.name if isinstance(obj, enum.Enum) else dataclasses.asdict(obj)
+
+
+def test_functions_that_go_by_the_class_of_an_object(on_face):
+    def check(item):
+        assert kind_of(item) == "item"
+        assert item.plus(2) == 3
+        assert item <= Item(2)
+        assert sorted([Item(2), item])[0] is item
+        assert {Color.RED: "red"}[item.color] == "red"
+        assert json.dumps(item, default=as_json) == '{"number": 1, "color": "RED", "tags": []}'
+
+    on_face(Item(1), check)
+
+
+def test_functions_for_dataclasses(on_face):
+    def check(item):
+        assert dataclasses.is_dataclass(item)
+        assert dataclasses.is_dataclass(type(item))
+        assert dataclasses.asdict(item) == {"number": 1, "color": Color.RED, "tags": []}
+        assert dataclasses.astuple(item) == (1, Color.RED, [])
+        assert dataclasses.fields(type(item)) == dataclasses.fields(Item)
+        assert type(dataclasses.replace(item, number=2)) is Item
+        assert pprint.pformat(item) == pprint.pformat(Item(1))
+
+    on_face(Item(1), check)
+
+
+def test_functions_that_show_an_object(on_face):
+    def check(item):
+        assert item.label() == "1"
+        assert reprlib.repr(item) == reprlib.repr(Item(1))
+        assert str(inspect.signature(item.plus)) == str(inspect.signature(Item(1).plus))
+        assert dict(inspect.getmembers(item))["number"] == 1
+        assert inspect.getmodule(type(item)) is inspect.getmodule(Item)
+        assert inspect.getsource(type(item)) == inspect.getsource(Item)
+
+    on_face(Item(1), check)
+
+
+class Registered(Persistent):
+    def __init__(self, x):
+        self.x = x
+
+
+def test_a_function_that_copyreg_knows_is_used(on_face, monkeypatch):
+    monkeypatch.setitem(copyreg.dispatch_table, Registered, lambda obj: (Registered, (obj.x + 1,)))
+
+    def check(obj):
+        assert pickle.loads(pickle.dumps(obj)).x == 2
+        pickled = io.BytesIO()
+        pickle._Pickler(pickled).dump(obj)
+        assert pickle.loads(pickled.getvalue()).x == 2
+        assert copy.copy(obj).x == 2
+        assert copy.deepcopy(obj).x == 2
+
+    on_face(Registered(1), check)
+
+
+def test_the_type_of_an_object_is_pickled_and_copied_as_its_class(on_face):
+    def check(obj):
+        assert pickle.loads(pickle.dumps(type(obj))) is Registered
+        assert issubclass(copy.deepcopy(type(obj)), Registered)
+
+    on_face(Registered(1), check)
+
+
+def test_the_type_of_an_object_is_stored_as_its_class(database, again):
+    root = Holder([Registered(1)])
+    database.set_root(root)
+    transaction.commit()
+    checkout(root, root.items[0])
+    root.items.append(type(root.items[0]))
+    transaction.commit()
+
+    other = again()
+    checkout(other.root)
+    other.root.items.append(type(other.root.items[0]))
+    assert type(other.root.items[0]) is not Registered
+    other.transaction_manager.commit()
+
+    assert again().root.items[1:] == [Registered, Registered]
+
+
+# -- looking into type(obj), deriving from it ------------------------------------------------
+
+
+class Named(Persistent):
+    def name(self):
+        return "named"
+
+    @property
+    def size(self):
+        return 1
+
+
+class Renamed(Named):
+    def name(self):
+        return "renamed"
+
+    @property
+    def size(self):
+        return 2
+
+
+def test_the_type_of_an_object_looks_like_its_class(on_face):
+    def check(obj):
+        cls = type(obj)
+        assert vars(cls) == vars(Renamed)
+        assert cls.__bases__ == (Named,)
+        assert cls.__subclasses__() == Renamed.__subclasses__()
+        assert dir(cls) == dir(Renamed)
+
+    on_face(Renamed(), check)
+
+
+def test_a_method_of_the_type_of_an_object_is_patched_and_put_back(on_face):
+    def check(obj):
+        with (
+            mock.patch.object(type(obj), "name", return_value="mock"),
+            mock.patch.object(type(obj), "size", new_callable=mock.PropertyMock, return_value=3),
+        ):
+            assert (obj.name(), obj.size) == ("mock", 3)
+            assert Renamed().name() == "mock"
+        assert (obj.name(), obj.size) == ("renamed", 2)
+        assert Renamed().name() == "renamed"
+        assert Named().name() == "named"
+
+    on_face(Renamed(), check)
+
+
+def test_a_class_can_be_derived_from_the_type_of_an_object(on_face):
+    def check(obj):
+        class Sub(type(obj)):  # type: ignore[misc]
+            pass
+
+        assert Sub.__mro__[:3] == (Sub, Renamed, Named)
+        assert type(Sub) is type(Renamed)
+        assert isinstance(Sub(), Renamed)
+        assert Sub().name() == "renamed"
+        assert types.new_class("Sub", (type(obj),)).__bases__ == (Renamed,)
+        checkout(sub := Sub())
+        sub.x = 1
+        assert sub.x == 1
+
+    on_face(Renamed(), check)
+
+
+# -- attrs, pydantic, zope.interface -------------------------------------------------------------
+
+
+@attrs.define(slots=False)
+class AttrsItem(Persistent):
+    number: int = 1
+
+
+def test_functions_of_attrs(on_face):
+    def check(item):
+        assert attrs.has(type(item))
+        assert attrs.fields(type(item)) == attrs.fields(AttrsItem)
+        assert attrs.asdict(item) == {"number": 1}
+        assert attrs.astuple(item) == (1,)
+        assert type(attrs.evolve(item, number=2)) is AttrsItem
+
+    on_face(AttrsItem(), check)
+
+
+def test_pydantic_takes_persistent_objects(on_face):
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(arbitrary_types_allowed=True, from_attributes=True)
+        held: AttrsItem
+
+    class Read(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(from_attributes=True)
+        number: int
+
+    def check(item):
+        assert Model(held=item).held is item
+        assert Read.model_validate(item).number == 1
+
+    on_face(AttrsItem(), check)
+
+
+class IShape(Interface):
+    pass
+
+
+class IRound(Interface):
+    pass
+
+
+def test_zope_interface_knows_what_a_class_implements(on_face):
+    @implementer(IShape)
+    class Circle(Persistent):
+        pass
+
+    class Disc(Circle):
+        pass
+
+    Disc.__qualname__ = "Disc"
+    globals()["Disc"] = Disc
+    registry = AdapterRegistry()
+    registry.register([IShape], IRound, "", "found")
+
+    def check(disc):
+        assert list(providedBy(disc)) == [IShape]
+        assert IShape.providedBy(disc)
+        assert not IRound.providedBy(disc)
+        assert IShape.implementedBy(type(disc))
+        assert registry.lookup([providedBy(disc)], IRound) == "found"
+        assert verifyObject(IShape, disc)
+        classImplements(Disc, IRound)
+        assert IRound.providedBy(disc)
+        assert IRound.providedBy(Disc())
+        assert not IRound.providedBy(Circle())
+
+    on_face(Disc(), check)
+
+
+def test_zope_interface_stores_what_one_object_provides(database):
+    thing = Holder([])
+    checkout(thing)
+
+    directlyProvides(thing, IShape)
+
+    assert IShape.providedBy(thing)
+    assert not IShape.providedBy(Holder([]))

@@ -22,6 +22,7 @@ from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
+from dobbin_like.objects.faces.faces import plain_of
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE
@@ -77,7 +78,7 @@ class Encoder(pickle.Pickler):
         if KINDS[cls] == REFERENCE:
             return self._references.reference(obj)
         if isinstance(obj, type):
-            return self._classes.number(obj)
+            return self._classes.number(plain_of(obj))
         if isinstance(obj, _FUNCTIONS):
             if (obj.__module__, obj.__qualname__) in HELPERS:
                 return None

@@ -13,7 +13,7 @@ from weakref import getweakrefs
 
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
+from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta, own_dict
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here
@@ -103,6 +103,9 @@ class Persistent(Identity, metaclass=PersistentMeta):
     def __reduce_ex__(self, protocol: Any) -> Any:
         # object's own would see the mask, and the native dict behind it.
         cls: Any = type(self)._p_faces.plain
+        registered: Any = copyreg.dispatch_table.get(cls)
+        if registered is not None:  # Pickle has asked by type(), which was a face.
+            return registered(self)
         if cls.__reduce__ is not object.__reduce__:
             return self.__reduce__()
         new: Any = getattr(self, "__getnewargs_ex__", None)
@@ -265,8 +268,8 @@ def _class_descriptor(obj: Any, name: str) -> Any:
     faces = type(obj)._p_faces
     if name in (faces.data_names or faces.find_data_names()):
         for cls in type(obj).__mro__:
-            if name in vars(cls):
-                return vars(cls)[name]
+            if name in own_dict(cls):
+                return own_dict(cls)[name]
     return None
 
 
@@ -276,7 +279,7 @@ def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
     try:
         found: Any = getattr(super(mask, obj), name)
     except AttributeError:
-        if any(name in vars(cls) for cls in mask.__mro__):
+        if any(name in own_dict(cls) for cls in mask.__mro__):
             raise  # from the code of a property
         raise _no_attribute(obj, name) from None
     except TypeError:

@@ -15,9 +15,10 @@ class run first and their ``super()`` arrives here. What the layers do: :mod:`.b
 
 from __future__ import annotations
 
+import copyreg
 import functools
 from abc import ABCMeta
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 making = reentrant_lock()
 """Held while a face is made: there must be one of each."""
+
+own_dict: Callable[[type], Mapping[str, Any]] = vars(type)["__dict__"].__get__
+"""The dict of a class itself: that of a face, too, whose ``__dict__`` is the user's class's."""
 
 HOOKS = frozenset(
     {"_p_merge", "_p_migrate", "_p_part_of", "_p_replay", "_p_resolve_conflict", "_p_version"}
@@ -112,7 +116,7 @@ class Faces:
         cls = self.mask or self.make_mask()
         found: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
-            found.update(vars(base))
+            found.update(own_dict(base))
         return frozenset(name for name, value in found.items() if wanted(value))
 
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -145,17 +149,40 @@ TOPS: dict[str, dict[str, Any]] = {}
 def _generated(meta: Any) -> Any:
     """Return the metaclass of the generated faces of classes that *meta* has made.
 
-    ``isinstance(other, type(self))`` in a method has to hold, whatever faces the two have.
+    ``isinstance(other, type(obj))`` has to hold, whatever faces the two have. To who looks into
+    ``type(obj)``, or derives from it, it has to be the user's class.
     """
 
     class Generated(meta):  # type: ignore[misc]
+        def __new__(
+            cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+        ) -> Any:
+            return meta(name, tuple(map(plain_of, bases)), namespace, **kwargs)
+
         def __instancecheck__(self, obj: Any) -> bool:
             return isinstance(obj, self._p_faces.plain)
 
         def __subclasscheck__(self, sub: type) -> bool:
             return issubclass(sub, self._p_faces.plain)
 
+        def __subclasses__(self) -> list[Any]:
+            found: list[Any] = self._p_faces.plain.__subclasses__()
+            return found
+
+        __dict__ = property(lambda self: vars(self._p_faces.plain))
+        __bases__ = property(lambda self: self._p_faces.plain.__bases__)
+
+    copyreg.pickle(Generated, _reduce_face)
     return Generated
+
+
+def plain_of(cls: Any) -> Any:
+    """Return the user's class if *cls* is a face of it, else *cls*."""
+    return cls._p_faces.plain if isinstance(cls, PersistentMeta) else cls
+
+
+def _reduce_face(face: Any) -> tuple[Callable[..., Any], tuple[Any]]:
+    return plain_of, (face._p_faces.plain,)
 
 
 def _instance(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
