@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -29,20 +30,18 @@ from dobbin_like.contract import PackedStorage, Storage
 from dobbin_like.exc import PendingChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store
+from dobbin_like.timestamps import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from dobbin_like.blocks import again, block
     from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
-    from dobbin_like.objects.faces.base import Persistent
     from dobbin_like.search import questions
     from dobbin_like.search import walk as walking
     from dobbin_like.store import Progress
-    from dobbin_like.timestamps import Moment
     from dobbin_like.upkeep import backup as backups
     from dobbin_like.upkeep import migrate as migration
     from dobbin_like.upkeep import pack as packing

@@ -9,6 +9,7 @@ import dataclasses
 import dis
 import enum
 import functools
+import importlib
 import inspect
 import io
 import json
@@ -27,6 +28,7 @@ from zope.interface import Interface, classImplements, directlyProvides, impleme
 from zope.interface.adapter import AdapterRegistry
 from zope.interface.verify import verifyObject
 
+import dobbin_like
 from dobbin_like import Persistent, checkout
 from dobbin_like.exc import ClassNotSupported, ReadOnlyError
 from tests.helpers.steps import in_thread
@@ -457,6 +459,7 @@ def test_functions_that_show_an_object(on_face):
         assert dict(inspect.getmembers(item))["number"] == 1
         assert inspect.getmodule(type(item)) is inspect.getmodule(Item)
         assert inspect.getsource(type(item)) == inspect.getsource(Item)
+        assert typing.get_type_hints(type(item)) == typing.get_type_hints(Item)
 
     on_face(Item(1), check)
 
@@ -567,6 +570,36 @@ def test_a_class_can_be_derived_from_the_type_of_an_object(on_face):
         assert sub.x == 1
 
     on_face(Renamed(), check)
+
+
+# -- type hints ------------------------------------------------------------------------------
+
+
+def test_type_hints_of_a_persistent_class_are_those_that_it_was_given():
+    assert typing.get_type_hints(Item) == {"number": int, "color": Color, "tags": list[str]}
+    assert attrs.resolve_types(AttrsItem) is AttrsItem
+    assert attrs.fields(AttrsItem).number.type is int
+
+
+PUBLIC = [
+    f"{module}.{name}"
+    for module in ("dobbin_like", "dobbin_like.persistent", "dobbin_like.collections")
+    for name in importlib.import_module(module).__all__
+    if isinstance(getattr(importlib.import_module(module), name), type)
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_type_hints_of_what_is_public_can_be_resolved(name):
+    module, _, attribute = name.rpartition(".")
+    cls = getattr(importlib.import_module(module), attribute)
+
+    typing.get_type_hints(cls)
+    for member in vars(cls).values():
+        if inspect.isfunction(member):
+            typing.get_type_hints(member)
+    for method in ("pack", "set_root", "at", "wait", "outcome"):
+        typing.get_type_hints(getattr(dobbin_like.Database, method))
 
 
 # -- attrs, pydantic, zope.interface -------------------------------------------------------------

@@ -55,7 +55,8 @@ class PersistentDict(_Mapping[K, V]):
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = dict
-    _items: dict[K, V]
+    if TYPE_CHECKING:  # Else type hints would be looked for in the module of that name.
+        _items: dict[K, V]
 
     @overload
     def __init__(self, /) -> None: ...

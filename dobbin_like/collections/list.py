@@ -41,7 +41,8 @@ class PersistentList(_Sequence[T]):
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = list
-    _items: list[T]
+    if TYPE_CHECKING:  # Else type hints would be looked for in the module of that name.
+        _items: list[T]
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
         own = self._writable()

@@ -45,7 +45,8 @@ class PersistentSet(_MutableSet[T]):
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
     _p_builtin = set
-    _items: set[T]
+    if TYPE_CHECKING:  # Else type hints would be looked for in the module of that name.
+        _items: set[T]
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
         own = self._writable()

@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dobbin_like.ids import Tid
+from dobbin_like.store import Store
 
 if TYPE_CHECKING:
-    from dobbin_like.store import Store
     from dobbin_like.transactions.publisher import Publisher
 
 _FIRST_PAUSE_SECONDS: Final = 0.0001

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copyreg
 from types import MethodType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from weakref import getweakrefs
 
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
@@ -56,8 +56,9 @@ class Persistent(Identity, metaclass=PersistentMeta):
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
-    _p_version: int = 0
-    _p_deltas: ClassVar[bool] = False
+    # Without annotations, which type hints of every persistent class would show.
+    _p_version = 0
+    _p_deltas = False
     """Whether the attribute of the items is stored by what was changed of it."""
 
     @property
