@@ -301,6 +301,68 @@ def test_the_dict_of_an_object_is_replaced_after_a_checkout_only(database, again
     assert again().root.x == 1
 
 
+def put_elsewhere(obj, name, value):
+    object.__setattr__(obj, name, value)
+
+
+@pytest.mark.parametrize("cls", [Account, FrozenAccount])
+def test_what_other_code_sets_past_the_class_after_a_checkout_is_what_its_thread_sees(
+    database, again, cls
+):
+    account = cls(100)
+    database.set_root(account)
+    transaction.commit()
+
+    checkout(account)
+    put_elsewhere(account, "balance", 50)
+    assert account.balance == object.__getattribute__(account, "balance") == 50
+    with pytest.raises(ReadOnlyError):
+        in_thread(put_elsewhere, account, "balance", 40)
+    assert in_thread(lambda: account.balance) == 100
+    assert in_thread(object.__getattribute__, account, "balance") == 100
+    transaction.commit()
+    assert again().root.balance == 50
+
+    checkout(account)
+    account.__init__(30)
+    assert in_thread(lambda: account.balance) == 50
+    transaction.commit()
+    assert again().root.balance == 30
+
+    checkout(account)
+    object.__delattr__(account, "balance")
+    assert in_thread(lambda: account.balance) == 30
+    transaction.commit()
+    assert dict(vars(again().root)) == {}
+
+
+class Late(Persistent):
+    x = 0
+
+    def __init__(self):
+        self.x = 1
+
+
+class LateDerived(Late):
+    pass
+
+
+def test_a_property_that_is_added_for_an_attribute_after_a_checkout_is_used(database, monkeypatch):
+    late = LateDerived()
+    database.set_root(late)
+    transaction.commit()
+    checkout(late)
+    assert (late.x, type(late).x) == (1, 0)
+
+    hidden = property(lambda self: self.y, lambda self, value: setattr(self, "y", value))
+    monkeypatch.setattr(Late, "x", hidden)
+    late.x = 2
+    assert (late.x, late.y) == (2, 2)
+    put_elsewhere(late, "x", 3)
+    assert (late.x, late.y) == (3, 3)
+    transaction.abort()
+
+
 # -- type() in a method ----------------------------------------------------------------
 
 

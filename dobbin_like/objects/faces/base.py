@@ -13,7 +13,7 @@ from weakref import getweakrefs
 
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta, own_dict
+from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta, own_dict
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here
@@ -269,8 +269,10 @@ def _class_descriptor(obj: Any, name: str) -> Any:
     faces = type(obj)._p_faces
     if name in (faces.data_names or faces.find_data_names()):
         for cls in type(obj).__mro__:
-            if name in own_dict(cls):
-                return own_dict(cls)[name]
+            found = own_dict(cls).get(name, _MISSING)
+            # Guarded: the descriptor was added to the class later.
+            if found is not _MISSING and type(found) is not Guarded:
+                return found
     return None
 
 
@@ -280,7 +282,7 @@ def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
     try:
         found: Any = getattr(super(mask, obj), name)
     except AttributeError:
-        if any(name in own_dict(cls) for cls in mask.__mro__):
+        if any(name in own_dict(cls) for cls in mask.__mro__[1:]):
             raise  # from the code of a property
         raise _no_attribute(obj, name) from None
     except TypeError:

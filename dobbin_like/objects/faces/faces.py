@@ -44,14 +44,18 @@ HOOKS = frozenset(
 _CLEAN_LIMIT: Final = 64
 """Sets of names that are remembered for a class; some classes have one for each object."""
 
+_GUARDED_LIMIT: Final = 1000
+"""Names that are guarded on a mask; some programs use an object like a dict."""
+
 
 class Faces:
     """The faces of one class, made when first needed; ``type(obj)._p_faces`` on each of them.
 
-    ``clean`` has the sets of names, in order, of which all are state.
+    ``clean`` has the sets of names, in order, of which all are state; ``guarded`` has the names of
+    attributes that nobody can set past the mask.
     """
 
-    __slots__ = ("clean", "data_names", "ghost", "mask", "open", "plain", "volatile")
+    __slots__ = ("clean", "data_names", "ghost", "guarded", "mask", "open", "plain", "volatile")
 
     def __init__(self, plain: PersistentMeta) -> None:
         self.plain: PersistentMeta = plain
@@ -61,6 +65,7 @@ class Faces:
         self.data_names: frozenset[str] | None = None
         self.volatile: frozenset[str] | None = None
         self.clean: set[tuple[str, ...]] = set()
+        self.guarded: set[str] = set()
 
     def make_open(self) -> type:
         with making:
@@ -115,7 +120,7 @@ class Faces:
     def _names(self, wanted: Any) -> frozenset[str]:
         cls = self.mask or self.make_mask()
         found: dict[str, Any] = {}
-        for base in reversed(cls.__mro__):
+        for base in reversed(cls.__mro__[1:]):  # What the mask itself has is ours.
             found.update(own_dict(base))
         return frozenset(name for name, value in found.items() if wanted(value))
 
@@ -131,14 +136,53 @@ class Faces:
             self.clean.add(names)
         return state
 
+    def to_be_copied(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return *attributes* without what others left there, and guard those of the mask.
+
+        Of a masked object, what ``object.__setattr__`` and C code set has to go where the mask
+        says. For that, they find a data descriptor.
+        """
+        volatile = self.volatile or self.find_volatile()
+        data_names = self.data_names or self.find_data_names()
+        mask = self.mask or self.make_mask()
+        if not volatile.isdisjoint(attributes):
+            attributes = {name: attributes[name] for name in attributes if name not in volatile}
+        for name in attributes.keys() - self.guarded - data_names:
+            # Special names mean something to the interpreter where a class has them.
+            if len(self.guarded) < _GUARDED_LIMIT and name[:2] != "__":
+                type.__setattr__(mask, name, Guarded(name))
+                self.guarded.add(name)
+        return attributes
+
     def class_changed(self) -> None:
         """Forget what is known about the attributes of the class."""
+        self.guarded = set()
         self.data_names = None
         self.volatile = None
         self.clean = set()
 
 
-LAYERS: dict[str, type] = {}
+class Guarded:
+    """An attribute of masked objects, for who reads or sets it past their class."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, obj: Any, owner: Any) -> Any:
+        if obj is None:
+            return getattr(owner._p_faces.plain, self._name)
+        return LAYERS["mask"].__getattribute__(obj, self._name)
+
+    def __set__(self, obj: Any, value: Any) -> None:
+        LAYERS["mask"].__setattr__(obj, self._name, value)
+
+    def __delete__(self, obj: Any) -> None:
+        LAYERS["mask"].__delattr__(obj, self._name)
+
+
+LAYERS: dict[str, Any] = {}
 """The classes of :mod:`.base` that stand below the user's class, by face."""
 
 TOPS: dict[str, dict[str, Any]] = {}

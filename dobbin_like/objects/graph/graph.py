@@ -71,9 +71,8 @@ class Graph:
             if not is_plain or ref.mask is not None:
                 serial, base = self.resolver.version(obj, ref, view)
             faces = type(obj)._p_faces
-            volatile = faces.volatile or faces.find_volatile()
-            if not volatile.isdisjoint(base):
-                base = {name: value for name, value in base.items() if name not in volatile}
+            if not faces.guarded.issuperset(base):
+                base = faces.to_be_copied(base)
             working = WorkingCopy(obj, ref, serial, base)
             with self.shared.lock:
                 active = view.active
