@@ -27,7 +27,7 @@ from typing import (
 )
 
 from dobbin_like.contract import PackedStorage, Storage
-from dobbin_like.exc import PendingChangesWarning
+from dobbin_like.exc import UncommittedChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.objects.faces.base import Persistent
@@ -111,7 +111,9 @@ class Database(Generic[RootT]):
     Args:
         transaction_manager: Whose transactions the database takes part in;
             ``transaction.manager`` (one for each thread) if not given. A plain
-            ``TransactionManager`` is for a database that one thread uses.
+            ``TransactionManager`` is for a database that one thread uses. A function that
+            returns the manager in use is asked at each use of the database, for frameworks that
+            make a manager for each request.
         allow: Names of modules or classes (``"shop.*"``, ``"shop.models.Cart"``) that may be
             imported and loaded beside value types of the standard library and the persistent
             classes, enums and dataclasses of modules that are imported already.
@@ -211,7 +213,7 @@ class Database(Generic[RootT]):
         """End all views and close the storage. Changes under way are dropped.
 
         If there are any, of whatever thread, a
-        :class:`~dobbin_like.exc.PendingChangesWarning` tells. Closing twice is fine; every other
+        :class:`~dobbin_like.exc.UncommittedChangesWarning` tells. Closing twice is fine; every other
         use afterwards raises :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay
         readable.
         """
@@ -232,7 +234,7 @@ class Database(Generic[RootT]):
                 f"{self.storage.path}: closed with changes that were neither committed nor "
                 f"aborted ({pending} objects were checked out); they are lost"
             )
-            warnings.warn(text, PendingChangesWarning, stacklevel=3)
+            warnings.warn(text, UncommittedChangesWarning, stacklevel=3)
 
     def __enter__(self) -> Self:
         self._store.check_open()
@@ -289,7 +291,7 @@ class Database(Generic[RootT]):
         then is the newest state; what it checks out is of a new snapshot.
 
         Raises:
-            PendingChangesError: The thread has checked something out; commit or abort first.
+            UncommittedChangesError: The thread has checked something out; commit or abort first.
         """
         self._store.release_snapshot()
 

@@ -253,7 +253,7 @@ class BlockError(UsageError, RuntimeError):
     text = "{path}: a transaction block can't go on: {reason}"
 
 
-class PendingChangesError(UsageError, RuntimeError):
+class UncommittedChangesError(UsageError, RuntimeError):
     """A thread has changes that are neither committed nor aborted, and was to begin anew.
 
     They are as they were.
@@ -393,7 +393,7 @@ class MainModuleWarning(UserWarning):
     """An object of a class of ``__main__`` was stored: other programs can't load it."""
 
 
-class PendingChangesWarning(UserWarning):
+class UncommittedChangesWarning(UserWarning):
     """A database was closed with changes that were neither committed nor aborted."""
 
 

@@ -18,9 +18,9 @@ from dobbin_like.exc import (
     ClosedError,
     InvalidObjectReference,
     NotPersistentError,
-    PendingChangesError,
     RootError,
     StorageInUseError,
+    UncommittedChangesError,
 )
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
@@ -80,11 +80,14 @@ class Store:
             self.given_manager = transaction_manager
             self.transaction_manager = transaction_manager or transaction_package.manager
             self.graph = Graph(database, storage, classes, self.enlist, guard=guard)
+            given = self.transaction_manager
+            self.graph.follows = callable(given) and not hasattr(given, "begin")
             self.publisher = Publisher(storage, self.graph)
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
             opened[self.publisher] = database
-            self.manager()
+            if not self.graph.follows:
+                self.manager()
         except BaseException:
             self.discard()
             raise
@@ -188,7 +191,7 @@ class Store:
         """See :meth:`dobbin_like.Database.release_snapshot`."""
         manager = self.manager()
         if manager.pending:
-            raise PendingChangesError(self.storage.path)
+            raise UncommittedChangesError(self.storage.path)
         manager.view.lapsed = None
         self.graph.shared.end_view(manager.view)
 
@@ -199,18 +202,25 @@ class Store:
         local = self.graph.local
         manager: DataManager | None
         manager = local.of_thread if scope_of_context() is None else local.manager
-        if manager is None or self.publisher.closed:
+        if manager is None or self.publisher.closed or self.graph.follows:
             self.check_open()
-            manager = self._make_manager()
+            manager = self._find_manager(manager)
         if manager.view.lapsed is not None:
             manager.resume()
         return manager
 
-    def _make_manager(self) -> DataManager:
+    def _find_manager(self, known: DataManager | None) -> DataManager:
+        """Return the data manager under the transaction manager in use: *known*, or a new one."""
         scope = current_scope()
         given = self.transaction_manager if scope is None else scope.transaction_manager
+        if self.graph.follows and scope is None:
+            given = given()
         # The thread's own, so that a begin of another one does not reach this thread's view.
         own = getattr(given, "manager", given)
+        if known is not None:
+            if known.transaction_manager is own:
+                return known
+            known.leave()
         is_default = given is transaction_package.manager
         thread = ThreadView(self.publisher, own, scope, is_default=is_default)
         manager = DataManager(self.publisher, thread)

@@ -16,7 +16,7 @@ from dobbin_like.exc import (
     BlockError,
     CommittingError,
     ConflictError,
-    PendingChangesError,
+    UncommittedChangesError,
 )
 from tests.helpers.interrupts import interrupted
 from tests.helpers.processes import exit_code, forked
@@ -133,11 +133,11 @@ def test_a_doomed_block_is_aborted(db):
 def test_what_was_changed_before_is_not_dropped(db):
     put(db, "n", 1)
     with (
-        pytest.raises(PendingChangesError, match="neither committed nor aborted"),
+        pytest.raises(UncommittedChangesError, match="neither committed nor aborted"),
         db.transaction(),
     ):
         raise AssertionError
-    with pytest.raises(PendingChangesError), db.reading():
+    with pytest.raises(UncommittedChangesError), db.reading():
         raise AssertionError
     assert db.root["n"] == 1
     transaction.commit()
@@ -516,7 +516,7 @@ def test_an_interrupt_in_an_inner_block_leaves_the_outer_one(db):
 
 
 def test_errors_pickle():
-    for error in (BlockError("p", "r"), PendingChangesError("p")):
+    for error in (BlockError("p", "r"), UncommittedChangesError("p")):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), copy.args, str(copy)) == (type(error), error.args, str(error))
 

@@ -30,11 +30,11 @@ from dobbin_like.exc import (
     NotALogError,
     NotPersistentError,
     NotStorableError,
-    PendingChangesWarning,
     ReadOnlyError,
     ReadOnlyStorageError,
     RootError,
     StorageInUseError,
+    UncommittedChangesWarning,
 )
 from tests.helpers.processes import run
 from tests.helpers.steps import Steps, in_thread
@@ -701,7 +701,9 @@ def test_close_drops_changes_under_way(path):
     transaction.commit()
     checkout(thing)
     thing.x = 2
-    with pytest.warns(PendingChangesWarning, match=r"neither committed nor aborted \(1 objects"):
+    with pytest.warns(
+        UncommittedChangesWarning, match=r"neither committed nor aborted \(1 objects"
+    ):
         database.close()
 
     assert thing.x == 1
@@ -714,7 +716,7 @@ def test_close_drops_changes_under_way(path):
 
 
 def test_a_root_that_was_not_committed_is_warned_of_at_close(path):
-    with pytest.warns(PendingChangesWarning) as caught, Database(path) as database:
+    with pytest.warns(UncommittedChangesWarning) as caught, Database(path) as database:
         database.set_root(Thing())
 
     assert caught[0].filename == __file__
@@ -742,7 +744,7 @@ def test_close_after_a_commit_or_abort_says_nothing(path):
 def test_a_commit_to_another_database_names_the_one_that_was_closed(path, tmp_path):
     """Part of the transaction is lost, so none of it is committed."""
     with Database(tmp_path / "other.log") as other:
-        with pytest.warns(PendingChangesWarning), Database(path) as database:
+        with pytest.warns(UncommittedChangesWarning), Database(path) as database:
             database.set_root(Thing(x=1))
         other.set_root(Thing(x=2))
 
@@ -775,7 +777,7 @@ def test_close_while_another_thread_is_in_a_transaction(path):
             transaction.begin()
             transaction.commit()
 
-    with steps[1], pytest.warns(PendingChangesWarning):
+    with steps[1], pytest.warns(UncommittedChangesWarning):
         database.close()
     steps.join()
     assert type(thing) is Thing

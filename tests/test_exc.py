@@ -31,8 +31,10 @@ ERRORS = {
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
     exc.BlockError("x.log", "no"): "x.log: a transaction block can't go on: no",
     exc.LatePatchError("x.log"): "patch first (monkey.patch_all()), then import",
-    exc.PendingChangesError("x.log"): "changes that were made before the block; commit or",
-    exc.PendingChangesError("x.log"): "neither committed nor aborted; call commit() or abort()",
+    exc.UncommittedChangesError("x.log"): "changes that were made before the block; commit or",
+    exc.UncommittedChangesError(
+        "x.log"
+    ): "neither committed nor aborted; call commit() or abort()",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
     exc.LogPackedError("x.log", "the log was packed"): "read_news() continues in the new file",
@@ -88,12 +90,12 @@ BUILT_IN = {
     exc.CommittingError: RuntimeError,
     exc.BlockError: RuntimeError,
     exc.LatePatchError: RuntimeError,
-    exc.PendingChangesError: RuntimeError,
+    exc.UncommittedChangesError: RuntimeError,
     exc.NotHeldError: RuntimeError,
     exc.ReadOnlyStorageError: PermissionError,
     exc.PackError: ValueError,
     exc.PackRunningError: RuntimeError,
-    exc.PendingChangesError: RuntimeError,
+    exc.UncommittedChangesError: RuntimeError,
     exc.CopyError: ValueError,
     exc.NotASafeError: ValueError,
     exc.SafeDirectoryError: RuntimeError,
@@ -158,7 +160,7 @@ def test_an_error_is_also_the_built_in_one_that_fits(cls):
 def test_all_public_names_are_listed():
     public = {cls.__name__ for cls in every_error()} | {
         "MainModuleWarning",
-        "PendingChangesWarning",
+        "UncommittedChangesWarning",
     }
 
     assert set(exc.__all__) == public

@@ -12,7 +12,7 @@ import pytest
 import transaction
 
 from dobbin_like import ConflictError, PersistentDict, checkout
-from dobbin_like.exc import PendingChangesError, SnapshotDroppedError
+from dobbin_like.exc import SnapshotDroppedError, UncommittedChangesError
 from dobbin_like.objects.values.refs import ref_of
 from tests.helpers.steps import TIMEOUT_SECONDS
 from tests.helpers.things import Thing
@@ -354,7 +354,7 @@ def test_a_snapshot_is_not_given_back_with_changes_under_way(database, thing, id
     checkout(thing)
     thing.x = 7
 
-    with pytest.raises(PendingChangesError, match="1 objects are checked out"):
+    with pytest.raises(UncommittedChangesError, match="1 objects are checked out"):
         database.release_snapshot()
 
     assert thing.x == 7

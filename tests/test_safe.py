@@ -30,10 +30,10 @@ from dobbin_like.exc import (
     NotALogError,
     NotASafeError,
     NotStorableError,
-    PendingChangesWarning,
     ReadOnlyStorageError,
     SafeDirectoryError,
     SelfWaitError,
+    UncommittedChangesWarning,
 )
 from dobbin_like.safe import opening
 from dobbin_like.safe.stored import LARGE_BYTES
@@ -430,7 +430,7 @@ def test_closed_in_a_transaction_nothing_of_it_is_stored(path):
             kept["a"] = 1
             kept.close()
 
-    with pytest.raises(ClosedError), pytest.warns(PendingChangesWarning):
+    with pytest.raises(ClosedError), pytest.warns(UncommittedChangesWarning):
         change()
     with safe.open(path) as again:
         assert dict(again) == {}

@@ -52,7 +52,7 @@ def run(
 
     Raises:
         TypeError: It is a generator function, whose code runs later.
-        BlockError, PendingChangesError, CommittingError: See :meth:`transaction`.
+        BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
     """
     _refuse_generators(function)
     options = retry, note, user, on_retry

@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
-from dobbin_like.exc import BlockError, CommittingError, PendingChangesError
+from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
 from dobbin_like.objects.values.here import current_scope, current_task
 from dobbin_like.store import RootT, Store
 
@@ -58,7 +58,7 @@ def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
     Raises:
         BlockError: The block is entered twice, or in one that only reads, or left by another
             thread; or its transaction was ended in it.
-        PendingChangesError: The thread has changes that no block has made.
+        UncommittedChangesError: The thread has changes that no block has made.
         CommittingError: The thread is committing.
         ConflictError, LockTimeout, InDoubtError, OSError: As a commit raises them.
     """
@@ -72,7 +72,7 @@ def reading(store: Store) -> Block[Any]:
 
     Raises:
         BlockError: An object was to be checked out in it; or see :meth:`transaction`.
-        PendingChangesError, CommittingError: See :meth:`transaction`.
+        UncommittedChangesError, CommittingError: See :meth:`transaction`.
     """
     return Block(store, only_reads=True)
 
@@ -143,7 +143,7 @@ class Block(Generic[RootT]):
         if current is None or own.explicit or _has(entered, current):
             return current
         if _participants(current):
-            raise PendingChangesError(self._store.storage.path)
+            raise UncommittedChangesError(self._store.storage.path)
         return None
 
     def __exit__(

@@ -49,6 +49,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
     SelfWaitError,
     SnapshotDroppedError,
+    UncommittedChangesError,
     WriteConflictError,
 )
 from dobbin_like.ids import NO_TID, Oid, Tid
@@ -180,9 +181,7 @@ class DataManager:
         self._check_may_change()
         view = self.view
         if view.lapsed is not None:
-            self.resume()
-            if view.lapsed is not None:
-                raise SnapshotDroppedError(self._storage.path, view.lapsed)
+            self._resume_to_change()
         view.between = False
         current = self.thread.transaction_manager().get()
         if self._phase is IDLE and current.status == COMMITTING:
@@ -225,6 +224,20 @@ class DataManager:
     def resume(self) -> None:
         """Go on in the snapshot that has lapsed while the thread was idle, if it is there."""
         self._publisher.resume(self.view)
+
+    def _resume_to_change(self) -> None:
+        self.resume()
+        if self.view.lapsed is not None:
+            raise SnapshotDroppedError(self._storage.path, self.view.lapsed)
+
+    def leave(self) -> None:
+        """End the view: the thread goes on under another transaction manager.
+
+        Raises UncommittedChangesError if somebody can still commit what is checked out.
+        """
+        if self.pending and self.transaction_manager is not None:
+            raise UncommittedChangesError(self._storage.path)
+        self.thread.leave()
 
     def acquire_early(self) -> None:
         """Take the commit lock for the transaction that begins next: it will have no conflict.

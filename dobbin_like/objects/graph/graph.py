@@ -44,6 +44,7 @@ class Graph:
         self.classes = classes
         self.enlist = enlist
         self.guard = guard
+        self.follows = False  # Whether the manager in use is asked for each time.
         self.packed = False  # Whether objects may be in memory that the storage has dropped.
         self.local = Local()
         self.cache = Cache()
@@ -62,7 +63,7 @@ class Graph:
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
         local = self.local
         manager = local.of_thread if scope_of_context() is None else local.manager
-        view = self.enlist() if manager is None else manager.join()
+        view = self.enlist() if manager is None or self.follows else manager.join()
         known = view.working.get(id(obj))
         if known is None or view.memo.get(id(obj)) is not known:
             is_plain = type(obj) is type(obj)._p_faces.plain
