@@ -8,11 +8,13 @@ import re
 import sys
 import threading
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import transaction
 
 from dobbin_like import (
+    ConflictError,
     Database,
     IntegrityError,
     InvalidObjectReference,
@@ -871,6 +873,37 @@ def test_a_snapshot_begins_at_the_first_use_by_a_thread(database, thing):
     with steps[1]:
         change(2)
     steps.join()
+
+
+@pytest.mark.parametrize("uses", [False, True])
+def test_a_thread_that_was_given_an_object_has_a_snapshot_from_its_first_use(
+    database, thing, uses
+):
+    """Reading a plain object runs no code, so nobody knows that the thread has begun to read."""
+    steps = Steps()
+
+    @steps.thread
+    def given():
+        with steps[0]:
+            transaction.begin()
+            if uses:
+                assert database.root is thing
+            seen = thing.x
+        with steps[2]:
+            checkout(thing)
+            thing.x = seen + 1
+            with pytest.raises(ConflictError) if uses else nullcontext():
+                transaction.commit()
+            transaction.abort()
+
+    with steps[1]:
+        checkout(thing)
+        thing.x += 10
+        transaction.commit()
+    steps.join()
+
+    transaction.begin()
+    assert thing.x == (11 if uses else 2)
 
 
 def test_a_commit_catches_up_its_own_snapshot_only(database, thing, again, tmp_path):

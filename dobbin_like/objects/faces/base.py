@@ -308,6 +308,10 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     part in the conflict check at commit even when it was not changed. Checking out twice is
     checking out once.
 
+    A thread that was given its objects by another one has no snapshot before it has used the
+    database, by ``db.root`` for one, or has checked something out: what it has read until then
+    may have changed, and nobody notices.
+
     Args:
         exclusive: Let every change of these objects by others be a conflict, also where it would
             be merged: for decisions that depend on more of a collection than the items that are
