@@ -212,10 +212,9 @@ class Database(Generic[RootT]):
     def close(self) -> None:
         """End all views and close the storage. Changes under way are dropped.
 
-        If there are any, of whatever thread, a
-        :class:`~dobbin_like.exc.UncommittedChangesWarning` tells. Closing twice is fine; every other
-        use afterwards raises :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay
-        readable.
+        A :class:`~dobbin_like.exc.UncommittedChangesWarning` tells of those of this thread; other
+        threads are told when they commit. Closing twice is fine; every other use afterwards raises
+        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay readable.
         """
         self._close(warns=True)
 

@@ -104,13 +104,13 @@ class Store:
         return self.publisher.closed
 
     def pending(self) -> int:
-        """Return how many objects are checked out by threads that do not commit now."""
-        managers = list(self._managers)
-        return sum(manager.pending for manager in managers if not manager.thread.committing)
+        """Return how many objects the calling thread has checked out, unless it commits now."""
+        manager: DataManager | None = self.graph.local.manager
+        return 0 if manager is None or manager.thread.committing else manager.pending
 
     def close(self) -> None:
         self.publisher.closed = True
-        for manager in list(self._managers):
+        for manager in self._all_managers():
             manager.thread.leave()
         self.graph.local.keep(None)
         try:
@@ -238,9 +238,12 @@ class Store:
         return self.manager().join()
 
     def views(self) -> list[View]:
+        return [manager.view for manager in self._all_managers()]
+
+    def _all_managers(self) -> list[DataManager]:
         while True:
             try:
-                return [manager.view for manager in list(self._managers)]
+                return list(self._managers)
             except RuntimeError:  # A thread has come meanwhile.
                 continue
 

@@ -31,10 +31,7 @@ ERRORS = {
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
     exc.BlockError("x.log", "no"): "x.log: a transaction block can't go on: no",
     exc.LatePatchError("x.log"): "patch first (monkey.patch_all()), then import",
-    exc.UncommittedChangesError("x.log"): "changes that were made before the block; commit or",
-    exc.UncommittedChangesError(
-        "x.log"
-    ): "neither committed nor aborted; call commit() or abort()",
+    exc.UncommittedChangesError("x.log"): "neither committed nor aborted; call commit() or",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
     exc.LogPackedError("x.log", "the log was packed"): "read_news() continues in the new file",
@@ -90,7 +87,6 @@ BUILT_IN = {
     exc.CommittingError: RuntimeError,
     exc.BlockError: RuntimeError,
     exc.LatePatchError: RuntimeError,
-    exc.UncommittedChangesError: RuntimeError,
     exc.NotHeldError: RuntimeError,
     exc.ReadOnlyStorageError: PermissionError,
     exc.PackError: ValueError,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import weakref
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ import transaction
 from dobbin_like import ConflictError, PersistentDict, checkout
 from dobbin_like.exc import SnapshotDroppedError, UncommittedChangesError
 from dobbin_like.objects.values.refs import ref_of
+from tests.helpers.interrupts import interrupted
 from tests.helpers.steps import TIMEOUT_SECONDS
 from tests.helpers.things import Thing
 
@@ -190,6 +193,7 @@ def test_a_thread_that_has_checked_something_out_keeps_its_snapshot(lapsing, thi
     change(thing, 5)
 
     assert idle.do(lambda: thing.x) == 0
+    idle.do(transaction.abort)
 
 
 def test_a_thread_that_reads_what_is_changed_is_not_idle(lapsing, thing, idle):
@@ -313,6 +317,44 @@ def test_waiting_for_a_transaction_ends_a_snapshot_that_has_lapsed(lapsing, thin
     assert idle.do(lambda: lapsing.tid) == tid
 
 
+def test_an_interrupt_of_a_thread_that_goes_on_leaves_its_snapshot(lapsing, thing, idle):
+    for number in itertools.count(1):
+        idle.do(transaction.abort)
+        idle.do(lambda: finish(lapsing))
+        before = thing.x
+        change(thing, 3)
+
+        was = idle.do(partial(interrupted, lambda: lapsing.root.x, number))
+
+        assert idle.do(lambda: lapsing.root.x) == before, number
+        if not was:
+            break
+    assert number > 20
+
+
+def test_an_interrupt_of_what_ends_idle_views_leaves_them_their_snapshots(lapsing, thing, idle):
+    shared = lapsing._store.graph.shared
+
+    def lapse():
+        with shared.lock:
+            shared.let_idle_lapse()
+
+    for number in itertools.count(1):
+        idle.do(transaction.abort)
+        idle.do(lambda: finish(lapsing))
+        before = thing.x
+        change(thing)
+
+        was = interrupted(lapse, number)
+
+        assert idle.do(lambda: lapsing.root.x) == before, number
+        change(thing, 3)
+        assert idle.do(lambda: lapsing.root.x) == before, number
+        if not was:
+            break
+    assert number > 10
+
+
 # -- letting go ---------------------------------------------------------------
 
 
@@ -354,7 +396,7 @@ def test_a_snapshot_is_not_given_back_with_changes_under_way(database, thing, id
     checkout(thing)
     thing.x = 7
 
-    with pytest.raises(UncommittedChangesError, match="1 objects are checked out"):
+    with pytest.raises(UncommittedChangesError, match="neither committed nor"):
         database.release_snapshot()
 
     assert thing.x == 7

@@ -19,10 +19,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.objects.faces.view import Horizon, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.masked import MaskedRefs
@@ -141,37 +142,43 @@ class SharedState:
         self._look_at = now + self.idle_seconds
         for view in list(self.horizon.snapshots):
             if view.between and not (view.used or view.working) and view.tid < self.tid:
-                # In this order: what its thread remembers from now on, it forgets itself.
-                view.lapsed = view.tid
-                view.active = False
-                self.horizon.snapshots.pop(view, None)
-                view.forget_states()
+                finish_despite_interrupts(partial(self._let_lapse, view))
             view.used = False
         if self._masked.turns:
             self._unmask_due()
 
-    def resume_view(self, view: View) -> None:
-        """Let a view that has lapsed read its snapshot again; Cost: the objects in memory.
+    def _let_lapse(self, view: View) -> None:
+        # In this order: what its thread remembers from now on, it forgets itself.
+        view.lapsed = view.tid
+        view.active = False
+        self.horizon.snapshots.pop(view, None)
+        view.forget_states()
 
-        The storage has that snapshot still. May be repeated after an interrupt.
+    def resume_view(self, view: View) -> None:
+        """Let a view that has lapsed read its snapshot again. Cost: the objects in memory.
+
+        The storage has that snapshot still.
         """
         with self.lock:
             tid = view.lapsed
-            if tid is None or view.active:
-                return
-            horizon = self.horizon
-            horizon.snapshots[view] = tid
-            horizon.floor = min(horizon.floor, tid)
-            changed = [ref for ref in self._cache.all() if ref.serial > tid]
-            self.mask_until_seen(changed)
-            for ref in changed:
-                obj, chain = ref(), None if ref.mask is None else ref.mask.chain
-                # A ghost is masked when it is read.
-                if obj is not None and chain is None and type(obj) is not type(obj)._p_faces.ghost:
-                    self.mask(obj, ref, ((ref.serial, native_dict(obj)),))
-            view.tid = tid
-            view.active = view.used = True
-            view.lapsed = None
+            if tid is not None and not view.active:
+                finish_despite_interrupts(partial(self._resume, view, tid))
+
+    def _resume(self, view: View, tid: Tid) -> None:
+        horizon = self.horizon
+        horizon.snapshots[view] = tid
+        horizon.floor = min(horizon.floor, tid)
+        changed = [ref for ref in self._cache.all() if ref.serial > tid]
+        self.mask_until_seen(changed)
+        for ref in changed:
+            obj, chain = ref(), None if ref.mask is None else ref.mask.chain
+            # A ghost is masked when it is read.
+            if obj is not None and type(obj) is not type(obj)._p_faces.ghost:
+                # Also if there is a chain: an interrupt may have come before the class.
+                self.mask(obj, ref, chain or ((ref.serial, native_dict(obj)),))
+        view.tid = tid
+        view.active = view.used = True
+        view.lapsed = None
 
     def retire_view(self, view: View) -> None:
         """End the view of a thread that has ended: from a finalizer, which must not wait."""
