@@ -196,8 +196,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "repairs are not asked for if it is durable",
-        _SYNCING + "_make_durable",
-        "        _check_not_repaired(words, failures)\n",
+        _SYNCING + "SyncQueue._make_durable",
+        "            _check_not_repaired(words, failures)\n",
         "",
         "sync evict",
     ),

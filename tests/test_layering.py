@@ -39,7 +39,7 @@ HOUSE = {
         "",
         (
             "ids  interrupts  late  processes  processes.threads",
-            "contract  exc  processes.reopened  timestamps",
+            "contract  exc  processes.reopened  timestamps  warn_after",
             "name_tables",
         ),
     ),
@@ -53,8 +53,8 @@ HOUSE = {
     "log.file": Room(
         "ground  log.format",
         (
-            "log.file  log.file.disk  log.file.lock  log.file.range_lock  log.file.status",
-            "log.file.words",
+            "log.file  log.file.disk  log.file.lock_table  log.file.range_lock  log.file.status",
+            "log.file.lock  log.file.words",
             "log.file.log_file  log.file.new_file",
         ),
     ),
@@ -82,6 +82,7 @@ HOUSE = {
     "log": Room(
         "ground  log.format  log.file  log.reading  log.writing",
         (
+            "log.counts",
             "log.transaction_log",
             "log",
         ),

@@ -45,6 +45,7 @@ from dobbin_like.contract import (
 )
 from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.counts import LogCounts, counted
 from dobbin_like.log.file.new_file import PACKED, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
 from dobbin_like.log.format.meta import NO_META, Meta
@@ -306,6 +307,12 @@ class TransactionLog:
     ) -> None:
         writer = self._writing.held_by_caller("fail()")
         writer.fail(tid, oids, Meta(NO_NAMES, user, description, extension, reason))
+
+    # -- figures ---------------------------------------------------------------
+
+    def counts(self) -> LogCounts:
+        """Return what this instance has done to the log, and how the log is; see LogCounts."""
+        return counted(self._reading, self._writing)
 
     # -- packing ---------------------------------------------------------------
 

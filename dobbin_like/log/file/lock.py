@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
 from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.warn_after import Waits
 
 if TYPE_CHECKING:
     from portalocker.portalocker import FlockLocker
+
+_logger = logging.getLogger(__name__)
 
 # FlockLocker, not portalocker.lock(): that one follows a switch of the process which may be
 # set to lockf, and lockf belongs to the process: two instances would both get the lock.
@@ -33,6 +38,7 @@ _flock: Final = fcntl.flock
 _WAIT: Final = fcntl.LOCK_EX
 _TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FREE: Final = fcntl.LOCK_UN
+_monotonic: Final = time.monotonic
 
 _MAY_BLOCK: Final = isinstance(get_ident, BuiltinFunctionType)
 """Whether the other threads go on while one waits in the system. Those of gevent do not, which
@@ -79,6 +85,8 @@ class CommitLock:
     """The commit lock of one instance; any thread may acquire it.
 
     Guarded by the mutex: ``_locked``. Set by the owner before use: the descriptor and its key.
+    By the owner: ``holds``, ``held_seconds`` and ``longest_hold_seconds``, which count how often
+    and how long it was held; ``waits`` has how often it was not free.
 
     Args:
         open_file: Returns a descriptor of the log, open for writing, and what keeps it
@@ -109,6 +117,13 @@ class CommitLock:
         self._stale = False  # The file has been replaced; set by any thread.
         self._locked = False  # True from before the flock until after it is given back.
         self.owner = 0  # The thread that holds the lock through this instance; 0: none.
+        self._since = 0.0
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self.waits = Waits(self._warn)
+        self.holds = 0
+        self.held_seconds = self.longest_hold_seconds = 0.0
 
     @property
     def owned(self) -> bool:
@@ -133,10 +148,8 @@ class CommitLock:
             raise SelfWaitError(self._path)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            if timeout is None:
-                self._mutex.acquire()
-            elif not self._acquire_mutex(timeout):
-                raise LockTimeout(self._path, timeout)  # noqa: TRY301  an interrupt comes inside
+            if not self._mutex.acquire(False):  # The keyword would cost as much as the call.
+                self.waits.during(partial(self._wait_for_thread, timeout))
             if self._closed:
                 self._refuse()
             if self._fd < 0 or self._stale:
@@ -145,7 +158,8 @@ class CommitLock:
             self._locked = True
             if not self._try():
                 self._tell()
-                self._wait(timeout, deadline)
+                self.waits.during(partial(self._wait, timeout, deadline))
+            self._since = _monotonic()
             self.owner = me[1]
             _holders[self._key] = me
         except BaseException:
@@ -162,7 +176,7 @@ class CommitLock:
         # gets it at once. A free one means that there is nothing to give back but
         # perhaps a flock of an acquire() that was interrupted.
         mutex = self._mutex
-        if not mutex.acquire(False):  # The keyword would cost as much as the call.
+        if not mutex.acquire(False):
             return
         try:
             if self._locked:
@@ -170,6 +184,11 @@ class CommitLock:
                     # Before the flock: after it the item may be another's.
                     _holders.pop(self._key, None)
                     self.owner = 0
+                    self.holds += 1
+                    seconds = _monotonic() - self._since
+                    self.held_seconds += seconds
+                    if seconds > self.longest_hold_seconds:  # noqa: PLR1730  In every commit.
+                        self.longest_hold_seconds = seconds
                 if self._fd >= 0:
                     _flock(self._fd, _FREE)
                 self._locked = False
@@ -190,6 +209,7 @@ class CommitLock:
                 time.sleep(_FIRST_PAUSE_SECONDS / 2)
         finally:
             self._wait(None, None)
+            self._since = _monotonic()
 
     @property
     def kept_free(self) -> threading.RLock:
@@ -224,6 +244,7 @@ class CommitLock:
         self._pid = os.getpid()
         self._locked = False
         self.owner = 0
+        self._count_anew()
 
     def rebind(self, forget: Callable[[], object]) -> None:
         """Lock another file from the next acquire() on: the log goes on there.
@@ -254,10 +275,11 @@ class CommitLock:
         what = f"the log {self._path}"
         raise ClosedError(what)
 
-    def _acquire_mutex(self, timeout: float) -> bool:
-        if timeout <= 0:
-            return self._mutex.acquire(blocking=False)
-        return self._mutex.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+    def _wait_for_thread(self, timeout: float | None) -> None:
+        if timeout is None:
+            self._mutex.acquire()
+        elif timeout <= 0 or not self._mutex.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
+            raise LockTimeout(self._path, timeout)
 
     def _try(self) -> bool:
         try:
@@ -286,3 +308,28 @@ class CommitLock:
     def _unusable(self, error: OSError) -> OSError:
         text = f"the commit lock can't be used: {error}"
         return OSError(errno.ENOLCK, text, self._path)
+
+    def _warn(self, thread: str, seconds: float) -> None:
+        _logger.warning(
+            "%s: thread %r has waited for the commit lock for %.1f seconds; %s",
+            self._path,
+            thread,
+            seconds,
+            self._who_holds(),
+        )
+
+    def _who_holds(self) -> str:
+        process, thread = _holders.get(self._key, (0, 0))
+        if process == os.getpid():
+            names = {each.ident: each.name for each in threading.enumerate()}
+            return f"thread {names.get(thread, thread)!r} of this process holds it"
+        # Late: it is rarely needed.
+        from dobbin_like.log.file import lock_table
+
+        try:
+            # Who may write holds another lock of the file.
+            file = lock_table.locks_of_descriptor(self._fd)[0].file
+        except (OSError, IndexError):
+            return "another process holds it"
+        holder, _ = lock_table.flock_of(file)
+        return f"{f'process {holder}' if holder else 'another process'} holds it"

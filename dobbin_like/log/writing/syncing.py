@@ -43,12 +43,16 @@ class SyncFailedError(Exception):
 
 
 class SyncQueue:
-    """The queue for the disk of one instance. Any thread."""
+    """The queue for the disk of one instance. Any thread.
+
+    ``syncs`` counts those that it has led; guarded by ``_turn``.
+    """
 
     def __init__(self) -> None:
         # Before the lock of the file, which the threads of one instance share.
         self._turn = reentrant_lock()
         self._closed: BaseException | bool = False  # What the last sync of all has raised.
+        self.syncs = 0
 
     def make_durable(self, file: LogFile, end: int, failures: int) -> None:
         """Return when all before *end* is durable, and thereby visible. May be repeated.
@@ -62,7 +66,7 @@ class SyncQueue:
         """
         with self._turn:
             if not self._closed:
-                _make_durable(file, end, failures)
+                self._make_durable(file, end, failures)
             elif isinstance(self._closed, BaseException):
                 raise SyncFailedError(str(self._closed))
 
@@ -72,30 +76,30 @@ class SyncQueue:
             self._closed = True
             for promise in list(promises):
                 try:
-                    _make_durable(*promise)
+                    self._make_durable(*promise)
                 except (OSError, IntegrityError, SyncFailedError) as error:
                     self._closed = error
 
     def after_fork_in_child(self) -> None:
         """Start anew: a thread of the parent may have been waiting."""
         self._turn = reentrant_lock()
+        self.syncs = 0
 
+    def _make_durable(self, file: LogFile, end: int, failures: int) -> None:
+        words = file.words
+        assert words is not None
+        if words.get(DURABLE) >= end:
+            _check_not_repaired(words, failures)
+            return
+        under_sync_lock(file, lambda: self._lead(file, words, end, failures))
 
-def _make_durable(file: LogFile, end: int, failures: int) -> None:
-    words = file.words
-    assert words is not None
-    if words.get(DURABLE) >= end:
+    def _lead(self, file: LogFile, words: Words, end: int, failures: int) -> None:
+        durable = words.get(DURABLE)
         _check_not_repaired(words, failures)
-        return
-    under_sync_lock(file, lambda: _lead(file, words, end, failures))
-
-
-def _lead(file: LogFile, words: Words, end: int, failures: int) -> None:
-    durable = words.get(DURABLE)
-    _check_not_repaired(words, failures)
-    if durable >= end:
-        return
-    _sync(file, words, durable, end)
+        if durable >= end:
+            return
+        _sync(file, words, durable, end)
+        self.syncs += 1
 
 
 def _sync(file: LogFile, words: Words, durable: int, end: int) -> None:

@@ -78,6 +78,15 @@ class Promise(NamedTuple):
     failures: int
 
 
+class Counts:
+    """What a writer has appended: transactions, failed ones, bytes; and its syncs before that."""
+
+    __slots__ = ("bytes", "failed", "syncs", "transactions")
+
+    def __init__(self) -> None:
+        self.transactions = self.failed = self.bytes = self.syncs = 0
+
+
 class Writer:
     """Appends to one log. Used by the thread that holds the commit lock, and no other.
 
@@ -87,7 +96,7 @@ class Writer:
     the words as this left them, but for WAITING; nothing has happened since if they are the same.
     ``seen`` are those of them that change with news. ``shown`` is where what is visible ended when
     this knew last, ``failures`` is FAILURES then. ``loose``: something is visible that is not
-    durable, up to ``loose_end``.
+    durable, up to ``loose_end``. ``counts`` are what this has appended.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
@@ -97,6 +106,7 @@ class Writer:
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
+        self.counts = Counts()
         self.forget()
 
     def forget(self) -> None:
@@ -124,6 +134,7 @@ class Writer:
         """Forget what the parent was writing."""
         self.forget()
         self.promises = {}
+        self.counts = Counts()
 
     # -- the beginning and the end -----------------------------------------------
 
@@ -305,6 +316,7 @@ class Writer:
     def _sync_room(self) -> None:
         try:
             sync_all(self._file)
+            self.counts.syncs += 1
         except SyncFailedError as error:
             raise OSError(errno.EIO, str(error), self._file.path) from error
 
@@ -398,6 +410,10 @@ class Writer:
             self._tell_end()
         except OSError as error:
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error
+        if logged.failed:
+            self.counts.failed += 1
+        else:
+            self.counts.transactions += 1
 
     def _write(self, data: bytes) -> None:
         """Write a frame. Raises OSError: nothing of it is there."""
@@ -439,6 +455,7 @@ class Writer:
             data = encode_words(APPENDED, end)
             disk.write(file.fd, file.path, data, _ENDS_OFFSET + WORD_SIZE)
             self._words = self._words[:_APPENDED_AT] + data + self._behind_ends
+        self.counts.bytes += end - self._told
         self._told = end
         self._writing = False
 

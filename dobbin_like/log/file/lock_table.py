@@ -1,0 +1,59 @@
+"""What the system tells of the locks of files: which process holds one, and which wait.
+
+Linux has that in ``/proc``. For people: nothing is decided by it. What can't be read is left out:
+the system shows nothing of processes of other users, or outside a container.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, NamedTuple
+
+__all__ = ["FileLock", "flock_of", "locks_of_descriptor"]
+
+_LINE: Final = re.compile(
+    r"\d+: (?P<waits>-> )?(?P<kind>\w+) +\w+ +(?P<mode>\w+) +(?P<process>-?\d+) "
+    r"(?P<file>\S+) (?P<start>\d+) "
+)
+
+
+class FileLock(NamedTuple):
+    """One lock of a file, or somebody who waits for it."""
+
+    waits: bool
+    kind: str  # FLOCK; OFDLCK: of a range, of an open file.
+    exclusive: bool
+    process: int  # That took it; -1 if a lock belongs to an open file only.
+    file: str  # As the system calls it: not always by the device that stat() tells.
+    start: int
+
+
+def locks_of_descriptor(fd: int, process: int | str = "self") -> list[FileLock]:
+    """Return the locks that are held by an open file. Raises OSError: it can't be asked."""
+    text = Path(f"/proc/{process}/fdinfo/{fd}").read_text("utf-8")
+    return [lock for line in text.splitlines() if (lock := _parsed(line)) is not None]
+
+
+def flock_of(file: str) -> tuple[int | None, tuple[int, ...]]:
+    """Return the process that holds the flock of a file, None if none, and those that wait.
+
+    Args:
+        file: As the system calls it, in another lock of the same file.
+    """
+    try:
+        text = Path("/proc/locks").read_text("utf-8")
+    except OSError:
+        return None, ()
+    found = [lock for line in text.splitlines() if (lock := _parsed(line)) is not None]
+    flocks = [lock for lock in found if lock.kind == "FLOCK" and lock.file == file]
+    holder = next((lock.process for lock in flocks if not lock.waits), None)
+    return holder, tuple(lock.process for lock in flocks if lock.waits)
+
+
+def _parsed(line: str) -> FileLock | None:
+    match = _LINE.search(line)
+    if match is None:
+        return None
+    waits, kind, mode, process, file, start = match.groups()
+    return FileLock(bool(waits), kind, mode == "WRITE", int(process), file, int(start))
