@@ -1,8 +1,8 @@
 """``Database``: what a program holds.
 
-The methods that tell of the past, look through the objects and care for the log are functions
-of :mod:`dobbin_like.history`, :mod:`dobbin_like.search` and :mod:`dobbin_like.upkeep`. They are
-bound here when they are first used: most programs never do.
+The methods that tell of the past, look through the objects, care for the log and watch it are
+functions of :mod:`dobbin_like.history`, :mod:`dobbin_like.search`, :mod:`dobbin_like.upkeep` and
+:mod:`dobbin_like.watch`. They are bound here when they are first used: most programs never do.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dobbin_like.upkeep import rename as renaming
     from dobbin_like.upkeep import snapshot as snapshots
     from dobbin_like.upkeep.auto_pack import AutoPack
+    from dobbin_like.watch import stats as figures
 
 __all__ = ["Database", "store_of"]
 
@@ -356,6 +357,7 @@ class Database(Generic[RootT]):
         preload = _bound(preloading.preload)
         migrate = _bound(migration.migrate)
         rename_class = _bound(renaming.rename_class)
+        stats = _bound(figures.stats)
 
         def transaction(self, *, note: str = "", user: str = "") -> block.Block[RootT]: ...
         def reading(self) -> block.Block[RootT]: ...
@@ -406,6 +408,7 @@ class Database(Generic[RootT]):
         preload = _Late("dobbin_like.upkeep.preload")
         migrate = _Late("dobbin_like.upkeep.migrate")
         rename_class = _Late("dobbin_like.upkeep.rename")
+        stats = _Late("dobbin_like.watch.stats")
 
 
 def _checked(path: str, must_exist: bool) -> str:

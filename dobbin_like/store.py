@@ -238,7 +238,7 @@ class Store:
         return self.manager().join()
 
     def views(self) -> list[View]:
-        return [manager.view for manager in self._all_managers()]
+        return self.publisher.old_snapshots.all_views()
 
     def _all_managers(self) -> list[DataManager]:
         while True:

@@ -29,6 +29,7 @@ from dobbin_like import (
     safe,
     search,
     storage,
+    watch,
 )
 from dobbin_like.safe import Safe
 
@@ -61,6 +62,7 @@ PUBLIC = {
         safe,
         search,
         storage,
+        watch,
     )
     for name in module.__all__
 }

@@ -136,7 +136,8 @@ HOUSE = {
     "objects.graph": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec",
         (
-            "objects  objects.graph  objects.graph.flat_states objects.graph.spool",
+            "objects  objects.graph  objects.graph.counts  objects.graph.flat_states "
+            "objects.graph.spool",
             "objects.graph.masked",
             "objects.graph.publication",
             "objects.graph.ghosts",
@@ -177,7 +178,8 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
-            "transactions.publisher  transactions.savepoint",
+            "transactions.old_snapshots  transactions.savepoint",
+            "transactions.publisher",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
             "transactions.data_manager",
@@ -227,9 +229,16 @@ HOUSE = {
             "upkeep.restore",
         ),
     ),
+    "watch": Room(
+        "ground  log  transactions  store",
+        (
+            "watch.stats",
+            "watch",
+        ),
+    ),
     "doors": Room(
         "ground  log  objects.faces  collections  storages  store  blocks  history  search  "
-        "upkeep",
+        "upkeep  watch",
         ("database  persistent  storage",),
     ),
     "check": Room(

@@ -65,6 +65,7 @@ def find_conflicts(
     for working, serial, base, state in merged:
         if id(owner_of(working.obj)) not in torn:
             working.rebase(serial, base, state)
+            graph.shared.counts.merged += 1
     return list(torn.values())
 
 

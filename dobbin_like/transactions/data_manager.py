@@ -153,6 +153,7 @@ class DataManager:
         self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
         self._failure = ""
+        self._had_conflict = False  # The last one of this thread had.
         self._annotations: dict[str, Any] = _NO_ANNOTATIONS
         # Whether acquire_early() has taken the commit lock for the next transaction.
         self._early = False
@@ -272,6 +273,8 @@ class DataManager:
                 raise _changes_lost(self._publisher)
             self.thread.committing = True
         self._enter(BEGUN)
+        self._shared.counts.retries += self._had_conflict
+        self._had_conflict = False
         if self._storage.behind or self._publisher.unpublished is not None:
             self._publisher.catch_up()
         unseen = self._storage.unseen
@@ -309,10 +312,16 @@ class DataManager:
             if torn:
                 self._enter(REPLAYING)
                 replay(self._graph, self.view, torn)
+                self._shared.counts.replays += len(torn)
                 self._enter(BEGUN)
         except ConflictError as error:
             self._failure = f"conflict: {error.class_name} oid {error.oid}"
+            self._note_conflict(error.class_name)
             raise
+
+    def _note_conflict(self, class_name: str) -> None:
+        self._shared.counts.conflict(class_name)
+        self._had_conflict = True
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written; nothing is written if this fails."""
@@ -365,6 +374,7 @@ class DataManager:
         for logged in unseen:
             if not (logged.failed or oids.isdisjoint(logged.oids)):
                 oid = next(Oid(oid) for oid in logged.oids if oid in oids)
+                self._note_conflict(_OBJECT)
                 error = WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
                 raise error.tell(partial(told_by, logged))
 
@@ -387,6 +397,8 @@ class DataManager:
             if not publisher.closed:
                 raise
         self._phase = PUBLISHED
+        if self._shared.has_older:
+            publisher.old_snapshots.look()
 
     def tpc_finish(self, transaction: Any) -> None:
         """Decide and publish. An interrupt waits until that is done."""

@@ -10,6 +10,7 @@ from typing import Any
 from dobbin_like.contract import Storage
 from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.faces.faces import making
+from dobbin_like.objects.graph.counts import Counts
 from dobbin_like.transactions.publisher import Publisher
 
 opened: dict[Publisher, object] = {}
@@ -60,6 +61,7 @@ def _after_fork_in_child() -> None:
         publisher.graph.shared.lock = reentrant_lock()
         publisher.lock = reentrant_lock()
         publisher.own = {}
+        publisher.graph.shared.counts = Counts()
         publisher.storage.after_fork_in_child()
 
 

@@ -12,6 +12,7 @@ from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
+from dobbin_like.transactions.old_snapshots import OldSnapshots
 
 Publish = Callable[[Transaction], None]
 """Publishes a transaction of this instance; may be repeated after an interrupt."""
@@ -38,6 +39,7 @@ class Publisher:
         self.closed = False
         self.lock = reentrant_lock()
         self.own: dict[Tid, Publish] = {}
+        self.old_snapshots = OldSnapshots(storage.path, graph.shared)
         self._pid = os.getpid()
         self._packed = storage if isinstance(storage, PackedStorage) else None
         # Whether old generations of a packed storage may be kept for older snapshots.
@@ -163,7 +165,8 @@ class Publisher:
             self._publish_foreign(news, changed, tid)
         else:
             publish(news[0])
-            self.own.pop(tid, None)
+            if self.own.pop(tid, None) is not None:
+                self.graph.shared.counts.commits += 1
         self.unpublished = None
 
     def _publish_foreign(

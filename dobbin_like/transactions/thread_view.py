@@ -57,6 +57,7 @@ class ThreadView:
         self._storage = publisher.storage
         self._shared = publisher.graph.shared
         self.view = View(here.own_memo if scope is None else scope.memo)
+        publisher.old_snapshots.views.add(self.view)
         self.opened = (scope or here).opened_under(
             transaction_manager,
             partial(has_transaction, self.transaction_manager),
@@ -82,7 +83,8 @@ class ThreadView:
         view.between = False
         view.lapsed = None
         try:
-            if publisher.unpublished is not None or self._storage.has_news():
+            news = publisher.unpublished is not None or self._storage.has_news()
+            if news:
                 publisher.catch_up()
             if publisher.keeps_past:
                 publisher.drop_generations()
@@ -92,6 +94,8 @@ class ThreadView:
             return  # Nothing happened since: the snapshot is the newest.
         if not self.is_deciding():
             self._shared.begin_view(view)
+            if news:
+                publisher.old_snapshots.look()
 
     def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
         """End the view. Without explicit begins, the next one begins here.

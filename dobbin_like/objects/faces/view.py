@@ -13,6 +13,7 @@ A version is visible in a snapshot if it is the newest one not younger than the 
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 from dobbin_like.ids import Tid
@@ -42,6 +43,7 @@ class View:
     ``between``: no transaction was begun since the last one, and nothing is checked out. If the
     thread does nothing then (``used`` is noted now and then), the view may lapse: it ends, and
     ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on.
+    ``thread`` is the number of its thread.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class View:
         "kept",
         "lapsed",
         "memo",
+        "thread",
         "tid",
         "used",
         "working",
@@ -59,6 +62,7 @@ class View:
 
     def __init__(self, memo: dict[int, State]) -> None:
         self.memo = memo
+        self.thread = get_ident()
         self.alone = Mask(None, frozenset([id(self)]))
         self.tid = Tid(0)
         self.active = self.between = self.used = False

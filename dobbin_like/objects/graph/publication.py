@@ -26,6 +26,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.objects.faces.view import Horizon, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.counts import Counts
 from dobbin_like.objects.graph.masked import MaskedRefs
 from dobbin_like.objects.values.refs import (
     NOBODY,
@@ -83,10 +84,15 @@ class Publication(NamedTuple):
 
 
 class SharedState:
-    """The shared state of the objects in a cache. Any thread; ``tid`` is read without ``lock``."""
+    """The shared state of the objects in a cache. Any thread; ``tid`` is read without ``lock``.
+
+    ``has_older``: when something was published last, another view kept an older snapshot.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self.lock = reentrant_lock()
+        self.counts = Counts()
+        self.has_older = False
         self.tid = Tid(0)
         self.has_root = False
         self.root_is_foreign = False
@@ -302,7 +308,7 @@ class SharedState:
         with self.lock:
             snapshots = self.horizon.snapshots
             snapshots.pop(view, None)
-            older = bool(snapshots)
+            self.has_older = older = bool(snapshots)
             for obj, ref, state, _face in changes:
                 mask = ref.mask
                 if ref.serial == tid:

@@ -111,6 +111,7 @@ class Resolver:
                 tid = stored.tid
                 set_native_dict(obj, state)
                 ref.serial = tid
+                shared.counts.loads += 1
                 if tid <= horizon.floor or not horizon.has_older(tid):
                     swap_class(obj, faces.plain)
                     return
@@ -199,6 +200,7 @@ class Resolver:
             raise ObjectNotFound(ref.oid)
         with self._shared.lock:
             chain = mask.chain
+            self._shared.counts.loads += 1
             if ref.mask is mask and chain is not None:
                 # The dict first: nobody reads it while there is a chain, and a chain whose
                 # newest state is there says that the dict may be shown.
@@ -233,6 +235,7 @@ class Resolver:
         if older[0] < (versions[-1] if versions else chain[-1])[0]:
             versions.append(older)
         with self._shared.lock:
+            self._shared.counts.loads += 1
             chain = mask.chain
             if ref.mask is mask and chain is not None and chain[-1][0] == end:
                 mask.chain = (*chain, *versions)

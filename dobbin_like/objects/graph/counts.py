@@ -1,0 +1,24 @@
+"""What has happened to the objects of one database instance, in figures."""
+
+from __future__ import annotations
+
+__all__ = ["Counts"]
+
+
+class Counts:
+    """Counted where it happens, under the lock that is held there. Any thread may read.
+
+    The lock of the shared state guards ``loads`` (states that were read from the storage) and
+    ``commits`` (of this instance). The commit lock guards the others: ``conflicts`` by the name
+    of the class, ``merged`` objects, ``replays`` of structures, and ``retries``: commits of a
+    thread whose commit before had a conflict.
+    """
+
+    __slots__ = ("commits", "conflicts", "loads", "merged", "replays", "retries")
+
+    def __init__(self) -> None:
+        self.loads = self.commits = self.merged = self.replays = self.retries = 0
+        self.conflicts: dict[str, int] = {}
+
+    def conflict(self, class_name: str) -> None:
+        self.conflicts[class_name] = self.conflicts.get(class_name, 0) + 1
