@@ -51,6 +51,7 @@ COMMANDS = [
     "repair",
     "restore",
     "snapshot",
+    "top",
 ]
 
 READERS = ["census", "check", "info", "log"]

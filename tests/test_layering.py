@@ -230,9 +230,9 @@ HOUSE = {
         ),
     ),
     "watch": Room(
-        "ground  log  transactions  store",
+        "ground  log.file  log  transactions  store",
         (
-            "watch.stats",
+            "watch.activity  watch.stats",
             "watch",
         ),
     ),
@@ -317,11 +317,11 @@ HOUSE = {
         ),
     ),
     "cli": Room(
-        "ground  objects.values  objects.deltas  history  upkeep  doors  check  repair  package  "
-        "demo",
+        "ground  objects.values  objects.deltas  history  upkeep  watch  doors  check  repair  "
+        "package  demo",
         (
             "cli.common",
-            "cli.care  cli.look  cli.play",
+            "cli.care  cli.look  cli.play  cli.top",
             "cli",
         ),
     ),

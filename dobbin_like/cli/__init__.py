@@ -1,9 +1,9 @@
 """The subcommands of ``dobbin``.
 
-Read :mod:`.common` (shared parts), :mod:`.look` (subcommands that only read), :mod:`.care` and
-:mod:`.play`. Results go to stdout, everything else to stderr; errors of the package are
-one line. Exit codes: 0 success, 1 problems found, 2 usage error, 130 stopped by Ctrl-C. A
-file that is only read is opened for reading.
+Read :mod:`.common` (shared parts), :mod:`.look` (subcommands that only read), :mod:`.top`,
+:mod:`.care` and :mod:`.play`. Results go to stdout, everything else to stderr; errors of the
+package are one line. Exit codes: 0 success, 1 problems found, 2 usage error, 130 stopped by
+Ctrl-C. A file that is only read is opened for reading.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from dobbin_like import __version__
-from dobbin_like.cli import care, look, play
+from dobbin_like.cli import care, look, play, top
 from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE
 from dobbin_like.exc import Error, IntegrityError
 
@@ -46,7 +46,7 @@ def dobbin() -> None:
     """
 
 
-for _module in (care, look, play):
+for _module in (care, look, play, top):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             dobbin.add_command(_command)

@@ -41,7 +41,8 @@ class OldSnapshot(NamedTuple):
 class _Seen(NamedTuple):
     """The oldest snapshot, and since when it has been that."""
 
-    view: int
+    thread: int
+    """The number of its thread, or that of a task."""
     tid: Tid
     since: float
     told: threading.Lock
@@ -77,7 +78,7 @@ class OldSnapshots:
                 "transactions came, and what they have changed stays in memory for it; end its "
                 "transaction by commit() or abort()",
                 self._path,
-                self._thread_of(seen.view),
+                _name_of(seen.thread),
                 seen.tid,
                 now - seen.since,
             )
@@ -88,7 +89,7 @@ class OldSnapshots:
         seen = self._see(now)
         if seen is None:
             return None
-        return OldSnapshot(seen.tid, self._thread_of(seen.view), now - seen.since)
+        return OldSnapshot(seen.tid, _name_of(seen.thread), now - seen.since)
 
     def all_views(self) -> list[View]:
         """Return the views of all threads."""
@@ -102,18 +103,16 @@ class OldSnapshots:
         shared = self._shared
         with shared.lock:
             snapshots, newest = shared.horizon.snapshots, shared.tid
-            view = min(snapshots, key=snapshots.__getitem__, default=0)
-            tid = snapshots.get(view, newest)
+            view = min(snapshots, key=snapshots.__getitem__, default=None)
+            tid = newest if view is None else snapshots[view]
         seen = self._seen
-        if tid >= newest:
+        if view is None or tid >= newest:
             self._seen = seen = None
-        elif seen is None or (seen.view, seen.tid) != (view, tid):
-            self._seen = seen = _Seen(view, tid, now, threading.Lock())
+        elif seen is None or (seen.thread, seen.tid) != (view.thread, tid):
+            self._seen = seen = _Seen(view.thread, tid, now, threading.Lock())
         return seen
 
-    def _thread_of(self, view: int) -> str:
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        for each in self.all_views():
-            if id(each) == view:
-                return names.get(each.thread, _ENDED)
-        return _ENDED
+
+def _name_of(number: int) -> str:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return names.get(number, _ENDED)

@@ -1,0 +1,116 @@
+"""The subcommand that shows a log while it is used: top."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from dobbin_like.cli.common import JSON, LOG, show
+from dobbin_like.watch.activity import Activity, LogUser, LogWatch
+
+
+@click.command()
+@LOG
+@click.option("--once", is_flag=True, help="Watch for one interval, print it and end.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to watch before it is shown.",
+)
+@JSON
+def top(path: str, *, once: bool, interval: float, as_json: bool) -> None:
+    """Show what all processes do to PATH, live.
+
+    Shows the commits, failed transactions and bytes per second of all processes together, the
+    classes that were in conflict since the start, and which processes have the file open: whether
+    they may write, and which of them has the commit lock, waits for it or syncs at this moment.
+    Ctrl-C ends it.
+
+    The log does not say which process has committed what, and nothing counts syncs for all
+    processes: each knows its own, by db.stats(). Processes of other users are shown only while
+    they have the commit lock or wait for it. Writes nothing.
+
+    With --json, prints one JSON object per line. Without a terminal, nothing is drawn anew: each
+    interval is printed.
+    """
+    try:
+        with LogWatch(path) as watch:
+            if once or as_json or not sys.stdout.isatty():
+                _print(watch, interval, once=once, as_json=as_json)
+            else:
+                _draw(watch, interval)
+    except KeyboardInterrupt:
+        if once:
+            raise
+
+
+def _print(watch: LogWatch, interval: float, *, once: bool, as_json: bool) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    while True:
+        time.sleep(interval)
+        activity = watch.look()
+        if as_json:
+            show(None, activity.as_dict(), as_json=True)
+        else:
+            console.print(_picture(activity), highlight=False, markup=False)
+        sys.stdout.flush()
+        if once:
+            return
+
+
+def _draw(watch: LogWatch, interval: float) -> None:
+    with Live(_picture(watch.look()), auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(interval)
+            live.update(_picture(watch.look()), refresh=True)
+
+
+def _picture(activity: Activity) -> Group:
+    seconds = activity.seconds
+    rates = [
+        f"{count / seconds if seconds else 0:,.1f} {what}/s"
+        for what, count in (
+            ("commits", activity.commits),
+            ("failed", activity.failed),
+            ("bytes", activity.bytes),
+        )
+    ]
+    by_class = sorted(activity.conflicts.items(), key=lambda item: (-item[1], item[0]))
+    conflicts = ", ".join(f"{name} {count:,}" for name, count in by_class) or "none"
+    lines = [
+        f"{activity.path}: {activity.transactions:,} transactions, {activity.file_bytes:,} bytes",
+        ", ".join(rates),
+        f"conflicts since the start: {conflicts}",
+        f"waiting for a sync: {activity.unsynced_bytes:,} bytes",
+        "",
+    ]
+    lines += _users(activity.users) if activity.users else ["no process has it open"]
+    # As texts, not as markup: commands have brackets. What is too long is cut.
+    return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+
+
+def _users(users: Sequence[LogUser]) -> Iterator[str]:
+    doing = [_now(user) for user in users]
+    width = max(3, *map(len, doing))
+    yield f"process  opened    {'now':<{width}}  command"
+    for user, now in zip(users, doing, strict=True):
+        opened = "to write" if user.writes else "to read"
+        yield f"{user.process:>7}  {opened:<8}  {now:<{width}}  {user.command or '?'}"
+
+
+def _now(user: LogUser) -> str:
+    doing = {
+        "has the commit lock": user.holds_lock,
+        "waits for the commit lock": user.waits_for_lock,
+        "syncs": user.syncs,
+    }
+    return ", ".join(what for what, is_so in doing.items() if is_so)
