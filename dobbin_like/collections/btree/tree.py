@@ -24,8 +24,17 @@ from dobbin_like.collections.btree.nodes import (
     same,
 )
 from dobbin_like.collections.btree.plan import Plan
-from dobbin_like.collections.btree.walk import Bounds, changed, downward, leaf_of, path_to, upward
-from dobbin_like.exc import SharedValueError
+from dobbin_like.collections.btree.walk import (
+    Bounds,
+    Path,
+    bounds_of,
+    changed,
+    downward,
+    not_ordered,
+    path_to,
+    upward,
+)
+from dobbin_like.exc import Error, SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
@@ -101,12 +110,25 @@ class SortedTree(Persistent, Generic[K, I]):
         return self._length.value
 
     def __contains__(self, key: Any) -> bool:
-        return find(*leaf_of(self._root, key).items, key)[1] is not MISSING
+        return self._find(key)[3] is not MISSING
+
+    def _find(self, key: Any) -> tuple[Path, Any, int, Any]:
+        """Return the way to the leaf where *key* is or would be, the leaf, the index, the value.
+
+        The value is MISSING if it is not there. As a dict has it, so it is with a key that can't
+        be ordered among the others.
+        """
+        try:
+            path, leaf = path_to(self._root, key)
+            return path, leaf, *find(*leaf.items, key)
+        except (TypeError, ArithmeticError) as error:  # The latter is of a Decimal.
+            if isinstance(error, Error):  # Of a key of the tree, of which the class is missing.
+                raise
+            return [], None, 0, MISSING
 
     def _value(self, key: Any) -> Any:
         """Return the value of *key* or MISSING: the thread's own copy if it may change it."""
-        leaf = leaf_of(self._root, key)
-        index, value = find(*leaf.items, key)
+        _, leaf, index, value = self._find(key)
         if KINDS[type(value)] > REFERENCE and value is not MISSING and self._is_writable():
             checkout(leaf)
             return leaf.items[1][index]
@@ -170,17 +192,17 @@ class SortedTree(Persistent, Generic[K, I]):
 
     def next_item(self, key: K) -> I | None:
         """Return the item with the next key above *key*, which need not be there, or ``None``."""
-        item: I = self._first(self._make, Bounds(low=key, closed_low=False))
+        item: I = self._first(self._make, bounds_of(low=key, closed_low=False))
         return None if item is MISSING else item
 
     def prev_item(self, key: K) -> I | None:
         """Return the item with the next key below *key*, which need not be there, or ``None``."""
-        item: I = self._first(self._make, Bounds(high=key), backward=True)
+        item: I = self._first(self._make, bounds_of(high=key), backward=True)
         return None if item is MISSING else item
 
     def items_from(self, key: K, *, closed: bool = True) -> Iterator[I]:
         """Iterate over the items from *key* up; without that of *key* if not *closed*."""
-        return self._stream(self._make, Bounds(low=key, closed_low=closed))
+        return self._stream(self._make, bounds_of(low=key, closed_low=closed))
 
     def items_backward(self) -> Iterator[I]:
         """Iterate over all items, from the greatest key down."""
@@ -188,7 +210,7 @@ class SortedTree(Persistent, Generic[K, I]):
 
     def items_backward_from(self, key: K, *, closed: bool = True) -> Iterator[I]:
         """Iterate over the items from *key* down; without that of *key* if not *closed*."""
-        return self._stream(self._make, Bounds(high=key, closed_high=closed), backward=True)
+        return self._stream(self._make, bounds_of(high=key, closed_high=closed), backward=True)
 
     def items_range(
         self, start: K, end: K, *, closed_start: bool = True, closed_end: bool = False
@@ -198,10 +220,11 @@ class SortedTree(Persistent, Generic[K, I]):
         An end belongs to the range if it is closed: as in Python's own ranges, the first is
         and the last is not.
         """
+        bounds = bounds_of(start, closed_start, end, closed_end)
         if end < start:  # type: ignore[operator]
             bounds = Bounds(end, closed_end, start, closed_start)
             return self._stream(self._make, bounds, backward=True)
-        return self._stream(self._make, Bounds(start, closed_start, end, closed_end))
+        return self._stream(self._make, bounds)
 
     # -- changing ---------------------------------------------------------------------
 
@@ -235,8 +258,7 @@ class SortedTree(Persistent, Generic[K, I]):
     def _remove(self, key: Any) -> Any:
         """Remove *key*; return its value, or MISSING."""
         self._check_writable()
-        path, leaf = path_to(self._root, key)
-        index, value = find(*leaf.items, key)
+        path, leaf, index, value = self._find(key)
         if value is MISSING:
             return MISSING
         checkout(leaf)
@@ -319,7 +341,7 @@ class SortedTree(Persistent, Generic[K, I]):
                 after += [new["items"]] if new else []
         changes = differences(joined(before), joined(after))
         for key, was, value in changes:
-            now = find(*leaf_of(self._root, key).items, key)[1]
+            now = self._find(key)[3]
             if not same(now, was):
                 refuse_key(key, was, now, value)
         for key, _, value in changes:
@@ -342,10 +364,10 @@ def sorted_items(keys: list[Any], values: list[Any]) -> Items:
                 values.append(value)
         if not _is_sorted(keys):
             one, other = next(pair for pair in pairwise(keys) if not pair[0] < pair[1])
-            raise _not_ordered(one, other)
+            raise not_ordered(one, other)
     if keys:
         if isinstance(keys[0], slice):
-            raise _not_ordered(keys[0], keys[0])
+            raise not_ordered(keys[0], keys[0])
         _check_order([], 0, keys[0])
     return keys, values
 
@@ -358,14 +380,9 @@ def _check_order(keys: list[Any], index: int, key: Any) -> None:
     """Refuse a key that can't stand at *index*: those before it were compared already."""
     if index < len(keys):
         if not key < keys[index]:
-            raise _not_ordered(key, keys[index])
+            raise not_ordered(key, keys[index])
     elif key < key or key != key:  # noqa: PLR0124  None raises here; not a number has no order
-        raise _not_ordered(key, key)
-
-
-def _not_ordered(one: Any, other: Any) -> TypeError:
-    text = f"keys can't be ordered: neither {one!r:.60} < {other!r:.60} nor == holds"
-    return TypeError(text)
+        raise not_ordered(key, key)
 
 
 def _shares(count: int, most: int) -> list[tuple[int, int]]:

@@ -26,7 +26,7 @@ from dobbin_like.collections.btree.views import (
     dict_text,
     slice_bounds,
 )
-from dobbin_like.collections.btree.walk import END, Bounds
+from dobbin_like.collections.btree.walk import END, Bounds, bounds_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -216,7 +216,7 @@ def _sorted_pairs(items: Any, others: dict[str, Any]) -> tuple[list[Any], list[A
 def _closed(low: Any, high: Any) -> Bounds:
     if low is None and high is None:
         return Bounds()
-    return Bounds(END if low is None else low, True, END if high is None else high, True)
+    return bounds_of(END if low is None else low, True, END if high is None else high, True)
 
 
 MutableMapping.register(BTree)

@@ -105,12 +105,16 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
         return BTreeSet(chain(self, *others))
 
     def intersection(self, *others: Iterable[Any]) -> BTreeSet[T]:
-        sets = [BTreeSet(other) for other in others]
+        sets = [self._common(other) for other in others]
         return BTreeSet(member for member in self if all(member in other for other in sets))
 
     def difference(self, *others: Iterable[Any]) -> BTreeSet[T]:
-        sets = [BTreeSet(other) for other in others]
+        sets = [self._common(other) for other in others]
         return BTreeSet(member for member in self if not any(member in other for other in sets))
+
+    def _common(self, other: Iterable[Any]) -> BTreeSet[T]:
+        """Return what of *other* is a member: the rest need not be ordered."""
+        return BTreeSet(member for member in other if member in self)
 
     def symmetric_difference(self, other: Iterable[Any]) -> BTreeSet[Any]:
         other = BTreeSet(other)
@@ -120,7 +124,7 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
         return not any(member in self for member in other)
 
     def issubset(self, other: Iterable[Any]) -> bool:
-        others = other if isinstance(other, Set) else BTreeSet(other)
+        others = other if isinstance(other, Set) else self._common(other)
         return all(member in others for member in self)
 
     def issuperset(self, other: Iterable[Any]) -> bool:

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Set, ValuesView
 from typing import Any, ClassVar
 
-from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import ALL, keys_of, values_of
-from dobbin_like.collections.btree.walk import END, Bounds
+from dobbin_like.collections.btree.walk import END, Bounds, bounds_of
 
 
 class _Part:
@@ -71,17 +70,17 @@ class _Range(_Part):
     """A part of a tree, between two keys: a view, no copy."""
 
     def __contains__(self, key: Any) -> bool:
-        return inside(self._bounds, key) and key in self._tree
+        # In this order: a key that can't be ordered is not there.
+        return key in self._tree and inside(self._bounds, key)
 
 
 class BTreeRange(_Range, Mapping[Any, Any]):
     """A range of a :class:`.BTree`: a mapping that can only be read."""
 
     def __getitem__(self, key: Any) -> Any:
-        value = self._tree._value(key) if inside(self._bounds, key) else MISSING
-        if value is MISSING:
+        if key not in self:
             raise KeyError(key)
-        return value
+        return self._tree._value(key)
 
     def keys(self) -> KeysView[Any]:
         return BTreeKeys(self, self._tree, self._bounds)
@@ -119,4 +118,4 @@ def slice_bounds(key: slice) -> Bounds:
         raise ValueError(text)
     low = END if key.start is None else key.start
     high = END if key.stop is None else key.stop
-    return Bounds(low, True, high, False)
+    return bounds_of(low, True, high, False)

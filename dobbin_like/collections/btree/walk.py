@@ -29,12 +29,20 @@ class Bounds(NamedTuple):
     closed_high: bool = False
 
 
-def leaf_of(node: Any, key: Any) -> BTreeLeaf:
-    """Return the leaf under *node* where *key* is or would be."""
-    while not node.is_leaf:
-        _, keys, children = node.links
-        node = children[bisect_right(keys, key)]
-    return node  # type: ignore[no-any-return]
+def bounds_of(
+    low: Any = END, closed_low: bool = True, high: Any = END, closed_high: bool = False
+) -> Bounds:
+    """Return the range from *low* to *high*; TypeError if one of them has no order: NaN, None."""
+    for bound in (low, high):
+        if bound is not END and (bound < bound or bound != bound):  # noqa: PLR0124
+            raise not_ordered(bound, bound)
+    return Bounds(low, closed_low, high, closed_high)
+
+
+def not_ordered(one: Any, other: Any) -> TypeError:
+    """Return the error of keys, or bounds, that have no order."""
+    text = f"keys can't be ordered: neither {one!r:.60} < {other!r:.60} nor == holds"
+    return TypeError(text)
 
 
 def path_to(node: Any, key: Any) -> tuple[Path, BTreeLeaf]:
@@ -129,9 +137,7 @@ def _child_below(keys: list[Any], high: Any, *, closed: bool) -> int:
 
 
 def _first(items: Items, low: Any, *, closed: bool) -> int:
-    if low is END:
-        return 0
-    return bisect_left(items[0], low) if closed else bisect_right(items[0], low)
+    return 0 if low is END else _cut_at(items[0], low, behind=not closed)
 
 
 def _end(items: Items, high: Any, *, closed: bool) -> tuple[int, bool]:
@@ -139,7 +145,20 @@ def _end(items: Items, high: Any, *, closed: bool) -> tuple[int, bool]:
     keys = items[0]
     if high is END or not keys or keys[-1] < high:
         return len(keys), True
-    return (bisect_right(keys, high) if closed else bisect_left(keys, high)), False
+    return _cut_at(keys, high, behind=closed), False
+
+
+def _cut_at(keys: list[Any], bound: Any, *, behind: bool) -> int:
+    """Return where *bound* cuts *keys*: before or behind the key that equals it.
+
+    Raises TypeError if it has no order among them: what was found would be arbitrary.
+    """
+    at = bisect_left(keys, bound)
+    if at == len(keys) or bound < keys[at]:
+        return at
+    if bound != keys[at]:
+        raise not_ordered(bound, keys[at])
+    return at + behind
 
 
 def _cut(items: Items, begin: int, end: int) -> Items:
