@@ -389,6 +389,22 @@ class MigrationError(UsageError, RuntimeError):
     )
 
 
+class ChangedBaseError(UsageError, TypeError):
+    """A state was stored when its class had another base: a plain one, a dict, a list.
+
+    What the new base needs is not in it; nothing was changed.
+    """
+
+    class_name: str
+    oid: Oid
+    found: str
+    expected: str
+    text = (
+        "{class_name} oid {oid} was stored with {found}, its class expects {expected}; give the "
+        "class its former base, or a _p_version and a _p_migrate"
+    )
+
+
 class MainModuleWarning(UserWarning):
     """An object of a class of ``__main__`` was stored: other programs can't load it."""
 

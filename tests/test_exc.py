@@ -45,6 +45,9 @@ ERRORS = {
     exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
     exc.RenameError("shop.Cart", "shop.Basket", "no"): "can't rename shop.Cart to shop.Basket: no",
     exc.NewerStateError("Cart", 3, 5, 4): "Cart oid 3 was stored as version 5, the class of this",
+    exc.ChangedBaseError(
+        "Cart", 3, "_items, a dict", "a list"
+    ): "with _items, a dict, its class expe",
     exc.MigrationError(
         "Cart", 3, 1, 2, "no"
     ): "Cart oid 3, from version 1 to 2: no; correct Cart._p_migrate",
@@ -99,6 +102,7 @@ BUILT_IN = {
     exc.RenameError: ValueError,
     exc.NewerStateError: RuntimeError,
     exc.MigrationError: RuntimeError,
+    exc.ChangedBaseError: TypeError,
     exc.NotALogError: ValueError,
     exc.FormatVersionError: ValueError,
 }

@@ -121,7 +121,7 @@ HOUSE = {
             "objects.faces  objects.faces.methods  objects.faces.working_copy",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
-            "objects.faces.broken  objects.faces.stream",
+            "objects.faces.broken  objects.faces.stored_attribute  objects.faces.stream",
         ),
     ),
     "objects.codec": Room(

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new
+from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.here import here
@@ -31,7 +32,7 @@ class Container(Persistent):
     _p_builtin: ClassVar[type[Any]]
     """The built-in type of the items."""
 
-    _items: Any
+    _items: Any = StoredAttribute("of a collection")
     _p_deltas = True
     _p_overlay: ClassVar[Any] = None
     """The class of overlays over large items; ``None``: that of the built-in."""

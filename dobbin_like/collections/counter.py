@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.values.values import StateComparison
 
 Number = int | float | Fraction | Decimal
@@ -30,6 +31,8 @@ class PersistentCounter(Persistent):
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
+
+    _value: Any = StoredAttribute("a number")
 
     def __init__(self, value: Number = 0) -> None:
         self._value = _checked(value, (int, Decimal) if isinstance(value, Decimal) else _BINARY)

@@ -36,6 +36,7 @@ from dobbin_like.collections.btree.walk import (
 )
 from dobbin_like.exc import Error, SharedValueError
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
+from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.here import here
@@ -58,8 +59,8 @@ class SortedTree(Persistent, Generic[K, I]):
     _make: ClassVar[Any]
     """Returns the items of a list of keys and a list of values."""
 
-    _root: BTreeInner
-    _length: BTreeLength
+    _root: BTreeInner = StoredAttribute("the root of a sorted tree")  # type: ignore[assignment]
+    _length: BTreeLength = StoredAttribute("the length of a tree")  # type: ignore[assignment]
 
     _v_changed: object = None
     """Replaced by each change of keys by the calling thread, in its working copy."""

@@ -24,6 +24,7 @@ from dobbin_like.objects.deltas.delta import (
 )
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.faces.stored_attribute import check_builtin
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.shapes import Shape
@@ -61,6 +62,7 @@ class StateSource:
             return state
         state = self.share(state, ref)
         if plain._p_deltas:
+            check_builtin(plain, ref, state, ITEMS)
             mark_stored(state, stored.tid, len(stored.data))
         return state
 
@@ -122,6 +124,8 @@ class StateSource:
             if plain._p_version or VERSION in state:
                 state = upgrade(plain, ref.oid, state)
             spare = len(base.data) - weight
+            if plain._p_deltas:
+                check_builtin(plain, ref, state, ITEMS)
             state = self.share(state, ref)
         mark_stored(state, stored.tid, spare)
         return state
