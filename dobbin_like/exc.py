@@ -350,6 +350,18 @@ class BrokenObjectError(UnloadedClassError, AttributeError):
     text = "the stored state has no {name!r}, and " + UnloadedClassError.text
 
 
+class ValueNotRebuiltError(UnloadedClassError):
+    """A value was used that its class does not make any more of what is stored.
+
+    It can be kept, moved and stored unchanged; the rest of its object can be read.
+    """
+
+    text = (
+        "a {module}.{qualname} can't be rebuilt: {reason}; let its class take what is stored, or "
+        "convert it in _p_migrate"
+    )
+
+
 class RenameError(UsageError, ValueError):
     """A class can't be renamed as requested. Nothing was written."""
 

@@ -42,6 +42,7 @@ ERRORS = {
     exc.SafeDirectoryError("no"): "the directory for the safes of modules: no",
     exc.CopyError("x.log", "of another database"): "x.log: of another database",
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
+    exc.ValueNotRebuiltError("shop", "Size", "no"): "a shop.Size can't be rebuilt: no; let its",
     exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
     exc.RenameError("shop.Cart", "shop.Basket", "no"): "can't rename shop.Cart to shop.Basket: no",
     exc.NewerStateError("Cart", 3, 5, 4): "Cart oid 3 was stored as version 5, the class of this",

@@ -130,7 +130,7 @@ HOUSE = {
             "objects.codec  objects.codec.policy  objects.codec.stand_in  objects.codec.versions",
             "objects.codec.classes",
             "objects.codec.serialize",
-            "objects.codec.references  objects.codec.state_reader",
+            "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
         ),
     ),
     "objects.graph": Room(

@@ -1,6 +1,7 @@
 """The newest versions of a log: their references, their trees, and their classes.
 
-References are read from the bytes of states, without loading a class. Knows nothing of frames.
+References are read from the bytes of states, without loading a class, unless the caller allows
+some. Knows nothing of frames.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from dobbin_like.check.content import Contents
-from dobbin_like.check.report import BrokenClass
+from dobbin_like.check.report import BrokenClass, NotRebuilt
 from dobbin_like.check.trees import INNER_CLASS, check_trees
+from dobbin_like.exc import ValueNotRebuiltError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid
 from dobbin_like.log.reading.reader import LoggedVersion
+from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.rebuild import Rebuilder
 from dobbin_like.objects.codec.references import Marks, references
+from dobbin_like.objects.codec.serialize import Decoder
+from dobbin_like.objects.codec.state_reader import Reference, stand_ins_in
 from dobbin_like.objects.faces.base import Persistent
 
 _FIRST: Final = 5
@@ -99,14 +105,32 @@ class Newest:
             if name is not None:
                 self._try_class(policy, name, count, persistent=True)
         values: Counter[tuple[str, str]] = Counter()
+        table = ClassTable(policy, contents.classes, self._report.path)
         for oid in range(self._positions.next_oid):
             with contextlib.suppress(Exception):  # Damaged bytes; the walk has noted them.
                 stored = self._load(oid)
                 if stored is not None:
                     contents.states.read(stored.number, stored.data)
                     values.update(contents.states.met)
+                    if contents.states.met:
+                        self._try_values(table, oid, stored)
         for name, count in sorted(values.items()):
             self._try_class(policy, name, count, persistent=False)
+
+    def _try_values(self, table: ClassTable, oid: int, stored: LoggedVersion) -> None:
+        """Note the values in a state that the classes of this program do not make of it."""
+        shape = table.shape(stored.number)
+        try:
+            Decoder(stored.data, Reference, table).state(shape)
+        except Exception:  # noqa: BLE001  user code
+            rebuilder = Rebuilder(stored.data, Reference, table)
+            number = stored.number if shape is None else shape.class_number
+            state = rebuilder.state(shape) if rebuilder.rebuild() else {}
+            for path, value in stand_ins_in(state):
+                if value._p_error is ValueNotRebuiltError:  # noqa: SLF001  as its name
+                    name, reason = ".".join(value._p_name), value._p_reason  # noqa: SLF001
+                    note = NotRebuilt(oid, table.name_of(number), path, name, reason)
+                    self._report.not_rebuilt.append(note)
 
     def _try_class(
         self, policy: Policy, name: tuple[str, str], count: int, *, persistent: bool

@@ -76,6 +76,21 @@ class BrokenClass:
         return f"{self.name} ({self.objects} objects) can't be loaded: {self.reason}"
 
 
+@dataclass(frozen=True)
+class NotRebuilt:
+    """A value that its class does not make of what is stored: its object, its place, and why."""
+
+    oid: int
+    class_name: str
+    path: str
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.class_name} oid {self.oid} at {self.path}"
+        return f"{where}: a {self.name} can't be rebuilt: {self.reason}"
+
+
 class CheckFailedError(LogError):
     """A check found problems. Nothing was changed."""
 
@@ -100,8 +115,8 @@ class Report:
 
     These are not problems by themselves: ``notes`` on the state in which the file was left;
     ``unreachable`` objects with their bytes and their smallest oids (None: not searched for, or
-    damage prevents it); ``broken`` classes, if they were searched for. ``dangling`` references
-    are also listed as problems.
+    damage prevents it); ``broken`` classes and values that are ``not_rebuilt``, if they were
+    searched for. ``dangling`` references are also listed as problems.
     """
 
     path: str
@@ -119,6 +134,7 @@ class Report:
     unreachable_first: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
     broken: list[BrokenClass] = field(default_factory=list)
+    not_rebuilt: list[NotRebuilt] = field(default_factory=list)
     dangling: list[Dangling] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -150,7 +166,7 @@ class Report:
         )
         found = f"{len(self.problems)} problems" if self.problems else "no problem"
         lines = [f"{text}: {found}", *map(str, self.problems), *self.notes]
-        lines += map(str, self.broken)
+        lines += map(str, [*self.broken, *self.not_rebuilt])
         if self.unreachable:
             first = ", ".join(map(str, self.unreachable_first))
             more = ", ..." if self.unreachable > len(self.unreachable_first) else ""

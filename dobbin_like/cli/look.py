@@ -70,14 +70,15 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
 
     Prints each problem with its place, and the objects that can't be reached from the root.
     Imports no module of the program that wrote the log, unless it is named by --allow: then
-    classes that can't be loaded are found, too. Works on a log that is in use.
+    classes that can't be loaded are found, too, and values that can't be rebuilt. Works on a log
+    that is in use.
     """
     if allow:
         importable()
     with progress_bar("checking") as progress:
         report = check_log(path, progress, allow or None)
     show(report, report.as_dict(), as_json=as_json)
-    return 0 if report.ok and not report.broken else FOUND
+    return 0 if report.ok and not (report.broken or report.not_rebuilt) else FOUND
 
 
 @click.command()

@@ -182,7 +182,7 @@ class Decoder(pickle.Unpickler):
         cls = self._class(pid[0])
         try:
             return cls[pid[1]] if len(pid) == 2 else cls(pid[1])
-        except (KeyError, ValueError, TypeError, UnloadedClassError):
+        except Exception:  # noqa: BLE001  _missing_() of an enum is user code
             return stand_in_member(cls, *pid)
 
     def _class(self, number: int) -> Any:

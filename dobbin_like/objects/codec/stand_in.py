@@ -1,4 +1,4 @@
-"""What stands for a value whose class is not loaded: it keeps what was stored."""
+"""What stands for a value whose class is not loaded, or fails: it keeps what was stored."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class StandInMeta(type):
 
 
 class StandIn(metaclass=StandInMeta):
-    """A value whose class is not loaded: keeps how it was made, and is stored back unchanged.
+    """A value that is not there: keeps how it was made, and is stored back unchanged.
 
     Using it raises :class:`~dobbin_like.exc.UnloadedClassError`, which says what to do. The class
-    is made for one loading and sealed after it.
+    is made for one loading and sealed after it. What is stored is in ``_p_args``, ``_p_state``,
+    ``_p_items`` and ``_p_pairs``.
     """
 
     __slots__ = ("_p_args", "_p_how", "_p_items", "_p_kwargs", "_p_pairs", "_p_state")
@@ -33,6 +34,9 @@ class StandIn(metaclass=StandInMeta):
     _p_immutable = True
     _p_sealed = False
     _p_args: tuple[Any, ...]
+    _p_builtin: Any = None
+    """The built-in container that it stands for, if a key of it has no hash."""
+    _p_error: type[UnloadedClassError]
     _p_how: str
     _p_items: list[Any]
     _p_kwargs: dict[str, Any]
@@ -84,6 +88,10 @@ class StandIn(metaclass=StandInMeta):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         cls = type(self)
+        if cls._p_builtin is not None:
+            if cls._p_builtin is dict:
+                return dict, (), None, None, iter(self._p_pairs)
+            return cls._p_builtin, (self._p_items,)
         rest = (self._p_state, iter(self._p_items) if self._p_items else None)
         rest += (iter(self._p_pairs) if self._p_pairs else None,)  # type: ignore[assignment]
         if self._p_how == "call":
@@ -95,10 +103,10 @@ class StandIn(metaclass=StandInMeta):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise UnloadedClassError(*self._p_name, self._p_reason)
+        raise self._p_error(*self._p_name, self._p_reason)
 
     def _p_refuse(self, *_args: Any) -> Any:
-        raise UnloadedClassError(*self._p_name, self._p_reason)
+        raise self._p_error(*self._p_name, self._p_reason)
 
     __call__ = __contains__ = __getitem__ = __iter__ = __len__ = _p_refuse
     __int__ = __float__ = __add__ = __lt__ = __le__ = __gt__ = __ge__ = _p_refuse
@@ -109,13 +117,26 @@ class StandIn(metaclass=StandInMeta):
 
 def _check_loading(cls: Any) -> None:
     if cls._p_sealed:
-        module, qualname = cls._p_name
-        raise UnloadedClassError(module, qualname, cls._p_reason)
+        raise cls._p_error(*cls._p_name, cls._p_reason)
 
 
-def make_stand_in(name: tuple[str, str], number: int, reason: str) -> StandInMeta:
-    """Return a class that stands for the one with *number*, which is not loaded for *reason*."""
-    content = {"__slots__": (), "_p_name": name, "_p_number": number, "_p_reason": reason}
+def make_stand_in(
+    name: tuple[str, str],
+    number: int,
+    reason: str,
+    error: type[UnloadedClassError] = UnloadedClassError,
+) -> StandInMeta:
+    """Return a class that stands for the one with *number*, which is not used for *reason*.
+
+    Its instances raise *error*.
+    """
+    content = {
+        "__slots__": (),
+        "_p_error": error,
+        "_p_name": name,
+        "_p_number": number,
+        "_p_reason": reason,
+    }
     return StandInMeta("StandIn", (StandIn,), content)
 
 

@@ -150,17 +150,30 @@ def way_to(state: dict[str, Any], target: int) -> str:
 
     Empty if it leads through values whose parts are not known here.
     """
+    return next((way for way, value in _ways(state) if _leads_to(value, target)), "")
+
+
+def _leads_to(value: Any, target: int) -> bool:
+    return type(value) is Reference and value.oid == target
+
+
+def stand_ins_in(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the stand-ins in a state, each after the way to it."""
+    return (pair for pair in _ways(state) if isinstance(pair[1], StandIn))
+
+
+def _ways(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield all that is in a state, each after the way to it; a value once."""
     seen: set[int] = set()
     left: list[tuple[str, Any]] = [(f".{name}", value) for name, value in state.items()][::-1]
     while left:
         way, value = left.pop()
         if type(value) is Reference:
-            if value.oid == target:
-                return way
+            yield way, value
         elif id(value) not in seen:
             seen.add(id(value))
+            yield way, value
             left += [(way + step, part) for step, part in _steps(value)][::-1]
-    return ""
 
 
 def _steps(value: Any) -> list[tuple[str, Any]]:

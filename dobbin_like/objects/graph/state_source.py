@@ -6,12 +6,14 @@ the version before. A state that is to be shared has its values guarded.
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 from typing import Any
 
 from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import IntegrityError, ObjectNotFound
-from dobbin_like.ids import DELTA, NO_TID, ROOT_OID, Oid, Tid
+from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
+from dobbin_like.objects.codec.rebuild import PASSING, Rebuilder
 from dobbin_like.objects.codec.serialize import StateError
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.deltas.delta import (
@@ -54,8 +56,8 @@ class StateSource:
             return self._decode_deltas(stored, ref, plain)
         try:
             state: State = self._decoder(BytesIO(stored.data)).state(shape)
-        except StateError as error:
-            raise self._damaged(stored, error) from None
+        except Exception as error:  # noqa: BLE001  of a class, or damage
+            state = self._decode_again(ref.oid, stored, error).state(shape)
         if plain._p_version or VERSION in state:
             state = upgrade(plain, ref.oid, state)
         if SHAREABLE.issuperset(map(type, state.values())):
@@ -73,13 +75,12 @@ class StateSource:
         """
         if stored.number & DELTA:
             deltas, _, base = self._chain(oid, stored, NO_TID)
-            return self._whole(stored, deltas, base)
+            return self._whole(oid, stored, deltas, base)
+        shape = self._ghosts.shape(stored.number)
         try:
-            state: State = self._decoder(BytesIO(stored.data)).state(
-                self._ghosts.shape(stored.number)
-            )
-        except StateError as error:
-            raise self._damaged(stored, error) from None
+            state: State = self._decoder(BytesIO(stored.data)).state(shape)
+        except Exception as error:  # noqa: BLE001  of a class, or damage
+            state = self._decode_again(oid, stored, error).state(shape)
         return state
 
     def fresh(self, ref: ObjectRef, serial: Tid) -> State:
@@ -120,7 +121,7 @@ class StateSource:
                 items = changed_items(items, present, frozen(added, freezer.copy))
             state = {**before, ITEMS: items}
         else:
-            state = self._whole(stored, deltas, base)
+            state = self._whole(ref.oid, stored, deltas, base)
             if plain._p_version or VERSION in state:
                 state = upgrade(plain, ref.oid, state)
             spare = len(base.data) - weight
@@ -132,19 +133,22 @@ class StateSource:
 
     def _chain(self, oid: Oid, stored: StoredVersion, known: Tid) -> DeltaChain:
         try:
-            return chain_of(oid, stored, self._delta, self._storage.version_before, known)
+            delta = partial(self._delta, oid)
+            return chain_of(oid, stored, delta, self._storage.version_before, known)
         except MissingBaseError as error:
             path, expected = self._storage.path, "the version before"
             raise IntegrityError(path, stored.position, str(error), expected) from None
 
-    def _delta(self, stored: StoredVersion) -> Delta:
+    def _delta(self, oid: Oid, stored: StoredVersion) -> Delta:
         try:
             return self._decoder(BytesIO(stored.data)).delta()  # type: ignore[no-any-return]
-        except StateError as error:
-            raise self._damaged(stored, error) from None
+        except Exception as error:  # noqa: BLE001  of a class, or damage
+            return self._decode_again(oid, stored, error).delta()
 
-    def _whole(self, stored: StoredVersion, deltas: list[Delta], base: StoredVersion) -> State:
-        state = self.read(ROOT_OID, base)
+    def _whole(
+        self, oid: Oid, stored: StoredVersion, deltas: list[Delta], base: StoredVersion
+    ) -> State:
+        state = self.read(oid, base)
         try:
             for delta in deltas:
                 apply_delta(state.get(ITEMS), delta)
@@ -153,9 +157,19 @@ class StateSource:
             raise IntegrityError(path, stored.position, str(error), expected) from None
         return state
 
-    def _damaged(self, stored: StoredVersion, error: StateError) -> IntegrityError:
-        what = f"a state that is a {error.found}"
-        return IntegrityError(self._storage.path, stored.position, what, error.expected)
+    def _decode_again(self, oid: Oid, stored: StoredVersion, error: Exception) -> Rebuilder:
+        """Return a decoder that has stand-ins for the values that *error* is about, or raise."""
+        if isinstance(error, StateError):
+            what = f"a state that is a {error.found}"
+            damage = IntegrityError(self._storage.path, stored.position, what, error.expected)
+            raise damage from None
+        rebuilder = Rebuilder(stored.data, self._ghosts.ghost, self._ghosts.classes)
+        if not isinstance(error, PASSING) and rebuilder.rebuild():
+            return rebuilder
+        classes = self._ghosts.classes
+        name = classes.name_of(self._ghosts.class_of(stored))
+        error.add_note(f"while the state of {name} oid {oid} was read")
+        raise error
 
 
 def _plain_of(ref: ObjectRef) -> Any:
