@@ -362,6 +362,21 @@ class ValueNotRebuiltError(UnloadedClassError):
     )
 
 
+class ReadCycleError(UsageError, RuntimeError):
+    """The hash of a key, or member, needs what is just being read, and that is what holds the key.
+
+    ``name`` is the attribute that is needed; empty: the whole object.
+    """
+
+    class_name: str
+    oid: Oid
+    name: str
+    text = (
+        "{class_name} oid {oid} is being read, and a hash or a comparison of what it holds needs "
+        ".{name} of it; let __hash__ and __eq__ need less"
+    )
+
+
 class RenameError(UsageError, ValueError):
     """A class can't be renamed as requested. Nothing was written."""
 

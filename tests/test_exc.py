@@ -44,6 +44,9 @@ ERRORS = {
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
     exc.ValueNotRebuiltError("shop", "Size", "no"): "a shop.Size can't be rebuilt: no; let its",
     exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
+    exc.ReadCycleError(
+        "Cart", 3, "lines"
+    ): "Cart oid 3 is being read, and a hash or a comparison of",
     exc.RenameError("shop.Cart", "shop.Basket", "no"): "can't rename shop.Cart to shop.Basket: no",
     exc.NewerStateError("Cart", 3, 5, 4): "Cart oid 3 was stored as version 5, the class of this",
     exc.ChangedBaseError(
@@ -100,6 +103,7 @@ BUILT_IN = {
     exc.NotASafeError: ValueError,
     exc.SafeDirectoryError: RuntimeError,
     exc.BrokenObjectError: AttributeError,
+    exc.ReadCycleError: RuntimeError,
     exc.RenameError: ValueError,
     exc.NewerStateError: RuntimeError,
     exc.MigrationError: RuntimeError,

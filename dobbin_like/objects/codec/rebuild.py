@@ -15,12 +15,19 @@ from functools import partial
 from operator import setitem
 from typing import Any, ClassVar, Final
 
-from dobbin_like.exc import ClosedError, LogError, ValueNotRebuiltError
+from dobbin_like.exc import ClosedError, LogError, ReadCycleError, ValueNotRebuiltError
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.codec.stand_in import StandIn, make_stand_in
 
-PASSING: Final = (ClosedError, LogError, MemoryError, OSError, RecursionError)
+PASSING: Final = (
+    ClosedError,
+    LogError,
+    MemoryError,
+    OSError,
+    ReadCycleError,
+    RecursionError,
+)
 """Errors that say nothing about a value: they may be gone the next time."""
 
 _BUILT_IN: Final = "built-in"

@@ -118,10 +118,30 @@ class StateReader:
         state = dict(zip(names, values, strict=True))
         return _Rewriter(_no_objects, self._table).encode(state)
 
+    def without_hashes(self, state: dict[str, Any]) -> tuple[bytes, list[str]]:
+        """Return the bytes of what is decoded of a state without a hash, and names of the rest.
+
+        The rest holds objects, or values of the application, as keys or members.
+        """
+        rest = [name for name, value in state.items() if _asks_for_hashes(value)]
+        part = {name: value for name, value in state.items() if name not in rest}
+        return _Rewriter(_no_objects, self._table).encode(part), rest
+
     def _reference(self, oid: Oid, class_number: int) -> Reference:
         reference = Reference(oid, class_number)
         self._references.append(reference)
         return reference
+
+
+def _asks_for_hashes(value: Any) -> bool:
+    parts = (part for _, part in _ways({"": value}))
+    return any(any(map(_has_own_hash, p)) for p in parts if isinstance(p, (dict, set, frozenset)))
+
+
+def _has_own_hash(key: Any) -> bool:
+    if isinstance(key, (tuple, frozenset)):
+        return any(map(_has_own_hash, key))
+    return type(key) is Reference or (isinstance(key, StandIn) and key._p_how != "member")
 
 
 def _objects_in(keys: Iterable[Any]) -> Iterator[Oid]:

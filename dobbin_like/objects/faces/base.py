@@ -11,10 +11,10 @@ from types import MethodType
 from typing import Any, Final
 from weakref import getweakrefs
 
-from dobbin_like.exc import NotPersistentError, ReadOnlyError
+from dobbin_like.exc import NotPersistentError, ReadCycleError, ReadOnlyError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta, own_dict
-from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here
 from dobbin_like.objects.values.refs import (
@@ -192,7 +192,7 @@ def _seen_dict(obj: Any) -> State:
         state = _visible(obj)
     if state is None:
         return native_dict(obj)
-    if type(state) is WorkingCopy:
+    if type(state) is WorkingCopy or type(state) is PartialState:
         state.copy_pending()
     return state
 
@@ -216,10 +216,36 @@ def _ghost_getattribute(obj: Any, name: str) -> Any:
         return object.__getattribute__(obj, name)
     for ref in getweakrefs(obj):  # As load() does, without a call.
         if type(ref) is ObjectRef and ref.jar is not None:
-            ref.jar.load(obj, ref)
+            try:
+                ref.jar.load(obj, ref)
+            except ReadCycleError:
+                return _partial_attribute(obj, name, _partial_state(ref))
             return getattr(obj, name)
     load(obj)
     return getattr(obj, name)
+
+
+def _partial_attribute(obj: Any, name: str, state: PartialState) -> Any:
+    """Do for a ghost whose state is being decoded what MaskLayer does for a masked object."""
+    faces = type(obj)._p_faces
+    if name not in (faces.data_names or faces.find_data_names()):
+        value = state.get(name, _MISSING)
+        if value is PENDING:
+            state.own_value(name)
+        if value is not _MISSING:
+            return value
+    if name == "__dict__":
+        state.copy_pending()
+        return state
+    return _class_attribute(obj, name, faces.ghost)
+
+
+def _partial_state(ref: ObjectRef) -> PartialState:
+    """Return what can be had of an object meanwhile; raise the caller's error if it is another."""
+    state = here.reading.get(id(ref))
+    if type(state) is not PartialState:
+        raise  # noqa: PLE0704  of the caller
+    return state
 
 
 def _ghost_setattr(obj: Any, name: str, value: Any) -> None:
@@ -262,7 +288,10 @@ def _visible(obj: Any) -> State | None:
     ref = ref_of(obj)
     if ref is None or ref.jar is None:  # never was in a database: not masked
         return native_dict(obj)
-    return ref.jar.visible(obj, ref)
+    try:
+        return ref.jar.visible(obj, ref)
+    except ReadCycleError:
+        return _partial_state(ref)
 
 
 def _class_descriptor(obj: Any, name: str) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.exc import ReadCycleError
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
@@ -27,6 +28,25 @@ class _Pending:
 
 
 PENDING: Final = _Pending()
+
+
+class PartialState(dict[str, Any]):
+    """What can be had of an object while its state is decoded, the rest being PENDING.
+
+    For code of the user that decoding runs: a hash of what the object holds may need the object.
+    """
+
+    def __init__(self, class_name: str, oid: Oid, state: State) -> None:
+        super().__init__(state)
+        self._whose = class_name, oid
+
+    def own_value(self, name: str) -> Any:
+        raise ReadCycleError(*self._whose, name)
+
+    def copy_pending(self) -> None:
+        for name, value in self.items():
+            if value is PENDING:
+                self.own_value(name)
 
 
 class WorkingCopy(dict[str, Any]):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.contract import Storage, StoredVersion
-from dobbin_like.exc import IntegrityError, ObjectNotFound
+from dobbin_like.exc import IntegrityError, ObjectNotFound, ReadCycleError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.codec.rebuild import PASSING, Rebuilder
 from dobbin_like.objects.codec.serialize import StateError
+from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.deltas.delta import (
     ITEMS,
@@ -27,11 +28,16 @@ from dobbin_like.objects.deltas.delta import (
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.stored_attribute import check_builtin
+from dobbin_like.objects.faces.working_copy import PENDING, PartialState
 from dobbin_like.objects.graph.ghosts import Ghosts
-from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
+from dobbin_like.objects.values.refs import ObjectRef, State, here, native_dict
 from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists
+
+_ONCE: Final = "once"
+_TWICE: Final = "twice"
+"""How often a thread is decoding one state, one time inside the other."""
 
 
 class StateSource:
@@ -51,7 +57,32 @@ class StateSource:
     def decode_shaped(
         self, stored: StoredVersion, shape: Shape | None, ref: ObjectRef, plain: Any
     ) -> State:
-        """Do what :meth:`decode` does, for an object of class *plain*."""
+        """Do what :meth:`decode` does, for an object of class *plain*.
+
+        Raises ReadCycleError if the calling thread is at it already, and is not a signal handler
+        that does the same once more; ``here.reading`` has what can be had of the state then.
+        """
+        reading, key = here.reading, id(ref)
+        before = reading.get(key)
+        if before is None:
+            reading[key] = _ONCE
+        elif before is _ONCE:
+            reading[key] = _TWICE
+        else:
+            if before is _TWICE:
+                reading[key] = self._partial(stored, ref, plain)
+            raise ReadCycleError(plain.__name__, ref.oid, "")
+        try:
+            return self._decode(stored, shape, ref, plain)
+        finally:
+            if before is None:
+                reading.pop(key, None)
+            else:
+                reading[key] = before
+
+    def _decode(
+        self, stored: StoredVersion, shape: Shape | None, ref: ObjectRef, plain: Any
+    ) -> State:
         if stored.number & DELTA:
             return self._decode_deltas(stored, ref, plain)
         try:
@@ -67,6 +98,18 @@ class StateSource:
             check_builtin(plain, ref, state, ITEMS)
             mark_stored(state, stored.tid, len(stored.data))
         return state
+
+    def _partial(self, stored: StoredVersion, ref: ObjectRef, plain: Any) -> PartialState:
+        """Return what can be decoded of a state before any hash is asked for."""
+        reader = StateReader(self._storage.names, self._storage.path)
+        number, data = reader.whole(ref.oid, stored, self._storage.version_before)
+        state, _ = reader.read(number, data)
+        if state.pop(VERSION, 0) != plain._p_version:
+            return PartialState(plain.__name__, ref.oid, dict.fromkeys(state, PENDING))
+        data, rest = reader.without_hashes(state)
+        partial = self.share(self._decoder(BytesIO(data)).state(None), ref)
+        partial.update(dict.fromkeys(rest, PENDING))
+        return PartialState(plain.__name__, ref.oid, partial)
 
     def read(self, oid: Oid, stored: StoredVersion) -> State:
         """Return the state that *stored* holds as it was stored, with its version.

@@ -72,13 +72,15 @@ class Here(threading.local, Own):
     """What the calling thread knows. ``memo`` is asked at every read of a masked object.
 
     ``own_memo`` is the memo of the thread itself; ``memo`` the same one, until a task of the
-    thread has a scope.
+    thread has a scope. ``reading``: the objects whose states the thread is decoding, by the id of
+    their reference, and what can be had of them meanwhile.
     """
 
     def __init__(self) -> None:
         self.own_memo: dict[int, State] = {}
         self.memo = self.own_memo
         self.opened = []
+        self.reading: dict[int, Any] = {}
 
     def let_tasks_have_scopes(self) -> None:
         """Let the reads of this thread ask for the scope of its task."""
