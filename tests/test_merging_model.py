@@ -27,6 +27,65 @@ WEIGHTS = (60, 10, 5, 5, 17, 3)
 NAMES = ("dict", "set", "list")
 
 
+class NotedDict(dict[Any, Any]):
+    """A dict that notes which keys were set, or asked to go, however they were before."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.touched: set[Any] = set()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.touched.add(key)
+        super().__setitem__(key, value)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        self.touched.add(key)
+        return super().setdefault(key, default)
+
+    def update(self, items: dict[Any, Any]) -> None:
+        self.touched.update(items)
+        super().update(items)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        made = NotedDict(copy.deepcopy(dict(self), memo))
+        made.touched = {*self.touched}
+        return made
+
+
+class NotedSet(set[Any]):
+    """A set that notes the same."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.touched: set[Any] = set()
+
+    def add(self, item: Any) -> None:
+        self.touched.add(item)
+        super().add(item)
+
+    def discard(self, item: Any) -> None:
+        self.touched.add(item)
+        super().discard(item)
+
+    def update(self, items: Any) -> None:
+        members = {*items}
+        self.touched |= members
+        super().update(members)
+
+    def difference_update(self, items: Any) -> None:
+        self.touched.update(items)
+        super().difference_update(items)
+
+    def symmetric_difference_update(self, items: Any) -> None:
+        self.touched.update(items)
+        super().symmetric_difference_update(items)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        made = NotedSet(self)
+        made.touched = {*self.touched}
+        return made
+
+
 class Actor:
     """A thread with its transactions, and what the model says that it sees."""
 
@@ -70,6 +129,9 @@ class Actor:
         transaction.begin()
         self.base = copy.deepcopy(self.model.state)
         self.mine = copy.deepcopy(self.model.state)
+        self.mine["dict"] = NotedDict(self.mine["dict"])
+        self.mine["set"] = NotedSet(self.mine["set"])
+        self.noted = False
         self.serials = dict(self.model.serials)
         self.out = {}
         self.point = None
@@ -94,7 +156,9 @@ class Actor:
         checkout(target, exclusive=exclusive)
         self.out[name] = self.out.get(name, False) or exclusive
         if name == "dict" and rng.random() < 0.1:
-            self.mine["note"] = rng.randrange(100)
+            kept = self.mine["note"] is not None and rng.random() < 0.5
+            self.mine["note"] = self.mine["note"] if kept else rng.randrange(100)
+            self.noted = True
             target.note = self.mine["note"]
             return
         step = rng.choice(CHANGES[name])
@@ -104,7 +168,12 @@ class Actor:
         assert results[0] == results[1], step
 
     def save(self) -> None:
-        self.point = transaction.savepoint(), copy.deepcopy(self.mine), dict(self.out)
+        self.point = (
+            transaction.savepoint(),
+            copy.deepcopy(self.mine),
+            dict(self.out),
+            self.noted,
+        )
 
     def roll_back(self) -> None:
         if self.point is not None:
@@ -112,6 +181,7 @@ class Actor:
             self.mine = copy.deepcopy(self.point[1])
             # Objects that were checked out since are not any more.
             self.out = {name: self.out[name] for name in self.point[2]}
+            self.noted = self.point[3]
 
     def commit(self) -> None:
         """Commit; it is a conflict if the model says so."""
@@ -148,7 +218,8 @@ class Model:
                 continue
             if exclusive or not is_changed:
                 return None
-            if note and self.state["note"] != actor.base["note"]:
+            noted = actor.noted and name == "dict"
+            if noted and self.state["note"] != actor.base["note"]:
                 return None
             result = MERGERS[name](base, mine, now)
             if result is None:
@@ -159,14 +230,15 @@ class Model:
     def commit(self, actor: Actor, merged: dict[str, Any]) -> None:
         self.commits += 1
         for name, state in merged.items():
-            self.state[name] = copy.deepcopy(state)
+            plain = {"dict": dict, "set": set, "list": list}[name]
+            self.state[name] = plain(copy.deepcopy(state))
             self.serials[name] = self.commits
         if "dict" in merged and actor.mine["note"] != actor.base["note"]:
             self.state["note"] = actor.mine["note"]
 
 
 def same(one: Any, other: Any) -> bool:
-    if type(one) is dict:
+    if isinstance(one, dict):
         return list(one.items()) == list(other.items())
     return bool(one == other)
 
@@ -183,7 +255,7 @@ def merge_dicts(base: Any, mine: Any, now: Any) -> Any:
     put = {key: value for key, value in mine.items() if key not in kept}
     over = {key: mine[key] for key in kept if mine[key] != base[key]}
     missing = object()
-    for key in (*gone, *over, *put):
+    for key in (*gone, *over, *put, *mine.touched):
         if base.get(key, missing) != now.get(key, missing):
             return None
     result = {key: value for key, value in now.items() if key not in gone}
@@ -193,7 +265,7 @@ def merge_dicts(base: Any, mine: Any, now: Any) -> Any:
 
 
 def merge_sets(base: Any, mine: Any, now: Any) -> Any:
-    if any((item in base) != (item in now) for item in base ^ mine):
+    if any((item in base) != (item in now) for item in (base ^ mine) | mine.touched):
         return None
     return (now - (base - mine)) | (mine - base)
 
@@ -251,6 +323,7 @@ CHANGES: dict[str, list[Any]] = {
         lambda c, r: c.__setitem__(key(r), value(r)),
         lambda c, r: c.__delitem__(key(r)),
         lambda c, r: c.pop(key(r)),
+        lambda c, r: c.__setitem__(*r.choice([*c.items()])) if r.random() < 0.3 else None,
         lambda c, r: c.setdefault(key(r), []).append(r.random()),
         lambda c, r: c[key(r)].append(r.random()),
         lambda c, r: c[key(r)]["a"].append(r.random()),

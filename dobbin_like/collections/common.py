@@ -9,7 +9,7 @@ replaced as a whole, so that a running iterator goes on over the items that it b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import GenericAlias
 from typing import Any, ClassVar, Self
@@ -63,6 +63,23 @@ class Container(Persistent):
                 who = f"a new {name}" if ref is None else describe(ref)
                 raise SharedValueError(name, who)
         return self._items
+
+    def _touching(self, keys: Iterable[Any]) -> Any:
+        """Return the items to change, as :meth:`_writable`, to set, add or take out *keys*.
+
+        If they are equal to what was there, a merge has to know.
+        """
+        items = self._writable()
+        working = here.memo.get(id(self))
+        if type(working) is WorkingCopy:
+            working.touched.keys.update(dict.fromkeys(keys))
+        return items
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        working = here.memo.get(id(self))
+        if type(working) is WorkingCopy:
+            working.touched.names[name] = None
 
     def __len__(self) -> int:
         return len(self._items)

@@ -101,7 +101,7 @@ class PersistentDict(_Mapping[K, V]):
         return found
 
     def __setitem__(self, key: K, value: V, /) -> None:
-        self._writable()[key] = value
+        self._touching((key,))[key] = value
 
     def __delitem__(self, key: K, /) -> None:
         del self._writable()[key]
@@ -154,14 +154,20 @@ class PersistentDict(_Mapping[K, V]):
             return self._items.get(key, default)
 
         def pop(self, key: Any, default: Any = _MISSING, /) -> Any:
-            items = self._writable()
-            return items.pop(key) if default is _MISSING else items.pop(key, default)
+            if default is _MISSING:
+                return self._writable().pop(key)
+            return self._touching((key,)).pop(key, default)
 
         def setdefault(self, key: Any, default: Any = None, /) -> Any:
-            return self._writable().setdefault(key, default)
+            return self._touching((key,)).setdefault(key, default)
 
         def update(self, /, *args: Any, **kwargs: Any) -> None:
-            self._writable().update(*map(plain, args), **kwargs)
+            self._writable()
+            items: dict[Any, Any] = {}
+            try:
+                items.update(*map(plain, args), **kwargs)
+            finally:  # What comes before an error is set, as in a dict.
+                self._touching(items).update(items)
 
 
 MutableMapping.register(PersistentDict)

@@ -27,10 +27,10 @@ def _is_set(other: object) -> bool:
 
 def _in_place(update: str) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any, /) -> Any:
-        items = self._writable()
+        self._writable()
         if not _is_set(other):
             return NotImplemented
-        getattr(items, update)(plain(other))
+        getattr(self, update)(other)
         return self
 
     return method
@@ -127,14 +127,14 @@ class PersistentSet(_MutableSet[T]):
         __ixor__ = _in_place("symmetric_difference_update")
 
     def add(self, item: T, /) -> None:
-        self._writable().add(item)
+        self._touching((item,)).add(item)
 
     def discard(self, item: T, /) -> None:
-        items = self._writable()
         try:
-            items.discard(item)
+            self._touching((item,)).discard(item)
         except TypeError:
-            items.discard(_hashable(item))
+            key = _hashable(item)
+            self._touching((key,)).discard(key)
 
     def remove(self, item: T, /) -> None:
         items = self._writable()
@@ -151,16 +151,22 @@ class PersistentSet(_MutableSet[T]):
         return item
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        self._writable().difference_update(*map(plain, others))
+        self._writable()
+        members = set[Any]().union(*map(plain, others))
+        self._touching(members).difference_update(members)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
         self._writable().intersection_update(*map(plain, others))
 
     def symmetric_difference_update(self, other: Iterable[T], /) -> None:
-        self._writable().symmetric_difference_update(plain(other))
+        self._writable()
+        members = set(plain(other))
+        self._touching(members).symmetric_difference_update(members)
 
     def update(self, *others: Iterable[T]) -> None:
-        self._writable().update(*map(plain, others))
+        self._writable()
+        members = set[Any]().union(*map(plain, others))
+        self._touching(members).update(members)
 
 
 def _hashable(item: object) -> object:

@@ -14,9 +14,10 @@ made of three can settle that. So the class of the parts says whose they are::
 and the owner does what the transaction has done once more, on the newest nodes. It gets all parts
 that the transaction has checked out, and the new ones that these lead to: before is ``None`` for
 a new part. From the states it finds out what was changed (not how), looks whether others have
-changed the same, and raises ``ConflictError`` if so. The states are its to look at; what is
-mutable in the state after may be put into the structure, what is in the state before must not be
-changed.
+changed the same, and raises ``ConflictError`` if so. What is volatile in a part is in the state
+after, too: the owner may have noted there what no state tells. The states are its to look at;
+what is mutable in the state after may be put into the structure, what is in the state before must
+not be changed.
 
 When it is called, the working copies of the parts are gone, the new ones lead nowhere, and the
 transaction sees the newest snapshot: nothing else that it had checked out was changed by anybody,
@@ -104,10 +105,9 @@ def _parts(view: View, owner: Any) -> list[PartChange]:
     for working in list(view.working.values()):
         if owner_of(working.obj) is owner:
             working.copy_pending()
-            state = type(working.obj)._p_faces.state_of(working)
             before = MappingProxyType(working.base)
-            found.append(PartChange(working.obj, before, MappingProxyType(state)))
-            todo.extend(state.values())
+            found.append(PartChange(working.obj, before, MappingProxyType({**working})))
+            todo.extend(type(working.obj)._p_faces.state_of(working).values())
     seen: set[int] = set()
     while todo:
         value = todo.pop()
@@ -116,9 +116,8 @@ def _parts(view: View, owner: Any) -> list[PartChange]:
         seen.add(id(value))
         if KINDS[type(value)] == REFERENCE:
             if is_new(ref_of(value)) and owner_of(value) is owner:
-                state = type(value)._p_faces.state_of(vars(value))
-                found.append(PartChange(value, None, MappingProxyType(state)))
-                todo.extend(state.values())
+                found.append(PartChange(value, None, MappingProxyType({**vars(value)})))
+                todo.extend(type(value)._p_faces.state_of(vars(value)).values())
         else:
             todo.extend(_inside(value))
     return found

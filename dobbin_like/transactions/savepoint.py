@@ -15,7 +15,7 @@ from zope.interface import implementer
 from dobbin_like.exc import NotStorableError
 from dobbin_like.objects.faces.base import is_new, seal
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.faces.working_copy import WorkingCopy, copy_state
+from dobbin_like.objects.faces.working_copy import Touched, WorkingCopy, copy_state
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.refs import (
     ObjectRef,
@@ -78,7 +78,7 @@ def _reset(obj: Any, state: State) -> None:
         set_native_dict(obj, state)
 
 
-def _saved(working: WorkingCopy) -> dict[str, Any]:
+def _saved(working: WorkingCopy) -> tuple[dict[str, Any], Touched]:
     try:
         return working.save()
     except Exception as error:  # user code, or what can't be pickled

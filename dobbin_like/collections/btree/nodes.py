@@ -18,6 +18,7 @@ tree is emptied, so that a transaction that has changed it is in conflict.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from dobbin_like.exc import ConflictError, Sides
@@ -56,6 +57,9 @@ class BTreeLeaf(Persistent):
     _p_part_of = "tree"
     is_leaf = True
 
+    _v_touched: Sequence[Any] = ()
+    """The keys that the transaction has set or removed, and that are as they were, in order."""
+
     def __init__(self, tree: Any, keys: list[Any], values: list[Any]) -> None:
         self.tree = tree
         self.moves = 0
@@ -68,6 +72,10 @@ class BTreeLeaf(Persistent):
     ) -> dict[str, Any]:
         if not old["moves"] == saved["moves"] == new["moves"]:
             _refuse("items were moved to or from it")
+        for key, before, after in unchanged(new.get("_v_touched", ()), old["items"]):
+            now = find(*saved["items"], key)[1]
+            if not same(before, now):
+                refuse_key(key, before, now, after)
         keys, values = map(list, saved["items"])
         for key, before, after in differences(old["items"], new["items"]):
             index, now = find(keys, values, key)
@@ -121,6 +129,12 @@ def find(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:
     if index < len(keys) and keys[index] == key:
         return index, values[index]
     return index, MISSING
+
+
+def unchanged(touched: Iterable[Any], items: Items) -> list[Difference]:
+    """Return the changes of *touched* keys that left them as they are in *items*."""
+    found = [(key, find(*items, key)[1]) for key in touched]
+    return [(key, value, value) for key, value in found]
 
 
 def differences(old: Items, new: Items) -> list[Difference]:

@@ -22,6 +22,7 @@ from dobbin_like.collections.btree.nodes import (
     joined,
     refuse_key,
     same,
+    unchanged,
 )
 from dobbin_like.collections.btree.plan import Plan
 from dobbin_like.collections.btree.walk import (
@@ -240,6 +241,7 @@ class SortedTree(Persistent, Generic[K, I]):
         index, now = find(keys, values, key)
         there = now is not MISSING
         if there and not replace:
+            self._touch(leaf, key, now)
             return False
         if not there:
             _check_order(keys, index, key)
@@ -254,13 +256,34 @@ class SortedTree(Persistent, Generic[K, I]):
             plan.fill(path, leaf, keys, values)
             self._plan_length(plan, 1)
         plan.apply()
+        self._touch(leaf, key, value)
         return not there
+
+    def _touch(self, leaf: BTreeLeaf, key: Any, value: Any) -> None:
+        """Note that *key* of *leaf* was set, or MISSING made of it, if that is what it was before.
+
+        Nothing else tells that the transaction is in conflict with one that changes it.
+        """
+        if type(here.memo.get(id(self))) is not WorkingCopy:
+            return  # A new tree, which no other transaction knows.
+        checkout(leaf)
+        working = here.memo.get(id(leaf))
+        if type(working) is WorkingCopy:  # Else what it was is not known: the leaf is new.
+            before: Items = working.base["items"]
+            if not same(find(*before, key)[1], value):
+                return
+        touched = [*leaf._v_touched]  # noqa: SLF001  volatile: of this transaction
+        index, known = find(touched, touched, key)
+        if known is MISSING:
+            leaf._v_touched = [*touched[:index], key, *touched[index:]]  # noqa: SLF001
 
     def _remove(self, key: Any) -> Any:
         """Remove *key*; return its value, or MISSING."""
         self._check_writable()
         path, leaf, index, value = self._find(key)
         if value is MISSING:
+            if leaf is not None:
+                self._touch(leaf, key, MISSING)
             return MISSING
         checkout(leaf)
         keys, values = leaf.items
@@ -269,6 +292,7 @@ class SortedTree(Persistent, Generic[K, I]):
         plan.drain(path, leaf, _without(keys, index), _without(values, index))
         self._plan_length(plan, -1)
         plan.apply()
+        self._touch(leaf, key, MISSING)
         return value
 
     def _pop_last(self, method: str) -> tuple[Any, Any]:
@@ -286,6 +310,7 @@ class SortedTree(Persistent, Generic[K, I]):
     def _fill(self, items: Items) -> None:
         plan = Plan(self)
         plan.set(self._root.links[2][0], "moves", self._root.links[2][0].moves + 1)
+        plan.set(self._root, "_v_touched", items[0])  # The tree may have been cleared before.
         plan.set(self._root, "links", self._grown(items))
         self._plan_length(plan, len(items[0]))
         plan.apply()
@@ -336,15 +361,18 @@ class SortedTree(Persistent, Generic[K, I]):
         """Apply the changes of a transaction again, key by key, to the tree as it is now."""
         before: list[Items] = []
         after: list[Items] = []
+        touched: list[Any] = []
         for part, old, new in parts:
             if isinstance(part, BTreeLeaf):
                 before += [old["items"]] if old else []
                 after += [new["items"]] if new else []
-        changes = differences(joined(before), joined(after))
-        for key, was, value in changes:
+            touched += new.get("_v_touched", ()) if new else ()
+        was = joined(before)
+        changes = differences(was, joined(after))
+        for key, old, value in (*changes, *unchanged(touched, was)):
             now = self._find(key)[3]
-            if not same(now, was):
-                refuse_key(key, was, now, value)
+            if not same(now, old):
+                refuse_key(key, old, now, value)
         for key, _, value in changes:
             if value is MISSING:
                 self._remove(key)

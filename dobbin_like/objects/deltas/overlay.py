@@ -12,7 +12,7 @@ This module has what all overlays have in common; :mod:`.overlays` makes one for
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final
 
 from dobbin_like.objects.deltas.delta import ITEMS
@@ -84,11 +84,14 @@ class Overlay:
         values = added.values() if isinstance(added, dict) else ()
         return [*self.own.values(), *added, *values]
 
-    def fits(self, items: Any) -> bool:
-        """Return whether *items*, a later state, have what this changes as the base has it."""
+    def fits(self, items: Any, touched: Iterable[Any] = ()) -> bool:
+        """Return whether *items*, a later state, have what this changes as the base has it.
+
+        Also *touched* keys: those that were written, though they may be as they were.
+        """
         if KINDS[type(items)] != KINDS[type(self.base)]:
             return False
-        return self.settle() and self._touches_the_same(items)
+        return self.settle() and self._touches_the_same(items, touched)
 
     def renumber(self, items: Any) -> None:
         """Give added items new keys behind those of *items*, a later state that fits."""
@@ -112,7 +115,7 @@ class Overlay:
             self._ends = FirstKey(iter, self.base), FirstKey(reversed, self.base)
         return self._ends[end].find(self.removed)
 
-    def _touches_the_same(self, items: Any) -> bool:
+    def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
         raise NotImplementedError  # Each kind of collection has its own.
 
     def take_difference(self, now: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any, Final
 
 from dobbin_like.objects.deltas.layered import built_in, each_key
@@ -143,10 +143,9 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         }
         return True
 
-    def _touches_the_same(self, items: Any) -> bool:
-        return all(
-            self._is_same(key, items) for key in (*self.removed, *self.replaced, *self.added)
-        )
+    def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
+        changed = (*self.removed, *self.replaced, *self.added)
+        return all(self._is_same(key, items) for key in (*changed, *touched))
 
     def _is_same(self, key: Any, items: Any) -> bool:
         was_there, is_there = key in self.base, key in items
@@ -220,7 +219,7 @@ class OverlayQueue(OverlayDict):
 
     __slots__ = ()
 
-    def _touches_the_same(self, items: Any) -> bool:
+    def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
         return all(self._is_same(number, items) for number in (*self.removed, *self.replaced))
 
     def renumber(self, items: Any) -> None:

@@ -105,7 +105,7 @@ class OverlayList(Overlay, MutableSequence[Any]):
         self.own = dict(enumerate(now[:size]))
         return len(now) >= size and StateComparison().same(built_in(self.base), now[:size])
 
-    def _touches_the_same(self, items: Any) -> bool:
+    def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
         if starts_with(items, self.base):
             return True
         size = len(self.base)
@@ -190,11 +190,9 @@ class OverlaySet(Overlay, MutableSet[Any]):
         }
         return True
 
-    def _touches_the_same(self, items: Any) -> bool:
-        base = self.base
-        return all(
-            (member in base) == (member in items) for member in (*self.removed, *self.added)
-        )
+    def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
+        base, changed = self.base, (*self.removed, *self.added)
+        return all((member in base) == (member in items) for member in (*changed, *touched))
 
     def plain(self) -> set[Any]:
         whole = set(built_in(self.base))

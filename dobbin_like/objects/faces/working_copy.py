@@ -49,6 +49,26 @@ class PartialState(dict[str, Any]):
                 self.own_value(name)
 
 
+class Touched:
+    """What a transaction has written, also if it is equal to what was there.
+
+    ``names`` are attributes, ``keys`` those that were set, added or taken out of a collection;
+    ``whole``: the object is to be stored.
+    """
+
+    __slots__ = ("keys", "names", "whole")
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self.keys: dict[Any, None] = {}
+        self.whole = False
+
+    def copy(self) -> Touched:
+        made = Touched()
+        made.names, made.keys, made.whole = {**self.names}, {**self.keys}, self.whole
+        return made
+
+
 class WorkingCopy(dict[str, Any]):
     """One thread's private, changeable state of one object.
 
@@ -56,7 +76,7 @@ class WorkingCopy(dict[str, Any]):
     :data:`PENDING` until they are read, then copies of the thread's own. Only its thread uses it.
     """
 
-    __slots__ = ("base", "exclusive", "obj", "ref", "serial")
+    __slots__ = ("_touched", "base", "exclusive", "obj", "ref", "serial")
 
     def __init__(self, obj: Any, ref: ObjectRef, serial: Tid, base: State) -> None:
         self.update(base)
@@ -65,10 +85,19 @@ class WorkingCopy(dict[str, Any]):
         self.serial = serial
         self.base = base
         self.exclusive = False
+        self._touched: Touched | None = None
         if not SHAREABLE.issuperset(map(type, base.values())):
             for name, value in base.items():
                 if type(value) not in SHAREABLE and KINDS[type(value)] > REFERENCE:
                     self[name] = PENDING
+
+    @property
+    def touched(self) -> Touched:
+        """What was written: the caller may add to it."""
+        touched = self._touched
+        if touched is None:
+            touched = self._touched = Touched()
+        return touched
 
     def own_value(self, name: str) -> Any:
         value = self.base[name]
@@ -158,13 +187,13 @@ class WorkingCopy(dict[str, Any]):
             if made is None:
                 return False
             self[ITEMS] = made
-        mine = self._changed_names()
-        if any(not _same_in(name, base, saved, aliases) for name in mine):
+        mine, touched = self._changed_names(), self.touched
+        if any(not _same_in(name, base, saved, aliases) for name in (*mine, *touched.names)):
             return False
         overlay = self.overlay()
         if overlay is None:
             return True
-        if not overlay.fits(saved.get(ITEMS)):
+        if not overlay.fits(saved.get(ITEMS), touched.keys):
             return False
         return _are_independent(overlay, saved) or not self._leads_to_the_rest(overlay, mine)
 
@@ -180,11 +209,11 @@ class WorkingCopy(dict[str, Any]):
 
     def _merge(self, serial: Tid, saved: State) -> None:
         overlay, mine = self.overlay(), self._changed_names()
-        state, exclusive = dict(self), self.exclusive
+        state, touched = dict(self), self._touched
         self.clear()
         # As after a checkout of the other version.
         self.__init__(self.obj, self.ref, serial, saved)  # type: ignore[misc]
-        self.exclusive = exclusive
+        self._touched = touched
         for name in mine:
             if name in state:
                 self[name] = state[name]
@@ -214,15 +243,17 @@ class WorkingCopy(dict[str, Any]):
                 names.append(name)
         return names
 
-    def save(self) -> State:
+    def save(self) -> tuple[State, Touched]:
         """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
         self.copy_pending()  # What is one thing now has to stay one.
-        return copy_state(self)
+        return copy_state(self), self.touched.copy()
 
-    def restore(self, saved: State) -> None:
+    def restore(self, saved: tuple[State, Touched]) -> None:
         """Go back to what :meth:`save` returned, which can be used again."""
+        state, touched = saved
         self.clear()
-        self.update(copy_state(saved))
+        self.update(copy_state(state))
+        self._touched = touched.copy()
         overlay = self.overlay()
         if overlay is not None:
             overlay.working = self

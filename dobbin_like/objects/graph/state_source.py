@@ -30,7 +30,8 @@ from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.stored_attribute import check_builtin
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState
 from dobbin_like.objects.graph.ghosts import Ghosts
-from dobbin_like.objects.values.refs import ObjectRef, State, here, native_dict
+from dobbin_like.objects.values.here import here
+from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists

@@ -1,0 +1,232 @@
+"""What was written is written, also if it equals what was there."""
+
+from __future__ import annotations
+
+import pytest
+import transaction
+
+from dobbin_like import (
+    BTree,
+    BTreeSet,
+    ConflictError,
+    PersistentDict,
+    PersistentList,
+    PersistentSet,
+    checkout,
+)
+from tests.helpers.trees import make_small, sound
+
+
+def fill_again(tree):
+    kept = dict(tree.items())
+    tree.clear()
+    tree.update(kept)
+
+
+DICTS = {
+    "set": lambda d: d.__setitem__("a", 1),
+    "set and back": lambda d: (d.__setitem__("a", 2), d.__setitem__("a", 1)),
+    "removed and set": lambda d: d.__setitem__("a", d.pop("a")),
+    "setdefault": lambda d: d.setdefault("a", 5),
+    "update": lambda d: d.update({"a": 1}),
+    "update pairs": lambda d: d.update([("a", 1)]),
+    "cleared and filled": fill_again,
+}
+SETS = {
+    "add": lambda s: s.add("a"),
+    "update": lambda s: s.update(["b"], {"a"}),
+    "|=": lambda s: s.__ior__({"a"}),
+    "removed and added": lambda s: (s.remove("a"), s.add("a")),
+    "^= twice": lambda s: (s.__ixor__({"a"}), s.__ixor__({"a"})),
+    "symmetric": lambda s: [s.symmetric_difference_update({"a"}) for _ in "12"],
+}
+ABSENT_DICT = {
+    "pop": lambda d: d.pop("x", None),
+    "set and popped": lambda d: (d.__setitem__("x", 1), d.__delitem__("x")),
+}
+ABSENT_SET = {
+    "discard": lambda s: s.discard("x"),
+    "difference_update": lambda s: s.difference_update(["x"]),
+    "-=": lambda s: s.__isub__({"x"}),
+    "added and removed": lambda s: (s.add("x"), s.remove("x")),
+}
+
+
+def put(obj, key):
+    obj.add(key) if hasattr(obj, "add") else obj.__setitem__(key, 1)
+
+
+def take(obj, key):
+    obj.remove(key) if hasattr(obj, "remove") else obj.__delitem__(key)
+
+
+CASES = [
+    (cls, write, theirs, name)
+    for cls, writes, theirs in (
+        (PersistentDict, DICTS, lambda d: take(d, "a")),
+        (PersistentDict, ABSENT_DICT, lambda d: put(d, "x")),
+        (PersistentSet, SETS, lambda s: take(s, "a")),
+        (PersistentSet, ABSENT_SET, lambda s: put(s, "x")),
+        (BTree, DICTS, lambda d: take(d, "a")),
+        (BTree, ABSENT_DICT, lambda d: put(d, "x")),
+        (BTreeSet, SETS, lambda s: take(s, "a")),
+        (BTreeSet, ABSENT_SET, lambda s: put(s, "x")),
+    )
+    for name, write in writes.items()
+]
+IDS = [f"{cls.__name__} {name}" for cls, _, _, name in CASES]
+
+
+@pytest.fixture(params=[3, 200])
+def size(request):
+    return request.param
+
+
+@pytest.fixture
+def pair(database, again, monkeypatch):
+    """Two databases over one log, and how to begin with an object in both."""
+    make_small(monkeypatch)
+    other = again()
+
+    def elect(cls, size):
+        items = ["a", "b", *(f"k{n:03}" for n in range(size))]
+        database.set_root(cls.fromkeys(items, 1) if hasattr(cls, "fromkeys") else cls(items))
+        transaction.commit()
+        other.transaction_manager.begin()
+        checkout(database.root)
+        checkout(other.root)
+        return database.root, other.root
+
+    return elect
+
+
+def commit(obj):
+    obj._p_jar.transaction_manager.commit()
+
+
+@pytest.mark.parametrize(("cls", "write", "theirs", "name"), CASES, ids=IDS)
+def test_a_write_that_changes_nothing_is_in_conflict_with_one_that_does(
+    pair, size, cls, write, theirs, name
+):
+    # Alone, it was; beside any other change both commits succeeded: the journal of one said
+    # "added", and it was not there.
+    mine, other = pair(cls, size)
+    write(mine)
+    put(mine, "mine")
+    theirs(other)
+    commit(other)
+
+    with pytest.raises(ConflictError):
+        commit(mine)
+    transaction.abort()
+    assert "mine" not in mine
+
+
+@pytest.mark.parametrize(("cls", "write", "theirs", "name"), CASES, ids=IDS)
+def test_it_is_in_conflict_with_no_other_change(pair, size, cls, write, theirs, name):
+    if "cleared" in name:
+        return  # All keys were written.
+    mine, other = pair(cls, size)
+    write(mine)
+    put(mine, "mine")
+    put(other, "theirs")
+    take(other, "k001")
+    commit(other)
+    commit(mine)
+    other._p_jar.transaction_manager.begin()
+    for obj in (mine, other):
+        assert "mine" in obj
+        assert "theirs" in obj
+        assert "k001" not in obj
+        assert len(obj) == size + 3
+        if cls in (BTree, BTreeSet):
+            assert sound(obj)
+
+
+@pytest.mark.parametrize(("cls", "write", "theirs", "name"), CASES, ids=IDS)
+def test_two_that_change_nothing_at_the_same_key_both_commit(pair, size, cls, write, theirs, name):
+    mine, other = pair(cls, size)
+    for obj, more in ((mine, "mine"), (other, "theirs")):
+        write(obj)
+        put(obj, more)
+    commit(other)
+    commit(mine)
+    assert "mine" in mine
+    assert "theirs" in mine
+
+
+@pytest.mark.parametrize("cls", [BTree, BTreeSet])
+@pytest.mark.parametrize("splits", ["mine", "theirs"])
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_a_key_is_looked_for_where_a_split_has_put_it(pair, cls, splits, key):
+    mine, other = pair(cls, 0)
+    put(mine, "b")
+    put(mine, "mine")
+    for n in range(100):
+        put(mine if splits == "mine" else other, f"a{n:03}")
+    put(mine, "a")
+    take(other, key)
+    commit(other)
+    with pytest.raises(ConflictError, match=f"the key '{key}' was changed"):
+        commit(mine)
+
+
+@pytest.mark.parametrize("value", ["new", "old"])
+def test_an_attribute_that_is_set_to_what_it_was_counts_as_written(pair, size, value):
+    mine, other = pair(PersistentDict, size)
+    mine.note = "old"
+    commit(mine)
+    other._p_jar.transaction_manager.begin()
+    checkout(mine)
+    checkout(other)
+    mine.note = "old"
+    put(mine, "mine")
+    other.note = value
+    put(other, "theirs")
+    commit(other)
+    if value == "old":
+        commit(mine)
+        assert "theirs" in mine
+    else:
+        with pytest.raises(ConflictError):
+            commit(mine)
+
+
+def test_what_a_savepoint_takes_back_was_not_written(pair, size):
+    mine, other = pair(PersistentSet, size)
+    put(mine, "mine")
+    point = transaction.savepoint()
+    put(mine, "a")
+    point.rollback()
+    take(other, "a")
+    commit(other)
+    commit(mine)
+    assert "a" not in mine
+
+
+def test_what_was_written_before_a_savepoint_still_counts(pair, size):
+    mine, other = pair(PersistentSet, size)
+    put(mine, "a")
+    point = transaction.savepoint()
+    put(mine, "mine")
+    point.rollback()
+    put(mine, "another")
+    take(other, "a")
+    commit(other)
+    with pytest.raises(ConflictError):
+        commit(mine)
+
+
+def test_a_list_that_is_only_appended_to_has_no_such_writes(database, again, size):
+    other = again()
+    database.set_root(PersistentList(range(size)))
+    transaction.commit()
+    other.transaction_manager.begin()
+    checkout(database.root)
+    checkout(other.root)
+    database.root[0] = 0
+    database.root.append("mine")
+    other.root.append("theirs")
+    commit(other.root)
+    commit(database.root)
+    assert list(database.root[-2:]) == ["theirs", "mine"]
