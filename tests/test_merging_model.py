@@ -274,7 +274,9 @@ def merge_lists(base: Any, mine: Any, now: Any) -> Any:
     size = len(base)
     if mine[:size] != base or now[:size] != base:
         return None
-    return now + mine[size:]
+    # What was appended and is an item from before, too, stays one with it.
+    places = {id(item): at for at, item in enumerate(mine[:size])}
+    return now + [now[places[id(item)]] if id(item) in places else item for item in mine[size:]]
 
 
 MERGERS: dict[str, Any] = {"dict": merge_dicts, "set": merge_sets, "list": merge_lists}
