@@ -50,6 +50,9 @@ if TYPE_CHECKING:
         PersistentSet,
         PersistentStream,
         checkout,
+        is_changed,
+        is_checked_out,
+        touch,
     )
     from dobbin_like.storage import MemoryLog, OverlayLog, TransactionLog
 
@@ -91,7 +94,10 @@ __all__ = [
     "UnloadedClassError",
     "WriteConflictError",
     "checkout",
+    "is_changed",
+    "is_checked_out",
     "safe",
+    "touch",
 ]
 
 _HOMES = {
@@ -135,8 +141,11 @@ _HOMES = {
     "UnloadedClassError": "exc",
     "WriteConflictError": "exc",
     "checkout": "persistent",
+    "is_changed": "persistent",
+    "is_checked_out": "persistent",
     "open": "opening",
     "safe": "",
+    "touch": "persistent",
 }
 
 __getattr__ = late_names(__name__, _HOMES)

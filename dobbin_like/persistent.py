@@ -7,6 +7,7 @@ the name of this module, in programs and in logs.
 from typing import TYPE_CHECKING
 
 from dobbin_like.late import late_names
+from dobbin_like.objects.faces.asking import is_changed, is_checked_out, touch
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.faces import PersistentABCMeta, PersistentMeta
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream
@@ -30,6 +31,9 @@ __all__ = [
     "PersistentSet",
     "PersistentStream",
     "checkout",
+    "is_changed",
+    "is_checked_out",
+    "touch",
 ]
 
 __getattr__ = late_names(

@@ -121,7 +121,8 @@ HOUSE = {
             "objects.faces  objects.faces.methods  objects.faces.working_copy",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
-            "objects.faces.broken  objects.faces.stored_attribute  objects.faces.stream",
+            "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
+            "objects.faces.stream",
         ),
     ),
     "objects.codec": Room(

@@ -9,11 +9,20 @@ from dobbin_like import (
     BTree,
     BTreeSet,
     ConflictError,
+    Database,
+    Persistent,
     PersistentDict,
     PersistentList,
+    PersistentQueue,
     PersistentSet,
     checkout,
+    is_changed,
+    is_checked_out,
+    touch,
 )
+from dobbin_like.exc import NotPersistentError
+from dobbin_like.ids import DELTA, ROOT_OID
+from tests.helpers.steps import in_thread
 from tests.helpers.trees import make_small, sound
 
 
@@ -230,3 +239,113 @@ def test_a_list_that_is_only_appended_to_has_no_such_writes(database, again, siz
     commit(other.root)
     commit(database.root)
     assert list(database.root[-2:]) == ["theirs", "mine"]
+
+
+# -- touch(), is_checked_out(), is_changed() -----------------------------------------------
+
+
+class Box(Persistent):
+    def __init__(self):
+        self.tags = ["a"]
+
+
+MAKE = [Box, PersistentDict, PersistentSet, PersistentList, PersistentQueue, BTree]
+
+
+@pytest.mark.parametrize("make", MAKE)
+def test_what_is_touched_is_stored_though_it_is_as_it_was(database, make):
+    database.set_root(make())
+    transaction.commit()
+    obj, serial = database.root, database.root._p_serial
+    checkout(obj)
+    transaction.commit()
+    assert obj._p_serial == serial
+
+    touch(obj)
+    assert is_changed(obj)
+    transaction.commit()
+    assert obj._p_serial > serial
+    assert not is_changed(obj)
+
+
+def test_a_large_collection_is_touched_at_the_cost_of_a_delta(database):
+    database.set_root(PersistentDict.fromkeys(range(10_000)))
+    transaction.commit()
+    touch(database.root)
+    transaction.commit()
+    assert database.storage.load(ROOT_OID).number & DELTA
+    assert dict(database.root) == dict.fromkeys(range(10_000))
+
+
+@pytest.mark.parametrize("make", MAKE)
+@pytest.mark.parametrize("change", [touch, lambda obj: setattr(obj, "note", 1)])
+def test_what_two_touch_or_one_of_them_changes_is_a_conflict(database, again, make, change):
+    other = again()
+    database.set_root(make())
+    transaction.commit()
+    other.transaction_manager.begin()
+    checkout(other.root)
+    change(other.root)
+    touch(database.root)
+    commit(other.root)
+    with pytest.raises(ConflictError):
+        commit(database.root)
+    transaction.abort()
+
+    touch(database.root)
+    commit(database.root)
+
+
+def test_a_thread_knows_what_it_has_checked_out_and_changed(database):
+    box = Box()
+    assert (is_checked_out(box), is_changed(box)) == (False, True)
+    checkout(box)
+    assert is_checked_out(box)
+    database.set_root(box)
+    transaction.commit()
+
+    assert (is_checked_out(box), is_changed(box)) == (False, False)
+    checkout(box)
+    assert (is_checked_out(box), is_changed(box)) == (True, False)
+    box.tags.append("b")
+    assert is_changed(box)
+    assert in_thread(lambda: (is_checked_out(box), is_changed(box))) == (False, False)
+    box.tags.pop()
+    assert not is_changed(box)
+    touch(box)
+    point = transaction.savepoint()
+    box.tags.append("c")
+    point.rollback()
+    assert is_changed(box)
+    transaction.abort()
+    assert (is_checked_out(box), is_changed(box)) == (False, False)
+
+
+def test_a_ghost_is_asked_without_reading_it(path):
+    with Database(path) as database:
+        database.set_root(PersistentDict(box=Box()))
+        transaction.commit()
+    with Database(path) as database:
+        box = database.root["box"]
+        assert (is_checked_out(box), is_changed(box)) == (False, False)
+        assert type(box) is type(box)._p_faces.ghost
+
+
+@pytest.mark.parametrize("make", [BTree.fromkeys, BTreeSet])
+def test_a_tree_has_changed_if_a_node_has(database, make):
+    database.set_root(make(range(1000)))
+    transaction.commit()
+    tree = database.root
+    checkout(tree)
+    tree.discard(5000) if hasattr(tree, "discard") else tree.pop(5000, None)
+    assert not is_changed(tree)
+    tree.add(-1)
+    assert is_changed(tree)
+    transaction.abort()
+    assert not is_changed(tree)
+
+
+@pytest.mark.parametrize("ask", [is_checked_out, is_changed, touch])
+def test_what_is_not_persistent_is_refused(ask):
+    with pytest.raises(NotPersistentError):
+        ask([])

@@ -32,7 +32,10 @@ from dobbin_like import (
     TransactionLog,
     WriteConflictError,
     checkout,
+    is_changed,
+    is_checked_out,
     safe,
+    touch,
 )
 from dobbin_like.exc import Error, NotStorableError, UsageError
 from dobbin_like.history import Change, Revision, TransactionRecord
@@ -71,6 +74,11 @@ def attributes_of_users_classes_keep_their_types(account: Account) -> None:
     assert_type(type(account), type[Account])
     metaclass: type[PersistentMeta] = type(Account)
     assert metaclass
+
+
+def what_was_done_to_an_object_can_be_asked(one: Account, other: Account) -> list[bool]:
+    touch(one, other)
+    return [is_checked_out(one), is_changed(other)]
 
 
 def checkout_takes_many(one: Account, other: Account) -> None:

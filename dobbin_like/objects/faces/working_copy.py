@@ -137,7 +137,10 @@ class WorkingCopy(dict[str, Any]):
             self.update({name: own_copy(base[name]) for name in pending})
 
     def changed(self) -> State | None:
-        """Return the state if it differs from the base, else ``None``. Cost: what was read."""
+        """Return the state if it differs from the base, or was touched as a whole, else ``None``.
+
+        Cost: what was read.
+        """
         faces = type(self.obj)._p_faces
         # As state_of() does, without a call where all attributes are state.
         state: State = dict(self) if tuple(self) in faces.clean else faces.state_of(self)
@@ -158,7 +161,7 @@ class WorkingCopy(dict[str, Any]):
                 same = aliases.same(before, value)
             if not same:
                 return state
-        return None
+        return state if self._touched is not None and self._touched.whole else None
 
     def delta(self) -> Overlay | None:
         """Return the overlay over the items if nothing but items was changed."""
