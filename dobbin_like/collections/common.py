@@ -64,22 +64,31 @@ class Container(Persistent):
                 raise SharedValueError(name, who)
         return self._items
 
-    def _touching(self, keys: Iterable[Any]) -> Any:
-        """Return the items to change, as :meth:`_writable`, to set, add or take out *keys*.
+    def _touching(self, key: Any) -> Any:
+        """Return the items to change, as :meth:`_writable`, to set, add or take out *key*.
 
-        If they are equal to what was there, a merge has to know.
+        If it is as it was afterwards, a merge has to know.
         """
+        working = here.memo.get(id(self))
+        if type(working) is not WorkingCopy:
+            return self._writable()
+        (working.touched or working.note()).keys[key] = None
+        items = working.get("_items", PENDING)
+        return self._items if items is PENDING else items
+
+    def _touching_all(self, keys: Iterable[Any]) -> Any:
+        """Do what :meth:`_touching` does, for many keys."""
         items = self._writable()
         working = here.memo.get(id(self))
         if type(working) is WorkingCopy:
-            working.touched.keys.update(dict.fromkeys(keys))
+            working.note().keys.update(dict.fromkeys(keys))  # Without a hash, if it has them.
         return items
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         working = here.memo.get(id(self))
         if type(working) is WorkingCopy:
-            working.touched.names[name] = None
+            working.note().names[name] = None
 
     def __len__(self) -> int:
         return len(self._items)

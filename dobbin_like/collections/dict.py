@@ -101,7 +101,7 @@ class PersistentDict(_Mapping[K, V]):
         return found
 
     def __setitem__(self, key: K, value: V, /) -> None:
-        self._touching((key,))[key] = value
+        self._touching(key)[key] = value
 
     def __delitem__(self, key: K, /) -> None:
         del self._writable()[key]
@@ -156,10 +156,10 @@ class PersistentDict(_Mapping[K, V]):
         def pop(self, key: Any, default: Any = _MISSING, /) -> Any:
             if default is _MISSING:
                 return self._writable().pop(key)
-            return self._touching((key,)).pop(key, default)
+            return self._touching(key).pop(key, default)
 
         def setdefault(self, key: Any, default: Any = None, /) -> Any:
-            return self._touching((key,)).setdefault(key, default)
+            return self._touching(key).setdefault(key, default)
 
         def update(self, /, *args: Any, **kwargs: Any) -> None:
             self._writable()
@@ -167,7 +167,7 @@ class PersistentDict(_Mapping[K, V]):
             try:
                 items.update(*map(plain, args), **kwargs)
             finally:  # What comes before an error is set, as in a dict.
-                self._touching(items).update(items)
+                self._touching_all(items).update(items)
 
 
 MutableMapping.register(PersistentDict)

@@ -127,14 +127,14 @@ class PersistentSet(_MutableSet[T]):
         __ixor__ = _in_place("symmetric_difference_update")
 
     def add(self, item: T, /) -> None:
-        self._touching((item,)).add(item)
+        self._touching(item).add(item)
 
     def discard(self, item: T, /) -> None:
         try:
-            self._touching((item,)).discard(item)
+            self._touching(item).discard(item)
         except TypeError:
             key = _hashable(item)
-            self._touching((key,)).discard(key)
+            self._touching(key).discard(key)
 
     def remove(self, item: T, /) -> None:
         items = self._writable()
@@ -153,7 +153,7 @@ class PersistentSet(_MutableSet[T]):
     def difference_update(self, *others: Iterable[Any]) -> None:
         self._writable()
         members = set[Any]().union(*map(plain, others))
-        self._touching(members).difference_update(members)
+        self._touching_all(members).difference_update(members)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
         self._writable().intersection_update(*map(plain, others))
@@ -161,12 +161,12 @@ class PersistentSet(_MutableSet[T]):
     def symmetric_difference_update(self, other: Iterable[T], /) -> None:
         self._writable()
         members = set(plain(other))
-        self._touching(members).symmetric_difference_update(members)
+        self._touching_all(members).symmetric_difference_update(members)
 
     def update(self, *others: Iterable[T]) -> None:
         self._writable()
         members = set[Any]().union(*map(plain, others))
-        self._touching(members).update(members)
+        self._touching_all(members).update(members)
 
 
 def _hashable(item: object) -> object:

@@ -23,7 +23,7 @@ def touch(*objects: Persistent) -> None:
     for obj in objects:
         working = here.memo.get(id(obj))
         if type(working) is WorkingCopy:
-            working.touched.whole = True
+            working.note().whole = True
             if working.get(ITEMS) is PENDING:
                 working.own_value(ITEMS)  # If there are many, a delta is stored.
 

@@ -76,7 +76,7 @@ class WorkingCopy(dict[str, Any]):
     :data:`PENDING` until they are read, then copies of the thread's own. Only its thread uses it.
     """
 
-    __slots__ = ("_touched", "base", "exclusive", "obj", "ref", "serial")
+    __slots__ = ("base", "exclusive", "obj", "ref", "serial", "touched")
 
     def __init__(self, obj: Any, ref: ObjectRef, serial: Tid, base: State) -> None:
         self.update(base)
@@ -85,18 +85,17 @@ class WorkingCopy(dict[str, Any]):
         self.serial = serial
         self.base = base
         self.exclusive = False
-        self._touched: Touched | None = None
+        self.touched: Touched | None = None
         if not SHAREABLE.issuperset(map(type, base.values())):
             for name, value in base.items():
                 if type(value) not in SHAREABLE and KINDS[type(value)] > REFERENCE:
                     self[name] = PENDING
 
-    @property
-    def touched(self) -> Touched:
-        """What was written: the caller may add to it."""
-        touched = self._touched
+    def note(self) -> Touched:
+        """Return what was written, to which the caller adds. It is in ``touched``, once made."""
+        touched = self.touched
         if touched is None:
-            touched = self._touched = Touched()
+            touched = self.touched = Touched()
         return touched
 
     def own_value(self, name: str) -> Any:
@@ -161,7 +160,7 @@ class WorkingCopy(dict[str, Any]):
                 same = aliases.same(before, value)
             if not same:
                 return state
-        return state if self._touched is not None and self._touched.whole else None
+        return state if self.touched is not None and self.touched.whole else None
 
     def delta(self) -> Overlay | None:
         """Return the overlay over the items if nothing but items was changed."""
@@ -190,7 +189,7 @@ class WorkingCopy(dict[str, Any]):
             if made is None:
                 return False
             self[ITEMS] = made
-        mine, touched = self._changed_names(), self.touched
+        mine, touched = self._changed_names(), self.note()
         if any(not _same_in(name, base, saved, aliases) for name in (*mine, *touched.names)):
             return False
         overlay = self.overlay()
@@ -212,11 +211,11 @@ class WorkingCopy(dict[str, Any]):
 
     def _merge(self, serial: Tid, saved: State) -> None:
         overlay, mine = self.overlay(), self._changed_names()
-        state, touched = dict(self), self._touched
+        state, touched = dict(self), self.touched
         self.clear()
         # As after a checkout of the other version.
         self.__init__(self.obj, self.ref, serial, saved)  # type: ignore[misc]
-        self._touched = touched
+        self.touched = touched
         for name in mine:
             if name in state:
                 self[name] = state[name]
@@ -249,14 +248,14 @@ class WorkingCopy(dict[str, Any]):
     def save(self) -> tuple[State, Touched]:
         """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
         self.copy_pending()  # What is one thing now has to stay one.
-        return copy_state(self), self.touched.copy()
+        return copy_state(self), self.note().copy()
 
     def restore(self, saved: tuple[State, Touched]) -> None:
         """Go back to what :meth:`save` returned, which can be used again."""
         state, touched = saved
         self.clear()
         self.update(copy_state(state))
-        self._touched = touched.copy()
+        self.touched = touched.copy()
         overlay = self.overlay()
         if overlay is not None:
             overlay.working = self
