@@ -72,15 +72,14 @@ class BTreeLeaf(Persistent):
     ) -> dict[str, Any]:
         if not old["moves"] == saved["moves"] == new["moves"]:
             _refuse("items were moved to or from it")
-        for key, before, after in unchanged(new.get("_v_touched", ()), old["items"]):
-            now = find(*saved["items"], key)[1]
-            if not same(before, now):
-                refuse_key(key, before, now, after)
         keys, values = map(list, saved["items"])
-        for key, before, after in differences(old["items"], new["items"]):
+        written = unchanged(new.get("_v_touched", ()), old["items"])
+        for key, before, after in written + differences(old["items"], new["items"]):
             index, now = find(keys, values, key)
             if not same(before, now):
                 refuse_key(key, before, now, after)
+            if after is now:
+                continue
             if after is MISSING:
                 del keys[index], values[index]
             elif now is MISSING:

@@ -9,7 +9,8 @@ from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
-from dobbin_like.objects.values.refs import here, ref_of
+from dobbin_like.objects.values.here import here
+from dobbin_like.objects.values.refs import ref_of
 
 
 def touch(*objects: Persistent) -> None:
