@@ -339,22 +339,22 @@ MUTANTS: Final = (
     # -- reading
     Mutant(
         "a reader does not sync",
-        _READABLE + "_show_end",
+        _READABLE + "_certain_end",
         "disk.sync(fd, self.path)",
         "pass",
         "cuts kills",
     ),
     Mutant(
         "a reader believes its cache",
-        _READABLE + "_show_end",
+        _READABLE + "_certain_end",
         "disk.drop_cache(fd, PAGE_SIZE)",
         "pass",
         "sync kills",
     ),
     Mutant(
         "a reader believes the words",
-        _READABLE + "_show_end",
-        "range_lock.holder(fd, range_lock.WRITER) == range_lock.SHARED",
+        _READABLE + "_is_writer_there",
+        "range_lock.holder(self.file.fd, range_lock.WRITER) == range_lock.SHARED",
         "True",
         "cuts",
     ),

@@ -24,8 +24,11 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.log.file import range_lock
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, WORD_COUNT, WORD_SIZE, WORDS_OFFSET
+from dobbin_like.log.reading import readable
+from dobbin_like.log.reading.chain import whole_frames
 from tests.data import small_log
 from tests.helpers.interrupts import interrupted
 from tests.helpers.limits import at_most
@@ -33,7 +36,10 @@ from tests.helpers.log_files import NOTHING_DURABLE, tids, with_words, without_w
 from tests.helpers.processes import forked, run
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Iterator
+
+    from dobbin_like.log import LoggedTransaction
+    from dobbin_like.log.reading.reader import Frame
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
@@ -420,6 +426,48 @@ def test_a_reader_that_came_before_the_recovery_goes_on_behind_it(
         reader.apply(reader.read_news())
         assert not reader.has_news()
         assert reader.load(Oid(7)).data == b"goes on"  # type: ignore[union-attr]
+
+
+def test_a_reader_that_opens_while_a_writer_comes_sees_what_is_durable(
+    path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(small)
+    logs: list[TransactionLog] = []
+
+    def nobody_yet(fd: int, which: int) -> int | None:
+        monkeypatch.undo()
+        found = range_lock.holder(fd, which)
+        writer = TransactionLog(path)
+        writer.acquire()
+        logs.append(writer)
+        made.append(writer.append(Tid(writer.last_tid + 1), [(Oid(7), 1, b"late")], wait=False))
+        writer.release()
+        return found
+
+    made: list[LoggedTransaction] = []
+    before = tids(path)
+    monkeypatch.setattr(range_lock, "holder", nobody_yet)
+    with TransactionLog(path, read_only=True) as reader, logs[0] as writer:
+        assert [logged.tid for logged in reader.transactions()] == before
+        writer.confirm(made[0])
+        catch_up(reader)
+        assert [logged.tid for logged in reader.transactions()] == [*before, made[0].tid]
+
+
+def test_a_writer_that_comes_while_a_reader_looks_for_the_end_leaves_no_damage(
+    path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(small + bytes(2000))  # Of a writer that was killed.
+
+    def found_before(*where: Any) -> Iterator[Frame]:
+        yield from whole_frames(*where)
+        monkeypatch.undo()
+        with TransactionLog(path) as writer:
+            commit(writer, 7, b"late")
+
+    monkeypatch.setattr(readable, "whole_frames", found_before)
+    with TransactionLog(path, read_only=True) as reader:
+        assert reader.load(Oid(7)).data == b"late"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("prepared", [False, True])

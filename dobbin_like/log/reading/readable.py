@@ -294,9 +294,28 @@ class ReadableLog:
         Where a writer is there, the words are right. Else they are of some moment before: what
         follows DURABLE is believed as recovery would, and shown when it is on stable storage.
         """
-        fd, seen = self.file.fd, words.seen()
-        if range_lock.holder(fd, range_lock.WRITER) == range_lock.SHARED:
-            return
+        while True:
+            seen = words.seen()
+            if self._is_writer_there():
+                return
+            end = self._certain_end(words)
+            # Whoever came meanwhile may have appended what was found, and not told it yet.
+            if not self._is_writer_there() and words.seen() == seen:
+                break
+            self.known.clear()
+        for frame in list(self._frames(self.applied.tail, end)):
+            if frame.logged is not None:
+                self.apply([frame.logged])
+            self.applied.move_to(frame.tail)
+        self.applied.look(seen, end)
+        self._outdated = seen
+
+    def _is_writer_there(self) -> bool:
+        return range_lock.holder(self.file.fd, range_lock.WRITER) == range_lock.SHARED
+
+    def _certain_end(self, words: Words) -> int:
+        """Find the end, and bring what is before it to stable storage."""
+        fd = self.file.fd
         end = self.find_end(words, os.fstat(fd).st_size)
         if end > self.applied.tail.end:
             disk.sync(fd, self.path)
@@ -305,12 +324,7 @@ class ReadableLog:
             disk.drop_cache(fd, PAGE_SIZE)
             self.known.clear()
             end = self.find_end(words, end)
-        for frame in list(self._frames(self.applied.tail, end)):
-            if frame.logged is not None:
-                self.apply([frame.logged])
-            self.applied.move_to(frame.tail)
-        self.applied.look(seen, end)
-        self._outdated = seen
+        return end
 
     def find_end(self, words: Words, limit: int) -> int:
         """Return where the whole frames end behind what is applied; they are known then.
@@ -322,10 +336,11 @@ class ReadableLog:
         if limit < start.end:
             text = "the end of the file: somebody has cut it"
             raise IntegrityError(self.path, limit, text, f"at least {start.end} bytes")
+        # Before the frames are read: a writer may come meanwhile.
+        durable = words.find(DURABLE)
         for frame in whole_frames(self.buffer, start, limit):
             self.known[place.end] = place, frame
             place = frame.tail
-        durable = words.find(DURABLE)
         if durable is None and self.rest(place.end, limit):
             # It may be damage in what was durable: nothing behind it may be given up.
             text = "no whole frame, and a header that does not say where the log ends"
