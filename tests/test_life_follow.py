@@ -24,6 +24,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.check import check_log
+from dobbin_like.conformance.steps import catch_up
 from dobbin_like.exc import (
     ConflictError,
     LogMovedError,
@@ -31,7 +32,7 @@ from dobbin_like.exc import (
     ObjectNotFound,
     WriteConflictError,
 )
-from dobbin_like.ids import Tid
+from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import REPLACED, STATE, USUAL, WAITING
 from dobbin_like.log.writing import flusher
@@ -560,6 +561,32 @@ def test_who_let_others_go_first_does_not_write_to_a_file_that_it_has_not_locked
         with path.open("rb") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         alone.release()
+
+
+def test_who_creates_a_log_that_others_begin_and_pack_meanwhile_follows(path, monkeypatch):
+    with TransactionLog(path) as late:
+        lock = late._writing.lock
+        try_lock = lock._try
+
+        def begin_and_pack() -> None:
+            with Database(TransactionLog(path)) as database:
+                database.set_root(Node(1))
+                transaction.commit()
+                database.pack()
+
+        def try_after_others() -> bool:
+            monkeypatch.undo()
+            in_thread(begin_and_pack)
+            return try_lock()
+
+        monkeypatch.setattr(lock, "_try", try_after_others)
+        with pytest.raises(LogPackedError):
+            late.acquire()
+        while late.generation < 1:
+            catch_up(late)
+        assert late.load(Oid(0)) is not None
+        late.acquire()
+        late.release()
 
 
 def test_who_locks_the_new_file_while_another_thread_follows_to_it_writes_there(

@@ -327,6 +327,8 @@ class WritableLog:
         try:
             return file.size_at_path()
         except LogMovedError:
+            # Opened for creation, it may have been begun and packed by others since.
+            file.attach()
             if file.is_replaced():
                 raise LogPackedError(self.log.path, "the log was packed") from None
             if file.words is None:
