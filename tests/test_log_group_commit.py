@@ -519,6 +519,23 @@ def test_pages_that_are_lost_before_anybody_was_told_are_no_damage(path: Path) -
     assert len(tids(path)) == 3
 
 
+def test_what_is_lost_stays_in_doubt_though_another_thread_commits_with_its_tid(
+    path: Path,
+) -> None:
+    with TransactionLog(path) as log, TransactionLog(path) as other:
+        first = commit(log, 0, b"first")
+        lost = append(log, 0, b"lost")
+        with path.open("r+b") as file:
+            file.seek(first.end)
+            file.write(bytes(lost.end - first.end))
+        other.acquire()
+        other.release()
+
+        assert commit(log, 1, b"instead").tid == lost.tid
+        with pytest.raises(InDoubtError, match="repaired"):
+            log.confirm(lost)
+
+
 def test_a_database_is_told_that_a_commit_is_in_doubt_and_what_became_of_it(path: Path) -> None:
     fill(path, "a", "b")
     with open_at(path) as database, open_at(path) as other:

@@ -163,14 +163,15 @@ class WritableLog:
         Raises:
             InDoubtError: Nobody knows whether it is durable.
         """
-        promise = self.writer.promises.get(transaction.tid)
+        key = transaction.tid, transaction.checksum  # type: ignore[attr-defined]  # The log's own.
+        promise = self.writer.promises.get(key)
         if promise is not None:
             try:
                 self.queue.make_durable(*promise)
             except (OSError, IntegrityError, SyncFailedError) as error:
                 # It stays promised: whoever asks again is told the same.
                 raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
-            self.writer.promises.pop(transaction.tid, None)
+            self.writer.promises.pop(key, None)
 
     def wait_for(self, transaction: Transaction) -> None:
         """Return when one of ``unseen`` is visible. Raises OSError, IntegrityError."""

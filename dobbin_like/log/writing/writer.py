@@ -91,7 +91,8 @@ class Writer:
     """Appends to one log. Used by the thread that holds the commit lock, and no other.
 
     ``unseen`` are the transactions that are appended and were not visible when the lock was
-    taken. ``promises`` has those of this instance that have to be synced, by their tids.
+    taken. ``promises`` has those of this instance that have to be synced, by their tids and
+    checksums: a tid is given again if what had it is lost with a sync that failed.
     ``place`` is where the next frame goes; ``_told`` is what others know of it. ``_words`` are
     the words as this left them, but for WAITING; nothing has happened since if they are the same.
     ``seen`` are those of them that change with news. ``shown`` is where what is visible ended when
@@ -102,7 +103,7 @@ class Writer:
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
         self.save_after_entries = SAVE_AFTER_ENTRIES
         self.unseen: list[LoggedTransaction] = []
-        self.promises: dict[Tid, Promise] = {}
+        self.promises: dict[tuple[Tid, int], Promise] = {}
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
@@ -340,7 +341,9 @@ class Writer:
         for logged in reversed(self._appended):
             if logged.tid == tid and not logged.failed:
                 return logged
-        self.promises.pop(tid, None)
+        for key, promise in list(self.promises.items()):
+            if key[0] == tid and promise.failures == self.failures:
+                self.promises.pop(key, None)
         return None
 
     @property
@@ -398,12 +401,13 @@ class Writer:
             OSError: It was not written.
             InDoubtError: It was, and that could not be told to others.
         """
+        key = logged.tid, logged.checksum
         if not logged.failed and (self._sync or self.shown < self._told):
-            self.promises[logged.tid] = Promise(self._file, logged.end, self.failures)
+            self.promises[key] = Promise(self._file, logged.end, self.failures)
         try:
             self._write(data)
         except OSError:
-            self.promises.pop(logged.tid, None)
+            self.promises.pop(key, None)
             raise
         try:
             self._know(_new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES)))
