@@ -33,9 +33,10 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import REPLACED, STATE, USUAL, WAITING
-from dobbin_like.log.writing import flusher
+from dobbin_like.log.writing import flusher, presence
 from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
@@ -587,6 +588,49 @@ def test_who_creates_a_log_that_others_begin_and_pack_meanwhile_follows(path, mo
         assert late.load(Oid(0)) is not None
         late.acquire()
         late.release()
+
+
+def test_a_log_is_closed_while_another_thread_joins_those_of_the_packed_one(
+    database, root, path, monkeypatch
+):
+    steps, held, comes = Steps(), [], threading.Event()
+    log = TransactionLog(path)
+    writing = log._writing
+    make_durable, is_at_path = writing.make_durable, presence._is_at_path
+    enter = presence.alone.__enter__
+
+    def follow() -> None:
+        make_durable()
+        database.pack()
+        while log.generation < 1:
+            catch_up(log)
+        monkeypatch.setattr(presence, "_is_at_path", join_slowly)
+        steps.thread(writing._join)
+        with steps[1]:
+            pass
+
+    def join_slowly(file: Any) -> bool:
+        monkeypatch.setattr(presence, "_is_at_path", is_at_path)
+        with steps[0]:
+            pass
+        comes.wait(0.2)  # It must not come: the locks of the open file are this thread's.
+        return is_at_path(file)
+
+    def enter_and_tell(alone: Any) -> bool:
+        found = enter(alone)
+        comes.set()
+        return found
+
+    def tidy() -> None:
+        with path.open("rb") as file:
+            held.append(range_lock.holder(file.fileno(), range_lock.OPENING))
+
+    monkeypatch.setattr(presence.alone, "__enter__", enter_and_tell)
+    monkeypatch.setattr(writing, "make_durable", follow)
+    monkeypatch.setattr(writing, "_tidy", tidy)
+    log.close()
+    steps.join()
+    assert held == [range_lock.EXCLUSIVE]
 
 
 def test_who_locks_the_new_file_while_another_thread_follows_to_it_writes_there(

@@ -365,8 +365,13 @@ class WritableLog:
     def _leave(self) -> None:
         """Bring what is visible to stable storage; the last one cuts off the zeros."""
         self.make_durable()
+        # Another thread may be joining: the locks of the open file are those of both.
+        with self.lock.kept_free:
+            file = self.log.file
+        if not file.joined:  # It has followed to a packed log: nothing was written there.
+            return
         try:
-            with alone(self.log.file) as nobody_else:
+            with alone(file) as nobody_else:
                 if nobody_else:
                     self._for_a_moment(self._tidy)
         except (OSError, Error, SyncFailedError) as error:
