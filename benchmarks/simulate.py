@@ -1,7 +1,7 @@
 """Long runs of the simulation: processes, disks and power cuts, with the log as it is.
 
     python -m benchmarks.simulate --images 100000 --seed 1
-    python -m benchmarks.simulate --mutants --seconds 20
+    python -m benchmarks.simulate --mutants --runs 400
 
 The first says which promises are broken, by which seeds; the second, which mutations of the log
 are found, after how many runs. A seed is run again by ``dobbin_like.testing.simulate(seed)``.
@@ -45,9 +45,8 @@ def run(images: int, seed: int) -> int:
     return total["faults"]
 
 
-def find(mutant: Mutant, seconds: float, seed: int) -> tuple[str, int]:
-    """Return how a mutant was found, empty if it was not, and the runs it took."""
-    deadline = time.monotonic() + seconds
+def find(mutant: Mutant, most: int, seed: int) -> tuple[str, int]:
+    """Return how a mutant was found in so many runs, empty if it was not, and the runs it took."""
     runs = 0
     with mutated(mutant):
         for number in itertools.count(seed):
@@ -59,18 +58,18 @@ def find(mutant: Mutant, seconds: float, seed: int) -> tuple[str, int]:
             # Images cost most of the time; what runs at the same moment finds much without them.
             share = 0.15 if runs % 3 == 0 else 0.02
             fault = simulate(number, kinds=kinds, share=share).fault
-            if fault or time.monotonic() > deadline:
+            if fault or runs == most:
                 return fault, runs
     raise AssertionError
 
 
-def run_mutants(names: list[str], seconds: float, seed: int) -> int:
+def run_mutants(names: list[str], most: int, seed: int) -> int:
     """Look for each mutant; return the number of those that were not found."""
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     missed = 0
     for mutant in chosen:
         began = time.monotonic()
-        fault, runs = find(mutant, seconds, seed)
+        fault, runs = find(mutant, most, seed)
         missed += not fault
         found = f"found: {fault[:60]}" if fault else "NOT FOUND"
         print(f"{mutant.name:48} {runs:4} runs {time.monotonic() - began:5.1f} s {found}")
@@ -84,11 +83,11 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mutants", nargs="*", metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each mutant")
+    parser.add_argument("--runs", type=int, default=400, help="for each mutant, at the most")
     arguments = parser.parse_args()
     assert KINDS
     if arguments.mutants is not None:
-        return run_mutants(arguments.mutants, arguments.seconds, arguments.seed)
+        return run_mutants(arguments.mutants, arguments.runs, arguments.seed)
     return run(arguments.images, arguments.seed)
 
 

@@ -38,7 +38,7 @@ def test_a_seed_tells_all_that_happens() -> None:
 
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name in FOUND_AT_ONCE], ids=str)
 def test_a_mutant_is_found(mutant) -> None:
-    fault, _ = find(mutant, 30.0, 1)
+    fault, _ = find(mutant, 40, 1)
 
     assert fault
 

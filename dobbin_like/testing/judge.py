@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 from random import Random
 
-from dobbin_like.exc import Error
+from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.format.header import APPENDED, decode_word, word_offset
+from dobbin_like.log.format.header import APPENDED, PAGE_SIZE
 from dobbin_like.testing.disk import Disk
 from dobbin_like.testing.faults import FoundFault, Killed
 from dobbin_like.testing.model import Model, Shown, body, shown
-from dobbin_like.testing.program import PATH
+from dobbin_like.testing.program import PATH, stored_word
 from dobbin_like.testing.system import Machine, Process, active
 
 __all__ = ["Judge"]
@@ -75,6 +75,8 @@ class Judge:
             self._compare(found, seen, "writer, as the reader before")
         if random.random() < 0.3:
             self._again(machine.disk.image(random), found, "cut after opening")
+        if found and random.random() < 0.2:
+            self._damage(machine.disk, found)
         self._commit(machine, found, reader)
         return found
 
@@ -122,15 +124,24 @@ class Judge:
             self._compare([shown(one) for one in log.transactions()], after, "its writer")
             file = machine.disk.at(PATH)
             # Saved positions may have come behind.
-            at = word_offset(APPENDED)
-            end = decode_word(APPENDED, bytes(file.data[at : at + 8])) or 0
-            if file.data[end:].strip(b"\0"):
+            if file.data[stored_word(machine.disk, APPENDED) :].strip(b"\0"):
                 text = "REST image: there is something behind the last frame"
                 raise FoundFault(text)
         self._compare(Opened(machine).seen(), after, "another writer")
         if reader is not None:
             self._compare(_news(reader, found), after, "a reader, after a commit")
         self._again(machine.disk.image(random), after, "cut after a commit")
+
+    def _damage(self, disk: Disk, found: list[Shown]) -> None:
+        """Damage a byte of what is in the log: that is an error, and never a shorter log."""
+        file, random = disk.at(PATH), self._random
+        data = bytearray(file.data)
+        data[random.randrange(PAGE_SIZE, stored_word(disk, APPENDED))] ^= 1 << random.randrange(8)
+        damaged = Disk()
+        damaged.put(PATH, bytes(data), file.number)
+        # Opened for reading or writing, which cuts off what is not in the log.
+        with contextlib.suppress(IntegrityError):
+            self._again(damaged, found, "damaged")
 
     def _again(self, disk: Disk, must: list[Shown], who: str) -> None:
         machine = Machine(disk, random=self._random)

@@ -189,7 +189,8 @@ class Model:
         fresh = [one for one in seen if one.tid not in self.known and not one.failed]
         if not fresh:
             return
-        history = {one.tid: one for one in (*self.known.values(), *seen)}
+        # As they were shown before: a pack may have dropped objects of them since.
+        history = {one.tid: one for one in (*seen, *self.known.values())}
         newest: dict[int, int] = {}
         first = fresh[0].tid
         for tid, one in sorted(history.items()):

@@ -9,14 +9,17 @@ is appended, and commits. All that it sees is shown to the model. Read
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, cast
 
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import (
+    ClosedError,
     InDoubtError,
     IntegrityError,
     LogPackedError,
@@ -27,6 +30,8 @@ from dobbin_like.log import LoggedTransaction, TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
+from dobbin_like.log.format.header import APPENDED, FAILURES, WORD_SIZE, decode_word, word_offset
+from dobbin_like.testing.disk import Disk
 from dobbin_like.testing.faults import FoundFault
 from dobbin_like.testing.model import Model, body, shown
 from dobbin_like.testing.standins import SimulatedLock
@@ -34,7 +39,7 @@ from dobbin_like.testing.system import Process
 from dobbin_like.upkeep.pack_copy import Carry
 from dobbin_like.upkeep.pack_plan import Survivors
 
-__all__ = ["PATH", "Instance", "Program", "Shared", "pack"]
+__all__ = ["PATH", "Instance", "Program", "Shared", "pack", "stored_word"]
 
 PATH = "/simulated/d.log"
 OBJECTS = 8
@@ -74,8 +79,26 @@ class Instance:
         self.read_only = read_only
         self._lock = SimulatedLock(again=True)
         must = shared.model.newest_acked
+        failed = self._failures()
         self.log = TransactionLog(PATH, sync=sync, read_only=read_only)
+        if failed[1] & 1 and not read_only and self._failures() == failed:
+            text = "BROKEN opened: a sync had failed, and nothing was repaired"
+            raise FoundFault(text)
         self._look_whole("opened" if not read_only else "opened to read", must)
+
+    def _failures(self) -> tuple[int, int]:
+        """Return the number of the file, and its word FAILURES."""
+        disk = self.process.machine.disk
+        if PATH not in disk.names:
+            return 0, 0
+        return disk.at(PATH).number, stored_word(disk, FAILURES)
+
+    def look_behind(self) -> None:
+        """Whoever holds the lock has nothing but zeros behind what it has appended."""
+        disk = self.process.machine.disk
+        if disk.at(PATH).data[stored_word(disk, APPENDED) :].strip(b"\0"):
+            text = "REST own: there is something behind the last frame"
+            raise FoundFault(text)
 
     def _look_whole(self, who: str, must: Tid) -> None:
         model, log = self.shared.model, self.log
@@ -146,6 +169,12 @@ class Instance:
                 return
 
 
+def stored_word(disk: Disk, index: int) -> int:
+    """Return the value of a word of the log, 0 if it is damaged."""
+    at = word_offset(index)
+    return decode_word(index, bytes(disk.at(PATH).data[at : at + WORD_SIZE])) or 0
+
+
 class Refused(Exception):
     """A commit was not made, and that is all right."""
 
@@ -165,6 +194,9 @@ class Program:
         self.instance: Instance | None = None
         self.read_only = random.random() < 0.25
         self.sync = "loose" not in shared.kinds or random.random() < 0.6
+        self.threads = "threads" in shared.kinds and not self.read_only and random.random() < 0.5
+        self.closing = False
+        self.packs = random.choice((0.0, 0.05, 0.3))
 
     def open(self) -> Instance:
         """Open the log."""
@@ -172,18 +204,21 @@ class Program:
         return Instance(self.process, self.shared, sync=self.sync, read_only=self.read_only)
 
     def run(self, spawn: Callable[[Callable[[], object]], object]) -> None:
-        """Open the log, and do things with it, in two threads perhaps."""
+        """Open the log, and do things with it, in several threads perhaps."""
         instance = self.instance = self.surely(self.open)
         if instance is None:
             return
-        if "threads" in self.shared.kinds and self.random.random() < 0.5:
-            random = Random(self.random.random())
-            spawn(lambda: self.work(instance, random, 6))
+        if self.threads:
+            for _ in range(self.random.choice((1, 1, 2, 3))):
+                spawn(partial(self.work, instance, Random(self.random.random()), 6))
             self.work(instance, self.random, 8)
+            closes = 0.3
         else:
             self.work(instance, self.random, 12)
-            if self.random.random() < 0.8:
-                self.surely(instance.log.close)
+            closes = 0.8
+        if self.random.random() < closes:
+            self.closing = True
+            self.surely(instance.log.close)
 
     def surely(self, step: Callable[[], Any]) -> Any:
         """Do a step that fails only if the disk does; return None then."""
@@ -203,23 +238,31 @@ class Program:
         for _ in range(random.randint(2, most)):
             if now is None:
                 return
-            now = self._read(now, random) if self.read_only else self._write(now, random)
+            try:
+                now = self._read(now, random) if self.read_only else self._write(now, random)
+            except (ClosedError, OSError) as error:
+                # Who reads at the moment when another thread closes the file is told that.
+                closed = isinstance(error, ClosedError) or error.errno == errno.EBADF
+                if not (self.closing and closed):
+                    raise
+                return
 
     def _read(self, instance: Instance, random: Random) -> Instance | None:
         self.surely(instance.catch_up)
-        if random.random() < 0.2 and "threads" not in self.shared.kinds:
+        if random.random() < 0.5:
             return self._open_again(instance)
         return instance
 
     def _write(self, instance: Instance, random: Random) -> Instance | None:
         chance, kinds = random.random(), self.shared.kinds
-        if chance < 0.05 and "threads" not in kinds:
+        if "pack" in kinds and random.random() < self.packs:
+            self.surely(lambda: self.pack(instance))
+            return instance
+        if chance < 0.05 and not self.threads:
             return self._open_again(instance)
         if chance < 0.10:
             self.surely(lambda: self.fail(instance, random))
-        elif chance < 0.14 and "pack" in kinds:
-            self.surely(lambda: self.pack(instance))
-        elif chance < 0.2:
+        elif chance < 0.16:
             self.surely(instance.catch_up)
         else:
             self.surely(lambda: self.commit(instance, random))
@@ -264,6 +307,7 @@ class Program:
             return
         finally:
             instance.log.release()
+        self._pause(random)
         try:
             instance.log.confirm(made)
         except InDoubtError:
@@ -275,6 +319,12 @@ class Program:
         if instance.log.tid < made.tid:
             text = f"LOST own: commit {number} is not seen"
             raise FoundFault(text)
+
+    def _pause(self, random: Random) -> None:
+        """Do something else for a while, perhaps: others go on."""
+        schedule = self.process.machine.schedule
+        if schedule is not None and random.random() < 0.1:
+            schedule.sleep(random.randint(20, 400))
 
     def _in_doubt(self, number: int) -> None:
         self.shared.model.end(number, "doubt")
@@ -308,8 +358,9 @@ class Program:
         )
         try:
             if random.random() < 0.2:
-                return self._in_two_steps(instance, random, tid, entries, number)
-            return log.append(tid, entries, user=str(number), wait=False)
+                made = self._in_two_steps(instance, random, tid, entries, number)
+            else:
+                made = log.append(tid, entries, user=str(number), wait=False)
         except InDoubtError:
             raise
         except OSError:
@@ -318,6 +369,8 @@ class Program:
             if not self.faulty:
                 raise
             raise Refused from None
+        instance.look_behind()
+        return made
 
     def _lock(self, instance: Instance, random: Random, oids: list[int]) -> None:
         """Take the lock when nothing that is appended may be in conflict."""
@@ -349,7 +402,13 @@ class Program:
         """Write a stream, and read it before anything follows it."""
         data = random.randbytes(random.choice((10, 700, 3000)))
         key, size = instance.log.write_stream(io.BytesIO(data))
-        if size != len(data) or instance.log.read_stream(key, 0, size) != data:
+        try:
+            found = instance.log.read_stream(key, 0, size)
+        except IntegrityError:
+            if "evict" not in self.shared.kinds:
+                raise
+            raise Refused from None  # A sync has failed meanwhile, and nobody was promised it.
+        if size != len(data) or found != data:
             text = f"TORN own: stream {key} before commit {number}"
             raise FoundFault(text)
         self.shared.count("stream")

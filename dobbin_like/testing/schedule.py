@@ -199,6 +199,13 @@ class Schedule:
             return
         self._go_on(task)
 
+    def sleep(self, calls: int) -> None:
+        """Let others go on for so many calls."""
+        task = self._current
+        if task is not None and not self._directed:
+            task.stopped_until = self.calls + calls
+            self._go_on(task)
+
     def wait(self, ready: Callable[[], bool]) -> None:
         """Let others go on until something is so, or the process is killed."""
         task = self._current

@@ -45,6 +45,9 @@ KINDS: Final = {
 }
 """What may happen in a run, and how likely it is to be chosen."""
 
+_LAST: Final = ("failed sync", "replace")
+"""What is often the last that a process does: it has not told others yet."""
+
 _SMALL: Final = (
     (writer, "_FIRST_ZEROS", 1024),
     (writer, "_MOST_ZEROS", 4096),
@@ -132,7 +135,8 @@ class _Run:
                 disk = machine.disk.image(self.cuts)
                 copy = machine.disk.image(Random(self.cuts.random()))
                 self.judge.look(copy, self.model)
-                found = self._open(disk)
+                # A copy: those of the next life find what the power cut has left.
+                found = self._open(disk.image(self.cuts))
                 self.shared.again = self.model.restart(found)
         finally:
             self.outcome.images = self.judge.images
@@ -183,6 +187,7 @@ class Life:
         self.schedule.every_call = self._every_call
         self.left = random.randint(2, 6) * (3 if "kills" in kinds else 1)
         self.at_once = random.choice((2, 2, 3))
+        self.first = random.choice((1, self.at_once))
         self.limit = random.randint(40, 800) if "cuts" in kinds else 10**9
         drawn = random.randint(1, random.choice((12, 200))) if "kill" in kinds else 0
         self.kill_at = run.kill_at or drawn
@@ -191,7 +196,8 @@ class Life:
     def run(self) -> Machine:
         """Let processes come and go; return the machine as the power cut finds it."""
         with active(self.machine):
-            self._begin()
+            for _ in range(self.first):
+                self._begin()
             try:
                 self.schedule.run()
             except BaseException:
@@ -221,7 +227,8 @@ class Life:
 
     def _after_event(self, what: str) -> None:
         machine, run = self.machine, self.run_
-        if machine.events == self.kill_at:
+        is_last = what in _LAST and "kills" in run.kinds and self.random.random() < 0.3
+        if is_last or machine.events == self.kill_at:
             machine.process.kill()
         if machine.events >= self.limit and not self.cut:
             self.cut = True

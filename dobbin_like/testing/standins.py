@@ -110,7 +110,9 @@ class _Os:
         return _stat_of(file, list(machine.disk.names.values()).count(file.number))
 
     def fsync(self, fd: int) -> None:
-        _step().sync(fd)
+        machine = _step()
+        machine.sync(fd)
+        machine.take_time()
 
     fdatasync = fsync
 
@@ -337,6 +339,7 @@ class _Time:
     def sleep(self, seconds: float) -> None:
         machine = _step()
         machine.elapsed += seconds
+        machine.take_time(always=True)
 
     def time_ns(self) -> int:
         return the_machine().now() * 1000
@@ -424,8 +427,9 @@ def simulated(
     logger = logging.getLogger("dobbin_like")
     level = logger.level
     collects = gc.isenabled()
-    gc.collect()
-    gc.disable()  # A finalizer is to run at the same moment each time.
+    # A finalizer is to run at the same moment each time; what was there before is none of it.
+    gc.disable()
+    gc.freeze()
     try:
         logger.setLevel(logging.CRITICAL + 1)
         for names in _modules(packages):
@@ -445,5 +449,6 @@ def simulated(
         for names, name, value in reversed(saved):
             names[name] = value
         logger.setLevel(level)
+        gc.unfreeze()
         if collects:
             gc.enable()

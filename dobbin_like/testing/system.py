@@ -117,6 +117,14 @@ class Machine:
         if process.dead:
             raise Killed
 
+    def take_time(self, *, always: bool = False) -> None:
+        """Let others go on for a while, perhaps. Raises Killed."""
+        process, schedule = self.process, self.schedule
+        if schedule is not None and (always or self.random.random() < 0.3):
+            schedule.sleep(self.random.randint(1, 200))
+        if process.dead:
+            raise Killed
+
     # -- descriptors ---------------------------------------------------------------
 
     def opened(self, fd: int) -> OpenFile:
@@ -194,7 +202,8 @@ class Machine:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         file, random = self.file_of(fd), self.random
         if self.faults.full and random.random() < self.faults.full:
-            part = random.randrange(len(data)) if len(data) > 8 else 0
+            # The header page is one block: it is written whole or not.
+            part = random.randrange(len(data)) if data and offset >= HEADER else 0
             if part:
                 file.write(offset, data[:part])
                 self.event("write")
