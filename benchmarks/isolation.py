@@ -405,7 +405,9 @@ def meet_perils(seed: str, *, failing: bool) -> None:
 def pack_now_and_then(orders: Orders) -> None:
     chance = random.Random(f"{orders.seed} pack")
     spans = (None, None, timedelta(seconds=0.2))
-    while not select.select([0], [], [], 0.3 + chance.random())[0]:
+    # Often, so that threads of one instance write while one of them follows, or seldom.
+    pause = chance.choice((0.02, 0.1, 1.0))
+    while not select.select([0], [], [], pause * (0.3 + chance.random()))[0]:
         with suppress(PackRunningError, OSError):
             pack_file(orders.path, chance.choice(spans))
 
@@ -440,7 +442,7 @@ class Plan:
     """What a round is like. ``sync``: of all instances, or ``None``: of each its own."""
 
     processes: int = 3
-    threads: int = 2
+    threads: int = 3
     sync: bool | None = True
     careful: bool = False
     perils: bool = True
@@ -534,7 +536,7 @@ class Round:
             process=self._started,
             threads=0 if packer else plan.threads,
             sync=chance.random() < 0.5 if plan.sync is None else plan.sync,
-            instances=chance.choice((1, 1, 2)),
+            instances=chance.choice((1, 1, 1, 2)),
             careful=plan.careful,
             read_only=plan.perils and chance.random() < 0.2,
             perils=plan.perils,
@@ -635,7 +637,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=None, help="default: another each time")
     parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2, help="of each process, 10 at the most")
+    parser.add_argument("--threads", type=int, default=3, help="of each process, 10 at the most")
     parser.add_argument("--round", type=float, default=6.0, help="seconds on one file")
     parser.add_argument("--calm", action="store_true", help="no kills, stops and packs")
     parser.add_argument("--failing", action="store_true", help="syncs fail in each round")
