@@ -317,7 +317,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the page is not synced",
-        _FILE + "log_file:LogFile.create",
+        _FILE + "log_file:LogFile._sync_page",
         "disk.sync(self.fd, self.path)",
         "pass",
         "cuts loose",

@@ -5,11 +5,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from random import Random
+
 import pytest
 
 from benchmarks.mutants import MUTANTS
 from benchmarks.simulate import find
-from dobbin_like.testing import kinds_of, mutated, simulate
+from dobbin_like.log import TransactionLog
+from dobbin_like.log.format.header import WORDS_OFFSET
+from dobbin_like.testing import (
+    Injected,
+    Killed,
+    Machine,
+    Process,
+    kinds_of,
+    mutated,
+    simulate,
+    simulated,
+)
+from dobbin_like.testing.program import PATH
 
 SEEDS = range(1, 13)
 FOUND_AT_ONCE = (
@@ -47,3 +62,23 @@ def test_a_mutant_is_found(mutant) -> None:
 def test_a_mutant_is_one(mutant) -> None:
     with mutated(mutant):
         pass
+
+
+def test_a_header_page_that_was_lost_with_a_sync_that_failed_is_written_again() -> None:
+    """Else the file that has grown since would be no log after a power cut."""
+    machine = Machine(random=Random(1), faults=Injected(sync=1.0))
+    creator, other = Process(machine), Process(machine)
+
+    def die(what: str) -> None:
+        if what == "failed sync":
+            creator.kill()
+
+    machine.on_event = die
+    with simulated(machine):
+        with creator, suppress(Killed):
+            TransactionLog(PATH).acquire()
+        machine.faults.none()
+        assert not machine.disk.at(PATH).is_certain(0, WORDS_OFFSET)
+        with other:
+            TransactionLog(PATH)
+        assert machine.disk.at(PATH).is_certain(0, WORDS_OFFSET)

@@ -103,7 +103,7 @@ class LogFile:
 
         Requires: The commit lock.
         """
-        start = os.pread(self.fd, header.PAGE_SIZE, 0)
+        start, words = os.pread(self.fd, header.PAGE_SIZE, 0), Words(self.fd, self.path)
         if header.is_unwritten(start, os.fstat(self.fd).st_size):
             page, _ = header.new_page(inode=self.key[1])
             try:
@@ -113,14 +113,21 @@ class LogFile:
             except OSError:
                 disk.cut(self.fd, self.path, 0)
                 raise
-            try:
-                # Before the file grows: zeros up to a page were never begun, more are no log.
-                disk.sync(self.fd, self.path)
-            except OSError:
-                # Others may use the page by now: it stays, and is to be repaired.
-                Words(self.fd, self.path).put(header.FAILURES, 1)
-                raise
+            self._sync_page(words)
+        elif words.find(header.STATE) == header.UNNAMED:
+            # Whoever has written it may have died in a sync that failed. Nothing follows it yet.
+            disk.write(self.fd, self.path, start[: header.WORDS_OFFSET], 0)
+            self._sync_page(words)
         self.attach()
+
+    def _sync_page(self, words: Words) -> None:
+        try:
+            # Before the file grows: zeros up to a page were never begun, more are no log.
+            disk.sync(self.fd, self.path)
+        except OSError:
+            # Others may use the page by now: it stays, and is to be repaired.
+            words.put(header.FAILURES, (words.find(header.FAILURES) or 0) | 1)
+            raise
 
     @property
     def inode(self) -> int:

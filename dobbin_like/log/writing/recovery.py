@@ -27,6 +27,7 @@ from dobbin_like.log.format.header import (
     SYNCING,
     UNNAMED,
     USUAL,
+    WORDS_OFFSET,
 )
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.syncing import write_again
@@ -62,6 +63,9 @@ def recover(log: ReadableLog) -> None:
         )
         disk.cut(file.fd, file.path, end)
     write_again(file, durable, end)
+    is_named = value_in(block, STATE) not in (UNNAMED, None)
+    if not is_named:  # Nor is it known that the header page was brought to stable storage.
+        write_again(file, 0, WORDS_OFFSET)
     # The system may have dropped lost pages since they were read. What is written now stays.
     certain = log.find_end(words, end)
     if certain < end:
@@ -73,7 +77,7 @@ def recover(log: ReadableLog) -> None:
         # Somebody may be waiting to sync what is lost now, and would not be told.
         words.put(FAILURES, (value_in(block, FAILURES) or 0) | 1)
         raise
-    if value_in(block, STATE) in (UNNAMED, None):
+    if not is_named:
         disk.sync_directory(file.path)
     _store(words, block, file, end)
 
