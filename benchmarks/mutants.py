@@ -91,7 +91,7 @@ MUTANTS: Final = (
         _PRESENCE + "join",
         "        range_lock.lock(file.fd, OPENING)\n",
         "",
-        "kills",
+        "kills cuts",
     ),
     Mutant(
         "who opens is never alone",

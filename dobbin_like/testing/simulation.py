@@ -130,7 +130,7 @@ class _Run:
         """Run, cut the power, and go on with what it has left."""
         disk: Disk | None = None
         try:
-            for _ in range(self.random.randint(1, 3)):
+            for _ in range(self.random.randint(1, 6 if "cuts" in self.kinds else 3)):
                 machine = Life(self, disk).run()
                 disk = machine.disk.image(self.cuts)
                 copy = machine.disk.image(Random(self.cuts.random()))
@@ -188,7 +188,7 @@ class Life:
         self.left = random.randint(2, 6) * (3 if "kills" in kinds else 1)
         self.at_once = random.choice((2, 2, 3))
         self.first = random.choice((1, self.at_once))
-        self.limit = random.randint(40, 800) if "cuts" in kinds else 10**9
+        self.limit = random.randint(20, random.choice((60, 800))) if "cuts" in kinds else 10**9
         drawn = random.randint(1, random.choice((12, 200))) if "kill" in kinds else 0
         self.kill_at = run.kill_at or drawn
         self.cut = False
@@ -211,8 +211,11 @@ class Life:
         return self.machine
 
     def _begin(self) -> None:
+        random, kill_after = self.random, None
         self.left -= 1
-        process = Process(self.machine)
+        if "kills" in self.run_.kinds and random.random() < (0.1 if self.machine.events else 0.5):
+            kill_after = random.randint(1, 60)  # While it opens the log, and others wait for it.
+        process = Process(self.machine, kill_after=kill_after)
         program = Program(
             process, self.run_.shared, Random(self.random.random()), faulty=self.faulty
         )
