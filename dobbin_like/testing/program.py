@@ -166,6 +166,7 @@ class Instance:
             except LogPackedError:
                 self.catch_up("packed")
             else:
+                self.look_behind()
                 return
 
 

@@ -181,7 +181,7 @@ class Life:
             machine,
             Random(random.random()),
             change=random.choice((0.02, 0.1, 0.3, 0.6)),
-            stop=0.002 if "stops" in kinds else 0.0,
+            stop=random.choice((0.002, 0.02)) if "stops" in kinds else 0.0,
             kill=random.choice((0.002, 0.01, 0.03)) if "kills" in kinds else 0.0,
         )
         self.schedule.every_call = self._every_call
