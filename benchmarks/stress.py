@@ -41,9 +41,9 @@ import transaction
 from benchmarks.shelf import Shelf
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, PackRunningError
-from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.deltas import layered, overlays
 from dobbin_like.persistent import Persistent, PersistentDict, checkout
+from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.processes.interrupts import reentrant_lock
 
 __all__ = ["Waits", "lock_seconds", "snapshot_seconds"]
 

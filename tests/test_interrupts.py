@@ -10,9 +10,9 @@ import pytest
 import transaction
 
 from dobbin_like import PersistentList, checkout
-from dobbin_like.interrupts import GivenBack, reentrant_lock
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
+from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
 from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
 from tests.helpers.things import Thing
 

@@ -38,7 +38,7 @@ HOUSE = {
     "ground": Room(
         "",
         (
-            "ids  interrupts  late  processes  processes.threads",
+            "ids  late  processes  processes.interrupts  processes.threads",
             "contract  exc  processes.reopened  timestamps  warn_after",
             "name_tables",
         ),

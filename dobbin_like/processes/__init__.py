@@ -1,4 +1,5 @@
-"""What a process has of its own: threads that the package starts, and what is open in it.
+"""What a process has of its own: signals that interrupt it, threads, and what is open in it.
 
-Forks are dealt with where they concern something: ``transactions/fork.py`` is the first to read.
+``interrupts`` is for every step that has to come to its end. Forks are dealt with where they
+concern something: ``transactions/fork.py`` is the first to read.
 """

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.processes.interrupts import reentrant_lock
 
 _T = TypeVar("_T")
 

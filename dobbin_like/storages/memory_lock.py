@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import Final
 
 from dobbin_like.exc import LockTimeout, SelfWaitError
-from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.processes.interrupts import reentrant_lock
 
 _GIVE_WAY_SECONDS: Final = 0.002
 _GIVE_WAY_STEP_SECONDS: Final = 0.00005

@@ -22,9 +22,9 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, Final
 
-from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.log.file import lock, status
 from dobbin_like.log.file.range_lock import EXCLUSIVE, SHARED
+from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.testing.disk import SimulatedFile
 from dobbin_like.testing.faults import Killed
 from dobbin_like.testing.schedule import Task

@@ -53,12 +53,12 @@ from dobbin_like.exc import (
     WriteConflictError,
 )
 from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.objects.values.here import task_without_scope
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.compare_sides import told_by
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit

@@ -8,9 +8,9 @@ import weakref
 from typing import Any
 
 from dobbin_like.contract import Storage
-from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.faces.faces import making
 from dobbin_like.objects.graph.counts import Counts
+from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.transactions.publisher import Publisher
 
 opened: dict[Publisher, object] = {}

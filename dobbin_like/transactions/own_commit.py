@@ -14,8 +14,8 @@ from functools import partial
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import InDoubtError, SelfWaitError
 from dobbin_like.ids import NO_TID, Tid
-from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.data_manager import acquire, new_tid
 from dobbin_like.transactions.publisher import Publisher
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction
 from dobbin_like.ids import ROOT_OID, Oid, Tid
-from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
+from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.transactions.old_snapshots import OldSnapshots
 
 Publish = Callable[[Transaction], None]

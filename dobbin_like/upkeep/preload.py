@@ -16,12 +16,12 @@ from typing import Any, Final
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import ClosedError, Error
 from dobbin_like.ids import Oid
-from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.serialize import ATOMS
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.values.refs import UNSTORED, ObjectRef, State, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import BYTEARRAY, DICT, KINDS, OTHER, REFERENCE
+from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.store import Progress, Store
 
 _logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from dobbin_like.collections.btree.nodes import (
     Items,
 )
 from dobbin_like.collections.btree.walk import Path
-from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.objects.faces.base import checkout
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 
 class Plan:

@@ -21,7 +21,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
-from dobbin_like.interrupts import reentrant_lock
+from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.warn_after import Waits
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
-from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.range_lock import check_system
 from dobbin_like.log.file.status import Status, status_reader
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import Page
+from dobbin_like.processes.interrupts import reentrant_lock
 
 _NO_FILE = -1
 

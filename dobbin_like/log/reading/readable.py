@@ -14,7 +14,6 @@ from typing import NoReturn
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
@@ -37,6 +36,7 @@ from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.saved_positions import load_saved
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
+from dobbin_like.processes.interrupts import reentrant_lock
 
 __all__ = ["ReadableLog"]
 

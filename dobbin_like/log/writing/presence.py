@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 
-from dobbin_like.interrupts import finish_despite_interrupts
 from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.range_lock import OPENING, WRITER
@@ -19,6 +18,7 @@ from dobbin_like.log.format.header import FAILURES
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.recovery import recover
 from dobbin_like.log.writing.syncing import under_sync_lock
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 __all__ = ["alone", "join", "repair"]
 

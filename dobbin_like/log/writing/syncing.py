@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import Words
@@ -25,6 +24,7 @@ from dobbin_like.log.format.header import APPENDED, DURABLE, FAILURES, PAGE_SIZE
 from dobbin_like.log.reading.chain import whole_frames
 from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.log.reading.saved_positions import place_before
+from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 
 __all__ = [
     "SyncFailedError",

@@ -23,9 +23,9 @@ from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported
-from dobbin_like.interrupts import reentrant_lock
 from dobbin_like.objects.faces.methods import adapt_mixins, adapted
 from dobbin_like.objects.values.refs import Identity, swap_class
+from dobbin_like.processes.interrupts import reentrant_lock
 
 if TYPE_CHECKING:
     import inspect

@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.objects.faces.view import Horizon, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.counts import Counts
@@ -38,6 +37,7 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
+from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 
 _IDLE_SECONDS: Final = 1.0
 """Who has ended a transaction and does nothing for so long, while others commit, waits."""
