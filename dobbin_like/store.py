@@ -192,8 +192,7 @@ class Store:
         manager = self.manager()
         if manager.pending:
             raise UncommittedChangesError(self.storage.path)
-        manager.view.lapsed = None
-        self.graph.shared.end_view(manager.view)
+        manager.let_go()
 
     # -- threads and their data managers --------------------------------------------
 

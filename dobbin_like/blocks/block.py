@@ -164,7 +164,7 @@ class Block(Generic[RootT]):
             if error is not None:
                 self._take_back(error)
             if not (self._is_part or self._store.closed):
-                self._store.release_snapshot()
+                self._data.let_go()
             del self._entered[self._depth :]
 
     async def __aenter__(self) -> RootT:

@@ -240,6 +240,11 @@ class DataManager:
             raise UncommittedChangesError(self._storage.path)
         self.thread.leave()
 
+    def let_go(self) -> None:
+        """Give the snapshot back until the next transaction; nothing may be checked out."""
+        self.view.lapsed = None
+        self._shared.end_view(self.view)
+
     def acquire_early(self) -> None:
         """Take the commit lock for the transaction that begins next: it will have no conflict.
 
