@@ -6,8 +6,10 @@ the version before. A state that is to be shared has its values guarded.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from io import BytesIO
+from types import FrameType
 from typing import Any, Final
 
 from dobbin_like.contract import Storage, StoredVersion
@@ -65,6 +67,8 @@ class StateSource:
         """
         reading, key = here.reading, id(ref)
         before = reading.get(key)
+        if before is not None and not _is_decoding(key):
+            before = None  # An interrupt has left it.
         if before is None:
             reading[key] = _ONCE
         elif before is _ONCE:
@@ -214,6 +218,22 @@ class StateSource:
         name = classes.name_of(self._ghosts.class_of(stored))
         error.add_note(f"while the state of {name} oid {oid} was read")
         raise error
+
+
+def _is_decoding(key: int) -> bool:
+    """Tell whether a caller is decoding the state of the object whose reference has the id *key*.
+
+    The stack knows; an entry could be left behind by an interrupt.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
+    while frame is not None:
+        if frame.f_code is _DECODING and frame.f_locals.get("key") == key:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_DECODING: Final = StateSource.decode_shaped.__code__
 
 
 def _plain_of(ref: ObjectRef) -> Any:
