@@ -133,7 +133,7 @@ MUTANTS: Final = (
         _PRESENCE + "repair",
         "under_sync_lock(log.file, lambda: recover(log))",
         "recover(log)",
-        "sync evict threads",
+        "sync evict threads stops",
     ),
     Mutant(
         "threads join while one has the lock",
