@@ -17,6 +17,8 @@ from dobbin_like import (
     PersistentDict,
     TransactionLog,
     checkout,
+    is_changed,
+    is_checked_out,
 )
 from dobbin_like.exc import BlockError, ConflictError, NotStorableError, ReadOnlyError
 from dobbin_like.objects.values.here import current_scope
@@ -203,6 +205,18 @@ def test_structures_are_replayed_in_the_thread_that_commits(db):
         await asyncio.gather(first(), second())
         async with db.reading() as root:
             assert dict(root["tree"]) == {1: 1, 2: 2}
+
+    asyncio.run(main())
+
+
+def test_what_a_task_has_done_to_an_object_can_be_asked(db):
+    async def main():
+        async with db.transaction() as root:
+            assert not is_checked_out(root)
+            put(db, "n", 1)
+            assert is_checked_out(root)
+            assert is_changed(root)
+            assert await asyncio.to_thread(lambda: is_changed(root)) is False
 
     asyncio.run(main())
 

@@ -32,7 +32,7 @@ class PersistentCounter(Persistent):
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
 
-    _value: Any = StoredAttribute("a number")
+    _value = StoredAttribute("a number")
 
     def __init__(self, value: Number = 0) -> None:
         self._value = _checked(value, (int, Decimal) if isinstance(value, Decimal) else _BINARY)

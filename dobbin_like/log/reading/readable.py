@@ -33,7 +33,13 @@ from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.chain import certain_frames, frames_before_cut, whole_frames
 from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
+from dobbin_like.log.reading.reader import (
+    Frame,
+    LoggedTransaction,
+    LoggedVersion,
+    ReadBuffer,
+    read_frame,
+)
 from dobbin_like.log.reading.saved_positions import load_saved
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
 from dobbin_like.processes.interrupts import reentrant_lock
@@ -175,7 +181,7 @@ class ReadableLog:
             place, frame = self.known.pop(tail.end, (None, None))
             if frame is None or place != tail:
                 buffer = buffer or self.buffer
-                frame = next(certain_frames(buffer, tail, limit))
+                frame = read_frame(buffer, tail, limit)
             yield frame
             tail = frame.tail
 

@@ -18,7 +18,7 @@ from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.record import DamagedError, LogPlace
 from dobbin_like.log.reading.chain import certain_frames
-from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer
+from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer, read_frame
 from dobbin_like.log.reading.saved_positions import place_before, previous_frame
 
 _BEHIND: Final = 1 << 16
@@ -74,7 +74,7 @@ def walk_back(
         place = _place_of(buffer, tail, page_checksum, until)
         if place is None:
             return
-        tail = next(certain_frames(buffer, place, tail.end)).tail
+        tail = read_frame(buffer, place, tail.end).tail
     while tail.frame and tail.tid > since:
         place = _place_of(buffer, tail, page_checksum, tail.tid)
         if place is None:
@@ -103,7 +103,7 @@ def transaction_at(
         error = DamagedError(f"an entry of a transaction at {offset}", f"at {PAGE_SIZE} or after")
         raise buffer.damaged(position, error)
     place = place_before(buffer, offset, page_checksum, limit)
-    logged = next(certain_frames(buffer, place, limit)).logged
+    logged = read_frame(buffer, place, limit).logged
     if logged is None or row >= len(logged.oids):
         error = DamagedError(f"entry {row} of something else", "an entry of a transaction")
         raise buffer.damaged(position, error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any
@@ -109,8 +109,14 @@ class _MemoByTask:
         self._own = own
 
     def get(self, key: int) -> State | None:
+        return self._memo().get(key)
+
+    def values(self) -> Iterable[State]:
+        return self._memo().values()
+
+    def _memo(self) -> dict[int, State]:
         scope = current_scope()
-        return (self._own if scope is None else scope.memo).get(key)
+        return self._own if scope is None else scope.memo
 
 
 here = Here()
