@@ -18,8 +18,8 @@ tree is emptied, so that a transaction that has changed it is in conflict.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn, cast
 
 from dobbin_like.exc import ConflictError, Sides
 from dobbin_like.objects.faces.base import Persistent
@@ -57,7 +57,7 @@ class BTreeLeaf(Persistent):
     _p_part_of = "tree"
     is_leaf = True
 
-    _v_touched: list[object] | tuple[object, ...] = ()
+    _v_touched = cast("Sequence[object]", ())
     """The keys that the transaction has set or removed, and that are as they were, in order."""
 
     def __init__(self, tree: Any, keys: list[Any], values: list[Any]) -> None:
