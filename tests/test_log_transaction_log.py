@@ -25,7 +25,7 @@ from tests.helpers.log_commits import appended, commit, data_of, fail
 from tests.helpers.log_files import word_in
 from tests.helpers.power import count_syncs
 from tests.helpers.processes import in_child
-from tests.helpers.steps import Steps
+from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -602,3 +602,22 @@ def test_no_descriptor_is_left_open(path: Path) -> None:
         TransactionLog(__file__)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_who_reads_news_while_another_thread_closes_the_log_is_told_that(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TransactionLog(path) as writer:
+        commit(writer, {0: b"1"})
+        reader = TransactionLog(path)
+        commit(writer, {0: b"2"})
+        attach = reader._reading.attach
+
+        def attach_and_close() -> object:
+            attached = attach()
+            in_thread(reader.close)
+            return attached
+
+        monkeypatch.setattr(reader._reading, "attach", attach_and_close)
+        with pytest.raises(ClosedError):
+            reader.read_news()

@@ -9,7 +9,6 @@ is appended, and commits. All that it sees is shown to the model. Read
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -241,10 +240,8 @@ class Program:
                 return
             try:
                 now = self._read(now, random) if self.read_only else self._write(now, random)
-            except (ClosedError, OSError) as error:
-                # Who reads at the moment when another thread closes the file is told that.
-                closed = isinstance(error, ClosedError) or error.errno == errno.EBADF
-                if not (self.closing and closed):
+            except ClosedError:  # By another thread.
+                if not self.closing:
                     raise
                 return
 

@@ -127,6 +127,13 @@ class ReadableLog:
         Cost: Objects changed, not their sizes.
         """
         self.check_open()
+        try:
+            return self._read_news()
+        except OSError:
+            self.check_open()  # Closed by another thread meanwhile.
+            raise
+
+    def _read_news(self) -> list[LoggedTransaction]:
         if self.file.words is None and not self.file.attach():
             return []
         _, words = self.attach()
