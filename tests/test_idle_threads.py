@@ -16,8 +16,8 @@ import transaction
 from dobbin_like import ConflictError, PersistentDict, checkout
 from dobbin_like.exc import SnapshotDroppedError, UncommittedChangesError
 from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from tests.helpers.interrupts import interrupted
-from tests.helpers.steps import TIMEOUT_SECONDS
 from tests.helpers.things import Thing
 
 if TYPE_CHECKING:

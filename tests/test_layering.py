@@ -296,7 +296,7 @@ HOUSE = {
     "testing": Room(
         "ground  log.format  log.file  log.reading  log.writing  log  log.copies  upkeep",
         (
-            "testing.disk  testing.faults  testing.mutation",
+            "testing.disk  testing.faults  testing.mutation  testing.steps",
             "testing.schedule",
             "testing.system",
             "testing.standins",

@@ -20,10 +20,10 @@ from dobbin_like import cli
 from dobbin_like.database import Database
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file.lock_table import _parsed
+from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from dobbin_like.watch.activity import LogUser, LogWatch, users_of
 from tests.helpers import processes
 from tests.helpers.processes import ROOT, exit_code, forked, python_path
-from tests.helpers.steps import TIMEOUT_SECONDS
 from tests.helpers.transactions import change, fail
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
-"""Simulation of processes, disks and power cuts, for the log and for storages of your own.
+"""Testing of what uses the store: threads in a fixed order, and a simulated machine.
 
-Code that writes to files is run as it is; its system calls go to a machine in memory::
+``Steps`` puts blocks of several threads into an order, and ``in_thread()`` runs a function in a
+thread of its own: for conflicts and snapshots of your own classes. The rest is for storages. Code
+that writes to files is run as it is; its system calls go to a machine in memory::
 
     from random import Random
     from dobbin_like.testing import Machine, Process, Schedule, simulated
@@ -15,6 +17,7 @@ Code that writes to files is run as it is; its system calls go to a machine in m
 
 A seed tells all that happens, so that what was found is found again. From the ground up:
 
+* ``steps``: the order of blocks;
 * ``disk``: the page cache and the device of each file, and what a power cut leaves;
 * ``faults``: what is injected, and what is found;
 * ``schedule``, ``system``, ``standins``: threads that take turns, processes with open files and
@@ -24,14 +27,20 @@ A seed tells all that happens, so that what was found is found again. From the g
 * ``mutation``: small mutations of the code, to see that such tests find them.
 """
 
-from dobbin_like.testing.disk import Disk, SimulatedFile
-from dobbin_like.testing.faults import FoundFault, Injected, Killed
-from dobbin_like.testing.model import Model
-from dobbin_like.testing.mutation import Mutant, mutated
-from dobbin_like.testing.schedule import Schedule, Task
-from dobbin_like.testing.simulation import KINDS, Outcome, kinds_of, simulate
-from dobbin_like.testing.standins import simulated
-from dobbin_like.testing.system import Machine, Process, active
+from typing import TYPE_CHECKING
+
+from dobbin_like.late import late_names
+
+if TYPE_CHECKING:
+    from dobbin_like.testing.disk import Disk, SimulatedFile
+    from dobbin_like.testing.faults import FoundFault, Injected, Killed
+    from dobbin_like.testing.model import Model
+    from dobbin_like.testing.mutation import Mutant, mutated
+    from dobbin_like.testing.schedule import Schedule, Task
+    from dobbin_like.testing.simulation import KINDS, Outcome, kinds_of, simulate
+    from dobbin_like.testing.standins import simulated
+    from dobbin_like.testing.steps import StepNeverCame, Steps, in_thread
+    from dobbin_like.testing.system import Machine, Process, active
 
 __all__ = [
     "KINDS",
@@ -46,10 +55,40 @@ __all__ = [
     "Process",
     "Schedule",
     "SimulatedFile",
+    "StepNeverCame",
+    "Steps",
     "Task",
     "active",
+    "in_thread",
     "kinds_of",
     "mutated",
     "simulate",
     "simulated",
 ]
+
+__getattr__ = late_names(
+    __name__,
+    {
+        "Disk": "testing.disk",
+        "FoundFault": "testing.faults",
+        "Injected": "testing.faults",
+        "KINDS": "testing.simulation",
+        "Killed": "testing.faults",
+        "Machine": "testing.system",
+        "Model": "testing.model",
+        "Mutant": "testing.mutation",
+        "Outcome": "testing.simulation",
+        "Process": "testing.system",
+        "Schedule": "testing.schedule",
+        "SimulatedFile": "testing.disk",
+        "StepNeverCame": "testing.steps",
+        "Steps": "testing.steps",
+        "Task": "testing.schedule",
+        "active": "testing.system",
+        "in_thread": "testing.steps",
+        "kinds_of": "testing.simulation",
+        "mutated": "testing.mutation",
+        "simulate": "testing.simulation",
+        "simulated": "testing.standins",
+    },
+)
