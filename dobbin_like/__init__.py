@@ -4,8 +4,8 @@ The names that most programs need can be imported from here; all errors are in
 :mod:`dobbin_like.exc`. From the ground up: ``ids``, ``exc``, ``interrupts``, ``timestamps`` and
 ``contract``; ``log`` and ``storages``, which know no objects; ``objects`` and ``collections``,
 which know no files; ``transactions``; ``history``, ``search`` and ``upkeep``; ``database``, the
-whole. ``safe``, ``check``, ``repair``, ``conformance``, ``demo`` and ``cli`` are built on it. See
-``doctests/architecture.rst``.
+whole. ``jobs``, ``safe``, ``check``, ``repair``, ``conformance``, ``demo`` and ``cli`` are built
+on it. See ``doctests/architecture.rst``.
 """
 
 import logging
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnloadedClassError,
         WriteConflictError,
     )
+    from dobbin_like.jobs import JobQueue
     from dobbin_like.opening import open as open  # noqa: A004  not one of __all__
     from dobbin_like.persistent import (
         Persistent,
@@ -67,6 +68,7 @@ __all__ = [
     "Database",
     "IntegrityError",
     "InvalidObjectReference",
+    "JobQueue",
     "LockTimeout",
     "MemoryLog",
     "MigrationError",
@@ -104,6 +106,7 @@ _HOMES = {
     "collections": "",
     "database": "",
     "exc": "",
+    "jobs": "",
     "persistent": "",
     "storage": "",
     "BTree": "collections",
@@ -114,6 +117,7 @@ _HOMES = {
     "Database": "database",
     "IntegrityError": "exc",
     "InvalidObjectReference": "exc",
+    "JobQueue": "jobs.queue",
     "LockTimeout": "exc",
     "MemoryLog": "storages.memory",
     "MigrationError": "exc",

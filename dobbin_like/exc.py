@@ -331,6 +331,21 @@ class NotHeldError(UsageError, RuntimeError):
     text = "{path}: {step} needs {missing}"
 
 
+class LeaseLostError(UsageError, RuntimeError):
+    """A worker was to end a claim that is no longer its own. Nothing was changed.
+
+    Another worker may have the job, or has done it: abort what was done for it here.
+    """
+
+    path: str
+    job_id: int
+    attempt: int
+    text = (
+        "{path}: job {job_id:x} is not claimed by attempt {attempt} any more: its lease ran out, "
+        "or the job was acknowledged or given back; claim with a longer lease, or extend() it"
+    )
+
+
 class UnloadedClassError(UsageError, TypeError):
     """A value was used whose class is not loaded. It can be kept, moved and stored unchanged."""
 

@@ -13,6 +13,7 @@ from dobbin_like import (
     BTree,
     BTreeSet,
     Database,
+    JobQueue,
     PersistentCounter,
     PersistentDict,
     PersistentList,
@@ -24,6 +25,7 @@ from dobbin_like import (
     conformance,
     exc,
     history,
+    jobs,
     persistent,
     repair,
     safe,
@@ -31,6 +33,7 @@ from dobbin_like import (
     storage,
     watch,
 )
+from dobbin_like.jobs import Claim, Job
 from dobbin_like.safe import Safe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +60,7 @@ PUBLIC = {
         collections,
         conformance,
         history,
+        jobs,
         persistent,
         repair,
         safe,
@@ -73,7 +77,10 @@ FOR_THE_PACKAGE = {"finish", "leave_to_parent", "moved"}
 INTERFACES = [
     BTree,
     BTreeSet,
+    Claim,
     Database,
+    Job,
+    JobQueue,
     PersistentCounter,
     PersistentDict,
     PersistentList,

@@ -71,6 +71,9 @@ ERRORS = {
     ): "x.log was closed with changes of this transaction",
     exc.CommittingError("x.log"): "x.log: the transaction is committing, nothing more can",
     exc.LogMovedError("x.log", "the file is gone"): "x.log: the file is gone, expected the file",
+    exc.LeaseLostError("x.log", 255, 2): "x.log: job ff is not claimed by attempt 2 any more: its "
+    "lease ran out, or the job was acknowledged or given back; claim with a longer lease, or "
+    "extend() it",
     exc.NotHeldError("x.log", "finish()", "a lock"): "x.log: finish() needs a lock",
     exc.FormatVersionError("x.log", 3, 1): "format version 3, this release reads up to 1; upgrade",
     exc.IntegrityError("x.log", 70, "a", "b"): "x.log:70: a, expected b; run `python -m dobbin_li",
@@ -94,6 +97,7 @@ BUILT_IN = {
     exc.CommittingError: RuntimeError,
     exc.BlockError: RuntimeError,
     exc.LatePatchError: RuntimeError,
+    exc.LeaseLostError: RuntimeError,
     exc.NotHeldError: RuntimeError,
     exc.ReadOnlyStorageError: PermissionError,
     exc.PackError: ValueError,

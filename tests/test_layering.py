@@ -242,6 +242,16 @@ HOUSE = {
         "upkeep  watch",
         ("database  persistent  storage",),
     ),
+    "jobs": Room(
+        "ground  objects.values  objects.faces  collections  transactions  store  blocks  doors",
+        (
+            "jobs.parts",
+            "jobs.patience",
+            "jobs.claim",
+            "jobs.queue",
+            "jobs",
+        ),
+    ),
     "check": Room(
         "ground  log.format  log.file  log.reading  objects.values  objects.faces  objects.codec "
         "collections.btree  store  doors",
@@ -278,7 +288,7 @@ HOUSE = {
     ),
     "opening": Room("ground  storages  doors", ("opening",)),
     "package": Room(
-        "ground  log  collections  storages  doors  opening  safe",
+        "ground  log  collections  storages  doors  jobs  opening  safe",
         ("__init__",),
     ),
     "conformance": Room(
@@ -334,7 +344,7 @@ HOUSE = {
 
 UPWARD = {
     # Logs know some classes by the names of these modules; they are imported when one is met.
-    "objects.codec.policy": "collections  persistent  safe",
+    "objects.codec.policy": "collections  jobs  persistent  safe",
     # A safe that is pickled is one to be opened again.
     "safe.mapping": "safe.opening",
 }

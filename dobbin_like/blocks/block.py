@@ -92,7 +92,7 @@ class Block(Generic[RootT]):
         self._note, self._user = note, user
         self._only_reads = only_reads
         self._owner: Any = None  # The thread that has entered it, or the scope of its task.
-        self._is_part = False  # Of a transaction that somebody else ends.
+        self.is_part = False  # Of a transaction that somebody else ends; known when entered.
         self._point: Any = None  # The savepoint then.
 
     def __enter__(self) -> RootT:
@@ -110,7 +110,7 @@ class Block(Generic[RootT]):
             if self._only_reads:
                 data.only_reads = current
         else:
-            self._is_part = True
+            self.is_part = True
             if not self._only_reads:
                 if data.only_reads is current:
                     self._refuse("it is in a block that only reads")
@@ -163,7 +163,7 @@ class Block(Generic[RootT]):
         finally:
             if error is not None:
                 self._take_back(error)
-            if not (self._is_part or self._store.closed):
+            if not (self.is_part or self._store.closed):
                 self._data.let_go()
             del self._entered[self._depth :]
 
@@ -210,7 +210,7 @@ class Block(Generic[RootT]):
         if inner and any(block() is not None for block, _, _ in inner):
             # Of a generator, say, which goes on later.
             self._refuse("a block that was entered in it has not ended")
-        if self._is_part:
+        if self.is_part:
             return
         current = self._transaction
         if _current(self._own) is not current:
@@ -223,7 +223,7 @@ class Block(Generic[RootT]):
         self._own.commit()
 
     def _take_back(self, error: BaseException) -> None:
-        if self._is_part:
+        if self.is_part:
             current = self._transaction
             # Else somebody has ended it, or will have to.
             if self._point is not None and _current(self._own) is current and _goes_on(current):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction
@@ -31,6 +32,9 @@ class Publisher:
     A commit of this instance comes back as news, between those of others, and is published by
     whichever thread reads them. ``own`` has what is to be published of it, by its tid, from
     before it is appended: else its new objects would be made a second time.
+
+    ``waiting`` has what is to be called, once, when something is published. It must not wait nor
+    raise: locks are held. Who is told so looks for what came from elsewhere now and then, too.
     """
 
     def __init__(self, storage: Storage, graph: Graph) -> None:
@@ -39,6 +43,7 @@ class Publisher:
         self.closed = False
         self.lock = reentrant_lock()
         self.own: dict[Tid, Publish] = {}
+        self.waiting: deque[Callable[[], object]] = deque()
         self.old_snapshots = OldSnapshots(storage.path, graph.shared)
         self._pid = os.getpid()
         self._packed = storage if isinstance(storage, PackedStorage) else None
@@ -168,6 +173,12 @@ class Publisher:
             if self.own.pop(tid, None) is not None:
                 self.graph.shared.counts.commits += 1
         self.unpublished = None
+        while self.waiting:
+            try:
+                wake = self.waiting.popleft()
+            except IndexError:  # Who waited has gone meanwhile.
+                return
+            wake()
 
     def _publish_foreign(
         self, news: Sequence[Transaction], changed: dict[Oid, Tid], tid: Tid

@@ -35,7 +35,12 @@ VALUE_TYPES: Final = {
 """The value types of the standard library that are always loaded, by module."""
 
 OWN_HOMES: Final = frozenset(
-    {"dobbin_like.collections", "dobbin_like.persistent", "dobbin_like.safe"}
+    {
+        "dobbin_like.collections",
+        "dobbin_like.jobs",
+        "dobbin_like.persistent",
+        "dobbin_like.safe",
+    }
 )
 """Modules of this package by which logs know its classes; imported when one is met."""
 
