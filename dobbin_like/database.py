@@ -27,10 +27,11 @@ from typing import (
 )
 
 from dobbin_like.contract import PackedStorage, Storage
-from dobbin_like.exc import UncommittedChangesWarning
+from dobbin_like.exc import NoSuchAttributeError, UncommittedChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store
 from dobbin_like.timestamps import Moment
@@ -338,6 +339,16 @@ class Database(Generic[RootT]):
             allow=store.graph.classes.policy.allow,
             guard=store.graph.guard,
         )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what there is instead of a method of another database; asked for no other."""
+            instead = IN_DATABASES.get(name)
+            if instead is None:
+                text = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(text, name=name, obj=self)
+            raise NoSuchAttributeError(type(self).__name__, name, instead)
 
     # -- functions of the store ---------------------------------------------------------
 

@@ -80,7 +80,7 @@ class UsageError(Error):
 class ReadOnlyError(UsageError, RuntimeError):
     """An attribute was set or deleted on an object that is not checked out; it is unchanged.
 
-    The text is the same for every object, because programs and documents compare it.
+    The first sentence is the same for every object, because programs and documents compare it.
     """
 
     class_name: str
@@ -88,9 +88,50 @@ class ReadOnlyError(UsageError, RuntimeError):
     name: str
     text = "Can't set attribute in read-only mode."
 
+    def __str__(self) -> str:
+        who = (
+            "A new " + self.class_name if self.oid is None else f"{self.class_name} oid {self.oid}"
+        )
+        return (
+            f"{self.text} {who} is not checked out; call checkout(obj), then change .{self.name}."
+        )
+
+
+class NoSuchAttributeError(UsageError, AttributeError):
+    """An attribute was used that other object databases have, or a reserved name. Nothing changed.
+
+    ``instead`` says what there is in its place.
+    """
+
+    class_name: str
+    name: str
+    instead: str
+    text = "{class_name} has no {name}: {instead}"
+
+
+class FixedClassError(UsageError, TypeError):
+    """An object was to be of another class; it is unchanged."""
+
+    class_name: str
+    oid: Oid | None
+    new_class: str
+
+    def __str__(self) -> str:
+        who = (
+            "a new " + self.class_name if self.oid is None else f"{self.class_name} oid {self.oid}"
+        )
+        return (
+            f"{who} can't become an instance of {self.new_class}: "
+            "the class of an object is stored with it; make a new object, or rename the class of "
+            "all by db.rename_class()"
+        )
+
 
 class SharedValueError(UsageError, RuntimeError):
-    """A list, dict, set or bytearray in shared state was to be changed; it is unchanged."""
+    """A list, dict, set or bytearray in shared state was to be changed; it is unchanged.
+
+    So it is with a new collection that is not checked out; it has no ``owner``.
+    """
 
     kind: str
     owner: str
@@ -98,6 +139,11 @@ class SharedValueError(UsageError, RuntimeError):
         "this {kind} belongs to {owner}, which is in shared state; call checkout() on that "
         "object, then read the {kind} from it again and change that"
     )
+
+    def __str__(self) -> str:
+        if self.owner:
+            return super().__str__()
+        return f"this new {self.kind} is not checked out; call checkout() on it, then change it"
 
 
 class ClosedError(UsageError, ValueError):

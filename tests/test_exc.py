@@ -12,8 +12,15 @@ from transaction.interfaces import TransientError
 from dobbin_like import exc
 
 ERRORS = {
-    exc.ReadOnlyError("Cart", 3, "total"): "Can't set attribute in read-only mode.",
+    exc.ReadOnlyError(
+        "Cart", 3, "total"
+    ): "Can't set attribute in read-only mode. Cart oid 3 is not checked out; call checkout(obj), "
+    "then change .total.",
+    exc.ReadOnlyError("Cart", None, "total"): "mode. A new Cart is not checked out; call checkout",
+    exc.NoSuchAttributeError("Cart", "_p_changed", "no"): "Cart has no _p_changed: no",
+    exc.FixedClassError("Cart", 3, "Shop"): "Cart oid 3 can't become an instance of Shop: the cl",
     exc.SharedValueError("list", "Cart oid 3"): "this list belongs to Cart oid 3",
+    exc.SharedValueError("PersistentList", ""): "this new PersistentList is not checked out; call",
     exc.ClosedError("the log x"): "the log x is closed; open it again",
     exc.RootError("there is one"): "can't set the root: there is one",
     exc.NotPersistentError("int"): "int is not a subclass of Persistent",
@@ -81,6 +88,8 @@ ERRORS = {
 
 BUILT_IN = {
     exc.ReadOnlyError: RuntimeError,
+    exc.NoSuchAttributeError: AttributeError,
+    exc.FixedClassError: TypeError,
     exc.SharedValueError: RuntimeError,
     exc.ClosedError: ValueError,
     exc.ChangesLostError: ValueError,

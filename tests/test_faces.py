@@ -166,7 +166,9 @@ def test_setting_and_deleting_are_refused_without_checkout(read_only):
         ):
             with pytest.raises(ReadOnlyError) as e:
                 change()
-            assert str(e.value) == "Can't set attribute in read-only mode."
+            assert str(e.value).startswith("Can't set attribute in read-only mode. Thing oid 0 ")
+            assert "checkout(obj)" in str(e.value)
+            assert f".{e.value.name}." in str(e.value)
             assert isinstance(e.value, RuntimeError)
             assert (e.value.class_name, e.value.oid) == ("Thing", 0)
         assert dict(vars(thing)) == {"x": 1}

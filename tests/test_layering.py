@@ -118,7 +118,8 @@ HOUSE = {
     "objects.faces": Room(
         "ground  objects.values  objects.deltas",
         (
-            "objects.faces  objects.faces.methods  objects.faces.working_copy",
+            "objects.faces  objects.faces.elsewhere  objects.faces.methods "
+            "objects.faces.working_copy",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "

@@ -59,9 +59,7 @@ class Container(Persistent):
         else:
             ref = ref_of(self)
             if type(self) is not type(self)._p_faces.open or not is_new(ref):
-                name = type(self).__name__
-                who = f"a new {name}" if ref is None else describe(ref)
-                raise SharedValueError(name, who)
+                raise SharedValueError(type(self).__name__, "" if is_new(ref) else describe(ref))
         return self._items
 
     def _touching(self, key: Any) -> Any:

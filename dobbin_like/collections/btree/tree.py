@@ -103,8 +103,8 @@ class SortedTree(Persistent, Generic[K, I]):
 
     def _check_writable(self) -> None:
         if not self._is_writable():
-            ref, name = ref_of(self), type(self).__name__
-            raise SharedValueError(name, f"a new {name}" if ref is None else describe(ref))
+            ref = ref_of(self)
+            raise SharedValueError(type(self).__name__, "" if is_new(ref) else describe(ref))
 
     # -- reading ----------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dobbin_like.contract import Names
-from dobbin_like.exc import IntegrityError, MainModuleWarning
+from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
@@ -191,6 +191,11 @@ class ClassTable:
     def _find_shape(self, class_number: int, attributes: tuple[str, ...]) -> int:
         if not all(type(name) is str for name in attributes):
             return class_number
+        for name in attributes:
+            if name[:3] == "_p_" and name != "_p_version":
+                reason = "names with _p_ are reserved; take another one"
+                class_name = self._resolved[class_number][1]
+                raise NotStorableError(class_name, None, f".{name}", reason)
         number = self._names.shape_number(class_number, attributes)
         if number is None:
             known = self._names.shape_count(class_number) + self._new_counts[class_number]

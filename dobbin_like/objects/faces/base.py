@@ -11,8 +11,15 @@ from types import MethodType
 from typing import Any, Final
 from weakref import getweakrefs
 
-from dobbin_like.exc import NotPersistentError, ReadCycleError, ReadOnlyError
+from dobbin_like.exc import (
+    FixedClassError,
+    NotPersistentError,
+    ReadCycleError,
+    ReadOnlyError,
+    UsageError,
+)
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.objects.faces.elsewhere import IN_OBJECTS, Elsewhere, no_such_attribute
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta, own_dict
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
@@ -87,13 +94,21 @@ class Persistent(Identity, metaclass=PersistentMeta):
             layer.__setattr__(self, name, value)
         # Generic aliases leave their mark on every instance they make.
         elif name != "__orig_class__":
-            raise _read_only(self, name)
+            raise _refusal(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         layer = type(self)._p_layer
         if layer is Persistent:
-            raise _read_only(self, name)
+            raise _refusal(self, name)
         layer.__delattr__(self, name)
+
+    def __repr__(self) -> str:
+        other = super().__repr__
+        if getattr(other, "__objclass__", None) is not object:  # That of a mixin.
+            return other()
+        cls, ref = type(self)._p_faces.plain, ref_of(self)
+        place = f"new at {id(self):#x}" if ref is None else f"oid {ref.oid}"
+        return f"<{cls.__module__}.{cls.__qualname__} {place}>"
 
     def __getstate__(self) -> Any:
         """Return the state that this thread sees, its values ordinary: for copies and pickles."""
@@ -117,13 +132,17 @@ class Persistent(Identity, metaclass=PersistentMeta):
         return _NEW, (cls, *new()), self.__getstate__()
 
 
-def _read_only(obj: Any, name: str) -> ReadOnlyError:
-    ref = ref_of(obj)
-    return ReadOnlyError(type(obj).__name__, None if ref is None else ref.oid, name)
+def _refusal(obj: Any, name: str, value: Any = None) -> UsageError:
+    if name[:3] == "_p_":
+        return no_such_attribute(obj, name)
+    class_name, oid = type(obj).__name__, obj._p_oid
+    if name == "__class__":
+        return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
+    return ReadOnlyError(class_name, oid, name)
 
 
-def _refuse_class(obj: Any, _value: Any) -> None:
-    raise _read_only(obj, "__class__")
+def _refuse_class(obj: Any, value: Any) -> None:
+    raise _refusal(obj, "__class__", value)
 
 
 _looks = property(lambda obj: type(obj)._p_faces.plain, _refuse_class)
@@ -163,7 +182,7 @@ class MaskLayer(Persistent):
     def __setattr__(self, name: str, value: Any) -> None:
         state = here.memo.get(id(self))
         if type(state) is not WorkingCopy:
-            raise _read_only(self, name)
+            raise _refusal(self, name, value)
         faces = type(self)._p_faces
         if name in (faces.data_names or faces.find_data_names()):
             descriptor = _class_descriptor(self, name)
@@ -171,12 +190,14 @@ class MaskLayer(Persistent):
             if hasattr(type(descriptor), "__set__"):
                 type(descriptor).__set__(descriptor, self, value)
                 return
+        if name[:3] == "_p_":
+            raise no_such_attribute(self, name)
         state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
 
     def __delattr__(self, name: str) -> None:
         state = here.memo.get(id(self))
         if type(state) is not WorkingCopy:
-            raise _read_only(self, name)
+            raise _refusal(self, name)
         descriptor = _class_descriptor(self, name)
         if hasattr(type(descriptor), "__delete__"):
             type(descriptor).__delete__(descriptor, self)
@@ -201,7 +222,7 @@ def _set_dict(obj: Any, attributes: State) -> None:
     """Do what ``obj.__dict__ = attributes`` does, in the working copy."""
     state = here.memo.get(id(obj))
     if type(state) is not WorkingCopy:
-        raise _read_only(obj, "__dict__")
+        raise _refusal(obj, "__dict__")
     memo: dict[int, Any] = {}
     made = {name: to_plain(value, memo) for name, value in attributes.items()}
     state.clear()
@@ -260,6 +281,8 @@ def _ghost_delattr(obj: Any, name: str) -> None:
 
 for _layer in (Persistent, OpenLayer, MaskLayer):
     _layer._p_layer = _layer
+for _name in IN_OBJECTS:
+    setattr(Persistent, _name, Elsewhere(_name))
 LAYERS.update(open=OpenLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},

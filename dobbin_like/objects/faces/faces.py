@@ -23,6 +23,7 @@ from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported
+from dobbin_like.objects.faces.elsewhere import IN_OBJECTS
 from dobbin_like.objects.faces.methods import adapt_mixins, adapted
 from dobbin_like.objects.values.refs import Identity, swap_class
 from dobbin_like.processes.interrupts import reentrant_lock
@@ -273,6 +274,7 @@ class PersistentMeta(type):
                 "exception, slots) can't be combined with it; keep such a value in an attribute"
             )
             raise ClassNotSupported(name, reason)
+        _check_state_methods(cls)
         adapt_mixins(cls)
         type.__setattr__(cls, "_p_faces", Faces(cls))
         return cls
@@ -350,6 +352,19 @@ def _quieten(namespace: dict[str, Any]) -> list[type]:
     return made
 
 
+def _check_state_methods(cls: type) -> None:
+    """Raise ClassNotSupported for methods that would be called by pickle and by no commit."""
+    for name in "__getstate__", "__setstate__":
+        owner = next((base for base in cls.__mro__ if name in own_dict(base)), object)
+        if owner is not object and not _is_ours(vars(owner)):
+            reason = (
+                f"it has {name}, which no commit calls: the attributes are stored as they are; "
+                "let names of what is not to be stored begin with _v_, convert what older "
+                "programs have stored in _p_migrate, and make copies by __reduce__"
+            )
+            raise ClassNotSupported(cls.__name__, reason)
+
+
 def check_declaration(name: str, namespace: dict[str, Any]) -> None:
     """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
     if _is_ours(namespace):
@@ -359,7 +374,7 @@ def check_declaration(name: str, namespace: dict[str, Any]) -> None:
         raise ClassNotSupported(name, reason)
 
 
-def _is_ours(namespace: dict[str, Any]) -> bool:
+def _is_ours(namespace: Mapping[str, Any]) -> bool:
     return str(namespace.get("__module__", "")).startswith("dobbin_like.")
 
 
@@ -371,8 +386,8 @@ def _objections(namespace: dict[str, Any]) -> Iterator[str]:
         )
     for attribute in namespace:
         if attribute.startswith("_p_") and attribute not in HOOKS:
-            hooks = ", ".join(sorted(HOOKS))
-            yield f"{attribute}: names with _p_ are reserved, but for {hooks}"
+            reserved = "names with _p_ are reserved, but for " + ", ".join(sorted(HOOKS))
+            yield f"{attribute}: {IN_OBJECTS.get(attribute, reserved)}"
     version = namespace.get("_p_version", 0)
     if type(version) is not int or version < 0:
         yield f"_p_version is {version!r}, expected an int that grows with each change"

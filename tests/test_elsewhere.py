@@ -1,0 +1,186 @@
+"""What those who come from other object databases are told, and what objects say of themselves."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import transaction
+
+from dobbin_like import BTree, Database, MemoryLog, Persistent, PersistentList, checkout
+from dobbin_like.exc import (
+    ClassNotSupported,
+    FixedClassError,
+    NoSuchAttributeError,
+    NotStorableError,
+    ReadOnlyError,
+    SharedValueError,
+)
+from dobbin_like.objects.faces.elsewhere import IN_DATABASES, IN_OBJECTS
+
+
+class Cart(Persistent):
+    total = 0
+
+
+class Shop(Persistent):
+    pass
+
+
+class Named:
+    def __repr__(self):
+        return "a named one"
+
+
+class NamedCart(Persistent, Named):
+    pass
+
+
+@pytest.mark.parametrize("name", IN_OBJECTS)
+def test_what_an_object_of_another_database_has_is_not_there_on_any_face(on_face, name):
+    def check(cart):
+        assert not hasattr(cart, name)
+        with pytest.raises(NoSuchAttributeError, match=f"Cart has no {name}: "):
+            getattr(cart, name)
+
+    on_face(Cart(), check)
+
+
+def test_what_an_object_of_another_database_has_is_not_set_on_any_face(on_face):
+    def check(cart):
+        before = dict(vars(cart))
+        with pytest.raises(NoSuchAttributeError, match=r"Cart has no _p_changed: .* touch\(obj\)"):
+            cart._p_changed = True
+        assert vars(cart) == before
+
+    on_face(Cart(), check)
+
+
+@pytest.mark.parametrize("name", ["_p_other", "_p_resolve_conflict"])
+def test_a_reserved_name_is_not_set(database, name):
+    cart = Cart()
+    with pytest.raises(NoSuchAttributeError, match=f"Cart has no {name}: "):
+        setattr(cart, name, True)
+    database.set_root(cart)
+    transaction.commit()
+    checkout(cart)
+    with pytest.raises(NoSuchAttributeError, match=f"Cart has no {name}: "):
+        setattr(cart, name, True)
+
+
+@pytest.mark.parametrize("name", ["_p_other", "_p_resolve_conflict", "_p_version"])
+def test_a_reserved_name_that_a_new_object_has_is_not_stored(database, name):
+    cart = Cart()
+    checkout(cart)
+    setattr(cart, name, 1)
+    database.set_root(cart)
+
+    with pytest.raises(NotStorableError, match=rf"Cart .*, at \.{name}: "):
+        transaction.commit()
+
+
+def test_a_name_of_another_database_shows_nothing_of_a_ghost(database, again):
+    database.set_root(Cart())
+    transaction.commit()
+    ghost = again().root
+
+    assert not hasattr(ghost, "_p_state")
+    assert type(ghost) is Cart._p_faces.ghost
+
+
+@pytest.mark.parametrize("name", IN_DATABASES)
+def test_what_another_database_has_is_not_there(database, name):
+    assert not hasattr(database, name)
+    with pytest.raises(NoSuchAttributeError, match=f"Database has no {name}: "):
+        getattr(database, name)
+
+
+def test_no_attribute_that_is_there_is_said_to_be_missing():
+    for names, cls in (IN_OBJECTS, Cart), (IN_DATABASES, Database):
+        there = {name for name, _ in inspect.getmembers_static(cls) if name not in IN_OBJECTS}
+        assert there.isdisjoint(names)
+
+
+def test_a_mistyped_method_of_a_database_is_a_plain_error(database):
+    with pytest.raises(AttributeError, match="'Database' object has no attribute 'rooot'") as e:
+        _ = database.rooot
+    assert (e.value.name, e.value.obj) == ("rooot", database)
+    assert not isinstance(e.value, NoSuchAttributeError)
+
+
+def test_a_class_of_another_database_is_refused_with_what_to_do_instead():
+    with pytest.raises(ClassNotSupported, match=r"_p_changed: .* touch\(obj\)"):
+
+        class _Changed(Persistent):
+            _p_changed = True
+
+    with pytest.raises(ClassNotSupported, match="define _p_resolve_conflict"):
+
+        class _Resolving(Persistent):
+            def _p_resolveConflict(self, old, saved, new):  # noqa: N802
+                return new
+
+
+@pytest.mark.parametrize("name", ["__getstate__", "__setstate__"])
+def test_a_class_whose_method_no_commit_would_call_is_refused(name):
+    body = {name: lambda self, *_state: None, "__module__": "shop"}
+    mixin = type("Mixin", (), body)
+
+    with pytest.raises(ClassNotSupported, match=f"it has {name}, which no commit calls"):
+        type(Persistent)("Own", (Persistent,), {**body})
+    with pytest.raises(ClassNotSupported, match=f"it has {name}, which no commit calls"):
+        type(Persistent)("Mixed", (mixin, Persistent), {"__module__": "shop"})
+
+
+def test_an_error_for_a_change_without_checkout_names_object_and_attribute():
+    with pytest.raises(ReadOnlyError, match=r"A new Cart is not .* checkout\(obj\), .* \.total\."):
+        Cart().total = 1
+
+
+def test_the_class_of_an_object_that_is_checked_out_is_said_to_be_fixed(on_face):
+    def check(cart):
+        with pytest.raises(FixedClassError, match=r"Cart (oid 0 )?can't .* instance of Shop: "):
+            cart.__class__ = Shop
+        assert cart.__class__ is Cart
+
+    on_face(Cart(), check)
+
+
+@pytest.mark.parametrize("make", [PersistentList, BTree])
+def test_a_new_collection_is_not_said_to_be_shared(make):
+    database = MemoryLog()
+    with Database(database) as db:
+        new = make()
+        for _ in range(2):  # As the root of a transaction, it has an oid.
+            with pytest.raises(SharedValueError, match=r"this new .* is not checked out") as e:
+                new.clear()
+            assert "shared state" not in str(e.value)
+            db.set_root(new)
+        transaction.abort()
+
+
+# -- repr ------------------------------------------------------------------------------
+
+
+def test_the_repr_of_an_object_has_its_oid_on_every_face(on_face):
+    def check(cart):
+        place = f"new at {id(cart):#x}" if cart._p_oid is None else f"oid {cart._p_oid}"
+        assert repr(cart) == f"<{__name__}.Cart {place}>"
+
+    on_face(Cart(), check)
+
+
+def test_the_repr_of_an_object_reads_nothing(database, again):
+    database.set_root(Cart())
+    transaction.commit()
+    ghost = again().root
+
+    assert repr(ghost) == f"<{__name__}.Cart oid 0>"
+    assert type(ghost) is Cart._p_faces.ghost
+
+
+def test_the_repr_of_a_mixin_is_used(on_face):
+    def check(cart):
+        assert repr(cart) == "a named one"
+
+    on_face(NamedCart(), check)
