@@ -7,7 +7,7 @@ import itertools
 import threading
 import weakref
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -315,6 +315,25 @@ def test_waiting_for_a_transaction_ends_a_snapshot_that_has_lapsed(lapsing, thin
 
     assert idle.do(lambda: thing.x) == 3
     assert idle.do(lambda: lapsing.tid) == tid
+
+
+class Doubled(Thing):
+    @cached_property
+    def double(self):
+        return 2 * self.of.x
+
+
+def test_a_thread_that_goes_on_in_its_snapshot_finds_no_cached_value_of_a_newer_one(
+    lapsing, thing, idle
+):
+    with changing(thing):
+        thing.child = doubled = Doubled(of=thing)
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+
+    assert doubled.double == 6
+    assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
+    assert doubled.double == 6
 
 
 def test_an_interrupt_of_a_thread_that_goes_on_leaves_its_snapshot(lapsing, thing, idle):

@@ -118,8 +118,9 @@ HOUSE = {
     "objects.faces": Room(
         "ground  objects.values  objects.deltas",
         (
-            "objects.faces  objects.faces.elsewhere  objects.faces.methods "
-            "objects.faces.working_copy",
+            "objects.faces  objects.faces.elsewhere  objects.faces.working_copy",
+            "objects.faces.cached",
+            "objects.faces.methods",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import transaction
 
@@ -23,6 +25,7 @@ from dobbin_like import (
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.ids import DELTA, ROOT_OID
 from tests.helpers.steps import in_thread
+from tests.helpers.things import Thing
 from tests.helpers.trees import make_small, sound
 
 
@@ -349,3 +352,17 @@ def test_a_tree_has_changed_if_a_node_has(database, make):
 def test_what_is_not_persistent_is_refused(ask):
     with pytest.raises(NotPersistentError):
         ask([])
+
+
+def test_a_thread_whose_tasks_have_blocks_can_ask(database):
+    async def ask():
+        async with database.transaction():
+            thing = Thing(x=1)
+            database.set_root(thing)
+        async with database.transaction():
+            checkout(thing)
+            before = is_changed(thing)
+            thing.x = 2
+            return before, is_changed(thing)
+
+    assert in_thread(lambda: asyncio.run(ask())) == (False, True)

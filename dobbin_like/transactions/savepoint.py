@@ -50,7 +50,9 @@ class Savepoint:
         self._shared = shared
         self._states = {key: _saved(copy) for key, copy in view.working.items()}
         self._opened = opened
-        self._opened_states = [(obj, copy_state(native_dict(obj))) for obj, _ in opened]
+        self._opened_states = [
+            (obj, copy_state(native_dict(obj), type(obj)._p_faces)) for obj, _ in opened
+        ]
         self._new_root = new_root
         self._replace_root = replace_root
 
@@ -61,13 +63,14 @@ class Savepoint:
                 working.restore(self._states[key])
             else:
                 self._shared.uncheckout(self._view, working)
+        self._view.forget_states()  # They may have cached what was computed from the changes.
         count = len(self._opened_states)
         with self._shared.lock:
             for obj, before in self._opened[count:]:
                 _reset(obj, before)
                 seal(obj)
             for obj, state in self._opened_states:
-                _reset(obj, copy_state(state))
+                _reset(obj, copy_state(state, type(obj)._p_faces))
         del self._opened[count:]
         self._replace_root(self._new_root)
 

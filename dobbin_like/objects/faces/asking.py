@@ -9,7 +9,7 @@ from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new
 from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
-from dobbin_like.objects.values.here import here
+from dobbin_like.objects.values.here import here, states_here
 from dobbin_like.objects.values.refs import ref_of
 
 
@@ -49,7 +49,7 @@ def is_changed(obj: Persistent) -> bool:
 
 def _copies_of(obj: Persistent) -> Iterator[WorkingCopy]:
     """Yield the working copies of *obj*, and of its parts."""
-    for working in [*here.memo.values()]:
+    for working in states_here():
         if type(working) is WorkingCopy:
             attribute = getattr(type(working.obj), "_p_part_of", "")
             if working.obj is obj or (attribute and getattr(working.obj, attribute, None) is obj):

@@ -25,6 +25,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from dobbin_like.exc import ClassNotSupported
+from dobbin_like.objects.faces.cached import share_cached
 from dobbin_like.objects.values.refs import Identity
 
 _SET: Final = object.__setattr__
@@ -91,6 +92,7 @@ def adapted(value: Any) -> Any:
         return set_attribute
     if value is _DELETE:
         return delete_attribute
+    share_cached(value)
     for function in _functions(value):
         names = function.__globals__
         if _is_touched(names.get("__name__")):

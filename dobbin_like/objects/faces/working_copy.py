@@ -248,13 +248,13 @@ class WorkingCopy(dict[str, Any]):
     def save(self) -> tuple[State, Touched]:
         """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
         self.copy_pending()  # What is one thing now has to stay one.
-        return copy_state(self), self.note().copy()
+        return copy_state(self, type(self.obj)._p_faces), self.note().copy()
 
     def restore(self, saved: tuple[State, Touched]) -> None:
         """Go back to what :meth:`save` returned, which can be used again."""
         state, touched = saved
         self.clear()
-        self.update(copy_state(state))
+        self.update(copy_state(state, type(self.obj)._p_faces))
         self.touched = touched.copy()
         overlay = self.overlay()
         if overlay is not None:
@@ -271,8 +271,7 @@ def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> b
     return aliases.same(one[name], other[name])
 
 
-def copy_state(state: State) -> State:
-    """Return a deep copy of a state, except volatile values, which may be anything."""
+def copy_state(state: State, faces: Any) -> State:
+    """Return a deep copy of a state, with volatile values as they are, without cached ones."""
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
-    rest = {name: value for name, value in state.items() if name not in volatile}
-    return deep_copy(rest) | volatile  # type: ignore[no-any-return]
+    return deep_copy(faces.state_of(state)) | volatile  # type: ignore[no-any-return]

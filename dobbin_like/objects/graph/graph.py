@@ -58,6 +58,8 @@ class Graph:
         self.visible = self.resolver.visible
         self.serial = self.resolver.serial
         self.broken_state = self.resolver.broken_state
+        self.newest_tid = self.resolver.newest_tid
+        self.keep_cached = self.resolver.keep_cached
         self.fresh = self.states.fresh
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:

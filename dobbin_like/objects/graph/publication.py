@@ -175,6 +175,11 @@ class SharedState:
         horizon.snapshots[view] = tid
         horizon.floor = min(horizon.floor, tid)
         changed = [ref for ref in self._cache.all() if ref.serial > tid]
+        # What was computed from newer states, and cached for all.
+        for obj in filter(None, (ref() for ref in self._cache.all())):
+            faces = type(obj)._p_faces
+            for name in faces.volatile or ():
+                native_dict(obj).pop(name, None)
         self.mask_until_seen(changed)
         for ref in changed:
             obj, chain = ref(), None if ref.mask is None else ref.mask.chain

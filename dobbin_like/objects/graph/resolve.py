@@ -16,10 +16,16 @@ from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.versions import VERSION
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.faces.view import View, visible_version
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.graph.state_source import StateSource
-from dobbin_like.objects.values.here import current_scope, scope_of_context
+from dobbin_like.objects.values.here import (
+    current_scope,
+    here,
+    scope_of_context,
+    states_here,
+)
 from dobbin_like.objects.values.refs import (
     Mask,
     ObjectRef,
@@ -256,6 +262,31 @@ class Resolver:
         if view is not None and ref.mask is not None and ref.mask.chain is not None:
             return self.version(obj, ref, view)[0]
         return ref.serial
+
+    # -- what cached properties have computed ---------------------------------
+
+    def newest_tid(self) -> Tid:
+        return self._shared.tid
+
+    def keep_cached(self, obj: Any, ref: ObjectRef, name: str, value: Any, newest: Tid) -> None:
+        """Keep *value* in the shared state if all threads would compute it, else in the view.
+
+        *newest* is the tid before it was computed. All see the state that it was computed from if
+        nobody has committed since, no snapshot is older, and the thread has changed nothing.
+        """
+        view, shared = self.active_view(), self._shared
+        is_dirty = any(type(state) is WorkingCopy for state in states_here())
+        with shared.lock:
+            if type(obj) is type(obj)._p_faces.ghost:
+                return
+            is_newest = newest == shared.tid and (view is None or view.tid == newest)
+            is_alone = ref.mask is None or ref.mask.chain is None
+            if is_newest and is_alone and not is_dirty and not shared.horizon.has_older(newest):
+                native_dict(obj)[name] = value
+            elif view is not None:
+                state = here.memo.get(id(obj)) or (native_dict(obj) if is_alone else None)
+                if state is not None:
+                    view.remember(obj, {**state, name: value})
 
     def newest_in_memory(self, obj: Any, ref: ObjectRef) -> State | None:
         """Return the newest state of an object; ``None``: it would have to be read."""

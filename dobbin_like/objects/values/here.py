@@ -138,6 +138,12 @@ def current_scope() -> Scope | None:
     return scope
 
 
+def states_here() -> list[Any]:
+    """Return the states that the calling task, or thread, has in its memo."""
+    scope = current_scope()
+    return [*(here.own_memo if scope is None else scope.memo).values()]
+
+
 def current_task() -> Any:
     """Return the task of asyncio that is running, ``None`` if none is."""
     asyncio = sys.modules.get("asyncio")

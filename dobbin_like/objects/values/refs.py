@@ -55,6 +55,12 @@ class Jar(Protocol):
     def serial(self, obj: Any, ref: ObjectRef) -> Tid:
         """The tid that last changed the object, as the calling thread sees it."""
 
+    def newest_tid(self) -> Tid:
+        """The newest tid that is published."""
+
+    def keep_cached(self, obj: Any, ref: ObjectRef, name: str, value: Any, newest: Tid) -> None:
+        """Keep a value that the calling thread has computed since *newest* was published."""
+
     def fresh(self, ref: ObjectRef, serial: Tid) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
 
