@@ -119,9 +119,9 @@ class Database(Generic[RootT]):
         allow: Names of modules or classes (``"shop.*"``, ``"shop.models.Cart"``) that may be
             imported and loaded beside value types of the standard library and the persistent
             classes, enums and dataclasses of modules that are imported already.
-        guard: Whether lists, dicts, sets and bytearrays in shared state refuse to be changed.
-            Without, they are the built-in types themselves, and a change without checkout is
-            lost without a word.
+        guard: Whether lists, dicts, sets, bytearrays and the containers of ``collections`` in
+            shared state refuse to be changed. Without, they are ordinary, and a change without
+            checkout is lost without a word.
         pack_when: Let a thread pack the log by itself when at least this share of its bytes is
             not needed any more (0.5: half of them). One process packs, however many ask for
             it; a forked child does not. What fails is logged, and nothing else.

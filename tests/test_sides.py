@@ -602,7 +602,7 @@ SHORT = [
     (Value(1), "Value(number=1)"),
     (Value([1]), "Value(number=[1])"),
     (Slotted(1), "Slotted(inside=1)"),
-    (deque([1]), "deque()"),
+    (deque([1]), "deque[1]"),
     (Plain(), "Plain()"),
     (Wide(), None),
     (datetime(2026, 1, 2), "datetime.datetime(2026, 1, 2, 0, 0)"),

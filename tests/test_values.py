@@ -620,7 +620,8 @@ def test_a_deep_change_of_an_arbitrary_value_is_saved(store, stored, kind, neste
 
     for found in (unwrap(holder.value), unwrap(stored("value"))):
         assert found == expected
-        assert type(found) is type(expected)
+        assert repr(found) == repr(expected)
+        assert isinstance(found, type(expected))
         if hasattr(expected, "__dict__"):
             assert vars(found) == vars(expected)
 

@@ -147,7 +147,7 @@ class StateSource:
         if guarded is not None:
             state.update(guarded)
             return state
-        freezer = Freezer(ref, guard=self._guard)
+        freezer = Freezer(ref, guard=self._guard, own=True)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
                 state[name] = freezer.copy(value)
@@ -163,7 +163,7 @@ class StateSource:
         deltas, weight, base = self._chain(ref.oid, stored, NO_TID if plain._p_version else known)
         if base is None:
             spare = items._p_spare - weight
-            freezer = Freezer(ref, guard=self._guard)
+            freezer = Freezer(ref, guard=self._guard, own=True)
             for _, removed, added in deltas:
                 present = [key for key in removed if key in items]
                 items = changed_items(items, present, frozen(added, freezer.copy))

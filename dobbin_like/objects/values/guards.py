@@ -1,4 +1,4 @@
-"""Lists, dicts, sets and bytearrays in shared state: they can be read, and refuse changes.
+"""Lists, dicts and the like in shared state: they can be read, and refuse changes.
 
 C code that writes into a list past its methods, as ``heapq`` does, and a ``memoryview`` of a
 bytearray can't be stopped in Python.
@@ -6,13 +6,19 @@ bytearray can't be stopped in Python.
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.values.refs import ObjectRef
-from dobbin_like.objects.values.value_kinds import BASES, KINDS
+from dobbin_like.objects.values.value_kinds import (
+    add_guarded,
+    base_of,
+    fill,
+    frame,
+)
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -35,7 +41,10 @@ def describe(ref: ObjectRef | None) -> str:
 
 
 def _ordinary_copy(self: Any) -> Any:
-    return BASES[KINDS[type(self)]](self)
+    made = base_of(type(self))()
+    frame(made, self)
+    fill(made, self.items() if isinstance(self, dict) else self)
+    return made
 
 
 def _guarding(base: type, names: str) -> Callable[[_Class], _Class]:
@@ -47,8 +56,10 @@ def _guarding(base: type, names: str) -> Callable[[_Class], _Class]:
         # Much code makes another one by type(value)(...): that one is ordinary, as a copy is.
         cls.__new__ = lambda _cls, *args, **kwargs: base(*args, **kwargs)
         cls.__copy__ = _ordinary_copy
+        if base not in (list, dict):  # Theirs do not tell the class.
+            cls.__repr__ = lambda self: repr(_ordinary_copy(self))
         cls._p_kind = base.__name__
-        KINDS[cls] = KINDS[base]
+        add_guarded(cls, base)
         return cls
 
     return complete
@@ -102,9 +113,6 @@ class SharedSet(set[Any]):
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return set, (list(self),)
 
-    def __repr__(self) -> str:
-        return repr(set(self))
-
 
 @_guarding(
     bytearray,
@@ -119,17 +127,87 @@ class SharedBytearray(bytearray):
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return bytearray, (bytes(self),)
 
-    def __repr__(self) -> str:
-        return repr(bytearray(self))
+
+@_guarding(
+    deque,
+    "append appendleft clear extend extendleft insert pop popleft remove reverse rotate "
+    "__delitem__ __iadd__ __imul__ __setitem__",
+)
+class SharedDeque(deque[Any]):
+    """A deque in shared state."""
+
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return deque, ((), self.maxlen), None, iter(self)
 
 
-SHARED_TYPES: Final[set[type]] = {SharedList, SharedDict, SharedSet, SharedBytearray}
+_CHANGE_A_DICT: Final = "clear pop popitem setdefault update __delitem__ __ior__ __setitem__ "
+
+
+@_guarding(OrderedDict, _CHANGE_A_DICT + "move_to_end")
+class SharedOrderedDict(OrderedDict[Any, Any]):
+    """An ordered dict in shared state."""
+
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return OrderedDict, (), vars(self) or None, None, iter(self.items())
+
+
+@_guarding(Counter, _CHANGE_A_DICT + "subtract _keep_positive __iadd__ __iand__ __isub__")
+class SharedCounter(Counter[Any]):
+    """A counter in shared state."""
+
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return Counter, (dict(self),)
+
+
+@_guarding(defaultdict, _CHANGE_A_DICT)
+class SharedDefaultdict(defaultdict[Any, Any]):
+    """A defaultdict in shared state. What is missing is made, guarded, and not added."""
+
+    __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
+    _p_owner: ObjectRef
+
+    default_factory: Any = property(vars(defaultdict)["default_factory"].__get__)
+
+    def __missing__(self, key: Any) -> Any:
+        factory = self.default_factory
+        if factory is None:
+            raise KeyError(key)
+        made = factory()
+        if type(made) not in _SHARED:
+            return made
+        shared = make_shared(type(made), self._p_owner, made)
+        fill(shared, made.items() if isinstance(made, dict) else made)
+        return shared
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return defaultdict, (self.default_factory,), None, None, iter(self.items())
+
+
+_SHARED: Final[dict[type, type]] = {
+    list: SharedList,
+    dict: SharedDict,
+    set: SharedSet,
+    bytearray: SharedBytearray,
+    deque: SharedDeque,
+    OrderedDict: SharedOrderedDict,
+    Counter: SharedCounter,
+    defaultdict: SharedDefaultdict,
+}
+
+SHARED_TYPES: Final[set[type]] = {*_SHARED.values()}
 """The types of guarded values; :mod:`~dobbin_like.objects.deltas.layered` adds its own."""
 
 
-def make_shared(base: Any, owner: ObjectRef) -> Any:
-    """Return an empty guarded value of the built-in type *base*, for *owner*."""
+def make_shared(base: Any, owner: ObjectRef, like: Any = None) -> Any:
+    """Return an empty guarded container of type *base*, for *owner*, framed as *like*."""
     made = base.__new__(_SHARED[base])
+    frame(made, like)
     made._p_owner = owner
     made._p_together = False
     made._p_serial = NO_TID
@@ -146,14 +224,6 @@ def shared_list(items: list[Any], owner: ObjectRef) -> SharedList:
     made._p_serial = NO_TID
     made._p_spare = 0
     return made
-
-
-_SHARED: Final[dict[type, type]] = {
-    list: SharedList,
-    dict: SharedDict,
-    set: SharedSet,
-    bytearray: SharedBytearray,
-}
 
 
 def _ordinary(name: str) -> Callable[..., Any]:

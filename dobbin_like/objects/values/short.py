@@ -24,6 +24,8 @@ from dobbin_like.objects.values.value_kinds import (
     REFERENCE,
     SET,
     TUPLE,
+    base_of,
+    frame_of,
 )
 
 _LENGTH: Final = 80  # Characters of a text; the middle of a longer one is left out.
@@ -79,9 +81,8 @@ def _text(value: Any, depth: int) -> str:
         return f"<int of {value.bit_length()} bits>"
     if kind == IMMUTABLE or value is ABSENT:
         return repr(value)
-    name = ""
+    name = _name(value, kind)
     if kind == OTHER:
-        name = cls.__name__
         kind = next((kind for base, kind in _BUILT_IN.items() if isinstance(value, base)), OTHER)
     if kind != OTHER:
         return name + _items(value, kind, depth)
@@ -90,6 +91,13 @@ def _text(value: Any, depth: int) -> str:
         return repr(value)
     inside = (f"{at}={_text(inner, depth - 1)}" for at, inner in attributes.items())
     return f"{name}({_list(inside, len(attributes), depth)})"
+
+
+def _name(value: Any, kind: int) -> str:
+    """Return the name of the type of a value, unless brackets tell it."""
+    if kind != OTHER and not frame_of(value):
+        return ""
+    return (type(value) if kind == OTHER else base_of(type(value))).__name__
 
 
 def _items(value: Any, kind: int, depth: int) -> str:

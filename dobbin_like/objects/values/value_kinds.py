@@ -6,7 +6,8 @@ Found by exact type, once for each. Knows no values.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from collections import Counter, OrderedDict, defaultdict, deque
+from typing import Any, Final
 
 from dobbin_like.objects.values.refs import Identity
 
@@ -15,6 +16,11 @@ IMMUTABLE, REFERENCE, LIST, DICT, SET, BYTEARRAY, TUPLE, FROZENSET, OTHER = rang
 
 BASES: Final[dict[int, type]] = {LIST: list, DICT: dict, SET: set, BYTEARRAY: bytearray}
 """The kinds that can be changed, and the built-in type of each."""
+
+_OTHER_BASES: Final[dict[type, type]] = {
+    cls: cls for cls in (Counter, OrderedDict, defaultdict, deque)
+}
+"""Containers of a kind that are not the built-in type of it; and their guarded forms."""
 
 # Exact types whose equality is identity of content: 1 == True, but the types differ.
 PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
@@ -65,3 +71,51 @@ class _Kinds(dict[type, int]):
 KINDS: Final = _Kinds(
     {list: LIST, dict: DICT, set: SET, bytearray: BYTEARRAY, tuple: TUPLE, frozenset: FROZENSET}
 )
+KINDS.update({deque: LIST, Counter: DICT, OrderedDict: DICT, defaultdict: DICT})
+
+
+def add_guarded(guarded: type, base: type) -> None:
+    """Note that *guarded* is the form that containers of type *base* have in shared state."""
+    KINDS[guarded] = KINDS[base]
+    if base in _OTHER_BASES:
+        _OTHER_BASES[guarded] = base
+
+
+def base_of(cls: type) -> type:
+    """Return the type of the ordinary containers of which *cls* is one, or another form."""
+    return _OTHER_BASES.get(cls) or BASES[KINDS[cls]]
+
+
+def frame_of(value: Any) -> tuple[Any, ...] | None:
+    """Return what a container has beside its parts; ``None``: nothing, as the built-in types."""
+    base = _OTHER_BASES.get(type(value))
+    if base is None:
+        return None
+    attributes = vars(value) if base is OrderedDict else None
+    factory, size = getattr(value, "default_factory", None), getattr(value, "maxlen", None)
+    return base, factory, size, attributes or None
+
+
+def frame(made: Any, like: Any) -> None:
+    """Give an empty container what *like*, one of the same type, has beside its parts."""
+    if isinstance(made, defaultdict):
+        defaultdict.__init__(made, like.default_factory)
+    elif isinstance(made, deque):
+        deque.__init__(made, (), like.maxlen)
+    elif isinstance(made, OrderedDict):
+        vars(made).update(vars(like))
+
+
+def fill(made: Any, parts: Any) -> None:
+    """Put *parts*, pairs if it is a dict, into an empty container; past methods that refuse it."""
+    if isinstance(made, OrderedDict):
+        for key, value in parts:
+            OrderedDict.__setitem__(made, key, value)
+    elif isinstance(made, deque):
+        deque.extend(made, parts)
+    elif isinstance(made, dict):
+        dict.update(made, parts)
+    elif isinstance(made, set):
+        set.update(made, parts)
+    else:
+        (list if isinstance(made, list) else bytearray).extend(made, parts)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from operator import is_
 from typing import Any, Final
 
-from dobbin_like.objects.values.guards import SHARED_TYPES, make_shared, shared_list
+from dobbin_like.objects.values.declared import declares_parts, is_named_tuple, replace_parts
+from dobbin_like.objects.values.guards import SHARED_TYPES, SharedList, make_shared, shared_list
 from dobbin_like.objects.values.refs import Identity, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import (
-    BASES,
     BYTEARRAY,
     DICT,
     FROZENSET,
@@ -28,6 +28,10 @@ from dobbin_like.objects.values.value_kinds import (
     SET,
     SHAREABLE,
     TUPLE,
+    base_of,
+    fill,
+    frame,
+    frame_of,
 )
 
 
@@ -49,11 +53,13 @@ class _Copier:
         result = self._part(value)
         while self._todo:
             made, original = self._todo.pop()
-            if isinstance(made, dict):
+            if made is original:
+                replace_parts(made, self._part)
+            elif isinstance(made, dict):
                 parts = zip(self._parts(original), self._parts(original.values()), strict=True)
-                dict.update(made, parts)
+                fill(made, parts)
             else:
-                list.extend(made, self._parts(original))
+                fill(made, self._parts(original))
         return result
 
     def _parts(self, values: Iterable[Any]) -> Iterable[Any]:
@@ -69,7 +75,7 @@ class _Copier:
             return value
         if kind == OTHER:
             self.found_other = True
-            return value
+            return self._other(value)
         known = self._memo.get(id(value))
         if known is not None:
             return self._again(known)
@@ -78,7 +84,7 @@ class _Copier:
             same = all(old is new for old, new in zip(value, parts, strict=True))
             made = value if same else (tuple if kind == TUPLE else frozenset)(parts)
             return self._remember(value, made)
-        made = self._remember(value, self._empty(BASES[kind], value))
+        made = self._remember(value, self._empty(base_of(type(value)), value))
         if kind == SET:
             set.update(made, self._parts(value))
         elif kind == BYTEARRAY:
@@ -92,10 +98,15 @@ class _Copier:
         return made
 
     def _empty(self, base: Any, value: Any) -> Any:
-        return base()
+        made = base()
+        frame(made, value)
+        return made
 
     def _again(self, made: Any) -> Any:
         return made
+
+    def _other(self, value: Any) -> Any:
+        return value
 
 
 class Freezer(_Copier):
@@ -103,12 +114,16 @@ class Freezer(_Copier):
 
     An arbitrary object can't be guarded; if ``found_other``, the caller has to get a copy from
     elsewhere. ``found_shared``: a guarded value of another object was met.
+
+    *own*: nobody else has the values. Then the containers in arbitrary objects are guarded, too,
+    if their classes declare what is in them.
     """
 
-    def __init__(self, owner: ObjectRef, *, guard: bool) -> None:
+    def __init__(self, owner: ObjectRef, *, guard: bool, own: bool = False) -> None:
         super().__init__({})
         self._owner = owner
         self._guard = guard
+        self._own = own
         self._alive: list[Any] = []
         self._found_alias = False
         self.found_shared = False
@@ -132,11 +147,25 @@ class Freezer(_Copier):
     def _empty(self, base: Any, value: Any) -> Any:
         if type(value) in SHARED_TYPES:
             self.found_shared = True
-        return make_shared(base, self._owner) if self._guard else base()
+        return (
+            make_shared(base, self._owner, value) if self._guard else super()._empty(base, value)
+        )
 
     def _again(self, made: Any) -> Any:
         self._found_alias = True
         return made
+
+    def _other(self, value: Any) -> Any:
+        if not (self._own and self._guard):
+            return value
+        known = self._memo.get(id(value))
+        if known is not None:
+            return known
+        if is_named_tuple(value):
+            return self._remember(value, tuple.__new__(type(value), self._parts(value)))
+        if declares_parts(value):
+            self._todo.append((value, value))
+        return self._remember(value, value)
 
 
 def guarded_lists(state: State, owner: ObjectRef, *, guard: bool) -> State | None:
@@ -174,12 +203,15 @@ def to_plain(value: Any, memo: dict[int, Any]) -> Any:
     return _Copier(memo).copy(value)
 
 
+_LISTS: Final = frozenset({list, SharedList})
+
+
 def own_copy(value: Any) -> Any:
     """Return a copy of *value* that may be changed; references stay, containers are built-ins."""
     kind = KINDS[type(value)]
     if kind <= REFERENCE:
         return value
-    if kind == LIST and SHAREABLE.issuperset(map(type, value)):  # As most are.
+    if type(value) in _LISTS and SHAREABLE.issuperset(map(type, value)):  # As most are.
         return [*value]
     copier = _Copier({})
     made = copier.copy(value)
@@ -208,6 +240,7 @@ class CopyPickler(pickle.Pickler):
         self._file = io.BytesIO()
         super().__init__(self._file, pickle.HIGHEST_PROTOCOL)
         self.references: list[Any] = []
+        self.met_guarded = False
 
     def dumped(self, value: Any) -> bytes:
         self.dump(value)
@@ -219,6 +252,7 @@ class CopyPickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         # Not persistent_id(), which would be called for every number in a list.
         if not self.is_reference(obj):
+            self.met_guarded = self.met_guarded or type(obj) in SHARED_TYPES
             return NotImplemented
         self.references.append(obj)
         return _reference, (len(self.references) - 1,)
@@ -251,8 +285,20 @@ def copy_with_references(value: Any) -> tuple[Any, list[Any]]:
 
 def _content(value: Any) -> tuple[bytes, tuple[int, ...]]:
     """Return what is the same for two values that have the same pickles and references."""
+    return _content_and_form(value)[0]
+
+
+def _content_and_form(value: Any) -> tuple[tuple[bytes, tuple[int, ...]], bool]:
     pickler = CopyPickler()
-    return pickler.dumped(value), tuple(map(id, pickler.references))
+    data = pickler.dumped(value)
+    return (data, tuple(map(id, pickler.references))), pickler.met_guarded
+
+
+def _same_content(base: Any, value: Any) -> bool:
+    (one, guarded), (other, also) = _content_and_form(base), _content_and_form(value)
+    if guarded != also:  # Guarded containers have another pickle than ordinary ones.
+        return _content(deep_copy(base)) == _content(deep_copy(value))
+    return one == other
 
 
 class StateComparison:
@@ -277,6 +323,8 @@ class StateComparison:
             return self._same_leaf(base, value)
         if kind in (TUPLE, FROZENSET):
             return len(base) == len(value) and self._same_items(base, value, kind)
+        if frame_of(base) != frame_of(value):
+            return False
         known = id(base) in self._values or id(value) in self._bases
         if known:
             both = self._values.get(id(base)) == id(value)
@@ -299,7 +347,7 @@ class StateComparison:
             )
         if hasattr(cls, "_p_parts") and hasattr(type(value), "_p_parts"):
             return self.same(base._p_parts(), value._p_parts())
-        return cls is type(value) and _content(base) == _content(value)
+        return cls is type(value) and _same_content(base, value)
 
     def _same_items(self, base: Any, value: Any, kind: int) -> bool:
         if kind == BYTEARRAY:
