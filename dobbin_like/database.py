@@ -19,6 +19,7 @@ from typing import (
     Any,
     Concatenate,
     Generic,
+    Literal,
     ParamSpec,
     Self,
     TypeVar,
@@ -121,7 +122,8 @@ class Database(Generic[RootT]):
             classes, enums and dataclasses of modules that are imported already.
         guard: Whether lists, dicts, sets, bytearrays and the containers of ``collections`` in
             shared state refuse to be changed. Without, they are ordinary, and a change without
-            checkout is lost without a word.
+            checkout is lost without a word. ``"check"``: they do, and every commit compares what
+            is in memory with the log, to find what was changed past the guards; for tests.
         pack_when: Let a thread pack the log by itself when at least this share of its bytes is
             not needed any more (0.5: half of them). One process packs, however many ask for
             it; a forked child does not. What fails is logged, and nothing else.
@@ -141,7 +143,7 @@ class Database(Generic[RootT]):
         *,
         transaction_manager: Any = None,
         allow: Iterable[str] = (),
-        guard: bool = True,
+        guard: bool | Literal["check"] = True,
         pack_when: float | None = None,
         sync: bool = True,
         lock_timeout: float | None = None,

@@ -146,6 +146,22 @@ class SharedValueError(UsageError, RuntimeError):
         return f"this new {self.kind} is not checked out; call checkout() on it, then change it"
 
 
+class SharedStateChangedError(UsageError, RuntimeError):
+    """The shared state of an object was changed without a checkout, by what no guard can stop.
+
+    Found by a commit to a database with ``guard="check"``, which is refused.
+    """
+
+    class_name: str
+    oid: Oid
+    name: str
+    text = (
+        "{class_name} oid {oid}: .{name} was changed in shared state since it was stored or read; "
+        "all threads of this process see the change, and nobody stores it; call checkout() on the "
+        "object, then read the value from it again and change that"
+    )
+
+
 class ClosedError(UsageError, ValueError):
     """A database, storage or stream was used after ``close()``."""
 
@@ -495,6 +511,10 @@ class ChangedBaseError(UsageError, TypeError):
 
 class MainModuleWarning(UserWarning):
     """An object of a class of ``__main__`` was stored: other programs can't load it."""
+
+
+class LostChangeWarning(UserWarning):
+    """A list, dict or set was changed after the end of the transaction that has stored it."""
 
 
 class UncommittedChangesWarning(UserWarning):

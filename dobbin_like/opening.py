@@ -75,8 +75,12 @@ def _flag(value: str) -> bool:
     return _FLAGS[value.lower()]
 
 
+def _guard(value: str) -> bool | str:
+    return value if value == "check" else _flag(value)
+
+
 _VALUES: Final[dict[str, tuple[Callable[[str], object], str]]] = {
-    "guard": (_flag, "yes or no"),
+    "guard": (_guard, "yes, no or check"),
     "lock_timeout": (float, "seconds"),
     "must_exist": (_flag, "yes or no"),
     "pack_when": (float, "a share, as 0.5"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import transaction as transaction_package
 
@@ -67,7 +67,7 @@ class Store:
         *,
         transaction_manager: Any,
         allow: Iterable[str],
-        guard: bool,
+        guard: bool | Literal["check"],
     ) -> None:
         with claims:
             if storage in claimed:
@@ -106,7 +106,10 @@ class Store:
     def pending(self) -> int:
         """Return how many objects the calling thread has checked out, unless it commits now."""
         manager: DataManager | None = self.graph.local.manager
-        return 0 if manager is None or manager.thread.committing else manager.pending
+        if manager is None or manager.thread.committing:
+            return 0
+        manager.tell_lost_changes()
+        return manager.pending
 
     def close(self) -> None:
         self.publisher.closed = True

@@ -21,6 +21,9 @@ ERRORS = {
     exc.FixedClassError("Cart", 3, "Shop"): "Cart oid 3 can't become an instance of Shop: the cl",
     exc.SharedValueError("list", "Cart oid 3"): "this list belongs to Cart oid 3",
     exc.SharedValueError("PersistentList", ""): "this new PersistentList is not checked out; call",
+    exc.SharedStateChangedError(
+        "Cart", 3, "lines"
+    ): "Cart oid 3: .lines was changed in shared sta",
     exc.ClosedError("the log x"): "the log x is closed; open it again",
     exc.RootError("there is one"): "can't set the root: there is one",
     exc.NotPersistentError("int"): "int is not a subclass of Persistent",
@@ -91,6 +94,7 @@ BUILT_IN = {
     exc.NoSuchAttributeError: AttributeError,
     exc.FixedClassError: TypeError,
     exc.SharedValueError: RuntimeError,
+    exc.SharedStateChangedError: RuntimeError,
     exc.ClosedError: ValueError,
     exc.ChangesLostError: ValueError,
     exc.RootError: ValueError,
@@ -177,6 +181,7 @@ def test_an_error_is_also_the_built_in_one_that_fits(cls):
 
 def test_all_public_names_are_listed():
     public = {cls.__name__ for cls in every_error()} | {
+        "LostChangeWarning",
         "MainModuleWarning",
         "UncommittedChangesWarning",
     }

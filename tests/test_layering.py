@@ -147,7 +147,7 @@ HOUSE = {
             "objects.graph.state_source",
             "objects.graph.resolve",
             "objects.graph.graph",
-            "objects.graph.changes",
+            "objects.graph.changed_values  objects.graph.changes",
         ),
     ),
     "collections.btree": Room(
@@ -185,6 +185,7 @@ HOUSE = {
             "transactions.publisher",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
+            "transactions.lost_changes",
             "transactions.data_manager",
             "transactions.own_commit",
         ),

@@ -62,6 +62,7 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.compare_sides import told_by
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit
+from dobbin_like.transactions.lost_changes import Kept, kept_after, tell_lost_changes
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
@@ -153,6 +154,7 @@ class DataManager:
         self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
         self._failure = ""
+        self._kept: list[Kept] = []  # Of the last commit.
         self._had_conflict = False  # The last one of this thread had.
         self._annotations: dict[str, Any] = _NO_ANNOTATIONS
         # Whether acquire_early() has taken the commit lock for the next transaction.
@@ -170,6 +172,11 @@ class DataManager:
     def pending(self) -> int:
         """How many objects are checked out, or set as the root, and not committed."""
         return len(self.view.working) + (self.new_root is not None)
+
+    def tell_lost_changes(self) -> None:
+        """Warn of what was changed too late, after the last commit of this thread."""
+        kept, self._kept = self._kept, []
+        tell_lost_changes(kept, self._changes)
 
     def _enter(self, phase: str) -> None:
         assert phase in _NEXT[self._phase], (self._phase, phase)
@@ -268,9 +275,8 @@ class DataManager:
             self._annotations = _annotations(transaction)
         else:
             self._annotations = _NO_ANNOTATIONS
-        if slow_files:
-            roots = [] if self.new_root is None else [self.new_root[0]]
-            spool_slow_files(self.view.working.values(), roots, self._storage.path)
+        if slow_files or self._graph.guard == "check":
+            self._before_lock()
         if not (self._early and self._storage.held):
             acquire(self._publisher, settled=False)
         with self._shared.lock:
@@ -288,6 +294,15 @@ class DataManager:
             unseen = self._storage.unseen
         if self.view.tid != self._shared.tid or self.new_root is not None:
             self._find_conflicts()
+
+    def _before_lock(self) -> None:
+        """Do what takes long, and needs no lock."""
+        if self._graph.guard == "check":
+            from dobbin_like.objects.graph.changed_values import check_shared_values
+
+            check_shared_values(self._graph)
+        roots = [] if self.new_root is None else [self.new_root[0]]
+        spool_slow_files(self.view.working.values(), roots, self._storage.path)
 
     def _depends_on(self, unseen: Sequence[Transaction]) -> bool:
         """Tell whether what nobody sees yet may be in conflict with this transaction."""
@@ -337,6 +352,8 @@ class DataManager:
             changes.add(working)
         if changes.new:
             changes.add_reachable()
+        if self._kept:
+            self.tell_lost_changes()
         self._enter(GATHERED)
 
     def tpc_vote(self, transaction: Any) -> None:
@@ -429,7 +446,9 @@ class DataManager:
                 self._shared.drop_working(self.view)
             self.new_root = self._joined = None
             self._decided_tid = self._tid
-            self._made = self._changes = None
+            written = changes.written
+            self._made = self._changes = changes = None  # They refer to what was written.
+            self._kept = kept_after(written) if written and self._graph.guard else []
         self._leave_commit()
 
     def _decide(self) -> None:

@@ -67,8 +67,9 @@ class Encoder(pickle.Pickler):
         file = self._file
         file.seek(0)
         file.truncate()
-        self.clear_memo()
+        self.clear_memo()  # What failed has left something.
         self.dump(state)
+        self.clear_memo()  # It keeps what was written alive.
         return file.getvalue()
 
     def persistent_id(self, obj: Any) -> Any:

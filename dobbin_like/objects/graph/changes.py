@@ -7,6 +7,7 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
@@ -26,11 +27,23 @@ from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.guards import SharedList
 from dobbin_like.objects.values.refs import UNSTORED, ObjectRef, State, make_ref, native_dict
 from dobbin_like.objects.values.shapes import shape_of
-from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
+from dobbin_like.objects.values.value_kinds import (
+    BASES,
+    DICT,
+    KINDS,
+    LIST,
+    OTHER,
+    REFERENCE,
+    SHAREABLE,
+    TUPLE,
+)
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
 
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__
+
+Written = tuple[ObjectRef, Any, Any]
+"""An object and a container of its state: as the thread had it, and as it is shared."""
 
 _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
@@ -53,6 +66,8 @@ class Changes:
         self._made: list[ObjectRef] = []
         self._objects: dict[Oid, Any] = {}
         self._current: tuple[Any, Oid] = (None, Oid(0))
+        self.written: list[Written] = []
+        graph.flat.written = self.written
         self.entries: list[tuple[Oid, int, bytes]] = []
         """``(oid, number of class or shape, bytes of the state)``, as the log takes them."""
         self.publications: list[Publication] = []
@@ -68,6 +83,7 @@ class Changes:
     def add(self, working: WorkingCopy) -> None:
         state = working.changed()
         if state is None:
+            self.written += _containers(working)
             return
         obj, ref, base = working.obj, working.ref, working.base
         faces = type(obj)._p_faces
@@ -146,13 +162,14 @@ class Changes:
         added = overlay.all_added()
         if 2 * (len(overlay.removed) + len(added)) > len(overlay):
             return None  # It is at least half of the whole.
-        freezer = Freezer(working.ref, guard=self._graph.guard)
+        freezer = Freezer(working.ref, guard=bool(self._graph.guard))
         shared = frozen(added, freezer.copy)
         for value in (*overlay.own.values(), *working.values()):
             if value is not overlay and value is not PENDING and KINDS[type(value)] > REFERENCE:
                 freezer.copy(value)
         if freezer.found_together:
             return None
+        self.written += freezer.copied()
         return shared, to_plain(added, {}) if freezer.found_shared else added
 
     def write(self, obj: Any, ref: ObjectRef, face: Any, state: State, base: State) -> None:
@@ -236,7 +253,7 @@ class Changes:
         memo: dict[int, Any] = {}
         shared: State = {}
         plain: State = {}
-        freezer = Freezer(ref, guard=self._graph.guard)
+        freezer = Freezer(ref, guard=bool(self._graph.guard))
         for name, value in state.items():
             if value is PENDING:
                 shared[name] = pending[name]
@@ -245,6 +262,7 @@ class Changes:
                 shared[name] = freezer.copy(value)
                 plain[name] = value
         freezer.finish()
+        self.written += freezer.copied()
         if freezer.found_shared:  # taken over from another object
             plain = {name: to_plain(value, memo) for name, value in plain.items()}
         return (_DECODE if freezer.found_other else shared), plain
@@ -289,10 +307,30 @@ class Changes:
 
     def undo(self) -> None:
         """Take back what was given out: the new objects are new again."""
+        self.written.clear()
         for ref in self._made:
             if ref.serial == UNSTORED:
                 ref.jar = None
         self._graph.classes.discard()
+
+
+def _containers(working: WorkingCopy) -> Iterator[Written]:
+    """Yield the containers of a working copy that were read, each with that of its base."""
+    base: Any = working.base
+    todo = [(value, base.get(name)) for name, value in working.items()]
+    seen: set[int] = set()
+    for value, before in todo:
+        kind = KINDS[type(value)]
+        if isinstance(value, Overlay):
+            todo += [(own, value.base[key]) for key, own in value.own.items()]
+        elif REFERENCE < kind < OTHER and kind == KINDS[type(before)] and id(value) not in seen:
+            seen.add(id(value))
+            if kind in BASES:
+                yield working.ref, value, before
+            if kind in (LIST, TUPLE):
+                todo += zip(value, before, strict=False)
+            elif kind == DICT:
+                todo += zip(value.values(), before.values(), strict=False)
 
 
 def _whole_items(overlay: Overlay | None) -> State:

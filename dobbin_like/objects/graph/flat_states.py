@@ -33,6 +33,7 @@ class FlatStates:
         self._classes = classes
         self._guard = guard
         self._encoder = FlatEncoder()
+        self.written: list[Any] = []  # See changes.py.
         # Ids of the lists of the state that is being turned.
         self._lists: set[int] = set()
 
@@ -57,6 +58,7 @@ class FlatStates:
         references.clear()
         self._lists.clear()
         shared: State = {}
+        copied: list[Any] = []
         has_lists = False
         for index, (name, value) in enumerate(state.items()):
             cls = type(value)
@@ -66,7 +68,9 @@ class FlatStates:
                 pid: Any = reference(value)
             else:
                 before = base[name] if value is PENDING else None
-                pid = self._list(ref, name, value, before, shared, reference, packed=packed)
+                pid = self._list(
+                    ref, name, value, before, shared, copied, reference, packed=packed
+                )
                 if pid is None:
                     return None
             if type(pid) is list:
@@ -78,6 +82,7 @@ class FlatStates:
         data = self._with_lists(values) if has_lists else self._encoder.encode(tuple(values))
         if data is None:
             return None
+        self.written += copied
         state.update(shared)
         return state, data
 
@@ -95,18 +100,23 @@ class FlatStates:
         value: Any,
         before: Any,
         shared: State,
+        copied: list[Any],
         reference: Callable[[Any], tuple[Oid, int]],
         *,
         packed: bool,
     ) -> Any:
-        """Return what :meth:`_items` does of a list, and add it to *shared* as it is published."""
+        """Return what :meth:`_items` does of a list, and add it to *shared* as it is published.
+
+        If the thread has read or set it, it is added to *copied*, too.
+        """
         if before is not None:  # It was not read, and stays what it is.
             if type(before) is not SharedList or before._p_together:
                 return None
             shared[name] = value = before
         elif type(value) is list and id(value) not in self._lists:
             self._lists.add(id(value))
-            shared[name] = shared_list(value, ref) if self._guard else [*value]
+            shared[name] = made = shared_list(value, ref) if self._guard else [*value]
+            copied.append((ref, value, made))
         else:
             return None
         return self._items(value, reference, packed=packed)

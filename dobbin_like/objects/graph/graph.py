@@ -8,7 +8,7 @@ objects by their oids (:mod:`.ghosts`), their states as the storage has them
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from dobbin_like.contract import Storage
 from dobbin_like.objects.codec.classes import ClassTable
@@ -27,7 +27,7 @@ class Graph:
     """The object graph of one database instance. Any thread.
 
     *enlist* lets the calling thread take part in its transaction, and returns its view; *guard*:
-    values in shared state refuse to be changed.
+    values in shared state refuse to be changed; ``"check"``: a commit looks for those that can't.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Graph:
         classes: ClassTable,
         enlist: Callable[[], View],
         *,
-        guard: bool,
+        guard: bool | Literal["check"],
     ) -> None:
         self.database = database
         self.storage = storage
@@ -50,8 +50,8 @@ class Graph:
         self.cache = Cache()
         self.shared = SharedState(self.cache)
         self.ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
-        self.states = StateSource(storage, self.ghosts, guard=guard)
-        self.flat = FlatStates(self, classes, guard=guard)
+        self.states = StateSource(storage, self.ghosts, guard=bool(guard))
+        self.flat = FlatStates(self, classes, guard=bool(guard))
         self.resolver = Resolver(storage, self.shared, self.ghosts, self.states, self.local)
         # What objects ask of their jar at every touch goes to the part without a step between.
         self.load = self.resolver.load

@@ -128,6 +128,11 @@ class Freezer(_Copier):
         self._found_alias = False
         self.found_shared = False
 
+    def copied(self) -> list[tuple[ObjectRef, Any, Any]]:
+        """Return the containers that were copied, with the owner and the guarded copy of each."""
+        copies = ((value, self._memo[id(value)]) for value in self._alive)
+        return [(self._owner, value, made) for value, made in copies if type(made) in SHARED_TYPES]
+
     def finish(self) -> None:
         """Mark the copies if a part of them can't be copied without the others."""
         if self.found_together:

@@ -1,0 +1,245 @@
+"""Changes that nobody would store: past the guards, and in values that were kept too long."""
+
+from __future__ import annotations
+
+import warnings
+from array import array
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+import transaction
+
+import dobbin_like
+from dobbin_like import BTree, Database, MemoryLog, Persistent, PersistentDict, checkout
+from dobbin_like.exc import LostChangeWarning, SharedStateChangedError
+from tests.helpers.steps import in_thread
+
+
+class Box(Persistent):
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+@dataclass
+class Line:
+    n: int = 1
+    items: list = field(default_factory=list)
+
+
+@pytest.fixture
+def box(database):
+    box = Box(items=[0], other=0)
+    database.set_root(box)
+    transaction.commit()
+    return box
+
+
+# -- what was kept beyond the transaction -------------------------------------------------
+
+
+def commit_other(box):
+    checkout(box)
+    box.other += 1
+    transaction.commit()
+
+
+KEPT = {
+    "a list": ([1], lambda kept: kept.append(2)),
+    "a dict": ({1: 1}, lambda kept: kept.update({2: 2})),
+    "a value of a dict": ({1: 1}, lambda kept: kept.update({1: 2})),
+    "a set": ({1}, lambda kept: kept.symmetric_difference_update({1, 2})),
+    "a bytearray": (bytearray(b"a"), lambda kept: kept.extend(b"b")),
+    "a deque": (deque([1]), lambda kept: kept.append(2)),
+    "a list with a tuple": ([(1, [2])], lambda kept: kept.append(2)),
+    "an item": ([1], lambda kept: kept.__setitem__(0, 2)),
+    "another type": ([1], lambda kept: kept.__setitem__(0, True)),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+@pytest.mark.parametrize("how", ["read", "set", "inside", "in a collection", "of a new object"])
+def test_a_value_that_is_changed_after_its_transaction_is_told(box, kind, how):
+    value, change = KEPT[kind]
+    checkout(box)
+    kept = type(value)(value)
+    box.items = {
+        "inside": {"a": (kept, [])},
+        "in a collection": PersistentDict(a=kept),
+        "of a new object": Box(value=kept),
+    }.get(how, kept)
+    if how == "read":
+        transaction.commit()
+        checkout(box)
+        kept = box.items
+        box.other = 5
+    transaction.commit()
+
+    change(kept)
+
+    name = "PersistentDict" if how == "in a collection" else "Box"
+    with pytest.warns(LostChangeWarning, match=rf"of {name} oid \d was changed after the end"):
+        commit_other(box)
+    commit_other(box)  # It is told once.
+
+
+def test_a_value_that_was_changed_for_its_next_transaction_is_no_matter(box):
+    kept = []
+    for n in range(3):
+        kept.append(n)
+        checkout(box)
+        box.items = kept
+        transaction.commit()
+    assert box.items == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [1, 500])
+@pytest.mark.parametrize("collection", [dict, PersistentDict, BTree])
+def test_a_value_that_was_only_read_and_is_changed_later_is_told(box, collection, size):
+    checkout(box)
+    box.items = collection({n: [n] for n in range(size)})
+    transaction.commit()
+    checkout(box)
+    if collection is not dict:
+        checkout(box.items)
+    kept = box.items[0]
+    transaction.commit()
+
+    kept.append(2)
+
+    with pytest.warns(LostChangeWarning, match="was changed after the end"):
+        commit_other(box)
+
+
+@pytest.mark.parametrize("value", [[1, [2], (3, [4])], {"a": {1}}, {1.5}, deque([[1]])], ids=repr)
+def test_a_value_that_is_kept_and_not_changed_is_no_matter(box, value):
+    checkout(box)
+    box.items = kept = value
+    transaction.commit()
+    commit_other(box)
+    assert box.items == kept
+
+
+def test_what_was_changed_too_late_is_told_when_the_database_is_closed():
+    with Database(MemoryLog()) as db:
+        box = Box(items=[1])
+        db.set_root(box)
+        checkout(box)
+        kept = box.items
+        transaction.commit()
+        kept.append(2)
+        with pytest.warns(LostChangeWarning, match="a list of Box oid 0"):
+            db.close()
+
+
+def test_a_value_that_nobody_keeps_is_freed(database, box):
+    checkout(box)
+    box.items = [[1], {"a": [2]}, deque([3]), ([4],)]
+    box.more = Box(items=[4], others=[[5]])
+    transaction.commit()
+    assert not database._store.manager()._kept
+
+
+def test_a_program_that_makes_it_an_error_stores_nothing(database, box):
+    checkout(box)
+    box.items = kept = [1]
+    transaction.commit()
+    kept.append(2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checkout(box)
+        box.other = 7
+        with pytest.raises(LostChangeWarning):
+            transaction.commit()
+    transaction.abort()
+    assert box.other == 0
+
+
+# -- what was changed past the guards --------------------------------------------------
+
+
+@pytest.fixture
+def checking(again):
+    db = again(guard="check")
+    db.set_root(PersistentDict())
+    db.transaction_manager.commit()
+    return db
+
+
+def store(db, make):
+    checkout(db.root)
+    db.root.update(make())
+    db.root["box"] = Box(**make())
+    db.transaction_manager.commit()
+
+
+def commit(db):
+    checkout(db.root)
+    db.root["n"] = db.root.get("n", 0) + 1
+    db.transaction_manager.commit()
+
+
+PAST_THE_GUARDS = {
+    "dataclass": (lambda: Line(1), lambda value: setattr(value, "n", 2)),
+    "array": (lambda: array("i", [1]), lambda value: value.append(2)),
+    "list": (lambda: [1], lambda value: list.append(value, 2)),
+    "in a list": (lambda: [Line(1)], lambda value: setattr(value[0], "n", 2)),
+}
+
+
+@pytest.mark.parametrize("kind", PAST_THE_GUARDS)
+@pytest.mark.parametrize("where", ["items", "value"])
+def test_what_was_changed_in_shared_state_is_found_by_a_commit(checking, kind, where):
+    make, change = PAST_THE_GUARDS[kind]
+    store(checking, lambda: {"value": make()})
+    commit(checking)
+    root = checking.root
+
+    change(root["value"] if where == "items" else root["box"].value)
+
+    name = r"PersistentDict oid 0: \._items" if where == "items" else r"Box oid 1: \.value"
+    with pytest.raises(SharedStateChangedError, match=name + " was changed in shared state"):
+        commit(checking)
+    checking.transaction_manager.abort()
+    assert checking.root["n"] == 1
+
+
+@pytest.mark.parametrize("name", ["value", "new"])
+def test_an_attribute_that_was_set_past_the_class_is_found_by_a_commit(checking, name):
+    store(checking, lambda: {"value": 1})
+    vars(checking.root["box"])[name] = 2
+    with pytest.raises(SharedStateChangedError, match=rf"Box oid 1: \.{name} was changed"):
+        commit(checking)
+
+
+def test_another_thread_finds_it_too(checking):
+    store(checking, lambda: {"value": Line(1)})
+    checking.root["box"].value.n = 2
+    with pytest.raises(SharedStateChangedError):
+        in_thread(lambda: commit(checking))
+
+
+def test_nothing_is_found_where_nothing_was_changed(checking):
+    store(checking, lambda: {kind: make() for kind, (make, _) in PAST_THE_GUARDS.items()})
+    checkout(checking.root)
+    checking.root["tree"] = BTree({n: [n] for n in range(300)})
+    commit(checking)
+    assert checking.root["tree"][5] == [5]
+    for n in range(3):
+        checkout(checking.root["tree"], checking.root["box"])
+        checking.root["tree"][n].append(7)
+        checking.root["box"].array.append(3)
+        commit(checking)
+    assert checking.root["tree"][2] == [2, 7]
+
+
+def test_a_database_of_a_uri_can_check(tmp_path):
+    with dobbin_like.open(f"file:{tmp_path}/data.log?guard=check") as db:
+        db.set_root(Box(value=Line(1)))
+        transaction.commit()
+        db.root.value.n = 2
+        checkout(db.root)
+        with pytest.raises(SharedStateChangedError):
+            transaction.commit()
+        transaction.abort()
