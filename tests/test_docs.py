@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import pkgutil
 import re
+import runpy
+import types
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,7 @@ from dobbin_like import (
     safe,
     search,
     storage,
+    testing,
     watch,
 )
 from dobbin_like.jobs import Claim, Job
@@ -42,6 +46,9 @@ GUIDE = (ROOT / "doctests" / "guide.rst").read_text(encoding="utf-8")
 DOCUMENTS = README + "".join(
     path.read_text(encoding="utf-8") for path in sorted((ROOT / "doctests").glob("*.rst"))
 )
+REFERENCE = "".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs/reference").glob("*.rst"))
+)
 
 
 def is_named(name: str, text: str) -> bool:
@@ -52,22 +59,26 @@ def commands() -> list[str]:
     return [line.strip() for line in README.splitlines() if "python3 -m venv" in line]
 
 
+MODULES = (
+    dobbin_like,
+    check,
+    collections,
+    conformance,
+    history,
+    jobs,
+    persistent,
+    repair,
+    safe,
+    search,
+    storage,
+    testing,
+    watch,
+)
+
 PUBLIC = {
     f"{module.__name__}.{name}": name
-    for module in (
-        dobbin_like,
-        check,
-        collections,
-        conformance,
-        history,
-        jobs,
-        persistent,
-        repair,
-        safe,
-        search,
-        storage,
-        watch,
-    )
+    for module in MODULES
+    if module is not testing  # Its parts for simulations are told in the reference only.
     for name in module.__all__
 }
 
@@ -102,6 +113,49 @@ def methods(cls: type) -> list[str]:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_in_the_documents(name: str) -> None:
     assert is_named(PUBLIC[name], DOCUMENTS)
+
+
+def in_the_reference() -> set[int]:
+    """Return the ids of all objects of which the reference gives the docstring."""
+    names = re.findall(r"^\.\. (?:auto|py:)\w+:: dobbin_like\.(\S+)$", REFERENCE, re.MULTILINE)
+    return {id(pkgutil.resolve_name(f"dobbin_like.{name}")) for name in names}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(module: types.ModuleType) -> None:
+    there = in_the_reference()
+    names = [name for name in module.__all__ if name not in exc.__all__]  # Those are told below.
+
+    assert [name for name in names if id(getattr(module, name)) not in there] == []
+
+
+def test_the_reference_has_all_members_of_the_database_and_all_errors() -> None:
+    for what in ("autoclass:: dobbin_like.Database", "automodule:: dobbin_like.exc"):
+        assert f".. {what}\n   :members:\n" in REFERENCE
+
+    assert {name for name, each in vars(exc).items() if is_error(each)} == set(exc.__all__)
+    assert [name for name in exc.__all__ if not getattr(exc, name).__doc__] == []
+    assert [name for name in methods(Database) if not getattr(Database, name).__doc__] == []
+
+
+def is_error(each: object) -> bool:
+    return (
+        isinstance(each, type) and issubclass(each, Exception) and each.__module__ == exc.__name__
+    )
+
+
+def test_the_reference_names_every_command_and_every_option() -> None:
+    pytest.importorskip("rich")
+    from dobbin_like.cli import dobbin
+
+    page = "\n".join(runpy.run_path(str(ROOT / "docs" / "commands.py"))["lines"]())
+
+    assert ".. dobbin-commands::" in REFERENCE
+    for name, command in dobbin.commands.items():
+        assert f"dobbin {name}\n---" in page
+        options = [each for each in command.params if not getattr(each, "hidden", True)]
+        assert [text for each in options for text in each.opts if text not in page] == []
+        assert [each.help for each in options if f"    {each.help}" not in page] == []
 
 
 @pytest.mark.parametrize("cls", INTERFACES)
@@ -151,11 +205,17 @@ def test_the_appendix_names_no_error_that_there_is_not() -> None:
 
 def test_every_file_that_the_readme_leads_to_is_there() -> None:
     links = re.findall(r"<([\w./]+)>`_", README)
-    files = re.findall(r"``(\w+/[\w/]+\.\w+)``", README)
 
     assert links
+    assert [name for name in links if not (ROOT / name).exists()] == []
+
+
+def test_every_file_that_contributors_are_led_to_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.rst").read_text(encoding="utf-8")
+    files = re.findall(r"``(\w+/[\w/]+\.\w+)``", text)
+
     assert files
-    assert [name for name in [*links, *files] if not (ROOT / name).exists()] == []
+    assert [name for name in files if not (ROOT / name).exists()] == []
 
 
 def test_the_readme_has_two_commands() -> None:

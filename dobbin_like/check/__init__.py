@@ -24,6 +24,7 @@ from dobbin_like.check.report import (
     BrokenClass,
     CheckFailedError,
     Dangling,
+    NotRebuilt,
     Problem,
     Report,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "BrokenClass",
     "CheckFailedError",
     "Dangling",
+    "NotRebuilt",
     "Problem",
     "Progress",
     "Report",
