@@ -1,8 +1,9 @@
 """``Database``: what a program holds.
 
 The methods that tell of the past, look through the objects, care for the log and watch it are
-functions of :mod:`dobbin_like.history`, :mod:`dobbin_like.search`, :mod:`dobbin_like.upkeep` and
-:mod:`dobbin_like.watch`. They are bound here when they are first used: most programs never do.
+functions of :mod:`dobbin_like.history`, :mod:`dobbin_like.search`, :mod:`dobbin_like.indexes`,
+:mod:`dobbin_like.upkeep` and :mod:`dobbin_like.watch`. They are bound here when they are first
+used: most programs never do.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from dobbin_like.blocks import again, block
     from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
+    from dobbin_like.indexes import build as indexing
+    from dobbin_like.indexes.find import Found
     from dobbin_like.search import questions
     from dobbin_like.search import walk as walking
     from dobbin_like.store import Progress
@@ -172,7 +175,7 @@ class Database(Generic[RootT]):
                 if pack_when is not None:
                     from dobbin_like.upkeep.auto_pack import start_auto_pack
 
-                    self._auto_pack = start_auto_pack(storage, pack_when)
+                    self._auto_pack = start_auto_pack(self._store, pack_when)
             except BaseException:
                 self._store.discard()
                 raise
@@ -363,6 +366,10 @@ class Database(Generic[RootT]):
         undo = _bound(undoing.undo)
         census = _bound(questions.census)
         referrers = _bound(questions.referrers)
+        index = _bound(indexing.index)
+        drop_index = _bound(indexing.drop_index)
+        indexes = _bound(indexing.indexes)
+        discard = _bound(indexing.discard)
         walk = _bound(walking.walk)
         backup = _bound(backups.backup)
         snapshot = _bound(snapshots.snapshot)
@@ -372,6 +379,16 @@ class Database(Generic[RootT]):
         rename_class = _bound(renaming.rename_class)
         stats = _bound(figures.stats)
 
+        def find(
+            self,
+            cls: type[_T],
+            /,
+            *,
+            order_by: str | None = None,
+            reverse: bool = False,
+            limit: int | None = None,
+            **conditions: Any,
+        ) -> Found[_T]: ...
         def transaction(self, *, note: str = "", user: str = "") -> block.Block[RootT]: ...
         def reading(self) -> block.Block[RootT]: ...
         def run(
@@ -413,6 +430,11 @@ class Database(Generic[RootT]):
         undo = _Late("dobbin_like.history.undo")
         instances = _Late("dobbin_like.search.questions")
         census = _Late("dobbin_like.search.questions")
+        index = _Late("dobbin_like.indexes.build")
+        drop_index = _Late("dobbin_like.indexes.build")
+        indexes = _Late("dobbin_like.indexes.build")
+        discard = _Late("dobbin_like.indexes.build")
+        find = _Late("dobbin_like.indexes.find")
         referrers = _Late("dobbin_like.search.questions")
         walk = _Late("dobbin_like.search.walk")
         backup = _Late("dobbin_like.upkeep.backup")

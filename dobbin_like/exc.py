@@ -1,10 +1,11 @@
-"""Every error of the package, in three families that differ in what you can do, and one alone.
+"""Every error of the package, in three families that differ in what you can do, and two alone.
 
 :class:`UsageError`: the program made a wrong call; fix the program. Transient errors
 (:class:`ConflictError` and :class:`LockTimeout`): another transaction was faster; run the
 transaction again, as the retry loops of the ``transaction`` package do. :class:`LogError`:
-the file is not as it should be; stop and look at it. :class:`InDoubtError` is of no family:
-the transaction may be committed or not; ask before you run it again.
+the file is not as it should be; stop and look at it. Two are of no family. :class:`InDoubtError`:
+the transaction may be committed or not; ask before you run it again. :class:`UniqueError`: the
+key belongs to another object; that is for the program to decide.
 
 An error is declared by its docstring, its values and its text; :class:`Error` makes the
 constructor, the attributes, the text, the repr and pickling from them.
@@ -521,6 +522,54 @@ class UncommittedChangesWarning(UserWarning):
     """A database was closed with changes that were neither committed nor aborted."""
 
 
+class IndexDefinitionError(UsageError, ValueError):
+    """An index can't be made, or dropped, as it was asked for. Nothing changed."""
+
+    path: str
+    name: str
+    reason: str
+    text = "{path}: index {name}: {reason}"
+
+
+class IndexFunctionError(UsageError, LookupError):
+    """An index is over a function that this program has not given. Nothing was written."""
+
+    path: str
+    class_name: str
+    function: str
+    text = (
+        "{path}: an index of {class_name} is over the function {function}, which has to be called "
+        "for each object that is committed; call db.index({class_name}, {function}) when the "
+        "program starts, or open the database with allow=['{function}']"
+    )
+
+
+class NotIndexableError(UsageError, TypeError):
+    """A value of an attribute that has an index has no order. Nothing was written."""
+
+    class_name: str
+    oid: Oid
+    name: str
+    reason: str
+    text = "{class_name} oid {oid}, at .{name}, which has an index: {reason}"
+
+
+class IndexStaleError(UsageError, LookupError):
+    """An index does not have the key that an object had. Nothing was written.
+
+    Its class or the function gives other keys than it did when the index was made: so other
+    entries are wrong, too.
+    """
+
+    class_name: str
+    oid: Oid
+    index: str
+    text = (
+        "{class_name} oid {oid} is not in the index {index} with the key that it had: its class, "
+        "or the function, has changed; call drop_index(), then index() again"
+    )
+
+
 # -- another transaction was faster: run the transaction again --------------
 
 
@@ -674,6 +723,33 @@ class SnapshotDroppedError(Error, TransientError):
         "{path}: the snapshot of tid {tid}, which this thread had between two transactions, was "
         "dropped by a pack while it was idle; begin a transaction"
     )
+
+
+# -- the data say no ----------------------------------------------------------
+
+
+class UniqueError(Error, ValueError):
+    """An object was to get the key of another one in a unique index. Nothing was written.
+
+    ``oid`` is that of the object, which a new one does not keep; ``other`` has the key.
+    """
+
+    class_name: str
+    oid: Oid
+    index: str
+    key: str
+    other: Oid
+    text = (
+        "{class_name} oid {oid} can't have the key {key} in the unique index {index}: oid {other} "
+        "has it; give it another key, or change or discard() the other object first"
+    )
+
+
+class UniqueConflictError(UniqueError, TransientError):
+    """A unique key was given to another object since this transaction began.
+
+    Run again, the transaction can find that object.
+    """
 
 
 # -- the disk failed after the decision: ask what has become of it ------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Final, NewType
 
 Oid = NewType("Oid", int)
 """Names a persistent object in one database; 0 is the root, numbers are dense."""
@@ -22,3 +22,15 @@ DELTA = 1 << 24
 
 NO_TID = Tid(0)
 """Before every transaction: the snapshot of an empty log."""
+
+INDEXES: Final = "_p_indexes"
+"""The attribute of the root that leads to the catalog of indexes."""
+
+DISCARDED: Final = "_p_discarded"
+"""The attribute of an object that no index has any more."""
+
+OWN_ATTRIBUTES: Final = (INDEXES, DISCARDED)
+"""What the store keeps in the states of a program's objects: no code of theirs drops it."""
+
+CATALOG_CLASS: Final = ("dobbin_like.indexes", "Catalog")
+"""The name of the class of catalogs: a log that does not have it has no index."""

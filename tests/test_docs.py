@@ -29,6 +29,7 @@ from dobbin_like import (
     exc,
     history,
     jobs,
+    indexes,
     persistent,
     repair,
     safe,
@@ -38,6 +39,7 @@ from dobbin_like import (
     watch,
 )
 from dobbin_like.jobs import Claim, Job
+from dobbin_like.indexes import Found
 from dobbin_like.safe import Safe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,7 @@ MODULES = (
     collections,
     conformance,
     history,
+    indexes,
     jobs,
     persistent,
     repair,
@@ -92,6 +95,7 @@ INTERFACES = [
     Database,
     Job,
     JobQueue,
+    Found,
     PersistentCounter,
     PersistentDict,
     PersistentList,

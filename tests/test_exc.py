@@ -65,6 +65,16 @@ ERRORS = {
     exc.MigrationError(
         "Cart", 3, 1, 2, "no"
     ): "Cart oid 3, from version 1 to 2: no; correct Cart._p_migrate",
+    exc.IndexDefinitionError("x.log", "Cart(id)", "no"): "x.log: index Cart(id): no",
+    exc.IndexFunctionError(
+        "x.log", "Cart", "shop.total"
+    ): "call db.index(Cart, shop.total) when the program starts, or open",
+    exc.NotIndexableError(
+        "Cart", 3, "lines", "no"
+    ): "Cart oid 3, at .lines, which has an index: n",
+    exc.IndexStaleError("Cart", 3, "Cart(id)"): "or the function, has changed; call drop_index()",
+    exc.UniqueError("Cart", 3, "Cart(id)", "'x'", 2): "can't have the key 'x' in the unique index",
+    exc.UniqueConflictError("Cart", 3, "Cart(id)", "'x'", 2): "oid 2 has it; give it another key",
     exc.ConflictError(
         "Cart", 3, 9, 5, "somebody", ""
     ): "Cart oid 3 was changed by somebody (tid 9)",
@@ -121,6 +131,11 @@ BUILT_IN = {
     exc.SafeDirectoryError: RuntimeError,
     exc.BrokenObjectError: AttributeError,
     exc.ReadCycleError: RuntimeError,
+    exc.IndexDefinitionError: ValueError,
+    exc.IndexFunctionError: LookupError,
+    exc.IndexStaleError: LookupError,
+    exc.NotIndexableError: TypeError,
+    exc.UniqueError: ValueError,
     exc.RenameError: ValueError,
     exc.NewerStateError: RuntimeError,
     exc.MigrationError: RuntimeError,
@@ -167,8 +182,14 @@ def test_what_is_in_doubt_is_of_no_family():
     assert exc.InDoubtError.__bases__ == (exc.Error,)
 
 
+def test_a_key_that_is_taken_is_of_no_family():
+    """The program is right, and to run it again does not help, unless the other is new."""
+    assert exc.UniqueError.__bases__ == (exc.Error, ValueError)
+    assert issubclass(exc.UniqueConflictError, (exc.UniqueError, TransientError))
+
+
 def test_every_other_error_is_of_exactly_one_family():
-    for cls in every_error() - {exc.Error, exc.InDoubtError}:
+    for cls in every_error() - {exc.Error, exc.InDoubtError, exc.UniqueError}:
         families = (exc.UsageError, exc.LogError, TransientError)
         assert sum(issubclass(cls, family) for family in families) == 1, cls
         assert issubclass(cls, exc.Error)

@@ -177,8 +177,17 @@ HOUSE = {
             "storages.memory",
         ),
     ),
+    "indexes.kept": Room(
+        "ground  objects.values  objects.faces  objects.graph  collections.btree",
+        (
+            "indexes.kept  indexes.kept.sortable",
+            "indexes.kept.catalog",
+            "indexes.kept.definition",
+            "indexes.kept.keeper",
+        ),
+    ),
     "transactions": Room(
-        "ground  objects.values  objects.deltas  objects.faces  objects.graph",
+        "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
             "transactions.old_snapshots  transactions.savepoint",
@@ -219,10 +228,20 @@ HOUSE = {
             "search",
         ),
     ),
+    "indexes": Room(
+        "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept  "
+        "transactions  store  blocks  search",
+        (
+            "indexes.conditions  indexes.scan  indexes.sweep",
+            "indexes.plan",
+            "indexes.build  indexes.find",
+            "indexes",
+        ),
+    ),
     "upkeep": Room(
         "ground  log.format  log.file  log.reading  log  log.copies  objects.values "
         "objects.deltas  objects.faces  objects.codec  objects.graph  storages  transactions "
-        "store",
+        "store  indexes",
         (
             "upkeep  upkeep.backup  upkeep.migrate  upkeep.preload  upkeep.rename "
             "upkeep.stream_keys  upkeep.throttle",
@@ -242,7 +261,7 @@ HOUSE = {
     ),
     "doors": Room(
         "ground  log  objects.faces  collections  storages  store  blocks  history  search  "
-        "upkeep  watch",
+        "indexes  upkeep  watch",
         ("database  persistent  storage",),
     ),
     "jobs": Room(
@@ -257,10 +276,10 @@ HOUSE = {
     ),
     "check": Room(
         "ground  log.format  log.file  log.reading  objects.values  objects.faces  objects.codec "
-        "collections.btree  store  doors",
+        "collections.btree  indexes.kept  store  search  indexes  doors",
         (
             "check.report",
-            "check.header  check.memory  check.parts  check.trees",
+            "check.header  check.indexes  check.memory  check.parts  check.trees",
             "check.content  check.protocol",
             "check.newest",
             "check.scan",
@@ -347,7 +366,7 @@ HOUSE = {
 
 UPWARD = {
     # Logs know some classes by the names of these modules; they are imported when one is met.
-    "objects.codec.policy": "collections  jobs  persistent  safe",
+    "objects.codec.policy": "collections  indexes  jobs  persistent  safe",
     # A safe that is pickled is one to be opened again.
     "safe.mapping": "safe.opening",
 }

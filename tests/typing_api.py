@@ -40,6 +40,7 @@ from dobbin_like import (
 from dobbin_like.exc import Error, NotStorableError, UsageError
 from dobbin_like.history import Change, Revision, TransactionRecord
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.indexes import Found, between
 from dobbin_like.search import Census, Referrer
 
 
@@ -156,6 +157,19 @@ def the_past_is_asked_for(db: Database, account: Account, moment: datetime) -> N
         assert_type(change, Change)
         assert_type(change.attributes, dict[Oid, tuple[str, ...]])
         db.undo(change.tid)
+
+
+def indexes_are_kept(db: Database, account: Account) -> None:
+    db.index(Account, "owner", unique=True, progress=print)
+    db.index(Account, lambda account: account.balance)
+    found = db.find(Account, owner="Ada", balance=between(10, 20), order_by="name", limit=20)
+    assert_type(found, Found[Account])
+    assert_type(found.first(), Account | None)
+    assert_type(next(iter(found)), Account)
+    assert_type(found.explain(), str)
+    assert_type(db.indexes()[0].names, tuple[str, ...])
+    db.discard(account)
+    db.drop_index("bank.Account", "owner")
 
 
 def objects_are_found(db: Database, account: Account) -> None:

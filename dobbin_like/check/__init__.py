@@ -9,7 +9,7 @@
 It only reads, takes no lock of the file, and works while others commit. Damage is reported as
 problems, not raised as an exception. Read :mod:`.report`, then :mod:`.scan` (the walk over a
 log), :mod:`.content` (the contents of its frames), :mod:`.newest` (what the newest versions make
-up) and :mod:`.memory` (the objects of a database).
+up), :mod:`.memory` (the objects of a database) and :mod:`.indexes`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from dobbin_like.check.indexes import check_indexes
 from dobbin_like.check.memory import check_memory
 from dobbin_like.check.protocol import check_protocol
 from dobbin_like.check.report import (
@@ -94,7 +95,7 @@ def check_log(
 
 
 def check_database(database: Database, progress: Progress | None = None) -> Report:
-    """Check the log of an open database as check_log() does, and the objects in memory.
+    """Check the log of an open database as check_log() does, the objects in memory, the indexes.
 
     Other threads may use the database meanwhile. The calling thread may have a transaction,
     but must not be in the middle of committing it. Publication waits while the objects in
@@ -104,4 +105,5 @@ def check_database(database: Database, progress: Progress | None = None) -> Repo
     store.check_open()
     report = check_log(database.storage, progress)
     check_memory(store, report)
+    check_indexes(database, report)
     return report

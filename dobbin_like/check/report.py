@@ -1,6 +1,6 @@
 """The result of a check: counts, and problems, each with the invariant that it breaks.
 
-The invariants have the numbers that the docstrings of the package use (I1 to I11).
+The invariants have the numbers that the docstrings of the package use (I1 to I12).
 Knows nothing of logs or objects.
 """
 
@@ -23,6 +23,7 @@ INVARIANTS: Final = {
     9: "loading imports and calls only what is allowed",
     10: "costs do not grow with the database",
     11: "the nodes of a sorted tree form a tree",
+    12: "an index has the keys of its objects, and no others",
 }
 """A short text for each invariant, by number."""
 

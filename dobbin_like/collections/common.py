@@ -15,7 +15,7 @@ from types import GenericAlias
 from typing import Any, ClassVar, Self
 
 from dobbin_like.exc import SharedValueError
-from dobbin_like.objects.faces.base import Persistent, is_new
+from dobbin_like.objects.faces.base import Persistent, is_new, state_to_copy
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import describe
@@ -104,7 +104,7 @@ class Container(Persistent):
         """
         if type(here.memo.get(id(self))) is not WorkingCopy and not is_new(ref_of(self)):
             return super().__getstate__()
-        state = type(self)._p_faces.state_of(self.__dict__)
+        state = state_to_copy(self)
         state["_items"] = self._p_builtin(plain(self))
         return state
 

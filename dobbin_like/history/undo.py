@@ -13,7 +13,7 @@ done where parts are in conflict: see :mod:`dobbin_like.transactions.replay`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from dobbin_like.collections.set import PersistentSet
 from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
 from dobbin_like.history.states import differing
-from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
@@ -76,8 +76,9 @@ def undo(store: Store, tid: int) -> None:
     storage, graph, manager = store.storage, store.graph, store.manager()
     view = manager.join()
     logged = _find(storage, tid_of(tid), view.tid)
-    oids = _changed_oids(storage, logged)
-    owned = _structures(storage, graph, view, logged.oids, logged.tid)
+    changed = _without_indexes(graph, view, logged) if graph.indexed else logged.oids
+    oids = _changed_oids(storage, logged, changed)
+    owned = _structures(storage, graph, view, changed, logged.tid)
     parts = frozenset[Oid]().union(*(structure.oids for structure in owned))
     steps = [_step(graph, view, oid, logged.tid) for oid in oids if oid not in parts]
     before = manager.savepoint()
@@ -109,9 +110,26 @@ def _find(storage: Storage, tid: Tid, snapshot: Tid) -> Transaction:
     return logged
 
 
-def _changed_oids(storage: Storage, logged: Transaction) -> list[Oid]:
-    """Return the objects that were there before the transaction."""
-    oids = [oid for oid in map(Oid, logged.oids) if storage.load(oid, Tid(logged.tid - 1))]
+def _without_indexes(graph: Graph, view: View, logged: Transaction) -> Sequence[int]:
+    """Return what the transaction has changed, but for indexes, which follow by themselves."""
+    found = []
+    for oid in map(Oid, logged.oids):
+        part = graph.ghosts.get(oid, view.tid)
+        plain = type(part)._p_faces.plain
+        attribute, ref = getattr(plain, "_p_part_of", None), ref_of(part)
+        assert ref is not None
+        owner = None if attribute is None else graph.fresh(ref, logged.tid).get(attribute)
+        if (plain.__module__, plain.__qualname__) == CATALOG_CLASS:
+            reason = "it made or dropped an index; call drop_index() or index()"
+            raise UndoError(graph.storage.path, logged.tid, reason)
+        if not any(getattr(type(each), "_p_derived", False) for each in (part, owner)):
+            found.append(oid)
+    return found
+
+
+def _changed_oids(storage: Storage, logged: Transaction, changed: Iterable[int]) -> list[Oid]:
+    """Return those of the *changed* objects that were there before the transaction."""
+    oids = [oid for oid in map(Oid, changed) if storage.load(oid, Tid(logged.tid - 1))]
     reason = ""
     if ROOT_OID in logged.oids and ROOT_OID not in oids:
         reason = "it set the root, which can't be changed"

@@ -31,7 +31,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from transaction.interfaces import ISavepointDataManager, TransientError
 from zope.interface import implementer
@@ -67,6 +67,9 @@ from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
+
+if TYPE_CHECKING:
+    from dobbin_like.indexes.kept.keeper import Keeper
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
@@ -149,6 +152,7 @@ class DataManager:
         self.only_reads: Any = None  # A transaction in which nothing may be checked out.
         # Of the commit that is under way.
         self._phase = IDLE
+        self._snapshot = NO_TID  # What the transaction has read.
         self._changes: Changes | None = None
         self._tid = NO_TID
         self._decided_tid = NO_TID  # Of the last one that was committed.
@@ -286,6 +290,7 @@ class DataManager:
         self._enter(BEGUN)
         self._shared.counts.retries += self._had_conflict
         self._had_conflict = False
+        self._snapshot = self.view.tid
         if self._storage.behind or self._publisher.unpublished is not None:
             self._publisher.catch_up()
         unseen = self._storage.unseen
@@ -346,6 +351,7 @@ class DataManager:
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written; nothing is written if this fails."""
         changes = self._changes = Changes(self._graph)
+        keeper = self._keeper() if self._graph.indexed else None
         if self.new_root is not None:
             changes.add_root(*self.new_root)
         for working in list(self.view.working.values()):
@@ -354,7 +360,45 @@ class DataManager:
             changes.add_reachable()
         if self._kept:
             self.tell_lost_changes()
+        if keeper is not None:
+            self._keep_indexes(keeper, changes)
         self._enter(GATHERED)
+
+    def _keeper(self) -> Keeper:
+        from dobbin_like.indexes.kept.keeper import Keeper
+
+        graph = self._graph
+        keeper: Keeper = graph.keeper or Keeper(graph)
+        graph.keeper = keeper
+        keeper.keep_attribute(self.view)
+        return keeper
+
+    def _keep_indexes(self, keeper: Keeper, changes: Changes) -> None:
+        """Add what *changes* change in the indexes."""
+        unseen = self._storage.unseen
+        if unseen and keeper.is_changed_by(unseen):
+            self._catch_up_to(unseen[-1])
+        updates = keeper.updates(changes, self.view)
+        if not updates:
+            return
+        if unseen:
+            self._catch_up_to(unseen[-1])  # All of them may have changed the same entries.
+        before = set(self.view.working)
+        self._enter(REPLAYING)
+        keeper.apply(updates, self.view, self._snapshot)
+        self._enter(BEGUN)
+        for key, working in list(self.view.working.items()):
+            if key not in before:
+                changes.add(working)
+        changes.add_reachable()
+
+    def _catch_up_to(self, logged: Transaction) -> None:
+        """Wait until a transaction is visible; with the lock: no conflict can come meanwhile."""
+        self._storage.wait_for(logged)
+        self._publisher.catch_up()
+        if self._storage.tid < logged.tid:
+            failed = "a transaction before it could not be synced"
+            raise ConflictError(failed=failed)
 
     def tpc_vote(self, transaction: Any) -> None:
         """Append the transaction: the last moment to refuse. Prepare it if others may refuse."""
@@ -394,7 +438,11 @@ class DataManager:
         """Refuse to store what others store again at this moment, after a pack dropped it."""
         oids = {entry[0] for entry in changes.entries}
         for logged in unseen:
-            if not (logged.failed or oids.isdisjoint(logged.oids)):
+            if not (
+                logged.failed
+                or logged.tid <= self._storage.tid  # It was waited for.
+                or oids.isdisjoint(logged.oids)
+            ):
                 oid = next(Oid(oid) for oid in logged.oids if oid in oids)
                 self._note_conflict(_OBJECT)
                 error = WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
@@ -410,6 +458,8 @@ class DataManager:
         classes = self._graph.classes
         if classes.new or classes.new_shapes:
             publisher.catch_up()
+            if classes.new:
+                publisher.note_classes()
             classes.confirm()
         storage.release()
         storage.confirm(made)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction
-from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.graph import Graph
@@ -54,6 +54,13 @@ class Publisher:
         graph.shared.tid = storage.tid
         graph.shared.has_root = storage.has(ROOT_OID)
         graph.packed = self._packed is not None and self._packed.generation > 0
+        self.note_classes()
+
+    def note_classes(self) -> None:
+        """Note what new names of classes mean for the indexes."""
+        names = self.storage.names
+        self.graph.indexed = names.class_number(*CATALOG_CLASS) is not None
+        self.graph.keeper = None
 
     def has_news(self) -> bool:
         """Return whether there may be anything to catch up with. Cost: a read of memory."""
@@ -189,6 +196,7 @@ class Publisher:
         for transaction in news:
             if transaction.names.classes and not transaction.failed:
                 graph.ghosts.follow([number for number, _, _ in transaction.names.classes])
+                self.note_classes()
         if ROOT_OID in changed and not graph.shared.has_root:
             graph.shared.has_root = graph.shared.root_is_foreign = True
         graph.shared.publish_foreign(changed, tid)
@@ -235,4 +243,5 @@ class Publisher:
         if storage.tid < made.tid:
             storage.apply([made])
         graph.ghosts.follow([number for number, _, _ in made.names.classes])
+        self.note_classes()
         graph.shared.publish_foreign(changed, made.tid)

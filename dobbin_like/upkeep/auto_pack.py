@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from dobbin_like.contract import Storage
-from dobbin_like.exc import Error, PackError, PackRunningError, ReadOnlyStorageError
+from dobbin_like.exc import ClosedError, Error, PackError, PackRunningError, ReadOnlyStorageError
 from dobbin_like.log import TransactionLog
-from dobbin_like.upkeep.pack import PackReport, pack_file
+from dobbin_like.store import Store
+from dobbin_like.upkeep.pack import PackReport, pack_file, sweep_after_pack
 
 _logger = logging.getLogger(__name__)
 
@@ -27,16 +29,17 @@ _LATER: Final = 1.2
 """The factor by which the file has to grow after a failed attempt."""
 
 
-def start_auto_pack(storage: Storage, limit: float) -> AutoPack:
-    """Return a running :class:`AutoPack` for the log of a storage.
+def start_auto_pack(store: Store, limit: float) -> AutoPack:
+    """Return a running :class:`AutoPack` for the log of a store.
 
     PackError: it has no file, or *limit* is not between 0 and 1.
     """
+    storage = store.storage
     if storage.read_only:
         raise ReadOnlyStorageError(storage.path, "the log was opened with read_only=True")
     if not isinstance(storage, TransactionLog):
         raise PackError(storage.path, f"{type(storage).__name__} has no file")
-    packing = AutoPack(storage.path, limit)
+    packing = AutoPack(storage.path, limit, partial(sweep_after_pack, store))
     packing.start()
     return packing
 
@@ -44,15 +47,19 @@ def start_auto_pack(storage: Storage, limit: float) -> AutoPack:
 class AutoPack:
     """Packs one log when at least the share *limit* of its bytes is garbage.
 
-    Every process that opens the log may have one; only one of them packs at a time.
+    Every process that opens the log may have one; only one of them packs at a time. *after* is
+    called when it has packed.
     """
 
-    def __init__(self, path: str, limit: float) -> None:
+    def __init__(
+        self, path: str, limit: float, after: Callable[[], object] = lambda: None
+    ) -> None:
         if not 0 < limit < 1:
             reason = f"pack_when={limit!r} is no share of a file: give one between 0 and 1"
             raise PackError(path, reason)
         self._path = path
         self.limit = limit
+        self._after = after
         self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
         self._look_at = _LEAST_BYTES
@@ -88,8 +95,8 @@ class AutoPack:
             return None
         self._look_at = int(size * _LATER)
         try:
-            report = pack_file(self._path, least_garbage=self.limit, stopping=self._stopped.is_set)
-        except (PackRunningError, InterruptedError):
+            report = self._pack()
+        except (PackRunningError, InterruptedError, ClosedError):
             return None
         except PackError as error:
             # It will be the same the next time, unless somebody changes the place of the file.
@@ -106,6 +113,12 @@ class AutoPack:
         # What was committed meanwhile may already be garbage.
         self._needed(report.after.bytes - report.later_bytes)
         _logger.log(logging.INFO if report.packed else logging.DEBUG, "%s", report)
+        return report
+
+    def _pack(self) -> PackReport:
+        report = pack_file(self._path, least_garbage=self.limit, stopping=self._stopped.is_set)
+        if report.packed:
+            self._after()
         return report
 
     def _needed(self, size: int) -> None:

@@ -106,7 +106,8 @@ def pack(
     file with the rest replaces the log in one step; store id, oids, tids, users and descriptions
     stay. Others may read and commit meanwhile, except for a short wait at the end. They switch
     to the new file by themselves; older snapshots still read the old one. If it is killed,
-    interrupted or fails, the log is unchanged or packed, and intact either way.
+    interrupted or fails, the log is unchanged or packed, and intact either way. At last, one more
+    transaction takes what was dropped out of the indexes, if there are any.
 
     Args:
         keep: The time since which every snapshot stays readable, and every version and
@@ -123,7 +124,8 @@ def pack(
         IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.
         OSError: Reading or writing failed.
         SelfWaitError: This thread is in the middle of a commit.
-        In all cases, the log is unchanged.
+        In all these cases, the log is unchanged. What the commit at the end raises leaves it
+        packed.
 
     Cost: The kept bytes, read twice and written once; some 20 bytes of memory for each object.
     """
@@ -143,7 +145,16 @@ def pack(
     report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
     if report.packed:
         store.publisher.catch_up()
+        sweep_after_pack(store)
     return report
+
+
+def sweep_after_pack(store: Store) -> None:
+    """Let the indexes know what a pack has dropped. Raises what a commit raises."""
+    if store.graph.indexed:
+        from dobbin_like.indexes.sweep import sweep
+
+        sweep(store)
 
 
 def pack_file(

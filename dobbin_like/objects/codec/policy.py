@@ -38,6 +38,7 @@ OWN_HOMES: Final = frozenset(
     {
         "dobbin_like.collections",
         "dobbin_like.jobs",
+        "dobbin_like.indexes",
         "dobbin_like.persistent",
         "dobbin_like.safe",
     }

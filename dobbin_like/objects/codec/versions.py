@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dobbin_like.exc import MigrationError, NewerStateError, NotStorableError
-from dobbin_like.ids import Oid
+from dobbin_like.ids import OWN_ATTRIBUTES, Oid
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.values.refs import Identity, State, ref_of
 from dobbin_like.objects.values.values import copy_with_references
@@ -43,15 +43,16 @@ def upgrade(cls: Any, oid: Oid, stored: State, *, new_objects: bool = False) -> 
     migrate = getattr(cls, "_p_migrate", None)
     if migrate is None:
         raise MigrationError(cls.__name__, oid, found, expected, "the class has no _p_migrate")
+    own = {name: stored[name] for name in OWN_ATTRIBUTES if name in stored}
     try:
         made = migrate(stored, found)
         if type(made) is not dict or not all(type(name) is str for name in made):
             reason = f"it returned {made!r:.60}, expected the state, a dict of attributes by name"
         else:
-            made = cls._p_faces.state_of(made)
+            made = {**cls._p_faces.state_of(made), **own}
             made.pop(VERSION, None)
             if new_objects:
-                return made  # type: ignore[no-any-return]
+                return made
             copy, references = copy_with_references(made)
             if not any(isinstance(obj, Identity) and is_new(ref_of(obj)) for obj in references):
                 return copy  # type: ignore[no-any-return]

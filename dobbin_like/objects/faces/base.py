@@ -18,7 +18,7 @@ from dobbin_like.exc import (
     ReadOnlyError,
     UsageError,
 )
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import OWN_ATTRIBUTES, Oid, Tid
 from dobbin_like.objects.faces.elsewhere import IN_OBJECTS, Elsewhere, no_such_attribute
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta, own_dict
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
@@ -113,8 +113,7 @@ class Persistent(Identity, metaclass=PersistentMeta):
     def __getstate__(self) -> Any:
         """Return the state that this thread sees, its values ordinary: for copies and pickles."""
         memo: dict[int, Any] = {}
-        state = type(self)._p_faces.state_of(self.__dict__)
-        return {name: to_plain(value, memo) for name, value in state.items()}
+        return {name: to_plain(value, memo) for name, value in state_to_copy(self).items()}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # object's own would see the mask, and the native dict behind it.
@@ -139,6 +138,12 @@ def _refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     if name == "__class__":
         return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
     return ReadOnlyError(class_name, oid, name)
+def state_to_copy(obj: Any) -> State:
+    """Return the state of *obj* as this thread sees it, without what the store has put there."""
+    state: State = type(obj)._p_faces.state_of(obj.__dict__)
+    for name in OWN_ATTRIBUTES:
+        state.pop(name, None)
+    return state
 
 
 def _refuse_class(obj: Any, value: Any) -> None:

@@ -46,6 +46,8 @@ class Graph:
         self.guard = guard
         self.follows = False  # Whether the manager in use is asked for each time.
         self.packed = False  # Whether objects may be in memory that the storage has dropped.
+        self.indexed = False  # Whether there may be indexes.
+        self.keeper: Any = None  # What keeps them; forgotten when a class gets another name.
         self.local = Local()
         self.cache = Cache()
         self.shared = SharedState(self.cache)

@@ -1,0 +1,99 @@
+"""What ``find()`` can ask of a value: to equal another one, to lie in a range, to begin with text.
+
+A range has values of one type: no number is below ``"a"``, and ``None`` is in no range.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from dobbin_like.indexes.kept.sortable import behind, sortable, text_from
+
+__all__ = ["above", "at_least", "at_most", "below", "between", "one_of", "starts_with"]
+
+
+class Range(NamedTuple):
+    """Keys from *low* up to *high*, which is not among them."""
+
+    low: bytes
+    high: bytes
+
+
+class Condition:
+    """What is asked of one value: to lie in one of several ranges, which are in order.
+
+    ``equal`` is the only key that fits; None: there may be others.
+    """
+
+    def __init__(self, text: str, *ranges: Range, equal: bytes | None = None) -> None:
+        self.text = text
+        self.ranges = ranges
+        self.equal = equal
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def has(self, key: bytes) -> bool:
+        return any(low <= key < high for low, high in self.ranges)
+
+
+def condition(value: Any) -> Condition:
+    """Return *value* itself if it is a condition, else that to equal it."""
+    if isinstance(value, Condition):
+        return value
+    key = sortable(value)
+    return Condition(repr(value), _only(key), equal=key)
+
+
+def between(low: Any, high: Any) -> Condition:
+    """From *low* to *high*, both included."""
+    first, last = sortable(low), sortable(high)
+    if first[0] != last[0]:
+        text = f"between({low!r}, {high!r}): the two have no order"
+        raise TypeError(text)
+    return Condition(f"between({low!r}, {high!r})", Range(first, behind(last)))
+
+
+def at_least(value: Any) -> Condition:
+    """*value* or more."""
+    key = sortable(value)
+    return Condition(f"at_least({value!r})", Range(key, behind(key[:1])))
+
+
+def above(value: Any) -> Condition:
+    """More than *value*."""
+    key = sortable(value)
+    return Condition(f"above({value!r})", Range(behind(key), behind(key[:1])))
+
+
+def at_most(value: Any) -> Condition:
+    """*value* or less."""
+    key = sortable(value)
+    return Condition(f"at_most({value!r})", Range(key[:1], behind(key)))
+
+
+def below(value: Any) -> Condition:
+    """Less than *value*."""
+    key = sortable(value)
+    return Condition(f"below({value!r})", Range(key[:1], key))
+
+
+def one_of(*values: Any) -> Condition:
+    """One of *values*."""
+    keys = sorted({sortable(value) for value in values})
+    text = f"one_of({', '.join(map(repr, values))})"
+    return Condition(text, *map(_only, keys))
+
+
+def starts_with(text: str) -> Condition:
+    """Text that begins with *text*."""
+    given: Any = text
+    if not isinstance(given, str):
+        message = f"starts_with({given!r}): expected a str"
+        raise TypeError(message)
+    head = text_from(text)
+    return Condition(f"starts_with({text!r})", Range(head, behind(head)))
+
+
+def _only(key: bytes) -> Range:
+    return Range(key, behind(key))

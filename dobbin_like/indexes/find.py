@@ -1,0 +1,278 @@
+"""``find()``: the objects that have certain values, by an index if there is one."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, Generic, TypeVar
+
+from dobbin_like.ids import DISCARDED
+from dobbin_like.indexes.conditions import Condition, condition
+from dobbin_like.indexes.kept.catalog import catalog_of, key_of, oid_of
+from dobbin_like.indexes.kept.definition import MISSING, Definition
+from dobbin_like.indexes.kept.sortable import sortable
+from dobbin_like.indexes.plan import plan
+from dobbin_like.objects.deltas.overlay import Overlay
+from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import PENDING
+from dobbin_like.objects.values.refs import native_dict, ref_of
+from dobbin_like.objects.values.value_kinds import (
+    DICT,
+    FROZENSET,
+    KINDS,
+    LIST,
+    REFERENCE,
+    SET,
+    TUPLE,
+)
+from dobbin_like.search.questions import instances
+from dobbin_like.store import Store
+
+T = TypeVar("T")
+
+_Sorted = tuple[bytes, float, Any]
+"""A key, an oid (that of a new object is above all), and the object."""
+
+
+class Found(Generic[T]):
+    """What ``find()`` returns: the objects, looked for anew each time it is iterated over.
+
+    It is for the thread, and the database, of which it was asked.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cls: type[T],
+        conditions: dict[str, Condition],
+        order_by: str | None,
+        limit: int | None,
+        *,
+        reverse: bool,
+    ) -> None:
+        self._store = store
+        self._cls = cls
+        self._conditions = conditions
+        self._order_by = order_by
+        self._limit = limit
+        self._reverse = reverse
+
+    def __iter__(self) -> Iterator[T]:
+        return islice(
+            _Search(self._store, self._cls, self._conditions, self._order_by).run(
+                reverse=self._reverse
+            ),
+            self._limit,
+        )
+
+    def first(self) -> T | None:
+        """Return the first object, or None."""
+        return next(iter(self), None)
+
+    def explain(self) -> str:
+        """Return how the objects are found: by which index, what is looked at, what is sorted."""
+        return _Search(self._store, self._cls, self._conditions, self._order_by).text()
+
+    def __repr__(self) -> str:
+        asked = [f"{name}={value!r}" for name, value in self._conditions.items()]
+        return f"<find({', '.join([self._cls.__name__, *asked])})>"
+
+
+def find(
+    store: Store,
+    cls: type[T],
+    /,
+    *,
+    order_by: str | None = None,
+    reverse: bool = False,
+    limit: int | None = None,
+    **conditions: Any,
+) -> Found[T]:
+    """Find the objects of *cls* and its subclasses whose attributes have certain values.
+
+    ``find(Account, owner="Ada", balance=between(10, 20))``: a value, which it has to equal, or a
+    condition of :mod:`dobbin_like.indexes`. The name of a function that has an index is asked as
+    an attribute is. What is found is what the calling thread sees: its snapshot, with what it
+    has changed and not committed, and the new objects that this leads to.
+
+    Objects that the root does not lead to are among them until the database is packed, unless
+    they were given to ``discard()``. What has no such attribute, or a value without an order, is
+    not found. Without an index that fits, all objects are looked at, as by ``instances()``;
+    :meth:`Found.explain` tells.
+
+    Args:
+        order_by: An attribute by whose values they come, equal ones by their oids. Without, the
+            order is not defined.
+        reverse: The greatest first.
+        limit: At most so many.
+
+    Raises:
+        TypeError: *cls* is no persistent class, or a value has no order.
+
+    Cost: The entries of the index that fits best, the objects that have to be looked at, and all
+    that the transaction has changed by now.
+    """
+    given: Any = cls
+    if not isinstance(given, type):
+        text = f"expected a class, got {type(given).__name__}"
+        raise TypeError(text)
+    if limit is not None and limit < 0:
+        text = f"limit is {limit}, expected 0 or more"
+        raise ValueError(text)
+    store.check_open()
+    asked = {name: condition(value) for name, value in conditions.items()}
+    return Found(store, cls, asked, order_by, limit, reverse=reverse)
+
+
+class _Search:
+    """One run of a search, in what the calling thread sees now."""
+
+    def __init__(
+        self, store: Store, cls: type, conditions: dict[str, Condition], order_by: str | None
+    ) -> None:
+        manager = store.manager()
+        view = manager.view
+        view.used = True
+        self._store = store
+        self._graph = store.graph
+        self._new_root = manager.new_root
+        self._view: View | None = view if view.active else None
+        self._cls = cls
+        self._conditions = conditions
+        self._order_by = order_by
+        self._definitions = self._find_definitions()
+        self._plan = plan(self._definitions, conditions, order_by)
+
+    def _find_definitions(self) -> list[Definition]:
+        if not (self._graph.indexed and isinstance(self._cls, PersistentMeta)):
+            return []
+        catalog = catalog_of(self._graph, self._view)
+        if catalog is None:
+            return []
+        found = [Definition(self._graph, each) for each in catalog.indexes.values()]
+        return [each for each in found if each.is_of(self._cls._p_faces.plain)]
+
+    def text(self) -> str:
+        how = self._plan
+        rest = [name for name in self._conditions if how is None or name not in how.used]
+        if how is None:
+            parts = [f"no index fits: looks at all objects for those of {self._cls.__name__}"]
+        else:
+            used = [
+                f"{name} {self._conditions[name]}"
+                for name in how.definition.names
+                if name in how.used
+            ]
+            parts = [f"index {how.definition.name}: {', '.join(used) or 'all of it'}"]
+        if rest:
+            parts.append(f"checks {', '.join(rest)}")
+        if self._order_by is not None:
+            is_sorted = how is not None and how.sorted_behind is not None
+            parts.append(f"{'in the order of' if is_sorted else 'sorts by'} {self._order_by}")
+        return "; ".join(parts)
+
+    def run(self, *, reverse: bool) -> Iterator[Any]:
+        view, how, order_by = self._view, self._plan, self._order_by
+        own = [] if view is None else self._own(view)
+        seen = {id(obj) for obj in own}
+        mine = [obj for obj in own if self._fits(obj, self._conditions)]
+        if order_by is None:
+            return chain((obj for _, obj in self._others(seen, reverse=reverse)), mine)
+        sorted_mine = sorted(self._keyed(mine), key=_place, reverse=reverse)
+        if how is not None and how.sorted_behind is not None:
+            at = how.sorted_behind
+            others: Any = (
+                (key_of(entry)[at:], oid_of(entry), obj)
+                for entry, obj in self._others(seen, reverse=reverse)
+            )
+        else:
+            found = (obj for _, obj in self._others(seen, reverse=False))
+            others = sorted(self._keyed(found), key=_place, reverse=reverse)
+        if sorted_mine:
+            others = heapq.merge(others, sorted_mine, key=_place, reverse=reverse)
+        return (obj for _, _, obj in others)
+
+    def _others(self, seen: set[int], *, reverse: bool) -> Iterator[tuple[bytes, Any]]:
+        """Yield the entries and objects that fit, of those that this thread has not changed."""
+        how = self._plan
+        if how is None:
+            for obj in instances(self._store, self._cls):
+                if id(obj) not in seen and self._fits(obj, self._conditions):
+                    yield b"", obj
+            return
+        # Without a snapshot, an object may be newer than its entry.
+        used = how.used if self._view is not None else frozenset[str]()
+        rest = {name: each for name, each in self._conditions.items() if name not in used}
+        ghosts, packed, has = self._graph.ghosts, self._graph.packed, self._graph.storage.has
+        tid = None if self._view is None else self._view.tid
+        for entry in how.entries(backward=reverse):
+            oid = oid_of(entry)
+            if packed and not has(oid):
+                continue  # A pack has dropped it.
+            obj = ghosts.get(oid, tid)
+            is_other = isinstance(obj, self._cls) and id(obj) not in seen
+            if is_other and (not rest or self._fits(obj, rest)):
+                yield entry, obj
+
+    def _fits(self, obj: Any, conditions: dict[str, Condition]) -> bool:
+        keys = ((each, self._key(obj, name)) for name, each in conditions.items())
+        return not self._is_discarded(obj) and all(
+            key is not None and each.has(key) for each, key in keys
+        )
+
+    def _is_discarded(self, obj: Any) -> bool:
+        return getattr(obj, DISCARDED, False) is True
+
+    def _key(self, obj: Any, name: str) -> bytes | None:
+        """Return the value of *obj* as a key; None: it has none, or one without an order."""
+        for definition in self._definitions:
+            if definition.function is not None and definition.names == (name,):
+                value = definition.value(obj, name)
+                break
+        else:
+            value = getattr(obj, name, MISSING)
+        try:
+            return None if value is MISSING else sortable(value)
+        except TypeError:
+            return None
+
+    def _keyed(self, objects: Any) -> Iterator[_Sorted]:
+        assert self._order_by is not None
+        for obj in objects:
+            key = self._key(obj, self._order_by)
+            if key is not None:
+                ref = ref_of(obj)
+                yield key, float("inf") if ref is None else ref.oid, obj
+
+    def _own(self, view: View) -> list[Any]:
+        """Return the objects of the class that the transaction has checked out or made."""
+        copies = list(view.working.values())
+        new = [] if self._new_root is None else [self._new_root[0]]
+        todo: list[Any] = [value for copy in copies for value in copy.values()]
+        seen = {id(obj) for obj in new}
+        todo.extend(value for obj in new for value in native_dict(obj).values())
+        while todo:
+            value = todo.pop()
+            kind = KINDS[type(value)]
+            if value is PENDING or id(value) in seen or (kind < REFERENCE):
+                continue
+            seen.add(id(value))
+            if kind == REFERENCE:
+                if is_new(ref_of(value)):
+                    new.append(value)
+                    todo.extend(native_dict(value).values())
+            elif isinstance(value, Overlay):
+                todo.extend(value.touched())
+            elif kind == DICT:
+                todo.extend([*value, *value.values()])
+            elif kind in (LIST, SET, TUPLE, FROZENSET):
+                todo.extend(value)
+        found = [copy.obj for copy in copies] + new
+        return [obj for obj in found if isinstance(obj, self._cls)]
+
+
+def _place(found: _Sorted) -> tuple[bytes, float]:
+    return found[:2]

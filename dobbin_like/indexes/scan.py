@@ -1,0 +1,54 @@
+"""The keys that stored objects have in an index, found by reading all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dobbin_like.contract import StoredVersion
+from dobbin_like.exc import UnloadedClassError
+from dobbin_like.ids import Oid
+from dobbin_like.indexes.kept.definition import Definition
+from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.search.snapshot_scan import SnapshotScan
+from dobbin_like.store import Progress
+
+
+class KeyScan:
+    """Reads keys for one definition, as of one snapshot. One thread."""
+
+    def __init__(self, sight: SnapshotScan, definition: Definition) -> None:
+        self._sight = sight
+        self._definition = definition
+        self._faces: dict[int, Any] = {}  # By the number of a state: a few for each class.
+
+    def all(self, progress: Progress | None = None) -> Iterator[tuple[Oid, bytes]]:
+        """Yield the objects that are in the index, by oid, with their keys.
+
+        Raises UnloadedClassError: an object may be of one of its classes, and nobody can tell.
+        """
+        for oid, stored in self._sight.all(progress):
+            key = self.key(oid, stored)
+            if key is not None:
+                yield oid, key
+
+    def key(self, oid: Oid, stored: StoredVersion) -> bytes | None:
+        """Return the key of one version; None: it is not in the index."""
+        if stored.number not in self._faces:
+            self._faces[stored.number] = self._face(self._sight.class_of(stored))
+        face = self._faces[stored.number]
+        if face is None:
+            return None
+        obj = self._sight.object_of(oid, stored)
+        ref = ref_of(obj)
+        assert ref is not None
+        return self._definition.key(face, oid, self._sight.graph.states.decode(stored, ref))
+
+    def _face(self, number: int) -> Any:
+        graph = self._sight.graph
+        face = graph.classes.load(number)
+        if not (isinstance(face, type) and issubclass(face, Persistent)):
+            module, name = graph.storage.names.class_name(number) or ("", "")
+            raise UnloadedClassError(module, name, graph.classes.reason(number))
+        return face if self._definition.is_of(face) else None
