@@ -28,8 +28,8 @@ from dobbin_like import (
     conformance,
     exc,
     history,
-    jobs,
     indexes,
+    jobs,
     persistent,
     repair,
     safe,
@@ -38,8 +38,8 @@ from dobbin_like import (
     testing,
     watch,
 )
-from dobbin_like.jobs import Claim, Job
 from dobbin_like.indexes import Found
+from dobbin_like.jobs import Claim, Job
 from dobbin_like.safe import Safe
 
 ROOT = Path(__file__).resolve().parent.parent

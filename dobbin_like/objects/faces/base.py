@@ -138,6 +138,8 @@ def _refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     if name == "__class__":
         return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
     return ReadOnlyError(class_name, oid, name)
+
+
 def state_to_copy(obj: Any) -> State:
     """Return the state of *obj* as this thread sees it, without what the store has put there."""
     state: State = type(obj)._p_faces.state_of(obj.__dict__)
