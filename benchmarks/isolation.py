@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import json
 import os
 import random
@@ -415,6 +416,9 @@ def pack_now_and_then(orders: Orders) -> None:
 def work() -> None:
     """Do what the command line says."""
     orders = Orders(**json.loads(sys.argv[1]))
+    # What this imports when it is first called: a child that is forked while another thread
+    # imports it would wait for that thread for ever.
+    traceback.print_stack(file=io.StringIO())
     try:
         if orders.mutant:
             module, _, name = orders.mutant.partition(":")
