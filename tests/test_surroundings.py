@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import transaction
 
-from dobbin_like import safe
+from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
 from dobbin_like.exc import LockTimeout
+from dobbin_like.repair import repair
+from dobbin_like.storage import MemoryLog
 from dobbin_like.upkeep.pack import pack_file
+from dobbin_like.upkeep.restore import restore
 from tests.helpers.processes import exit_code, forked, in_child, python_path, run, start
 
 if TYPE_CHECKING:
@@ -106,6 +110,46 @@ def test_whoever_of_a_group_packs_a_file_leaves_it_to_the_group(mask: int) -> No
         as_user(owner, writes)
         with safe.open(path, "r") as kept:
             assert kept["n"] == 4
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o177])
+def test_new_files_are_their_owners_only(tmp_path: Path, mask: int) -> None:
+    """Whatever others may read elsewhere: who wants to share a file says so, by its mode."""
+    before = os.umask(mask)
+    try:
+        with safe.open(tmp_path / "kept.safe") as kept:
+            kept["password"] = "secret"
+        with Database(tmp_path / "data.log", sync=False) as database:
+            database.set_root(PersistentList([1]))
+            transaction.commit()
+            database.backup(tmp_path / "backup.log")
+            database.snapshot(tmp_path / "snapshot.log")
+            database.pack()
+        restore(tmp_path / "backup.log", tmp_path / "restored.log")
+        repair(tmp_path / "data.log", tmp_path / "repaired.log")
+        with Database(MemoryLog()) as database:
+            database.set_root(PersistentList([1]))
+            transaction.commit()
+            database.snapshot(tmp_path / "memory.log")
+    finally:
+        os.umask(before)
+
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert len(modes) == 7
+
+
+def test_files_made_of_a_shared_one_are_shared(tmp_path: Path) -> None:
+    path = tmp_path / "data.log"
+    with Database(path, sync=False) as database:
+        database.set_root(PersistentList([1]))
+        transaction.commit()
+        path.chmod(0o660)
+        database.backup(tmp_path / "backup.log")
+        database.snapshot(tmp_path / "snapshot.log")
+        database.pack()
+
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o660}
 
 
 def test_a_name_that_is_no_utf_8_is_a_key_a_value_and_a_path(tmp_path: Path) -> None:

@@ -89,10 +89,13 @@ class LogFile:
                     os.close(fd)
 
     def open_for_writing(self) -> int:
-        """Return the descriptor; create an empty file if there is none. Raises OSError."""
+        """Return the descriptor; create an empty file if there is none. Raises OSError.
+
+        A new file is for its owner: it may hold what others must not read.
+        """
         with self._opening:
             if self.fd == _NO_FILE:
-                self._adopt(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666))
+                self._adopt(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             return self.fd
 
     def create(self) -> None:
