@@ -130,7 +130,8 @@ HOUSE = {
     "objects.codec": Room(
         "ground  objects.values  objects.deltas  objects.faces",
         (
-            "objects.codec  objects.codec.policy  objects.codec.stand_in  objects.codec.versions",
+            "objects.codec  objects.codec.makers  objects.codec.policy  objects.codec.stand_in "
+            "objects.codec.versions",
             "objects.codec.classes",
             "objects.codec.serialize",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",

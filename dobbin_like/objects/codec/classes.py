@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
+from dobbin_like.objects.codec.makers import maker_of
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
@@ -22,6 +23,8 @@ from dobbin_like.objects.values.shapes import Shape, shape_of
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
+
+_NONE_YET: Final = (None, None)
 
 
 class ClassTable:
@@ -38,6 +41,7 @@ class ClassTable:
         self._loaded: dict[int, Any] = {}
         self.known_numbers: dict[Any, int] = {}
         self._brokens: dict[int, type] = {}
+        self._makers: dict[int, tuple[Any, Any]] = {}
         # The names that the loaded classes had when they were loaded.
         self._resolved: dict[int, tuple[str, str]] = {}
         # By number: what was loaded before a renaming.
@@ -116,6 +120,17 @@ class ClassTable:
         if own != name or self._one_number.setdefault(cls, number) != number:
             self.ambiguous.add(cls)
 
+    def known_maker(self, number: int) -> Any:
+        """Return what :meth:`maker` has returned for the class that is loaded; or None."""
+        real, maker = self._makers.get(number, _NONE_YET)
+        return maker if self._loaded.get(number) is real else None
+
+    def maker(self, number: int, real: Any) -> Any:
+        """Return what stands for *real*, loaded as *number*, while states are decoded."""
+        maker = maker_of(real)
+        self._makers[number] = real, maker
+        return maker
+
     def load_persistent(self, number: int) -> Any:
         """Return the persistent class with *number*, or a broken one."""
         cls = self.load(number)
@@ -155,7 +170,7 @@ class ClassTable:
             return number
         if isinstance(cls, StandInMeta) or _is_subclass(cls, Broken):
             return int(cls._p_number)
-        module, qualname = cls.__module__, cls.__qualname__
+        module, qualname = cls.__module__, getattr(cls, "__qualname__", cls.__name__)
         if module == "pathlib._local":  # where CPython 3.13 alone keeps them
             module = "pathlib"
         number = self._names.class_number(module, qualname)
@@ -218,7 +233,8 @@ class ClassTable:
             raise TypeError(text)
         found, reason = self.policy.resolve(module, qualname)
         if found is None:
-            text = name + reason + f"; open the database with allow=['{module}.{qualname}']"
+            hint = self.policy.hint(cls, module, qualname)
+            text = name + reason + f"; open the database with allow=['{hint}']"
             raise TypeError(text)
         if found is not cls:
             text = name + "the name means something else; was the module reloaded?"

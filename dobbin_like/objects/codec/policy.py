@@ -1,16 +1,19 @@
 """Which classes may be loaded (I9).
 
-A value type of the standard library from the list below; a persistent class, an enum or
-a dataclass of a module that the application has imported already; or what the application
-has named in ``allow``, which may then also be imported.
+A value type of the standard library from the list below; a persistent class, an enum, a
+dataclass or a sentinel of a module that the application has imported already; or what the
+application has named in ``allow``, which may then also be imported. Some names there stand for
+what people store: :data:`PRESETS` and :data:`KINDS_OF_CLASSES`.
 """
 
 from __future__ import annotations
 
+import builtins
 import enum
 import fnmatch
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from dobbin_like.objects.faces.base import Persistent
@@ -34,6 +37,39 @@ VALUE_TYPES: Final = {
 }
 """The value types of the standard library that are always loaded, by module."""
 
+if hasattr(builtins, "frozendict"):
+    VALUE_TYPES["builtins"] += " frozendict"
+
+PRESETS: Final = {
+    "numpy": (
+        "numpy.dtype numpy.matrix numpy.ndarray numpy.rec.recarray numpy.record "
+        "numpy.ma.MaskedArray numpy.ma.core.MaskedArray numpy.ma.core._mareconstruct "
+        "numpy._core.multiarray._reconstruct numpy._core.multiarray.scalar "
+        "numpy._core.numeric._frombuffer numpy.core.multiarray._reconstruct "
+        "numpy.core.multiarray.scalar numpy.core.numeric._frombuffer"
+    ),
+}
+"""What a name in ``allow`` stands for: the patterns of the names by which a package pickles."""
+
+
+def _is_namedtuple(cls: type) -> bool:
+    return issubclass(cls, tuple) and hasattr(cls, "_fields") and hasattr(cls, "_make")
+
+
+def _is_pydantic_model(cls: type) -> bool:
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
+
+
+KINDS_OF_CLASSES: Final[dict[str, Callable[[type], bool]]] = {
+    "namedtuple": _is_namedtuple,
+    "pydantic": _is_pydantic_model,
+}
+"""Names in ``allow`` for all classes of a kind, of modules that are imported already."""
+
+SENTINEL: Final[tuple[Any, ...]] = (builtins.sentinel,) if hasattr(builtins, "sentinel") else ()
+"""The type of sentinels, from Python 3.15 on."""
+
 OWN_HOMES: Final = frozenset(
     {
         "dobbin_like.collections",
@@ -55,6 +91,8 @@ class Policy:
 
     def __init__(self, allow: tuple[str, ...]) -> None:
         self.allow = allow
+        self._patterns = [p for name in allow for p in PRESETS.get(name, name).split()]
+        self._kinds = [KINDS_OF_CLASSES[name] for name in allow if name in KINDS_OF_CLASSES]
 
     def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
         """Return ``(what the name means, "")`` or ``(None, reason)``; import what is named."""
@@ -69,7 +107,7 @@ class Policy:
         found = _walk(module, qualname)
         if found is None:
             return None, f"the module {module} has no {qualname}"
-        if not isinstance(found, type) or not _is_declared(found):
+        if not self._is_declared(found):
             return None, "it is no persistent class, enum or dataclass, and not named in allow"
         return found, ""
 
@@ -83,7 +121,7 @@ class Policy:
             return None, f"{module} has no {qualname}"
         home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
         own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
-        if own or (isinstance(found, type) and _is_declared(found)):  # a class that was moved
+        if own or self._is_declared(found):  # a class that was moved
             return found, ""
         # What a module has imported was not named: os.system by way of shop.os, say.
         return None, f"{module}.{qualname} is another name of {home[0]}.{home[1]}"
@@ -91,11 +129,23 @@ class Policy:
     def is_named(self, module: str, qualname: str) -> bool:
         """Return whether ``allow`` names this class or function."""
         name = f"{module}.{qualname}"
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns)
 
+    def hint(self, found: Any, module: str, qualname: str) -> str:
+        """Return what to name in ``allow`` for a class or function."""
+        name = f"{module}.{qualname}"
+        for preset, names in PRESETS.items():
+            if name in names.split():
+                return preset
+        kinds = KINDS_OF_CLASSES if isinstance(found, type) else {}
+        return next((kind for kind, is_one in kinds.items() if is_one(found)), name)
 
-def _is_declared(cls: type) -> bool:
-    return issubclass(cls, (Identity, enum.Enum)) or hasattr(cls, "__dataclass_fields__")
+    def _is_declared(self, found: Any) -> bool:
+        if not isinstance(found, type):
+            return isinstance(found, SENTINEL)
+        if issubclass(found, (Identity, enum.Enum)) or hasattr(found, "__dataclass_fields__"):
+            return True
+        return any(is_one(found) for is_one in self._kinds)
 
 
 def _walk(module: str, qualname: str) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 from dobbin_like.exc import ClosedError, LogError, ReadCycleError, ValueNotRebuiltError
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.makers import check_of, refusal
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.codec.stand_in import StandIn, make_stand_in
 
@@ -60,10 +61,11 @@ class Rebuilder(Decoder):
     def load(self) -> Any:
         return self._loaded
 
-    def _class(self, number: int) -> Any:
-        cls = super()._class(number)
-        self.numbers[id(cls)] = number
-        return cls
+    def _named(self, number: int) -> Any:
+        """Return the class itself: here, each step that it is used in is looked at."""
+        real = self._class(number)
+        self.numbers[id(real)] = number
+        return real
 
     def stand_in(self, cls: Any, number: int, reason: str) -> Any:
         """Return a class that stands for *cls*, of which an instance can't be rebuilt."""
@@ -98,6 +100,7 @@ class _Pass(_Unpickler):  # type: ignore[misc]
         place, self._count = self._count, self._count + 1
         if place not in self._reasons:
             try:
+                check_of(cls)(args, kwargs)
                 made = make(*args, **kwargs)
             except PASSING:
                 raise
@@ -160,6 +163,8 @@ class _Pass(_Unpickler):  # type: ignore[misc]
         self._make(lambda *args, **kw: cls.__new__(cls, *args, **kw), "new", cls, args, kwargs)
 
     def load_build(self) -> None:
+        if id(self.stack[-2]) in self._rebuilder.numbers:
+            raise refusal(self.stack[-2], "changes it")
         self._try(super().load_build, self.stack[-2])
 
     def load_empty_dictionary(self) -> None:

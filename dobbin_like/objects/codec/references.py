@@ -7,13 +7,12 @@ a million objects, or one object that refers to a million. Knows no file.
 
 from __future__ import annotations
 
-import io
 import pickle
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
-from dobbin_like.objects.codec.serialize import HELPERS
+from dobbin_like.objects.codec.serialize import HELPERS, as_file
 
 _BINPERSID: Final = b"Q"
 """The opcode of a persistent id: a state without this byte refers to nothing."""
@@ -77,7 +76,7 @@ class _Reader(threading.local):
         found = self._found
         found.clear()
         try:
-            self._quick(io.BytesIO(data)).load()
+            self._quick(as_file(data)).load()
         except Exception:  # noqa: BLE001  None is called, is no class, has no attributes
             found.clear()
             decode_loosely(data, found)
@@ -95,7 +94,7 @@ def decode_loosely(data: bytes, found: list[Any] | None = None) -> Any:
 
     *found* gets the references in it.
     """
-    unpickler = _Unpickler(io.BytesIO(data))
+    unpickler = _Unpickler(as_file(data))
     unpickler.found = [] if found is None else found
     return unpickler.load()
 

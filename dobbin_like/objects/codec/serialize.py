@@ -9,9 +9,11 @@ entry of the class table, and loading resolves nothing that :mod:`.classes` does
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import io
 import pickle
+import re
 import types
 from collections.abc import Callable, Iterator, Sequence
 from sys import intern
@@ -20,6 +22,8 @@ from typing import Any, Final, Protocol
 from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.makers import MakerMeta, made, make_array
+from dobbin_like.objects.codec.policy import SENTINEL
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.faces.faces import plain_of
@@ -40,7 +44,9 @@ HELPERS: Final = frozenset(
 )
 """The only global names in a state: how the standard library pickles these value types."""
 
-_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType)
+_BY_NAME: Final = (types.FunctionType, types.BuiltinFunctionType, *SENTINEL)
+"""Types of values that are a name of their module."""
+
 _DELTAS: Final = [[int, list, dict], [int, list, list]]
 ATOMS: Final = PLAIN_TYPES | {float}
 """Types of values that pickle writes by itself as an :class:`Encoder` would."""
@@ -80,8 +86,8 @@ class Encoder(pickle.Pickler):
             return self._references.reference(obj)
         if isinstance(obj, type):
             return self._classes.number(plain_of(obj))
-        if isinstance(obj, _FUNCTIONS):
-            if (obj.__module__, obj.__qualname__) in HELPERS:
+        if isinstance(obj, _BY_NAME):
+            if (obj.__module__, obj.__name__) in HELPERS:
                 return None
             return self._classes.number(obj)
         if isinstance(obj, enum.Enum):
@@ -125,6 +131,24 @@ class FlatEncoder:
         return file.getvalue()
 
 
+_extensions: Final[dict[int, Any]] = copyreg._extension_cache  # type: ignore[attr-defined]  # noqa: SLF001
+_has_extension: Final = re.compile(rb"[\x82-\x84]").search
+
+
+def as_file(data: bytes) -> io.BytesIO:
+    """Return the bytes of a state as what is to be decoded."""
+    # What programs have registered by copyreg.add_extension(), and decoded elsewhere, is not
+    # looked up by find_class() any more.
+    if _extensions and _has_extension(data):
+        import pickletools
+
+        for opcode, _, _ in pickletools.genops(data):
+            if opcode.name.startswith("EXT"):
+                found = "state with an extension code"
+                raise StateError(found, "none")
+    return io.BytesIO(data)
+
+
 class StateError(Exception):
     """The bytes of a state hold something else."""
 
@@ -137,21 +161,32 @@ class StateError(Exception):
         return f"a {self.found}, expected {self.expected}"
 
 
+class ClassAsValueError(Exception):
+    """A state has a class among its values: makers stand for it."""
+
+
 class Decoder(pickle.Unpickler):
-    """Turns the bytes of one state into the state."""
+    """Turns the bytes of one state into the state.
+
+    While it is decoded, makers stand for classes. What is left of them in the state are classes
+    that are values: raises ClassAsValueError, unless ``leaves_makers``.
+    """
 
     stand_ins: Sequence[StandInMeta] = ()
+    leaves_makers = True
+    _handed = 0
+    _made_before = 0
 
     def __init__(self, data: bytes, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> None:
-        super().__init__(io.BytesIO(data))
+        super().__init__(as_file(data))
         self._ghost = ghost
         self._classes = classes
 
     def state(self, shape: Shape | None) -> State:
         """Return the state, a dict of the caller's own, or raise StateError."""
         loaded = self.load()
-        for cls in self.stand_ins:
-            cls._p_sealed = True
+        if self._handed or self.stand_ins:
+            self._finish()
         if shape is None:
             if type(loaded) is not dict:
                 raise StateError(type(loaded).__name__, "a dict of attributes")
@@ -166,15 +201,24 @@ class Decoder(pickle.Unpickler):
     def delta(self) -> Delta:
         """Return the delta that the bytes hold, or raise StateError."""
         loaded = self.load()
-        for cls in self.stand_ins:
-            cls._p_sealed = True
+        if self._handed or self.stand_ins:
+            self._finish()
         if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
             raise StateError(type(loaded).__name__, "a delta: tid, removed, added")
         return Delta(*loaded)
 
+    def _finish(self) -> None:
+        for cls in self.stand_ins:
+            cls._p_sealed = True
+        if self._handed:
+            # One state may be decoded in the middle of another: each counts its own.
+            used, made.count = made.count - self._made_before, self._made_before
+            if used != self._handed and not self.leaves_makers:
+                raise ClassAsValueError
+
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:
-            return self._class(pid)
+            return self._named(pid)
         if len(pid) == 2 and type(pid[1]) is int:
             oid, number = pid
             if type(oid) is tuple:
@@ -192,6 +236,20 @@ class Decoder(pickle.Unpickler):
             self.stand_ins = [*self.stand_ins, cls]
         return cls
 
+    def _named(self, number: int) -> Any:
+        """Return what may be called in place of a class or function."""
+        maker = self._classes.known_maker(number)
+        if maker is None:
+            real = self._class(number)
+            if isinstance(real, StandInMeta):
+                return real
+            maker = self._classes.maker(number, real)
+        if type(maker) is MakerMeta:
+            if not self._handed:
+                self._made_before = made.count
+            self._handed += 1
+        return maker
+
     @classmethod
     def of(
         cls,
@@ -205,6 +263,7 @@ class Decoder(pickle.Unpickler):
         """
         content = {
             "__init__": pickle.Unpickler.__init__,
+            "leaves_makers": False,
             "_ghost": staticmethod(ghost),
             "_classes": classes,
             "persistent_load": persistent_load,
@@ -214,9 +273,18 @@ class Decoder(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in HELPERS:
+            if module == "array":
+                return make_array
             return super().find_class(module, name)
         reason = "a state never names it like this; the data is damaged or was tampered with"
         raise UnloadedClassError(module, name, reason)
+
+
+class OwnDecoder(Decoder):
+    """Decodes what an Encoder has written just now: classes may be there themselves."""
+
+    def _named(self, number: int) -> Any:
+        return self._class(number)
 
 
 def culprit(

@@ -12,6 +12,7 @@ from typing import Any, Final
 from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.makers import MakerMeta
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
 from dobbin_like.objects.codec.serialize import Decoder, Encoder, parts_of
 from dobbin_like.objects.codec.stand_in import StandIn
@@ -162,7 +163,7 @@ class _Rewriter(Encoder):
     def persistent_id(self, obj: Any) -> Any:
         if type(obj) is Reference:
             return obj.oid, obj.class_number
-        return super().persistent_id(obj)
+        return super().persistent_id(obj._p_real if type(obj) is MakerMeta else obj)
 
 
 def way_to(state: dict[str, Any], target: int) -> str:

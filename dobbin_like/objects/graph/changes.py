@@ -14,7 +14,7 @@ from weakref import getweakrefs
 from dobbin_like.contract import PackedStorage
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
-from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit
+from dobbin_like.objects.codec.serialize import Encoder, OwnDecoder, culprit
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of
 from dobbin_like.objects.deltas.layered import changed_items, mark_stored
@@ -224,7 +224,7 @@ class Changes:
         data = self._any_encoder().encode(tuple(state.values()) if shaped else state)
         if shared is _DECODE:
             # What can't be guarded is at least not shared: the loaded copy.
-            loaded = Decoder(data, self._known, classes).state(
+            loaded = OwnDecoder(data, self._known, classes).state(
                 shape_of(class_number, names) if shaped else None
             )
             loaded.pop(VERSION, None)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from io import BytesIO
 from types import FrameType
 from typing import Any, Final
 
 from dobbin_like.contract import Storage, StoredVersion
-from dobbin_like.exc import IntegrityError, ObjectNotFound, ReadCycleError
+from dobbin_like.exc import Error, IntegrityError, ObjectNotFound, ReadCycleError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.codec.rebuild import PASSING, Rebuilder
-from dobbin_like.objects.codec.serialize import StateError
+from dobbin_like.objects.codec.serialize import StateError, as_file
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.deltas.delta import (
@@ -91,7 +90,7 @@ class StateSource:
         if stored.number & DELTA:
             return self._decode_deltas(stored, ref, plain)
         try:
-            state: State = self._decoder(BytesIO(stored.data)).state(shape)
+            state: State = self._decoder(as_file(stored.data)).state(shape)
         except Exception as error:  # noqa: BLE001  of a class, or damage
             state = self._decode_again(ref.oid, stored, error).state(shape)
         if plain._p_version or VERSION in state:
@@ -112,7 +111,7 @@ class StateSource:
         if state.pop(VERSION, 0) != plain._p_version:
             return PartialState(plain.__name__, ref.oid, dict.fromkeys(state, PENDING))
         data, rest = reader.without_hashes(state)
-        partial = self.share(self._decoder(BytesIO(data)).state(None), ref)
+        partial = self.share(self._decoder(as_file(data)).state(None), ref)
         partial.update(dict.fromkeys(rest, PENDING))
         return PartialState(plain.__name__, ref.oid, partial)
 
@@ -126,7 +125,7 @@ class StateSource:
             return self._whole(oid, stored, deltas, base)
         shape = self._ghosts.shape(stored.number)
         try:
-            state: State = self._decoder(BytesIO(stored.data)).state(shape)
+            state: State = self._decoder(as_file(stored.data)).state(shape)
         except Exception as error:  # noqa: BLE001  of a class, or damage
             state = self._decode_again(oid, stored, error).state(shape)
         return state
@@ -189,7 +188,7 @@ class StateSource:
 
     def _delta(self, oid: Oid, stored: StoredVersion) -> Delta:
         try:
-            return self._decoder(BytesIO(stored.data)).delta()  # type: ignore[no-any-return]
+            return self._decoder(as_file(stored.data)).delta()  # type: ignore[no-any-return]
         except Exception as error:  # noqa: BLE001  of a class, or damage
             return self._decode_again(oid, stored, error).delta()
 
@@ -214,6 +213,9 @@ class StateSource:
         rebuilder = Rebuilder(stored.data, self._ghosts.ghost, self._ghosts.classes)
         if not isinstance(error, PASSING) and rebuilder.rebuild():
             return rebuilder
+        if not isinstance(error, (*PASSING, Error)) or _is_malformed(stored.data, error):
+            what = f"a state that can't be decoded: {type(error).__name__}: {error}"
+            raise IntegrityError(self._storage.path, stored.position, what, "a pickle") from error
         classes = self._ghosts.classes
         name = classes.name_of(self._ghosts.class_of(stored))
         error.add_note(f"while the state of {name} oid {oid} was read")
@@ -234,6 +236,18 @@ def _is_decoding(key: int) -> bool:
 
 
 _DECODING: Final = StateSource.decode_shaped.__code__
+
+
+def _is_malformed(data: bytes, error: Exception) -> bool:
+    """Return whether memory was not enough because lengths or places in *data* are wrong."""
+    if not isinstance(error, MemoryError):
+        return False
+    import pickletools
+
+    try:
+        return any(opcode.name.endswith("PUT") for opcode, _, _ in pickletools.genops(data))
+    except ValueError:
+        return True
 
 
 def _plain_of(ref: ObjectRef) -> Any:

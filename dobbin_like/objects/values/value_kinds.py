@@ -27,7 +27,8 @@ PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
 
 IMMUTABLE_NAMES: Final = frozenset(
     (
-        "builtins.complex builtins.ellipsis builtins.float builtins.range builtins.slice "
+        "builtins.complex builtins.ellipsis builtins.float builtins.range builtins.sentinel "
+        "builtins.slice "
         "datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone "
         "decimal.Decimal fractions.Fraction ipaddress.IPv4Address ipaddress.IPv4Interface "
         "ipaddress.IPv4Network ipaddress.IPv6Address ipaddress.IPv6Interface "
