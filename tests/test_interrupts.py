@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
 
 import pytest
 import transaction
 
-from dobbin_like import PersistentList, checkout
+from dobbin_like import Database, PersistentList, checkout
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
+from dobbin_like.storage import MemoryLog
 from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
 from tests.helpers.things import Thing
 
@@ -69,6 +71,74 @@ def test_an_interrupt_leaves_all_or_nothing(database, again, caplog, prepare, ac
         assert thing.number == number
     else:
         raise AssertionError("it never came to its end")
+
+
+ERRORS = [KeyboardInterrupt, MemoryError, RecursionError, SystemExit]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_what_commits_is_told_so_wherever_an_interrupt_comes(
+    database, again, caplog, error, several
+):
+    """A hook was told that the commit had failed; the log, that the state may be inconsistent."""
+    thing = Thing(x=0, l=[0])
+    database.set_root(thing)
+    transaction.commit()
+    manager = transaction.manager.manager
+    second = Database(MemoryLog(), transaction_manager=manager) if several else None
+    if second is not None:
+        second.set_root(Thing(x=0, l=[0]))
+        transaction.commit()
+    other, told = again(), []
+    caplog.set_level(logging.WARNING)
+
+    for number in itertools.count(1):
+        transaction.begin()
+        before = thing.x
+        change(thing)
+        if second is not None:
+            change(second.root)
+        told.clear()
+        transaction.get().addAfterCommitHook(told.append)
+        done = not interrupted(transaction.commit, number, module=TRANSACTIONS, error=error)
+        transaction.abort()
+
+        other.transaction_manager.begin()
+        assert other.root.x in (before, before + 1)
+        assert second is None or second.root.x == other.root.x
+        assert told in ([other.root.x == before + 1], [])
+        assert not [r for r in caplog.records if "inconsistent" in r.message], number
+        assert not database.storage.held
+        if done:
+            break
+    assert number > 40
+    if second is not None:
+        second.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ERRORS[1:3])
+def test_a_state_is_read_after_any_error_in_reading_it(database, again, error):
+    database.set_root(Thing(x=0, l=[Thing(number=n, when=[{n}]) for n in range(3)]))
+    transaction.commit()
+
+    for number in itertools.count(1):
+        root = (other := again()).root
+
+        def read(root=root):
+            return [(thing.number, thing.when) for thing in root.l]
+
+        done = not interrupted(read, number, module="dobbin_like.objects", error=error)
+        assert read() == [(n, [{n}]) for n in range(3)]
+        checkout(root.l[0])
+        root.l[0].number = 0
+        other.transaction_manager.commit()
+        other.close()
+        if done:
+            break
+    assert number > 40
 
 
 def test_after_an_interrupted_commit_an_abort_is_an_abort(database, again):

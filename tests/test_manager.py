@@ -31,6 +31,7 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_database
 from dobbin_like.exc import LockTimeout, NotStorableError, ReadOnlyError, SelfWaitError
+from dobbin_like.objects.codec.policy import Policy
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
 
@@ -1130,7 +1131,7 @@ def test_a_transaction_inside_the_commit_of_another_is_an_error_and_no_hang(
             other.transaction_manager.abort()
 
     Value.on_reduce = commit_inside
-    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy = Policy((f"{__name__}.*",))
     checkout(thing)
     thing.value = Value()
     transaction.commit()
@@ -1181,7 +1182,7 @@ def test_a_commit_lock_held_by_another_instance_is_waited_for_in_vain(path, data
 def test_an_interrupt_while_a_value_is_pickled_leaves_nothing_behind(
     database, storage, thing, again
 ):
-    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy = Policy((f"{__name__}.*",))
     checkout(thing)
     thing.x = 2
     thing.value = [Getstate()]
@@ -1202,7 +1203,7 @@ def test_an_interrupt_while_a_value_is_pickled_leaves_nothing_behind(
 
 
 def test_an_interrupt_while_a_value_is_reduced_leaves_nothing_behind(database, thing, again):
-    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy = Policy((f"{__name__}.*",))
     checkout(thing)
     thing.value = Value()
 
@@ -1250,7 +1251,7 @@ def _commit_in_another_instance(other):
 
 
 def test_an_error_while_a_value_is_pickled_names_the_place(database, storage, thing):
-    database._store.graph.classes.policy.allow = (f"{__name__}.*",)
+    database._store.graph.classes.policy = Policy((f"{__name__}.*",))
     checkout(thing)
     thing.l.append({"k": (Getstate(),)})
     Getstate.error = ZeroDivisionError("inside")

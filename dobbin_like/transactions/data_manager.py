@@ -18,8 +18,9 @@ tpc_abort     takes everything back, records the failed   does not fail
               transaction, releases
 ============  ==========================================  =====================
 
-The append is the decision: from then on, ``tpc_abort`` does what ``tpc_finish`` does, and the
-interrupt that led to it is raised by the ``transaction`` package. ``abort`` and ``tpc_abort``
+The append is the decision: an interrupt after it is raised when the commit is done
+(:mod:`.in_commit`). Should it lead to ``tpc_abort`` all the same, that does what ``tpc_finish``
+does. ``abort`` and ``tpc_abort``
 may come at any time, any number of times. If several databases take part, the decision of the
 first is that of all: the ``tpc_abort`` of the others does what their ``tpc_finish`` does.
 """
@@ -61,7 +62,12 @@ from dobbin_like.objects.values.here import task_without_scope
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.compare_sides import told_by
 from dobbin_like.transactions.conflicts import find_conflicts
-from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit
+from dobbin_like.transactions.in_commit import (
+    COMMITTING,
+    abort_outside_commit,
+    end_then_raise,
+    hold,
+)
 from dobbin_like.transactions.lost_changes import Kept, kept_after, tell_lost_changes
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
@@ -213,6 +219,7 @@ class DataManager:
             raise BlockError(path, "it only reads; use db.transaction()")
         reference = weakref.ref(current)
         current.abort = partial(abort_outside_commit, reference, path)
+        current.commit = partial(end_then_raise, type(current).commit, reference)
         current.join(self)
         self._joined = reference
         task = task_without_scope() if "asyncio" in sys.modules else None
@@ -401,7 +408,10 @@ class DataManager:
             raise ConflictError(failed=failed)
 
     def tpc_vote(self, transaction: Any) -> None:
-        """Append the transaction: the last moment to refuse. Prepare it if others may refuse."""
+        """Append the transaction: the last moment to refuse. Prepare it if others may refuse.
+
+        An interrupt that comes when it is decided is held.
+        """
         changes, storage = self._changes, self._storage
         assert changes is not None, "tpc_vote without commit"
         if not changes.entries:
@@ -423,16 +433,25 @@ class DataManager:
             return
         self._enter(APPENDING)
         new = classes.new or classes.new_shapes
-        self._made = storage.append(
-            tid,
-            changes.entries,
-            classes.new,
-            classes.new_shapes,
-            wait=bool(new),  # Others must not give the same numbers.
-            **self._annotations,
-        )
-        self._enter(COMMITTED)
-        self._publish()
+        try:
+            self._made = storage.append(
+                tid,
+                changes.entries,
+                classes.new,
+                classes.new_shapes,
+                wait=bool(new),  # Others must not give the same numbers.
+                **self._annotations,
+            )
+            self._enter(COMMITTED)
+            self._publish()
+        except (InDoubtError, OSError):
+            raise
+        except BaseException as error:
+            if not self._is_committed(transaction):
+                raise
+            if self._phase is not PUBLISHED:
+                finish_despite_interrupts(self._publish)
+            hold(transaction, error)
 
     def _check_stored_again(self, changes: Changes, unseen: Sequence[Transaction]) -> None:
         """Refuse to store what others store again at this moment, after a pack dropped it."""
@@ -473,16 +492,16 @@ class DataManager:
             publisher.old_snapshots.look()
 
     def tpc_finish(self, transaction: Any) -> None:
-        """Decide and publish. An interrupt waits until that is done."""
-        if self._phase is PREPARED:
-            _deciders.setdefault(transaction, self)
+        """Decide and publish. An interrupt is held until the whole commit is done."""
         try:
+            if self._phase is PREPARED:
+                _deciders.setdefault(transaction, self)
             self._finish()
         except (InDoubtError, OSError):
             raise
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001  raised when the commit is done
             finish_despite_interrupts(self._finish)
-            raise
+            hold(transaction, error)
 
     def _finish(self) -> None:
         # Every step may be run again.

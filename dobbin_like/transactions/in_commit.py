@@ -1,15 +1,20 @@
-"""Refuses to end a transaction in the middle of its own commit.
+"""What comes between two lines of a commit: interrupts, and the end of its own transaction.
 
 A signal handler or a finalizer runs between any two lines of its thread. If it begins, aborts or
 commits while the thread is committing, the ``transaction`` package takes the participants away
 from the commit, which goes on without them: it would be acknowledged and not be stored, or be
-stored by some databases and not by others.
+stored by some databases and not by others. That is refused.
+
+If it raises an exception, as Ctrl-C does, when the transaction is decided, nothing is taken back.
+The exception is held until ``commit()`` has come to its end: raised out of a participant, it would
+let that package report an inconsistent state, and tell its hooks that the commit has failed.
 """
 
 from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -17,6 +22,9 @@ from dobbin_like.exc import SelfWaitError
 
 COMMITTING: Final = "Committing"
 """The status of a transaction while its participants commit."""
+
+_HELD: Final = "dobbin_like_held_interrupt"
+"""The attribute of a transaction for an interrupt that came when it was decided."""
 
 _OPEN: Final = ("Active", COMMITTING)
 
@@ -36,7 +44,25 @@ def abort_outside_commit(reference: weakref.ref[Any], path: str) -> None:
     transaction: Any = reference()
     if transaction.status in _OPEN and _is_in_commit(transaction):
         raise SelfWaitError(path)
-    type(transaction).abort(transaction)
+    end_then_raise(type(transaction).abort, reference)
+
+
+def hold(transaction: Any, interrupt: BaseException) -> None:
+    """Let the commit of *transaction* raise *interrupt* when it is done; the first one counts."""
+    if getattr(transaction, _HELD, None) is None:
+        setattr(transaction, _HELD, interrupt)
+
+
+def end_then_raise(end: Callable[[Any], object], reference: weakref.ref[Any]) -> None:
+    """Commit or abort a transaction, then raise the interrupt that was held."""
+    transaction: Any = reference()
+    try:
+        end(transaction)
+    finally:
+        interrupt = getattr(transaction, _HELD, None)
+        if interrupt is not None:
+            setattr(transaction, _HELD, None)
+            raise interrupt
 
 
 def _is_in_commit(transaction: Any) -> bool:

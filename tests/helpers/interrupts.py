@@ -14,14 +14,17 @@ NO_CALL_BEFORE = ("self.seen = seen", "self.tail = tail", "try:")
 
 
 class Interrupt:
-    """Raises ``KeyboardInterrupt`` at the *number*-th line that is run of *module* or below.
+    """Raises *error* at the *number*-th line that is run of *module* or below.
 
     Lines of finalizers do not count. What is raised there goes nowhere and would interrupt
     nothing, and which objects of earlier tests are collected meanwhile is chance.
     """
 
-    def __init__(self, number: int, module: str) -> None:
+    def __init__(
+        self, number: int, module: str, error: type[BaseException] = KeyboardInterrupt
+    ) -> None:
         self.left = number
+        self.error = error
         self.module = module
         self._in_finalizer = False
 
@@ -48,16 +51,16 @@ class Interrupt:
             self.left -= 1
             if self.left <= 0:
                 self.left = sys.maxsize
-                raise KeyboardInterrupt
+                raise self.error
         return self.line
 
 
-def interrupted(function, number, module="dobbin_like"):
+def interrupted(function, number, module="dobbin_like", error=KeyboardInterrupt):
     """Run *function*; tell whether it was interrupted at its *number*-th line."""
     try:
-        with tracing(Interrupt(number, module)):
+        with tracing(Interrupt(number, module, error)):
             function()
-    except KeyboardInterrupt:
+    except error:
         return True
     return False
 
