@@ -452,6 +452,30 @@ def test_sets_of_other_types_can_be_compared_with_a_sorted_set():
     assert list(members) == [2]
 
 
+def test_what_is_removed_in_vain_need_not_have_an_order(database, again):
+    """Two keys of which one could not be compared with the other raised TypeError."""
+    members = BTreeSet([1])
+    database.set_root(members)
+    transaction.commit()
+    checkout(members)
+    members.remove(1)
+    for member in ("a", object(), 2, "a", "b"):
+        members.discard(member)
+    transaction.commit()
+    checkout(members)
+    for member in ("a", 2, None):
+        members.discard(member)
+    members.add(4)
+
+    other = again()
+    checkout(other.root)
+    other.root.update([5, 6])
+    other.transaction_manager.commit()
+    transaction.commit()
+
+    assert [*members] == [4, 5, 6]
+
+
 def test_a_key_of_a_missing_class_is_not_taken_for_one_without_order(path):
     with Database(path, allow=["*test_btree.Priced"]) as database:
         database.set_root(BTree([(Priced(2), "two")]))

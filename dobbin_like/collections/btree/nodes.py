@@ -21,7 +21,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn, cast
 
-from dobbin_like.exc import ConflictError, Sides
+from dobbin_like.exc import ConflictError, Error, Sides
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.values.short import ABSENT, difference, short
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
@@ -58,7 +58,8 @@ class BTreeLeaf(Persistent):
     is_leaf = True
 
     _v_touched = cast("Sequence[object]", ())
-    """The keys that the transaction has set or removed, and that are as they were, in order."""
+    """The keys that the transaction has set or removed, and that are as they were; in order if
+    they have one."""
 
     def __init__(self, tree: Any, keys: list[Any], values: list[Any]) -> None:
         self.tree = tree
@@ -75,7 +76,8 @@ class BTreeLeaf(Persistent):
         keys, values = map(list, saved["items"])
         written = unchanged(new.get("_v_touched", ()), old["items"])
         for key, before, after in written + differences(old["items"], new["items"]):
-            index, now = find(keys, values, key)
+            look = find_any if after is before else find
+            index, now = look(keys, values, key)
             if not same(before, now):
                 refuse_key(key, before, now, after)
             if after is now:
@@ -130,9 +132,19 @@ def find(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:
     return index, MISSING
 
 
+def find_any(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:
+    """Do what :func:`find` does; a key that can't be ordered among the others is not there."""
+    try:
+        return find(keys, values, key)
+    except (TypeError, ArithmeticError) as error:  # The latter is of a Decimal.
+        if isinstance(error, Error):  # Of a key of the tree, of which the class is missing.
+            raise
+        return len(keys), MISSING
+
+
 def unchanged(touched: Iterable[Any], items: Items) -> list[Difference]:
     """Return the changes of *touched* keys that left them as they are in *items*."""
-    found = [(key, find(*items, key)[1]) for key in touched]
+    found = [(key, find_any(*items, key)[1]) for key in touched]
     return [(key, value, value) for key, value in found]
 
 

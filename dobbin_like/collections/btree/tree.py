@@ -19,6 +19,7 @@ from dobbin_like.collections.btree.nodes import (
     Items,
     differences,
     find,
+    find_any,
     joined,
     refuse_key,
     same,
@@ -270,10 +271,10 @@ class SortedTree(Persistent, Generic[K, I]):
         working = here.memo.get(id(leaf))
         if type(working) is WorkingCopy:  # Else what it was is not known: the leaf is new.
             before: Items = working.base["items"]
-            if not same(find(*before, key)[1], value):
+            if not same(find_any(*before, key)[1], value):
                 return
         touched = [*leaf._v_touched]  # noqa: SLF001  volatile: of this transaction
-        index, known = find(touched, touched, key)
+        index, known = find_any(touched, touched, key)
         if known is MISSING:
             leaf._v_touched = [*touched[:index], key, *touched[index:]]  # noqa: SLF001
 
