@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
+from dobbin_like.ids import OWN_ATTRIBUTES
 from dobbin_like.objects.codec.makers import maker_of
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
@@ -207,7 +208,7 @@ class ClassTable:
         if not all(type(name) is str for name in attributes):
             return class_number
         for name in attributes:
-            if name[:3] == "_p_" and name != "_p_version":
+            if name[:3] == "_p_" and name != "_p_version" and name not in OWN_ATTRIBUTES:
                 reason = "names with _p_ are reserved; take another one"
                 class_name = self._resolved[class_number][1]
                 raise NotStorableError(class_name, None, f".{name}", reason)
