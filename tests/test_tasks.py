@@ -22,6 +22,7 @@ from dobbin_like import (
 )
 from dobbin_like.exc import BlockError, ConflictError, NotStorableError, ReadOnlyError
 from dobbin_like.objects.values.here import current_scope
+from dobbin_like.persistent import is_changed, is_checked_out
 from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
@@ -290,6 +291,18 @@ def test_a_decorated_coroutine_function_is_a_transaction(db):
 
     assert asyncio.run(main()) == (2, 3)
     assert stored(db) == {"n": 2, "m": 3}
+
+
+def test_what_was_changed_in_a_task_is_told_there(db):
+    async def main():
+        async with db.transaction() as root:
+            assert not is_changed(root)
+            put(db, "m", 1)
+            assert is_checked_out(root)
+            assert is_changed(root)
+        assert not is_changed(root)
+
+    asyncio.run(main())
 
 
 def test_what_a_task_starts_does_not_inherit_its_changes(db):
