@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import transaction
+from transaction.interfaces import TransientError
 
 from dobbin_like import (
     BTree,
@@ -20,7 +21,13 @@ from dobbin_like import (
     is_changed,
     is_checked_out,
 )
-from dobbin_like.exc import BlockError, ConflictError, NotStorableError, ReadOnlyError
+from dobbin_like.exc import (
+    BlockError,
+    ConflictError,
+    LockTimeout,
+    NotStorableError,
+    ReadOnlyError,
+)
 from dobbin_like.objects.values.here import current_scope
 from dobbin_like.persistent import is_changed, is_checked_out
 from tests.helpers.steps import in_thread
@@ -291,6 +298,134 @@ def test_a_decorated_coroutine_function_is_a_transaction(db):
 
     assert asyncio.run(main()) == (2, 3)
     assert stored(db) == {"n": 2, "m": 3}
+
+
+def is_locked(db):
+    """Tell whether another process would have to wait for the commit lock."""
+    with TransactionLog(db.storage.path, lock_timeout=0) as other:
+        try:
+            other.acquire()
+        except LockTimeout:
+            return True
+        other.release()
+        return False
+
+
+def test_a_coroutine_function_that_is_run_again_has_no_conflict(db):
+    seen = []
+
+    async def count():
+        seen.append((db.root["n"], is_locked(db)))
+        put(db, "n", db.root["n"] + 1)
+        await asyncio.sleep(0)
+        if len(seen) == 1:
+            in_thread(lambda: db.run(lambda: put(db, "n", 10)))
+        async with db.transaction():
+            put(db, "m", is_locked(db))
+
+    async def main():
+        await db.run(count, retry=1)
+        assert not is_locked(db)
+
+    asyncio.run(main())
+    assert seen == [(0, False), (10, True)]
+    assert stored(db) == {"n": 11, "m": True}
+
+
+@pytest.mark.parametrize("end", [asyncio.CancelledError, ZeroDivisionError, BlockError])
+def test_a_coroutine_function_that_holds_the_lock_gives_it_back(db, end):
+    rounds = []
+
+    async def fail():
+        put(db, "n", db.root["n"] + 1)
+        rounds.append(is_locked(db))
+        if len(rounds) == 1:
+            in_thread(lambda: db.run(lambda: put(db, "n", 10)))
+        elif end is BlockError:
+            current_scope().transaction_manager.abort()
+        else:
+            raise end
+
+    async def main():
+        with pytest.raises(end):
+            await db.run(fail)
+        assert rounds == [False, True]
+        assert not is_locked(db)
+        async with db.transaction():
+            put(db, "m", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 10, "m": 1}
+
+
+def test_who_does_not_get_the_lock_leaves_nothing(path):
+    async def main(db):
+        async def count():
+            put(db, "n", db.root["n"] + 1)
+            if not rounds:
+                in_thread(lambda: db.run(lambda: put(db, "n", 10)))
+                other.acquire()
+            rounds.append(True)
+
+        with TransactionLog(path) as other:
+            with pytest.raises(LockTimeout):
+                await db.run(count)
+            other.release()
+            assert current_scope() is None
+            await db.run(count)
+
+    rounds = []
+    with Database(path, sync=False, lock_timeout=0.01) as db:
+        db.run(lambda: db.set_root(PersistentDict({"n": 0})))
+        asyncio.run(main(db))
+        assert len(rounds) == 2
+        assert stored(db) == {"n": 11}
+
+
+def test_what_fails_without_a_conflict_is_run_again_without_the_lock(db):
+    rounds = []
+
+    async def fail():
+        rounds.append(is_locked(db))
+        if len(rounds) < 3:
+            raise TransientError
+
+    asyncio.run(db.run(fail))
+    assert rounds == [False] * 3
+
+
+def test_who_waits_for_the_lock_keeps_nobody_off(db):
+    """However many wait to commit, the one that has the lock gets the threads that it asks."""
+    turns, rounds = Turns(), []
+
+    async def count():
+        n = db.root["n"]
+        rounds.append(n)
+        put(db, "n", n + 1)
+        if len(rounds) == 1:
+            await turns.after("conflict")
+            return
+        turns.done("locked")
+        await turns.after("waiting")
+        await asyncio.to_thread(lambda: None)
+
+    async def wait(number):
+        await turns.after("locked")
+        async with db.transaction():
+            put(db, f"waiting {number}", number)
+            turns.done("waiting")
+
+    async def main():
+        counting = asyncio.create_task(db.run(count))
+        await asyncio.sleep(0)
+        async with db.transaction():
+            put(db, "n", 10)
+        turns.done("conflict")
+        await asyncio.wait_for(asyncio.gather(counting, *map(wait, range(100))), 30)
+
+    asyncio.run(main())
+    assert rounds == [0, 10]
+    assert len(stored(db)) == 101
 
 
 def test_what_was_changed_in_a_task_is_told_there(db):

@@ -44,7 +44,6 @@ def run(
     all of it again.
 
     A coroutine function is run as ``async with db.transaction()`` does; await what this returns.
-    It can't hold the lock.
 
     Args:
         retry: How often it may be run again after a transient error.
@@ -103,8 +102,9 @@ async def _run_in_task(
 ) -> _R:
     import asyncio
 
+    holds_lock = False
     for failures in range(1, retry + 2):
-        block: Block[Any] = Block(store, note=note, user=user)
+        block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
             async with block:
                 return await function()
@@ -113,8 +113,9 @@ async def _run_in_task(
                 raise
             if on_retry is not None:
                 on_retry(error, failures)
-        # The lock belongs to a thread: a task can't hold it, and chance decides.
-        await asyncio.sleep(_pause_seconds(failures))
+        holds_lock = block.participants == 1
+        if not holds_lock:
+            await asyncio.sleep(_pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
 
 

@@ -84,13 +84,20 @@ class Block(Generic[RootT]):
     """
 
     def __init__(
-        self, store: Store, *, note: str = "", user: str = "", only_reads: bool = False
+        self,
+        store: Store,
+        *,
+        note: str = "",
+        user: str = "",
+        only_reads: bool = False,
+        holds_lock: bool = False,
     ) -> None:
         self.transient = False  # Whether it has failed and may be run again.
         self.participants = 0  # How many databases and others took part in what has failed.
         self._store = store
         self._note, self._user = note, user
         self._only_reads = only_reads
+        self._holds_lock = holds_lock  # From its beginning, for a task.
         self._owner: Any = None  # The thread that has entered it, or the scope of its task.
         self.is_part = False  # Of a transaction that somebody else ends; known when entered.
         self._point: Any = None  # The savepoint then.
@@ -172,15 +179,29 @@ class Block(Generic[RootT]):
         from dobbin_like.blocks import tasks
 
         self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope()
+        self._holds_lock = self._holds_lock and self._has_scope
         try:
+            if self._holds_lock:
+                tasks.take_lock_thread()
+                await tasks.in_thread(lambda: self._store.manager().acquire_early())
             publisher = self._store.publisher
             if publisher.has_news():
                 await tasks.in_thread(publisher.catch_up)
             return self.__enter__()
         except BaseException:
-            if self._has_scope:
-                tasks.leave_scope()
+            self._leave_scope()
             raise
+
+    def _leave_scope(self) -> None:
+        from dobbin_like.blocks import tasks
+
+        if self._holds_lock:
+            try:
+                tasks.in_thread_at_once(self._store.release_early)
+            finally:
+                tasks.give_back_lock_thread()
+        if self._has_scope:
+            tasks.leave_scope()
 
     def _is_in_block_of_task(self) -> bool:
         """Tell whether a block of this task has no scope: one of a plain ``with``."""
@@ -195,15 +216,17 @@ class Block(Generic[RootT]):
     ) -> None:
         from dobbin_like.blocks import tasks
 
-        is_owner = self._owner is _owner()
+        if self._owner != _owner():
+            self._refuse("another thread or task has entered it")
         try:
-            if is_owner and error is None and self._has_scope and _participants(self._transaction):
+            if error is None and self._has_scope and _participants(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
+            elif self._holds_lock:  # Its thread has to give it back.
+                tasks.in_thread_at_once(lambda: self.__exit__(kind, error, traceback))
             else:
                 self.__exit__(kind, error, traceback)
         finally:
-            if is_owner and self._has_scope:
-                tasks.leave_scope()
+            self._leave_scope()
 
     def _end(self) -> None:
         inner = self._entered[self._depth + 1 :]

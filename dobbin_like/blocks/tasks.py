@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import get_ident
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import transaction
 
@@ -26,30 +29,71 @@ def leave_scope() -> None:
     keep_scope(None)
 
 
+def take_lock_thread() -> None:
+    """Let what the scope does in another thread be done in one of its own: it may keep a lock."""
+    scope = current_scope()
+    assert scope is not None
+    scope.executor = ThreadPoolExecutor(1, thread_name_prefix="dobbin_like")
+
+
+def give_back_lock_thread() -> None:
+    """Let the thread of the scope end, if it has one."""
+    scope = current_scope()
+    if scope is not None and scope.executor is not None:
+        scope.executor.shutdown(wait=False)
+        scope.executor = None
+
+
 async def in_thread(step: Callable[[], object]) -> None:
     """Run *step* in another thread, for the calling task, and wait for it.
 
     It is never interrupted: a cancellation that comes meanwhile is raised when it has ended.
     """
-    scope = current_scope()
-
-    def run() -> None:
-        if scope is not None:
-            here.let_tasks_have_scopes()
-            scope.carrier = get_ident(), None
-        step()
-
-    carrier = None if scope is None else scope.carrier
-    done = asyncio.get_running_loop().run_in_executor(None, copy_context().run, run)
+    done = asyncio.wrap_future(_submit(step))
     cancelled: asyncio.CancelledError | None = None
     while not done.done():
         try:
             await asyncio.wait([done])
         except asyncio.CancelledError as error:
             cancelled = error
-    if scope is not None and carrier is not None:
-        scope.carrier = carrier
     if cancelled is not None:
         done.exception()  # It has been seen.
         raise cancelled
     done.result()
+
+
+def in_thread_at_once(step: Callable[[], object]) -> None:
+    """Run *step* in another thread, and let the loop wait for it."""
+    _submit(step).result()
+
+
+def _submit(step: Callable[[], object]) -> Future[Any]:
+    scope, context = current_scope(), copy_context()
+    if scope is None:
+        return _executor().submit(lambda: context.run(step))
+    return (scope.executor or _executor()).submit(lambda: context.run(_lent, scope, step))
+
+
+def _lent(scope: Scope, step: Callable[[], object]) -> None:
+    here.let_tasks_have_scopes()
+    carrier, scope.carrier = scope.carrier, (get_ident(), None)
+    try:
+        step()
+    finally:
+        scope.carrier = carrier
+
+
+_executors: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
+
+def _executor() -> ThreadPoolExecutor:
+    """Return the threads of the running loop that commit.
+
+    Not those that the loop has for everybody: those that wait for the lock might keep off what
+    the one that has it waits for.
+    """
+    loop = asyncio.get_running_loop()
+    executor = _executors.get(loop)
+    if executor is None:
+        executor = _executors[loop] = ThreadPoolExecutor(thread_name_prefix="dobbin_like")
+    return executor

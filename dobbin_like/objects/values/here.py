@@ -92,7 +92,8 @@ class Scope(Own):
     """What a task knows while it is in a block. ``managers``: its data managers, by database.
 
     ``carrier``: the thread and the task that it belongs to now. While the task waits for a
-    commit, that is the thread that commits.
+    commit, that is the thread that commits. ``executor`` has the thread that keeps the commit
+    lock for it, if one does.
     """
 
     def __init__(self, transaction_manager: Any) -> None:
@@ -102,6 +103,7 @@ class Scope(Own):
         self.managers: dict[object, Any] = {}
         self.entered: list[Any] = []
         self.carrier = get_ident(), current_task()
+        self.executor: Any = None
 
 
 class _MemoByTask:
