@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import pkgutil
 import re
@@ -77,12 +78,24 @@ MODULES = (
     testing,
     watch,
 )
+FOR_WEB = {"body", "ranges", "request"}
+"""Modules of ``web`` that only others of it import."""
 
 PUBLIC = {
     f"{module.__name__}.{name}": name
     for module in MODULES
     if module is not testing  # Its parts for simulations are told in the reference only.
     for name in module.__all__
+}
+
+PUBLIC |= {
+    f"web.{file.stem}.{name}": name
+    # Read, not imported: a framework may not be installed.
+    for file in sorted((ROOT / "dobbin_like" / "web").glob("*.py"))
+    for node in ast.parse(file.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    for name in ast.literal_eval(node.value)
+    if file.stem not in FOR_WEB
 }
 
 FOR_THE_PACKAGE = {"finish", "leave_to_parent", "moved"}

@@ -310,6 +310,14 @@ HOUSE = {
         ),
     ),
     "opening": Room("ground  storages  doors", ("opening",)),
+    "web": Room(
+        "ground  objects.values  objects.faces  store  blocks  doors  opening",
+        (
+            "web  web.body  web.ranges  web.request  web.root  web.uploads",
+            "web.asgi  web.asgi_streams  web.pyramid  web.wsgi  web.wsgi_streams",
+            "web.django  web.flask  web.starlette",
+        ),
+    ),
     "package": Room(
         "ground  log  collections  storages  doors  jobs  opening  safe",
         ("__init__",),
@@ -374,7 +382,8 @@ UPWARD = {
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
-    "transaction": "exc  blocks  history  transactions  store  database  safe  conformance  demo",
+    "transaction": "exc  blocks  history  transactions  store  database  web  safe  conformance "
+    "demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Seen by type checkers only, which bring it.
@@ -382,6 +391,11 @@ OUTSIDE = {
     # Extras: the package must work without them.
     "click": "cli",
     "rich": "cli  demo",
+    # Who has one of these brings it.
+    "django": "web.django",
+    "flask": "web.flask",
+    "pyramid": "web.pyramid",
+    "starlette": "web.starlette",
 }
 """A package outside the standard library, and the rooms or modules that may import it."""
 

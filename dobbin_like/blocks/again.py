@@ -88,7 +88,7 @@ def _run_in_thread(
         # a circle; then chance has to decide who goes first.
         holds_lock = block.participants == 1
         if not holds_lock:
-            time.sleep(_pause_seconds(failures))
+            time.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
 
 
@@ -115,11 +115,12 @@ async def _run_in_task(
                 on_retry(error, failures)
         holds_lock = block.participants == 1
         if not holds_lock:
-            await asyncio.sleep(_pause_seconds(failures))
+            await asyncio.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
 
 
-def _pause_seconds(failures: int) -> float:
+def pause_seconds(failures: int) -> float:
+    """Return how long to wait before the next attempt: by chance, longer after each failure."""
     longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
     return random.uniform(0, longest)
 

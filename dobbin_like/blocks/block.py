@@ -17,7 +17,7 @@ from typing import Any, Generic, NoReturn
 from transaction.interfaces import NoTransaction, TransientError
 
 from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
-from dobbin_like.objects.values.here import current_scope, current_task
+from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
 
 __all__ = ["Block", "reading", "transaction"]
@@ -90,6 +90,7 @@ class Block(Generic[RootT]):
         note: str = "",
         user: str = "",
         only_reads: bool = False,
+        is_shared: bool = False,
         holds_lock: bool = False,
     ) -> None:
         self.transient = False  # Whether it has failed and may be run again.
@@ -97,6 +98,7 @@ class Block(Generic[RootT]):
         self._store = store
         self._note, self._user = note, user
         self._only_reads = only_reads
+        self._is_shared = is_shared  # By the tasks and threads that the task asks.
         self._holds_lock = holds_lock  # From its beginning, for a task.
         self._owner: Any = None  # The thread that has entered it, or the scope of its task.
         self.is_part = False  # Of a transaction that somebody else ends; known when entered.
@@ -126,10 +128,11 @@ class Block(Generic[RootT]):
             current.note(self._note)
         self._transaction = current
         root: RootT = store.get_root()
-        self._owner = _owner()
+        scope = current_scope()
+        self._owner = scope or get_ident()
         self._entered = entered = _entered_here()
         self._depth = len(entered)
-        entered.append((weakref.ref(self), current, current_task()))
+        entered.append((weakref.ref(self), current, _task(scope)))
         return root
 
     def _under_way(self) -> Any:
@@ -145,7 +148,7 @@ class Block(Generic[RootT]):
                 current = None
         if current is not None and current.status == "Committing":
             raise CommittingError(self._store.storage.path)
-        if _has(entered, current) and entered[-1][2] is not current_task():
+        if _has(entered, current) and entered[-1][2] is not _task(current_scope()):
             self._refuse("another task of this thread is in one; use async with")
         if current is None or own.explicit or _has(entered, current):
             return current
@@ -178,7 +181,9 @@ class Block(Generic[RootT]):
         """Begin in a scope of this task; return the root."""
         from dobbin_like.blocks import tasks
 
-        self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope()
+        self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope(
+            is_shared=self._is_shared
+        )
         self._holds_lock = self._holds_lock and self._has_scope
         try:
             if self._holds_lock:
@@ -268,6 +273,11 @@ class Block(Generic[RootT]):
 
 def _owner() -> object:
     return current_scope() or get_ident()
+
+
+def _task(scope: Scope | None) -> Any:
+    """Return the task whose blocks are entered here; None: there is none, or not one alone."""
+    return None if scope is not None and scope.is_shared else current_task()
 
 
 def _has(entered: list[tuple[weakref.ref[Block[Any]], Any, Any]], transaction: Any) -> bool:

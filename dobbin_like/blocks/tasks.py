@@ -12,20 +12,29 @@ from weakref import WeakKeyDictionary
 
 import transaction
 
-from dobbin_like.objects.values.here import Scope, current_scope, here, keep_scope
+from dobbin_like.objects.values.here import (
+    Scope,
+    current_scope,
+    here,
+    keep_scope,
+    scope_of_context,
+)
 
 
-def enter_scope() -> bool:
+def enter_scope(*, is_shared: bool = False) -> bool:
     """Give the calling task a scope; return False if it has one."""
     if current_scope() is not None:
         return False
     here.let_tasks_have_scopes()
-    keep_scope(Scope(transaction.TransactionManager(explicit=True)))
+    keep_scope(Scope(transaction.TransactionManager(explicit=True), is_shared=is_shared))
     return True
 
 
 def leave_scope() -> None:
-    """Let the calling task be without a scope again."""
+    """Let the calling task, and whatever shares its scope, be without one again."""
+    scope = scope_of_context()
+    if scope is not None:
+        scope.is_shared, scope.carrier = False, None
     keep_scope(None)
 
 
@@ -76,6 +85,9 @@ def _submit(step: Callable[[], object]) -> Future[Any]:
 
 def _lent(scope: Scope, step: Callable[[], object]) -> None:
     here.let_tasks_have_scopes()
+    if scope.is_shared:
+        step()
+        return
     carrier, scope.carrier = scope.carrier, (get_ident(), None)
     try:
         step()

@@ -2,7 +2,8 @@
 
 A thread has one snapshot and one set of working copies for each database. A task of asyncio that
 is in an ``async with`` block has some of its own, a :class:`Scope`: it is found by a context
-variable. The tasks that it starts and the threads that it asks inherit that, but not the scope.
+variable. The tasks that it starts and the threads that it asks inherit that, but not the scope,
+unless it is a shared one.
 """
 
 from __future__ import annotations
@@ -76,9 +77,11 @@ class Here(threading.local, Own):
     their reference, and what can be had of them meanwhile.
     """
 
+    everywhere = False  # Whether threads that come later may be asked by tasks with scopes.
+
     def __init__(self) -> None:
         self.own_memo: dict[int, State] = {}
-        self.memo = self.own_memo
+        self.memo = _MemoByTask(self.own_memo) if Here.everywhere else self.own_memo
         self.opened = []
         self.reading: dict[int, Any] = {}
 
@@ -92,17 +95,19 @@ class Scope(Own):
     """What a task knows while it is in a block. ``managers``: its data managers, by database.
 
     ``carrier``: the thread and the task that it belongs to now. While the task waits for a
-    commit, that is the thread that commits. ``executor`` has the thread that keeps the commit
-    lock for it, if one does.
+    commit, that is the thread that commits. A scope that ``is_shared`` belongs to all that have
+    its context, one at a time: a request, with the tasks and threads that it asks. ``executor``
+    has the thread that keeps the commit lock for it, if one does.
     """
 
-    def __init__(self, transaction_manager: Any) -> None:
+    def __init__(self, transaction_manager: Any, *, is_shared: bool = False) -> None:
         self.memo: dict[int, State] = {}
         self.opened = []
         self.transaction_manager = transaction_manager
         self.managers: dict[object, Any] = {}
         self.entered: list[Any] = []
-        self.carrier = get_ident(), current_task()
+        self.carrier: Any = (get_ident(), current_task())
+        self.is_shared = is_shared
         self.executor: Any = None
 
 
@@ -135,7 +140,11 @@ scope_of_context = _scope.get
 def current_scope() -> Scope | None:
     """Return the scope of the calling task, ``None`` if it has none."""
     scope = scope_of_context()
-    if scope is None or scope.carrier != (get_ident(), current_task()):
+    if scope is None:
+        return None
+    if scope.is_shared:
+        here.let_tasks_have_scopes()
+    elif scope.carrier != (get_ident(), current_task()):
         return None
     return scope
 

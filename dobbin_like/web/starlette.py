@@ -1,0 +1,71 @@
+"""Starlette and FastAPI: a lifespan that opens the database, a dependency that gives its root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from dobbin_like.database import Database
+from dobbin_like.opening import open as open_database
+from dobbin_like.persistent import Persistent, PersistentStream
+from dobbin_like.web.asgi import AsgiTransactions
+from dobbin_like.web.asgi_streams import AsgiStream
+from dobbin_like.web.root import set_first_root
+
+__all__ = ["AsgiTransactions", "StreamResponse", "lifespan", "root"]
+
+
+def lifespan(
+    where: str | os.PathLike[str] | Database,
+    root: Callable[[], Persistent] | None = None,
+    **options: Any,
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
+    """Return a lifespan: it opens a database, ``request.state.db``, and closes it in the end.
+
+    Args:
+        where: As for :func:`dobbin_like.open`, with *options*. A database stays open.
+        root: Makes the root if there is none.
+    """
+
+    @asynccontextmanager
+    async def opened(_app: Any) -> AsyncIterator[dict[str, Any]]:
+        database = where if isinstance(where, Database) else open_database(where, **options)
+        try:
+            if root is not None:
+                set_first_root(database, root)
+            yield {"db": database}
+        finally:
+            if database is not where:
+                database.close()
+
+    return opened
+
+
+async def root(request: HTTPConnection) -> Any:
+    """Return the root of the database of the lifespan: ``Depends(root)``."""
+    return request.state.db.root
+
+
+class StreamResponse(Response):
+    """Serves a stored stream: ranges, an ETag, conditional requests.
+
+    Args:
+        filename: Lets browsers save it under this name.
+    """
+
+    def __init__(
+        self,
+        stream: PersistentStream,
+        media_type: str = "application/octet-stream",
+        filename: str | None = None,
+    ) -> None:
+        self.background = None
+        self._stream = AsgiStream(stream, content_type=media_type, filename=filename)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._stream(scope, receive, send)
