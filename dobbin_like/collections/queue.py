@@ -32,6 +32,12 @@ class PersistentQueue(Container, Generic[T]):
         for item in items:
             self.put(item)
 
+    @staticmethod
+    def _p_told(state: dict[str, Any]) -> tuple[None, list[tuple[str, Any]]]:
+        """Return the parts of a state, items by their places, to name one of them in an error."""
+        parts = [(f"[{place}]", item) for place, item in enumerate(state["_items"].values())]
+        return None, [*parts, *((f".{name}", value) for name, value in state.items())]
+
     def put(self, item: T) -> None:
         """Add *item* at the end."""
         items = self._writable()

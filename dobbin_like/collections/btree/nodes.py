@@ -68,6 +68,13 @@ class BTreeLeaf(Persistent):
         self.items: Items = (keys, values)
 
     @staticmethod
+    def _p_told(state: dict[str, Any]) -> tuple[Any, list[tuple[str, Any]]]:
+        """Return whose the state is to a user, and its parts, each after the way to it."""
+        keys, values = state["items"]
+        parts = zip(map("[{!r:.60}]".format, keys), values, strict=False)  # A set has no values.
+        return state["tree"], [*_told_keys(keys), *parts]
+
+    @staticmethod
     def _p_resolve_conflict(
         old: dict[str, Any], saved: dict[str, Any], new: dict[str, Any]
     ) -> dict[str, Any]:
@@ -105,6 +112,14 @@ class BTreeInner(Persistent):
         self.tree = tree
         # Replaced, never changed, as the items of a leaf.
         self.links = (level, keys, children)
+
+    @staticmethod
+    def _p_told(state: dict[str, Any]) -> tuple[Any, list[tuple[str, Any]]]:
+        return state["tree"], _told_keys(state["links"][1])
+
+
+def _told_keys(keys: list[Any]) -> list[tuple[str, Any]]:
+    return [(f" key {key!r:.60}", key) for key in keys]
 
 
 class BTreeLength(Persistent):

@@ -196,6 +196,22 @@ class ClassTable:
         self.known_numbers[cls] = number
         return number
 
+    def number_by_name(self, obj: Any, module: str, qualname: str) -> int:
+        """Return the number of a value that is pickled by its name, or raise TypeError."""
+        number = self._names.class_number(module, qualname)
+        if number is not None and self._loaded.get(number) is obj:
+            return number
+        for new, *name in self.new:
+            if name == [module, qualname]:
+                return new
+        self._check(obj, module, qualname)
+        if number is None:
+            number = self._next_number()
+            self.new.append((number, module, qualname))
+        self._resolved[number] = (module, qualname)
+        self._loaded[number] = obj
+        return number
+
     def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int:
         """Return the number of the shape of a state with these *attributes*, a new one if need be.
 
@@ -227,7 +243,7 @@ class ClassTable:
         return self._names.next_number + len(self.new) + len(self.new_shapes)
 
     def _check(self, cls: Any, module: str, qualname: str) -> None:
-        kind = "class" if isinstance(cls, type) else "function"
+        kind = "class" if isinstance(cls, type) else "function" if callable(cls) else "value"
         name = f"the {kind} {module}.{qualname} could not be loaded back: "
         if "<locals>" in qualname:
             text = name + "it is defined inside a function; define it at the top of a module"
@@ -238,7 +254,13 @@ class ClassTable:
             text = name + reason + f"; open the database with allow=['{hint}']"
             raise TypeError(text)
         if found is not cls:
-            text = name + "the name means something else; was the module reloaded?"
+            again = "; was the module reloaded?"
+            if isinstance(cls, type) and isinstance(found, type):
+                again = (
+                    ", a class that was defined later: the module was reloaded, or the cell of a "
+                    f"notebook was run again; make the object anew, by the {qualname} of now"
+                )
+            text = f"{name}the name means something else{again}"
             raise TypeError(text)
         if module == "__main__":
             text = (

@@ -9,10 +9,12 @@ what people store: :data:`PRESETS` and :data:`KINDS_OF_CLASSES`.
 from __future__ import annotations
 
 import builtins
+import copyreg
 import enum
 import fnmatch
 import importlib
 import sys
+import types
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -121,6 +123,7 @@ class Policy:
             return None, f"{module} has no {qualname}"
         home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
         own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
+        own = own or _is_value_of_name(found, qualname)
         if own or self._is_declared(found):  # a class that was moved
             return found, ""
         # What a module has imported was not named: os.system by way of shop.os, say.
@@ -146,6 +149,24 @@ class Policy:
         if issubclass(found, (Identity, enum.Enum)) or hasattr(found, "__dataclass_fields__"):
             return True
         return any(is_one(found) for is_one in self._kinds)
+
+
+def is_reduced_by_own(cls: type) -> bool:
+    """Return whether a class, or a function that was registered, says how values are pickled."""
+    anyone: Any = object
+    own = cls.__reduce__ is anyone.__reduce__ and cls.__reduce_ex__ is anyone.__reduce_ex__
+    return not own or cls in copyreg.dispatch_table
+
+
+def _is_value_of_name(found: Any, qualname: str) -> bool:
+    """Return whether *found* is a value that says of itself that it is pickled by this name."""
+    cls = type(found)
+    if isinstance(found, (type, *_CALLED)) or not is_reduced_by_own(cls):
+        return False
+    return bool(found.__reduce_ex__(5) == qualname)
+
+
+_CALLED: Final = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 
 
 def _walk(module: str, qualname: str) -> Any:

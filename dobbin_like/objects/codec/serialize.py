@@ -15,7 +15,7 @@ import io
 import pickle
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from sys import intern
 from typing import Any, Final, Protocol
 
@@ -23,13 +23,13 @@ from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.makers import MakerMeta, made, make_array
-from dobbin_like.objects.codec.policy import SENTINEL
+from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.faces.faces import plain_of
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.shapes import Shape
-from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE
+from dobbin_like.objects.values.value_kinds import KINDS, OTHER, PLAIN_TYPES, REFERENCE
 
 PROTOCOL: Final = 5
 """The pickle protocol of states: part of the format, whatever Python writes it."""
@@ -67,6 +67,9 @@ class Encoder(pickle.Pickler):
         super().__init__(self._file, PROTOCOL)
         self._references = references
         self._classes = classes
+        # The last object that was asked how it is pickled, and what it said: it is asked once.
+        self._reduced: tuple[Any, Any] = (None, NotImplemented)
+        self._met: set[int] = set()  # The ids of those that were asked; the memo keeps them alive.
 
     def encode(self, state: State | tuple[Any, ...]) -> bytes:
         """Return the bytes of a state, or of its values. For errors, see :func:`culprit`."""
@@ -93,11 +96,31 @@ class Encoder(pickle.Pickler):
         if isinstance(obj, enum.Enum):
             number = self._classes.number(cls)
             return (number, obj.value, 0) if isinstance(obj, enum.Flag) else (number, obj.name)
-        if isinstance(obj, StandIn) and obj._p_how == "member":
-            return (obj._p_number, *obj._p_args)
+        if isinstance(obj, StandIn):
+            return (obj._p_number, *obj._p_args) if obj._p_how == "member" else None
+        return self._by_name(obj) if KINDS[cls] == OTHER and is_reduced_by_own(cls) else None
+
+    def _by_name(self, obj: Any) -> int | None:
+        """Return the number of a value that is pickled by its name, ``None`` if it is not."""
+        if id(obj) in self._met:
+            return None
+        reduce = copyreg.dispatch_table.get(type(obj))
+        name = obj.__reduce_ex__(PROTOCOL) if reduce is None else reduce(obj)
+        if isinstance(name, str):
+            module: str = vars(pickle)["whichmodule"](obj, name)
+            return self._classes.number_by_name(obj, module, name)
+        self._met.add(id(obj))
+        self._reduced = obj, name
         return None
 
+    def clear_memo(self) -> None:
+        super().clear_memo()
+        self._met.clear()
+
     def reducer_override(self, obj: Any) -> Any:
+        reduced, self._reduced = self._reduced, (None, NotImplemented)
+        if reduced[0] is obj and obj is not None:
+            return reduced[1]
         # Time zones pickle as a bound method, which would take getattr to load.
         cls = type(obj)
         if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
@@ -288,17 +311,23 @@ class OwnDecoder(Decoder):
 
 
 def culprit(
-    encoder: Encoder, state: State, error: BaseException, class_name: str, oid: Oid | None
+    encoder: Encoder,
+    state: State,
+    error: BaseException,
+    class_name: str,
+    oid: Oid | None,
+    told: Iterable[tuple[str, Any]] | None = None,
 ) -> BaseException:
     """Return the error that names the value which *error* is about, by its path.
 
-    Tries the parts of *state*, then those of the first that fails. Errors of this package that
-    know more than the path are kept.
+    Tries the parts of *state*, then those of the first that fails; first those that are *told*,
+    each after the way to it. Errors of this package that know more than the path are kept.
     """
+    parts = _attributes(state) if told is None else told
     path = ""
     value: Any = state
     while True:
-        for step, part in parts_of(value) if path else _attributes(value):
+        for step, part in parts_of(value) if path else parts:
             failure = _failure(encoder, part)
             if failure is not None:
                 path, value, error = path + step, part, failure

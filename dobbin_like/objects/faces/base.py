@@ -50,6 +50,9 @@ class Persistent(Identity, metaclass=PersistentMeta):
     :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with ``_v_`` and what
     ``functools.cached_property`` leaves are not stored.
 
+    With an abstract base class, it needs ``metaclass=PersistentABCMeta``: Python reports a
+    metaclass conflict without.
+
     A subclass may define:
 
     * ``_p_resolve_conflict(old_state, saved_state, new_state)``, a static or class method that

@@ -57,6 +57,13 @@ class PersistentStream(Persistent):
         text = "commit a PersistentFile to get one"
         raise TypeError(text)
 
+    def __copy__(self) -> PersistentFile:
+        """Return a new file with the same bytes, which are stored once more by a commit."""
+        return PersistentFile(StreamReader(self._p_read, self._size))
+
+    def __deepcopy__(self, _memo: object) -> PersistentFile:
+        return self.__copy__()
+
     def open(self) -> StreamReader:
         """Return a file that reads from the start; and let this thread read the stream itself.
 
@@ -193,7 +200,7 @@ class StoredBytes:
 
 def _may_be_slow(stream: BinaryIO) -> bool:
     """Return whether reading *stream* may wait: all but memory and regular files."""
-    if isinstance(stream, io.BytesIO):
+    if isinstance(stream, (io.BytesIO, StreamReader)):
         return False
     raw = getattr(stream, "raw", stream)
     if not isinstance(raw, io.FileIO):

@@ -25,7 +25,14 @@ from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.objects.values.guards import SharedList
-from dobbin_like.objects.values.refs import UNSTORED, ObjectRef, State, make_ref, native_dict
+from dobbin_like.objects.values.refs import (
+    UNSTORED,
+    ObjectRef,
+    State,
+    make_ref,
+    native_dict,
+    ref_of,
+)
 from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.objects.values.value_kinds import (
     BASES,
@@ -199,14 +206,22 @@ class Changes:
             else:
                 shared, data = flat
         except Exception as error:
-            oid = None if ref.serial == UNSTORED else ref.oid
             # What nobody has read was stored before: it is not the culprit.
             state = {name: value for name, value in state.items() if value is not PENDING}
-            raise culprit(self._any_encoder(), state, error, face.__name__, oid) from error
+            raise self._culprit(ref, face, state, error) from error
         if face._p_deltas:
             self.collections.append((shared, len(data)))
         self.entries.append((ref.oid, shape, data))
         self.publications.append(_new(Publication, (obj, ref, shared, face)))
+
+    def _culprit(self, ref: ObjectRef, face: Any, state: State, error: Exception) -> BaseException:
+        tell, told = getattr(face, "_p_told", None), None
+        if tell is not None:
+            owner, told = tell(state)
+            if owner is not None:
+                face, ref = type(owner)._p_faces.plain, ref_of(owner) or ref
+        oid = None if ref.serial == UNSTORED else ref.oid
+        return culprit(self._any_encoder(), state, error, face.__name__, oid, told)
 
     def _any(
         self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State

@@ -6,7 +6,6 @@ a list of theirs, which has to stay as it is.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import MemberDescriptorType, SimpleNamespace
 from typing import Any
@@ -33,7 +32,9 @@ def replace_parts(value: Any, convert: Callable[[Any], Any]) -> None:
         if name in attributes:
             attributes[name] = convert(attributes[name])
         else:
-            slot = inspect.getattr_static(type(value), name, None)
+            slot = next(
+                (vars(cls)[name] for cls in type(value).__mro__ if name in vars(cls)), None
+            )
             if isinstance(slot, MemberDescriptorType):
                 try:
                     part = slot.__get__(value)
