@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dobbin_like.exc import LostChangeWarning
 from dobbin_like.objects.graph.changes import Changes, Written
-from dobbin_like.objects.values.guards import describe
+from dobbin_like.objects.values.guards import SHARED_TYPES, describe
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, REFERENCE, SET, base_of
 
@@ -37,9 +37,11 @@ def kept_after(written: list[Written]) -> list[Kept]:
     to it; those of a container that holds another go first.
     """
     kept = []
-    written.reverse()
-    while written:
-        ref, value, stored = written.pop()
+    rest: list[Any] = [each for each in written if type(each[2]) in SHARED_TYPES]
+    written.clear()  # The tuples among them.
+    for at in range(len(rest)):
+        ref, value, stored = rest[at]
+        rest[at] = None
         if sys.getrefcount(value) > _OWN_REFERENCES:
             kept.append(Kept(ref, value, stored))
     return kept

@@ -14,6 +14,7 @@ from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import (
+    FRAMED,
     add_guarded,
     base_of,
     fill,
@@ -207,7 +208,8 @@ SHARED_TYPES: Final[set[type]] = {*_SHARED.values()}
 def make_shared(base: Any, owner: ObjectRef, like: Any = None) -> Any:
     """Return an empty guarded container of type *base*, for *owner*, framed as *like*."""
     made = base.__new__(_SHARED[base])
-    frame(made, like)
+    if base in FRAMED:
+        frame(made, like)
     made._p_owner = owner
     made._p_together = False
     made._p_serial = NO_TID

@@ -17,10 +17,11 @@ IMMUTABLE, REFERENCE, LIST, DICT, SET, BYTEARRAY, TUPLE, FROZENSET, OTHER = rang
 BASES: Final[dict[int, type]] = {LIST: list, DICT: dict, SET: set, BYTEARRAY: bytearray}
 """The kinds that can be changed, and the built-in type of each."""
 
-_OTHER_BASES: Final[dict[type, type]] = {
-    cls: cls for cls in (Counter, OrderedDict, defaultdict, deque)
-}
-"""Containers of a kind that are not the built-in type of it; and their guarded forms."""
+FRAMED: Final[dict[type, type]] = {cls: cls for cls in (Counter, OrderedDict, defaultdict, deque)}
+"""Containers of a kind that are not the built-in type of it, and their guarded forms: the bases.
+
+They may have something beside their parts.
+"""
 
 # Exact types whose equality is identity of content: 1 == True, but the types differ.
 PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
@@ -78,18 +79,18 @@ KINDS.update({deque: LIST, Counter: DICT, OrderedDict: DICT, defaultdict: DICT})
 def add_guarded(guarded: type, base: type) -> None:
     """Note that *guarded* is the form that containers of type *base* have in shared state."""
     KINDS[guarded] = KINDS[base]
-    if base in _OTHER_BASES:
-        _OTHER_BASES[guarded] = base
+    if base in FRAMED:
+        FRAMED[guarded] = base
 
 
 def base_of(cls: type) -> type:
     """Return the type of the ordinary containers of which *cls* is one, or another form."""
-    return _OTHER_BASES.get(cls) or BASES[KINDS[cls]]
+    return FRAMED.get(cls) or BASES[KINDS[cls]]
 
 
 def frame_of(value: Any) -> tuple[Any, ...] | None:
     """Return what a container has beside its parts; ``None``: nothing, as the built-in types."""
-    base = _OTHER_BASES.get(type(value))
+    base = FRAMED.get(type(value))
     if base is None:
         return None
     attributes = vars(value) if base is OrderedDict else None

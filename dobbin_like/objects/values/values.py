@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from operator import is_
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ from dobbin_like.objects.values.declared import declares_parts, is_named_tuple, 
 from dobbin_like.objects.values.guards import SHARED_TYPES, SharedList, make_shared, shared_list
 from dobbin_like.objects.values.refs import Identity, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import (
+    BASES,
     BYTEARRAY,
     DICT,
+    FRAMED,
     FROZENSET,
     IMMUTABLE,
     KINDS,
@@ -28,7 +31,6 @@ from dobbin_like.objects.values.value_kinds import (
     SET,
     SHAREABLE,
     TUPLE,
-    base_of,
     fill,
     frame,
     frame_of,
@@ -57,9 +59,10 @@ class _Copier:
                 replace_parts(made, self._part)
             elif isinstance(made, dict):
                 parts = zip(self._parts(original), self._parts(original.values()), strict=True)
-                fill(made, parts)
+                (fill if type(original) in FRAMED else dict.update)(made, parts)
             else:
-                fill(made, self._parts(original))
+                extend = fill if type(original) in FRAMED else list.extend
+                extend(made, self._parts(original))
         return result
 
     def _parts(self, values: Iterable[Any]) -> Iterable[Any]:
@@ -84,7 +87,8 @@ class _Copier:
             same = all(old is new for old, new in zip(value, parts, strict=True))
             made = value if same else (tuple if kind == TUPLE else frozenset)(parts)
             return self._remember(value, made)
-        made = self._remember(value, self._empty(base_of(type(value)), value))
+        base = FRAMED[type(value)] if type(value) in FRAMED else BASES[kind]
+        made = self._remember(value, self._empty(base, value))
         if kind == SET:
             set.update(made, self._parts(value))
         elif kind == BYTEARRAY:
@@ -99,7 +103,8 @@ class _Copier:
 
     def _empty(self, base: Any, value: Any) -> Any:
         made = base()
-        frame(made, value)
+        if base in FRAMED:
+            frame(made, value)
         return made
 
     def _again(self, made: Any) -> Any:
@@ -129,9 +134,9 @@ class Freezer(_Copier):
         self.found_shared = False
 
     def copied(self) -> list[tuple[ObjectRef, Any, Any]]:
-        """Return the containers that were copied, with the owner and the guarded copy of each."""
-        copies = ((value, self._memo[id(value)]) for value in self._alive)
-        return [(self._owner, value, made) for value, made in copies if type(made) in SHARED_TYPES]
+        """Return what was copied, tuples too, with the owner and the copy of each."""
+        alive = self._alive
+        return list(zip(repeat(self._owner), alive, map(self._memo.get, map(id, alive))))
 
     def finish(self) -> None:
         """Mark the copies if a part of them can't be copied without the others."""
@@ -328,7 +333,8 @@ class StateComparison:
             return self._same_leaf(base, value)
         if kind in (TUPLE, FROZENSET):
             return len(base) == len(value) and self._same_items(base, value, kind)
-        if frame_of(base) != frame_of(value):
+        framed = type(base) in FRAMED or type(value) in FRAMED
+        if framed and frame_of(base) != frame_of(value):
             return False
         known = id(base) in self._values or id(value) in self._bases
         if known:
