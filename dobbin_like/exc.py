@@ -195,6 +195,17 @@ class NotPersistentError(UsageError, TypeError):
     class_name: str
     text = "{class_name} is not a subclass of Persistent; derive the class from it"
 
+    @classmethod
+    def of(cls, obj: object) -> Self:
+        """Return the error for *obj*, which may be a class."""
+        name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
+        return cls(name)
+
+    def __str__(self) -> str:
+        if self.class_name.startswith("the class "):
+            return f"{self.class_name} was given, expected an instance of it"
+        return super().__str__()
+
 
 class InvalidObjectReference(UsageError, ValueError):
     """An object of one database was used in another. Nothing was written."""

@@ -174,7 +174,7 @@ class Store:
     def set_root(self, obj: Persistent) -> None:
         manager = self.manager()
         if not isinstance(type(obj), PersistentMeta):
-            raise NotPersistentError(type(obj).__name__)
+            raise NotPersistentError.of(obj)
         current = self.get_root()
         if current is not None:
             if current is obj:
@@ -269,7 +269,7 @@ def oid_in(graph: Graph, obj: Any, asked: str = "history()") -> Oid | None:
     if isinstance(obj, int) and not isinstance(obj, bool):
         return Oid(obj)
     if not isinstance(type(obj), PersistentMeta):
-        raise NotPersistentError(type(obj).__name__)
+        raise NotPersistentError.of(obj)
     ref = ref_of(obj)
     if ref is None:
         return None

@@ -7,11 +7,20 @@ import inspect
 import pytest
 import transaction
 
-from dobbin_like import BTree, Database, MemoryLog, Persistent, PersistentList, checkout
+from dobbin_like import (
+    BTree,
+    Database,
+    MemoryLog,
+    Persistent,
+    PersistentList,
+    checkout,
+    is_changed,
+)
 from dobbin_like.exc import (
     ClassNotSupported,
     FixedClassError,
     NoSuchAttributeError,
+    NotPersistentError,
     NotStorableError,
     ReadOnlyError,
     SharedValueError,
@@ -157,6 +166,14 @@ def test_a_new_collection_is_not_said_to_be_shared(make):
             assert "shared state" not in str(e.value)
             db.set_root(new)
         transaction.abort()
+
+
+def test_a_class_that_is_given_for_an_object_is_told_as_that(database):
+    for call in checkout, database.set_root, is_changed, database.referrers:
+        with pytest.raises(NotPersistentError, match="the class Cart was given, expected an inst"):
+            call(Cart)
+    with pytest.raises(NotPersistentError, match="int is not a subclass of Persistent"):
+        checkout(3)
 
 
 # -- repr ------------------------------------------------------------------------------

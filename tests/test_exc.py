@@ -26,6 +26,7 @@ ERRORS = {
     ): "Cart oid 3: .lines was changed in shared sta",
     exc.ClosedError("the log x"): "the log x is closed; open it again",
     exc.RootError("there is one"): "can't set the root: there is one",
+    exc.NotPersistentError("the class Cart"): "the class Cart was given, expected an instance of",
     exc.NotPersistentError("int"): "int is not a subclass of Persistent",
     exc.InvalidObjectReference("Cart", 3, "Shop oid 0"): "Shop oid 0: Cart oid 3 belongs to anoth",
     exc.NotStorableError("Cart", 3, ".a[0]", "no"): "Cart (oid 3), at .a[0]: no",

@@ -29,7 +29,6 @@ from dobbin_like.exc import (
     ReadOnlyError,
 )
 from dobbin_like.objects.values.here import current_scope
-from dobbin_like.persistent import is_changed, is_checked_out
 from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:

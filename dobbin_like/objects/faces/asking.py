@@ -58,4 +58,4 @@ def _copies_of(obj: Persistent) -> Iterator[WorkingCopy]:
 
 def _check_persistent(obj: Persistent) -> None:
     if not isinstance(type(obj), PersistentMeta):
-        raise NotPersistentError(type(obj).__name__)
+        raise NotPersistentError.of(obj)

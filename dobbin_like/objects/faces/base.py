@@ -392,8 +392,7 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
         if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive and not current_task():
             continue  # It is checked out already; a task might have met that of another one.
         if not isinstance(type(obj), PersistentMeta):
-            name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
-            raise NotPersistentError(name)
+            raise NotPersistentError.of(obj)
         for ref in getweakrefs(obj):  # As ref_of() does, without a call.
             if type(ref) is ObjectRef and ref.jar is not None and ref.serial != UNSTORED:
                 ref.jar.checkout(obj, ref, exclusive=exclusive)
