@@ -36,6 +36,7 @@ from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store
+from dobbin_like.texts import counted
 from dobbin_like.timestamps import Moment
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class Database(Generic[RootT]):
         if pending:
             text = (
                 f"{self.storage.path}: closed with changes that were neither committed nor "
-                f"aborted ({pending} objects were checked out); they are lost"
+                f"aborted ({counted(pending, 'object')} checked out); they are lost"
             )
             warnings.warn(text, UncommittedChangesWarning, stacklevel=3)
 
@@ -251,7 +252,7 @@ class Database(Generic[RootT]):
         self._close(warns=error_type is None)
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self.storage.oid_count} objects"
+        state = "closed" if self.closed else counted(self.storage.oid_count, "object")
         return f"<Database {self.storage.path!r}: {state}>"
 
     # -- objects ------------------------------------------------------------------

@@ -1400,7 +1400,7 @@ def test_a_bad_report_raises_an_error_with_its_problems():
     assert isinstance(caught.value, LogError)
     assert caught.value.problems == (Problem(5, "data.log:4096", "one", "another", 4096),)
     assert str(caught.value).splitlines() == [
-        "data.log: 1 problems",
+        "data.log: 1 problem",
         f"  data.log:4096: one, expected another (I5: {INVARIANTS[5]})",
     ]
 

@@ -703,7 +703,7 @@ def test_close_drops_changes_under_way(path):
     checkout(thing)
     thing.x = 2
     with pytest.warns(
-        UncommittedChangesWarning, match=r"neither committed nor aborted \(1 objects"
+        UncommittedChangesWarning, match=r"neither committed nor aborted \(1 object checked"
     ):
         database.close()
 

@@ -39,7 +39,7 @@ HOUSE = {
         "",
         (
             "ids  late  processes  processes.interrupts  processes.threads",
-            "contract  exc  processes.reopened  timestamps  warn_after",
+            "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
     ),

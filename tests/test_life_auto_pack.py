@@ -109,7 +109,7 @@ def test_it_packs_when_enough_is_garbage(packing, path, heard):
 
     waste(database, 10)
 
-    assert "dropped 0 of 1 objects" in heard.wait_for(logging.INFO)
+    assert "dropped 0 of 1 object," in heard.wait_for(logging.INFO)
     waste(database, 20)
     heard.wait_for(logging.INFO, times=2)
     database.transaction_manager.begin()

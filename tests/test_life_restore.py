@@ -74,7 +74,7 @@ def test_the_backup_takes_the_place_of_the_log(log: Path, backup: Path) -> None:
     assert (value(log), tids(log)) == (2, tids(backup))
     assert (report.transactions, report.tid, report.dropped) == (2, tids(backup)[-1], 1)
     assert str(report).startswith(f"{log}: restored, 2 transactions")
-    assert str(report).endswith("; 1 later transactions are gone")
+    assert str(report).endswith("; 1 later transaction is gone")
     assert log.read_bytes()[PAGE_SIZE:] == before[PAGE_SIZE:]
     assert backup.read_bytes() == before
     check_log(log).raise_if_bad()

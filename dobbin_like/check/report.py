@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from dobbin_like.exc import LogError
+from dobbin_like.texts import counted
 
 INVARIANTS: Final = {
     1: "an acknowledged commit survives",
@@ -74,7 +75,7 @@ class BrokenClass:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.objects} objects) can't be loaded: {self.reason}"
+        return f"{self.name} ({counted(self.objects, 'object')}) can't be loaded: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class CheckFailedError(LogError):
     problems: tuple[Problem, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {len(self.problems)} problems"]
+        lines = [f"{self.path}: {counted(len(self.problems), 'problem')}"]
         lines += [f"  {problem}" for problem in self.problems[:_SHOWN]]
         if len(self.problems) > _SHOWN:
             lines.append(f"  and {len(self.problems) - _SHOWN} more")
@@ -161,18 +162,19 @@ class Report:
 
     def __str__(self) -> str:
         text = (
-            f"{self.path}: {self.transactions} transactions ({self.failed} failed), "
-            f"{self.objects} objects in {self.versions} versions, {self.streams} streams, "
-            f"{self.bytes} bytes"
+            f"{self.path}: {counted(self.transactions, 'transaction')} ({self.failed} failed), "
+            f"{counted(self.objects, 'object')} in {counted(self.versions, 'version')}, "
+            f"{counted(self.streams, 'stream')}, {counted(self.bytes, 'byte')}"
         )
-        found = f"{len(self.problems)} problems" if self.problems else "no problem"
+        found = counted(len(self.problems), "problem") if self.problems else "no problem"
         lines = [f"{text}: {found}", *map(str, self.problems), *self.notes]
         lines += map(str, [*self.broken, *self.not_rebuilt])
         if self.unreachable:
             first = ", ".join(map(str, self.unreachable_first))
             more = ", ..." if self.unreachable > len(self.unreachable_first) else ""
             lines.append(
-                f"{self.unreachable} objects of {self.unreachable_bytes} bytes can't be reached "
-                f"from the root (oid {first}{more}); a pack drops them"
+                f"{counted(self.unreachable, 'object')} of "
+                f"{counted(self.unreachable_bytes, 'byte')} can't be reached from the "
+                f"root (oid {first}{more}); a pack drops them"
             )
         return "\n".join(lines)

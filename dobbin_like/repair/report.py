@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from dobbin_like.check.report import Report
+from dobbin_like.texts import counted
 
 _SHOWN: Final = 20
 """How many oids, or blocks, a text lists."""
@@ -74,8 +75,9 @@ class RepairReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.to}: {self.transactions} transactions ({self.failed} failed), "
-            f"{self.versions} versions, {self.streams} streams saved from {self.path}"
+            f"{self.to}: {counted(self.transactions, 'transaction')} ({self.failed} failed), "
+            f"{counted(self.versions, 'version')}, {counted(self.streams, 'stream')} "
+            f"saved from {self.path}"
         ]
         if self.mended:
             places = ", ".join(map(str, self.mended))
@@ -85,7 +87,7 @@ class RepairReport:
             more = " ..." if len(self.refused) > _SHOWN else ""
             lines.append(f"blocks of 512 bytes that the disk could not read, at {places}{more}")
         lines += self.notes
-        lines.append(f"{len(self.losses)} losses" if self.losses else "nothing was lost")
+        lines.append(counted(len(self.losses), "loss") if self.losses else "nothing was lost")
         lines += [f"  {loss}" for loss in self.losses]
         if self.check is not None and not self.check.ok:
             lines.append("problems of the new file:")

@@ -17,6 +17,7 @@ from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import PAGE_SIZE, is_unwritten
 from dobbin_like.store import Progress, Store
+from dobbin_like.texts import counted
 
 
 class BackupReport(NamedTuple):
@@ -36,8 +37,8 @@ class BackupReport(NamedTuple):
     def __str__(self) -> str:
         how = "copied in full" if self.full else "brought up to date"
         return (
-            f"{self.path}: {how}, {self.transactions} transactions, {self.size} bytes; "
-            f"as of tid {self.tid}"
+            f"{self.path}: {how}, {counted(self.transactions, 'transaction')}, "
+            f"{counted(self.size, 'byte')}; as of tid {self.tid}"
         )
 
 

@@ -37,6 +37,7 @@ from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.store import Progress, Store
+from dobbin_like.texts import counted
 from dobbin_like.timestamps import is_ahead, now, tid_of, time_of
 from dobbin_like.upkeep.pack_copy import Carry, MissedError
 from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
@@ -86,10 +87,10 @@ class PackReport:
         before, dropped = self.before, self.dropped
         text = (
             f"{self.path}: {'dropped' if self.packed else 'would drop'} "
-            f"{dropped.objects:,} of {before.objects:,} objects, "
-            f"{dropped.revisions:,} of {before.revisions:,} revisions, "
-            f"{dropped.transactions:,} of {before.transactions:,} transactions; "
-            f"{before.bytes:,} bytes become {self.after.bytes:,}"
+            f"{dropped.objects:,} of {counted(before.objects, 'object')}, "
+            f"{dropped.revisions:,} of {counted(before.revisions, 'revision')}, "
+            f"{dropped.transactions:,} of {counted(before.transactions, 'transaction')}; "
+            f"{counted(before.bytes, 'byte')} become {self.after.bytes:,}"
         )
         if not self.packed:
             return text

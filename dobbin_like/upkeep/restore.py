@@ -20,6 +20,7 @@ from dobbin_like.log.copies.replaced_log import ReplacedLog
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.file.words import Words
 from dobbin_like.store import Progress
+from dobbin_like.texts import counted
 
 
 class RestoreReport(NamedTuple):
@@ -37,10 +38,14 @@ class RestoreReport(NamedTuple):
     dropped: int | None
 
     def __str__(self) -> str:
-        dropped = "an unknown number of" if self.dropped is None else self.dropped
+        if self.dropped is None:
+            dropped = "an unknown number of later transactions are"
+        else:
+            dropped = counted(self.dropped, "later transaction")
+            dropped += " is" if self.dropped == 1 else " are"
         return (
-            f"{self.path}: restored, {self.transactions} transactions, {self.size} bytes; as of "
-            f"tid {self.tid}; {dropped} later transactions are gone"
+            f"{self.path}: restored, {counted(self.transactions, 'transaction')}, "
+            f"{counted(self.size, 'byte')}; as of tid {self.tid}; {dropped} gone"
         )
 
 

@@ -29,6 +29,7 @@ from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store
+from dobbin_like.texts import counted
 from dobbin_like.timestamps import Moment, is_ahead, now
 from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
@@ -54,8 +55,8 @@ class SnapshotReport(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.objects} objects of {self.size} bytes, {self.streams} "
-            f"streams; as of tid {self.tid}"
+            f"{self.path}: {counted(self.objects, 'object')} of {counted(self.size, 'byte')}, "
+            f"{counted(self.streams, 'stream')}; as of tid {self.tid}"
         )
 
 
