@@ -1,6 +1,6 @@
 """The door for people: ``dobbin`` and ``python -m dobbin_like``.
 
-The package itself needs neither click nor rich; only here they are missed.
+The package itself needs neither click nor rich; they are missed here, where they are needed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ _USAGE: Final = 2
 _INTERRUPTED: Final = 130
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
     """Run the command line; return the exit code: 0 fine, 1 found something, 2 usage."""
     try:
         from dobbin_like.cli import run
+
+        return run(args, called)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
@@ -27,8 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return _USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return run(args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(called="python -m dobbin_like"))

@@ -295,7 +295,7 @@ HOUSE = {
             "repair.parts",
             "repair.places",
             "repair.frames",
-            "repair.salvage",
+            "repair.listing  repair.salvage",
             "repair",
         ),
     ),
@@ -359,11 +359,15 @@ HOUSE = {
         ),
     ),
     "cli": Room(
-        "ground  objects.values  objects.deltas  history  upkeep  watch  doors  check  repair  "
-        "package  demo",
+        "ground  objects.values  objects.deltas  objects.faces  objects.codec  storages  store  "
+        "history  search  upkeep  watch  doors  check  repair  package  demo",
         (
-            "cli.common",
-            "cli.care  cli.look  cli.play  cli.top",
+            "cli.text",
+            "cli.common  cli.values",
+            "cli.care  cli.change  cli.differences  cli.look  cli.play  cli.shell  cli.stored "
+            "cli.top",
+            "cli.past",
+            "cli.objects",
             "cli",
         ),
     ),
@@ -382,8 +386,8 @@ UPWARD = {
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
-    "transaction": "exc  blocks  history  transactions  store  database  web  safe  conformance "
-    "demo",
+    "transaction": "exc  blocks  history  transactions  store  database  web  safe  cli.shell "
+    "conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Seen by type checkers only, which bring it.
@@ -396,6 +400,8 @@ OUTSIDE = {
     "flask": "web.flask",
     "pyramid": "web.pyramid",
     "starlette": "web.starlette",
+    # If it is there, the shell uses it.
+    "IPython": "cli.shell",
 }
 """A package outside the standard library, and the rooms or modules that may import it."""
 

@@ -1,4 +1,4 @@
-"""The subcommands that maintain a log: backup, pack, rename-class, repair, restore, snapshot."""
+"""The subcommands that maintain a log: backup, pack, repair, restore, snapshot."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from datetime import datetime
 
 import click
 
-from dobbin_like.cli.common import FOUND, JSON, LOG, importable, opened, progress_bar, show, when
-from dobbin_like.database import Database
+from dobbin_like.cli.common import FOUND, JSON, LOG, command, opened, progress_bar, show, when
 from dobbin_like.repair import repair as repair_log
 from dobbin_like.upkeep.restore import restore as restore_log
 
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
 
-@click.command()
+@command("dobbin repair shop.log mended.log")
 @LOG
 @_NEW
 @JSON
@@ -33,7 +32,7 @@ def repair(path: str, to: str, *, as_json: bool) -> int:
     return 0 if report.complete else FOUND
 
 
-@click.command()
+@command("dobbin backup shop.log backup.log")
 @LOG
 @_NEW
 @JSON
@@ -48,23 +47,7 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
     show(report, report._asdict(), as_json=as_json)
 
 
-@click.command("rename-class")
-@LOG
-@click.argument("old")
-@click.argument("new")
-def rename_class(path: str, old: str, new: str) -> None:
-    """Rename the class OLD of stored objects to NEW.
-
-    Give full names, such as 'shop.models.Cart'. The module of NEW is imported; it may be in
-    the current directory.
-    """
-    importable()
-    with Database(path, allow=[new]) as database:
-        database.rename_class(old, new)
-    print(f"{old} is {new} now")
-
-
-@click.command()
+@command("dobbin pack shop.log --keep 30d")
 @LOG
 @when("--keep", "Keep every snapshot since a tid, a time (2026-01-31T12:00) or a time ago (30d).")
 @click.option("--dry-run", is_flag=True, help="Only print what would be dropped.")
@@ -81,7 +64,7 @@ def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool
     show(report, {**asdict(report), "garbage": report.garbage}, as_json=as_json)
 
 
-@click.command()
+@command("dobbin snapshot shop.log new.log --at 2026-01-31T12:00")
 @LOG
 @_NEW
 @when("--at", "The state as of a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).")
@@ -97,7 +80,7 @@ def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) ->
     show(report, report._asdict(), as_json=as_json)
 
 
-@click.command()
+@command("dobbin restore backup.log shop.log")
 @click.argument("backup", type=click.Path(exists=True, dir_okay=False, readable=True))
 @click.argument("path", metavar="LOG", type=click.Path(dir_okay=False))
 @click.option("--prefix", is_flag=True, help="Of a damaged backup, restore what is before that.")

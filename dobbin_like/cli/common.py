@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import select
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dobbin_like.database import Database
-from dobbin_like.storage import TransactionLog
+from dobbin_like.cli.text import Styled, is_terminal, line, note
+from dobbin_like.exc import Error, IntegrityError
+
+if TYPE_CHECKING:
+    from dobbin_like.database import Database
+
+_T = TypeVar("_T")
 
 FOUND: Final = 1
 USAGE: Final = 2
@@ -27,8 +33,29 @@ LOG: Final = click.argument("path", type=click.Path(exists=True, dir_okay=False,
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+ALLOW: Final = click.option(
+    "--allow",
+    multiple=True,
+    metavar="NAME",
+    help="A module or class that may be imported: 'shop.*' or 'shop.Cart'. May be repeated.",
+)
+
 _AGO: Final = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Complaint(click.ClickException):
+    """What can't be done as it was asked for, in one line."""
+
+    exit_code = USAGE
+
+    def show(self, file: Any = None) -> None:
+        note(f"dobbin: {self.message}")
+
+
+def command(example: str, name: str | None = None) -> Callable[..., click.Command]:
+    """Return a decorator for a subcommand whose help ends with an example."""
+    return click.command(name, epilog=f"\b\nExample: {example}")
 
 
 class _Moment(click.ParamType[Any]):
@@ -41,42 +68,138 @@ class _Moment(click.ParamType[Any]):
             return value  # type: ignore[no-any-return]
         if value.isdecimal():
             return int(value)
+        if value == "now":
+            return datetime.now(UTC)
         ago = _AGO.fullmatch(value)
-        if ago is not None:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         try:
+            if ago is not None:
+                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
             # A time without a zone is local time.
             return datetime.fromisoformat(value).astimezone()
-        except ValueError:
+        except (ValueError, OverflowError):
             text = f"{value!r} is not a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m)"
             self.fail(text, param, ctx)
 
 
+MOMENT: Final = _Moment()
+
+
 def when(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return an option that takes a moment."""
-    return click.option(name, type=_Moment(), metavar="WHEN", help=text)
+    return click.option(name, type=MOMENT, metavar="WHEN", help=text)
+
+
+AT: Final = when("--at", "As of a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m).")
+
+
+def limit_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return an option for the number of items of a listing."""
+    return click.option(
+        "-n",
+        "--limit",
+        type=click.IntRange(min=0),
+        default=20,
+        show_default=True,
+        metavar="N",
+        help=f"The number of {what}; 0: all.",
+    )
+
+
+def limited(found: Iterable[_T], count: int, shown: int = 0) -> Iterator[_T]:
+    """Yield *count* of what was found, less *shown*, or all if it is 0; say if that is not all."""
+    for number, item in enumerate(found, shown):
+        if count and number >= count:
+            note("there are more; use --limit 0 to show all")
+            return
+        yield item
 
 
 def show(report: object, facts: Any, *, as_json: bool) -> None:
-    """Print a report; or *facts* as JSON on one line. Values that JSON lacks become texts."""
-    print(json.dumps(facts, default=str) if as_json else report)
+    """Print a report; or *facts* as JSON on one line.
+
+    The exit code stays that of the report if nobody reads it to its end.
+    """
+    try:
+        print(json.dumps(facts, allow_nan=False) if as_json else report, flush=True)
+    except BrokenPipeError:
+        read_no_more()
+
+
+def read_no_more() -> None:
+    """Let nothing more be written to a pipe that nobody reads, at the end of Python either."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def json_line(facts: Any) -> None:
+    """Print one of several lines of JSON."""
+    print(json.dumps(facts, allow_nan=False))
+
+
+def damaged(facts: dict[str, Any], what: str, error: Error, *, as_json: bool) -> None:
+    """Print a line in the place of what can't be read; in JSON after *facts*."""
+    found = reason(error)
+    if as_json:
+        json_line({**facts, "damaged": found})
+    else:
+        line(Styled(f"{what}  damaged: {found}", "red"))
+
+
+def reason(error: Error) -> str:
+    """Return what is wrong, for one line of many: the path and the hint are told once."""
+    if isinstance(error, IntegrityError):
+        return f"at {error.offset}: {error.found}, expected {error.expected}"
+    return str(error)
+
+
+def pause(seconds: float) -> None:
+    """Sleep. Raises BrokenPipeError when nobody reads the results any more."""
+    try:
+        out = sys.stdout.fileno()
+    except (AttributeError, OSError):  # Of a program that has replaced it.
+        time.sleep(seconds)
+        return
+    watch = select.poll()
+    watch.register(out, 0)
+    if any(event & select.POLLERR for _, event in watch.poll(seconds * 1000)):
+        raise BrokenPipeError
 
 
 @contextlib.contextmanager
-def opened(path: str, *, read_only: bool = True, **options: Any) -> Iterator[Database]:
-    """Open the database at *path*, by default for reading."""
-    with TransactionLog(path, read_only=read_only) as log, Database(log, **options) as database:
-        yield database
+def opened(
+    path: str, *, at: int | datetime | None = None, read_only: bool = True, **options: Any
+) -> Iterator[Database]:
+    """Open the database at *path*, by default for reading; as of *at*."""
+    from dobbin_like.database import Database
+
+    with Database(path, read_only=read_only, must_exist=True, **options) as database:
+        if at is None:
+            yield database
+        else:
+            with database.at(at) as past:
+                yield past
 
 
 @contextlib.contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
     """Yield a callback for (done, total) that draws a bar; None if stderr is not a terminal."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         yield None
         return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Results that go to the same terminal are printed above the bar; others go their own way.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=is_terminal()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

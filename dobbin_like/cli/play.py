@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from dobbin_like.cli.common import FOUND, LOG
+from dobbin_like.cli.common import FOUND, JSON, LOG, command, show
 from dobbin_like.demo import run as demo_run
 
 _CLASS: Final = click.option(
@@ -28,7 +28,7 @@ _WORD: Final = click.option(
 )
 
 
-@click.command()
+@command("dobbin demo /tmp/demo.log --workers 2")
 @click.argument("path", default="dobbin-demo.log", type=click.Path(dir_okay=False))
 @click.option(
     "--workers",
@@ -51,10 +51,15 @@ def demo(path: str, workers: int, class_name: str, word: str, source: str | None
     return demo_run.run(path, directory, workers, class_name, word)
 
 
-@click.command()
+@command("dobbin ask dobbin-demo.log --subclasses-of OSError")
 @LOG
 @_CLASS
 @_WORD
-def ask(path: str, class_name: str, word: str) -> int:
-    """Query the object graph that the demo has stored in PATH."""
+@JSON
+def ask(path: str, class_name: str, word: str, *, as_json: bool) -> int:
+    """Query the object graph that the demo has stored."""
+    if as_json:
+        facts = demo_run.answer_facts(path, class_name, word)
+        show(None, facts, as_json=True)
+        return 0 if facts["subclasses"] else FOUND
     return 0 if demo_run.answer(path, class_name, word) else FOUND

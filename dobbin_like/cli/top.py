@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
 import click
@@ -11,11 +10,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from dobbin_like.cli.common import JSON, LOG, show
+from dobbin_like.cli.common import JSON, LOG, command, json_line, pause
+from dobbin_like.texts import counted
 from dobbin_like.watch.activity import Activity, LogUser, LogWatch
 
 
-@click.command()
+@command("dobbin top shop.log --interval 5")
 @LOG
 @click.option("--once", is_flag=True, help="Watch for one interval, print it and end.")
 @click.option(
@@ -56,10 +56,10 @@ def top(path: str, *, once: bool, interval: float, as_json: bool) -> None:
 def _print(watch: LogWatch, interval: float, *, once: bool, as_json: bool) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     while True:
-        time.sleep(interval)
+        pause(interval)
         activity = watch.look()
         if as_json:
-            show(None, activity.as_dict(), as_json=True)
+            json_line(activity.as_dict())
         else:
             console.print(_picture(activity), highlight=False, markup=False)
         sys.stdout.flush()
@@ -70,7 +70,7 @@ def _print(watch: LogWatch, interval: float, *, once: bool, as_json: bool) -> No
 def _draw(watch: LogWatch, interval: float) -> None:
     with Live(_picture(watch.look()), auto_refresh=False, screen=True) as live:
         while True:
-            time.sleep(interval)
+            pause(interval)
             live.update(_picture(watch.look()), refresh=True)
 
 
@@ -87,7 +87,8 @@ def _picture(activity: Activity) -> Group:
     by_class = sorted(activity.conflicts.items(), key=lambda item: (-item[1], item[0]))
     conflicts = ", ".join(f"{name} {count:,}" for name, count in by_class) or "none"
     lines = [
-        f"{activity.path}: {activity.transactions:,} transactions, {activity.file_bytes:,} bytes",
+        f"{activity.path}: {counted(activity.transactions, 'transaction')}, "
+        f"{counted(activity.file_bytes, 'byte')}",
         ", ".join(rates),
         f"conflicts since the start: {conflicts}",
         f"waiting for a sync: {activity.unsynced_bytes:,} bytes",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import transaction
 from rich.console import Console, Group
@@ -149,6 +149,24 @@ def answers(questions: Questions, class_name: str, word: str) -> Iterator[Table]
         if len(found) > 3 * _LIMIT:
             table.add_row(f"... and {len(found) - 3 * _LIMIT} more", "", "")
         yield table
+
+
+def facts(questions: Questions, class_name: str, word: str) -> dict[str, Any]:
+    """Return what answers() shows as values that JSON has."""
+    return {
+        "most_imported": {each.name: count for each, count in questions.most_imported(_LIMIT)},
+        "largest_classes": {
+            each.full_name: each.line_count for each in questions.largest_classes(_LIMIT)
+        },
+        "most_derived_from": {
+            each.full_name: count for each, count in questions.most_derived_from(_LIMIT)
+        },
+        "about": [module.name for module in questions.about(word)],
+        "subclasses": {
+            cls.full_name: [each.full_name for each, _ in questions.subclasses_of(cls)]
+            for cls in questions.find(class_name)
+        },
+    }
 
 
 def _table(title: str, name: str, *columns: str) -> Table:

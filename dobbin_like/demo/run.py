@@ -8,13 +8,13 @@ import shlex
 import shutil
 import sysconfig
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
 from dobbin_like.check import check_database
 from dobbin_like.database import Database
-from dobbin_like.demo.display import Figures, Progress, answers
+from dobbin_like.demo.display import Figures, Progress, answers, facts
 from dobbin_like.demo.model import Library
 from dobbin_like.demo.questions import Questions, inconsistencies
 from dobbin_like.demo.workers import Workers, in_fresh_process, prepare
@@ -157,6 +157,15 @@ def _watch_workers(console: Console, path: str, figures: Figures, count: int) ->
                 if lost not in told:
                     told.add(lost)
                     _say(console, f"{lost}; the others store its files.")
+
+
+def answer_facts(path: str, class_name: str, word: str) -> dict[str, Any]:
+    """Return the answers of the graph in *path* as values that JSON has."""
+    with _open_library(path, read_only=True) as database:
+        library = database.get_root()
+        if library is None:
+            raise DemoError(path, "the database is empty")
+        return {"complete": library.is_complete, **facts(Questions(library), class_name, word)}
 
 
 def answer(path: str, class_name: str, word: str) -> bool:

@@ -90,10 +90,11 @@ def transactions_of(
     """Do what transactions() does, for a storage without a database."""
     after = NO_TID if since is None else tid_of(since)
     last = None if until is None else tid_of(until)
-    return map(_record, storage.transactions(after, last, newest_first=newest_first))
+    return map(record_of, storage.transactions(after, last, newest_first=newest_first))
 
 
-def _record(logged: Transaction) -> TransactionRecord:
+def record_of(logged: Transaction) -> TransactionRecord:
+    """Return what users are told of a transaction."""
     extension: Any = logged.extension
     with contextlib.suppress(ValueError):  # Not ours: as it is.
         extension = json.loads(extension) if extension else {}

@@ -40,6 +40,10 @@ class Reference:
     def __hash__(self) -> int:
         return hash(self.oid)
 
+    def _p_parts(self) -> tuple[Oid]:
+        """Let states be compared by what they refer to; see StateComparison."""
+        return (self.oid,)
+
 
 class _ValueTypesOnly(Policy):
     """Loads no class of an application, not even an imported one."""
@@ -181,6 +185,11 @@ def _leads_to(value: Any, target: int) -> bool:
 def stand_ins_in(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the stand-ins in a state, each after the way to it."""
     return (pair for pair in _ways(state) if isinstance(pair[1], StandIn))
+
+
+def references_in(state: dict[str, Any]) -> Iterator[tuple[str, Reference]]:
+    """Yield the references in a state, each after the way to it."""
+    return (pair for pair in _ways(state) if type(pair[1]) is Reference)
 
 
 def _ways(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:

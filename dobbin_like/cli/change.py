@@ -1,0 +1,103 @@
+"""The subcommands that change what is stored: migrate, rename-class, undo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dobbin_like.cli.common import (
+    ALLOW,
+    JSON,
+    LOG,
+    Complaint,
+    command,
+    importable,
+    opened,
+    progress_bar,
+    show,
+)
+from dobbin_like.exc import UnloadedClassError
+from dobbin_like.texts import counted
+
+
+@command("dobbin undo shop.log 1790000000000000")
+@LOG
+@click.argument("tid", type=click.IntRange(min=1))
+@ALLOW
+@JSON
+def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
+    """Take back what a transaction in PATH has changed.
+
+    What it has changed gets the values from before, in a new transaction, which can be undone as
+    well; what else was changed since stays. Refused if the same was changed again since. Classes
+    of the changed objects that are not of this package have to be named by --allow; they may be
+    in the current directory.
+    """
+    if allow:
+        importable()
+    with opened(path, read_only=False, allow=allow) as database:
+        try:
+            with database.transaction(note=f"undo {tid}"):
+                database.undo(tid)
+        except UnloadedClassError as error:
+            text = (
+                f"{path}: {error.module}.{error.qualname} is not loaded: {error.reason}; "
+                f"add --allow '{error.module}.*'"
+            )
+            raise Complaint(text) from None
+        undone_by = database.tid
+    text = f"{path}: transaction {tid} is undone, by {undone_by}"
+    show(text, {"undone": tid, "tid": undone_by}, as_json=as_json)
+
+
+@command("dobbin migrate shop.log shop.models.Cart")
+@LOG
+@click.argument("name", metavar="CLASS")
+@JSON
+def migrate(path: str, name: str, *, as_json: bool) -> None:
+    """Store the objects of CLASS in their newest version.
+
+    Give the full name, such as shop.models.Cart. Its module is imported; it may be in the current
+    directory. Runs _p_migrate for each object of the class and its subclasses that was stored as
+    an older version. May be stopped and run again at any time.
+    """
+    importable()
+    cls = _class(name)
+    module = name.rpartition(".")[0]
+    with (
+        opened(path, read_only=False, allow=[f"{module}.*"]) as database,
+        progress_bar("migrating") as progress,
+    ):
+        count = database.migrate(cls, progress)
+    text = f"{path}: {counted(count, 'object')} of {name} stored in the newest version"
+    show(text, {"class": name, "objects": count}, as_json=as_json)
+
+
+def _class(name: str) -> Any:
+    """Import a class by its full name."""
+    import importlib
+
+    module, _, qualname = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module or "builtins"), qualname)
+    except Exception as error:
+        text = f"{name} can't be imported: {type(error).__name__}: {error}"
+        raise Complaint(text) from error
+
+
+@command("dobbin rename-class shop.log shop.Cart shop.models.Basket", "rename-class")
+@LOG
+@click.argument("old")
+@click.argument("new")
+@JSON
+def rename_class(path: str, old: str, new: str, *, as_json: bool) -> None:
+    """Rename the class OLD of stored objects to NEW.
+
+    Give full names, such as 'shop.models.Cart'. The module of NEW is imported; it may be in
+    the current directory.
+    """
+    importable()
+    with opened(path, read_only=False, allow=[new]) as database:
+        database.rename_class(old, new)
+    show(f"{old} is {new} now", {"old": old, "new": new}, as_json=as_json)

@@ -1,0 +1,108 @@
+"""What people read: lines that fit the terminal, colours on one only, times.
+
+Texts come from files that anybody may have written: what is no printable character is shown
+as an escape, and nothing in them is taken for markup. Knows no logs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import click
+
+LIMIT: Final = 200
+"""The characters of a value that are shown; a terminal may have room for less."""
+
+
+class Styled(NamedTuple):
+    """A part of a line that has a colour on a terminal."""
+
+    text: str
+    colour: str = ""
+
+
+def local_time(tid: int) -> str:
+    """Return the time of a transaction by the clock of its writer, in the zone of this machine."""
+    moment = datetime.fromtimestamp(tid / 1e6).astimezone()
+    zone = moment.strftime("%z")
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}{zone[:3]}:{zone[3:5]}"
+
+
+def is_terminal() -> bool:
+    """Return whether the results go to a terminal."""
+    return bool(sys.stdout) and sys.stdout.isatty()
+
+
+def coloured() -> bool:
+    """Return whether the results are shown in colours: see https://no-color.org."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return is_terminal() and not plain
+
+
+def safe(text: str) -> str:
+    """Return *text* with escapes for all that a terminal would not print."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def class_text(name: str) -> str:
+    """Return the name of a class: those of this package without their module."""
+    for module in ("dobbin_like.persistent.", "dobbin_like.collections."):
+        name = name.removeprefix(module)
+    return name
+
+
+def columns() -> int:
+    """Return how wide the terminal is; a file has room for two values of a usual length."""
+    return shutil.get_terminal_size().columns if is_terminal() else 2 * LIMIT
+
+
+def line(*parts: str | Styled) -> None:
+    """Print a line; on a terminal in colours, and no wider than that."""
+    room = columns() if is_terminal() else None
+    colours = coloured()
+    shown = []
+    for part in parts:
+        text, colour = part if isinstance(part, Styled) else (part, "")
+        text = safe(text)
+        if room is not None:
+            text = _cut(text, room)
+            room -= _width(text)
+        shown.append(_in_colour(text, colour) if colours and colour else text)
+    print("".join(shown).rstrip())
+
+
+def _in_colour(text: str, colour: str) -> str:
+    if colour in ("dim", "bold"):
+        return click.style(text, **{colour: True})
+    return click.style(text, fg=colour)
+
+
+def _cut(text: str, room: int) -> str:
+    if _width(text) <= room:
+        return text
+    if room < 4:
+        return ""
+    if text.isascii():
+        return f"{text[: room - 3]}..."
+    from rich.cells import set_cell_size
+
+    return f"{set_cell_size(text, room - 3)}..."
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def note(text: str) -> None:
+    """Print what is no result: a hint, or what was left out."""
+    print(safe(text), file=sys.stderr)
