@@ -255,6 +255,11 @@ class Database(Generic[RootT]):
         state = "closed" if self.closed else counted(self.storage.oid_count, "object")
         return f"<Database {self.storage.path!r}: {state}>"
 
+    def _repr_html_(self) -> str:
+        from dobbin_like.watch.notebook import page_of
+
+        return page_of(self._store)
+
     # -- objects ------------------------------------------------------------------
 
     def __len__(self) -> int:

@@ -103,6 +103,7 @@ HOUSE = {
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",
             "objects.values.short  objects.values.values",
+            "objects.values.tables",
         ),
     ),
     "objects.deltas": Room(
@@ -254,9 +255,9 @@ HOUSE = {
         ),
     ),
     "watch": Room(
-        "ground  log.file  log  transactions  store",
+        "ground  log.file  log  objects.values  transactions  store",
         (
-            "watch.activity  watch.stats",
+            "watch.activity  watch.notebook  watch.stats",
             "watch",
         ),
     ),

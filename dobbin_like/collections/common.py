@@ -97,6 +97,11 @@ class Container(Persistent):
     def __repr__(self) -> str:
         return shown(self, lambda: f"{type(self).__name__}({plain(self)!r})", "(...)")
 
+    def _repr_html_(self) -> str:
+        from dobbin_like.objects.values.tables import table_of
+
+        return table_of(self)
+
     def __getstate__(self) -> Any:
         """Return the state for a copy or a pickle.
 

@@ -109,6 +109,11 @@ class SortedTree(Persistent, Generic[K, I]):
 
     # -- reading ----------------------------------------------------------------------
 
+    def _repr_html_(self) -> str:
+        from dobbin_like.objects.values.tables import table_of
+
+        return table_of(self)
+
     def __len__(self) -> int:
         return self._length.value
 
