@@ -529,6 +529,10 @@ class LostChangeWarning(UserWarning):
     """A list, dict or set was changed after the end of the transaction that has stored it."""
 
 
+class OpenDatabaseWarning(UserWarning):
+    """A test has opened a database and not closed it."""
+
+
 class UncommittedChangesWarning(UserWarning):
     """A database was closed with changes that were neither committed nor aborted."""
 

@@ -205,6 +205,7 @@ def test_all_public_names_are_listed():
     public = {cls.__name__ for cls in every_error()} | {
         "LostChangeWarning",
         "MainModuleWarning",
+        "OpenDatabaseWarning",
         "UncommittedChangesWarning",
     }
 

@@ -349,6 +349,10 @@ HOUSE = {
             "testing",
         ),
     ),
+    "fixtures": Room(
+        "ground  transactions  doors  package  collections",
+        ("fixtures  fixtures.plugin  fixtures.strategies",),
+    ),
     "demo": Room(
         "ground  collections  doors  check",
         (
@@ -388,6 +392,7 @@ UPWARD = {
 
 OUTSIDE = {
     "transaction": "exc  blocks  history  transactions  store  database  web  safe  cli.shell "
+    "fixtures.plugin "
     "conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
@@ -401,6 +406,9 @@ OUTSIDE = {
     "flask": "web.flask",
     "pyramid": "web.pyramid",
     "starlette": "web.starlette",
+    # For tests of programs, which bring them.
+    "pytest": "fixtures.plugin",
+    "hypothesis": "fixtures.strategies",
     # If it is there, the shell uses it.
     "IPython": "cli.shell",
 }
