@@ -4,6 +4,7 @@
 
     python -m benchmarks.isolation --minutes 10
     python -m benchmarks.isolation --minutes 1 --seed 7 --processes 4 --threads 3 --mixed
+    python -m benchmarks.isolation --uri 'postgresql://postgres@localhost/postgres?schema=round'
 
 Some objects have a list to which transactions append, or a value that they write; each
 transaction notes what it has read and written. Meanwhile processes are killed, stopped for a while
@@ -57,9 +58,11 @@ from benchmarks.dependencies import (
     read_history,
 )
 from dobbin_like.check import check_log
+from dobbin_like.contract import Storage
 from dobbin_like.database import Database
 from dobbin_like.exc import Error, InDoubtError, PackRunningError
 from dobbin_like.log.file import disk
+from dobbin_like.opening import open_storage
 from dobbin_like.persistent import Persistent, PersistentList, checkout
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.pack import pack_file
@@ -122,6 +125,7 @@ class Orders:
     """What a process is to do."""
 
     path: str
+    uri: str
     seed: str
     process: int
     threads: int
@@ -353,8 +357,12 @@ def fork_now_and_then(
 def opened(orders: Orders) -> Database:
     """Open the database. A sync that fails while the log is recovered is told: open it again."""
     while True:
+        log: Storage
         try:
-            log = TransactionLog(orders.path, sync=orders.sync, read_only=orders.read_only)
+            if orders.uri:
+                log = open_storage(orders.uri, read_only=orders.read_only)
+            else:
+                log = TransactionLog(orders.path, sync=orders.sync, read_only=orders.read_only)
         except OSError as error:
             if not orders.failing or error.errno != errno.EIO:
                 raise
@@ -453,6 +461,7 @@ class Plan:
     failing: bool = False
     packs: bool = True
     mutant: str = ""
+    uri: str = ""  # Of a log that is no file.
 
 
 class Round:
@@ -473,7 +482,7 @@ class Round:
 
     def run(self, seconds: float) -> list[Anomaly]:
         """Return what was wrong."""
-        with Database(TransactionLog(self.path, sync=False)) as database:
+        with Database(self._opened()) as database:
             database.set_root(Root())
             transaction.commit()
         transaction.manager.clearSynchs()
@@ -490,6 +499,11 @@ class Round:
         except Error as error:
             self.found.append(Anomaly("damage", f"{type(error).__name__}: {error}"))
         return self.found
+
+    def _opened(self) -> Any:
+        if self.plan.uri:
+            return open_storage(self.plan.uri, must_exist=False)
+        return TransactionLog(self.path, sync=False)
 
     @property
     def _is_broken(self) -> bool:
@@ -536,6 +550,7 @@ class Round:
         self._started += 1
         orders = Orders(
             path=str(self.path),
+            uri=plan.uri,
             seed=f"{self.seed} {self._started}",
             process=self._started,
             threads=0 if packer else plan.threads,
@@ -588,9 +603,14 @@ class Round:
         found = anomalies(history, serializable=self.plan.careful)
         self.figures.update(done.outcome for done in history)
         self.figures["forks"] += len({done.process for done in history if done.process % 10})
-        self.figures["packs"] += generation_of(self.path)
+        with self._opened() as log:
+            self.figures["packs"] += getattr(log, "generation", 0)
         try:
-            check_log(self.path).raise_if_bad()
+            if self.plan.uri:
+                with self._opened() as log:
+                    check_log(log).raise_if_bad()
+            else:
+                check_log(self.path).raise_if_bad()
         except Error as error:
             found.append(Anomaly("damage", str(error)))
         return found
@@ -601,7 +621,7 @@ class Round:
 
     def _read_everything(self) -> Done:
         begun = time.monotonic_ns()
-        with Database(TransactionLog(self.path, sync=False)) as database:
+        with Database(self._opened()) as database:
             root = database.root
             keys = [f"r{at}" for at in range(REGISTERS)]
             keys += [f"{kind}{at}" for kind in "am" for at in range(LISTS)]
@@ -619,11 +639,6 @@ def tell(process: subprocess.Popen[bytes], what: int) -> None:
 def whole_lines(path: Path) -> list[bytes]:
     *lines, _torn = path.read_bytes().split(b"\n")
     return lines
-
-
-def generation_of(path: Path) -> int:
-    with TransactionLog(path, read_only=True) as log:
-        return log.generation
 
 
 def run(
@@ -645,6 +660,7 @@ def main() -> int:
     parser.add_argument("--round", type=float, default=6.0, help="seconds on one file")
     parser.add_argument("--calm", action="store_true", help="no kills, stops and packs")
     parser.add_argument("--failing", action="store_true", help="syncs fail in each round")
+    parser.add_argument("--uri", default="", help="of a log in PostgreSQL, each round has its own")
     parser.add_argument("--mutant", default="", help="module:function that breaks the store")
     syncing = parser.add_mutually_exclusive_group()
     syncing.add_argument("--no-sync", action="store_true", help="all instances with sync=False")
@@ -664,7 +680,8 @@ def main() -> int:
             careful=bool(number % 2),
             perils=not options.calm,
             failing=options.failing or (not options.calm and number % 3 == 2),
-            packs=not options.calm,
+            packs=not (options.calm or options.uri),
+            uri=options.uri and f"{options.uri}{seed + number}",
             mutant=options.mutant,
         )
         found, figures = run(directory, seed + number, options.round, plan, tell_progress)

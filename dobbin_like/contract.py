@@ -374,6 +374,8 @@ class Storage(Protocol):
             OSError: The disk is full, or the like. Nothing was written.
             NotHeldError: Not between acquire() and release(), or with news that are not
                 applied. Nothing was written.
+            OvertakenError: Another instance has appended since ``acquire(settled=False)``, which
+                has not kept it out. Nothing was written; release and begin again.
             InDoubtError: It was written, and the disk is gone.
 
         An interrupt leaves it open whether it is committed: :meth:`settle` tells.

@@ -3,9 +3,10 @@
 :class:`UsageError`: the program made a wrong call; fix the program. Transient errors
 (:class:`ConflictError` and :class:`LockTimeout`): another transaction was faster; run the
 transaction again, as the retry loops of the ``transaction`` package do. :class:`LogError`:
-the file is not as it should be; stop and look at it. Two are of no family. :class:`InDoubtError`:
-the transaction may be committed or not; ask before you run it again. :class:`UniqueError`: the
-key belongs to another object; that is for the program to decide.
+the file is not as it should be; stop and look at it. Three are of no family.
+:class:`InDoubtError`: the transaction may be committed or not; ask before you run it again.
+:class:`ServerUnavailableError`: the server has to come back first. :class:`UniqueError`: the key
+belongs to another object; that is for the program to decide.
 
 An error is declared by its docstring, its values and its text; :class:`Error` makes the
 constructor, the attributes, the text, the repr and pickling from them.
@@ -726,6 +727,21 @@ class LockTimeout(Error, TransientError):
     )
 
 
+class OvertakenError(Error, TransientError):
+    """Another process has appended since the storage was read. Nothing was written.
+
+    A storage that keeps nobody out raises it. A database reads what came between, looks for
+    conflicts and appends again, by itself.
+    """
+
+    path: str
+    sequence: int
+    text = (
+        "{path}: another process has committed after transaction {sequence}; run the transaction "
+        "again"
+    )
+
+
 class SnapshotDroppedError(Error, TransientError):
     """A thread goes on after a pause in a snapshot that a pack has dropped. Nothing changed.
 
@@ -765,6 +781,17 @@ class UniqueConflictError(UniqueError, TransientError):
 
     Run again, the transaction can find that object.
     """
+
+
+# -- the server is away: try later -------------------------------------------
+
+
+class ServerUnavailableError(Error, ConnectionError):
+    """The server that has the log can't be reached, or refuses. Nothing was written."""
+
+    path: str
+    reason: str
+    text = "{path}: the server can't be used: {reason}"
 
 
 # -- the disk failed after the decision: ask what has become of it ------------
@@ -835,6 +862,22 @@ class StreamMovedError(LogError):
     path: str
     key: int
     text = "{path}: the stream {key} has moved, the log was packed; read its object again"
+
+
+class HistoryLostError(LogError):
+    """What was read from a log is not in it any more: a standby or a backup has taken its place.
+
+    Nothing was written. What was committed since is gone; what this process knows is not to be
+    trusted.
+    """
+
+    path: str
+    expected: int
+    found: str
+    text = (
+        "{path}: the log has lost transactions, expected number {expected} as it was read, found "
+        "{found}; open the database again, and ask whoever looks after the server"
+    )
 
 
 class IntegrityError(LogError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from dobbin_like.contract import Storage
 from dobbin_like.database import Database
+from dobbin_like.log import TransactionLog
 
-__all__ = ["open"]
+__all__ = ["open", "open_storage"]
 
 _GROUP: Final = "dobbin_like.storages"
+_POSTGRES: Final = ("postgresql", "postgres")
 _FLAGS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
@@ -23,7 +26,10 @@ def open(where: str | os.PathLike[str], **options: Any) -> Database:  # noqa: A0
 
     ``file:shop.log?sync=no&lock_timeout=5`` is the log at that path, which is relative as any
     path is; ``file:///srv/shop.log`` is absolute. Characters may be quoted (``%3F``).
-    ``memory:`` is a new database that ends with the process. Another scheme is looked up among
+    ``memory:`` is a new database that ends with the process.
+    ``postgresql://user@host/db?schema=shop`` is a log in PostgreSQL: see
+    :class:`dobbin_like.storage.postgres.PostgresLog`, whose options may be there beside those of
+    libpq. Another scheme is looked up among
     the entry points of the group ``dobbin_like.storages``: a function that takes the URI, without
     the options of databases, and returns a storage.
 
@@ -44,8 +50,37 @@ def open(where: str | os.PathLike[str], **options: Any) -> Database:  # noqa: A0
     options = given | options
     if scheme == "file":
         return Database(_path(uri), **options)
-    storage = _memory(uri) if scheme == "memory" else _made_by_entry_point(scheme, uri)
-    return Database(storage, **options)
+    if scheme in _POSTGRES:
+        storage = _postgres(uri, options)
+    else:
+        storage = _memory(uri) if scheme == "memory" else _made_by_entry_point(scheme, uri)
+    try:
+        return Database(storage, **options)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def open_storage(
+    where: str, *, read_only: bool = False, must_exist: bool = True, sync: bool = True
+) -> Storage:
+    """Open the storage at a path or a URI, without a database."""
+    scheme, colon, _ = where.partition(":")
+    if not (colon and scheme.isalnum() and scheme.islower()):
+        return _log(where, read_only=read_only, must_exist=must_exist, sync=sync)
+    uri, options = _split(where, local=scheme in ("file", "memory"))
+    options = {"read_only": read_only, "must_exist": must_exist} | options
+    if scheme in _POSTGRES:
+        return _postgres(uri, options)
+    if scheme == "file":
+        return _log(_path(uri), read_only=read_only, must_exist=must_exist, sync=sync)
+    return _memory(uri) if scheme == "memory" else _made_by_entry_point(scheme, uri)
+
+
+def _log(path: str, *, read_only: bool, must_exist: bool, sync: bool) -> TransactionLog:
+    if must_exist and not os.path.exists(path):  # noqa: PTH110
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return TransactionLog(path, read_only=read_only, sync=sync)
 
 
 def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
@@ -68,7 +103,7 @@ def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
             raise ValueError(text)
         else:
             others.append((name, value))
-    return f"{rest}?{urlencode(others)}" if others else rest, options
+    return f"{rest}?{urlencode(others, quote_via=quote)}" if others else rest, options
 
 
 def _flag(value: str) -> bool:
@@ -89,6 +124,13 @@ _VALUES: Final[dict[str, tuple[Callable[[str], object], str]]] = {
 }
 
 
+_POSTGRES_VALUES: Final[dict[str, Callable[[str], object]]] = {
+    "schema": str,
+    "patience": float,
+    "prepare": _flag,
+}
+
+
 def _path(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
@@ -98,6 +140,28 @@ def _path(uri: str) -> str:
         text = f"{uri}: expected file:///path or file:path, with ? and # in it quoted"
         raise ValueError(text)
     return unquote(parts.path)
+
+
+def _postgres(uri: str, options: dict[str, Any]) -> Storage:
+    """Return the log at a URI; take its options from *options*."""
+    from dobbin_like.storage.postgres import PostgresLog
+
+    rest, _, query = uri.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    own: dict[str, Any] = {}
+    for name, read in _POSTGRES_VALUES.items():
+        if name in given:
+            try:
+                own[name] = read(given.pop(name))
+            except (KeyError, ValueError):
+                text = f"{uri}: a wrong value of {name}"
+                raise ValueError(text) from None
+    for name in ("lock_timeout", "read_only"):
+        if name in options:
+            own[name] = options.pop(name)
+    own["create"] = not options.pop("must_exist", False)
+    dsn = f"{rest}?{urlencode(given, quote_via=quote)}" if given else rest
+    return PostgresLog(dsn, **own)
 
 
 def _memory(uri: str) -> Storage:
@@ -117,6 +181,6 @@ def _made_by_entry_point(scheme: str, uri: str) -> Storage:
         if point.name == scheme:
             storage: Storage = point.load()(uri)
             return storage
-    known = ", ".join(sorted({"file", "memory", *found.names}))
+    known = ", ".join(sorted({"file", "memory", "postgresql", *found.names}))
     text = f"{uri}: unknown scheme {scheme}, expected one of {known}, or a path (./{uri})"
     raise ValueError(text)

@@ -82,6 +82,9 @@ ERRORS = {
     exc.WriteConflictError("Cart", 3, 9, 5, "x", "no"): "and no; run the transaction again",
     exc.ReadConflictError("Cart", 3, 9, 5, "x", ""): "(tid 5); run the transaction again",
     exc.InDoubtError("x.log", 7, "EIO"): "7 may be committed or not: EIO; ask outcome(7) before",
+    exc.OvertakenError("x.log", 7): "another process has committed after transaction 7; run the",
+    exc.ServerUnavailableError("pg", "no route"): "pg: the server can't be used: no route",
+    exc.HistoryLostError("pg", 7, "only 5"): "has lost transactions, expected number 7 as it was",
     exc.LockTimeout("x.log", 0.5): "after 0.5 seconds; run the transaction again",
     exc.NotALogError(
         "x.log", "text"
@@ -141,6 +144,7 @@ BUILT_IN = {
     exc.NewerStateError: RuntimeError,
     exc.MigrationError: RuntimeError,
     exc.ChangedBaseError: TypeError,
+    exc.ServerUnavailableError: ConnectionError,
     exc.NotALogError: ValueError,
     exc.FormatVersionError: ValueError,
 }
@@ -189,8 +193,14 @@ def test_a_key_that_is_taken_is_of_no_family():
     assert issubclass(exc.UniqueConflictError, (exc.UniqueError, TransientError))
 
 
+def test_a_server_that_is_away_is_of_no_family():
+    """Running the transaction again would only wait again."""
+    assert exc.ServerUnavailableError.__bases__ == (exc.Error, ConnectionError)
+
+
 def test_every_other_error_is_of_exactly_one_family():
-    for cls in every_error() - {exc.Error, exc.InDoubtError, exc.UniqueError}:
+    alone = {exc.Error, exc.InDoubtError, exc.ServerUnavailableError, exc.UniqueError}
+    for cls in every_error() - alone:
         families = (exc.UsageError, exc.LogError, TransientError)
         assert sum(issubclass(cls, family) for family in families) == 1, cls
         assert issubclass(cls, exc.Error)

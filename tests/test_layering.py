@@ -188,6 +188,14 @@ HOUSE = {
             "indexes.kept.keeper",
         ),
     ),
+    "storages.postgres": Room(
+        "ground  log.format  log.writing  storages",
+        (
+            "storages.postgres  storages.postgres.lines  storages.postgres.tables",
+            "storages.postgres.offers  storages.postgres.reading",
+            "storages.postgres.log",
+        ),
+    ),
     "transactions": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
@@ -247,7 +255,7 @@ HOUSE = {
         (
             "upkeep  upkeep.backup  upkeep.migrate  upkeep.preload  upkeep.rename "
             "upkeep.stream_keys  upkeep.throttle",
-            "upkeep.pack_plan  upkeep.snapshot",
+            "upkeep.copy  upkeep.pack_plan  upkeep.snapshot",
             "upkeep.pack_copy",
             "upkeep.pack",
             "upkeep.auto_pack",
@@ -262,9 +270,9 @@ HOUSE = {
         ),
     ),
     "doors": Room(
-        "ground  log  objects.faces  collections  storages  store  blocks  history  search  "
-        "indexes  upkeep  watch",
-        ("database  persistent  storage",),
+        "ground  log  objects.faces  collections  storages  storages.postgres  store  blocks  "
+        "history  search  indexes  upkeep  watch",
+        ("database  persistent  storage  storage.postgres",),
     ),
     "jobs": Room(
         "ground  objects.values  objects.faces  collections  transactions  store  blocks  doors",
@@ -310,7 +318,7 @@ HOUSE = {
             "safe",
         ),
     ),
-    "opening": Room("ground  storages  doors", ("opening",)),
+    "opening": Room("ground  log  storages  storages.postgres  doors", ("opening",)),
     "web": Room(
         "ground  objects.values  objects.faces  store  blocks  doors  opening",
         (
@@ -365,7 +373,7 @@ HOUSE = {
     ),
     "cli": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec  storages  store  "
-        "history  search  upkeep  watch  doors  check  repair  package  demo",
+        "history  search  upkeep  watch  doors  opening  check  repair  package  demo",
         (
             "cli.text",
             "cli.common  cli.values",
@@ -400,6 +408,7 @@ OUTSIDE = {
     "typing_extensions": "store  safe",
     # Extras: the package must work without them.
     "click": "cli",
+    "psycopg": "storages.postgres",
     "rich": "cli  demo",
     # Who has one of these brings it.
     "django": "web.django",

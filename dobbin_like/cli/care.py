@@ -1,4 +1,4 @@
-"""The subcommands that maintain a log: backup, pack, repair, restore, snapshot."""
+"""The subcommands that maintain a log, or make another: backup, copy, init, pack and others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from datetime import datetime
 
 import click
 
-from dobbin_like.cli.common import FOUND, JSON, LOG, command, opened, progress_bar, show, when
+from dobbin_like.check import check_log
+from dobbin_like.cli.common import (
+    FOUND,
+    JSON,
+    LOG,
+    command,
+    opened,
+    progress_bar,
+    show,
+    storage_at,
+    when,
+)
 from dobbin_like.repair import repair as repair_log
+from dobbin_like.upkeep.copy import CopyReport, copy_transactions
 from dobbin_like.upkeep.restore import restore as restore_log
+from dobbin_like.upkeep.snapshot import SnapshotReport, write_snapshot
 
 _NEW = click.argument("to", type=click.Path(dir_okay=False))
 
@@ -44,6 +57,46 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
     """
     with opened(path) as database, progress_bar("copying") as progress:
         report = database.backup(to, progress)
+    show(report, report._asdict(), as_json=as_json)
+
+
+@command("dobbin init postgresql://ada@db.example/shop")
+@click.argument("uri")
+def init(uri: str) -> None:
+    """Create the empty log URI.
+
+    URI is postgresql://user@host/database?schema=name, or a path. Nothing happens if it is there.
+    Programs do the same when they open it; this is for who wants to see that the server can be
+    reached, or lets programs in that are not allowed to create tables.
+    """
+    with storage_at(uri, must_exist=False) as storage:
+        print(f"{storage.path}: {len(storage)} transactions")
+
+
+@command("dobbin copy shop.log postgresql://ada@db.example/shop")
+@click.argument("source")
+@click.argument("dest")
+@click.option("--no-history", is_flag=True, help="Copy only the newest state.")
+@JSON
+def copy(source: str, dest: str, *, no_history: bool, as_json: bool) -> None:
+    """Copy the log SOURCE to DEST, and compare them.
+
+    Both are paths or URIs, of any kind of log. DEST must be empty, or have the first transactions
+    of SOURCE: then the rest is copied. Tids and oids stay. With --no-history, DEST gets one
+    transaction. Programs may use SOURCE meanwhile.
+    """
+    with (
+        storage_at(source, read_only=True) as old,
+        storage_at(dest, must_exist=False, sync=False) as new,
+        progress_bar("copying") as progress,
+    ):
+        report: CopyReport | SnapshotReport
+        if no_history:
+            report = write_snapshot(old, new, progress)
+            new.apply(new.read_news())
+            check_log(new).raise_if_bad()
+        else:
+            report = copy_transactions(old, new, progress)
     show(report, report._asdict(), as_json=as_json)
 
 

@@ -20,6 +20,7 @@ from dobbin_like.cli.text import Styled, is_terminal, line, note
 from dobbin_like.exc import Error, IntegrityError
 
 if TYPE_CHECKING:
+    from dobbin_like.contract import Storage
     from dobbin_like.database import Database
 
 _T = TypeVar("_T")
@@ -28,8 +29,26 @@ FOUND: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 
+
+class _LogOrUri(click.Path):
+    """An existing file, or a URI."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if is_uri(value) else super().convert(value, param, ctx)
+
+
+def is_uri(where: str) -> bool:
+    """Return whether it is a URI, and no path."""
+    return "://" in where
+
+
 LOG: Final = click.argument("path", type=click.Path(exists=True, dir_okay=False, readable=True))
-"""An existing log."""
+"""An existing log in a file."""
+
+ANY_LOG: Final = click.argument(
+    "path", metavar="PATH", type=_LogOrUri(exists=True, dir_okay=False, readable=True)
+)
+"""An existing log, by its path or its URI."""
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -173,12 +192,29 @@ def opened(
     """Open the database at *path*, by default for reading; as of *at*."""
     from dobbin_like.database import Database
 
-    with Database(path, read_only=read_only, must_exist=True, **options) as database:
+    with storage_at(path, read_only=read_only) as log, Database(log, **options) as database:
         if at is None:
             yield database
         else:
             with database.at(at) as past:
                 yield past
+
+
+@contextlib.contextmanager
+def storage_at(path: str, **options: Any) -> Iterator[Storage]:
+    """Open the storage at a path or a URI, with the options of open_storage()."""
+    from dobbin_like.opening import open_storage
+
+    try:
+        storage = open_storage(path, **options)
+    except ValueError as error:
+        if isinstance(error, Error):
+            raise
+        raise click.UsageError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+    with contextlib.closing(storage):
+        yield storage
 
 
 @contextlib.contextmanager

@@ -81,7 +81,9 @@ def print_differences(found: Iterator[Difference], values: Values) -> None:
         if number == _SHOWN:
             line(f"    and {counted(1 + sum(1 for _ in found), 'more difference')}")
             return
-        each = max(20, (columns() - len(name) - 10) // 2)  # So that both are seen.
+        room = columns() - len(name) - 10
+        one = old is ABSENT or new is ABSENT
+        each = max(20, room - len(repr(ABSENT)) if one else room // 2)  # So that both are seen.
         was, becomes = (v if v is ABSENT else values.short(v, each) for v in (old, new))
         line("    ", Styled(name, "cyan"), f": {was} -> {becomes}")
 

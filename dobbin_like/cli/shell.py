@@ -105,7 +105,7 @@ def _run(program: str | bytes, name: str, names: dict[str, Any]) -> bool:
 def _interact(banner: str, names: dict[str, Any], *, plain: bool) -> None:
     if not plain:
         with contextlib.suppress(ImportError):
-            from IPython import start_ipython  # type: ignore[import-not-found]
+            from IPython import start_ipython
 
             print(banner)
             start_ipython(argv=["--no-banner"], user_ns=names)

@@ -47,6 +47,7 @@ from dobbin_like.exc import (
     InDoubtError,
     LogPackedError,
     NotStorableError,
+    OvertakenError,
     ReadOnlyStorageError,
     SelfWaitError,
     SnapshotDroppedError,
@@ -80,7 +81,6 @@ if TYPE_CHECKING:
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
 
-
 # How far the commit of a thread is.
 IDLE: Final = "idle"  # There is none; objects may be checked out.
 BEGUN: Final = "begun"  # The commit lock is held; conflicts are looked for.
@@ -95,9 +95,9 @@ _NEXT: Final[dict[str, tuple[str, ...]]] = {
     IDLE: (BEGUN,),
     BEGUN: (REPLAYING, GATHERED),
     REPLAYING: (BEGUN,),
-    GATHERED: (APPENDING, PREPARED),
+    GATHERED: (BEGUN, APPENDING, PREPARED),
     PREPARED: (APPENDING,),
-    APPENDING: (COMMITTED,),
+    APPENDING: (BEGUN, COMMITTED),
     COMMITTED: (PUBLISHED,),
     PUBLISHED: (),
 }
@@ -424,16 +424,16 @@ class DataManager:
         self._publisher.own[tid] = partial(
             self._publisher.publish, changes=changes, view=self.view
         )
-        # There is no public way to ask; unknown means there may be others.
-        if len(getattr(transaction, "_resources", ())) != 1:
-            self._made = storage.prepare(
-                tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
-            )
-            self._enter(PREPARED)
-            return
-        self._enter(APPENDING)
-        new = classes.new or classes.new_shapes
         try:
+            # There is no public way to ask; unknown means there may be others.
+            if len(getattr(transaction, "_resources", ())) != 1:
+                self._made = storage.prepare(
+                    tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
+                )
+                self._enter(PREPARED)
+                return
+            self._enter(APPENDING)
+            new = classes.new or classes.new_shapes
             self._made = storage.append(
                 tid,
                 changes.entries,
@@ -444,14 +444,33 @@ class DataManager:
             )
             self._enter(COMMITTED)
             self._publish()
+        except OvertakenError:
+            self._gather_again(changes, transaction)
+            self.tpc_vote(transaction)
         except (InDoubtError, OSError):
             raise
-        except BaseException as error:
-            if not self._is_committed(transaction):
-                raise
-            if self._phase is not PUBLISHED:
-                finish_despite_interrupts(self._publish)
-            hold(transaction, error)
+        except BaseException as error:  # noqa: BLE001  raised later, or by this
+            self._hold_if_committed(transaction, error)
+
+    def _hold_if_committed(self, transaction: Any, error: BaseException) -> None:
+        if not self._is_committed(transaction):
+            raise error
+        if self._phase is not PUBLISHED:
+            finish_despite_interrupts(self._publish)
+        hold(transaction, error)
+
+    def _gather_again(self, changes: Changes, transaction: Any) -> None:
+        """Begin anew behind what another process has appended, and keep the others out."""
+        self._publisher.give_up(self._tid)
+        changes.undo()
+        self._changes = None
+        self._enter(BEGUN)
+        self._storage.release()
+        acquire(self._publisher)
+        self._publisher.catch_up()
+        if self.view.tid != self._shared.tid or self.new_root is not None:
+            self._find_conflicts()
+        self.commit(transaction)
 
     def _check_stored_again(self, changes: Changes, unseen: Sequence[Transaction]) -> None:
         """Refuse to store what others store again at this moment, after a pack dropped it."""

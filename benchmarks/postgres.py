@@ -1,0 +1,93 @@
+"""What a commit to a log in PostgreSQL costs, beside an insert of one row, in turn.
+
+::
+
+    python -m benchmarks.postgres 'host=localhost user=postgres dbname=postgres'
+
+Each is durable as the server is set. The row has as many bytes as the state; one connection, kept
+open, statements prepared. *begin* asks whether others have committed, *load* reads an object that
+is not in memory; the reference is ``select 1``. Medians of single times, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+import psycopg
+import transaction
+
+from dobbin_like import Database, PersistentDict, checkout
+from dobbin_like.storage.postgres import PostgresLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUNDS = 1000
+SCHEMA = "dobbin_like_benchmark"
+
+
+def timed(step: Callable[[int], object], number: int) -> float:
+    begun = time.perf_counter()
+    step(number)
+    return 1000 * (time.perf_counter() - begun)
+
+
+def in_turn(steps: dict[str, Callable[[int], object]]) -> None:
+    """Print how long each step takes; they take turns, so that noise meets all."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(ROUNDS):
+        for name, step in steps.items():
+            times[name].append(timed(step, number))
+    for name, found in times.items():
+        print(f"{name:<32} {median(found):8.3f}   p99 {quantiles(found, n=100)[98]:8.3f}")
+
+
+def main(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as plain:
+        plain.execute(f"drop schema if exists {SCHEMA} cascade")
+        plain.execute(f"create schema {SCHEMA}")
+        plain.execute(f"create table {SCHEMA}.row (id int8 primary key, data bytea not null)")
+        insert = f"insert into {SCHEMA}.row values (%s, %b)"
+        with Database(PostgresLog(dsn, schema=SCHEMA)) as database:
+            database.set_root(PersistentDict(n=0, parts=[PersistentDict() for _ in range(ROUNDS)]))
+            transaction.commit()
+            root, storage = database.root, database.storage
+
+            def commit(number: int) -> None:
+                checkout(root)
+                root["n"] = number
+                transaction.commit()
+
+            def append(number: int) -> None:
+                storage.acquire(settled=False)
+                made = storage.append(storage.tid + 1, [(10_000 + number, 1, bytes(100))])
+                storage.apply([made])
+                storage.release()
+
+            checkout(root)
+            del root["parts"]
+            transaction.commit()
+            in_turn(
+                {
+                    "psycopg, insert of 100 bytes": lambda n: plain.execute(
+                        insert, (n, bytes(100))
+                    ),
+                    "the storage alone, 100 bytes": append,
+                    "checkout, one attribute, commit": commit,
+                }
+            )
+            in_turn(
+                {
+                    "psycopg, select 1": lambda _: plain.execute("select 1").fetchone(),
+                    "begin()": lambda _: transaction.begin(),
+                    "load of one object": lambda n: storage.load(n + 1),
+                }
+            )
+        plain.execute(f"drop schema {SCHEMA} cascade")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,11 @@
+"""The log in PostgreSQL. Needs psycopg: ``pip install 'dobbin_like[postgres]'``."""
+
+try:
+    from dobbin_like.storages.postgres.log import PostgresLog
+except ModuleNotFoundError as error:
+    if error.name != "psycopg":
+        raise
+    text = "a log in PostgreSQL needs psycopg; pip install 'dobbin_like[postgres]'"
+    raise ModuleNotFoundError(text, name=error.name) from None
+
+__all__ = ["PostgresLog"]

@@ -1,0 +1,211 @@
+"""Connections to the server: kept for the next use, made again when one is lost. Any thread.
+
+Knows no statements. What is lost while an answer is awaited may have been done all the same: so
+:meth:`Lines.run` is for what may be done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import waiting
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dobbin_like.exc import ServerUnavailableError
+
+T = TypeVar("T")
+
+_DEFAULTS: Final[dict[str, str | int]] = {
+    "application_name": "dobbin_like",
+    "connect_timeout": 5,
+    # A machine that is gone without a word is noticed after some 10 seconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_FIRST_PAUSE_SECONDS: Final = 0.02
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+
+_PASSING: Final = ("25006", "40001", "40P01", "57P01", "57P02", "57P03", "53300")
+"""States of errors that go away: a standby in place of the primary, a deadlock, a restart."""
+
+_open: weakref.WeakSet[Line] = weakref.WeakSet()
+"""All connections of this process, for the children it forks."""
+
+_of_parents: list[Line] = []
+"""Those that this process has inherited. psycopg must not close them: it would tell the server."""
+
+
+def _leave_all_to_parent() -> None:
+    """Close the sockets that a forked child has inherited, without a word to the server.
+
+    Else the server would not notice that the parent is gone, and keep what it has locked.
+    """
+    for line in list(_open):
+        _of_parents.append(line)
+        if not line.closed:
+            with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+                os.dup2(nothing.fileno(), line.fileno(), inheritable=False)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
+
+
+class Line(psycopg.Connection[Any]):
+    """A connection that is closed when the wait for an answer is cut short.
+
+    psycopg would cancel the statement. A commit that waits for a standby would then be
+    acknowledged though no standby has it. ``warned``: the server has said that of one.
+    """
+
+    answer_seconds: float | None = None
+    warned = False
+    process = 0
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            return waiting.wait(
+                gen, self.pgconn.socket, interval=interval, timeout=self.answer_seconds
+            )
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001  there is no public name
+            self.pgconn.finish()
+            text = f"no answer within {self.answer_seconds} seconds"
+            raise psycopg.OperationalError(text) from error
+        except psycopg.Error:
+            raise
+        except BaseException:
+            self.pgconn.finish()
+            raise
+
+    def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            self.warned = True
+
+
+def is_lost(error: psycopg.Error, line: Line | None) -> bool:
+    """Return whether nobody knows what has become of the statement that *error* comes from."""
+    return line is None or line.closed or error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def _is_passing(error: psycopg.Error, line: Line | None) -> bool:
+    return is_lost(error, line) or error.sqlstate in _PASSING
+
+
+class Lines:
+    """The connections of one instance.
+
+    ``patience_seconds`` is how long it goes on trying while the server can't be reached.
+
+    Args:
+        answer_seconds: How long to wait for one answer.
+        prepare: Whether statements are prepared by the server; not behind a PgBouncer that
+            pools transactions.
+    """
+
+    def __init__(self, dsn: str, schema: str, answer_seconds: float, *, prepare: bool) -> None:
+        given = conninfo_to_dict(dsn)
+        self._conninfo = make_conninfo(dsn, **(_DEFAULTS | given))
+        places = {key: given.get(key) or "" for key in ("host", "port", "dbname")}
+        self.path = "postgresql://{host}:{port}/{dbname}".format_map(places) + f"#{schema}"
+        self.patience_seconds = 0.0  # Who opens a log is told at once.
+        self._answer_seconds = answer_seconds
+        self._threshold = 5 if prepare else None
+        self._idle: list[Line] = []
+        self._closed = False
+        self._pid = os.getpid()
+
+    def take(self) -> Line:
+        """Return a connection that nobody uses, an idle or a new one."""
+        self.after_fork_in_child()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        line: Line = Line.connect(
+            self._conninfo, autocommit=True, prepare_threshold=self._threshold
+        )
+        line.process = self._pid
+        _open.add(line)
+        line.answer_seconds = self._answer_seconds
+        line.add_notice_handler(line.note)
+        return line
+
+    def give(self, line: Line) -> None:
+        """Give a connection back, which is in no transaction."""
+        if not line.closed and line.process == os.getpid():
+            self._idle.append(line)
+        if self._closed:
+            self._drop_idle()
+
+    def run(self, work: Callable[[Line], T], patience_seconds: float | None = None) -> T:
+        """Return what *work* does with a connection; again with another one if that is lost.
+
+        Raises:
+            ServerUnavailableError: For all that time there was none. Or the server refuses.
+        """
+        line, result = self.begin(work, patience_seconds)
+        self.give(line)
+        return result
+
+    def begin(
+        self, work: Callable[[Line], T], patience_seconds: float | None = None
+    ) -> tuple[Line, T]:
+        """Do what run() does, and return the connection as well, not given back."""
+        patience = self.patience_seconds if patience_seconds is None else patience_seconds
+        until, pause = time.monotonic() + patience, 0.0
+        while True:
+            line = None
+            try:
+                line = self.take()
+                return line, work(line)
+            except psycopg.Error as error:
+                passing = _is_passing(error, line)
+                discard(line)
+                self._drop_idle()
+                if not passing or time.monotonic() + pause > until:
+                    raise ServerUnavailableError(self.path, reason_of(error)) from error
+            except BaseException:
+                discard(line)
+                raise
+            # Not all at the same moment, and the first time at once: it may only be old.
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause or _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed when it is given back."""
+        self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        """Close the idle ones: they have gone the way of the one that was lost."""
+        while self._idle:
+            discard(self._idle.pop())
+
+    def after_fork_in_child(self) -> None:
+        """Leave the connections to the parent, if there is one. May be called at any time."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._idle = []
+            if any(line.process != self._pid for line in list(_open)):
+                _leave_all_to_parent()  # No hook has seen the fork.
+
+
+def discard(line: Line | None) -> None:
+    """Close a connection. The server takes back what was not committed."""
+    if line is not None and line.process == os.getpid():
+        line.close()
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the text of an error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

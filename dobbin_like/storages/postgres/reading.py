@@ -1,0 +1,272 @@
+"""The half of a log in PostgreSQL that reads it. Any thread.
+
+What is applied is one transaction, the *head*: everything is read as of it. Nothing else is kept
+in memory but the names of classes and shapes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, cast
+
+import psycopg
+
+from dobbin_like.contract import StoredVersion, Transaction
+from dobbin_like.exc import (
+    ClosedError,
+    FormatVersionError,
+    HistoryLostError,
+    IntegrityError,
+    NotALogError,
+    NotHeldError,
+    ServerUnavailableError,
+)
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.format.meta import decode_meta
+from dobbin_like.name_tables import NameTables
+from dobbin_like.storages.postgres.lines import Line, Lines
+from dobbin_like.storages.postgres.tables import (
+    CHUNK_SIZE,
+    FORMAT,
+    PostgresTransaction,
+    PostgresVersion,
+    Statements,
+    array_text,
+    transaction_of_row,
+)
+
+_PAGE: Final = 1000
+"""Transactions that are read at once by who reads the past."""
+
+_OBJECTS: Final = 100
+"""Objects of a transaction that are read at once."""
+
+_CREATE_TRIES: Final = 20
+_CREATE_PAUSE_SECONDS: Final = 0.1
+
+_NO_TABLES: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+
+_ALSO_CREATED: Final = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.InternalError,  # "tuple concurrently updated"
+)
+"""What one of two gets who create the same tables at the same moment."""
+
+
+class ReadablePostgres:
+    """A log in PostgreSQL as its readers see it."""
+
+    complete_since = NO_TID
+
+    def __init__(self, lines: Lines, schema: str, *, create: bool, read_only: bool) -> None:
+        self.path = lines.path
+        self.read_only = read_only
+        self.closed = False
+        self._known = 0  # Transactions that there are, as was seen last.
+        self._lines = lines
+        self._statements = Statements(schema)
+        store = self._open(create=create)
+        self.sort_key = f"dobbin_like:{store.hex()}"
+        self._head = transaction_of_row(self._one("head") or self._refuse_empty())
+        self.names = NameTables()
+        for (meta,) in self._all("names", self._head.sequence):
+            self.names.update(*decode_meta(meta).names)
+
+    def _open(self, *, create: bool) -> bytes:
+        """Return the id of the log; create its tables if they are not there."""
+        try:
+            number, store = self._one("meta") or self._refuse_empty()
+        except ServerUnavailableError as error:
+            if not isinstance(error.__cause__, _NO_TABLES):
+                raise
+            if not create:
+                raise NotALogError(self.path, "there are no tables of a log") from None
+            self._lines.run(self._create)
+            number, store = self._one("meta") or self._refuse_empty()
+        if number != FORMAT:
+            raise FormatVersionError(self.path, number, FORMAT)
+        return bytes(store)
+
+    def _create(self, line: Line) -> None:
+        for attempt in range(_CREATE_TRIES):
+            try:
+                line.execute(self._statements.create(), prepare=False)  # One transaction.
+            except _ALSO_CREATED:
+                if attempt == _CREATE_TRIES - 1:
+                    raise
+                time.sleep(random.uniform(0, _CREATE_PAUSE_SECONDS))
+            else:
+                return
+
+    def _refuse_empty(self) -> Any:
+        raise NotALogError(self.path, "a table of the log is empty")
+
+    # -- statements --------------------------------------------------------------
+
+    def _all(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        text = self._statements[statement]
+        return self._lines.run(lambda line: line.execute(text, parameters, binary=True).fetchall())
+
+    def _one(self, statement: str, *parameters: object) -> tuple[Any, ...] | None:
+        found = self._all(statement, *parameters)
+        return found[0] if found else None
+
+    # -- what is applied ---------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._head.sequence
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self)} transactions"
+        return f"<{type(self).__name__} {self.path}, {state}>"
+
+    @property
+    def tid(self) -> Tid:
+        return self._head.tid
+
+    @property
+    def oid_count(self) -> int:
+        return self._head.oid_count
+
+    @property
+    def next_oid(self) -> Oid:
+        return self._head.next_oid
+
+    # -- news --------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        self._check_open()
+        head = self._head  # Before: another thread may apply more meanwhile.
+        if self._known > head.sequence:
+            return True
+        count, id_ = self._one("newest") or self._refuse_empty()
+        if id_ == head.id:
+            return False
+        if count < head.sequence:
+            if self.read_only:
+                return False  # A standby that lags behind the one that was read before.
+            raise HistoryLostError(self.path, head.sequence, f"only {count} transactions")
+        self._known = count
+        return True
+
+    def read_news(self) -> list[PostgresTransaction]:
+        self._check_open()
+        head = self._head
+        # From the head itself on, by which is seen whether it is still there.
+        rows = self._all("news", head.sequence)
+        last = rows[0][1] if rows else None
+        if last != head.id and not (self.read_only and not rows):
+            raise HistoryLostError(self.path, head.sequence, "another one, or none")
+        news = [transaction_of_row(row) for row in rows[1:]]
+        for logged in news:
+            if logged.previous != last:
+                raise HistoryLostError(self.path, logged.sequence - 1, "another one")
+            last = logged.id
+        return news
+
+    def apply(self, news: Sequence[Transaction]) -> None:
+        for logged in cast("Sequence[PostgresTransaction]", news):
+            if logged.sequence != self._head.sequence + 1:
+                found = f"transaction {self._head.sequence + 1}, not {logged.sequence}"
+                raise NotHeldError(self.path, "apply()", found)
+            if not logged.failed:
+                self.names.update(*logged.names)
+            # Last: with the new tid, a reader finds the new versions.
+            self._head = logged
+
+    # -- reading -----------------------------------------------------------------
+
+    def has(self, oid: Oid) -> bool:
+        self._check_open()
+        head = self._head
+        return 0 <= oid < head.next_oid and self._one("has", oid, head.tid) is not None
+
+    def load(self, oid: Oid, at: Tid | None = None) -> PostgresVersion | None:
+        self._check_open()
+        head = self._head
+        if not 0 <= oid < head.next_oid:
+            return None
+        return self._version(oid, head.tid if at is None else min(at, head.tid))
+
+    def version_before(self, oid: Oid, stored: StoredVersion) -> PostgresVersion | None:
+        self._check_open()
+        return self._version(oid, Tid(stored.tid - 1))
+
+    def _version(self, oid: Oid, at: Tid) -> PostgresVersion | None:
+        row = self._one("load", oid, at)
+        return None if row is None else PostgresVersion(*row)
+
+    def transactions(
+        self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
+    ) -> Iterator[PostgresTransaction]:
+        self._check_open()
+        last = self.tid if until is None else min(until, self.tid)
+        return self._pages(Tid(max(since, NO_TID)), last, newest_first=newest_first)
+
+    def _pages(
+        self, since: Tid, until: Tid, *, newest_first: bool
+    ) -> Iterator[PostgresTransaction]:
+        statement = "newest_first" if newest_first else "oldest_first"
+        while rows := self._all(statement, since, until, _PAGE):
+            page = [transaction_of_row(row) for row in rows]
+            yield from page
+            if len(page) < _PAGE:
+                return
+            if newest_first:
+                until = Tid(page[-1].tid - 1)
+            else:
+                since = page[-1].tid
+
+    def transaction_of(self, stored: StoredVersion) -> PostgresTransaction:
+        self._check_open()
+        row = self._one("of_tid", stored.tid)
+        if row is None:
+            raise IntegrityError(self.path, stored.tid, "no transaction", "one with this tid")
+        return transaction_of_row(row)
+
+    def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, PostgresVersion]]:
+        self._check_open()
+        oids, tid = () if transaction.failed else transaction.oids, transaction.tid
+        for start in range(0, len(oids), _OBJECTS):
+            wanted = oids[start : start + _OBJECTS]
+            rows = self._all("entries", array_text(wanted), tid)
+            found = {oid: PostgresVersion(tid, number, data) for oid, number, data in rows}
+            for oid in wanted:
+                if oid not in found:
+                    raise IntegrityError(self.path, tid, f"no version of oid {oid}", "one of it")
+                yield Oid(oid), found[oid]
+
+    # -- streams -----------------------------------------------------------------
+
+    def stream_size(self, key: int) -> int:
+        self._check_open()
+        row = self._one("last_chunk", key)
+        if row is None:
+            raise IntegrityError(self.path, key, "nothing", "a stream")
+        number, size = row
+        return int(number * CHUNK_SIZE + size)
+
+    def read_stream(self, key: int, start: int, size: int) -> bytes:
+        self._check_open()
+        start = max(start, 0)
+        end = start + max(size, 0)
+        named = {"key": key, "start": start, "end": end}
+        text = self._statements["chunks"]
+        rows = self._lines.run(lambda line: line.execute(text, named, binary=True).fetchall())
+        if not rows:
+            self.stream_size(key)  # Raises if there is none.
+        return b"".join(chain.from_iterable(rows))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            text = f"the log {self.path}"
+            raise ClosedError(text)

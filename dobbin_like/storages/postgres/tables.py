@@ -1,0 +1,281 @@
+"""The tables of a log in PostgreSQL, every statement on them, and their rows.
+
+``log`` has a row for each transaction, failed ones too, without gaps: its position is its sequence
+number. Each knows the id of the one before it (``prev``), so that a reader notices when the log is
+not the one that it has read. The row at position 0 stands for the empty log; its id is that of the
+log. ``version`` has the states of objects, ``stream`` the bytes of streams in pieces. ``meta`` has
+one row, which who commits locks; nothing depends on that, as the key of ``log`` decides.
+``barrier`` is written by who wants to know that what came before is as durable as a commit is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from psycopg.types.numeric import Int8
+
+from dobbin_like.contract import NO_NAMES, Entry, NewNames
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.format.meta import Meta, decode_meta, encode_meta
+
+FORMAT: Final = 1
+
+CHUNK_SIZE: Final = 1 << 20
+"""Bytes of a stream in one row."""
+
+_PART_BYTES: Final = 16 << 20
+"""Bytes of states in one statement, but for one large state: the server needs a multiple."""
+
+# Those who create them at the same time wait for each other, where there are such locks; else
+# they would find each other by a deadlock.
+_CREATE: Final = """
+select pg_advisory_xact_lock(7214001);
+create schema if not exists {s};
+create table if not exists {s}.log (
+    pos int8 primary key, id bytea not null unique, prev bytea not null,
+    tid int8 not null unique, failed bool not null, named bool not null,
+    oids int8[] not null, streams int8[] not null, meta bytea not null,
+    oid_count int8 not null, next_oid int8 not null);
+create index if not exists log_named on {s}.log (pos) where named;
+create table if not exists {s}.version (
+    oid int8, tid int8, number int8 not null, data bytea not null, primary key (oid, tid));
+create table if not exists {s}.stream (
+    key int8, n int4, data bytea not null, made timestamptz not null default now(),
+    primary key (key, n));
+alter table {s}.stream alter data set storage external;
+create table if not exists {s}.barrier (one bool primary key, times int8 not null);
+insert into {s}.barrier values (true, 0) on conflict do nothing;
+create table if not exists {s}.meta (
+    one bool primary key check (one), format int4 not null, store bytea not null);
+insert into {s}.meta values (true, {format}, '\\x{store}') on conflict do nothing;
+insert into {s}.log
+    select 0, store, '', 0, false, false, '{{}}', '{{}}', '', 0, 0 from {s}.meta
+    on conflict do nothing;
+"""
+
+_ROW: Final = "pos, id, prev, tid, failed, oids, meta, oid_count, next_oid"
+
+_INSERT: Final = """
+made as (
+    insert into {s}.log
+        (pos, id, prev, tid, failed, named, oids, streams, meta, oid_count, next_oid)
+    select pos + 1, %(id)b, id, %(tid)s, %(failed)s, %(named)s, %(oids)s::int8[],
+        %(streams)s::int8[], %(meta)b,
+        oid_count + %(new)s + (
+            select count(*) from unnest(%(older)s::int8[]) o(oid)
+            where not exists (select 1 from {s}.version v where v.oid = o.oid)),
+        %(next_oid)s
+    from {s}.log{turn} where pos = %(pos)s and id = %(prev)b
+    on conflict do nothing returning tid, oid_count),
+put as (
+    insert into {s}.version (oid, tid, number, data)
+    select e.oid, made.tid, e.number, e.data from made,
+        unnest(%(stored)s::int8[], %(numbers)s::int8[], %(datas)b::bytea[])
+        e(oid, number, data))
+select oid_count from made
+"""
+
+_STATEMENTS: Final = {
+    "meta": "select format, store from {s}.meta",
+    "head": f"select {_ROW} from {{s}}.log order by pos desc limit 1",
+    "newest": "select pos, id from {s}.log order by pos desc limit 1",
+    "names": "select meta from {s}.log where named and pos <= %s order by pos",
+    "news": f"select {_ROW} from {{s}}.log where pos >= %s order by pos",
+    "at": f"select {_ROW} from {{s}}.log where pos = %s",
+    "of_tid": f"select {_ROW} from {{s}}.log where tid = %s",
+    "oldest_first": (
+        f"select {_ROW} from {{s}}.log where tid > %s and tid <= %s order by tid limit %s"
+    ),
+    "newest_first": (
+        f"select {_ROW} from {{s}}.log where tid > %s and tid <= %s order by tid desc limit %s"
+    ),
+    "has": "select 1 from {s}.version where oid = %s and tid <= %s limit 1",
+    "load": (
+        "select tid, number, data from {s}.version where oid = %s and tid <= %s "
+        "order by tid desc limit 1"
+    ),
+    "entries": (
+        "select oid, number, data from {s}.version where oid = any(%s::int8[]) and tid = %s"
+    ),
+    # One round trip: who finds the row of meta locked, or another transaction there, does nothing.
+    "append": (
+        "with turn as (select 1 from {s}.meta for update skip locked), "
+        + _INSERT.replace("{turn}", ", turn")
+    ),
+    "put_more": (
+        "insert into {s}.version (oid, tid, number, data) select e.oid, %(tid)s, e.number, e.data "
+        "from unnest(%(stored)s::int8[], %(numbers)s::int8[], %(datas)b::bytea[]) "
+        "e(oid, number, data)"
+    ),
+    "append_in_turn": "with " + _INSERT.replace("{turn}", ""),
+    "durability": (
+        "select name, current_setting(name, true) "
+        "from unnest(array['fsync', 'synchronous_commit', 'full_page_writes']) n(name)"
+    ),
+    "turn": (
+        "begin isolation level read committed; set local lock_timeout = {wait}; "
+        "set local idle_in_transaction_session_timeout = {keep}; "
+        "select 1 from {s}.meta for update"
+    ),
+    "barrier": "update {s}.barrier set times = times + 1",
+    "put_chunk": (
+        "insert into {s}.stream (key, n, data) values (%s, %s, %b) on conflict do nothing"
+    ),
+    "drop_streams": "delete from {s}.stream where key = any(%s::int8[])",
+    "last_chunk": (
+        "select n, octet_length(data) from {s}.stream where key = %s order by n desc limit 1"
+    ),
+    "chunks": (
+        "select substring(data from (greatest(%(start)s - n::int8 * {size}, 0))::int4 + 1 "
+        "for (least({size}, %(end)s - n::int8 * {size}) "
+        "- greatest(%(start)s - n::int8 * {size}, 0))::int4) "
+        "from {s}.stream where key = %(key)s and n between %(start)s / {size} "
+        "and (%(end)s - 1) / {size} order by n"
+    ),
+}
+
+
+class Statements:
+    """The statements on the tables in one schema, by their names."""
+
+    def __init__(self, schema: str) -> None:
+        quoted = '"' + schema.replace('"', '""').replace("%", "%%") + '"'
+        self._texts = {
+            name: text.replace("{s}", quoted).replace("{size}", f"{CHUNK_SIZE}::int8")
+            for name, text in _STATEMENTS.items()
+        }
+        self._create = _CREATE.replace("{s}", quoted.replace("%%", "%"))
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def create(self) -> str:
+        """Return what makes the tables that are not there, with a new id for a new log."""
+        made = self._create.replace("{{", "{").replace("}}", "}")
+        return made.replace("{format}", str(FORMAT)).replace("{store}", new_id().hex())
+
+    def turn(self, wait_seconds: float, keep_seconds: float) -> str:
+        """Return what begins a transaction and locks ``meta``, without parameters.
+
+        The server ends the transaction of who has done nothing for *keep_seconds*: a machine that
+        is gone must not keep the others out.
+        """
+        text = self._texts["turn"].replace("%%", "%")
+        for name, seconds in (("{wait}", wait_seconds), ("{keep}", keep_seconds)):
+            text = text.replace(name, str(max(int(seconds * 1000), 1)))
+        return text
+
+
+class PostgresVersion(NamedTuple):
+    """One version of one object."""
+
+    tid: Tid
+    number: int
+    data: bytes
+
+    @property
+    def position(self) -> int:
+        return self.tid
+
+
+class PostgresTransaction(NamedTuple):
+    """One transaction, as its row tells it."""
+
+    sequence: int
+    id: bytes
+    previous: bytes
+    tid: Tid
+    failed: bool
+    oids: Sequence[int]
+    names: NewNames
+    user: str
+    description: str
+    extension: bytes
+    reason: str
+    oid_count: int  # What there is when it is applied.
+    next_oid: Oid
+
+
+def transaction_of_row(row: Sequence[Any]) -> PostgresTransaction:
+    """Return the transaction that a row of ``log`` tells of."""
+    pos, id_, prev, tid, failed, oids, meta, oid_count, next_oid = row
+    told = decode_meta(meta)
+    return PostgresTransaction(pos, id_, prev, tid, failed, oids, *told, oid_count, next_oid)
+
+
+class Offer(NamedTuple):
+    """A transaction that is to be put at the end, and the parameters of the statement."""
+
+    made: PostgresTransaction  # The number of objects is still that of before.
+    parameters: dict[str, Any]
+    more: Sequence[dict[str, Any]]  # Of further statements, if it is large.
+    before: PostgresTransaction
+
+
+def make_offer(
+    head: PostgresTransaction,
+    tid: Tid,
+    entries: Sequence[Entry],
+    meta: Meta,
+    *,
+    failed: bool = False,
+    oids: Sequence[Oid] = (),
+    streams: Iterable[int] = (),
+) -> Offer:
+    """Return the transaction that follows *head*, with an id that none had before."""
+    stored = [entry[0] for entry in entries]
+    named = stored or list(oids)
+    next_oid = max(head.next_oid, max(stored, default=-1) + 1)
+    older = [oid for oid in stored if oid < head.next_oid]
+    made = PostgresTransaction(
+        head.sequence + 1, new_id(), head.id, tid, failed, tuple(named), *meta,
+        head.oid_count, Oid(next_oid),
+    )  # fmt: skip
+    parameters = {
+        "pos": Int8(head.sequence),
+        "prev": head.id,
+        "id": made.id,
+        "tid": Int8(tid),
+        "failed": failed,
+        "named": meta.names != NO_NAMES and not failed,
+        "oids": array_text(named),
+        "streams": array_text(streams),
+        "meta": encode_meta(meta),
+        "older": array_text(older),
+        "new": Int8(len(stored) - len(older)),
+        "next_oid": Int8(next_oid),
+    }
+    first, *more = [_versions(part) for part in _parts(entries)]
+    return Offer(made, parameters | first, [part | {"tid": Int8(tid)} for part in more], head)
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Divide entries into what goes into one statement; at least one part."""
+    start = size = 0
+    for at, entry in enumerate(entries):
+        if size and size + len(entry[2]) > _PART_BYTES:
+            yield entries[start:at]
+            start, size = at, 0
+        size += len(entry[2])
+    yield entries[start:]
+
+
+def _versions(entries: Sequence[Entry]) -> dict[str, Any]:
+    return {
+        "stored": array_text(entry[0] for entry in entries),
+        "numbers": array_text(entry[1] for entry in entries),
+        "datas": [bytes(entry[2]) for entry in entries],
+    }
+
+
+def array_text(numbers: Iterable[int]) -> str:
+    """Return numbers as the server reads an array."""
+    # As text: the type of a list of numbers would be that of the largest of them.
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def new_id() -> bytes:
+    """Return an id that nothing else has."""
+    return os.urandom(16)

@@ -1,0 +1,128 @@
+"""Copying a storage to another one, with all transactions."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import transaction
+
+from dobbin_like import BTree, Database, MemoryLog, PersistentDict, PersistentFile, checkout
+from dobbin_like.check import check_log
+from dobbin_like.cli import run
+from dobbin_like.conformance.steps import catch_up, commit, fail
+from dobbin_like.exc import CopyError
+from dobbin_like.storage import TransactionLog
+from dobbin_like.upkeep.copy import copy_transactions
+from dobbin_like.upkeep.pack import pack_file
+
+
+def written(storage):
+    """Write a history of everything there is; return the storage."""
+    with Database(storage, transaction_manager=transaction.TransactionManager()) as database:
+        with database.transaction() as root:
+            tree = BTree({number: "x" * number for number in range(300)})
+            database.set_root(PersistentDict(tree=tree, file=PersistentFile(io.BytesIO(b"one"))))
+        for number in range(3):
+            with database.transaction(note=f"the {number}") as root:
+                checkout(root["tree"])
+                root["tree"][number] = PersistentDict(number=number)
+        with database.transaction() as root:
+            checkout(root)
+            root["more"] = PersistentFile(io.BytesIO(b"two" * 1_000_000))
+        with pytest.raises(ZeroDivisionError), database.transaction() as root:
+            checkout(root)["never"] = 1 / 0
+        again = database.storage
+        return again.another() if isinstance(again, MemoryLog) else TransactionLog(again.path)
+
+
+@pytest.fixture
+def source(path):
+    storage = written(TransactionLog(path, sync=False))
+    fail(storage, "a conflict", [0], user="me")
+    yield storage
+    storage.close()
+
+
+def check_copy(source, target):
+    with Database(target, transaction_manager=transaction.TransactionManager()) as database:
+        root = database.root
+        assert b"".join(root["file"]) == b"one"
+        assert b"".join(root["more"]) == b"two" * 1_000_000
+        assert root["tree"][1]["number"] == 1
+        told = [logged.description for logged in target.transactions()]
+        assert told == [logged.description for logged in source.transactions()]
+        assert check_log(target).ok
+
+
+def test_a_log_is_copied_to_memory_and_back(source, tmp_path):
+    with MemoryLog() as memory, TransactionLog(tmp_path / "b.log", sync=False) as back:
+        report = copy_transactions(source, memory)
+        assert (report.transactions, report.copied) == (len(source), len(source))
+        assert (report.streams, report.tid) == (2, source.tid)
+        report = copy_transactions(memory, back)
+        assert report.streams == 2
+        check_copy(source, back)
+
+
+def test_a_copy_that_was_broken_off_is_continued(source, tmp_path):
+    with MemoryLog() as memory:
+        done = []
+
+        def stop(*_):
+            done.append(1)
+            if len(done) == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            copy_transactions(source, memory, stop)
+        assert len(catch_up(memory)) == 1
+        assert len(memory) == 3
+        assert copy_transactions(source, memory).copied == len(source) - 3
+        assert copy_transactions(source, memory).copied == 0
+        commit(source, {50: b"later"})
+        assert copy_transactions(source, memory).copied == 1
+
+
+def test_another_log_is_not_continued(source):
+    with MemoryLog() as memory:
+        commit(memory, {0: b"mine"})
+        with pytest.raises(CopyError, match="other transactions"):
+            copy_transactions(source, memory)
+        assert len(memory) == 1
+
+
+def test_a_difference_is_found(source):
+    with MemoryLog() as memory:
+        copy_transactions(source, memory)
+        key = max(memory._shared.streams)
+        memory._shared.streams[key] = b"too" * 1_000_000
+        with pytest.raises(CopyError, match=r"the stream .* is not the same"):
+            copy_transactions(source, memory)
+    with MemoryLog() as memory:
+        copy_transactions(source, memory)
+        logged = memory._shared.transactions[2]
+        changed = (logged.versions[0]._replace(data=b"no"), *logged.versions[1:])
+        memory._shared.transactions[2] = logged._replace(versions=changed)
+        with pytest.raises(CopyError, match=f"of transaction {logged.tid} is not the same"):
+            copy_transactions(source, memory)
+
+
+def test_a_packed_log_is_copied_without_its_history(source, path, tmp_path, capsys):
+    pack_file(path)
+    catch_up(source)
+    target = str(tmp_path / "b.log")
+    assert run(["copy", str(path), target]) == 2
+    assert "copy it without history" in capsys.readouterr().err
+    assert run(["copy", str(path), target, "--no-history"]) == 0
+    with TransactionLog(target) as copy:
+        assert len(copy) == 1
+    assert check_log(target).ok
+
+
+def test_the_command_copies_and_says_what(source, path, tmp_path, capsys):
+    assert run(["copy", str(path), str(tmp_path / "b.log")]) == 0
+    assert f"{len(source)} transactions ({len(source)} of them new)" in capsys.readouterr().out
+    assert run(["copy", str(tmp_path / "none.log"), str(tmp_path / "c.log")]) == 2
+    assert run(["copy", "mysql://host/db", str(tmp_path / "c.log")]) == 2
+    assert "unknown scheme mysql" in capsys.readouterr().err

@@ -1,0 +1,846 @@
+"""The log in PostgreSQL, on a server that is started here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import transaction
+
+import dobbin_like
+from benchmarks import isolation
+from dobbin_like import (
+    BTree,
+    Database,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    checkout,
+    cli,
+)
+from dobbin_like.check import check_database
+from dobbin_like.conformance import StorageTests
+from dobbin_like.conformance.steps import append, catch_up, commit, data_of, locked
+from dobbin_like.exc import (
+    ConflictError,
+    FormatVersionError,
+    HistoryLostError,
+    InDoubtError,
+    NotALogError,
+    OvertakenError,
+    ReadOnlyStorageError,
+    ServerUnavailableError,
+)
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.storages.memory_lock import MemoryLock
+from tests.helpers import processes
+from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
+from tests.helpers.postgres_server import STANDBY, USER, Server, missing
+
+if missing():
+    pytest.skip(missing(), allow_module_level=True)
+
+import psycopg
+
+from dobbin_like.storage.postgres import PostgresLog
+from dobbin_like.storages.postgres import tables
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def schema():
+    return f"log{next(numbers)}"
+
+
+@contextlib.contextmanager
+def in_another_process(log):
+    """Let *log* take no turns with the threads of this process."""
+    lock, log._lock = log._lock, MemoryLock(log.path)
+    yield
+    log._lock = lock
+
+
+@contextlib.contextmanager
+def another_turn(log):
+    """Let another process keep the others out."""
+    with psycopg.connect(log._dsn) as connection:
+        connection.execute(f"select 1 from {log._options['schema']}.meta for update")
+        yield
+
+
+@contextlib.contextmanager
+def beside(act):
+    """Run *act* in another thread, beside the block."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(act)
+        yield
+        done.result(WAIT_SECONDS)
+
+
+class TestPostgresLog(StorageTests):
+    @pytest.fixture(autouse=True)
+    def _server(self, server):
+        self.dsn = server.dsn()
+
+    def make(self):
+        self.schema = f"log{next(numbers)}"
+        return PostgresLog(self.dsn, schema=self.schema)
+
+    def again(self, storage, **options):
+        return PostgresLog(self.dsn, schema=storage._options["schema"], **options)
+
+
+# -- databases that commit at the same time ------------------------------------------------
+
+
+@pytest.fixture
+def pair(server, schema):
+    """Two databases as two processes have them, and a root with one of everything."""
+    with contextlib.ExitStack() as ends:
+        databases = []
+        for _ in range(2):
+            log = PostgresLog(server.dsn(), schema=schema)
+            ends.enter_context(in_another_process(log))
+            manager = transaction.TransactionManager()
+            databases.append(ends.enter_context(Database(log, transaction_manager=manager)))
+        one, two = databases
+        tree = BTree({number: number for number in range(0, 1000, 2)})
+        one.set_root(PersistentDict(names=PersistentDict(), tree=tree, n=0))
+        one.transaction_manager.commit()
+        two.transaction_manager.begin()
+        yield one, two
+        for database in databases:
+            database.transaction_manager.abort()
+            check_database(database).raise_if_bad()
+
+
+def test_what_came_between_is_merged(pair):
+    one = pair[0]
+    for number, database in enumerate(pair):
+        for name in ("names", "tree"):
+            checkout(database.root[name])
+            database.root[name][2 * number + 1] = PersistentDict(by=number)
+    for database in pair:
+        database.transaction_manager.commit()
+    one.transaction_manager.begin()
+
+    for name in ("names", "tree"):
+        for database in pair:
+            found = database.root[name]
+            assert (found[1]["by"], found[3]["by"]) == (0, 1)
+    assert [logged.failed for logged in one.storage.transactions()] == [False] * 3
+
+
+def test_a_conflict_with_what_came_between_is_recorded(pair):
+    one, two = pair
+    for database in pair:
+        checkout(database.root)
+        database.root["n"] += 1
+    one.transaction_manager.commit()
+    with pytest.raises(ConflictError):
+        two.transaction_manager.commit()
+    two.transaction_manager.abort()
+
+    assert two.root["n"] == 1
+    assert [logged.failed for logged in two.storage.transactions()] == [False, False, True]
+
+
+def test_a_file_is_stored_once_although_another_process_was_faster(pair, server, schema):
+    one = pair[0]
+    for number, database in enumerate(pair):
+        checkout(database.root["names"])
+        database.root["names"][number] = PersistentFile(io.BytesIO(b"text" * 1000))
+    for database in pair:
+        database.transaction_manager.commit()
+    one.transaction_manager.begin()
+
+    assert {b"".join(one.root["names"][number]) for number in range(2)} == {b"text" * 1000}
+    with psycopg.connect(server.dsn()) as connection:
+        assert connection.execute(f"select count(*) from {schema}.stream").fetchone() == (2,)
+
+
+def test_several_participants_decide_behind_what_came_between(pair):
+    one, two = pair
+    checkout(two.root["names"])
+    two.root["names"][2] = 2
+    two.transaction_manager.get().join(Bystander())
+    checkout(one.root["names"])
+    one.root["names"][1] = 1
+    one.transaction_manager.commit()
+    two.transaction_manager.commit()
+
+    assert dict(two.root["names"]) == {1: 1, 2: 2}
+
+
+class Bystander:
+    """Another participant, which refuses nothing."""
+
+    def sortKey(self):  # noqa: N802
+        return "~"
+
+    def done(self, _transaction):
+        pass
+
+    abort = tpc_begin = commit = tpc_vote = tpc_finish = tpc_abort = done
+
+
+def test_the_page_tells_how_many_round_trips_there_are(server, proxy, schema):
+    """Each message that the client sends is answered before it sends the next one."""
+
+    def messages(act):
+        proxy.cut_at(1_000_000, BEFORE)
+        act()
+        return 1_000_000 - proxy.cut_at(0, BEFORE)
+
+    manager = transaction.TransactionManager()
+    # Preparing a statement is a round trip more, once.
+    log = PostgresLog(server.dsn(proxy.port), schema=schema, prepare=False)
+    with (
+        Database(log, transaction_manager=manager) as database,
+        PostgresLog(server.dsn(), schema=schema) as other,
+    ):
+        database.set_root(PersistentDict(part=PersistentDict()))
+        manager.commit()
+        root = database.root
+
+        def change():
+            checkout(root)
+            root["n"] = next(numbers)
+
+        manager.begin()
+        change()
+        assert messages(manager.commit) == 1
+        assert messages(manager.begin) == 1
+        with in_another_process(other):
+            manager.commit()
+            commit(other, {100: b""})
+            assert messages(manager.begin) == 2
+            counts = []
+            for number in range(2):
+                change()
+                commit(other, {200 + number: b""})
+                counts.append(messages(manager.commit))
+            assert counts == [6 + 2, 6]  # The first time with another connection.
+        assert messages(lambda: database.storage.load(Oid(1))) == 1
+
+
+def test_schemas_are_databases_of_their_own(server):
+    names = [f'a "quoted" {{name}} 100% {next(numbers)}', f"other{next(numbers)}"]
+    logs = [PostgresLog(server.dsn(), schema=name) for name in names]
+    commit(logs[0], {0: b"root"})
+
+    assert (logs[1].has_news(), data_of(logs[0], 0)) == (False, b"root")
+    assert logs[0].sort_key != logs[1].sort_key
+    for log in logs:
+        log.close()
+
+
+def test_a_log_that_is_only_read_is_not_made(server, schema):
+    with pytest.raises(NotALogError, match=schema):
+        PostgresLog(server.dsn(), schema=schema, read_only=True)
+    with psycopg.connect(server.dsn()) as connection:
+        query = "select count(*) from pg_namespace where nspname = %s"
+        assert connection.execute(query, (schema,)).fetchone() == (0,)
+
+
+def test_a_newer_format_is_refused(server, schema):
+    PostgresLog(server.dsn(), schema=schema).close()
+    with psycopg.connect(server.dsn()) as connection:
+        connection.execute(f"update {schema}.meta set format = 2")
+    with pytest.raises(FormatVersionError):
+        PostgresLog(server.dsn(), schema=schema)
+
+
+def test_many_may_make_the_tables_at_once(server, schema):
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: PostgresLog(server.dsn(), schema=schema), range(6)))
+    assert len({log.sort_key for log in made}) == 1
+    for log in made:
+        log.close()
+
+
+def test_a_log_that_is_pickled_is_opened_again(server, schema):
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        commit(log, {0: b"root"})
+        assert pickle.loads(pickle.dumps(log)) is log
+        data = pickle.dumps(log)
+        log.close()
+        with pickle.loads(data) as other:
+            assert data_of(other, 0) == b"root"
+
+
+def test_a_large_transaction_is_put_in_parts(server, schema, monkeypatch):
+    monkeypatch.setattr(tables, "_PART_BYTES", 10)
+    states = {number: bytes([number]) * number for number in range(20)}
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        for settled in (False, True):
+            log.acquire(settled=settled)
+            append(log, states)
+            log.release()
+            assert {oid: data_of(log, oid) for oid in states} == states
+        with locked(log):
+            entries = [(Oid(oid), 1, data) for oid, data in states.items()]
+            made = log.prepare(Tid(log.tid + 10), entries)
+            log.decide()
+            log.apply([made])
+        assert [oid for oid, _ in log.entries(made)] == list(states)
+        assert (log.oid_count, len(log)) == (20, 3)
+
+
+# -- by its URI ----------------------------------------------------------------------------
+
+
+def test_a_database_is_opened_by_its_uri(server, schema):
+    uri = server.uri(schema)
+    with pytest.raises(NotALogError):
+        dobbin_like.open(uri, must_exist=True)
+    with dobbin_like.open(f"{uri}&patience=3&lock_timeout=2&guard=no&sslmode=prefer") as database:
+        database.run(lambda: database.set_root(PersistentDict(n=1)))
+        assert database.storage._options["lock_timeout"] == 2
+        assert not database._store.graph.guard
+    with dobbin_like.open(uri, read_only=True) as database:
+        assert database.root["n"] == 1
+        with pytest.raises(ReadOnlyStorageError):
+            checkout(database.root)
+    for wrong in ("patience=soon", "lock_timeout=soon", "sync=no"):
+        with pytest.raises((ValueError, TypeError), match=wrong.partition("=")[0]):
+            dobbin_like.open(f"{uri}&{wrong}")
+    with pytest.raises(ServerUnavailableError):
+        dobbin_like.open(f"postgresql://nobody@127.0.0.1:{server.port}/none")
+
+
+def test_the_commands_take_a_uri(server, schema, path, tmp_path, capsys):
+    uri, other = server.uri(schema), server.uri(f"log{next(numbers)}")
+    with Database(path) as database:
+        database.run(lambda: database.set_root(PersistentDict(file=None, n=1)))
+        with database.transaction() as root:
+            checkout(root)
+            root["file"] = PersistentFile(io.BytesIO(b"text" * 1_000_000))
+    back = str(tmp_path / "back.log")
+    for command in (
+        ["init", uri],
+        ["copy", str(path), uri],
+        ["copy", uri, other],
+        ["copy", other, back],
+        ["check", uri],
+        ["info", uri],
+        ["census", uri],
+        ["log", uri],
+        ["history", uri, "0"],
+        ["snapshot", uri, str(tmp_path / "snapshot.log")],
+        ["copy", uri, server.uri(f"log{next(numbers)}"), "--no-history"],
+    ):
+        assert cli.run(command) == 0, (command, capsys.readouterr().err)
+    told = capsys.readouterr().out
+    assert "2 transactions (2 of them new) with" in told
+    with Database(back) as database:
+        assert b"".join(database.root["file"]) == b"text" * 1_000_000
+    assert cli.run(["info", server.uri("none")]) == 2
+    assert "there are no tables of a log" in capsys.readouterr().err
+
+
+# -- several processes ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("careful", [False, True], ids=["snapshots", "serializable"])
+def test_transactions_of_processes_are_isolated(server, schema, tmp_path, careful):
+    """Processes that are killed, stopped and forked; see ``benchmarks/isolation.py``."""
+    plan = isolation.Plan(processes=3, threads=2, packs=False, careful=careful)
+    plan.uri = server.uri(schema)
+    found, figures = isolation.run(tmp_path, int(careful), 6, plan)
+
+    assert found == []
+    assert figures["committed"]
+
+
+def test_who_is_killed_in_its_turn_is_no_obstacle_though_a_child_of_it_lives(server, schema):
+    """The child has inherited the connection, and must not keep it open."""
+    with PostgresLog(server.dsn(), schema=schema, lock_timeout=20) as log:
+        commit(log, {0: b"root"})
+        reader, writer = os.pipe()
+
+        def parent():
+            with PostgresLog(server.dsn(), schema=schema) as other:
+                other.acquire()
+                processes.forked(lambda: (os.write(writer, b"x"), signal.pause()))
+                signal.pause()
+
+        child = processes.forked(parent)
+        assert os.read(reader, 1) == b"x"
+        os.kill(child, signal.SIGKILL)
+        assert processes.exit_code(child) == -signal.SIGKILL
+        commit(log, {0: b"again"})
+        assert data_of(log, 0) == b"again"
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.slow
+def test_who_does_nothing_in_its_turn_loses_it(server, schema):
+    with (
+        PostgresLog(server.dsn(), schema=schema, patience=0.5) as idle,
+        PostgresLog(server.dsn(), schema=schema) as log,
+        in_another_process(idle),
+    ):
+        idle.acquire()
+        commit(log, {0: b"root"})
+        with pytest.raises(OvertakenError):
+            idle.append(Tid(10), [(Oid(0), 1, b"late")])
+        idle.release()
+        commit(idle, {0: b"again"})
+        assert len(idle) == 2
+
+
+LOADED = """
+import os, sys
+import dobbin_like
+from dobbin_like import checkout
+from dobbin_like.exc import InDoubtError
+
+uri, worker = sys.argv[1], int(sys.argv[2])
+with dobbin_like.open(uri) as database:
+    for number in range(int(sys.argv[3])):
+        def add():
+            checkout(database.root)
+            database.root.append((worker, number))
+        try:
+            database.run(add, retry=1000)
+            print("done", number, flush=True)
+        except InDoubtError:
+            print("doubt", number, flush=True)
+"""
+
+
+class Load:
+    """Processes that append to the root, a list, at the same time."""
+
+    def __init__(self, uri, workers, each):
+        self.total = workers * each
+        self._each = each
+        self._running = [
+            processes.start(
+                [sys.executable, "-c", LOADED, uri, str(worker), str(each)],
+                stdout=subprocess.PIPE,
+                env=processes.python_path(),
+                text=True,
+            )
+            for worker in range(workers)
+        ]
+
+    def wait_for(self, database, transactions):
+        while len(database.storage) < transactions:
+            transaction.begin()
+            assert any(process.poll() is None for process in self._running)
+
+    def check(self, database):
+        """Nothing that was acknowledged is lost, and nothing is there twice."""
+        told = [process.communicate(timeout=90)[0].split() for process in self._running]
+        transaction.begin()
+        stored = Counter(map(tuple, database.root))
+        assert [process.returncode for process in self._running] == [0] * len(told)
+        for worker, words in enumerate(told):
+            assert len(words) == 2 * self._each
+            for kind, number in zip(words[::2], map(int, words[1::2]), strict=True):
+                assert stored[worker, number] in ((1,) if kind == "done" else (0, 1))
+
+
+@pytest.mark.slow
+def test_no_acknowledged_commit_is_lost_or_done_twice_when_the_server_is_killed(server, schema):
+    uri = server.uri(schema)
+    with dobbin_like.open(uri) as database:
+        database.run(lambda: database.set_root(PersistentList()))
+        load = Load(uri, workers=3, each=120)
+        for kill in range(1, 4):
+            load.wait_for(database, kill * load.total // 5)
+            server.kill()
+            server.start()
+        load.check(database)
+
+
+@pytest.mark.slow
+def test_no_acknowledged_commit_is_lost_when_a_standby_takes_over(schema):
+    with contextlib.ExitStack() as ends:
+        servers = []
+        for primary in (None, 0):
+            servers.append(Server(None if primary is None else servers[0]))
+            ends.callback(servers[-1].remove)
+            servers[-1].start()
+        names = f"alter system set synchronous_standby_names = '{STANDBY}'"
+        set_on(servers[0], names, "select pg_reload_conf()")
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        uri = f"postgresql://{USER}@{hosts}/{USER}?target_session_attrs=read-write"
+        uri += f"&schema={schema}&connect_timeout=2"
+        with dobbin_like.open(uri) as database:
+            database.run(lambda: database.set_root(PersistentList()))
+            with dobbin_like.open(servers[1].uri(schema), read_only=True) as follower:
+                assert list(follower.root) == []
+                load = Load(uri, workers=3, each=80)
+                load.wait_for(database, load.total // 3)
+                transaction.begin()
+                assert len(follower.root)
+            servers[0].kill()
+            alone = "alter system set synchronous_standby_names = ''"
+            set_on(servers[1], alone, "select pg_promote(true, 20)", "select pg_reload_conf()")
+            load.check(database)
+
+
+def set_on(server, *statements):
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+# -- an answer that is lost -------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = CuttingProxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def logs(server, proxy, schema):
+    """A log through the proxy, with one transaction, and another one that is not cut off."""
+    with (
+        PostgresLog(server.dsn(proxy.port), schema=schema, patience=15) as log,
+        PostgresLog(server.dsn(), schema=schema) as other,
+    ):
+        commit(log, {0: b"root"})
+        catch_up(other)
+        yield log, other
+
+
+def committed_once(log, other, data):
+    """Whether both see *data* as the last of two transactions."""
+    for each in (log, other):
+        catch_up(each)
+        assert (len(each), data_of(each, 0)) == (2, data)
+    return [logged.sequence for logged in other.transactions()] == [1, 2]
+
+
+@pytest.mark.parametrize("how", [BEFORE, LOST])
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("message", [1, 2, 3])
+def test_an_append_whose_answer_is_lost_is_done_once(logs, proxy, how, settled, message):
+    log, other = logs
+    log.acquire(settled=settled)
+    catch_up(log)
+    proxy.cut_at(message, how)
+    logged = log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+    log.release()
+
+    cut = proxy.was_cut.is_set()
+    proxy.cut_at(0, how)
+    assert cut or message > 1 + settled  # All its messages were cut, each in its turn.
+    assert logged.sequence == 2
+    assert committed_once(log, other, b"again")
+
+
+def test_an_append_that_comes_late_finds_its_place_taken(logs, proxy):
+    log, other = logs
+    with locked(log):
+        catch_up(log)
+    log.acquire(settled=False)
+    proxy.cut_at(1, LATE)
+    log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+    log.release()
+    proxy.deliver()
+
+    assert committed_once(log, other, b"again")
+
+
+def test_who_loses_the_answer_and_the_race_is_told_that_nothing_was_written(logs, proxy):
+    log, other = logs
+    log.acquire(settled=False)
+    proxy.cut_at(1, LATE)
+    with in_another_process(other):
+        commit(other, {0: b"other"})
+    with pytest.raises(OvertakenError):
+        log.append(Tid(log.tid + 10), [(Oid(0), 1, b"mine")])
+    log.release()
+    proxy.deliver()
+
+    assert committed_once(log, other, b"other")
+
+
+def test_an_interrupted_append_is_settled(logs, proxy):
+    """Ctrl-C while the answer is awaited: no cancel is sent, and it is not committed later."""
+    log, other = logs
+    log.acquire(settled=False)
+    tid = Tid(log.tid + 10)
+    proxy.hold_at(1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        log.append(tid, [(Oid(0), 1, b"late")])
+    assert log.settle(tid) is None
+    log.release()
+    proxy.deliver()
+
+    catch_up(other)
+    assert [logged.failed for logged in other.transactions()] == [False, True]
+    assert data_of(other, 0) == b"root"
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_an_interrupted_append_that_was_done_is_settled(logs, proxy, applied):
+    log, other = logs
+    log.acquire(settled=False)
+    tid = Tid(log.tid + 10)
+    proxy.hold_at(1, lambda: (proxy.deliver(), os.kill(os.getpid(), signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt):
+        log.append(tid, [(Oid(0), 1, b"again")])
+    if applied:  # By another thread.
+        catch_up(log)
+    found = log.settle(tid)
+    log.release()
+
+    assert (found.tid, found.sequence) == (tid, 2)
+    assert committed_once(log, other, b"again")
+
+
+@pytest.mark.parametrize("how", [BEFORE, LOST])
+def test_the_commit_of_what_was_prepared_is_done_once(logs, proxy, how):
+    log, other = logs
+    log.acquire()
+    log.prepare(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+    proxy.cut_at(1, how)
+    log.decide()
+    log.release()
+
+    assert proxy.was_cut.is_set()
+    assert committed_once(log, other, b"again")
+
+
+def test_what_was_prepared_and_lost_is_not_committed(logs, proxy):
+    log, other = logs
+    log.acquire()
+    log.prepare(Tid(log.tid + 10), [(Oid(0), 1, b"mine")])
+    log._line.pgconn.finish()
+    with in_another_process(other):
+        commit(other, {0: b"other"})
+    with pytest.raises(ServerUnavailableError, match="has taken its place"):
+        log.decide()
+    log.release()
+
+    assert committed_once(log, other, b"other")
+
+
+def test_a_stream_that_was_not_read_to_its_end_leaves_nothing(server, schema):
+    with PostgresLog(server.dsn(), schema=schema) as log, locked(log):
+        with pytest.raises(ZeroDivisionError):
+            log.write_stream(Breaking(bytes(3_000_000)))
+        log.write_stream(io.BytesIO(b"text"))
+        with psycopg.connect(server.dsn()) as connection:
+            assert connection.execute(f"select count(*) from {schema}.stream").fetchone() == (1,)
+    with psycopg.connect(server.dsn()) as connection:
+        assert connection.execute(f"select count(*) from {schema}.stream").fetchone() == (0,)
+
+
+class Breaking(io.BytesIO):
+    """A source that can't be read to its end."""
+
+    def read(self, size=-1):
+        return super().read(size) if self.tell() < 2_000_000 else 1 / 0
+
+
+@pytest.mark.parametrize("how", [BEFORE, LOST])
+def test_reading_goes_on_with_another_connection(logs, proxy, how):
+    log, other = logs
+    commit(other, {0: b"other"})
+    for read in (log.has_news, lambda: data_of(log, 0), log.read_news):
+        proxy.cut_at(1, how)
+        assert read()
+        assert proxy.was_cut.is_set()
+    assert committed_once(log, other, b"other")
+
+
+@pytest.mark.parametrize("how", [BEFORE, LOST])
+@pytest.mark.parametrize("message", range(1, 5))
+def test_a_stream_that_was_cut_is_whole(logs, proxy, how, message):
+    log, other = logs
+    data = os.urandom(2_500_000)
+    log.acquire(settled=False)
+    proxy.cut_at(message, how)
+    key, size = log.write_stream(io.BytesIO(data))
+    log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+    log.release()
+
+    assert committed_once(log, other, b"again")
+    assert (size, other.read_stream(key, 0, size + 1) == data) == (len(data), True)
+
+
+@pytest.mark.slow
+def test_what_can_not_be_found_out_in_time_is_in_doubt(logs, proxy):
+    log, other = logs
+    log._lines.patience_seconds = 0.3
+    log.acquire(settled=False)
+    with another_turn(other):  # Nobody can put anything.
+        proxy.cut_at(1, BEFORE)
+        with pytest.raises(InDoubtError):
+            log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+    assert log.settle(Tid(log.tid + 10)) is None
+    log.release()
+
+    catch_up(other)
+    assert [logged.failed for logged in other.transactions()] == [False, True]
+
+
+# -- a standby that has to acknowledge ----------------------------------------------------
+
+
+@pytest.fixture
+def no_standby(server):
+    """Let commits wait for a standby that there is not, from the call until the second one."""
+
+    def wait_for(name):
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("set synchronous_commit = local")
+            connection.execute(f"alter system set synchronous_standby_names = '{name}'")
+            connection.execute("select pg_reload_conf()")
+            while connection.execute("show synchronous_standby_names").fetchone() != (name,):
+                pass
+
+    yield wait_for
+    wait_for("")
+
+
+def waiting_for_a_standby(server):
+    """Return the processes of the server that wait for one, when there are any."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        query = "select pid from pg_stat_activity where wait_event = 'SyncRep'"
+        while not (found := connection.execute(query).fetchall()):
+            pass
+        return [pid for (pid,) in found]
+
+
+def cancelled(server, how):
+    """Let the server be told not to wait, *how* often one likes."""
+    for pid in waiting_for_a_standby(server):
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(f"select {how}({pid})")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_wait_that_was_cancelled_is_no_acknowledgement(server, schema, no_standby, how):
+    with PostgresLog(server.dsn(), schema=schema, patience=1) as log:
+        commit(log, {0: b"root"})
+        tid = Tid(log.tid + 10)
+        log.acquire(settled=False)
+        no_standby("nobody")
+        with beside(lambda: cancelled(server, how)), pytest.raises(InDoubtError):
+            log.append(tid, [(Oid(0), 1, b"again")])
+        no_standby("")
+
+        found = log.settle(tid)
+        log.apply([found])
+        log.release()
+        assert (len(log), data_of(log, 0)) == (2, b"again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_is_visible_after_a_crash_is_acknowledged_with_the_standby(
+    server, schema, no_standby, settled
+):
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        commit(log, {0: b"root"})
+        no_standby("nobody")
+
+        def append():
+            log.acquire(settled=settled)
+            logged = log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+            log.release()
+            return logged
+
+        with ThreadPoolExecutor(1) as pool:
+            appended = pool.submit(append)
+            waiting_for_a_standby(server)
+            server.kill()
+            server.start()
+            waiting_for_a_standby(server)
+            with PostgresLog(server.dsn(), schema=schema, read_only=True) as reader:
+                assert data_of(reader, 0) == b"again"
+            assert not appended.done()
+            no_standby("")
+            assert appended.result(WAIT_SECONDS).sequence == 2
+
+
+# -- the server goes and comes back -------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_log_survives_a_restart_of_the_server(server, schema):
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        commit(log, {0: b"root"})
+        server.restart()
+        assert data_of(log, 0) == b"root"
+        server.kill()
+        server.start()
+        commit(log, {0: b"again"})
+        log.acquire(settled=False)
+        server.restart()
+        log.append(Tid(log.tid + 10), [(Oid(0), 1, b"at last")])
+        log.release()
+        catch_up(log)
+
+        assert (len(log), data_of(log, 0)) == (3, b"at last")
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away_is_told(server, schema):
+    with PostgresLog(server.dsn(), schema=schema, patience=0.2) as log:
+        commit(log, {0: b"root"})
+        server.kill()
+        try:
+            with pytest.raises(ServerUnavailableError, match=schema):
+                log.has_news()
+            log.acquire(settled=False)
+            with pytest.raises(ServerUnavailableError):
+                log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+            log.release()
+            with pytest.raises(ServerUnavailableError):
+                PostgresLog(server.dsn(), schema=schema)
+        finally:
+            server.start()
+        log._lines.patience_seconds = 15
+        commit(log, {0: b"again"})
+        assert data_of(log, 0) == b"again"
+
+
+def test_a_log_that_has_lost_transactions_is_not_read_on(server, schema):
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        for number in range(3):
+            commit(log, {0: b"%d" % number})
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(f"delete from {schema}.version where tid = {log.tid}")
+            connection.execute(f"delete from {schema}.log where pos = 3")
+            with pytest.raises(HistoryLostError):
+                log.has_news()
+            with PostgresLog(server.dsn(), schema=schema) as other:
+                commit(other, {0: b"another"})
+        assert log.has_news()
+        with pytest.raises(HistoryLostError):
+            log.read_news()
