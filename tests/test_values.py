@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from dobbin_like import Database, Persistent, TransactionLog, checkout
 from dobbin_like.check import check_database
-from dobbin_like.exc import NotStorableError, SharedValueError
+from dobbin_like.exc import LostChangeWarning, NotStorableError, SharedValueError
 from dobbin_like.objects.values.refs import make_ref
 from dobbin_like.objects.values.values import Freezer, StateComparison, to_plain
 from tests.helpers.steps import in_thread
@@ -518,7 +518,7 @@ def test_a_change_is_dropped_by_abort(store):
     assert kept == [1, {"a": [2, 3]}]
 
 
-def test_a_change_after_the_commit_to_what_was_committed_is_nobody_elses(store, stored):
+def test_a_change_after_the_commit_to_what_was_committed_is_nobody_elses(database, store, stored):
     holder = store(value=[1])
     checkout(holder)
     mine = holder.value
@@ -529,6 +529,9 @@ def test_a_change_after_the_commit_to_what_was_committed_is_nobody_elses(store, 
 
     assert holder.value == [1, 2]
     assert stored("value") == [1, 2]
+    checkout(holder)
+    with pytest.warns(LostChangeWarning, match="a list of Holder oid 0 was changed after"):
+        transaction.commit()
 
 
 def test_a_change_to_what_a_constructor_was_given_is_nobody_elses(store):
@@ -538,6 +541,9 @@ def test_a_change_to_what_a_constructor_was_given_is_nobody_elses(store):
     given_[1].append(3)
 
     assert holder.value == [1, [2]]
+    checkout(holder)
+    with pytest.warns(LostChangeWarning, match="a list of Holder oid 0 was changed after"):
+        transaction.commit()
 
 
 def test_a_value_of_one_object_can_be_set_on_another(store, stored):
