@@ -36,6 +36,7 @@ from dobbin_like.exc import (
     HistoryLostError,
     InDoubtError,
     NotALogError,
+    NotHeldError,
     OvertakenError,
     ReadOnlyStorageError,
     ServerUnavailableError,
@@ -44,6 +45,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.storages.memory_lock import MemoryLock
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
+from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_server import STANDBY, USER, Server, missing
 
 if missing():
@@ -618,6 +620,72 @@ def test_an_interrupted_append_that_was_done_is_settled(logs, proxy, applied):
 
     assert (found.tid, found.sequence) == (tid, 2)
     assert committed_once(log, other, b"again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1, 8, 3))
+@pytest.mark.parametrize("settled", [False, True])
+def test_an_interrupt_anywhere_in_a_write_leaves_nothing_half(server, schema, first, settled):
+    with (
+        PostgresLog(server.dsn(), schema=schema) as log,
+        PostgresLog(server.dsn(), schema=schema, lock_timeout=5) as other,
+    ):
+        commit(log, {0: b"root"})
+        tids = []
+
+        def write():
+            log.acquire(settled=settled)
+            try:
+                catch_up(log)
+                log.write_stream(io.BytesIO(b"text"))
+                tids.append(Tid(log.tid + 1))
+                log.append(tids[-1], [(Oid(0), 1, b"%d" % log.tid)])
+            finally:
+                log.release()
+
+        number = first
+        while interrupted(write, number):
+            with contextlib.suppress(NotHeldError):
+                log.settle(Tid(log.tid + 1))
+            log.release()
+            with in_another_process(other):
+                commit(other, {1: b"another"})
+            catch_up(log)
+            assert (len(log), data_of(log, 0)) == (len(other), data_of(other, 0))
+            number += 7
+        assert number > 100
+
+
+@pytest.mark.slow
+def test_an_interrupted_commit_is_there_or_not(server, schema):
+    manager = transaction.TransactionManager()
+    with (
+        Database(
+            PostgresLog(server.dsn(), schema=schema), transaction_manager=manager
+        ) as database,
+        PostgresLog(server.dsn(), schema=schema, lock_timeout=5) as other,
+        in_another_process(other),
+    ):
+        database.set_root(PersistentDict(n=0))
+        manager.commit()
+
+        def change():
+            manager.begin()
+            checkout(database.root)
+            database.root["n"] += 1
+            if number % 2:  # So that it is overtaken.
+                commit(other, {100: b"other"})
+            manager.commit()
+
+        number = 1
+        while interrupted(change, number):
+            manager.abort()
+            commit(other, {101: b"nobody is kept out"})
+            done = [one for one in other.transactions() if 0 in one.oids and not one.failed]
+            manager.begin()
+            assert database.root["n"] == len(done) - 1
+            number += 9
+        assert number > 500
 
 
 @pytest.mark.parametrize("how", [BEFORE, LOST])

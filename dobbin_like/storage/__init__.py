@@ -1,7 +1,8 @@
 """The storages there are, and what a database asks of one.
 
 :class:`TransactionLog` in a file, :class:`MemoryLog` in memory, :class:`OverlayLog` in memory
-over another one. Another engine that keeps the protocol :class:`Storage` can carry a database;
+over another one; in :mod:`dobbin_like.storage.postgres`, which needs psycopg, ``PostgresLog``.
+Another engine that keeps the protocol :class:`Storage` can carry a database;
 whether it keeps it is told by the tests of :mod:`dobbin_like.conformance`.
 """
 

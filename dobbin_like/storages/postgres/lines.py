@@ -6,6 +6,7 @@ Knows no statements. What is lost while an answer is awaited may have been done 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -87,6 +88,12 @@ class Line(psycopg.Connection[Any]):
             self.pgconn.finish()
             raise
 
+    def __del__(self, *_: Any) -> None:
+        """Without the warning of psycopg: an interrupt may have come before it was given back.
+
+        libpq closes it, in the process that has made it.
+        """
+
     def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
             self.warned = True
@@ -138,6 +145,10 @@ class Lines:
         _open.add(line)
         line.answer_seconds = self._answer_seconds
         line.add_notice_handler(line.note)
+        if self._threshold is not None:
+            # Planning takes a quarter of a commit, and finds the same plan each time.
+            with contextlib.suppress(psycopg.errors.UndefinedObject):  # It is another engine.
+                line.execute("set plan_cache_mode = force_generic_plan")
         return line
 
     def give(self, line: Line) -> None:

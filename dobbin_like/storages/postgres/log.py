@@ -211,26 +211,26 @@ class PostgresLog(ReadablePostgres):
 
     def _wait_for_turn(self, until: float | None) -> None:
         """Keep other processes from appending, until the next append or the end."""
-        while self._line is None:
+        while True:
             left = _TURN_SECONDS if until is None else until - time.monotonic()
             wait = min(max(left, 0.001), _TURN_SECONDS)
             text = self._statements.turn(wait, self._options["patience"])
-
-            def lock(line: Line, text: str = text) -> bool:
-                try:
-                    line.execute(text, prepare=False)
-                except psycopg.errors.LockNotAvailable:
-                    line.execute("rollback")
-                    return False
-                return True
-
-            line, has_turn = self._lines.begin(lock)
+            line, has_turn = self._lines.begin(partial(self._lock_tables, text))
             if has_turn:
-                self._line = line
                 return
+            self._line = None
             self._lines.give(line)
             if until is not None and time.monotonic() >= until:
                 raise LockTimeout(self.path, self._lock_timeout or 0.0)
+
+    def _lock_tables(self, text: str, line: Line) -> bool:
+        self._line = line  # Before: after an interrupt, release() ends what it has begun.
+        try:
+            line.execute(text, prepare=False)
+        except psycopg.errors.LockNotAvailable:
+            line.execute("rollback")
+            return False
+        return True
 
     def release(self) -> None:
         try:
@@ -240,25 +240,26 @@ class PostgresLog(ReadablePostgres):
             self._lock.release(self)
 
     def _drop(self) -> None:
-        """Take back what was prepared or written and is not committed. Raises nothing."""
-        line, written = self._line, self._written
-        keeps = self._outcome == _SENT  # It may be in the log, with its streams.
-        self._forget()
-        if line is not None:
-            self._end(line)
-        if written and not keeps:
+        """Take back what was prepared or written and is not committed. May be repeated."""
+        self._end_line()
+        # What was sent may be in the log, with its streams.
+        written = [] if self._outcome == _SENT else self._written
+        if written:
             self._drop_streams(written)
+        self._forget()
 
-    def _end(self, line: Line) -> None:
-        """Take back what was not committed on a connection."""
-        if line.process != os.getpid():
-            return  # Of the parent.
-        try:
-            if not line.closed:
+    def _end_line(self) -> None:
+        """Take back what was not committed on the connection of this holder."""
+        line = self._line
+        if line is None:
+            return
+        if line.process == os.getpid() and not line.closed:
+            try:
                 line.execute("rollback")
-            self._lines.give(line)
-        except psycopg.Error:
-            discard(line)
+            except psycopg.Error:
+                discard(line)
+        self._line = None
+        self._lines.give(line)
 
     # -- writing -----------------------------------------------------------------
 

@@ -34,7 +34,7 @@ _CREATE: Final = """
 select pg_advisory_xact_lock(7214001);
 create schema if not exists {s};
 create table if not exists {s}.log (
-    pos int8 primary key, id bytea not null unique, prev bytea not null,
+    pos int8 primary key, id bytea not null, prev bytea not null,
     tid int8 not null unique, failed bool not null, named bool not null,
     oids int8[] not null, streams int8[] not null, meta bytea not null,
     oid_count int8 not null, next_oid int8 not null);
