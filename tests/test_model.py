@@ -931,7 +931,7 @@ class SnapshotIsolation(RuleBasedStateMachine):
                 self._abort(actor)
         gc.collect()
         for actor in self.actors:
-            assert self.workers[actor.worker](lambda: dict(here.memo)) == {}
+            assert self.workers[actor.worker](lambda: dict(here.own_memo)) == {}
         for instance in self.instances:
             assert_nothing_is_masked(instance.db)
             check(instance.db)

@@ -292,7 +292,7 @@ def test_values_of_the_standard_library_are_made_of_what_they_are_written_as(dat
 
     found = again().root["x"]
     assert found == values
-    assert [*map(type, found)][:8] == [*map(type, values)][:8]
+    assert all(map(isinstance, found[:8], map(type, values)))  # Some are guarded.
 
 
 def test_named_tuples_are_stored_if_they_are_allowed_by_kind(database, again):

@@ -198,7 +198,7 @@ class Scene:
         gc.collect(0)
         self.manager.begin()
         stress.assert_nothing_is_left(self.database)
-        assert here.memo == {}
+        assert here.own_memo == {}
 
     def verify_elsewhere(self, now: int) -> None:
         root = self.other.root

@@ -51,6 +51,8 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "backup": ("care", "Update the backup TO of the log PATH."),
         "restore": ("care", "Replace LOG by a copy of BACKUP."),
         "snapshot": ("care", "Write a single state of the log PATH to a new log TO."),
+        "copy": ("care", "Copy the log SOURCE to DEST, and compare them."),
+        "init": ("care", "Create the empty log URI."),
         "repair": ("care", "Save what can be read of the damaged log PATH to TO."),
     },
     "Play": {
