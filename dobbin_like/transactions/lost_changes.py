@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from operator import is_
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.exc import LostChangeWarning
 from dobbin_like.objects.graph.changes import Changes, Written
@@ -18,8 +18,14 @@ from dobbin_like.objects.values.guards import SHARED_TYPES, describe
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, REFERENCE, SET, base_of
 
-_OWN_REFERENCES = 2
-"""To a value that nobody keeps: of the variable, and of the argument when it is asked."""
+
+def _own_references() -> int:
+    value: list[Any] = []
+    return sys.getrefcount(value)
+
+
+_OWN_REFERENCES: Final = _own_references()
+"""To a value that nobody keeps: of a variable, and where Python counts that, of an argument."""
 
 
 class Kept(NamedTuple):
