@@ -103,6 +103,7 @@ def test_every_method_that_changes_a_container_is_refused(shared, kind):
     reading = """
         copy count index __add__ __contains__ __eq__ __ge__ __getitem__ __gt__ __iter__ __le__
         __len__ __lt__ __mul__ __ne__ __repr__ __reversed__ __rmul__ __or__ __ror__ __and__ __sub__
+        __xor__ __rxor__
         get items keys values fromkeys elements most_common total __missing__ __pos__ __neg__
         __class_getitem__ __hash__ __sizeof__ __copy__ __reduce__ __doc__ __new__ __module__
         __dict__ __weakref__ __getattribute__ __static_attributes__ __firstlineno__ maxlen

@@ -156,7 +156,7 @@ class SharedOrderedDict(OrderedDict[Any, Any]):
         return OrderedDict, (), vars(self) or None, None, iter(self.items())
 
 
-@_guarding(Counter, _CHANGE_A_DICT + "subtract _keep_positive __iadd__ __iand__ __isub__")
+@_guarding(Counter, _CHANGE_A_DICT + "subtract _keep_positive __iadd__ __iand__ __isub__ __ixor__")
 class SharedCounter(Counter[Any]):
     """A counter in shared state."""
 
