@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from configparser import ConfigParser
+from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ PLUGIN = "dobbin_like.fixtures.plugin"
 def run(directory: Path, source: str, *args: str) -> tuple[dict[str, int], str]:
     """Run tests with the plugin; return how many have passed and so on, and the output."""
     (directory / "test_it.py").write_text(source)
-    options = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", PLUGIN, *args]
+    options = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", *args]
+    if not any(point.value == PLUGIN for point in entry_points(group="pytest11")):
+        options += ["-p", PLUGIN]  # Else it is installed, and there already.
     result = processes.run(
         [sys.executable, "-m", "pytest", *options],
         cwd=directory,
