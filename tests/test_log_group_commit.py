@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -883,6 +884,34 @@ def test_children_of_forks_that_no_hook_has_seen_commit_as_others_do(path: Path)
                     increment(database, "a")
         database.transaction_manager.begin()
         assert (database.root["a"]["n"], database.root["b"]["n"]) == (19, 15)
+    check_log(path).raise_if_bad()
+
+
+def test_threads_of_a_child_that_no_hook_has_seen_begin_at_once(path: Path) -> None:
+    """As those of a server in C: they use the log for the first time in that process."""
+    fill(path, *"abcd")
+    with Database(TransactionLog(path, sync=False)) as database:
+        begin = threading.Barrier(4)
+
+        def work(name: str) -> None:
+            begin.wait()
+            for _ in range(3):
+                for attempt in transaction.attempts(1000):
+                    with attempt:
+                        checkout(database.root[name])
+                        database.root[name]["new"] = PersistentDict(n=1)
+                        database.root[name]["n"] += 1
+
+        def child() -> None:
+            steps = Steps()
+            for name in "abcd":
+                steps.thread(partial(work, name))
+            steps.join()
+
+        for _ in range(10):
+            assert forked_in_c(child) == 0
+        transaction.begin()
+        assert [database.root[name]["n"] for name in "abcd"] == [30] * 4
     check_log(path).raise_if_bad()
 
 

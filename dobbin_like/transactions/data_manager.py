@@ -27,6 +27,7 @@ first is that of all: the ``tpc_abort`` of the others does what their ``tpc_fini
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import weakref
@@ -136,8 +137,11 @@ def acquire(publisher: Publisher, *, settled: bool = True) -> None:
                 raise _changes_lost(publisher) from None
             raise
         else:
-            return
-    publisher.storage.acquire(settled=settled)
+            break
+    else:
+        publisher.storage.acquire(settled=settled)
+    if publisher.pid != os.getpid():  # Before this process has anything to publish.
+        publisher.forget_parent()
 
 
 @implementer(ISavepointDataManager)

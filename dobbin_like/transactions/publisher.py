@@ -45,7 +45,7 @@ class Publisher:
         self.own: dict[Tid, Publish] = {}
         self.waiting: deque[Callable[[], object]] = deque()
         self.old_snapshots = OldSnapshots(storage.path, graph.shared)
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._packed = storage if isinstance(storage, PackedStorage) else None
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past = False
@@ -161,8 +161,8 @@ class Publisher:
 
     def _first_own(self, news: Sequence[Transaction]) -> int:
         """Return which of the news is the first of this instance; their number if none is."""
-        if self._pid != os.getpid():
-            self.own = {}  # Of the parent: no hook has seen the fork.
+        if self.pid != os.getpid():
+            self.forget_parent()
         own = self.own
         return next(
             (at for at, made in enumerate(news) if made.tid in own and not made.failed), len(news)
@@ -209,6 +209,14 @@ class Publisher:
         """
         # There is no public way to ask.
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def forget_parent(self) -> None:
+        """Forget what the parent was about to publish; no hook has seen the fork.
+
+        Requires: This process has not appended anything yet, or the commit lock.
+        """
+        self.own = {}
+        self.pid = os.getpid()
 
     def give_up(self, tid: Tid) -> bool:
         """Let the transaction *tid* be one of others, should it ever be visible.

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from threading import get_ident
 from typing import Final
@@ -42,6 +43,7 @@ _logger = logging.getLogger(__name__)
 _SAVE_AT_CLOSE_ENTRIES: Final = 10_000
 """Entries for which close() saves the positions: some 10 ms of opening."""
 
+_PAUSE_SECONDS: Final = 0.0005
 _GIVE_WAY_SECONDS: Final = 0.002
 
 _MOST_UNSEEN: Final = 50
@@ -67,6 +69,7 @@ class WritableLog:
         self._closing = False
         self._told = False  # That this instance waits for the lock.
         self._pid = os.getpid()
+        self._starting: dict[int, int] = {}  # Which thread starts anew in a forked child.
         log.follow_to = self._follow_to
 
     # -- the lock --------------------------------------------------------------
@@ -245,12 +248,23 @@ class WritableLog:
         Raises:
             OSError: The file can't be opened. The next use tries again.
         """
-        self.log.after_fork_in_child()
-        self.lock.after_fork_in_child()
-        self.writer.after_fork_in_child()
-        self.queue.after_fork_in_child()
-        self.flusher.after_fork_in_child()
-        self._pid = os.getpid()
+        me, pid = get_ident(), os.getpid()
+        # Where no hook has seen the fork, several threads may: one of them does it. No lock would
+        # do, which might have been held when the process was forked.
+        while self._starting.setdefault(pid, me) != me:
+            if self._pid == pid:
+                return
+            time.sleep(_PAUSE_SECONDS)
+        try:
+            self.log.after_fork_in_child()
+            self.lock.after_fork_in_child()
+            self.writer.after_fork_in_child()
+            self.queue.after_fork_in_child()
+            self.flusher.after_fork_in_child()
+            self._pid = pid
+        except BaseException:
+            self._starting.pop(pid, None)
+            raise
 
     # -- inside ----------------------------------------------------------------
 
