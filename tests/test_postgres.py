@@ -786,9 +786,32 @@ def no_standby(server):
             connection.execute("select pg_reload_conf()")
             while connection.execute("show synchronous_standby_names").fetchone() != (name,):
                 pass
+        while bool(name) != commits_wait(server):
+            pass
 
     yield wait_for
     wait_for("")
+
+
+def commits_wait(server):
+    """Return whether a commit waits for a standby.
+
+    The checkpointer of the server puts the setting in force, after all others have read it.
+    """
+    with (
+        psycopg.connect(server.dsn(), autocommit=True) as watcher,
+        contextlib.closing(psycopg.connect(server.dsn(), autocommit=True)) as connection,
+    ):
+        probe = connection.pgconn
+        probe.send_query(b"select pg_logical_emit_message(true, 'probe', '')")
+        query = "select wait_event from pg_stat_activity where pid = %s"
+        while True:
+            probe.consume_input()
+            if not probe.is_busy():
+                return False
+            if watcher.execute(query, [probe.backend_pid]).fetchone() == ("SyncRep",):
+                watcher.execute("select pg_terminate_backend(%s, 5000)", [probe.backend_pid])
+                return True
 
 
 def waiting_for_a_standby(server):
@@ -824,6 +847,34 @@ def test_a_wait_that_was_cancelled_is_no_acknowledgement(server, schema, no_stan
         log.apply([found])
         log.release()
         assert (len(log), data_of(log, 0)) == (2, b"again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_is_visible_after_a_crash_is_acknowledged_with_the_standby(
+    server, schema, no_standby, settled
+):
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        commit(log, {0: b"root"})
+        no_standby("nobody")
+
+        def append():
+            log.acquire(settled=settled)
+            logged = log.append(Tid(log.tid + 10), [(Oid(0), 1, b"again")])
+            log.release()
+            return logged
+
+        with ThreadPoolExecutor(1) as pool:
+            appended = pool.submit(append)
+            waiting_for_a_standby(server)
+            server.kill()
+            server.start()
+            waiting_for_a_standby(server)
+            with PostgresLog(server.dsn(), schema=schema, read_only=True) as reader:
+                assert data_of(reader, 0) == b"again"
+            assert not appended.done()
+            no_standby("")
+            assert appended.result(WAIT_SECONDS).sequence == 2
 
 
 # -- the server goes and comes back -------------------------------------------------------
