@@ -31,7 +31,7 @@ def wsgi_page(environ: dict[str, Any], start_response: Callable[..., Any]) -> It
 
 async def asgi_page(scope: Any, _receive: Any, send: Any) -> None:
     if scope["type"] != "http":
-        raise NotImplementedError
+        raise NotImplementedError  # "lifespan": the server goes on without it.
     text = answer(scope["method"])
     length = (b"content-length", str(len(text)).encode())
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
