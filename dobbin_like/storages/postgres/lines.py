@@ -51,11 +51,13 @@ def _leave_all_to_parent() -> None:
     Else the server would not notice that the parent is gone, and keep what it has locked.
     """
     for line in list(_open):
+        if line.process == os.getpid():
+            continue  # Another thread of the child was faster.
         _of_parents.append(line)
         if not line.closed:
             with open(os.devnull, "rb") as nothing:  # noqa: PTH123
                 os.dup2(nothing.fileno(), line.fileno(), inheritable=False)
-    _open.clear()
+        _open.discard(line)
 
 
 if hasattr(os, "register_at_fork"):
@@ -134,10 +136,13 @@ class Lines:
     def take(self) -> Line:
         """Return a connection that nobody uses, an idle or a new one."""
         self.after_fork_in_child()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
+        with contextlib.suppress(IndexError):
+            # Another thread of a child may not have dropped those of the parent yet.
+            while True:
+                idle = self._idle.pop()
+                if idle.process == os.getpid():
+                    return idle
+                _leave_all_to_parent()
         line: Line = Line.connect(
             self._conninfo, autocommit=True, prepare_threshold=self._threshold
         )
