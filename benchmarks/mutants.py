@@ -154,9 +154,37 @@ MUTANTS: Final = (
     Mutant(
         "the end is read after the sync",
         _SYNCING + "_sync",
-        "    if target > durable:\n        words.put(DURABLE, target)\n",
-        "    words.put(DURABLE, words.get(APPENDED))\n",
+        "return _sight(block, words.put(DURABLE, target), target) if target > durable else None",
+        "words.put(DURABLE, words.get(APPENDED))",
         "threads",
+    ),
+    Mutant(
+        "what a sync shows ends where it was synced",
+        _SYNCING + "_sight",
+        "max(target, loose)",
+        "target",
+        "loose threads",
+    ),
+    Mutant(
+        "after a sync, STATE is not asked for",
+        _SYNCING + "_sight",
+        "loose is None or value_in(block, STATE) != USUAL",
+        "loose is None",
+        "threads pack",
+    ),
+    Mutant(
+        "what others append beside a sync is not asked for",
+        _WRITER + "_is_synced_only",
+        "and block[_LOOSE_AT:_APPENDED_END] == known[_LOOSE_AT:_APPENDED_END]\n",
+        "\n",
+        "threads",
+    ),
+    Mutant(
+        "a repair beside a sync is not asked for",
+        _WRITER + "_is_synced_only",
+        "and block[_FAILURES_AT:_WAITING_AT] == known[_FAILURES_AT:]\n",
+        "\n",
+        "sync evict threads",
     ),
     Mutant(
         "SYNCING is not asked",
@@ -182,14 +210,14 @@ MUTANTS: Final = (
     Mutant(
         "repairs are not asked for",
         _SYNCING + "_check_not_repaired",
-        "if words.get(FAILURES) >> 1 != failures >> 1:",
+        "if found >> 1 != failures >> 1:",
         "if False:",
         "sync evict threads",
     ),
     Mutant(
         "repairs are not asked for if it is durable",
         _SYNCING + "SyncQueue._make_durable",
-        "            _check_not_repaired(words, failures)\n",
+        "            _check_not_repaired(words.get(FAILURES), failures)\n",
         "",
         "sync evict threads",
     ),
@@ -218,7 +246,7 @@ MUTANTS: Final = (
         "only the own frame is confirmed",
         _WRITABLE + "confirm",
         "self.queue.make_durable(*promise)",
-        "pass",
+        "None",
         "cuts",
     ),
     # -- appending
@@ -232,8 +260,8 @@ MUTANTS: Final = (
     Mutant(
         "APPENDED is not stored",
         _WRITER + "_tell_end",
-        "data = encode_words(APPENDED, end)",
-        "data = encode_words(APPENDED, self._told)",
+        "data = encode_word(APPENDED, end)\n            disk",
+        "data = encode_word(APPENDED, self._told)\n            disk",
         "",
     ),
     Mutant(

@@ -554,7 +554,7 @@ def append(
     with TransactionLog(path, read_only=True) as log:
         tail = list(log.transactions())[-1].tail
     data, _ = record.encode_transaction(
-        tail, tail.tid + 1, entries, lambda _oid: previous, record.Meta(), status
+        tail, tail.tid + 1, entries, [previous] * len(entries), record.Meta(), status
     )
     change(path, tail.end, data)
     if not torn:

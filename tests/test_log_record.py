@@ -41,7 +41,9 @@ metas = st.builds(
 
 
 def encode(*entries: tuple[int, int, bytes], meta: Meta = NOTHING) -> bytes:
-    data, _ = record.encode_transaction(START, 7, entries, lambda _: 0, meta, record.COMMITTED)
+    data, _ = record.encode_transaction(
+        START, 7, entries, [0] * len(entries), meta, record.COMMITTED
+    )
     return data
 
 
@@ -102,7 +104,7 @@ def test_every_bit_of_a_frame_is_covered_by_a_checksum(path: Path) -> None:
     """That of the frame, or of the entry and its state; what is behind them only fills it up."""
     entries = [(1, 1, b"x" * 8), (5, 2, b"y" * 16)]
     data, _ = record.encode_transaction(
-        START, 7, entries, lambda _: 0, Meta(user="abcdef"), record.COMMITTED
+        START, 7, entries, [0, 0], Meta(user="abcdef"), record.COMMITTED
     )
     with path.open("w+b", buffering=0) as file:
         buffer = ReadBuffer(file.fileno(), str(path))

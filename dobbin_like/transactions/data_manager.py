@@ -200,15 +200,23 @@ class DataManager:
 
     def join(self) -> View:
         """Take part in the thread's transaction, unless it is committing; return the view."""
+        view, joined = self.view, self._joined
+        if (
+            joined is not None
+            and view.active
+            and self._phase is IDLE
+            and "asyncio" not in sys.modules
+        ):
+            current = self.thread.transaction_manager().get()
+            if current is not None and joined() is current and current.status != COMMITTING:
+                return view  # It takes part already, as at nearly every checkout.
         self._check_may_change()
-        view = self.view
         if view.lapsed is not None:
             self._resume_to_change()
         view.between = False
         current = self.thread.transaction_manager().get()
         if self._phase is IDLE and current.status == COMMITTING:
             raise CommittingError(self._storage.path)
-        joined = self._joined
         if joined is None or joined() is not current:
             self._join(current)
         elif "asyncio" in sys.modules:

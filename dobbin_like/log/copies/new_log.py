@@ -88,8 +88,9 @@ class NewLog:
         else:
             gathered = list(entries)  # Before the place is asked for: there may be streams.
             oids = [entry[0] for entry in gathered]
+            before = [previous(oid) for oid in oids]
             data, checksum = record.encode_transaction(
-                self.tail, tid, gathered, previous, meta, status
+                self.tail, tid, gathered, before, meta, status
             )
             self._write(data)
             self._move(len(data), checksum, tid)

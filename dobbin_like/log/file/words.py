@@ -56,7 +56,7 @@ class Words:
     def find(self, index: int) -> int | None:
         """Return the value of a word, None if it is not believed, whenever it is read."""
         for _ in range(_TRIES):
-            data = _pread(self._fd, WORD_SIZE, word_offset(index))
+            data = _pread(self._fd, WORD_SIZE, WORDS_OFFSET + index * WORD_SIZE)
             value = decode_word(index, data)
             if value is not None or len(data) < WORD_SIZE:
                 return value

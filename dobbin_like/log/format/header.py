@@ -26,6 +26,7 @@ word would set it back. Pure, and knows nothing of frames. Read :mod:`.record` n
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import time
@@ -85,25 +86,29 @@ class Page(NamedTuple):
     next_oid: int = 0
 
 
-def encode_words(first: int, *values: int) -> bytes:
-    """Return neighbouring words as they are stored, from that of index *first* on.
+def encode_word(index: int, value: int) -> bytes:
+    """Return a word as it is stored.
 
     The index is part of the check: a word copied to another place is not believed. ValueError:
-    A value does not fit (256 TiB).
+    The value does not fit (256 TiB).
     """
-    words, index = b"", first
-    for value in values:
-        if not 0 <= value < _VALUE_LIMIT:
-            text = f"{value} does not fit the {VALUE_BITS} bits of a header word"
-            raise ValueError(text)
+    try:
         data = value.to_bytes(6, "little")
-        words += data + (crc32(data, index) & 0xFFFF).to_bytes(2, "little")
-        index += 1
-    return words
+    except OverflowError as error:
+        text = f"{value} does not fit the {VALUE_BITS} bits of a header word"
+        raise ValueError(text) from error
+    return data + (crc32(data, index) & 0xFFFF).to_bytes(2, "little")
 
 
+def encode_words(first: int, *values: int) -> bytes:
+    """Return neighbouring words as they are stored, from that of index *first* on."""
+    return b"".join([encode_word(first + at, value) for at, value in enumerate(values)])
+
+
+# A commit asks for the same words some ten times, and few of them have changed.
+@functools.lru_cache(maxsize=64)
 def decode_word(index: int, data: bytes) -> int | None:
-    """Return the value of a word, the first 8 bytes of *data*; None if it is not believed."""
+    """Return the value of a word, the 8 bytes of *data*; None if it is not believed."""
     value = data[:6]
     if len(data) < WORD_SIZE or crc32(value, index) & 0xFFFF != data[6] | data[7] << 8:
         return None

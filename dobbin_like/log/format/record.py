@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, cast
 from zlib import crc32
@@ -18,7 +18,6 @@ from zlib import crc32
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import (
-    NO_META,
     NUMBER_LIMIT,
     WORD,
     DamagedError,
@@ -254,7 +253,7 @@ def encode_transaction(
     tail: LogPlace,
     tid: int,
     entries: Sequence[tuple[int, int, bytes]],
-    previous: Callable[[int], int],
+    previous: Sequence[int],
     meta: Meta,
     status: int,
 ) -> tuple[bytes, int]:
@@ -262,13 +261,11 @@ def encode_transaction(
 
     Args:
         entries: (oid, number of class or shape, state), in the order of the table.
-        previous: Position of the newest entry of an oid, 0 if there is none.
+        previous: For each of them, the position of the newest entry of its oid; 0: there is none.
 
     Raises:
         ValueError: A number does not fit its field.
     """
-    if len(entries) == 1 and meta is NO_META:
-        return _encode_change(tail, tid, entries[0], previous, status)
     seed = tid_seed(tid)
     meta_bytes = encode_meta(meta)
     count = len(entries)
@@ -278,12 +275,16 @@ def encode_transaction(
     # From the entry to its state, in bytes: shrinks by an entry, grows by a state.
     distance = count * ENTRY_SIZE + len(meta_bytes)
     pack, word = ENTRY_HEAD.pack, WORD.pack
+    numbers = [number for _, number, _ in entries]
+    if numbers and not 0 <= min(numbers) <= max(numbers) < NUMBER_LIMIT:
+        text = f"class numbers from {min(numbers)} to {max(numbers)}"
+        raise ValueError(text)
     for index, (oid, class_number, state) in enumerate(entries):
         size = len(state)
-        if distance + size >= _U32_LIMIT or not 0 <= class_number < NUMBER_LIMIT:
-            text = f"oid {oid}: class number {class_number}, state ends {distance + size} bytes on"
+        if distance + size >= _U32_LIMIT:
+            text = f"oid {oid}: its state ends {distance + size} bytes on"
             raise ValueError(text)
-        head = pack(oid, previous(oid), index, distance, size, class_number)
+        head = pack(oid, previous[index], index, distance, size, class_number)
         parts += (head, word(crc32(state, crc32(head, seed))))
         states.append(state)
         distance += size - ENTRY_SIZE
@@ -296,24 +297,19 @@ def encode_transaction(
     return b"".join((word(checksum), checked, *states, bytes(whole - length))), checksum
 
 
-def _encode_change(
-    tail: LogPlace,
-    tid: int,
-    entry: tuple[int, int, bytes],
-    previous: Callable[[int], int],
-    status: int,
+def encode_change(
+    tail: LogPlace, tid: int, oid: int, class_number: int, state: bytes, previous: int
 ) -> tuple[bytes, int]:
-    """Do what encode_transaction() does for the most frequent of all: one object, no meta."""
-    oid, class_number, state = entry
+    """Do what encode_transaction() does for the most frequent: one object committed, no meta."""
     size = len(state)
     length = TRANSACTION_SIZE + ENTRY_SIZE + size
     whole = (length + 7) & ~7
     if whole >= _U32_LIMIT or not 0 <= class_number < NUMBER_LIMIT:
         text = f"oid {oid}: class number {class_number}, a state of {size} bytes"
         raise ValueError(text)
-    head = ENTRY_HEAD.pack(oid, previous(oid), 0, ENTRY_SIZE, size, class_number)
+    head = ENTRY_HEAD.pack(oid, previous, 0, ENTRY_SIZE, size, class_number)
     checked = CHANGE_REST.pack(
-        status,
+        COMMITTED,
         KIND_TRANSACTION,
         0,
         whole,

@@ -195,11 +195,12 @@ class ReadableLog:
     def apply(self, news: Sequence[Transaction]) -> None:
         """Apply transactions; see the contract. Cost: The oids in them."""
         self.applied.apply(self.path, news)  # type: ignore[arg-type]  # It has made them.
-        # What an instance applies without reading it would stay known for ever.
-        end = self.applied.tail.end
-        for start in list(self.known):
-            if start < end:
-                self.known.pop(start, None)
+        if self.known:
+            # What an instance applies without reading it would stay known for ever.
+            end = self.applied.tail.end
+            for start in list(self.known):
+                if start < end:
+                    self.known.pop(start, None)
 
     # -- reading ---------------------------------------------------------------
 
@@ -388,7 +389,11 @@ class ReadableLog:
     def retired(self) -> bool:
         """Whether the log goes on in another file, to which read_news() follows."""
         words = self.file.words
-        return words is not None and value_in(words.seen(), STATE) == REPLACED
+        try:
+            return words is not None and value_in(words.seen(), STATE) == REPLACED
+        except OSError:
+            self.check_open()  # Closed by another thread meanwhile.
+            raise
 
     def _follow(self) -> list[LoggedTransaction]:
         """Go on in the file that has taken the place of this one, all of which is applied.

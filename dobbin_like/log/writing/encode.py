@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format import record
-from dobbin_like.log.format.record import LogPlace, Meta
+from dobbin_like.log.format.meta import NO_META
+from dobbin_like.log.format.record import TRANSACTION_SIZE, LogPlace, Meta
+from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
 
 __all__ = ["check_numbers", "encoded"]
@@ -20,42 +22,53 @@ def encoded(
     tail: LogPlace,
     tid: Tid,
     entries: Sequence[tuple[Oid, int, bytes]],
-    previous: Callable[[int], int],
+    positions: Positions | None,
     meta: Meta,
-    status: int,
 ) -> tuple[bytes, LoggedTransaction]:
     """Return the frame of a transaction at *tail*, and the transaction that it is.
 
     Args:
         entries: (oid, number of class or shape, state).
-        previous: Position of the newest entry of an oid, 0 if there is none.
+        positions: Where the newest entries of the oids are; None: the transaction has failed.
 
     Raises:
         ValueError: A number does not fit.
     """
+    offset, _, _, sequence, newest = tail
     oids: tuple[Oid, ...]
-    if len(entries) == 1:
-        oids = (entries[0][0],)
-        # What check_numbers() does, without a call: most transactions change one object.
-        if not (tail.tid < tid < record.TID_LIMIT and 0 <= oids[0] < record.OID_LIMIT):
-            check_numbers(tid, oids, tail.tid)
+    if positions is None:
+        oids = tuple([entry[0] for entry in entries])
+        check_numbers(tid, oids, newest)
+        data, checksum = record.encode_transaction(
+            tail, tid, entries, [0] * len(oids), meta, record.FAILED
+        )
+    elif len(entries) == 1 and meta is NO_META:
+        oid, number, state = entries[0]
+        oids = (oid,)
+        # As check_numbers() does, without a call: most transactions change one object.
+        if not (newest < tid < record.TID_LIMIT and 0 <= oid < record.OID_LIMIT):
+            check_numbers(tid, oids, newest)
+        data, checksum = record.encode_change(tail, tid, oid, number, state, positions.get(oid))
     else:
         oids = tuple([entry[0] for entry in entries])
-        check_numbers(tid, oids, tail.tid)
-    data, checksum = record.encode_transaction(tail, tid, entries, previous, meta, status)
+        check_numbers(tid, oids, newest)
+        data, checksum = record.encode_transaction(
+            tail, tid, entries, positions.newest(oids), meta, record.COMMITTED
+        )
+    names, user, description, extension, reason = meta
     logged = (
         tid,
-        tail.end,
-        tail.end + len(data),
-        tail.sequence + 1,
-        status == record.FAILED,
-        meta.user,
-        meta.description,
-        meta.extension,
-        meta.reason,
+        offset,
+        offset + len(data),
+        sequence + 1,
+        positions is None,
+        user,
+        description,
+        extension,
+        reason,
         oids,
-        tail.end + record.TRANSACTION_SIZE,
-        meta.names,
+        offset + TRANSACTION_SIZE,
+        names,
         checksum,
     )
     return data, _new(LoggedTransaction, logged)

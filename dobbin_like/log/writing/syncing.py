@@ -15,12 +15,23 @@ error: SYNCING tells that one began, and the next leader writes again, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import Words
-from dobbin_like.log.format.header import APPENDED, DURABLE, FAILURES, PAGE_SIZE, SYNCING
+from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.format.header import (
+    APPENDED,
+    DURABLE,
+    FAILURES,
+    LOOSE,
+    PAGE_SIZE,
+    STATE,
+    SYNCING,
+    USUAL,
+    WORD_SIZE,
+)
 from dobbin_like.log.reading.chain import whole_frames
 from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.log.reading.saved_positions import place_before
@@ -36,6 +47,12 @@ __all__ = [
 ]
 
 _PIECE = 1 << 20
+_DURABLE_AT: Final = DURABLE * WORD_SIZE
+
+Sight = tuple[bytes, int]
+"""The words that readers watch, as they are stored, and where what they make visible ends."""
+
+_Result = TypeVar("_Result")
 
 
 class SyncFailedError(Exception):
@@ -54,21 +71,25 @@ class SyncQueue:
         self._closed: BaseException | bool = False  # What the last sync of all has raised.
         self.syncs = 0
 
-    def make_durable(self, file: LogFile, end: int, failures: int) -> None:
+    def make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
         """Return when all before *end* is durable, and thereby visible. May be repeated.
 
         Args:
             end: Where a frame ends that was appended.
             failures: FAILURES as it was when that was done.
 
+        Returns:
+            What readers see from here on, if this has led the sync.
+
         Raises:
             SyncFailedError, OSError, IntegrityError: Nobody knows whether it is.
         """
         with self._turn:
             if not self._closed:
-                self._make_durable(file, end, failures)
-            elif isinstance(self._closed, BaseException):
+                return self._make_durable(file, end, failures)
+            if isinstance(self._closed, BaseException):
                 raise SyncFailedError(str(self._closed))
+        return None
 
     def close(self, promises: Iterable[tuple[LogFile, int, int]]) -> None:
         """Make durable what was promised: the files are about to be closed."""
@@ -85,35 +106,43 @@ class SyncQueue:
         self._turn = reentrant_lock()
         self.syncs = 0
 
-    def _make_durable(self, file: LogFile, end: int, failures: int) -> None:
+    def _make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
         words = file.words
         assert words is not None
         if words.get(DURABLE) >= end:
-            _check_not_repaired(words, failures)
-            return
-        under_sync_lock(file, lambda: self._lead(file, words, end, failures))
+            _check_not_repaired(words.get(FAILURES), failures)
+            return None
+        return under_sync_lock(file, lambda: self._lead(file, words, end, failures))
 
-    def _lead(self, file: LogFile, words: Words, end: int, failures: int) -> None:
-        durable = words.get(DURABLE)
-        _check_not_repaired(words, failures)
-        if durable >= end:
-            return
-        _sync(file, words, durable, end)
+    def _lead(self, file: LogFile, words: Words, end: int, failures: int) -> Sight | None:
+        block = words.all()
+        _check_not_repaired(_value(words, block, FAILURES), failures)
+        if _value(words, block, DURABLE) >= end:
+            return None
+        sight = _sync(file, words, block, end)
         self.syncs += 1
+        return sight
 
 
-def _sync(file: LogFile, words: Words, durable: int, end: int) -> None:
-    failures = words.get(FAILURES)
+def _value(words: Words, block: bytes, index: int) -> int:
+    """Return the value of one of *block*; it may have been read while it was stored."""
+    value = value_in(block, index)
+    return words.get(index) if value is None else value
+
+
+def _sync(file: LogFile, words: Words, block: bytes, end: int) -> Sight | None:
+    """Sync at least up to *end*. *block* was read with the sync lock; most words stay so."""
+    durable, failures = _value(words, block, DURABLE), _value(words, block, FAILURES)
     if failures & 1:
         text = "a sync has failed"
         raise SyncFailedError(text)
     # Before the sync: what is appended meanwhile may not be covered by it.
-    target = words.get(APPENDED)
+    target = _value(words, block, APPENDED)
     if target < end:
         # Repaired before FAILURES was read for it.
         text = f"the log was repaired, and ends at {target} now"
         raise SyncFailedError(text)
-    begun = words.find(SYNCING)
+    begun = value_in(block, SYNCING)
     if begun is None or begun > durable:
         write_again(file, durable, target)
         if not _is_whole(file, durable, target):
@@ -127,8 +156,16 @@ def _sync(file: LogFile, words: Words, durable: int, end: int) -> None:
     except OSError:
         words.put(FAILURES, failures | 1)
         raise
-    if target > durable:
-        words.put(DURABLE, target)
+    return _sight(block, words.put(DURABLE, target), target) if target > durable else None
+
+
+def _sight(block: bytes, stored: bytes, target: int) -> Sight | None:
+    """Return what readers see when DURABLE is *stored* and no other word has changed."""
+    loose = value_in(block, LOOSE)
+    if loose is None or value_in(block, STATE) != USUAL:
+        return None
+    seen = block[:_DURABLE_AT] + stored + block[_DURABLE_AT + WORD_SIZE : SEEN_SIZE]
+    return seen, max(target, loose)
 
 
 def _is_whole(file: LogFile, start: int, end: int) -> bool:
@@ -152,11 +189,11 @@ def sync_all(file: LogFile) -> None:
     """
     words = file.words
     assert words is not None
-    under_sync_lock(file, lambda: _sync(file, words, words.get(DURABLE), PAGE_SIZE))
+    under_sync_lock(file, lambda: _sync(file, words, words.all(), PAGE_SIZE))
 
 
-def under_sync_lock(file: LogFile, step: Callable[[], None]) -> None:
-    """Run *step* with the sync lock, which one thread of one process has.
+def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
+    """Return what *step* does, run with the sync lock, which one thread of one process has.
 
     No context manager: an interrupt at the end of an __enter__ in Python would keep the lock.
 
@@ -170,16 +207,17 @@ def under_sync_lock(file: LogFile, step: Callable[[], None]) -> None:
     with file.sync_turn:
         try:
             range_lock.lock(file.fd, range_lock.SYNC)
-            step()
+            result = step()
             unlock()
         except BaseException:
             finish_despite_interrupts(unlock)
             raise
+    return result
 
 
-def _check_not_repaired(words: Words, failures: int) -> None:
+def _check_not_repaired(found: int, failures: int) -> None:
     """Since the append nobody repaired the log: else another's frame may lie there."""
-    if words.get(FAILURES) >> 1 != failures >> 1:
+    if found >> 1 != failures >> 1:
         text = "a sync had failed, and somebody has repaired the log since"
         raise SyncFailedError(text)
 

@@ -166,15 +166,21 @@ class WritableLog:
         Raises:
             InDoubtError: Nobody knows whether it is durable.
         """
+        promises = self.writer.promises
+        if not promises:
+            return
         key = transaction.tid, transaction.checksum  # type: ignore[attr-defined]  # The log's own.
-        promise = self.writer.promises.get(key)
+        promise = promises.get(key)
         if promise is not None:
             try:
-                self.queue.make_durable(*promise)
+                sight = self.queue.make_durable(*promise)
             except (OSError, IntegrityError, SyncFailedError) as error:
                 # It stays promised: whoever asks again is told the same.
                 raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
-            self.writer.promises.pop(key, None)
+            promises.pop(key, None)
+            applied = self.log.applied
+            if sight is not None and applied.file is promise.file:
+                applied.look(*sight)  # When it is applied, nothing else is new.
 
     def wait_for(self, transaction: Transaction) -> None:
         """Return when one of ``unseen`` is visible. Raises OSError, IntegrityError."""

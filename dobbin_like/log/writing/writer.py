@@ -34,7 +34,7 @@ from dobbin_like.log.format.header import (
     WAITING,
     WORD_SIZE,
     WORDS_OFFSET,
-    encode_words,
+    encode_word,
 )
 from dobbin_like.log.format.record import LogPlace, Meta
 from dobbin_like.log.reading.chain import certain_frames, whole_frames
@@ -59,11 +59,13 @@ _MOST_ZEROS: Final = 1 << 20
 until the file system has noted that the file grew. Few for a short program."""
 
 _WAITING_AT: Final = WAITING * WORD_SIZE
-_NOBODY: Final = encode_words(WAITING, 0)
+_NOBODY: Final = encode_word(WAITING, 0)
 
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__
 
+_DURABLE_AT: Final = DURABLE * WORD_SIZE
+_FAILURES_AT: Final = FAILURES * WORD_SIZE
 _LOOSE_AT: Final = LOOSE * WORD_SIZE
 _APPENDED_AT: Final = APPENDED * WORD_SIZE
 _APPENDED_END: Final = _APPENDED_AT + WORD_SIZE
@@ -180,6 +182,8 @@ class Writer:
 
     def _catch_up(self, words: Words, block: bytes) -> None:
         """Know all frames up to APPENDED; put right what the words say is wrong."""
+        if self._is_synced_only(block):
+            return
         block = self._put_right(words, block)
         _, durable, loose, appended, failures = [value or 0 for value in _values(block)]
         self.shown = max(durable, loose)
@@ -202,6 +206,23 @@ class Writer:
             return
         self._told = appended
         self._note_words(block)
+
+    def _is_synced_only(self, block: bytes) -> bool:
+        """Tell whether nothing but a sync has happened; if so, know what it has made visible."""
+        known = self._words
+        if not (
+            block[:_DURABLE_AT] == known[:_DURABLE_AT]
+            and block[_LOOSE_AT:_APPENDED_END] == known[_LOOSE_AT:_APPENDED_END]
+            and block[_FAILURES_AT:_WAITING_AT] == known[_FAILURES_AT:]
+            and self.place.end == self._told
+        ):
+            return False
+        durable = value_in(block, DURABLE)
+        if durable is None:
+            return False
+        self.shown = max(self.shown, durable)
+        self._note_words(block)
+        return True
 
     def _note_words(self, block: bytes) -> None:
         self._words = block[:_WAITING_AT]
@@ -230,12 +251,16 @@ class Writer:
         self.place = tail
 
     def _know(self, frame: Frame) -> None:
-        place, logged, appended = self.place, frame.logged, self._appended
+        place, logged = self.place, frame.logged
         self._log.known[place.end] = place, frame
-        # The place last: interrupted before, it is done again.
-        if logged is not None and not (appended and appended[-1].offset == logged.offset):
+        if logged is not None:
+            self._note_appended(logged)
+        self.place = frame.tail  # Last: interrupted before, it is done again.
+
+    def _note_appended(self, logged: LoggedTransaction) -> None:
+        appended = self._appended
+        if not (appended and appended[-1].offset == logged.offset):
             appended.append(logged)
-        self.place = frame.tail
 
     def _adopt(self) -> None:
         """Take over whole frames behind the end; cut off anything else. Can be repeated.
@@ -363,7 +388,7 @@ class Writer:
             place = self.place
             tid = Tid(max(tid, place.tid + 1))
             entries = [(oid, 0, b"") for oid in oids]
-            data, logged = encoded(place, tid, entries, lambda _oid: 0, meta, record.FAILED)
+            data, logged = encoded(place, tid, entries, None, meta)
             self._put(data, logged)
         except (OSError, Error, ValueError) as error:
             _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
@@ -392,7 +417,7 @@ class Writer:
             raise NotHeldError(self._file.path, step, "the end of the one before")
         if applied.tail.sequence < self._due:
             raise NotHeldError(self._file.path, step, "all news applied")
-        return encoded(self.place, tid, entries, applied.positions.get, meta, record.COMMITTED)
+        return encoded(self.place, tid, entries, applied.positions, meta)
 
     def _put(self, data: bytes, logged: LoggedTransaction) -> None:
         """Append a transaction. From when it is whole, it stays.
@@ -401,16 +426,21 @@ class Writer:
             OSError: It was not written.
             InDoubtError: It was, and that could not be told to others.
         """
-        key = logged.tid, logged.checksum
-        if not logged.failed and (self._sync or self.shown < self._told):
-            self.promises[key] = Promise(self._file, logged.end, self.failures)
+        waits = self._sync or self.shown < self._told
+        if waits and not logged.failed:
+            promise = _new(Promise, (self._file, logged.end, self.failures))
+            self.promises[logged.tid, logged.checksum] = promise
         try:
             self._write(data)
         except OSError:
-            self.promises.pop(key, None)
+            self.promises.pop((logged.tid, logged.checksum), None)
             raise
         try:
-            self._know(_new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES)))
+            if waits:
+                self._know(_new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES)))
+            else:  # It is applied at once: nobody reads it before.
+                self._note_appended(logged)
+                self.place = logged.tail
             self._tell_end()
         except OSError as error:
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error
@@ -445,7 +475,7 @@ class Writer:
         """Let others know the end of what is appended, and see it if nothing has to be synced."""
         file, end = self._file, self.place.end
         if not self._sync and self.shown >= self._told:
-            data = encode_words(LOOSE, end, end)
+            data = encode_word(LOOSE, end) + encode_word(APPENDED, end)
             disk.write(file.fd, file.path, data, _ENDS_OFFSET)
             self._words = words = self._before_ends + data + self._behind_ends
             self.shown = end
@@ -456,7 +486,7 @@ class Writer:
             self.seen = words[:SEEN_SIZE]
             self._log.applied.look(self.seen, end)
         else:
-            data = encode_words(APPENDED, end)
+            data = encode_word(APPENDED, end)
             disk.write(file.fd, file.path, data, _ENDS_OFFSET + WORD_SIZE)
             self._words = self._words[:_APPENDED_AT] + data + self._behind_ends
         self.counts.bytes += end - self._told

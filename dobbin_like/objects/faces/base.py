@@ -194,6 +194,9 @@ class MaskLayer(Persistent):
         if type(state) is not WorkingCopy:
             raise _refusal(self, name, value)
         faces = type(self)._p_faces
+        if name in faces.guarded:  # No data descriptor of the class has it.
+            state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
+            return
         if name in (faces.data_names or faces.find_data_names()):
             descriptor = _class_descriptor(self, name)
             # As the interpreter does: through the type of the descriptor.

@@ -74,22 +74,26 @@ class WorkingCopy(dict[str, Any]):
 
     A dict of the attributes. Immutable values are those of the base state; the others are
     :data:`PENDING` until they are read, then copies of the thread's own. Only its thread uses it.
+    Made by :func:`working_copy`. ``has_pending``: some values were PENDING at the beginning.
     """
 
-    __slots__ = ("base", "exclusive", "obj", "ref", "serial", "touched")
+    # No __init__: a checkout would take a fourth longer.
+    __slots__ = ("base", "exclusive", "has_pending", "obj", "ref", "serial", "touched")
 
-    def __init__(self, obj: Any, ref: ObjectRef, serial: Tid, base: State) -> None:
-        self.update(base)
-        self.obj = obj
-        self.ref = ref
-        self.serial = serial
-        self.base = base
-        self.exclusive = False
-        self.touched: Touched | None = None
-        if not SHAREABLE.issuperset(map(type, base.values())):
-            for name, value in base.items():
-                if type(value) not in SHAREABLE and KINDS[type(value)] > REFERENCE:
-                    self[name] = PENDING
+    obj: Any
+    ref: ObjectRef
+    serial: Tid
+    base: State
+    exclusive: bool
+    has_pending: bool
+    touched: Touched | None
+
+    def hide_mutable(self) -> None:
+        """Let what can be changed be PENDING."""
+        for name, value in self.base.items():
+            if type(value) not in SHAREABLE and KINDS[type(value)] > REFERENCE:
+                self[name] = PENDING
+                self.has_pending = True
 
     def note(self) -> Touched:
         """Return what was written, to which the caller adds. It is in ``touched``, once made."""
@@ -211,11 +215,12 @@ class WorkingCopy(dict[str, Any]):
 
     def _merge(self, serial: Tid, saved: State) -> None:
         overlay, mine = self.overlay(), self._changed_names()
-        state, touched = dict(self), self.touched
+        state = dict(self)
         self.clear()
         # As after a checkout of the other version.
-        self.__init__(self.obj, self.ref, serial, saved)  # type: ignore[misc]
-        self.touched = touched
+        self.update(saved)
+        self.serial, self.base, self.exclusive, self.has_pending = serial, saved, False, False
+        self.hide_mutable()
         for name in mine:
             if name in state:
                 self[name] = state[name]
@@ -259,6 +264,20 @@ class WorkingCopy(dict[str, Any]):
         overlay = self.overlay()
         if overlay is not None:
             overlay.working = self
+
+
+def working_copy(obj: Any, ref: ObjectRef, serial: Tid, base: State) -> WorkingCopy:
+    """Return a copy of *base*, the version *serial* of an object, for the calling thread."""
+    working = WorkingCopy(base)
+    working.obj = obj
+    working.ref = ref
+    working.serial = serial
+    working.base = base
+    working.exclusive = working.has_pending = False
+    working.touched = None
+    if not SHAREABLE.issuperset(map(type, base.values())):
+        working.hide_mutable()
+    return working
 
 
 def _are_independent(overlay: Overlay, saved: State) -> bool:

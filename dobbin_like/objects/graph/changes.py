@@ -99,15 +99,9 @@ class Changes:
             if self._write_delta(working):
                 return
             state.update(_whole_items(overlay))
-        for name, value in state.items():
-            if value is PENDING:
-                before = base[name]
-                if type(before) is SharedList and not before._p_together:
-                    continue  # As nearly always; asking would cost a call.
-                if needs_whole_copy(before):
-                    working.copy_pending()
-                    state = {**faces.state_of(working), **_whole_items(overlay)}
-                    break
+        if working.has_pending and any(map(_needs_whole_copy, _pending(state, base))):
+            working.copy_pending()
+            state = {**faces.state_of(working), **_whole_items(overlay)}
         self.write(obj, ref, faces.plain, state, base)
 
     def add_reachable(self) -> None:
@@ -346,6 +340,17 @@ def _containers(working: WorkingCopy) -> Iterator[Written]:
                 todo += zip(value, before, strict=False)
             elif kind == DICT:
                 todo += zip(value.values(), before.values(), strict=False)
+
+
+def _pending(state: State, base: State) -> Iterator[Any]:
+    """Yield the values of *base* that were not read."""
+    return (base[name] for name, value in state.items() if value is PENDING)
+
+
+def _needs_whole_copy(value: Any) -> bool:
+    # As nearly always; asking would cost a call.
+    is_plain_list = type(value) is SharedList and not value._p_together
+    return not is_plain_list and needs_whole_copy(value)
 
 
 def _whole_items(overlay: Overlay | None) -> State:

@@ -13,14 +13,14 @@ from typing import Any, Literal
 from dobbin_like.contract import Storage
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.faces.working_copy import working_copy
 from dobbin_like.objects.graph.flat_states import FlatStates
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.graph.publication import Cache, SharedState
 from dobbin_like.objects.graph.resolve import Local, Resolver
 from dobbin_like.objects.graph.state_source import StateSource
 from dobbin_like.objects.values.here import scope_of_context
-from dobbin_like.objects.values.refs import ObjectRef, native_dict
+from dobbin_like.objects.values.refs import ObjectRef, native_dict, swap_class
 
 
 class Graph:
@@ -70,21 +70,26 @@ class Graph:
         view = self.enlist() if manager is None or self.follows else manager.join()
         known = view.working.get(id(obj))
         if known is None or view.memo.get(id(obj)) is not known:
-            is_plain = type(obj) is type(obj)._p_faces.plain
+            cls = type(obj)
+            faces = cls._p_faces
             serial, base = ref.serial, native_dict(obj)
             # As the view is active, a publication would have masked it before it changed either.
-            if not is_plain or ref.mask is not None:
+            if cls is not faces.plain or ref.mask is not None:
                 serial, base = self.resolver.version(obj, ref, view)
-            faces = type(obj)._p_faces
+                faces = type(obj)._p_faces
             if not faces.guarded.issuperset(base):
                 base = faces.to_be_copied(base)
-            working = WorkingCopy(obj, ref, serial, base)
+            working = working_copy(obj, ref, serial, base)
             with self.shared.lock:
                 active = view.active
                 if active:
                     # The view knows first: it gives back what it holds, whatever happens.
                     view.working[id(obj)] = working
-                    self.shared.mask(obj, ref, None, view.alone)
+                    if ref.mask is None:  # As mask() does; nearly always.
+                        ref.mask = view.alone
+                        swap_class(obj, faces.mask or faces.make_mask())
+                    else:
+                        self.shared.mask(obj, ref, None, view.alone)
                     view.memo[id(obj)] = working
             if not active:  # It has lapsed this very moment, or the database was closed.
                 self.checkout(obj, ref, exclusive=exclusive)

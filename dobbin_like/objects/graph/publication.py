@@ -116,7 +116,7 @@ class SharedState:
             if self._retired or self._cache.dead:
                 self._end_retired()
                 self._cache.collect(self._masked)
-            if view.active or view.working or view.kept:
+            if view.working or view.kept or self._masked.turns:
                 self._end(view)
             # What is registered is active, so that it will be ended.
             view.active = view.used = True
@@ -314,9 +314,19 @@ class SharedState:
             snapshots = self.horizon.snapshots
             snapshots.pop(view, None)
             self.has_older = older = bool(snapshots)
+            alone, memo, working = view.alone, view.memo, view.working
             for obj, ref, state, _face in changes:
-                mask = ref.mask
                 if ref.serial == tid:
+                    continue
+                mask = ref.mask
+                if mask is alone and not older:
+                    # As below, and the checkout ends as in _drop(): of most objects, in one go.
+                    set_native_dict(obj, state)
+                    ref.serial = tid
+                    swap_class(obj, type(obj)._p_faces.plain)
+                    ref.mask = None
+                    memo.pop(id(obj), None)
+                    working.pop(id(obj), None)
                     continue
                 if older or (mask is not None and mask.chain is not None):
                     mask = self._push(obj, ref, tid, state)
