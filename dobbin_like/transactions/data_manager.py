@@ -207,8 +207,12 @@ class DataManager:
             and self._phase is IDLE
             and "asyncio" not in sys.modules
         ):
-            current = self.thread.transaction_manager().get()
-            if current is not None and joined() is current and current.status != COMMITTING:
+            current = joined()
+            if (
+                current is not None
+                and current is self.thread.transaction_manager().get()
+                and current.status != COMMITTING
+            ):
                 return view  # It takes part already, as at nearly every checkout.
         self._check_may_change()
         if view.lapsed is not None:

@@ -18,9 +18,11 @@ from dobbin_like.transactions.old_snapshots import OldSnapshots
 Publish = Callable[[Transaction], None]
 """Publishes a transaction of this instance; may be repeated after an interrupt."""
 
-_News = tuple[Sequence[Transaction], dict[Oid, Tid], Tid, Publish | None]
+_News = tuple[
+    Sequence[Transaction], dict[Oid, Tid], Tid, Publish | None, Sequence[Transaction]
+]
 """Transactions of others, the newest tid by oid, the newest tid, None; or one of this
-instance, nothing, its tid, and what publishes it."""
+instance, nothing, its tid, and what publishes it. Then what was read behind them."""
 
 
 class Publisher:
@@ -50,7 +52,7 @@ class Publisher:
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past = False
         self.unpublished: _News | None = None  # read from the storage, not seen by all yet
-        self._more = False  # More was read than that.
+        self._rest: Sequence[Transaction] = ()  # Read behind what was published last.
         graph.shared.tid = storage.tid
         graph.shared.has_root = storage.has(ROOT_OID)
         graph.packed = self._packed is not None and self._packed.generation > 0
@@ -82,7 +84,7 @@ class Publisher:
                 if packed is not None:
                     self.graph.packed = packed.generation > 0
                     self.keeps_past = packed.has_past
-                if not found or not (self._more or (packed is not None and packed.retired)):
+                if not found or not (self._rest or (packed is not None and packed.retired)):
                     return
 
     def catch_up_to(self, made: Transaction) -> None:
@@ -95,7 +97,7 @@ class Publisher:
                 return  # Another thread has done it.
             if self.unpublished is None and made.sequence == len(self.storage) + 1:
                 # Nothing of others is between: it need not be read.
-                self.unpublished = (made,), {}, made.tid, publish
+                self.unpublished = (made,), {}, made.tid, publish, ()
                 with self.graph.shared.lock:
                     finish_despite_interrupts(self._publish_news)
                 return
@@ -141,23 +143,24 @@ class Publisher:
                 self.graph.shared.begin_view(view)
 
     def _read_news(self) -> _News | None:
-        news = self.storage.read_news() if self.storage.has_news() else []
+        storage, news = self.storage, self._rest
+        rest: Sequence[Transaction] = ()
+        if not (news and news[0].sequence == len(storage) + 1):
+            news = storage.read_news() if storage.has_news() else ()
         if not news:
             return None
-        self._more = False
         if self.own:
             own = self._first_own(news)
-            self._more = len(news) > max(own, 1)
             if own == 0:
-                return news[:1], {}, news[0].tid, self.own[news[0].tid]
-            news = news[:own]
+                return news[:1], {}, news[0].tid, self.own[news[0].tid], news[1:]
+            news, rest = news[:own], news[own:]
         changed: dict[Oid, Tid] = {}
         tid = self.graph.shared.tid
         for transaction in news:
             if not transaction.failed:
                 tid = transaction.tid
                 changed.update(dict.fromkeys(map(Oid, transaction.oids), tid))
-        return news, changed, tid, None
+        return news, changed, tid, None, rest
 
     def _first_own(self, news: Sequence[Transaction]) -> int:
         """Return which of the news is the first of this instance; their number if none is."""
@@ -172,13 +175,14 @@ class Publisher:
         # May be run again after an interrupt, by this call or by the next catch_up().
         if self.unpublished is None:
             return
-        news, changed, tid, publish = self.unpublished
+        news, changed, tid, publish, rest = self.unpublished
         if publish is None:
             self._publish_foreign(news, changed, tid)
         else:
             publish(news[0])
             if self.own.pop(tid, None) is not None:
                 self.graph.shared.counts.commits += 1
+        self._rest = rest
         self.unpublished = None
         while self.waiting:
             try:
