@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import os
 import random
+import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +32,8 @@ from tests.helpers.processes import in_child
 from tests.helpers.steps import Steps, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 
 def catch_up(log: TransactionLog) -> list[LoggedTransaction]:
@@ -584,6 +588,68 @@ def test_a_closed_log_says_so(path: Path) -> None:
     ):
         with pytest.raises(ClosedError, match=str(path)):
             use()
+
+
+READS = {
+    "load": lambda log: log.load(Oid(1)),
+    "load at": lambda log: log.load(Oid(1), at=Tid(2)),
+    "version_before": lambda log: log.version_before(Oid(1), log.load(Oid(1))),
+    "transaction_of": lambda log: log.transaction_of(log.load(Oid(1))),
+    "transactions": lambda log: list(log.transactions()),
+    "newest first": lambda log: list(log.transactions(newest_first=True)),
+    "entries": lambda log: list(log.entries(next(log.transactions()))),
+    "streams": lambda log: log.read_stream(log.key, 0, log.stream_size(log.key)),
+    "news": lambda log: log.has_news() and log.apply(log.read_news()),
+    "retired": lambda log: log.retired,
+}
+
+
+@pytest.mark.parametrize("reads", READS)
+def test_a_log_that_is_closed_between_two_lines_of_a_read_says_so(path: Path, reads: str) -> None:
+    """Not that a descriptor is bad, nor that the file is damaged whose it is by then."""
+    with TransactionLog(path, sync=False) as writer:  # Stays, so that opening does not sync.
+        writer.acquire()
+        key, _ = writer.write_stream(io.BytesIO(b"stream"))
+        writer.release()
+        for number in range(3):
+            commit(writer, {1: bytes(1000), 2: b"%d" % number})
+        closed, line = True, 0
+        while closed:
+            log = TransactionLog(path, read_only=True)
+            log.key = key  # type: ignore[attr-defined]
+            if reads == "news":
+                commit(writer, {3: b"news"})
+            line += 1
+            closed = _closed_at(line, log, READS[reads])
+            log.close()
+        assert line > 1
+
+
+def _closed_at(line: int, log: TransactionLog, read: Callable[[Any], object]) -> bool:
+    """Close *log* before such a line of a read, and open other files; return whether it was."""
+    files: list[int] = []
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal line
+        if "dobbin_like/log/" not in frame.f_code.co_filename:
+            return None
+        line -= event == "line"
+        if line == 0 and not log.closed:
+            sys.settrace(None)
+            log.close()
+            files.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))
+        return trace
+
+    before = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        with contextlib.suppress(ClosedError):
+            read(log)
+    finally:
+        sys.settrace(before)
+        for file in files:
+            os.close(file)
+    return log.closed
 
 
 def test_close_makes_unsynced_commits_durable(path: Path) -> None:

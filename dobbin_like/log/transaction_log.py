@@ -210,11 +210,13 @@ class TransactionLog:
 
     def stream_size(self, key: int) -> int:
         streams, offset = self._reading.stream(key)
-        return streams.size(offset)
+        with self._reading.or_closed():
+            return streams.size(offset)
 
     def read_stream(self, key: int, start: int, size: int) -> bytes:
         streams, offset = self._reading.stream(key)
-        return streams.read(offset, start, size)
+        with self._reading.or_closed():
+            return streams.read(offset, start, size)
 
     # -- writing ---------------------------------------------------------------
 

@@ -18,9 +18,7 @@ from dobbin_like.transactions.old_snapshots import OldSnapshots
 Publish = Callable[[Transaction], None]
 """Publishes a transaction of this instance; may be repeated after an interrupt."""
 
-_News = tuple[
-    Sequence[Transaction], dict[Oid, Tid], Tid, Publish | None, Sequence[Transaction]
-]
+_News = tuple[Sequence[Transaction], dict[Oid, Tid], Tid, Publish | None, Sequence[Transaction]]
 """Transactions of others, the newest tid by oid, the newest tid, None; or one of this
 instance, nothing, its tid, and what publishes it. Then what was read behind them."""
 

@@ -18,6 +18,7 @@ from dobbin_like.exc import IntegrityError, PastDroppedError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format import record
 from dobbin_like.log.format.record import TID_LIMIT, DamagedError, LogPlace
+from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import (
@@ -78,25 +79,27 @@ class History:
         steps = walk_back if newest_first else walk
         for applied, tail, since, until in parts:
             buffer, checksum = self._buffer(applied)
-            for logged in steps(buffer, tail, checksum, since, until):
-                yield logged
-                self._log.check_open()
+            with self._log.or_closed():
+                for logged in steps(buffer, tail, checksum, since, until):
+                    yield logged
+                    self._log.check_open()
 
     def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, LoggedVersion]]:
         self._log.check_open()
-        applied, found = self._find(cast("LoggedTransaction", transaction))
-        for entry in stored_entries(ReadBuffer(applied.file.fd, self._path), found):
-            yield entry
-            self._log.check_open()
+        with self._log.or_closed():
+            applied, found = self._find(cast("LoggedTransaction", transaction))
+            for entry in stored_entries(ReadBuffer(applied.file.fd, self._path), found):
+                yield entry
+                self._log.check_open()
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> LoggedVersion | None:
         self._log.check_open()
         for applied in self._generations.files(Tid(stored.tid - 1)):
-            if applied.loader is not None and self._has(applied, oid, stored):
-                previous = cast("LoggedVersion", stored).previous
-                if not previous:
-                    return None
-                return applied.loader.load(oid, previous, applied.limit)
+            with self._log.or_closed():
+                loader = applied.loader
+                if loader is not None and self._has(applied, loader, oid, stored):
+                    previous = cast("LoggedVersion", stored).previous
+                    return loader.load(oid, previous, applied.limit) if previous else None
         # The file that it was read from is gone: it is found by its tid.
         return self._log.load(oid, Tid(stored.tid - 1))
 
@@ -105,8 +108,9 @@ class History:
         error: IntegrityError | None = None
         for applied in self._generations.files(Tid(stored.tid - 1)):
             try:
-                buffer, checksum = self._buffer(applied)
-                logged = transaction_at(buffer, stored.position, checksum, applied.limit)
+                with self._log.or_closed():
+                    buffer, checksum = self._buffer(applied)
+                    logged = transaction_at(buffer, stored.position, checksum, applied.limit)
             except IntegrityError as damage:
                 error = error or damage
             else:
@@ -119,14 +123,12 @@ class History:
         page = applied.file.page
         return BackwardBuffer(applied.file.fd, self._path), 0 if page is None else page.checksum
 
-    def _has(self, applied: Applied, oid: Oid, stored: StoredVersion) -> bool:
+    def _has(self, applied: Applied, loader: Loader, oid: Oid, stored: StoredVersion) -> bool:
         """Tell whether *stored* was read from this file, or could have been."""
-        if applied.loader is None:
-            return False
         if applied is self._generations.present and not applied.generation:
             return True  # There is no other.
         try:
-            return applied.loader.load(oid, stored.position, applied.limit) == stored
+            return loader.load(oid, stored.position, applied.limit) == stored
         except IntegrityError:
             return False
 

@@ -6,6 +6,7 @@ Promises that a transaction is seen whole or not at all, and that nobody is wait
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from dobbin_like.log.format.header import (
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.chain import certain_frames, frames_before_cut, whole_frames
 from dobbin_like.log.reading.generations import Generations
+from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.reader import (
     Frame,
@@ -89,6 +91,18 @@ class ReadableLog:
         text = f"the log {self.path}"
         raise ClosedError(text)
 
+    @contextlib.contextmanager
+    def or_closed(self) -> Iterator[None]:
+        """Let reading raise ClosedError if another thread has closed the log meanwhile.
+
+        Then the number of the descriptor is nobody's, or already that of another file.
+        """
+        try:
+            yield
+        except (OSError, IntegrityError):
+            self.check_open()
+            raise
+
     def close(self) -> None:
         """Give the file back. Idempotent."""
         self.closed = True
@@ -127,11 +141,8 @@ class ReadableLog:
         Cost: Objects changed, not their sizes.
         """
         self.check_open()
-        try:
+        with self.or_closed():
             return self._read_news()
-        except OSError:
-            self.check_open()  # Closed by another thread meanwhile.
-            raise
 
     def _read_news(self) -> list[LoggedTransaction]:
         if self.file.words is None and not self.file.attach():
@@ -225,13 +236,15 @@ class ReadableLog:
             return None
         if not position:
             return None
-        stored = loader.load(oid, position, applied.limit)
-        if at is not None:
-            while stored.tid > at:
-                if not stored.previous:
-                    return None
-                stored = loader.load(oid, stored.previous, applied.limit)
-        return stored
+        try:  # As or_closed() does, for every object.
+            stored = loader.load(oid, position, applied.limit)
+        except (OSError, IntegrityError):
+            self.check_open()
+            raise
+        if at is None or stored.tid <= at:
+            return stored
+        with self.or_closed():
+            return _until(at, oid, stored, loader, applied.limit)
 
     def stream(self, key: int) -> tuple[StreamReader, int]:
         """Return who reads a stream, and its offset.
@@ -241,8 +254,9 @@ class ReadableLog:
         """
         generations = self.generations
         for applied in (generations.present, *generations.past):
-            if is_of(key, applied.generation) and applied.streams is not None:
-                return applied.streams, stream_offset(key)
+            streams = applied.streams
+            if is_of(key, applied.generation) and streams is not None:
+                return streams, stream_offset(key)
         self.check_open()
         raise StreamMovedError(self.path, key)
 
@@ -389,11 +403,8 @@ class ReadableLog:
     def retired(self) -> bool:
         """Whether the log goes on in another file, to which read_news() follows."""
         words = self.file.words
-        try:
+        with self.or_closed():
             return words is not None and value_in(words.seen(), STATE) == REPLACED
-        except OSError:
-            self.check_open()  # Closed by another thread meanwhile.
-            raise
 
     def _follow(self) -> list[LoggedTransaction]:
         """Go on in the file that has taken the place of this one, all of which is applied.
@@ -464,3 +475,14 @@ class ReadableLog:
         self._attaching = reentrant_lock()
         self.known = {}
         self.file.after_fork_in_child()
+
+
+def _until(
+    at: Tid, oid: Oid, stored: LoggedVersion, loader: Loader, limit: int
+) -> LoggedVersion | None:
+    """Return the newest version up to *at*, that is *stored* or one before it."""
+    while stored.tid > at:
+        if not stored.previous:
+            return None
+        stored = loader.load(oid, stored.previous, limit)
+    return stored
