@@ -230,12 +230,16 @@ def _reduce_face(face: Any) -> tuple[Callable[..., Any], tuple[Any]]:
     return plain_of, (face._p_faces.plain,)
 
 
+_IS_ABSTRACT: Final = 1 << 20
+"""The bit of ``__flags__`` of a class that has abstract methods left (Py_TPFLAGS_IS_ABSTRACT)."""
+
+
 def _instance(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
     # type(self)(...) in a method of a masked object arrives here with the mask.
     faces = cls._p_faces
     plain: Any = faces.plain
     open_class = faces.open or faces.make_open()
-    if plain.__dict__.get("__abstractmethods__"):
+    if plain.__flags__ & _IS_ABSTRACT:
         return type.__call__(plain, *args, **kwargs)  # refuses, in Python's words
     obj = plain.__new__(open_class, *args, **kwargs)
     if not isinstance(obj, plain):

@@ -284,9 +284,11 @@ class Changes:
     def reference(self, obj: Any) -> tuple[Oid, int]:
         """Return ``(oid, class number)`` of *obj*; a new object gets its oid here."""
         graph = self._graph
+        classes = graph.classes
         face = type(obj)._p_faces.plain
         if face is PersistentFile:  # which it will not be for long
             face = PersistentStream
+        known = None if face in classes.ambiguous else classes.known_numbers.get(face)
         for ref in getweakrefs(obj):  # As ref_of() does, without a call.
             if type(ref) is ObjectRef and ref.jar is not None:
                 break
@@ -297,6 +299,7 @@ class Changes:
             self._made.append(ref)
             self._objects[oid] = obj
             self.new.append(ref)
+            return oid, known or graph.ghosts.number_of(face, ref)
         if ref.jar is not graph:
             referring, oid = self._current
             place = f"{referring.__name__} oid {oid}"
@@ -305,8 +308,6 @@ class Changes:
             self._objects[ref.oid] = obj
             if not self._storage.has(ref.oid):
                 self.new.append(ref)
-        classes = graph.classes
-        known = None if face in classes.ambiguous else classes.known_numbers.get(face)
         return ref.oid, known or graph.ghosts.number_of(face, ref)
 
     def stored_as(self, tid: Tid) -> None:

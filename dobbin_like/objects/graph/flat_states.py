@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 from weakref import getweakrefs
 
 from dobbin_like.ids import Oid
@@ -19,10 +20,25 @@ from dobbin_like.objects.codec.serialize import ATOMS, PROTOCOL, FlatEncoder
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.guards import SharedList, shared_list
 from dobbin_like.objects.values.refs import Jar, ObjectRef, State
-from dobbin_like.objects.values.value_kinds import REFERENCES
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCES
+
+_OTHERS_LIMIT: Final = 1000
+
+_ONLY_OURS: Final = {ObjectRef}
 
 _NO_REFERENCES = ((), 0)
 """How an empty list is written among lists of references."""
+
+
+class _Others(dict[tuple[type, ...], tuple[int, ...]]):
+    """Which values of a state are no atoms, by the types of all: states are much alike."""
+
+    def __missing__(self, types: tuple[type, ...]) -> tuple[int, ...]:
+        others = tuple([index for index, cls in enumerate(types) if cls not in ATOMS])
+        # No class is kept that would not stay without this.
+        if len(self) < _OTHERS_LIMIT and all(cls in KINDS for cls in types):
+            self[types] = others
+        return others
 
 
 class FlatStates:
@@ -36,6 +52,7 @@ class FlatStates:
         self.written: list[Any] = []  # See changes.py.
         # Ids of the lists of the state that is being turned.
         self._lists: set[int] = set()
+        self._others = _Others()
 
     def turn(
         self,
@@ -52,7 +69,9 @@ class FlatStates:
         object in memory may have been dropped from the storage.
         """
         values = [*state.values()]
-        if ATOMS.issuperset(map(type, values)):
+        types = tuple(map(type, values))
+        others = self._others[types]
+        if not others:
             return state, pickle.dumps(tuple(values), PROTOCOL)
         references = self._encoder.references
         references.clear()
@@ -60,11 +79,10 @@ class FlatStates:
         shared: State = {}
         copied: list[Any] = []
         has_lists = False
-        for index, (name, value) in enumerate(state.items()):
-            cls = type(value)
-            if cls in ATOMS:
-                continue
-            if cls in REFERENCES:
+        names = [*state]
+        for index in others:
+            name, value = names[index], values[index]
+            if types[index] in REFERENCES:
                 pid: Any = reference(value)
             else:
                 before = base[name] if value is PENDING else None
@@ -140,14 +158,12 @@ class FlatStates:
             number = self._classes.known_numbers.get(face)
             if number and face not in self._classes.ambiguous:
                 # All of them are in this graph, as a rule: a look at each, and no step of ours.
+                refs = [*chain.from_iterable(map(getweakrefs, items))]
+                if len(refs) != len(items) or {*map(type, refs)} != _ONLY_OURS:
+                    refs = [ref for ref in refs if type(ref) is ObjectRef]
                 jar = self._jar
-                known = [
-                    ref.oid
-                    for obj in items
-                    for ref in getweakrefs(obj)
-                    if type(ref) is ObjectRef and ref.jar is jar
-                ]
+                known = tuple([ref.oid for ref in refs if ref.jar is jar])
                 if len(known) == len(items):
-                    return tuple(known), number
+                    return known, number
         oids, numbers = zip(*map(reference, items), strict=True)
         return (oids, numbers[0]) if len(set(numbers)) == 1 else None

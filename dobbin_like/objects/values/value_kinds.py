@@ -74,6 +74,7 @@ KINDS: Final = _Kinds(
     {list: LIST, dict: DICT, set: SET, bytearray: BYTEARRAY, tuple: TUPLE, frozenset: FROZENSET}
 )
 KINDS.update({deque: LIST, Counter: DICT, OrderedDict: DICT, defaultdict: DICT})
+KINDS.update(dict.fromkeys((int, float, str, bytes, bool, type(None)), IMMUTABLE))
 
 
 def add_guarded(guarded: type, base: type) -> None:
