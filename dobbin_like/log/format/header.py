@@ -102,6 +102,8 @@ def encode_word(index: int, value: int) -> bytes:
 
 def encode_words(first: int, *values: int) -> bytes:
     """Return neighbouring words as they are stored, from that of index *first* on."""
+    if len(values) == 1:
+        return encode_word(first, values[0])
     return b"".join([encode_word(first + at, value) for at, value in enumerate(values)])
 
 
