@@ -141,8 +141,11 @@ class ReadableLog:
         Cost: Objects changed, not their sizes.
         """
         self.check_open()
-        with self.or_closed():
+        try:  # As or_closed() does, at every commit of others.
             return self._read_news()
+        except (OSError, IntegrityError):
+            self.check_open()
+            raise
 
     def _read_news(self) -> list[LoggedTransaction]:
         if self.file.words is None and not self.file.attach():
@@ -402,6 +405,8 @@ class ReadableLog:
     @property
     def retired(self) -> bool:
         """Whether the log goes on in another file, to which read_news() follows."""
+        if self.applied.seen:  # It did not when news were read; has_news() tells if it does since.
+            return False
         words = self.file.words
         with self.or_closed():
             return words is not None and value_in(words.seen(), STATE) == REPLACED
