@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import inspect
 import pkgutil
 import re
 import runpy
@@ -150,7 +151,7 @@ def test_the_reference_has_all_members_of_the_database_and_all_errors() -> None:
     for what in ("autoclass:: dobbin_like.Database", "automodule:: dobbin_like.exc"):
         assert f".. {what}\n   :members:\n" in REFERENCE
 
-    assert {name for name, each in vars(exc).items() if is_error(each)} == set(exc.__all__)
+    assert {name for name, _ in inspect.getmembers(exc, is_error)} == set(exc.__all__)
     assert [name for name in exc.__all__ if not getattr(exc, name).__doc__] == []
     assert [name for name in methods(Database) if not getattr(Database, name).__doc__] == []
 

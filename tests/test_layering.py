@@ -39,6 +39,9 @@ HOUSE = {
         "",
         (
             "ids  late  processes  processes.interrupts  processes.threads",
+            "exc.base",
+            "exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects  exc.tools "
+            "exc.transactions",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
@@ -399,9 +402,8 @@ UPWARD = {
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
-    "transaction": "exc  blocks  history  transactions  store  database  web  safe  cli.shell "
-    "fixtures.plugin "
-    "conformance  demo",
+    "transaction": "exc.conflicts  exc.indexes  blocks  history  transactions  store  database "
+    "web  safe  cli.shell  fixtures.plugin  conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Seen by type checkers only, which bring it.
