@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import inspect
 import pkgutil
 import re
@@ -25,20 +26,9 @@ from dobbin_like import (
     PersistentQueue,
     PersistentSet,
     PersistentStream,
-    check,
-    collections,
-    conformance,
     exc,
-    history,
-    indexes,
-    jobs,
-    persistent,
-    repair,
     safe,
-    search,
-    storage,
     testing,
-    watch,
 )
 from dobbin_like.indexes import Found
 from dobbin_like.jobs import Claim, Job
@@ -65,19 +55,13 @@ def commands() -> list[str]:
 
 MODULES = (
     dobbin_like,
-    check,
-    collections,
-    conformance,
-    history,
-    indexes,
-    jobs,
-    persistent,
-    repair,
-    safe,
-    search,
-    storage,
-    testing,
-    watch,
+    *(
+        importlib.import_module(f"dobbin_like.{name}")
+        for name in (
+            "check collections conformance history indexes jobs persistent repair safe search "
+            "storage testing watch"
+        ).split()
+    ),
 )
 FOR_WEB = {"body", "ranges", "request"}
 """Modules of ``web`` that only others of it import."""
