@@ -515,7 +515,7 @@ def names_imported(node: ast.AST, package: str) -> Iterator[str]:
             base = absolute("." * level + (name or ""), package)
             yield from sorted({member(base, alias.name) for alias in names})
         case ast.Call(
-            func=ast.Name(id="import_module" | "__import__" | "_Late")
+            func=ast.Name(id="import_module" | "__import__" | "LateMethod")
             | ast.Attribute(attr="import_module"),
             args=[ast.Constant(value=str(name)), *_],
         ):

@@ -45,7 +45,8 @@ def test_a_program_imports_no_other_collection_than_it_asks_for(imported: set[st
 
 
 @pytest.mark.parametrize(
-    "room", "check cli conformance demo history repair safe search upkeep".split()
+    "room",
+    "check cli conformance demo exc.indexes exc.tools history repair safe search upkeep".split(),
 )
 def test_a_program_does_not_import_what_most_programs_never_use(
     imported: set[str], room: str
