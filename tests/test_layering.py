@@ -39,9 +39,9 @@ HOUSE = {
         "",
         (
             "ids  late  processes  processes.interrupts  processes.threads",
-            "exc.base",
-            "exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects  exc.tools "
-            "exc.transactions",
+            "contract.stored  exc.base",
+            "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
+            "exc.tools  exc.transactions",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
