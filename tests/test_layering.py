@@ -160,7 +160,7 @@ HOUSE = {
         (
             "collections.btree  collections.btree.nodes",
             "collections.btree.walk",
-            "collections.btree.plan",
+            "collections.btree.build  collections.btree.plan",
             "collections.btree.tree",
             "collections.btree.check  collections.btree.views",
             "collections.btree.tree_map  collections.btree.tree_set",
