@@ -196,6 +196,7 @@ HOUSE = {
         (
             "storages.postgres  storages.postgres.lines  storages.postgres.tables",
             "storages.postgres.offers  storages.postgres.reading",
+            "storages.postgres.writer",
             "storages.postgres.log",
         ),
     ),

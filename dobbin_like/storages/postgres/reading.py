@@ -35,6 +35,7 @@ from dobbin_like.storages.postgres.tables import (
     PostgresVersion,
     Statements,
     array_text,
+    refuse_empty,
     transaction_of_row,
 )
 
@@ -73,7 +74,7 @@ class ReadablePostgres:
         self._statements = Statements(schema)
         store = self._open(create=create)
         self.sort_key = f"dobbin_like:{store.hex()}"
-        self._head = transaction_of_row(self._one("head") or self._refuse_empty())
+        self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
         self.names = NameTables()
         for (meta,) in self._all("names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
@@ -81,14 +82,14 @@ class ReadablePostgres:
     def _open(self, *, create: bool) -> bytes:
         """Return the id of the log; create its tables if they are not there."""
         try:
-            number, store = self._one("meta") or self._refuse_empty()
+            number, store = self._one("meta") or refuse_empty(self.path)
         except ServerUnavailableError as error:
             if not isinstance(error.__cause__, _NO_TABLES):
                 raise
             if not create:
                 raise NotALogError(self.path, "there are no tables of a log") from None
             self._lines.run(self._create)
-            number, store = self._one("meta") or self._refuse_empty()
+            number, store = self._one("meta") or refuse_empty(self.path)
         if number != FORMAT:
             raise FormatVersionError(self.path, number, FORMAT)
         return bytes(store)
@@ -103,9 +104,6 @@ class ReadablePostgres:
                 time.sleep(random.uniform(0, _CREATE_PAUSE_SECONDS))
             else:
                 return
-
-    def _refuse_empty(self) -> Any:
-        raise NotALogError(self.path, "a table of the log is empty")
 
     # -- statements --------------------------------------------------------------
 
@@ -148,7 +146,7 @@ class ReadablePostgres:
         head = self._head  # Before: another thread may apply more meanwhile.
         if self._known > head.sequence:
             return True
-        count, id_ = self._one("newest") or self._refuse_empty()
+        count, id_ = self._one("newest") or refuse_empty(self.path)
         if id_ == head.id:
             return False
         if count < head.sequence:
