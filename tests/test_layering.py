@@ -177,7 +177,7 @@ HOUSE = {
     "storages": Room(
         "ground  log.writing",
         (
-            "storages  storages.as_of  storages.memory_lock",
+            "storages  storages.applied  storages.as_of  storages.memory_lock",
             "storages.memory_reading",
             "storages.memory",
         ),
