@@ -316,7 +316,7 @@ HOUSE = {
         "ground  objects.values  objects.codec  collections  upkeep  doors",
         (
             "safe.ends  safe.groups  safe.growth",
-            "safe.stored",
+            "safe.reentry  safe.stored",
             "safe.mapping",
             "safe.opening",
             "safe",
