@@ -1,7 +1,7 @@
 """An object store for Python programs whose threads and processes share data.
 
 The names that most programs need can be imported from here; all errors are in
-:mod:`dobbin_like.exc`. From the ground up: ``ids``, ``exc``, ``interrupts``, ``timestamps`` and
+:mod:`dobbin_like.exc`. From the ground up: ``ids``, ``exc``, ``processes``, ``timestamps`` and
 ``contract``; ``log`` and ``storages``, which know no objects; ``objects`` and ``collections``,
 which know no files; ``transactions``; ``history``, ``search`` and ``upkeep``; ``database``, the
 whole. ``jobs``, ``safe``, ``check``, ``repair``, ``conformance``, ``demo`` and ``cli`` are built

@@ -9,37 +9,25 @@ used: most programs never do.
 from __future__ import annotations
 
 import errno
-import functools
-import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Generic,
-    Literal,
-    ParamSpec,
-    Self,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from dobbin_like.contract import PackedStorage, Storage
 from dobbin_like.exc import NoSuchAttributeError, UncommittedChangesWarning
 from dobbin_like.ids import Tid
+from dobbin_like.late import LateMethod, bound
 from dobbin_like.log import TransactionLog
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store
-from dobbin_like.texts import counted
-from dobbin_like.timestamps import Moment
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from dobbin_like.blocks import again, block
     from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
@@ -66,40 +54,6 @@ PackedStorage.register(TransactionLog)
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-
-if TYPE_CHECKING:
-
-    class _Method(Generic[_P, _R]):
-        """What a function in a class is, told so that every type checker knows it."""
-
-        def __get__(self, database: Any, owner: Any = None, /) -> Callable[_P, _R]: ...
-
-
-class _Late:
-    """A method that is a function of another module, imported when it is first used."""
-
-    def __init__(self, home: str) -> None:
-        self._home = home
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._owner, self._name = owner, name
-
-    def __get__(self, database: Database | None, owner: type) -> Any:
-        function = getattr(importlib.import_module(self._home), self._name)
-        method: Any = _bound(function)
-        setattr(self._owner, self._name, method)
-        return method.__get__(database, owner)
-
-
-def _bound(function: Callable[Concatenate[Store, _P], _R]) -> _Method[_P, _R]:
-    """Return a method of a database that is *function* of its store."""
-
-    @functools.wraps(function)
-    def method(self: Database, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return function(self._store, *args, **kwargs)
-
-    return cast("_Method[_P, _R]", method)
 
 
 class Database(Generic[RootT]):
@@ -237,6 +191,8 @@ class Database(Generic[RootT]):
         finally:
             self._store.close()
         if pending:
+            from dobbin_like.texts import counted
+
             text = (
                 f"{self.storage.path}: closed with changes that were neither committed nor "
                 f"aborted ({counted(pending, 'object')} checked out); they are lost"
@@ -252,6 +208,8 @@ class Database(Generic[RootT]):
         self._close(warns=error_type is None)
 
     def __repr__(self) -> str:
+        from dobbin_like.texts import counted
+
         state = "closed" if self.closed else counted(self.storage.oid_count, "object")
         return f"<Database {self.storage.path!r}: {state}>"
 
@@ -318,7 +276,7 @@ class Database(Generic[RootT]):
         snapshot = self._store.snapshot()
         return self._store.graph.shared.tid if snapshot is None else snapshot
 
-    def at(self, moment: Moment) -> Self:
+    def at(self, moment: int | datetime) -> Self:
         """Return a read-only database as of *moment*, over the same log.
 
         It shows what was committed up to that tid or datetime, now and as long as it is
@@ -364,26 +322,26 @@ class Database(Generic[RootT]):
     # -- functions of the store ---------------------------------------------------------
 
     if TYPE_CHECKING:
-        transactions = _bound(revisions.transactions)
-        history = _bound(revisions.history)
-        changes = _bound(feed.changes)
-        wait = _bound(outcome.wait)
-        outcome = _bound(outcome.outcome)
-        undo = _bound(undoing.undo)
-        census = _bound(questions.census)
-        referrers = _bound(questions.referrers)
-        index = _bound(indexing.index)
-        drop_index = _bound(indexing.drop_index)
-        indexes = _bound(indexing.indexes)
-        discard = _bound(indexing.discard)
-        walk = _bound(walking.walk)
-        backup = _bound(backups.backup)
-        snapshot = _bound(snapshots.snapshot)
-        pack = _bound(packing.pack)
-        preload = _bound(preloading.preload)
-        migrate = _bound(migration.migrate)
-        rename_class = _bound(renaming.rename_class)
-        stats = _bound(figures.stats)
+        transactions = bound(revisions.transactions)
+        history = bound(revisions.history)
+        changes = bound(feed.changes)
+        wait = bound(outcome.wait)
+        outcome = bound(outcome.outcome)
+        undo = bound(undoing.undo)
+        census = bound(questions.census)
+        referrers = bound(questions.referrers)
+        index = bound(indexing.index)
+        drop_index = bound(indexing.drop_index)
+        indexes = bound(indexing.indexes)
+        discard = bound(indexing.discard)
+        walk = bound(walking.walk)
+        backup = bound(backups.backup)
+        snapshot = bound(snapshots.snapshot)
+        pack = bound(packing.pack)
+        preload = bound(preloading.preload)
+        migrate = bound(migration.migrate)
+        rename_class = bound(renaming.rename_class)
+        stats = bound(figures.stats)
 
         def find(
             self,
@@ -424,32 +382,32 @@ class Database(Generic[RootT]):
         def instances(self, cls: str, progress: Progress | None = None) -> Iterator[Any]: ...
         def instances(self, cls: Any, progress: Progress | None = None) -> Iterator[Any]: ...
     else:
-        transaction = _Late("dobbin_like.blocks.block")
-        reading = _Late("dobbin_like.blocks.block")
-        run = _Late("dobbin_like.blocks.again")
-        transactional = _Late("dobbin_like.blocks.again")
-        transactions = _Late("dobbin_like.history.revisions")
-        history = _Late("dobbin_like.history.revisions")
-        changes = _Late("dobbin_like.history.feed")
-        wait = _Late("dobbin_like.history.outcome")
-        outcome = _Late("dobbin_like.history.outcome")
-        undo = _Late("dobbin_like.history.undo")
-        instances = _Late("dobbin_like.search.questions")
-        census = _Late("dobbin_like.search.questions")
-        index = _Late("dobbin_like.indexes.build")
-        drop_index = _Late("dobbin_like.indexes.build")
-        indexes = _Late("dobbin_like.indexes.build")
-        discard = _Late("dobbin_like.indexes.build")
-        find = _Late("dobbin_like.indexes.find")
-        referrers = _Late("dobbin_like.search.questions")
-        walk = _Late("dobbin_like.search.walk")
-        backup = _Late("dobbin_like.upkeep.backup")
-        snapshot = _Late("dobbin_like.upkeep.snapshot")
-        pack = _Late("dobbin_like.upkeep.pack")
-        preload = _Late("dobbin_like.upkeep.preload")
-        migrate = _Late("dobbin_like.upkeep.migrate")
-        rename_class = _Late("dobbin_like.upkeep.rename")
-        stats = _Late("dobbin_like.watch.stats")
+        transaction = LateMethod("dobbin_like.blocks.block")
+        reading = LateMethod("dobbin_like.blocks.block")
+        run = LateMethod("dobbin_like.blocks.again")
+        transactional = LateMethod("dobbin_like.blocks.again")
+        transactions = LateMethod("dobbin_like.history.revisions")
+        history = LateMethod("dobbin_like.history.revisions")
+        changes = LateMethod("dobbin_like.history.feed")
+        wait = LateMethod("dobbin_like.history.outcome")
+        outcome = LateMethod("dobbin_like.history.outcome")
+        undo = LateMethod("dobbin_like.history.undo")
+        instances = LateMethod("dobbin_like.search.questions")
+        census = LateMethod("dobbin_like.search.questions")
+        index = LateMethod("dobbin_like.indexes.build")
+        drop_index = LateMethod("dobbin_like.indexes.build")
+        indexes = LateMethod("dobbin_like.indexes.build")
+        discard = LateMethod("dobbin_like.indexes.build")
+        find = LateMethod("dobbin_like.indexes.find")
+        referrers = LateMethod("dobbin_like.search.questions")
+        walk = LateMethod("dobbin_like.search.walk")
+        backup = LateMethod("dobbin_like.upkeep.backup")
+        snapshot = LateMethod("dobbin_like.upkeep.snapshot")
+        pack = LateMethod("dobbin_like.upkeep.pack")
+        preload = LateMethod("dobbin_like.upkeep.preload")
+        migrate = LateMethod("dobbin_like.upkeep.migrate")
+        rename_class = LateMethod("dobbin_like.upkeep.rename")
+        stats = LateMethod("dobbin_like.watch.stats")
 
 
 def _checked(path: str, must_exist: bool) -> str:

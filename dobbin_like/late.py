@@ -1,4 +1,4 @@
-"""Names that are imported when somebody asks for them.
+"""Names and methods that are imported when somebody asks for them.
 
 A program that opens a database and reads an object needs half of the package. What it does not
 need would take as long to import as all the rest.
@@ -6,9 +6,13 @@ need would take as long to import as all the rest.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def late_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -30,3 +34,37 @@ def late_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(f"{package}.{home}"), name)
 
     return get_attribute
+
+
+if TYPE_CHECKING:
+
+    class Method(Generic[_P, _R]):
+        """What a function in a class is, told so that every type checker knows it."""
+
+        def __get__(self, database: Any, owner: Any = None, /) -> Callable[_P, _R]: ...
+
+
+class LateMethod:
+    """A method that is a function of the store of a database: of the module *home*."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, database: object, owner: type) -> Any:
+        function = getattr(importlib.import_module(self._home), self._name)
+        method: Any = bound(function)
+        setattr(self._owner, self._name, method)
+        return method.__get__(database, owner)
+
+
+def bound(function: Callable[Concatenate[Any, _P], _R]) -> Method[_P, _R]:
+    """Return a method of a database that is *function* of its store."""
+
+    @functools.wraps(function)
+    def method(self: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return function(self._store, *args, **kwargs)
+
+    return cast("Method[_P, _R]", method)

@@ -42,6 +42,13 @@ def leave_builtins(_app: Any, pages: document) -> None:
             reference.replace_self(Text(reference["reftarget"]))
 
 
+def tell_text(_app: Any, what: str, _name: str, obj: Any, _options: Any, lines: list[str]) -> None:
+    """Let an error have its text on the page: a reader who has got it looks for that."""
+    text = vars(obj).get("text") if what == "exception" else None
+    if text:
+        lines += ["", f"``{text}``", ""]
+
+
 class Commands(Directive):
     """All subcommands, each under a heading of its own."""
 
@@ -55,3 +62,4 @@ def setup(app: Any) -> None:
     """Connect what is defined here."""
     app.add_directive("dobbin-commands", Commands)
     app.connect("doctree-read", leave_builtins)
+    app.connect("autodoc-process-docstring", tell_text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
+import inspect
 import pkgutil
 import re
 import runpy
@@ -24,20 +26,9 @@ from dobbin_like import (
     PersistentQueue,
     PersistentSet,
     PersistentStream,
-    check,
-    collections,
-    conformance,
     exc,
-    history,
-    indexes,
-    jobs,
-    persistent,
-    repair,
     safe,
-    search,
-    storage,
     testing,
-    watch,
 )
 from dobbin_like.indexes import Found
 from dobbin_like.jobs import Claim, Job
@@ -64,19 +55,13 @@ def commands() -> list[str]:
 
 MODULES = (
     dobbin_like,
-    check,
-    collections,
-    conformance,
-    history,
-    indexes,
-    jobs,
-    persistent,
-    repair,
-    safe,
-    search,
-    storage,
-    testing,
-    watch,
+    *(
+        importlib.import_module(f"dobbin_like.{name}")
+        for name in (
+            "check collections conformance history indexes jobs persistent repair safe search "
+            "storage testing watch"
+        ).split()
+    ),
 )
 FOR_WEB = {"body", "ranges", "request"}
 """Modules of ``web`` that only others of it import."""
@@ -150,7 +135,7 @@ def test_the_reference_has_all_members_of_the_database_and_all_errors() -> None:
     for what in ("autoclass:: dobbin_like.Database", "automodule:: dobbin_like.exc"):
         assert f".. {what}\n   :members:\n" in REFERENCE
 
-    assert {name for name, each in vars(exc).items() if is_error(each)} == set(exc.__all__)
+    assert {name for name, _ in inspect.getmembers(exc, is_error)} == set(exc.__all__)
     assert [name for name in exc.__all__ if not getattr(exc, name).__doc__] == []
     assert [name for name in methods(Database) if not getattr(Database, name).__doc__] == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import typing
 
 import pytest
 from transaction.interfaces import TransientError
@@ -272,3 +273,22 @@ def test_notes_survive_a_copy():
 
     for made in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert made.__notes__ == ["while packing"]
+
+
+def test_every_error_names_the_package_as_its_module():
+    """It is what tracebacks show, and what pickles of every release name."""
+    for name in (*exc.__all__, "Difference", "Sides"):
+        assert getattr(exc, name).__module__ == "dobbin_like.exc"
+
+
+def test_an_error_that_another_release_has_pickled_can_be_read():
+    made = pickle.loads(b"cdobbin_like.exc\nUniqueError\n(VCart\nI3\nVCart(id)\nV'x'\nI2\ntR.")
+
+    assert (type(made), made.other) == (exc.UniqueError, 2)
+
+
+def test_the_annotations_of_every_error_can_be_evaluated():
+    for name in exc.__all__:
+        assert typing.get_type_hints(getattr(exc, name)).keys() >= {
+            *getattr(getattr(exc, name), "fields", ())
+        }

@@ -39,6 +39,9 @@ HOUSE = {
         "",
         (
             "ids  late  processes  processes.interrupts  processes.threads",
+            "contract.stored  exc.base",
+            "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
+            "exc.tools  exc.transactions",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
@@ -157,7 +160,7 @@ HOUSE = {
         (
             "collections.btree  collections.btree.nodes",
             "collections.btree.walk",
-            "collections.btree.plan",
+            "collections.btree.build  collections.btree.plan",
             "collections.btree.tree",
             "collections.btree.check  collections.btree.views",
             "collections.btree.tree_map  collections.btree.tree_set",
@@ -174,7 +177,7 @@ HOUSE = {
     "storages": Room(
         "ground  log.writing",
         (
-            "storages  storages.as_of  storages.memory_lock",
+            "storages  storages.applied  storages.as_of  storages.memory_lock",
             "storages.memory_reading",
             "storages.memory",
         ),
@@ -193,6 +196,7 @@ HOUSE = {
         (
             "storages.postgres  storages.postgres.lines  storages.postgres.tables",
             "storages.postgres.offers  storages.postgres.reading",
+            "storages.postgres.writer",
             "storages.postgres.log",
         ),
     ),
@@ -312,7 +316,7 @@ HOUSE = {
         "ground  objects.values  objects.codec  collections  upkeep  doors",
         (
             "safe.ends  safe.groups  safe.growth",
-            "safe.stored",
+            "safe.reentry  safe.stored",
             "safe.mapping",
             "safe.opening",
             "safe",
@@ -350,7 +354,8 @@ HOUSE = {
             "testing.schedule",
             "testing.system",
             "testing.standins",
-            "testing.model",
+            "testing.model  testing.patching",
+            "testing.instance",
             "testing.program",
             "testing.judge",
             "testing.simulation",
@@ -399,9 +404,8 @@ UPWARD = {
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
-    "transaction": "exc  blocks  history  transactions  store  database  web  safe  cli.shell "
-    "fixtures.plugin "
-    "conformance  demo",
+    "transaction": "exc.conflicts  exc.indexes  blocks  history  transactions  store  database "
+    "web  safe  cli.shell  fixtures.plugin  conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Seen by type checkers only, which bring it.
@@ -513,7 +517,7 @@ def names_imported(node: ast.AST, package: str) -> Iterator[str]:
             base = absolute("." * level + (name or ""), package)
             yield from sorted({member(base, alias.name) for alias in names})
         case ast.Call(
-            func=ast.Name(id="import_module" | "__import__" | "_Late")
+            func=ast.Name(id="import_module" | "__import__" | "LateMethod")
             | ast.Attribute(attr="import_module"),
             args=[ast.Constant(value=str(name)), *_],
         ):

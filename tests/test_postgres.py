@@ -702,7 +702,7 @@ def test_what_was_prepared_and_lost_is_not_committed(logs, proxy):
     log, other = logs
     log.acquire()
     log.prepare(Tid(log.tid + 10), [(Oid(0), 1, b"mine")])
-    log._line.pgconn.finish()
+    log._writer._line.pgconn.finish()
     with in_another_process(other):
         commit(other, {0: b"other"})
     with pytest.raises(ServerUnavailableError, match="has taken its place"):

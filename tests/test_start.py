@@ -45,7 +45,8 @@ def test_a_program_imports_no_other_collection_than_it_asks_for(imported: set[st
 
 
 @pytest.mark.parametrize(
-    "room", "check cli conformance demo history repair safe search upkeep".split()
+    "room",
+    "check cli conformance demo exc.indexes exc.tools history repair safe search upkeep".split(),
 )
 def test_a_program_does_not_import_what_most_programs_never_use(
     imported: set[str], room: str
@@ -55,7 +56,9 @@ def test_a_program_does_not_import_what_most_programs_never_use(
 
 @pytest.mark.parametrize(
     "module",
-    "asyncio click copy dataclasses decimal fractions inspect json portalocker rich".split(),
+    (
+        "asyncio click copy dataclasses datetime decimal fractions inspect json portalocker rich"
+    ).split(),
 )
 def test_a_program_does_not_wait_for_modules_that_take_long(
     imported: set[str], module: str

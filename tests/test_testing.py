@@ -24,7 +24,7 @@ from dobbin_like.testing import (
     simulate,
     simulated,
 )
-from dobbin_like.testing.program import PATH
+from dobbin_like.testing.instance import PATH
 
 SEEDS = range(1, 13)
 FOUND_AT_ONCE = (

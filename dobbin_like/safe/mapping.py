@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from numbers import Number
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Self, cast, overload
 
 from dobbin_like.database import Database, store_of
@@ -16,7 +14,8 @@ from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
-from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_form
+from dobbin_like.safe.reentry import was_inside
+from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_forms
 from dobbin_like.upkeep.pack import PackReport
 
 if TYPE_CHECKING:
@@ -33,11 +32,6 @@ else:
 _MISSING: Final[Any] = object()
 _TRIES: Final = 100
 """How often to look for a value that others replace and a pack drops."""
-
-
-_MODULES: Final = (__name__, Groups.__module__)
-_ASKING: Final = ("update", "__ior__", "__or__", "__ror__")
-"""Methods that call the program for the items that it gives."""
 
 
 class Safe(MutableMapping[_K, _V]):
@@ -178,7 +172,7 @@ class Safe(MutableMapping[_K, _V]):
         with self._changing() as group:
             found = self._value(key)
             if found is _MISSING:
-                self._store(group, *_forms({key: default}))
+                self._store(group, *stored_forms({key: default}))
                 found = self._value(key)
         return found
 
@@ -200,7 +194,7 @@ class Safe(MutableMapping[_K, _V]):
         with self._changing() as group:
             if key in self:
                 return False
-            self._store(group, *_forms({key: value}))
+            self._store(group, *stored_forms({key: value}))
         return True
 
     def increment(self, key: _K, by: Any = 1) -> _V:
@@ -212,7 +206,7 @@ class Safe(MutableMapping[_K, _V]):
                     text = f"increment({key!r}): {type(number).__name__} is not a number"
                     raise TypeError(text)
             value = value + by
-            self._store(group, *_forms({key: value}))
+            self._store(group, *stored_forms({key: value}))
         return cast("_V", value)
 
     def transaction(self) -> contextlib.AbstractContextManager[object]:
@@ -365,27 +359,8 @@ class Safe(MutableMapping[_K, _V]):
         What a signal handler or finalizer changes while the block does a step of its own would
         be mixed up with that, or come too late for the commit, and nobody would know.
         """
-        if not group.block or self._is_interrupted():
+        if not group.block or was_inside(self, self._groups):
             raise SelfWaitError(self.path)
-
-    def _is_interrupted(self) -> bool:
-        """Tell whether the thread was in a method of this safe already when it called this one.
-
-        The stack knows. A mark could be left behind by an interrupt, and would slow down reads.
-        """
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
-        while (
-            frame is not None and frame.f_globals.get("__name__") == __name__
-        ):  # This call's own.
-            frame = frame.f_back
-        while frame is not None:
-            ours = frame.f_globals.get("__name__") in _MODULES
-            if ours and frame.f_code.co_name not in _ASKING:
-                owner = frame.f_locals.get("self")
-                if owner is self or owner is self._groups:
-                    return True
-            frame = frame.f_back
-        return False
 
     @contextlib.contextmanager
     def _alone(self, *, block: bool = False) -> Iterator[Group]:
@@ -396,7 +371,7 @@ class Safe(MutableMapping[_K, _V]):
 
     def _put(self, values: Mapping[Any, Any]) -> None:
         # All that can fail comes before the first change: the thread may be in a transaction.
-        forms, raws = _forms(values)
+        forms, raws = stored_forms(values)
         if not raws:
             self._items()
             return
@@ -425,12 +400,6 @@ class Safe(MutableMapping[_K, _V]):
                 yield key, value
 
 
-def _forms(values: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """Return *values* by normal keys, and what to store for them."""
-    forms = {normal_key(key): value for key, value in values.items()}
-    return forms, {key: stored_form(key, value) for key, value in forms.items()}
-
-
 class _Items(ItemsView[Any, Any]):
     _mapping: Safe
 
@@ -443,8 +412,3 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (value for _, value in self._mapping._pairs())  # noqa: SLF001
-
-
-def path_of(filename: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """Return the absolute path, which stays valid when the working directory changes."""
-    return os.path.abspath(os.fsdecode(filename))  # noqa: PTH100  of bytes, too

@@ -15,7 +15,7 @@ from typing import Any, Final
 from dobbin_like.database import Database
 from dobbin_like.exc import NotASafeError, SafeDirectoryError
 from dobbin_like.safe.groups import Groups, Managers
-from dobbin_like.safe.mapping import Safe, path_of
+from dobbin_like.safe.mapping import Safe
 from dobbin_like.safe.stored import SafeDict
 from dobbin_like.storage import TransactionLog
 
@@ -59,7 +59,7 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
     if flag not in ("r", "w", "c", "n"):
         text = f"flag={flag!r}: expected 'r', 'w', 'c' or 'n'"
         raise ValueError(text)
-    path = path_of(filename)
+    path = _path_of(filename)
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
     if flag in "rw" and not os.path.exists(path):  # noqa: PTH110
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -112,7 +112,7 @@ def set_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
     The application calls this once, in every process; a forked child inherits the directory.
     Raises SafeDirectoryError if it was set to another directory before.
     """
-    new = path_of(path)
+    new = _path_of(path)
     if not _directory:
         os.makedirs(new, exist_ok=True)  # noqa: PTH103
         _directory.append(new)
@@ -167,3 +167,8 @@ def _file_name(module: str) -> str:
         for char in module
     )
     return f"{''.join(quoted)}.safe"
+
+
+def _path_of(filename: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """Return the absolute path, which stays valid when the working directory changes."""
+    return os.path.abspath(os.fsdecode(filename))  # noqa: PTH100  of bytes, too

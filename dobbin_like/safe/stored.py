@@ -7,7 +7,7 @@ replaced by another object.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dobbin_like.collections import PersistentDict
@@ -67,6 +67,12 @@ def stored_form(key: Any, value: Any) -> Any:
     if KINDS[type(value)] != IMMUTABLE:
         value, size, deep = _copied(key, value)
     return LargeValue(value, deep=deep) if deep or size > LARGE_BYTES else value
+
+
+def stored_forms(values: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return *values* by normal keys, and what to store for them."""
+    forms = {normal_key(key): value for key, value in values.items()}
+    return forms, {key: stored_form(key, value) for key, value in forms.items()}
 
 
 def _copied(key: Any, value: Any) -> tuple[Any, int, bool]:

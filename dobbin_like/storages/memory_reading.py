@@ -12,9 +12,10 @@ from operator import attrgetter
 from typing import NamedTuple, cast
 
 from dobbin_like.contract import NO_NAMES, NewNames, StoredVersion, Transaction
-from dobbin_like.exc import ClosedError, IntegrityError, NotHeldError
+from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
+from dobbin_like.storages.applied import Applied
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_lock import MemoryLock
 
@@ -70,13 +71,12 @@ class Shared:
         self.next_stream = first_stream
 
 
-class ReadableMemory:
+class ReadableMemory(Applied[MemoryTransaction]):
     """A log in memory as its readers see it. Any thread."""
 
     def __init__(self, shared: Shared) -> None:
         self.path = shared.path
         self.sort_key = f"dobbin_like:{shared.path}"
-        self.closed = False
         self._shared = shared
         # What is applied: the newest transaction, the newest version by oid, the names.
         self._head = shared.transactions[0]
@@ -84,32 +84,10 @@ class ReadableMemory:
         self.names = NameTables(*shared.names)
         self.apply(self.read_news())
 
-    def __len__(self) -> int:
-        return self._head.sequence
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self)} transactions"
-        return f"<{type(self).__name__} {self.path}, {state}>"
-
-    @property
-    def tid(self) -> Tid:
-        return self._head.tid
-
     @property
     def complete_since(self) -> Tid:
         ground = self._shared.ground
         return NO_TID if ground is None else ground.complete_since
-
-    @property
-    def oid_count(self) -> int:
-        return self._head.oid_count
-
-    @property
-    def next_oid(self) -> Oid:
-        return self._head.next_oid
 
     def has_news(self) -> bool:
         if self.closed:
@@ -123,9 +101,7 @@ class ReadableMemory:
 
     def apply(self, news: Sequence[Transaction]) -> None:
         for logged in cast("Sequence[MemoryTransaction]", news):
-            if logged.sequence != self._head.sequence + 1:
-                found = f"transaction {self._head.sequence + 1}, not {logged.sequence}"
-                raise NotHeldError(self.path, "apply()", found)
+            self._check_follows(logged.sequence)
             if logged.names is not NO_NAMES:
                 self.names.update(*logged.names)
             self._newest.update(zip(logged.oids, logged.versions))  # noqa: B905  failed: none
@@ -210,8 +186,3 @@ class ReadableMemory:
         """Return what lies below if a version or transaction is from there."""
         ground = self._shared.ground
         return ground if ground is not None and what.tid <= ground.tid else None
-
-    def _check_open(self) -> None:
-        if self.closed:
-            text = f"the log {self.path}"
-            raise ClosedError(text)

@@ -20,10 +20,11 @@ A seed tells all that happens, so that what was found is found again. From the g
 * ``steps``: the order of blocks;
 * ``disk``: the page cache and the device of each file, and what a power cut leaves;
 * ``faults``: what is injected, and what is found;
-* ``schedule``, ``system``, ``standins``: threads that take turns, processes with open files and
-  locks, and what stands for the modules of the system;
+* ``schedule``, ``system``: threads that take turns, processes with open files and locks;
+* ``standins``, ``patching``: what stands for the modules of the system, and how it comes there;
 * ``model``: what a storage has promised, by its contract;
-* ``program``, ``judge``, ``simulation``: :func:`simulate`, which tests the log of this package;
+* ``instance``, ``program``, ``judge``, ``simulation``: :func:`simulate`, which tests the log of
+  this package;
 * ``mutation``: small mutations of the code, to see that such tests find them.
 """
 
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from dobbin_like.testing.faults import FoundFault, Injected, Killed
     from dobbin_like.testing.model import Model
     from dobbin_like.testing.mutation import Mutant, mutated
+    from dobbin_like.testing.patching import simulated
     from dobbin_like.testing.schedule import Schedule, Task
     from dobbin_like.testing.simulation import KINDS, Outcome, kinds_of, simulate
-    from dobbin_like.testing.standins import simulated
     from dobbin_like.testing.steps import StepNeverCame, Steps, in_thread
     from dobbin_like.testing.system import Machine, Process, active
 
@@ -89,6 +90,6 @@ __getattr__ = late_names(
         "kinds_of": "testing.simulation",
         "mutated": "testing.mutation",
         "simulate": "testing.simulation",
-        "simulated": "testing.standins",
+        "simulated": "testing.patching",
     },
 )

@@ -16,8 +16,8 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.format.header import APPENDED, PAGE_SIZE
 from dobbin_like.testing.disk import Disk
 from dobbin_like.testing.faults import FoundFault, Killed
+from dobbin_like.testing.instance import PATH, stored_word
 from dobbin_like.testing.model import Model, Shown, body, shown
-from dobbin_like.testing.program import PATH, stored_word
 from dobbin_like.testing.system import Machine, Process, active
 
 __all__ = ["Judge"]

@@ -10,7 +10,7 @@ begins, and how it ends; it is shown what each instance reads, and tells what is
 * *torn*: a state is not what was stored;
 * *conflict*: a commit has changed an object of which it had read an older version.
 
-Knows only the contract of storages. Read :mod:`dobbin_like.testing.program` next.
+Knows only the contract of storages. Read :mod:`dobbin_like.testing.instance` next.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Who goes on is drawn from a seeded source of random numbers, so that a run can be repeated; or a
 test says it, one task after the other (:meth:`Schedule.advance`). Processes may be killed at any
 call, and threads be stopped for a while. Where all wait for each other, it is told as a fault.
-Read :mod:`dobbin_like.testing.images` next.
+Read :mod:`dobbin_like.testing.system` next.
 """
 
 from __future__ import annotations

@@ -18,11 +18,12 @@ from dobbin_like.log.reading import streams
 from dobbin_like.log.writing import writable, writer
 from dobbin_like.testing.disk import Disk
 from dobbin_like.testing.faults import FoundFault, Injected
+from dobbin_like.testing.instance import PATH, Instance, Shared
 from dobbin_like.testing.judge import Judge, Opened
 from dobbin_like.testing.model import Model, Shown
-from dobbin_like.testing.program import PATH, Instance, Program, Shared
+from dobbin_like.testing.patching import simulated
+from dobbin_like.testing.program import Program
 from dobbin_like.testing.schedule import Schedule
-from dobbin_like.testing.standins import simulated
 from dobbin_like.testing.system import Machine, Process, active
 
 __all__ = ["KINDS", "Outcome", "kinds_of", "simulate"]

@@ -1,23 +1,20 @@
 """Stand-ins for ``os``, ``fcntl``, ``time``, ``threading`` and the like, on a machine in memory.
 
-:func:`simulated` puts them in the place of the global names of modules. What is not replaced here
-is that of the real module: constants, and functions that ask the system for nothing.
+What is not replaced here is that of the real module: constants, and functions that ask the system
+for nothing. Read :mod:`dobbin_like.testing.patching` next.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import io
-import logging
 import os
 import stat
 import struct
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, Final
@@ -28,12 +25,9 @@ from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.testing.disk import SimulatedFile
 from dobbin_like.testing.faults import Killed
 from dobbin_like.testing.schedule import Task
-from dobbin_like.testing.system import Machine, active, the_machine
+from dobbin_like.testing.system import Machine, the_machine
 
-__all__ = ["LOG", "SimulatedLock", "simulated"]
-
-LOG: Final = "dobbin_like.log"
-"""The package whose modules are simulated unless something else is asked for."""
+__all__ = ["SimulatedLock", "replacements"]
 
 
 def _step() -> Machine:
@@ -369,10 +363,10 @@ def _status_reader(path: str) -> Callable[[], tuple[int, int, int]]:
     return read
 
 
-# -- installing ------------------------------------------------------------------------
+# -- what stands for what --------------------------------------------------------------
 
 
-def _replacements() -> dict[int, Any]:
+def replacements() -> dict[int, Any]:
     """Return what stands for what, by the identity of the real thing."""
     pairs: list[tuple[Any, Any]] = [
         (os, _os),
@@ -394,61 +388,3 @@ def _replacements() -> dict[int, Any]:
     names = "Lock RLock Timer Thread"
     pairs += [(getattr(threading, name), getattr(_threading, name)) for name in names.split()]
     return {id(real): standin for real, standin in pairs}
-
-
-def _modules(packages: Iterable[str]) -> list[dict[str, Any]]:
-    names = tuple(packages)
-    return [
-        vars(module)
-        for name, module in sorted(sys.modules.items())
-        if module is not None and any(name == p or name.startswith(p + ".") for p in names)
-    ]
-
-
-@contextlib.contextmanager
-def simulated(
-    machine: Machine,
-    *,
-    packages: Iterable[str] = (LOG,),
-    constants: Iterable[tuple[Any, str, Any]] = (),
-) -> Iterator[Machine]:
-    """Let modules call *machine* instead of the system, for some time.
-
-    Args:
-        packages: Whose modules; those that are imported already.
-        constants: Module, name and value of what is to be another value meanwhile: small
-            sizes, for instance, so that what is rare happens often.
-
-    What was opened inside must not be used afterwards. Not for several threads at once, but for
-    those of a :class:`.Schedule`. The log of messages is silent meanwhile.
-    """
-    table = _replacements()
-    saved: list[tuple[dict[str, Any], str, Any]] = []
-    logger = logging.getLogger("dobbin_like")
-    level = logger.level
-    collects = gc.isenabled()
-    # A finalizer is to run at the same moment each time; what was there before is none of it.
-    gc.disable()
-    gc.freeze()
-    try:
-        logger.setLevel(logging.CRITICAL + 1)
-        for names in _modules(packages):
-            for name, value in list(names.items()):
-                if id(value) in table and not name.startswith("__"):
-                    saved.append((names, name, value))
-                    names[name] = table[id(value)]
-        for module, name, value in constants:
-            saved.append((vars(module), name, getattr(module, name)))
-            setattr(module, name, value)
-        with active(machine):
-            try:
-                yield machine
-            finally:
-                gc.collect()
-    finally:
-        for names, name, value in reversed(saved):
-            names[name] = value
-        logger.setLevel(level)
-        gc.unfreeze()
-        if collects:
-            gc.enable()

@@ -6,28 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from dobbin_like.persistent import PersistentStream
-from dobbin_like.web.ranges import PIECE_BYTES, part_of
+from dobbin_like.web.ranges import PIECE_BYTES, ServedStream
 
 __all__ = ["AsgiStream"]
 
 
-class AsgiStream:
-    """Serves a stored stream: ranges, an ETag, conditional requests.
-
-    Args:
-        filename: Lets browsers save it under this name.
-    """
-
-    def __init__(
-        self,
-        stream: PersistentStream,
-        content_type: str = "application/octet-stream",
-        filename: str | None = None,
-    ) -> None:
-        self._stream = stream
-        self._content_type = content_type
-        self._filename = filename
+class AsgiStream(ServedStream):
+    """Serves a stored stream by ASGI; takes what :class:`.ServedStream` takes."""
 
     async def __call__(
         self,
@@ -36,12 +21,9 @@ class AsgiStream:
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
         given = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        part = part_of(
-            self._stream,
+        part = self.part_of(
             scope["method"],
             lambda name: given.get(name.lower().encode("ascii")),
-            content_type=self._content_type,
-            filename=self._filename,
         )
         headers = [(name.lower().encode(), value.encode()) for name, value in part.headers]
         await send({"type": "http.response.start", "status": part.status, "headers": headers})

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from dobbin_like.objects.faces.stream import StreamReader
 from dobbin_like.persistent import PersistentStream
 
-__all__ = ["PIECE_BYTES", "Part", "part_of"]
+__all__ = ["PIECE_BYTES", "Part", "ServedStream", "part_of"]
 
 PIECE_BYTES: Final = 64 * 1024
 
@@ -72,6 +72,34 @@ def part_of(
 
 def _sent(status: int, headers: Headers, start: int, size: int, *, has_body: bool = True) -> Part:
     return Part(status, [*headers, ("Content-Length", str(size))], start, size if has_body else 0)
+
+
+class ServedStream:
+    """A stored stream that is served: ranges, an ETag, conditional requests.
+
+    Args:
+        filename: Lets browsers save it under this name.
+    """
+
+    def __init__(
+        self,
+        stream: PersistentStream,
+        content_type: str = "application/octet-stream",
+        filename: str | None = None,
+    ) -> None:
+        self._stream = stream
+        self._content_type = content_type
+        self._filename = filename
+
+    def part_of(self, method: str, header: Callable[[str], str | None]) -> Part:
+        """Return the answer to a request, see :func:`part_of`."""
+        return part_of(
+            self._stream,
+            method,
+            header,
+            content_type=self._content_type,
+            filename=self._filename,
+        )
 
 
 def _names(given: str, etag: str) -> bool:

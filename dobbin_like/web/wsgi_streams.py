@@ -6,38 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, BinaryIO
 
-from dobbin_like.persistent import PersistentStream
-from dobbin_like.web.ranges import PIECE_BYTES, part_of
+from dobbin_like.web.ranges import PIECE_BYTES, ServedStream
 
 __all__ = ["WsgiStream", "body_of_file"]
 
 
-class WsgiStream:
-    """Serves a stored stream: ranges, an ETag, conditional requests.
-
-    Args:
-        filename: Lets browsers save it under this name.
-    """
-
-    def __init__(
-        self,
-        stream: PersistentStream,
-        content_type: str = "application/octet-stream",
-        filename: str | None = None,
-    ) -> None:
-        self._stream = stream
-        self._content_type = content_type
-        self._filename = filename
+class WsgiStream(ServedStream):
+    """Serves a stored stream by WSGI; takes what :class:`.ServedStream` takes."""
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        part = part_of(
-            self._stream,
+        part = self.part_of(
             environ["REQUEST_METHOD"],
             lambda name: environ.get("HTTP_" + name.upper().replace("-", "_")),
-            content_type=self._content_type,
-            filename=self._filename,
         )
         start_response(f"{part.status} {HTTPStatus(part.status).phrase}", part.headers)
         return body_of_file(environ, part.open(self._stream)) if part.size else []

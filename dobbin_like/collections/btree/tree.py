@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice, pairwise, starmap
-from math import ceil
-from operator import itemgetter, lt
+from itertools import chain, starmap
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from dobbin_like.collections.btree.build import check_order, grown
 from dobbin_like.collections.btree.nodes import (
-    FILL,
-    INNER_MAX,
-    LEAF_MAX,
     MISSING,
     BTreeInner,
     BTreeLeaf,
@@ -32,7 +28,6 @@ from dobbin_like.collections.btree.walk import (
     bounds_of,
     changed,
     downward,
-    not_ordered,
     path_to,
     upward,
 )
@@ -71,29 +66,9 @@ class SortedTree(Persistent, Generic[K, I]):
 
     def _plant(self, items: Items) -> None:
         """Make the nodes of a new tree. *items* are sorted, and become those of the tree."""
-        level, keys, children = self._grown(items)
+        level, keys, children = grown(self, items)
         self._length = BTreeLength(self, len(items[0]))
         self._root = BTreeInner(self, level, keys, children)
-
-    def _grown(self, items: Items) -> tuple[int, list[Any], list[Any]]:
-        """Return the links of a root over new nodes that have *items*. Cost: the items."""
-        keys, values = items
-        children: list[Any] = []
-        bounds: list[Any] = []
-        for begin, end in _shares(len(keys), int(LEAF_MAX * FILL)):
-            bounds.append(keys[begin] if keys else None)
-            children.append(BTreeLeaf(self, keys[begin:end], values[begin:end]))
-        level = 1
-        while len(children) > INNER_MAX * FILL:
-            upper: list[Any] = []
-            firsts: list[Any] = []
-            for begin, end in _shares(len(children), int(INNER_MAX * FILL)):
-                firsts.append(bounds[begin])
-                parts = bounds[begin + 1 : end], children[begin:end]
-                upper.append(BTreeInner(self, level, *parts))
-            children, bounds = upper, firsts
-            level += 1
-        return level, bounds[1:], children
 
     # -- checks before changes ------------------------------------------------------
 
@@ -250,7 +225,7 @@ class SortedTree(Persistent, Generic[K, I]):
             self._touch(leaf, key, now)
             return False
         if not there:
-            _check_order(keys, index, key)
+            check_order(keys, index, key)
         checkout(leaf)
         keys, values = leaf.items
         plan = Plan(self)
@@ -317,7 +292,7 @@ class SortedTree(Persistent, Generic[K, I]):
         plan = Plan(self)
         plan.set(self._root.links[2][0], "moves", self._root.links[2][0].moves + 1)
         plan.set(self._root, "_v_touched", items[0])  # The tree may have been cleared before.
-        plan.set(self._root, "links", self._grown(items))
+        plan.set(self._root, "links", grown(self, items))
         self._plan_length(plan, len(items[0]))
         plan.apply()
 
@@ -340,7 +315,7 @@ class SortedTree(Persistent, Generic[K, I]):
             else:
                 todo.extend(node.links[2])
                 plan.set(node, "links", (0, [], []))
-        plan.set(self._root, "links", self._grown(([], [])))
+        plan.set(self._root, "links", grown(self, ([], [])))
         self._plan_length(plan, -len(self))
         plan.apply()
 
@@ -356,7 +331,7 @@ class SortedTree(Persistent, Generic[K, I]):
         native_dict(made).update(self.__getstate__())
         parts = list(self._chunks(ALL, backward=False))
         items = [key for keys, _ in parts for key in keys], [v for _, vs in parts for v in vs]
-        links = made._grown(to_plain(items, {}))  # noqa: SLF001
+        links = grown(made, to_plain(items, {}))
         nodes = {"_length": BTreeLength(made, len(items[0])), "_root": BTreeInner(made, *links)}
         native_dict(made).update(nodes)
         return made
@@ -384,47 +359,6 @@ class SortedTree(Persistent, Generic[K, I]):
                 self._remove(key)
             else:
                 self._insert(key, value)
-
-
-def sorted_items(keys: list[Any], values: list[Any]) -> Items:
-    """Return keys and values in order, of each key the last value. Cost: little if sorted."""
-    if not _is_sorted(keys):
-        pairs = sorted(zip(keys, values, strict=True), key=itemgetter(0))
-        keys, values = [], []
-        for key, value in pairs:
-            if keys and keys[-1] == key:
-                values[-1] = value
-            else:
-                keys.append(key)
-                values.append(value)
-        if not _is_sorted(keys):
-            one, other = next(pair for pair in pairwise(keys) if not pair[0] < pair[1])
-            raise not_ordered(one, other)
-    if keys:
-        if isinstance(keys[0], slice):
-            raise not_ordered(keys[0], keys[0])
-        _check_order([], 0, keys[0])
-    return keys, values
-
-
-def _is_sorted(keys: list[Any]) -> bool:
-    return all(map(lt, keys, islice(keys, 1, None)))
-
-
-def _check_order(keys: list[Any], index: int, key: Any) -> None:
-    """Refuse a key that can't stand at *index*: those before it were compared already."""
-    if index < len(keys):
-        if not key < keys[index]:
-            raise not_ordered(key, keys[index])
-    elif key < key or key != key:  # noqa: PLR0124  None raises here; not a number has no order
-        raise not_ordered(key, key)
-
-
-def _shares(count: int, most: int) -> list[tuple[int, int]]:
-    """Return where to cut *count* things into even parts of at most *most*; at least one."""
-    parts = max(1, ceil(count / most))
-    cuts = [count * part // parts for part in range(parts + 1)]
-    return list(pairwise(cuts))
 
 
 def _without(values: list[Any], index: int) -> list[Any]:

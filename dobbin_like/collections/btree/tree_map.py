@@ -16,8 +16,9 @@ from itertools import chain
 from operator import eq
 from typing import Any, Generic, Self, TypeVar, overload
 
+from dobbin_like.collections.btree.build import sorted_items
 from dobbin_like.collections.btree.nodes import MISSING
-from dobbin_like.collections.btree.tree import SortedTree, sorted_items
+from dobbin_like.collections.btree.tree import SortedTree
 from dobbin_like.collections.btree.views import (
     BTreeItems,
     BTreeKeys,

@@ -8,8 +8,9 @@ from itertools import chain
 from operator import eq
 from typing import Any, Generic, TypeVar
 
+from dobbin_like.collections.btree.build import sorted_items
 from dobbin_like.collections.btree.nodes import MISSING
-from dobbin_like.collections.btree.tree import SortedTree, keys_of, sorted_items
+from dobbin_like.collections.btree.tree import SortedTree, keys_of
 from dobbin_like.collections.btree.views import BTreeSetRange, slice_bounds
 
 T = TypeVar("T")

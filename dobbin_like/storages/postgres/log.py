@@ -3,85 +3,38 @@
 Two threads of one process take turns, by a lock in its memory. Other processes are not kept out
 while a thread commits, unless it asks for that (``acquire(settled=True)``): it finds at the append
 that another was faster, and nothing is written. So a commit that nobody disturbs costs one round
-trip. The steps, and what a kill or a lost connection leaves after each:
-
-1. ``acquire(settled=False)`` asks nobody. With ``settled=True`` the server has a transaction that
-   has locked ``meta``; it ends with the first append, or with the connection.
-2. ``append()`` is one statement, and the decision: see :mod:`.offers`. If its answer is lost, that
-   is found out before ``append()`` returns or raises; by ``settle()`` after an interrupt.
-3. ``prepare()`` does it in a transaction of the server, which others wait for; ``decide()`` is the
-   commit of that.
-
-What the server has acknowledged is visible, and as durable as its ``synchronous_commit`` says.
-Streams are written before; who is killed then leaves them behind.
+trip. What the server has acknowledged is visible, and as durable as its ``synchronous_commit``
+says. :mod:`.writer` has the steps, and what a kill or a lost connection leaves after each.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, BinaryIO, Final, Self
 
-import psycopg
-
-from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow, Transaction
-from dobbin_like.exc import (
-    Error,
-    InDoubtError,
-    LockTimeout,
-    NotHeldError,
-    OvertakenError,
-    ReadOnlyStorageError,
-    ServerUnavailableError,
-)
-from dobbin_like.ids import Oid, Tid
-from dobbin_like.log.format.meta import Meta
-from dobbin_like.log.writing.encode import check_numbers
+from dobbin_like.contract import ClassRow, Entry, ShapeRow, Transaction
+from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
+from dobbin_like.ids import Tid
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
-from dobbin_like.storages.postgres.lines import (
-    Line,
-    Lines,
-    discard,
-    is_lost,
-    reason_of,
-)
-from dobbin_like.storages.postgres.offers import commit, find_out, put
+from dobbin_like.storages.postgres.lines import Lines
 from dobbin_like.storages.postgres.reading import ReadablePostgres
-from dobbin_like.storages.postgres.tables import (
-    CHUNK_SIZE,
-    Offer,
-    PostgresTransaction,
-    make_offer,
-    transaction_of_row,
-)
+from dobbin_like.storages.postgres.tables import PostgresTransaction
+from dobbin_like.storages.postgres.writer import Writer
 
 __all__ = ["PostgresLog"]
 
 _logger = logging.getLogger(__name__)
 
-_TURN_SECONDS: Final = 5.0
-"""How long one statement waits for the turn before it is asked again."""
-
-_FAILURE_TRIES: Final = 100
-_FAILURE_PAUSE_SECONDS: Final = 0.01
-
 _locks: weakref.WeakValueDictionary[str, MemoryLock] = weakref.WeakValueDictionary()
 """The lock of the threads of this process for each log that is open."""
 
 _locks_lock: Final = reentrant_lock()
-
-_Send = Callable[[Line, Offer], PostgresTransaction | None]
-
-# What has become of a transaction that append() or prepare() was given.
-_PREPARED: Final = "prepared"  # It is in a transaction of the server.
-_SENT: Final = "sent"  # Nobody knows.
-_APPENDED: Final = "appended"
 
 
 class PostgresLog(ReadablePostgres):
@@ -140,7 +93,9 @@ class PostgresLog(ReadablePostgres):
         lines.patience_seconds = patience
         with _locks_lock:
             self._lock = _locks.setdefault(self.sort_key, MemoryLock(self.path))
-        self._forget()
+        self._writer = Writer(
+            lines, self._statements, lock_timeout=lock_timeout, answer_seconds=patience
+        )
         self._token = new_token(self)
         if not read_only:
             self._warn_if_not_durable()
@@ -150,16 +105,6 @@ class PostgresLog(ReadablePostgres):
             if value == "off":
                 text = "%s: %s is off: the server may lose what it has acknowledged"
                 _logger.warning(text, self.path, name)
-
-    def _forget(self) -> None:
-        """Begin with nothing: of the thread that holds the lock."""
-        self._line: Line | None = None  # In a transaction of the server.
-        self._has_turn = False  # Since acquire(), until the first append.
-        self._offer: Offer | None = None
-        self._outcome = ""
-        self._made: PostgresTransaction | None = None  # The one that was appended last.
-        self._written: list[int] = []
-        self._patience = self._lines.patience_seconds
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as *the same log*, opened again in another process with the same options."""
@@ -191,7 +136,7 @@ class PostgresLog(ReadablePostgres):
     @property
     def behind(self) -> bool:
         # Without a turn, the append finds out.
-        return self._line is not None and self.has_news()
+        return self._writer.in_turn and self.has_news()
 
     def acquire(self, *, settled: bool = True) -> None:
         self._check_open()
@@ -201,96 +146,25 @@ class PostgresLog(ReadablePostgres):
         self._lock.acquire(self, timeout)
         try:
             self._check_open()
-            self._drop()
+            self._writer.drop()
             if settled:
-                self._wait_for_turn(None if timeout is None else started + timeout)
-                self._has_turn = True
+                self._writer.take_turn(None if timeout is None else started + timeout)
         except BaseException:
             self.release()
             raise
 
-    def _wait_for_turn(self, until: float | None) -> None:
-        """Keep other processes from appending, until the next append or the end."""
-        while True:
-            left = _TURN_SECONDS if until is None else until - time.monotonic()
-            wait = min(max(left, 0.001), _TURN_SECONDS)
-            text = self._statements.turn(wait, self._options["patience"])
-            line, has_turn = self._lines.begin(partial(self._lock_tables, text))
-            if has_turn:
-                return
-            self._line = None
-            self._lines.give(line)
-            if until is not None and time.monotonic() >= until:
-                raise LockTimeout(self.path, self._lock_timeout or 0.0)
-
-    def _lock_tables(self, text: str, line: Line) -> bool:
-        self._line = line  # Before: after an interrupt, release() ends what it has begun.
-        try:
-            line.execute(text, prepare=False)
-        except psycopg.errors.LockNotAvailable:
-            line.execute("rollback")
-            return False
-        return True
-
     def release(self) -> None:
         try:
             if self.held:
-                self._drop()
+                self._writer.drop()
         finally:
             self._lock.release(self)
-
-    def _drop(self) -> None:
-        """Take back what was prepared or written and is not committed. May be repeated."""
-        self._end_line()
-        # What was sent may be in the log, with its streams.
-        written = [] if self._outcome == _SENT else self._written
-        if written:
-            self._drop_streams(written)
-        self._forget()
-
-    def _end_line(self) -> None:
-        """Take back what was not committed on the connection of this holder."""
-        line = self._line
-        if line is None:
-            return
-        if line.process == os.getpid() and not line.closed:
-            try:
-                line.execute("rollback")
-            except psycopg.Error:
-                discard(line)
-        self._line = None
-        self._lines.give(line)
 
     # -- writing -----------------------------------------------------------------
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
         self._check_held("write_stream()")
-        key = int.from_bytes(os.urandom(8), "little") >> 1
-        try:
-            size = self._put_chunks(key, source)
-        except BaseException:
-            self._drop_streams([key])
-            raise
-        self._written.append(key)
-        return key, size
-
-    def _put_chunks(self, key: int, source: BinaryIO) -> int:
-        text = self._statements["put_chunk"]
-        number = size = 0
-        while True:
-            chunk = _read(source)
-            if chunk or not number:
-                self._lines.run(partial(_execute, text, (key, number, chunk)))
-            number += 1
-            size += len(chunk)
-            if len(chunk) < CHUNK_SIZE:
-                return size
-
-    def _drop_streams(self, keys: Sequence[int]) -> None:
-        try:
-            self._lines.run(partial(_execute, self._statements["drop_streams"], (list(keys),)))
-        except Error as error:
-            _logger.warning("%s: streams are left behind: %s", self.path, error)
+        return self._writer.write_stream(source)
 
     def append(
         self,
@@ -302,23 +176,8 @@ class PostgresLog(ReadablePostgres):
         wait: bool = True,
         **annotations: Any,
     ) -> PostgresTransaction:
-        offer = self._new_offer("append()", tid, entries, classes, shapes, **annotations)
-        in_turn = self._line is not None
-        if not in_turn:
-            self._line, _ = self._lines.begin(lambda _line: None)
-        self._outcome = _SENT
-        return self._sent(offer, self._append_in_turn if in_turn else self._append)
-
-    def _append(self, line: Line, offer: Offer) -> PostgresTransaction | None:
-        return put(line, self._statements, offer)
-
-    def _append_in_turn(self, line: Line, offer: Offer) -> PostgresTransaction | None:
-        made = put(line, self._statements, offer, in_turn=True)
-        if made is None:
-            line.execute("rollback")
-        else:
-            commit(line, self._statements)
-        return made
+        self._check_held("append()")
+        return self._writer.append(self._head, tid, entries, classes, shapes, **annotations)
 
     def prepare(
         self,
@@ -328,170 +187,26 @@ class PostgresLog(ReadablePostgres):
         shapes: Sequence[ShapeRow] = (),
         **annotations: Any,
     ) -> PostgresTransaction:
-        offer = self._new_offer("prepare()", tid, entries, classes, shapes, **annotations)
-        if self._line is None:
-            self._wait_for_turn(self._until())
-        line = self._line
-        assert line is not None
-        try:
-            made = put(line, self._statements, offer, in_turn=True)
-        except psycopg.Error as error:
-            raise ServerUnavailableError(self.path, reason_of(error)) from error
-        if made is None:
-            raise self._overtaken()
-        self._offer = offer._replace(made=made)
-        self._outcome = _PREPARED
-        return made
+        self._check_held("prepare()")
+        return self._writer.prepare(self._head, tid, entries, classes, shapes, **annotations)
 
     def decide(self, *, wait: bool = True) -> None:
         self._check_held("decide()")
-        offer = self._offer
-        if offer is None or self._outcome != _PREPARED:
-            raise NotHeldError(self.path, "decide()", "a prepared transaction")
-        self._outcome = _SENT
-        try:
-            self._sent(offer, self._commit_prepared)
-        except OvertakenError as error:
-            reason = "the connection was lost, and another transaction has taken its place"
-            raise ServerUnavailableError(self.path, reason) from error
-
-    def _commit_prepared(self, line: Line, offer: Offer) -> PostgresTransaction | None:
-        commit(line, self._statements)
-        return offer.made
-
-    def _new_offer(
-        self,
-        step: str,
-        tid: Tid,
-        entries: Sequence[Entry],
-        classes: Sequence[ClassRow],
-        shapes: Sequence[ShapeRow],
-        *,
-        user: str = "",
-        description: str = "",
-        extension: bytes = b"",
-    ) -> Offer:
-        self._check_held(step)
-        if self._outcome in (_PREPARED, _SENT):
-            raise NotHeldError(self.path, step, "the end of the one before")
-        check_numbers(tid, [entry[0] for entry in entries], self._head.tid)
-        names = NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES
-        meta = Meta(names, user, description, extension)
-        self._offer = make_offer(self._head, tid, entries, meta, streams=self._written)
-        return self._offer
-
-    def _sent(self, offer: Offer, send: _Send) -> PostgresTransaction:
-        """Return what was appended; find out about it if the answer is lost."""
-        line = self._line
-        assert line is not None
-        try:
-            made = send(line, offer)
-            self._line = None
-            self._lines.give(line)
-        except psycopg.Error as error:
-            if not is_lost(error, line):
-                self._outcome = ""
-                if error.sqlstate in ("40001", "40P01"):
-                    raise self._overtaken() from error
-                raise ServerUnavailableError(self.path, reason_of(error)) from error
-            self._discard_line()
-            made = self._found_out(offer, offer, error)
-        if made is None:
-            raise self._overtaken()
-        self._note_appended(made)
-        return made
-
-    def _found_out(
-        self, offer: Offer, instead: Offer, cause: BaseException
-    ) -> PostgresTransaction | None:
-        try:
-            return self._ask(offer, instead)
-        except ServerUnavailableError as error:
-            reason = f"the answer of the server was lost ({reason_of(cause)}), then {error.reason}"
-            raise InDoubtError(self.path, offer.made.tid, reason) from error
-
-    def _ask(self, offer: Offer, instead: Offer) -> PostgresTransaction | None:
-        """Find out what has become of *offer*; wait for the server only the first time."""
-        patience, self._patience = self._patience, 0.0
-        return find_out(self._lines, self._statements, offer, instead, patience)
-
-    def _note_appended(self, made: PostgresTransaction) -> None:
-        self._made = made
-        self._has_turn = False
-        self._written = []
-        self._outcome = _APPENDED
-
-    def _overtaken(self) -> Error:
-        """Return the error for who does not follow the last transaction; nothing was written."""
-        self._outcome, self._offer = "", None
-        if self._has_turn:  # Nobody has come between: it was behind before.
-            return NotHeldError(self.path, "append()", "all news applied")
-        return OvertakenError(self.path, self._head.sequence)
+        self._writer.decide()
 
     def settle(self, tid: Tid) -> PostgresTransaction | None:
         self._check_held("settle()")
-        made, offer = self._made, self._offer
-        if made is not None and made.tid == tid:
-            return made
-        if offer is None or offer.made.tid != tid or self._outcome != _SENT:
-            return None
-        self._discard_line()
-        # Should it still be on its way, it finds its place taken. Not behind what is applied now:
-        # another thread may have applied the transaction itself.
-        meta, oids = Meta(reason="interrupted"), [Oid(oid) for oid in offer.made.oids]
-        instead = make_offer(offer.before, tid, (), meta, failed=True, oids=oids)
-        made = self._ask(offer, instead)
-        if made is None:
-            self._outcome, self._offer = "", None
-        else:
-            self._note_appended(made)
-        return made
+        return self._writer.settle(tid)
 
-    def _discard_line(self) -> None:
-        line, self._line = self._line, None
-        self._has_turn = False
-        discard(line)
+    def fail(self, tid: Tid, reason: str, **annotations: Any) -> None:
+        self._check_held("fail()")
+        self._writer.fail(tid, reason, **annotations)
 
     def confirm(self, transaction: Transaction) -> None:
         """Nothing: what is appended is visible."""
 
     def wait_for(self, transaction: Transaction) -> None:
         """Nothing, for the same reason."""
-
-    def fail(
-        self,
-        tid: Tid,
-        reason: str,
-        *,
-        user: str = "",
-        description: str = "",
-        extension: bytes = b"",
-        oids: Sequence[Oid] = (),
-    ) -> None:
-        self._check_held("fail()")
-        meta = Meta(NO_NAMES, user, description, extension, reason)
-        if self._outcome == _PREPARED and self._offer is not None:
-            made = self._offer.made
-            about = made.user, made.description, made.extension
-            tid, oids, meta = made.tid, list(map(Oid, made.oids)), Meta(NO_NAMES, *about, reason)
-        self._drop()
-        try:
-            for _ in range(_FAILURE_TRIES):
-                if self._lines.run(partial(self._put_failure, tid, oids, meta)):
-                    return
-                time.sleep(_FAILURE_PAUSE_SECONDS)
-            text = "others are always faster"
-        except (ValueError, Error) as error:
-            text = str(error)
-        _logger.warning("%s: a failed transaction is not recorded: %s", self.path, text)
-
-    def _put_failure(self, tid: Tid, oids: Sequence[Oid], meta: Meta, line: Line) -> bool:
-        row = line.execute(self._statements["head"], (), binary=True).fetchone()
-        head = transaction_of_row(row or self._refuse_empty())
-        tid = Tid(max(tid, head.tid + 1))
-        check_numbers(tid, oids, head.tid)
-        offer = make_offer(head, tid, (), meta, failed=True, oids=oids)
-        return put(line, self._statements, offer) is not None
 
     # -- the end -----------------------------------------------------------------
 
@@ -505,27 +220,10 @@ class PostgresLog(ReadablePostgres):
 
     def after_fork_in_child(self) -> None:
         self._lock.after_fork_in_child()
-        self._forget()
+        self._writer.forget()
         self._lines.after_fork_in_child()
-
-    def _until(self) -> float | None:
-        return None if self._lock_timeout is None else time.monotonic() + self._lock_timeout
 
     def _check_held(self, step: str) -> None:
         if not self.held:
             self._check_open()
             raise NotHeldError(self.path, step, "the commit lock; call acquire() before")
-
-
-def _execute(text: str, parameters: Sequence[object], line: Line) -> None:
-    line.execute(text, parameters)
-
-
-def _read(source: BinaryIO) -> bytes:
-    """Return the next piece of a stream; only the last is shorter."""
-    parts = []
-    missing = CHUNK_SIZE
-    while missing and (part := source.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)

@@ -16,17 +16,16 @@ import psycopg
 
 from dobbin_like.contract import StoredVersion, Transaction
 from dobbin_like.exc import (
-    ClosedError,
     FormatVersionError,
     HistoryLostError,
     IntegrityError,
     NotALogError,
-    NotHeldError,
     ServerUnavailableError,
 )
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
+from dobbin_like.storages.applied import Applied
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import (
     CHUNK_SIZE,
@@ -35,6 +34,7 @@ from dobbin_like.storages.postgres.tables import (
     PostgresVersion,
     Statements,
     array_text,
+    refuse_empty,
     transaction_of_row,
 )
 
@@ -59,7 +59,7 @@ _ALSO_CREATED: Final = (
 """What one of two gets who create the same tables at the same moment."""
 
 
-class ReadablePostgres:
+class ReadablePostgres(Applied[PostgresTransaction]):
     """A log in PostgreSQL as its readers see it."""
 
     complete_since = NO_TID
@@ -67,13 +67,12 @@ class ReadablePostgres:
     def __init__(self, lines: Lines, schema: str, *, create: bool, read_only: bool) -> None:
         self.path = lines.path
         self.read_only = read_only
-        self.closed = False
         self._known = 0  # Transactions that there are, as was seen last.
         self._lines = lines
         self._statements = Statements(schema)
         store = self._open(create=create)
         self.sort_key = f"dobbin_like:{store.hex()}"
-        self._head = transaction_of_row(self._one("head") or self._refuse_empty())
+        self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
         self.names = NameTables()
         for (meta,) in self._all("names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
@@ -81,14 +80,14 @@ class ReadablePostgres:
     def _open(self, *, create: bool) -> bytes:
         """Return the id of the log; create its tables if they are not there."""
         try:
-            number, store = self._one("meta") or self._refuse_empty()
+            number, store = self._one("meta") or refuse_empty(self.path)
         except ServerUnavailableError as error:
             if not isinstance(error.__cause__, _NO_TABLES):
                 raise
             if not create:
                 raise NotALogError(self.path, "there are no tables of a log") from None
             self._lines.run(self._create)
-            number, store = self._one("meta") or self._refuse_empty()
+            number, store = self._one("meta") or refuse_empty(self.path)
         if number != FORMAT:
             raise FormatVersionError(self.path, number, FORMAT)
         return bytes(store)
@@ -104,9 +103,6 @@ class ReadablePostgres:
             else:
                 return
 
-    def _refuse_empty(self) -> Any:
-        raise NotALogError(self.path, "a table of the log is empty")
-
     # -- statements --------------------------------------------------------------
 
     def _all(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -117,30 +113,6 @@ class ReadablePostgres:
         found = self._all(statement, *parameters)
         return found[0] if found else None
 
-    # -- what is applied ---------------------------------------------------------
-
-    def __len__(self) -> int:
-        return self._head.sequence
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self)} transactions"
-        return f"<{type(self).__name__} {self.path}, {state}>"
-
-    @property
-    def tid(self) -> Tid:
-        return self._head.tid
-
-    @property
-    def oid_count(self) -> int:
-        return self._head.oid_count
-
-    @property
-    def next_oid(self) -> Oid:
-        return self._head.next_oid
-
     # -- news --------------------------------------------------------------------
 
     def has_news(self) -> bool:
@@ -148,7 +120,7 @@ class ReadablePostgres:
         head = self._head  # Before: another thread may apply more meanwhile.
         if self._known > head.sequence:
             return True
-        count, id_ = self._one("newest") or self._refuse_empty()
+        count, id_ = self._one("newest") or refuse_empty(self.path)
         if id_ == head.id:
             return False
         if count < head.sequence:
@@ -175,9 +147,7 @@ class ReadablePostgres:
 
     def apply(self, news: Sequence[Transaction]) -> None:
         for logged in cast("Sequence[PostgresTransaction]", news):
-            if logged.sequence != self._head.sequence + 1:
-                found = f"transaction {self._head.sequence + 1}, not {logged.sequence}"
-                raise NotHeldError(self.path, "apply()", found)
+            self._check_follows(logged.sequence)
             if not logged.failed:
                 self.names.update(*logged.names)
             # Last: with the new tid, a reader finds the new versions.
@@ -265,8 +235,3 @@ class ReadablePostgres:
         if not rows:
             self.stream_size(key)  # Raises if there is none.
         return b"".join(chain.from_iterable(rows))
-
-    def _check_open(self) -> None:
-        if self.closed:
-            text = f"the log {self.path}"
-            raise ClosedError(text)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from psycopg.types.numeric import Int8
 
 from dobbin_like.contract import NO_NAMES, Entry, NewNames
+from dobbin_like.exc import NotALogError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format.meta import Meta, decode_meta, encode_meta
 
@@ -279,3 +280,8 @@ def array_text(numbers: Iterable[int]) -> str:
 def new_id() -> bytes:
     """Return an id that nothing else has."""
     return os.urandom(16)
+
+
+def refuse_empty(path: str) -> NoReturn:
+    """Raise NotALogError: a table that always has a row has none."""
+    raise NotALogError(path, "a table of the log is empty")

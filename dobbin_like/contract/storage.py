@@ -1,133 +1,19 @@
-"""What a database asks of a storage: the contract between the two towers.
-
-The memory tower reads and writes through these protocols and knows no file; a storage keeps
-them and knows no object. Told once, here; whether a storage keeps them is what the suite of
-:mod:`dobbin_like.conformance` tests. A storage needs no base class.
-
-A commit is decided by :meth:`Storage.append`: *put the next transaction*. A storage with a
-commit lock keeps others from putting one between ``acquire()`` and ``release()``. It need not
-be held until the transaction is on stable storage: ``confirm()`` waits for that, and one wait
-may do for many.
-"""
+"""What a storage does: ``Storage``, and ``PackedStorage`` for one whose data may be packed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
+from dobbin_like.contract.stored import (
+    ClassRow,
+    Entry,
+    Names,
+    ShapeRow,
+    StoredVersion,
+    Transaction,
+)
 from dobbin_like.ids import NO_TID, Oid, Tid
-
-Entry = tuple[Oid, int, bytes]
-"""What a transaction stores of one object: oid, number of its class or shape, state.
-
-The number is given back as it came. It may have the flag ``ids.DELTA``: the state is a
-change of the version before.
-"""
-
-ClassRow = tuple[int, str, str]
-"""Number, module and qualname of a class."""
-
-ShapeRow = tuple[int, int, tuple[str, ...]]
-"""Number of a shape, number of its class, names of the attributes in order."""
-
-
-class NewNames(NamedTuple):
-    """Rows of the tables of names. Of a transaction: new or renamed classes, and new shapes."""
-
-    classes: tuple[ClassRow, ...] = ()
-    shapes: tuple[ShapeRow, ...] = ()
-
-
-NO_NAMES: Final = NewNames()
-
-
-@runtime_checkable
-class Transaction(Protocol):
-    """One transaction of a storage, successful or failed. Never changes."""
-
-    @property
-    def tid(self) -> Tid: ...
-
-    @property
-    def sequence(self) -> int:
-        """1 for the first one; failed ones count."""
-
-    @property
-    def failed(self) -> bool: ...
-
-    @property
-    def oids(self) -> Sequence[int]:
-        """Of the objects that it has changed, or would have if it failed."""
-
-    @property
-    def names(self) -> NewNames: ...
-
-    @property
-    def user(self) -> str: ...
-
-    @property
-    def description(self) -> str: ...
-
-    @property
-    def extension(self) -> bytes: ...
-
-    @property
-    def reason(self) -> str:
-        """Why it failed; empty for one that did not, and for one whose process died."""
-
-
-@runtime_checkable
-class StoredVersion(Protocol):
-    """One version of one object in a storage. Never changes."""
-
-    @property
-    def tid(self) -> Tid:
-        """Of the transaction that has written it."""
-
-    @property
-    def number(self) -> int:
-        """Of its class or its shape, with flags: as it was given to append()."""
-
-    @property
-    def data(self) -> bytes: ...
-
-    @property
-    def position(self) -> int:
-        """Where it lies, for the texts of errors."""
-
-
-@runtime_checkable
-class Names(Protocol):
-    """The tables of names of a storage: numbers of classes, and of the shapes of states.
-
-    A shape is a class together with the names of the attributes of a state, in order. Classes
-    and shapes share one space of numbers. The tables tell what is applied.
-    """
-
-    @property
-    def next_number(self) -> int:
-        """Above every number that was ever given to a class or a shape; at least 1."""
-
-    def class_name(self, number: int) -> tuple[str, str] | None:
-        """Return module and qualname of a class, the last that its number was given.
-
-        None: The number was given to no class.
-        """
-
-    def class_number(self, module: str, qualname: str) -> int | None:
-        """Return the number of the class of that name now, None if there is none."""
-
-    def shape(self, number: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return class number and attributes of a shape, None if *number* is of none."""
-
-    def shape_number(self, class_number: int, attributes: tuple[str, ...]) -> int | None:
-        """Return the number of the shape of that class and those attributes, if there is one."""
-
-    def shape_count(self, class_number: int) -> int:
-        """Return how many shapes of a class there are."""
-
-    def rows(self) -> NewNames:
-        """Return all classes, by the names that they have now, and all shapes."""
 
 
 @runtime_checkable

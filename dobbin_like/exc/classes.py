@@ -1,0 +1,118 @@
+"""Errors of classes, of which states are stored and change more slowly than programs do."""
+
+from __future__ import annotations
+
+from dobbin_like.exc.base import HOME, UsageError
+from dobbin_like.ids import Oid
+
+__all__ = [
+    "BrokenObjectError",
+    "ChangedBaseError",
+    "ClassNotSupported",
+    "MainModuleWarning",
+    "MigrationError",
+    "NewerStateError",
+    "RenameError",
+    "UnloadedClassError",
+    "ValueNotRebuiltError",
+]
+
+
+class ClassNotSupported(UsageError, TypeError):
+    """A class can't be persistent. Raised where the class is defined."""
+
+    class_name: str
+    reason: str
+    text = "class {class_name} can't be persistent: {reason}"
+
+
+class MainModuleWarning(UserWarning):
+    """An object of a class of ``__main__`` was stored: other programs can't load it."""
+
+    __module__ = HOME
+
+
+class UnloadedClassError(UsageError, TypeError):
+    """A value was used whose class is not loaded. It can be kept, moved and stored unchanged."""
+
+    module: str
+    qualname: str
+    reason: str
+    text = (
+        "the class {module}.{qualname} is not loaded: {reason}; import {module} first, or open "
+        "with allow=['{module}.*']"
+    )
+
+
+class BrokenObjectError(UnloadedClassError, AttributeError):
+    """The stored state of an object whose class is not loaded has no such attribute."""
+
+    name: str
+    text = "the stored state has no {name!r}, and " + UnloadedClassError.text
+
+
+class ValueNotRebuiltError(UnloadedClassError):
+    """A value was used that its class does not make any more of what is stored.
+
+    It can be kept, moved and stored unchanged; the rest of its object can be read.
+    """
+
+    text = (
+        "a {module}.{qualname} can't be rebuilt: {reason}; let its class take what is stored, or "
+        "convert it in _p_migrate"
+    )
+
+
+class NewerStateError(UsageError, RuntimeError):
+    """A state was stored by a newer version of its class. The object stays unread."""
+
+    class_name: str
+    oid: Oid
+    found: int
+    expected: int
+    text = (
+        "{class_name} oid {oid} was stored as version {found}, the class of this program is "
+        "version {expected}; run a newer program"
+    )
+
+
+class MigrationError(UsageError, RuntimeError):
+    """An old state could not be converted to the version of its class. The object stays unread.
+
+    If ``_p_migrate`` raised an exception, it is ``__cause__``.
+    """
+
+    class_name: str
+    oid: Oid
+    found: int
+    expected: int
+    reason: str
+    text = (
+        "{class_name} oid {oid}, from version {found} to {expected}: {reason}; correct "
+        "{class_name}._p_migrate"
+    )
+
+
+class ChangedBaseError(UsageError, TypeError):
+    """A state was stored when its class had another base: a plain one, a dict, a list.
+
+    What the new base needs is not in it; nothing was changed.
+    """
+
+    class_name: str
+    oid: Oid
+    found: str
+    expected: str
+    text = (
+        "{class_name} oid {oid} was stored with {found}, its class expects {expected}; give the "
+        "class its former base, or a _p_version and a _p_migrate"
+    )
+
+
+class RenameError(UsageError, ValueError):
+    """A class can't be renamed as requested. Nothing was written."""
+
+    old: str
+    new: str
+    reason: str
+    text = "can't rename {old} to {new}: {reason}"

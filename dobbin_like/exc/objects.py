@@ -1,0 +1,189 @@
+"""Errors of objects, and of the values in them: the program made a wrong call."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from dobbin_like.exc.base import HOME, UsageError
+from dobbin_like.ids import Oid
+
+__all__ = [
+    "FixedClassError",
+    "InvalidObjectReference",
+    "LostChangeWarning",
+    "NoSuchAttributeError",
+    "NotPersistentError",
+    "NotStorableError",
+    "ObjectNotFound",
+    "ReadCycleError",
+    "ReadOnlyError",
+    "RootError",
+    "SharedStateChangedError",
+    "SharedValueError",
+]
+
+
+class ReadOnlyError(UsageError, RuntimeError):
+    """An attribute was set or deleted on an object that is not checked out; it is unchanged.
+
+    The first sentence is the same for every object, because programs and documents compare it.
+    """
+
+    class_name: str
+    oid: Oid | None
+    name: str
+    text = "Can't set attribute in read-only mode."
+
+    def __str__(self) -> str:
+        who = (
+            "A new " + self.class_name if self.oid is None else f"{self.class_name} oid {self.oid}"
+        )
+        return (
+            f"{self.text} {who} is not checked out; call checkout(obj), then change .{self.name}."
+        )
+
+
+class NoSuchAttributeError(UsageError, AttributeError):
+    """An attribute was used that other object databases have, or a reserved name. Nothing changed.
+
+    ``instead`` says what there is in its place.
+    """
+
+    class_name: str
+    name: str
+    instead: str
+    text = "{class_name} has no {name}: {instead}"
+
+
+class FixedClassError(UsageError, TypeError):
+    """An object was to be of another class; it is unchanged."""
+
+    class_name: str
+    oid: Oid | None
+    new_class: str
+
+    def __str__(self) -> str:
+        who = (
+            "a new " + self.class_name if self.oid is None else f"{self.class_name} oid {self.oid}"
+        )
+        return (
+            f"{who} can't become an instance of {self.new_class}: "
+            "the class of an object is stored with it; make a new object, or rename the class of "
+            "all by db.rename_class()"
+        )
+
+
+class SharedValueError(UsageError, RuntimeError):
+    """A list, dict, set or bytearray in shared state was to be changed; it is unchanged.
+
+    So it is with a new collection that is not checked out; it has no ``owner``.
+    """
+
+    kind: str
+    owner: str
+    text = (
+        "this {kind} belongs to {owner}, which is in shared state; call checkout() on that "
+        "object, then read the {kind} from it again and change that"
+    )
+
+    def __str__(self) -> str:
+        if self.owner:
+            return super().__str__()
+        return f"this new {self.kind} is not checked out; call checkout() on it, then change it"
+
+
+class SharedStateChangedError(UsageError, RuntimeError):
+    """The shared state of an object was changed without a checkout, by what no guard can stop.
+
+    Found by a commit to a database with ``guard="check"``, which is refused.
+    """
+
+    class_name: str
+    oid: Oid
+    name: str
+    text = (
+        "{class_name} oid {oid}: .{name} was changed in shared state since it was stored or read; "
+        "all threads of this process see the change, and nobody stores it; call checkout() on the "
+        "object, then read the value from it again and change that"
+    )
+
+
+class LostChangeWarning(UserWarning):
+    """A list, dict or set was changed after the end of the transaction that has stored it."""
+
+    __module__ = HOME
+
+
+class NotStorableError(UsageError, TypeError):
+    """A value can't be stored, or could not be loaded back. Nothing was written.
+
+    ``path`` leads from the object to the value, written as in Python: ``.handlers[3].callback``.
+    """
+
+    class_name: str
+    oid: Oid | None
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        oid = "a new object" if self.oid is None else f"oid {self.oid}"
+        return f"{self.class_name} ({oid}), at {self.path}: {self.reason}"
+
+
+class NotPersistentError(UsageError, TypeError):
+    """An object that is not an instance of ``Persistent`` was given where one is expected."""
+
+    class_name: str
+    text = "{class_name} is not a subclass of Persistent; derive the class from it"
+
+    @classmethod
+    def of(cls, obj: object) -> Self:
+        """Return the error for *obj*, which may be a class."""
+        name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
+        return cls(name)
+
+    def __str__(self) -> str:
+        if self.class_name.startswith("the class "):
+            return f"{self.class_name} was given, expected an instance of it"
+        return super().__str__()
+
+
+class InvalidObjectReference(UsageError, ValueError):
+    """An object of one database was used in another. Nothing was written."""
+
+    class_name: str
+    oid: Oid | None
+    place: str
+    text = (
+        "{place}: {class_name} oid {oid} belongs to another database; store a copy of it, or "
+        "its oid"
+    )
+
+
+class RootError(UsageError, ValueError):
+    """The database has a root already, or the object can't be its root. Nothing changed."""
+
+    reason: str
+    text = "can't set the root: {reason}"
+
+
+class ObjectNotFound(UsageError, LookupError):
+    """The database has no object with this oid."""
+
+    oid: Oid
+    text = "there is no object with oid {oid}"
+
+
+class ReadCycleError(UsageError, RuntimeError):
+    """The hash of a key, or member, needs what is just being read, and that is what holds the key.
+
+    ``name`` is the attribute that is needed; empty: the whole object.
+    """
+
+    class_name: str
+    oid: Oid
+    name: str
+    text = (
+        "{class_name} oid {oid} is being read, and a hash or a comparison of what it holds needs "
+        ".{name} of it; let __hash__ and __eq__ need less"
+    )

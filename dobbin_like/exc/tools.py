@@ -1,0 +1,41 @@
+"""Errors of what is built on a database: queues of jobs, and safes."""
+
+from __future__ import annotations
+
+from dobbin_like.exc.base import UsageError
+
+__all__ = [
+    "LeaseLostError",
+    "NotASafeError",
+    "SafeDirectoryError",
+]
+
+
+class LeaseLostError(UsageError, RuntimeError):
+    """A worker was to end a claim that is no longer its own. Nothing was changed.
+
+    Another worker may have the job, or has done it: abort what was done for it here.
+    """
+
+    path: str
+    job_id: int
+    attempt: int
+    text = (
+        "{path}: job {job_id:x} is not claimed by attempt {attempt} any more: its lease ran out, "
+        "or the job was acknowledged or given back; claim with a longer lease, or extend() it"
+    )
+
+
+class NotASafeError(UsageError, ValueError):
+    """A database that is not a safe was opened as one. Nothing was changed."""
+
+    path: str
+    class_name: str
+    text = "{path}: not a safe, its root is a {class_name}; open it as a Database"
+
+
+class SafeDirectoryError(UsageError, RuntimeError):
+    """The directory for the safes of modules is not set, or can't be set to this path."""
+
+    reason: str
+    text = "the directory for the safes of modules: {reason}"
