@@ -40,10 +40,12 @@ from dobbin_like.exc import (
     OvertakenError,
     ReadOnlyStorageError,
     ServerUnavailableError,
+    UniqueConflictError,
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.storages.memory_lock import MemoryLock
 from tests.helpers import processes
+from tests.helpers.accounts import Account
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_server import STANDBY, USER, Server, missing
@@ -192,6 +194,54 @@ def test_several_participants_decide_behind_what_came_between(pair):
     two.transaction_manager.commit()
 
     assert dict(two.root["names"]) == {1: 1, 2: 2}
+
+
+@pytest.mark.parametrize("participants", [1, 2])
+def test_indexes_are_kept_although_another_process_was_faster(pair, participants):
+    """What was gathered for them is gathered again, and stands in them once."""
+    one, two = pair
+    accounts = {n: Account(number=n, owner=f"owner {n}") for n in range(4)}
+    checkout(one.root)
+    one.root["accounts"] = PersistentDict(accounts)
+    one.transaction_manager.commit()
+    one.index(Account, "owner")
+    one.index(Account, "number", unique=True)
+    for database in pair:
+        database.transaction_manager.begin()
+
+    for number, database in enumerate(pair):
+        mine = database.root["accounts"][number]
+        checkout(mine, database.root["accounts"])
+        mine.owner = "Ada"
+        database.root["accounts"][10 + number] = Account(number=10 + number, owner="Ada")
+    if participants == 2:
+        two.transaction_manager.get().join(Bystander())
+    one.transaction_manager.commit()
+    two.transaction_manager.commit()
+    one.transaction_manager.begin()
+
+    for database in pair:
+        found = database.find(Account, owner="Ada")
+        assert sorted(each.number for each in found) == [0, 1, 10, 11]
+        assert [each.owner for each in database.find(Account, number=1)] == ["Ada"]
+        assert list(database.find(Account, owner="owner 1")) == []
+
+
+def test_a_unique_index_refuses_what_another_process_has_taken_meanwhile(pair):
+    one, two = pair
+    checkout(one.root)
+    one.root["accounts"] = PersistentDict()
+    one.transaction_manager.commit()
+    one.index(Account, "number", unique=True)
+    for database in pair:
+        database.transaction_manager.begin()
+    for number, database in enumerate(pair):
+        checkout(database.root["accounts"])
+        database.root["accounts"][number] = Account(number=7)
+    one.transaction_manager.commit()
+
+    with pytest.raises(UniqueConflictError):
+        two.transaction_manager.commit()
 
 
 class Bystander:

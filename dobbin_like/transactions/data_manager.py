@@ -58,6 +58,7 @@ from dobbin_like.exc import (
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.objects.values.here import task_without_scope
@@ -164,6 +165,7 @@ class DataManager:
         self._phase = IDLE
         self._snapshot = NO_TID  # What the transaction has read.
         self._changes: Changes | None = None
+        self._in_indexes: list[WorkingCopy] = []  # What was checked out to keep the indexes.
         self._tid = NO_TID
         self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
@@ -317,11 +319,13 @@ class DataManager:
         if self._storage.behind or self._publisher.unpublished is not None:
             self._publisher.catch_up()
         unseen = self._storage.unseen
-        while unseen and self._depends_on(unseen):
+        if unseen and self._depends_on(unseen):
             self._see(unseen[-1])
-            unseen = self._storage.unseen
-        if self.view.tid != self._shared.tid or self.new_root is not None:
             self._find_conflicts()
+            unseen = self._storage.unseen
+            if unseen and self._depends_on(unseen):
+                self._catch_up_to(unseen[-1])  # Others were first again: now they have to wait.
+        self._find_conflicts()
 
     def _before_lock(self) -> None:
         """Do what takes long, and needs no lock."""
@@ -355,6 +359,9 @@ class DataManager:
         publisher.catch_up()
 
     def _find_conflicts(self) -> None:
+        """Merge with what was committed since the snapshot; ConflictError: it can't be."""
+        if self.view.tid == self._shared.tid and self.new_root is None:
+            return
         try:
             torn = find_conflicts(self._graph, self.view, self.new_root)
             if torn:
@@ -410,9 +417,11 @@ class DataManager:
         self._enter(REPLAYING)
         keeper.apply(updates, self.view, self._snapshot)
         self._enter(BEGUN)
-        for key, working in list(self.view.working.items()):
-            if key not in before:
-                changes.add(working)
+        self._in_indexes = [
+            working for key, working in self.view.working.items() if key not in before
+        ]
+        for working in self._in_indexes:
+            changes.add(working)
         changes.add_reachable()
 
     def _catch_up_to(self, logged: Transaction) -> None:
@@ -478,14 +487,16 @@ class DataManager:
     def _gather_again(self, changes: Changes, transaction: Any) -> None:
         """Begin anew behind what another process has appended, and keep the others out."""
         self._publisher.give_up(self._tid)
+        for working in self._in_indexes:  # They say where objects are that lose their oids now.
+            self._shared.uncheckout(self.view, working)
+        self._in_indexes = []
         changes.undo()
         self._changes = None
         self._enter(BEGUN)
         self._storage.release()
         acquire(self._publisher)
         self._publisher.catch_up()
-        if self.view.tid != self._shared.tid or self.new_root is not None:
-            self._find_conflicts()
+        self._find_conflicts()
         self.commit(transaction)
 
     def _check_stored_again(self, changes: Changes, unseen: Sequence[Transaction]) -> None:
@@ -552,6 +563,7 @@ class DataManager:
             self._decided_tid = self._tid
             written = changes.written
             self._made = self._changes = changes = None  # They refer to what was written.
+            self._in_indexes = []
             self._kept = kept_after(written) if written and self._graph.guard else []
         self._leave_commit()
 
@@ -609,6 +621,7 @@ class DataManager:
             finally:
                 self._leave_commit()
                 self._made = self._changes = None
+                self._in_indexes = []
                 self._failure = ""
 
     def _is_committed(self, transaction: Any) -> bool:
