@@ -159,20 +159,6 @@ MUTANTS: Final = (
         "threads",
     ),
     Mutant(
-        "what a sync shows ends where it was synced",
-        _SYNCING + "_sight",
-        "max(target, loose)",
-        "target",
-        "loose threads",
-    ),
-    Mutant(
-        "after a sync, STATE is not asked for",
-        _SYNCING + "_sight",
-        "loose is None or value_in(block, STATE) != USUAL",
-        "loose is None",
-        "threads pack",
-    ),
-    Mutant(
         "what others append beside a sync is not asked for",
         _WRITER + "_is_synced_only",
         "and block[_LOOSE_AT:_APPENDED_END] == known[_LOOSE_AT:_APPENDED_END]\n",

@@ -162,10 +162,9 @@ def _sync(file: LogFile, words: Words, block: bytes, end: int) -> Sight | None:
 def _sight(block: bytes, stored: bytes, target: int) -> Sight | None:
     """Return what readers see when DURABLE is *stored* and no other word has changed."""
     loose = value_in(block, LOOSE)
-    if loose is None or value_in(block, STATE) != USUAL:
+    if loose is None or loose > target or value_in(block, STATE) != USUAL:
         return None
-    seen = block[:_DURABLE_AT] + stored + block[_DURABLE_AT + WORD_SIZE : SEEN_SIZE]
-    return seen, max(target, loose)
+    return block[:_DURABLE_AT] + stored + block[_DURABLE_AT + WORD_SIZE : SEEN_SIZE], target
 
 
 def _is_whole(file: LogFile, start: int, end: int) -> bool:
