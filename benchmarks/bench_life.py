@@ -93,7 +93,7 @@ def tailing(bench: Bench) -> None:
             for follower in followers:
                 follower.wait_for_news(number)
             once = in_turn(
-                *(follower._store.publisher.catch_up for follower in followers), rounds=1, warm=0
+                *(follower.catch_up for follower in followers), rounds=1, warm=0
             )
             for times, (seconds,) in zip(taken, once, strict=True):
                 times.append(seconds)
