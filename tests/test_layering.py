@@ -122,6 +122,7 @@ HOUSE = {
             "objects.faces  objects.faces.elsewhere  objects.faces.working_copy",
             "objects.faces.cached",
             "objects.faces.methods",
+            "objects.faces.declaration",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
