@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +18,11 @@ import transaction
 from dobbin_like import ConflictError, PersistentDict, checkout
 from dobbin_like.exc import SnapshotDroppedError, UncommittedChangesError
 from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.processes.threads import RunTime
 from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from tests.helpers.interrupts import interrupted
+from tests.helpers.processes import exit_code, forked
+from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
 
 if TYPE_CHECKING:
@@ -48,10 +53,18 @@ class Waiting:
         self._told.append(function)
         self._turn.release()
         assert self._done.acquire(timeout=TIMEOUT_SECONDS)
+        self._come_to_rest()
         result, error = self._results.pop()
         if error is not None:
             raise error
         return result
+
+    def _come_to_rest(self) -> None:
+        """Return when the thread has stopped to run: it waits for what it is told next."""
+        status = Path(f"/proc/self/task/{self.thread.native_id}/stat")
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while status.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < end
 
     def end(self) -> None:
         self._turn.release()
@@ -204,6 +217,48 @@ def test_a_thread_that_reads_what_is_changed_is_not_idle(lapsing, thing, idle):
     assert idle.do(lambda: thing.x) == 0
     change(thing)
     assert idle.do(lambda: thing.x) == 0
+
+
+def test_a_thread_that_reads_what_is_unchanged_is_not_idle(lapsing, thing, idle):
+    """Reading such an object runs no code that could notice it."""
+    with changing(thing):
+        thing.child = Thing(x="unchanged")
+    child = thing.child
+    idle.do(lambda: finish(lapsing))
+
+    for _ in range(3):
+        change(thing)
+        assert idle.do(lambda: child.x) == "unchanged"
+
+    assert idle.do(lambda: thing.x) == 0
+
+
+def test_a_thread_of_a_forked_child_that_waits_costs_no_mask(lapsing, thing):
+    finish(lapsing)
+
+    def child():
+        def change_until_plain():
+            end = time.monotonic() + TIMEOUT_SECONDS
+            change(thing)
+            while type(thing) is not Thing:
+                assert time.monotonic() < end
+                change(thing)
+
+        in_thread(change_until_plain)
+
+    assert exit_code(forked(child)) == 0
+
+
+def test_whether_a_thread_has_run_is_known_as_long_as_it_is_there(idle):
+    run_time = idle.do(RunTime)
+    idle.do(lambda: None)
+    seen = [run_time.has_run(), run_time.has_run()]
+    idle.do(lambda: None)
+    seen += [run_time.has_run(), run_time.has_run()]
+    idle.end()
+
+    assert seen == [True, False, True, False]
+    assert run_time.has_run()
 
 
 def test_a_thread_that_goes_on_reads_on_in_its_snapshot(lapsing, thing, idle, again):

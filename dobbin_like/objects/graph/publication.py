@@ -40,7 +40,7 @@ from dobbin_like.objects.values.refs import (
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 
 _IDLE_SECONDS: Final = 1.0
-"""Who has ended a transaction and does nothing for so long, while others commit, waits."""
+"""Who has ended a transaction and does not run for so long, while others commit, waits."""
 
 
 class Cache:
@@ -119,7 +119,7 @@ class SharedState:
             if view.active or view.working or view.kept:
                 self._end(view)
             # What is registered is active, so that it will be ended.
-            view.active = view.used = True
+            view.active = True
             view.tid = self.horizon.snapshots[view] = self.tid
 
     def move_view(self, view: View) -> None:
@@ -140,16 +140,17 @@ class SharedState:
     def let_idle_lapse(self) -> None:
         """End the views of threads that wait between transactions (lock held).
 
-        They had read nothing of late that was changed since. Cost: a look at the clock, mostly.
+        They have not run since the last look: a thread that reads unchanged objects runs no code
+        of ours, and must not find a changed one among them. Cost: a look at the clock, mostly.
         """
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + self.idle_seconds
         for view in list(self.horizon.snapshots):
-            if view.between and not (view.used or view.working) and view.tid < self.tid:
+            may_lapse = view.between and not view.working and view.tid < self.tid
+            if may_lapse and not view.run_time.has_run():
                 finish_despite_interrupts(partial(self._let_lapse, view))
-            view.used = False
         if self._masked.turns:
             self._unmask_due()
 
@@ -188,7 +189,7 @@ class SharedState:
                 # Also if there is a chain: an interrupt may have come before the class.
                 self.mask(obj, ref, chain or ((ref.serial, native_dict(obj)),))
         view.tid = tid
-        view.active = view.used = True
+        view.active = True
         view.lapsed = None
 
     def retire_view(self, view: View) -> None:
