@@ -391,6 +391,19 @@ def test_a_thread_that_goes_on_in_its_snapshot_finds_no_cached_value_of_a_newer_
     assert doubled.double == 6
 
 
+def test_a_class_that_has_changed_meanwhile_still_has_cached_values(
+    lapsing, thing, idle, monkeypatch
+):
+    with changing(thing):
+        thing.child = doubled = Doubled(of=thing)
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    monkeypatch.setattr(Doubled, "added", 1, raising=False)
+
+    assert doubled.double == 6
+    assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
+
+
 def test_an_interrupt_of_a_thread_that_goes_on_leaves_its_snapshot(lapsing, thing, idle):
     for number in itertools.count(1):
         idle.do(transaction.abort)

@@ -179,7 +179,7 @@ class SharedState:
         # What was computed from newer states, and cached for all.
         for obj in filter(None, (ref() for ref in self._cache.all())):
             faces = type(obj)._p_faces
-            for name in faces.volatile or ():
+            for name in faces.volatile or faces.find_volatile():
                 native_dict(obj).pop(name, None)
         self.mask_until_seen(changed)
         for ref in changed:
