@@ -341,6 +341,21 @@ class UncommittedChangesError(UsageError, RuntimeError):
     )
 
 
+class OtherManagerError(UsageError, RuntimeError):
+    """A change would join a transaction that nobody commits: the request has another manager.
+
+    Nothing was checked out.
+    """
+
+    path: str
+    text = (
+        "{path}: the transaction of this request is one of another transaction manager than that "
+        "of the database, and would not store what is changed; give the database "
+        "transaction_manager=manager_in_use, from dobbin_like.web.pyramid, or change it in a "
+        "block of db.transaction()"
+    )
+
+
 class StorageInUseError(UsageError, ValueError):
     """A storage was given to a second database."""
 

@@ -201,7 +201,7 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
-            "transactions.old_snapshots  transactions.savepoint",
+            "transactions.old_snapshots  transactions.request_manager  transactions.savepoint",
             "transactions.publisher",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",

@@ -73,6 +73,7 @@ from dobbin_like.transactions.in_commit import (
 from dobbin_like.transactions.lost_changes import Kept, kept_after, tell_lost_changes
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
+from dobbin_like.transactions.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
 
@@ -204,7 +205,9 @@ class DataManager:
         view = self.view
         if view.lapsed is not None:
             self._resume_to_change()
-        view.between = False
+        if view.between:
+            refuse_in_request_of_other(self._storage.path, self.transaction_manager)
+            view.between = False
         current = self.thread.transaction_manager().get()
         if self._phase is IDLE and current.status == COMMITTING:
             raise CommittingError(self._storage.path)
