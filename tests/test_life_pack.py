@@ -765,7 +765,7 @@ def test_what_is_reached_is_read_after_two_packs(database, root, held, again):
 
 @pytest.mark.slow
 def test_an_interrupt_while_two_packs_are_followed_leaves_nothing_stale(root, again, path):
-    for number in itertools.count(1):
+    for number in itertools.count(1, 3):
         with Database(path, transaction_manager=transaction.TransactionManager()) as database:
             begin = database.transaction_manager.begin
             begin()

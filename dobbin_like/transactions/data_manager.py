@@ -70,7 +70,13 @@ from dobbin_like.transactions.in_commit import (
     end_then_raise,
     hold,
 )
-from dobbin_like.transactions.lost_changes import Kept, kept_after, tell_lost_changes
+from dobbin_like.transactions.lost_changes import (
+    Kept,
+    kept_after,
+    kept_after_abort,
+    read_in,
+    tell_lost_changes,
+)
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
 from dobbin_like.transactions.request_manager import refuse_in_request_of_other
@@ -169,7 +175,7 @@ class DataManager:
         self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
         self._failure = ""
-        self._kept: list[Kept] = []  # Of the last commit.
+        self._kept: list[Kept] = []  # Of the last commit, and of aborts since.
         self._had_conflict = False  # The last one of this thread had.
         self._annotations: dict[str, Any] = _NO_ANNOTATIONS
         # Whether acquire_early() has taken the commit lock for the next transaction.
@@ -595,8 +601,11 @@ class DataManager:
                 if self._changes is not None:
                     self._changes.undo()
                 self.replace_root(None)
+                copies = self.view.working
+                read = read_in(copies.values()) if copies and self._graph.guard else []
                 self._shared.drop_working(self.view)
                 self._joined = None
+                self._kept += kept_after_abort(read)
             finally:
                 self._leave_commit()
                 self._made = self._changes = None
