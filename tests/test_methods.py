@@ -250,8 +250,8 @@ def long_function(first: str, last: str = "") -> str:
     return f"    def method(self, other):\n        {first}\n{names}\n{last}"
 
 
-def made(body: str) -> Any:
-    namespace: dict[str, Any] = {"__name__": __name__, "Persistent": Persistent}
+def made(body: str, module: str = __name__) -> Any:
+    namespace: dict[str, Any] = {"__name__": module, "Persistent": Persistent}
     exec(f"class Long(Persistent):\n{body}", namespace)
     return namespace["Long"]
 
@@ -272,6 +272,15 @@ def test_a_method_with_many_names_is_adapted(first, last):
 def test_a_method_with_many_names_of_which_one_means_two_things_is_refused():
     with pytest.raises(ClassNotSupported, match=r"method\(\) calls type\(\)"):
         made(long_function("kind = type(other), self.type"))
+
+
+def test_a_module_of_the_program_may_have_the_name_of_one_of_the_standard_library():
+    obj = made("    def kind(self):\n        return type(self)\n", "profile")()
+
+    checkout(obj)
+
+    assert obj.kind() is obj.__class__
+    transaction.abort()
 
 
 def test_classes_that_methods_make_are_of_the_module_of_the_method():

@@ -271,7 +271,8 @@ class PersistentMeta(type):
         if "__module__" not in namespace:  # type(name, bases, {}) would take that of this one.
             namespace["__module__"] = calling_module()
         if not is_ours(namespace):
-            namespace.update({key: adapted(value) for key, value in namespace.items()})
+            module = namespace["__module__"]
+            namespace.update({key: adapted(value, module) for key, value in namespace.items()})
         made = _quieten(namespace)
         cls = super().__new__(mcs, name, bases, namespace, **kwargs)
         made.append(cls)
@@ -307,7 +308,7 @@ class PersistentMeta(type):
         if faces is not None and faces.plain is not cls:  # type(self).name = value
             setattr(faces.plain, name, value)
             return
-        super().__setattr__(name, adapted(value))
+        super().__setattr__(name, adapted(value, cls.__module__))
         _changed(cls)
 
     def __delattr__(cls, name: str) -> None:

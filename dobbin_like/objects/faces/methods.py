@@ -102,14 +102,15 @@ _HOLDERS: Final = (
     *(type(functools.cache(lambda: None)), functools.singledispatchmethod),
 )
 _PARTS: Final = ("fget", "fset", "fdel", "__func__", "func", "__wrapped__")
-_NOT_TOUCHED: Final = sys.stdlib_module_names | {"dobbin_like"}
+_OURS: Final = "dobbin_like"
+_NOT_TOUCHED: Final = sys.stdlib_module_names | {_OURS}
 
 
-def adapted(value: Any) -> Any:
-    """Return *value*, to be an attribute of a class, with its functions adapted.
+def adapted(value: Any, module: object = None) -> Any:
+    """Return *value*, to be an attribute of a class of *module*, with its functions adapted.
 
     They are changed in place, because decorators hold them. Functions of the standard library
-    are left alone.
+    are left alone; those of *module* are of the program, whatever its name is.
 
     Raises:
         ClassNotSupported: The code of a function can't be adapted.
@@ -119,7 +120,7 @@ def adapted(value: Any) -> Any:
         return _STAND_INS[stand_in]
     share_cached(value)
     for function in _functions(value):
-        if _is_touched(function.__globals__.get("__name__")):
+        if _is_touched(function.__globals__.get("__name__"), module):
             _adapt(function)
     return value
 
@@ -128,33 +129,34 @@ def adapt_mixins(cls: type) -> None:
     """Adapt what ordinary classes, mixed into the persistent class *cls*, bring along."""
     for base in cls.__mro__:
         if not issubclass(base, Identity):
-            _adapt_values(base)
+            _adapt_values(base, cls.__module__)
 
 
 def adapt_again(cls: type) -> None:
     """Adapt what has come since *cls* was made: methods of mixins, globals behind the class."""
     for base in cls.__mro__:
-        _adapt_values(base)
+        _adapt_values(base, cls.__module__)
 
 
-def _adapt_values(cls: type) -> None:
-    if _is_touched(cls.__module__):
+def _adapt_values(cls: type, module: object) -> None:
+    if _is_touched(cls.__module__, module):
         for value in list(vars(cls).values()):
-            adapted(value)
+            adapted(value, module)
 
 
 def calling_module() -> str:
     """Return the name of the module that calls, from which this package was called."""
     frame = sys._getframe(1)  # noqa: SLF001
     while frame.f_back is not None:
-        if str(frame.f_globals.get("__name__")).partition(".")[0] != "dobbin_like":
+        if str(frame.f_globals.get("__name__")).partition(".")[0] != _OURS:
             break
         frame = frame.f_back
     return str(frame.f_globals.get("__name__"))
 
 
-def _is_touched(module: object) -> bool:
-    return str(module).partition(".")[0] not in _NOT_TOUCHED
+def _is_touched(module: object, own: object = None) -> bool:
+    package = str(module).partition(".")[0]
+    return package not in _NOT_TOUCHED or (module == own and package != _OURS)
 
 
 def _functions(value: Any) -> Iterator[Any]:
