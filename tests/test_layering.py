@@ -201,11 +201,10 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
-            "transactions.old_snapshots  transactions.request_manager  transactions.savepoint",
-            "transactions.publisher",
+            "transactions.lost_changes  transactions.old_snapshots  transactions.request_manager",
+            "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
-            "transactions.lost_changes",
             "transactions.data_manager",
             "transactions.own_commit",
         ),

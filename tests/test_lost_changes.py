@@ -144,6 +144,32 @@ def test_a_value_that_is_changed_after_an_abort_is_told(box, kind, how):
     commit_other(box)  # It is told once.
 
 
+def test_a_value_that_is_changed_after_a_rollback_is_told_by_the_commit(box):
+    checkout(box)
+    box.other = 1
+    kept, savepoint = box.items, transaction.savepoint()
+    kept.append(1)
+    savepoint.rollback()
+    assert box.items == [0]
+    kept.append(2)
+
+    with pytest.warns(LostChangeWarning, match="of Box oid 0 was changed after the rollback"):
+        transaction.commit()
+    assert (box.items, kept) == ([0], [0, 1, 2])
+
+
+def test_a_value_that_is_not_changed_after_a_rollback_is_no_matter(box):
+    checkout(box)
+    for _ in range(2):
+        kept, savepoint = box.items, transaction.savepoint()
+        kept.append(1)
+        savepoint.rollback()
+        assert box.items is not kept
+    box.items.append(3)
+    commit_other(box)
+    assert box.items == [0, 3]
+
+
 def test_a_value_that_was_changed_before_an_abort_is_no_matter(database, box):
     for _ in range(3):
         checkout(box)

@@ -71,9 +71,10 @@ from dobbin_like.transactions.in_commit import (
     hold,
 )
 from dobbin_like.transactions.lost_changes import (
+    ABORT,
     Kept,
     kept_after,
-    kept_after_abort,
+    kept_since,
     read_in,
     tell_lost_changes,
 )
@@ -175,7 +176,7 @@ class DataManager:
         self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
         self._failure = ""
-        self._kept: list[Kept] = []  # Of the last commit, and of aborts since.
+        self._kept: list[Kept] = []  # Of the last commit, and of aborts and rollbacks since.
         self._had_conflict = False  # The last one of this thread had.
         self._annotations: dict[str, Any] = _NO_ANNOTATIONS
         # Whether acquire_early() has taken the commit lock for the next transaction.
@@ -605,7 +606,7 @@ class DataManager:
                 read = read_in(copies.values()) if copies and self._graph.guard else []
                 self._shared.drop_working(self.view)
                 self._joined = None
-                self._kept += kept_after_abort(read)
+                self._kept += kept_since(ABORT, read)
             finally:
                 self._leave_commit()
                 self._made = self._changes = None
@@ -653,7 +654,11 @@ class DataManager:
 
     def savepoint(self) -> Savepoint:
         opened = self.thread.opened.pairs
-        return Savepoint(self.view, opened, self._shared, self.new_root, self.replace_root)
+        return Savepoint(self.view, opened, self._shared, self.new_root, self._rolled_back)
+
+    def _rolled_back(self, new_root: NewRoot | None, kept: list[Kept]) -> None:
+        self.replace_root(new_root)
+        self._kept += kept
 
     def replace_root(self, new_root: NewRoot | None) -> None:
         """Let *new_root* be what this transaction has set as the root; ``None``: nothing."""

@@ -30,16 +30,17 @@ _OWN_REFERENCES: Final = _own_references()
 """To a value that nobody keeps: of a variable, and where Python counts that, of an argument."""
 
 
-_END: Final = "end of the transaction that has stored"
-
-
 class Kept(NamedTuple):
-    """A container that somebody still has, and what was stored of it, or was in it."""
+    """A container that somebody still has, what was stored of it, or was in it, and since when."""
 
     ref: ObjectRef
     value: Any
     stored: Any
-    aborted: bool = False
+    end: str = "end of the transaction that has stored"
+
+
+ABORT: Final = "abort of the transaction that has read"
+ROLLBACK: Final = "rollback to a savepoint in the transaction that has read"
 
 
 def kept_after(written: list[Written]) -> list[Kept]:
@@ -64,10 +65,10 @@ def read_in(copies: Iterable[WorkingCopy]) -> list[Written]:
     return [each for working in copies for each in containers_of(working)]
 
 
-def kept_after_abort(read: list[Written]) -> list[Kept]:
+def kept_since(end: str, read: list[Written]) -> list[Kept]:
     """Return which of the containers are in use when their copies were dropped. Empties *read*."""
     kept = kept_after(read)
-    return [each._replace(stored=each.value.copy(), aborted=True) for each in kept]
+    return [each._replace(stored=each.value.copy(), end=end) for each in kept]
 
 
 def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
@@ -76,10 +77,9 @@ def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
     if not changed:
         return
     again = set() if changes is None else {id(value) for _, value, _ in changes.written}
-    for ref, value, _, aborted in changed:
+    for ref, value, _, end in changed:
         if id(value) not in again:
             kind = base_of(type(value)).__name__
-            end = "abort of the transaction that has read" if aborted else _END
             text = (
                 f"a {kind} of {describe(ref)} was changed after the {end} it: the change is lost; "
                 f"after a checkout(), read the {kind} from its object again"
