@@ -79,6 +79,14 @@ def idle() -> Iterator[Waiting]:
 
 
 @pytest.fixture
+def later() -> Iterator[Waiting]:
+    """Another such thread."""
+    waiting = Waiting()
+    yield waiting
+    waiting.end()
+
+
+@pytest.fixture
 def thing(database: Database) -> Thing:
     thing = Thing(x=0, y=0, child=None)
     database.set_root(thing)
@@ -275,6 +283,40 @@ def test_a_thread_that_goes_on_reads_on_in_its_snapshot(lapsing, thing, idle, ag
     assert (thing.x, child.x) == (3, 1)
     idle.do(transaction.begin)
     assert idle.do(lambda: (thing.x, child.x)) == (3, 1)
+
+
+def test_threads_that_go_on_read_on_each_in_its_own_snapshot(lapsing, thing, idle, later):
+    idle.do(lambda: finish(lapsing))
+    change(thing)
+    later.do(lambda: finish(lapsing))
+    change(thing, 4)
+    assert type(thing) is Thing
+
+    seen = [each.do(lambda: lapsing.root.x) for each in (idle, later)]
+
+    assert seen == [0, 1]
+    assert [each.do(lambda: thing.x) for each in (later, idle)] == [1, 0]
+    assert thing.x == 5
+
+
+def test_a_thread_that_goes_on_reads_nothing_but_what_it_asks_for(lapsing, thing, idle, again):
+    """Among the objects in memory are collections that were not read, and so may be empty."""
+    with changing(thing):
+        thing.child = PersistentDict(a=1)
+    child = thing.child
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    other = again()
+    with other.transaction_manager:
+        checkout(other.root.child)
+        other.root.child["a"] = 2
+    transaction.begin()
+    assert type(child) is type(child)._p_faces.ghost
+
+    assert idle.do(lambda: lapsing.root.x) == 0
+
+    assert type(child) is type(child)._p_faces.ghost
+    assert idle.do(lambda: child["a"]) == 1
 
 
 def test_a_thread_that_goes_on_sees_its_snapshot_of_what_is_read_for_the_first_time(

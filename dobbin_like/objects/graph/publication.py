@@ -177,17 +177,21 @@ class SharedState:
         horizon.floor = min(horizon.floor, tid)
         changed = [ref for ref in self._cache.all() if ref.serial > tid]
         # What was computed from newer states, and cached for all.
-        for obj in filter(None, (ref() for ref in self._cache.all())):
-            faces = type(obj)._p_faces
-            for name in faces.volatile or faces.find_volatile():
-                native_dict(obj).pop(name, None)
+        for obj in (ref() for ref in self._cache.all()):
+            if obj is not None:  # Not its truth, for which it would have to be read.
+                faces = type(obj)._p_faces
+                for name in faces.volatile or faces.find_volatile():
+                    native_dict(obj).pop(name, None)
         self.mask_until_seen(changed)
         for ref in changed:
             obj, chain = ref(), None if ref.mask is None else ref.mask.chain
             # A ghost is masked when it is read.
             if obj is not None and type(obj) is not type(obj)._p_faces.ghost:
-                # Also if there is a chain: an interrupt may have come before the class.
-                self.mask(obj, ref, chain or ((ref.serial, native_dict(obj)),))
+                # Also if there is a chain: an interrupt may have come before the class. The older
+                # versions in it are those of other snapshots; between, others may be missing.
+                chain = chain or ((ref.serial, native_dict(obj)),)
+                newer = tuple(version for version in chain if version[0] > tid)
+                self.mask(obj, ref, newer)
         view.tid = tid
         view.active = True
         view.lapsed = None
