@@ -125,6 +125,7 @@ HOUSE = {
             "objects.faces  objects.faces.elsewhere  objects.faces.working_copy",
             "objects.faces.cached",
             "objects.faces.methods",
+            "objects.faces.declaration",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
@@ -204,11 +205,10 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
-            "transactions.old_snapshots  transactions.savepoint",
-            "transactions.publisher",
+            "transactions.lost_changes  transactions.old_snapshots  transactions.request_manager",
+            "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
-            "transactions.lost_changes",
             "transactions.data_manager",
             "transactions.own_commit",
         ),
