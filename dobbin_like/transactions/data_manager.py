@@ -231,7 +231,7 @@ class DataManager:
         return view
 
     def _takes_part(self) -> bool:
-        """Tell whether nothing is to be looked at any more: it has joined, and is not committing."""
+        """Tell whether it has joined the transaction, and nothing has happened since."""
         joined = self._joined
         if (
             joined is None
