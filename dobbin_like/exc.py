@@ -356,6 +356,16 @@ class CopyError(UsageError, ValueError):
     text = "{path}: {reason}"
 
 
+class SourceError(UsageError, ValueError):
+    """What is to be imported is not as expected. There is no new database."""
+
+    path: str
+    place: str
+    found: str
+    expected: str
+    text = "{path}: {place}: {found}, expected {expected}; nothing was imported"
+
+
 class PackRunningError(UsageError, RuntimeError):
     """Another pack of the log is running. Nothing was changed."""
 

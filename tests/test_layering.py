@@ -136,6 +136,7 @@ HOUSE = {
             "objects.codec.classes",
             "objects.codec.serialize",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
+            "objects.codec.state_writer",
         ),
     ),
     "objects.graph": Room(
@@ -361,6 +362,14 @@ HOUSE = {
         "ground  transactions  doors  package  collections",
         ("fixtures  fixtures.plugin  fixtures.strategies",),
     ),
+    "exchange": Room(
+        "ground  log.format  log.file  log.copies  objects.codec  store  search",
+        (
+            "exchange  exchange.json_values  exchange.json_reader  exchange.new_database "
+            "exchange.source",
+            "exchange.json_lines",
+        ),
+    ),
     "demo": Room(
         "ground  collections  doors  check",
         (
@@ -373,13 +382,13 @@ HOUSE = {
     ),
     "cli": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec  storages  store  "
-        "history  search  upkeep  watch  doors  opening  check  repair  package  demo",
+        "history  search  upkeep  watch  doors  opening  check  repair  package  exchange  demo",
         (
             "cli.text",
             "cli.common  cli.values",
             "cli.care  cli.change  cli.differences  cli.look  cli.play  cli.shell  cli.stored "
             "cli.top",
-            "cli.past",
+            "cli.outside  cli.outside.exchange  cli.past",
             "cli.objects",
             "cli",
         ),

@@ -1,0 +1,114 @@
+"""The subcommands that move objects in and out: export, import."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dobbin_like.cli.common import (
+    ANY_LOG,
+    AT,
+    FOUND,
+    JSON,
+    Complaint,
+    command,
+    opened,
+    progress_bar,
+    show,
+)
+from dobbin_like.cli.stored import Snapshot
+from dobbin_like.cli.text import note
+from dobbin_like.database import Database, store_of
+from dobbin_like.exchange.json_lines import export_json, export_json_file, import_json
+from dobbin_like.exchange.new_database import ImportReport
+from dobbin_like.exchange.source import Source
+from dobbin_like.ids import Oid
+from dobbin_like.search.snapshot_scan import SnapshotScan
+
+_KINDS = ("json", "zodb", "durus", "shelve")
+
+
+@command("dobbin export shop.log carts/ann --to json ann.jsonl")
+@ANY_LOG
+@click.argument("target", metavar="[OID|WAY]", required=False)
+@click.option(
+    "--to",
+    nargs=2,
+    type=(click.Choice(["json"]), click.Path(dir_okay=False)),
+    metavar="KIND FILE",
+    help="Write FILE: lines of json. Without, print lines of JSON.",
+)
+@AT
+@JSON
+def export(
+    path: str,
+    target: str | None,
+    *,
+    to: tuple[str, str] | None,
+    at: int | datetime | None,
+    as_json: bool,
+) -> int:
+    """Write the objects of PATH as JSON, or to SQLite.
+
+    As JSON, each object is a line with its oid, its class and its state, from which dobbin import
+    makes the same objects again; with [OID|WAY], only the object that is given as for dobbin
+    show, and what it leads to. No class of the program that wrote them is needed. Damaged objects
+    are left out and told; the exit code is 1 then. FILE must not exist, and appears when it is
+    complete.
+    """
+    with opened(path, at=at) as database, progress_bar("exporting") as progress:
+        start = None if target is None else _oid_of(database, target)
+        with SnapshotScan(store_of(database)) as scan:
+            source = Source(scan)
+            if to is None:
+                report = export_json(source, sys.stdout.write, start, progress)
+                if report.damaged:
+                    note(f"dobbin: {path}: {report}")
+            else:
+                report = export_json_file(source, to[1], start, progress)
+                show(f"{to[1]}: {report}", report.as_dict(), as_json=as_json)
+    return FOUND if report.damaged else 0
+
+
+def _oid_of(database: Database[Any], target: str) -> Oid:
+    with Snapshot(database) as snapshot:
+        return snapshot.oid_of(target)
+
+
+@command("dobbin import shop.jsonl new.log", "import")
+@click.argument("source", type=click.Path(exists=True, allow_dash=True))
+@click.argument("path", type=click.Path(dir_okay=False))
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["json"]),
+    default="json",
+    show_default=True,
+    help="What SOURCE is.",
+)
+@JSON
+def import_(source: str, path: str, *, kind: str, as_json: bool) -> int:  # noqa: ARG001
+    """Make the database PATH of a file of another kind.
+
+    SOURCE is what dobbin export has written; - is the standard input. PATH must not exist, and
+    appears when it is complete. Prints what could not be taken over; the exit code is 1 then.
+    """
+    report = _import_json(source, path)
+    show(report, report.as_dict(), as_json=as_json)
+    return 0 if report.complete else FOUND
+
+
+def _import_json(source: str, path: str) -> ImportReport:
+    with progress_bar("importing") as progress:
+        if source == "-":
+            return import_json("the standard input", sys.stdin.buffer, path)
+        size = Path(source).stat().st_size
+        if not Path(source).is_file():
+            text = f"{source}: is no file"
+            raise Complaint(text)
+        with Path(source).open("rb") as lines:
+            return import_json(source, lines, path, progress, size)
