@@ -363,11 +363,14 @@ HOUSE = {
         ("fixtures  fixtures.plugin  fixtures.strategies",),
     ),
     "exchange": Room(
-        "ground  log.format  log.file  log.copies  objects.codec  store  search",
+        "ground  log.format  log.file  log.copies  objects.deltas  objects.codec  storages  store "
+        "search",
         (
             "exchange  exchange.json_values  exchange.json_reader  exchange.new_database "
             "exchange.source",
-            "exchange.json_lines",
+            "exchange.json_lines  exchange.sqlite  exchange.sqlite.tables",
+            "exchange.sqlite.rows",
+            "exchange.sqlite.mirror",
         ),
     ),
     "demo": Room(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from dobbin_like.contract import StoredVersion
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import Error, IntegrityError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.store import Progress
 
@@ -34,14 +35,19 @@ class Damaged(NamedTuple):
     reason: str
 
 
-class Source:
-    """The objects of a snapshot scan, which stays the caller's."""
+class Versions:
+    """Reads versions of a storage."""
 
-    def __init__(self, scan: SnapshotScan) -> None:
-        self.scan = scan
-        self.tid = scan.tid
-        self.storage = scan.storage
-        self.path = scan.storage.path
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.path = storage.path
+        self.reader = StateReader(storage.names, storage.path)
+
+    def class_number(self, stored: StoredVersion) -> int:
+        """Return the number of the class of a version."""
+        if stored.number & DELTA:
+            return stored.number - DELTA
+        return (self.storage.names.shape(stored.number) or (stored.number,))[0]
 
     def name_of(self, class_number: int) -> ClassName:
         """Return the name of a class by its number in the log. IntegrityError: There is none."""
@@ -54,10 +60,24 @@ class Source:
     def read(self, oid: Oid, stored: StoredVersion) -> Found | Damaged:
         """Return what a version is."""
         try:
-            name = self.name_of(self.scan.class_of(stored))
-            return Found(oid, stored.tid, name, self.scan.state(oid, stored))
+            name = self.name_of(self.class_number(stored))
+            number, data = stored.number, stored.data
+            if number & DELTA:
+                number, data = self.reader.whole(oid, stored, self.storage.version_before)
+            return Found(oid, stored.tid, name, self.reader.read(number, data)[0])
         except Error as error:
             return Damaged(oid, reason_of(error))
+        except Exception as error:  # noqa: BLE001  whatever decoding raises
+            return Damaged(oid, f"a state that can't be decoded: {type(error).__name__}: {error}")
+
+
+class Source(Versions):
+    """The objects of a snapshot scan, which stays the caller's."""
+
+    def __init__(self, scan: SnapshotScan) -> None:
+        super().__init__(scan.storage)
+        self.scan = scan
+        self.tid = scan.tid
 
     def all(self, start: Oid | None, progress: Progress | None) -> Iterator[Found | Damaged]:
         """Yield the objects that *start* leads to, or every one, in the order of the oids."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,8 +19,10 @@ from dobbin_like.cli.common import (
     Complaint,
     command,
     opened,
+    pause,
     progress_bar,
     show,
+    storage_at,
 )
 from dobbin_like.cli.stored import Snapshot
 from dobbin_like.cli.text import note
@@ -28,20 +32,23 @@ from dobbin_like.exchange.new_database import ImportReport
 from dobbin_like.exchange.source import Source
 from dobbin_like.ids import Oid
 from dobbin_like.search.snapshot_scan import SnapshotScan
+from dobbin_like.storages.as_of import AsOf
 
-_KINDS = ("json", "zodb", "durus", "shelve")
+_PAUSE_SECONDS: Final = 0.2
+"""Between two looks at a log that is followed."""
 
 
-@command("dobbin export shop.log carts/ann --to json ann.jsonl")
+@command("dobbin export shop.log --to sqlite shop.sqlite --follow")
 @ANY_LOG
 @click.argument("target", metavar="[OID|WAY]", required=False)
 @click.option(
     "--to",
     nargs=2,
-    type=(click.Choice(["json"]), click.Path(dir_okay=False)),
+    type=(click.Choice(["json", "sqlite"]), click.Path(dir_okay=False)),
     metavar="KIND FILE",
-    help="Write FILE: lines of json. Without, print lines of JSON.",
+    help="Write FILE: json or sqlite. Without, print lines of JSON.",
 )
+@click.option("-f", "--follow", is_flag=True, help="Keep FILE of sqlite up to date, until Ctrl-C.")
 @AT
 @JSON
 def export(
@@ -49,6 +56,7 @@ def export(
     target: str | None,
     *,
     to: tuple[str, str] | None,
+    follow: bool,
     at: int | datetime | None,
     as_json: bool,
 ) -> int:
@@ -56,10 +64,19 @@ def export(
 
     As JSON, each object is a line with its oid, its class and its state, from which dobbin import
     makes the same objects again; with [OID|WAY], only the object that is given as for dobbin
-    show, and what it leads to. No class of the program that wrote them is needed. Damaged objects
-    are left out and told; the exit code is 1 then. FILE must not exist, and appears when it is
-    complete.
+    show, and what it leads to. To sqlite, each class is a table and each object a row; if FILE
+    was written by an earlier call, it gets what was committed since. Other files are not
+    overwritten. A new FILE appears when it is complete. No class of the program that wrote PATH
+    is needed. Damaged objects are left out and told; the exit code is 1 then.
     """
+    if to is not None and to[0] == "sqlite":
+        if target is not None or (follow and at is not None):
+            text = "sqlite has all objects, and --follow no end; leave out [OID|WAY] and --at"
+            raise Complaint(text)
+        return _export_sqlite(path, to[1], follow=follow, at=at, as_json=as_json)
+    if follow:
+        text = "--follow is for sqlite; for lines of what is committed, dobbin log --follow --json"
+        raise Complaint(text)
     with opened(path, at=at) as database, progress_bar("exporting") as progress:
         start = None if target is None else _oid_of(database, target)
         with SnapshotScan(store_of(database)) as scan:
@@ -71,6 +88,36 @@ def export(
             else:
                 report = export_json_file(source, to[1], start, progress)
                 show(f"{to[1]}: {report}", report.as_dict(), as_json=as_json)
+    return FOUND if report.damaged else 0
+
+
+def _export_sqlite(
+    path: str, file: str, *, follow: bool, at: int | datetime | None, as_json: bool
+) -> int:
+    import sqlite3
+
+    from dobbin_like.exchange.sqlite import mirror
+
+    is_new = not (Path(file).exists() and Path(file).stat().st_size)
+    try:
+        with storage_at(path, read_only=True) as storage:
+            with progress_bar("exporting") as progress:
+                if is_new or at is not None:
+                    with (
+                        nullcontext(storage) if at is None else closing(AsOf(storage, at)) as then
+                    ):
+                        report = mirror.make(then, file, progress)
+                else:
+                    with mirror.opened(storage, file) as there:
+                        there.catch_up(progress)
+                        report = there.report()
+            show(report, report.as_dict(), as_json=as_json)
+            if follow:
+                with mirror.opened(storage, file) as there, suppress(KeyboardInterrupt):
+                    there.follow(partial(pause, _PAUSE_SECONDS))
+    except sqlite3.Error as error:
+        text = f"{file}: {error}; all that was written before is there"
+        raise Complaint(text) from error
     return FOUND if report.damaged else 0
 
 

@@ -90,7 +90,7 @@ class StateReader:
         *keys* gets the objects that are keys, or members, in any version: these may be asked for a
         hash in reading. Raises MissingBaseError if a version is missing.
         """
-        deltas, _, base = chain_of(oid, stored, self._delta, version_before)
+        deltas, _, base = chain_of(oid, stored, self.delta, version_before)
         if not deltas:
             return stored.number, stored.data
         state, _ = self.read(base.number, base.data)
@@ -103,7 +103,8 @@ class StateReader:
         written = tuple(state.values()) if shaped else state
         return base.number, Rewriter(NO_OBJECTS, self._table).encode(written)
 
-    def _delta(self, stored: Any) -> Delta:
+    def delta(self, stored: Any) -> Delta:
+        """Return the delta that a version is. Raises whatever decoding raises: it is none."""
         return self._decoder(stored.data).delta()
 
     def _decoder(self, data: bytes) -> Decoder:
