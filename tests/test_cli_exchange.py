@@ -133,8 +133,12 @@ def test_nothing_is_overwritten(
         (("export", "SHOP", "n"), "is a value in an object"),
         (("export", "SHOP", "--to", "xml", "x"), "'xml' is not"),
         (("import", "SHOP", "new.log"), "line 1: b'"),
-        (("import", "nothing", "new.log"), "does not exist"),
-        (("import", "DIRECTORY", "new.log"), "is no file"),
+        (("import", "nothing", "new.log"), "nothing: No such file"),
+        (("import", "DIRECTORY", "new.log"), "Is a directory"),
+        (("import", "--from", "shelve", "nothing", "new.log"), "no such file, expected a shelf"),
+        (("import", "--from", "shelve", "SHOP", "new.log"), "an unknown format"),
+        (("import", "SHOP", "new.log", "--classes", "x"), "--classes is for zodb"),
+        (("import", "SHOP", "new.log", "--blobs", "DIRECTORY"), "--blobs is for zodb"),
     ],
 )
 def test_wrong_usage_is_told(

@@ -363,14 +363,17 @@ HOUSE = {
         ("fixtures  fixtures.plugin  fixtures.strategies",),
     ),
     "exchange": Room(
-        "ground  log.format  log.file  log.copies  objects.deltas  objects.codec  storages  store "
-        "search",
+        "ground  log.format  log.file  log.copies  objects.deltas  objects.codec "
+        "collections.btree  storages  store  search",
         (
             "exchange  exchange.json_values  exchange.json_reader  exchange.new_database "
             "exchange.source",
             "exchange.json_lines  exchange.sqlite  exchange.sqlite.tables",
+            "exchange.foreign  exchange.foreign.kinds  exchange.foreign.mapping "
             "exchange.sqlite.rows",
-            "exchange.sqlite.mirror",
+            "exchange.foreign.pickles  exchange.foreign.trees  exchange.sqlite.mirror",
+            "exchange.foreign.graph  exchange.foreign.shelf",
+            "exchange.foreign.durus  exchange.foreign.zodb",
         ),
     ),
     "demo": Room(
@@ -430,6 +433,9 @@ OUTSIDE = {
     # For tests of programs, which bring them.
     "pytest": "fixtures.plugin",
     "hypothesis": "fixtures.strategies",
+    # Whose files are read, for who has them.
+    "ZODB": "exchange.foreign.zodb",
+    "durus": "exchange.foreign.durus",
     # If it is there, the shell uses it.
     "IPython": "cli.shell",
 }

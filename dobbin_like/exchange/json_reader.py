@@ -17,7 +17,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from dobbin_like.objects.codec.makers import make_array
-from dobbin_like.objects.codec.stand_in import stand_in_member
 from dobbin_like.objects.codec.state_writer import ClassName, StateWriter
 
 _HOWS: Final = ("call", "new", "member")
@@ -144,7 +143,7 @@ class ValueReader:
         if how == "member":
             if len(args) not in (1, 2):
                 raise _wrong(found, "the name of a member, or its value and 0")
-            return self._define(number, stand_in_member(cls, self._writer.number(name), *args))
+            return self._define(number, self._writer.member(name, *args))
         if not isinstance(kwargs, dict):
             raise _wrong(found, "arguments by name in kwargs")
         made = cls(*args) if how == "call" else cls.__new__(cls, *args, **kwargs)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Self, cast
 
-from dobbin_like.contract import NO_NAMES, Entry
+from dobbin_like.contract import NO_NAMES, Entry, NewNames
 from dobbin_like.exc import CopyError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
@@ -23,6 +23,7 @@ from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.objects.codec.policy import VALUE_TYPES
 from dobbin_like.objects.codec.state_writer import ClassName, StateWriter
 from dobbin_like.texts import counted
 from dobbin_like.timestamps import now
@@ -47,7 +48,8 @@ class ImportReport(NamedTuple):
 
     ``missing`` is the number of oids that are referred to and were not in the source;
     ``problems`` are the objects and values that could not be taken over, the first of them;
-    ``problem_count`` is the number of all.
+    ``problem_count`` is the number of all. ``classes`` are those of the objects, there and here,
+    and how many there are; ``values`` those of values that a program has to allow to be loaded.
     """
 
     path: str
@@ -58,6 +60,7 @@ class ImportReport(NamedTuple):
     problem_count: int
     problems: tuple[str, ...]
     classes: tuple[tuple[str, str, int], ...]
+    values: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -67,7 +70,7 @@ class ImportReport(NamedTuple):
         classes = [
             {"there": there, "here": here, "objects": count} for there, here, count in self.classes
         ]
-        return {**self._asdict(), "problems": [*self.problems], "classes": classes}
+        return {**self._asdict(), "problems": self.problems, "classes": classes}
 
     def __str__(self) -> str:
         head = (
@@ -85,6 +88,8 @@ class ImportReport(NamedTuple):
         lines += [
             f"{there} -> {here}: {counted(count, 'object')}" for there, here, count in changed
         ]
+        if self.values:
+            lines.append(f"values of {', '.join(self.values)}: these classes have to be allowed")
         return "\n".join(lines)
 
 
@@ -211,9 +216,22 @@ class NewDatabase:
             log.save_positions(names)
         log.complete()
         self._file.put(replace=False)
-        problems = self.problems
+        problems, values = self.problems, self._value_classes(names)
         totals = self.objects, self.size, len(self._waiting), self.missing
-        return ImportReport(self.path, *totals, problems.count, tuple(problems.texts), classes)
+        return ImportReport(
+            self.path, *totals, problems.count, tuple(problems.texts), classes, values
+        )
+
+    def _value_classes(self, names: NewNames) -> tuple[str, ...]:
+        """Return the classes that a program has to allow: not of objects, nor always loaded."""
+        of_objects = {class_number for _, class_number, _ in names.shapes}
+        return tuple(
+            f"{module}.{name}"
+            for number, module, name in names.classes
+            if number not in of_objects
+            and number not in self.writer.referred
+            and name not in VALUE_TYPES.get(module, "").split()
+        )
 
     def _put_streams(self, log: NewLog) -> None:
         for oid, name, state, start, end in self._waiting:

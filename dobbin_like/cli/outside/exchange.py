@@ -18,6 +18,7 @@ from dobbin_like.cli.common import (
     JSON,
     Complaint,
     command,
+    importable,
     opened,
     pause,
     progress_bar,
@@ -33,6 +34,10 @@ from dobbin_like.exchange.source import Source
 from dobbin_like.ids import Oid
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.storages.as_of import AsOf
+from dobbin_like.store import Progress
+
+_LIBRARIES: Final[dict[str | None, str]] = {"ZODB": "ZODB", "durus": "Durus"}
+"""What is read by other packages: their names, by those of their modules."""
 
 _PAUSE_SECONDS: Final = 0.2
 """Between two looks at a log that is followed."""
@@ -126,36 +131,95 @@ def _oid_of(database: Database[Any], target: str) -> Oid:
         return snapshot.oid_of(target)
 
 
-@command("dobbin import shop.jsonl new.log", "import")
-@click.argument("source", type=click.Path(exists=True, allow_dash=True))
+@command("dobbin import --from zodb Data.fs new.log --classes names.toml", "import")
+@click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("path", type=click.Path(dir_okay=False))
 @click.option(
     "--from",
     "kind",
-    type=click.Choice(["json"]),
+    type=click.Choice(["json", "zodb", "durus", "shelve"]),
     default="json",
     show_default=True,
     help="What SOURCE is.",
 )
+@click.option(
+    "--classes",
+    metavar="FILE|MODULE:FUNCTION",
+    help="New names for classes: a TOML or JSON file, or a function; not for json.",
+)
+@click.option(
+    "--blobs",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIRECTORY",
+    help="The blobs of a zodb; by default, blobs or blobstorage beside it.",
+)
 @JSON
-def import_(source: str, path: str, *, kind: str, as_json: bool) -> int:  # noqa: ARG001
+def import_(
+    source: str, path: str, *, kind: str, classes: str | None, blobs: str | None, as_json: bool
+) -> int:
     """Make the database PATH of a file of another kind.
 
-    SOURCE is what dobbin export has written; - is the standard input. PATH must not exist, and
-    appears when it is complete. Prints what could not be taken over; the exit code is 1 then.
+    SOURCE is what dobbin export has written (- is the standard input), a Data.fs of ZODB, a file
+    of Durus, or a shelve. PATH must not exist, and appears when it is complete. No class of the
+    program that wrote SOURCE is needed; ZODB or Durus has to be installed. Prints which classes
+    have other names now, and what could not be taken over; the exit code is 1 then. In a file of
+    --classes, "shop.Cart" = "shop.models.Cart" gives a new name, "shop.*" = "store.*" all of a
+    package one; {name = "store.Folder", as = "dict"} tells what a class of ZODB or Durus derives
+    from: dict, list, set, tree, treeset or counter. A function gets the old name.
     """
-    report = _import_json(source, path)
+    if kind == "json" and classes is not None:
+        text = "--classes is for zodb, durus and shelve; in lines of JSON, change the names"
+        raise Complaint(text)
+    if blobs is not None and kind != "zodb":
+        text = "--blobs is for zodb"
+        raise Complaint(text)
+    with progress_bar("importing") as progress:
+        if kind == "json":
+            report = _import_json(source, path, progress)
+        else:
+            report = _import_foreign(kind, source, path, classes, blobs, progress)
     show(report, report.as_dict(), as_json=as_json)
     return 0 if report.complete else FOUND
 
 
-def _import_json(source: str, path: str) -> ImportReport:
-    with progress_bar("importing") as progress:
-        if source == "-":
-            return import_json("the standard input", sys.stdin.buffer, path)
-        size = Path(source).stat().st_size
-        if not Path(source).is_file():
-            text = f"{source}: is no file"
-            raise Complaint(text)
-        with Path(source).open("rb") as lines:
-            return import_json(source, lines, path, progress, size)
+def _import_json(source: str, path: str, progress: Progress | None) -> ImportReport:
+    if source == "-":
+        return import_json("the standard input", sys.stdin.buffer, path)
+    with Path(source).open("rb") as lines:
+        return import_json(source, lines, path, progress, Path(source).stat().st_size)
+
+
+def _import_foreign(
+    kind: str,
+    source: str,
+    path: str,
+    classes: str | None,
+    blobs: str | None,
+    progress: Progress | None,
+) -> ImportReport:
+    from dobbin_like.exchange.foreign.mapping import mapping_of
+
+    if classes is not None:
+        importable()
+    mapping = None if classes is None else mapping_of(classes)
+    try:
+        if kind == "shelve":
+            from dobbin_like.exchange.foreign.shelf import import_shelve
+
+            return import_shelve(source, path, mapping, progress)
+        with Path(source).open("rb"):  # Else one library or the other would make it.
+            pass
+        if kind == "zodb":
+            from dobbin_like.exchange.foreign.zodb import import_zodb
+
+            return import_zodb(source, path, mapping, progress, blobs=blobs)
+        from dobbin_like.exchange.foreign.durus import import_durus
+
+        return import_durus(source, path, mapping, progress)
+    except ModuleNotFoundError as error:
+        if error.name not in _LIBRARIES:
+            raise
+        text = (
+            f"--from {kind} needs {_LIBRARIES[error.name]}; pip install {_LIBRARIES[error.name]}"
+        )
+        raise Complaint(text) from None

@@ -6,14 +6,14 @@ of values of the application. Knows no file.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import OWN_ATTRIBUTES, Oid
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import VALUE_TYPES
-from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
+from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in, stand_in_member
 from dobbin_like.objects.codec.state_reader import NO_OBJECTS, Reference, Rewriter, ValueTypesOnly
 from dobbin_like.objects.codec.versions import VERSION
 
@@ -21,14 +21,26 @@ ClassName = tuple[str, str]
 """Module and qualname."""
 
 
+class _Number:
+    """The number of a class that gets one when a state has it: many are only met."""
+
+    def __init__(self, writer: StateWriter, name: ClassName) -> None:
+        self._writer, self._name = writer, name
+
+    def __int__(self) -> int:
+        return self._writer.number(self._name)
+
+
 class StateWriter:
     """Encodes states for a new log, and numbers their classes. One thread.
 
-    ``names`` are the tables of names that the log has to get.
+    ``names`` are the tables of names that the log has to get; ``referred`` has the numbers of
+    the classes that references are to.
     """
 
     def __init__(self, path: str) -> None:
         self.names = NameTables()
+        self.referred: set[int] = set()
         self._table = ClassTable(ValueTypesOnly(()), self.names, path)
         self._encoder = Rewriter(NO_OBJECTS, self._table)
         self._stand_ins: dict[ClassName, StandInMeta] = {}
@@ -37,13 +49,16 @@ class StateWriter:
         """Return the number of a class, a new one if need be."""
         number = self.names.class_number(*name)
         if number is None:
+            self._settle()
             number = self.names.next_number
             self.names.update([(number, *name)])
         return number
 
     def reference(self, oid: int, name: ClassName) -> Reference:
         """Return what stands for a persistent object of this class."""
-        return Reference(Oid(oid), self.number(name))
+        number = self.number(name)
+        self.referred.add(number)
+        return Reference(Oid(oid), number)
 
     def class_named(self, name: ClassName) -> Any:
         """Return the value type of this name, or what stands for a class of the application."""
@@ -56,8 +71,14 @@ class StateWriter:
         """Return what stands for a class: its instances keep what they are made of."""
         made = self._stand_ins.get(name)
         if made is None:
-            made = self._stand_ins[name] = make_stand_in(name, self.number(name), "")
+            number = cast("int", _Number(self, name))
+            made = self._stand_ins[name] = make_stand_in(name, number, "")
         return made
+
+    def member(self, name: ClassName, *member: Any) -> Any:
+        """Return what stands for a member of an enum: by its name, or its value and 0."""
+        number = self.number(name)
+        return stand_in_member(make_stand_in(name, number, ""), number, *member)
 
     def encode(self, name: ClassName, state: dict[str, Any]) -> tuple[int, bytes]:
         """Return the number and the bytes of a state.
@@ -80,7 +101,10 @@ class StateWriter:
             if isinstance(error, RecursionError):
                 reason = "a value is nested too deeply"
             raise NotStorableError(".".join(name), None, ".", reason) from error
-        # The log gets all names at its end: what is numbered counts from now on.
+        self._settle()
+        return shape, data
+
+    def _settle(self) -> None:
+        """Let what was numbered count: the log gets all names at its end."""
         self.names.update(self._table.new, self._table.new_shapes)
         self._table.confirm()
-        return shape, data
