@@ -396,6 +396,8 @@ HOUSE = {
             "cli.top",
             "cli.outside  cli.outside.exchange  cli.past",
             "cli.objects",
+            "cli.outside.answers",
+            "cli.outside.mcp",
             "cli",
         ),
     ),
@@ -423,6 +425,7 @@ OUTSIDE = {
     "typing_extensions": "store  safe",
     # Extras: the package must work without them.
     "click": "cli",
+    "mcp": "cli.outside.mcp",
     "psycopg": "storages.postgres",
     "rich": "cli  demo",
     # Who has one of these brings it.

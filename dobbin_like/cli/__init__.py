@@ -59,6 +59,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Move in and out": {
         "export": ("outside.exchange", "Write the objects of PATH as JSON, or to SQLite."),
         "import": ("outside.exchange", "Make the database PATH of a file of another kind."),
+        "mcp": ("outside.mcp", "Let an assistant ask about PATH, by the Model Context Protocol."),
     },
     "Play": {
         "demo": ("play", "Parse the standard library into one object graph."),
