@@ -364,6 +364,25 @@ def test_streams_come_back(path: Path) -> None:
         assert database.root["none"].open().read() == b""
 
 
+def test_a_damaged_stream_is_left_out_as_a_whole(path: Path, tmp_path: Path) -> None:
+    with Database(path) as database:
+        file = PersistentFile(io.BytesIO(b"first-marker" * 300_000))
+        database.set_root(PersistentDict(bad=file, good=PersistentFile(io.BytesIO(b"good"))))
+        transaction.commit()
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"first-marker")
+    data[at : at + 12] = bytes(12)
+    path.write_bytes(data)
+    with Database(path, read_only=True) as database:
+        text = exported(database)
+    report = imported(text, tmp_path / "new.log")
+
+    assert len(text) < 2000
+    assert (report.streams, report.problem_count, report.missing) == (1, 1, 1)
+    with Database(tmp_path / "new.log") as database:
+        assert database.root["good"].open().read() == b"good"
+
+
 def test_names_of_classes_with_classes_in_them_are_kept(path: Path) -> None:
     class Inner(Persistent):
         __qualname__ = "Outer.Inner"

@@ -525,6 +525,46 @@ def test_what_is_damaged_is_told_and_the_rest_is_there(path: Path, file: Path) -
     assert (oid, "expected" in reason) == (1, True)
 
 
+def test_what_is_damaged_does_not_hinder_an_export_of_the_past(path: Path, file: Path) -> None:
+    with Database(path) as database:
+        database.set_root(PersistentDict(a=Cart(name="first-marker"), b=Cart(name="second")))
+        transaction.commit()
+        tid = database.tid
+        put(database, c=1)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"first-marker", bytes(12)))
+
+    assert cli.run(["export", str(path), "--to", "sqlite", str(file), "--at", str(tid)]) == 1
+    assert rows(file, "SELECT name FROM Cart") == [("second",)]
+    assert cli.run(["export", str(path), "--to", "sqlite", str(file)]) == 1
+    assert rows(file, "SELECT value FROM dobbin_items WHERE key = 'c'") == [(1,)]
+
+
+def test_what_is_damaged_later_keeps_its_rows(path: Path, file: Path) -> None:
+    with Database(path) as database:
+        cart = Cart(name="before")
+        database.set_root(PersistentDict(a=cart))
+        transaction.commit()
+        export(database, file)
+        checkout(cart)
+        cart.name = "second-marker"
+        transaction.commit()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"second-marker", bytes(13)))
+    assert cli.run(["export", str(path), "--to", "sqlite", str(file)]) == 1
+    assert rows(file, "SELECT name FROM Cart") == [("before",)]
+    assert len(rows(file, "SELECT * FROM dobbin_damaged")) == 1
+
+    path.write_bytes(data)
+    with Database(path) as database:
+        checkout(database.root["a"])
+        database.root["a"].name = "after"
+        transaction.commit()
+        export(database, file)
+        assert rows(file, "SELECT name FROM Cart") == [("after",)]
+        assert_as_made_anew(database, file)
+
+
 def test_the_state_of_the_past_can_be_exported_and_then_go_on(
     database: Database, file: Path
 ) -> None:

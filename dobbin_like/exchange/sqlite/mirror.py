@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.contract import PackedStorage, Storage, StoredVersion, Transaction
-from dobbin_like.exc import CopyError, Error
+from dobbin_like.exc import CopyError, Error, IntegrityError
 from dobbin_like.exchange.source import Damaged, Versions, reason_of
 from dobbin_like.exchange.sqlite.rows import Rows
 from dobbin_like.exchange.sqlite.tables import INDEXES, Tables, quoted
@@ -313,11 +313,25 @@ class Mirror:
     def _apply_all(self, batch: list[Transaction]) -> None:
         for logged in batch:
             if not logged.failed:
-                for oid, stored in self._storage.entries(logged):
-                    self._apply(oid, stored)
+                try:
+                    for oid, stored in self._storage.entries(logged):
+                        self._apply(oid, stored)
+                except IntegrityError:
+                    self._apply_one_by_one(logged)
         self._rows.flush()
         tid = batch[-1].tid if batch else self.tid
         self._save(tid=tid, generation=_generation(self._storage))
+
+    def _apply_one_by_one(self, logged: Transaction) -> None:
+        """Apply what can be read of a transaction that is damaged."""
+        for oid in map(Oid, logged.oids):
+            try:
+                stored = self._storage.load(oid, logged.tid)
+            except Error as error:
+                self._rows.damage(Damaged(oid, reason_of(error)), logged.tid)
+            else:
+                if stored is not None:
+                    self._apply(oid, stored)
 
     def _apply(self, oid: Oid, stored: StoredVersion) -> None:
         if stored.number & DELTA:
@@ -337,4 +351,5 @@ def _identity(storage: Storage) -> str:
 
 
 def _generation(storage: Storage) -> int:
-    return storage.generation if isinstance(storage, PackedStorage) else 0
+    # Not every one is packed; and to ask what it is looks at all that it has, damaged or not.
+    return getattr(storage, "generation", 0)
