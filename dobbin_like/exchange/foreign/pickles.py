@@ -27,9 +27,11 @@ class UnreadableError(Exception):
 
 
 def modern(module: str, name: str) -> ClassName:
-    """Return the name that Python 3 has for what Python 2 has written."""
+    """Return the name that most releases have for what another one has written."""
     if (module, name) in _compat_pickle.NAME_MAPPING:
         return _compat_pickle.NAME_MAPPING[module, name]
+    if module == "pathlib._local":  # where Python 3.13 alone keeps them
+        return "pathlib", name
     return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
