@@ -480,6 +480,34 @@ def test_a_file_of_zodb_is_left_as_it_is(zodb: Any, path: Path, tmp_path: Path) 
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
 
 
+def test_a_file_of_zodb_runs_no_code(zodb: Any, path: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "pwned",)
+
+    source = zodb(a=1)
+    Path(f"{source}.index").write_bytes(pickle.dumps(Evil(), 3))
+    data = Path(source).read_bytes()
+    import_zodb(source, str(path))
+
+    assert not (tmp_path / "pwned").exists()
+    assert Path(source).read_bytes() == data
+
+
+def test_an_interrupt_leaves_no_file(zodb: Any, path: Path, tmp_path: Path) -> None:
+    from persistent.mapping import PersistentMapping
+
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    source = zodb(**{f"n{n}": PersistentMapping() for n in range(600)})
+    before = {*tmp_path.iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        import_zodb(source, str(path), progress=stop)
+
+    assert {*tmp_path.iterdir()} == before
+
+
 @pytest.mark.slow
 def test_a_large_site_comes_over_as_a_whole(
     zodb: Any, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

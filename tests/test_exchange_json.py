@@ -33,7 +33,7 @@ from dobbin_like.exc import SourceError
 from dobbin_like.exchange.json_lines import export_json, import_json
 from dobbin_like.exchange.source import Source
 from dobbin_like.ids import Oid
-from dobbin_like.objects.values.values import StateComparison, to_plain
+from dobbin_like.objects.values.values import to_plain
 from dobbin_like.persistent import (
     Persistent,
     PersistentDict,
@@ -111,10 +111,37 @@ def round_trip(path: Path, *, is_ordered: bool = True, **values: Any) -> Thing:
         root = database.root
         assert type(root).__name__ == "Thing"
         found = {name: getattr(root, name) for name in values}
-        same = StateComparison().same(values, found)
-        # What can't be changed, a Decimal for one, may be one value before and two after.
-        assert same or (not is_ordered and repr(values) == repr(found)), (values, found)
+        assert told(found, {}) == told(values, {})
         return root
+
+
+KINDS = (OrderedDict, dict, deque, list, tuple, set, frozenset, UserDict, types.SimpleNamespace)
+
+
+def told(value: Any, seen: dict[int, int]) -> Any:
+    """Return all that counts of a value: types, contents, bits, and what is one value.
+
+    What can't be changed, a Decimal for one, may be one value before and two after.
+    """
+    kind = next((each for each in (*KINDS, Money) if isinstance(value, each)), None)
+    if kind is None:
+        bits = struct.pack(">d", value).hex() if isinstance(value, float) else ""
+        of = next(
+            (each for each in (bool, int, bytearray) if isinstance(value, each)), type(value)
+        )
+        large = type(value) is int and value.bit_length() > 1000
+        return of.__name__, bits or (hex(value) if large else repr(value))
+    if kind not in (tuple, frozenset):
+        if id(value) in seen:
+            return "the same", seen[id(value)]
+        seen[id(value)] = len(seen)
+    if kind in (set, frozenset):
+        return kind.__name__, sorted(repr(told(item, seen)) for item in value)
+    if kind in (Money, types.SimpleNamespace):
+        value = vars(value)
+    if isinstance(value, (dict, UserDict)):
+        return kind.__name__, [(told(k, seen), told(v, seen)) for k, v in value.items()]
+    return kind.__name__, getattr(value, "maxlen", 0), [told(item, seen) for item in value]
 
 
 # -- values ------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from dobbin_like import cli
 from dobbin_like.collections import BTree, BTreeSet
 from dobbin_like.database import Database
 from dobbin_like.exc import CopyError
+from dobbin_like.exchange.source import Versions
 from dobbin_like.exchange.sqlite import mirror, tables
 from dobbin_like.persistent import (
     Persistent,
@@ -671,6 +672,51 @@ def test_a_kill_while_it_is_made_leaves_nothing_that_hinders(path: Path, file: P
 
         assert not part.exists()
         assert_as_made_anew(database, file)
+
+
+def stop(_done: int, _total: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_no_file(database: Database, file: Path) -> None:
+    before = {*file.parent.iterdir()}
+    storage = TransactionLog(database.storage.path, read_only=True)
+    with storage, pytest.raises(KeyboardInterrupt):
+        mirror.make(storage, str(file), stop)
+
+    assert {*file.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_an_interrupt_leaves_the_file_as_it_was(
+    database: Database, file: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    put(database, **{f"a{n}": Cart(n=n) for n in range(3)})
+    export(database, file)
+    before = content(file)
+    put(database, **{f"b{n}": Thing(n=n, of=database.root["a0"]) for n in range(3)})
+    read = Versions.read
+    left = number
+
+    def read_some(versions: Versions, *args: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            left = 1000
+            raise KeyboardInterrupt
+        return read(versions, *args)
+
+    monkeypatch.setattr(Versions, "read", read_some)
+    path = database.storage.path
+    with TransactionLog(path, read_only=True) as storage, mirror.opened(storage, str(file)) as one:
+        if number < 4:
+            with pytest.raises(KeyboardInterrupt):
+                one.catch_up()
+            assert content(file) == before
+        one.catch_up()
+    left = 1000
+
+    assert_as_made_anew(database, file)
 
 
 def test_two_do_not_make_one_file_at_once(database: Database, file: Path) -> None:

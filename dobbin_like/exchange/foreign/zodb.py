@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 from contextlib import closing
 from pathlib import Path
@@ -41,10 +40,10 @@ def import_zodb(
     from ZODB.POSException import POSError
 
     check_start(source, (b"FS21", b"FS30"), "a Data.fs of ZODB")
-    # It tells that an index is not up to date, which is no matter here.
-    logging.getLogger("ZODB").addHandler(logging.NullHandler())
+    # The index beside the file is a pickle that ZODB would load with all that it names.
+    unindexed: Any = type("_FileStorage", (FileStorage,), {"_restore_index": lambda _: None})
     try:
-        storage = FileStorage(source, read_only=True)
+        storage = unindexed(source, read_only=True)
     except (POSError, OSError, ValueError, EOFError) as error:
         found = f"{type(error).__name__}: {error}"
         raise SourceError(source, "its beginning", found, "a Data.fs of ZODB") from error

@@ -197,6 +197,8 @@ class Mirror:
                 progress(oid + 1, total)
         self._rows.flush()
         self._rows.is_new = False
+        if progress is not None:
+            progress(total, total)
         for statement in INDEXES.split(";"):
             self._connection.execute(statement)
         self._save(
