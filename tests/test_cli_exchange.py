@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -160,14 +162,19 @@ def interrupt(process: subprocess.Popen[str], part: Path) -> str:
     return err
 
 
-def started(*args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def started(*args: str) -> Iterator[subprocess.Popen[str]]:
+    with processes.start(
         [sys.executable, "-m", "dobbin_like", *args],
         env=processes.python_path(),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -603,15 +603,20 @@ def test_what_can_not_go_together_is_told(
     assert not file.exists()
 
 
-def follower(database: Database, file: Path) -> subprocess.Popen[str]:
+@contextmanager
+def follower(database: Database, file: Path) -> Iterator[subprocess.Popen[str]]:
     call = ["export", database.storage.path, "--to", "sqlite", str(file), "--follow"]
-    return subprocess.Popen(
+    with processes.start(
         [sys.executable, "-m", "dobbin_like", *call],
         env=processes.python_path(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(database: Database, file: Path, process: subprocess.Popen[str]) -> None:
