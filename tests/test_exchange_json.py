@@ -8,6 +8,7 @@ import json
 import math
 import re
 import struct
+import sys
 import types
 from array import array
 from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
@@ -294,6 +295,19 @@ def test_values_may_hold_themselves(path: Path) -> None:
     assert root.ring[1] is root.ring
     assert root.pair[0][0] is root.pair
     assert root.money.of["self"] is root.money is root.money.parts[1][0]
+
+
+def test_values_in_values_come_back_as_deep_as_they_can_be_stored(path: Path) -> None:
+    deep: Any = "bottom"
+    for _ in range(100):
+        deep = {"a": [(deep,)]}
+    limit = sys.getrecursionlimit()
+    found = round_trip(path, deep=deep).deep
+    for _ in range(100):
+        found = found["a"][0][0]
+
+    assert found == "bottom"
+    assert sys.getrecursionlimit() == limit
 
 
 @pytest.mark.slow

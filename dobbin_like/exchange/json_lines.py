@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, cast
 
 from dobbin_like.exc import Error, NotStorableError, SourceError
 from dobbin_like.exchange.json_reader import ValueReader, name_in
-from dobbin_like.exchange.json_values import ValueWriter, text_of
+from dobbin_like.exchange.json_values import ValueWriter, deeper, text_of
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase, refuse_existing
 from dobbin_like.exchange.source import Damaged, Found, Source, reason_of
 from dobbin_like.ids import ROOT_OID, Oid, Tid
@@ -57,6 +57,7 @@ class ExportReport(NamedTuple):
         return f"{text}; as of tid {self.tid}"
 
 
+@deeper()
 def export_json(
     source: Source,
     write: Callable[[str], object],
@@ -186,6 +187,7 @@ class _Import:
         self._moved: dict[int, int] = {}
         self._classes: Counter[str] = Counter()
 
+    @deeper()
     def run(self) -> ImportReport:
         head = self._lines.next()
         if head.get("dobbin") != "export" or head.get("version") != VERSION:

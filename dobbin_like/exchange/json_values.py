@@ -12,8 +12,10 @@ import copyreg
 import math
 import re
 import struct
+import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -37,6 +39,21 @@ _NO_CONTAINERS: Final = frozenset(
     {bool, type(None), int, float, str, bytes, Reference, Decimal, UUID, datetime, date, time}
 )
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+_FRAMES: Final = 6000
+"""Calls in each other: JSON has several levels where a state has one."""
+
+
+@contextmanager
+def deeper() -> Iterator[None]:
+    """Allow as many calls in each other as a state takes that could be stored."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _FRAMES))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class Made(NamedTuple):

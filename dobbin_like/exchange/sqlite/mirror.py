@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from dobbin_like.contract import PackedStorage, Storage, StoredVersion, Transaction
 from dobbin_like.exc import CopyError, Error, IntegrityError
+from dobbin_like.exchange.json_values import deeper
 from dobbin_like.exchange.source import Damaged, Versions, reason_of
 from dobbin_like.exchange.sqlite.rows import Rows
 from dobbin_like.exchange.sqlite.tables import INDEXES, Tables, quoted
@@ -186,6 +187,7 @@ class Mirror:
 
     # -- all objects --------------------------------------------------------------------
 
+    @deeper()
     def fill(self, progress: Progress | None = None) -> None:
         """Write all objects to tables that are not there yet, in the transaction that is open."""
         storage, total = self._storage, self._storage.next_oid
@@ -229,6 +231,7 @@ class Mirror:
 
     # -- what is new --------------------------------------------------------------------
 
+    @deeper()
     def catch_up(self, progress: Progress | None = None) -> int:
         """Apply all that the storage has applied and the file has not; return the transactions.
 
