@@ -54,6 +54,9 @@ ERRORS = {
     exc.NotASafeError("x.log", "Cart"): "not a safe, its root is a Cart; open it as a",
     exc.SafeDirectoryError("no"): "the directory for the safes of modules: no",
     exc.CopyError("x.log", "of another database"): "x.log: of another database",
+    exc.SourceError(
+        "x.jsonl", "line 3", "'{'", "JSON"
+    ): "x.jsonl: line 3: '{', expected JSON; nothing was imported",
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
     exc.ValueNotRebuiltError("shop", "Size", "no"): "a shop.Size can't be rebuilt: no; let its",
     exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
@@ -134,6 +137,7 @@ BUILT_IN = {
     exc.UncommittedChangesError: RuntimeError,
     exc.OtherManagerError: RuntimeError,
     exc.CopyError: ValueError,
+    exc.SourceError: ValueError,
     exc.NotASafeError: ValueError,
     exc.SafeDirectoryError: RuntimeError,
     exc.BrokenObjectError: AttributeError,

@@ -42,6 +42,7 @@ _HOMES = {
     "NotASafeError": "exc.tools",
     "NotIndexableError": "exc.indexes",
     "SafeDirectoryError": "exc.tools",
+    "SourceError": "exc.tools",
     "UniqueConflictError": "exc.indexes",
     "UniqueError": "exc.indexes",
 }
