@@ -337,10 +337,9 @@ def containers_of(working: WorkingCopy) -> Iterator[Written]:
             seen.add(id(value))
             if kind in BASES:
                 yield working.ref, value, before
-            if kind in (LIST, TUPLE):
-                todo += zip(value, before, strict=False)
-            elif kind == DICT:
-                todo += zip(value.values(), before.values(), strict=False)
+            parts = value.values() if kind == DICT else value if kind in (LIST, TUPLE) else ()
+            if any(KINDS[cls] > REFERENCE for cls in set(map(type, parts))):
+                todo += zip(parts, before.values() if kind == DICT else before, strict=False)
 
 
 def _pending(state: State, base: State) -> Iterator[Any]:

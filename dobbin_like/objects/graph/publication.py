@@ -182,7 +182,7 @@ class SharedState:
                 faces = type(obj)._p_faces
                 for name in faces.volatile or faces.find_volatile():
                     native_dict(obj).pop(name, None)
-        self.mask_until_seen(changed)
+        self._masked.add_changed(changed)
         for ref in changed:
             obj, chain = ref(), None if ref.mask is None else ref.mask.chain
             # A ghost is masked when it is read.
