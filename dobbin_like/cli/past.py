@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
@@ -194,7 +194,7 @@ def history(path: str, target: str, *, limit: int, as_json: bool) -> int:
 def print_history(snapshot: Snapshot, oid: Oid, limit: int, *, as_json: bool) -> int:
     """Print the revisions of an object, newest first; return the exit code."""
     code = 0
-    for version, before, after in limited(_revisions(snapshot, oid), limit):
+    for version, before, after in limited(revisions(snapshot, oid), limit):
         facts: dict[str, Any] = {"tid": version.stored.tid}
         try:
             facts |= _commit(snapshot, version, as_json=as_json)
@@ -219,9 +219,9 @@ def _commit(snapshot: Snapshot, version: StoredObject, *, as_json: bool) -> dict
     return {"time": time_of(logged.tid).isoformat(), **about}
 
 
-def _revisions(
+def revisions(
     snapshot: Snapshot, oid: Oid
-) -> Iterator[tuple[StoredObject, dict[str, Any] | Error, dict[str, Any] | Error]]:
+) -> Generator[tuple[StoredObject, dict[str, Any] | Error, dict[str, Any] | Error], None, None]:
     """Yield each version with the state before it, empty for the first, and its own.
 
     An error stands for a state that can't be read. What is older than a version of which
