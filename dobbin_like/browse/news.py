@@ -122,7 +122,6 @@ class News:
                 classes[short_class(sight.named(oid, stored))] += 1
         return {
             "tid": str(logged.tid),  # More than the numbers of JavaScript can be sure of.
-            "number": len(self._shown.moments),
             "time": local_time(logged.tid),
             "user": safe(logged.user),
             "description": safe(logged.description[:500]),

@@ -22,6 +22,8 @@ from dobbin_like.storages.as_of import Pin, check_complete
 _NAMES: Final = "name full_name title label key path id number owner user email text".split()
 """Attributes whose values tell people which object it is, the best first."""
 
+_TREES: Final = ("dobbin_like.collections.BTree", "dobbin_like.collections.BTreeSet")
+
 
 class _Managers(threading.local):
     """A transaction manager for each thread. None of them ever begins: nobody has a snapshot."""
@@ -105,7 +107,10 @@ class Sight(Snapshot):
 
         Those of a sorted tree are those of its items. IntegrityError: It is damaged.
         """
+        is_tree = found.class_name in _TREES
         for part in self.parts(found):
+            if is_tree and not part.is_item:
+                continue  # Its nodes, and its length.
             if type(part.key) is Reference:
                 yield f"{part.label} key", part.key
             for way, reference in references_in({"": part.value}):

@@ -1,0 +1,167 @@
+"""The parts of ``dobbin browse`` that know no page: markup, scans, counts, moments, plots."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dobbin_like.database import Database
+from dobbin_like.storage import TransactionLog
+from tests.helpers.browsing import make_shop
+from tests.helpers.transactions import change, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytest.importorskip("rich")
+
+from dobbin_like.browse.html import Html, el, join, text
+from dobbin_like.browse.plots import Rectangle, squarified
+from dobbin_like.browse.scans import Counting, Countings, like, referrers_of, scan
+from dobbin_like.browse.shown import Shown
+
+
+@pytest.fixture
+def shown(path: Path) -> Iterator[Shown]:
+    make_shop(path)
+    found = Shown(str(path))
+    yield found
+    found.close()
+
+
+def test_a_text_is_escaped_and_an_element_is_not() -> None:
+    assert el("p", "<b>", el("b", 1), None, ["&", ("x",)]) == "<p>&lt;b&gt;<b>1</b>&amp;x</p>"
+    assert el("a", href='"x"', class_="y", hidden=True, title=None) == (
+        '<a href="&quot;x&quot;" class="y" hidden></a>'
+    )
+    assert el("input", data_x=False, aria_label="y") == '<input aria-label="y">'
+    assert join("<", Html("<br>")) == "&lt;<br>"
+
+
+@given(st.text())
+def test_no_text_becomes_markup(given_text: str) -> None:
+    made = text(given_text)
+
+    assert "<" not in made
+    assert '"' not in made
+    assert made.isprintable()
+
+
+def test_a_search_in_pieces_finds_what_one_finds(shown: Shown) -> None:
+    with shown.sight() as sight:
+        for look in (like(sight, None, "owner", "9"), referrers_of(sight, 0)):
+            whole: list[int] = []
+            start: int | None = 0
+            pieces = 0
+            while start is not None:
+                found = scan(sight, start, look, seconds=0)
+                assert found.next is None or found.next > start
+                whole += [hit.oid for hit in found.hits]
+                start = found.next
+                pieces += 1
+            at_once = [oid for oid in range(found.total) if look(sight.get(oid))]
+            assert whole == at_once
+            assert pieces > 2
+
+
+def test_a_count_in_pieces_is_the_census(shown: Shown) -> None:
+    expected = {each.name: (each.objects, each.bytes) for each in shown.database.census().classes}
+    with shown.sight() as sight:
+        counting = Counting(sight.tid)
+        pieces = 0
+        while not counting.is_done:
+            counting.go_on(sight, seconds=0)
+            pieces += 1
+    assert pieces > 2
+    assert {name: (count, size) for name, count, size in counting.rows()} == expected
+
+
+def test_a_count_goes_on_where_it_was_unless_it_is_long_ago(shown: Shown) -> None:
+    countings = Countings()
+    first = countings.of(1)
+
+    assert countings.of(1) is first
+    for tid in range(2, 7):
+        countings.of(tid)
+    assert countings.of(1) is not first
+
+
+def test_moments_know_every_transaction_by_its_number(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        tids = []
+        for number in range(5):
+            change(database, number=number)
+            tids.append(database.tid)
+        fail(path, database)
+        shown = Shown(str(path))
+        moments = shown.moments
+        assert (len(moments), moments.ready, moments.buckets(7)) == (0, False, [])
+
+        moments.catch_up()
+        assert moments.ready
+        committed = [each.tid for each in shown.storage.transactions() if not each.failed]
+        assert [moments.tid(n) for n in range(1, len(moments) + 1)] == committed
+        assert [moments.number(tid) for tid in tids] == [1, 2, 3, 4, 5]
+        assert moments.number(tids[0] - 1) == 0
+        assert moments.tid(0) == tids[0]
+        assert moments.tid(999) == committed[-1]
+        change(database, number=9)
+        shown.catch_up()
+        moments.catch_up()
+        assert len(moments) == len(committed) + 1
+        shown.close()
+
+
+def test_buckets_have_every_transaction_once(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        for number in range(20):
+            change(database, number=number)
+        fail(path, database)
+    shown = Shown(str(path))
+    shown.moments.catch_up()
+    for count in (1, 3, 120):
+        buckets = shown.moments.buckets(count)
+        assert len(buckets) == count
+        assert sum(each.commits for each in buckets) == len(shown.moments)
+        assert sum(each.failed for each in buckets) == 1
+        assert all(a.until == b.since for a, b in pairwise(buckets))
+    shown.close()
+
+
+def test_moments_of_a_packed_log_begin_with_its_past(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        for number in range(5):
+            change(database, number=number)
+        shown = Shown(str(path))
+        shown.moments.catch_up()
+        database.pack()
+        change(database, number=9)
+        shown.catch_up()
+        shown.moments.catch_up()
+
+        first = shown.moments.tid(1)
+        with shown.sight(first) as sight:
+            assert sight.get(0) is not None
+        assert len(shown.moments) <= 2
+        shown.close()
+
+
+@given(st.lists(st.integers(1, 10**12), max_size=60))
+def test_areas_are_as_the_sizes_and_fill_the_plot(sizes: list[int]) -> None:
+    sizes.sort(reverse=True)
+    found = squarified(sizes, Rectangle(0, 0, 960, 380))
+
+    assert len(found) == len(sizes)
+    total = sum(sizes)
+    for size, place in zip(sizes, found, strict=True):
+        assert place.width * place.height == pytest.approx(
+            960 * 380 * size / total, rel=1e-3, abs=1e-3
+        )
+        assert place.x >= -1e-6
+        assert place.x + place.width <= 960.01
+        assert place.y + place.height <= 380.01
