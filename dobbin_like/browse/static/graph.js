@@ -297,7 +297,10 @@ dobbin.onContent((main) => {
     const [xs, ys] = [all.map((node) => node.x), all.map((node) => node.y)];
     const [left, right] = [Math.min(...xs) - 70, Math.max(...xs) + 70];
     const [top, bottom] = [Math.min(...ys) - 40, Math.max(...ys) + 60];
-    const [width, height] = [place.clientWidth, place.clientHeight];
+    const height = place.clientHeight;
+    // Beside the box that tells of the chosen object.
+    const box = place.clientWidth > 600 ? chosenBox.offsetWidth : 0;
+    const width = place.clientWidth - box;
     const scale = Math.min(1.3, width / (right - left), height / (bottom - top));
     view = {
       ...view, scale,
