@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dobbin_like.database import Database
 from dobbin_like.storage import TransactionLog
 from tests.helpers.browsing import make_shop
+from tests.helpers.processes import ROOT
 from tests.helpers.transactions import change, fail
 
 if TYPE_CHECKING:
@@ -32,6 +34,15 @@ def shown(path: Path) -> Iterator[Shown]:
     found = Shown(str(path))
     yield found
     found.close()
+
+
+def test_a_wheel_has_the_files_that_are_served() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+
+    assert setup["options.package_data"]["dobbin_like.browse"] == "static/*"
+    assert "dobbin_like/browse/static" in (ROOT / "MANIFEST.in").read_text("utf-8")
+    assert (ROOT / "dobbin_like/browse/static/page.css").is_file()
 
 
 def test_a_text_is_escaped_and_an_element_is_not() -> None:
