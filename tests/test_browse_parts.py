@@ -176,3 +176,35 @@ def test_areas_are_as_the_sizes_and_fill_the_plot(sizes: list[int]) -> None:
         assert place.x >= -1e-6
         assert place.x + place.width <= 960.01
         assert place.y + place.height <= 380.01
+
+
+def test_transactions_are_found_at_once_and_as_the_log_has_them(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        for number in range(5):
+            change(database, number=number)
+        fail(path, database)
+        shown = Shown(str(path))
+        moments = shown.moments
+        for is_known in (False, True):
+            if is_known:
+                moments.catch_up()
+            everything = list(shown.storage.transactions(newest_first=True))
+            assert list(moments.newest_first(shown.storage.tid)) == everything
+            assert list(moments.newest_first(everything[2].tid)) == everything[2:]
+            assert list(moments.newest_first(everything[-1].tid - 1)) == []
+            assert [moments.logged(each.tid) for each in everything] == everything
+            assert moments.logged(everything[0].tid - 1) is None
+            tids = [each.tid for each in everything]
+            assert [moments.after(tid) for tid in tids] == [None, *tids[:-1]]
+        change(database, number=9)
+        shown.catch_up()
+        newest = next(moments.newest_first(shown.storage.tid))
+        assert newest.tid == shown.storage.tid == moments.after(everything[0].tid)
+        database.pack()
+        shown.catch_up()
+        # What is known is of the file before.
+        left = list(shown.storage.transactions(newest_first=True))
+        assert moments.logged(newest.tid).tid == newest.tid
+        moments.catch_up()
+        assert list(moments.newest_first(shown.storage.tid)) == left
+        shown.close()

@@ -130,11 +130,12 @@ def _moment_text(ask: Ask, number: int, count: int) -> Html:
 
 def _who(ask: Ask) -> str:
     """Return who made the transaction that the past ends with, and why."""
-    storage = ask.sight.storage
+    moments = ask.shown.moments
+    number = moments.number(ask.sight.tid)
+    if not number:
+        return ""
     try:
-        number = ask.shown.moments.number(ask.sight.tid)
-        tid = ask.shown.moments.tid(number) if number else ask.sight.tid
-        logged = next(iter(storage.transactions(tid - 1, tid)), None)  # type: ignore[arg-type]
+        logged = moments.logged(moments.tid(number))
     except Error:
         return ""
     if logged is None:

@@ -65,9 +65,7 @@ def listed(ask: Ask, until: Tid, count: int) -> tuple[list[Transaction], Html | 
     """Return transactions, the newest first, and what is in the place of those that can't be."""
     rows: list[Transaction] = []
     try:
-        for logged in islice(
-            ask.sight.storage.transactions(until=until, newest_first=True), count
-        ):
+        for logged in islice(ask.shown.moments.newest_first(until), count):
             rows.append(logged)
     except Error as error:
         return rows, damage(error, "What is before")
@@ -119,8 +117,7 @@ def transaction(ask: Ask) -> Page:
         TransactionNotFound: There is no such.
     """
     tid = Tid(ask.number)
-    storage = ask.shown.storage
-    logged: Transaction | None = next(storage.transactions(Tid(tid - 1), tid), None)
+    logged = ask.shown.moments.logged(tid)
     if logged is None:
         raise TransactionNotFound(ask.shown.path, tid, "there is no transaction of this tid")
     body = join(
@@ -147,17 +144,17 @@ def _about(ask: Ask, logged: Transaction) -> Iterator[tuple[str, Child]]:
 
 
 def _neighbours(ask: Ask, tid: Tid) -> Html:
-    storage = ask.shown.storage
+    moments = ask.shown.moments
     links: list[Child] = []
     try:
-        before = next(storage.transactions(until=Tid(tid - 1), newest_first=True), None)
-        after = next(storage.transactions(tid), None)
+        before = next(moments.newest_first(Tid(tid - 1)), None)
+        after = moments.after(tid)
     except Error as error:
         return damage(error, "What is around it")
     if before is not None:
         links.append(ask.link("The one before", f"/transaction/{before.tid}"))
     if after is not None:
-        links.append(ask.link("The one after", f"/transaction/{after.tid}"))
+        links.append(ask.link("The one after", f"/transaction/{after}"))
     links.append(ask.link("Show the database as of then", "/object/0", at=tid))
     return el("nav", links, aria_label="Around this transaction", class_="pages")
 
