@@ -109,7 +109,8 @@ def test_one_finds_the_way_through_the_pages(
         browser.open(f"{running.address}drawing/0")
         browser.wait("document.querySelector('#drawing').dataset.settled >= 5")
         for oid in (1, 4):
-            browser.js(f"document.querySelector('.node[data-oid=\"{oid}\"]').focus()")
+            node = f"document.querySelector('.node[data-oid=\"{oid}\"]')"
+            browser.js(f"{node}.focus({{preventScroll: true}})")
             before = browser.js("return document.querySelectorAll('.node').length")
             browser.press("ENTER")
             browser.wait(f"document.querySelectorAll('.node').length > {before}")

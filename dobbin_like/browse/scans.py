@@ -103,7 +103,7 @@ def like(sight: Sight, classes: set[str] | None, attribute: str, wanted: str) ->
             return None
         if not attribute and not wanted:
             return Hit(found.oid, found, "")
-        for way, name, value in _values(sight.state(found)):
+        for way, name, value in _values(sight, sight.state(found)):
             if attribute in ("", name) and (not wanted or _matches(sight, value, folded)):
                 return Hit(found.oid, found, way, value)
         return None
@@ -126,32 +126,31 @@ def _matches(sight: Sight, value: Any, folded: str) -> bool:
     return is_short and folded == str(value).casefold()
 
 
-def _values(state: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _values(sight: Sight, state: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Yield what is in a state: the way to it, the name of the attribute or the key, the value."""
     for name, value in state.items():
         is_own = name == ITEMS
         if not is_own:
             yield f".{name}", name, value
-        yield from _inside("" if is_own else f".{name}", "" if is_own else name, value, _DEPTH)
+        way, above = ("", "") if is_own else (f".{name}", name)
+        yield from _inside(sight, way, above, value, _DEPTH)
 
 
-def _inside(way: str, name: str, value: Any, depth: int) -> Iterator[tuple[str, str, Any]]:
+def _inside(
+    sight: Sight, way: str, name: str, value: Any, depth: int
+) -> Iterator[tuple[str, str, Any]]:
     if depth and isinstance(value, dict):
         for key, item in value.items():
-            below, label = f"{way}[{_key(key)}]", name or str(key)[:200]
+            short = sight.values.short(key, 60)
+            below, label = f"{way}[{short}]", name or (key if type(key) is str else short)
             yield below, label, item
-            if not isinstance(key, (str, int)) or not name:
-                yield f"{way} key", label, key
-            yield from _inside(below, label, item, depth - 1)
+            yield f"{way} key", label, key
+            yield from _inside(sight, below, label, item, depth - 1)
     elif depth and isinstance(value, (list, tuple, set, frozenset)):
         for number, item in enumerate(value):
             below = f"{way}[{number}]" if isinstance(value, (list, tuple)) else f"{way} member"
             yield below, name, item
-            yield from _inside(below, name, item, depth - 1)
-
-
-def _key(key: Any) -> str:
-    return repr(key)[:60] if isinstance(key, (str, int, bytes)) else "..."
+            yield from _inside(sight, below, name, item, depth - 1)
 
 
 class Counting:

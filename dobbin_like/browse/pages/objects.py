@@ -10,7 +10,7 @@ from dobbin_like.browse.pages import values
 from dobbin_like.browse.pages.ask import Ask, Page, damage, nothing, short_class
 from dobbin_like.browse.shown import About
 from dobbin_like.cli.stored import StoredObject
-from dobbin_like.cli.text import class_text
+from dobbin_like.cli.text import class_text, safe
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
 from dobbin_like.ids import ROOT_OID, Oid
 from dobbin_like.texts import counted
@@ -229,7 +229,7 @@ def neighbours(ask: Ask) -> dict[str, Any]:
     end = start + _NEIGHBOURS + _COUNTED
     ways = [] if found is None else list(islice(ask.sight.ways(found), start, end))
     facts_of["references"] = [
-        {"way": way, **_node(ask.sight.about(reference.oid))}
+        {"way": safe(way), **_node(ask.sight.about(reference.oid))}
         for way, reference in ways[:_NEIGHBOURS]
     ]
     facts_of["more"] = max(0, len(ways) - _NEIGHBOURS)
@@ -241,8 +241,8 @@ def _node(about: About) -> dict[str, Any]:
     name = about.class_name or "?"
     return {
         "oid": about.oid,
-        "class": class_text(name),
-        "short": short_class(name),
-        "title": about.title,
-        "trouble": about.trouble,
+        "class": safe(class_text(name)),
+        "short": safe(short_class(name)),
+        "title": safe(about.title),
+        "trouble": safe(about.trouble),
     }

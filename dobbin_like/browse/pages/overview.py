@@ -54,8 +54,7 @@ def overview(ask: Ask) -> Page:
 def _facts(ask: Ask) -> Iterator[tuple[str, Child]]:
     storage = ask.shown.storage
     yield "file", el("code", ask.shown.path)
-    size = Path(ask.shown.path).stat().st_size
-    yield "size", f"{sized(size)}"
+    yield "size", sized(storage.counts().file_bytes)
     yield "objects", f"{storage.oid_count:,}"
     yield "transactions", f"{len(storage):,}"
     since = storage.complete_since

@@ -185,7 +185,7 @@ dobbin.onContent((main) => {
     chosen = node;
     node.shape.classList.add("chosen-node");
     node.shape.setAttribute("tabindex", 0);
-    if (isFocused) node.shape.focus();
+    if (isFocused) node.shape.focus({ preventScroll: true });
     const { element } = dobbin;
     const button = (label, act) => {
       const made = element("button", { type: "button" }, label);
@@ -297,14 +297,15 @@ dobbin.onContent((main) => {
     const [xs, ys] = [all.map((node) => node.x), all.map((node) => node.y)];
     const [left, right] = [Math.min(...xs) - 70, Math.max(...xs) + 70];
     const [top, bottom] = [Math.min(...ys) - 40, Math.max(...ys) + 60];
-    const height = place.clientHeight;
+    const above = 46; // The buttons.
+    const height = place.clientHeight - above;
     // Beside the box that tells of the chosen object.
     const box = place.clientWidth > 600 ? chosenBox.offsetWidth : 0;
     const width = place.clientWidth - box;
     const scale = Math.min(1.3, width / (right - left), height / (bottom - top));
     view = {
       ...view, scale,
-      x: width / 2 - ((left + right) / 2) * scale, y: height / 2 - ((top + bottom) / 2) * scale,
+      x: width / 2 - ((left + right) / 2) * scale, y: above + height / 2 - ((top + bottom) / 2) * scale,
     };
   };
 
