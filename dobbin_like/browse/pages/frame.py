@@ -61,7 +61,7 @@ def _jump(ask: Ask) -> Html:
             type="search",
             name="to",
             id="jump",
-            placeholder="oid, or way: carts/ann",
+            placeholder="oid, or carts/ann",
             autocomplete="off",
             required=True,
         ),

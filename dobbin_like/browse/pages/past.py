@@ -198,7 +198,8 @@ def _differences(ask: Ask, before: dict[str, Any], after: dict[str, Any]) -> Htm
         for each in rows
     ]
     shown = table(("part", "before", "after"), cells, "Differences")
-    return join(shown, nothing(f"and {counted(more, 'more difference')}") if more else None)
+    rest = nothing(f"and {counted(more, 'more difference')}") if more else None
+    return el("div", shown, rest, class_="differences")
 
 
 def _side(ask: Ask, given: Any, side: str) -> Html:
