@@ -13,6 +13,7 @@ import transaction
 from dobbin_like.database import Database
 from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
+from dobbin_like.upkeep.restore import restore
 from tests.helpers.browsing import MARKUP, QUOTED, make_shop
 from tests.helpers.things import Thing
 from tests.helpers.transactions import change, fail
@@ -639,6 +640,22 @@ def test_references_as_keys_and_members_are_links(
     assert site.get("/object/0").text.count(f'href="/{TOKEN}/object/1"') >= 2
     ways = [each["way"] for each in site.get("/neighbours/0").json()["references"]]
     assert len(ways) == 2
+
+
+def test_a_file_that_is_replaced_while_it_is_shown_is_told(
+    shop: Path, open_site: Callable[[Path], Site]
+) -> None:
+    backup = shop.with_name("backup.log")
+    with Database(shop) as database:
+        database.backup(backup)
+        add_honey(database)
+    site = open_site(shop)
+    restore(backup, shop)
+
+    for page in ("/", "/object/0", "/transactions"):
+        text = site.text(page, 500)
+        assert "restored from a backup" in text
+        assert "start dobbin browse again" in text
 
 
 def test_a_log_that_is_closed_is_told(site: Site) -> None:

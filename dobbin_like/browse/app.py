@@ -28,7 +28,7 @@ from dobbin_like.browse.html import Html, el, join
 from dobbin_like.browse.news import News
 from dobbin_like.browse.pages import live, objects, overview, past, search, sizes
 from dobbin_like.browse.pages.ask import Ask, Page, WrongAskError, integer
-from dobbin_like.browse.pages.frame import framed
+from dobbin_like.browse.pages.frame import bare, framed
 from dobbin_like.browse.scans import Countings
 from dobbin_like.browse.shown import Shown
 from dobbin_like.cli.common import Complaint
@@ -166,7 +166,9 @@ class Browser:
                 page = Page("Not shown", join(el("h1", "Not shown"), box, home))
                 return HTMLResponse(framed(ask, page), status_code=status)
         except Error:  # The file itself is not as it should be.
-            return HTMLResponse(box, status_code=500)
+            hint = el("p", "If the file is another one now, start dobbin browse again.")
+            page = Page("Not shown", join(el("h1", "Not shown"), box, hint))
+            return HTMLResponse(bare(self._prefix, page), status_code=500)
 
     # -- news, and what does not change ----------------------------------------------
 

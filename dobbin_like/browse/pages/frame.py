@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Final
 
@@ -24,19 +25,32 @@ _SCRIPTS: Final = ("page.js", "graph.js", "live.js")
 def framed(ask: Ask, page: Page) -> Html:
     """Return the whole page."""
     name = PurePath(ask.shown.path).name
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", f"{page.title} - {name}"),
-        el("link", rel="stylesheet", href=f"{ask.prefix}/static/page.css"),
-        el("link", rel="icon", href=f"{ask.prefix}/static/icon.svg", type="image/svg+xml"),
-        [el("script", src=f"{ask.prefix}/static/{script}", defer=True) for script in _SCRIPTS],
-    )
+    scripts = [
+        el("script", src=f"{ask.prefix}/static/{script}", defer=True) for script in _SCRIPTS
+    ]
+    head = _head(ask.prefix, f"{page.title} - {name}", scripts)
     main = el("main", page.body, id="main", tabindex="-1")
     skip = el("a", "Skip to the content", href="#main", class_="skip")
     body = el("body", skip, _header(ask, page, name), main, data_prefix=ask.prefix)
     return join(Html("<!doctype html>\n"), el("html", head, body, lang="en"), Html("\n"))
+
+
+def bare(prefix: str, page: Page) -> Html:
+    """Return a page of a file of which nothing can be shown any more."""
+    body = el("body", el("main", page.body))
+    return join(Html("<!doctype html>\n"), el("html", _head(prefix, page.title), body, lang="en"))
+
+
+def _head(prefix: str, title: str, scripts: Iterable[Html] = ()) -> Html:
+    return el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", title),
+        el("link", rel="stylesheet", href=f"{prefix}/static/page.css"),
+        el("link", rel="icon", href=f"{prefix}/static/icon.svg", type="image/svg+xml"),
+        scripts,
+    )
 
 
 def _header(ask: Ask, page: Page, name: str) -> Html:

@@ -181,9 +181,15 @@ dobbin.onContent((main) => {
 dobbin.news = (since, handlers) => {
   let source = null;
   let last = since;
+  let isOver = false;
   const prefix = document.body.dataset.prefix;
   const open = () => {
     source = new EventSource(`${prefix}/events?since=${last}`);
+    // The file is not what it was: asking again gives the same answer.
+    source.addEventListener("trouble", () => {
+      isOver = true;
+      source.close();
+    });
     for (const [name, handle] of Object.entries(handlers)) {
       source.addEventListener(name, (event) => {
         if (event.lastEventId) last = event.lastEventId;
@@ -195,7 +201,7 @@ dobbin.news = (since, handlers) => {
     if (document.hidden && source) {
       source.close();
       source = null;
-    } else if (!document.hidden && !source) {
+    } else if (!document.hidden && !source && !isOver) {
       open();
     }
   };
