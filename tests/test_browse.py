@@ -572,6 +572,32 @@ def test_a_damaged_root_leaves_the_rest(shop: Path, open_site: Callable[..., Sit
     assert "['tea']" in site.text("/object/1")
 
 
+def test_damaged_transactions_leave_those_before_and_behind_them(
+    path: Path, open_site: Callable[[Path], Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else a log as small as that is read whole when it is opened, and refused.
+    monkeypatch.setattr("dobbin_like.log.writing.writable._SAVE_AT_CLOSE_ENTRIES", 1)
+    with Database(TransactionLog(path, sync=False)) as database:
+        for number in range(30):
+            transaction.get().note(f"note {number:02}")
+            change(database, n=number)
+    damage(path, b"note 10")
+    damage(path, b"note 20")
+    site = open_site(path)
+    site.shown.moments.catch_up()
+
+    assert len(site.shown.moments) == 10 + 9
+    assert "transaction 19 of 19; some are damaged" in site.get("/").text
+    text = site.text("/transactions")
+    assert "The time line: damaged. " in text
+    assert "note 29" in text
+    assert "note 21" in text
+    assert "What is before: damaged. " in text
+    first = site.get("/object/0?n=3").headers["location"].removeprefix(f"/{TOKEN}")
+    assert "['n'] 2" in site.text(first)
+    assert "['n'] 29" in site.text("/object/0")
+
+
 def test_a_file_that_is_packed_while_it_is_shown(site: Site, path: Path) -> None:
     opened = site.tids()[0]
     assert site.get(f"/object/1?at={opened}").status_code == 200

@@ -14,6 +14,7 @@ import uvicorn
 from dobbin_like.browse.app import Browser
 from dobbin_like.browse.guard import Guard, new_token
 from dobbin_like.browse.shown import Shown
+from dobbin_like.cli.text import safe
 
 HOST = "127.0.0.1"
 
@@ -54,7 +55,7 @@ def serve(shown: Shown, bound: socket.socket, *, open_browser: bool) -> None:
         timeout_graceful_shutdown=3,
     )
     servers.append(uvicorn.Server(config))
-    print(f"{shown.path} is shown at\n{origin}/{token}/", flush=True)
+    print(f"{safe(shown.path)} is shown at\n{origin}/{token}/", flush=True)
     print("Ctrl-C ends it. The address is the key: who has it can read the database.", flush=True)
     if open_browser and has_display():
         # Not the token itself: others can read the command line of a browser.

@@ -129,7 +129,9 @@ def _moment_text(ask: Ask, number: int, count: int) -> Html:
     query = {name: v for name, v in ask.query.items() if name not in ("at", "n", "part")}
     if ask.at is None:
         what = "now" if ask.shown.moments.ready else "now; reading the time line"
-        parts = [el("strong", what), f" transaction {count:,} of {count:,}" if count else " empty"]
+        some = "" if ask.shown.moments.error is None else "; some are damaged"
+        told = f" transaction {count:,} of {count:,}{some}" if count else " empty"
+        parts = [el("strong", what), told]
     else:
         back = el("a", "Back to now", href=ask.url(ask.path, **{**query, "at": None}))
         parts = [
