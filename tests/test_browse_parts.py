@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import configparser
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.database import Database
+from dobbin_like.ids import Tid
 from dobbin_like.storage import TransactionLog
 from tests.helpers.browsing import make_shop
 from tests.helpers.processes import ROOT
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 pytest.importorskip("rich")
 
 from dobbin_like.browse.html import Html, el, join, text
+from dobbin_like.browse.moments import Moments
+from dobbin_like.browse.news import News
 from dobbin_like.browse.plots import Rectangle, squarified
 from dobbin_like.browse.scans import Counting, Countings, like, referrers_of, scan
 from dobbin_like.browse.shown import Shown
@@ -110,7 +114,7 @@ def test_moments_know_every_transaction_by_its_number(path: Path) -> None:
             tids.append(database.tid)
         fail(path, database)
         shown = Shown(str(path))
-        moments = shown.moments
+        moments: Moments = shown.moments
         assert (len(moments), moments.ready, moments.buckets(7)) == (0, False, [])
 
         moments.catch_up()
@@ -184,7 +188,7 @@ def test_transactions_are_found_at_once_and_as_the_log_has_them(path: Path) -> N
             change(database, number=number)
         fail(path, database)
         shown = Shown(str(path))
-        moments = shown.moments
+        moments: Moments = shown.moments
         for is_known in (False, True):
             if is_known:
                 moments.catch_up()
@@ -208,3 +212,55 @@ def test_transactions_are_found_at_once_and_as_the_log_has_them(path: Path) -> N
         moments.catch_up()
         assert list(moments.newest_first(shown.storage.tid)) == left
         shown.close()
+
+
+def told(news: News, last: int, count: int) -> list[str]:
+    """Return the first *count* parts of a stream that begins behind *last*."""
+
+    async def read() -> list[str]:
+        parts: list[str] = []
+        async for part in news.stream(Tid(last)):
+            parts.append(part)
+            if len(parts) == count:
+                break
+        return parts
+
+    return asyncio.run(read())
+
+
+def test_who_is_far_behind_is_told_that_some_are_left_out(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        for number in range(210):
+            change(database, number=number)
+    shown = Shown(str(path))
+    parts = told(News(shown, lambda: False), 0, 202)
+
+    assert parts[0] == "retry: 1000\n\n"
+    assert all("event: transaction\n" in part for part in parts[1:200])
+    assert parts[-1].startswith(f"id: {shown.storage.tid}\nevent: skipped\n")
+    tids = [each.tid for each in shown.storage.transactions()]
+    assert f"id: {tids[-1]}\n" in told(News(shown, lambda: False), tids[-2], 2)[1]
+    shown.close()
+
+
+def test_a_stream_ends_with_the_server_and_with_the_log(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database:
+        change(database, number=1)
+    shown = Shown(str(path))
+    closing = []
+
+    async def run() -> list[str]:
+        news = News(shown, lambda: bool(closing))
+        watching = asyncio.create_task(news.watch())
+        parts = []
+        async for part in news.stream(Tid(0)):
+            parts.append(part)
+            if len(parts) == 2:  # Nothing more is there: it waits for the end.
+                asyncio.get_running_loop().call_later(0.01, closing.append, True)
+        await watching
+        return parts
+
+    assert len(asyncio.run(run())) == 2
+    assert shown.moments.ready
+    shown.close()
+    assert "closed" in told(News(shown, lambda: False), 0, 2)[1]
