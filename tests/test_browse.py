@@ -598,6 +598,7 @@ def test_damaged_transactions_leave_those_before_and_behind_them(
     assert "['n'] 29" in site.text("/object/0")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_packed_while_it_is_shown(site: Site, path: Path) -> None:
     opened = site.tids()[0]
     assert site.get(f"/object/1?at={opened}").status_code == 200
@@ -616,6 +617,7 @@ def test_a_file_that_is_packed_while_it_is_shown(site: Site, path: Path) -> None
     assert "['honey'] absent 12" in site.text("/history/1")
 
 
+@pytest.mark.slow
 def test_a_large_value_is_cut(path: Path, open_site: Callable[..., Site]) -> None:
     with Database(TransactionLog(path, sync=False)) as database:
         database.set_root(

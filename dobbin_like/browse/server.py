@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -40,7 +41,10 @@ def serve(shown: Shown, bound: socket.socket, *, open_browser: bool) -> None:
     servers: list[uvicorn.Server] = []
 
     def is_closing() -> bool:
-        return bool(servers[0].should_exit)
+        ends = bool(servers[0].should_exit)
+        if ends:  # What is cut off now, of a browser that does not read, is nobody's trouble.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        return ends
 
     browser = Browser(shown, f"/{token}", is_closing)
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
@@ -52,7 +56,7 @@ def serve(shown: Shown, bound: socket.socket, *, open_browser: bool) -> None:
         server_header=False,
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=5,
     )
     servers.append(uvicorn.Server(config))
     print(f"{safe(shown.path)} is shown at\n{origin}/{token}/", flush=True)
