@@ -368,7 +368,7 @@ HOUSE = {
         ("fixtures  fixtures.plugin  fixtures.strategies",),
     ),
     "exchange": Room(
-        "ground  log.format  log.file  log.copies  objects.deltas  objects.codec "
+        "ground  log.format  log.file  log.copies  objects.values  objects.deltas  objects.codec "
         "collections.btree  storages  store  search",
         (
             "exchange  exchange.json_values  exchange.json_reader  exchange.new_database "

@@ -29,6 +29,7 @@ from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.faces.faces import plain_of
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.shapes import Shape
+from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import KINDS, OTHER, PLAIN_TYPES, REFERENCE
 
 PROTOCOL: Final = 5
@@ -362,8 +363,8 @@ def _attributes(state: State) -> Iterator[tuple[str, Any]]:
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of *value*, each after the way to it as it is written in Python."""
     if isinstance(value, dict):
-        yield from ((f" key {key!r:.60}", key) for key in value)
-        yield from ((f"[{key!r:.60}]", item) for key, item in value.items())
+        yield from ((f" key {short_key(key)}", key) for key in value)
+        yield from ((f"[{short_key(key)}]", item) for key, item in value.items())
     elif isinstance(value, (list, tuple)):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)):
