@@ -11,10 +11,12 @@ import pytest
 import transaction
 
 from dobbin_like import Database, PersistentList, checkout
+from dobbin_like.ids import NO_TID
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
 from dobbin_like.storage import MemoryLog
+from dobbin_like.storages.as_of import Pin
 from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
 from tests.helpers.things import Thing
 
@@ -327,3 +329,13 @@ def test_an_interrupt_leaves_no_type_out_of_those_that_are_shared():
         if done:
             break
     assert number > 5
+
+
+def test_no_interrupt_of_these_tests_is_lost_in_the_finalizer_of_a_pin(storage):
+    def pin_and_let_go():
+        Pin(storage, NO_TID)  # What is lost in its finalizer fails the test: it is a warning.
+
+    for number in itertools.count(1):
+        if not interrupted(pin_and_let_go, number):
+            break
+    assert number > 3
