@@ -336,6 +336,37 @@ def test_a_thread_that_goes_on_in_its_snapshot_finds_no_cached_value_of_a_newer_
     assert doubled.double == 6
 
 
+class Empty(Doubled):
+    def __len__(self):
+        return 0
+
+
+def test_a_thread_that_goes_on_finds_no_cached_value_of_an_empty_object(lapsing, thing, idle):
+    with changing(thing):
+        thing.child = doubled = Empty(of=thing)
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+
+    assert doubled.double == 6
+    assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
+
+
+def test_a_thread_that_goes_on_asks_no_collection_for_its_length(lapsing, thing, idle):
+    with changing(thing):
+        thing.child = items = PersistentDict(a=1)
+    other = Waiting()
+    other.do(lambda: (transaction.begin(), lapsing.root.x))
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    with changing(items):  # Masked, for the other thread has a snapshot of it.
+        items["b"] = 2
+
+    assert idle.do(lambda: (lapsing.root.x, len(items))) == (0, 1)
+
+    assert other.do(lambda: len(items)) == 1
+    other.end()
+
+
 def test_an_interrupt_of_a_thread_that_goes_on_leaves_its_snapshot(lapsing, thing, idle):
     for number in itertools.count(1):
         idle.do(transaction.abort)

@@ -176,7 +176,9 @@ class SharedState:
         horizon.floor = min(horizon.floor, tid)
         changed = [ref for ref in self._cache.all() if ref.serial > tid]
         # What was computed from newer states, and cached for all.
-        for obj in filter(None, (ref() for ref in self._cache.all())):
+        for obj in (ref() for ref in self._cache.all()):
+            if obj is None:  # No other test: of a collection it is a read, which resumes the view.
+                continue
             faces = type(obj)._p_faces
             for name in faces.volatile or ():
                 native_dict(obj).pop(name, None)
