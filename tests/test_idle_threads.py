@@ -222,6 +222,16 @@ def test_a_thread_that_goes_on_reads_on_in_its_snapshot(lapsing, thing, idle, ag
     assert idle.do(lambda: (thing.x, child.x)) == (3, 1)
 
 
+def test_a_thread_reads_what_others_have_changed_until_it_goes_on_with_the_database(
+    lapsing, thing, idle
+):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+
+    assert idle.do(lambda: thing.x) == 3  # As the guide says: it is not marked as changed.
+    assert idle.do(lambda: (lapsing.root.x, thing.x)) == (0, 0)
+
+
 def test_a_thread_that_goes_on_sees_its_snapshot_of_what_is_read_for_the_first_time(
     lapsing, thing, idle
 ):
