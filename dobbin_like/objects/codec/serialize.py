@@ -108,8 +108,7 @@ class Encoder(pickle.Pickler):
         reduce = copyreg.dispatch_table.get(type(obj))
         name = obj.__reduce_ex__(PROTOCOL) if reduce is None else reduce(obj)
         if isinstance(name, str):
-            module: str = vars(pickle)["whichmodule"](obj, name)
-            return self._classes.number_by_name(obj, module, name)
+            return self._classes.number_by_name(obj, _module_of(obj, name), name)
         self._met.add(id(obj))
         self._reduced = obj, name
         return None
@@ -127,6 +126,17 @@ class Encoder(pickle.Pickler):
         if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
             return cls, (obj.key,)
         return NotImplemented
+
+
+def _module_of(obj: Any, name: str) -> str:
+    """Return the module in which pickle looks for the name of a value."""
+    module: str | None = getattr(obj, "__module__", None)
+    if module is None:
+        try:
+            module = vars(pickle)["whichmodule"](obj, name)
+        except pickle.PicklingError:  # Since 3.14, of a value that no module has by this name.
+            module = "__main__"
+    return module
 
 
 class _Pickler(pickle.Pickler):
