@@ -78,6 +78,7 @@ HOUSE = {
             "log.writing  log.writing.encode  log.writing.flusher  log.writing.syncing",
             "log.writing.recovery",
             "log.writing.presence",
+            "log.writing.appended",
             "log.writing.writer",
             "log.writing.writable",
         ),

@@ -200,13 +200,14 @@ def shown_early() -> None:
 
     def make(write: Any) -> Any:
         def write_late(self: Writer, data: bytes) -> None:
-            place = self.place
-            if not self._sync and self.shown >= self._told:
-                self.place = place._replace(end=place.end + len(data))
+            appended = self.appended
+            place = appended.place
+            if not self._sync and appended.shown >= appended.told:
+                appended.place = place._replace(end=place.end + len(data))
                 try:
                     self._tell_end()
                 finally:
-                    self.place = place
+                    appended.place = place
                 time.sleep(0.002)
             write(self, data)
 

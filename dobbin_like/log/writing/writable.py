@@ -187,7 +187,7 @@ class WritableLog:
         end = transaction.end  # type: ignore[attr-defined]  # The log has made it.
         # If that fails, whoever takes the lock next finds out what has become of it.
         with contextlib.suppress(SyncFailedError, OSError):
-            self.queue.make_durable(self.log.file, end, self.writer.failures)
+            self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
 
     def _settle(self) -> None:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
@@ -398,10 +398,10 @@ class WritableLog:
             _logger.info("%s: not put in order: %s", self.log.path, error)
 
     def _tidy(self) -> None:
-        writer = self.writer
+        appended = self.writer.appended
         # Failed transactions, which nobody has waited for.
-        self.queue.make_durable(self.log.file, writer.place.end, writer.failures)
-        writer.cut_zeros()
+        self.queue.make_durable(self.log.file, appended.place.end, appended.failures)
+        self.writer.cut_zeros()
 
     def make_durable(self) -> None:
         """Return when all that this instance has shown is durable. Any thread. Raises OSError."""
