@@ -75,7 +75,8 @@ HOUSE = {
     "log.writing": Room(
         "ground  log.format  log.file  log.reading",
         (
-            "log.writing  log.writing.encode  log.writing.flusher  log.writing.syncing",
+            "log.writing  log.writing.encode  log.writing.flusher  log.writing.syncing "
+            "log.writing.waiting",
             "log.writing.recovery",
             "log.writing.presence",
             "log.writing.appended",

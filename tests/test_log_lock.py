@@ -38,6 +38,7 @@ TRACED = {
     "lock.py",
     "log_index.py",
     "transaction_log.py",
+    "waiting.py",
     "writable.py",
     "writer.py",
 }
