@@ -67,7 +67,7 @@ HOUSE = {
             "log.reading  log.reading.positions  log.reading.reader  log.reading.streams",
             "log.reading.chain  log.reading.loader  log.reading.places",
             "log.reading.log_index  log.reading.saved_positions",
-            "log.reading.generations  log.reading.walk",
+            "log.reading.generations  log.reading.opening  log.reading.walk",
             "log.reading.readable",
             "log.reading.history",
         ),
