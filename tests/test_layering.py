@@ -129,6 +129,7 @@ HOUSE = {
             "objects.faces.methods",
             "objects.faces.declaration",
             "objects.faces.faces",
+            "objects.faces.lookup",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
             "objects.faces.stream",
