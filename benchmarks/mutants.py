@@ -11,6 +11,7 @@ from dobbin_like.testing.mutation import Mutant
 
 _WRITING: Final = "dobbin_like.log.writing."
 _WRITER: Final = _WRITING + "writer:Writer."
+_APPENDED: Final = _WRITING + "appended:Appended."
 _SYNCING: Final = _WRITING + "syncing:"
 _RECOVERY: Final = _WRITING + "recovery:"
 _PRESENCE: Final = _WRITING + "presence:"
@@ -160,15 +161,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what others append beside a sync is not asked for",
-        _WRITER + "_is_synced_only",
-        "and block[_LOOSE_AT:_APPENDED_END] == known[_LOOSE_AT:_APPENDED_END]\n",
+        _APPENDED + "_is_synced_only",
+        "and block[LOOSE_AT:_APPENDED_END] == known[LOOSE_AT:_APPENDED_END]\n",
         "\n",
         "threads",
     ),
     Mutant(
         "a repair beside a sync is not asked for",
-        _WRITER + "_is_synced_only",
-        "and block[_FAILURES_AT:_WAITING_AT] == known[_FAILURES_AT:]\n",
+        _APPENDED + "_is_synced_only",
+        "and block[_FAILURES_AT:WAITING_AT] == known[_FAILURES_AT:]\n",
         "\n",
         "sync evict threads",
     ),
@@ -247,21 +248,21 @@ MUTANTS: Final = (
         "APPENDED is not stored",
         _WRITER + "_tell_end",
         "data = encode_word(APPENDED, end)\n            disk",
-        "data = encode_word(APPENDED, self._told)\n            disk",
+        "data = encode_word(APPENDED, appended.told)\n            disk",
         "",
     ),
     Mutant(
         "LOOSE passes what is undecided",
         _WRITER + "_tell_end",
-        "not self._sync and self.shown >= self._told",
+        "not self._sync and appended.shown >= appended.told",
         "not self._sync",
         "loose threads",
     ),
     Mutant(
         "an instance that syncs stores LOOSE",
         _WRITER + "_tell_end",
-        "not self._sync and self.shown >= self._told",
-        "self.shown >= self._told",
+        "not self._sync and appended.shown >= appended.told",
+        "appended.shown >= appended.told",
         "cuts",
     ),
     Mutant(
@@ -294,37 +295,37 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the place is kept after a repair",
-        _WRITER + "_go_back",
+        _APPENDED + "_go_back",
         "        self.place = tail\n",
         "",
         "sync evict",
     ),
     Mutant(
         "what was known is not forgotten after a repair",
-        _WRITER + "_catch_up",
+        _APPENDED + "catch_up",
         "failures != self.failures or ",
         "",
         "sync evict",
     ),
-    Mutant("nothing is repaired", _WRITER + "_put_right", "repair(self._log)", "pass", "sync"),
+    Mutant("nothing is repaired", _APPENDED + "_put_right", "repair(self._log)", "pass", "sync"),
     Mutant(
         "the name is not synced",
-        _WRITER + "_put_right",
-        "disk.sync_directory(self._file.path)",
+        _APPENDED + "_put_right",
+        "disk.sync_directory(self.file.path)",
         "pass",
         "cuts",
     ),
     Mutant(
         "unseen is empty",
         _WRITER + "start",
-        "self.unseen = self._appended[:]",
+        "self.unseen = appended.transactions[:]",
         "self.unseen = []",
         "threads",
     ),
     Mutant(
         "what is not durable is not synced at the end",
         _WRITABLE + "_tidy",
-        "self.queue.make_durable(self.log.file, writer.place.end, writer.failures)",
+        "self.queue.make_durable(self.log.file, appended.place.end, appended.failures)",
         "pass",
         "kills",
     ),

@@ -67,7 +67,7 @@ HOUSE = {
             "log.reading  log.reading.positions  log.reading.reader  log.reading.streams",
             "log.reading.chain  log.reading.loader  log.reading.places",
             "log.reading.log_index  log.reading.saved_positions",
-            "log.reading.generations  log.reading.walk",
+            "log.reading.generations  log.reading.opening  log.reading.walk",
             "log.reading.readable",
             "log.reading.history",
         ),
@@ -75,9 +75,11 @@ HOUSE = {
     "log.writing": Room(
         "ground  log.format  log.file  log.reading",
         (
-            "log.writing  log.writing.encode  log.writing.flusher  log.writing.syncing",
+            "log.writing  log.writing.encode  log.writing.flusher  log.writing.syncing "
+            "log.writing.waiting",
             "log.writing.recovery",
             "log.writing.presence",
+            "log.writing.appended",
             "log.writing.writer",
             "log.writing.writable",
         ),
@@ -127,6 +129,7 @@ HOUSE = {
             "objects.faces.methods",
             "objects.faces.declaration",
             "objects.faces.faces",
+            "objects.faces.lookup",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
             "objects.faces.stream",
@@ -210,8 +213,11 @@ HOUSE = {
             "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
+            "transactions.commit  transactions.commit.lock  transactions.commit.state",
+            "transactions.commit.annotations  transactions.commit.joining "
+            "transactions.commit.unseen  transactions.own_commit",
+            "transactions.commit.conflict_search  transactions.commit.index_changes",
             "transactions.data_manager",
-            "transactions.own_commit",
         ),
     ),
     "store": Room(

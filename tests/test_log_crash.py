@@ -27,7 +27,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import range_lock
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, WORD_COUNT, WORD_SIZE, WORDS_OFFSET
-from dobbin_like.log.reading import readable
+from dobbin_like.log.reading import chain
 from dobbin_like.log.reading.chain import whole_frames
 from tests.data import small_log
 from tests.helpers.interrupts import interrupted
@@ -465,7 +465,7 @@ def test_a_writer_that_comes_while_a_reader_looks_for_the_end_leaves_no_damage(
         with TransactionLog(path) as writer:
             commit(writer, 7, b"late")
 
-    monkeypatch.setattr(readable, "whole_frames", found_before)
+    monkeypatch.setattr(chain, "whole_frames", found_before)
     with TransactionLog(path, read_only=True) as reader:
         assert reader.load(Oid(7)).data == b"late"  # type: ignore[union-attr]
 

@@ -33,7 +33,15 @@ from tests.helpers.tracing import tracing
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
-TRACED = {"lock.py", "writer.py", "writable.py", "transaction_log.py", "log_index.py"}
+TRACED = {
+    "appended.py",
+    "lock.py",
+    "log_index.py",
+    "transaction_log.py",
+    "waiting.py",
+    "writable.py",
+    "writer.py",
+}
 
 
 def commit(log: TransactionLog, oid: int, data: bytes) -> None:

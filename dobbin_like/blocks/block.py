@@ -117,11 +117,11 @@ class Block(Generic[RootT]):
             if self._user:
                 current.user = self._user
             if self._only_reads:
-                data.only_reads = current
+                data.joining.only_reads = current
         else:
             self.is_part = True
             if not self._only_reads:
-                if data.only_reads is current:
+                if data.joining.only_reads is current:
                     self._refuse("it is in a block that only reads")
                 self._point = own.savepoint(optimistic=True)
         if self._note:

@@ -234,11 +234,11 @@ class TransactionLog:
 
     @property
     def last_tid(self) -> Tid:
-        return self._writing.writer.place.tid
+        return self._writing.writer.appended.place.tid
 
     @property
     def behind(self) -> bool:
-        return self._writing.writer.seen != self._reading.applied.seen
+        return self._writing.writer.appended.seen != self._reading.applied.seen
 
     def acquire(self, *, settled: bool = True) -> None:
         self._writing.acquire(settled=settled)

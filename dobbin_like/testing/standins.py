@@ -303,6 +303,9 @@ class _Timer:
         if self._task is not None:
             self._task.stopped_until = 0
 
+    def is_alive(self) -> bool:
+        return self._task is not None and not self._task.ended
+
     def join(self) -> None:
         task = self._task
         if task is not None:

@@ -16,7 +16,7 @@ from dobbin_like.exc import InDoubtError, SelfWaitError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.processes.interrupts import finish_despite_interrupts
-from dobbin_like.transactions.data_manager import acquire, new_tid
+from dobbin_like.transactions.commit.lock import acquire, new_tid
 from dobbin_like.transactions.publisher import Publisher
 
 Rows = Sequence[tuple[int, str, str]]

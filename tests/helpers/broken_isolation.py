@@ -17,7 +17,9 @@ from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.refs import native_dict
-from dobbin_like.transactions import data_manager
+from dobbin_like.transactions.commit import conflict_search
+from dobbin_like.transactions.commit.conflict_search import ConflictSearch
+from dobbin_like.transactions.commit.state import IDLE
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
@@ -31,23 +33,23 @@ def _replace(cls: type, name: str, make: Callable[[Any], Any]) -> None:
 
 def conflicts_are_ignored() -> None:
     """Who commits writes over what others have committed since."""
-    vars(data_manager)["find_conflicts"] = lambda *_args: []
+    vars(conflict_search)["find_conflicts"] = lambda *_args: []
 
 
 def unseen_conflicts_are_ignored() -> None:
     """What is appended and not visible yet counts as not there."""
-    DataManager._depends_on = lambda *_args: False  # type: ignore[method-assign]
-    DataManager._check_stored_again = lambda *_args: None  # type: ignore[method-assign]
+    ConflictSearch._may_conflict = lambda *_args: False  # type: ignore[method-assign]
+    ConflictSearch.refuse_stored_again = lambda *_args: None  # type: ignore[method-assign]
 
 
 def news_come_after_conflicts() -> None:
     """Conflicts are looked for before what others have committed is applied."""
-    find = DataManager._find_conflicts
-    DataManager._find_conflicts = lambda *_args: None  # type: ignore[method-assign]
+    find = ConflictSearch.find
+    ConflictSearch.find = lambda *_args: None  # type: ignore[method-assign]
 
     def make(begin: Any) -> Any:
         def tpc_begin(self: DataManager, transaction: Any) -> None:
-            find(self)
+            find(self._conflicts, self.new_root)
             begin(self, transaction)
 
         return tpc_begin
@@ -57,7 +59,7 @@ def news_come_after_conflicts() -> None:
 
 def only_changes_conflict() -> None:
     """What was checked out and not changed may have been changed by others."""
-    find = vars(data_manager)["find_conflicts"]
+    find = vars(conflict_search)["find_conflicts"]
 
     def find_conflicts(graph: Any, view: Any, new_root: Any) -> Any:
         unchanged = {key: copy for key, copy in view.working.items() if copy.changed() is None}
@@ -68,7 +70,7 @@ def only_changes_conflict() -> None:
         finally:
             view.working.update(unchanged)
 
-    vars(data_manager)["find_conflicts"] = find_conflicts
+    vars(conflict_search)["find_conflicts"] = find_conflicts
 
 
 def views_stay() -> None:
@@ -139,7 +141,7 @@ def aborts_commit() -> None:
 
     def make(abort: Any) -> Any:
         def commit(self: DataManager, transaction: Any) -> None:
-            if self.view.working and self._phase is data_manager.IDLE:
+            if self.view.working and self._state.phase is IDLE:
                 with suppress(ConflictError):
                     for step in (self.tpc_begin, self.commit, self.tpc_vote, self.tpc_finish):
                         step(transaction)
@@ -198,13 +200,14 @@ def shown_early() -> None:
 
     def make(write: Any) -> Any:
         def write_late(self: Writer, data: bytes) -> None:
-            place = self.place
-            if not self._sync and self.shown >= self._told:
-                self.place = place._replace(end=place.end + len(data))
+            appended = self.appended
+            place = appended.place
+            if not self._sync and appended.shown >= appended.told:
+                appended.place = place._replace(end=place.end + len(data))
                 try:
                     self._tell_end()
                 finally:
-                    self.place = place
+                    appended.place = place
                 time.sleep(0.002)
             write(self, data)
 

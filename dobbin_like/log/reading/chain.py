@@ -22,7 +22,14 @@ from dobbin_like.log.format.record import DamagedError, LogPlace
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame, stored_entries
 from dobbin_like.log.reading.streams import verify_stream
 
-__all__ = ["certain_frames", "frames_before_cut", "saved_slots", "verify", "whole_frames"]
+__all__ = [
+    "certain_frames",
+    "find_end",
+    "frames_before_cut",
+    "saved_slots",
+    "verify",
+    "whole_frames",
+]
 
 _PIECE: Final = 1 << 18
 """Bytes of saved positions that are read at once."""
@@ -63,6 +70,39 @@ def whole_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[Fra
             return
         yield frame
         tail = frame.tail
+
+
+def find_end(
+    buffer: ReadBuffer,
+    tail: LogPlace,
+    limit: int,
+    durable: int | None,
+    known: dict[int, tuple[LogPlace, Frame]],
+) -> int:
+    """Return where the whole frames end behind *tail*; put them in *known*, by their offsets.
+
+    Args:
+        limit: The size of the file.
+        durable: Up to where they must be whole, as the header says; None: nobody knows.
+
+    Raises:
+        IntegrityError: Nothing tells where the log ends; or what was durable is not there.
+    """
+    path, place = buffer.path, tail
+    if limit < tail.end:
+        text = "the end of the file: somebody has cut it"
+        raise IntegrityError(path, limit, text, f"at least {tail.end} bytes")
+    for frame in whole_frames(buffer, tail, limit):
+        known[place.end] = place, frame
+        place = frame.tail
+    if durable is None and disk.first_not_zero(buffer.fd, path, place.end, limit) is not None:
+        # It may be damage in what was durable: nothing behind it may be given up.
+        text = "no whole frame, and a header that does not say where the log ends"
+        raise IntegrityError(path, place.end, text, "frames, or nothing")
+    if durable is not None and place.end < durable <= limit:
+        found = f"no whole frame, where the log has {durable - place.end} bytes more"
+        raise IntegrityError(path, place.end, found, "a whole frame")
+    return place.end
 
 
 def frames_before_cut(buffer: ReadBuffer, tail: LogPlace, limit: int, end: int) -> Iterator[Frame]:

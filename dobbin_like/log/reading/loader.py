@@ -85,6 +85,16 @@ class Loader:
             raise IntegrityError(self._path, position, text, f"a whole entry of oid {oid}")
         return _new(LoggedVersion, (frame[1], class_number & _NUMBER, state, position, previous))
 
+    def load_until(
+        self, at: Tid, oid: Oid, stored: LoggedVersion, limit: int
+    ) -> LoggedVersion | None:
+        """Return the newest version up to *at*, that is *stored* or one before it."""
+        while stored.tid > at:
+            if not stored.previous:
+                return None
+            stored = self.load(oid, stored.previous, limit)
+        return stored
+
     def _fill(self, near: int, position: int, limit: int) -> tuple[int, bytes]:
         """Read a buffer that begins before *position*; keep it."""
         size = _NEAR if 0 <= position - near < _NEAR else _FAR

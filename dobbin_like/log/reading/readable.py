@@ -21,20 +21,18 @@ from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
 from dobbin_like.log.format.header import (
     DURABLE,
     FAILURES,
-    INODE,
     LOOSE,
     PAGE_SIZE,
     REPLACED,
     RESTORED,
-    SAVED,
     STATE,
     Page,
 )
 from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.chain import certain_frames, frames_before_cut, whole_frames
+from dobbin_like.log.reading.chain import find_end
 from dobbin_like.log.reading.generations import Generations
-from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.log.reading.opening import apply_certain, read_packed
 from dobbin_like.log.reading.reader import (
     Frame,
     LoggedTransaction,
@@ -42,7 +40,6 @@ from dobbin_like.log.reading.reader import (
     ReadBuffer,
     read_frame,
 )
-from dobbin_like.log.reading.saved_positions import load_saved
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
 from dobbin_like.processes.interrupts import reentrant_lock
 
@@ -248,7 +245,7 @@ class ReadableLog:
         if at is None or stored.tid <= at:
             return stored
         with self.or_closed():
-            return _until(at, oid, stored, loader, applied.limit)
+            return loader.load_until(at, oid, stored, applied.limit)
 
     def stream(self, key: int) -> tuple[StreamReader, int]:
         """Return who reads a stream, and its offset.
@@ -275,7 +272,7 @@ class ReadableLog:
         if not self.file.open():
             return False
         _, words = self.attach()
-        self.load_certain(self.applied, words)
+        apply_certain(self.path, self.applied, words)
         if self.read_only:
             self._show_end(words)
             self.apply(self.read_news())
@@ -287,38 +284,6 @@ class ReadableLog:
         self.file = LogFile(self.path, read_only=self.read_only)
         self.applied = self.generations.present = Applied(self.file)
         self.known.clear()
-
-    def load_certain(self, applied: Applied, words: Words, until: Tid | None = None) -> None:
-        """Apply all up to DURABLE, from saved positions on unless they are ahead of *until*.
-
-        Raises:
-            IntegrityError: It is damaged; or the file was cut, and is no copy.
-        """
-        self._load_saved(applied, words, until)
-        durable = words.find(DURABLE) or PAGE_SIZE
-        size = os.fstat(applied.file.fd).st_size
-        limit = durable
-        if size < durable:
-            if not self._is_copy(words):
-                text = "the end of the file: somebody has cut it"
-                raise IntegrityError(self.path, size, text, f"at least {durable} bytes")
-            _logger.warning("%s: a copy that was cut at %d of %d bytes", self.path, size, durable)
-            limit = size
-        place = start = applied.tail
-        buffer = ReadBuffer(applied.file.fd, self.path)
-        frames = certain_frames(buffer, start, limit)
-        if limit < durable:
-            frames = frames_before_cut(buffer, start, limit, durable)
-        for frame in frames:
-            place = frame.tail
-            if frame.logged is not None:
-                applied.apply(self.path, [frame.logged])
-        if place.end != applied.tail.end:
-            applied.move_to(place)
-
-    def _is_copy(self, words: Words) -> bool:
-        """Tell whether this is another file than the one that somebody has written to."""
-        return words.find(INODE) not in (None, 0, self.file.inode)
 
     def _show_end(self, words: Words) -> None:
         """Find what is in the log if nobody is there to tell, and let it count.
@@ -364,23 +329,9 @@ class ReadableLog:
         Raises:
             IntegrityError: Nothing tells where the log ends; or what was durable is not there.
         """
-        start, place = self.applied.tail, self.applied.tail
-        if limit < start.end:
-            text = "the end of the file: somebody has cut it"
-            raise IntegrityError(self.path, limit, text, f"at least {start.end} bytes")
         # Before the frames are read: a writer may come meanwhile.
         durable = words.find(DURABLE)
-        for frame in whole_frames(self.buffer, start, limit):
-            self.known[place.end] = place, frame
-            place = frame.tail
-        if durable is None and self.rest(place.end, limit):
-            # It may be damage in what was durable: nothing behind it may be given up.
-            text = "no whole frame, and a header that does not say where the log ends"
-            raise IntegrityError(self.path, place.end, text, "frames, or nothing")
-        if durable is not None and place.end < durable <= limit:
-            found = f"no whole frame, where the log has {durable - place.end} bytes more"
-            raise IntegrityError(self.path, place.end, found, "a whole frame")
-        return place.end
+        return find_end(self.buffer, self.applied.tail, limit, durable, self.known)
 
     def rest(self, start: int, end: int) -> bool:
         """Return whether there is anything but zeros from *start* to *end*."""
@@ -419,38 +370,14 @@ class ReadableLog:
         Raises:
             OSError: It can't be opened. What is applied stays valid.
         """
-        file, old = LogFile(self.path, read_only=self.read_only), self.file.page
-        try:
-            file.open()
-        except FileNotFoundError:
+        found = read_packed(self.path, self.file, self.applied.tail.tid)
+        if found is None:
             return []
-        page, words = file.page, file.words
-        if page is None or words is None or old is None or page.store_id != old.store_id:
-            return []
-        if page.generation <= old.generation:  # the same: the switch did not come to its end
-            return []
-        replaced = words.find(STATE) == REPLACED
-        applied = Applied(file)
-        applied.attach(page)
-        # Saved positions that are ahead of what is applied here would hide what is new: the
-        # log was packed twice since. Then all of it is read.
-        seen = self.applied.tail.tid
-        self._load_saved(applied, words, seen)
-        place, news = applied.tail, []
-        for frame in certain_frames(ReadBuffer(file.fd, self.path), place, words.visible()):
-            place = frame.tail
-            if frame.logged is None:
-                continue
-            if frame.logged.tid <= seen:
-                applied.apply(self.path, [frame.logged])
-            else:
-                news.append(frame.logged)
-        passed = news[-1].end if news else applied.tail.end
-        if place.end != passed:
-            applied.pass_over(passed, place)
+        applied, news = found
         self.follow_to(applied)
-        self._replaced = replaced
-        _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
+        words = applied.file.words
+        self._replaced = words is not None and words.find(STATE) == REPLACED
+        _logger.info("%s: follows to the packed log, generation %d", self.path, applied.generation)
         return news or self.read_news()  # It may have been packed again.
 
     def switch_to(self, applied: Applied) -> None:
@@ -462,32 +389,8 @@ class ReadableLog:
         self.applied, self.file = applied, applied.file
         self._set_sort_key(applied.file)
 
-    def _load_saved(self, applied: Applied, words: Words, until: Tid | None) -> None:
-        """Take the saved positions of a file for applied, unless they are ahead of *until*."""
-        offset, page = words.find(SAVED), applied.file.page
-        if not offset or page is None:
-            return
-        # What is not certain to be there has to be read frame by frame.
-        certain = min(words.find(DURABLE) or 0, os.fstat(applied.file.fd).st_size)
-        saved = load_saved(ReadBuffer(applied.file.fd, self.path), offset, page.checksum, certain)
-        if saved is not None and (until is None or saved[2].tid <= until):
-            applied.positions, applied.names, tail = saved
-            applied.positions.reserve(page.next_oid)
-            applied.move_to(tail)
-
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child, with an open file of its own."""
         self._attaching = reentrant_lock()
         self.known = {}
         self.file.after_fork_in_child()
-
-
-def _until(
-    at: Tid, oid: Oid, stored: LoggedVersion, loader: Loader, limit: int
-) -> LoggedVersion | None:
-    """Return the newest version up to *at*, that is *stored* or one before it."""
-    while stored.tid > at:
-        if not stored.previous:
-            return None
-        stored = loader.load(oid, stored.previous, limit)
-    return stored

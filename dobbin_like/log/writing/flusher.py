@@ -31,14 +31,17 @@ class Flusher:
 
     def wake(self) -> None:
         """Let it be done, unless it is under way: twice at most, if two threads say so at once."""
-        timer = self._timer
-        # Not alive: an interrupt has kept it from being started.
-        if timer is None or not timer.is_alive():
-            self._timer = timer = threading.Timer(_DELAY_SECONDS, self._run)
+        if self._timer is None:
+            timer = threading.Timer(_DELAY_SECONDS, self._run)
             timer.name = f"sync {self._path}"
             timer.daemon = True
-            if not start_thread(timer):  # close() does it, or the system.
+            try:
+                self._timer = timer  # Before it runs, and lets another one be made.
+                if not start_thread(timer):  # close() does it, or the system.
+                    self._timer = None
+            except BaseException:  # An interrupt: it may run, or not.
                 self._timer = None
+                raise
 
     def stop(self) -> None:
         """Begin no more; wait for what is under way."""

@@ -15,7 +15,7 @@ error: SYNCING tells that one began, and the next leader writes again, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk, range_lock
@@ -38,6 +38,7 @@ from dobbin_like.log.reading.saved_positions import place_before
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 
 __all__ = [
+    "Promise",
     "SyncFailedError",
     "SyncQueue",
     "mark_failure",
@@ -57,6 +58,14 @@ _Result = TypeVar("_Result")
 
 class SyncFailedError(Exception):
     """It is not known whether what was appended is durable. ``args[0]`` says why."""
+
+
+class Promise(NamedTuple):
+    """What has to be durable before a transaction is visible, or soon afterwards."""
+
+    file: LogFile
+    end: int
+    failures: int
 
 
 class SyncQueue:
@@ -91,7 +100,7 @@ class SyncQueue:
                 raise SyncFailedError(str(self._closed))
         return None
 
-    def close(self, promises: Iterable[tuple[LogFile, int, int]]) -> None:
+    def close(self, promises: Iterable[Promise]) -> None:
         """Make durable what was promised: the files are about to be closed."""
         with self._turn:
             self._closed = True

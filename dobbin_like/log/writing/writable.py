@@ -28,12 +28,12 @@ from dobbin_like.exc import (
 from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.flusher import Flusher
 from dobbin_like.log.writing.presence import alone, join
 from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue
+from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
 
 __all__ = ["WritableLog"]
@@ -62,12 +62,12 @@ class WritableLog:
         self.log = log
         self.sync = sync
         self.lock_timeout = lock_timeout
-        self.lock = CommitLock(log.path, self._descriptor, self._tell_that_one_waits)
+        self._waiting = Waiting(log)
+        self.lock = CommitLock(log.path, self._descriptor, self._waiting.tell)
         self.writer = Writer(log, sync=sync)
         self.queue = SyncQueue()
         self.flusher = Flusher(log.path, self.make_durable)
         self._closing = False
-        self._told = False  # That this instance waits for the lock.
         self._pid = os.getpid()
         self._starting: dict[int, int] = {}  # Which thread starts anew in a forked child.
         log.follow_to = self._follow_to
@@ -110,10 +110,8 @@ class WritableLog:
             self.lock.acquire(timeout)
             try:
                 if self._start():
-                    if self._told:
-                        self._told = False
-                        if self._who_waits() == os.getpid():
-                            self._nobody_waits()
+                    if self._waiting.told:
+                        self._waiting.got_it()
                     return
             except BaseException:
                 self.lock.release()
@@ -187,7 +185,7 @@ class WritableLog:
         end = transaction.end  # type: ignore[attr-defined]  # The log has made it.
         # If that fails, whoever takes the lock next finds out what has become of it.
         with contextlib.suppress(SyncFailedError, OSError):
-            self.queue.make_durable(self.log.file, end, self.writer.failures)
+            self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
 
     def _settle(self) -> None:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
@@ -279,12 +277,6 @@ class WritableLog:
         file = self.log.file
         return file.open_for_writing(), file
 
-    def _tell_that_one_waits(self) -> None:
-        words = self.log.file.words
-        if words is not None:
-            words.put(WAITING, os.getpid())
-            self._told = True
-
     def _follow_to(self, applied: Applied) -> None:
         # Nobody writes to the old file any more.
         self.log.switch_to(applied)
@@ -328,21 +320,10 @@ class WritableLog:
     def _give_way(self, file: LogFile) -> None:
         # flock lets the releaser in again before the waiter it woke has run, for as long
         # as it likes. So whoever had the last turn lets the others go first.
-        writer = self.writer
-        self.lock.let_others(writer.is_disturbed, _GIVE_WAY_SECONDS)
+        self.lock.let_others(self.writer.is_disturbed, _GIVE_WAY_SECONDS)
         # Of the file that is locked: another thread may have followed to one that replaced it.
-        if writer.start(self._size_at_path(file)) and not _is_alive(self._who_waits()):
-            self._nobody_waits()
-
-    def _who_waits(self) -> int:
-        """Return the process that has asked for the lock last, and did not get it yet; 0: none."""
-        words = self.log.file.words
-        return (words and words.find(WAITING)) or 0
-
-    def _nobody_waits(self) -> None:
-        words = self.log.file.words
-        if words is not None:
-            words.put(WAITING, 0)
+        if self.writer.start(self._size_at_path(file)):
+            self._waiting.forget_the_dead()
 
     def _size_at_path(self, file: LogFile) -> int:
         try:
@@ -398,10 +379,10 @@ class WritableLog:
             _logger.info("%s: not put in order: %s", self.log.path, error)
 
     def _tidy(self) -> None:
-        writer = self.writer
+        appended = self.writer.appended
         # Failed transactions, which nobody has waited for.
-        self.queue.make_durable(self.log.file, writer.place.end, writer.failures)
-        writer.cut_zeros()
+        self.queue.make_durable(self.log.file, appended.place.end, appended.failures)
+        self.writer.cut_zeros()
 
     def make_durable(self) -> None:
         """Return when all that this instance has shown is durable. Any thread. Raises OSError."""
@@ -416,13 +397,3 @@ class WritableLog:
             self.queue.make_durable(*loose_end)
         except SyncFailedError as error:
             raise OSError(errno.EIO, str(error), self.log.path) from error
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return bool(process)

@@ -13,40 +13,35 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from dobbin_like.contract import NO_NAMES, Entry
 from dobbin_like.exc import Error, InDoubtError, IntegrityError, NotHeldError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
-from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import (
     APPENDED,
     DURABLE,
-    FAILURES,
     LOOSE,
-    REPLACED,
     SAVED,
-    STATE,
-    USUAL,
     WAITING,
     WORD_SIZE,
     WORDS_OFFSET,
     encode_word,
 )
-from dobbin_like.log.format.record import LogPlace, Meta
-from dobbin_like.log.reading.chain import certain_frames, whole_frames
+from dobbin_like.log.format.record import Meta
+from dobbin_like.log.reading.chain import whole_frames
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction
 from dobbin_like.log.reading.saved_positions import encode_saved
 from dobbin_like.log.reading.streams import copy_stream, stream_key
+from dobbin_like.log.writing.appended import APPENDED_AT, LOOSE_AT, WAITING_AT, Appended
 from dobbin_like.log.writing.encode import encoded
-from dobbin_like.log.writing.presence import repair
-from dobbin_like.log.writing.syncing import SyncFailedError, mark_failure, sync_all
+from dobbin_like.log.writing.syncing import Promise, SyncFailedError, sync_all
 
-__all__ = ["Promise", "Writer"]
+__all__ = ["Writer"]
 
 _logger = logging.getLogger(__name__)
 
@@ -58,26 +53,12 @@ _MOST_ZEROS: Final = 1 << 20
 """Bytes that are written ahead of a synced log: a sync of what overwrites them need not wait
 until the file system has noted that the file grew. Few for a short program."""
 
-_WAITING_AT: Final = WAITING * WORD_SIZE
 _NOBODY: Final = encode_word(WAITING, 0)
 
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__
 
-_DURABLE_AT: Final = DURABLE * WORD_SIZE
-_FAILURES_AT: Final = FAILURES * WORD_SIZE
-_LOOSE_AT: Final = LOOSE * WORD_SIZE
-_APPENDED_AT: Final = APPENDED * WORD_SIZE
-_APPENDED_END: Final = _APPENDED_AT + WORD_SIZE
-_ENDS_OFFSET: Final = WORDS_OFFSET + _LOOSE_AT
-
-
-class Promise(NamedTuple):
-    """What has to be durable before a transaction is visible, or soon afterwards."""
-
-    file: LogFile
-    end: int
-    failures: int
+_ENDS_OFFSET: Final = WORDS_OFFSET + LOOSE_AT
 
 
 class Counts:
@@ -95,11 +76,8 @@ class Writer:
     ``unseen`` are the transactions that are appended and were not visible when the lock was
     taken. ``promises`` has those of this instance that have to be synced, by their tids and
     checksums: a tid is given again if what had it is lost with a sync that failed.
-    ``place`` is where the next frame goes; ``_told`` is what others know of it. ``_words`` are
-    the words as this left them, but for WAITING; nothing has happened since if they are the same.
-    ``seen`` are those of them that change with news. ``shown`` is where what is visible ended when
-    this knew last, ``failures`` is FAILURES then. ``loose``: something is visible that is not
-    durable, up to ``loose_end``. ``counts`` are what this has appended.
+    ``appended`` is the end of the log as this knows it. ``loose``: something is visible that is
+    not durable, up to ``loose_end``. ``counts`` are what this has appended.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
@@ -120,18 +98,12 @@ class Writer:
         self._file = self._log.file
         self.loose = False
         self.loose_end: Promise | None = None
-        self.place = record.first_place(0)
-        self.failures = -1
-        self._words = b""
-        self.shown = 0
-        self._told = 0
+        self.appended = Appended(self._log)
         self._due = 0  # Transactions that have to be applied before one is appended.
         self._size = 0
-        self._appended: list[LoggedTransaction] = []
         self._writing = False
         self._prepared: tuple[bytes, LoggedTransaction] | None = None
         self.unseen = []
-        self._note_words(b"")
 
     def after_fork_in_child(self) -> None:
         """Forget what the parent was writing."""
@@ -156,123 +128,42 @@ class Writer:
         if self._file is not self._log.file:
             self.forget()
         self._size = size
-        words = self._words_of_file
+        words, appended = self._words_of_file, self.appended
         block = words.all()
-        undisturbed = block[:_WAITING_AT] == self._words
+        undisturbed = block[:WAITING_AT] == appended.words
         if not undisturbed:
-            self._catch_up(words, block)
-        if size != self.place.end or self._writing:
-            if size < self.place.end:
+            appended.catch_up(words, block)
+        if size != appended.place.end or self._writing:
+            if size < appended.place.end:
                 text = "the end of the file: somebody has cut it"
-                expected = f"at least {self.place.end} bytes"
+                expected = f"at least {appended.place.end} bytes"
                 raise IntegrityError(self._file.path, size, text, expected)
             self._adopt()
-        if self._appended:
-            visible = self.shown
-            self._appended = [logged for logged in self._appended if logged.end > visible]
-            self.unseen = self._appended[:]
+        if appended.transactions:
+            visible, known = appended.shown, appended.transactions
+            appended.transactions = [logged for logged in known if logged.end > visible]
+            self.unseen = appended.transactions[:]
         elif self.unseen:
             self.unseen = []
-        self._due = self.place.sequence - len(self.unseen)
-        return undisturbed and block[_WAITING_AT:] != _NOBODY
+        self._due = appended.place.sequence - len(self.unseen)
+        return undisturbed and block[WAITING_AT:] != _NOBODY
 
     def is_disturbed(self) -> bool:
         """Return whether somebody has written to the log since this was here."""
-        return self._words_of_file.all()[:_WAITING_AT] != self._words
-
-    def _catch_up(self, words: Words, block: bytes) -> None:
-        """Know all frames up to APPENDED; put right what the words say is wrong."""
-        if self._is_synced_only(block):
-            return
-        block = self._put_right(words, block)
-        _, durable, loose, appended, failures = [value or 0 for value in _values(block)]
-        self.shown = max(durable, loose)
-        tail = self._log.applied.tail
-        if failures != self.failures or not tail.end <= self.place.end <= appended:
-            self._go_back(tail)
-        if appended < tail.end:
-            found = f"an appended end at {appended}"
-            raise IntegrityError(self._file.path, appended, found, f"{tail.end} or after")
-        self.failures = failures
-        try:
-            for frame in certain_frames(self._log.buffer, self.place, appended):
-                self._know(frame)
-        except IntegrityError:
-            if self.place.end < self.shown:
-                raise
-            # Nobody was promised it: pages of a sync that failed were dropped.
-            mark_failure(self._file)
-            self._catch_up(words, words.all())
-            return
-        self._told = appended
-        self._note_words(block)
-
-    def _is_synced_only(self, block: bytes) -> bool:
-        """Tell whether nothing but a sync has happened; if so, know what it has made visible."""
-        known = self._words
-        if not (
-            block[:_DURABLE_AT] == known[:_DURABLE_AT]
-            and block[_LOOSE_AT:_APPENDED_END] == known[_LOOSE_AT:_APPENDED_END]
-            and block[_FAILURES_AT:_WAITING_AT] == known[_FAILURES_AT:]
-            and self.place.end == self._told
-        ):
-            return False
-        durable = value_in(block, DURABLE)
-        if durable is None:
-            return False
-        self.shown = max(self.shown, durable)
-        self._note_words(block)
-        return True
-
-    def _note_words(self, block: bytes) -> None:
-        self._words = block[:_WAITING_AT]
-        self.seen = block[:SEEN_SIZE]
-        self._before_ends, self._behind_ends = block[:_LOOSE_AT], block[_APPENDED_END:_WAITING_AT]
-
-    def _put_right(self, words: Words, block: bytes) -> bytes:
-        """Repair what failed or is damaged; return the words as they are then."""
-        values = _values(block)
-        if None in values or (values[-1] or 0) & 1:
-            repair(self._log)
-            block = words.all()
-        state = value_in(block, STATE)
-        if state != USUAL:
-            # REPLACED: the path leads here, so that who wanted to replace this file has died.
-            if state != REPLACED:
-                disk.sync_directory(self._file.path)
-            words.put(STATE, USUAL)
-            block = words.all()
-        return block
-
-    def _go_back(self, tail: LogPlace) -> None:
-        """Know no more than what is applied."""
-        self._log.known.clear()
-        self._appended = []
-        self.place = tail
-
-    def _know(self, frame: Frame) -> None:
-        place, logged = self.place, frame.logged
-        self._log.known[place.end] = place, frame
-        if logged is not None:
-            self._note_appended(logged)
-        self.place = frame.tail  # Last: interrupted before, it is done again.
-
-    def _note_appended(self, logged: LoggedTransaction) -> None:
-        appended = self._appended
-        if not (appended and appended[-1].offset == logged.offset):
-            appended.append(logged)
+        return self._words_of_file.all()[:WAITING_AT] != self.appended.words
 
     def _adopt(self) -> None:
         """Take over whole frames behind the end; cut off anything else. Can be repeated.
 
         Nothing is there unless a holder has died, or this one was interrupted.
         """
-        file, end = self._file, self.place.end
+        file, appended = self._file, self.appended
+        end = appended.place.end
         if self._size > end and any(os.pread(file.fd, record.MARK_SIZE, end)):
-            for frame in whole_frames(self._log.buffer, self.place, self._size):
-                self._know(frame)
+            for frame in whole_frames(self._log.buffer, appended.place, self._size):
+                appended.know(frame)
             self._cut()
-        if self.place.end != self._told:
+        if appended.place.end != appended.told:
             self._tell_end()
         self._writing = False
 
@@ -284,8 +175,8 @@ class Writer:
         try:
             if self._writing:
                 self.settle()
-            if self.shown == self._told:
-                self._appended = []
+            if self.appended.shown == self.appended.told:
+                self.appended.transactions = []
             applied = self._log.applied
             if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
                 # Opening would have to read many entries one by one.
@@ -308,7 +199,7 @@ class Writer:
 
         It stays there, as garbage until a pack if no transaction follows.
         """
-        file, place = self._file, self.place
+        file, place = self._file, self.appended.place
         self._writing = True
         try:
             after, size = copy_stream(file.fd, file.path, place, source)
@@ -319,7 +210,7 @@ class Writer:
         streams = self._log.applied.streams
         if streams is not None:  # One that lay there may be gone with a sync that failed.
             streams.forget()
-        self._know(Frame(record.KIND_STREAM, after, None, NO_NAMES))
+        self.appended.know(Frame(record.KIND_STREAM, after, None, NO_NAMES))
         self._tell_end()
         return stream_key(self._log.applied.generation, place.end), size
 
@@ -363,11 +254,11 @@ class Writer:
     def settled(self, tid: Tid) -> LoggedTransaction | None:
         """Return the transaction *tid* of this holder if it is appended, else None."""
         self.settle()
-        for logged in reversed(self._appended):
+        for logged in reversed(self.appended.transactions):
             if logged.tid == tid and not logged.failed:
                 return logged
         for key, promise in list(self.promises.items()):
-            if key[0] == tid and promise.failures == self.failures:
+            if key[0] == tid and promise.failures == self.appended.failures:
                 self.promises.pop(key, None)
         return None
 
@@ -385,7 +276,7 @@ class Writer:
             tid, oids = logged.tid, [Oid(oid) for oid in logged.oids]
             meta = Meta(NO_NAMES, logged.user, logged.description, logged.extension, meta.reason)
         try:
-            place = self.place
+            place = self.appended.place
             tid = Tid(max(tid, place.tid + 1))
             entries = [(oid, 0, b"") for oid in oids]
             data, logged = encoded(place, tid, entries, None, meta)
@@ -395,18 +286,19 @@ class Writer:
 
     def save(self) -> None:
         """Append the positions as they are applied now. Raises OSError, LogError."""
-        applied, place = self._log.applied, self.place
+        applied, place = self._log.applied, self.appended.place
         data, after = encode_saved(place, applied.positions, applied.names, applied.tail)
         self._write(data)
-        self._know(Frame(record.KIND_POSITIONS, after, None, NO_NAMES))
+        self.appended.know(Frame(record.KIND_POSITIONS, after, None, NO_NAMES))
         self._tell_end()
         self._words_of_file.put(SAVED, place.end)
-        self._words = b""
+        self.appended.words = b""
         applied.unsaved = 0
 
     def cut_zeros(self) -> None:
         """Let the file end where the log does. Raises OSError."""
-        if self._size > self.place.end and self._words_of_file.get(DURABLE) == self.place.end:
+        end = self.appended.place.end
+        if self._size > end and self._words_of_file.get(DURABLE) == end:
             self._cut()
 
     def _encoded(
@@ -417,7 +309,7 @@ class Writer:
             raise NotHeldError(self._file.path, step, "the end of the one before")
         if applied.tail.sequence < self._due:
             raise NotHeldError(self._file.path, step, "all news applied")
-        return encoded(self.place, tid, entries, applied.positions, meta)
+        return encoded(self.appended.place, tid, entries, applied.positions, meta)
 
     def _put(self, data: bytes, logged: LoggedTransaction) -> None:
         """Append a transaction. From when it is whole, it stays.
@@ -426,9 +318,10 @@ class Writer:
             OSError: It was not written.
             InDoubtError: It was, and that could not be told to others.
         """
-        waits = self._sync or self.shown < self._told
+        appended = self.appended
+        waits = self._sync or appended.shown < appended.told
         if waits and not logged.failed:
-            promise = _new(Promise, (self._file, logged.end, self.failures))
+            promise = _new(Promise, (self._file, logged.end, appended.failures))
             self.promises[logged.tid, logged.checksum] = promise
         try:
             self._write(data)
@@ -437,10 +330,11 @@ class Writer:
             raise
         try:
             if waits:
-                self._know(_new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES)))
+                frame = _new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES))
+                appended.know(frame)
             else:  # It is applied at once: nobody reads it before.
-                self._note_appended(logged)
-                self.place = logged.tail
+                appended.note(logged)
+                appended.place = logged.tail
             self._tell_end()
         except OSError as error:
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error
@@ -451,7 +345,7 @@ class Writer:
 
     def _write(self, data: bytes) -> None:
         """Write a frame. Raises OSError: nothing of it is there."""
-        file, start = self._file, self.place.end
+        file, start = self._file, self.appended.place.end
         end = start + len(data)
         if self._sync and end + record.MARK_SIZE > self._size and len(data) < _MOST_ZEROS:
             # Without them, it takes longer; a full disk tells the frame itself.
@@ -473,35 +367,32 @@ class Writer:
 
     def _tell_end(self) -> None:
         """Let others know the end of what is appended, and see it if nothing has to be synced."""
-        file, end = self._file, self.place.end
-        if not self._sync and self.shown >= self._told:
+        file, appended = self._file, self.appended
+        end = appended.place.end
+        if not self._sync and appended.shown >= appended.told:
             data = encode_word(LOOSE, end) + encode_word(APPENDED, end)
             disk.write(file.fd, file.path, data, _ENDS_OFFSET)
-            self._words = words = self._before_ends + data + self._behind_ends
-            self.shown = end
-            self.loose_end = _new(Promise, (file, end, self.failures))
+            appended.words = words = appended.before_ends + data + appended.behind_ends
+            appended.shown = end
+            self.loose_end = _new(Promise, (file, end, appended.failures))
             self.loose = True
-            self._due = self.place.sequence
+            self._due = appended.place.sequence
             # Whoever applies it without reading news knows that there are no others.
-            self.seen = words[:SEEN_SIZE]
-            self._log.applied.look(self.seen, end)
+            appended.seen = words[:SEEN_SIZE]
+            self._log.applied.look(appended.seen, end)
         else:
             data = encode_word(APPENDED, end)
             disk.write(file.fd, file.path, data, _ENDS_OFFSET + WORD_SIZE)
-            self._words = self._words[:_APPENDED_AT] + data + self._behind_ends
-        self.counts.bytes += end - self._told
-        self._told = end
+            appended.words = appended.words[:APPENDED_AT] + data + appended.behind_ends
+        self.counts.bytes += end - appended.told
+        appended.told = end
         self._writing = False
 
     def _cut(self) -> None:
         """Let the file end at the place; best effort, the next holder would do it too."""
-        file, end = self._file, self.place.end
+        file, end = self._file, self.appended.place.end
         try:
             disk.cut(file.fd, file.path, end)
         except OSError as error:
             _logger.critical("%s: can't cut off what was not committed: %s", file.path, error)
         self._size = end
-
-
-def _values(block: bytes) -> list[int | None]:
-    return [value_in(block, index) for index in (STATE, DURABLE, LOOSE, APPENDED, FAILURES)]

@@ -1,28 +1,34 @@
 """``Persistent`` and what its faces answer; ``checkout``.
 
 The plain face has no hook on reading. The layers below are mixed into the generated classes of
-:mod:`.faces`; they ask the jar of the object for the state that the calling thread sees.
+:mod:`.faces`; they ask the jar of the object for the state that the calling thread sees. How they
+look an attribute up: :mod:`.lookup`.
 """
 
 from __future__ import annotations
 
 import copyreg
-from types import MethodType
 from typing import Any, Final
 from weakref import getweakrefs
 
-from dobbin_like.exc import (
-    FixedClassError,
-    NotPersistentError,
-    ReadCycleError,
-    ReadOnlyError,
-    UsageError,
-)
+from dobbin_like.exc import NotPersistentError
 from dobbin_like.ids import OWN_ATTRIBUTES, Oid, Tid
-from dobbin_like.objects.faces.declaration import own_dict
 from dobbin_like.objects.faces.elsewhere import IN_OBJECTS, Elsewhere, no_such_attribute
-from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta
-from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
+from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
+from dobbin_like.objects.faces.lookup import (
+    MISSING,
+    class_attribute,
+    class_descriptor,
+    ghost_delattr,
+    ghost_getattribute,
+    ghost_setattr,
+    no_attribute,
+    refusal,
+    seen_dict,
+    set_dict,
+    visible_state,
+)
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here
 from dobbin_like.objects.values.refs import (
@@ -35,8 +41,6 @@ from dobbin_like.objects.values.refs import (
     swap_class,
 )
 from dobbin_like.objects.values.values import to_plain
-
-_MISSING: Final = object()
 
 # What pickles of protocol 2 and later call to make an instance; typeshed lacks them.
 _NEW: Final[Any] = vars(copyreg)["__newobj__"]
@@ -98,12 +102,12 @@ class Persistent(Identity, metaclass=PersistentMeta):
             layer.__setattr__(self, name, value)
         # Generic aliases leave their mark on every instance they make.
         elif name != "__orig_class__":
-            raise _refusal(self, name, value)
+            raise refusal(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         layer = type(self)._p_layer
         if layer is Persistent:
-            raise _refusal(self, name)
+            raise refusal(self, name)
         layer.__delattr__(self, name)
 
     def __repr__(self) -> str:
@@ -135,15 +139,6 @@ class Persistent(Identity, metaclass=PersistentMeta):
         return _NEW, (cls, *new()), self.__getstate__()
 
 
-def _refusal(obj: Any, name: str, value: Any = None) -> UsageError:
-    if name[:3] == "_p_":
-        return no_such_attribute(obj, name)
-    class_name, oid = type(obj).__name__, obj._p_oid
-    if name == "__class__":
-        return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
-    return ReadOnlyError(class_name, oid, name)
-
-
 def state_to_copy(obj: Any) -> State:
     """Return the state of *obj* as this thread sees it, without what the store has put there."""
     state: State = type(obj)._p_faces.state_of(obj.__dict__)
@@ -153,7 +148,7 @@ def state_to_copy(obj: Any) -> State:
 
 
 def _refuse_class(obj: Any, value: Any) -> None:
-    raise _refusal(obj, "__class__", value)
+    raise refusal(obj, "__class__", value)
 
 
 _looks = property(lambda obj: type(obj)._p_faces.plain, _refuse_class)
@@ -173,33 +168,33 @@ class MaskLayer(Persistent):
     def __getattribute__(self, name: str) -> Any:
         state = here.memo.get(id(self))
         if state is None:
-            state = _visible(self)
+            state = visible_state(self)
             if state is None:  # the mask was taken off meanwhile
                 return getattr(self, name)
         # By way of the faces: the mask may be off by now, and type() another class.
         faces = type(self)._p_faces
         if name not in (faces.data_names or faces.find_data_names()):
-            value = state.get(name, _MISSING)
+            value = state.get(name, MISSING)
             if value is PENDING:
                 return state.own_value(name)
-            if value is not _MISSING:
+            if value is not MISSING:
                 return value
         if name == "__class__":
             return faces.plain
         if name == "__dict__":
-            return _seen_dict(self)
-        return _class_attribute(self, name, faces.mask)
+            return seen_dict(self)
+        return class_attribute(self, name, faces.mask)
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = here.memo.get(id(self))
         if type(state) is not WorkingCopy:
-            raise _refusal(self, name, value)
+            raise refusal(self, name, value)
         faces = type(self)._p_faces
         if name in faces.guarded:  # No data descriptor of the class has it.
             state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
             return
         if name in (faces.data_names or faces.find_data_names()):
-            descriptor = _class_descriptor(self, name)
+            descriptor = class_descriptor(self, name)
             # As the interpreter does: through the type of the descriptor.
             if hasattr(type(descriptor), "__set__"):
                 type(descriptor).__set__(descriptor, self, value)
@@ -211,86 +206,14 @@ class MaskLayer(Persistent):
     def __delattr__(self, name: str) -> None:
         state = here.memo.get(id(self))
         if type(state) is not WorkingCopy:
-            raise _refusal(self, name)
-        descriptor = _class_descriptor(self, name)
+            raise refusal(self, name)
+        descriptor = class_descriptor(self, name)
         if hasattr(type(descriptor), "__delete__"):
             type(descriptor).__delete__(descriptor, self)
         elif name in state:
             del state[name]
         else:
-            raise _no_attribute(self, name)
-
-
-def _seen_dict(obj: Any) -> State:
-    state: State | None = here.memo.get(id(obj))
-    if state is None:
-        state = _visible(obj)
-    if state is None:
-        return native_dict(obj)
-    if type(state) is WorkingCopy or type(state) is PartialState:
-        state.copy_pending()
-    return state
-
-
-def _set_dict(obj: Any, attributes: State) -> None:
-    """Do what ``obj.__dict__ = attributes`` does, in the working copy."""
-    state = here.memo.get(id(obj))
-    if type(state) is not WorkingCopy:
-        raise _refusal(obj, "__dict__")
-    memo: dict[int, Any] = {}
-    made = {name: to_plain(value, memo) for name, value in attributes.items()}
-    state.clear()
-    state.update(made)
-
-
-def _ghost_getattribute(obj: Any, name: str) -> Any:
-    """Read the state at the first access, unless the class answers."""
-    if name == "__class__":
-        return type(obj)._p_faces.plain
-    if name[:3] == "_p_":
-        return object.__getattribute__(obj, name)
-    for ref in getweakrefs(obj):  # As load() does, without a call.
-        if type(ref) is ObjectRef and ref.jar is not None:
-            try:
-                ref.jar.load(obj, ref)
-            except ReadCycleError:
-                return _partial_attribute(obj, name, _partial_state(ref))
-            return getattr(obj, name)
-    load(obj)
-    return getattr(obj, name)
-
-
-def _partial_attribute(obj: Any, name: str, state: PartialState) -> Any:
-    """Do for a ghost whose state is being decoded what MaskLayer does for a masked object."""
-    faces = type(obj)._p_faces
-    if name not in (faces.data_names or faces.find_data_names()):
-        value = state.get(name, _MISSING)
-        if value is PENDING:
-            state.own_value(name)
-        if value is not _MISSING:
-            return value
-    if name == "__dict__":
-        state.copy_pending()
-        return state
-    return _class_attribute(obj, name, faces.ghost)
-
-
-def _partial_state(ref: ObjectRef) -> PartialState:
-    """Return what can be had of an object meanwhile; raise the caller's error if it is another."""
-    state = here.reading.get(id(ref))
-    if type(state) is not PartialState:
-        raise  # noqa: PLE0704  of the caller
-    return state
-
-
-def _ghost_setattr(obj: Any, name: str, value: Any) -> None:
-    load(obj)
-    setattr(obj, name, value)
-
-
-def _ghost_delattr(obj: Any, name: str) -> None:
-    load(obj)
-    delattr(obj, name)
+            raise no_attribute(self, name)
 
 
 for _layer in (Persistent, OpenLayer, MaskLayer):
@@ -301,69 +224,14 @@ LAYERS.update(open=OpenLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},
     # On top: a mixin that stands before Persistent has a __dict__ of its own.
-    mask={"__class__": _looks, "__dict__": property(_seen_dict, _set_dict)},
+    mask={"__class__": _looks, "__dict__": property(seen_dict, set_dict)},
     ghost={
         "__class__": _looks,
-        "__getattribute__": _ghost_getattribute,
-        "__setattr__": _ghost_setattr,
-        "__delattr__": _ghost_delattr,
+        "__getattribute__": ghost_getattribute,
+        "__setattr__": ghost_setattr,
+        "__delattr__": ghost_delattr,
     },
 )
-
-
-def load(obj: Any) -> None:
-    """Give a ghost its state, unless it has it."""
-    ref = ref_of(obj)
-    if ref is not None and ref.jar is not None:
-        ref.jar.load(obj, ref)
-    else:
-        # Collected as part of a cycle, its __del__ running: what it still has is all there is.
-        swap_class(obj, type(obj)._p_faces.plain)
-
-
-def _visible(obj: Any) -> State | None:
-    ref = ref_of(obj)
-    if ref is None or ref.jar is None:  # never was in a database: not masked
-        return native_dict(obj)
-    try:
-        return ref.jar.visible(obj, ref)
-    except ReadCycleError:
-        return _partial_state(ref)
-
-
-def _class_descriptor(obj: Any, name: str) -> Any:
-    faces = type(obj)._p_faces
-    if name in (faces.data_names or faces.find_data_names()):
-        for cls in type(obj).__mro__:
-            found = own_dict(cls).get(name, _MISSING)
-            # Guarded: the descriptor was added to the class later.
-            if found is not _MISSING and type(found) is not Guarded:
-                return found
-    return None
-
-
-def _class_attribute(obj: Any, name: str, mask: Any) -> Any:
-    """Look *name* up in the class only, and bind it to *obj*."""
-    # By super: a thread with a view must not see the native dict while the object is masked.
-    try:
-        found: Any = getattr(super(mask, obj), name)
-    except AttributeError:
-        if any(name in own_dict(cls) for cls in mask.__mro__[1:]):
-            raise  # from the code of a property
-        raise _no_attribute(obj, name) from None
-    except TypeError:
-        if type(obj) is not mask:  # the mask was taken off meanwhile
-            return getattr(obj, name)
-        raise
-    # A class method gets the user's class.
-    if type(found) is MethodType and found.__self__ is mask:
-        return MethodType(found.__func__, mask._p_faces.plain)  # type: ignore[attr-defined]
-    return found
-
-
-def _no_attribute(obj: Any, name: str) -> AttributeError:
-    text = f"{type(obj).__name__!r} object has no attribute {name!r}"
-    return AttributeError(text, name=name, obj=obj)
 
 
 def checkout(*objects: Persistent, exclusive: bool = False) -> None:

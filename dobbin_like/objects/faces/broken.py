@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dobbin_like.exc import BrokenObjectError, UnloadedClassError
-from dobbin_like.objects.faces.base import Persistent, load
+from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import TOPS, PersistentMeta
+from dobbin_like.objects.faces.lookup import load
 from dobbin_like.objects.values.refs import ref_of
 
 _GONE: Final = "the object is gone from its database"

@@ -1,0 +1,117 @@
+"""What is applied of a file when it is opened: saved positions, and all that is certain behind.
+
+Of the file of a packed log, that is what an instance has applied of the one before it; what comes
+then is new to it. Read :mod:`dobbin_like.log.reading.readable` next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.ids import Tid
+from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.file.words import Words
+from dobbin_like.log.format.header import DURABLE, INODE, PAGE_SIZE, SAVED
+from dobbin_like.log.reading.chain import certain_frames, frames_before_cut
+from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer
+from dobbin_like.log.reading.saved_positions import load_saved
+
+__all__ = ["apply_certain", "read_packed"]
+
+_logger = logging.getLogger(__name__)
+
+
+def apply_certain(path: str, applied: Applied, words: Words) -> None:
+    """Apply all up to DURABLE, from saved positions on.
+
+    Raises:
+        IntegrityError: It is damaged; or the file was cut, and is no copy.
+    """
+    _load_saved(path, applied, words, None)
+    durable = words.find(DURABLE) or PAGE_SIZE
+    size = os.fstat(applied.file.fd).st_size
+    limit = durable
+    if size < durable:
+        if not _is_copy(applied.file, words):
+            text = "the end of the file: somebody has cut it"
+            raise IntegrityError(path, size, text, f"at least {durable} bytes")
+        _logger.warning("%s: a copy that was cut at %d of %d bytes", path, size, durable)
+        limit = size
+    place = start = applied.tail
+    buffer = ReadBuffer(applied.file.fd, path)
+    frames = certain_frames(buffer, start, limit)
+    if limit < durable:
+        frames = frames_before_cut(buffer, start, limit, durable)
+    for frame in frames:
+        place = frame.tail
+        if frame.logged is not None:
+            applied.apply(path, [frame.logged])
+    if place.end != applied.tail.end:
+        applied.move_to(place)
+
+
+def _is_copy(file: LogFile, words: Words) -> bool:
+    """Tell whether this is another file than the one that somebody has written to."""
+    return words.find(INODE) not in (None, 0, file.inode)
+
+
+def read_packed(
+    path: str, replaced: LogFile, seen: Tid
+) -> tuple[Applied, list[LoggedTransaction]] | None:
+    """Open the file at *path* that has taken the place of another one, read all of it.
+
+    Args:
+        seen: The tid of the newest transaction that is applied of the file that was replaced.
+
+    Returns:
+        What is applied of the new file, up to *seen*, and what is new. None: it is not there yet.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+    file, old = LogFile(path, read_only=replaced.read_only), replaced.page
+    try:
+        file.open()
+    except FileNotFoundError:
+        return None
+    page, words = file.page, file.words
+    if page is None or words is None or old is None or page.store_id != old.store_id:
+        return None
+    if page.generation <= old.generation:  # the same: the switch did not come to its end
+        return None
+    applied = Applied(file)
+    applied.attach(page)
+    # Saved positions that are ahead of what is applied here would hide what is new: the
+    # log was packed twice since. Then all of it is read.
+    _load_saved(path, applied, words, seen)
+    place = applied.tail
+    news: list[LoggedTransaction] = []
+    for frame in certain_frames(ReadBuffer(file.fd, path), place, words.visible()):
+        place = frame.tail
+        if frame.logged is None:
+            continue
+        if frame.logged.tid <= seen:
+            applied.apply(path, [frame.logged])
+        else:
+            news.append(frame.logged)
+    passed = news[-1].end if news else applied.tail.end
+    if place.end != passed:
+        applied.pass_over(passed, place)
+    return applied, news
+
+
+def _load_saved(path: str, applied: Applied, words: Words, until: Tid | None) -> None:
+    """Take the saved positions of a file for applied, unless they are ahead of *until*."""
+    offset, page = words.find(SAVED), applied.file.page
+    if not offset or page is None:
+        return
+    # What is not certain to be there has to be read frame by frame.
+    certain = min(words.find(DURABLE) or 0, os.fstat(applied.file.fd).st_size)
+    saved = load_saved(ReadBuffer(applied.file.fd, path), offset, page.checksum, certain)
+    if saved is not None and (until is None or saved[2].tid <= until):
+        applied.positions, applied.names, tail = saved
+        applied.positions.reserve(page.next_oid)
+        applied.move_to(tail)

@@ -1,0 +1,148 @@
+"""What is appended to a log, as the holder of the commit lock knows it, and how it catches up.
+
+As long as the words are those that it has left, nobody else was there, and nothing is read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dobbin_like.exc import IntegrityError
+from dobbin_like.log.file import disk
+from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.format import record
+from dobbin_like.log.format.header import (
+    APPENDED,
+    DURABLE,
+    FAILURES,
+    LOOSE,
+    REPLACED,
+    STATE,
+    USUAL,
+    WAITING,
+    WORD_SIZE,
+)
+from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.reading.chain import certain_frames
+from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.log.reading.reader import Frame, LoggedTransaction
+from dobbin_like.log.writing.presence import repair
+from dobbin_like.log.writing.syncing import mark_failure
+
+__all__ = ["APPENDED_AT", "LOOSE_AT", "WAITING_AT", "Appended"]
+
+_DURABLE_AT: Final = DURABLE * WORD_SIZE
+_FAILURES_AT: Final = FAILURES * WORD_SIZE
+LOOSE_AT: Final = LOOSE * WORD_SIZE
+APPENDED_AT: Final = APPENDED * WORD_SIZE
+_APPENDED_END: Final = APPENDED_AT + WORD_SIZE
+WAITING_AT: Final = WAITING * WORD_SIZE
+
+
+class Appended:
+    """The end of one file as one instance knows it. Under the commit lock.
+
+    ``place`` is where the next frame goes; ``told`` is what others know of it. ``words`` are the
+    words as this left them, but for WAITING; nothing has happened since if they are the same.
+    Of those, ``seen`` change with news; ``before_ends`` and ``behind_ends`` stand around LOOSE and
+    APPENDED. ``shown`` is where what is visible ended when this knew last, ``failures`` is
+    FAILURES then. ``transactions`` end behind what was visible at some time before.
+    """
+
+    def __init__(self, log: ReadableLog) -> None:
+        self.file = log.file
+        self.place = record.first_place(0)
+        self.failures = -1
+        self.shown = 0
+        self.told = 0
+        self.transactions: list[LoggedTransaction] = []
+        self._log = log
+        self._note_words(b"")
+
+    def catch_up(self, words: Words, block: bytes) -> None:
+        """Know all frames up to APPENDED; put right what the words say is wrong."""
+        if self._is_synced_only(block):
+            return
+        block = self._put_right(words, block)
+        _, durable, loose, appended, failures = [value or 0 for value in _values(block)]
+        self.shown = max(durable, loose)
+        tail = self._log.applied.tail
+        if failures != self.failures or not tail.end <= self.place.end <= appended:
+            self._go_back(tail)
+        if appended < tail.end:
+            found = f"an appended end at {appended}"
+            raise IntegrityError(self.file.path, appended, found, f"{tail.end} or after")
+        self.failures = failures
+        try:
+            for frame in certain_frames(self._log.buffer, self.place, appended):
+                self.know(frame)
+        except IntegrityError:
+            if self.place.end < self.shown:
+                raise
+            # Nobody was promised it: pages of a sync that failed were dropped.
+            mark_failure(self.file)
+            self.catch_up(words, words.all())
+            return
+        self.told = appended
+        self._note_words(block)
+
+    def _is_synced_only(self, block: bytes) -> bool:
+        """Tell whether nothing but a sync has happened; if so, know what it has made visible."""
+        known = self.words
+        if not (
+            block[:_DURABLE_AT] == known[:_DURABLE_AT]
+            and block[LOOSE_AT:_APPENDED_END] == known[LOOSE_AT:_APPENDED_END]
+            and block[_FAILURES_AT:WAITING_AT] == known[_FAILURES_AT:]
+            and self.place.end == self.told
+        ):
+            return False
+        durable = value_in(block, DURABLE)
+        if durable is None:
+            return False
+        self.shown = max(self.shown, durable)
+        self._note_words(block)
+        return True
+
+    def _note_words(self, block: bytes) -> None:
+        self.words = block[:WAITING_AT]
+        self.seen = block[:SEEN_SIZE]
+        self.before_ends, self.behind_ends = block[:LOOSE_AT], block[_APPENDED_END:WAITING_AT]
+
+    def _put_right(self, words: Words, block: bytes) -> bytes:
+        """Repair what failed or is damaged; return the words as they are then."""
+        values = _values(block)
+        if None in values or (values[-1] or 0) & 1:
+            repair(self._log)
+            block = words.all()
+        state = value_in(block, STATE)
+        if state != USUAL:
+            # REPLACED: the path leads here, so that who wanted to replace this file has died.
+            if state != REPLACED:
+                disk.sync_directory(self.file.path)
+            words.put(STATE, USUAL)
+            block = words.all()
+        return block
+
+    def _go_back(self, tail: LogPlace) -> None:
+        """Know no more than what is applied."""
+        self._log.known.clear()
+        self.transactions = []
+        self.place = tail
+
+    def know(self, frame: Frame) -> None:
+        """Go on behind a frame, which readers of this instance need not read."""
+        place, logged = self.place, frame.logged
+        self._log.known[place.end] = place, frame
+        if logged is not None:
+            self.note(logged)
+        self.place = frame.tail  # Last: interrupted before, it is done again.
+
+    def note(self, logged: LoggedTransaction) -> None:
+        """Add a transaction, unless it was added before an interrupt came."""
+        known = self.transactions
+        if not (known and known[-1].offset == logged.offset):
+            known.append(logged)
+
+
+def _values(block: bytes) -> list[int | None]:
+    return [value_in(block, index) for index in (STATE, DURABLE, LOOSE, APPENDED, FAILURES)]

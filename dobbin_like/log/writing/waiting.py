@@ -1,0 +1,58 @@
+"""Who waits for the commit lock: a word of the header tells the one that has it.
+
+The lock itself does not tell. Whoever finds that somebody waits lets it go first.
+"""
+
+from __future__ import annotations
+
+import os
+
+from dobbin_like.log.format.header import WAITING
+from dobbin_like.log.reading.readable import ReadableLog
+
+__all__ = ["Waiting"]
+
+
+class Waiting:
+    """The word WAITING of one log, as one instance uses it: the process that waits; 0: none."""
+
+    def __init__(self, log: ReadableLog) -> None:
+        self._log = log
+        self.told = False  # That this instance waits for the lock.
+
+    def tell(self) -> None:
+        """Let the others know that this process waits. The last one that does is known."""
+        words = self._log.file.words
+        if words is not None:
+            words.put(WAITING, os.getpid())
+            self.told = True
+
+    def got_it(self) -> None:
+        """Take it back: this instance, which has told that it waits, has the lock."""
+        self.told = False
+        if self._process() == os.getpid():
+            self._clear()
+
+    def forget_the_dead(self) -> None:
+        """Let nobody wait if the one that is known has died."""
+        if not _is_alive(self._process()):
+            self._clear()
+
+    def _process(self) -> int:
+        words = self._log.file.words
+        return (words and words.find(WAITING)) or 0
+
+    def _clear(self) -> None:
+        words = self._log.file.words
+        if words is not None:
+            words.put(WAITING, 0)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return bool(process)

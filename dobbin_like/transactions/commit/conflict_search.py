@@ -1,0 +1,80 @@
+"""What others have committed since the snapshot of a thread, or appended at the same moment.
+
+It is merged with what the thread has changed, or the commit fails.
+"""
+
+from __future__ import annotations
+
+from dobbin_like.exc import ConflictError
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.transactions.commit.state import BEGUN, REPLAYING, CommitState
+from dobbin_like.transactions.commit.unseen import (
+    may_conflict,
+    see,
+    see_with_lock,
+    stored_again,
+)
+from dobbin_like.transactions.conflicts import find_conflicts
+from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.replay import replay
+from dobbin_like.transactions.savepoint import NewRoot
+
+
+class ConflictSearch:
+    """Finds the conflicts of one thread's commits to one database, under the commit lock.
+
+    ``had_conflict``: the last commit had one. ``failure`` is what the log will say of it.
+    """
+
+    def __init__(self, publisher: Publisher, view: View, state: CommitState) -> None:
+        self.had_conflict = False
+        self.failure = ""
+        self._publisher = publisher
+        self._graph = publisher.graph
+        self._shared = publisher.graph.shared
+        self._view = view
+        self._state = state
+
+    def find(self, new_root: NewRoot | None) -> None:
+        """Merge with what was committed since the snapshot; ConflictError: it can't be."""
+        if self._view.tid == self._shared.tid and new_root is None:
+            return
+        try:
+            torn = find_conflicts(self._graph, self._view, new_root)
+            if torn:
+                self._state.enter(REPLAYING)
+                replay(self._graph, self._view, torn)
+                self._shared.counts.replays += len(torn)
+                self._state.enter(BEGUN)
+        except ConflictError as error:
+            self.failure = f"conflict: {error.class_name} oid {error.oid}"
+            self._note(error.class_name)
+            raise
+
+    def wait_for_unseen(self, new_root: NewRoot | None) -> None:
+        """Wait for what nobody sees yet if it may be in conflict with this transaction."""
+        storage = self._publisher.storage
+        if not self._may_conflict(new_root):
+            return
+        see(self._publisher, storage.unseen[-1])
+        self.find(new_root)
+        if self._may_conflict(new_root):
+            # Others were first again: now they have to wait.
+            see_with_lock(self._publisher, storage.unseen[-1])
+
+    def _may_conflict(self, new_root: NewRoot | None) -> bool:
+        unseen = self._publisher.storage.unseen
+        return bool(unseen) and (new_root is not None or may_conflict(unseen, self._view))
+
+    def refuse_stored_again(self, changes: Changes) -> None:
+        """Refuse to store what others store again at this moment, after a pack dropped it."""
+        storage = self._publisher.storage
+        error = stored_again(changes, storage.unseen, storage.tid)
+        if error is not None:
+            self._note(error.class_name)
+            raise error
+
+    def _note(self, class_name: str) -> None:
+        self._shared.counts.conflict(class_name)
+        self.had_conflict = True

@@ -1,0 +1,98 @@
+"""How a thread takes part in a transaction: what is asked before it may check something out."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from functools import partial
+from typing import Any
+
+from dobbin_like.exc import (
+    BlockError,
+    ClosedError,
+    CommittingError,
+    ReadOnlyStorageError,
+    SnapshotDroppedError,
+)
+from dobbin_like.objects.values.here import task_without_scope
+from dobbin_like.transactions.commit.state import IDLE, REPLAYING
+from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit, end_then_raise
+from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.request_manager import refuse_in_request_of_other
+from dobbin_like.transactions.thread_view import ThreadView
+
+
+class Joining:
+    """The transaction in which one thread takes part with one database. Touched by it only.
+
+    ``transaction`` is the one that was joined, weakly; None: none, or it has ended. ``only_reads``
+    is one in which nothing may be checked out.
+    """
+
+    def __init__(self, publisher: Publisher, thread: ThreadView) -> None:
+        self.transaction: weakref.ref[Any] | None = None
+        self.only_reads: Any = None
+        self._publisher = publisher
+        self._storage = publisher.storage
+        self._thread = thread
+        self._view = thread.view
+        self._task: weakref.ref[Any] | None = None  # That of asyncio which has joined it.
+
+    def takes_part(self) -> bool:
+        """Tell whether it has joined the thread's transaction, and nothing has happened since."""
+        joined = self.transaction
+        if joined is None or not self._view.active or "asyncio" in sys.modules:
+            return False
+        current = joined()
+        return (
+            current is not None
+            and current is self._thread.transaction_manager().get()
+            and current.status != COMMITTING
+        )
+
+    def join(self, manager: object, phase: str) -> None:
+        """Let *manager*, whose commit is in *phase*, take part in the thread's transaction."""
+        current = self._find(phase)
+        if self.transaction is None or self.transaction() is not current:
+            path = self._storage.path
+            if current is self.only_reads:
+                raise BlockError(path, "it only reads; use db.transaction()")
+            reference = weakref.ref(current)
+            current.abort = partial(abort_outside_commit, reference, path)
+            current.commit = partial(end_then_raise, type(current).commit, reference)
+            current.join(manager)
+            self.transaction = reference  # Not before join() has returned.
+            task = task_without_scope() if "asyncio" in sys.modules else None
+            self._task = None if task is None else weakref.ref(task)
+        elif "asyncio" in sys.modules:
+            self._check_task()
+        if not self._view.active:
+            self._publisher.graph.shared.begin_view(self._view)
+
+    def _find(self, phase: str) -> Any:
+        """Return the thread's transaction, in which something may be checked out."""
+        view, path = self._view, self._storage.path
+        if phase is not IDLE and phase is not REPLAYING:
+            raise CommittingError(path)
+        if self._publisher.closed:
+            what = f"the database {path}"
+            raise ClosedError(what)
+        if self._storage.read_only:
+            raise ReadOnlyStorageError(path, self._storage.why_read_only)
+        if view.lapsed is not None:
+            self._publisher.resume(view)
+            if view.lapsed is not None:
+                raise SnapshotDroppedError(path, view.lapsed)
+        own = self._thread.transaction_manager()
+        if view.between:
+            refuse_in_request_of_other(path, own)
+            view.between = False
+        current = own.get()
+        if phase is IDLE and current.status == COMMITTING:
+            raise CommittingError(path)
+        return current
+
+    def _check_task(self) -> None:
+        if task_without_scope() is not (None if self._task is None else self._task()):
+            reason = "another task of this thread has changes; use async with db.transaction()"
+            raise BlockError(self._storage.path, reason)

@@ -1,0 +1,61 @@
+"""The commit lock, and the tid of a transaction that is made while it is held."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from dobbin_like.contract import Storage
+from dobbin_like.exc import ChangesLostError, ClosedError, LogPackedError, SelfWaitError
+from dobbin_like.ids import Tid
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.spool import spool_slow_files
+from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.savepoint import NewRoot
+
+_FOLLOW_TRIES: Final = 100
+"""How often a log may be packed while one commit waits for its lock."""
+
+
+def do_slow_steps(publisher: Publisher, view: View, new_root: NewRoot | None) -> None:
+    """Do what takes long, and needs no lock, before others have to wait."""
+    if publisher.graph.guard == "check":
+        from dobbin_like.objects.graph.changed_values import check_shared_values
+
+        check_shared_values(publisher.graph)
+    roots = [] if new_root is None else [new_root[0]]
+    spool_slow_files(view.working.values(), roots, publisher.storage.path)
+
+
+def acquire(publisher: Publisher, *, settled: bool = True) -> None:
+    """Take the commit lock; if the log was packed, that of the new file."""
+    if publisher.publishing:  # A signal handler, in the middle of that.
+        raise SelfWaitError(publisher.storage.path)
+    for _ in range(_FOLLOW_TRIES):
+        try:
+            publisher.storage.acquire(settled=settled)
+        except LogPackedError:
+            publisher.catch_up()
+        except ClosedError:
+            if publisher.closed:
+                raise changes_lost(publisher) from None
+            raise
+        else:
+            break
+    else:
+        publisher.storage.acquire(settled=settled)
+    if publisher.pid != os.getpid():  # Before this process has anything to publish.
+        publisher.forget_parent()
+
+
+def changes_lost(publisher: Publisher) -> ChangesLostError:
+    """Return the error for a commit to a database that was closed."""
+    return ChangesLostError(f"the database {publisher.storage.path}")
+
+
+def new_tid(storage: Storage) -> Tid:
+    """Return the tid for a transaction that follows what is appended to *storage*."""
+    # The one place that asks the clock; no decision rests on it.
+    now_microseconds, last = time.time_ns() // 1000, storage.last_tid  # noqa: TID251
+    return Tid(now_microseconds if now_microseconds > last else last + 1)

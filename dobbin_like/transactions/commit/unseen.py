@@ -1,0 +1,74 @@
+"""What others have appended while this thread commits, and nobody sees yet: it has to be synced.
+
+The commit lock is held, so that nothing is added to it. A transaction that does not depend on
+any of it need not wait for the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from dobbin_like.contract import Transaction
+from dobbin_like.exc import ConflictError, WriteConflictError
+from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.transactions.commit.lock import acquire
+from dobbin_like.transactions.compare_sides import told_by
+from dobbin_like.transactions.publisher import Publisher
+
+_OBJECT: Final = "object"
+"""The class of what is in conflict, which nobody has read."""
+
+
+def may_conflict(unseen: Sequence[Transaction], view: View) -> bool:
+    """Tell whether something of *unseen* may be in conflict with what *view* has checked out."""
+    oids = set()
+    for working in view.working.values():
+        oids.add(working.ref.oid)
+        if hasattr(type(working.obj), "_p_replay"):
+            return True  # On parts that were not checked out.
+    return any(
+        any(logged.names) or not (logged.failed or oids.isdisjoint(logged.oids))
+        for logged in unseen
+    )
+
+
+def see(publisher: Publisher, logged: Transaction) -> None:
+    """Wait until a transaction is visible; without the lock, so that others may go on."""
+    storage = publisher.storage
+    storage.release()
+    storage.wait_for(logged)
+    acquire(publisher, settled=False)
+    publisher.catch_up()
+
+
+def see_with_lock(publisher: Publisher, logged: Transaction) -> None:
+    """Wait until a transaction is visible; with the lock: no conflict can come meanwhile.
+
+    Raises ConflictError: It never will be.
+    """
+    storage = publisher.storage
+    storage.wait_for(logged)
+    publisher.catch_up()
+    if storage.tid < logged.tid:
+        failed = "a transaction before it could not be synced"
+        raise ConflictError(failed=failed)
+
+
+def stored_again(
+    changes: Changes, unseen: Sequence[Transaction], seen: Tid
+) -> WriteConflictError | None:
+    """Return the conflict about what *changes* and others store again, after a pack dropped it.
+
+    *seen* is the tid of what is visible: up to there it was waited for.
+    """
+    oids = {entry[0] for entry in changes.entries}
+    for logged in unseen:
+        if not (logged.failed or logged.tid <= seen or oids.isdisjoint(logged.oids)):
+            oid = next(Oid(oid) for oid in logged.oids if oid in oids)
+            error = WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
+            return error.tell(partial(told_by, logged))
+    return None
