@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from transaction.interfaces import TransientError
-
-from dobbin_like.exc.base import HOME, Error
+from dobbin_like.exc.base import HOME, Error, TransientError
 from dobbin_like.ids import Oid, Tid
 
 if TYPE_CHECKING:
