@@ -62,10 +62,10 @@ class WritableLog:
         self.log = log
         self.sync = sync
         self.lock_timeout = lock_timeout
-        self.lock = CommitLock(log.path, self._descriptor, self._tell_that_one_waits)
-        self.writer = Writer(log, sync=sync)
-        self.queue = SyncQueue()
-        self.flusher = Flusher(log.path, self.make_durable)
+        self.lock: CommitLock = CommitLock(log.path, self._descriptor, self._tell_that_one_waits)
+        self.writer: Writer = Writer(log, sync=sync)
+        self.queue: SyncQueue = SyncQueue()
+        self.flusher: Flusher = Flusher(log.path, self.make_durable)
         self._closing = False
         self._told = False  # That this instance waits for the lock.
         self._pid = os.getpid()

@@ -86,7 +86,10 @@ class Counts:
     __slots__ = ("bytes", "failed", "syncs", "transactions")
 
     def __init__(self) -> None:
-        self.transactions = self.failed = self.bytes = self.syncs = 0
+        self.transactions: int = 0
+        self.failed: int = 0
+        self.bytes: int = 0
+        self.syncs: int = 0
 
 
 class Writer:
@@ -109,7 +112,7 @@ class Writer:
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self.forget()
 
     def forget(self) -> None:
@@ -118,12 +121,12 @@ class Writer:
         What was visible in a file that was replaced is durable in the one that replaced it.
         """
         self._file = self._log.file
-        self.loose = False
+        self.loose: bool = False
         self.loose_end: Promise | None = None
-        self.place = record.first_place(0)
-        self.failures = -1
+        self.place: LogPlace = record.first_place(0)
+        self.failures: int = -1
         self._words = b""
-        self.shown = 0
+        self.shown: int = 0
         self._told = 0
         self._due = 0  # Transactions that have to be applied before one is appended.
         self._size = 0
@@ -226,7 +229,7 @@ class Writer:
 
     def _note_words(self, block: bytes) -> None:
         self._words = block[:_WAITING_AT]
-        self.seen = block[:SEEN_SIZE]
+        self.seen: bytes = block[:SEEN_SIZE]
         self._before_ends, self._behind_ends = block[:_LOOSE_AT], block[_APPENDED_END:_WAITING_AT]
 
     def _put_right(self, words: Words, block: bytes) -> bytes:
