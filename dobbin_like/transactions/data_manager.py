@@ -155,7 +155,7 @@ class DataManager:
         self._graph = publisher.graph
         self._shared = publisher.graph.shared
         self.thread = thread
-        self.view = thread.view
+        self.view: View = thread.view
         # The transaction that was joined, weakly; set after join() has returned.
         self._joined: weakref.ref[Any] | None = None
         self._task: weakref.ref[Any] | None = None  # That of asyncio which has joined it.
