@@ -6,6 +6,7 @@ from benchmarks import (
     bench_bulk,
     bench_collections,
     bench_commit,
+    bench_exchange,
     bench_indexes,
     bench_life,
     bench_memory,
@@ -41,6 +42,7 @@ THEMES = (
     bench_together,
     bench_streams,
     bench_oo7,
+    bench_exchange,
 )
 
 # The guard is for the processes that are started: they import this module again.

@@ -92,9 +92,7 @@ def tailing(bench: Bench) -> None:
         for number in range(1, bench.rounds(41) + 1):
             for follower in followers:
                 follower.wait_for_news(number)
-            once = in_turn(
-                *(follower._store.publisher.catch_up for follower in followers), rounds=1, warm=0
-            )
+            once = in_turn(*(follower.catch_up for follower in followers), rounds=1, warm=0)
             for times, (seconds,) in zip(taken, once, strict=True):
                 times.append(seconds)
     few, big, many = medians(taken, 1e6)

@@ -38,8 +38,8 @@ class _Watched(TransactionLog):
         self.ends: Ends = []
         self._taken = 0
 
-    def acquire(self) -> None:
-        super().acquire()
+    def acquire(self, *, settled: bool = True) -> None:
+        super().acquire(settled=settled)
         self._taken = time.monotonic_ns()
 
     def release(self) -> None:

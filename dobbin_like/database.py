@@ -24,10 +24,9 @@ from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store
+from dobbin_like.timestamps import Moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from dobbin_like.blocks import again, block
     from dobbin_like.history import feed, outcome, revisions
     from dobbin_like.history import undo as undoing
@@ -277,7 +276,7 @@ class Database(Generic[RootT]):
         snapshot = self._store.snapshot()
         return self._store.graph.shared.tid if snapshot is None else snapshot
 
-    def at(self, moment: int | datetime) -> Self:
+    def at(self, moment: Moment) -> Self:
         """Return a read-only database as of *moment*, over the same log.
 
         It shows what was committed up to that tid or datetime, now and as long as it is

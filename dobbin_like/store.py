@@ -162,7 +162,6 @@ class Store:
         if oid == ROOT_OID and manager.new_root is not None:
             return manager.new_root[0]
         view = manager.view
-        view.used = True
         return self.graph.ghosts.get(Oid(oid), view.tid if view.active else None)
 
     def get_root(self) -> Any:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from dobbin_like.ids import Tid
 
-# Importing datetime takes long, and a program that only reads and commits does without.
-if TYPE_CHECKING:
-    from datetime import datetime
+Moment = int | datetime
+"""A tid, or a datetime that knows its time zone."""
 
-    Moment = int | datetime
-    """A tid, or a datetime that knows its time zone."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 _TOLERANCE_MICROSECONDS: Final = 60_000_000
 """By how much the clocks of machines may differ."""
@@ -20,23 +20,19 @@ _TOLERANCE_MICROSECONDS: Final = 60_000_000
 
 def time_of(tid: Tid) -> datetime:
     """Return when a transaction was committed, by the clock of its writer, in UTC."""
-    from datetime import UTC, datetime, timedelta
-
     try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=tid)
+        return _EPOCH + timedelta(microseconds=tid)
     except OverflowError:  # behind the year 9999
         return datetime.max.replace(tzinfo=UTC)
 
 
 def tid_of(moment: Moment) -> Tid:
     """Return the tid of a moment: the largest that a transaction up to then can have."""
-    from datetime import UTC, datetime, timedelta
-
     if isinstance(moment, datetime):
         if moment.utcoffset() is None:
             text = f"{moment!r} has no time zone; give it one: moment.replace(tzinfo=UTC)"
             raise ValueError(text)
-        return Tid((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+        return Tid((moment - _EPOCH) // _MICROSECOND)
     if isinstance(moment, int) and not isinstance(moment, bool):
         return Tid(moment)
     text = f"expected a tid or a datetime, got {type(moment).__name__}"
@@ -51,12 +47,3 @@ def now() -> Tid:
 def is_ahead(tid: Tid) -> bool:
     """Return whether *tid* is of the future: a clock was wrong when it was given, or is now."""
     return tid > now() + _TOLERANCE_MICROSECONDS
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Moment":
-        from datetime import datetime
-
-        return int | datetime
-    text = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(text, name=name)

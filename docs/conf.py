@@ -24,6 +24,7 @@ release = version = dobbin_like.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 smartquotes = False  # They would make one dash of two, in the names of options.
 html_theme = "furo"
+html_extra_path = ["llms.txt"]  # For assistants; see llms.py.
 html_title = f"dobbin_like {version}"
 
 autodoc_member_order = "bysource"

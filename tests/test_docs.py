@@ -220,6 +220,23 @@ def test_every_file_that_contributors_are_led_to_is_there() -> None:
     assert [name for name in files if not (ROOT / name).exists()] == []
 
 
+def test_the_list_of_pages_for_assistants_has_every_page() -> None:
+    there = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.rst")}
+    listed = re.findall(r"\]\(([\w/-]+)\.html\)", there)
+
+    assert there == "\n".join(runpy.run_path(str(ROOT / "docs" / "llms.py"))["lines"]()), (
+        "python docs/llms.py > docs/llms.txt"
+    )
+    assert pages - {f"{name}.rst" for name in listed} == {
+        "index.rst",
+        "guide-index.rst",
+        "explanation/index.rst",
+        "howto/index.rst",
+        "reference/index.rst",
+    }
+
+
 def test_the_readme_has_two_commands() -> None:
     assert len(commands()) == 2
 

@@ -18,7 +18,6 @@ import pprint
 import reprlib
 import types
 import typing
-from typing import Any
 from unittest import mock
 
 import attrs
@@ -30,7 +29,7 @@ from zope.interface.verify import verifyObject
 
 import dobbin_like
 from dobbin_like import Persistent, checkout
-from dobbin_like.exc import ClassNotSupported, ReadOnlyError
+from dobbin_like.exc import ReadOnlyError
 from tests.helpers.steps import in_thread
 
 # -- object.__setattr__ in a method --------------------------------------------------
@@ -254,15 +253,6 @@ def test_functions_of_the_standard_library_are_left_alone():
     assert "<dobbin_like type>" not in functools._gt_from_lt.__code__.co_names
     assert before == (functools.total_ordering.__code__, collections.UserDict.__copy__.__code__)
     assert Mixed
-
-
-def test_a_method_whose_code_cannot_be_adapted_is_refused_by_name():
-    names = "\n".join(f"    self.a{number}" for number in range(130))
-    namespace: dict[str, Any] = {"__name__": __name__, "Persistent": Persistent}
-    exec(f"def method(self):\n    type(self)\n{names}", namespace)
-
-    with pytest.raises(ClassNotSupported, match=r"method\(\) calls type\(\)"):
-        type(Persistent)("Long", (Persistent,), {"method": namespace["method"]})
 
 
 def test_an_adapted_function_is_the_same_line_for_line():

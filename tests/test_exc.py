@@ -44,6 +44,7 @@ ERRORS = {
     exc.BlockError("x.log", "no"): "x.log: a transaction block can't go on: no",
     exc.LatePatchError("x.log"): "patch first (monkey.patch_all()), then import",
     exc.UncommittedChangesError("x.log"): "neither committed nor aborted; call commit() or",
+    exc.OtherManagerError("x.log"): "of another transaction manager than that of the database",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",
     exc.LogPackedError("x.log", "the log was packed"): "read_news() continues in the new file",
@@ -53,6 +54,9 @@ ERRORS = {
     exc.NotASafeError("x.log", "Cart"): "not a safe, its root is a Cart; open it as a",
     exc.SafeDirectoryError("no"): "the directory for the safes of modules: no",
     exc.CopyError("x.log", "of another database"): "x.log: of another database",
+    exc.SourceError(
+        "x.jsonl", "line 3", "'{'", "JSON"
+    ): "x.jsonl: line 3: '{', expected JSON; nothing was imported",
     exc.UnloadedClassError("shop", "Cart", "not there"): "the class shop.Cart is not loaded",
     exc.ValueNotRebuiltError("shop", "Size", "no"): "a shop.Size can't be rebuilt: no; let its",
     exc.BrokenObjectError("shop", "Cart", "no", "pay"): "has no 'pay', and the class shop.Cart is",
@@ -131,7 +135,9 @@ BUILT_IN = {
     exc.PackError: ValueError,
     exc.PackRunningError: RuntimeError,
     exc.UncommittedChangesError: RuntimeError,
+    exc.OtherManagerError: RuntimeError,
     exc.CopyError: ValueError,
+    exc.SourceError: ValueError,
     exc.NotASafeError: ValueError,
     exc.SafeDirectoryError: RuntimeError,
     exc.BrokenObjectError: AttributeError,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +18,11 @@ import transaction
 from dobbin_like import ConflictError, PersistentDict, checkout
 from dobbin_like.exc import SnapshotDroppedError, UncommittedChangesError
 from dobbin_like.objects.values.refs import ref_of
+from dobbin_like.processes.threads import RunTime
 from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from tests.helpers.interrupts import interrupted
+from tests.helpers.processes import exit_code, forked
+from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
 
 if TYPE_CHECKING:
@@ -48,10 +53,18 @@ class Waiting:
         self._told.append(function)
         self._turn.release()
         assert self._done.acquire(timeout=TIMEOUT_SECONDS)
+        self._come_to_rest()
         result, error = self._results.pop()
         if error is not None:
             raise error
         return result
+
+    def _come_to_rest(self) -> None:
+        """Return when the thread has stopped to run: it waits for what it is told next."""
+        status = Path(f"/proc/self/task/{self.thread.native_id}/stat")
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while status.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < end
 
     def end(self) -> None:
         self._turn.release()
@@ -60,6 +73,14 @@ class Waiting:
 
 @pytest.fixture
 def idle() -> Iterator[Waiting]:
+    waiting = Waiting()
+    yield waiting
+    waiting.end()
+
+
+@pytest.fixture
+def later() -> Iterator[Waiting]:
+    """Another such thread."""
     waiting = Waiting()
     yield waiting
     waiting.end()
@@ -206,6 +227,48 @@ def test_a_thread_that_reads_what_is_changed_is_not_idle(lapsing, thing, idle):
     assert idle.do(lambda: thing.x) == 0
 
 
+def test_a_thread_that_reads_what_is_unchanged_is_not_idle(lapsing, thing, idle):
+    """Reading such an object runs no code that could notice it."""
+    with changing(thing):
+        thing.child = Thing(x="unchanged")
+    child = thing.child
+    idle.do(lambda: finish(lapsing))
+
+    for _ in range(3):
+        change(thing)
+        assert idle.do(lambda: child.x) == "unchanged"
+
+    assert idle.do(lambda: thing.x) == 0
+
+
+def test_a_thread_of_a_forked_child_that_waits_costs_no_mask(lapsing, thing):
+    finish(lapsing)
+
+    def child():
+        def change_until_plain():
+            end = time.monotonic() + TIMEOUT_SECONDS
+            change(thing)
+            while type(thing) is not Thing:
+                assert time.monotonic() < end
+                change(thing)
+
+        in_thread(change_until_plain)
+
+    assert exit_code(forked(child)) == 0
+
+
+def test_whether_a_thread_has_run_is_known_as_long_as_it_is_there(idle):
+    run_time = idle.do(RunTime)
+    idle.do(lambda: None)
+    seen = [run_time.has_run(), run_time.has_run()]
+    idle.do(lambda: None)
+    seen += [run_time.has_run(), run_time.has_run()]
+    idle.end()
+
+    assert seen == [True, False, True, False]
+    assert run_time.has_run()
+
+
 def test_a_thread_that_goes_on_reads_on_in_its_snapshot(lapsing, thing, idle, again):
     with changing(thing):
         thing.child = Thing(x=0)
@@ -220,6 +283,40 @@ def test_a_thread_that_goes_on_reads_on_in_its_snapshot(lapsing, thing, idle, ag
     assert (thing.x, child.x) == (3, 1)
     idle.do(transaction.begin)
     assert idle.do(lambda: (thing.x, child.x)) == (3, 1)
+
+
+def test_threads_that_go_on_read_on_each_in_its_own_snapshot(lapsing, thing, idle, later):
+    idle.do(lambda: finish(lapsing))
+    change(thing)
+    later.do(lambda: finish(lapsing))
+    change(thing, 4)
+    assert type(thing) is Thing
+
+    seen = [each.do(lambda: lapsing.root.x) for each in (idle, later)]
+
+    assert seen == [0, 1]
+    assert [each.do(lambda: thing.x) for each in (later, idle)] == [1, 0]
+    assert thing.x == 5
+
+
+def test_a_thread_that_goes_on_reads_nothing_but_what_it_asks_for(lapsing, thing, idle, again):
+    """Among the objects in memory are collections that were not read, and so may be empty."""
+    with changing(thing):
+        thing.child = PersistentDict(a=1)
+    child = thing.child
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    other = again()
+    with other.transaction_manager:
+        checkout(other.root.child)
+        other.root.child["a"] = 2
+    transaction.begin()
+    assert type(child) is type(child)._p_faces.ghost
+
+    assert idle.do(lambda: lapsing.root.x) == 0
+
+    assert type(child) is type(child)._p_faces.ghost
+    assert idle.do(lambda: child["a"]) == 1
 
 
 def test_a_thread_that_goes_on_sees_its_snapshot_of_what_is_read_for_the_first_time(
@@ -334,6 +431,19 @@ def test_a_thread_that_goes_on_in_its_snapshot_finds_no_cached_value_of_a_newer_
     assert doubled.double == 6
     assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
     assert doubled.double == 6
+
+
+def test_a_class_that_has_changed_meanwhile_still_has_cached_values(
+    lapsing, thing, idle, monkeypatch
+):
+    with changing(thing):
+        thing.child = doubled = Doubled(of=thing)
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    monkeypatch.setattr(Doubled, "added", 1, raising=False)
+
+    assert doubled.double == 6
+    assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
 
 
 def test_an_interrupt_of_a_thread_that_goes_on_leaves_its_snapshot(lapsing, thing, idle):

@@ -125,6 +125,7 @@ HOUSE = {
             "objects.faces  objects.faces.elsewhere  objects.faces.working_copy",
             "objects.faces.cached",
             "objects.faces.methods",
+            "objects.faces.declaration",
             "objects.faces.faces",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
@@ -139,6 +140,7 @@ HOUSE = {
             "objects.codec.classes",
             "objects.codec.serialize",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
+            "objects.codec.state_writer",
         ),
     ),
     "objects.graph": Room(
@@ -204,11 +206,10 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
-            "transactions.old_snapshots  transactions.savepoint",
-            "transactions.publisher",
+            "transactions.lost_changes  transactions.old_snapshots  transactions.request_manager",
+            "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
-            "transactions.lost_changes",
             "transactions.data_manager",
             "transactions.own_commit",
         ),
@@ -366,6 +367,20 @@ HOUSE = {
         "ground  transactions  doors  package  collections",
         ("fixtures  fixtures.plugin  fixtures.strategies",),
     ),
+    "exchange": Room(
+        "ground  log.format  log.file  log.copies  objects.deltas  objects.codec "
+        "collections.btree  storages  store  search",
+        (
+            "exchange  exchange.json_values  exchange.json_reader  exchange.new_database "
+            "exchange.source",
+            "exchange.json_lines  exchange.sqlite  exchange.sqlite.tables",
+            "exchange.foreign  exchange.foreign.kinds  exchange.foreign.mapping "
+            "exchange.sqlite.rows",
+            "exchange.foreign.pickles  exchange.foreign.trees  exchange.sqlite.mirror",
+            "exchange.foreign.graph  exchange.foreign.shelf",
+            "exchange.foreign.durus  exchange.foreign.zodb",
+        ),
+    ),
     "demo": Room(
         "ground  collections  doors  check",
         (
@@ -378,14 +393,16 @@ HOUSE = {
     ),
     "cli": Room(
         "ground  objects.values  objects.deltas  objects.faces  objects.codec  storages  store  "
-        "history  search  upkeep  watch  doors  opening  check  repair  package  demo",
+        "history  search  upkeep  watch  doors  opening  check  repair  package  exchange  demo",
         (
             "cli.text",
             "cli.common  cli.values",
             "cli.care  cli.change  cli.differences  cli.look  cli.play  cli.shell  cli.stored "
             "cli.top",
-            "cli.past",
+            "cli.outside  cli.outside.exchange  cli.past",
             "cli.objects",
+            "cli.outside.answers",
+            "cli.outside.mcp",
             "cli",
         ),
     ),
@@ -412,6 +429,7 @@ OUTSIDE = {
     "typing_extensions": "store  safe",
     # Extras: the package must work without them.
     "click": "cli",
+    "mcp": "cli.outside.mcp",
     "psycopg": "storages.postgres",
     "rich": "cli  demo",
     # Who has one of these brings it.
@@ -422,6 +440,9 @@ OUTSIDE = {
     # For tests of programs, which bring them.
     "pytest": "fixtures.plugin",
     "hypothesis": "fixtures.strategies",
+    # Whose files are read, for who has them.
+    "ZODB": "exchange.foreign.zodb",
+    "durus": "exchange.foreign.durus",
     # If it is there, the shell uses it.
     "IPython": "cli.shell",
 }

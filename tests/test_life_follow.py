@@ -675,3 +675,28 @@ def test_what_is_not_durable_yet_when_the_log_is_packed_is_so_in_the_new_file(
         assert caplog.records == []
         tails.transaction_manager.abort()
         tails.close()
+
+
+def test_a_sync_that_ends_while_others_are_followed_hides_no_pack(
+    database, root, again, monkeypatch
+):
+    """Its thread tells the readers what it has shown, of the file that was replaced meanwhile."""
+    other = again()
+    assert other.root.n == 0
+    reading = other.storage._reading
+    applied = reading.applied
+    sight = applied.file.words.seen(), applied.tail.end
+    change(database, 1)
+    database.pack()
+    change(database, 2)
+    read_news = reading._read_news
+
+    def read_beside_a_sync() -> Any:
+        news = read_news()
+        applied.look(*sight)
+        return news
+
+    monkeypatch.setattr(reading, "_read_news", read_beside_a_sync)
+    other.transaction_manager.begin()
+
+    assert other.root.n == 2

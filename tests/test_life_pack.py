@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
@@ -30,6 +31,7 @@ from dobbin_like.exc import (
     ClosedError,
     ConflictError,
     IntegrityError,
+    ObjectNotFound,
     PackError,
     PackRunningError,
     PastDroppedError,
@@ -40,8 +42,10 @@ from dobbin_like.exc import (
 from dobbin_like.ids import DELTA
 from dobbin_like.log.copies import new_log, packed_log
 from dobbin_like.log.format.header import PAGE_SIZE
+from dobbin_like.testing.steps import Steps
 from dobbin_like.upkeep import pack_copy
 from dobbin_like.upkeep.pack import PackReport, pack_file
+from tests.helpers.interrupts import interrupted
 from tests.helpers.limits import at_most
 from tests.helpers.packing import LONG, Node, change, content, leftovers, stored
 from tests.helpers.processes import exit_code, forked
@@ -662,6 +666,127 @@ def test_what_may_not_be_written_is_not_packed(what):
         assert exit_code(forked(packs)) == 0
         assert path.read_bytes() == before
         assert leftovers(path) == []
+
+
+class Missing:
+    """Another instance, which drops an object that this one holds, packs, and so on."""
+
+    def __init__(self, again: Any) -> None:
+        self.database = again()
+        self.root = self.database.root
+        self.node = self.root.others[0]
+
+    def put(self, n: int, *others: Node) -> None:
+        with self.database.transaction_manager:
+            checkout(self.root, self.node)
+            self.node.n = n
+            self.root.others = list(others)
+
+    def drop(self) -> None:
+        self.put(self.node.n)
+        self.database.pack()
+
+
+@pytest.fixture
+def held(database: Database, root: Node) -> Node:
+    change(root, others=[Node(1)])
+    return root.others[0]
+
+
+def test_an_object_that_was_dropped_by_the_second_of_two_packs_is_not_stored_as_it_was(
+    database, root, held, again
+):
+    """Another process has changed it in between, and that is nowhere any more."""
+    other = Missing(again)
+    other.drop()
+    other.put(2, other.node)
+    other.drop()
+
+    transaction.begin()
+    with pytest.raises(ObjectNotFound):
+        _ = held.n
+    checkout(root)
+    root.others = [held]
+    with pytest.raises(ObjectNotFound):
+        transaction.commit()
+    transaction.abort()
+    assert again().root.others == []
+
+
+def test_an_older_snapshot_has_what_was_dropped_by_the_second_of_two_packs(
+    database, root, held, again
+):
+    steps = Steps()
+
+    @steps.thread
+    def older():
+        with steps[0]:
+            transaction.begin()
+            assert database.root.others[0].n == 1
+        with steps[2]:
+            assert (held.n, database.root.others) == (1, [held])
+
+    with steps[1]:
+        other = Missing(again)
+        other.drop()
+        other.put(2, other.node)
+        other.drop()
+        transaction.begin()
+        with pytest.raises(ObjectNotFound):
+            _ = held.n
+    steps.join()
+
+
+def test_an_object_that_was_dropped_by_one_pack_is_stored_as_it_was(database, root, held, again):
+    other = again()
+    with other.transaction_manager:
+        checkout(other.root)
+        other.root.others = []
+    other.pack()
+
+    transaction.begin()
+    assert held.n == 1
+    change(root, others=[held])
+
+    assert again().root.others[0].n == 1
+
+
+def test_what_is_reached_is_read_after_two_packs(database, root, held, again):
+    other = Missing(again)
+    other.drop()
+    other.put(2, other.node)
+    other.database.pack()
+
+    transaction.begin()
+
+    assert (root.others, held.n) == ([held], 2)
+    assert change(held, n=3) == held._p_serial
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_two_packs_are_followed_leaves_nothing_stale(root, again, path):
+    for number in itertools.count(1, 3):
+        with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+            begin = database.transaction_manager.begin
+            begin()
+            top = database.root
+            checkout(top)
+            top.others = [Node(1)]
+            database.transaction_manager.commit()
+            held, other = top.others[0], Missing(again)
+            other.drop()
+            other.put(2, other.node)
+            other.drop()
+
+            was = interrupted(begin, number, "dobbin_like.transactions.publisher")
+
+            begin()
+            with pytest.raises(ObjectNotFound):
+                _ = held.n
+            other.database.close()
+        if not was:
+            break
+    assert number > 20
 
 
 def test_a_file_with_two_names_is_not_packed(database, root, path, tmp_path):

@@ -120,6 +120,84 @@ def test_a_value_that_is_kept_and_not_changed_is_no_matter(box, value):
     assert box.items == kept
 
 
+@pytest.mark.parametrize("kind", KEPT)
+@pytest.mark.parametrize("how", ["read", "inside", "in a collection"])
+def test_a_value_that_is_changed_after_an_abort_is_told(box, kind, how):
+    value, change = KEPT[kind]
+    checkout(box)
+    box.items = {"inside": {"a": (value, [])}, "in a collection": PersistentDict(a=value)}.get(
+        how, value
+    )
+    transaction.commit()
+    checkout(box)
+    if how == "in a collection":
+        checkout(box.items)
+    kept = box.items if how == "read" else box.items["a"]
+    kept = kept[0] if how == "inside" else kept
+    transaction.abort()
+
+    change(kept)
+
+    name = "PersistentDict" if how == "in a collection" else "Box"
+    with pytest.warns(LostChangeWarning, match=rf"of {name} oid \d was changed after the abort"):
+        commit_other(box)
+    commit_other(box)  # It is told once.
+
+
+def test_a_value_that_is_changed_after_a_rollback_is_told_by_the_commit(box):
+    checkout(box)
+    box.other = 1
+    kept, savepoint = box.items, transaction.savepoint()
+    kept.append(1)
+    savepoint.rollback()
+    assert box.items == [0]
+    kept.append(2)
+
+    with pytest.warns(LostChangeWarning, match="of Box oid 0 was changed after the rollback"):
+        transaction.commit()
+    assert (box.items, kept) == ([0], [0, 1, 2])
+
+
+def test_a_value_that_is_not_changed_after_a_rollback_is_no_matter(box):
+    checkout(box)
+    for _ in range(2):
+        kept, savepoint = box.items, transaction.savepoint()
+        kept.append(1)
+        savepoint.rollback()
+        assert box.items is not kept
+    box.items.append(3)
+    commit_other(box)
+    assert box.items == [0, 3]
+
+
+def test_a_value_that_was_changed_before_an_abort_is_no_matter(database, box):
+    for _ in range(3):
+        checkout(box)
+        kept = box.items
+        kept.append(1)
+        transaction.abort()
+    commit_other(box)
+    assert (box.items, kept) == ([0], [0, 1])
+
+
+def test_a_value_that_nobody_keeps_is_freed_by_an_abort(database, box):
+    checkout(box)
+    box.items.append(1)
+    transaction.abort()
+    assert not database._store.manager()._kept
+
+
+def test_a_value_that_is_set_again_after_an_abort_is_no_matter(box):
+    checkout(box)
+    kept = box.items
+    transaction.abort()
+    checkout(box)
+    kept.append(1)
+    box.items = kept
+    transaction.commit()
+    assert box.items == [0, 1]
+
+
 def test_what_was_changed_too_late_is_told_when_the_database_is_closed():
     with Database(MemoryLog()) as db:
         box = Box(items=[1])

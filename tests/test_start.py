@@ -56,9 +56,7 @@ def test_a_program_does_not_import_what_most_programs_never_use(
 
 @pytest.mark.parametrize(
     "module",
-    (
-        "asyncio click copy dataclasses datetime decimal fractions inspect json portalocker rich"
-    ).split(),
+    "asyncio click copy dataclasses decimal fractions inspect json portalocker rich".split(),
 )
 def test_a_program_does_not_wait_for_modules_that_take_long(
     imported: set[str], module: str

@@ -6,13 +6,14 @@ import asyncio
 import gc
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import transaction
 from transaction.interfaces import TransientError
 
-from dobbin_like import Database, checkout
+from dobbin_like import Database, PersistentDict, TransactionLog, checkout
+from dobbin_like.exc import OtherManagerError
 from dobbin_like.web.uploads import stored_upload
 from tests.helpers.web import Rival, ask_asgi, count, in_own_thread, make_root, stored
 
@@ -474,3 +475,78 @@ def test_django_does_not_run_what_is_cut_off(django):
 
     assert response.status_code == 400
     assert stored(django.db) == {"n": 0}
+
+
+# -- a database that was opened without regard to the framework ------------------------
+
+
+@pytest.fixture
+def ask_pyramid(path: Any) -> Iterator[Any]:
+    """Ask a function for an answer in a request with a transaction manager of its own."""
+    config_module = pytest.importorskip("pyramid.config")
+    webtest = pytest.importorskip("webtest")
+    pytest.importorskip("pyramid_tm")
+    settings = {"tm.manager_hook": "pyramid_tm.explicit_manager"}
+    config = config_module.Configurator(settings=settings)
+    config.include("pyramid_tm")
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentDict(n=0))
+        transaction.commit()
+        handlers: list[Any] = []
+        config.add_route("page", "/")
+        config.add_view(
+            lambda _request: handlers.pop()(database), route_name="page", renderer="json"
+        )
+        client = webtest.TestApp(config.make_wsgi_app())
+
+        def ask(handler: Any) -> Any:
+            handlers.append(handler)
+            return client.get("/").json
+
+        yield ask
+        transaction.abort()
+
+
+def add_one(database: Database) -> int:
+    checkout(database.root)
+    database.root["n"] += 1
+    return cast("int", database.root["n"])
+
+
+def add_one_in_a_block(database: Database) -> int:
+    with database.transaction():
+        return add_one(database)
+
+
+def test_a_change_that_no_request_would_commit_is_refused(ask_pyramid, again):
+    with pytest.raises(OtherManagerError, match="manager_in_use"):
+        ask_pyramid(add_one)
+    with pytest.raises(OtherManagerError):
+        ask_pyramid(add_one)
+
+    transaction.commit()
+    assert again().root["n"] == 0
+
+
+def test_a_change_in_a_block_of_its_own_is_stored_by_any_request(ask_pyramid, again):
+    assert [ask_pyramid(add_one_in_a_block) for _ in range(2)] == [1, 2]
+
+    assert again().root["n"] == 2
+
+
+def test_a_database_that_follows_the_request_is_changed_by_it(ask_pyramid, path):
+    from dobbin_like.web.pyramid import manager_in_use
+
+    with Database(path, transaction_manager=manager_in_use) as following:
+        assert ask_pyramid(lambda _: add_one(following)) == 1
+        assert ask_pyramid(lambda _: add_one(following)) == 2
+
+
+def test_what_a_request_does_not_do_is_left_alone(ask_pyramid, again):
+    ask_pyramid(lambda database: database.root["n"])
+    with transaction.manager:
+        pass
+    database = again(transaction_manager=transaction.manager)
+
+    assert add_one(database) == 1
+    transaction.commit()

@@ -2,9 +2,9 @@
 
 Read :mod:`.common` (shared parts), :mod:`.look` and :mod:`.past` (a log as a whole, and what
 happened to it), :mod:`.stored` and :mod:`.objects` (its objects), :mod:`.change`, :mod:`.care`,
-:mod:`.shell`, :mod:`.top` and :mod:`.play`. Results go to stdout, everything else to stderr;
-errors of the package are one line. Exit codes: 0 success, 1 problems found, 2 usage error, 130
-stopped by Ctrl-C. A file that is only read is opened for reading.
+:mod:`.outside`, :mod:`.shell`, :mod:`.top` and :mod:`.play`. Results go to stdout, everything
+else to stderr; errors of the package are one line. Exit codes: 0 success, 1 problems found, 2
+usage error, 130 stopped by Ctrl-C. A file that is only read is opened for reading.
 
 The module of a subcommand is imported when it is called, so that help is fast.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -55,6 +56,11 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "init": ("care", "Create the empty log URI."),
         "repair": ("care", "Save what can be read of the damaged log PATH to TO."),
     },
+    "Move in and out": {
+        "export": ("outside.exchange", "Write the objects of PATH as JSON, or to SQLite."),
+        "import": ("outside.exchange", "Make the database PATH of a file of another kind."),
+        "mcp": ("outside.mcp", "Let an assistant ask about PATH, by the Model Context Protocol."),
+    },
     "Play": {
         "demo": ("play", "Parse the standard library into one object graph."),
         "ask": ("play", "Query the object graph that the demo has stored."),
@@ -75,7 +81,8 @@ class _Commands(click.Group):
         if cmd_name not in _BY_NAME:
             return None
         home = importlib.import_module(f"{__name__}.{_BY_NAME[cmd_name][0]}")
-        found: click.Command = getattr(home, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        found: click.Command = getattr(home, f"{name}_" if keyword.iskeyword(name) else name)
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

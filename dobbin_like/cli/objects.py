@@ -81,13 +81,14 @@ def show(
             tids = [tid_at(database, moment) for moment in diff]
             return print_diff(snapshot, [found.oid], *tids, as_json=as_json)
         elif as_json:
-            json_line(_facts(snapshot, found))
+            json_line(facts_of(snapshot, found))
         else:
             _show_object(snapshot, found, limit)
         return 0
 
 
-def _facts(snapshot: Snapshot, found: StoredObject) -> dict[str, Any]:
+def facts_of(snapshot: Snapshot, found: StoredObject) -> dict[str, Any]:
+    """Return what there is to say about an object, as JSON has it."""
     state, tid = snapshot.state(found), found.stored.tid
     logged = snapshot.storage.transaction_of(found.stored)
     return {
@@ -250,7 +251,7 @@ def find(path: str, name: str, *, limit: int, at: int | datetime | None, as_json
     are included. With --json, prints one JSON object per line.
     """
     with opened(path, at=at) as database, Snapshot(database) as snapshot:
-        names = _classes_like(snapshot, name)
+        names = classes_like(snapshot, name)
 
         def wanted(progress: Progress | None) -> Iterator[StoredObject | Damaged]:
             for found in snapshot.all(progress):
@@ -264,7 +265,7 @@ def find(path: str, name: str, *, limit: int, at: int | datetime | None, as_json
                     if isinstance(found, Damaged):
                         raise found.error
                     if as_json:
-                        json_line(_facts(snapshot, found))
+                        json_line(facts_of(snapshot, found))
                     else:
                         _print_found(snapshot, found)
                 except Error as error:
@@ -281,7 +282,7 @@ def _print_found(snapshot: Snapshot, found: StoredObject) -> None:
     line(Styled(f"{found.oid:>7}", "bold"), f"  {found.class_name.rpartition('.')[2]}  {text}")
 
 
-def _classes_like(snapshot: Snapshot, name: str) -> set[str]:
+def classes_like(snapshot: Snapshot, name: str) -> set[str]:
     """Return the names of classes that a user may mean, or raise Complaint."""
     rows = snapshot.storage.names.rows().classes
     known = {f"{module}.{rest}" for _, module, rest in rows if module not in VALUE_TYPES}

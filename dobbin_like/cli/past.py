@@ -194,10 +194,10 @@ def history(path: str, target: str, *, limit: int, as_json: bool) -> int:
 def print_history(snapshot: Snapshot, oid: Oid, limit: int, *, as_json: bool) -> int:
     """Print the revisions of an object, newest first; return the exit code."""
     code = 0
-    for version, before, after in limited(_revisions(snapshot, oid), limit):
+    for version, before, after in limited(revisions(snapshot, oid), limit):
         facts: dict[str, Any] = {"tid": version.stored.tid}
         try:
-            facts |= _commit(snapshot, version, as_json=as_json)
+            facts |= commit_facts(snapshot, version, as_json=as_json)
             for state in (before, after):
                 if isinstance(state, Error):
                     raise state
@@ -208,7 +208,7 @@ def print_history(snapshot: Snapshot, oid: Oid, limit: int, *, as_json: bool) ->
     return code
 
 
-def _commit(snapshot: Snapshot, version: StoredObject, *, as_json: bool) -> dict[str, Any]:
+def commit_facts(snapshot: Snapshot, version: StoredObject, *, as_json: bool) -> dict[str, Any]:
     """Return who has committed a version, and when; print that unless the result is JSON."""
     logged = snapshot.storage.transaction_of(version.stored)
     if not as_json:
@@ -219,7 +219,7 @@ def _commit(snapshot: Snapshot, version: StoredObject, *, as_json: bool) -> dict
     return {"time": time_of(logged.tid).isoformat(), **about}
 
 
-def _revisions(
+def revisions(
     snapshot: Snapshot, oid: Oid
 ) -> Iterator[tuple[StoredObject, dict[str, Any] | Error, dict[str, Any] | Error]]:
     """Yield each version with the state before it, empty for the first, and its own.
@@ -273,7 +273,7 @@ def diff(path: str, before: int | datetime, after: int | datetime, *, as_json: b
     with opened(path) as database, Snapshot(database) as snapshot:
         first, last = tid_at(database, before), tid_at(database, after)
         with progress_bar("comparing") as progress:
-            oids = _changed_oids(snapshot, min(first, last), max(first, last), progress)
+            oids = changed_oids(snapshot, min(first, last), max(first, last), progress)
             return print_diff(snapshot, oids, first, last, as_json=as_json)
 
 
@@ -290,9 +290,10 @@ def tid_at(database: Database[Any], moment: int | datetime) -> Tid:
     return next((logged.tid for logged in found), NO_TID)
 
 
-def _changed_oids(
+def changed_oids(
     snapshot: Snapshot, since: Tid, until: Tid, progress: Progress | None
 ) -> list[Oid]:
+    """Return the oids of the objects that transactions between two tids have written."""
     check_complete(snapshot.storage, since)
     oids: set[int] = set()
     for number, logged in enumerate(snapshot.storage.transactions(since, until), 1):

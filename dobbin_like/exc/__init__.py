@@ -18,6 +18,7 @@ constructor, the attributes, the text, the repr and pickling from them.
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: F401
 from typing import TYPE_CHECKING, ClassVar  # noqa: F401
 
 from dobbin_like.exc.base import *  # noqa: F403
@@ -41,6 +42,7 @@ _HOMES = {
     "NotASafeError": "exc.tools",
     "NotIndexableError": "exc.indexes",
     "SafeDirectoryError": "exc.tools",
+    "SourceError": "exc.tools",
     "UniqueConflictError": "exc.indexes",
     "UniqueError": "exc.indexes",
 }

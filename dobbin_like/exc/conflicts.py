@@ -6,13 +6,11 @@ These are the transient errors, for which the retry loops of the ``transaction``
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Self
 
 from dobbin_like.exc.base import HOME, Error, TransientError
 from dobbin_like.ids import Oid, Tid
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 __all__ = [
     "ConflictError",

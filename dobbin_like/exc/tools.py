@@ -1,4 +1,4 @@
-"""Errors of what is built on a database: queues of jobs, and safes."""
+"""Errors of what is built on a database: queues of jobs, safes, and imports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ __all__ = [
     "LeaseLostError",
     "NotASafeError",
     "SafeDirectoryError",
+    "SourceError",
 ]
 
 
@@ -39,3 +40,13 @@ class SafeDirectoryError(UsageError, RuntimeError):
 
     reason: str
     text = "the directory for the safes of modules: {reason}"
+
+
+class SourceError(UsageError, ValueError):
+    """What is to be imported is not as expected. There is no new database."""
+
+    path: str
+    place: str
+    found: str
+    expected: str
+    text = "{path}: {place}: {found}, expected {expected}; nothing was imported"

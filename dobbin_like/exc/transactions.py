@@ -11,6 +11,7 @@ __all__ = [
     "CommittingError",
     "LatePatchError",
     "OpenDatabaseWarning",
+    "OtherManagerError",
     "SelfWaitError",
     "UncommittedChangesError",
     "UncommittedChangesWarning",
@@ -95,6 +96,21 @@ class SelfWaitError(UsageError, RuntimeError):
     text = (
         "{path}: this thread is already committing to this file; use one database instance per "
         "file in a transaction, and change nothing in a signal handler"
+    )
+
+
+class OtherManagerError(UsageError, RuntimeError):
+    """A change would join a transaction that nobody commits: the request has another manager.
+
+    Nothing was checked out.
+    """
+
+    path: str
+    text = (
+        "{path}: the transaction of this request is one of another transaction manager than that "
+        "of the database, and would not store what is changed; give the database "
+        "transaction_manager=manager_in_use, from dobbin_like.web.pyramid, or change it in a "
+        "block of db.transaction()"
     )
 
 

@@ -135,7 +135,6 @@ class _Search:
     ) -> None:
         manager = store.manager()
         view = manager.view
-        view.used = True
         self._store = store
         self._graph = store.graph
         self._new_root = manager.new_root

@@ -71,9 +71,17 @@ from dobbin_like.transactions.in_commit import (
     end_then_raise,
     hold,
 )
-from dobbin_like.transactions.lost_changes import Kept, kept_after, tell_lost_changes
+from dobbin_like.transactions.lost_changes import (
+    ABORT,
+    Kept,
+    kept_after,
+    kept_since,
+    read_in,
+    tell_lost_changes,
+)
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
+from dobbin_like.transactions.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
 
@@ -170,7 +178,7 @@ class DataManager:
         self._decided_tid = NO_TID  # Of the last one that was committed.
         self._made: Transaction | None = None
         self._failure = ""
-        self._kept: list[Kept] = []  # Of the last commit.
+        self._kept: list[Kept] = []  # Of the last commit, and of aborts and rollbacks since.
         self._had_conflict = False  # The last one of this thread had.
         self._annotations: dict[str, Any] = _NO_ANNOTATIONS
         # Whether acquire_early() has taken the commit lock for the next transaction.
@@ -202,34 +210,42 @@ class DataManager:
 
     def join(self) -> View:
         """Take part in the thread's transaction, unless it is committing; return the view."""
-        view, joined = self.view, self._joined
-        if (
-            joined is not None
-            and view.active
-            and self._phase is IDLE
-            and "asyncio" not in sys.modules
-        ):
-            current = joined()
-            if (
-                current is not None
-                and current is self.thread.transaction_manager().get()
-                and current.status != COMMITTING
-            ):
-                return view  # It takes part already, as at nearly every checkout.
+        view = self.view
+        if self._takes_part():  # As at nearly every checkout.
+            return view
         self._check_may_change()
         if view.lapsed is not None:
             self._resume_to_change()
-        view.between = False
+        if view.between:
+            refuse_in_request_of_other(self._storage.path, self.transaction_manager)
+            view.between = False
         current = self.thread.transaction_manager().get()
         if self._phase is IDLE and current.status == COMMITTING:
             raise CommittingError(self._storage.path)
-        if joined is None or joined() is not current:
+        if self._joined is None or self._joined() is not current:
             self._join(current)
         elif "asyncio" in sys.modules:
             self._check_task()
         if not view.active:
             self._shared.begin_view(view)
         return view
+
+    def _takes_part(self) -> bool:
+        """Tell whether it has joined the transaction, and nothing has happened since."""
+        joined = self._joined
+        if (
+            joined is None
+            or not self.view.active
+            or self._phase is not IDLE
+            or "asyncio" in sys.modules
+        ):
+            return False
+        current = joined()
+        return (
+            current is not None
+            and current is self.thread.transaction_manager().get()
+            and current.status != COMMITTING
+        )
 
     def _join(self, current: Any) -> None:
         path = self._storage.path
@@ -613,16 +629,23 @@ class DataManager:
                 self._record_failure()
         finally:
             try:
-                if self._changes is not None:
-                    self._changes.undo()
-                self.replace_root(None)
-                self._shared.drop_working(self.view)
-                self._joined = None
+                self._take_back()
             finally:
                 self._leave_commit()
                 self._made = self._changes = None
                 self._in_indexes = []
                 self._failure = ""
+
+    def _take_back(self) -> None:
+        """Let nothing be checked out; note what the program has kept of it."""
+        if self._changes is not None:
+            self._changes.undo()
+        self.replace_root(None)
+        copies = self.view.working
+        read = read_in(copies.values()) if copies and self._graph.guard else []
+        self._shared.drop_working(self.view)
+        self._joined = None
+        self._kept += kept_since(ABORT, read)
 
     def _is_committed(self, transaction: Any) -> bool:
         """Return whether the decision was made before an error or an interrupt came."""
@@ -666,7 +689,11 @@ class DataManager:
 
     def savepoint(self) -> Savepoint:
         opened = self.thread.opened.pairs
-        return Savepoint(self.view, opened, self._shared, self.new_root, self.replace_root)
+        return Savepoint(self.view, opened, self._shared, self.new_root, self._rolled_back)
+
+    def _rolled_back(self, new_root: NewRoot | None, kept: list[Kept]) -> None:
+        self.replace_root(new_root)
+        self._kept += kept
 
     def replace_root(self, new_root: NewRoot | None) -> None:
         """Let *new_root* be what this transaction has set as the root; ``None``: nothing."""

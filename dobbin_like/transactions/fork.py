@@ -62,6 +62,9 @@ def _after_fork_in_child() -> None:
         publisher.lock = reentrant_lock()
         publisher.own = {}
         publisher.graph.shared.counts = Counts()
+        for view in publisher.old_snapshots.all_views():
+            if view.thread == threading.get_ident():
+                view.run_time.follow()
         publisher.storage.after_fork_in_child()
 
 

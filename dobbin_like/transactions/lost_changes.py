@@ -1,19 +1,21 @@
-"""Changes that come too late: in a list that was stored, after the transaction has ended.
+"""Changes that come too late: in a list of a working copy, after the transaction has ended.
 
-A working copy has ordinary lists, dicts and sets, which a program can keep. After the commit, they
-belong to nobody: what is changed in them is not stored. That can't be refused, but told by the
-next commit of the thread.
+A working copy has ordinary lists, dicts and sets, which a program can keep. After the commit or
+the abort, they belong to nobody: what is changed in them is not stored. That can't be refused, but
+told by the next commit of the thread.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from operator import is_
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.exc import LostChangeWarning
-from dobbin_like.objects.graph.changes import Changes, Written
+from dobbin_like.objects.faces.working_copy import WorkingCopy
+from dobbin_like.objects.graph.changes import Changes, Written, containers_of
 from dobbin_like.objects.values.guards import SHARED_TYPES, describe
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, REFERENCE, SET, base_of
@@ -29,11 +31,16 @@ _OWN_REFERENCES: Final = _own_references()
 
 
 class Kept(NamedTuple):
-    """A container that somebody still has, and what was stored of it."""
+    """A container that somebody still has, what was stored of it, or was in it, and since when."""
 
     ref: ObjectRef
     value: Any
     stored: Any
+    end: str = "end of the transaction that has stored"
+
+
+ABORT: Final = "abort of the transaction that has read"
+ROLLBACK: Final = "rollback to a savepoint in the transaction that has read"
 
 
 def kept_after(written: list[Written]) -> list[Kept]:
@@ -53,19 +60,29 @@ def kept_after(written: list[Written]) -> list[Kept]:
     return kept
 
 
+def read_in(copies: Iterable[WorkingCopy]) -> list[Written]:
+    """Return the containers that were read from *copies*, which are about to be dropped."""
+    return [each for working in copies for each in containers_of(working)]
+
+
+def kept_since(end: str, read: list[Written]) -> list[Kept]:
+    """Return which of the containers are in use when their copies were dropped. Empties *read*."""
+    kept = kept_after(read)
+    return [each._replace(stored=each.value.copy(), end=end) for each in kept]
+
+
 def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
     """Warn of containers that were changed, unless *changes* store them again."""
     changed = [each for each in kept if not _is_same(each.value, each.stored)]
     if not changed:
         return
     again = set() if changes is None else {id(value) for _, value, _ in changes.written}
-    for ref, value, _ in changed:
+    for ref, value, _, end in changed:
         if id(value) not in again:
             kind = base_of(type(value)).__name__
             text = (
-                f"a {kind} of {describe(ref)} was changed after the end of the transaction that "
-                f"has stored it: the change is lost; after a checkout(), read the {kind} from its "
-                "object again"
+                f"a {kind} of {describe(ref)} was changed after the {end} it: the change is lost; "
+                f"after a checkout(), read the {kind} from its object again"
             )
             warnings.warn(text, LostChangeWarning, stacklevel=2)
 

@@ -6,9 +6,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
+from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.graph import Graph
@@ -51,6 +53,8 @@ class Publisher:
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past: bool = False
         self.unpublished: _News | None = None  # read from the storage, not seen by all yet
+        # The generation and the tid before the news that are being read and published.
+        self._before: tuple[int, Tid] | None = None
         self._rest: Sequence[Transaction] = ()  # Read behind what was published last.
         graph.shared.tid = storage.tid
         graph.shared.has_root = storage.has(ROOT_OID)
@@ -72,19 +76,44 @@ class Publisher:
         if self.publishing:
             return
         with self.lock:
-            while True:
-                if self.unpublished is None:
-                    self.unpublished = self._read_news()
-                found = self.unpublished is not None
-                if found:
-                    with self.graph.shared.lock:
-                        finish_despite_interrupts(self._publish_news)
-                packed = self._packed
-                if packed is not None:
-                    self.graph.packed = packed.generation > 0
-                    self.keeps_past = packed.has_past
-                if not found or not (self._rest or (packed is not None and packed.retired)):
-                    return
+            packed = self._packed
+            if packed is not None and self._before is None:
+                self._before = packed.generation, self.graph.shared.tid
+            while self._publish_next():
+                pass
+            if packed is not None:
+                self._forget_dropped(packed)
+
+    def _publish_next(self) -> bool:
+        """Publish what comes next, if anything does; return whether there may be more."""
+        if self.unpublished is None:
+            self.unpublished = self._read_news()
+        found = self.unpublished is not None
+        if found:
+            with self.graph.shared.lock:
+                finish_despite_interrupts(self._publish_news)
+        packed = self._packed
+        if packed is None:
+            return found and bool(self._rest)
+        self.graph.packed = packed.generation > 0
+        self.keeps_past = packed.has_past
+        return found and (bool(self._rest) or packed.retired)
+
+    def _forget_dropped(self, packed: PackedStorage) -> None:
+        """Let what is not in the storage be read no more if its last version is not known.
+
+        So it is when the log was packed twice since: what came between, and was dropped by the
+        second pack, has never been seen here. Cost: the objects in memory, then.
+        """
+        if self._before is not None:
+            generation, tid = self._before
+            if packed.generation != generation and not packed.reaches(tid):
+                shared, has = self.graph.shared, self.storage.has
+                with shared.lock:
+                    refs = [ref for ref in self.graph.cache.all() if not is_new(ref)]
+                    gone = {ref.oid: shared.tid for ref in refs if not has(ref.oid)}
+                    finish_despite_interrupts(partial(shared.publish_foreign, gone, shared.tid))
+        self._before = None
 
     def catch_up_to(self, made: Transaction) -> None:
         """Apply and publish what is visible up to *made*, which this instance has committed."""

@@ -24,6 +24,7 @@ from dobbin_like.objects.values.refs import (
     ref_of,
     set_native_dict,
 )
+from dobbin_like.transactions.lost_changes import ROLLBACK, Kept, kept_since, read_in
 
 NewRoot = tuple[Any, "ObjectRef"]
 """The object that a transaction has set as the root, and its reference."""
@@ -33,8 +34,9 @@ NewRoot = tuple[Any, "ObjectRef"]
 class Savepoint:
     """The changes of one view as they were. Touched by its thread only.
 
-    *opened* has the new objects that are checked out, with their states before. *replace_root*
-    sets *new_root*, the root that the transaction has set, again at a rollback.
+    *opened* has the new objects that are checked out, with their states before. *rolled_back* is
+    called after a rollback, with *new_root*, the root that the transaction has set, and with the
+    containers that the program has kept.
     Raises NotStorableError if something can't be copied. Cost: the states that are checked out.
     """
 
@@ -44,7 +46,7 @@ class Savepoint:
         opened: list[tuple[Any, State]],
         shared: SharedState,
         new_root: NewRoot | None,
-        replace_root: Callable[[NewRoot | None], object],
+        rolled_back: Callable[[NewRoot | None, list[Kept]], object],
     ) -> None:
         self._view = view
         self._shared = shared
@@ -54,10 +56,11 @@ class Savepoint:
             (obj, copy_state(native_dict(obj), type(obj)._p_faces)) for obj, _ in opened
         ]
         self._new_root = new_root
-        self._replace_root = replace_root
+        self._rolled_back = rolled_back
 
     def rollback(self) -> None:
         """Go back. What was checked out since is no longer checked out."""
+        read = read_in(self._view.working.values())
         for key, working in list(self._view.working.items()):
             if key in self._states:
                 working.restore(self._states[key])
@@ -72,7 +75,7 @@ class Savepoint:
             for obj, state in self._opened_states:
                 _reset(obj, copy_state(state, type(obj)._p_faces))
         del self._opened[count:]
-        self._replace_root(self._new_root)
+        self._rolled_back(self._new_root, kept_since(ROLLBACK, read))
 
 
 def _reset(obj: Any, state: State) -> None:

@@ -72,6 +72,7 @@ class ReadableLog:
         self.known: dict[int, tuple[LogPlace, Frame]] = {}
         self.failures: int | None = None
         self._outdated = b""  # Words that tell less than was found without them.
+        self._replaced = False  # When news were read last, another file had taken the place.
         self.follow_to: Callable[[Applied], None] = self.switch_to
         self.sort_key: str = "dobbin_like:" + os.path.realpath(self.path)
         self._attaching = reentrant_lock()
@@ -155,7 +156,7 @@ class ReadableLog:
         block = words.all()
         # Before the frames are read: nothing is appended to a file that was replaced.
         state = value_in(block, STATE)
-        replaced = state == REPLACED
+        self._replaced = replaced = state == REPLACED
         self._forget_after_repair(value_in(block, FAILURES))
         visible = self._visible(words, block)
         place = start = applied.tail
@@ -405,11 +406,7 @@ class ReadableLog:
     @property
     def retired(self) -> bool:
         """Whether the log goes on in another file, to which read_news() follows."""
-        if self.applied.seen:  # It did not when news were read; has_news() tells if it does since.
-            return False
-        words = self.file.words
-        with self.or_closed():
-            return words is not None and value_in(words.seen(), STATE) == REPLACED
+        return self._replaced  # When news were read; has_news() tells if it is since.
 
     def _follow(self) -> list[LoggedTransaction]:
         """Go on in the file that has taken the place of this one, all of which is applied.
@@ -432,6 +429,7 @@ class ReadableLog:
             return []
         if page.generation <= old.generation:  # the same: the switch did not come to its end
             return []
+        replaced = words.find(STATE) == REPLACED
         applied = Applied(file)
         applied.attach(page)
         # Saved positions that are ahead of what is applied here would hide what is new: the
@@ -451,6 +449,7 @@ class ReadableLog:
         if place.end != passed:
             applied.pass_over(passed, place)
         self.follow_to(applied)
+        self._replaced = replaced
         _logger.info("%s: follows to the packed log, generation %d", self.path, page.generation)
         return news or self.read_news()  # It may have been packed again.
 
@@ -459,6 +458,7 @@ class ReadableLog:
         self.generations.switch_to(applied)
         self.known.clear()
         self.failures = None
+        self._replaced = False
         self.applied, self.file = applied, applied.file
         self._set_sort_key(applied.file)
 

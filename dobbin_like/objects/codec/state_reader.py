@@ -45,7 +45,7 @@ class Reference:
         return (self.oid,)
 
 
-class _ValueTypesOnly(Policy):
+class ValueTypesOnly(Policy):
     """Loads no class of an application, not even an imported one."""
 
     def resolve(self, module: str, qualname: str) -> tuple[Any, str]:
@@ -58,7 +58,7 @@ class StateReader:
     """Decodes states of one log. Raises whatever decoding raises: the data are damaged."""
 
     def __init__(self, names: Names, path: str = "") -> None:
-        self._table = ClassTable(_ValueTypesOnly(()), names, path)
+        self._table = ClassTable(ValueTypesOnly(()), names, path)
         self._references: list[Reference] = []
         # Names of the classes that values of the last state are of, but for known value types.
         self.met: frozenset[tuple[str, str]] = frozenset()
@@ -90,7 +90,7 @@ class StateReader:
         *keys* gets the objects that are keys, or members, in any version: these may be asked for a
         hash in reading. Raises MissingBaseError if a version is missing.
         """
-        deltas, _, base = chain_of(oid, stored, self._delta, version_before)
+        deltas, _, base = chain_of(oid, stored, self.delta, version_before)
         if not deltas:
             return stored.number, stored.data
         state, _ = self.read(base.number, base.data)
@@ -101,9 +101,10 @@ class StateReader:
             apply_delta(items, delta)
         shaped = self._table.shape(base.number) is not None
         written = tuple(state.values()) if shaped else state
-        return base.number, _Rewriter(_no_objects, self._table).encode(written)
+        return base.number, Rewriter(NO_OBJECTS, self._table).encode(written)
 
-    def _delta(self, stored: Any) -> Delta:
+    def delta(self, stored: Any) -> Delta:
+        """Return the delta that a version is. Raises whatever decoding raises: it is none."""
         return self._decoder(stored.data).delta()
 
     def _decoder(self, data: bytes) -> Decoder:
@@ -121,7 +122,7 @@ class StateReader:
         if len(names) != len(values):
             names = tuple([f"lost_{index}" for index in range(len(values))])
         state = dict(zip(names, values, strict=True))
-        return _Rewriter(_no_objects, self._table).encode(state)
+        return Rewriter(NO_OBJECTS, self._table).encode(state)
 
     def without_hashes(self, state: dict[str, Any]) -> tuple[bytes, list[str]]:
         """Return the bytes of what is decoded of a state without a hash, and names of the rest.
@@ -130,7 +131,7 @@ class StateReader:
         """
         rest = [name for name, value in state.items() if _asks_for_hashes(value)]
         part = {name: value for name, value in state.items() if name not in rest}
-        return _Rewriter(_no_objects, self._table).encode(part), rest
+        return Rewriter(NO_OBJECTS, self._table).encode(part), rest
 
     def _reference(self, oid: Oid, class_number: int) -> Reference:
         reference = Reference(oid, class_number)
@@ -157,11 +158,11 @@ def _objects_in(keys: Iterable[Any]) -> Iterator[Oid]:
             yield from _objects_in(key)
 
 
-_no_objects: Any = None
+NO_OBJECTS: Final[Any] = None
 """There are none in a state that was read here: references stand for them."""
 
 
-class _Rewriter(Encoder):
+class Rewriter(Encoder):
     """Writes states that were read here; references are written as they were."""
 
     def persistent_id(self, obj: Any) -> Any:

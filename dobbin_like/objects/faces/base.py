@@ -19,8 +19,9 @@ from dobbin_like.exc import (
     UsageError,
 )
 from dobbin_like.ids import OWN_ATTRIBUTES, Oid, Tid
+from dobbin_like.objects.faces.declaration import own_dict
 from dobbin_like.objects.faces.elsewhere import IN_OBJECTS, Elsewhere, no_such_attribute
-from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta, own_dict
+from dobbin_like.objects.faces.faces import LAYERS, TOPS, Guarded, PersistentMeta
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here

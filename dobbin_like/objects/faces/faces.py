@@ -18,13 +18,23 @@ from __future__ import annotations
 import copyreg
 import functools
 from abc import ABCMeta
-from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType, NoneType
+from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported
-from dobbin_like.objects.faces.elsewhere import IN_OBJECTS
-from dobbin_like.objects.faces.methods import adapt_mixins, adapted
+from dobbin_like.objects.faces.declaration import (
+    check_declaration,
+    check_state_methods,
+    is_ours,
+    own_dict,
+)
+from dobbin_like.objects.faces.methods import (
+    adapt_again,
+    adapt_mixins,
+    adapted,
+    calling_module,
+)
 from dobbin_like.objects.values.refs import Identity, swap_class
 from dobbin_like.processes.interrupts import reentrant_lock
 
@@ -33,14 +43,6 @@ if TYPE_CHECKING:
 
 making: Final = reentrant_lock()
 """Held while a face is made: there must be one of each."""
-
-own_dict: Callable[[type], Mapping[str, Any]] = vars(type)["__dict__"].__get__
-"""The dict of a class itself: that of a face, too, whose ``__dict__`` is the user's class's."""
-
-HOOKS = frozenset(
-    {"_p_merge", "_p_migrate", "_p_part_of", "_p_replay", "_p_resolve_conflict", "_p_version"}
-)
-"""The names with ``_p_`` that a user's class may define."""
 
 _CLEAN_LIMIT: Final = 64
 """Sets of names that are remembered for a class; some classes have one for each object."""
@@ -93,6 +95,7 @@ class Faces:
 
     def _generate(self, bases: tuple[type, ...], content: dict[str, Any]) -> type:
         plain = self.plain
+        adapt_again(plain)
         namespace = {
             **content,
             "_p_faces": self,
@@ -267,8 +270,13 @@ class PersistentMeta(type):
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
     ) -> PersistentMeta:
         check_declaration(name, namespace)
-        if not _is_ours(namespace):
-            namespace.update({key: adapted(value) for key, value in namespace.items()})
+        if type(namespace) is dict:
+            namespace = dict(namespace)  # The caller of type() may use it again.
+        if "__module__" not in namespace:  # type(name, bases, {}) would take that of this one.
+            namespace["__module__"] = calling_module()
+        if not is_ours(namespace):
+            module = namespace["__module__"]
+            namespace.update({key: adapted(value, module) for key, value in namespace.items()})
         made = _quieten(namespace)
         cls = super().__new__(mcs, name, bases, namespace, **kwargs)
         made.append(cls)
@@ -278,7 +286,7 @@ class PersistentMeta(type):
                 "exception, slots) can't be combined with it; keep such a value in an attribute"
             )
             raise ClassNotSupported(name, reason)
-        _check_state_methods(cls)
+        check_state_methods(cls)
         adapt_mixins(cls)
         type.__setattr__(cls, "_p_faces", Faces(cls))
         return cls
@@ -304,7 +312,7 @@ class PersistentMeta(type):
         if faces is not None and faces.plain is not cls:  # type(self).name = value
             setattr(faces.plain, name, value)
             return
-        super().__setattr__(name, adapted(value))
+        super().__setattr__(name, adapted(value, cls.__module__))
         _changed(cls)
 
     def __delattr__(cls, name: str) -> None:
@@ -354,51 +362,3 @@ def _quieten(namespace: dict[str, Any]) -> list[type]:
 
     namespace["__init_subclass__"] = classmethod(init_subclass)
     return made
-
-
-def _check_state_methods(cls: type) -> None:
-    """Raise ClassNotSupported for methods that would be called by pickle and by no commit."""
-    for name in "__getstate__", "__setstate__":
-        owner = next((base for base in cls.__mro__ if name in own_dict(base)), object)
-        if owner is not object and not _is_ours(vars(owner)):
-            reason = (
-                f"it has {name}, which no commit calls: the attributes are stored as they are; "
-                "let names of what is not to be stored begin with _v_, convert what older "
-                "programs have stored in _p_migrate, and make copies by __reduce__"
-            )
-            raise ClassNotSupported(cls.__name__, reason)
-
-
-def check_declaration(name: str, namespace: dict[str, Any]) -> None:
-    """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
-    if _is_ours(namespace):
-        return
-    reason = next(_objections(namespace), None)
-    if reason is not None:
-        raise ClassNotSupported(name, reason)
-
-
-def _is_ours(namespace: Mapping[str, Any]) -> bool:
-    return str(namespace.get("__module__", "")).startswith("dobbin_like.")
-
-
-def _objections(namespace: dict[str, Any]) -> Iterator[str]:
-    if namespace.get("__slots__"):
-        yield (
-            "it has __slots__ (attrs and dataclasses make them with slots=True): a state is "
-            "a dict, and is replaced as one; leave them out"
-        )
-    for attribute in namespace:
-        if attribute.startswith("_p_") and attribute not in HOOKS:
-            reserved = "names with _p_ are reserved, but for " + ", ".join(sorted(HOOKS))
-            yield f"{attribute}: {IN_OBJECTS.get(attribute, reserved)}"
-    version = namespace.get("_p_version", 0)
-    if type(version) is not int or version < 0:
-        yield f"_p_version is {version!r}, expected an int that grows with each change"
-    if not isinstance(namespace.get("_p_migrate"), (NoneType, staticmethod, classmethod)):
-        yield "_p_migrate gets a state, no object yet; make it a static or class method"
-    part_of = namespace.get("_p_part_of", "")
-    if not isinstance(part_of, str):
-        yield f"_p_part_of is {part_of!r:.60}, expected the name of an attribute"
-    for attribute in filter(namespace.__contains__, ("__dict__", "__class__", "__weakref__")):
-        yield f"it redefines {attribute}, which its faces need"

@@ -19,6 +19,7 @@ from typing import Any
 from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.refs import Mask, State
+from dobbin_like.processes.threads import RunTime
 
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]
@@ -41,7 +42,7 @@ class View:
     to be masked, because it has checked them out.
 
     ``between``: no transaction was begun since the last one, and nothing is checked out. If the
-    thread does nothing then (``used`` is noted now and then), the view may lapse: it ends, and
+    thread waits then (``run_time`` is asked now and then), the view may lapse: it ends, and
     ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on.
     ``thread`` is the number of its thread.
     """
@@ -54,9 +55,9 @@ class View:
         "kept",
         "lapsed",
         "memo",
+        "run_time",
         "thread",
         "tid",
-        "used",
         "working",
     )
 
@@ -67,7 +68,7 @@ class View:
         self.tid: Tid = Tid(0)
         self.active: bool = False
         self.between: bool = False
-        self.used: bool = False
+        self.run_time: RunTime = RunTime()
         self.lapsed: Tid | None = None
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
@@ -78,7 +79,6 @@ class View:
 
     def remember(self, obj: Any, state: State) -> None:
         """Let the thread find *state* for *obj* at once from now on."""
-        self.used = True
         self.kept.append(obj)
         self.memo[id(obj)] = state
         if not self.active:  # another thread has just ended the view

@@ -90,7 +90,7 @@ class Changes:
     def add(self, working: WorkingCopy) -> None:
         state = working.changed()
         if state is None:
-            self.written += _containers(working)
+            self.written += containers_of(working)
             return
         obj, ref, base = working.obj, working.ref, working.base
         faces = type(obj)._p_faces
@@ -324,7 +324,7 @@ class Changes:
         self._graph.classes.discard()
 
 
-def _containers(working: WorkingCopy) -> Iterator[Written]:
+def containers_of(working: WorkingCopy) -> Iterator[Written]:
     """Yield the containers of a working copy that were read, each with that of its base."""
     base: Any = working.base
     todo = [(value, base.get(name)) for name, value in working.items()]
@@ -337,10 +337,9 @@ def _containers(working: WorkingCopy) -> Iterator[Written]:
             seen.add(id(value))
             if kind in BASES:
                 yield working.ref, value, before
-            if kind in (LIST, TUPLE):
-                todo += zip(value, before, strict=False)
-            elif kind == DICT:
-                todo += zip(value.values(), before.values(), strict=False)
+            parts = value.values() if kind == DICT else value if kind in (LIST, TUPLE) else ()
+            if any(KINDS[cls] > REFERENCE for cls in set(map(type, parts))):
+                todo += zip(parts, before.values() if kind == DICT else before, strict=False)
 
 
 def _pending(state: State, base: State) -> Iterator[Any]:

@@ -36,6 +36,15 @@ class MaskedRefs:
             self.turns.setdefault(tid, {}).update(new)
             turn_of.update(dict.fromkeys(new, tid))
 
+    def add_changed(self, refs: Iterable[ObjectRef]) -> None:
+        """Note *refs* until no snapshot is older than what has changed each of them last."""
+        turns, turn_of = self.turns, self._turn_of
+        for ref in refs:
+            if id(ref) not in turn_of:
+                turns.setdefault(ref.serial, {})[id(ref)] = ref
+                turn_of[id(ref)] = ref.serial
+        self.turns = OrderedDict(sorted(turns.items()))
+
     def first(self, oldest: Tid | None) -> tuple[Tid, list[ObjectRef]] | None:
         """Return the first turn if no snapshot is older; *oldest* is the oldest one, if any."""
         tid = next(iter(self.turns), None)

@@ -41,7 +41,7 @@ from dobbin_like.objects.values.refs import (
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 
 _IDLE_SECONDS: Final = 1.0
-"""Who has ended a transaction and does nothing for so long, while others commit, waits."""
+"""Who has ended a transaction and does not run for so long, while others commit, waits."""
 
 
 class Cache:
@@ -120,7 +120,7 @@ class SharedState:
             if view.working or view.kept or self._masked.turns:
                 self._end(view)
             # What is registered is active, so that it will be ended.
-            view.active = view.used = True
+            view.active = True
             view.tid = self.horizon.snapshots[view] = self.tid
 
     def move_view(self, view: View) -> None:
@@ -141,16 +141,17 @@ class SharedState:
     def let_idle_lapse(self) -> None:
         """End the views of threads that wait between transactions (lock held).
 
-        They had read nothing of late that was changed since. Cost: a look at the clock, mostly.
+        They have not run since the last look: a thread that reads unchanged objects runs no code
+        of ours, and must not find a changed one among them. Cost: a look at the clock, mostly.
         """
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + self.idle_seconds
         for view in list(self.horizon.snapshots):
-            if view.between and not (view.used or view.working) and view.tid < self.tid:
+            may_lapse = view.between and not view.working and view.tid < self.tid
+            if may_lapse and not view.run_time.has_run():
                 finish_despite_interrupts(partial(self._let_lapse, view))
-            view.used = False
         if self._masked.turns:
             self._unmask_due()
 
@@ -177,19 +178,23 @@ class SharedState:
         horizon.floor = min(horizon.floor, tid)
         changed = [ref for ref in self._cache.all() if ref.serial > tid]
         # What was computed from newer states, and cached for all.
-        for obj in filter(None, (ref() for ref in self._cache.all())):
-            faces = type(obj)._p_faces
-            for name in faces.volatile or ():
-                native_dict(obj).pop(name, None)
-        self.mask_until_seen(changed)
+        for obj in (ref() for ref in self._cache.all()):
+            if obj is not None:  # Not its truth, for which it would have to be read.
+                faces = type(obj)._p_faces
+                for name in faces.volatile or faces.find_volatile():
+                    native_dict(obj).pop(name, None)
+        self._masked.add_changed(changed)
         for ref in changed:
             obj, chain = ref(), None if ref.mask is None else ref.mask.chain
             # A ghost is masked when it is read.
             if obj is not None and type(obj) is not type(obj)._p_faces.ghost:
-                # Also if there is a chain: an interrupt may have come before the class.
-                self.mask(obj, ref, chain or ((ref.serial, native_dict(obj)),))
+                # Also if there is a chain: an interrupt may have come before the class. The older
+                # versions in it are those of other snapshots; between, others may be missing.
+                chain = chain or ((ref.serial, native_dict(obj)),)
+                newer = tuple(version for version in chain if version[0] > tid)
+                self.mask(obj, ref, newer)
         view.tid = tid
-        view.active = view.used = True
+        view.active = True
         view.lapsed = None
 
     def retire_view(self, view: View) -> None:

@@ -92,9 +92,7 @@ class Resolver:
         """Read the newest state of a ghost; with older views about, it becomes masked."""
         shared = self._shared
         horizon = shared.horizon
-        view = self.active_view()
-        if view is not None:
-            view.used = True
+        self.active_view()  # Else, a snapshot that has lapsed may need a mask later.
         while True:
             faces = type(obj)._p_faces
             if type(obj) is not faces.ghost:

@@ -1,0 +1,1 @@
+"""The subcommands that let other files and other programs have the objects."""

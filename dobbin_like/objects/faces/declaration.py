@@ -1,0 +1,67 @@
+"""What the body of a persistent class may define, and what its faces need for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
+from typing import Any
+
+from dobbin_like.exc import ClassNotSupported
+from dobbin_like.objects.faces.elsewhere import IN_OBJECTS
+
+HOOKS = frozenset(
+    {"_p_merge", "_p_migrate", "_p_part_of", "_p_replay", "_p_resolve_conflict", "_p_version"}
+)
+"""The names with ``_p_`` that a user's class may define."""
+
+own_dict: Callable[[type], Mapping[str, Any]] = vars(type)["__dict__"].__get__
+"""The dict of a class itself: that of a face, too, whose ``__dict__`` is the user's class's."""
+
+
+def check_state_methods(cls: type) -> None:
+    """Raise ClassNotSupported for methods that would be called by pickle and by no commit."""
+    for name in "__getstate__", "__setstate__":
+        owner = next((base for base in cls.__mro__ if name in own_dict(base)), object)
+        if owner is not object and not is_ours(vars(owner)):
+            reason = (
+                f"it has {name}, which no commit calls: the attributes are stored as they are; "
+                "let names of what is not to be stored begin with _v_, convert what older "
+                "programs have stored in _p_migrate, and make copies by __reduce__"
+            )
+            raise ClassNotSupported(cls.__name__, reason)
+
+
+def check_declaration(name: str, namespace: dict[str, Any]) -> None:
+    """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
+    if is_ours(namespace):
+        return
+    reason = next(_objections(namespace), None)
+    if reason is not None:
+        raise ClassNotSupported(name, reason)
+
+
+def is_ours(namespace: Mapping[str, Any]) -> bool:
+    """Return whether a class with that body, or in that module, is one of this package."""
+    return str(namespace.get("__module__", "")).startswith("dobbin_like.")
+
+
+def _objections(namespace: dict[str, Any]) -> Iterator[str]:
+    if namespace.get("__slots__"):
+        yield (
+            "it has __slots__ (attrs and dataclasses make them with slots=True): a state is "
+            "a dict, and is replaced as one; leave them out"
+        )
+    for attribute in namespace:
+        if attribute.startswith("_p_") and attribute not in HOOKS:
+            reserved = "names with _p_ are reserved, but for " + ", ".join(sorted(HOOKS))
+            yield f"{attribute}: {IN_OBJECTS.get(attribute, reserved)}"
+    version = namespace.get("_p_version", 0)
+    if type(version) is not int or version < 0:
+        yield f"_p_version is {version!r}, expected an int that grows with each change"
+    if not isinstance(namespace.get("_p_migrate"), (NoneType, staticmethod, classmethod)):
+        yield "_p_migrate gets a state, no object yet; make it a static or class method"
+    part_of = namespace.get("_p_part_of", "")
+    if not isinstance(part_of, str):
+        yield f"_p_part_of is {part_of!r:.60}, expected the name of an attribute"
+    for attribute in filter(namespace.__contains__, ("__dict__", "__class__", "__weakref__")):
+        yield f"it redefines {attribute}, which its faces need"
