@@ -33,6 +33,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -326,7 +327,9 @@ def run_threads(
     threads = [threading.Thread(target=run, args=(index,)) for index in range(orders.threads)]
     for thread in threads:
         thread.start()
-    if forks:
+    # Without the global lock, a dict may belong to a thread that the child does not have: CPython
+    # then waits for ever in the child, in dict.get(), without any of this package.
+    if forks and not sysconfig.get_config_var("Py_GIL_DISABLED"):
         fork_now_and_then(databases, orders, first, threads)
     for thread in threads:
         thread.join()

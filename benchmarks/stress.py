@@ -358,6 +358,7 @@ def fresh_instance(team: Team, seed: int) -> None:
 
 
 def read_beside_a_newer_view(team: Team, database: Database, rng: random.Random) -> int:
+    database.transaction_manager.begin()  # The snapshot of one that has not begun may lapse.
     root = database.root
     known = rng.randrange(PAIRS)
     first = check_pair(root.pairs[known])

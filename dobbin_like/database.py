@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
-from dobbin_like.contract import PackedStorage, Storage
+from dobbin_like.contract import PackedStorage, Storage, is_storage
 from dobbin_like.exc import NoSuchAttributeError, UncommittedChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.late import LateMethod, bound
@@ -117,9 +117,8 @@ class Database(Generic[RootT]):
         elif not sync or lock_timeout is not None or read_only or must_exist:
             text = "sync, lock_timeout, read_only and must_exist are for a path, not for a storage"
             raise TypeError(text)
-        given: Any = storage
-        if not isinstance(given, Storage):
-            text = f"expected a path or a storage, got {type(given).__name__}"
+        if not is_storage(storage):
+            text = f"expected a path or a storage, got {type(storage).__name__}"
             raise TypeError(text)
         try:
             self._store = Store(

@@ -319,6 +319,16 @@ def test_a_thread_that_goes_on_reads_nothing_but_what_it_asks_for(lapsing, thing
     assert idle.do(lambda: child["a"]) == 1
 
 
+def test_a_thread_reads_what_others_have_changed_until_it_goes_on_with_the_database(
+    lapsing, thing, idle
+):
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+
+    assert idle.do(lambda: thing.x) == 3  # As the guide says: it is not marked as changed.
+    assert idle.do(lambda: (lapsing.root.x, thing.x)) == (0, 0)
+
+
 def test_a_thread_that_goes_on_sees_its_snapshot_of_what_is_read_for_the_first_time(
     lapsing, thing, idle
 ):
@@ -444,6 +454,37 @@ def test_a_class_that_has_changed_meanwhile_still_has_cached_values(
 
     assert doubled.double == 6
     assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
+
+
+class Empty(Doubled):
+    def __len__(self):
+        return 0
+
+
+def test_a_thread_that_goes_on_finds_no_cached_value_of_an_empty_object(lapsing, thing, idle):
+    with changing(thing):
+        thing.child = doubled = Empty(of=thing)
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+
+    assert doubled.double == 6
+    assert idle.do(lambda: (lapsing.root.x, doubled.double)) == (0, 0)
+
+
+def test_a_thread_that_goes_on_asks_no_collection_for_its_length(lapsing, thing, idle):
+    with changing(thing):
+        thing.child = items = PersistentDict(a=1)
+    other = Waiting()
+    other.do(lambda: (transaction.begin(), lapsing.root.x))
+    idle.do(lambda: finish(lapsing))
+    change(thing, 3)
+    with changing(items):  # Masked, for the other thread has a snapshot of it.
+        items["b"] = 2
+
+    assert idle.do(lambda: (lapsing.root.x, len(items))) == (0, 1)
+
+    assert other.do(lambda: len(items)) == 1
+    other.end()
 
 
 def test_an_interrupt_of_a_thread_that_goes_on_leaves_its_snapshot(lapsing, thing, idle):

@@ -11,10 +11,14 @@ import pytest
 import transaction
 
 from dobbin_like import Database, PersistentList, checkout
+from dobbin_like.ids import NO_TID
+from dobbin_like.log.writing import flusher
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
 from dobbin_like.storage import MemoryLog
+from dobbin_like.storages.as_of import Pin
+from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
 from tests.helpers.things import Thing
 
@@ -327,3 +331,32 @@ def test_an_interrupt_leaves_no_type_out_of_those_that_are_shared():
         if done:
             break
     assert number > 5
+
+
+def test_no_interrupt_of_these_tests_is_lost_in_the_finalizer_of_a_pin(storage):
+    def pin_and_let_go():
+        Pin(storage, NO_TID)  # What is lost in its finalizer fails the test: it is a warning.
+
+    for number in itertools.count(1):
+        if not interrupted(pin_and_let_go, number):
+            break
+    assert number > 3
+
+
+def test_an_interrupt_while_a_sync_is_put_off_neither_loses_it_nor_lets_close_fail(monkeypatch):
+    monkeypatch.setattr(flusher, "_DELAY_SECONDS", 0)
+    for number in itertools.count(1):
+        done = threading.Event()
+        syncs = flusher.Flusher("a.log", done.set)
+        was = interrupted(syncs.wake, number, "dobbin_like.log.writing.flusher")
+
+        syncs.stop()
+        done.clear()
+        was_twice = interrupted(syncs.wake, number, "dobbin_like.log.writing.flusher")
+        syncs.wake()
+        assert done.wait(TIMEOUT_SECONDS), number
+        syncs.stop()
+        assert was == was_twice
+        if not was:
+            break
+    assert number > 3

@@ -368,7 +368,7 @@ HOUSE = {
         ("fixtures  fixtures.plugin  fixtures.strategies",),
     ),
     "exchange": Room(
-        "ground  log.format  log.file  log.copies  objects.deltas  objects.codec "
+        "ground  log.format  log.file  log.copies  objects.values  objects.deltas  objects.codec "
         "collections.btree  storages  store  search",
         (
             "exchange  exchange.json_values  exchange.json_reader  exchange.new_database "
@@ -406,6 +406,24 @@ HOUSE = {
             "cli",
         ),
     ),
+    "browse": Room(
+        "ground  log  objects.values  objects.deltas  objects.codec  storages  store  history "
+        "watch  doors  cli",
+        (
+            "browse  browse.html  browse.guard  browse.moments",
+            "browse.plots  browse.shown",
+            "browse.scans",
+            "browse.pages  browse.pages.ask",
+            "browse.news  browse.pages.frame  browse.pages.live  browse.pages.sizes "
+            "browse.pages.values",
+            "browse.pages.objects",
+            "browse.pages.past  browse.pages.search",
+            "browse.pages.overview",
+            "browse.app",
+            "browse.server",
+            "browse.command",
+        ),
+    ),
     "command": Room(
         "cli",
         ("__main__",),
@@ -417,18 +435,20 @@ UPWARD = {
     "objects.codec.policy": "collections  indexes  jobs  persistent  safe",
     # A safe that is pickled is one to be opened again.
     "safe.mapping": "safe.opening",
+    # The pages use what the other subcommands use; this one is imported when it is called.
+    "cli": "browse.command",
 }
 """Modules, and what they import by its name though it stands above them."""
 
 OUTSIDE = {
     "transaction": "exc.base  blocks  history  transactions  store  database  web  safe "
-    "cli.shell  fixtures.plugin  conformance  demo",
+    "cli.shell  browse.shown  fixtures.plugin  conformance  demo",
     "zope": "transactions",
     "portalocker": "log.file",
     # Seen by type checkers only, which bring it.
     "typing_extensions": "store  safe",
     # Extras: the package must work without them.
-    "click": "cli",
+    "click": "cli  browse.command",
     "mcp": "cli.outside.mcp",
     "psycopg": "storages.postgres",
     "rich": "cli  demo",
@@ -436,7 +456,8 @@ OUTSIDE = {
     "django": "web.django",
     "flask": "web.flask",
     "pyramid": "web.pyramid",
-    "starlette": "web.starlette",
+    "starlette": "web.starlette  browse.app",
+    "uvicorn": "browse.server",
     # For tests of programs, which bring them.
     "pytest": "fixtures.plugin",
     "hypothesis": "fixtures.strategies",

@@ -37,6 +37,7 @@ from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import REPLACED, STATE, USUAL, WAITING
 from dobbin_like.log.writing import flusher, presence
+from tests.helpers.log_files import open_files
 from tests.helpers.steps import Steps, in_thread
 
 fork = multiprocessing.get_context("fork")
@@ -174,19 +175,6 @@ def test_the_old_file_is_closed_when_no_snapshot_needs_it(database, root, again,
     deleted = [link for link in open_files() if str(path) in link and "deleted" in link]
     assert deleted == []
     assert not other.storage.has_past
-
-
-def open_files() -> list[str]:
-    directory = Path("/proc/self/fd")
-    if not directory.is_dir():
-        pytest.skip("there is nowhere to see them")
-    links = []
-    for name in directory.iterdir():
-        try:
-            links.append(os.readlink(name))  # noqa: PTH115
-        except OSError:  # the one that lists the directory
-            continue
-    return links
 
 
 def test_a_stream_that_is_in_memory_is_read_from_where_it_is_now(database, root, again):

@@ -715,3 +715,15 @@ def test_a_past_is_open_beside_the_checks_of_its_database(database, thing):
         assert past.root.number == 1
         check_database(database).raise_if_bad()
     assert json.dumps([each.tid for each in database.transactions()])
+
+
+def test_a_past_snapshot_is_opened_without_reading_an_object(database, monkeypatch):
+    """So the rest of a damaged log can be looked at."""
+    database.set_root(Thing())
+    transaction.commit()
+    asked = []
+    monkeypatch.setattr(AsOf, "oid_count", property(lambda _: asked.append("oid_count")))
+
+    database.at(database.storage.tid).close()
+
+    assert asked == []

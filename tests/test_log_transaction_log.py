@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 import random
@@ -26,7 +25,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import ENTRY_SIZE, LoggedTransaction, TransactionLog
 from dobbin_like.log.format.header import DURABLE, SAVED
 from tests.helpers.log_commits import appended, commit, data_of, fail
-from tests.helpers.log_files import word_in
+from tests.helpers.log_files import open_files, word_in
 from tests.helpers.power import count_syncs
 from tests.helpers.processes import in_child
 from tests.helpers.steps import Steps, in_thread
@@ -661,15 +660,15 @@ def test_close_makes_unsynced_commits_durable(path: Path) -> None:
 
 
 def test_no_descriptor_is_left_open(path: Path) -> None:
-    gc.collect()  # What others have left is not closed meanwhile.
-    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with TransactionLog(path) as log:
             commit(log, {0: b"root"})
+            assert str(path) in open_files()
     with pytest.raises(NotALogError):
         TransactionLog(__file__)
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    places = str(path.parent), __file__
+    assert not [link for link in open_files() if any(place in link for place in places)]
 
 
 def test_who_reads_news_while_another_thread_closes_the_log_is_told_that(

@@ -204,6 +204,19 @@ def test_a_value_that_has_another_name_is_refused_with_its_path(again, module):
         db.transaction_manager.commit()
 
 
+def test_a_value_that_no_module_has_by_its_name_is_refused_with_its_path(again, module):
+    lost = module(MARKS).Missing()
+    lost.__module__ = None
+    lost.__class__.__reduce__ = lambda _self: "NOWHERE"
+    db = again(allow=["places_of_now.*"])
+    db.set_root(Box(inside=[lost]))
+
+    with pytest.raises(
+        NotStorableError, match=r"at \.inside\[0\]: .* __main__\.NOWHERE could not"
+    ):
+        db.transaction_manager.commit()
+
+
 def test_a_sentinel_of_mock_is_stored(again):
     allow = ["unittest.mock.*"]
     db = again(allow=allow)

@@ -11,6 +11,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,10 @@ def test_collections_stay_in_order_while_they_are_changed_packed_and_killed(tmp_
 
 
 @needs_fork
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="CPython without the global lock may hang in a child that was forked beside threads",
+)
 def test_a_forked_child_and_its_parent_see_each_other_while_a_thread_commits(tmp_path):
     figures = torture.fork(tmp_path, 7, rounds=10)
 

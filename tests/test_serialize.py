@@ -15,7 +15,7 @@ from dobbin_like import Persistent
 from dobbin_like.exc import NotStorableError, UnloadedClassError
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import Policy
-from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit
+from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit, parts_of
 
 
 class Thing(Persistent):
@@ -199,3 +199,15 @@ def test_the_culprit_is_named_by_its_path(state, path):
     assert isinstance(error, NotStorableError)
     assert error.path == path
     assert error.reason
+
+
+def test_a_way_through_a_key_that_python_does_not_write_is_told() -> None:
+    """A number of more digits than ``repr()`` takes, and a key whose ``repr()`` raises."""
+
+    class Silent:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    ways = [way for way, _ in parts_of({10**5000: 1, Silent(): 2})]
+
+    assert ways == [" key <int>", " key <Silent>", "[<int>]", "[<Silent>]"]

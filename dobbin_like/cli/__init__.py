@@ -40,6 +40,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "find": ("objects", "List the objects of CLASS in PATH, with what is in them."),
         "referrers": ("objects", "List the objects of PATH that refer to an object."),
         "history": ("past", "List the changes of an object in PATH."),
+        "browse": (".browse.command", "Show PATH in a browser, for looking only."),
         "shell": ("shell", "Open PATH in a Python console."),
     },
     "Change a log": {
@@ -66,7 +67,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "ask": ("play", "Query the object graph that the demo has stored."),
     },
 }
-"""The subcommands by topic: the module of each, and the first line of its help."""
+"""The subcommands by topic: the module of each, seen from here, and the first line of its help."""
 
 _BY_NAME: Final = {name: about for topic in _COMMANDS.values() for name, about in topic.items()}
 
@@ -80,7 +81,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _BY_NAME:
             return None
-        home = importlib.import_module(f"{__name__}.{_BY_NAME[cmd_name][0]}")
+        home = importlib.import_module(f".{_BY_NAME[cmd_name][0]}", __name__)
         name = cmd_name.replace("-", "_")
         found: click.Command = getattr(home, f"{name}_" if keyword.iskeyword(name) else name)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
@@ -221,7 +221,7 @@ def commit_facts(snapshot: Snapshot, version: StoredObject, *, as_json: bool) ->
 
 def revisions(
     snapshot: Snapshot, oid: Oid
-) -> Iterator[tuple[StoredObject, dict[str, Any] | Error, dict[str, Any] | Error]]:
+) -> Generator[tuple[StoredObject, dict[str, Any] | Error, dict[str, Any] | Error], None, None]:
     """Yield each version with the state before it, empty for the first, and its own.
 
     An error stands for a state that can't be read. What is older than a version of which

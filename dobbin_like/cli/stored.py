@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from dobbin_like.cli.common import Complaint
 from dobbin_like.cli.text import class_text
@@ -67,7 +67,7 @@ class Snapshot:
         self.path: str = self.storage.path
         self.values: Values = Values(self.name_of)
 
-    def __enter__(self) -> Snapshot:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

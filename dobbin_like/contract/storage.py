@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Final, Protocol, runtime_checkable
 
 from dobbin_like.contract.stored import (
     ClassRow,
@@ -399,3 +399,17 @@ class PackedStorage(Storage, Protocol):
 
     def stream_is_moved(self, key: int) -> bool:
         """Return whether a stream has another key by now, or none, because of a pack."""
+
+
+_NAMES: Final = frozenset(
+    name for name in (*vars(Storage), *Storage.__annotations__) if not name.startswith("_")
+)
+
+
+def is_storage(given: object) -> bool:
+    """Return whether *given* has all that a storage has; none of it is asked for.
+
+    ``isinstance()`` asks for properties, which may read objects, before Python 3.12.
+    """
+    own = getattr(given, "__dict__", {})
+    return all(name in own or hasattr(type(given), name) for name in _NAMES)

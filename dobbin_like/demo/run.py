@@ -70,6 +70,7 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
         f"The file is {Path(path).resolve()}. To look at it:",
         f"  {program} ask {quoted} --subclasses-of ValueError",
         f"  {program} log {quoted}",
+        f"  {program} browse {quoted}",
         "or in Python:",
         "  >>> from dobbin_like import Database",
         f"  >>> db = Database({path!r}, allow=['dobbin_like.demo.*'])",

@@ -27,7 +27,7 @@ from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
-from dobbin_like.objects.values.short import ABSENT
+from dobbin_like.objects.values.short import ABSENT, short_key
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
 from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storages.as_of import check_complete
@@ -208,7 +208,7 @@ def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
         if _is_same(was, became) or _is_same(is_now, was):
             continue
         if not _is_same(is_now, became):
-            return f"[{key!r:.60}]"
+            return f"[{short_key(key)}]"
         changes[key] = was
     return changes
 

@@ -15,6 +15,7 @@ from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.objects.codec.serialize import culprit
 from dobbin_like.objects.values.refs import Identity
+from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import IMMUTABLE, KINDS
 from dobbin_like.objects.values.values import (
     CopyPickler,
@@ -86,7 +87,9 @@ def _copied(key: Any, value: Any) -> tuple[Any, int, bool]:
         named: Any = culprit(dumps, state, error, SafeDict.__name__, ROOT_OID)
         if named is error:
             reason = f"it can't be copied: {error}"
-            named = NotStorableError(SafeDict.__name__, ROOT_OID, f"._items[{key!r:.60}]", reason)
+            named = NotStorableError(
+                SafeDict.__name__, ROOT_OID, f"._items[{short_key(key)}]", reason
+            )
         raise named from error
 
 

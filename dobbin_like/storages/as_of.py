@@ -66,7 +66,8 @@ class Pin:
             storage.unpin(token)
             self._pinned = None
 
-    __del__ = release
+    def __del__(self) -> None:
+        self.release()
 
 
 class AsOf:

@@ -79,11 +79,18 @@ def interrupted_at_step(step, function):
     return came
 
 
+def in_finalizer(frame):
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 def handled_at_step(step, function, handler):
     """Run *function*, call a signal *handler* at one step of it; tell whether it came so far.
 
     A step is a point at which the interpreter looks for signals: the begin of a function in
-    Python and the end of one in C. The first one is 0.
+    Python and the end of one in C. The first one is 0. A step of a finalizer, where whatever the
+    handler raises is lost, stands for the next one outside of it.
     """
     steps = itertools.count()
     came = False
@@ -98,7 +105,7 @@ def handled_at_step(step, function, handler):
         # is seen by profilers; that 3.14 itself looks is known to interrupts.GivenBack.
         if event == "c_return" and getattr(argument, "__name__", "") == "__enter__":
             return
-        if next(steps) == step:
+        if next(steps) >= step and not in_finalizer(frame):
             sys.setprofile(None)  # The steps of the handler do not count.
             came = True
             handler()

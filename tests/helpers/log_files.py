@@ -1,15 +1,16 @@
-"""What is in the file of a log: the words of its header, and its transactions."""
+"""What is in the file of a log, words of its header and transactions; and which files are open."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import PAGE_SIZE, WORD_SIZE, word_offset
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOTHING_DURABLE = dict.fromkeys(("DURABLE", "LOOSE", "APPENDED", "SYNCING"), PAGE_SIZE)
 """The words of a log of which only the header is known to be on stable storage."""
@@ -51,3 +52,17 @@ def words_of(path: Path) -> dict[str, int | None]:
     """Return all words of the log at *path*, by their names."""
     start = path.read_bytes()[:PAGE_SIZE]
     return {name: word_in(start, index) for index, name in enumerate(header.WORD_NAMES)}
+
+
+def open_files() -> list[str]:
+    """Return the paths of what this process has open: each as often as there are descriptors."""
+    directory = Path("/proc/self/fd")
+    if not directory.is_dir():
+        pytest.skip("there is nowhere to see them")
+    links = []
+    for name in directory.iterdir():
+        try:
+            links.append(os.readlink(name))  # noqa: PTH115
+        except OSError:  # the one that lists the directory
+            continue
+    return links

@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn, cast
 
 from dobbin_like.exc import ConflictError, Error, Sides
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.values.short import ABSENT, difference, short
+from dobbin_like.objects.values.short import ABSENT, difference, short, short_key
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
 from dobbin_like.objects.values.values import StateComparison
 
@@ -119,7 +119,7 @@ class BTreeInner(Persistent):
 
 
 def _told_keys(keys: list[Any]) -> list[tuple[str, Any]]:
-    return [(f" key {key!r:.60}", key) for key in keys]
+    return [(f" key {short_key(key)}", key) for key in keys]
 
 
 class BTreeLength(Persistent):

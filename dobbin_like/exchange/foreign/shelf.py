@@ -14,6 +14,7 @@ from dobbin_like.exchange.foreign.mapping import Mapping
 from dobbin_like.exchange.foreign.pickles import PickleReader, UnreadableError
 from dobbin_like.exchange.foreign.trees import TreeWriter
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase
+from dobbin_like.objects.values.short import short_key
 from dobbin_like.store import Progress
 
 _BETWEEN_REPORTS = 500
@@ -72,7 +73,7 @@ class _Shelf:
                 text = key.decode()
                 self._value(key)
             except (UnreadableError, UnicodeDecodeError) as error:
-                self._database.problems.add(f"{key!r:.60}: {error}")
+                self._database.problems.add(f"{short_key(key)}: {error}")
             else:
                 yield text, key
             if progress is not None and not done % _BETWEEN_REPORTS:

@@ -11,6 +11,7 @@ from dobbin_like.exchange.foreign.kinds import tree_nodes
 from dobbin_like.exchange.new_database import NewDatabase
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.codec.state_writer import ClassName
+from dobbin_like.objects.values.short import short_key
 
 _HOME = "dobbin_like.collections"
 
@@ -67,6 +68,8 @@ class TreeWriter:
         try:
             self._database.writer.encode((_HOME, "BTreeLeaf"), {"items": ([key], [value])})
         except NotStorableError as error:
-            self._database.problems.add(f"the value of {key!r:.60} is None now: {error.reason}")
+            self._database.problems.add(
+                f"the value of {short_key(key)} is None now: {error.reason}"
+            )
             return False
         return True

@@ -31,7 +31,9 @@ class Flusher:
 
     def wake(self) -> None:
         """Let it be done, unless it is under way: twice at most, if two threads say so at once."""
-        if self._timer is None:
+        timer = self._timer
+        # Not alive: an interrupt has kept it from being started.
+        if timer is None or not timer.is_alive():
             self._timer = timer = threading.Timer(_DELAY_SECONDS, self._run)
             timer.name = f"sync {self._path}"
             timer.daemon = True
@@ -43,7 +45,7 @@ class Flusher:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-            if timer is not threading.current_thread():
+            if timer.is_alive() and timer is not threading.current_thread():
                 timer.join()
 
     def after_fork_in_child(self) -> None:

@@ -29,6 +29,7 @@ from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.faces.faces import plain_of
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.shapes import Shape
+from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import KINDS, OTHER, PLAIN_TYPES, REFERENCE
 
 PROTOCOL: Final = 5
@@ -107,8 +108,7 @@ class Encoder(pickle.Pickler):
         reduce = copyreg.dispatch_table.get(type(obj))
         name = obj.__reduce_ex__(PROTOCOL) if reduce is None else reduce(obj)
         if isinstance(name, str):
-            module: str = vars(pickle)["whichmodule"](obj, name)
-            return self._classes.number_by_name(obj, module, name)
+            return self._classes.number_by_name(obj, _module_of(obj, name), name)
         self._met.add(id(obj))
         self._reduced = obj, name
         return None
@@ -126,6 +126,17 @@ class Encoder(pickle.Pickler):
         if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
             return cls, (obj.key,)
         return NotImplemented
+
+
+def _module_of(obj: Any, name: str) -> str:
+    """Return the module in which pickle looks for the name of a value."""
+    module: str | None = getattr(obj, "__module__", None)
+    if module is None:
+        try:
+            module = vars(pickle)["whichmodule"](obj, name)
+        except pickle.PicklingError:  # Since 3.14, of a value that no module has by this name.
+            module = "__main__"
+    return module
 
 
 class _Pickler(pickle.Pickler):
@@ -362,8 +373,8 @@ def _attributes(state: State) -> Iterator[tuple[str, Any]]:
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of *value*, each after the way to it as it is written in Python."""
     if isinstance(value, dict):
-        yield from ((f" key {key!r:.60}", key) for key in value)
-        yield from ((f"[{key!r:.60}]", item) for key, item in value.items())
+        yield from ((f" key {short_key(key)}", key) for key in value)
+        yield from ((f"[{short_key(key)}]", item) for key, item in value.items())
     elif isinstance(value, (list, tuple)):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)):

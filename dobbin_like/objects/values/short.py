@@ -61,6 +61,14 @@ def difference(name: str, old: Any, theirs: Any, own: Any) -> Difference:
     return Difference(name, short(old), short(theirs), short(own))
 
 
+def short_key(key: Any) -> str:
+    """Return a key as the way to a part of a value tells it: the beginning of its repr."""
+    try:
+        return f"{key!r:.60}"
+    except Exception:  # noqa: BLE001  of code of users; Python writes no number of 4,300 digits
+        return f"<{type(key).__name__}>"
+
+
 def short(value: Any) -> str:
     """Return a text as ``repr()`` makes it, shortened where it is long."""
     try:
