@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from dobbin_like.late import late_names
 
 if TYPE_CHECKING:
+    from dobbin_like import collections as collections
+    from dobbin_like import database as database
+    from dobbin_like import exc as exc
+    from dobbin_like import jobs as jobs
+    from dobbin_like import persistent as persistent
     from dobbin_like import safe
+    from dobbin_like import storage as storage
     from dobbin_like.collections import BTree, BTreeSet
     from dobbin_like.database import Database
     from dobbin_like.exc import (
@@ -152,11 +158,10 @@ _HOMES = {
     "touch": "persistent",
 }
 
-__getattr__ = late_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(__name__, _HOMES)
 
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+    logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from dobbin_like.contract import PackedStorage, Storage, is_storage
 from dobbin_like.exc import NoSuchAttributeError, UncommittedChangesWarning
@@ -150,7 +150,8 @@ class Database(Generic[RootT]):
         )
         return reopened, (self._token, reopen, store.parts())
 
-    __copy__ = __deepcopy__ = itself
+    __copy__ = itself
+    __deepcopy__ = itself
 
     @property
     def storage(self) -> Storage:
@@ -320,26 +321,26 @@ class Database(Generic[RootT]):
     # -- functions of the store ---------------------------------------------------------
 
     if TYPE_CHECKING:
-        transactions = bound(revisions.transactions)
-        history = bound(revisions.history)
-        changes = bound(feed.changes)
-        wait = bound(outcome.wait)
-        outcome = bound(outcome.outcome)
-        undo = bound(undoing.undo)
-        census = bound(questions.census)
-        referrers = bound(questions.referrers)
-        index = bound(indexing.index)
-        drop_index = bound(indexing.drop_index)
-        indexes = bound(indexing.indexes)
-        discard = bound(indexing.discard)
-        walk = bound(walking.walk)
-        backup = bound(backups.backup)
-        snapshot = bound(snapshots.snapshot)
-        pack = bound(packing.pack)
-        preload = bound(preloading.preload)
-        migrate = bound(migration.migrate)
-        rename_class = bound(renaming.rename_class)
-        stats = bound(figures.stats)
+        transactions: Final = bound(revisions.transactions)
+        history: Final = bound(revisions.history)
+        changes: Final = bound(feed.changes)
+        wait: Final = bound(outcome.wait)
+        outcome: Final = bound(outcome.outcome)
+        undo: Final = bound(undoing.undo)
+        census: Final = bound(questions.census)
+        referrers: Final = bound(questions.referrers)
+        index: Final = bound(indexing.index)
+        drop_index: Final = bound(indexing.drop_index)
+        indexes: Final = bound(indexing.indexes)
+        discard: Final = bound(indexing.discard)
+        walk: Final = bound(walking.walk)
+        backup: Final = bound(backups.backup)
+        snapshot: Final = bound(snapshots.snapshot)
+        pack: Final = bound(packing.pack)
+        preload: Final = bound(preloading.preload)
+        migrate: Final = bound(migration.migrate)
+        rename_class: Final = bound(renaming.rename_class)
+        stats: Final = bound(figures.stats)
 
         def find(
             self,

@@ -36,13 +36,14 @@ __all__ = [
     "touch",
 ]
 
-__getattr__ = late_names(
-    __name__,
-    {
-        "PersistentCounter": "collections.counter",
-        "PersistentDict": "collections.dict",
-        "PersistentList": "collections.list",
-        "PersistentQueue": "collections.queue",
-        "PersistentSet": "collections.set",
-    },
-)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(
+        __name__,
+        {
+            "PersistentCounter": "collections.counter",
+            "PersistentDict": "collections.dict",
+            "PersistentList": "collections.list",
+            "PersistentQueue": "collections.queue",
+            "PersistentSet": "collections.set",
+        },
+    )

@@ -78,11 +78,11 @@ class Store:
             names = (allow,) if isinstance(allow, str) else tuple(allow)
             classes = ClassTable(Policy(names), storage.names, storage.path)
             self.given_manager = transaction_manager
-            self.transaction_manager = transaction_manager or transaction_package.manager
-            self.graph = Graph(database, storage, classes, self.enlist, guard=guard)
+            self.transaction_manager: Any = transaction_manager or transaction_package.manager
+            self.graph: Graph = Graph(database, storage, classes, self.enlist, guard=guard)
             given = self.transaction_manager
             self.graph.follows = callable(given) and not hasattr(given, "begin")
-            self.publisher = Publisher(storage, self.graph)
+            self.publisher: Publisher = Publisher(storage, self.graph)
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
             opened[self.publisher] = database

@@ -41,9 +41,9 @@ class Waits:
     """
 
     def __init__(self, warn: Callable[[str, float], object]) -> None:
-        self.count = 0
-        self.seconds = 0.0
-        self.longest_seconds = 0.0
+        self.count: int = 0
+        self.seconds: float = 0.0
+        self.longest_seconds: float = 0.0
         self.warn = warn
         self._counting = reentrant_lock()
 

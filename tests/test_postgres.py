@@ -727,6 +727,7 @@ def test_an_interrupted_commit_is_there_or_not(server, schema):
         number = 1
         while interrupted(change, number):
             manager.abort()
+            other.release()  # It may have been interrupted itself.
             commit(other, {101: b"nobody is kept out"})
             done = [one for one in other.transactions() if 0 in one.oids and not one.failed]
             manager.begin()

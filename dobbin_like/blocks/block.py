@@ -93,15 +93,15 @@ class Block(Generic[RootT]):
         is_shared: bool = False,
         holds_lock: bool = False,
     ) -> None:
-        self.transient = False  # Whether it has failed and may be run again.
-        self.participants = 0  # How many databases and others took part in what has failed.
+        self.transient: bool = False  # Whether it has failed and may be run again.
+        self.participants: int = 0  # How many databases and others took part in what has failed.
         self._store = store
         self._note, self._user = note, user
         self._only_reads = only_reads
         self._is_shared = is_shared  # By the tasks and threads that the task asks.
         self._holds_lock = holds_lock  # From its beginning, for a task.
         self._owner: Any = None  # The thread that has entered it, or the scope of its task.
-        self.is_part = False  # Of a transaction that somebody else ends; known when entered.
+        self.is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
         self._point: Any = None  # The savepoint then.
 
     def __enter__(self) -> RootT:

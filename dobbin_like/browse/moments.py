@@ -56,7 +56,7 @@ class Moments:
         self._since = self._storage.complete_since
         self._last = max(NO_TID, Tid(self._since - 1))
         self._known = _Known(array("Q"), array("Q"), array("Q"))
-        self.ready = False
+        self.ready: bool = False
         self.error: Error | None = None
 
     def catch_up(self, stopped: Callable[[], bool] = lambda: False) -> None:

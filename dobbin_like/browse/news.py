@@ -44,7 +44,7 @@ class News:
         self._closing = closing
         self._is_closed = False
         self._bell = asyncio.Event()
-        self.trouble = ""
+        self.trouble: str = ""
 
     async def watch(self) -> None:
         """Look at the log until the server closes. The time line is read first."""

@@ -160,7 +160,8 @@ class Counting:
         self.tid = tid
         self.classes: dict[str, list[int]] = {}
         self.damaged: list[tuple[Oid, Error]] = []
-        self.next = self.total = 0
+        self.next: int = 0
+        self.total: int = 0
         self._lock = threading.Lock()
 
     @property

@@ -46,9 +46,9 @@ class Shown:
             storage.close()
             raise
         self.storage = storage
-        self.path = storage.path
+        self.path: str = storage.path
         self._publisher = store_of(self.database).publisher
-        self.moments = Moments(storage)
+        self.moments: Moments = Moments(storage)
 
     def close(self) -> None:
         """Close the log."""

@@ -36,10 +36,10 @@ class Contents(Parts):
         self.class_numbers: array[int] = array("L")
         self.later: set[int] = set()
         self._known = known
-        self.complete_since = page.complete_since
+        self.complete_since: int = page.complete_since
         self._generation = page.generation
-        self.loader = Loader(buffer.fd, buffer.path)
-        self.states = StateReader(self.classes)
+        self.loader: Loader = Loader(buffer.fd, buffer.path)
+        self.states: StateReader = StateReader(self.classes)
 
     def check(self, tail: LogPlace, frame: Frame) -> None:
         try:

@@ -26,11 +26,11 @@ class Parts:
 
     def __init__(self, buffer: ReadBuffer, report: Report) -> None:
         self.report = report
-        self.positions = Positions()
+        self.positions: Positions = Positions()
         self.saved: set[int] = set()
         self.gap = False
         self._buffer = buffer
-        self.classes = NameTables()
+        self.classes: NameTables = NameTables()
         self._stream_reader = StreamReader(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
 

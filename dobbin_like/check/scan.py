@@ -43,9 +43,9 @@ class Scan:
     """
 
     def __init__(self, report: Report, known: int | None, allow: Iterable[str] | None) -> None:
-        self.path = report.path
+        self.path: str = report.path
         self.report = report
-        self.tail = record.first_place(0)
+        self.tail: LogPlace = record.first_place(0)
         self.contents: Contents | None = None
         self._known = known
         self._allow = allow

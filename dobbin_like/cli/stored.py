@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 from dobbin_like.cli.common import Complaint
 from dobbin_like.cli.text import class_text
 from dobbin_like.cli.values import MAPPING, Values, content_of
-from dobbin_like.contract import StoredVersion
+from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
@@ -62,10 +62,10 @@ class Snapshot:
 
     def __init__(self, database: Database) -> None:
         self._scan = SnapshotScan(store_of(database))
-        self.storage = self._scan.storage
-        self.tid = self._scan.tid
-        self.path = self.storage.path
-        self.values = Values(self.name_of)
+        self.storage: Storage = self._scan.storage
+        self.tid: Tid = self._scan.tid
+        self.path: str = self.storage.path
+        self.values: Values = Values(self.name_of)
 
     def __enter__(self) -> Self:
         return self

@@ -33,19 +33,20 @@ __all__ = [
     "check_btree",
 ]
 
-__getattr__ = late_names(
-    __name__,
-    {
-        "BTree": "collections.btree.tree_map",
-        "BTreeInner": "collections.btree.nodes",
-        "BTreeLeaf": "collections.btree.nodes",
-        "BTreeLength": "collections.btree.nodes",
-        "BTreeSet": "collections.btree.tree_set",
-        "PersistentCounter": "collections.counter",
-        "PersistentDict": "collections.dict",
-        "PersistentList": "collections.list",
-        "PersistentQueue": "collections.queue",
-        "PersistentSet": "collections.set",
-        "check_btree": "collections.btree.check",
-    },
-)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(
+        __name__,
+        {
+            "BTree": "collections.btree.tree_map",
+            "BTreeInner": "collections.btree.nodes",
+            "BTreeLeaf": "collections.btree.nodes",
+            "BTreeLength": "collections.btree.nodes",
+            "BTreeSet": "collections.btree.tree_set",
+            "PersistentCounter": "collections.counter",
+            "PersistentDict": "collections.dict",
+            "PersistentList": "collections.list",
+            "PersistentQueue": "collections.queue",
+            "PersistentSet": "collections.set",
+            "check_btree": "collections.btree.check",
+        },
+    )

@@ -40,7 +40,7 @@ class Container(Persistent):
     """Whether transactions that change different items do not conflict."""
 
     __class_getitem__: Any = classmethod(GenericAlias)
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
         # As a built-in container, it has items before a constructor runs. The face is passed

@@ -76,10 +76,17 @@ class PersistentList(_Sequence[T]):
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_list(other) else NotImplemented
 
-    __lt__ = comparison(operator.lt, _is_list)
-    __le__ = comparison(operator.le, _is_list)
-    __gt__ = comparison(operator.gt, _is_list)
-    __ge__ = comparison(operator.ge, _is_list)
+    if TYPE_CHECKING:
+
+        def __lt__(self, other: PersistentList[T] | list[T], /) -> bool: ...
+        def __le__(self, other: PersistentList[T] | list[T], /) -> bool: ...
+        def __gt__(self, other: PersistentList[T] | list[T], /) -> bool: ...
+        def __ge__(self, other: PersistentList[T] | list[T], /) -> bool: ...
+    else:
+        __lt__ = comparison(operator.lt, _is_list)
+        __le__ = comparison(operator.le, _is_list)
+        __gt__ = comparison(operator.gt, _is_list)
+        __ge__ = comparison(operator.ge, _is_list)
 
     def __add__(self, other: PersistentList[S] | list[S], /) -> PersistentList[T | S]:
         return PersistentList(plain(self) + plain(other)) if _is_list(other) else NotImplemented

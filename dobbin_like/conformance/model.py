@@ -50,7 +50,11 @@ class Veto:
     def _nothing(self, _transaction: Any) -> None:
         pass
 
-    abort = tpc_begin = commit = tpc_finish = tpc_abort = _nothing
+    abort = _nothing
+    tpc_begin = _nothing
+    commit = _nothing
+    tpc_finish = _nothing
+    tpc_abort = _nothing
 
 
 class PairHarness(Harness):

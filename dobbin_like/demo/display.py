@@ -40,10 +40,12 @@ class Figures:
         self._library = library
         self._last = NO_TID
         self._started = time.monotonic()
-        self.transactions = self.conflicts = 0
+        self.transactions: int = 0
+        self.conflicts: int = 0
         self.catch_up()
         # What was in the file before does not belong to this run.
-        self.earlier, self.transactions, self.conflicts = self.files, 0, 0
+        self.earlier: int = self.files
+        self.transactions = self.conflicts = 0
 
     def catch_up(self) -> None:
         """Read what the workers have committed."""
@@ -53,13 +55,15 @@ class Figures:
             self.conflicts += logged.failed
             self.transactions += not logged.failed
         tally = self._library.tally
-        self.files, self.lines = tally.files.value, tally.lines.value
-        self.classes, self.functions = tally.classes.value, tally.functions.value
-        self.total = len(self._library.files)
-        self.objects = len(self._database)
-        self.megabytes = Path(self._storage.path).stat().st_size / 1e6
-        self.seconds = time.monotonic() - self._started
-        self.rate = self.transactions / self.seconds if self.seconds else 0.0
+        self.files: int = tally.files.value
+        self.lines: int = tally.lines.value
+        self.classes: int = tally.classes.value
+        self.functions: int = tally.functions.value
+        self.total: int = len(self._library.files)
+        self.objects: int = len(self._database)
+        self.megabytes: float = Path(self._storage.path).stat().st_size / 1e6
+        self.seconds: float = time.monotonic() - self._started
+        self.rate: float = self.transactions / self.seconds if self.seconds else 0.0
         """Commits per second."""
 
     def _rows(self) -> list[tuple[str, str]]:

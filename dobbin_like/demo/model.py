@@ -28,10 +28,12 @@ class Library(Persistent):
         self.version = version
         self.files = files
         # Create the objects that many will refer to before any worker begins.
-        self.modules = PersistentDict({name: Module(name) for name in files})
+        self.modules: PersistentDict[str, Module] = PersistentDict(
+            {name: Module(name) for name in files}
+        )
         self.classes: PersistentDict[str, Class] = PersistentDict()
         self.words: PersistentDict[str, PersistentSet[Module]] = PersistentDict()
-        self.tally = Tally()
+        self.tally: Tally = Tally()
 
     @property
     def is_complete(self) -> bool:
@@ -64,7 +66,7 @@ def _get_or_add(index: PersistentDict[str, _V], name: str, make: Callable[[str],
 class Module(Persistent):
     """A module. It is not parsed if it has only been imported so far, or has no source."""
 
-    is_parsed = False
+    is_parsed: bool = False
     path = doc = error = ""
     line_count = 0
     imports: tuple[Module, ...] = ()
@@ -105,8 +107,9 @@ class Class(Persistent):
     """A class. It has no module if it is only known as a base so far."""
 
     module: Module | None = None
-    doc = ""
-    line = line_count = 0
+    doc: str = ""
+    line: int = 0
+    line_count: int = 0
     bases: tuple[Class | str, ...] = ()
     methods: tuple[Function, ...] = ()
 
@@ -147,10 +150,10 @@ class Tally(Persistent):
     """Totals. Every transaction of every worker adds to them, without waiting."""
 
     def __init__(self) -> None:
-        self.files = PersistentCounter()
-        self.lines = PersistentCounter()
-        self.classes = PersistentCounter()
-        self.functions = PersistentCounter()
+        self.files: PersistentCounter = PersistentCounter()
+        self.lines: PersistentCounter = PersistentCounter()
+        self.classes: PersistentCounter = PersistentCounter()
+        self.functions: PersistentCounter = PersistentCounter()
 
     def add(self, facts: ModuleFacts) -> None:
         checkout(self.files, self.lines, self.classes, self.functions)

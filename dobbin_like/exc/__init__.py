@@ -57,8 +57,8 @@ __all__ = [  # noqa: PLE0604  all of them are strings
     *_HOMES,
 ]
 
-__getattr__ = late_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(__name__, _HOMES)
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

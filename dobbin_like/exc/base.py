@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, dataclass_transform
+
+if TYPE_CHECKING:
+
+    class TransientError(Exception):
+        """Told here: the transaction package has no types."""
+
+else:
+    from transaction.interfaces import TransientError  # noqa: F401  For the modules beside.
 
 __all__ = ["Error", "UsageError"]
 

@@ -48,7 +48,10 @@ class BrokenObjectError(UnloadedClassError, AttributeError):
     """The stored state of an object whose class is not loaded has no such attribute."""
 
     name: str
-    text = "the stored state has no {name!r}, and " + UnloadedClassError.text
+    text = (
+        "the stored state has no {name!r}, and the class {module}.{qualname} is not loaded: "
+        "{reason}; import {module} first, or open with allow=['{module}.*']"
+    )
 
 
 class ValueNotRebuiltError(UnloadedClassError):

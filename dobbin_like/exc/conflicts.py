@@ -9,9 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Self
 
-from transaction.interfaces import TransientError
-
-from dobbin_like.exc.base import HOME, Error
+from dobbin_like.exc.base import HOME, Error, TransientError
 from dobbin_like.ids import Oid, Tid
 
 __all__ = [

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from transaction.interfaces import TransientError
-
-from dobbin_like.exc.base import Error, UsageError
+from dobbin_like.exc.base import Error, TransientError, UsageError
 from dobbin_like.ids import Oid
 
 __all__ = [

@@ -99,7 +99,7 @@ class Problems:
     LIMIT: Final = 100
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self.texts: list[str] = []
 
     def add(self, text: str) -> None:
@@ -119,11 +119,12 @@ class NewDatabase:
     """
 
     def __init__(self, path: str | os.PathLike[str], description: str) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         refuse_existing(self.path)
-        self.writer = StateWriter(self.path)
-        self.problems = Problems()
-        self.objects = self.size = 0
+        self.writer: StateWriter = StateWriter(self.path)
+        self.problems: Problems = Problems()
+        self.objects: int = 0
+        self.size: int = 0
         # Streams: oid, class, state, and where the bytes lie.
         self._waiting: list[tuple[int, ClassName, dict[str, Any], int, int]] = []
         self._description = description

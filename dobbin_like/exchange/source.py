@@ -40,8 +40,8 @@ class Versions:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.path = storage.path
-        self.reader = StateReader(storage.names, storage.path)
+        self.path: str = storage.path
+        self.reader: StateReader = StateReader(storage.names, storage.path)
 
     def class_number(self, stored: StoredVersion) -> int:
         """Return the number of the class of a version."""
@@ -77,7 +77,7 @@ class Source(Versions):
     def __init__(self, scan: SnapshotScan) -> None:
         super().__init__(scan.storage)
         self.scan = scan
-        self.tid = scan.tid
+        self.tid: Tid = scan.tid
 
     def all(self, start: Oid | None, progress: Progress | None) -> Iterator[Found | Damaged]:
         """Yield the objects that *start* leads to, or every one, in the order of the oids."""

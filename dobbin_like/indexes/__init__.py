@@ -75,20 +75,21 @@ __all__ = [
     "starts_with",
 ]
 
-__getattr__ = late_names(
-    __name__,
-    {
-        "Catalog": "indexes.kept.catalog",
-        "Found": "indexes.find",
-        "Index": "indexes.kept.catalog",
-        "IndexEntries": "indexes.kept.catalog",
-        "IndexInfo": "indexes.build",
-        "above": "indexes.conditions",
-        "at_least": "indexes.conditions",
-        "at_most": "indexes.conditions",
-        "below": "indexes.conditions",
-        "between": "indexes.conditions",
-        "one_of": "indexes.conditions",
-        "starts_with": "indexes.conditions",
-    },
-)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(
+        __name__,
+        {
+            "Catalog": "indexes.kept.catalog",
+            "Found": "indexes.find",
+            "Index": "indexes.kept.catalog",
+            "IndexEntries": "indexes.kept.catalog",
+            "IndexInfo": "indexes.build",
+            "above": "indexes.conditions",
+            "at_least": "indexes.conditions",
+            "at_most": "indexes.conditions",
+            "below": "indexes.conditions",
+            "between": "indexes.conditions",
+            "one_of": "indexes.conditions",
+            "starts_with": "indexes.conditions",
+        },
+    )

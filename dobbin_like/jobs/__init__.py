@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Job", "JobQueue"]
 
-__getattr__ = late_names(
-    __name__,
-    {"Claim": "jobs.claim", "Job": "jobs.parts", "JobQueue": "jobs.queue"},
-)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(
+        __name__,
+        {"Claim": "jobs.claim", "Job": "jobs.parts", "JobQueue": "jobs.queue"},
+    )

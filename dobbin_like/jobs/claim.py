@@ -41,7 +41,7 @@ R = TypeVar("R")
 
 _LONGEST_ERROR: Final = 1000
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 
 class Claim(Generic[T]):
@@ -59,7 +59,8 @@ class Claim(Generic[T]):
     def __init__(self, store: Store, jobs: Parts, job: Job[T]) -> None:
         self._store, self._jobs = store, jobs
         self.job = job
-        self.id, self.attempt = job.id, job.attempts
+        self.id: int = job.id
+        self.attempt: int = job.attempts
         self._is_settled = False  # In the block that was entered.
 
     @property

@@ -48,7 +48,8 @@ class Job(Persistent, Generic[T]):
     __module__ = "dobbin_like.jobs"  # The name that logs have for it.
 
     def __init__(self, item: T, priority: int, left: int, due: float | None) -> None:
-        self.id = secrets.randbits(63)  # Also where a program has seeded random, and after forks.
+        # Also where a program has seeded random, and after forks.
+        self.id: int = secrets.randbits(63)
         self.item = item
         self.priority = priority
         self.attempts = 0

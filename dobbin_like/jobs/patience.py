@@ -26,7 +26,7 @@ class Patience:
 
     def __init__(self, publisher: Publisher, wait: float | None) -> None:
         self.seen: Tid = NO_TID
-        self.due = math.inf
+        self.due: float = math.inf
         self._publisher = publisher
         self._pause = _FIRST_PAUSE_SECONDS
         self._end = math.inf if wait is None else time.monotonic() + wait

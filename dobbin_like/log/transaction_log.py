@@ -94,7 +94,7 @@ class TransactionLog:
         self._reading = reading = ReadableLog(path, read_only=read_only)
         self._writing = WritableLog(reading, sync=sync, lock_timeout=lock_timeout)
         self._history = History(reading)
-        self.path = reading.path
+        self.path: str = reading.path
         self.read_only = read_only
         if type(self) is TransactionLog:  # A class below it may have methods of its own.
             # For every object, begin() and commit: without a step in between.
@@ -151,7 +151,8 @@ class TransactionLog:
         )
         return reopened, (self._token, reopen, self.path)
 
-    __copy__ = __deepcopy__ = itself
+    __copy__ = itself
+    __deepcopy__ = itself
 
     # -- what is applied -------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, cast
 
 
 def finish_despite_interrupts(step: Callable[[], None]) -> None:
@@ -34,10 +34,18 @@ def finish_despite_interrupts(step: Callable[[], None]) -> None:
         raise interrupt
 
 
-_RLock: Final[Any] = type(threading.RLock())
+if TYPE_CHECKING:
+
+    class _RLock:  # Type checkers let nobody inherit from that of threading.
+        def acquire(self) -> bool: ...
+        def release(self) -> None: ...
+        def _recursion_count(self) -> int: ...
+
+else:
+    _RLock = type(threading.RLock())
 
 
-class GivenBack(_RLock):  # type: ignore[misc]  # It is no Any when it runs.
+class GivenBack(_RLock):
     """A re-entrant lock that is not held when an interrupt has kept a ``with`` from beginning.
 
     CPython 3.14 looks for signals between the end of ``__enter__`` and the block (gh-148874): if
@@ -48,7 +56,7 @@ class GivenBack(_RLock):  # type: ignore[misc]  # It is no Any when it runs.
     def __enter__(self) -> bool:
         before = self._recursion_count()
         try:
-            return self.acquire()  # type: ignore[no-any-return]
+            return self.acquire()
         except BaseException:
             finish_despite_interrupts(lambda: self._give_back(before))
             raise
@@ -60,5 +68,5 @@ class GivenBack(_RLock):  # type: ignore[misc]  # It is no Any when it runs.
 
 def reentrant_lock() -> threading.RLock:
     """Return a lock for ``with``: wherever an interrupt comes, the thread holds it inside only."""
-    lock: threading.RLock = GivenBack() if sys.version_info[:2] == (3, 14) else threading.RLock()
-    return lock
+    lock: Any = GivenBack() if sys.version_info[:2] == (3, 14) else threading.RLock()
+    return cast("threading.RLock", lock)

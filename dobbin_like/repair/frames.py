@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dobbin_like.check import Progress
 from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
-from dobbin_like.ids import NO_TID
+from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log.format import record
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction
@@ -54,8 +54,8 @@ class Frames:
         self.guessed: dict[int, tuple[str, str]] = {}
         self.shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
         self.guessed_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
-        self.tid = NO_TID
-        self.found = False
+        self.tid: Tid = NO_TID
+        self.found: bool = False
         self._page_checksum = page_checksum
         # All before has to be there. If nothing tells, whatever is in the file.
         self._certain = source.size if committed is None else min(committed, source.size)

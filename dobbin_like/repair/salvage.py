@@ -187,7 +187,7 @@ class KnownOrNot(NameTables):
     ) -> None:
         super().__init__()
         self.lost: list[str] = []
-        self.written = NameTables()
+        self.written: NameTables = NameTables()
         self.referred = referred
         self._found = classes
         self._found_shapes = shapes

@@ -35,7 +35,7 @@ class Source(ReadBuffer):
         super().__init__(fd, path)
         self.flips: dict[int, int] = {}
         self.refused: set[int] = set()
-        self.size = os.fstat(fd).st_size
+        self.size: int = os.fstat(fd).st_size
 
     def read(self, offset: int, size: int, limit: int) -> bytes:
         try:

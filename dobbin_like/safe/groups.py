@@ -10,16 +10,31 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-import transaction as transaction_package
 from transaction.interfaces import NoTransaction
 
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, LogMovedError, LogPackedError, SelfWaitError
 from dobbin_like.persistent import checkout
 
+if TYPE_CHECKING:
 
-class Managers(transaction_package.ThreadTransactionManager):  # type: ignore[misc]
+    class ThreadTransactionManager:
+        """Told here: the transaction package has no types."""
+
+        manager: Any
+
+        def begin(self) -> object: ...
+        def commit(self) -> None: ...
+        def abort(self) -> None: ...
+        def savepoint(self) -> Any: ...
+
+else:
+    from transaction import ThreadTransactionManager
+
+
+class Managers(ThreadTransactionManager):
     """A transaction manager for each thread, in explicit mode."""
 
     def __init__(self) -> None:
@@ -49,7 +64,8 @@ class Groups:
         self._database = database
         self._managers = managers
         self._local = _Local()
-        self.moved = False  # A change was told that the path leads to another file, or to none.
+        # A change was told that the path leads to another file, or to none.
+        self.moved: bool = False
 
     @property
     def current(self) -> Group | None:

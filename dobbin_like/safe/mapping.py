@@ -73,7 +73,8 @@ class Safe(MutableMapping[_K, _V]):
         self._items()
         return reopened, (self._token, *self._again)
 
-    __copy__ = __deepcopy__ = itself
+    __copy__ = itself
+    __deepcopy__ = itself
 
     # -- reading -------------------------------------------------------------------
 

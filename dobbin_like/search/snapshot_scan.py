@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 from dobbin_like.contract import StoredVersion
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
-from dobbin_like.ids import DELTA, Oid
+from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.storages.as_of import Pin
@@ -28,8 +28,9 @@ class SnapshotScan:
 
     def __init__(self, store: Store) -> None:
         view = store.manager().view
-        self.graph = graph = store.graph
-        self.storage = storage = store.storage
+        graph, storage = store.graph, store.storage
+        self.graph: Final = graph
+        self.storage: Final = storage
         while True:
             tid = view.tid if view.active else graph.shared.tid
             pin = Pin(storage, tid)
@@ -39,7 +40,7 @@ class SnapshotScan:
                 break
             pin.release()
         self._pin = pin
-        self.tid = tid
+        self.tid: Tid = tid
         # By the numbers of states; see class_of().
         self._classes: dict[int, int] = {}
         self._names: dict[int, str] = {}

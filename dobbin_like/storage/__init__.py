@@ -36,6 +36,7 @@ __all__ = [
     "TransactionLog",
 ]
 
-__getattr__ = late_names(
-    __name__, {"MemoryLog": "storages.memory", "OverlayLog": "storages.memory"}
-)
+if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+    __getattr__ = late_names(
+        __name__, {"MemoryLog": "storages.memory", "OverlayLog": "storages.memory"}
+    )

@@ -2,10 +2,10 @@
 
 try:
     from dobbin_like.storages.postgres.log import PostgresLog
-except ModuleNotFoundError as error:
-    if error.name != "psycopg":
+except ModuleNotFoundError as _error:
+    if _error.name != "psycopg":
         raise
     text = "a log in PostgreSQL needs psycopg; pip install 'dobbin_like[postgres]'"
-    raise ModuleNotFoundError(text, name=error.name) from None
+    raise ModuleNotFoundError(text, name=_error.name) from None
 
 __all__ = ["PostgresLog"]

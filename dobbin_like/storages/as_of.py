@@ -98,9 +98,9 @@ class AsOf:
         self._closed = False
         self._count: int | None = None
         self._names: Names | None = None
-        self.path = base.path
-        self.sort_key = base.sort_key
-        self.next_oid = base.next_oid
+        self.path: str = base.path
+        self.sort_key: str = base.sort_key
+        self.next_oid: Oid = base.next_oid
         self._base_tid, self._base_count = applied or (base.tid, base.oid_count)
         if moment is None:
             self._pin = Pin(base, base.tid)
@@ -134,7 +134,8 @@ class AsOf:
         )
         raise TypeError(text)
 
-    __copy__ = __deepcopy__ = itself
+    __copy__ = itself
+    __deepcopy__ = itself
 
     def _take_present(self, base: Storage) -> None:
         """Take what the base has now; again, if it was just changing."""
@@ -243,8 +244,15 @@ class AsOf:
         self._check_open()
         raise ReadOnlyStorageError(self.path, self.why_read_only)
 
-    acquire = write_stream = append = prepare = decide = settle = fail = _refuse
-    confirm = wait_for = _refuse
+    acquire = _refuse
+    write_stream = _refuse
+    append = _refuse
+    prepare = _refuse
+    decide = _refuse
+    settle = _refuse
+    fail = _refuse
+    confirm = _refuse
+    wait_for = _refuse
 
     @property
     def last_tid(self) -> Tid:

@@ -84,7 +84,8 @@ class MemoryLog(ReadableMemory):
         )
         raise TypeError(text)
 
-    __copy__ = __deepcopy__ = itself
+    __copy__ = itself
+    __deepcopy__ = itself
 
     def __enter__(self) -> Self:
         return self

@@ -60,13 +60,15 @@ class Shared:
     def __init__(self, path: str, ground: AsOf | None = None, first_stream: int = 1) -> None:
         self.path = path
         self.ground = ground
-        self.names = NO_NAMES if ground is None else ground.names.rows()
-        self.lock = MemoryLock(path)
+        self.names: NewNames = NO_NAMES if ground is None else ground.names.rows()
+        self.lock: MemoryLock = MemoryLock(path)
         tid, sequence, counts = NO_TID, 0, (0, Oid(0))
         if ground is not None:
             tid, sequence, counts = ground.tid, len(ground), (ground.oid_count, ground.next_oid)
         rest = "", "", b"", "", (), NO_NAMES, ()
-        self.transactions = [MemoryTransaction(tid, sequence, False, *rest, *counts)]
+        self.transactions: list[MemoryTransaction] = [
+            MemoryTransaction(tid, sequence, False, *rest, *counts)
+        ]
         self.streams: dict[int, bytes] = {}
         self.next_stream = first_stream
 
@@ -75,13 +77,13 @@ class ReadableMemory(Applied[MemoryTransaction]):
     """A log in memory as its readers see it. Any thread."""
 
     def __init__(self, shared: Shared) -> None:
-        self.path = shared.path
-        self.sort_key = f"dobbin_like:{shared.path}"
+        self.path: str = shared.path
+        self.sort_key: str = f"dobbin_like:{shared.path}"
         self._shared = shared
         # What is applied: the newest transaction, the newest version by oid, the names.
         self._head = shared.transactions[0]
         self._newest: dict[Oid, MemoryVersion] = {}
-        self.names = NameTables(*shared.names)
+        self.names: NameTables = NameTables(*shared.names)
         self.apply(self.read_news())
 
     @property

@@ -39,7 +39,7 @@ class SimulatedFile:
 
     def __init__(self, number: int, data: bytes = b"") -> None:
         self.number = number
-        self.data = bytearray(data)
+        self.data: bytearray = bytearray(data)
         self._stored = bytearray(data)
         # Since the last sync. Versions of sectors, each with the number of changes of the size
         # that came before it; the sizes, first that which is stored; where it was cut.

@@ -61,7 +61,7 @@ class Instance:
         self._lock = SimulatedLock(again=True)
         must = shared.model.newest_acked
         failed = self._failures()
-        self.log = TransactionLog(PATH, sync=sync, read_only=read_only)
+        self.log: TransactionLog = TransactionLog(PATH, sync=sync, read_only=read_only)
         if failed[1] & 1 and not read_only and self._failures() == failed:
             text = "BROKEN opened: a sync had failed, and nothing was repaired"
             raise FoundFault(text)

@@ -30,7 +30,7 @@ class Judge:
     """Judges images of one run; ``images`` counts them."""
 
     def __init__(self, random: Random) -> None:
-        self.images = 0
+        self.images: int = 0
         self._random = random
 
     def look(self, disk: Disk, model: Model) -> list[Shown]:
@@ -162,9 +162,9 @@ class Opened:
     """A log that is open in a process of its own."""
 
     def __init__(self, machine: Machine, *, read_only: bool = False) -> None:
-        self.process = Process(machine)
+        self.process: Process = Process(machine)
         with self.process:
-            self.log = TransactionLog(PATH, read_only=read_only)
+            self.log: TransactionLog = TransactionLog(PATH, read_only=read_only)
 
     def seen(self) -> list[Shown]:
         with self.process:

@@ -75,8 +75,8 @@ class Model:
     def __init__(self) -> None:
         self.commits: dict[int, Commit] = {}
         self.known: dict[Tid, Shown] = {}  # Acknowledged, or shown to somebody.
-        self.newest_shown = Tid(0)
-        self.dropped = Tid(0)
+        self.newest_shown: Tid = Tid(0)
+        self.dropped: Tid = Tid(0)
         self.lossy = False
         self._acked: list[Tid] = []
         self._durable = Tid(0)

@@ -50,11 +50,13 @@ class Program:
         self.random = random
         self.faulty = faulty
         self.instance: Instance | None = None
-        self.read_only = random.random() < 0.25
-        self.sync = "loose" not in shared.kinds or random.random() < 0.6
-        self.threads = "threads" in shared.kinds and not self.read_only and random.random() < 0.5
-        self.closing = False
-        self.packs = random.choice((0.0, 0.05, 0.3))
+        self.read_only: bool = random.random() < 0.25
+        self.sync: bool = "loose" not in shared.kinds or random.random() < 0.6
+        self.threads: bool = (
+            "threads" in shared.kinds and not self.read_only and random.random() < 0.5
+        )
+        self.closing: bool = False
+        self.packs: float = random.choice((0.0, 0.05, 0.3))
 
     def open(self) -> Instance:
         """Open the log."""

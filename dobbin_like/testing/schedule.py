@@ -52,7 +52,7 @@ class Task:
         self.result: object = None
         self.stopped_until = 0
         self.ready: Callable[[], bool] | None = None
-        self.turn = threading.Lock()
+        self.turn: threading.Lock = threading.Lock()
         self.turn.acquire()
         self._function = function
 
@@ -92,8 +92,10 @@ class Schedule:
     ) -> None:
         self.machine = machine
         self.random = random
-        self.change, self.stop, self.kill = change, stop, kill
-        self.calls = 0
+        self.change = change
+        self.stop = stop
+        self.kill = kill
+        self.calls: int = 0
         self.tasks: list[Task] = []
         self.every_call: Callable[[], object] | None = None
         self._limit = limit

@@ -117,15 +117,15 @@ def simulate(
 class _Run:
     def __init__(self, outcome: Outcome, share: float, kill_at: int) -> None:
         self.outcome = outcome
-        self.kinds = outcome.kinds
-        self.random = Random(f"run {outcome.seed}")
-        self.model = Model()
+        self.kinds: frozenset[str] = outcome.kinds
+        self.random: Random = Random(f"run {outcome.seed}")
+        self.model: Model = Model()
         self.model.lossy = "sync" in self.kinds
         self.share = share
         self.kill_at = kill_at
-        self.shared = Shared(self.model, Random(f"numbers {outcome.seed}"), self.kinds)
-        self.cuts = Random(f"cuts {outcome.seed}")
-        self.judge = Judge(self.cuts)
+        self.shared: Shared = Shared(self.model, Random(f"numbers {outcome.seed}"), self.kinds)
+        self.cuts: Random = Random(f"cuts {outcome.seed}")
+        self.judge: Judge = Judge(self.cuts)
 
     def lives(self) -> None:
         """Run, cut the power, and go on with what it has left."""
@@ -164,7 +164,8 @@ class Life:
 
     def __init__(self, run: _Run, disk: Disk | None) -> None:
         self.run_ = run
-        random = self.random = run.random
+        self.random: Random = run.random
+        random = self.random
         kinds = run.kinds
         faults = Injected()
         if "sync" in kinds:
@@ -173,12 +174,13 @@ class Life:
             faults.sync_told_once = "each" not in kinds
         if "full" in kinds:
             faults.full = 0.03
-        self.faulty = bool(faults.sync or faults.full)
-        self.machine = machine = Machine(disk, random=Random(random.random()), faults=faults)
+        self.faulty: bool = bool(faults.sync or faults.full)
+        self.machine: Machine = Machine(disk, random=Random(random.random()), faults=faults)
+        machine = self.machine
         machine.steps_back = "clock" in kinds
         machine.clock = 1_000_000 if "clock" in kinds else 1_000_000 + run.random.randrange(10**6)
         machine.on_event = self._after_event
-        self.schedule = Schedule(
+        self.schedule: Schedule = Schedule(
             machine,
             Random(random.random()),
             change=random.choice((0.02, 0.1, 0.3, 0.6)),
@@ -186,13 +188,15 @@ class Life:
             kill=random.choice((0.002, 0.01, 0.03)) if "kills" in kinds else 0.0,
         )
         self.schedule.every_call = self._every_call
-        self.left = random.randint(2, 6) * (3 if "kills" in kinds else 1)
+        self.left: int = random.randint(2, 6) * (3 if "kills" in kinds else 1)
         self.at_once = random.choice((2, 2, 3))
         self.first = random.choice((1, self.at_once))
-        self.limit = random.randint(20, random.choice((60, 800))) if "cuts" in kinds else 10**9
+        self.limit: int = (
+            random.randint(20, random.choice((60, 800))) if "cuts" in kinds else 10**9
+        )
         drawn = random.randint(1, random.choice((12, 200))) if "kill" in kinds else 0
-        self.kill_at = run.kill_at or drawn
-        self.cut = False
+        self.kill_at: int = run.kill_at or drawn
+        self.cut: bool = False
 
     def run(self) -> Machine:
         """Let processes come and go; return the machine as the power cut finds it."""

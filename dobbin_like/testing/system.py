@@ -80,15 +80,15 @@ class Machine:
     def __init__(
         self, disk: Disk | None = None, *, random: Random, faults: Injected | None = None
     ) -> None:
-        self.disk = disk or Disk()
+        self.disk: Disk = disk or Disk()
         self.random = random
-        self.faults = faults or Injected(split=0.0)
+        self.faults: Injected = faults or Injected(split=0.0)
         self.schedule: Schedule | None = None
         self.processes: list[Process] = []
-        self.process = Process(self)
-        self.clock = 1_000_000
-        self.elapsed = 0.0
-        self.events = 0
+        self.process: Process = Process(self)
+        self.clock: int = 1_000_000
+        self.elapsed: float = 0.0
+        self.events: int = 0
         self.on_event: Callable[[str], object] | None = None
         self.steps_back = False
         self.open_files: dict[int, OpenFile] = {}
@@ -266,9 +266,9 @@ class Process:
 
     def __init__(self, machine: Machine, *, kill_after: int | None = None) -> None:
         self.machine = machine
-        self.pid = next(_numbers)
-        self.dead = False
-        self.calls = 0
+        self.pid: int = next(_numbers)
+        self.dead: bool = False
+        self.calls: int = 0
         self.kill_after = kill_after
         machine.processes.append(self)
 

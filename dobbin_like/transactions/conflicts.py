@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import ConflictError, ObjectNotFound, ReadConflictError, WriteConflictError
@@ -31,7 +31,7 @@ from dobbin_like.transactions.compare_sides import (
     told_by,
 )
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 
 TornStructure = tuple[Any, ConflictError]

@@ -84,8 +84,8 @@ class DataManager:
         self._graph = publisher.graph
         self._shared = publisher.graph.shared
         self.thread = thread
-        self.view = thread.view
-        self.joining = Joining(publisher, thread)
+        self.view: View = thread.view
+        self.joining: Joining = Joining(publisher, thread)
         self.new_root: NewRoot | None = None
         # Of the commit that is under way.
         self._state = CommitState(self._storage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.contract import Storage
 from dobbin_like.objects.faces.faces import making
@@ -20,7 +20,7 @@ Here for those who fork, and to keep them: a database lives until it is closed, 
 program holds it or not. Its objects would belong to nothing without it.
 """
 
-claims = reentrant_lock()
+claims: Final = reentrant_lock()
 claimed: weakref.WeakSet[Storage] = weakref.WeakSet()
 """The storages that belong to a database."""
 

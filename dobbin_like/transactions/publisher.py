@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,14 +44,14 @@ class Publisher:
         self.storage = storage
         self.graph = graph
         self.closed = False
-        self.lock = reentrant_lock()
+        self.lock: threading.RLock = reentrant_lock()
         self.own: dict[Tid, Publish] = {}
         self.waiting: deque[Callable[[], object]] = deque()
-        self.old_snapshots = OldSnapshots(storage.path, graph.shared)
-        self.pid = os.getpid()
+        self.old_snapshots: OldSnapshots = OldSnapshots(storage.path, graph.shared)
+        self.pid: int = os.getpid()
         self._packed = storage if isinstance(storage, PackedStorage) else None
         # Whether old generations of a packed storage may be kept for older snapshots.
-        self.keeps_past = False
+        self.keeps_past: bool = False
         self.unpublished: _News | None = None  # read from the storage, not seen by all yet
         # The generation and the tid before the news that are being read and published.
         self._before: tuple[int, Tid] | None = None

@@ -38,7 +38,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import checkout, is_new
@@ -57,7 +57,7 @@ from dobbin_like.objects.values.value_kinds import (
 from dobbin_like.transactions.compare_sides import refused_sides
 from dobbin_like.transactions.conflicts import TornStructure, owner_of
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 
 class PartChange(NamedTuple):

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from dobbin_like.exc import ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.values.here import Scope, here
+from dobbin_like.objects.values.here import OpenedObjects, Scope, here
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
 
@@ -56,9 +56,9 @@ class ThreadView:
         self._publisher = publisher
         self._storage = publisher.storage
         self._shared = publisher.graph.shared
-        self.view = View(here.own_memo if scope is None else scope.memo)
+        self.view: View = View(here.own_memo if scope is None else scope.memo)
         publisher.old_snapshots.views.add(self.view)
-        self.opened = (scope or here).opened_under(
+        self.opened: OpenedObjects = (scope or here).opened_under(
             transaction_manager,
             partial(has_transaction, self.transaction_manager),
             is_default=is_default,

@@ -47,7 +47,7 @@ class Carry:
     """
 
     def __init__(self, old: PackedLog, new: NewLog, survivors: Survivors, pace: Throttle) -> None:
-        self.locked_seconds = 0.0
+        self.locked_seconds: float = 0.0
         self._old = old
         self._new = new
         self._survivors = survivors

@@ -21,7 +21,7 @@ from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import encode_meta, encode_names
-from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE
+from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import stream_key, stream_offset
 from dobbin_like.name_tables import NameTables
@@ -90,7 +90,7 @@ class Survivors:
         self._keys: set[Oid] = set()
         self._reader = StateReader(old.names)
         # The place up to which later transactions were read for references.
-        self.seen = old.place
+        self.seen: LogPlace = old.place
 
     def _tick(self, _objects: int, size: int) -> None:
         self._pace.rest()

@@ -16,7 +16,7 @@ class Body:
     """``replayable``: whether :meth:`open` may be called again."""
 
     def __init__(self, environ: dict[str, Any], limit: int) -> None:
-        self.replayable = True
+        self.replayable: bool = True
         self._source = environ.get("wsgi.input", io.BytesIO())
         length = environ.get("CONTENT_LENGTH") or "0"
         ends_itself = bool(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
@@ -64,7 +65,7 @@ class StreamResponse(Response):
         media_type: str = "application/octet-stream",
         filename: str | None = None,
     ) -> None:
-        self.background = None
+        self.background: BackgroundTask | None = None
         self._stream = AsgiStream(stream, content_type=media_type, filename=filename)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -111,7 +111,7 @@ class BTreeInner(Persistent):
     def __init__(self, tree: Any, level: int, keys: list[Any], children: list[Any]) -> None:
         self.tree = tree
         # Replaced, never changed, as the items of a leaf.
-        self.links = (level, keys, children)
+        self.links: tuple[int, list[Any], list[Any]] = (level, keys, children)
 
     @staticmethod
     def _p_told(state: dict[str, Any]) -> tuple[Any, list[tuple[str, Any]]]:

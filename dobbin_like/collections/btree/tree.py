@@ -62,7 +62,7 @@ class SortedTree(Persistent, Generic[K, I]):
     _v_changed: object = None
     """Replaced by each change of keys by the calling thread, in its working copy."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def _plant(self, items: Items) -> None:
         """Make the nodes of a new tree. *items* are sorted, and become those of the tree."""

@@ -58,7 +58,7 @@ class Rows:
         self._items: list[tuple[Any, ...]] = []
         self._links: list[tuple[int, str, int]] = []
         self.is_new = False
-        self.damaged = 0
+        self.damaged: int = 0
 
     def put(self, found: Found | Damaged, tid: int) -> None:
         """Write an object, in the place of what there was of it."""

@@ -58,7 +58,10 @@ class Column:
     __slots__ = ("attribute", "kind", "name", "place")
 
     def __init__(self, attribute: str, name: str, kind: str, place: int) -> None:
-        self.attribute, self.name, self.kind, self.place = attribute, name, kind, place
+        self.attribute: str = attribute
+        self.name: str = name
+        self.kind: str = kind
+        self.place: int = place
 
     def takes(self, kind: str) -> bool:
         """Return whether values of a kind fit without a change of the column."""
@@ -73,7 +76,7 @@ class Table:
         self.name = name
         self.columns: dict[str, Column] = {}
         self.rows: list[list[Any]] = []
-        self.names = {"oid"}
+        self.names: set[str] = {"oid"}
 
     @property
     def is_full(self) -> bool:

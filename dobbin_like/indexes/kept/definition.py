@@ -28,15 +28,15 @@ class Definition:
 
     def __init__(self, graph: Graph, index: Index) -> None:
         self.entries: IndexEntries = index.entries
-        self.names = index.names
-        self.unique = index.unique
+        self.names: tuple[str, ...] = index.names
+        self.unique: bool = index.unique
         self._classes = {index.class_name}
         renamed = graph.storage.names.class_name(index.class_number)
         if renamed is not None:
             self._classes.add(renamed)
-        self.class_name = ".".join(renamed or index.class_name)
-        self.name = f"{self.class_name}({', '.join(self.names)})"
-        self.function = index.function
+        self.class_name: str = ".".join(renamed or index.class_name)
+        self.name: str = f"{self.class_name}({', '.join(self.names)})"
+        self.function: tuple[str, str] | None = index.function
         self._policy = graph.classes.policy
         self._path = graph.storage.path
 

@@ -27,7 +27,7 @@ class OriginalLog:
 
     def __init__(self, path: str, *, prefix: bool = False) -> None:
         self._log = ReadableLog(path, read_only=True)
-        self.path = self._log.path
+        self.path: str = self._log.path
         self._file = self._log.file
         try:
             if prefix:

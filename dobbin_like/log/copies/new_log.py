@@ -46,7 +46,7 @@ class NewLog:
     """
 
     def __init__(self, file: NewFile, page: tuple[bytes, Page], next_oid: int) -> None:
-        self.path = file.path
+        self.path: str = file.path
         self._fd = file.fd
         self._file = file
         data, self._page = page
@@ -56,8 +56,8 @@ class NewLog:
     def restart(self, next_oid: int) -> None:
         """Begin again, without any frame."""
         disk.cut(self._fd, self.path, PAGE_SIZE)
-        self.tail = record.first_place(self._page.checksum)
-        self.positions = Positions()
+        self.tail: LogPlace = record.first_place(self._page.checksum)
+        self.positions: Positions = Positions()
         self.positions.reserve(next_oid)
         self._parts: list[bytes] = []
         self._gathered = 0

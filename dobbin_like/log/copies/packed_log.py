@@ -77,7 +77,7 @@ class PackedLog:
         self._writing = WritableLog(self._log, sync=True, lock_timeout=lock_timeout)
         # Nothing is saved in a file that goes.
         self._writing.writer.save_after_entries = sys.maxsize
-        self.path = self._log.path
+        self.path: str = self._log.path
         _packed.add(self)
         try:
             self._open(keep)

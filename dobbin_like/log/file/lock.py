@@ -116,14 +116,15 @@ class CommitLock:
         self._closed = False
         self._stale = False  # The file has been replaced; set by any thread.
         self._locked = False  # True from before the flock until after it is given back.
-        self.owner = 0  # The thread that holds the lock through this instance; 0: none.
+        self.owner: int = 0  # The thread that holds the lock through this instance; 0: none.
         self._since = 0.0
         self._count_anew()
 
     def _count_anew(self) -> None:
-        self.waits = Waits(self._warn)
-        self.holds = 0
-        self.held_seconds = self.longest_hold_seconds = 0.0
+        self.waits: Waits = Waits(self._warn)
+        self.holds: int = 0
+        self.held_seconds: float = 0.0
+        self.longest_hold_seconds: float = 0.0
 
     @property
     def owned(self) -> bool:
@@ -300,7 +301,7 @@ class CommitLock:
         pause = _FIRST_PAUSE_SECONDS
         while not self._try():
             left = pause if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+            if timeout is not None and left <= 0:
                 raise LockTimeout(self._path, timeout)
             time.sleep(min(pause, left))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,15 +40,15 @@ class LogFile:
         check_system(path)
         self.path = path
         self.read_only = read_only
-        self.fd = _NO_FILE
+        self.fd: int = _NO_FILE
         self.page: Page | None = None
         self.words: Words | None = None
-        self.joined = False
-        self.key = (0, 0)  # Device and inode.
+        self.joined: bool = False
+        self.key: tuple[int, int] = (0, 0)  # Device and inode.
         self.status: Callable[[], Status] = self._first_status  # For the holder of the lock.
         self._opening = reentrant_lock()
         # Before the sync lock, which all threads have that use the descriptor.
-        self.sync_turn = reentrant_lock()
+        self.sync_turn: threading.RLock = reentrant_lock()
 
     def open(self) -> bool:
         """Open the file if it is there; return whether it is a log that was begun.

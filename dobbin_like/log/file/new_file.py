@@ -57,7 +57,7 @@ class NewFile:
     def __init__(self, path: str, mode: int) -> None:
         # Where a link leads to: a new file beside the link would replace the link.
         self._place = os.path.realpath(path)
-        self.path = self._place + ".part"
+        self.path: str = self._place + ".part"
         self._mode = mode
         _written.add(self)
 
@@ -178,7 +178,7 @@ class PackFile(NewFile):
 
     def __init__(self, path: str, mode: int) -> None:
         super().__init__(path, mode)
-        self.path = self._place + PACKED
+        self.path: str = self._place + PACKED
 
     def _open(self) -> bool:
         try:

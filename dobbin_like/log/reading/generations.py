@@ -24,7 +24,7 @@ class Generations:
 
     def __init__(self, path: str, present: Applied) -> None:
         self.path = path
-        self.present = present
+        self.present: Applied = present
         self.past: tuple[Applied, ...] = ()
         self._dropped: list[Applied] = []  # On their way to be closed, by a thread.
         self._pins: dict[object, Tid] = {}

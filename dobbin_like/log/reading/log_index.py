@@ -36,16 +36,16 @@ class Applied:
         self.file = file
         self.loader: Loader | None = None
         self.streams: StreamReader | None = None
-        self.generation = 0
-        self.complete_since = NO_TID
-        self.positions = Positions()
-        self.names = NameTables()
-        self.unsaved = 0  # Entries since positions were saved.
+        self.generation: int = 0
+        self.complete_since: Tid = NO_TID
+        self.positions: Positions = Positions()
+        self.names: NameTables = NameTables()
+        self.unsaved: int = 0  # Entries since positions were saved.
         self._passed: tuple[int, LogPlace] | None = None
         self._looked = (b"", 0)  # The words when news were read, and where they end.
-        self.tail = first_place(page_checksum)
-        self.seen = b""
-        self.limit = PAGE_SIZE
+        self.tail: LogPlace = first_place(page_checksum)
+        self.seen: bytes = b""
+        self.limit: int = PAGE_SIZE
 
     def attach(self, page: Page) -> None:
         """Use the file, which is there by now."""

@@ -31,8 +31,8 @@ class Positions:
 
     def __init__(self) -> None:
         self.slots: array[int] = array("Q")
-        self.next_oid = 0
-        self.stored = 0
+        self.next_oid: int = 0
+        self.stored: int = 0
 
     def get(self, oid: int) -> int:
         """Return the position of an oid, 0 if there is none."""

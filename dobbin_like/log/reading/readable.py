@@ -60,18 +60,18 @@ class ReadableLog:
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
         # What it means now, wherever the process goes to.
-        self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
+        self.path: str = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
         self.read_only = read_only
-        self.closed = False
-        self.file = LogFile(self.path, read_only=read_only)
-        self.applied = Applied(self.file)
-        self.generations = Generations(self.path, self.applied)
+        self.closed: bool = False
+        self.file: LogFile = LogFile(self.path, read_only=read_only)
+        self.applied: Applied = Applied(self.file)
+        self.generations: Generations = Generations(self.path, self.applied)
         self.known: dict[int, tuple[LogPlace, Frame]] = {}
         self.failures: int | None = None
         self._outdated = b""  # Words that tell less than was found without them.
         self._replaced = False  # When news were read last, another file had taken the place.
         self.follow_to: Callable[[Applied], None] = self.switch_to
-        self.sort_key = "dobbin_like:" + os.path.realpath(self.path)
+        self.sort_key: str = "dobbin_like:" + os.path.realpath(self.path)
         self._attaching = reentrant_lock()
 
     @property

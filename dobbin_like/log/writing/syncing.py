@@ -78,7 +78,7 @@ class SyncQueue:
         # Before the lock of the file, which the threads of one instance share.
         self._turn = reentrant_lock()
         self._closed: BaseException | bool = False  # What the last sync of all has raised.
-        self.syncs = 0
+        self.syncs: int = 0
 
     def make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
         """Return when all before *end* is durable, and thereby visible. May be repeated.

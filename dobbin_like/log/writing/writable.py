@@ -63,10 +63,10 @@ class WritableLog:
         self.sync = sync
         self.lock_timeout = lock_timeout
         self._waiting = Waiting(log)
-        self.lock = CommitLock(log.path, self._descriptor, self._waiting.tell)
-        self.writer = Writer(log, sync=sync)
-        self.queue = SyncQueue()
-        self.flusher = Flusher(log.path, self.make_durable)
+        self.lock: CommitLock = CommitLock(log.path, self._descriptor, self._waiting.tell)
+        self.writer: Writer = Writer(log, sync=sync)
+        self.queue: SyncQueue = SyncQueue()
+        self.flusher: Flusher = Flusher(log.path, self.make_durable)
         self._closing = False
         self._pid = os.getpid()
         self._starting: dict[int, int] = {}  # Which thread starts anew in a forked child.

@@ -67,7 +67,10 @@ class Counts:
     __slots__ = ("bytes", "failed", "syncs", "transactions")
 
     def __init__(self) -> None:
-        self.transactions = self.failed = self.bytes = self.syncs = 0
+        self.transactions: int = 0
+        self.failed: int = 0
+        self.bytes: int = 0
+        self.syncs: int = 0
 
 
 class Writer:
@@ -87,7 +90,7 @@ class Writer:
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self.forget()
 
     def forget(self) -> None:
@@ -96,9 +99,9 @@ class Writer:
         What was visible in a file that was replaced is durable in the one that replaced it.
         """
         self._file = self._log.file
-        self.loose = False
+        self.loose: bool = False
         self.loose_end: Promise | None = None
-        self.appended = Appended(self._log)
+        self.appended: Appended = Appended(self._log)
         self._due = 0  # Transactions that have to be applied before one is appended.
         self._size = 0
         self._writing = False

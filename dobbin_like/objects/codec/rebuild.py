@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import setitem
@@ -19,7 +19,7 @@ from dobbin_like.exc import ClosedError, LogError, ReadCycleError, ValueNotRebui
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.makers import check_of, refusal
 from dobbin_like.objects.codec.serialize import Decoder
-from dobbin_like.objects.codec.stand_in import StandIn, make_stand_in
+from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, make_stand_in
 
 PASSING: Final = (
     ClosedError,
@@ -71,7 +71,7 @@ class Rebuilder(Decoder):
         """Return a class that stands for *cls*, of which an instance can't be rebuilt."""
         name = cls.__module__, cls.__qualname__
         made = make_stand_in(name, number, reason, ValueNotRebuiltError)
-        self.stand_ins = [*self.stand_ins, made]
+        self.stand_ins: Sequence[StandInMeta] = [*self.stand_ins, made]
         return made
 
 

@@ -118,7 +118,7 @@ class Marks:
         order: Callable[[int], int] | None = None,
         tick: Callable[[int, int], object] | None = None,
     ) -> None:
-        self.flags = bytearray(count)  # Not 0 for the oids that were found.
+        self.flags: bytearray = bytearray(count)  # Not 0 for the oids that were found.
         self._load = load
         self._order = order
         self._tick = tick

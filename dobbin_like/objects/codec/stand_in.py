@@ -108,8 +108,18 @@ class StandIn(metaclass=StandInMeta):
     def _p_refuse(self, *_args: Any) -> Any:
         raise self._p_error(*self._p_name, self._p_reason)
 
-    __call__ = __contains__ = __getitem__ = __iter__ = __len__ = _p_refuse
-    __int__ = __float__ = __add__ = __lt__ = __le__ = __gt__ = __ge__ = _p_refuse
+    __call__ = _p_refuse
+    __contains__ = _p_refuse
+    __getitem__ = _p_refuse
+    __iter__ = _p_refuse
+    __len__ = _p_refuse
+    __int__ = _p_refuse
+    __float__ = _p_refuse
+    __add__ = _p_refuse
+    __lt__ = _p_refuse
+    __le__ = _p_refuse
+    __gt__ = _p_refuse
+    __ge__ = _p_refuse
 
     def __repr__(self) -> str:
         return f"<stand-in for {'.'.join(self._p_name)}: {self._p_reason}>"

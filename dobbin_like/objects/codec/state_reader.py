@@ -28,8 +28,8 @@ class Reference:
     __slots__ = ("class_number", "oid")
 
     def __init__(self, oid: Oid, class_number: int) -> None:
-        self.oid = oid
-        self.class_number = class_number
+        self.oid: Oid = oid
+        self.class_number: int = class_number
 
     def __repr__(self) -> str:
         return f"<oid {self.oid}>"

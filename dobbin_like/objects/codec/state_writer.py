@@ -39,7 +39,7 @@ class StateWriter:
     """
 
     def __init__(self, path: str) -> None:
-        self.names = NameTables()
+        self.names: NameTables = NameTables()
         self.referred: set[int] = set()
         self._table = ClassTable(ValueTypesOnly(()), self.names, path)
         self._encoder = Rewriter(NO_OBJECTS, self._table)

@@ -66,18 +66,18 @@ class Layered:
     )
     _p_together: ClassVar[bool] = False
     base: ClassVar[type]
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __init__(self, owner: ObjectRef, below: Any, removed: Any, added: Any, size: int) -> None:
         self._p_owner = owner
         self._p_spare = 0
         self._p_serial = self._p_appended_since = NO_TID
-        self.below = below
-        self.removed = removed
-        self.added = added
-        self.size = size
+        self.below: Any = below
+        self.removed: Any = removed
+        self.added: Any = added
+        self.size: int = size
         self.flat: Any = None
-        self.reads = 0
+        self.reads: int = 0
 
     def flatten(self) -> Any:
         """Return the same as one guarded built-in, made once, which readers find from now on."""
@@ -176,8 +176,14 @@ class Layered:
     def _refuse(self, *_args: object) -> Any:
         raise SharedValueError(self.base.__name__, describe(self._p_owner))
 
-    __setitem__ = __delitem__ = __ior__ = __iand__ = __isub__ = __ixor__ = _refuse
-    __iadd__ = __imul__ = _refuse
+    __setitem__ = _refuse
+    __delitem__ = _refuse
+    __ior__ = _refuse
+    __iand__ = _refuse
+    __isub__ = _refuse
+    __ixor__ = _refuse
+    __iadd__ = _refuse
+    __imul__ = _refuse
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         reduced: tuple[Any, ...] = self.flatten().__reduce_ex__(protocol)

@@ -50,11 +50,11 @@ class Overlay:
     __slots__ = ("_ends", "added", "base", "own", "removed", "replaced", "working")
     _parts: ClassVar[tuple[str, ...]] = ("removed", "added", "own")
     """The attributes that a copy for a savepoint has, beside the base."""
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __init__(self, working: Any, base: Any) -> None:
-        self.working = working
-        self.base = base
+        self.working: Any = working
+        self.base: Any = base
         self.removed: dict[Any, None] = {}
         self.own: dict[Any, Any] = {}
         self.added: Any = {}

@@ -130,9 +130,9 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
     def take_difference(self, now: Any) -> bool:
         aliases, base = StateComparison(), built_in(self.base)
         kept = dict.fromkeys(_at_their_place(base, now))
-        self.removed = {key: None for key in base if key not in kept}
-        self.added = {key: value for key, value in now.items() if key not in kept}
-        self.own = {key: now[key] for key in kept}
+        self.removed: dict[Any, None] = {key: None for key in base if key not in kept}
+        self.added: dict[Any, Any] = {key: value for key, value in now.items() if key not in kept}
+        self.own: dict[Any, Any] = {key: now[key] for key in kept}
         self.replaced = {
             key: self.own.pop(key)
             for key in kept
@@ -224,7 +224,9 @@ class OverlayQueue(OverlayDict):
 
     def renumber(self, items: Any) -> None:
         number = next_number(items, self.working.serial)
-        self.added = {number + at: item for at, item in enumerate(self.added.values())}
+        self.added: dict[Any, Any] = {
+            number + at: item for at, item in enumerate(self.added.values())
+        }
 
 
 def next_number(items: Any, serial: int) -> int:

@@ -16,15 +16,6 @@ SMALL: Final = 64
 """Up to this size a collection is copied at checkout."""
 
 
-def _materialized(name: str) -> Any:
-    """Return a method that replaces the overlay by a built-in, and calls the method of that."""
-
-    def method(self: Overlay, *args: Any, **options: Any) -> Any:
-        return getattr(self._materialize(), name)(*args, **options)
-
-    return method
-
-
 class OverlayList(Overlay, MutableSequence[Any]):
     """A list that is being appended to; any other change replaces it by an ordinary list."""
 
@@ -86,12 +77,23 @@ class OverlayList(Overlay, MutableSequence[Any]):
             return self.added.pop()
         return self._materialize().pop(index)
 
-    __setitem__ = _materialized("__setitem__")
-    __delitem__ = _materialized("__delitem__")
-    __imul__ = _materialized("__imul__")
-    remove = _materialized("remove")
-    reverse = _materialized("reverse")
-    sort = _materialized("sort")
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._materialize()[index] = value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._materialize()[index]
+
+    def __imul__(self, count: Any) -> Any:
+        return self._materialize().__imul__(count)
+
+    def remove(self, value: Any) -> None:
+        self._materialize().remove(value)
+
+    def reverse(self) -> None:
+        self._materialize().reverse()
+
+    def sort(self, **options: Any) -> None:
+        self._materialize().sort(**options)
 
     def count(self, value: Any) -> int:
         return self.plain().count(value)
@@ -102,7 +104,7 @@ class OverlayList(Overlay, MutableSequence[Any]):
     def take_difference(self, now: Any) -> bool:
         size = len(self.base)
         self.added = now[size:]
-        self.own = dict(enumerate(now[:size]))
+        self.own: dict[Any, Any] = dict(enumerate(now[:size]))
         return len(now) >= size and StateComparison().same(built_in(self.base), now[:size])
 
     def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
@@ -180,12 +182,12 @@ class OverlaySet(Overlay, MutableSet[Any]):
     def take_difference(self, now: Any) -> bool:
         aliases, base = StateComparison(), self.base
         members = {member: member for member in now}
-        self.removed = {
+        self.removed: dict[Any, None] = {
             member: None
             for member in base
             if member not in members or not aliases.same(member, members[member])
         }
-        self.added = {
+        self.added: dict[Any, None] = {
             member: None for member in members if member in self.removed or member not in base
         }
         return True
@@ -210,8 +212,11 @@ class OverlaySet(Overlay, MutableSet[Any]):
             for member in list(other) if other is self else other:
                 self.discard(member)
 
-    intersection_update = _materialized("intersection_update")
-    symmetric_difference_update = _materialized("symmetric_difference_update")
+    def intersection_update(self, *others: Iterable[Any]) -> None:
+        self._materialize().intersection_update(*others)
+
+    def symmetric_difference_update(self, other: Iterable[Any]) -> None:
+        self._materialize().symmetric_difference_update(other)
 
 
 _OVERLAYS: Final[dict[int, Any]] = {DICT: OverlayDict, SET: OverlaySet, LIST: OverlayList}

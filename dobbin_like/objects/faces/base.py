@@ -8,7 +8,7 @@ look an attribute up: :mod:`.lookup`.
 from __future__ import annotations
 
 import copyreg
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import getweakrefs
 
 from dobbin_like.exc import NotPersistentError
@@ -158,8 +158,9 @@ _looks = property(lambda obj: type(obj)._p_faces.plain, _refuse_class)
 class OpenLayer(Persistent):
     """A new object under construction, or checked out before it was ever stored."""
 
-    __setattr__ = object.__setattr__  # type: ignore[assignment]
-    __delattr__ = object.__delattr__
+    if not TYPE_CHECKING:  # They take what those of Persistent take.
+        __setattr__ = object.__setattr__
+        __delattr__ = object.__delattr__
 
 
 class MaskLayer(Persistent):

@@ -41,7 +41,7 @@ from dobbin_like.processes.interrupts import reentrant_lock
 if TYPE_CHECKING:
     import inspect
 
-making = reentrant_lock()
+making: Final = reentrant_lock()
 """Held while a face is made: there must be one of each."""
 
 _CLEAN_LIMIT: Final = 64

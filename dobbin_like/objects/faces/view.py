@@ -62,12 +62,13 @@ class View:
     )
 
     def __init__(self, memo: dict[int, State]) -> None:
-        self.memo = memo
-        self.thread = get_ident()
-        self.alone = Mask(None, frozenset([id(self)]))
-        self.tid = Tid(0)
-        self.active = self.between = False
-        self.run_time = RunTime()
+        self.memo: dict[int, State] = memo
+        self.thread: int = get_ident()
+        self.alone: Mask = Mask(None, frozenset([id(self)]))
+        self.tid: Tid = Tid(0)
+        self.active: bool = False
+        self.between: bool = False
+        self.run_time: RunTime = RunTime()
         self.lapsed: Tid | None = None
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
@@ -102,7 +103,7 @@ class Horizon:
     def __init__(self) -> None:
         self.snapshots: dict[View, Tid] = {}
         # No view is older. A view enters at the newest tid, or lowers this when it is resumed.
-        self.floor = Tid(0)
+        self.floor: Tid = Tid(0)
 
     def __len__(self) -> int:
         return len(self.snapshots)

@@ -61,7 +61,7 @@ class Touched:
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self.keys: dict[Any, None] = {}
-        self.whole = False
+        self.whole: bool = False
 
     def copy(self) -> Touched:
         made = Touched()

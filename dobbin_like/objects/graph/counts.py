@@ -17,7 +17,11 @@ class Counts:
     __slots__ = ("commits", "conflicts", "loads", "merged", "replays", "retries")
 
     def __init__(self) -> None:
-        self.loads = self.commits = self.merged = self.replays = self.retries = 0
+        self.loads: int = 0
+        self.commits: int = 0
+        self.merged: int = 0
+        self.replays: int = 0
+        self.retries: int = 0
         self.conflicts: dict[str, int] = {}
 
     def conflict(self, class_name: str) -> None:

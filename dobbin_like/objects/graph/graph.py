@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from dobbin_like.contract import Storage
+from dobbin_like.ids import Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import working_copy
@@ -20,7 +21,7 @@ from dobbin_like.objects.graph.publication import Cache, SharedState
 from dobbin_like.objects.graph.resolve import Local, Resolver
 from dobbin_like.objects.graph.state_source import StateSource
 from dobbin_like.objects.values.here import scope_of_context
-from dobbin_like.objects.values.refs import ObjectRef, native_dict, swap_class
+from dobbin_like.objects.values.refs import ObjectRef, State, native_dict, swap_class
 
 
 class Graph:
@@ -48,21 +49,27 @@ class Graph:
         self.packed = False  # Whether objects may be in memory that the storage has dropped.
         self.indexed = False  # Whether there may be indexes.
         self.keeper: Any = None  # What keeps them; forgotten when a class gets another name.
-        self.local = Local()
-        self.cache = Cache()
-        self.shared = SharedState(self.cache)
-        self.ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
-        self.states = StateSource(storage, self.ghosts, guard=bool(guard))
-        self.flat = FlatStates(self, classes, guard=bool(guard))
-        self.resolver = Resolver(storage, self.shared, self.ghosts, self.states, self.local)
+        self.local: Local = Local()
+        self.cache: Cache = Cache()
+        self.shared: SharedState = SharedState(self.cache)
+        self.ghosts: Ghosts = Ghosts(self, storage, classes, self.cache, self.shared)
+        self.states: StateSource = StateSource(storage, self.ghosts, guard=bool(guard))
+        self.flat: FlatStates = FlatStates(self, classes, guard=bool(guard))
+        self.resolver: Resolver = Resolver(
+            storage, self.shared, self.ghosts, self.states, self.local
+        )
         # What objects ask of their jar at every touch goes to the part without a step between.
-        self.load = self.resolver.load
-        self.visible = self.resolver.visible
-        self.serial = self.resolver.serial
-        self.broken_state = self.resolver.broken_state
-        self.newest_tid = self.resolver.newest_tid
-        self.keep_cached = self.resolver.keep_cached
-        self.fresh = self.states.fresh
+        self.load: Callable[[Any, ObjectRef], None] = self.resolver.load
+        self.visible: Callable[[Any, ObjectRef], State | None] = self.resolver.visible
+        self.serial: Callable[[Any, ObjectRef], Tid] = self.resolver.serial
+        self.broken_state: Callable[[ObjectRef, int], tuple[State, str]] = (
+            self.resolver.broken_state
+        )
+        self.newest_tid: Callable[[], Tid] = self.resolver.newest_tid
+        self.keep_cached: Callable[[Any, ObjectRef, str, Any, Tid], None] = (
+            self.resolver.keep_cached
+        )
+        self.fresh: Callable[[ObjectRef, Tid], State] = self.states.fresh
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool = False) -> None:
         local = self.local

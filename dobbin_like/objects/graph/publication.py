@@ -16,6 +16,7 @@ Knows nothing of how states are read: that is :mod:`.state_source`.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -53,7 +54,7 @@ class Cache:
     def __init__(self) -> None:
         self.refs: dict[Oid, ObjectRef] = {}
         self.dead: deque[ObjectRef] = deque()
-        self.forget = self.dead.append
+        self.forget: Final = self.dead.append
 
     def get(self, oid: Oid) -> ObjectRef | None:
         return self.refs.get(oid)
@@ -90,13 +91,13 @@ class SharedState:
     """
 
     def __init__(self, cache: Cache) -> None:
-        self.lock = reentrant_lock()
-        self.counts = Counts()
-        self.has_older = False
-        self.tid = Tid(0)
+        self.lock: threading.RLock = reentrant_lock()
+        self.counts: Counts = Counts()
+        self.has_older: bool = False
+        self.tid: Tid = Tid(0)
         self.has_root = False
         self.root_is_foreign = False
-        self.horizon = Horizon()
+        self.horizon: Horizon = Horizon()
         self._cache = cache
         self._masked = MaskedRefs()
         self.idle_seconds = _IDLE_SECONDS

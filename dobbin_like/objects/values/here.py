@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.objects.values.refs import State
 
@@ -29,7 +29,7 @@ class OpenedObjects:
     def __init__(
         self, manager: object, is_running: Callable[[], bool], *, is_default: bool
     ) -> None:
-        self.manager = weakref.ref(manager)
+        self.manager: weakref.ref[object] = weakref.ref(manager)
         self.is_running = is_running
         self.is_default = is_default
         self.pairs: list[tuple[object, State]] = []
@@ -81,8 +81,8 @@ class Here(threading.local, Own):
 
     def __init__(self) -> None:
         self.own_memo: dict[int, State] = {}
-        self.memo = _MemoByTask(self.own_memo) if Here.everywhere else self.own_memo
-        self.opened = []
+        self.memo: Any = _MemoByTask(self.own_memo) if Here.everywhere else self.own_memo
+        self.opened: list[weakref.ref[OpenedObjects]] = []
         self.reading: dict[int, Any] = {}
 
     def let_tasks_have_scopes(self) -> None:
@@ -102,7 +102,7 @@ class Scope(Own):
 
     def __init__(self, transaction_manager: Any, *, is_shared: bool = False) -> None:
         self.memo: dict[int, State] = {}
-        self.opened = []
+        self.opened: list[weakref.ref[OpenedObjects]] = []
         self.transaction_manager = transaction_manager
         self.managers: dict[object, Any] = {}
         self.entered: list[Any] = []
@@ -126,14 +126,14 @@ class _MemoByTask:
         return self._own if scope is None else scope.memo
 
 
-here = Here()
+here: Final = Here()
 
 _scope: ContextVar[Scope | None] = ContextVar("scope", default=None)
 
-keep_scope = _scope.set
+keep_scope: Final = _scope.set
 """Let the context have a scope; the task that it is for is its ``carrier``."""
 
-scope_of_context = _scope.get
+scope_of_context: Final = _scope.get
 """Return the scope that the context has, perhaps of another task; None: the task has none."""
 
 

@@ -46,28 +46,28 @@ class Jar(Protocol):
     database: Any
     storage: Storage
 
-    def load(self, obj: Any, ref: ObjectRef) -> None:
+    def load(self, obj: Any, ref: ObjectRef, /) -> None:
         """Read the state of a ghost and give it its plain face."""
 
-    def visible(self, obj: Any, ref: ObjectRef) -> State | None:
+    def visible(self, obj: Any, ref: ObjectRef, /) -> State | None:
         """The state of a masked object that the calling thread sees."""
 
-    def serial(self, obj: Any, ref: ObjectRef) -> Tid:
+    def serial(self, obj: Any, ref: ObjectRef, /) -> Tid:
         """The tid that last changed the object, as the calling thread sees it."""
 
     def newest_tid(self) -> Tid:
         """The newest tid that is published."""
 
-    def keep_cached(self, obj: Any, ref: ObjectRef, name: str, value: Any, newest: Tid) -> None:
+    def keep_cached(self, obj: Any, ref: ObjectRef, name: str, value: Any, newest: Tid, /) -> None:
         """Keep a value that the calling thread has computed since *newest* was published."""
 
-    def fresh(self, ref: ObjectRef, serial: Tid) -> State:
+    def fresh(self, ref: ObjectRef, serial: Tid, /) -> State:
         """Return the state that *serial* has written, a copy of the caller's own."""
 
     def checkout(self, obj: Any, ref: ObjectRef, *, exclusive: bool) -> None:
         """Give the calling thread a working copy of the object."""
 
-    def broken_state(self, ref: ObjectRef, class_number: int) -> tuple[State, str]:
+    def broken_state(self, ref: ObjectRef, class_number: int, /) -> tuple[State, str]:
         """Return what is stored of a broken object, and why its class is not loaded."""
 
 
@@ -86,9 +86,9 @@ class Mask:
     def __init__(
         self, chain: tuple[tuple[Tid, State | None], ...] | None, holders: frozenset[int]
     ) -> None:
-        self.chain = chain
-        self.holders = holders
-        self.foreign = False
+        self.chain: tuple[tuple[Tid, State | None], ...] | None = chain
+        self.holders: frozenset[int] = holders
+        self.foreign: bool = False
 
 
 NOBODY: Final = Mask(None, frozenset())

@@ -47,7 +47,7 @@ class _Copier:
     def __init__(self, memo: dict[int, Any]) -> None:
         # The copies by id of the original.
         self._memo = memo
-        self.found_other = False
+        self.found_other: bool = False
         self._todo: list[tuple[Any, Any]] = []
 
     def copy(self, value: Any) -> Any:
@@ -131,7 +131,7 @@ class Freezer(_Copier):
         self._own = own
         self._alive: list[Any] = []
         self._found_alias = False
-        self.found_shared = False
+        self.found_shared: bool = False
 
     def copied(self) -> list[tuple[ObjectRef, Any, Any]]:
         """Return what was copied, tuples too, with the owner and the copy of each."""
@@ -250,7 +250,7 @@ class CopyPickler(pickle.Pickler):
         self._file = io.BytesIO()
         super().__init__(self._file, pickle.HIGHEST_PROTOCOL)
         self.references: list[Any] = []
-        self.met_guarded = False
+        self.met_guarded: bool = False
 
     def dumped(self, value: Any) -> bytes:
         self.dump(value)

@@ -72,7 +72,7 @@ class Line(psycopg.Connection[Any]):
     """
 
     answer_seconds: float | None = None
-    warned = False
+    warned: bool = False
     process = 0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -125,8 +125,8 @@ class Lines:
         given = conninfo_to_dict(dsn)
         self._conninfo = make_conninfo(dsn, **(_DEFAULTS | given))
         places = {key: given.get(key) or "" for key in ("host", "port", "dbname")}
-        self.path = "postgresql://{host}:{port}/{dbname}".format_map(places) + f"#{schema}"
-        self.patience_seconds = 0.0  # Who opens a log is told at once.
+        self.path: str = "postgresql://{host}:{port}/{dbname}".format_map(places) + f"#{schema}"
+        self.patience_seconds: float = 0.0  # Who opens a log is told at once.
         self._answer_seconds = answer_seconds
         self._threshold = 5 if prepare else None
         self._idle: list[Line] = []

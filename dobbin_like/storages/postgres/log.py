@@ -111,7 +111,8 @@ class PostgresLog(ReadablePostgres):
         self._check_open()
         return reopened, (self._token, partial(type(self), **self._options), self._dsn)
 
-    __copy__ = __deepcopy__ = itself
+    __copy__ = itself
+    __deepcopy__ = itself
 
     def __enter__(self) -> Self:
         return self

@@ -65,15 +65,15 @@ class ReadablePostgres(Applied[PostgresTransaction]):
     complete_since = NO_TID
 
     def __init__(self, lines: Lines, schema: str, *, create: bool, read_only: bool) -> None:
-        self.path = lines.path
+        self.path: str = lines.path
         self.read_only = read_only
         self._known = 0  # Transactions that there are, as was seen last.
         self._lines = lines
         self._statements = Statements(schema)
         store = self._open(create=create)
-        self.sort_key = f"dobbin_like:{store.hex()}"
+        self.sort_key: str = f"dobbin_like:{store.hex()}"
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
-        self.names = NameTables()
+        self.names: NameTables = NameTables()
         for (meta,) in self._all("names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
 
