@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
-from dobbin_like.contract import PackedStorage, Storage, is_storage
+from dobbin_like.contract import Storage, is_storage
 from dobbin_like.exc import NoSuchAttributeError, UncommittedChangesWarning
 from dobbin_like.ids import Tid
 from dobbin_like.late import LateMethod, bound
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
     from dobbin_like.watch import stats as figures
 
 __all__ = ["Database", "store_of"]
-
-# A storage is known by what it has. For that Python 3.12 and later import inspect, which takes
-# five times as long as opening a log; one that is registered is known by its class.
-PackedStorage.register(TransactionLog)
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")

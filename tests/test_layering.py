@@ -476,7 +476,6 @@ OUTSIDE = {
 """A package outside the standard library, and the rooms or modules that may import it."""
 
 REGISTRIES = {
-    "database": "PackedStorage",
     "objects.deltas.layered": "KINDS SHARED_TYPES",
     "objects.deltas.overlays": "KINDS",
     "objects.faces.base": "LAYERS TOPS",

@@ -12,7 +12,7 @@ may do for many.
 
 from __future__ import annotations
 
-from dobbin_like.contract.storage import PackedStorage, Storage, is_storage
+from dobbin_like.contract.storage import PackedStorage, Storage, is_packed, is_storage
 from dobbin_like.contract.stored import (
     NO_NAMES,
     ClassRow,
@@ -35,5 +35,6 @@ __all__ = [
     "Storage",
     "StoredVersion",
     "Transaction",
+    "is_packed",
     "is_storage",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO, Final, Protocol, TypeGuard, runtime_checkable
 
 from dobbin_like.contract.stored import (
     ClassRow,
@@ -401,15 +401,29 @@ class PackedStorage(Storage, Protocol):
         """Return whether a stream has another key by now, or none, because of a pack."""
 
 
-_NAMES: Final = frozenset(
-    name for name in (*vars(Storage), *Storage.__annotations__) if not name.startswith("_")
-)
+def _names_of(protocol: type) -> frozenset[str]:
+    names = (*vars(protocol), *protocol.__annotations__)
+    return frozenset(name for name in names if not name.startswith("_"))
 
 
-def is_storage(given: object) -> bool:
-    """Return whether *given* has all that a storage has; none of it is asked for.
+_OF_STORAGE: Final = _names_of(Storage)
+_OF_PACKED: Final = _OF_STORAGE | _names_of(PackedStorage)
 
-    ``isinstance()`` asks for properties, which may read objects, before Python 3.12.
+
+def is_storage(given: object) -> TypeGuard[Storage]:
+    """Return whether *given* has all that a storage has; nothing of it is asked for.
+
+    ``isinstance()`` asks for properties, which may read objects, before Python 3.12; since then,
+    it imports inspect, which takes five times as long as opening a log.
     """
+    return _has_all(given, _OF_STORAGE)
+
+
+def is_packed(given: object) -> TypeGuard[PackedStorage]:
+    """Return whether *given* has all that a storage has whose data may be packed."""
+    return _has_all(given, _OF_PACKED)
+
+
+def _has_all(given: object, names: Iterable[str]) -> bool:
     own = getattr(given, "__dict__", {})
-    return all(name in own or hasattr(type(given), name) for name in _NAMES)
+    return all(name in own or hasattr(type(given), name) for name in names)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from dobbin_like.contract import PackedStorage
+from dobbin_like.contract import is_packed
 from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
 from dobbin_like.history.outcome import applied_in_time
 from dobbin_like.history.states import differing, stored_state
@@ -169,5 +169,5 @@ def _check_dropped(publisher: Publisher, since: Tid) -> None:
     if since >= complete:
         return
     # The files that were packed are kept while a feed is behind.
-    if not (isinstance(storage, PackedStorage) and storage.reaches(since)):
+    if not (is_packed(storage) and storage.reaches(since)):
         raise PastDroppedError(storage.path, since, complete)

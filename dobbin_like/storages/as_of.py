@@ -10,7 +10,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from dobbin_like.contract import Names, PackedStorage, Storage, StoredVersion, Transaction
+from dobbin_like.contract import (
+    Names,
+    PackedStorage,
+    Storage,
+    StoredVersion,
+    Transaction,
+    is_packed,
+)
 from dobbin_like.exc import (
     ClosedError,
     PastDroppedError,
@@ -56,7 +63,7 @@ class Pin:
     _pinned: tuple[PackedStorage, object] | None = None
 
     def __init__(self, storage: Storage, tid: Tid) -> None:
-        if isinstance(storage, PackedStorage):
+        if is_packed(storage):
             self._pinned = storage, storage.pin(tid)
 
     def release(self) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dobbin_like.contract import PackedStorage, Storage, Transaction
+from dobbin_like.contract import PackedStorage, Storage, Transaction, is_packed
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.view import View
@@ -49,7 +49,7 @@ class Publisher:
         self.waiting: deque[Callable[[], object]] = deque()
         self.old_snapshots: OldSnapshots = OldSnapshots(storage.path, graph.shared)
         self.pid: int = os.getpid()
-        self._packed = storage if isinstance(storage, PackedStorage) else None
+        self._packed = storage if is_packed(storage) else None
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past: bool = False
         self.unpublished: _News | None = None  # read from the storage, not seen by all yet

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from dobbin_like.contract import PackedStorage
+from dobbin_like.contract import is_packed
 from dobbin_like.exc import ClosedError, Error
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.references import references
@@ -65,7 +65,7 @@ class _Walk:
         self.done = 0
 
     def run(self, root: Any) -> None:
-        place_of = self._storage.place_of if isinstance(self._storage, PackedStorage) else None
+        place_of = self._storage.place_of if is_packed(self._storage) else None
         total = self._storage.oid_count
         self._add(root)
         while self._found:

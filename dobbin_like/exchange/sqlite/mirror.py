@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dobbin_like.contract import PackedStorage, Storage, StoredVersion, Transaction
+from dobbin_like.contract import Storage, StoredVersion, Transaction, is_packed
 from dobbin_like.exc import CopyError, Error, IntegrityError
 from dobbin_like.exchange.json_values import deeper
 from dobbin_like.exchange.source import Damaged, Versions, reason_of
@@ -267,7 +267,7 @@ class Mirror:
                 self.catch_up()
                 older, pin = pin, Pin(storage, self.tid)
                 older.release()
-                if isinstance(storage, PackedStorage):
+                if is_packed(storage):
                     storage.drop_generations(self.tid)
         finally:
             pin.release()
@@ -296,7 +296,7 @@ class Mirror:
         storage, last = self._storage, self.tid
         if last <= storage.complete_since:
             # The files that were packed are kept for who follows.
-            is_kept = isinstance(storage, PackedStorage) and storage.reaches(last)
+            is_kept = is_packed(storage) and storage.reaches(last)
             return last == storage.complete_since or is_kept
         there = next(iter(storage.transactions(until=last, newest_first=True)), None)
         return there is not None and there.tid == last

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
-from dobbin_like.contract import PackedStorage
+from dobbin_like.contract import is_packed
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.serialize import Encoder, OwnDecoder, culprit
@@ -243,7 +243,7 @@ class Changes:
     def _stream_moved(self, ref: ObjectRef, state: State) -> State:
         """Return the state of a stream with the key that it has in the packed file."""
         source = self._storage
-        assert isinstance(source, PackedStorage)
+        assert is_packed(source)
         key = state["_offset"]
         if not source.stream_is_moved(key):
             return state
