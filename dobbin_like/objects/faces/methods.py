@@ -21,7 +21,7 @@ import sys
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from dobbin_like.exc import ClassNotSupported
 from dobbin_like.objects.faces.cached import share_cached
@@ -193,7 +193,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _adapt(function: FunctionType) -> None:
     names = function.__globals__
-    built_in: Any = function.__builtins__  # type: ignore[attr-defined]
+    built_in = cast("Any", function).__builtins__
     cells = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):
