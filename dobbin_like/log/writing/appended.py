@@ -9,6 +9,7 @@ from typing import Final
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import (
@@ -50,11 +51,11 @@ class Appended:
     """
 
     def __init__(self, log: ReadableLog) -> None:
-        self.file = log.file
-        self.place = record.first_place(0)
-        self.failures = -1
-        self.shown = 0
-        self.told = 0
+        self.file: LogFile = log.file
+        self.place: LogPlace = record.first_place(0)
+        self.failures: int = -1
+        self.shown: int = 0
+        self.told: int = 0
         self.transactions: list[LoggedTransaction] = []
         self._log = log
         self._note_words(b"")
@@ -104,9 +105,10 @@ class Appended:
         return True
 
     def _note_words(self, block: bytes) -> None:
-        self.words = block[:WAITING_AT]
-        self.seen = block[:SEEN_SIZE]
-        self.before_ends, self.behind_ends = block[:LOOSE_AT], block[_APPENDED_END:WAITING_AT]
+        self.words: bytes = block[:WAITING_AT]
+        self.seen: bytes = block[:SEEN_SIZE]
+        self.before_ends: bytes = block[:LOOSE_AT]
+        self.behind_ends: bytes = block[_APPENDED_END:WAITING_AT]
 
     def _put_right(self, words: Words, block: bytes) -> bytes:
         """Repair what failed or is damaged; return the words as they are then."""

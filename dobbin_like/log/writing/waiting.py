@@ -18,7 +18,7 @@ class Waiting:
 
     def __init__(self, log: ReadableLog) -> None:
         self._log = log
-        self.told = False  # That this instance waits for the lock.
+        self.told: bool = False  # That this instance waits for the lock.
 
     def tell(self) -> None:
         """Let the others know that this process waits. The last one that does is known."""

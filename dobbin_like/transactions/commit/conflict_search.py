@@ -28,8 +28,8 @@ class ConflictSearch:
     """
 
     def __init__(self, publisher: Publisher, view: View, state: CommitState) -> None:
-        self.had_conflict = False
-        self.failure = ""
+        self.had_conflict: bool = False
+        self.failure: str = ""
         self._publisher = publisher
         self._graph = publisher.graph
         self._shared = publisher.graph.shared

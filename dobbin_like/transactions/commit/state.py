@@ -41,7 +41,7 @@ class CommitState:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self.phase = IDLE
+        self.phase: str = IDLE
         self.snapshot = NO_TID
         self.tid = NO_TID
         self.decided_tid = NO_TID
