@@ -132,7 +132,21 @@ def bound_to_their_parent() -> None:
     """From now on, let no child of this process outlive it, and no grandchild be lost."""
     if _prctl is not None:
         _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        os.register_at_fork(after_in_child=die_with_parent)
+        os.register_at_fork(before=_note_parent, after_in_child=_die_with_noted_parent)
+
+
+_parents_of_forks = [0]
+"""The process that forks, for the child: it may be gone before the child asks to be told so."""
+
+
+def _note_parent() -> None:
+    _parents_of_forks[0] = os.getpid()
+
+
+def _die_with_noted_parent() -> None:
+    die_with_parent()
+    if os.getppid() != _parents_of_forks[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_with_parent() -> None:
