@@ -68,7 +68,7 @@ class Publisher:
         self.graph.keeper = None
 
     def has_news(self) -> bool:
-        """Return whether there may be anything to catch up with. Cost: a read of memory."""
+        """Return whether there may be anything to catch up with. Cost: one system call."""
         return self.unpublished is not None or self.storage.has_news()
 
     def catch_up(self) -> None:
