@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from io import BufferedReader, RawIOBase
@@ -72,13 +73,18 @@ class Pipe(RawIOBase):
 
 
 class Cost:
-    """Counts calls, and the bytes that are in use at most, of the calling thread."""
+    """Counts calls, and the bytes that are in use at most, of the calling thread.
+
+    Not those of finalizers: what other tests have left is collected before, and not meanwhile.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
         self.bytes = 0
 
     def __enter__(self) -> Cost:
+        gc.collect()
+        gc.disable()
         tracemalloc.start()
         self._before = sys.getprofile()
         sys.setprofile(self._count)
@@ -89,6 +95,7 @@ class Cost:
 
     def __exit__(self, *_error: object) -> None:
         sys.setprofile(self._before)
+        gc.enable()
         self.bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
 
