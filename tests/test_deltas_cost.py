@@ -75,7 +75,7 @@ class Pipe(RawIOBase):
 class Cost:
     """Counts calls, and the bytes that are in use at most, of the calling thread.
 
-    Not those of finalizers: what other tests have left is collected before, and not meanwhile.
+    Not those of finalizers: what other tests have left is not collected meanwhile.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,6 @@ class Cost:
         self.bytes = 0
 
     def __enter__(self) -> Cost:
-        gc.collect()
         gc.disable()
         tracemalloc.start()
         self._before = sys.getprofile()
