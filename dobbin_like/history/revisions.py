@@ -99,7 +99,7 @@ def record_of(logged: Transaction) -> TransactionRecord:
     with contextlib.suppress(ValueError):  # Not ours: as it is.
         extension = json.loads(extension) if extension else {}
     about = logged.user, logged.description, extension, logged.failed, logged.reason
-    return TransactionRecord(logged.tid, *about, tuple(map(Oid, logged.oids)))
+    return TransactionRecord(logged.tid, *about, tuple(logged.oids))
 
 
 def history(store: Store, obj: Persistent | int) -> Iterator[Revision]:

@@ -113,7 +113,7 @@ def _find(storage: Storage, tid: Tid, snapshot: Tid) -> Transaction:
 def _without_indexes(graph: Graph, view: View, logged: Transaction) -> Sequence[int]:
     """Return what the transaction has changed, but for indexes, which follow by themselves."""
     found = []
-    for oid in map(Oid, logged.oids):
+    for oid in logged.oids:
         part = graph.ghosts.get(oid, view.tid)
         plain = type(part)._p_faces.plain
         attribute, ref = getattr(plain, "_p_part_of", None), ref_of(part)

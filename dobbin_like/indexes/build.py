@@ -227,7 +227,7 @@ class _Making:
         if there is not None and not self._is_outdated(there[1]):
             return  # Somebody else has made it meanwhile.
         for logged in storage.transactions(self._since):
-            for oid in () if logged.failed else map(Oid, logged.oids):
+            for oid in () if logged.failed else logged.oids:
                 stored = storage.load(oid)
                 self._keys[oid] = None if stored is None else self._scan.key(oid, stored)
         keys = self._keys.items()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dobbin_like.log.file.words import value_in
 from dobbin_like.log.format.header import APPENDED, DURABLE, PAGE_SIZE
-from dobbin_like.log.reading.chain import certain_frames
+from dobbin_like.log.reading.chain import certain_transactions
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import ReadBuffer
 from dobbin_like.log.writing.writable import WritableLog
@@ -83,8 +83,8 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
         size, block = os.fstat(file.fd).st_size, words.all()
         durable, appended = (value_in(block, word) or PAGE_SIZE for word in (DURABLE, APPENDED))
         visible = max(words.visible(), tail.end)
-        frames = certain_frames(ReadBuffer(file.fd, reading.path), tail, visible)
-        behind = sum(frame.logged is not None for frame in frames)
+        runs = certain_transactions(ReadBuffer(file.fd, reading.path), tail, visible)
+        behind = sum(len(run) for run, _ in runs)
     counts, lock, waits = writing.writer.counts, writing.lock, writing.lock.waits
     return LogCounts(
         transactions=counts.transactions,

@@ -201,9 +201,9 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
     return kept if kept.entries else None
 
 
-def walked_oids(source: Source, offset: int, end: int) -> list[int]:
+def walked_oids(source: Source, offset: int, end: int) -> list[Oid]:
     """Return the oids of the entries of a transaction, as far as they are numbered in order."""
-    oids: list[int] = []
+    oids: list[Oid] = []
     position = offset + record.TRANSACTION_SIZE
     while position + record.ENTRY_SIZE <= end:
         entry = source.read(position, record.ENTRY_SIZE, end)

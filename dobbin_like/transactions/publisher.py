@@ -187,7 +187,8 @@ class Publisher:
         for transaction in news:
             if not transaction.failed:
                 tid = transaction.tid
-                changed.update(dict.fromkeys(map(Oid, transaction.oids), tid))
+                for oid in transaction.oids:
+                    changed[oid] = tid
         return news, changed, tid, None, rest
 
     def _first_own(self, news: Sequence[Transaction]) -> int:

@@ -112,7 +112,7 @@ class _Copy:
                 user=user,
                 description=description,
                 extension=extension,
-                oids=list(map(Oid, logged.oids)),
+                oids=list(logged.oids),
             )
             return
         entries = [self._entry(*entry) for entry in self._source.entries(logged)]

@@ -329,7 +329,7 @@ class Mirror:
 
     def _apply_one_by_one(self, logged: Transaction) -> None:
         """Apply what can be read of a transaction that is damaged."""
-        for oid in map(Oid, logged.oids):
+        for oid in logged.oids:
             try:
                 stored = self._storage.load(oid, logged.tid)
             except Error as error:

@@ -95,7 +95,7 @@ class NewLog:
             self._write(data)
             self._move(len(data), checksum, tid)
         if not failed and oids:
-            self.positions.update(oids, max(oids), self.tail.frame + TRANSACTION_SIZE)
+            self.positions.update(oids, self.tail.frame + TRANSACTION_SIZE)
 
     def _append_long(
         self,

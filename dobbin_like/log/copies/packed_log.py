@@ -20,7 +20,7 @@ from dobbin_like.log.file import disk
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE, REPLACED, STATE, USUAL, Page, encode_page
 from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
-from dobbin_like.log.reading.chain import certain_frames
+from dobbin_like.log.reading.chain import certain_frames, certain_transactions
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import (
@@ -251,12 +251,11 @@ class PackedLog:
         applied.positions, applied.names = Positions(), NameTables()
         applied.positions.reserve(self.page.next_oid)
         applied.move_to(self.start)
-        for frame in self.frames(applied.tail, end):
-            if frame.logged is None:
-                continue
-            if frame.logged.tid > keep:
+        for run, _ in certain_transactions(log.buffer, applied.tail, end):
+            kept = [logged for logged in run if logged.tid <= keep]
+            applied.apply(self.path, kept)
+            if len(kept) < len(run):
                 break
-            applied.apply(self.path, [frame.logged])
 
     def after_fork_in_child(self) -> None:
         """Let go of the file: it is the parent that packs, and its lock ends with it."""

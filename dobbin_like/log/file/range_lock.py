@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import struct
 from typing import Final
 
@@ -38,6 +39,7 @@ def check_system(path: str) -> None:
         raise OSError(errno.ENOTSUP, text, path)
 
 
+@functools.cache
 def _request(kind: int, which: int) -> bytes:
     return _REQUEST.pack(kind, 0, which, 1, 0).ljust(32, b"\0")
 

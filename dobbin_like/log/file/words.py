@@ -30,12 +30,14 @@ SEEN_SIZE: Final = 3 * WORD_SIZE
 _TRIES: Final = 100
 """How often a word is read that may have been read while it was stored."""
 
+_PLACES: Final = [slice(at * WORD_SIZE, (at + 1) * WORD_SIZE) for at in range(WORD_COUNT)]
+
 _pread: Final = os.pread
 
 
 def value_in(words: bytes, index: int) -> int | None:
     """Return the value of one of *words*, as :meth:`Words.all` returned them."""
-    return decode_word(index, words[index * WORD_SIZE : (index + 1) * WORD_SIZE])
+    return decode_word(index, words[_PLACES[index]])
 
 
 class Words:

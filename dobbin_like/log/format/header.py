@@ -66,6 +66,10 @@ WORD_COUNT: Final = len(WORD_NAMES)
 # What STATE says.
 USUAL, REPLACED, UNNAMED, RESTORED = range(4)
 
+_WORD: Final = struct.Struct("<6sH")
+_pack_word: Final = _WORD.pack
+_unpack_word: Final = _WORD.unpack_from
+
 VALUE_BITS: Final = 48
 _VALUE_LIMIT: Final = 1 << VALUE_BITS
 
@@ -97,7 +101,7 @@ def encode_word(index: int, value: int) -> bytes:
     except OverflowError as error:
         text = f"{value} does not fit the {VALUE_BITS} bits of a header word"
         raise ValueError(text) from error
-    return data + (crc32(data, index) & 0xFFFF).to_bytes(2, "little")
+    return _pack_word(data, crc32(data, index) & 0xFFFF)
 
 
 def encode_words(first: int, *values: int) -> bytes:
@@ -111,10 +115,10 @@ def encode_words(first: int, *values: int) -> bytes:
 @functools.lru_cache(maxsize=64)
 def decode_word(index: int, data: bytes) -> int | None:
     """Return the value of a word, the 8 bytes of *data*; None if it is not believed."""
-    value = data[:6]
-    if len(data) < WORD_SIZE or crc32(value, index) & 0xFFFF != data[6] | data[7] << 8:
+    if len(data) < WORD_SIZE:
         return None
-    return int.from_bytes(value, "little")
+    value, check = _unpack_word(data)
+    return int.from_bytes(value, "little") if crc32(value, index) & 0xFFFF == check else None
 
 
 def inode_value(inode: int) -> int:

@@ -19,14 +19,22 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
 from dobbin_like.log.format import record
 from dobbin_like.log.format.record import DamagedError, LogPlace
-from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_frame, stored_entries
+from dobbin_like.log.reading.reader import (
+    Frame,
+    LoggedTransaction,
+    ReadBuffer,
+    read_frame,
+    read_run,
+    stored_entries,
+)
 from dobbin_like.log.reading.streams import verify_stream
 
 __all__ = [
     "certain_frames",
+    "certain_transactions",
     "find_end",
-    "frames_before_cut",
     "saved_slots",
+    "transactions_before_cut",
     "verify",
     "whole_frames",
 ]
@@ -47,6 +55,21 @@ def certain_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[F
         frame = read_frame(buffer, tail, limit)
         yield frame
         tail = frame.tail
+
+
+def certain_transactions(
+    buffer: ReadBuffer, tail: LogPlace, limit: int
+) -> Iterator[tuple[list[LoggedTransaction], LogPlace]]:
+    """Yield the transactions of certain_frames(): some, or none, and the place after them.
+
+    For who wants nothing else of the frames: many at once cost less.
+    """
+    while tail.end < limit:
+        run, tail = read_run(buffer, tail, limit)
+        if not run:
+            frame = read_frame(buffer, tail, limit)
+            run, tail = [] if frame.logged is None else [frame.logged], frame.tail
+        yield run, tail
 
 
 def whole_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[Frame]:
@@ -77,9 +100,8 @@ def find_end(
     tail: LogPlace,
     limit: int,
     durable: int | None,
-    known: dict[int, tuple[LogPlace, Frame]],
 ) -> int:
-    """Return where the whole frames end behind *tail*; put them in *known*, by their offsets.
+    """Return where the whole frames end behind *tail*.
 
     Args:
         limit: The size of the file.
@@ -93,7 +115,6 @@ def find_end(
         text = "the end of the file: somebody has cut it"
         raise IntegrityError(path, limit, text, f"at least {tail.end} bytes")
     for frame in whole_frames(buffer, tail, limit):
-        known[place.end] = place, frame
         place = frame.tail
     if durable is None and disk.first_not_zero(buffer.fd, path, place.end, limit) is not None:
         # It may be damage in what was durable: nothing behind it may be given up.
@@ -105,8 +126,10 @@ def find_end(
     return place.end
 
 
-def frames_before_cut(buffer: ReadBuffer, tail: LogPlace, limit: int, end: int) -> Iterator[Frame]:
-    """Yield the frames from *tail* up to the one that *limit* has cut.
+def transactions_before_cut(
+    buffer: ReadBuffer, tail: LogPlace, limit: int, end: int
+) -> Iterator[tuple[list[LoggedTransaction], LogPlace]]:
+    """Yield what certain_transactions() does, up to the frame that *limit* has cut.
 
     Of a copy that was cut there, and had all up to *end* when that was done: what ends before
     *limit* must be whole, and what does not ends before *end*.
@@ -118,8 +141,8 @@ def frames_before_cut(buffer: ReadBuffer, tail: LogPlace, limit: int, end: int) 
         if limit - tail.end < head.length <= end - tail.end and head.previous == tail.frame:
             return
         frame = read_frame(buffer, tail, limit)
-        yield frame
         tail = frame.tail
+        yield [] if frame.logged is None else [frame.logged], tail
 
 
 def verify(buffer: ReadBuffer, tail: LogPlace, frame: Frame) -> None:

@@ -83,22 +83,27 @@ class Applied:
 
         NotHeldError: One is missing between. Those before it are applied. Cost: Their oids.
         """
-        positions = self.positions
-        for logged in news:
-            oids = logged.oids
-            if logged.sequence != self.tail.sequence + 1:
-                found = f"transaction {self.tail.sequence + 1}, not {logged.sequence}"
-                raise NotHeldError(path, "apply()", found)
-            if not logged.failed:
-                self.limit = logged.end
-                if logged.names is not NO_NAMES:
-                    self.names.update(*logged.names)
-                if oids:
-                    highest = oids[0] if len(oids) == 1 else max(oids)
-                    positions.update(oids, highest, logged.first_entry)
-                    self.unsaved += len(oids)
+        positions, sequence = self.positions, self.tail.sequence
+        last: LoggedTransaction | None = None
+        try:
+            for logged in news:
+                sequence += 1
+                if logged.sequence != sequence:
+                    found = f"transaction {sequence}, not {logged.sequence}"
+                    raise NotHeldError(path, "apply()", found)
+                if not logged.failed:
+                    self.limit = logged.end
+                    if logged.names is not NO_NAMES:
+                        self.names.update(*logged.names)
+                    oids = logged.oids
+                    if oids:
+                        positions.update(oids, logged.first_entry)
+                        self.unsaved += len(oids)
+                last = logged
+        finally:
             # Last: whoever sees the new tid finds the new positions.
-            tail = logged.tail
-            if self._passed is not None and self._passed[0] == tail.end:
-                tail = self._passed[1]
-            self.move_to(tail)
+            if last is not None:
+                tail = last.tail
+                if self._passed is not None and self._passed[0] == tail.end:
+                    tail = self._passed[1]
+                self.move_to(tail)

@@ -14,7 +14,7 @@ from dobbin_like.ids import Tid
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import DURABLE, INODE, PAGE_SIZE, SAVED
-from dobbin_like.log.reading.chain import certain_frames, frames_before_cut
+from dobbin_like.log.reading.chain import certain_transactions, transactions_before_cut
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.reader import LoggedTransaction, ReadBuffer
 from dobbin_like.log.reading.saved_positions import load_saved
@@ -40,15 +40,14 @@ def apply_certain(path: str, applied: Applied, words: Words) -> None:
             raise IntegrityError(path, size, text, f"at least {durable} bytes")
         _logger.warning("%s: a copy that was cut at %d of %d bytes", path, size, durable)
         limit = size
-    place = start = applied.tail
+    place = applied.tail
     buffer = ReadBuffer(applied.file.fd, path)
-    frames = certain_frames(buffer, start, limit)
+    runs = certain_transactions(buffer, place, limit)
     if limit < durable:
-        frames = frames_before_cut(buffer, start, limit, durable)
-    for frame in frames:
-        place = frame.tail
-        if frame.logged is not None:
-            applied.apply(path, [frame.logged])
+        runs = transactions_before_cut(buffer, place, limit, durable)
+    for run, after in runs:
+        place = after
+        applied.apply(path, run)
     if place.end != applied.tail.end:
         applied.move_to(place)
 
@@ -89,14 +88,10 @@ def read_packed(
     _load_saved(path, applied, words, seen)
     place = applied.tail
     news: list[LoggedTransaction] = []
-    for frame in certain_frames(ReadBuffer(file.fd, path), place, words.visible()):
-        place = frame.tail
-        if frame.logged is None:
-            continue
-        if frame.logged.tid <= seen:
-            applied.apply(path, [frame.logged])
-        else:
-            news.append(frame.logged)
+    for run, after in certain_transactions(ReadBuffer(file.fd, path), place, words.visible()):
+        place = after
+        applied.apply(path, [logged for logged in run if logged.tid <= seen])
+        news += [logged for logged in run if logged.tid > seen]
     passed = news[-1].end if news else applied.tail.end
     if place.end != passed:
         applied.pass_over(passed, place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from dobbin_like.log.format.record import ENTRY_SIZE
@@ -45,11 +45,13 @@ class Positions:
         slots, end = self.slots, self.next_oid
         return [slots[oid] if 0 <= oid < end else 0 for oid in oids]
 
-    def update(self, oids: Iterable[int], highest: int, first_entry: int) -> None:
-        """Let *oids*, *highest* the largest, point to the entries from *first_entry* on."""
-        if highest >= len(self.slots):
-            self._grow(highest + 1)
+    def update(self, oids: Sequence[int], first_entry: int) -> None:
+        """Let *oids*, some of them, point to the entries from *first_entry* on."""
+        highest = oids[0] if len(oids) == 1 else max(oids)
         slots = self.slots
+        if highest >= len(slots):
+            self._grow(highest + 1)
+            slots = self.slots
         position = first_entry
         for oid in oids:
             # Counted side by side: an interrupt leaves neither without the other, and

@@ -20,7 +20,6 @@ from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
 from dobbin_like.log.format.header import (
     DURABLE,
-    FAILURES,
     LOOSE,
     PAGE_SIZE,
     REPLACED,
@@ -28,18 +27,11 @@ from dobbin_like.log.format.header import (
     STATE,
     Page,
 )
-from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.chain import find_end
+from dobbin_like.log.reading.chain import certain_transactions, find_end
 from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.opening import apply_certain, read_packed
-from dobbin_like.log.reading.reader import (
-    Frame,
-    LoggedTransaction,
-    LoggedVersion,
-    ReadBuffer,
-    read_frame,
-)
+from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
 from dobbin_like.processes.interrupts import reentrant_lock
 
@@ -52,10 +44,8 @@ class ReadableLog:
     """A log as its readers see it. Any thread; see the contract for news.
 
     ``generations`` are its files, ``file`` is the one it goes on in, ``applied`` what is
-    applied of it. ``known`` has frames that need not be read, by their offsets, each with the
-    place that it follows: the holder of the commit lock puts there what it has appended.
-    ``follow_to`` is called with what is applied of the file of a packed log; whoever writes
-    puts a function of its own there, which calls switch_to().
+    applied of it. ``follow_to`` is called with what is applied of the file of a packed log;
+    whoever writes puts a function of its own there, which calls switch_to().
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
@@ -66,8 +56,6 @@ class ReadableLog:
         self.file: LogFile = LogFile(self.path, read_only=read_only)
         self.applied: Applied = Applied(self.file)
         self.generations: Generations = Generations(self.path, self.applied)
-        self.known: dict[int, tuple[LogPlace, Frame]] = {}
-        self.failures: int | None = None
         self._outdated = b""  # Words that tell less than was found without them.
         self._replaced = False  # When news were read last, another file had taken the place.
         self.follow_to: Callable[[Applied], None] = self.switch_to
@@ -154,14 +142,13 @@ class ReadableLog:
         # Before the frames are read: nothing is appended to a file that was replaced.
         state = value_in(block, STATE)
         self._replaced = replaced = state == REPLACED
-        self._forget_after_repair(value_in(block, FAILURES))
         visible = self._visible(words, block)
         place = start = applied.tail
         news: list[LoggedTransaction] = []
-        for frame in self._frames(start, visible):
-            place = frame.tail
-            if frame.logged is not None:
-                news.append(frame.logged)
+        if start.end < visible:
+            for run, after in certain_transactions(self.buffer, start, visible):
+                news += run
+                place = after
         passed = news[-1].end if news else start.end
         if place.end != passed:
             applied.pass_over(passed, place)
@@ -187,32 +174,9 @@ class ReadableLog:
             raise IntegrityError(self.path, visible, found, expected)
         return visible
 
-    def _forget_after_repair(self, failures: int | None) -> None:
-        """Drop what was known ahead of what is visible, if it may be gone."""
-        if failures != self.failures:
-            self.known.clear()
-            self.failures = failures
-
-    def _frames(self, tail: LogPlace, limit: int) -> Iterator[Frame]:
-        """Yield the frames up to *limit*; those that are known are not read."""
-        buffer = None
-        while tail.end < limit:
-            place, frame = self.known.pop(tail.end, (None, None))
-            if frame is None or place != tail:
-                buffer = buffer or self.buffer
-                frame = read_frame(buffer, tail, limit)
-            yield frame
-            tail = frame.tail
-
     def apply(self, news: Sequence[Transaction]) -> None:
         """Apply transactions; see the contract. Cost: The oids in them."""
         self.applied.apply(self.path, news)  # type: ignore[arg-type]  # It has made them.
-        if self.known:
-            # What an instance applies without reading it would stay known for ever.
-            end = self.applied.tail.end
-            for start in list(self.known):
-                if start < end:
-                    self.known.pop(start, None)
 
     # -- reading ---------------------------------------------------------------
 
@@ -283,7 +247,6 @@ class ReadableLog:
         self.file.close()
         self.file = LogFile(self.path, read_only=self.read_only)
         self.applied = self.generations.present = Applied(self.file)
-        self.known.clear()
 
     def _show_end(self, words: Words) -> None:
         """Find what is in the log if nobody is there to tell, and let it count.
@@ -299,11 +262,9 @@ class ReadableLog:
             # Whoever came meanwhile may have appended what was found, and not told it yet.
             if not self._is_writer_there() and words.seen() == seen:
                 break
-            self.known.clear()
-        for frame in list(self._frames(self.applied.tail, end)):
-            if frame.logged is not None:
-                self.apply([frame.logged])
-            self.applied.move_to(frame.tail)
+        for run, after in certain_transactions(self.buffer, self.applied.tail, end):
+            self.apply(run)
+            self.applied.move_to(after)
         self.applied.look(seen, end)
         self._outdated = seen
 
@@ -319,19 +280,18 @@ class ReadableLog:
             # A page may be taken for written that was not, by somebody's sync that failed. Not
             # the words: others have seen them as they are.
             disk.drop_cache(fd, PAGE_SIZE)
-            self.known.clear()
             end = self.find_end(words, end)
         return end
 
     def find_end(self, words: Words, limit: int) -> int:
-        """Return where the whole frames end behind what is applied; they are known then.
+        """Return where the whole frames end behind what is applied.
 
         Raises:
             IntegrityError: Nothing tells where the log ends; or what was durable is not there.
         """
         # Before the frames are read: a writer may come meanwhile.
         durable = words.find(DURABLE)
-        return find_end(self.buffer, self.applied.tail, limit, durable, self.known)
+        return find_end(self.buffer, self.applied.tail, limit, durable)
 
     def rest(self, start: int, end: int) -> bool:
         """Return whether there is anything but zeros from *start* to *end*."""
@@ -383,8 +343,6 @@ class ReadableLog:
     def switch_to(self, applied: Applied) -> None:
         """Read another file from now on."""
         self.generations.switch_to(applied)
-        self.known.clear()
-        self.failures = None
         self._replaced = False
         self.applied, self.file = applied, applied.file
         self._set_sort_key(applied.file)
@@ -392,5 +350,4 @@ class ReadableLog:
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child, with an open file of its own."""
         self._attaching = reentrant_lock()
-        self.known = {}
         self.file.after_fork_in_child()

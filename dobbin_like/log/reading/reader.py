@@ -23,8 +23,20 @@ from dobbin_like.log.format.record import DamagedError, LogPlace, TransactionHea
 _AHEAD: Final = 1 << 16
 """Bytes read at once in a scan: hundreds of small transactions, or one part of a big one."""
 
+_HEAD: Final = record.TRANSACTION_SIZE
+_ROW: Final = record.ENTRY_SIZE
+_LEAST_WINDOW: Final = _HEAD + _ROW
+
 # What a named tuple does when it is called, at half the cost: for what every commit makes.
 _new: Final = tuple.__new__
+
+# Names of this module: they cost half of what those of another do.
+_unpack: Final = record.TRANSACTION.unpack_from
+_unpack_oid: Final = record.LONG.unpack_from
+_oids_in: Final = record.oids_in
+_CHECKED_FROM: Final = record.CHECKED_FROM
+_KIND: Final = record.KIND_TRANSACTION
+_COMMITTED: Final = record.COMMITTED
 
 
 class LoggedTransaction(NamedTuple):
@@ -39,7 +51,7 @@ class LoggedTransaction(NamedTuple):
     description: str
     extension: bytes
     reason: str  # Why it failed; empty for one that did not.
-    oids: Sequence[int]  # In the order of the table.
+    oids: Sequence[Oid]  # In the order of the table.
     first_entry: int  # Position of entry 0; entry i is ENTRY_SIZE * i further.
     names: NewNames  # Classes and shapes that are new in this transaction.
     checksum: int  # Of its frame; the next one is chained to it.
@@ -91,6 +103,20 @@ class ReadBuffer:
             at = 0
         return self._data[at : at + size]
 
+    def window(self, offset: int, limit: int) -> tuple[bytes, int]:
+        """Return bytes, none past *limit*, and where *offset* is in them.
+
+        At least a transaction of one entry without its state is there, if *limit* is not before.
+        """
+        at = offset - self._start
+        if not 0 <= at <= len(self._data) - _LEAST_WINDOW:
+            size = min(_LEAST_WINDOW, limit - offset)
+            ahead = min(self.ahead, limit - offset)
+            self._data = read_ahead(self.fd, self.path, offset, size, ahead)
+            self._start = offset
+            at = 0
+        return self._data, at
+
     def beside(self) -> ReadBuffer:
         """Return a buffer over the same bytes, for a second place."""
         return ReadBuffer(self.fd, self.path, self.ahead)
@@ -110,6 +136,61 @@ def read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:
         return _read_frame(buffer, tail, limit)
     except DamagedError as error:
         raise buffer.damaged(tail.end, error) from None
+
+
+def read_run(
+    buffer: ReadBuffer, tail: LogPlace, limit: int
+) -> tuple[list[LoggedTransaction], LogPlace]:
+    """Return the ordinary transactions that follow *tail*, and the place after them.
+
+    Ordinary is what most commits of other processes are: committed, with no names or notes, and
+    small. The run ends before anything else, and before what is damaged: read_frame() tells what
+    that is. *limit* and cost are as there.
+    """
+    end, frame, seed, sequence, newest = tail
+    data, at = buffer.window(end, limit)
+    view, stop = memoryview(data), min(len(data), at + limit - end)
+    run: list[LoggedTransaction] = []
+    while at + _LEAST_WINDOW <= stop:
+        checksum, status, kind, meta_size, length, previous, tid, number, rows = _unpack(data, at)
+        table = at + _HEAD
+        table_end = table + rows * _ROW
+        sequence += 1
+        if (
+            kind != _KIND
+            or status != _COMMITTED
+            or meta_size
+            or not rows
+            or previous != frame
+            or number != sequence
+            or tid <= newest
+            or length & 7
+            or table_end > stop
+            or not table_end - at <= length <= limit - end
+            or crc32(view[at + _CHECKED_FROM : table_end], seed) != checksum
+        ):
+            sequence -= 1
+            break
+        oids = _unpack_oid(data, table) if rows == 1 else _oids_in(view[table:table_end], rows)
+        frame, end, seed, newest = end, end + length, checksum, tid
+        known = (
+            tid,
+            frame,
+            end,
+            number,
+            False,
+            "",
+            "",
+            b"",
+            "",
+            oids,
+            frame + _HEAD,
+            NO_NAMES,
+            seed,
+        )
+        run.append(_new(LoggedTransaction, known))
+        at += length
+    return run, _new(LogPlace, (end, frame, seed, sequence, newest))
 
 
 def _read_frame(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Frame:

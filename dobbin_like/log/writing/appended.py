@@ -5,6 +5,7 @@ As long as the words are those that it has left, nobody else was there, and noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from dobbin_like.exc import IntegrityError
@@ -24,9 +25,9 @@ from dobbin_like.log.format.header import (
     WORD_SIZE,
 )
 from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.chain import certain_frames
+from dobbin_like.log.reading.chain import certain_transactions
 from dobbin_like.log.reading.readable import ReadableLog
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction
+from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.writing.presence import repair
 from dobbin_like.log.writing.syncing import mark_failure
 
@@ -75,8 +76,8 @@ class Appended:
             raise IntegrityError(self.file.path, appended, found, f"{tail.end} or after")
         self.failures = failures
         try:
-            for frame in certain_frames(self._log.buffer, self.place, appended):
-                self.know(frame)
+            for run, place in certain_transactions(self._log.buffer, self.place, appended):
+                self.know(run, place)
         except IntegrityError:
             if self.place.end < self.shown:
                 raise
@@ -127,23 +128,17 @@ class Appended:
 
     def _go_back(self, tail: LogPlace) -> None:
         """Know no more than what is applied."""
-        self._log.known.clear()
         self.transactions = []
         self.place = tail
 
-    def know(self, frame: Frame) -> None:
-        """Go on behind a frame, which readers of this instance need not read."""
-        place, logged = self.place, frame.logged
-        self._log.known[place.end] = place, frame
-        if logged is not None:
-            self.note(logged)
-        self.place = frame.tail  # Last: interrupted before, it is done again.
-
-    def note(self, logged: LoggedTransaction) -> None:
-        """Add a transaction, unless it was added before an interrupt came."""
+    def know(self, run: Sequence[LoggedTransaction], place: LogPlace) -> None:
+        """Go on to *place*, up to which there are no other transactions than *run*."""
         known = self.transactions
-        if not (known and known[-1].offset == logged.offset):
-            known.append(logged)
+        for logged in run:
+            # Unless it was added before an interrupt came.
+            if not known or known[-1].offset < logged.offset:
+                known.append(logged)
+        self.place = place  # Last: interrupted before, it is done again.
 
 
 def _values(block: bytes) -> list[int | None]:

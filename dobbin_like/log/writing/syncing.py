@@ -118,35 +118,44 @@ class SyncQueue:
     def _make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
         words = file.words
         assert words is not None
-        if words.get(DURABLE) >= end:
+        durable = value_in(words.all(), DURABLE)
+        if durable is not None and durable >= end:
             _check_not_repaired(words.get(FAILURES), failures)
             return None
         return under_sync_lock(file, lambda: self._lead(file, words, end, failures))
 
     def _lead(self, file: LogFile, words: Words, end: int, failures: int) -> Sight | None:
-        block = words.all()
-        _check_not_repaired(_value(words, block, FAILURES), failures)
-        if _value(words, block, DURABLE) >= end:
+        known = _Known(words)
+        _check_not_repaired(known.failures, failures)
+        if known.durable >= end:
             return None
-        sight = _sync(file, words, block, end)
+        sight = _sync(file, words, known, end)
         self.syncs += 1
         return sight
 
 
-def _value(words: Words, block: bytes, index: int) -> int:
-    """Return the value of one of *block*; it may have been read while it was stored."""
-    value = value_in(block, index)
-    return words.get(index) if value is None else value
+class _Known:
+    """The words as they are when the sync lock was taken; most of them stay so."""
+
+    __slots__ = ("block", "durable", "failures")
+
+    def __init__(self, words: Words) -> None:
+        self.block: bytes = words.all()
+        durable, failures = value_in(self.block, DURABLE), value_in(self.block, FAILURES)
+        # It may have been read while it was stored.
+        self.durable: int = words.get(DURABLE) if durable is None else durable
+        self.failures: int = words.get(FAILURES) if failures is None else failures
 
 
-def _sync(file: LogFile, words: Words, block: bytes, end: int) -> Sight | None:
-    """Sync at least up to *end*. *block* was read with the sync lock; most words stay so."""
-    durable, failures = _value(words, block, DURABLE), _value(words, block, FAILURES)
+def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Sight | None:
+    """Sync at least up to *end*. Requires: the sync lock."""
+    block, durable, failures = known.block, known.durable, known.failures
     if failures & 1:
         text = "a sync has failed"
         raise SyncFailedError(text)
     # Before the sync: what is appended meanwhile may not be covered by it.
-    target = _value(words, block, APPENDED)
+    appended = value_in(block, APPENDED)
+    target = words.get(APPENDED) if appended is None else appended
     if target < end:
         # Repaired before FAILURES was read for it.
         text = f"the log was repaired, and ends at {target} now"
@@ -197,7 +206,7 @@ def sync_all(file: LogFile) -> None:
     """
     words = file.words
     assert words is not None
-    under_sync_lock(file, lambda: _sync(file, words, words.all(), PAGE_SIZE))
+    under_sync_lock(file, lambda: _sync(file, words, _Known(words), PAGE_SIZE))
 
 
 def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:

@@ -34,7 +34,7 @@ from dobbin_like.log.format.header import (
 from dobbin_like.log.format.record import Meta
 from dobbin_like.log.reading.chain import whole_frames
 from dobbin_like.log.reading.readable import ReadableLog
-from dobbin_like.log.reading.reader import Frame, LoggedTransaction
+from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.saved_positions import encode_saved
 from dobbin_like.log.reading.streams import copy_stream, stream_key
 from dobbin_like.log.writing.appended import APPENDED_AT, LOOSE_AT, WAITING_AT, Appended
@@ -164,7 +164,7 @@ class Writer:
         end = appended.place.end
         if self._size > end and any(os.pread(file.fd, record.MARK_SIZE, end)):
             for frame in whole_frames(self._log.buffer, appended.place, self._size):
-                appended.know(frame)
+                appended.know([] if frame.logged is None else [frame.logged], frame.tail)
             self._cut()
         if appended.place.end != appended.told:
             self._tell_end()
@@ -213,7 +213,7 @@ class Writer:
         streams = self._log.applied.streams
         if streams is not None:  # One that lay there may be gone with a sync that failed.
             streams.forget()
-        self.appended.know(Frame(record.KIND_STREAM, after, None, NO_NAMES))
+        self.appended.know((), after)
         self._tell_end()
         return stream_key(self._log.applied.generation, place.end), size
 
@@ -276,7 +276,7 @@ class Writer:
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             _, logged = prepared
-            tid, oids = logged.tid, [Oid(oid) for oid in logged.oids]
+            tid, oids = logged.tid, [*logged.oids]
             meta = Meta(NO_NAMES, logged.user, logged.description, logged.extension, meta.reason)
         try:
             place = self.appended.place
@@ -292,7 +292,7 @@ class Writer:
         applied, place = self._log.applied, self.appended.place
         data, after = encode_saved(place, applied.positions, applied.names, applied.tail)
         self._write(data)
-        self.appended.know(Frame(record.KIND_POSITIONS, after, None, NO_NAMES))
+        self.appended.know((), after)
         self._tell_end()
         self._words_of_file.put(SAVED, place.end)
         self.appended.words = b""
@@ -332,12 +332,7 @@ class Writer:
             self.promises.pop((logged.tid, logged.checksum), None)
             raise
         try:
-            if waits:
-                frame = _new(Frame, (record.KIND_TRANSACTION, logged.tail, logged, NO_NAMES))
-                appended.know(frame)
-            else:  # It is applied at once: nobody reads it before.
-                appended.note(logged)
-                appended.place = logged.tail
+            appended.know((logged,), logged.tail)
             self._tell_end()
         except OSError as error:
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error

@@ -10,7 +10,12 @@ from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
 from dobbin_like.objects.values.refs import ObjectRef, State
-from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE, SHAREABLE
+from dobbin_like.objects.values.value_kinds import (
+    KINDS,
+    PLAIN_TYPES,
+    REFERENCE,
+    Places,
+)
 from dobbin_like.objects.values.values import (
     StateComparison,
     deep_copy,
@@ -28,6 +33,9 @@ class _Pending:
 
 
 PENDING: Final = _Pending()
+
+_MUTABLE: Final = Places(lambda cls: KINDS[cls] > REFERENCE)
+"""Where in a state values are that can be changed, or have such parts."""
 
 
 class PartialState(dict[str, Any]):
@@ -90,10 +98,13 @@ class WorkingCopy(dict[str, Any]):
 
     def hide_mutable(self) -> None:
         """Let what can be changed be PENDING."""
-        for name, value in self.base.items():
-            if type(value) not in SHAREABLE and KINDS[type(value)] > REFERENCE:
-                self[name] = PENDING
-                self.has_pending = True
+        base = self.base
+        mutable = _MUTABLE[tuple(map(type, base.values()))]
+        if mutable:
+            names = [*base]
+            for index in mutable:
+                self[names[index]] = PENDING
+            self.has_pending = True
 
     def note(self) -> Touched:
         """Return what was written, to which the caller adds. It is in ``touched``, once made."""
@@ -275,8 +286,7 @@ def working_copy(obj: Any, ref: ObjectRef, serial: Tid, base: State) -> WorkingC
     working.base = base
     working.exclusive = working.has_pending = False
     working.touched = None
-    if not SHAREABLE.issuperset(map(type, base.values())):
-        working.hide_mutable()
+    working.hide_mutable()
     return working
 
 

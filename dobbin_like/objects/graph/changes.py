@@ -24,7 +24,6 @@ from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, S
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
-from dobbin_like.objects.values.guards import SharedList
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     ObjectRef,
@@ -99,10 +98,7 @@ class Changes:
             if self._write_delta(working):
                 return
             state.update(_whole_items(overlay))
-        if working.has_pending and any(map(_needs_whole_copy, _pending(state, base))):
-            working.copy_pending()
-            state = {**faces.state_of(working), **_whole_items(overlay)}
-        self.write(obj, ref, faces.plain, state, base)
+        self.write(obj, ref, faces.plain, state, base, working)
 
     def add_reachable(self) -> None:
         while self.new:
@@ -173,10 +169,19 @@ class Changes:
         self.written += freezer.copied()
         return shared, to_plain(added, {}) if freezer.found_shared else added
 
-    def write(self, obj: Any, ref: ObjectRef, face: Any, state: State, base: State) -> None:
+    def write(
+        self,
+        obj: Any,
+        ref: ObjectRef,
+        face: Any,
+        state: State,
+        base: State,
+        working: WorkingCopy | None = None,
+    ) -> None:
         """Turn *state* into bytes and into what is published.
 
-        *base* has the values, of shared state, that were not read and are PENDING in *state*.
+        *base* has the values, of shared state, that were not read and are PENDING in *state*,
+        which is that of *working*, if one is given.
         """
         self._current = (face, ref.oid)
         if self._packed and face is PersistentStream:
@@ -196,6 +201,8 @@ class Changes:
                 if shape != number:  # Else the names have to stand in the state.
                     flat = graph.flat.turn(ref, state, base, self.reference, packed=self._packed)
             if flat is None:
+                if working is not None and working.has_pending:
+                    state = _with_bound(working, state)
                 shared, shape, data = self._any(ref, face, number, state, base)
             else:
                 shared, data = flat
@@ -342,15 +349,14 @@ def containers_of(working: WorkingCopy) -> Iterator[Written]:
                 todo += zip(parts, before.values() if kind == DICT else before, strict=False)
 
 
-def _pending(state: State, base: State) -> Iterator[Any]:
-    """Yield the values of *base* that were not read."""
-    return (base[name] for name, value in state.items() if value is PENDING)
-
-
-def _needs_whole_copy(value: Any) -> bool:
-    # As nearly always; asking would cost a call.
-    is_plain_list = type(value) is SharedList and not value._p_together
-    return not is_plain_list and needs_whole_copy(value)
+def _with_bound(working: WorkingCopy, state: State) -> State:
+    """Return *state*, that of a working copy, with what was not read, if that has to be whole."""
+    base = working.base
+    pending = [base[name] for name, value in state.items() if value is PENDING]
+    if not any(map(needs_whole_copy, pending)):
+        return state
+    working.copy_pending()
+    return {**type(working.obj)._p_faces.state_of(working), **_whole_items(working.overlay())}
 
 
 def _whole_items(overlay: Overlay | None) -> State:

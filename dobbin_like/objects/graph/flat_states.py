@@ -20,25 +20,15 @@ from dobbin_like.objects.codec.serialize import ATOMS, PROTOCOL, FlatEncoder
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.guards import SharedList, shared_list
 from dobbin_like.objects.values.refs import Jar, ObjectRef, State
-from dobbin_like.objects.values.value_kinds import KINDS, REFERENCES
-
-_OTHERS_LIMIT: Final = 1000
+from dobbin_like.objects.values.value_kinds import REFERENCES, Places
 
 _ONLY_OURS: Final = {ObjectRef}
 
+_OTHERS: Final = Places(lambda cls: cls not in ATOMS)
+"""Where in a state values are that are no atoms."""
+
 _NO_REFERENCES = ((), 0)
 """How an empty list is written among lists of references."""
-
-
-class _Others(dict[tuple[type, ...], tuple[int, ...]]):
-    """Which values of a state are no atoms, by the types of all: states are much alike."""
-
-    def __missing__(self, types: tuple[type, ...]) -> tuple[int, ...]:
-        others = tuple([index for index, cls in enumerate(types) if cls not in ATOMS])
-        # No class is kept that would not stay without this.
-        if len(self) < _OTHERS_LIMIT and all(cls in KINDS for cls in types):
-            self[types] = others
-        return others
 
 
 class FlatStates:
@@ -52,7 +42,6 @@ class FlatStates:
         self.written: list[Any] = []  # See changes.py.
         # Ids of the lists of the state that is being turned.
         self._lists: set[int] = set()
-        self._others = _Others()
 
     def turn(
         self,
@@ -70,7 +59,7 @@ class FlatStates:
         """
         values = [*state.values()]
         types = tuple(map(type, values))
-        others = self._others[types]
+        others = _OTHERS[types]
         if not others:
             return state, pickle.dumps(tuple(values), PROTOCOL)
         references = self._encoder.references

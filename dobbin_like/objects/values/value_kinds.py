@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from dobbin_like.objects.values.refs import Identity
@@ -25,6 +26,8 @@ They may have something beside their parts.
 
 # Exact types whose equality is identity of content: 1 == True, but the types differ.
 PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})
+
+_PLACES_LIMIT: Final = 1000
 
 IMMUTABLE_NAMES: Final = frozenset(
     (
@@ -75,6 +78,26 @@ KINDS: Final = _Kinds(
 )
 KINDS.update({deque: LIST, Counter: DICT, OrderedDict: DICT, defaultdict: DICT})
 KINDS.update(dict.fromkeys((int, float, str, bytes, bool, type(None)), IMMUTABLE))
+
+
+class Places(dict[tuple[type, ...], tuple[int, ...]]):
+    """Which values of a state are of some kinds, by the types of all: states are much alike.
+
+    Asked with a tuple of types, it answers with the indexes of those that *is_one* is true of.
+    """
+
+    def __init__(self, is_one: Callable[[type], bool]) -> None:
+        super().__init__()
+        self._is_one = is_one
+
+    def __missing__(self, types: tuple[type, ...]) -> tuple[int, ...]:
+        places = tuple([index for index, cls in enumerate(types) if self._is_one(cls)])
+        # No class is kept that would not stay without this: most stay in KINDS, once met.
+        for cls in types:
+            KINDS[cls]
+        if len(self) < _PLACES_LIMIT and all(cls in KINDS for cls in types):
+            self[types] = places
+        return places
 
 
 def add_guarded(guarded: type, base: type) -> None:

@@ -189,7 +189,7 @@ class PostgresTransaction(NamedTuple):
     previous: bytes
     tid: Tid
     failed: bool
-    oids: Sequence[int]
+    oids: Sequence[Oid]
     names: NewNames
     user: str
     description: str

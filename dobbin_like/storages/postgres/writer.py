@@ -317,7 +317,7 @@ class Writer:
         self._discard_line()
         # Should it still be on its way, it finds its place taken. Not behind what is applied now:
         # another thread may have applied the transaction itself.
-        meta, oids = Meta(reason="interrupted"), [Oid(oid) for oid in offer.made.oids]
+        meta, oids = Meta(reason="interrupted"), [*offer.made.oids]
         instead = make_offer(offer.before, tid, (), meta, failed=True, oids=oids)
         made = self._ask(offer, instead)
         if made is None:
@@ -345,7 +345,7 @@ class Writer:
         if self._outcome == _PREPARED and self._offer is not None:
             made = self._offer.made
             about = made.user, made.description, made.extension
-            tid, oids, meta = made.tid, list(map(Oid, made.oids)), Meta(NO_NAMES, *about, reason)
+            tid, oids, meta = made.tid, list(made.oids), Meta(NO_NAMES, *about, reason)
         self.drop()
         try:
             for _ in range(_FAILURE_TRIES):

@@ -12,7 +12,7 @@ from typing import Final
 
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import ConflictError, WriteConflictError
-from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.commit.lock import acquire
@@ -68,7 +68,7 @@ def stored_again(
     oids = {entry[0] for entry in changes.entries}
     for logged in unseen:
         if not (logged.failed or logged.tid <= seen or oids.isdisjoint(logged.oids)):
-            oid = next(Oid(oid) for oid in logged.oids if oid in oids)
+            oid = next(oid for oid in logged.oids if oid in oids)
             error = WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
             return error.tell(partial(told_by, logged))
     return None
