@@ -9,7 +9,9 @@ import pytest
 import transaction
 
 from dobbin_like import Database, ReadConflictError, checkout
-from dobbin_like.exc import ReadOnlyError
+from dobbin_like.check import check_database
+from dobbin_like.exc import NotStorableError, ReadOnlyError
+from dobbin_like.storage import TransactionLog
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
 
@@ -272,3 +274,57 @@ def test_a_local_view_of_two_databases_is_kept_apart(thing, tmp_path):
         root.x = 20
         transaction.abort()
         assert (thing.x, root.x) == (1, 10)
+
+
+def test_what_a_list_of_objects_refers_to_is_found_once(database, again):
+    people = [Thing(x=number) for number in range(3)]
+    root = Thing(n=0, people=people, pair=[*people[:2]])
+    database.set_root(root)
+    transaction.commit()
+
+    checkout(root)
+    root.n = 1
+    transaction.commit()
+    known = vars(root)["people"]._p_references
+    assert known[0] == tuple(person._p_oid for person in people)
+    checkout(root)
+    root.n = 2
+    transaction.commit()
+
+    assert vars(root)["people"]._p_references is known
+    commit(root, people=[people[2], Thing(x=9)])
+    assert [person.x for person in again().root.people] == [2, 9]
+    assert [person.x for person in again().root.pair] == [0, 1]
+
+
+def test_what_a_list_refers_to_is_found_again_after_a_failed_commit(database, again):
+    root = Thing(n=0)
+    database.set_root(root)
+    transaction.commit()
+    people = [Thing(x=number) for number in range(3)]
+    checkout(root)
+    root.people, root.wrong = people, lambda: None
+    with pytest.raises(NotStorableError):
+        transaction.commit()
+    transaction.abort()
+    commit(root, other=Thing(x=7))  # It has the oid now that one of them was given.
+
+    commit(root, people=people)
+    commit(root, n=1)
+
+    assert [person.x for person in again().root.people] == [0, 1, 2]
+    assert again().root.other.x == 7
+
+
+def test_a_list_of_objects_is_right_after_a_pack(path):
+    with Database(TransactionLog(path, sync=False)) as database:
+        root = Thing(n=0, people=[Thing(x=1), Thing(x=2)])
+        database.set_root(root)
+        transaction.commit()
+        commit(root, n=1)
+        database.pack()
+        commit(root, n=2)
+        commit(root, n=3)
+    with Database(TransactionLog(path, sync=False)) as database:
+        assert [person.x for person in database.root.people] == [1, 2]
+        check_database(database).raise_if_bad()

@@ -18,7 +18,7 @@ from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import ATOMS, PROTOCOL, FlatEncoder
 from dobbin_like.objects.faces.working_copy import PENDING
-from dobbin_like.objects.values.guards import SharedList, shared_list
+from dobbin_like.objects.values.guards import SharedList, note_references, shared_list
 from dobbin_like.objects.values.refs import Jar, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import REFERENCES, Places
 
@@ -116,17 +116,30 @@ class FlatStates:
 
         If the thread has read or set it, it is added to *copied*, too.
         """
+        made: list[Any]
         if before is not None:  # It was not read, and stays what it is.
             if type(before) is not SharedList or before._p_together:
                 return None
-            shared[name] = value = before
+            shared[name] = made = before
+            known = getattr(before, "_p_references", None)
+            # It can't have changed, nor can who is in it: only the number of their class.
+            if known is not None and not packed and known[1] == self._number_of(before[0]):
+                return known
         elif type(value) is list and id(value) not in self._lists:
             self._lists.add(id(value))
-            shared[name] = made = shared_list(value, ref) if self._guard else [*value]
+            made = shared[name] = shared_list(value, ref) if self._guard else [*value]
             copied.append((ref, value, made))
         else:
             return None
-        return self._items(value, reference, packed=packed)
+        items: Any = self._items(made, reference, packed=packed)
+        if type(items) is tuple and items is not _NO_REFERENCES:
+            note_references(made, items)
+        return items
+
+    def _number_of(self, obj: Any) -> int | None:
+        """Return the number of the class of an object, if its name leads to no other class."""
+        face, classes = type(obj)._p_faces.plain, self._classes
+        return None if face in classes.ambiguous else classes.known_numbers.get(face)
 
     def _items(
         self, items: list[Any], reference: Callable[[Any], tuple[Oid, int]], *, packed: bool
@@ -143,9 +156,8 @@ class FlatStates:
         if not REFERENCES.issuperset(types):
             return None
         if len(types) == 1 and not packed:
-            face = types.pop()._p_faces.plain
-            number = self._classes.known_numbers.get(face)
-            if number and face not in self._classes.ambiguous:
+            number = self._number_of(items[0])
+            if number:
                 # All of them are in this graph, as a rule: a look at each, and no step of ours.
                 refs = [*chain.from_iterable(map(getweakrefs, items))]
                 if len(refs) != len(items) or {*map(type, refs)} != _ONLY_OURS:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from dobbin_like.exc import SharedValueError
-from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import (
     FRAMED,
@@ -76,11 +76,20 @@ class SharedList(list[Any]):
     ``_p_together``: more than one place of the state leads to it, so its copies have to be made
     together. ``_p_serial`` and ``_p_spare``, of the items of a collection: their version, and how
     many bytes of deltas may follow before the whole is stored again. ``_p_appended_since``, of a
-    list: the earliest version from which this one was made by appending alone.
+    list: the earliest version from which this one was made by appending alone. ``_p_references``,
+    of a list of objects that was stored: their oids and the number of their class.
     """
 
-    __slots__ = ("_p_appended_since", "_p_owner", "_p_serial", "_p_spare", "_p_together")
+    __slots__ = (
+        "_p_appended_since",
+        "_p_owner",
+        "_p_references",
+        "_p_serial",
+        "_p_spare",
+        "_p_together",
+    )
     _p_owner: ObjectRef
+    _p_references: tuple[tuple[Oid, ...], int]
     _p_together: bool
     _p_serial: Tid
     _p_spare: int
@@ -226,6 +235,12 @@ def shared_list(items: list[Any], owner: ObjectRef) -> SharedList:
     made._p_serial = NO_TID
     made._p_spare = 0
     return made
+
+
+def note_references(items: list[Any], references: tuple[tuple[Oid, ...], int]) -> None:
+    """Keep what a list of objects was stored as, if it is guarded: it can't be changed."""
+    if type(items) is SharedList:
+        items._p_references = references
 
 
 def _ordinary(name: str) -> Callable[..., Any]:
