@@ -42,6 +42,8 @@ HOUSE = {
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",
+            "contract.packed",
+            "contract.recognize",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
