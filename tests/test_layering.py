@@ -153,7 +153,9 @@ HOUSE = {
         (
             "objects  objects.graph  objects.graph.counts  objects.graph.flat_states "
             "objects.graph.spool",
-            "objects.graph.masked",
+            "objects.graph.masks",
+            "objects.graph.cache",
+            "objects.graph.idle_views",
             "objects.graph.publication",
             "objects.graph.ghosts",
             "objects.graph.state_source",
