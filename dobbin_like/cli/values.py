@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.cli.text import LIMIT, class_text
+from dobbin_like.objects.codec.preview import Cut
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.texts import counted
@@ -68,6 +69,9 @@ def content_of(value: Any, name_of: NameOf) -> Content:
         return Content(ATOM, name_of(value.class_number), oid=value.oid)
     if isinstance(value, StandIn):
         return _stand_in(value)
+    if type(value) is Cut:
+        more = counted(value.size, "character" if value.kind == "str" else "byte")
+        return Content(TEXT, value.kind, f"{value.head[:_BEGINNING]!r}... {more}")
     if isinstance(value, type):
         name = ".".join(value._p_name) if isinstance(value, StandInMeta) else value.__name__
         return Content(TEXT, "type", name)

@@ -11,6 +11,7 @@ from dobbin_like.browse.pages.ask import Ask
 from dobbin_like.cli.stored import Part
 from dobbin_like.cli.text import LIMIT
 from dobbin_like.cli.values import Content, content_of
+from dobbin_like.objects.codec.preview import Cut
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.values.short import ABSENT
 
@@ -67,11 +68,15 @@ def short(ask: Ask, given: Any) -> Html:
 
 
 def _atom(ask: Ask, given: Any) -> Html:
-    if type(given) is str and (len(given) > LIMIT or "\n" in given):
-        more = f"\n... {len(given):,} characters in all" if len(given) > _LONG_TEXT else ""
-        unfolded = el("pre", lines(given[:_LONG_TEXT]), more)
-        return el("details", el("summary", _line(ask, given, 1)), unfolded)
-    return _line(ask, given, 1)
+    text, size = given, 0
+    if type(given) is Cut:
+        text, size = given.head, given.size
+    if type(text) is not str or not (len(text) > LIMIT or "\n" in text):
+        return _line(ask, given, 1)
+    size = size or len(text)
+    more = f"\n... {size:,} characters in all" if size > _LONG_TEXT else ""
+    unfolded = el("pre", lines(text[:_LONG_TEXT]), more)
+    return el("details", el("summary", _line(ask, given, 1)), unfolded)
 
 
 def _line(ask: Ask, given: Any, depth: int) -> Html:
@@ -85,7 +90,7 @@ def _line(ask: Ask, given: Any, depth: int) -> Html:
 
 
 def _kind(given: Any) -> str:
-    if isinstance(given, (str, bytes)):
+    if isinstance(given, (str, bytes, Cut)):
         return "text"
     return "number" if isinstance(given, (int, float)) else "other"
 
