@@ -647,17 +647,8 @@ def test_a_file_that_another_has_locked_is_not_taken_for_one_of_another_kind(
 @contextmanager
 def follower(database: Database, file: Path) -> Iterator[subprocess.Popen[str]]:
     call = ["export", database.storage.path, "--to", "sqlite", str(file), "--follow"]
-    with processes.start(
-        [sys.executable, "-m", "dobbin_like", *call],
-        env=processes.python_path(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with processes.dobbin(*call, stdout=subprocess.PIPE) as process:
+        yield process
 
 
 def wait_for(database: Database, file: Path, process: subprocess.Popen[str]) -> None:

@@ -198,6 +198,14 @@ def _text(value: Any, content: Content) -> dict[str, Any]:
     return _typed(content, content.text if is_own else str(value))
 
 
+def brackets(name: str, count: int) -> tuple[str, str]:
+    """Return what stands before and behind the items of a collection, as in Python."""
+    known = _BRACKETS.get(name)
+    if known is None or (name == "set" and not count):
+        return f"{name.rpartition('.')[2]}(", ")"
+    return known[0], ",)" if name == "tuple" and count == 1 else known[1]
+
+
 class Values:
     """Makes short texts of the values of states; *name_of* gives the names of classes."""
 
@@ -232,13 +240,7 @@ class Values:
                 inside.append(self._item(content, item, depth, in_pairs=items is content.pairs))
         if count > len(inside):
             inside.append(f"... {count:,} in all" if inside else "...")
-        brackets = _BRACKETS.get(content.name)
-        text = ", ".join(inside)
-        if content.name == "tuple" and count == 1:
-            text += ","
-        if brackets is None or (content.name == "set" and not count):
-            return f"{content.name.rpartition('.')[2]}({text})"
-        return f"{brackets[0]}{text}{brackets[1]}"
+        return ", ".join(inside).join(brackets(content.name, count))
 
     def _item(self, content: Content, item: Any, depth: int, *, in_pairs: bool) -> str:
         if not in_pairs:
