@@ -136,12 +136,12 @@ def assert_nothing_is_left(database: Database) -> None:
     shared = graph.shared
     for entry in graph.cache.all():
         obj = entry()
-        why = (shared.tid, shared.horizon.snapshots, shared._masked, shared._retired)
+        why = (shared.tid, shared.horizon.snapshots, shared.masked, shared._retired)
         assert entry.mask is None, (entry.oid, entry.mask.chain, entry.mask.holders, why)
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost), type(obj).__mro__
-    assert len(shared._masked) == 0
+    assert len(shared.masked) == 0
     assert set(shared.horizon.snapshots.values()) <= {shared.tid}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
+import tracemalloc
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -521,6 +524,19 @@ def test_an_object_that_is_not_there_is_told(site: Site, page: str, oid: str, st
     assert "To the overview" in answer.text
 
 
+@pytest.mark.parametrize("start", [sys.maxsize, 10**19 - 1])
+def test_a_listing_that_begins_behind_its_end_is_empty(site: Site, start: int) -> None:
+    assert "no attributes and no items" in site.text(f"/object/1?from={start}")
+    assert "refers to no object" in site.text(f"/tree/1?from={start}")
+    assert "That is all" in site.text(f"/search?value=x&from={start}")
+    assert site.get(f"/neighbours/1?from={start}").json()["references"] == []
+    assert site.get(f"/transaction/{site.tids()[0]}?from={start}").status_code == 200
+
+
+def test_a_number_with_too_many_digits_is_no_oid(site: Site) -> None:
+    assert "is no oid" in site.text(f"/go?to={'9' * 5000}", 404)
+
+
 def test_parts_and_transactions_that_are_not_there_are_told(site: Site) -> None:
     assert "there is no object with oid 999999" in site.text("/tree/999999?part=1")
     assert site.get("/neighbours/999999").json()["trouble"] == "not stored"
@@ -643,6 +659,56 @@ def test_a_large_value_is_cut(path: Path, open_site: Callable[..., Site]) -> Non
     assert "[9999]" in site.text("/search?value=9999")
 
 
+def cart_with(value: Any) -> PersistentDict:
+    return PersistentDict(value=value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "times", "expected"),
+    [
+        ("/", 0.1, "Root"),
+        ("/object/1", 1.2, "12,000,000 characters in all"),
+        ("/object/2", 1.2, "12,000,000 bytes"),
+        ("/object/3", 1.2, "4,000,000 characters in all"),
+        ("/tree/0", 1.2, "PersistentDict"),
+        ("/history/1", 4.4, "12,000,000 characters"),
+        ("/search?value=x-at-the-end&from=1", 2.6, "12,000,000 characters in all"),
+        ("/search?value=not-there&from=3", 1.3, "That is all, of 4 objects"),
+    ],
+)
+def test_a_large_value_is_read_and_not_built(
+    path: Path, open_site: Callable[..., Site], page: str, times: float, expected: str
+) -> None:
+    size = 12_000_000
+    with Database(TransactionLog(path, sync=False)) as database:
+        text = "x" * (size - 11) + "-At-The-End"
+        large = [text, b"x" * size, "\u20ac" * (size // 3)]
+        database.set_root(PersistentDict(enumerate(map(cart_with, large))))
+        transaction.commit()
+        checkout(database.root[0])
+        database.root[0]["value"] = text[::-1]
+        transaction.commit()
+        checkout(database.root[0])
+        database.root[0]["value"] = text
+        transaction.commit()
+    del large, text
+    site = open_site(path)
+    site.shown.moments.catch_up()
+    site.get("/live")
+
+    gc.collect()
+    tracemalloc.start()
+    try:
+        found = site.text(page)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert expected in found
+    assert peak < times * size + 3_000_000
+
+
 def test_characters_that_nobody_sees_are_shown_as_escapes(
     path: Path, open_site: Callable[..., Site]
 ) -> None:
@@ -684,6 +750,16 @@ def test_a_file_that_is_replaced_while_it_is_shown_is_told(
         text = site.text(page, 500)
         assert "restored from a backup" in text
         assert "start dobbin browse again" in text
+
+
+def test_a_file_that_can_not_be_followed_is_told(site: Site, path: Path) -> None:
+    with Database(path) as database:
+        database.pack()
+    path.unlink()
+    path.symlink_to(path)
+
+    for page in ("/", "/object/0", "/transactions"):
+        assert "symbolic links" in site.text(page, 500)
 
 
 def test_a_log_that_is_closed_is_told(site: Site) -> None:

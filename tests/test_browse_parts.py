@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dobbin_like.database import Database
 from dobbin_like.ids import Tid
+from dobbin_like.persistent import PersistentDict, PersistentList
 from dobbin_like.storage import TransactionLog
 from tests.helpers.browsing import make_shop
 from tests.helpers.processes import ROOT
@@ -82,6 +83,32 @@ def test_a_search_in_pieces_finds_what_one_finds(shown: Shown) -> None:
             at_once = [oid for oid in range(found.total) if look(sight.get(oid))]
             assert whole == at_once
             assert pieces > 2
+
+
+def test_a_search_looks_at_the_clock_after_every_object(shown: Shown) -> None:
+    with shown.sight() as sight:
+        assert scan(sight, 5, like(sight, None, "", "no such"), seconds=0).next == 6
+
+
+def test_a_search_keeps_few_large_objects(path: Path) -> None:
+    with Database(TransactionLog(path, sync=False)) as database, database.transaction():
+        database.set_root(PersistentList(PersistentDict(v="x" * 9_000_000) for _ in range(4)))
+    shown = Shown(str(path))
+    with shown.sight() as sight:
+        found = scan(sight, 0, like(sight, None, "v", ""), seconds=1000)
+        assert [hit.oid for hit in found.hits] == [1, 2]
+        assert found.next == 3
+    shown.close()
+
+
+@pytest.mark.parametrize("oid", range(4))
+def test_parts_from_a_place_on_are_those_that_are_left(shown: Shown, oid: int) -> None:
+    with shown.sight() as sight:
+        found = sight.get(oid)
+        assert found is not None
+        whole = list(sight.parts(found))
+        for start in (0, 1, 2, 5, 100, len(whole), len(whole) + 1):
+            assert list(sight.parts(found, start)) == whole[start:]
 
 
 def test_a_count_in_pieces_is_the_census(shown: Shown) -> None:

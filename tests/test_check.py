@@ -1097,7 +1097,7 @@ def test_a_mask_that_nobody_needs_is_found(database, faulty):
         entry.mask = None
         swap_class(faulty, Thing)
 
-    assert check_with(database, lambda: shared.mask(faulty, entry, None), mend) == [6]
+    assert check_with(database, lambda: shared.masks.put_on(faulty, entry, None), mend) == [6]
 
 
 def test_an_older_version_that_nobody_sees_is_found(database, faulty):
@@ -1109,7 +1109,7 @@ def test_an_older_version_that_nobody_sees_is_found(database, faulty):
         swap_class(faulty, Thing)
 
     assert check_with(
-        database, lambda: database._store.graph.shared.mask(faulty, entry, chain), mend
+        database, lambda: database._store.graph.shared.masks.put_on(faulty, entry, chain), mend
     ) == [6]
 
 
@@ -1291,7 +1291,9 @@ def test_a_holder_that_is_gone_is_found(database, faulty):
 
     assert check_with(
         database,
-        lambda: database._store.graph.shared.mask(faulty, entry, None, Mask(None, frozenset([1]))),
+        lambda: database._store.graph.shared.masks.put_on(
+            faulty, entry, None, Mask(None, frozenset([1]))
+        ),
         mend,
     ) == [6]
 
@@ -1306,7 +1308,7 @@ def test_versions_that_contradict_the_shared_state_are_found(database, faulty, o
         swap_class(faulty, Thing)
 
     found = check_with(
-        database, lambda: database._store.graph.shared.mask(faulty, entry, chain), mend
+        database, lambda: database._store.graph.shared.masks.put_on(faulty, entry, chain), mend
     )
 
     assert 2 in found

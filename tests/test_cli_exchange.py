@@ -6,8 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,21 +160,6 @@ def interrupt(process: subprocess.Popen[str], part: Path) -> str:
     return err
 
 
-@contextmanager
-def started(*args: str) -> Iterator[subprocess.Popen[str]]:
-    with processes.start(
-        [sys.executable, "-m", "dobbin_like", *args],
-        env=processes.python_path(),
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_half_of_an_export(path: Path, tmp_path: Path) -> None:
     with Database(path) as database:
@@ -184,7 +167,7 @@ def test_ctrl_c_leaves_no_half_of_an_export(path: Path, tmp_path: Path) -> None:
         database.set_root(PersistentDict(long))
         transaction.commit()
     there = {*tmp_path.iterdir()}
-    with started("export", str(path), "--to", "json", str(tmp_path / "made")) as process:
+    with processes.dobbin("export", str(path), "--to", "json", str(tmp_path / "made")) as process:
         err = interrupt(process, tmp_path / "made.part")
 
     assert process.returncode == 130, err
@@ -193,7 +176,7 @@ def test_ctrl_c_leaves_no_half_of_an_export(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_half_of_an_import(tmp_path: Path) -> None:
-    with started("import", "-", str(tmp_path / "made")) as process:
+    with processes.dobbin("import", "-", str(tmp_path / "made")) as process:
         assert process.stdin is not None
         process.stdin.write('{"dobbin": "export", "version": 1, "tid": 1, "start": null}\n')
         # More than a pipe takes: it has begun to read when all of it is written.

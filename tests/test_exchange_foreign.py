@@ -465,6 +465,22 @@ def test_a_damaged_object_of_zodb_is_told(zodb: Any, path: Path) -> None:
     assert "persistent.mapping.PersistentMapping: " in report.problems[0]
 
 
+def test_a_tree_of_zodb_whose_nodes_go_around_in_a_circle_is_told(zodb: Any, path: Path) -> None:
+    from BTrees.OOBTree import OOBTree
+
+    source = zodb(good=1, tree=OOBTree({n: n for n in range(200)}))
+    data = Path(source).read_bytes()
+    node, above = (b"C\x08" + oid.to_bytes(8, "big") for oid in (2, 1))
+    assert node in data
+    Path(source).write_bytes(data.replace(node, above))
+
+    report = import_zodb(source, str(path))
+
+    assert "or there twice, oid 0x1" in report.problems[0]
+    with Database(path) as database:
+        assert database.root["good"] == 1
+
+
 def test_what_is_no_file_of_zodb_is_told(zodb: Any, path: Path, tmp_path: Path) -> None:
     (tmp_path / "foreign").write_bytes(b"nothing of the kind" * 100)
     with pytest.raises(SourceError, match=r"expected a Data\.fs of ZODB"):

@@ -603,20 +603,52 @@ def test_what_can_not_go_together_is_told(
     assert not file.exists()
 
 
+def test_names_with_halves_of_characters_are_taken(database: Database, file: Path) -> None:
+    odd = "a\ud800"
+    put(database, box=Cart(**{odd: 1, "b": [Cart()], f"{odd}b": Cart()}))
+
+    assert mirror.make(database.storage, str(file)).damaged == 0
+    put(database, more=Cart(**{odd: 2, f"{odd}b": Cart()}))
+    with mirror.opened(database.storage, str(file)) as there:
+        there.catch_up()
+        assert there.report().damaged == 0
+
+    ((name,),) = rows(file, "SELECT \"column\" FROM dobbin_columns WHERE attribute = 'a\\ud800'")
+    query = f'SELECT "{name}" FROM Cart WHERE "{name}" IS NOT NULL ORDER BY 1'
+    assert rows(file, query) == [(1,), (2,)]
+
+
+def test_a_link_in_the_place_of_the_part_is_not_followed(database: Database, file: Path) -> None:
+    other = file.with_name("other")
+    other.write_text("mine")
+    Path(f"{file}.part").symlink_to(other)
+
+    with pytest.raises(OSError, match="symbolic links"):
+        mirror.make(database.storage, str(file))
+
+    assert other.read_text() == "mine"
+    assert not file.exists()
+
+
+def test_a_file_that_another_has_locked_is_not_taken_for_one_of_another_kind(
+    database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.make(database.storage, str(file))
+    monkeypatch.setattr(mirror, "_WAIT_SECONDS", 0)
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+            mirror.opened(database.storage, str(file)),
+        ):
+            pass
+
+
 @contextmanager
 def follower(database: Database, file: Path) -> Iterator[subprocess.Popen[str]]:
     call = ["export", database.storage.path, "--to", "sqlite", str(file), "--follow"]
-    with processes.start(
-        [sys.executable, "-m", "dobbin_like", *call],
-        env=processes.python_path(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with processes.dobbin(*call, stdout=subprocess.PIPE) as process:
+        yield process
 
 
 def wait_for(database: Database, file: Path, process: subprocess.Popen[str]) -> None:

@@ -115,7 +115,7 @@ def test_one_old_version_of_an_object_stays_for_a_snapshot(database, thing, idle
     change(thing, 20)
 
     assert len(ref_of(thing).mask.chain) == 2
-    assert len(database._store.graph.shared._masked) == 1
+    assert len(database._store.graph.shared.masked) == 1
     assert idle.do(lambda: thing.x) == 0
 
 
@@ -160,7 +160,7 @@ def test_masks_are_taken_off_when_the_snapshot_ends(database, thing, idle):
     idle.do(transaction.begin)
 
     assert type(thing) is Thing
-    assert len(database._store.graph.shared._masked) == 0
+    assert len(database._store.graph.shared.masked) == 0
 
 
 # -- threads that wait between two transactions ------------------------------

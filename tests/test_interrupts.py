@@ -23,7 +23,7 @@ from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_ste
 from tests.helpers.things import Thing
 
 TRANSACTIONS = "dobbin_like.transactions"
-PUBLICATION = "dobbin_like.objects.graph.publication"
+GRAPH = "dobbin_like.objects.graph."
 
 
 def change(thing):
@@ -249,7 +249,7 @@ def test_a_view_that_begins_while_a_commit_is_interrupted_sees_all_of_it_or_noth
     for number in itertools.count(1):
         checkout(root.a, root.b)
         root.a.x = root.b.x = number
-        done = not interrupted(transaction.commit, number, module=PUBLICATION)
+        done = not interrupted(transaction.commit, number, module=GRAPH)
         transaction.abort()
 
         while views:

@@ -42,6 +42,8 @@ HOUSE = {
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",
+            "contract.packed",
+            "contract.recognize",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
@@ -142,6 +144,7 @@ HOUSE = {
             "objects.codec.versions",
             "objects.codec.classes",
             "objects.codec.serialize",
+            "objects.codec.preview",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
             "objects.codec.state_writer",
         ),
@@ -151,7 +154,9 @@ HOUSE = {
         (
             "objects  objects.graph  objects.graph.counts  objects.graph.flat_states "
             "objects.graph.spool",
-            "objects.graph.masked",
+            "objects.graph.masks",
+            "objects.graph.cache",
+            "objects.graph.idle_views",
             "objects.graph.publication",
             "objects.graph.ghosts",
             "objects.graph.state_source",

@@ -954,7 +954,7 @@ def assert_nothing_is_masked(db: Database) -> None:
         if obj is not None:
             faces = type(obj)._p_faces
             assert type(obj) in (faces.plain, faces.ghost)
-    assert len(graph.shared._masked) == 0
+    assert len(graph.shared.masked) == 0
     assert set(graph.shared.horizon.snapshots.values()) <= {graph.shared.tid}
 
 

@@ -165,7 +165,7 @@ class Browser:
                 home = el("p", ask.link("To the overview", "/"), class_="pages")
                 page = Page("Not shown", join(el("h1", "Not shown"), box, home))
                 return HTMLResponse(framed(ask, page), status_code=status)
-        except Error:  # The file itself is not as it should be.
+        except (Error, OSError):  # The file itself is not as it should be.
             hint = el("p", "If the file is another one now, start dobbin browse again.")
             page = Page("Not shown", join(el("h1", "Not shown"), box, hint))
             return HTMLResponse(bare(self._prefix, page), status_code=500)

@@ -99,8 +99,13 @@ class Moments:
         return len(self._known.commits)
 
     def tid(self, number: int) -> Tid:
-        """Return the tid of a transaction: the first is 1; what is beyond the ends, is the end."""
+        """Return the tid of a transaction: the first is 1; what is beyond the ends, is the end.
+
+        NO_TID: None is known, because a pack has just been noticed.
+        """
         commits = self._known.commits
+        if not commits:
+            return NO_TID
         return Tid(commits[min(max(number, 1), len(commits)) - 1])
 
     def number(self, tid: Tid) -> int:

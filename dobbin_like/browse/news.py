@@ -56,7 +56,8 @@ class News:
                     if self._shown.has_news():
                         await asyncio.to_thread(self._catch_up)
                         self._ring()
-                except Error as error:
+                    self.trouble = ""
+                except (Error, OSError) as error:
                     self.trouble = str(error)
                     self._ring()
         finally:

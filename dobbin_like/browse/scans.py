@@ -18,19 +18,28 @@ from dobbin_like.cli.stored import StoredObject
 from dobbin_like.cli.values import content_of
 from dobbin_like.exc import Error
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.objects.codec.preview import Cut
 from dobbin_like.objects.codec.state_reader import Reference, way_to
 from dobbin_like.objects.deltas.delta import ITEMS
 
 SECONDS: Final = 0.4
 """For one request."""
 
-_LOOKS: Final = 64
-"""Objects between two looks at the clock."""
-
 _HITS: Final = 50
+
+_BYTES: Final = 1 << 24
+"""Of the objects that were found, from which on a request is over."""
 
 _DEPTH: Final = 3
 """Values in each other that are compared."""
+
+_COLLECTIONS: Final = (dict, list, tuple, set, frozenset)
+
+_NAMELESS: Final = object()
+"""In the place of the name of an item of a collection that is an object itself."""
+
+_SHORT: Final = 1 << 64
+"""An integer below has a short text."""
 
 
 class Hit(NamedTuple):
@@ -60,12 +69,15 @@ def scan(sight: Sight, start: int, look: Look, seconds: float = SECONDS) -> Slic
     until = monotonic() + seconds
     total = int(sight.storage.next_oid)
     hits: list[Hit] = []
+    size = 0
     for oid in range(start, total):
-        if len(hits) >= _HITS or (not (oid - start + 1) % _LOOKS and monotonic() > until):
+        is_over = len(hits) >= _HITS or size > _BYTES
+        if is_over or (oid > start and monotonic() > until):
             return Slice(hits, oid, total)
         hit = _look(sight, Oid(oid), look)
         if hit is not None:
             hits.append(hit)
+            size += 0 if hit.found is None else len(hit.found.stored.data)
     return Slice(hits, None, total)
 
 
@@ -103,19 +115,25 @@ def like(sight: Sight, classes: set[str] | None, attribute: str, wanted: str) ->
             return None
         if not attribute and not wanted:
             return Hit(found.oid, found, "")
-        for way, name, value in _values(sight, sight.state(found)):
-            if attribute in ("", name) and (not wanted or _matches(sight, value, folded)):
-                return Hit(found.oid, found, way, value)
+        for steps, name, value in _values(sight.state(found)):
+            if wanted and not _matches(sight, value, folded):
+                continue
+            if not attribute or attribute == _named(sight, name):
+                return Hit(found.oid, found, _way(sight, steps), value)
         return None
 
     return look
 
 
 def _matches(sight: Sight, value: Any, folded: str) -> bool:
+    if type(value) is int and -_SHORT < value < _SHORT:  # Of most of what there are many.
+        return folded == str(value)
     if type(value) is Reference:
         return folded == f"oid {value.oid}"
     if isinstance(value, str):
         return folded in value.casefold()
+    if type(value) is Cut:
+        return value.has(folded)
     content = content_of(value, sight.name_of)
     if content.items is not None or content.pairs is not None:
         return False
@@ -126,31 +144,60 @@ def _matches(sight: Sight, value: Any, folded: str) -> bool:
     return is_short and folded == str(value).casefold()
 
 
-def _values(sight: Sight, state: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+_Steps = tuple[tuple[str, Any], ...]
+"""How a value is reached: by an attribute, an item of a dict, its key, a place, as a member."""
+
+
+def _values(state: dict[str, Any]) -> Iterator[tuple[_Steps, Any, Any]]:
     """Yield what is in a state: the way to it, the name of the attribute or the key, the value."""
     for name, value in state.items():
         is_own = name == ITEMS
+        above: _Steps = () if is_own else (("attribute", name),)
         if not is_own:
-            yield f".{name}", name, value
-        way, above = ("", "") if is_own else (f".{name}", name)
-        yield from _inside(sight, way, above, value, _DEPTH)
+            yield above, name, value
+        yield from _inside(above, _NAMELESS if is_own else name, value, _DEPTH)
 
 
-def _inside(
-    sight: Sight, way: str, name: str, value: Any, depth: int
-) -> Iterator[tuple[str, str, Any]]:
+def _inside(above: _Steps, name: Any, value: Any, depth: int) -> Iterator[tuple[_Steps, Any, Any]]:
     if depth and isinstance(value, dict):
         for key, item in value.items():
-            short = sight.values.short(key, 60)
-            below, label = f"{way}[{short}]", name or (key if type(key) is str else short)
+            below, label = (*above, ("item", key)), key if name is _NAMELESS else name
             yield below, label, item
-            yield f"{way} key", label, key
-            yield from _inside(sight, below, label, item, depth - 1)
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+            yield (*above, ("key", key)), label, key
+            if isinstance(item, _COLLECTIONS):
+                yield from _inside(below, label, item, depth - 1)
+    elif depth and isinstance(value, _COLLECTIONS):
+        kind = "place" if isinstance(value, (list, tuple)) else "member"
         for number, item in enumerate(value):
-            below = f"{way}[{number}]" if isinstance(value, (list, tuple)) else f"{way} member"
+            below = (*above, (kind, number))
             yield below, name, item
-            yield from _inside(sight, below, name, item, depth - 1)
+            if isinstance(item, _COLLECTIONS):
+                yield from _inside(below, name, item, depth - 1)
+
+
+def _named(sight: Sight, name: Any) -> str:
+    if name is _NAMELESS:
+        return ""
+    return name if type(name) is str else _key(sight, name)
+
+
+def _way(sight: Sight, steps: _Steps) -> str:
+    """Return the way to a value as in Python. It is made of few of those that are compared."""
+    made = ""
+    for kind, key in steps:
+        if kind == "attribute":
+            made += f".{key}"
+        elif kind == "place":
+            made += f"[{key}]"
+        elif kind == "member":
+            made += " member"
+        else:
+            made += f"[{_key(sight, key)}]" + " key" * (kind == "key")
+    return made
+
+
+def _key(sight: Sight, key: Any) -> str:
+    return sight.values.short(key, 60)
 
 
 class Counting:
@@ -175,9 +222,9 @@ class Counting:
             self.total = int(sight.storage.next_oid) or -1
             if self.is_done:
                 return
-            until = monotonic() + seconds
-            for oid in range(self.next, self.total):
-                if not (oid - self.next + 1) % _LOOKS and monotonic() > until:
+            begin, until = self.next, monotonic() + seconds
+            for oid in range(begin, self.total):
+                if oid > begin and monotonic() > until:
                     self.next = oid
                     return
                 self._count(sight, Oid(oid))

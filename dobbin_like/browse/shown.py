@@ -14,6 +14,7 @@ from dobbin_like.contract import StoredVersion
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import Error, TransactionNotFound
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.objects.codec.preview import LARGE
 from dobbin_like.objects.codec.state_reader import Reference, references_in
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.storage import TransactionLog
@@ -98,6 +99,10 @@ class Sight(Snapshot):
             self._past.release()
         super().__exit__(*error)
 
+    def state(self, found: StoredObject) -> dict[str, Any]:
+        """Return the state, with a Cut for each value that is large. IntegrityError: damaged."""
+        return self._scan.preview(found.oid, found.stored)
+
     def named(self, oid: int, stored: StoredVersion) -> str:
         """Return the name of the class of a version."""
         return self._object(Oid(oid), stored).class_name
@@ -117,13 +122,18 @@ class Sight(Snapshot):
                 yield part.label + way[1:], reference
 
     def about(self, oid: int) -> About:
-        """Return what there is to say about an object on one line. Raises nothing of ours."""
+        """Return what there is to say about an object on one line. Raises nothing of ours.
+
+        A large object has no title: its state would have to be decoded.
+        """
         try:
             found = self.get(oid)
             if found is None:
                 return About(Oid(oid), "", "", "not stored")
         except Error as error:
             return About(Oid(oid), "?", "", f"damaged: {error}")
+        if len(found.stored.data) > LARGE:  # Many are on a page, each a line.
+            return About(Oid(oid), found.class_name, "", "")
         try:
             return About(Oid(oid), found.class_name, self.title(self.state(found)), "")
         except Error as error:

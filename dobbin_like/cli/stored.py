@@ -27,6 +27,9 @@ from dobbin_like.store import Progress
 
 _STEP: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^/]+""")
 
+_OID_DIGITS: Final = 40
+"""More are no oid, and too many Python would refuse to read."""
+
 _TREE_NODE: Final = "dobbin_like.collections.BTreeInner"
 
 
@@ -167,6 +170,9 @@ class Snapshot:
         here: Any = Reference(ROOT_OID, 0)
         done = "the root"
         if steps and steps[0].isdecimal() and not way.startswith("/"):
+            if len(steps[0]) > _OID_DIGITS:
+                text = f"{steps[0][:40]}... is no oid"
+                raise Complaint(text)
             here, done = Reference(Oid(int(steps[0])), 0), f"oid {steps[0]}"
             del steps[0]
         for step in steps:
@@ -180,46 +186,52 @@ class Snapshot:
     def _step(self, here: Any, name: str, done: str) -> Any:
         if type(here) is Reference:
             here = self._there(here.oid)
-        for part in self.parts(here):
-            if name == part.key or (type(part.key) is not str and name == str(part.key)):
-                return part.value
+        for _, key, value, _ in self._unlabelled(here):
+            if name == key or (type(key) is not str and name == str(key)):
+                return value
         first = [str(part.key)[:40] for part in islice(self.parts(here), 10)]
         there = ", ".join(first) + ", ..." * (len(first) == 10)
         text = f"{self.path}: {done} has no {name!r}; it has {there or 'nothing'}"
         raise Complaint(text)
 
-    def parts(self, here: Any) -> Iterator[Part]:
+    def parts(self, here: Any, start: int = 0) -> Iterator[Part]:
         """Yield what is in an object or in a value: the items of a collection come last.
 
-        Those of a sorted tree are those of its nodes.
+        Those of a sorted tree are those of its nodes. The first *start* are left out.
         """
+        return (
+            Part(self._label(key) if label is None else label, key, value, is_item)
+            for label, key, value, is_item in islice(self._unlabelled(here), start, None)
+        )
+
+    def _unlabelled(self, here: Any) -> Iterator[tuple[str | None, Any, Any, bool]]:
+        """Yield what is in a part; None is the label of an item that has a key."""
         if not isinstance(here, StoredObject):
             return self._parts(here)
         state = self.state(here)
         items, root = state.get(ITEMS), state.get("_root")
-        named = [Part(f".{name}", name, v) for name, v in state.items() if name != ITEMS]
+        named = [(f".{name}", name, v, False) for name, v in state.items() if name != ITEMS]
         if type(root) is Reference and self.name_of(root.class_number) == _TREE_NODE:
             return chain(named, self._leaves(root))
         return chain(named, () if items is None else self._parts(items))
 
-    def _leaves(self, root: Reference) -> Iterator[Part]:
+    def _leaves(self, root: Reference) -> Iterator[tuple[str | None, Any, Any, bool]]:
         waiting = [root.oid]
         while waiting:
             node = self.get(waiting.pop())
             state = {} if node is None else self.state(node)
             for key, value in zip(*state.get("items", ((), ())), strict=False):
-                yield Part(self._label(key), key, value, is_item=True)
+                yield None, key, value, True
             _, _, children = state.get("links", (0, [], []))
             waiting += [child.oid for child in reversed(children)]
 
-    def _parts(self, value: Any) -> Iterator[Part]:
+    def _parts(self, value: Any) -> Iterator[tuple[str | None, Any, Any, bool]]:
         content = content_of(value, self.name_of)
         for number, item in enumerate(content.items or ()):
-            label = "" if content.name == "set" else f"[{number}]"
-            yield Part(label, number, item, is_item=True)
+            yield "" if content.name == "set" else f"[{number}]", number, item, True
+        is_item = content.kind == MAPPING
         for key, item in content.pairs or ():
-            is_item = content.kind == MAPPING
-            yield Part(self._label(key) if is_item else f".{key}", key, item, is_item)
+            yield None if is_item else f".{key}", key, item, is_item
 
     def _label(self, key: Any) -> str:
         return f"[{self.values.short(key, 60)}]"

@@ -100,18 +100,9 @@ def _picture(activity: Activity) -> Group:
 
 
 def _users(users: Sequence[LogUser]) -> Iterator[str]:
-    doing = [_now(user) for user in users]
+    doing = [user.doing for user in users]
     width = max(3, *map(len, doing))
     yield f"process  opened    {'now':<{width}}  command"
     for user, now in zip(users, doing, strict=True):
         opened = "to write" if user.writes else "to read"
         yield f"{user.process:>7}  {opened:<8}  {now:<{width}}  {user.command or '?'}"
-
-
-def _now(user: LogUser) -> str:
-    doing = {
-        "has the commit lock": user.holds_lock,
-        "waits for the commit lock": user.waits_for_lock,
-        "syncs": user.syncs,
-    }
-    return ", ".join(what for what, is_so in doing.items() if is_so)

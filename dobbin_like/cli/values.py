@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.cli.text import LIMIT, class_text
+from dobbin_like.objects.codec.preview import Cut
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.texts import counted
@@ -68,6 +69,9 @@ def content_of(value: Any, name_of: NameOf) -> Content:
         return Content(ATOM, name_of(value.class_number), oid=value.oid)
     if isinstance(value, StandIn):
         return _stand_in(value)
+    if type(value) is Cut:
+        more = counted(value.size, "character" if value.kind == "str" else "byte")
+        return Content(TEXT, value.kind, f"{value.head[:_BEGINNING]!r}... {more}")
     if isinstance(value, type):
         name = ".".join(value._p_name) if isinstance(value, StandInMeta) else value.__name__
         return Content(TEXT, "type", name)
@@ -194,6 +198,14 @@ def _text(value: Any, content: Content) -> dict[str, Any]:
     return _typed(content, content.text if is_own else str(value))
 
 
+def brackets(name: str, count: int) -> tuple[str, str]:
+    """Return what stands before and behind the items of a collection, as in Python."""
+    known = _BRACKETS.get(name)
+    if known is None or (name == "set" and not count):
+        return f"{name.rpartition('.')[2]}(", ")"
+    return known[0], ",)" if name == "tuple" and count == 1 else known[1]
+
+
 class Values:
     """Makes short texts of the values of states; *name_of* gives the names of classes."""
 
@@ -228,13 +240,7 @@ class Values:
                 inside.append(self._item(content, item, depth, in_pairs=items is content.pairs))
         if count > len(inside):
             inside.append(f"... {count:,} in all" if inside else "...")
-        brackets = _BRACKETS.get(content.name)
-        text = ", ".join(inside)
-        if content.name == "tuple" and count == 1:
-            text += ","
-        if brackets is None or (content.name == "set" and not count):
-            return f"{content.name.rpartition('.')[2]}({text})"
-        return f"{brackets[0]}{text}{brackets[1]}"
+        return ", ".join(inside).join(brackets(content.name, count))
 
     def _item(self, content: Content, item: Any, depth: int, *, in_pairs: bool) -> str:
         if not in_pairs:

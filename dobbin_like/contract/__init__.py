@@ -12,7 +12,9 @@ may do for many.
 
 from __future__ import annotations
 
-from dobbin_like.contract.storage import PackedStorage, Storage, is_packed, is_storage
+from dobbin_like.contract.packed import PackedStorage
+from dobbin_like.contract.recognize import is_packed, is_storage
+from dobbin_like.contract.storage import Storage
 from dobbin_like.contract.stored import (
     NO_NAMES,
     ClassRow,

@@ -1,9 +1,9 @@
-"""What a storage does: ``Storage``, and ``PackedStorage`` for one whose data may be packed."""
+"""What every storage does: ``Storage``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, Final, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from dobbin_like.contract.stored import (
     ClassRow,
@@ -353,77 +353,3 @@ class Storage(Protocol):
 
         May be called more than once. The parent must not be harmed by what the child does.
         """
-
-
-@runtime_checkable
-class PackedStorage(Storage, Protocol):
-    """A storage whose data may be packed while it is open.
-
-    Packing puts other data in the place of the old, without what nobody can see any more.
-    Instances that are open follow when they read news. They keep the old data as long as a
-    snapshot needs them.
-    """
-
-    @property
-    def generation(self) -> int:
-        """How often the data were packed."""
-
-    @property
-    def retired(self) -> bool:
-        """Whether the data go on in another place, to which read_news() follows."""
-
-    @property
-    def has_past(self) -> bool:
-        """Whether data of before a pack are kept for older snapshots."""
-
-    def drop_generations(self, oldest: Tid | None) -> None:
-        """Drop the old data that no snapshot from *oldest* on needs; None: no snapshot.
-
-        Serialized by the caller with read_news(). Does not wait for the system.
-        """
-
-    def pin(self, tid: Tid) -> object:
-        """Keep what snapshots from *tid* on need, until unpin() is called with the result."""
-
-    def unpin(self, token: object) -> None:
-        """Take a pin() back. Nothing happens the second time."""
-
-    def reaches(self, tid: Tid) -> bool:
-        """Return whether the state as of *tid* is there, and all that was committed since."""
-
-    def place_of(self, oid: Oid) -> int:
-        """Return where the newest version of an object lies: many are read fastest in this order.
-
-        0: There is none.
-        """
-
-    def stream_is_moved(self, key: int) -> bool:
-        """Return whether a stream has another key by now, or none, because of a pack."""
-
-
-def _names_of(protocol: type) -> frozenset[str]:
-    names = (*vars(protocol), *protocol.__annotations__)
-    return frozenset(name for name in names if not name.startswith("_"))
-
-
-_OF_STORAGE: Final = _names_of(Storage)
-_OF_PACKED: Final = _OF_STORAGE | _names_of(PackedStorage)
-
-
-def is_storage(given: object) -> TypeGuard[Storage]:
-    """Return whether *given* has all that a storage has; nothing of it is asked for.
-
-    ``isinstance()`` asks for properties, which may read objects, before Python 3.12; since then,
-    it imports inspect, which takes five times as long as opening a log.
-    """
-    return _has_all(given, _OF_STORAGE)
-
-
-def is_packed(given: object) -> TypeGuard[PackedStorage]:
-    """Return whether *given* has all that a storage has whose data may be packed."""
-    return _has_all(given, _OF_PACKED)
-
-
-def _has_all(given: object, names: Iterable[str]) -> bool:
-    own = getattr(given, "__dict__", {})
-    return all(name in own or hasattr(type(given), name) for name in names)

@@ -110,6 +110,10 @@ class SnapshotScan:
         """Return the state of a version, with stand-ins for objects and for classes."""
         return self._read(oid, stored, self._reader.read)[0]
 
+    def preview(self, oid: Oid, stored: StoredVersion) -> dict[str, Any]:
+        """Return the state as :meth:`state` does, with a Cut for each large text and bytes."""
+        return self._read(oid, stored, self._reader.preview)
+
     def _read(self, oid: Oid, stored: StoredVersion, read: Callable[[int, bytes], _R]) -> _R:
         """Return what *read* finds in the whole state; IntegrityError if that is none."""
         number, data = stored.number, stored.data

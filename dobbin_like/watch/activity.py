@@ -45,6 +45,16 @@ class LogUser(NamedTuple):
 
     syncs: bool
 
+    @property
+    def doing(self) -> str:
+        """What it does at this moment, as people say it; mostly, nothing that is seen here."""
+        doing = {
+            "has the commit lock": self.holds_lock,
+            "waits for the commit lock": self.waits_for_lock,
+            "syncs": self.syncs,
+        }
+        return ", ".join(what for what, is_so in doing.items() if is_so)
+
 
 @dataclass(frozen=True)
 class Activity:

@@ -53,6 +53,17 @@ def start(command: Any, **options: Any) -> subprocess.Popen[Any]:
     return process
 
 
+@contextmanager
+def dobbin(*args: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start the command dobbin, and kill it at the end of the block if it goes on."""
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    with start([sys.executable, "-m", "dobbin_like", *args], env=python_path(), **pipes) as made:
+        try:
+            yield made
+        finally:
+            made.kill()
+
+
 def run(
     command: Any, *, check: bool = False, timeout: float = TIMEOUT_SECONDS, **options: Any
 ) -> subprocess.CompletedProcess[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from dobbin_like.browse.html import Child, Html, el, text
@@ -13,6 +13,9 @@ from dobbin_like.cli.text import class_text, local_time
 from dobbin_like.exc import Error
 from dobbin_like.ids import Tid
 from dobbin_like.objects.codec.state_reader import Reference
+
+_END: Final = 1 << 62
+"""Behind the end of every listing."""
 
 
 class WrongAskError(Exception):
@@ -43,6 +46,11 @@ class Ask(NamedTuple):
     def integer(self, name: str, default: int = 0) -> int:
         """Return a number of the query."""
         return integer(self.query.get(name) or str(default), name)
+
+    @property
+    def start(self) -> int:
+        """Where the part of a long listing begins that is asked for."""
+        return min(self.integer("from"), _END)
 
     def word(self, name: str) -> str:
         """Return a text of the query, without spaces around it."""

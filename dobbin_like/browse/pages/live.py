@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dobbin_like.browse.html import Html, el, join, table
 from dobbin_like.browse.pages.ask import Ask, Page, nothing
-from dobbin_like.watch.activity import LogUser, users_of
+from dobbin_like.watch.activity import users_of
 
 
 def live(ask: Ask) -> Page | Html:
@@ -57,18 +57,9 @@ def _processes(ask: Ask) -> Html:
         (
             str(user.process),
             "to write" if user.writes else "to read",
-            _now(user),
+            user.doing,
             el("code", (user.command or "?")[:200]),
         )
         for user in users
     ]
     return table(("process", "opened", "now", "command"), rows, "Processes that have it open")
-
-
-def _now(user: LogUser) -> str:
-    doing = {
-        "has the commit lock": user.holds_lock,
-        "waits for the commit lock": user.waits_for_lock,
-        "syncs": user.syncs,
-    }
-    return ", ".join(what for what, is_so in doing.items() if is_so)

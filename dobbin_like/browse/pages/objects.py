@@ -102,8 +102,8 @@ def _facts(ask: Ask, found: StoredObject) -> list[tuple[str, Any]]:
 
 
 def _state(ask: Ask, found: StoredObject) -> Html:
-    start = ask.integer("from")
-    parts = list(islice(ask.sight.parts(found), start, start + _PARTS + 1))
+    start = ask.start
+    parts = list(islice(ask.sight.parts(found, start), _PARTS + 1))
     if not parts:
         return nothing("It has no attributes and no items.")
     shown = table(("part", "value"), values.parts_rows(ask, parts[:_PARTS]), "State of the object")
@@ -135,7 +135,7 @@ def tree(ask: Ask) -> Page | Html:
 
 
 def _branches(ask: Ask, oid: int) -> Html:
-    start = ask.integer("from")
+    start = ask.start
     try:
         found = ask.sight.get(oid)
         if found is None:
@@ -220,7 +220,7 @@ def drawing(ask: Ask) -> Page:
 
 def neighbours(ask: Ask) -> dict[str, Any]:
     """Return an object, and some that it refers to, for the drawing."""
-    start = ask.integer("from")
+    start = ask.start
     about = ask.sight.about(ask.number)
     facts_of: dict[str, Any] = _node(about)
     if about.trouble:

@@ -160,7 +160,7 @@ def _neighbours(ask: Ask, tid: Tid) -> Html:
 
 
 def _changes(ask: Ask, logged: Transaction) -> Html:
-    start = ask.integer("from")
+    start = ask.start
     oids = logged.oids[start : start + _OBJECTS]
     changed = [_change(ask, Oid(oid), logged.tid) for oid in oids]
     more = len(logged.oids) - start - _OBJECTS

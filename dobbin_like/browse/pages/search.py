@@ -87,7 +87,7 @@ def _found(ask: Ask, name: str, attribute: str, wanted: str) -> Html:
     if classes is not None and not classes:
         return nothing(f"There is no class {name!r}.")
     look = like(ask.sight, classes, attribute, wanted)
-    found = scan(ask.sight, ask.integer("from"), look)
+    found = scan(ask.sight, ask.start, look)
     query = {"class": name, "attribute": attribute, "value": wanted}
     return results(ask, found, "/search", query)
 
@@ -95,7 +95,7 @@ def _found(ask: Ask, name: str, attribute: str, wanted: str) -> Html:
 def results(ask: Ask, found: Slice, path: str, query: dict[str, str]) -> Html:
     """Return the rows of a slice, with how far it is, and the way to go on."""
     rows = [_row(ask, hit) for hit in found.hits]
-    start = ask.integer("from")
+    start = ask.start
     if ask.is_part:
         return join(el("table", el("tbody", rows)), _state(ask, found, path, query))
     shown = el(
@@ -155,8 +155,8 @@ def referrers(ask: Ask) -> Page | Html:
     look = referrers_of(ask.sight, ask.number)
     path = f"/referrers/{ask.number}"
     if ask.is_part:
-        return results(ask, scan(ask.sight, ask.integer("from"), look), path, {})
+        return results(ask, scan(ask.sight, ask.start, look), path, {})
     top, found = head(ask, "referrers")
-    shown = results(ask, scan(ask.sight, ask.integer("from"), look), path, {})
+    shown = results(ask, scan(ask.sight, ask.start, look), path, {})
     hint = el("p", "All objects are looked through, with those that nothing leads to.")
     return Page(title_of(ask, found, "referrers"), join(top, hint, shown), "objects")

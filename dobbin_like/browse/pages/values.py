@@ -10,7 +10,8 @@ from dobbin_like.browse.html import Child, Html, el, lines, table
 from dobbin_like.browse.pages.ask import Ask
 from dobbin_like.cli.stored import Part
 from dobbin_like.cli.text import LIMIT
-from dobbin_like.cli.values import Content, content_of
+from dobbin_like.cli.values import Content, brackets, content_of
+from dobbin_like.objects.codec.preview import Cut
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.values.short import ABSENT
 
@@ -67,11 +68,15 @@ def short(ask: Ask, given: Any) -> Html:
 
 
 def _atom(ask: Ask, given: Any) -> Html:
-    if type(given) is str and (len(given) > LIMIT or "\n" in given):
-        more = f"\n... {len(given):,} characters in all" if len(given) > _LONG_TEXT else ""
-        unfolded = el("pre", lines(given[:_LONG_TEXT]), more)
-        return el("details", el("summary", _line(ask, given, 1)), unfolded)
-    return _line(ask, given, 1)
+    text, size = given, 0
+    if type(given) is Cut:
+        text, size = given.head, given.size
+    if type(text) is not str or not (len(text) > LIMIT or "\n" in text):
+        return _line(ask, given, 1)
+    size = size or len(text)
+    more = f"\n... {size:,} characters in all" if size > _LONG_TEXT else ""
+    unfolded = el("pre", lines(text[:_LONG_TEXT]), more)
+    return el("details", el("summary", _line(ask, given, 1)), unfolded)
 
 
 def _line(ask: Ask, given: Any, depth: int) -> Html:
@@ -85,7 +90,7 @@ def _line(ask: Ask, given: Any, depth: int) -> Html:
 
 
 def _kind(given: Any) -> str:
-    if isinstance(given, (str, bytes)):
+    if isinstance(given, (str, bytes, Cut)):
         return "text"
     return "number" if isinstance(given, (int, float)) else "other"
 
@@ -104,7 +109,7 @@ def _collection(ask: Ask, content: Content, depth: int) -> list[Child]:
     inside: list[Child] = []
     for number, each in enumerate(shown):
         inside += [", "] * bool(number) + [each]
-    head, tail = _brackets(content, count)
+    head, tail = brackets(content.name, count)
     return [head, inside, tail]
 
 
@@ -115,10 +120,3 @@ def _item(ask: Ask, content: Content, item: Any, depth: int, *, in_pairs: bool) 
     if content.kind == "array":  # The attributes of a value of the application.
         return [f"{key}=", _line(ask, inner, depth)]
     return [_line(ask, key, depth), ": ", _line(ask, inner, depth)]
-
-
-def _brackets(content: Content, count: int) -> tuple[str, str]:
-    known = {"list": "[]", "tuple": "()", "set": "{}", "dict": "{}"}.get(content.name)
-    if known is None or (content.name == "set" and not count):
-        return f"{content.name.rpartition('.')[2]}(", ")"
-    return known[0], ",)" if content.name == "tuple" and count == 1 else known[1]

@@ -92,6 +92,7 @@ class GraphImport:
                 ValueError,
                 LookupError,
                 TypeError,
+                RecursionError,
             ) as error:
                 reason = error.reason if isinstance(error, NotStorableError) else error
                 self._problem(f"oid {oid:#x}: {self._name(oid)}: {reason}")
@@ -277,15 +278,18 @@ class GraphImport:
         state = self._state(record)
         references = self._unbound
         inside: set[int] = set()
+        seen = {foreign}
 
         def drop(node: Reference) -> None:
             inside.add(id(node))
 
         def read(node: Reference) -> tuple[ClassName, Any]:
             drop(node)
-            below = self._record(_foreign_of(node))
+            oid = _foreign_of(node)
+            below = None if oid in seen else self._record(oid)
+            seen.add(oid)
             if below is None:
-                text = f"a node of the tree is not there, oid {_foreign_of(node):#x}"
+                text = f"a node of the tree is not there, or there twice, oid {oid:#x}"
                 raise UnreadableError(text)
             found = self._state(below)
             references.extend(self._unbound)

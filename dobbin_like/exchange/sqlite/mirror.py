@@ -83,7 +83,8 @@ def _new_file(path: str) -> Iterator[str]:
     if Path(path).exists() and Path(path).stat().st_size:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     part = f"{path}.part"
-    file = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+    # Not through a link: another user may have put one there, to a file of ours.
+    file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,6 +170,8 @@ class Mirror:
         try:
             self._state = dict(self._connection.execute(query).fetchall())
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise  # It may be one; another has locked it.
             reason = f"no file that dobbin export has written: {error}; give another path"
             raise CopyError(self.path, reason) from None
         if self._state.get("version") != VERSION:

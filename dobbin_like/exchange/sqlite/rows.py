@@ -126,7 +126,7 @@ class Rows:
         row: list[Any] = [oid] + [None] * len(table.columns)
         for attribute, value in state.items():
             if value is not None:
-                self._put_value(oid, table, row, attribute, value)
+                self._put_value(oid, table, row, _taken(attribute), value)
         self._tables.put(table, row)
         self._objects.append((oid, table.number, tid))
 
@@ -159,7 +159,7 @@ class Rows:
         if cls is Reference:
             return self._kind_of(value.class_number), value.oid
         if isinstance(value, StandIn) and value._p_how == "member":
-            return TEXT, str(value._p_args[0])
+            return _text(str(value._p_args[0]))
         for way, reference in references_in({attribute: value}):
             self._links.append((oid, way, reference.oid))
         return TEXT, _checked(json.dumps(self._json.value(value)))
@@ -228,10 +228,13 @@ def _checked(value: Any) -> Any:
     return value
 
 
+def _taken(text: str) -> str:
+    """Return a text as SQLite takes it, which is not with halves of characters."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def _text(value: str) -> tuple[str, str]:
-    if not value.isascii():  # SQLite does not take halves of characters.
-        value = value.encode("utf-8", "backslashreplace").decode()
-    return TEXT, _checked(value)
+    return TEXT, _checked(_taken(value))
 
 
 def _time(value: Any) -> tuple[str, str]:

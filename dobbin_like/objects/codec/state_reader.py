@@ -14,6 +14,7 @@ from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.makers import MakerMeta
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
+from dobbin_like.objects.codec.preview import PreviewDecoder, without_large
 from dobbin_like.objects.codec.serialize import Decoder, Encoder, parts_of
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
@@ -71,12 +72,30 @@ class StateReader:
         decoder = self._decoder(data)
         if number & DELTA:
             return {ITEMS: decoder.delta().added}, self._references
+        return self._state(number, decoder), self._references
+
+    def preview(self, number: int, data: bytes) -> dict[str, Any]:
+        """Return the state to be looked at, with a Cut for each large text and large bytes.
+
+        What is made of bytes, an array for one, is whole. Cost: the state without those.
+        """
+        small, cuts = without_large(data)
+        if cuts:
+            self._references = []
+            try:
+                decoder = PreviewDecoder(small, self._reference, self._table, cuts)
+                return self._state(number, decoder)
+            except Exception:  # noqa: BLE001  something is made of what was cut, or it is damaged
+                del small
+        return self.read(number, data)[0]
+
+    def _state(self, number: int, decoder: Decoder) -> dict[str, Any]:
         state = decoder.state(self._table.shape(number))
         self.met = frozenset([cls._p_name for cls in decoder.stand_ins])
         if not all(isinstance(name, str) for name in state):
             text = "the state has keys that are no names of attributes"
             raise TypeError(text)
-        return state, self._references
+        return state
 
     def base(self, data: bytes) -> Tid:
         """Return the base of a delta. Raises whatever decoding raises: it is no delta."""

@@ -14,7 +14,8 @@ from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.faces.broken import Broken
-from dobbin_like.objects.graph.publication import Cache, SharedState
+from dobbin_like.objects.graph.cache import Cache
+from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.refs import UNREAD, UNSTORED, Jar, ObjectRef
 from dobbin_like.objects.values.shapes import Shape
 

@@ -1,8 +1,8 @@
 """The objects of one database instance in memory: the jar that their faces ask.
 
-Made of parts: which objects are in memory and what is shared of them (:mod:`.publication`),
-objects by their oids (:mod:`.ghosts`), their states as the storage has them
-(:mod:`.state_source`), what the calling thread sees of them (:mod:`.resolve`).
+Made of parts: which objects are in memory (:mod:`.cache`), what all threads share of them
+(:mod:`.publication`), objects by their oids (:mod:`.ghosts`), their states as the storage has
+them (:mod:`.state_source`), what the calling thread sees of them (:mod:`.resolve`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from dobbin_like.ids import Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import working_copy
+from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.graph.flat_states import FlatStates
 from dobbin_like.objects.graph.ghosts import Ghosts
-from dobbin_like.objects.graph.publication import Cache, SharedState
+from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.graph.resolve import Local, Resolver
 from dobbin_like.objects.graph.state_source import StateSource
 from dobbin_like.objects.values.here import scope_of_context
@@ -92,11 +93,11 @@ class Graph:
                 if active:
                     # The view knows first: it gives back what it holds, whatever happens.
                     view.working[id(obj)] = working
-                    if ref.mask is None:  # As mask() does; nearly always.
+                    if ref.mask is None:  # As put_on() does; nearly always.
                         ref.mask = view.alone
                         swap_class(obj, faces.mask or faces.make_mask())
                     else:
-                        self.shared.mask(obj, ref, None, view.alone)
+                        self.shared.masks.put_on(obj, ref, None, view.alone)
                     view.memo[id(obj)] = working
             if not active:  # It has lapsed this very moment, or the database was closed.
                 self.checkout(obj, ref, exclusive=exclusive)

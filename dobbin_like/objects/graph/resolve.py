@@ -120,8 +120,8 @@ class Resolver:
                     swap_class(obj, faces.plain)
                     return
                 # First: an interrupt must not leave a mask that nobody takes off.
-                shared.mask_until_seen([ref])
-                shared.mask(obj, ref, ((tid, state),)).foreign = True
+                shared.masked.add(shared.tid, [ref])
+                shared.masks.put_on(obj, ref, ((tid, state),)).foreign = True
                 return
 
     def _packed_away(self, oid: Oid) -> StoredVersion:
