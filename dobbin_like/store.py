@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import weakref
 from collections.abc import Callable, Iterable
@@ -47,6 +48,19 @@ else:
 
 Progress = Callable[[int, int], object]
 """Called now and then with what is done, and all there is to do."""
+
+
+class _ManagerPickler(pickle.Pickler):
+    """Tries to pickle a manager; what takes part in its transaction leads to the database."""
+
+    def __init__(self, database: object) -> None:
+        super().__init__(io.BytesIO())
+        self._database = database
+
+    def persistent_id(self, obj: object) -> None:
+        if obj is self._database:
+            text = "a transaction is under way"
+            raise TypeError(text)
 
 
 class Store:
@@ -141,7 +155,7 @@ class Store:
         if given is transaction_package.manager:
             given = None
         try:
-            pickle.dumps(given)
+            _ManagerPickler(self.graph.database).dump(given)
         except Exception as error:
             text = (
                 f"{self.storage.path}: the transaction manager can't be pickled ({error}); open "
