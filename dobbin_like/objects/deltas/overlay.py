@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.deltas.layered import built_in, each_key
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.value_kinds import (
     FROZENSET,
     KINDS,
@@ -25,7 +26,7 @@ from dobbin_like.objects.values.value_kinds import (
     REFERENCE,
     TUPLE,
 )
-from dobbin_like.objects.values.values import StateComparison, deep_copy, own_copy
+from dobbin_like.objects.values.values import deep_copy, own_copy
 
 ALIKE: Final = (str, bytes)
 """Types of which equal values are the same value; 1 and True are equal and not the same."""

@@ -13,8 +13,8 @@ from dobbin_like.objects.deltas.overlay import (
     are_found_again,
     key_in,
 )
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES, SHAREABLE
-from dobbin_like.objects.values.values import StateComparison
 
 _MISSING: Final = NONE_LEFT
 
