@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import os
 import pickle
+import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import transaction as transaction_package
 
@@ -22,6 +26,7 @@ from dobbin_like.exc import (
     RootError,
     StorageInUseError,
     UncommittedChangesError,
+    UncommittedChangesWarning,
 )
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
@@ -63,6 +68,32 @@ class _ManagerPickler(pickle.Pickler):
             raise TypeError(text)
 
 
+_stores: Final[weakref.WeakSet[Store]] = weakref.WeakSet()
+_pid: Final = os.getpid()
+
+
+@atexit.register
+def _warn_at_exit() -> None:
+    """Tell what the program has changed and not committed, unless an error has ended it."""
+    if os.getpid() != _pid or getattr(sys, "last_value", None) is not None:
+        return  # A forked child has what its parent may commit.
+    for store in list(_stores):
+        pending = 0 if store.closed else store.pending()
+        if pending:
+            warn_of_pending(store.storage.path, pending, "the program ends", stacklevel=2)
+
+
+def warn_of_pending(path: str, count: int, what: str, *, stacklevel: int) -> None:
+    """Warn of objects that are checked out, as *what* happens."""
+    from dobbin_like.texts import counted
+
+    text = (
+        f"{path}: {what} with changes that were neither committed nor aborted "
+        f"({counted(count, 'object')} checked out); they are lost"
+    )
+    warnings.warn(text, UncommittedChangesWarning, stacklevel=stacklevel + 1)
+
+
 class Store:
     """The objects of one storage, its threads, its root. Any thread.
 
@@ -100,6 +131,7 @@ class Store:
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
             opened[self.publisher] = database
+            _stores.add(self)
             if not self.graph.follows:
                 self.manager()
         except BaseException:

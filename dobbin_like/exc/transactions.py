@@ -51,7 +51,7 @@ class UncommittedChangesError(UsageError, RuntimeError):
 
 
 class UncommittedChangesWarning(UserWarning):
-    """A database was closed with changes that were neither committed nor aborted."""
+    """A database was closed, or the program ended, with changes not committed nor aborted."""
 
     __module__ = HOME
 
