@@ -266,6 +266,15 @@ def test_a_block_in_a_hook_after_a_commit_in_explicit_mode_is_refused(path):
     assert refused == [True]
 
 
+def test_how_often_a_function_is_run_again_is_no_negative_number(db):
+    rounds = []
+    for run in db.run, lambda function, retry: db.transactional(retry=retry)(function)():
+        with pytest.raises(ValueError, match="retry is -1, expected 0 or more"):
+            run(lambda: rounds.append("run"), retry=-1)
+        run(lambda: rounds.append(0), retry=0)
+    assert rounds == [0, 0]
+
+
 def test_a_hook_before_the_commit_is_part_of_the_block(db):
     def count():
         with db.transaction():
