@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from dobbin_like.contract import Storage, is_storage
-from dobbin_like.exc import NoSuchAttributeError, UncommittedChangesWarning
+from dobbin_like.exc import NoSuchAttributeError
 from dobbin_like.ids import Tid
 from dobbin_like.late import LateMethod, bound
 from dobbin_like.log import TransactionLog
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
-from dobbin_like.store import RootT, Store
+from dobbin_like.store import RootT, Store, warn_of_pending
 from dobbin_like.timestamps import Moment
 
 if TYPE_CHECKING:
@@ -186,13 +185,7 @@ class Database(Generic[RootT]):
         finally:
             self._store.close()
         if pending:
-            from dobbin_like.texts import counted
-
-            text = (
-                f"{self.storage.path}: closed with changes that were neither committed nor "
-                f"aborted ({counted(pending, 'object')} checked out); they are lost"
-            )
-            warnings.warn(text, UncommittedChangesWarning, stacklevel=3)
+            warn_of_pending(self.storage.path, pending, "closed", stacklevel=3)
 
     def __enter__(self) -> Self:
         self._store.check_open()

@@ -6,10 +6,15 @@
 
 from __future__ import annotations
 
+import atexit
+import io
+import os
 import pickle
+import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import transaction as transaction_package
 
@@ -21,6 +26,7 @@ from dobbin_like.exc import (
     RootError,
     StorageInUseError,
     UncommittedChangesError,
+    UncommittedChangesWarning,
 )
 from dobbin_like.ids import ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
@@ -47,6 +53,45 @@ else:
 
 Progress = Callable[[int, int], object]
 """Called now and then with what is done, and all there is to do."""
+
+
+class _ManagerPickler(pickle.Pickler):
+    """Tries to pickle a manager; what takes part in its transaction leads to the database."""
+
+    def __init__(self, database: object) -> None:
+        super().__init__(io.BytesIO())
+        self._database = database
+
+    def persistent_id(self, obj: object) -> None:
+        if obj is self._database:
+            text = "a transaction is under way"
+            raise TypeError(text)
+
+
+_stores: Final[weakref.WeakSet[Store]] = weakref.WeakSet()
+_pid: Final = os.getpid()
+
+
+@atexit.register
+def _warn_at_exit() -> None:
+    """Tell what the program has changed and not committed, unless an error has ended it."""
+    if os.getpid() != _pid or getattr(sys, "last_value", None) is not None:
+        return  # A forked child has what its parent may commit.
+    for store in list(_stores):
+        pending = 0 if store.closed else store.pending()
+        if pending:
+            warn_of_pending(store.storage.path, pending, "the program ends", stacklevel=2)
+
+
+def warn_of_pending(path: str, count: int, what: str, *, stacklevel: int) -> None:
+    """Warn of objects that are checked out, as *what* happens."""
+    from dobbin_like.texts import counted
+
+    text = (
+        f"{path}: {what} with changes that were neither committed nor aborted "
+        f"({counted(count, 'object')} checked out); they are lost"
+    )
+    warnings.warn(text, UncommittedChangesWarning, stacklevel=stacklevel + 1)
 
 
 class Store:
@@ -86,6 +131,7 @@ class Store:
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
             opened[self.publisher] = database
+            _stores.add(self)
             if not self.graph.follows:
                 self.manager()
         except BaseException:
@@ -141,7 +187,7 @@ class Store:
         if given is transaction_package.manager:
             given = None
         try:
-            pickle.dumps(given)
+            _ManagerPickler(self.graph.database).dump(given)
         except Exception as error:
             text = (
                 f"{self.storage.path}: the transaction manager can't be pickled ({error}); open "

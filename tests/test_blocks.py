@@ -211,6 +211,70 @@ def test_nothing_is_begun_while_the_thread_commits(db):
     assert stored(db) == {"n": 1}
 
 
+@pytest.mark.parametrize("within", ["a block", "none"])
+def test_a_block_in_a_hook_after_the_commit_is_a_transaction_of_its_own(db, within):
+    told = []
+
+    def after(committed):
+        told.append(committed)
+        with db.transaction(note="hook"):
+            put(db, "hook", 1)
+
+    with db.transaction() if within == "a block" else contextlib.nullcontext():
+        put(db, "n", 1)
+        transaction.get().addAfterCommitHook(after)
+        if within == "none":
+            transaction.commit()
+    assert told == [True]
+    assert stored(db) == {"n": 1, "hook": 1}
+    with db.transaction():
+        put(db, "n", 2)
+    assert stored(db) == {"n": 2, "hook": 1}
+    assert [each.description for each in db.transactions()][-2:] == ["hook", ""]
+
+
+def test_a_checkout_in_a_hook_after_the_commit_is_told_to_begin_anew(db):
+    told = []
+
+    def after(_committed):
+        with pytest.raises(CommittingError, match="one after it begins anew"):
+            checkout(db.root)
+        transaction.begin()
+        put(db, "m", 2)
+        transaction.commit()
+        told.append(True)
+
+    put(db, "n", 1)
+    transaction.get().addAfterCommitHook(after)
+    transaction.commit()
+    assert told == [True]
+    assert stored(db) == {"n": 1, "m": 2}
+
+
+def test_a_block_in_a_hook_after_a_commit_in_explicit_mode_is_refused(path):
+    manager = transaction.TransactionManager(explicit=True)
+    refused = []
+
+    def after(_committed):
+        with pytest.raises(CommittingError), db.transaction():
+            raise AssertionError
+        refused.append(True)
+
+    with Database(path, transaction_manager=manager) as db, manager as current:
+        db.set_root(PersistentDict())
+        current.addAfterCommitHook(after)
+    assert refused == [True]
+
+
+def test_how_often_a_function_is_run_again_is_no_negative_number(db):
+    rounds = []
+    for run in db.run, lambda function, retry: db.transactional(retry=retry)(function)():
+        with pytest.raises(ValueError, match="retry is -1, expected 0 or more"):
+            run(lambda: rounds.append("run"), retry=-1)
+        run(lambda: rounds.append(0), retry=0)
+    assert rounds == [0, 0]
+
+
 def test_a_hook_before_the_commit_is_part_of_the_block(db):
     def count():
         with db.transaction():

@@ -19,6 +19,7 @@ from dobbin_like import (
     PersistentList,
     TransactionLog,
     checkout,
+    safe,
 )
 from dobbin_like.exc import MainModuleWarning, NotStorableError, UnloadedClassError
 from dobbin_like.objects.codec.classes import ClassTable
@@ -352,6 +353,19 @@ def test_what_could_not_be_loaded_back_is_refused_when_it_is_stored(database):
         transaction.abort()
         assert "['value']" in e.value.path
     assert len(database) == 0
+
+
+@pytest.mark.parametrize("allow", [[], ["*"]])
+@pytest.mark.parametrize("kind", ["database", "storage", "safe"])
+def test_what_is_opened_by_its_path_is_no_value(again, path, kind, allow):
+    # The advice was to allow a function that opens files.
+    database = again(allow=allow, transaction_manager=transaction.manager)
+    with safe.open(path.with_name("kept.safe")) as kept:
+        handle = {"database": database, "storage": database.storage, "safe": kept}[kind]
+        database.set_root(PersistentDict(value=[handle]))
+        with pytest.raises(NotStorableError, match="is no value; store its path") as e:
+            transaction.commit()
+        assert "['value'][0]" in e.value.path
 
 
 def test_what_is_stored_after_a_reload_is_loaded_with_the_new_classes(path, shop):

@@ -37,7 +37,7 @@ from dobbin_like.exc import (
     StorageInUseError,
     UncommittedChangesWarning,
 )
-from tests.helpers.processes import run
+from tests.helpers.processes import python_path, run
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
 
@@ -732,6 +732,41 @@ def test_an_error_that_ends_a_block_is_the_only_word_on_changes(path):
 
     with pytest.raises(RuntimeError):
         fail()
+
+
+PROGRAM = """
+import sys, transaction, os
+from dobbin_like import Database, PersistentDict, checkout
+db = Database(sys.argv[1])
+db.set_root(PersistentDict())
+transaction.commit()
+checkout(db.root)
+db.root["n"] = 1
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("", True),
+        ("sys.exit(0)", True),
+        ("os.fork() or sys.exit()\nos.wait()\ntransaction.commit()", False),
+        ("transaction.commit()", False),
+        ("transaction.abort()", False),
+        ("raise RuntimeError", False),
+        ("import atexit; atexit.register(transaction.commit)", False),
+    ],
+)
+def test_a_program_that_ends_with_changes_is_told_what_is_lost(path, end, told):
+    command = [sys.executable, "-c", PROGRAM.format(end=end), str(path)]
+    done = run(command, capture_output=True, text=True, env=python_path())
+
+    text = "the program ends with changes that were neither committed nor aborted (1 object"
+    assert (f"UncommittedChangesWarning: {path}: {text}" in done.stderr) is told
+    assert done.stderr.count("Warning") == told
+    with Database(path) as database:
+        assert ("n" in database.root) is ("commit" in end)
 
 
 def test_close_after_a_commit_or_abort_says_nothing(path):

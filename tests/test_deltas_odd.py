@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import decimal
 import enum
 from queue import Empty
 from typing import Any
@@ -441,6 +442,64 @@ def test_a_key_may_be_named_by_what_equals_it(tmp_path, database, again, elected
 
 
 # -- what lies in layers -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(eq=False)
+class OnlyItself:
+    """A key whose copies are other keys."""
+
+    name: str = "x"
+
+
+NAN = float("nan")
+ODD_KEYS: dict[str, Any] = {
+    "nan": NAN,
+    "complex": complex(0, NAN),
+    "decimal": decimal.Decimal("NaN"),
+    "tuple": (1, (NAN, "a")),
+    "frozenset": frozenset([NAN]),
+    "identity": OnlyItself(),
+    "in a tuple": (1, OnlyItself()),
+}
+
+
+@pytest.mark.parametrize("key", ODD_KEYS.values(), ids=ODD_KEYS)
+def test_a_key_that_equals_only_itself_can_be_removed(elected, again, size, key):
+    # The delta named it, and what was loaded of that name removed nothing: it came back.
+    numbers = dict.fromkeys(range(size))
+    root = elected(PersistentList([PersistentDict({**numbers, key: 1}), PersistentSet(numbers)]))
+    items, members = root
+    open_before = again()
+    assert len(open_before.root[0]) == size + 1
+
+    checkout(items, members)
+    members.add(next(other for other in items if other not in numbers))
+    transaction.commit()
+    assert len(again().root[1]) == size + 1
+    checkout(items, members)
+    del items[next(reversed(items))]
+    members.discard(next(member for member in members if member not in numbers))
+    transaction.commit()
+
+    open_before.transaction_manager.begin()
+    for database in again(), open_before:
+        assert [*database.root[0]] == [*range(size)]
+        assert set(database.root[1]) == {*numbers}
+
+
+@pytest.mark.parametrize("key", ODD_KEYS.values(), ids=ODD_KEYS)
+def test_the_value_of_a_key_that_equals_only_itself_can_be_replaced(elected, again, size, key):
+    items = elected(PersistentDict({**dict.fromkeys(range(size)), key: 1}))
+    open_before = again()
+    assert len(open_before.root) == size + 1
+
+    checkout(items)
+    items[next(reversed(items))] = 2
+    transaction.commit()
+
+    open_before.transaction_manager.begin()
+    for database in again(), open_before:
+        assert [*database.root.values()] == [None] * size + [2]
 
 
 @pytest.fixture(params=[PersistentDict, PersistentSet, PersistentList])

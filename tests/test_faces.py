@@ -18,7 +18,7 @@ import pytest
 import transaction
 
 from dobbin_like import Persistent, PersistentABCMeta, PersistentMeta, checkout
-from dobbin_like.exc import ClassNotSupported, ReadOnlyError
+from dobbin_like.exc import ClassNotSupported, NotStorableError, ReadOnlyError
 from tests.helpers.steps import Steps, in_thread
 
 T = TypeVar("T")
@@ -526,6 +526,16 @@ def test_an_ordinary_class_can_be_mixed_in(on_face, cls):
         assert mixed.__dict__["x"] == 4
 
     on_face(cls(4), check)
+
+
+@pytest.mark.parametrize("name", [1, b"x", None, ("x",)])
+def test_an_attribute_whose_name_is_no_text_is_refused_by_the_commit(stored_after, name):
+    def change(thing):
+        vars(thing)[name] = 1
+
+    with pytest.raises(NotStorableError, match="the name of an attribute has to be a text"):
+        stored_after(Thing(x=1), change)
+    transaction.abort()
 
 
 @pytest.mark.parametrize("cls", [MixedFirst, MixedLast])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transaction
 
+from dobbin_like import Database, PersistentDict
 from dobbin_like.exc import (
     ClosedError,
     LatePatchError,
@@ -574,6 +577,22 @@ def test_a_commit_to_a_file_that_is_gone_is_refused(path: Path, *, replaced: boo
         assert str(path) in str(caught.value)
         assert not log.held
         assert log.load(Oid(0)) is not None
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_commit_to_a_directory_that_is_gone_is_refused(tmp_path: Path, *, packed: bool) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    manager = transaction.TransactionManager()
+    with Database(folder / "x.log", transaction_manager=manager) as database:
+        database.set_root(PersistentDict())
+        manager.commit()
+        if packed:  # The next writer brings the name of the new file to stable storage.
+            database.pack()
+        shutil.rmtree(folder)
+
+        with pytest.raises(LogMovedError, match="the file is gone"):
+            database.storage.acquire()
 
 
 def test_a_child_of_a_log_that_is_gone_can_read_and_not_write(storage: TransactionLog) -> None:

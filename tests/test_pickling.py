@@ -249,6 +249,15 @@ def test_a_transaction_manager_that_cannot_be_pickled_is_named(path):
         pickle.dumps(database)
 
 
+def test_a_manager_in_whose_transaction_the_database_takes_part_cannot_be_pickled(path):
+    manager = transaction.TransactionManager()
+    with Database(path, transaction_manager=manager) as database:
+        database.set_root(PersistentDict())
+        with pytest.raises(TypeError, match=r"can't be pickled \(a transaction is under way\)"):
+            pickle.dumps(database)
+        manager.abort()
+
+
 def test_the_manager_of_the_threads_is_the_same_everywhere(path):
     with Database(path, transaction_manager=transaction.manager) as database:
         assert again(database) is database

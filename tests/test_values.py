@@ -18,6 +18,7 @@ import pathlib
 import pickle
 import pprint
 import re
+import struct
 import types
 import uuid
 import zoneinfo
@@ -29,11 +30,12 @@ import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dobbin_like import Database, Persistent, TransactionLog, checkout
+from dobbin_like import Database, Persistent, TransactionLog, checkout, is_changed
 from dobbin_like.check import check_database
 from dobbin_like.exc import LostChangeWarning, NotStorableError, SharedValueError
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import make_ref
-from dobbin_like.objects.values.values import Freezer, StateComparison, to_plain
+from dobbin_like.objects.values.values import Freezer, to_plain
 from tests.helpers.steps import in_thread
 
 
@@ -66,6 +68,11 @@ class Level(enum.IntEnum):
 class Rights(enum.Flag):
     READ = 1
     WRITE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    value: Any = 0
 
 
 class Custom:
@@ -772,6 +779,66 @@ def test_what_is_equal_but_not_the_same_is_written(store, stored, base, value):
     assert type(stored("value")) is type(value)
     assert not same(base, value)
     assert not same(value, base)
+
+
+def with_set(make: Any, members: Any) -> dict[str, Any]:
+    """Return values that have a set of *members*, which came to it in this order."""
+    loop = Custom(make(members))
+    loop.loop = [loop]
+    return {
+        "dataclass": Point(make(members), "x"),
+        "nested": Point([{"k": Custom(make(members))}]),
+        "namespace": types.SimpleNamespace(value=make(members)),
+        "subclass of dict": collections.UserDict(value=make(members)),
+        "loop": loop,
+        "member": {Fixed(make(members))} if make is frozenset else Point({(frozenset(members),)}),
+        "member of a value": Point({Fixed(frozenset(members))}),
+    }
+
+
+@pytest.mark.parametrize("make", [set, frozenset])
+@pytest.mark.parametrize("kind", with_set(set, ()))
+def test_the_order_of_members_of_a_set_in_a_value_is_no_difference(make, kind):
+    base, value = with_set(make, (0, 8, 16))[kind], with_set(make, (16, 8, 0))[kind]
+    assert same(base, base)
+    assert same(base, value)
+    for others in (0, 8), (0, 8, 24), (0, 8, 16.0), (False, 8, 16), (0, 8, "16"):
+        other = with_set(make, others)[kind]
+        assert not same(base, other)
+        assert not same(other, base)
+
+
+def test_what_differs_beside_a_set_in_a_value_is_a_difference():
+    base = Point({0, 8}, collections.deque([1], 3))
+    for y in (
+        collections.deque([1]),
+        [1],
+        collections.deque([True], 3),
+        collections.deque([1, 2], 3),
+    ):
+        assert not same(base, Point({8, 0}, y))
+    inner = [1]
+    assert same(Point({0, 8}, [inner, inner]), Point({8, 0}, [inner, inner]))
+    assert not same(Point({0, 8}, [inner, inner]), Point({8, 0}, [[1], [1]]))
+    assert not same(Point({0, 8}, [Custom(1)]), Point({8, 0}, [Point(1)]))
+    # These have the bytes in their pickles that tell of a set.
+    assert not same(
+        struct.unpack("<d", b"\x8f" * 8)[0], struct.unpack("<d", b"\x8f" * 7 + b"?")[0]
+    )
+    assert not same(Custom("\x8f"), Custom("\x8f\x8f"))
+
+
+def test_a_set_in_a_value_that_was_only_looked_at_is_not_written(store, storage):
+    names = {f"name {number}" for number in range(100)}  # Some have the same place in it.
+    holder = store(value=Point(names, Custom([names])))
+
+    for _ in range(3):
+        checkout(holder)
+        assert len(holder.value.x) == 100
+        assert not is_changed(holder)
+        transaction.commit()
+
+    assert len(storage) == 1
 
 
 @pytest.mark.parametrize("cls", MADE)

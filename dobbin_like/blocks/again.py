@@ -51,9 +51,13 @@ def run(
 
     Raises:
         TypeError: It is a generator function, whose code runs later.
+        ValueError: *retry* is negative.
         BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
     """
     _refuse_generators(function)
+    if retry < 0:
+        text = f"retry is {retry}, expected 0 or more: how often it may be run again"
+        raise ValueError(text)
     options = retry, note, user, on_retry
     if _flags(function) & _COROUTINE:
         return cast("_R", _run_in_task(store, cast("Any", function), *options))

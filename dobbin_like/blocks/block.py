@@ -19,6 +19,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
+from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 
 __all__ = ["Block", "reading", "transaction"]
 
@@ -135,6 +136,10 @@ class Block(Generic[RootT]):
         entered.append((weakref.ref(self), current, _task(scope)))
         return root
 
+    def _refuse_committing(self, current: Any) -> None:
+        if current.status == COMMITTING or self._own.explicit:
+            raise CommittingError(self._store.storage.path)
+
     def _under_way(self) -> Any:
         """Return the transaction of which this block becomes a part; None: there is none."""
         own, entered = self._own, _entered_here()
@@ -146,8 +151,9 @@ class Block(Generic[RootT]):
             if left is current and not _has(entered, current):  # An interrupt has left it.
                 own.abort()
                 current = None
-        if current is not None and current.status == "Committing":
-            raise CommittingError(self._store.storage.path)
+        if current is not None and current.status in DECIDED:
+            # A hook after its commit gets a transaction of its own.
+            return self._refuse_committing(current)
         if _has(entered, current) and entered[-1][2] is not _task(current_scope()):
             self._refuse("another task of this thread is in one; use async with")
         if current is None or own.explicit or _has(entered, current):

@@ -10,8 +10,8 @@ from dobbin_like.cli.text import Styled, columns, line
 from dobbin_like.cli.values import NameOf, Values, to_json
 from dobbin_like.history.states import differing
 from dobbin_like.objects.deltas.delta import ITEMS
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.short import ABSENT
-from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.texts import counted
 
 _SHOWN: Final = 50

@@ -10,7 +10,7 @@ from typing import Any, Final
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
-from dobbin_like.objects.values.values import StateComparison
+from dobbin_like.objects.values.comparison import StateComparison
 
 Number = int | float | Fraction | Decimal
 

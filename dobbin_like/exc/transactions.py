@@ -51,7 +51,7 @@ class UncommittedChangesError(UsageError, RuntimeError):
 
 
 class UncommittedChangesWarning(UserWarning):
-    """A database was closed with changes that were neither committed nor aborted."""
+    """A database was closed, or the program ended, with changes not committed nor aborted."""
 
     __module__ = HOME
 
@@ -74,12 +74,15 @@ class BlockError(UsageError, RuntimeError):
 
 
 class CommittingError(UsageError, RuntimeError):
-    """An object was checked out, or set as the root, by a method that the commit calls."""
+    """An object was checked out, or set as the root, by a method that the commit calls.
+
+    Or by a hook after the commit, which has to begin a transaction of its own.
+    """
 
     path: str
     text = (
         "{path}: the transaction is committing, nothing more can be checked out; check out "
-        "before commit(), or in a hook added by addBeforeCommitHook()"
+        "before commit(), or in a hook added by addBeforeCommitHook(); one after it begins anew"
     )
 
 

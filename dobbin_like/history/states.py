@@ -11,8 +11,8 @@ from typing import Any
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.versions import VERSION
 from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import State
-from dobbin_like.objects.values.values import StateComparison
 
 
 def stored_state(graph: Graph, oid: Oid, stored: Any) -> State:

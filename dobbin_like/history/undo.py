@@ -26,10 +26,10 @@ from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.short import ABSENT, short_key
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
-from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.storages.as_of import check_complete
 from dobbin_like.store import Store
 from dobbin_like.timestamps import tid_of

@@ -14,15 +14,11 @@ from dobbin_like.collections import PersistentDict
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.objects.codec.serialize import culprit
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import Identity
 from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import IMMUTABLE, KINDS
-from dobbin_like.objects.values.values import (
-    CopyPickler,
-    CopyUnpickler,
-    StateComparison,
-    own_copy,
-)
+from dobbin_like.objects.values.values import CopyPickler, CopyUnpickler, own_copy
 from dobbin_like.persistent import Persistent
 from dobbin_like.safe.groups import Group
 

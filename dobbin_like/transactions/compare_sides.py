@@ -23,10 +23,10 @@ from dobbin_like.objects.deltas.layered import Layered, each_key
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.short import ABSENT, difference, short
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, PLAIN_TYPES, SET
-from dobbin_like.objects.values.values import StateComparison
 from dobbin_like.timestamps import time_of
 
 _TOLD: Final = 8  # Differences that an error tells.

@@ -23,6 +23,9 @@ from dobbin_like.exc import SelfWaitError
 COMMITTING: Final = "Committing"
 """The status of a transaction while its participants commit."""
 
+DECIDED: Final = (COMMITTING, "Committed")
+"""The states of a transaction to which nothing can be added any more."""
+
 _HELD: Final = "dobbin_like_held_interrupt"
 """The attribute of a transaction for an interrupt that came when it was decided."""
 

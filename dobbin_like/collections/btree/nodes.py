@@ -23,9 +23,9 @@ from typing import Any, Final, NoReturn, cast
 
 from dobbin_like.exc import ConflictError, Error, Sides
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.short import ABSENT, difference, short, short_key
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
-from dobbin_like.objects.values.values import StateComparison
 
 LEAF_MAX: Final = 128
 """The most keys of a leaf; with one more it is split."""

@@ -127,7 +127,8 @@ def _other(value: Any) -> bytes:
     for kind, encode in _BY_BASE:
         if isinstance(value, kind):
             return encode(value)
-    text = f"a {type(value).__name__} has no order, expected {ORDERED}"
+    name = getattr(value, "_p_kind", type(value).__name__)  # Of a guarded container.
+    text = f"a {name} has no order, expected {ORDERED}"
     raise TypeError(text)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dobbin_like.exc import IntegrityError
+from dobbin_like.exc import IntegrityError, LogMovedError
 
 _PIECE: Final = 1 << 20
 """Bytes that are read without asking whether they are there."""
@@ -128,8 +128,14 @@ def drop_cache(fd: int, start: int) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """Wait until the name of the file at *path* is on stable storage."""
-    directory_fd = os.open(Path(path).resolve().parent, os.O_RDONLY)
+    """Wait until the name of the file at *path* is on stable storage.
+
+    Raises LogMovedError if its directory is gone.
+    """
+    try:
+        directory_fd = os.open(Path(path).resolve().parent, os.O_RDONLY)
+    except FileNotFoundError:
+        raise LogMovedError(path, "the file is gone") from None
     try:
         with named(path):
             os.fsync(directory_fd)

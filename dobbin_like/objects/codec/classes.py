@@ -21,6 +21,7 @@ from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.broken import Broken, make_broken
 from dobbin_like.objects.values.shapes import Shape, shape_of
+from dobbin_like.processes.reopened import reopened
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
@@ -244,6 +245,9 @@ class ClassTable:
 
     def _check(self, cls: Any, module: str, qualname: str) -> None:
         kind = "class" if isinstance(cls, type) else "function" if callable(cls) else "value"
+        if cls is reopened:
+            text = "a database, a log or a safe is no value; store its path"
+            raise TypeError(text)
         name = f"the {kind} {module}.{qualname} could not be loaded back: "
         if "<locals>" in qualname:
             text = name + "it is defined inside a function; define it at the top of a module"

@@ -17,8 +17,16 @@ from typing import Any, ClassVar, Final
 
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.deltas.layered import built_in, each_key
-from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
-from dobbin_like.objects.values.values import StateComparison, own_copy
+from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.value_kinds import (
+    FROZENSET,
+    KINDS,
+    OTHER,
+    PLAIN_TYPES,
+    REFERENCE,
+    TUPLE,
+)
+from dobbin_like.objects.values.values import deep_copy, own_copy
 
 ALIKE: Final = (str, bytes)
 """Types of which equal values are the same value; 1 and True are equal and not the same."""
@@ -77,6 +85,14 @@ class Overlay:
     def all_added(self) -> Any:
         """Return the added items as a delta has them: a dict, or a list."""
         return self.added
+
+    def names_are_found_again(self) -> bool:
+        """Return whether a delta can name the keys of the base that it changes.
+
+        It is a NaN that can't be, or an object that equals only itself: what is loaded of the
+        delta is another one than what is loaded of the base.
+        """
+        return are_found_again(self.removed)
 
     def touched(self) -> list[Any]:
         """Return all that may lead to new objects: what was added, and copies of the thread."""
@@ -165,6 +181,25 @@ def _copied(cls: Any, base: _Base, *parts: Any) -> Any:
     for name, part in zip(cls._parts, parts, strict=True):
         setattr(made, name, part)
     return made
+
+
+def are_found_again(keys: Iterable[Any]) -> bool:
+    """Return whether *keys* are found in a dict by what is loaded of them."""
+    return PLAIN_TYPES.issuperset(map(type, keys)) or all(map(_is_found_again, keys))
+
+
+def _is_found_again(key: Any) -> bool:
+    """Return whether what is loaded of *key* finds it in a dict: not so of NaN, for one."""
+    kind = KINDS[type(key)]
+    if kind in (TUPLE, FROZENSET):
+        return all(map(_is_found_again, key))
+    if kind == REFERENCE:
+        return True
+    try:
+        loaded = deep_copy(key) if kind == OTHER else key
+        return hash(loaded) == hash(key) and bool(loaded == key)
+    except Exception:  # noqa: BLE001  of the class: it is told when the key is stored
+        return False
 
 
 class _Probe:

@@ -6,9 +6,15 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapp
 from typing import Any, Final
 
 from dobbin_like.objects.deltas.layered import built_in, each_key
-from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in
+from dobbin_like.objects.deltas.overlay import (
+    NONE_LEFT,
+    Materialized,
+    Overlay,
+    are_found_again,
+    key_in,
+)
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES, SHAREABLE
-from dobbin_like.objects.values.values import StateComparison
 
 _MISSING: Final = NONE_LEFT
 
@@ -118,6 +124,9 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             replaced.setdefault(key, own[key])
             del own[key]
         return True
+
+    def names_are_found_again(self) -> bool:
+        return super().names_are_found_again() and are_found_again(self.replaced)
 
     def all_added(self) -> Any:
         if not self.replaced:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, built_in, starts_with
 from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in
 from dobbin_like.objects.deltas.overlay_dict import OverlayDict
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET, SHAREABLE, TUPLE
-from dobbin_like.objects.values.values import StateComparison
 
 SMALL: Final = 64
 """Up to this size a collection is copied at checkout."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from dobbin_like.exc import ClassNotSupported
+from dobbin_like.exc import ClassNotSupported, NotStorableError
 from dobbin_like.objects.faces.declaration import (
     check_declaration,
     check_state_methods,
@@ -130,9 +130,14 @@ class Faces:
 
     def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return those of *attributes* that are state: neither volatile nor left by others."""
-        names = tuple(attributes)
+        names: tuple[Any, ...] = tuple(attributes)
         if names in self.clean:  # the objects of a class mostly have the same attributes
             return dict(attributes)
+        for name in names:
+            if not isinstance(name, str):  # vars(obj) takes any.
+                place = f".__dict__[{name!r}]"
+                reason = "the name of an attribute has to be a text"
+                raise NotStorableError(self.plain.__name__, None, place, reason)
         state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
         for name in self.volatile or self.find_volatile():
             state.pop(name, None)

@@ -9,20 +9,10 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
+from dobbin_like.objects.values.comparison import StateComparison, share_parts
 from dobbin_like.objects.values.refs import ObjectRef, State
-from dobbin_like.objects.values.value_kinds import (
-    KINDS,
-    PLAIN_TYPES,
-    REFERENCE,
-    Places,
-)
-from dobbin_like.objects.values.values import (
-    StateComparison,
-    deep_copy,
-    needs_whole_copy,
-    own_copy,
-    share_parts,
-)
+from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE, Places
+from dobbin_like.objects.values.values import deep_copy, needs_whole_copy, own_copy
 
 
 class _Pending:

@@ -10,8 +10,8 @@ from typing import Any
 from dobbin_like.exc import Error, SharedStateChangedError
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.graph.graph import Graph
+from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import UNREAD, ObjectRef, State
-from dobbin_like.objects.values.values import StateComparison
 
 
 def check_shared_values(graph: Graph) -> None:

@@ -156,6 +156,8 @@ class Changes:
         """Return what was added, to share and to write; ``None``: something else leads into it."""
         if not overlay.settle():
             return None
+        if not overlay.names_are_found_again():
+            return None
         added = overlay.all_added()
         if 2 * (len(overlay.removed) + len(added)) > len(overlay):
             return None  # It is at least half of the whole.

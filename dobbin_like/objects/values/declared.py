@@ -1,4 +1,4 @@
-"""What is inside of values that declare it: dataclasses, attrs, named tuples, namespaces.
+"""What is inside of values that declare it: dataclasses, attrs, models of pydantic and the like.
 
 They can't be guarded themselves, but the containers in them can. Other classes may keep a cache in
 a list of theirs, which has to stay as it is.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MemberDescriptorType, SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 
 def is_named_tuple(value: Any) -> bool:
@@ -22,7 +22,7 @@ def declares_parts(value: Any) -> bool:
     cls = type(value)
     if cls is SimpleNamespace or hasattr(cls, "__attrs_attrs__"):
         return True
-    return hasattr(cls, "__dataclass_fields__")
+    return hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__pydantic_fields__")
 
 
 def replace_parts(value: Any, convert: Callable[[Any], Any]) -> None:
@@ -41,6 +41,11 @@ def replace_parts(value: Any, convert: Callable[[Any], Any]) -> None:
                 except AttributeError:  # It was never set.
                     continue
                 slot.__set__(value, convert(part))
+    for beside in _DICTS_OF_MODELS if hasattr(type(value), "__pydantic_fields__") else ():
+        # The dict itself stays ordinary: pydantic takes no other.
+        found = getattr(value, beside, None)
+        if type(found) is dict:
+            found.update({name: convert(part) for name, part in found.items()})
 
 
 def _names(value: Any) -> list[str]:
@@ -48,4 +53,11 @@ def _names(value: Any) -> list[str]:
     if cls is SimpleNamespace:
         return [*vars(value)]
     attrs = getattr(cls, "__attrs_attrs__", None)
-    return [*cls.__dataclass_fields__] if attrs is None else [each.name for each in attrs]
+    if attrs is not None:
+        return [each.name for each in attrs]
+    fields = getattr(cls, "__dataclass_fields__", None)
+    return [*(cls.__pydantic_fields__ if fields is None else fields)]
+
+
+_DICTS_OF_MODELS: Final = ("__pydantic_extra__", "__pydantic_private__")
+"""Where models of pydantic have attributes that are no fields."""

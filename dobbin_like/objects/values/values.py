@@ -10,7 +10,6 @@ import io
 import pickle
 from collections.abc import Callable, Iterable
 from itertools import repeat
-from operator import is_
 from typing import Any, Final
 
 from dobbin_like.objects.values.declared import declares_parts, is_named_tuple, replace_parts
@@ -19,21 +18,16 @@ from dobbin_like.objects.values.refs import Identity, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import (
     BASES,
     BYTEARRAY,
-    DICT,
     FRAMED,
     FROZENSET,
-    IMMUTABLE,
     KINDS,
-    LIST,
     OTHER,
-    PLAIN_TYPES,
     REFERENCE,
     SET,
     SHAREABLE,
     TUPLE,
     fill,
     frame,
-    frame_of,
 )
 
 
@@ -238,7 +232,7 @@ def needs_whole_copy(value: Any) -> bool:
     return kind > REFERENCE  # A container of a state that is not guarded can't tell.
 
 
-def _reference(place: int) -> Any:
+def reference_at(place: int) -> Any:
     """Stand in a pickle for the object at this place of the list beside it."""
     raise NotImplementedError(place)
 
@@ -265,7 +259,7 @@ class CopyPickler(pickle.Pickler):
             self.met_guarded = self.met_guarded or type(obj) in SHARED_TYPES
             return NotImplemented
         self.references.append(obj)
-        return _reference, (len(self.references) - 1,)
+        return reference_at, (len(self.references) - 1,)
 
 
 class CopyUnpickler(pickle.Unpickler):
@@ -276,7 +270,7 @@ class CopyUnpickler(pickle.Unpickler):
         self._references = references
 
     def find_class(self, module: str, name: str) -> Any:
-        if name == _reference.__name__ and module == __name__:
+        if name == reference_at.__name__ and module == __name__:
             return self._references.__getitem__
         return super().find_class(module, name)
 
@@ -291,109 +285,3 @@ def copy_with_references(value: Any) -> tuple[Any, list[Any]]:
     pickler = CopyPickler()
     data = pickler.dumped(value)
     return CopyUnpickler(data, pickler.references).load(), pickler.references
-
-
-def _content(value: Any) -> tuple[bytes, tuple[int, ...]]:
-    """Return what is the same for two values that have the same pickles and references."""
-    return _content_and_form(value)[0]
-
-
-def _content_and_form(value: Any) -> tuple[tuple[bytes, tuple[int, ...]], bool]:
-    pickler = CopyPickler()
-    data = pickler.dumped(value)
-    return (data, tuple(map(id, pickler.references))), pickler.met_guarded
-
-
-def _same_content(base: Any, value: Any) -> bool:
-    (one, guarded), (other, also) = _content_and_form(base), _content_and_form(value)
-    if guarded != also:  # Guarded containers have another pickle than ordinary ones.
-        return _content(deep_copy(base)) == _content(deep_copy(value))
-    return one == other
-
-
-class StateComparison:
-    """Compares values of a state with those of its base: one value in one is one in the other."""
-
-    def __init__(self) -> None:
-        self._values: dict[int, int] = {}
-        self._bases: dict[int, int] = {}
-
-    def same(self, base: Any, value: Any) -> bool:
-        """Return whether *value* is the same as *base*, to the type of each part.
-
-        Stricter than ``==``: 1 is not ``True``, and the order of keys counts. Arbitrary objects
-        are compared by their pickles. Cost: the smaller value.
-        """
-        if base is value:
-            return True
-        kind = KINDS[type(base)]
-        if kind != KINDS[type(value)] or kind == REFERENCE:
-            return False
-        if kind == IMMUTABLE or kind == OTHER:
-            return self._same_leaf(base, value)
-        if kind in (TUPLE, FROZENSET):
-            return len(base) == len(value) and self._same_items(base, value, kind)
-        framed = type(base) in FRAMED or type(value) in FRAMED
-        if framed and frame_of(base) != frame_of(value):
-            return False
-        known = id(base) in self._values or id(value) in self._bases
-        if known:
-            both = self._values.get(id(base)) == id(value)
-            return both and self._bases.get(id(value)) == id(base)
-        self._values[id(base)] = id(value)
-        self._bases[id(value)] = id(base)
-        try:
-            return len(base) == len(value) and self._same_items(base, value, kind)
-        except RecursionError:  # nested too deeply to be compared: write it
-            return False
-
-    def _same_leaf(self, base: Any, value: Any) -> bool:
-        cls = type(base)
-        if cls in PLAIN_TYPES:
-            return cls is type(value) and bool(base == value)
-        # A class that is not loaded is another one in each state.
-        if isinstance(base, type) and isinstance(value, type):
-            return base is value or getattr(base, "_p_number", -1) == getattr(
-                value, "_p_number", 0
-            )
-        if hasattr(cls, "_p_parts") and hasattr(type(value), "_p_parts"):
-            return self.same(base._p_parts(), value._p_parts())
-        return cls is type(value) and _same_content(base, value)
-
-    def _same_items(self, base: Any, value: Any, kind: int) -> bool:
-        if kind == BYTEARRAY:
-            return bool(base == value)
-        if kind == SET or kind == FROZENSET:
-            return set(map(_typed, base)) == set(map(_typed, value))
-        if kind == DICT:
-            if not all(map(self.same, base, value)):
-                return False
-            base, value = base.values(), value.values()
-        # That all are the same objects is found at the speed of C.
-        return all(map(is_, base, value)) or all(map(self.same, base, value))
-
-
-def share_parts(some: list[Any], others: list[Any]) -> bool:
-    """Return whether both lead to a value that can be changed. Cost: what is inside."""
-    return not _parts_of(some).keys().isdisjoint(_parts_of(others))
-
-
-def _parts_of(values: list[Any]) -> dict[int, Any]:
-    pickler: Any = CopyPickler()
-    pickler.dump(values)
-    met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
-    met.pop(id(_reference), None)
-    return {id(part): part for _, part in met.values() if KINDS[type(part)] in _CHANGEABLE}
-
-
-_CHANGEABLE: Final = frozenset({LIST, DICT, SET, BYTEARRAY, OTHER})
-
-
-def _typed(item: Any) -> Any:
-    """Return what equals only its like: for members of sets, where 1 and True are equal."""
-    kind = KINDS[type(item)]
-    if type(item) in PLAIN_TYPES:
-        return type(item), item
-    if kind in (TUPLE, FROZENSET):
-        return kind, (tuple if kind == TUPLE else frozenset)(map(_typed, item))
-    return id(item) if kind == REFERENCE else _content(item)

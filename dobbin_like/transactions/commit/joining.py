@@ -16,7 +16,12 @@ from dobbin_like.exc import (
 )
 from dobbin_like.objects.values.here import task_without_scope
 from dobbin_like.transactions.commit.state import IDLE, REPLAYING
-from dobbin_like.transactions.in_commit import COMMITTING, abort_outside_commit, end_then_raise
+from dobbin_like.transactions.in_commit import (
+    COMMITTING,
+    DECIDED,
+    abort_outside_commit,
+    end_then_raise,
+)
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.thread_view import ThreadView
@@ -88,7 +93,7 @@ class Joining:
             refuse_in_request_of_other(path, own)
             view.between = False
         current = own.get()
-        if phase is IDLE and current.status == COMMITTING:
+        if phase is IDLE and current.status in DECIDED:
             raise CommittingError(path)
         return current
 

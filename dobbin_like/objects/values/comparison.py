@@ -1,0 +1,184 @@
+"""Comparing values of a state with those that it had before, to the type of each part.
+
+What equals what it was is not written, and conflicts with nobody.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+from operator import is_
+from typing import Any, Final
+
+from dobbin_like.objects.values.value_kinds import (
+    BYTEARRAY,
+    DICT,
+    FRAMED,
+    FROZENSET,
+    IMMUTABLE,
+    KINDS,
+    LIST,
+    OTHER,
+    PLAIN_TYPES,
+    REFERENCE,
+    SET,
+    TUPLE,
+    frame_of,
+)
+from dobbin_like.objects.values.values import CopyPickler, deep_copy, reference_at
+
+
+def _content(value: Any) -> tuple[bytes, tuple[int, ...]]:
+    """Return what is the same for two values that have the same pickles and references."""
+    return _content_and_form(value)[0]
+
+
+def _content_and_form(value: Any) -> tuple[tuple[bytes, tuple[int, ...]], bool]:
+    pickler = CopyPickler()
+    data = pickler.dumped(value)
+    return (data, tuple(map(id, pickler.references))), pickler.met_guarded
+
+
+_SETS: Final = (pickle.EMPTY_SET, pickle.FROZENSET, b"\x8c\x03set")
+"""What a pickle has that has a set: two equal ones may have their members in another order."""
+
+
+def _has_set(data: bytes) -> bool:
+    return any(opcode in data for opcode in _SETS)
+
+
+def _parts_when_pickled(value: Any) -> Any:
+    """Return what *value* is made of anew: a tuple, as ``__reduce_ex__`` returns."""
+    reduce: Any = copyreg.dispatch_table.get(type(value))
+    return reduce(value) if reduce else value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+
+
+class StateComparison:
+    """Compares values of a state with those of its base: one value in one is one in the other."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, int] = {}
+        self._bases: dict[int, int] = {}
+        self._alive: list[Any] = []  # So that an id stays that of one value.
+
+    def same(self, base: Any, value: Any) -> bool:
+        """Return whether *value* is the same as *base*, to the type of each part.
+
+        Stricter than ``==``: 1 is not ``True``, and the order of keys counts. Arbitrary objects
+        are compared by their pickles. Cost: the smaller value.
+        """
+        if base is value:
+            return True
+        kind = KINDS[type(base)]
+        if kind != KINDS[type(value)] or kind == REFERENCE:
+            return False
+        if kind == IMMUTABLE or kind == OTHER:
+            return self._same_leaf(base, value)
+        if kind in (TUPLE, FROZENSET):
+            return len(base) == len(value) and self._same_items(base, value, kind)
+        framed = type(base) in FRAMED or type(value) in FRAMED
+        if framed and frame_of(base) != frame_of(value):
+            return False
+        known = self._known(base, value)
+        if known is not None:
+            return known
+        try:
+            return len(base) == len(value) and self._same_items(base, value, kind)
+        except RecursionError:  # nested too deeply to be compared: write it
+            return False
+
+    def _known(self, base: Any, value: Any) -> bool | None:
+        """Return whether the two were met as a pair; None, and note it, if none of them was."""
+        if id(base) in self._values or id(value) in self._bases:
+            both = self._values.get(id(base)) == id(value)
+            return both and self._bases.get(id(value)) == id(base)
+        self._values[id(base)] = id(value)
+        self._bases[id(value)] = id(base)
+        return None
+
+    def _same_leaf(self, base: Any, value: Any) -> bool:
+        cls = type(base)
+        if cls in PLAIN_TYPES:
+            return cls is type(value) and bool(base == value)
+        # A class that is not loaded is another one in each state.
+        if isinstance(base, type) and isinstance(value, type):
+            return base is value or getattr(base, "_p_number", -1) == getattr(
+                value, "_p_number", 0
+            )
+        if hasattr(cls, "_p_parts") and hasattr(type(value), "_p_parts"):
+            return self.same(base._p_parts(), value._p_parts())
+        return cls is type(value) and self._same_content(base, value)
+
+    def _same_content(self, base: Any, value: Any) -> bool:
+        (one, guarded), (other, also) = _content_and_form(base), _content_and_form(value)
+        if guarded != also:  # Guarded containers have another pickle than ordinary ones.
+            base, value = deep_copy(base), deep_copy(value)
+            one, other = _content(base), _content(value)
+        if one == other:
+            return True
+        return KINDS[type(base)] == OTHER and _has_set(one[0]) and self._same_parts(base, value)
+
+    def _same_parts(self, base: Any, value: Any) -> bool:
+        """Compare what two values are made of, when there are sets in them."""
+        known = self._known(base, value)
+        if known is not None:
+            return known
+        try:
+            both = _parts_when_pickled(base), _parts_when_pickled(value)
+            # Of lists and dicts there are iterators.
+            one, other = ([*part[:3], *map(_listed, part[3:])] for part in both)
+            self._alive += (base, value, both, one, other)
+            return self.same(one, other)
+        except Exception:  # noqa: BLE001  of the class: write it
+            return False
+
+    def _same_items(self, base: Any, value: Any, kind: int) -> bool:
+        if kind == BYTEARRAY:
+            return bool(base == value)
+        if kind == SET or kind == FROZENSET:
+            return set(map(_typed, base)) == set(map(_typed, value))
+        if kind == DICT:
+            if not all(map(self.same, base, value)):
+                return False
+            base, value = base.values(), value.values()
+        # That all are the same objects is found at the speed of C.
+        return all(map(is_, base, value)) or all(map(self.same, base, value))
+
+
+def _listed(parts: Any) -> Any:
+    return list(parts) if hasattr(parts, "__next__") else parts
+
+
+def share_parts(some: list[Any], others: list[Any]) -> bool:
+    """Return whether both lead to a value that can be changed. Cost: what is inside."""
+    return not _parts_of(some).keys().isdisjoint(_parts_of(others))
+
+
+def _parts_of(values: list[Any]) -> dict[int, Any]:
+    pickler: Any = CopyPickler()
+    pickler.dump(values)
+    met = pickler.memo.copy()  # What pickle has to know again: (place, object) by id.
+    met.pop(id(reference_at), None)
+    return {id(part): part for _, part in met.values() if KINDS[type(part)] in _CHANGEABLE}
+
+
+_CHANGEABLE: Final = frozenset({LIST, DICT, SET, BYTEARRAY, OTHER})
+
+
+def _typed(item: Any) -> Any:
+    """Return what equals only its like: for members of sets, where 1 and True are equal."""
+    kind = KINDS[type(item)]
+    if type(item) in PLAIN_TYPES:
+        return type(item), item
+    if kind == REFERENCE:
+        return id(item)
+    if kind in (SET, FROZENSET):
+        return kind, frozenset(map(_typed, item))
+    if kind == DICT and type(item) not in FRAMED:
+        item = item.items()
+    elif kind not in (LIST, TUPLE) or type(item) in FRAMED:
+        content = _content(item)
+        if kind != OTHER or not _has_set(content[0]):
+            return content
+        item = map(_listed, _parts_when_pickled(item))
+    return kind, tuple(map(_typed, item))
