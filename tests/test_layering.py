@@ -42,6 +42,7 @@ HOUSE = {
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",
+            "contract.distant",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
         ),
@@ -200,6 +201,7 @@ HOUSE = {
         "ground  log.format  log.writing  storages",
         (
             "storages.postgres  storages.postgres.lines  storages.postgres.tables",
+            "storages.postgres.ahead",
             "storages.postgres.offers  storages.postgres.reading",
             "storages.postgres.writer",
             "storages.postgres.log",

@@ -56,7 +56,7 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import tables
+from dobbin_like.storages.postgres import reading, tables
 
 numbers = itertools.count(1)
 
@@ -294,6 +294,79 @@ def test_the_page_tells_how_many_round_trips_there_are(server, proxy, schema):
                 counts.append(messages(manager.commit))
             assert counts == [6 + 2, 6]  # The first time with another connection.
         assert messages(lambda: database.storage.load(Oid(1))) == 1
+
+
+def test_many_objects_are_read_in_few_round_trips(server, proxy, schema):
+    log = PostgresLog(server.dsn(proxy.port), schema=schema, prepare=False)
+    manager = transaction.TransactionManager()
+    with Database(log, transaction_manager=manager) as database:
+        parts = [PersistentDict(n=number) for number in range(2500)]
+        database.set_root(PersistentList(parts))
+        manager.commit()
+        with Database(
+            PostgresLog(server.dsn(proxy.port), schema=schema, prepare=False),
+            transaction_manager=transaction.TransactionManager(),
+        ) as other:
+            assert len(other.root) == 2500
+            for read, count in (
+                (other.preload, 3),
+                (other.preload, 0),
+                (lambda: len(list(other.walk())), 3 + 1),
+                (lambda: len(list(other.instances(PersistentDict))), 3),
+            ):
+                proxy.cut_at(1_000_000, BEFORE)
+                assert read() >= 2500
+                assert 1_000_000 - proxy.cut_at(0, BEFORE) == count, read
+            assert [part["n"] for part in other.root] == list(range(2500))
+
+
+def test_what_was_read_ahead_is_not_older_than_what_is_applied(server, schema):
+    with (
+        PostgresLog(server.dsn(), schema=schema) as log,
+        PostgresLog(server.dsn(), schema=schema) as other,
+    ):
+        commit(log, {oid: b"old" for oid in range(5)})
+        before = log.tid
+        commit(log, {1: b"new"})
+        log.read_ahead([Oid(oid) for oid in (0, 1, 2, 3, 4, 7)])
+        commit(other, {2: b"new"})
+        assert data_of(log, 2) == b"old"
+        log.read_ahead([Oid(oid) for oid in (0, 2, 3, 4)])
+        catch_up(log)
+
+        assert log.load(Oid(1), before).data == b"old"
+        assert [data_of(log, oid) for oid in range(5)] == [b"old", b"new", b"new", b"old", b"old"]
+        assert log.load(Oid(7)) is None
+        while log._ahead._versions:  # Nothing may come between reading and keeping them.
+            log._ahead._versions.popitem()
+        with overtaken_while_reading(log, lambda: commit(other, {3: b"new"})):
+            log.read_ahead([Oid(3), Oid(4)])
+        assert data_of(log, 3) == b"new"
+
+
+@contextlib.contextmanager
+def overtaken_while_reading(log, act):
+    """Let *act* be done, and applied, when *log* has read and before it has the result."""
+    read = log._all
+
+    def read_and_act(*statement):
+        rows = read(*statement)
+        log._all = read
+        act()
+        catch_up(log)
+        return rows
+
+    log._all = read_and_act
+    yield
+
+
+def test_large_objects_are_not_read_all_at_once(server, schema, monkeypatch):
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 2500)
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        commit(log, {oid: bytes([oid]) * 1000 for oid in range(5)})
+        log.read_ahead([Oid(4), Oid(0), Oid(2)])
+        assert set(log._ahead._versions) == {4, 0}
+        assert [data_of(log, oid)[0] for oid in range(5)] == list(range(5))
 
 
 def test_schemas_are_databases_of_their_own(server):

@@ -12,6 +12,7 @@ may do for many.
 
 from __future__ import annotations
 
+from dobbin_like.contract.distant import DistantStorage, is_distant, reading_ahead
 from dobbin_like.contract.storage import PackedStorage, Storage, is_packed, is_storage
 from dobbin_like.contract.stored import (
     NO_NAMES,
@@ -27,6 +28,7 @@ from dobbin_like.contract.stored import (
 __all__ = [
     "NO_NAMES",
     "ClassRow",
+    "DistantStorage",
     "Entry",
     "Names",
     "NewNames",
@@ -35,6 +37,8 @@ __all__ = [
     "Storage",
     "StoredVersion",
     "Transaction",
+    "is_distant",
     "is_packed",
     "is_storage",
+    "reading_ahead",
 ]

@@ -22,6 +22,7 @@ from dobbin_like.ids import Tid
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
+from dobbin_like.storages.postgres.ahead import Ahead
 from dobbin_like.storages.postgres.lines import Lines
 from dobbin_like.storages.postgres.reading import ReadablePostgres
 from dobbin_like.storages.postgres.tables import PostgresTransaction
@@ -221,6 +222,7 @@ class PostgresLog(ReadablePostgres):
 
     def after_fork_in_child(self) -> None:
         self._lock.after_fork_in_child()
+        self._ahead = Ahead()
         self._writer.forget()
         self._lines.after_fork_in_child()
 

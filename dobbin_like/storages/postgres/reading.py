@@ -26,6 +26,7 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.applied import Applied
+from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import (
     CHUNK_SIZE,
@@ -70,6 +71,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self._known = 0  # Transactions that there are, as was seen last.
         self._lines = lines
         self._statements = Statements(schema)
+        self._ahead = Ahead()
         store = self._open(create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
@@ -151,7 +153,10 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             if not logged.failed:
                 self.names.update(*logged.names)
             # Last: with the new tid, a reader finds the new versions.
-            self._head = logged
+            self._ahead.apply(logged, self._move_to)
+
+    def _move_to(self, logged: PostgresTransaction) -> None:
+        self._head = logged
 
     # -- reading -----------------------------------------------------------------
 
@@ -165,7 +170,17 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         head = self._head
         if not 0 <= oid < head.next_oid:
             return None
-        return self._version(oid, head.tid if at is None else min(at, head.tid))
+        return self._ahead.take(oid, at) or self._version(
+            oid, head.tid if at is None else min(at, head.tid)
+        )
+
+    def read_ahead(self, oids: Sequence[Oid]) -> None:
+        """Read the newest versions of these objects in one round trip, up to some megabytes."""
+        self._check_open()
+        head = self._head
+        rows = self._all("load_many", array_text(oids), head.tid, AHEAD_BYTES)
+        versions = {row[0]: PostgresVersion(*row[1:]) for row in rows}
+        self._ahead.keep(versions, lambda: self._head is head)
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> PostgresVersion | None:
         self._check_open()
