@@ -200,9 +200,12 @@ HOUSE = {
     "storages.postgres": Room(
         "ground  log.format  log.writing  storages",
         (
-            "storages.postgres  storages.postgres.lines  storages.postgres.tables",
-            "storages.postgres.ahead",
-            "storages.postgres.offers  storages.postgres.reading",
+            "storages.postgres  storages.postgres.lines",
+            "storages.postgres.wire",
+            "storages.postgres.tables",
+            "storages.postgres.ahead  storages.postgres.offers  storages.postgres.streams",
+            "storages.postgres.sending",
+            "storages.postgres.reading",
             "storages.postgres.writer",
             "storages.postgres.log",
         ),

@@ -60,6 +60,25 @@ _ALSO_CREATED: Final = (
 """What one of two gets who create the same tables at the same moment."""
 
 
+def news_in(
+    path: str, head: PostgresTransaction, rows: Sequence[Sequence[Any]]
+) -> list[PostgresTransaction]:
+    """Return what follows *head* by the rows of the log from its position on.
+
+    Raises:
+        HistoryLostError: It is not there, or one does not follow the one before.
+    """
+    last = rows[0][1] if rows else None
+    if last != head.id:
+        raise HistoryLostError(path, head.sequence, "another one, or none")
+    news = [transaction_of_row(row) for row in rows[1:]]
+    for logged in news:
+        if logged.previous != last:
+            raise HistoryLostError(path, logged.sequence - 1, "another one")
+        last = logged.id
+    return news
+
+
 class ReadablePostgres(Applied[PostgresTransaction]):
     """A log in PostgreSQL as its readers see it."""
 
@@ -137,15 +156,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         head = self._head
         # From the head itself on, by which is seen whether it is still there.
         rows = self._all("news", head.sequence)
-        last = rows[0][1] if rows else None
-        if last != head.id and not (self.read_only and not rows):
-            raise HistoryLostError(self.path, head.sequence, "another one, or none")
-        news = [transaction_of_row(row) for row in rows[1:]]
-        for logged in news:
-            if logged.previous != last:
-                raise HistoryLostError(self.path, logged.sequence - 1, "another one")
-            last = logged.id
-        return news
+        return [] if self.read_only and not rows else news_in(self.path, head, rows)
 
     def apply(self, news: Sequence[Transaction]) -> None:
         for logged in cast("Sequence[PostgresTransaction]", news):
@@ -170,9 +181,8 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         head = self._head
         if not 0 <= oid < head.next_oid:
             return None
-        return self._ahead.take(oid, at) or self._version(
-            oid, head.tid if at is None else min(at, head.tid)
-        )
+        found = self._ahead.take(oid, at)
+        return found or self._version(oid, head.tid if at is None else min(at, head.tid))
 
     def read_ahead(self, oids: Sequence[Oid]) -> None:
         """Read the newest versions of these objects in one round trip, up to some megabytes."""
