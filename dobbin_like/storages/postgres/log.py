@@ -12,6 +12,7 @@ leaves after each.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import weakref
 from collections.abc import Sequence
@@ -60,14 +61,18 @@ class PostgresLog(ReadablePostgres):
         patience: Seconds to go on trying while the server can't be reached, and to wait for one
             answer.
         prepare: Let the server prepare statements; not behind a PgBouncer that pools transactions.
+        cache: A file for copies of the states, so that they need not be asked for. Processes of
+            one machine may share it.
 
     Raises:
         ServerUnavailableError: It can't be reached, or refuses.
         NotALogError: There are no tables, and none may be created.
         FormatVersionError: A newer release has made them.
+        OSError: *cache* can't be opened.
+        NotALogError: *cache* is another file, or in use for another log.
 
-    Cost: Opening reads one transaction, and those with new names. Each object that is read is a
-    round trip.
+    Cost: Opening reads one transaction, and those with new names; with a cache, all states that it
+    lacks. Each object that is read is a round trip, unless it is in the cache.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class PostgresLog(ReadablePostgres):
         create: bool = True,
         patience: float = 30.0,
         prepare: bool = True,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._lock_timeout = lock_timeout
         self._options: dict[str, Any] = {
@@ -88,12 +94,20 @@ class PostgresLog(ReadablePostgres):
             "read_only": read_only,
             "patience": patience,
             "prepare": prepare,
+            "cache": None if cache is None else os.path.abspath(cache),  # noqa: PTH100
         }
         self._dsn = dsn
         lines = Lines(dsn, schema, patience, prepare=prepare)
         try:
-            super().__init__(lines, schema, create=create and not read_only, read_only=read_only)
+            super().__init__(
+                lines,
+                schema,
+                create=create and not read_only,
+                read_only=read_only,
+                cache=self._options["cache"],
+            )
         except BaseException:
+            self._close_cache()
             lines.close()
             raise
         lines.patience_seconds = patience
@@ -287,7 +301,12 @@ class PostgresLog(ReadablePostgres):
         self.closed = True
         self._lock.wait_until_unused(self)
         self._sender.send_all()
+        self._close_cache()
         self._lines.close()
+
+    def _close_cache(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
 
     def after_fork_in_child(self) -> None:
         self._lock.after_fork_in_child()

@@ -27,6 +27,8 @@ from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.applied import Applied
 from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
+from dobbin_like.storages.postgres.cache import Cache
+from dobbin_like.storages.postgres.caching import bring_up_to_date
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import (
     CHUNK_SIZE,
@@ -84,7 +86,11 @@ class ReadablePostgres(Applied[PostgresTransaction]):
 
     complete_since = NO_TID
 
-    def __init__(self, lines: Lines, schema: str, *, create: bool, read_only: bool) -> None:
+    _cache: Cache | None = None
+
+    def __init__(
+        self, lines: Lines, schema: str, *, create: bool, read_only: bool, cache: str | None
+    ) -> None:
         self.path: str = lines.path
         self.read_only = read_only
         self._known = 0  # Transactions that there are, as was seen last.
@@ -97,6 +103,9 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self.names: NameTables = NameTables()
         for (meta,) in self._all("names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
+        if cache is not None:
+            self._cache = Cache(cache, store)
+            bring_up_to_date(self._cache, lines, self._statements, self._head)
 
     def _open(self, *, create: bool) -> bytes:
         """Return the id of the log; create its tables if they are not there."""
@@ -167,6 +176,8 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             self._ahead.apply(logged, self._move_to)
 
     def _move_to(self, logged: PostgresTransaction) -> None:
+        if self._cache is not None and not logged.failed:
+            self._cache.note_changed(logged.oids)
         self._head = logged
 
     # -- reading -----------------------------------------------------------------
@@ -182,12 +193,18 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         if not 0 <= oid < head.next_oid:
             return None
         found = self._ahead.take(oid, at)
+        if found is None and self._cache is not None:
+            found = self._cache.load(oid, at)
         return found or self._version(oid, head.tid if at is None else min(at, head.tid))
 
     def read_ahead(self, oids: Sequence[Oid]) -> None:
         """Read the newest versions of these objects in one round trip, up to some megabytes."""
         self._check_open()
-        head = self._head
+        head, cache = self._head, self._cache
+        if cache is not None:
+            oids = [oid for oid in oids if not cache.has(oid)]
+            if not oids:
+                return
         rows = self._all("load_many", array_text(oids), head.tid, AHEAD_BYTES)
         versions = {row[0]: PostgresVersion(*row[1:]) for row in rows}
         self._ahead.keep(versions, lambda: self._head is head)

@@ -119,6 +119,13 @@ _STATEMENTS: Final = {
         "select oid, tid, number, data from {s}.version where oid = wanted and tid <= %s "
         "order by tid desc limit 1) v) found where total <= %s"
     ),
+    "versions": "select oid, tid, number, data from {s}.version where tid <= %s",
+    "versions_between": (
+        "select v.oid, v.tid, v.number, v.data from {s}.log l cross join unnest(l.oids) o(oid) "
+        "join {s}.version v on v.oid = o.oid and v.tid = l.tid "
+        "where l.pos > %s and l.pos <= %s and not l.failed"
+    ),
+    "changed": "select oids from {s}.log where pos > %s and pos <= %s and not failed",
     "entries": (
         "select oid, number, data from {s}.version where oid = any(%s::int8[]) and tid = %s"
     ),
