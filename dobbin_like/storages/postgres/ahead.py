@@ -9,8 +9,8 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.storages.postgres.tables import PostgresTransaction, PostgresVersion
 
-AHEAD_BYTES: Final = 8 << 20
-"""Of what is read in one round trip."""
+AHEAD_BYTES: Final = 8 << 10
+"""Of one state: a larger one is not read ahead, for that takes longer than a round trip."""
 
 _MOST: Final = 4000
 """Versions that are kept: those that nobody has loaded by then are dropped."""

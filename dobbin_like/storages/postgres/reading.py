@@ -198,7 +198,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         return found or self._version(oid, head.tid if at is None else min(at, head.tid))
 
     def read_ahead(self, oids: Sequence[Oid]) -> None:
-        """Read the newest versions of these objects in one round trip, up to some megabytes."""
+        """Read the newest versions of these objects in one round trip, but for large ones."""
         self._check_open()
         head, cache = self._head, self._cache
         if cache is not None:

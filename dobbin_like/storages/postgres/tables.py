@@ -111,13 +111,11 @@ _STATEMENTS: Final = {
         "select tid, number, data from {s}.version where oid = %s and tid <= %s "
         "order by tid desc limit 1"
     ),
-    # Up to so many bytes in all. What is not in a page of its own is measured without being read.
+    # A large state is measured without being read: it does not lie in the row.
     "load_many": (
-        "select oid, tid, number, data from ("
-        "select v.*, sum(octet_length(v.data)) over (order by n rows unbounded preceding) total "
-        "from unnest(%s::int8[]) with ordinality o(wanted, n) cross join lateral ("
+        "select oid, tid, number, data from unnest(%s::int8[]) o(wanted) cross join lateral ("
         "select oid, tid, number, data from {s}.version where oid = wanted and tid <= %s "
-        "order by tid desc limit 1) v) found where total <= %s"
+        "order by tid desc limit 1) v where octet_length(data) <= %s"
     ),
     "versions": "select oid, tid, number, data from {s}.version where tid <= %s",
     "versions_between": (
