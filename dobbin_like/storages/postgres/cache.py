@@ -21,10 +21,8 @@ import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import repeat
 from pathlib import Path
 from struct import Struct
-from struct import error as StructError  # noqa: N812
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -42,7 +40,6 @@ _HEAD: Final = Struct("<16sI16s")  # Magic, version, id of the log.
 _BLOCK: Final = Struct("<4sIQqq16sI")  # Magic, rows, bytes; position, tid, id; checksum of rows.
 _BLOCK_MAGIC: Final = b"BLCK"
 _ROW: Final = Struct("<qqqQII")  # Oid, tid, number; offset, size, checksum.
-_NAMED: Final = Struct("<qqq")
 _CRC: Final = Struct("<I")
 _START: Final = _HEAD.size + _CRC.size
 _BLOCK_SIZE: Final = _BLOCK.size + _CRC.size
@@ -78,8 +75,7 @@ class Cache:
     def __init__(self, path: str, store: bytes) -> None:
         self.path: str = os.path.abspath(path)  # noqa: PTH100  links stay links
         self._head = _with_crc(_HEAD.pack(_MAGIC, _VERSION, store))
-        self._newest: array[int] = array("q")  # By oid, the offset of the row; 0: there is none.
-        self._tids: array[int] = array("q")  # By oid.
+        self._newest: _Newest = _Newest()
         self._changed: set[int] = set()  # Oids that have a newer version.
         self._usable = True
         self.writable: bool = False
@@ -145,7 +141,7 @@ class Cache:
     def _forget(self) -> None:
         self.place: Place = _NOWHERE
         self._end = _START
-        self._newest, self._tids = array("q"), array("q")
+        self._newest = _Newest()
 
     def close(self) -> None:
         """Idempotent."""
@@ -158,15 +154,15 @@ class Cache:
 
     def _read_on(self) -> None:
         """Read the tables of what follows, up to the last complete block."""
-        tables: list[tuple[int, bytes]] = []
+        tables: list[bytes] = []
         at = self._end
         while block := self._block(at):
             size, place, table = block
-            tables.append((at + _BLOCK_SIZE, table))
+            tables.append(table)
             at += size
             if place.position > self.place.position:
-                for offset, rows in tables:
-                    self._index(offset, rows)
+                for rows in tables:
+                    self._newest.update(rows)
                 tables, self.place, self._end = [], place, at
 
     def _block(self, at: int) -> tuple[int, Place, bytes] | None:
@@ -184,17 +180,6 @@ class Cache:
     def _file_size(self) -> int:
         return os.fstat(self._fd).st_size
 
-    def _index(self, offset: int, table: bytes) -> None:
-        newest, tids = self._newest, self._tids
-        for oid, tid, _, _, _, _ in _ROW.iter_unpack(table):
-            if oid >= len(tids):
-                missing = oid + 1 - len(tids)
-                newest.extend(repeat(0, missing))
-                tids.extend(repeat(0, missing))
-            if tid >= tids[oid]:
-                newest[oid], tids[oid] = offset, tid
-            offset += _ROW.size
-
     def begin(self) -> None:
         """Cut off what is not complete: add() follows. Raises OSError."""
         os.ftruncate(self._fd, self._end)
@@ -202,15 +187,13 @@ class Cache:
 
     def add(self, rows: Sequence[Row], place: Place | None = None) -> None:
         """Append versions; with *place*, all up to there is in the file. Raises OSError."""
-        at = self._next + _BLOCK_SIZE + len(rows) * _ROW.size
+        start = at = self._next + _BLOCK_SIZE + len(rows) * _ROW.size
         table = bytearray()
         for oid, tid, number, data in rows:
-            checksum = crc32(data, crc32(_NAMED.pack(oid, tid, number)))
-            table += _ROW.pack(oid, tid, number, at, len(data), checksum)
+            table += _ROW.pack(oid, tid, number, at, len(data), crc32(data))
             at += len(data)
-        size = sum(len(row[3]) for row in rows)
-        position, tid, id_ = place or self.place
-        head = _BLOCK.pack(_BLOCK_MAGIC, len(rows), size, position, tid, id_, crc32(table))
+        numbers = (len(rows), at - start, *(place or self.place))
+        head = _BLOCK.pack(_BLOCK_MAGIC, *numbers, crc32(table))
         block = b"".join((_with_crc(head), table, *(row[3] for row in rows)))
         written = os.pwrite(self._fd, block, self._next)
         if written < len(block):
@@ -227,28 +210,25 @@ class Cache:
 
     def has(self, oid: int) -> bool:
         """Return whether the newest version is here, as far as is known."""
-        tids = self._tids
-        return self._usable and oid < len(tids) and tids[oid] > 0 and oid not in self._changed
+        return self._usable and self._newest.has(oid) and oid not in self._changed
 
     def load(self, oid: Oid, at: Tid | None) -> PostgresVersion | None:
         """Return the newest version of an object, or as of *at*; None: it is not known here."""
         if not self.has(oid):
             return None
-        tid = Tid(self._tids[oid])
+        newest = self._newest
+        tid = Tid(newest.tids[oid])
         if at is not None and at < tid:
             return None
         try:
-            row = _ROW.unpack(os.pread(self._fd, _ROW.size, self._newest[oid]))
-            if row[:2] == (oid, tid):
-                _, _, number, offset, size, checksum = row
-                data = os.pread(self._fd, size, offset)
-                if crc32(data, crc32(_NAMED.pack(oid, tid, number))) == checksum:
-                    return PostgresVersion(tid, number, data)
-        except (OSError, OverflowError, StructError) as error:
+            data = os.pread(self._fd, newest.sizes[oid], newest.offsets[oid])
+        except OSError as error:
             self._give_up(oid, str(error))
-        else:
+            return None
+        if crc32(data) != newest.checksums[oid]:
             self._give_up(oid, "it is damaged")
-        return None
+            return None
+        return PostgresVersion(tid, newest.numbers[oid], data)
 
     def _give_up(self, oid: Oid, reason: str) -> None:
         """Use it no more; who opens the log next makes another one."""
@@ -258,6 +238,34 @@ class Cache:
             with contextlib.suppress(OSError):
                 if self._is_at_path():
                     os.unlink(self.path)  # noqa: PTH108
+
+
+class _Newest:
+    """The newest versions, as the tables have them, by their oids; some 30 bytes for each."""
+
+    __slots__ = ("checksums", "numbers", "offsets", "sizes", "tids")
+
+    def __init__(self) -> None:
+        self.tids: array[int] = array("q")  # 0: There is none.
+        self.numbers: array[int] = array("q")
+        self.offsets: array[int] = array("Q")
+        self.sizes: array[int] = array("I")
+        self.checksums: array[int] = array("I")
+
+    def has(self, oid: int) -> bool:
+        return oid < len(self.tids) and self.tids[oid] > 0
+
+    def update(self, table: bytes) -> None:
+        """Take over the rows of a table, in whatever order they are."""
+        tids = self.tids
+        for oid, tid, number, offset, size, checksum in _ROW.iter_unpack(table):
+            if oid >= len(tids):
+                missing = oid + 1 - len(tids)
+                for each in (tids, self.numbers, self.offsets, self.sizes, self.checksums):
+                    each.frombytes(bytes(missing * each.itemsize))
+            if tid >= tids[oid]:
+                tids[oid], self.numbers[oid] = tid, number
+                self.offsets[oid], self.sizes[oid], self.checksums[oid] = offset, size, checksum
 
 
 def _with_crc(head: bytes) -> bytes:
