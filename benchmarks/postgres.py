@@ -25,7 +25,7 @@ from dobbin_like.storage.postgres import PostgresLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROUNDS = 1000
+ROUNDS = 300
 SCHEMA = "dobbin_like_benchmark"
 
 

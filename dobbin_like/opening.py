@@ -128,6 +128,7 @@ _POSTGRES_VALUES: Final[dict[str, Callable[[str], object]]] = {
     "schema": str,
     "patience": float,
     "prepare": _flag,
+    "cache": str,
 }
 
 

@@ -42,7 +42,7 @@ HOUSE = {
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",
-            "contract.packed",
+            "contract.distant  contract.packed",
             "contract.recognize",
             "contract  exc  processes.reopened  texts  timestamps  warn_after",
             "name_tables",
@@ -204,8 +204,13 @@ HOUSE = {
     "storages.postgres": Room(
         "ground  log.format  log.writing  storages",
         (
-            "storages.postgres  storages.postgres.lines  storages.postgres.tables",
-            "storages.postgres.offers  storages.postgres.reading",
+            "storages.postgres  storages.postgres.lines",
+            "storages.postgres.wire",
+            "storages.postgres.tables",
+            "storages.postgres.ahead  storages.postgres.offers  storages.postgres.streams",
+            "storages.postgres.cache  storages.postgres.sending",
+            "storages.postgres.caching",
+            "storages.postgres.reading",
             "storages.postgres.writer",
             "storages.postgres.log",
         ),

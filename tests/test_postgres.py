@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,11 +44,11 @@ from dobbin_like.exc import (
     UniqueConflictError,
 )
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.storages.memory_lock import MemoryLock
 from tests.helpers import processes
 from tests.helpers.accounts import Account
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
 from tests.helpers.interrupts import interrupted
+from tests.helpers.postgres_logs import in_another_process
 from tests.helpers.postgres_server import STANDBY, USER, Server, missing
 
 if missing():
@@ -56,7 +57,7 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import tables
+from dobbin_like.storages.postgres import reading, tables
 
 numbers = itertools.count(1)
 
@@ -74,14 +75,6 @@ def server():
 @pytest.fixture
 def schema():
     return f"log{next(numbers)}"
-
-
-@contextlib.contextmanager
-def in_another_process(log):
-    """Let *log* take no turns with the threads of this process."""
-    lock, log._lock = log._lock, MemoryLock(log.path)
-    yield
-    log._lock = lock
 
 
 @contextlib.contextmanager
@@ -292,8 +285,81 @@ def test_the_page_tells_how_many_round_trips_there_are(server, proxy, schema):
                 change()
                 commit(other, {200 + number: b""})
                 counts.append(messages(manager.commit))
-            assert counts == [6 + 2, 6]  # The first time with another connection.
+            assert counts == [3, 2]  # The second time, it is expected.
         assert messages(lambda: database.storage.load(Oid(1))) == 1
+
+
+def test_many_objects_are_read_in_few_round_trips(server, proxy, schema):
+    log = PostgresLog(server.dsn(proxy.port), schema=schema, prepare=False)
+    manager = transaction.TransactionManager()
+    with Database(log, transaction_manager=manager) as database:
+        parts = [PersistentDict(n=number) for number in range(2500)]
+        database.set_root(PersistentList(parts))
+        manager.commit()
+        with Database(
+            PostgresLog(server.dsn(proxy.port), schema=schema, prepare=False),
+            transaction_manager=transaction.TransactionManager(),
+        ) as other:
+            assert len(other.root) == 2500
+            for read, count in (
+                (other.preload, 3),
+                (other.preload, 0),
+                (lambda: len(list(other.walk())), 3 + 1),  # The list is large.
+                (lambda: len(list(other.instances(PersistentDict))), 3 + 1),
+            ):
+                proxy.cut_at(1_000_000, BEFORE)
+                assert read() >= 2500
+                assert 1_000_000 - proxy.cut_at(0, BEFORE) == count, read
+            assert [part["n"] for part in other.root] == list(range(2500))
+
+
+def test_what_was_read_ahead_is_not_older_than_what_is_applied(server, schema):
+    with (
+        PostgresLog(server.dsn(), schema=schema) as log,
+        PostgresLog(server.dsn(), schema=schema) as other,
+    ):
+        commit(log, dict.fromkeys(range(5), b"old"))
+        before = log.tid
+        commit(log, {1: b"new"})
+        log.read_ahead([Oid(oid) for oid in (0, 1, 2, 3, 4, 7)])
+        commit(other, {2: b"new"})
+        assert data_of(log, 2) == b"old"
+        log.read_ahead([Oid(oid) for oid in (0, 2, 3, 4)])
+        catch_up(log)
+
+        assert log.load(Oid(1), before).data == b"old"
+        assert [data_of(log, oid) for oid in range(5)] == [b"old", b"new", b"new", b"old", b"old"]
+        assert log.load(Oid(7)) is None
+        while log._ahead._versions:  # Nothing may come between reading and keeping them.
+            log._ahead._versions.popitem()
+        with overtaken_while_reading(log, lambda: commit(other, {3: b"new"})):
+            log.read_ahead([Oid(3), Oid(4)])
+        assert data_of(log, 3) == b"new"
+
+
+@contextlib.contextmanager
+def overtaken_while_reading(log, act):
+    """Let *act* be done, and applied, when *log* has read and before it has the result."""
+    read = log._all
+
+    def read_and_act(*statement):
+        rows = read(*statement)
+        log._all = read
+        act()
+        catch_up(log)
+        return rows
+
+    log._all = read_and_act
+    yield
+
+
+def test_large_objects_are_not_read_all_at_once(server, schema):
+    sizes = {0: 0, 1: 1000, 2: reading.AHEAD_BYTES, 3: reading.AHEAD_BYTES + 1, 4: 1_000_000}
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        commit(log, {oid: bytes([oid]) * size for oid, size in sizes.items()})
+        log.read_ahead([Oid(oid) for oid in (4, 3, 2, 1, 0)])
+        assert set(log._ahead._versions) == {0, 1, 2}
+        assert [len(data_of(log, oid)) for oid in sizes] == list(sizes.values())
 
 
 def test_schemas_are_databases_of_their_own(server):
@@ -603,7 +669,7 @@ def test_an_append_whose_answer_is_lost_is_done_once(logs, proxy, how, settled, 
 
     cut = proxy.was_cut.is_set()
     proxy.cut_at(0, how)
-    assert cut or message > 1 + settled  # All its messages were cut, each in its turn.
+    assert cut or message > 1  # It is one message.
     assert logged.sequence == 2
     assert committed_once(log, other, b"again")
 
@@ -758,7 +824,7 @@ def test_what_was_prepared_and_lost_is_not_committed(logs, proxy):
     log, other = logs
     log.acquire()
     log.prepare(Tid(log.tid + 10), [(Oid(0), 1, b"mine")])
-    log._writer._line.pgconn.finish()
+    log._writers[threading.get_ident()]._line.pgconn.finish()
     with in_another_process(other):
         commit(other, {0: b"other"})
     with pytest.raises(ServerUnavailableError, match="has taken its place"):

@@ -12,6 +12,7 @@ may do for many.
 
 from __future__ import annotations
 
+from dobbin_like.contract.distant import DistantStorage, is_distant, reading_ahead
 from dobbin_like.contract.packed import PackedStorage
 from dobbin_like.contract.recognize import is_packed, is_storage
 from dobbin_like.contract.storage import Storage
@@ -29,6 +30,7 @@ from dobbin_like.contract.stored import (
 __all__ = [
     "NO_NAMES",
     "ClassRow",
+    "DistantStorage",
     "Entry",
     "Names",
     "NewNames",
@@ -37,6 +39,8 @@ __all__ = [
     "Storage",
     "StoredVersion",
     "Transaction",
+    "is_distant",
     "is_packed",
     "is_storage",
+    "reading_ahead",
 ]

@@ -250,7 +250,7 @@ class Storage(Protocol):
             entries: Each oid once.
             classes: Those that are new, or get another name.
             shapes: Those that are new.
-            wait: Do what confirm() does.
+            wait: Do what confirm() does. If false, others may append before this returns.
 
         Returns:
             The transaction. It is news, like those of others, when it is visible.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Self, TypeVar
 
-from dobbin_like.contract import StoredVersion
+from dobbin_like.contract import StoredVersion, reading_ahead
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.references import references
@@ -67,7 +67,7 @@ class SnapshotScan:
     def all(self, progress: Progress | None) -> Iterator[tuple[Oid, StoredVersion]]:
         """Yield every stored object, in the order of the oids; call *progress* as instances()."""
         total = self.storage.next_oid
-        for oid in map(Oid, range(total)):
+        for oid in reading_ahead(self.storage, map(Oid, range(total))):
             stored = self.load(oid)
             if stored is not None:
                 yield oid, stored

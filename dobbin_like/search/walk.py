@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from dobbin_like.contract import reading_ahead
 from dobbin_like.ids import ROOT_OID, Oid
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
@@ -57,7 +58,7 @@ def _walk(sight: SnapshotScan, start: Oid, progress: Progress | None) -> Iterato
         done = 0
         marks.add([start])
         while marks.turn():
-            for oid in marks.generation():
+            for oid in reading_ahead(sight.storage, marks.generation()):
                 stored = sight.load(oid)
                 if stored is None:
                     continue  # A reference that leads nowhere; `check` tells who has it.

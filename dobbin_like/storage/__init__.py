@@ -9,6 +9,7 @@ whether it keeps it is told by the tests of :mod:`dobbin_like.conformance`.
 from typing import TYPE_CHECKING
 
 from dobbin_like.contract import (
+    DistantStorage,
     Names,
     NewNames,
     PackedStorage,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dobbin_like.storages.memory import MemoryLog, OverlayLog
 
 __all__ = [
+    "DistantStorage",
     "MemoryLog",
     "Names",
     "NewNames",

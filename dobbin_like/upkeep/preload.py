@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from dobbin_like.contract import is_packed
+from dobbin_like.contract import is_packed, reading_ahead
 from dobbin_like.exc import ClosedError, Error
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.references import references
@@ -43,7 +43,7 @@ def preload(store: Store, progress: Progress | None = None) -> int:
     read, and of all stored objects.
 
     Cost: Reading every object once, in the order of the file as far as references
-    allow; a byte of memory for each oid beside the objects.
+    allow, from a server many at once; a byte of memory for each oid beside the objects.
     """
     root = store.get_root()
     if root is None:
@@ -72,7 +72,9 @@ class _Walk:
             entries, self._found = self._found, []
             if place_of is not None and len(entries) > 1:
                 entries.sort(key=lambda ref: place_of(ref.oid))
-            for ref in entries:
+            refs = {ref.oid: ref for ref in entries}
+            for oid in reading_ahead(self._storage, refs, lambda oid: _is_ghost(refs[oid])):  # noqa: B023
+                ref = refs[oid]
                 obj = ref()
                 if obj is not None:  # Another thread may have made it unreachable.
                     self._read(obj, ref)
@@ -152,6 +154,11 @@ class _Walk:
         if oid < len(known) and not known[oid]:
             known[oid] = 1
             self._found.append(ref)
+
+
+def _is_ghost(ref: ObjectRef) -> bool:
+    obj = ref()
+    return obj is not None and type(obj) is type(obj)._p_faces.ghost
 
 
 # -- garbage collection ---------------------------------------------------------------

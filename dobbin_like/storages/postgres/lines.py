@@ -69,11 +69,13 @@ class Line(psycopg.Connection[Any]):
 
     psycopg would cancel the statement. A commit that waits for a standby would then be
     acknowledged though no standby has it. ``warned``: the server has said that of one.
+    ``prepared`` has the names of statements that :mod:`.wire` has prepared; None: none may be.
     """
 
     answer_seconds: float | None = None
     warned: bool = False
     process = 0
+    prepared: dict[bytes, bytes] | None = None
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
@@ -151,6 +153,7 @@ class Lines:
         line.answer_seconds = self._answer_seconds
         line.add_notice_handler(line.note)
         if self._threshold is not None:
+            line.prepared = {}
             # Planning takes a quarter of a commit, and finds the same plan each time.
             with contextlib.suppress(psycopg.errors.UndefinedObject):  # It is another engine.
                 line.execute("set plan_cache_mode = force_generic_plan")

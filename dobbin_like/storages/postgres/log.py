@@ -1,35 +1,44 @@
 """A log in PostgreSQL: append transactions, tell what others appended, read it.
 
-Two threads of one process take turns, by a lock in its memory. Other processes are not kept out
-while a thread commits, unless it asks for that (``acquire(settled=True)``): it finds at the append
-that another was faster, and nothing is written. So a commit that nobody disturbs costs one round
-trip. What the server has acknowledged is visible, and as durable as its ``synchronous_commit``
-says. :mod:`.writer` has the steps, and what a kill or a lost connection leaves after each.
+Two threads of one process take turns, by a lock in its memory; those that wait for the server do
+not hold it, and what several append meanwhile is sent together. Other processes are not kept out
+while a thread commits, unless it asks for that (``acquire(settled=True)``) or one of them has just
+been faster: it finds so at the append, and nothing is written. So a commit that nobody disturbs
+costs one round trip. What the server has acknowledged is visible, and as durable as its
+``synchronous_commit`` says. :mod:`.writer` has the steps, and what a kill or a lost connection
+leaves after each.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 import weakref
 from collections.abc import Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any, BinaryIO, Final, Self
 
 from dobbin_like.contract import ClassRow, Entry, ShapeRow, Transaction
-from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
-from dobbin_like.ids import Tid
-from dobbin_like.processes.interrupts import reentrant_lock
+from dobbin_like.exc import NotHeldError, OvertakenError, ReadOnlyStorageError, SelfWaitError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
+from dobbin_like.storages.postgres.ahead import Ahead
 from dobbin_like.storages.postgres.lines import Lines
 from dobbin_like.storages.postgres.reading import ReadablePostgres
+from dobbin_like.storages.postgres.sending import Sender
 from dobbin_like.storages.postgres.tables import PostgresTransaction
 from dobbin_like.storages.postgres.writer import Writer
 
 __all__ = ["PostgresLog"]
 
 _logger = logging.getLogger(__name__)
+
+_CROWDED: Final = 8
+"""Commits that take their turn first, after one that another process has overtaken."""
 
 _locks: weakref.WeakValueDictionary[str, MemoryLock] = weakref.WeakValueDictionary()
 """The lock of the threads of this process for each log that is open."""
@@ -52,17 +61,19 @@ class PostgresLog(ReadablePostgres):
         patience: Seconds to go on trying while the server can't be reached, and to wait for one
             answer.
         prepare: Let the server prepare statements; not behind a PgBouncer that pools transactions.
+        cache: A file for copies of the states, so that they need not be asked for. Processes of
+            one machine may share it.
 
     Raises:
         ServerUnavailableError: It can't be reached, or refuses.
         NotALogError: There are no tables, and none may be created.
         FormatVersionError: A newer release has made them.
+        OSError: *cache* can't be opened.
+        NotALogError: *cache* is another file, or in use for another log.
 
-    Cost: Opening reads one transaction, and those with new names. Each object that is read is a
-    round trip.
+    Cost: Opening reads one transaction, and those with new names; with a cache, all states that it
+    lacks. Each object that is read is a round trip, unless it is in the cache.
     """
-
-    unseen: Sequence[PostgresTransaction] = ()  # What is appended is visible.
 
     def __init__(
         self,
@@ -74,6 +85,7 @@ class PostgresLog(ReadablePostgres):
         create: bool = True,
         patience: float = 30.0,
         prepare: bool = True,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._lock_timeout = lock_timeout
         self._options: dict[str, Any] = {
@@ -82,20 +94,29 @@ class PostgresLog(ReadablePostgres):
             "read_only": read_only,
             "patience": patience,
             "prepare": prepare,
+            "cache": None if cache is None else os.path.abspath(cache),  # noqa: PTH100
         }
         self._dsn = dsn
         lines = Lines(dsn, schema, patience, prepare=prepare)
         try:
-            super().__init__(lines, schema, create=create and not read_only, read_only=read_only)
+            super().__init__(
+                lines,
+                schema,
+                create=create and not read_only,
+                read_only=read_only,
+                cache=self._options["cache"],
+            )
         except BaseException:
+            self._close_cache()
             lines.close()
             raise
         lines.patience_seconds = patience
         with _locks_lock:
             self._lock = _locks.setdefault(self.sort_key, MemoryLock(self.path))
-        self._writer = Writer(
-            lines, self._statements, lock_timeout=lock_timeout, answer_seconds=patience
-        )
+        self._patience = patience
+        self._sender = Sender(lines, self._statements)
+        self._writers: dict[int, Writer] = {}  # Of the threads between acquire() and release().
+        self._crowded = 0  # Commits that are made in turn: another process was faster.
         self._token = new_token(self)
         if not read_only:
             self._warn_if_not_durable()
@@ -128,44 +149,101 @@ class PostgresLog(ReadablePostgres):
 
     @property
     def held(self) -> bool:
-        return self._lock.held(self)
+        return get_ident() in self._writers
+
+    @property
+    def unseen(self) -> Sequence[PostgresTransaction]:
+        writer = self._writers.get(get_ident())
+        return () if writer is None else writer.unseen
 
     @property
     def last_tid(self) -> Tid:
-        return self._head.tid
+        writer, tid = self._writers.get(get_ident()), self._head.tid
+        return tid if writer is None else max(tid, writer.base.tid)
+
+    @property
+    def next_oid(self) -> Oid:
+        writer, oid = self._writers.get(get_ident()), self._head.next_oid
+        return oid if writer is None else max(oid, writer.base.next_oid)
 
     @property
     def behind(self) -> bool:
         # Without a turn, the append finds out.
-        return self._writer.in_turn and self.has_news()
+        writer = self._writers.get(get_ident())
+        return writer is not None and writer.has_turn and self.has_news()
 
     def acquire(self, *, settled: bool = True) -> None:
         self._check_open()
         if self.read_only:
             raise ReadOnlyStorageError(self.path, self.why_read_only)
-        timeout, started = self._lock_timeout, time.monotonic()
+        me, timeout, started = get_ident(), self._lock_timeout, time.monotonic()
+        if me in self._writers:
+            raise SelfWaitError(self.path)
         self._lock.acquire(self, timeout)
         try:
             self._check_open()
-            self._writer.drop()
-            if settled:
-                self._writer.take_turn(None if timeout is None else started + timeout)
+            self._writers[me] = writer = Writer(
+                self._lines,
+                self._statements,
+                self._sender,
+                self._head,
+                lock_timeout=timeout,
+                answer_seconds=self._patience,
+            )
+            if settled or self._crowded:
+                writer.take_turn(None if timeout is None else started + timeout)
+                self._crowded = _CROWDED if writer.news else max(self._crowded - 1, 0)
+            else:
+                writer.follow()
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
+        if get_ident() in self._writers:
+            finish_despite_interrupts(self._end_writing)
+        self._lock.release(self)
+
+    def _end_writing(self) -> None:
+        me = get_ident()
         try:
-            if self.held:
-                self._writer.drop()
+            if me in self._writers:
+                self._writers[me].drop()
         finally:
+            self._writers.pop(me, None)
             self._lock.release(self)
+
+    def _let_others_on(self) -> None:
+        self._writers[get_ident()].let_others_on = True
+        self._lock.release(self)
+
+    # -- news --------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        writer = self._writers.get(get_ident())
+        if writer is None or not writer.has_turn:
+            return super().has_news()
+        self._check_open()
+        return bool(writer.news) and self._head.sequence < writer.news[-1].sequence
+
+    def read_news(self) -> list[PostgresTransaction]:
+        writer = self._writers.get(get_ident())
+        if writer is None or not writer.has_turn:
+            return super().read_news()
+        self._check_open()
+        head = self._head
+        return [logged for logged in writer.news if logged.sequence > head.sequence]
+
+    def apply(self, news: Sequence[Transaction]) -> None:
+        super().apply(news)
+        writer = self._writers.get(get_ident())
+        if writer is not None:
+            writer.moved_to(self._head)
 
     # -- writing -----------------------------------------------------------------
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
-        self._check_held("write_stream()")
-        return self._writer.write_stream(source)
+        return self._writer("write_stream()").write_stream(source)
 
     def append(
         self,
@@ -177,8 +255,16 @@ class PostgresLog(ReadablePostgres):
         wait: bool = True,
         **annotations: Any,
     ) -> PostgresTransaction:
-        self._check_held("append()")
-        return self._writer.append(self._head, tid, entries, classes, shapes, **annotations)
+        writer = self._writer("append()")
+        if writer.let_others_on:
+            self._lock.acquire(self, self._lock_timeout)
+            writer.let_others_on = False
+        rows = entries, classes, shapes
+        try:
+            return writer.append(None if wait else self._let_others_on, tid, *rows, **annotations)
+        except OvertakenError:
+            self._crowded = _CROWDED
+            raise
 
     def prepare(
         self,
@@ -188,26 +274,23 @@ class PostgresLog(ReadablePostgres):
         shapes: Sequence[ShapeRow] = (),
         **annotations: Any,
     ) -> PostgresTransaction:
-        self._check_held("prepare()")
-        return self._writer.prepare(self._head, tid, entries, classes, shapes, **annotations)
+        return self._writer("prepare()").prepare(tid, entries, classes, shapes, **annotations)
 
     def decide(self, *, wait: bool = True) -> None:
-        self._check_held("decide()")
-        self._writer.decide()
+        self._writer("decide()").decide()
 
     def settle(self, tid: Tid) -> PostgresTransaction | None:
-        self._check_held("settle()")
-        return self._writer.settle(tid)
+        return self._writer("settle()").settle(tid)
 
     def fail(self, tid: Tid, reason: str, **annotations: Any) -> None:
-        self._check_held("fail()")
-        self._writer.fail(tid, reason, **annotations)
+        self._writer("fail()").fail(tid, reason, **annotations)
 
     def confirm(self, transaction: Transaction) -> None:
         """Nothing: what is appended is visible."""
 
     def wait_for(self, transaction: Transaction) -> None:
-        """Nothing, for the same reason."""
+        """Send what is appended, if nobody else does."""
+        self._sender.send_all()
 
     # -- the end -----------------------------------------------------------------
 
@@ -217,14 +300,27 @@ class PostgresLog(ReadablePostgres):
         self.release()
         self.closed = True
         self._lock.wait_until_unused(self)
+        self._sender.send_all()
+        self._close_cache()
         self._lines.close()
+
+    def _close_cache(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
 
     def after_fork_in_child(self) -> None:
         self._lock.after_fork_in_child()
-        self._writer.forget()
+        self._ahead = Ahead()
+        self._writers.clear()
+        self._sender.forget()
         self._lines.after_fork_in_child()
 
-    def _check_held(self, step: str) -> None:
-        if not self.held:
+    def _writer(self, step: str) -> Writer:
+        """Return what the calling thread is doing; NotHeldError: it has not called acquire()."""
+        writer = self._writers.get(get_ident())
+        if writer is None:
             self._check_open()
             raise NotHeldError(self.path, step, "the commit lock; call acquire() before")
+        if writer.has_turn:  # All that others have applied since was there before.
+            writer.moved_to(self._head)
+        return writer

@@ -3,13 +3,15 @@
 A commit is one row: *this transaction behind that one, if that one is the last*. The key of the
 table decides between two who try. The row has an id that no other has, chosen before the first
 attempt; so an attempt whose answer was lost is found out: it is made again, or another one is made
-in its place, and whatever stands there then stands there for good.
+in its place, and whatever stands there then stands there for good. Several, each behind the one
+before, are put together in one transaction of the server: it is decided by the first of them.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from dobbin_like.exc import ServerUnavailableError
 from dobbin_like.storages.postgres.lines import Line, Lines
@@ -19,31 +21,75 @@ from dobbin_like.storages.postgres.tables import (
     Statements,
     transaction_of_row,
 )
+from dobbin_like.storages.postgres.wire import exchange, roll_back
 
 _PAUSE_SECONDS: Final = 0.02
 
 
-def put(
-    line: Line, statements: Statements, offer: Offer, *, in_turn: bool = False
-) -> PostgresTransaction | None:
-    """Put a transaction at the end; return it. None: it does not follow the last one any more."""
-    alone = bool(offer.more) and not in_turn
-    if alone:
+def put(line: Line, statements: Statements, offers: Sequence[Offer]) -> list[PostgresTransaction]:
+    """Put transactions at the end; return those that are there: none, if another one was faster.
+
+    One round trip. An offer with more than one part is alone.
+
+    Raises:
+        psycopg.Error: One was refused: none was put. Or the connection is lost.
+    """
+    if offers[0].more:
         line.execute("begin isolation level read committed")
-    text = statements["append_in_turn" if in_turn else "append"]
+        done = _put_parts(line, statements, offers[0], "append")
+        if done:
+            commit(line, statements)
+        else:
+            roll_back(line)
+        return done
     line.warned = False
-    row = line.execute(text, offer.parameters, binary=True).fetchone()
-    if row is None:
-        if alone:
-            line.execute("rollback")
-        return None
-    for part in offer.more:
-        line.execute(statements["put_more"], part)
-    if alone:
-        commit(line, statements)
-    elif line.warned and not in_turn:
+    calls = [statements.call("append", offer.parameters) for offer in offers]
+    done = _done(offers, exchange(line, calls))
+    if done and line.warned:
         wait_until_durable(line, statements)
-    return offer.made._replace(oid_count=row[0])
+    return done
+
+
+def put_in_turn(
+    line: Line, statements: Statements, offer: Offer, *, decide: bool = False
+) -> PostgresTransaction | None:
+    """Put a transaction at the end, in one of the server, which locks others out.
+
+    Args:
+        decide: Commit as well, in the same round trip.
+    """
+    if offer.more or not decide:
+        done = _put_parts(line, statements, offer, "append_in_turn")
+        if done and decide:
+            commit(line, statements)
+    else:
+        line.warned = False
+        calls = [statements.call("append_in_turn", offer.parameters), statements.call("commit")]
+        done = _done([offer], exchange(line, calls))
+        if done and line.warned:
+            wait_until_durable(line, statements)
+    return done[0] if done else None
+
+
+def _put_parts(
+    line: Line, statements: Statements, offer: Offer, name: str
+) -> list[PostgresTransaction]:
+    """Put a transaction, part by part, in one of the server."""
+    done = _done([offer], exchange(line, [statements.call(name, offer.parameters)]))
+    for part in offer.more if done else ():
+        exchange(line, [statements.call("put_more", part)])
+    return done
+
+
+def _done(offers: Sequence[Offer], results: Sequence[Any]) -> list[PostgresTransaction]:
+    counts = [
+        int.from_bytes(result.get_value(0, 0), "big")
+        for result, _ in zip(results, offers, strict=False)
+        if result.ntuples
+    ]
+    return [
+        offer.made._replace(oid_count=count) for offer, count in zip(offers, counts, strict=False)
+    ]
 
 
 def commit(line: Line, statements: Statements) -> None:
@@ -68,12 +114,17 @@ def wait_until_durable(line: Line, statements: Statements) -> None:
 
 
 def find_out(
-    lines: Lines, statements: Statements, offer: Offer, instead: Offer, patience_seconds: float
-) -> PostgresTransaction | None:
-    """Return what was put if *offer* is in the log, for good; None: it is not, and never will be.
+    lines: Lines,
+    statements: Statements,
+    offers: Sequence[Offer],
+    instead: Sequence[Offer],
+    patience_seconds: float,
+) -> list[PostgresTransaction]:
+    """Return what was put if *offers* are in the log; none: they are not, and never will be.
 
     Args:
-        instead: What is put there if nothing is there yet: *offer* itself, or what keeps it out.
+        offers: They were sent together.
+        instead: What is put there if nothing is there yet: *offers* again, or what keeps them out.
         patience_seconds: How long to try; 0: once.
 
     Raises:
@@ -82,7 +133,7 @@ def find_out(
     until = time.monotonic() + patience_seconds
     while True:
         left = max(until - time.monotonic(), 0)
-        settled, made = lines.run(lambda line: _look(line, statements, offer, instead), left)
+        settled, made = lines.run(lambda line: _look(line, statements, offers, instead), left)
         if settled:
             return made
         if time.monotonic() > until:
@@ -92,16 +143,21 @@ def find_out(
 
 
 def _look(
-    line: Line, statements: Statements, offer: Offer, instead: Offer
-) -> tuple[bool, PostgresTransaction | None]:
-    """Return whether it is settled, and what was put if that is *offer*."""
+    line: Line, statements: Statements, offers: Sequence[Offer], instead: Sequence[Offer]
+) -> tuple[bool, list[PostgresTransaction]]:
+    """Return whether it is settled, and what was put if that are *offers*."""
     made = put(line, statements, instead)
-    if made is not None:
-        return True, made if instead is offer else None
-    found = line.execute(statements["at"], (offer.made.sequence,), binary=True).fetchone()
-    if found is None:
-        return False, None  # Somebody has the lock, perhaps the attempt itself.
-    if found[1] != offer.made.id:
-        return True, None
-    wait_until_durable(line, statements)
-    return True, transaction_of_row(found)
+    if made:
+        return True, made if instead is offers else []
+    places = offers[0].made.sequence, offers[-1].made.sequence
+    rows = line.execute(statements["between"], places, binary=True).fetchall()
+    if not rows:
+        return False, []  # Somebody has the lock, perhaps the attempt itself.
+    found = [
+        transaction_of_row(row)
+        for row, offer in zip(rows, offers, strict=False)
+        if row[1] == offer.made.id
+    ]
+    if found:
+        wait_until_durable(line, statements)
+    return True, found

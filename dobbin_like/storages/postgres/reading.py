@@ -26,6 +26,9 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.applied import Applied
+from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
+from dobbin_like.storages.postgres.cache import Cache
+from dobbin_like.storages.postgres.caching import bring_up_to_date
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import (
     CHUNK_SIZE,
@@ -59,23 +62,50 @@ _ALSO_CREATED: Final = (
 """What one of two gets who create the same tables at the same moment."""
 
 
+def news_in(
+    path: str, head: PostgresTransaction, rows: Sequence[Sequence[Any]]
+) -> list[PostgresTransaction]:
+    """Return what follows *head* by the rows of the log from its position on.
+
+    Raises:
+        HistoryLostError: It is not there, or one does not follow the one before.
+    """
+    last = rows[0][1] if rows else None
+    if last != head.id:
+        raise HistoryLostError(path, head.sequence, "another one, or none")
+    news = [transaction_of_row(row) for row in rows[1:]]
+    for logged in news:
+        if logged.previous != last:
+            raise HistoryLostError(path, logged.sequence - 1, "another one")
+        last = logged.id
+    return news
+
+
 class ReadablePostgres(Applied[PostgresTransaction]):
     """A log in PostgreSQL as its readers see it."""
 
     complete_since = NO_TID
 
-    def __init__(self, lines: Lines, schema: str, *, create: bool, read_only: bool) -> None:
+    _cache: Cache | None = None
+
+    def __init__(
+        self, lines: Lines, schema: str, *, create: bool, read_only: bool, cache: str | None
+    ) -> None:
         self.path: str = lines.path
         self.read_only = read_only
         self._known = 0  # Transactions that there are, as was seen last.
         self._lines = lines
         self._statements = Statements(schema)
+        self._ahead = Ahead()
         store = self._open(create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
         self.names: NameTables = NameTables()
         for (meta,) in self._all("names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
+        if cache is not None:
+            self._cache = Cache(cache, store)
+            bring_up_to_date(self._cache, lines, self._statements, self._head)
 
     def _open(self, *, create: bool) -> bytes:
         """Return the id of the log; create its tables if they are not there."""
@@ -135,15 +165,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         head = self._head
         # From the head itself on, by which is seen whether it is still there.
         rows = self._all("news", head.sequence)
-        last = rows[0][1] if rows else None
-        if last != head.id and not (self.read_only and not rows):
-            raise HistoryLostError(self.path, head.sequence, "another one, or none")
-        news = [transaction_of_row(row) for row in rows[1:]]
-        for logged in news:
-            if logged.previous != last:
-                raise HistoryLostError(self.path, logged.sequence - 1, "another one")
-            last = logged.id
-        return news
+        return [] if self.read_only and not rows else news_in(self.path, head, rows)
 
     def apply(self, news: Sequence[Transaction]) -> None:
         for logged in cast("Sequence[PostgresTransaction]", news):
@@ -151,7 +173,12 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             if not logged.failed:
                 self.names.update(*logged.names)
             # Last: with the new tid, a reader finds the new versions.
-            self._head = logged
+            self._ahead.apply(logged, self._move_to)
+
+    def _move_to(self, logged: PostgresTransaction) -> None:
+        if self._cache is not None and not logged.failed:
+            self._cache.note_changed(logged.oids)
+        self._head = logged
 
     # -- reading -----------------------------------------------------------------
 
@@ -165,7 +192,22 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         head = self._head
         if not 0 <= oid < head.next_oid:
             return None
-        return self._version(oid, head.tid if at is None else min(at, head.tid))
+        found = self._ahead.take(oid, at)
+        if found is None and self._cache is not None:
+            found = self._cache.load(oid, at)
+        return found or self._version(oid, head.tid if at is None else min(at, head.tid))
+
+    def read_ahead(self, oids: Sequence[Oid]) -> None:
+        """Read the newest versions of these objects in one round trip, but for large ones."""
+        self._check_open()
+        head, cache = self._head, self._cache
+        if cache is not None:
+            oids = [oid for oid in oids if not cache.has(oid)]
+            if not oids:
+                return
+        rows = self._all("load_many", array_text(oids), head.tid, AHEAD_BYTES)
+        versions = {row[0]: PostgresVersion(*row[1:]) for row in rows}
+        self._ahead.keep(versions, lambda: self._head is head)
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> PostgresVersion | None:
         self._check_open()

@@ -11,15 +11,16 @@ one row, which who commits locks; nothing depends on that, as the key of ``log``
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
 from typing import Any, Final, NamedTuple, NoReturn
-
-from psycopg.types.numeric import Int8
 
 from dobbin_like.contract import NO_NAMES, Entry, NewNames
 from dobbin_like.exc import NotALogError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format.meta import Meta, decode_meta, encode_meta
+from dobbin_like.storages.postgres.wire import Binary, Call
 
 FORMAT: Final = 1
 
@@ -28,6 +29,11 @@ CHUNK_SIZE: Final = 1 << 20
 
 _PART_BYTES: Final = 16 << 20
 """Bytes of states in one statement, but for one large state: the server needs a multiple."""
+
+_BYTEA: Final = 17  # The number of the type.
+_ARRAY_HEAD: Final = Struct(">iii")
+_ARRAY_SIZE: Final = Struct(">ii")
+_LENGTH: Final = Struct(">i")
 
 # Those who create them at the same time wait for each other, where there are such locks; else
 # they would find each other by a deadlock.
@@ -58,23 +64,30 @@ insert into {s}.log
 
 _ROW: Final = "pos, id, prev, tid, failed, oids, meta, oid_count, next_oid"
 
+# What an append has to be told, and the types of it.
+_PARAMETERS: Final = {
+    "pos": "int8", "prev": "bytea", "id": "bytea", "tid": "int8", "failed": "bool",
+    "named": "bool", "oids": "int8[]", "streams": "int8[]", "meta": "bytea", "older": "int8[]",
+    "new": "int8", "next_oid": "int8", "stored": "int8[]", "numbers": "int8[]",
+    "datas": "bytea[]",
+}  # fmt: skip
+_PART: Final = {"tid": "int8", "stored": "int8[]", "numbers": "int8[]", "datas": "bytea[]"}
+
 _INSERT: Final = """
 made as (
     insert into {s}.log
         (pos, id, prev, tid, failed, named, oids, streams, meta, oid_count, next_oid)
-    select pos + 1, %(id)b, id, %(tid)s, %(failed)s, %(named)s, %(oids)s::int8[],
-        %(streams)s::int8[], %(meta)b,
-        oid_count + %(new)s + (
-            select count(*) from unnest(%(older)s::int8[]) o(oid)
+    select pos + 1, :id, id, :tid, :failed, :named, :oids, :streams, :meta,
+        oid_count + :new + (
+            select count(*) from unnest(:older) o(oid)
             where not exists (select 1 from {s}.version v where v.oid = o.oid)),
-        %(next_oid)s
-    from {s}.log{turn} where pos = %(pos)s and id = %(prev)b
+        :next_oid
+    from {s}.log{turn} where pos = :pos and id = :prev
     on conflict do nothing returning tid, oid_count),
 put as (
     insert into {s}.version (oid, tid, number, data)
     select e.oid, made.tid, e.number, e.data from made,
-        unnest(%(stored)s::int8[], %(numbers)s::int8[], %(datas)b::bytea[])
-        e(oid, number, data))
+        unnest(:stored, :numbers, :datas) e(oid, number, data))
 select oid_count from made
 """
 
@@ -85,6 +98,7 @@ _STATEMENTS: Final = {
     "names": "select meta from {s}.log where named and pos <= %s order by pos",
     "news": f"select {_ROW} from {{s}}.log where pos >= %s order by pos",
     "at": f"select {_ROW} from {{s}}.log where pos = %s",
+    "between": f"select {_ROW} from {{s}}.log where pos between %s and %s order by pos",
     "of_tid": f"select {_ROW} from {{s}}.log where tid = %s",
     "oldest_first": (
         f"select {_ROW} from {{s}}.log where tid > %s and tid <= %s order by tid limit %s"
@@ -97,6 +111,19 @@ _STATEMENTS: Final = {
         "select tid, number, data from {s}.version where oid = %s and tid <= %s "
         "order by tid desc limit 1"
     ),
+    # A large state is measured without being read: it does not lie in the row.
+    "load_many": (
+        "select oid, tid, number, data from unnest(%s::int8[]) o(wanted) cross join lateral ("
+        "select oid, tid, number, data from {s}.version where oid = wanted and tid <= %s "
+        "order by tid desc limit 1) v where octet_length(data) <= %s"
+    ),
+    "versions": "select oid, tid, number, data from {s}.version where tid <= %s",
+    "versions_between": (
+        "select v.oid, v.tid, v.number, v.data from {s}.log l cross join unnest(l.oids) o(oid) "
+        "join {s}.version v on v.oid = o.oid and v.tid = l.tid "
+        "where l.pos > %s and l.pos <= %s and not l.failed"
+    ),
+    "changed": "select oids from {s}.log where pos > %s and pos <= %s and not failed",
     "entries": (
         "select oid, number, data from {s}.version where oid = any(%s::int8[]) and tid = %s"
     ),
@@ -106,20 +133,22 @@ _STATEMENTS: Final = {
         + _INSERT.replace("{turn}", ", turn")
     ),
     "put_more": (
-        "insert into {s}.version (oid, tid, number, data) select e.oid, %(tid)s, e.number, e.data "
-        "from unnest(%(stored)s::int8[], %(numbers)s::int8[], %(datas)b::bytea[]) "
-        "e(oid, number, data)"
+        "insert into {s}.version (oid, tid, number, data) select e.oid, :tid, e.number, e.data "
+        "from unnest(:stored, :numbers, :datas) e(oid, number, data)"
     ),
     "append_in_turn": "with " + _INSERT.replace("{turn}", ""),
     "durability": (
         "select name, current_setting(name, true) "
         "from unnest(array['fsync', 'synchronous_commit', 'full_page_writes']) n(name)"
     ),
+    # In one message, so that who waits for the turn is told what came before it as well.
     "turn": (
         "begin isolation level read committed; set local lock_timeout = {wait}; "
         "set local idle_in_transaction_session_timeout = {keep}; "
-        "select 1 from {s}.meta for update"
+        "select 1 from {s}.meta for update; "
+        f"select {_ROW} from {{s}}.log where pos >= {{from}} order by pos"
     ),
+    "commit": "commit",
     "barrier": "update {s}.barrier set times = times + 1",
     "put_chunk": (
         "insert into {s}.stream (key, n, data) values (%s, %s, %b) on conflict do nothing"
@@ -148,17 +177,27 @@ class Statements:
             for name, text in _STATEMENTS.items()
         }
         self._create = _CREATE.replace("{s}", quoted.replace("%%", "%"))
+        # Of those that have parameters with names, in the form of the server.
+        self._sent = {
+            name: _numbered(text.replace("%%", "%"), _PART if name == "put_more" else _PARAMETERS)
+            for name, text in self._texts.items()
+            if name in ("append", "append_in_turn", "put_more", "commit")
+        }
 
     def __getitem__(self, name: str) -> str:
         return self._texts[name]
+
+    def call(self, name: str, parameters: Sequence[Any] = ()) -> Call:
+        """Return what :meth:`.lines.Line.exchange` takes."""
+        return Call(self._sent[name], parameters)
 
     def create(self) -> str:
         """Return what makes the tables that are not there, with a new id for a new log."""
         made = self._create.replace("{{", "{").replace("}}", "}")
         return made.replace("{format}", str(FORMAT)).replace("{store}", new_id().hex())
 
-    def turn(self, wait_seconds: float, keep_seconds: float) -> str:
-        """Return what begins a transaction and locks ``meta``, without parameters.
+    def turn(self, wait_seconds: float, keep_seconds: float, since: int) -> str:
+        """Return what begins a transaction, locks ``meta``, and reads from position *since* on.
 
         The server ends the transaction of who has done nothing for *keep_seconds*: a machine that
         is gone must not keep the others out.
@@ -166,7 +205,14 @@ class Statements:
         text = self._texts["turn"].replace("%%", "%")
         for name, seconds in (("{wait}", wait_seconds), ("{keep}", keep_seconds)):
             text = text.replace(name, str(max(int(seconds * 1000), 1)))
-        return text
+        return text.replace("{from}", str(since))
+
+
+def _numbered(text: str, parameters: dict[str, str]) -> bytes:
+    """Return a statement with ``$1`` in place of ``:name``, as the server takes it."""
+    for number, (name, kind) in enumerate(parameters.items(), 1):
+        text = re.sub(rf"(?<!:):{name}\b", f"${number}::{kind}", text)
+    return text.encode()
 
 
 class PostgresVersion(NamedTuple):
@@ -210,9 +256,10 @@ class Offer(NamedTuple):
     """A transaction that is to be put at the end, and the parameters of the statement."""
 
     made: PostgresTransaction  # The number of objects is still that of before.
-    parameters: dict[str, Any]
-    more: Sequence[dict[str, Any]]  # Of further statements, if it is large.
+    parameters: Sequence[Any]
+    more: Sequence[Sequence[Any]]  # Of further statements, if it is large.
     before: PostgresTransaction
+    size: int  # Of the states in the first statement, in bytes.
 
 
 def make_offer(
@@ -234,22 +281,26 @@ def make_offer(
         head.sequence + 1, new_id(), head.id, tid, failed, tuple(named), *meta,
         head.oid_count, Oid(next_oid),
     )  # fmt: skip
-    parameters = {
-        "pos": Int8(head.sequence),
-        "prev": head.id,
-        "id": made.id,
-        "tid": Int8(tid),
-        "failed": failed,
-        "named": meta.names != NO_NAMES and not failed,
-        "oids": array_text(named),
-        "streams": array_text(streams),
-        "meta": encode_meta(meta),
-        "older": array_text(older),
-        "new": Int8(len(stored) - len(older)),
-        "next_oid": Int8(next_oid),
-    }
-    first, *more = [_versions(part) for part in _parts(entries)]
-    return Offer(made, parameters | first, [part | {"tid": Int8(tid)} for part in more], head)
+    first, *more = _parts(entries)
+    number = b"%d"
+    parameters = (
+        number % head.sequence,
+        Binary(head.id),
+        Binary(made.id),
+        number % tid,
+        b"t" if failed else b"f",
+        b"t" if meta.names != NO_NAMES and not failed else b"f",
+        array_text(named).encode(),
+        array_text(streams).encode(),
+        Binary(encode_meta(meta)),
+        array_text(older).encode(),
+        number % (len(stored) - len(older)),
+        number % next_oid,
+        *_versions(first),
+    )
+    size = sum(len(entry[2]) for entry in first)
+    parts = [(number % tid, *_versions(part)) for part in more]
+    return Offer(made, parameters, parts, head, size)
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
@@ -263,12 +314,22 @@ def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     yield entries[start:]
 
 
-def _versions(entries: Sequence[Entry]) -> dict[str, Any]:
-    return {
-        "stored": array_text(entry[0] for entry in entries),
-        "numbers": array_text(entry[1] for entry in entries),
-        "datas": [bytes(entry[2]) for entry in entries],
-    }
+def _versions(entries: Sequence[Entry]) -> tuple[Any, ...]:
+    return (
+        array_text(entry[0] for entry in entries).encode(),
+        array_text(entry[1] for entry in entries).encode(),
+        _array_of_bytes([entry[2] for entry in entries]),
+    )
+
+
+def _array_of_bytes(values: Sequence[bytes]) -> Binary:
+    """Return an array as the server reads it in binary: of one dimension, from 1 on."""
+    if not values:
+        return Binary(_ARRAY_HEAD.pack(0, 0, _BYTEA))
+    parts = [_ARRAY_HEAD.pack(1, 0, _BYTEA), _ARRAY_SIZE.pack(len(values), 1)]
+    for value in values:
+        parts += (_LENGTH.pack(len(value)), value)
+    return Binary(b"".join(parts))
 
 
 def array_text(numbers: Iterable[int]) -> str:

@@ -2,8 +2,10 @@
 
 1. In turn, other processes can't append: the server has a transaction that has locked ``meta``. It
    ends with the first append, or with the connection.
-2. ``append()`` is one statement, and the decision: see :mod:`.offers`. If its answer is lost, that
-   is found out before ``append()`` returns or raises; by ``settle()`` after an interrupt.
+2. ``append()`` is one statement, and the decision: see :mod:`.offers`. Out of turn, other threads
+   prepare their own meanwhile, and those of one moment are sent together: :mod:`.sending`. If the
+   answer is lost, that is found out before ``append()`` returns or raises; after an interrupt, by
+   ``settle()``.
 3. ``prepare()`` does it in a transaction of the server, which others wait for; ``decide()`` is the
    commit of that.
 
@@ -34,9 +36,11 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.writing.encode import check_numbers
 from dobbin_like.storages.postgres.lines import Line, Lines, discard, is_lost, reason_of
-from dobbin_like.storages.postgres.offers import commit, find_out, put
+from dobbin_like.storages.postgres.offers import commit, find_out, put, put_in_turn
+from dobbin_like.storages.postgres.reading import news_in
+from dobbin_like.storages.postgres.sending import Parcel, Sender
+from dobbin_like.storages.postgres.streams import drop_streams, put_stream
 from dobbin_like.storages.postgres.tables import (
-    CHUNK_SIZE,
     Offer,
     PostgresTransaction,
     Statements,
@@ -44,6 +48,7 @@ from dobbin_like.storages.postgres.tables import (
     refuse_empty,
     transaction_of_row,
 )
+from dobbin_like.storages.postgres.wire import roll_back
 
 _logger = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ _FAILURE_TRIES: Final = 100
 _FAILURE_PAUSE_SECONDS: Final = 0.01
 
 _Send = Callable[[Line, Offer], PostgresTransaction | None]
+_Rows = Sequence[Sequence[Any]]
 
 # What has become of a transaction that append() or prepare() was given.
 _PREPARED: Final = "prepared"  # It is in a transaction of the server.
@@ -62,12 +68,14 @@ _APPENDED: Final = "appended"
 
 
 class Writer:
-    """What the thread that holds the lock of an instance is doing, from acquire() to release().
+    """What one thread is doing from acquire() to release().
 
     Keeps the contract of the methods of :class:`dobbin_like.contract.Storage` that have the same
-    names. One thread at a time.
+    names. Touched by its thread only.
 
     Args:
+        head: What is applied. Others may apply more before it appends: what it follows then is
+            not what it has looked at, and it is overtaken.
         lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
         answer_seconds: How long the server lets a transaction wait for its next statement.
     """
@@ -76,6 +84,8 @@ class Writer:
         self,
         lines: Lines,
         statements: Statements,
+        sender: Sender,
+        head: PostgresTransaction,
         *,
         lock_timeout: float | None,
         answer_seconds: float,
@@ -83,62 +93,80 @@ class Writer:
         self._path = lines.path
         self._lines = lines
         self._statements = statements
+        self._sender = sender
         self._lock_timeout = lock_timeout
         self._answer_seconds = answer_seconds
+        self.unseen: Sequence[PostgresTransaction] = ()
+        self.base: PostgresTransaction = head  # What an append follows.
+        self.let_others_on: bool = False  # Other threads may hold the lock by now.
+        self.news: list[PostgresTransaction] = []  # In turn: all there is behind the head.
+        self._parcel: Parcel | None = None
         self.forget()
 
     def forget(self) -> None:
-        """Begin with nothing: of the thread that holds the lock."""
+        """Begin with nothing."""
         self._line: Line | None = None  # In a transaction of the server.
-        self._has_turn = False  # Since acquire(), until the first append.
+        self.has_turn: bool = False  # Since acquire(), until the first append.
         self._offer: Offer | None = None
         self._outcome = ""
         self._made: PostgresTransaction | None = None  # The one that was appended last.
         self._written: list[int] = []
         self._patience = self._lines.patience_seconds
 
-    # -- the turn ----------------------------------------------------------------
+    def follow(self) -> None:
+        """Follow what other threads have appended, or just send: ``unseen``."""
+        self.unseen = self._sender.unseen(self.base)
+        if self.unseen:
+            self.base = self.unseen[-1]
 
-    @property
-    def in_turn(self) -> bool:
-        """Whether other processes can't append now."""
-        return self._line is not None
+    def moved_to(self, head: PostgresTransaction) -> None:
+        """Follow what this thread has applied."""
+        if head.sequence >= self.base.sequence:
+            self.base = head
+
+    # -- the turn ----------------------------------------------------------------
 
     def take_turn(self, until: float | None) -> None:
         """Keep other processes from appending, until the first append or the end."""
+        self._sender.send_all()
         self._wait_for_turn(until)
-        self._has_turn = True
+        self.has_turn = True
 
     def _wait_for_turn(self, until: float | None) -> None:
         """Keep other processes from appending, until the next append or the end."""
         while True:
             left = _TURN_SECONDS if until is None else until - time.monotonic()
             wait = min(max(left, 0.001), _TURN_SECONDS)
-            text = self._statements.turn(wait, self._answer_seconds)
-            line, has_turn = self._lines.begin(partial(self._lock_tables, text))
-            if has_turn:
+            text = self._statements.turn(wait, self._answer_seconds, self.base.sequence)
+            line, rows = self._lines.begin(partial(self._lock_tables, text))
+            if rows is not None:
+                self.news = news_in(self._path, self.base, rows)
                 return
             self._line = None
             self._lines.give(line)
             if until is not None and time.monotonic() >= until:
                 raise LockTimeout(self._path, self._lock_timeout or 0.0)
 
-    def _lock_tables(self, text: str, line: Line) -> bool:
+    def _lock_tables(self, text: str, line: Line) -> _Rows | None:
         self._line = line  # Before: after an interrupt, release() ends what it has begun.
         try:
-            line.execute(text, prepare=False)
+            cursor = line.execute(text, prepare=False)
         except psycopg.errors.LockNotAvailable:
-            line.execute("rollback")
-            return False
-        return True
+            roll_back(line)
+            return None
+        while cursor.nextset():
+            pass
+        return cursor.fetchall()
 
     def drop(self) -> None:
         """Take back what was prepared or written and is not committed. May be repeated."""
+        if self._parcel is not None and self._outcome == _SENT:
+            self._sender.withdraw(self._parcel)
         self._end_line()
         # What was sent may be in the log, with its streams.
         written = [] if self._outcome == _SENT else self._written
         if written:
-            self._drop_streams(written)
+            drop_streams(self._lines, self._statements, written)
         self.forget()
 
     def _end_line(self) -> None:
@@ -148,7 +176,7 @@ class Writer:
             return
         if line.process == os.getpid() and not line.closed:
             try:
-                line.execute("rollback")
+                roll_back(line)
             except psycopg.Error:
                 discard(line)
         self._line = None
@@ -157,65 +185,50 @@ class Writer:
     # -- what is appended --------------------------------------------------------
 
     def write_stream(self, source: BinaryIO) -> tuple[int, int]:
-        key = int.from_bytes(os.urandom(8), "little") >> 1
-        try:
-            size = self._put_chunks(key, source)
-        except BaseException:
-            self._drop_streams([key])
-            raise
+        key, size = put_stream(self._lines, self._statements, source)
         self._written.append(key)
         return key, size
 
-    def _put_chunks(self, key: int, source: BinaryIO) -> int:
-        text = self._statements["put_chunk"]
-        number = size = 0
-        while True:
-            chunk = _read(source)
-            if chunk or not number:
-                self._lines.run(partial(_execute, text, (key, number, chunk)))
-            number += 1
-            size += len(chunk)
-            if len(chunk) < CHUNK_SIZE:
-                return size
-
-    def _drop_streams(self, keys: Sequence[int]) -> None:
-        try:
-            self._lines.run(partial(_execute, self._statements["drop_streams"], (list(keys),)))
-        except Error as error:
-            _logger.warning("%s: streams are left behind: %s", self._path, error)
-
     def append(
-        self, head: PostgresTransaction, tid: Tid, *rows: Any, **annotations: Any
+        self, let_others_on: Callable[[], None] | None, tid: Tid, *rows: Any, **annotations: Any
     ) -> PostgresTransaction:
-        """Put a transaction behind *head*, which is what is applied."""
-        offer = self._new_offer("append()", head, tid, *rows, **annotations)
-        in_turn = self._line is not None
-        if not in_turn:
-            self._line, _ = self._lines.begin(lambda _line: None)
+        """Put a transaction behind what this thread has looked at.
+
+        Args:
+            let_others_on: Called when other threads may append; None: they have to wait.
+        """
+        offer = self._new_offer("append()", tid, *rows, **annotations)
         self._outcome = _SENT
-        return self._sent(offer, self._append_in_turn if in_turn else self._append)
-
-    def _append(self, line: Line, offer: Offer) -> PostgresTransaction | None:
-        return put(line, self._statements, offer)
-
-    def _append_in_turn(self, line: Line, offer: Offer) -> PostgresTransaction | None:
-        made = put(line, self._statements, offer, in_turn=True)
-        if made is None:
-            line.execute("rollback")
-        else:
-            commit(line, self._statements)
+        if self._line is not None:
+            return self._sent(offer, self._append_in_turn)
+        self._parcel = parcel = Parcel(offer)
+        self._sender.add(parcel)
+        if let_others_on is not None:
+            let_others_on()
+        patience, self._patience = self._patience, 0.0
+        try:
+            made = self._sender.finish(parcel, patience)
+        except (OvertakenError, ServerUnavailableError):
+            self._outcome, self._parcel = "", None
+            raise
+        self._note_appended(made)
         return made
 
-    def prepare(
-        self, head: PostgresTransaction, tid: Tid, *rows: Any, **annotations: Any
-    ) -> PostgresTransaction:
-        offer = self._new_offer("prepare()", head, tid, *rows, **annotations)
+    def _append_in_turn(self, line: Line, offer: Offer) -> PostgresTransaction | None:
+        made = put_in_turn(line, self._statements, offer, decide=True)
+        if made is None and offer.more:
+            roll_back(line)
+        return made
+
+    def prepare(self, tid: Tid, *rows: Any, **annotations: Any) -> PostgresTransaction:
+        offer = self._new_offer("prepare()", tid, *rows, **annotations)
         if self._line is None:
+            self._sender.send_all()
             self._wait_for_turn(self._until())
         line = self._line
         assert line is not None
         try:
-            made = put(line, self._statements, offer, in_turn=True)
+            made = put_in_turn(line, self._statements, offer)
         except psycopg.Error as error:
             raise ServerUnavailableError(self._path, reason_of(error)) from error
         if made is None:
@@ -242,7 +255,6 @@ class Writer:
     def _new_offer(
         self,
         step: str,
-        head: PostgresTransaction,
         tid: Tid,
         entries: Sequence[Entry],
         classes: Sequence[ClassRow] = (),
@@ -254,10 +266,10 @@ class Writer:
     ) -> Offer:
         if self._outcome in (_PREPARED, _SENT):
             raise NotHeldError(self._path, step, "the end of the one before")
-        check_numbers(tid, [entry[0] for entry in entries], head.tid)
+        check_numbers(tid, [entry[0] for entry in entries], self.base.tid)
         names = NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES
         meta = Meta(names, user, description, extension)
-        self._offer = make_offer(head, tid, entries, meta, streams=self._written)
+        self._offer = make_offer(self.base, tid, entries, meta, streams=self._written)
         return self._offer
 
     def _sent(self, offer: Offer, send: _Send) -> PostgresTransaction:
@@ -293,18 +305,22 @@ class Writer:
     def _ask(self, offer: Offer, instead: Offer) -> PostgresTransaction | None:
         """Find out what has become of *offer*; wait for the server only the first time."""
         patience, self._patience = self._patience, 0.0
-        return find_out(self._lines, self._statements, offer, instead, patience)
+        offers = [offer]
+        others = offers if instead is offer else [instead]
+        made = find_out(self._lines, self._statements, offers, others, patience)
+        return made[0] if made else None
 
     def _note_appended(self, made: PostgresTransaction) -> None:
-        self._made = made
-        self._has_turn = False
+        self._made = self.base = made
+        self._parcel = None
+        self.has_turn = False
         self._written = []
         self._outcome = _APPENDED
 
     def _overtaken(self, offer: Offer) -> Error:
         """Return the error for who does not follow the last transaction; nothing was written."""
         self._outcome, self._offer = "", None
-        if self._has_turn:  # Nobody has come between: it was behind before.
+        if self.has_turn:  # Nobody has come between: it was behind before.
             return NotHeldError(self._path, "append()", "all news applied")
         return OvertakenError(self._path, offer.before.sequence)
 
@@ -315,20 +331,19 @@ class Writer:
         if offer is None or offer.made.tid != tid or self._outcome != _SENT:
             return None
         self._discard_line()
-        # Should it still be on its way, it finds its place taken. Not behind what is applied now:
-        # another thread may have applied the transaction itself.
-        meta, oids = Meta(reason="interrupted"), [*offer.made.oids]
-        instead = make_offer(offer.before, tid, (), meta, failed=True, oids=oids)
-        made = self._ask(offer, instead)
+        if self._parcel is not None:
+            made = self._sender.settle(self._parcel, _interrupted)
+        else:
+            made = self._ask(offer, _interrupted(offer))
         if made is None:
-            self._outcome, self._offer = "", None
+            self._outcome, self._offer, self._parcel = "", None, None
         else:
             self._note_appended(made)
         return made
 
     def _discard_line(self) -> None:
         line, self._line = self._line, None
-        self._has_turn = False
+        self.has_turn = False
         discard(line)
 
     def fail(
@@ -363,21 +378,17 @@ class Writer:
         tid = Tid(max(tid, head.tid + 1))
         check_numbers(tid, oids, head.tid)
         offer = make_offer(head, tid, (), meta, failed=True, oids=oids)
-        return put(line, self._statements, offer) is not None
+        return bool(put(line, self._statements, [offer]))
 
     def _until(self) -> float | None:
         return None if self._lock_timeout is None else time.monotonic() + self._lock_timeout
 
 
-def _execute(text: str, parameters: Sequence[object], line: Line) -> None:
-    line.execute(text, parameters)
+def _interrupted(offer: Offer) -> Offer:
+    """Return what takes the place of a transaction that was interrupted.
 
-
-def _read(source: BinaryIO) -> bytes:
-    """Return the next piece of a stream; only the last is shorter."""
-    parts = []
-    missing = CHUNK_SIZE
-    while missing and (part := source.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+    Should that still be on its way, it finds its place taken. It does not go behind what is
+    applied now: another thread may have applied the transaction itself.
+    """
+    meta, oids = Meta(reason="interrupted"), [Oid(oid) for oid in offer.made.oids]
+    return make_offer(offer.before, offer.made.tid, (), meta, failed=True, oids=oids)

@@ -1,0 +1,272 @@
+"""A local file with versions of the objects of a log in PostgreSQL, which need not be asked for.
+
+It has all versions up to one transaction of the log, whose position and id it knows. Whoever
+opens the log compares these with the server, and appends what came since; after that, nothing is
+written.
+Nothing in it is more than a copy: what does not fit is not used, and the file is made anew. So
+nothing is synced, and who is killed while it writes leaves what the next one cuts off.
+
+The file is a header and blocks, each with a table and the states. A block that has the position of
+the log ends what is complete; what follows the last of those does not count. The table of a block
+and each state have checksums. Who appends has a lock, which is not waited for. Others may read
+meanwhile: complete blocks never change, and a file that is not right any more is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from dobbin_like.exc import NotALogError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.storages.postgres.tables import PostgresVersion
+
+__all__ = ["Cache", "Place"]
+
+_logger = logging.getLogger(__name__)
+
+_MAGIC: Final = b"dobbin_like copy"
+_VERSION: Final = 1
+_HEAD: Final = Struct("<16sI16s")  # Magic, version, id of the log.
+_BLOCK: Final = Struct("<4sIQqq16sI")  # Magic, rows, bytes; position, tid, id; checksum of rows.
+_BLOCK_MAGIC: Final = b"BLCK"
+_ROW: Final = Struct("<qqqQII")  # Oid, tid, number; offset, size, checksum.
+_CRC: Final = Struct("<I")
+_START: Final = _HEAD.size + _CRC.size
+_BLOCK_SIZE: Final = _BLOCK.size + _CRC.size
+
+
+class Place(NamedTuple):
+    """A transaction of the log: what is up to it is complete."""
+
+    position: int
+    tid: Tid
+    id: bytes
+
+
+_NOWHERE: Final = Place(0, Tid(0), bytes(16))
+
+Row = tuple[int, int, int, bytes]
+"""Oid, tid, number and state of a version."""
+
+
+class Cache:
+    """The cache of one log in one file, for one instance. Any thread may load.
+
+    ``place`` is up to where it is complete. ``writable``: this instance has the lock.
+
+    Args:
+        store: The id of the log. That of another one is replaced.
+
+    Raises:
+        OSError: The file can't be opened or made.
+        NotALogError: There is another file, or another process makes the cache of another log.
+    """
+
+    def __init__(self, path: str, store: bytes) -> None:
+        self.path: str = os.path.abspath(path)  # noqa: PTH100  links stay links
+        self._head = _with_crc(_HEAD.pack(_MAGIC, _VERSION, store))
+        self._newest: _Newest = _Newest()
+        self._changed: set[int] = set()  # Oids that have a newer version.
+        self._usable = True
+        self.writable: bool = False
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._lock()
+        found = os.pread(self._fd, _START, 0)
+        if found != self._head:
+            if not _MAGIC.startswith(found[: len(_MAGIC)]):  # Who made it may have been killed.
+                raise NotALogError(self.path, "it is not a cache; give another path for that")
+            if self.writable:
+                self._make_anew()
+            elif found:
+                raise NotALogError(self.path, "another process is using it for another log")
+        self._forget()
+        self._read_on()
+
+    def _lock(self) -> None:
+        """Take the lock, if nobody has it, of the file that the path leads to."""
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.writable = self._is_at_path()
+
+    def unlock(self) -> None:
+        """Let others append. This instance goes on to load."""
+        self.writable = False
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _is_at_path(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))  # noqa: PTH116
+        return False
+
+    def _make_anew(self) -> None:
+        """Put an empty file in the place of this one; others may go on to read that."""
+        fd, name = tempfile.mkstemp(prefix=f"{self.path}.", dir=Path(self.path).parent)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, self._head)
+            os.replace(name, self.path)  # noqa: PTH105
+        except BaseException:
+            os.close(fd)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+        old, self._fd = self._fd, fd
+        os.close(old)
+
+    def discard(self) -> None:
+        """Forget everything, as it does not fit; begin anew if this instance may write."""
+        self._forget()
+        if self.writable:
+            self._make_anew()
+        else:
+            self._usable = False
+
+    def _forget(self) -> None:
+        self.place: Place = _NOWHERE
+        self._end = _START
+        self._newest = _Newest()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._usable = False
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    # -- blocks --------------------------------------------------------------------
+
+    def _read_on(self) -> None:
+        """Read the tables of what follows, up to the last complete block."""
+        tables: list[bytes] = []
+        at = self._end
+        while block := self._block(at):
+            size, place, table = block
+            tables.append(table)
+            at += size
+            if place.position > self.place.position:
+                for rows in tables:
+                    self._newest.update(rows)
+                tables, self.place, self._end = [], place, at
+
+    def _block(self, at: int) -> tuple[int, Place, bytes] | None:
+        """Return size, place and table of the block there, if there is one and it is whole."""
+        head = os.pread(self._fd, _BLOCK_SIZE, at)
+        if len(head) < _BLOCK_SIZE or _with_crc(head[: _BLOCK.size]) != head:
+            return None
+        magic, rows, data_size, position, tid, id_, checksum = _BLOCK.unpack_from(head)
+        table = os.pread(self._fd, rows * _ROW.size, at + _BLOCK_SIZE)
+        size = _BLOCK_SIZE + rows * _ROW.size + data_size
+        if magic != _BLOCK_MAGIC or crc32(table) != checksum or at + size > self._file_size():
+            return None
+        return size, Place(position, tid, id_), table
+
+    def _file_size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def begin(self) -> None:
+        """Cut off what is not complete: add() follows. Raises OSError."""
+        os.ftruncate(self._fd, self._end)
+        self._next = self._end
+
+    def add(self, rows: Sequence[Row], place: Place | None = None) -> None:
+        """Append versions; with *place*, all up to there is in the file. Raises OSError."""
+        start = at = self._next + _BLOCK_SIZE + len(rows) * _ROW.size
+        table = bytearray()
+        for oid, tid, number, data in rows:
+            table += _ROW.pack(oid, tid, number, at, len(data), crc32(data))
+            at += len(data)
+        numbers = (len(rows), at - start, *(place or self.place))
+        head = _BLOCK.pack(_BLOCK_MAGIC, *numbers, crc32(table))
+        block = b"".join((_with_crc(head), table, *(row[3] for row in rows)))
+        written = os.pwrite(self._fd, block, self._next)
+        if written < len(block):
+            os.pwrite(self._fd, block[written:], self._next + written)
+        self._next = at
+        if place is not None:
+            self._read_on()
+
+    # -- loading -------------------------------------------------------------------
+
+    def note_changed(self, oids: Iterable[int]) -> None:
+        """Know that there are newer versions of these than here."""
+        self._changed.update(oids)
+
+    def has(self, oid: int) -> bool:
+        """Return whether the newest version is here, as far as is known."""
+        return self._usable and self._newest.has(oid) and oid not in self._changed
+
+    def load(self, oid: Oid, at: Tid | None) -> PostgresVersion | None:
+        """Return the newest version of an object, or as of *at*; None: it is not known here."""
+        if not self.has(oid):
+            return None
+        newest = self._newest
+        tid = Tid(newest.tids[oid])
+        if at is not None and at < tid:
+            return None
+        try:
+            data = os.pread(self._fd, newest.sizes[oid], newest.offsets[oid])
+        except OSError as error:
+            self._give_up(oid, str(error))
+            return None
+        if crc32(data) != newest.checksums[oid]:
+            self._give_up(oid, "it is damaged")
+            return None
+        return PostgresVersion(tid, newest.numbers[oid], data)
+
+    def _give_up(self, oid: Oid, reason: str) -> None:
+        """Use it no more; who opens the log next makes another one."""
+        if self._usable:  # Not closed meanwhile.
+            self._usable = False
+            _logger.warning("%s is not used any more, oid %d: %s", self.path, oid, reason)
+            with contextlib.suppress(OSError):
+                if self._is_at_path():
+                    os.unlink(self.path)  # noqa: PTH108
+
+
+class _Newest:
+    """The newest versions, as the tables have them, by their oids; some 30 bytes for each."""
+
+    __slots__ = ("checksums", "numbers", "offsets", "sizes", "tids")
+
+    def __init__(self) -> None:
+        self.tids: array[int] = array("q")  # 0: There is none.
+        self.numbers: array[int] = array("q")
+        self.offsets: array[int] = array("Q")
+        self.sizes: array[int] = array("I")
+        self.checksums: array[int] = array("I")
+
+    def has(self, oid: int) -> bool:
+        return oid < len(self.tids) and self.tids[oid] > 0
+
+    def update(self, table: bytes) -> None:
+        """Take over the rows of a table, in whatever order they are."""
+        tids = self.tids
+        for oid, tid, number, offset, size, checksum in _ROW.iter_unpack(table):
+            if oid >= len(tids):
+                missing = oid + 1 - len(tids)
+                for each in (tids, self.numbers, self.offsets, self.sizes, self.checksums):
+                    each.frombytes(bytes(missing * each.itemsize))
+            if tid >= tids[oid]:
+                tids[oid], self.numbers[oid] = tid, number
+                self.offsets[oid], self.sizes[oid], self.checksums[oid] = offset, size, checksum
+
+
+def _with_crc(head: bytes) -> bytes:
+    return head + _CRC.pack(crc32(head))

@@ -1,0 +1,498 @@
+"""What several threads append to a log in PostgreSQL at the same time is sent together."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+import transaction
+
+from dobbin_like import Database, PersistentCounter, PersistentDict, checkout
+from dobbin_like.check import check_database
+from dobbin_like.conformance.steps import append, catch_up, commit, data_of
+from dobbin_like.exc import (
+    ClosedError,
+    InDoubtError,
+    OvertakenError,
+    SelfWaitError,
+    ServerUnavailableError,
+)
+from dobbin_like.ids import Oid, Tid
+from tests.helpers import processes
+from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
+from tests.helpers.interrupts import interrupted
+from tests.helpers.postgres_logs import in_another_process
+from tests.helpers.postgres_server import Server, missing
+
+if missing():
+    pytest.skip(missing(), allow_module_level=True)
+
+from dobbin_like.storage.postgres import PostgresLog
+from dobbin_like.storages.postgres import tables
+
+numbers = itertools.count(1)
+MANY = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def schema():
+    return f"log{next(numbers)}"
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = CuttingProxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def logs(server, proxy, schema):
+    """A log through the proxy, with one transaction, and one as in another process."""
+    with (
+        PostgresLog(server.dsn(proxy.port), schema=schema, patience=15) as log,
+        PostgresLog(server.dsn(), schema=schema) as other,
+        in_another_process(other),
+    ):
+        commit(log, {0: b"root"})
+        catch_up(other)
+        yield log, other
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def write(log, oid, **options):
+    """Append a transaction of one object, as a thread does that lets others on."""
+    log.acquire(settled=False)
+    try:
+        made = append_one(log, oid, **options)
+    finally:
+        log.release()
+    return made
+
+
+def append_one(log, oid, *, number=1):
+    return log.append(Tid(log.last_tid + 10), [(Oid(oid), number, b"%d" % oid)], wait=False)
+
+
+@contextlib.contextmanager
+def waiting_together(log, pool, *writes):
+    """Begin to write in threads, one after the other; let them send when the block is left."""
+    with log._sender._turn:
+        yield add_to_queue(log, pool, writes)
+
+
+def add_to_queue(log, pool, writes):
+    running = []
+    for each in writes:
+        before = len(log._sender._queue)
+        running.append(pool.submit(each))
+        wait_until(lambda before=before: len(log._sender._queue) > before)
+    return running
+
+
+def wait_until(is_so):
+    until = time.monotonic() + WAIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def ids(transactions):
+    return [logged.id for logged in transactions]
+
+
+def result_of(running):
+    error = running.exception(WAIT_SECONDS)
+    return running.result() if error is None else type(error)
+
+
+def writes_of(log, *oids):
+    return [lambda oid=oid: write(log, oid) for oid in oids]
+
+
+# -- one message -----------------------------------------------------------------------
+
+
+def test_what_threads_append_at_the_same_time_is_one_message(logs, proxy, pool):
+    log, other = logs
+    write(log, 9)  # With a statement that is prepared.
+    catch_up(log)
+    proxy.cut_at(MANY, BEFORE)
+    with waiting_together(log, pool, *writes_of(log, 1, 2, 3, 4)) as running:
+        pass
+    made = [each.result(WAIT_SECONDS) for each in running]
+    assert MANY - proxy.cut_at(0, BEFORE) == 1
+
+    for each in logs:
+        catch_up(each)
+        assert (len(each), each.oid_count) == (6, 6)
+        assert [data_of(each, oid) for oid in (1, 2, 3, 4)] == [b"1", b"2", b"3", b"4"]
+    assert [logged.sequence for logged in made] == [3, 4, 5, 6]
+    assert [logged.oid_count for logged in made] == [3, 4, 5, 6]
+    assert ids(log.transactions())[2:] == ids(made)
+    assert other.next_oid == log.next_oid == 10
+
+
+def test_what_is_appended_is_told_to_the_next_one(logs, pool):
+    log, _ = logs
+    with waiting_together(log, pool, *writes_of(log, 5)) as running:
+        log.acquire(settled=False)
+        assert [logged.oids for logged in log.unseen] == [(5,)]
+        assert (log.next_oid, log.last_tid) == (6, log.unseen[0].tid)
+        assert (len(log), log.load(Oid(5))) == (1, None)
+    assert running[0].result(WAIT_SECONDS).sequence == 2
+    assert append_one(log, 6).sequence == 3
+    log.release()
+
+
+def test_who_asks_for_settled_waits_for_the_others(logs, pool):
+    log, _ = logs
+    with waiting_together(log, pool, *writes_of(log, 5)) as running:
+        settled = pool.submit(lambda: (log.acquire(), log.unseen, log.read_news(), log.release()))
+    _, unseen, news, _ = settled.result(WAIT_SECONDS)
+    assert (unseen, ids(news)) == ((), ids([running[0].result()]))
+
+
+def test_a_thread_that_waits_for_the_server_has_not_given_up_its_commit(logs, pool):
+    log, _ = logs
+
+    def two():
+        log.acquire(settled=False)
+        first = append_one(log, 1)
+        held = log.held
+        with pytest.raises(SelfWaitError):
+            log.acquire()
+        log.apply([first])
+        second = append_one(log, 2)
+        log.release()
+        return first.sequence, held, second.sequence, log.held
+
+    assert pool.submit(two).result(WAIT_SECONDS) == (2, True, 3, False)
+
+
+def test_what_has_more_than_one_part_is_sent_alone(logs, pool, monkeypatch):
+    log, other = logs
+    monkeypatch.setattr(tables, "_PART_BYTES", 10)
+
+    def large():
+        log.acquire(settled=False)
+        entries = [(Oid(oid), 1, bytes(8)) for oid in range(20, 24)]
+        made = log.append(Tid(log.last_tid + 10), entries, wait=False)
+        log.release()
+        return made
+
+    writes = [*writes_of(log, 1), large, *writes_of(log, 2)]
+    with waiting_together(log, pool, *writes) as running:
+        pass
+    assert [each.result(WAIT_SECONDS).sequence for each in running] == [2, 3, 4]
+    catch_up(other)
+    assert (len(other), other.oid_count) == (4, 7)
+
+
+# -- others are faster ------------------------------------------------------------------
+
+
+def test_all_are_overtaken_if_another_process_was_faster(logs, pool):
+    log, other = logs
+    with waiting_together(log, pool, *writes_of(log, 1, 2, 3)) as running:
+        commit(other, {7: b"other"})
+    assert [result_of(each) for each in running] == [OvertakenError] * 3
+
+    catch_up(log)
+    assert (len(log), data_of(log, 7), log._sender._followed) == (2, b"other", [])
+    commit(log, {1: b"again"})
+    assert len(log) == 3
+
+
+def test_what_another_thread_applies_is_not_what_this_one_has_looked_at(logs, pool):
+    """Else it would follow a transaction that it was not compared with."""
+    log, other = logs
+    log.acquire(settled=False)
+    commit(other, {0: b"other"})
+    pool.submit(lambda: log.apply(log.read_news())).result(WAIT_SECONDS)
+    with pytest.raises(OvertakenError):
+        append(log, {0: b"mine"})
+    log.release()
+    log.acquire(settled=False)
+    append(log, {0: b"mine"})
+    log.release()
+    assert data_of(log, 0) == b"mine"
+
+
+def test_what_this_thread_applies_is_followed(logs):
+    log, other = logs
+    log.acquire(settled=False)
+    commit(other, {0: b"other"})
+    catch_up(log)
+    append(log, {0: b"mine"})
+    log.release()
+    assert (len(log), data_of(log, 0)) == (3, b"mine")
+
+
+def test_what_is_refused_is_not_taken_for_that_of_others(logs, pool):
+    log, _ = logs
+    writes = [*writes_of(log, 1), lambda: write(log, 2, number=1 << 70), *writes_of(log, 3)]
+    with waiting_together(log, pool, *writes) as running:
+        pass
+    assert [result_of(each) for each in running] == [OvertakenError] * 3
+    assert result_of(pool.submit(writes[1])) is ServerUnavailableError
+    assert write(log, 1).sequence == 2
+
+
+# -- an answer that is lost -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [BEFORE, LOST, LATE])
+def test_what_was_sent_together_and_lost_is_done_once(logs, proxy, pool, how):
+    log, other = logs
+    with waiting_together(log, pool, *writes_of(log, 1, 2, 3)) as running:
+        proxy.cut_at(1, how)
+    made = [each.result(WAIT_SECONDS) for each in running]
+    if how == LATE:
+        proxy.deliver()
+
+    assert proxy.was_cut.is_set()
+    assert [logged.sequence for logged in made] == [2, 3, 4]
+    catch_up(other)
+    assert ids(other.transactions())[1:] == ids(made)
+    assert [data_of(other, oid) for oid in (1, 2, 3)] == [b"1", b"2", b"3"]
+
+
+def test_all_that_were_sent_together_are_in_doubt_if_it_can_not_be_found_out(logs, proxy, pool):
+    log, other = logs
+    log._lines.patience_seconds = 0.3
+    with waiting_together(log, pool, *writes_of(log, 1, 2)) as running:
+        proxy.cut_at(1, BEFORE)
+        other.acquire()  # Nobody can put anything.
+    assert [result_of(each) for each in running] == [InDoubtError] * 2
+    other.release()
+    log._lines.patience_seconds = 15
+    commit(log, {1: b"again"})
+    assert (len(log), data_of(log, 1)) == (2, b"again")
+
+
+def test_a_server_that_is_away_is_told_to_all_that_wait(server, schema, pool):
+    with PostgresLog(server.dsn(), schema=schema, patience=0.2) as log:
+        commit(log, {0: b"root"})
+        with waiting_together(log, pool, *writes_of(log, 1, 2)) as running:
+            server.kill()
+        try:
+            results = [result_of(each) for each in running]
+        finally:
+            server.start()
+        assert set(results) <= {InDoubtError, ServerUnavailableError}
+        log._lines.patience_seconds = 15
+        commit(log, {1: b"again"})
+        assert data_of(log, 1) == b"again"
+
+
+# -- interrupts -------------------------------------------------------------------------
+
+
+def test_who_is_interrupted_before_it_was_sent_takes_it_back(logs, pool):
+    log, other = logs
+    tid = Tid(log.tid + 10)
+    sending = threading.Event()
+    ended = threading.Event()
+
+    def hold_the_turn():
+        with log._sender._turn:
+            sending.set()
+            wait_until(lambda: len(log._sender._queue) == 1)
+            (second,) = add_to_queue(log, pool, writes_of(log, 2))
+            os.kill(os.getpid(), signal.SIGINT)
+            assert ended.wait(WAIT_SECONDS)
+        return second
+
+    holder = pool.submit(hold_the_turn)
+    assert sending.wait(WAIT_SECONDS)
+    log.acquire(settled=False)
+
+    def append_until_interrupted():
+        with contextlib.suppress(KeyboardInterrupt):
+            log.append(tid, [(Oid(1), 1, b"mine")], wait=False)
+        log._sender.withdraw(log._writers[threading.get_ident()]._parcel)
+        ended.set()
+
+    append_until_interrupted()
+    assert log.settle(tid) is None
+    log.release()
+
+    assert result_of(holder.result(WAIT_SECONDS)) is OvertakenError
+    catch_up(other)
+    assert len(other) == 1
+    assert write(log, 2).sequence == 2
+
+
+@pytest.mark.parametrize("first", ["the interrupted one", "the other one"])
+def test_what_was_sent_by_a_thread_that_is_interrupted_is_settled(logs, proxy, pool, first):
+    """Whoever asks first finds out what has become of both."""
+    log, other = logs
+    tid = Tid(log.tid + 10)
+    proxy.hold_at(1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    log.acquire(settled=False)
+    parts = []
+    take = log._sender._next
+
+    def with_another():
+        parts.extend(add_to_queue(log, pool, writes_of(log, 2)))
+        return take()
+
+    log._sender._next = with_another
+    with pytest.raises(KeyboardInterrupt):
+        log.append(tid, [(Oid(1), 1, b"mine")], wait=False)
+    log._sender._next = take
+    if first == "the other one":
+        wait([*parts], WAIT_SECONDS)
+    made = log.settle(tid)
+    log.release()
+    found = result_of(parts[0])
+    proxy.deliver()
+
+    catch_up(other)
+    logged = list(other.transactions())[1:]
+    if made is not None:
+        assert ids(logged) == ids([made, found])
+    else:
+        assert found is OvertakenError
+        assert [each.failed for each in logged] == [True]
+    if first == "the other one":
+        assert made is not None
+    commit(log, {3: b"again"})
+    assert len(log) == len(other) + 1
+
+
+@pytest.mark.slow
+def test_an_interrupt_anywhere_beside_other_threads_loses_nothing(server, schema, pool):
+    with Database(PostgresLog(server.dsn(), schema=schema)) as database:
+        parts = [PersistentDict(n=0) for _ in range(4)]
+        database.set_root(PersistentDict(parts=parts))
+        transaction.commit()
+        stop = threading.Event()
+
+        def add(number):
+            checkout(parts[number])
+            parts[number]["n"] += 1
+
+        def work(number):
+            done = 0
+            while not stop.is_set():
+                database.run(lambda: add(number), retry=100)
+                done += 1
+            return done
+
+        def mine():
+            transaction.begin()
+            add(0)
+            transaction.commit()
+
+        running = [pool.submit(work, number) for number in (1, 2, 3)]
+        at = 1
+        try:
+            while interrupted(mine, at):
+                transaction.abort()
+                at += 7
+        finally:
+            stop.set()
+        counts = [each.result(WAIT_SECONDS) for each in running]
+        transaction.begin()
+        made = [each for each in database.storage.transactions() if not each.failed]
+        counts.insert(0, sum(parts[0]._p_oid in each.oids for each in made) - 1)
+        assert [part["n"] for part in parts] == counts
+        check_database(database).raise_if_bad()
+        assert at > 300
+
+
+# -- databases --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_threads_of_two_processes_lose_no_change(server, schema, pool):  # noqa: C901
+    """Own objects, new ones, one that is merged and one that is in conflict."""
+    each = 40
+
+    def work(database, number):
+        for count in range(each):
+
+            def change(count=count):
+                root = database.root
+                own = root["own"]
+                checkout(own[number], root["counter"])
+                own[number][count] = PersistentDict(by=number)
+                root["counter"].increment()
+                if count % 4 == 0:
+                    checkout(root)
+                    root["n"] += 1
+
+            database.run(change, retry=1000)
+
+    with contextlib.ExitStack() as ends:
+        databases = []
+        for _ in range(2):
+            log = PostgresLog(server.dsn(), schema=schema)
+            ends.enter_context(in_another_process(log))
+            databases.append(ends.enter_context(Database(log)))
+        own = [PersistentDict() for _ in range(8)]
+        databases[0].set_root(PersistentDict(own=own, counter=PersistentCounter(), n=0))
+        transaction.commit()
+        running = [pool.submit(work, databases[n % 2], n) for n in range(8)]
+        for one in running:
+            one.result(120)
+        transaction.begin()
+        for database in databases:
+            root = database.root
+            assert (root["counter"].value, root["n"]) == (8 * each, 8 * each // 4)
+            for number, mine in enumerate(root["own"]):
+                assert {key: part["by"] for key, part in mine.items()} == dict.fromkeys(
+                    range(each), number
+                )
+            check_database(database).raise_if_bad()
+
+
+def test_closing_waits_for_those_who_wait_for_the_server(logs, pool):
+    log, other = logs
+    with waiting_together(log, pool, *writes_of(log, 1, 2)) as running:
+        closing = pool.submit(log.close)
+        wait_until(lambda: log.closed)
+        assert not closing.done()
+    closing.result(WAIT_SECONDS)
+    assert [each.result(WAIT_SECONDS).sequence for each in running] == [2, 3]
+    with pytest.raises(ClosedError):
+        write(log, 3)
+    catch_up(other)
+    assert len(other) == 3
+
+
+def test_a_child_has_nothing_of_what_threads_of_its_parent_append(logs, pool):
+    log, other = logs
+
+    def child():
+        log.after_fork_in_child()
+        write(log, 9)
+
+    with waiting_together(log, pool, *writes_of(log, 1)) as running:
+        assert processes.exit_code(processes.forked(child)) == 0
+    assert result_of(running[0]) is OvertakenError
+    catch_up(other)
+    assert (len(other), data_of(other, 9)) == (2, b"9")
