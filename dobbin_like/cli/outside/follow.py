@@ -11,12 +11,12 @@ import click
 
 from dobbin_like.cli.common import (
     JSON,
-    Complaint,
     command,
-    is_uri,
     json_line,
+    new_file,
     pause,
     progress_bar,
+    shown,
     storage_at,
 )
 from dobbin_like.cli.text import note
@@ -29,7 +29,7 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 
 @command("dobbin follow postgresql://ada@db.example/shop shop.replica")
 @click.argument("source")
-@click.argument("path", type=click.Path(dir_okay=False))
+@new_file("path", "PATH")
 @click.option("--once", is_flag=True, help="Copy what is there by now, and end.")
 @click.option("--compare", is_flag=True, help="Compare all of both first, every byte.")
 @click.option(
@@ -55,9 +55,6 @@ def follow(
     changed. With --json, prints one JSON object per line: how far PATH is, first and when
     something has come.
     """
-    if is_uri(path):
-        text = f"{path}: what follows is a file; give a path"
-        raise Complaint(text)
     following = _Following(source, path, as_json=as_json)
     if once:
         following.run_once(compare=compare)
@@ -129,7 +126,7 @@ class _Following:
         self.report = report._replace(copied=self._copied)
         if self._away:
             self._away = False
-            note(f"dobbin: {self._source} is there again")
+            note(f"dobbin: {shown(self._source)} is there again")
         if self._as_json and (first or report.copied):
             json_line(report._asdict())
         elif first:
