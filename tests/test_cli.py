@@ -853,3 +853,44 @@ def test_a_reader_that_has_read_enough_is_no_error(history: str) -> None:
         process.stdout.close()
 
         assert process.stderr.read() == ""
+
+
+# -- URIs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        (["backup", "URI", "b.log"], "dobbin follow"),
+        (["browse", "URI"], "dobbin follow"),
+        (["pack", "URI"], "dobbin copy --no-history"),
+        (["repair", "URI", "b.log"], "restore its backup"),
+        (["follow", "a.log", "URI"], "dobbin copy"),
+        (["import", "a.jsonl", "URI"], "dobbin copy"),
+        (["snapshot", str(ROOT / "setup.cfg"), "URI"], "dobbin copy"),
+        (["restore", "URI", "b.log"], "dobbin copy"),
+        (["restore", str(ROOT / "setup.cfg"), "URI"], "dobbin copy"),
+        (["top", "URI"], "pg_stat_activity"),
+    ],
+)
+def test_what_is_for_files_only_says_what_to_do_about_a_uri(
+    command: list[str], instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("starlette")
+    for uri in ("postgresql://ada:secret@db.example/shop", "postgresql:///shop?password=secret"):
+        assert cli.run([uri if each == "URI" else each for each in command]) == 2
+        told = capsys.readouterr().err
+        assert f"dobbin {command[0]} takes a file as " in told
+        assert instead in told
+        assert "secret" not in told
+        assert told.count("\n") == 1
+
+
+def test_a_file_may_be_named_by_its_uri(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Database(path) as database, database.transaction():
+        database.set_root(PersistentDict(n=1))
+    for command in ("info", "show", "census", "log", "tree"):
+        assert cli.run([command, f"file://{path}"]) == 0, capsys.readouterr()
+    told = capsys.readouterr().out
+    assert f"file          {path}" in told
+    assert cli.run(["show", f"file://{path}?sync=perhaps"]) == 2

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-import transaction
 
-from dobbin_like import BTree, Database, MemoryLog, PersistentDict, PersistentFile, checkout
+from dobbin_like import MemoryLog
 from dobbin_like.check import check_log
 from dobbin_like.cli import run
 from dobbin_like.conformance.steps import catch_up, commit, fail
@@ -15,25 +12,7 @@ from dobbin_like.exc import CopyError
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.pack import pack_file
-
-
-def written(storage):
-    """Write a history of everything there is; return the storage."""
-    with Database(storage, transaction_manager=transaction.TransactionManager()) as database:
-        with database.transaction() as root:
-            tree = BTree({number: "x" * number for number in range(300)})
-            database.set_root(PersistentDict(tree=tree, file=PersistentFile(io.BytesIO(b"one"))))
-        for number in range(3):
-            with database.transaction(note=f"the {number}") as root:
-                checkout(root["tree"])
-                root["tree"][number] = PersistentDict(number=number)
-        with database.transaction() as root:
-            checkout(root)
-            root["more"] = PersistentFile(io.BytesIO(b"two" * 1_000_000))
-        with pytest.raises(ZeroDivisionError), database.transaction() as root:
-            checkout(root)["never"] = 1 / 0
-        again = database.storage
-        return again.another() if isinstance(again, MemoryLog) else TransactionLog(again.path)
+from tests.helpers.histories import check_copy, written
 
 
 @pytest.fixture
@@ -42,17 +21,6 @@ def source(path):
     fail(storage, "a conflict", [0], user="me")
     yield storage
     storage.close()
-
-
-def check_copy(source, target):
-    with Database(target, transaction_manager=transaction.TransactionManager()) as database:
-        root = database.root
-        assert b"".join(root["file"]) == b"one"
-        assert b"".join(root["more"]) == b"two" * 1_000_000
-        assert root["tree"][1]["number"] == 1
-        told = [logged.description for logged in target.transactions()]
-        assert told == [logged.description for logged in source.transactions()]
-        assert check_log(target).ok
 
 
 def test_a_log_is_copied_to_memory_and_back(source, tmp_path):

@@ -90,6 +90,9 @@ ERRORS = {
     exc.OvertakenError("x.log", 7): "another process has committed after transaction 7; run the",
     exc.ServerUnavailableError("pg", "no route"): "pg: the server can't be used: no route",
     exc.HistoryLostError("pg", 7, "only 5"): "has lost transactions, expected number 7 as it was",
+    exc.DivergedError("x.log", "pg", 7, "its last transaction is not in the source"): (
+        "not in the source; up to tid 7 it is the same as pg, which is another log"
+    ),
     exc.LockTimeout("x.log", 0.5): "after 0.5 seconds; run the transaction again",
     exc.NotALogError(
         "x.log", "text"

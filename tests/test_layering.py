@@ -146,7 +146,7 @@ HOUSE = {
             "objects.codec.serialize",
             "objects.codec.preview",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
-            "objects.codec.state_writer",
+            "objects.codec.state_writer  objects.codec.stream_keys",
         ),
     ),
     "objects.graph": Room(
@@ -274,9 +274,9 @@ HOUSE = {
         "objects.deltas  objects.faces  objects.codec  objects.graph  storages  transactions "
         "store  indexes",
         (
-            "upkeep  upkeep.backup  upkeep.migrate  upkeep.preload  upkeep.rename "
-            "upkeep.stream_keys  upkeep.throttle",
+            "upkeep  upkeep.backup  upkeep.migrate  upkeep.preload  upkeep.rename upkeep.throttle",
             "upkeep.copy  upkeep.pack_plan  upkeep.snapshot",
+            "upkeep.follow",
             "upkeep.pack_copy",
             "upkeep.pack",
             "upkeep.auto_pack",
@@ -415,7 +415,7 @@ HOUSE = {
             "cli.common  cli.values",
             "cli.care  cli.change  cli.differences  cli.look  cli.play  cli.shell  cli.stored "
             "cli.top",
-            "cli.outside  cli.outside.exchange  cli.past",
+            "cli.outside  cli.outside.exchange  cli.outside.follow  cli.past",
             "cli.objects",
             "cli.outside.answers",
             "cli.outside.mcp",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import os
 import pickle
 import signal
@@ -30,7 +31,7 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_database
 from dobbin_like.conformance import StorageTests
-from dobbin_like.conformance.steps import append, catch_up, commit, data_of, locked
+from dobbin_like.conformance.steps import append, catch_up, commit, data_of, fail, locked
 from dobbin_like.exc import (
     ConflictError,
     FormatVersionError,
@@ -44,6 +45,7 @@ from dobbin_like.exc import (
     UniqueConflictError,
 )
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
 from tests.helpers.accounts import Account
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
@@ -469,6 +471,104 @@ def test_init_and_copy_take_a_uri(server, schema, path, tmp_path, capsys):
         assert b"".join(database.root["file"]) == b"text" * 1_000_000
     assert cli.run(["copy", server.uri("none"), str(tmp_path / "none.log")]) == 2
     assert "there are no tables of a log" in capsys.readouterr().err
+
+
+@pytest.fixture
+def filled(server, schema, path):
+    """The URI of a log with two transactions and one that failed, beside a file with the same."""
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        with database.transaction(note="first"):
+            database.set_root(PersistentDict(names=PersistentDict(ada=1), n=1))
+        with database.transaction(note="second") as root:
+            checkout(root["names"])
+            root["names"]["bob"] = 2
+    with TransactionLog(path) as log:
+        fail(log, "a conflict", [0])
+    uri = server.uri(schema)
+    assert cli.run(["copy", str(path), uri]) == 0
+    return uri
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "census",
+        "diff 0 now",
+        "diff 0 now --json",
+        "export",
+        "find dobbin_like.persistent.PersistentDict",
+        "find PersistentDict --json",
+        "history names",
+        "history names --json",
+        "log",
+        "log --json --failed",
+        "log --oldest-first --limit 1",
+        "referrers names",
+        "show",
+        "show names --json",
+        "show names --history",
+        "show names --diff 0 now",
+        "tree --json",
+    ],
+)
+def test_a_command_tells_the_same_by_a_uri_as_of_a_file(filled, path, command, capsys):
+    name, *options = command.split()
+    told = []
+    for where in (str(path), filled):
+        capsys.readouterr()
+        assert cli.run([name, where, *options]) == 0
+        told.append(capsys.readouterr().out)
+
+    assert told[1] == told[0]
+    assert told[0]
+
+
+def test_what_is_told_of_a_log_in_postgresql(filled, capsys):
+    capsys.readouterr()
+    assert cli.run(["info", filled]) == 0
+    told = capsys.readouterr().out
+    assert "transactions  3, of which 1 failed" in told
+    assert told.startswith("log           postgresql://127.0.0.1:")
+    assert cli.run(["info", filled, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["objects"], "size" in facts) == (2, False)
+    assert cli.run(["check", filled]) == 0
+    assert "3 transactions (1 failed)" in capsys.readouterr().out
+    assert cli.run(["check", filled, "--allow", "shop.*"]) == 2
+    assert "let one follow it" in capsys.readouterr().err
+
+
+def test_commands_that_write_take_a_uri(filled, tmp_path, capsys, monkeypatch):
+    capsys.readouterr()
+    assert cli.run(["log", filled, "--json", "--oldest-first"]) == 0
+    tid = json.loads(capsys.readouterr().out.splitlines()[1])["tid"]
+    assert cli.run(["undo", filled, str(tid)]) == 0
+    program = "checkout(root); root['n'] = 7; transaction.commit()"
+    monkeypatch.setattr("sys.stdin", io.StringIO(program))
+    assert cli.run(["shell", filled]) == 0
+    assert cli.run(["snapshot", filled, str(tmp_path / "new.log")]) == 0
+    with Database(tmp_path / "new.log", read_only=True) as database:
+        assert (dict(database.root["names"]), database.root["n"]) == ({"ada": 1}, 7)
+
+
+def test_a_log_that_is_no_log_is_told_by_its_uri(server, capsys):
+    for command in ("census", "check", "info", "log", "show", "tree"):
+        assert cli.run([command, server.uri("none")]) == 2
+        assert "there are no tables of a log" in capsys.readouterr().err
+
+
+def test_what_is_committed_is_listed_as_it_comes(filled):
+    command = [sys.executable, "-m", "dobbin_like", "log", filled, "--follow", "--json"]
+    with processes.start(
+        command, env=processes.python_path(), stdout=subprocess.PIPE, text=True
+    ) as listing:
+        assert [json.loads(listing.stdout.readline())["description"] for _ in range(3)]
+        with dobbin_like.open(filled) as database, database.transaction(note="third") as root:
+            checkout(root)
+            root["n"] = 3
+        assert json.loads(listing.stdout.readline())["description"] == "third"
+        listing.send_signal(signal.SIGINT)
+        assert listing.wait(WAIT_SECONDS) == 0
 
 
 # -- several processes ----------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from dobbin_like.browse.shown import Shown
-from dobbin_like.cli.common import LOG, Complaint, command
+from dobbin_like.cli.common import Complaint, command, log_file
 
 _EXTRA = frozenset({"starlette", "uvicorn", "anyio", "h11"})
 
 
 @command("dobbin browse shop.log --port 8080 --no-open")
-@LOG
+@log_file("let one follow it by dobbin follow, and browse that")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -33,6 +33,9 @@ _MEANINGS: Final = (
 )
 """First and last offset of the fields of the header."""
 
+_MARK: Final = ((header.WORDS_OFFSET - len(header.FOLLOWS), header.WORDS_OFFSET),)
+"""The same, of what is there in a log that follows another."""
+
 
 class Limits(NamedTuple):
     """What the words of the header say of the walk.
@@ -65,7 +68,7 @@ def page_of(fd: int, path: str, report: Report) -> Page | None:
         report.add(5, 0, f"format version {error.found}", f"up to {error.expected}")
     else:
         rest = bytearray(start)
-        for first, end in _MEANINGS:
+        for first, end in (*_MEANINGS, *(_MARK * page.follows)):
             rest[first:end] = bytes(end - first)
         if any(rest):
             at = next(at for at, byte in enumerate(rest) if byte)

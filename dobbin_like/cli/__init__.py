@@ -23,7 +23,7 @@ import click
 from dobbin_like import __version__
 from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE, read_no_more
 from dobbin_like.cli.text import note
-from dobbin_like.exc import Error, IntegrityError
+from dobbin_like.exc import DivergedError, Error, IntegrityError
 
 _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look at a log": {
@@ -54,6 +54,10 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "restore": ("care", "Replace LOG by a copy of BACKUP."),
         "snapshot": ("care", "Write a single state of the log PATH to a new log TO."),
         "copy": ("care", "Copy the log SOURCE to DEST, and compare them."),
+        "follow": (
+            "outside.follow",
+            "Let the file PATH follow the log SOURCE.",
+        ),
         "init": ("care", "Create the empty log URI."),
         "repair": ("care", "Save what can be read of the damaged log PATH to TO."),
     },
@@ -125,7 +129,7 @@ def run(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
         return INTERRUPTED
     except Error as error:
         note(f"dobbin: {error}".replace("python -m dobbin_like", called))
-        return FOUND if isinstance(error, IntegrityError) else USAGE
+        return FOUND if isinstance(error, (IntegrityError, DivergedError)) else USAGE
     except OSError as error:
         note(f"dobbin: {error.filename or ''}: {error.strerror or error}")
         return USAGE

@@ -13,6 +13,8 @@ from dobbin_like.cli.common import (
     JSON,
     LOG,
     command,
+    log_file,
+    new_file,
     opened,
     progress_bar,
     show,
@@ -24,11 +26,11 @@ from dobbin_like.upkeep.copy import CopyReport, copy_transactions
 from dobbin_like.upkeep.restore import restore as restore_log
 from dobbin_like.upkeep.snapshot import SnapshotReport, write_snapshot
 
-_NEW = click.argument("to", type=click.Path(dir_okay=False))
+_NEW = new_file("to", "TO")
 
 
 @command("dobbin repair shop.log mended.log")
-@LOG
+@log_file("of what a server has lost, restore its backup")
 @_NEW
 @JSON
 def repair(path: str, to: str, *, as_json: bool) -> int:
@@ -46,7 +48,7 @@ def repair(path: str, to: str, *, as_json: bool) -> int:
 
 
 @command("dobbin backup shop.log backup.log")
-@LOG
+@log_file("use dobbin follow, or pg_dump")
 @_NEW
 @JSON
 def backup(path: str, to: str, *, as_json: bool) -> None:
@@ -101,7 +103,7 @@ def copy(source: str, dest: str, *, no_history: bool, as_json: bool) -> None:
 
 
 @command("dobbin pack shop.log --keep 30d")
-@LOG
+@log_file("dobbin copy --no-history makes one without the past")
 @when("--keep", "Keep every snapshot since a tid, a time (2026-01-31T12:00) or a time ago (30d).")
 @click.option("--dry-run", is_flag=True, help="Only print what would be dropped.")
 @JSON
@@ -134,8 +136,8 @@ def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) ->
 
 
 @command("dobbin restore backup.log shop.log")
-@click.argument("backup", type=click.Path(exists=True, dir_okay=False, readable=True))
-@click.argument("path", metavar="LOG", type=click.Path(dir_okay=False))
+@log_file("use dobbin copy", "backup", "BACKUP")
+@new_file("path", "LOG")
 @click.option("--prefix", is_flag=True, help="Of a damaged backup, restore what is before that.")
 @JSON
 def restore(backup: str, path: str, *, prefix: bool, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from dobbin_like.cli.common import (
     opened,
     progress_bar,
     show,
+    shown,
 )
 from dobbin_like.exc import UnloadedClassError
 from dobbin_like.texts import counted
@@ -42,12 +43,12 @@ def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
                 database.undo(tid)
         except UnloadedClassError as error:
             text = (
-                f"{path}: {error.module}.{error.qualname} is not loaded: {error.reason}; "
+                f"{shown(path)}: {error.module}.{error.qualname} is not loaded: {error.reason}; "
                 f"add --allow '{error.module}.*'"
             )
             raise Complaint(text) from None
         undone_by = database.tid
-    text = f"{path}: transaction {tid} is undone, by {undone_by}"
+    text = f"{shown(path)}: transaction {tid} is undone, by {undone_by}"
     show(text, {"undone": tid, "tid": undone_by}, as_json=as_json)
 
 
@@ -70,7 +71,7 @@ def migrate(path: str, name: str, *, as_json: bool) -> None:
         progress_bar("migrating") as progress,
     ):
         count = database.migrate(cls, progress)
-    text = f"{path}: {counted(count, 'object')} of {name} stored in the newest version"
+    text = f"{shown(path)}: {counted(count, 'object')} of {name} stored in the newest version"
     show(text, {"class": name, "objects": count}, as_json=as_json)
 
 

@@ -30,6 +30,18 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 
+class Complaint(click.ClickException):
+    """What can't be done as it was asked for, in one line."""
+
+    exit_code = USAGE
+
+    def show(self, file: Any = None) -> None:
+        note(f"dobbin: {self.message}")
+
+
+_PASSWORD: Final = re.compile(r"(//[^:@/]*:)[^@/]*(?=@)|(password=)[^&]*")
+
+
 class _LogOrUri(click.Path):
     """An existing file, or a URI."""
 
@@ -37,15 +49,43 @@ class _LogOrUri(click.Path):
         return value if is_uri(value) else super().convert(value, param, ctx)
 
 
+class _LogFile(click.Path):
+    """A file. *instead*: what to do about a log on a server."""
+
+    def __init__(self, instead: str, *, exists: bool) -> None:
+        super().__init__(exists=exists, dir_okay=False, readable=exists)
+        self._instead = instead
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if is_uri(value):
+            name = param.make_metavar(ctx)
+            text = f"{shown(value)}: {ctx.command_path} takes a file as {name}; {self._instead}"
+            raise Complaint(text)
+        return super().convert(value, param, ctx)
+
+
 def is_uri(where: str) -> bool:
     """Return whether it is a URI, and no path."""
-    return "://" in where
+    return "://" in where or where.startswith(("postgresql:", "postgres:"))
 
 
-LOG: Final = click.argument("path", type=click.Path(exists=True, dir_okay=False, readable=True))
-"""An existing log in a file."""
+def shown(where: str) -> str:
+    """Return a path, or a URI as it may be printed."""
+    return _PASSWORD.sub(r"\1\2...", where) if is_uri(where) else where
 
-ANY_LOG: Final = click.argument(
+
+def log_file(instead: str, name: str = "path", metavar: str = "PATH") -> Callable[..., Any]:
+    """Return an argument: an existing log in a file. *instead*: what to do about a URI."""
+    return click.argument(name, metavar=metavar, type=_LogFile(instead, exists=True))
+
+
+def new_file(name: str, metavar: str) -> Callable[..., Any]:
+    """Return an argument: a path where a file is made, or replaced."""
+    instead = "to a server, copy the file by dobbin copy"
+    return click.argument(name, metavar=metavar, type=_LogFile(instead, exists=False))
+
+
+LOG: Final = click.argument(
     "path", metavar="PATH", type=_LogOrUri(exists=True, dir_okay=False, readable=True)
 )
 """An existing log, by its path or its URI."""
@@ -61,15 +101,6 @@ ALLOW: Final = click.option(
 
 _AGO: Final = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class Complaint(click.ClickException):
-    """What can't be done as it was asked for, in one line."""
-
-    exit_code = USAGE
-
-    def show(self, file: Any = None) -> None:
-        note(f"dobbin: {self.message}")
 
 
 def command(example: str, name: str | None = None) -> Callable[..., click.Command]:

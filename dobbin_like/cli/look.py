@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,26 @@ from dobbin_like.cli.common import (
     FOUND,
     JSON,
     LOG,
+    Complaint,
     command,
     importable,
+    is_uri,
     opened,
     progress_bar,
     show,
+    shown,
+    storage_at,
 )
 from dobbin_like.cli.text import local_time
+from dobbin_like.contract import Storage, is_packed
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.repair.listing import readable
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storage import TransactionLog
 from dobbin_like.texts import counted
+
+_Fact = tuple[str, Any, str | None]
+"""What info tells: its name, its value in JSON, and its text; None: that is for JSON only."""
 
 
 @command("dobbin census shop.log")
@@ -51,6 +60,8 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
     classes that can't be loaded are found, too, and values that can't be rebuilt. Works on a log
     that is in use.
     """
+    if is_uri(path):
+        return _check_uri(path, allow, as_json=as_json)
     if allow:
         importable()
     with progress_bar("checking") as progress:
@@ -59,6 +70,17 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
         _raise_if_foreign(path, is_damaged=not report.ok)
     show(report, report.as_dict(), as_json=as_json)
     return 0 if report.ok and not (report.broken or report.not_rebuilt) else FOUND
+
+
+def _check_uri(uri: str, allow: tuple[str, ...], *, as_json: bool) -> int:
+    """Check what the log at a URI says about itself; return the exit code."""
+    if allow:
+        text = f"{shown(uri)}: --allow is for a log in a file; let one follow it, and check that"
+        raise Complaint(text)
+    with storage_at(uri, read_only=True) as storage, progress_bar("checking") as progress:
+        report = check_log(storage, progress)
+    show(report, report.as_dict(), as_json=as_json)
+    return 0 if report.ok and not report.broken else FOUND
 
 
 def _raise_if_foreign(path: str, *, is_damaged: bool) -> None:
@@ -74,7 +96,7 @@ def _raise_if_foreign(path: str, *, is_damaged: bool) -> None:
 @JSON
 def info(path: str, *, as_json: bool) -> None:
     """Show the size of PATH, what it contains, and its classes."""
-    with TransactionLog(path, read_only=True) as storage, progress_bar("counting") as progress:
+    with storage_at(path, read_only=True) as storage, progress_bar("counting") as progress:
         failed, first, last = 0, 0, 0
         for number, logged in enumerate(storage.transactions(), 1):
             first, last = first or logged.tid, logged.tid
@@ -87,21 +109,38 @@ def info(path: str, *, as_json: bool) -> None:
         root_class = ".".join(storage.names.class_name(number) or ("?",)) if root else None
         rows = storage.names.rows().classes
         classes = sorted({f"{module}.{name}" for _, module, name in rows})
-        size, since = Path(path).stat().st_size, storage.complete_since
-        times = f"{counted(storage.generation, 'time')}; the past begins {local_time(since)}"
         count = f"{len(storage):,}, of which {failed:,} failed"
-        facts: list[tuple[str, Any, str | None]] = [
-            ("file", str(Path(path).resolve()), str(Path(path).resolve())),
-            ("size", size, counted(size, "byte")),
+        facts: list[_Fact] = [
+            *_facts_of_place(storage),
             ("transactions", len(storage), count),
             ("failed", failed, None),
             ("from", first, local_time(first) if first else "-"),
             ("to", last, local_time(last) if last else "-"),
-            ("packed", storage.generation, times if since else "never"),
-            ("complete_since", since, None),
+            *_facts_of_packs(storage),
             ("objects", storage.oid_count, f"{storage.oid_count:,}"),
             ("root", root_class, root_class or "none yet"),
             ("classes", classes, "\n".ljust(15).join(classes) or "none yet"),
         ]
     lines = (f"{name:<13} {text}" for name, _, text in facts if text is not None)
     show("\n".join(lines), {name: value for name, value, _ in facts}, as_json=as_json)
+
+
+def _facts_of_place(storage: Storage) -> Iterator[_Fact]:
+    if not isinstance(storage, TransactionLog):
+        yield "log", storage.path, storage.path
+        return
+    path = Path(storage.path)
+    size = path.stat().st_size
+    yield "file", str(path.resolve()), str(path.resolve())
+    yield "size", size, counted(size, "byte")
+    follows = "another log; only dobbin follow writes here" if storage.is_follower else None
+    yield "follows", storage.is_follower, follows
+
+
+def _facts_of_packs(storage: Storage) -> Iterator[_Fact]:
+    if not is_packed(storage):
+        return
+    since = storage.complete_since
+    times = f"{counted(storage.generation, 'time')}; the past begins {local_time(since)}"
+    yield "packed", storage.generation, times if since else "never"
+    yield "complete_since", since, None

@@ -20,12 +20,14 @@ from dobbin_like.cli.common import (
     Complaint,
     command,
     damaged,
+    is_uri,
     json_line,
     limit_option,
     limited,
     opened,
     pause,
     progress_bar,
+    storage_at,
     when,
 )
 from dobbin_like.cli.differences import as_json as changes_as_json
@@ -33,6 +35,7 @@ from dobbin_like.cli.differences import differences, print_differences
 from dobbin_like.cli.stored import Damaged, Snapshot, StoredObject
 from dobbin_like.cli.text import Styled, line, local_time, note
 from dobbin_like.cli.values import Values, to_json
+from dobbin_like.contract import Storage, is_packed
 from dobbin_like.database import Database
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.history.revisions import TransactionRecord, record_of, transactions_of
@@ -41,7 +44,6 @@ from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.repair.listing import readable
 from dobbin_like.repair.report import Loss
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
-from dobbin_like.storage import TransactionLog
 from dobbin_like.storages.as_of import check_complete
 from dobbin_like.store import Progress
 from dobbin_like.timestamps import tid_of, time_of
@@ -84,14 +86,14 @@ def log(
         raise Complaint(text)
     listing = _Listing(limit, failed_only=failed, as_json=as_json)
     try:
-        with TransactionLog(path, read_only=True) as storage:
+        with storage_at(path, read_only=True) as storage:
             found = transactions_of(storage, since, until, newest_first=follow or not oldest_first)
             if follow:
                 listing.follow(storage, found)
             else:
                 listing.print_all(found)
     except IntegrityError as error:
-        if follow:
+        if follow or is_uri(path):
             raise
         note(f"dobbin: {error}; this is what can be read")
         listing.code = FOUND
@@ -135,7 +137,7 @@ class _Listing:
             else:
                 self._one(item)
 
-    def follow(self, storage: TransactionLog, found: Iterable[TransactionRecord]) -> None:
+    def follow(self, storage: Storage, found: Iterable[TransactionRecord]) -> None:
         """Print the last of *found*, newest first, and then what is committed to *storage*."""
         with contextlib.suppress(KeyboardInterrupt):
             first = list(islice(filter(self._wants, found), self._limit or None))
@@ -148,7 +150,8 @@ class _Listing:
                     news = storage.read_news()
                     storage.apply(news)
                     self.print_all(map(record_of, news))
-                    storage.drop_generations(None)  # Of before a pack: all was shown.
+                    if is_packed(storage):
+                        storage.drop_generations(None)  # Of before a pack: all was shown.
 
     def _one(self, item: TransactionRecord) -> None:
         is_first = not self._shown

@@ -10,13 +10,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from dobbin_like.cli.common import JSON, LOG, command, json_line, pause
+from dobbin_like.cli.common import JSON, command, json_line, log_file, pause
 from dobbin_like.texts import counted
 from dobbin_like.watch.activity import Activity, LogUser, LogWatch
 
 
 @command("dobbin top shop.log --interval 5")
-@LOG
+@log_file("of a server, pg_stat_activity tells who uses it")
 @click.option("--once", is_flag=True, help="Watch for one interval, print it and end.")
 @click.option(
     "--interval",

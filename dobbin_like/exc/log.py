@@ -11,6 +11,7 @@ from dobbin_like.ids import Tid
 
 __all__ = [
     "CopyError",
+    "DivergedError",
     "FormatVersionError",
     "HistoryLostError",
     "InDoubtError",
@@ -197,6 +198,23 @@ class HistoryLostError(LogError):
     text = (
         "{path}: the log has lost transactions, expected number {expected} as it was read, found "
         "{found}; open the database again, and ask whoever looks after the server"
+    )
+
+
+class DivergedError(LogError):
+    """A file that follows another log has what that one does not have. Nothing was changed.
+
+    ``common`` is the tid of the last transaction that both have, ``found`` what comes then.
+    """
+
+    path: str
+    source: str
+    common: Tid
+    found: str
+    text = (
+        "{path}: {found}; up to tid {common} it is the same as {source}, which is another log, "
+        "has lost transactions, or is a standby that lags behind; or this file was written to; "
+        "keep it, and follow to another path"
     )
 
 

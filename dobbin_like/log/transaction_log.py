@@ -77,11 +77,14 @@ class TransactionLog:
     Raises:
         OSError: It can't be opened; the path is in the error.
         NotALogError, FormatVersionError, IntegrityError: It is no log that can be read.
-        ReadOnlyStorageError: It may not be written, and *read_only* is false.
+        ReadOnlyStorageError: It may not be written, or follows another log, and *read_only* is
+            false.
 
     Cost: Opening reads the saved positions as one block and what follows them. What is not
     known to be durable is read whole and synced.
     """
+
+    _follows = False  # Whether it may write to a log that follows another.
 
     def __init__(
         self,
@@ -91,7 +94,8 @@ class TransactionLog:
         lock_timeout: float | None = None,
         read_only: bool = False,
     ) -> None:
-        self._reading = reading = ReadableLog(path, read_only=read_only)
+        follows = self._follows
+        self._reading = reading = ReadableLog(path, read_only=read_only, follows=follows)
         self._writing = WritableLog(reading, sync=sync, lock_timeout=lock_timeout)
         self._history = History(reading)
         self.path: str = reading.path
@@ -175,6 +179,12 @@ class TransactionLog:
     @property
     def names(self) -> Names:
         return self._reading.applied.names
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether it follows another log, so that only what follows writes to it."""
+        page = self._reading.file.page
+        return page is not None and page.follows
 
     # -- news ------------------------------------------------------------------
 

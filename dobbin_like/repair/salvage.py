@@ -22,11 +22,11 @@ from dobbin_like.log.reading.streams import stream_offset
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.serialize import StateError
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
+from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
 from dobbin_like.repair.parts import Kept, stream_parts
 from dobbin_like.repair.report import Loss, RepairReport
 from dobbin_like.repair.source import Source
-from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
 LOST_MODULE: Final = "lost"
 """Module of the substitute names for classes whose names are lost."""

@@ -14,9 +14,9 @@ from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction
 from dobbin_like.exc import CopyError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
+from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.store import Progress
-from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
 _PIECE: Final = 1 << 20
 """Bytes of streams that are compared at once."""
@@ -70,14 +70,13 @@ class _Copy:
     def __init__(self, source: Storage, target: Storage, progress: Progress | None) -> None:
         self._source = source
         self._target = target
+        self._transfer = Transfer(source, target)
         self._progress = progress
         self._done = 0
         self._until, self._count = source.tid, len(source)
-        self._versions = 0
-        self._streams: dict[int, int] = {}  # Keys in the target by those in the source.
 
     def run(self) -> CopyReport:
-        source, target = self._source, self._target
+        source, target, transfer = self._source, self._target, self._transfer
         self._catch_up()
         begin = len(target)
         last = next(source.transactions(until=target.tid, newest_first=True), None)
@@ -88,7 +87,7 @@ class _Copy:
             self._tick()
         self._catch_up()
         self._compare()
-        counts = self._count, self._count - begin, self._versions, len(self._streams)
+        counts = self._count, self._count - begin, transfer.versions, transfer.streams
         return CopyReport(target.path, *counts, self._until)
 
     def _catch_up(self, then: Transaction | None = None) -> None:
@@ -98,11 +97,52 @@ class _Copy:
         try:
             target.apply(target.read_news())
             if then is not None:
-                self._append(then)
+                self._transfer.append(then)
         finally:
             target.release()
 
-    def _append(self, logged: Transaction) -> None:
+    def _compare(self) -> None:
+        pairs = zip_longest(
+            self._source.transactions(until=self._until), self._target.transactions()
+        )
+        for pair in pairs:
+            if found := self._transfer.difference(*pair):
+                self._refuse(found)
+            self._tick()
+
+    def _refuse(self, reason: str) -> None:
+        raise CopyError(self._target.path, reason)
+
+    def _tick(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, 2 * self._count)
+
+
+class Transfer:
+    """Appends and compares transactions of two storages.
+
+    The target has the first transactions of the source.
+
+    ``versions`` counts what was compared. One thread.
+    """
+
+    def __init__(self, source: Storage, target: Storage) -> None:
+        self._source = source
+        self._target = target
+        self._carried: dict[int, int] = {}  # Keys in the target by those in the source.
+        self._compared: dict[int, int] = {}
+        self.versions: int = 0
+
+    @property
+    def streams(self) -> int:
+        """How many streams were compared."""
+        return len(self._compared)
+
+    # -- appending -----------------------------------------------------------------
+
+    def append(self, logged: Transaction) -> None:
+        """Append a transaction of the source to the target, which is held and has all before."""
         target = self._target
         user, description, extension = logged.user, logged.description, logged.extension
         if logged.failed:
@@ -129,14 +169,24 @@ class _Copy:
         key, names = self._stream(stored)
         if key is None:
             return oid, stored.number, stored.data
-        if key not in self._streams:
-            read = cast("BinaryIO", StoredBytes(self._source, key))
-            self._streams[key], _ = self._target.write_stream(read)
-        return oid, stored.number, with_stream_key(stored.data, names, self._streams[key])
+        if key not in self._carried:
+            self._carried[key] = self._carry(oid, stored, key)
+        return oid, stored.number, with_stream_key(stored.data, names, self._carried[key])
+
+    def _carry(self, oid: Oid, stored: StoredVersion, key: int) -> int:
+        """Return the key that a stream has in the target, where it is written if need be."""
+        # What names the same bytes as the version before was carried with that.
+        before, there = self._source.version_before(oid, stored), self._target.load(oid)
+        if before is not None and there is not None and self._stream(before)[0] == key:
+            carried = self._stream(there)[0]
+            if carried is not None:
+                return carried
+        read = cast("BinaryIO", StoredBytes(self._source, key))
+        return self._target.write_stream(read)[0]
 
     def _stream(self, stored: StoredVersion) -> tuple[int | None, tuple[str, ...] | None]:
         """Return the key of the stream of a state, and what is needed to change it."""
-        names = self._source.names
+        names = self._source.names  # The numbers are the same in both.
         number, attributes = class_and_names(names, stored.number)
         if names.class_name(number) != STREAM_CLASS:
             return None, None
@@ -144,58 +194,53 @@ class _Copy:
 
     # -- comparing -----------------------------------------------------------------
 
-    def _compare(self) -> None:
-        pairs = zip_longest(
-            self._source.transactions(until=self._until), self._target.transactions()
-        )
-        compared: dict[int, int] = {}
-        for ours, theirs in pairs:
-            if ours is None or theirs is None or _told(ours) != _told(theirs):
-                self._refuse(f"it has {theirs}, expected {ours}")
-            if (list(ours.oids), ours.names) != (list(theirs.oids), theirs.names):
-                self._refuse(f"transaction {ours.tid} is not the same")
-            if not ours.failed:
-                versions = zip(
-                    self._source.entries(ours), self._target.entries(theirs), strict=True
-                )
-                for pair in versions:
-                    self._compare_version(*pair, compared)
-            self._tick()
-        self._streams = compared
+    def difference(
+        self, ours: Transaction | None, theirs: Transaction | None, *, streams: bool = True
+    ) -> str:
+        """Return how a transaction of the target differs from that of the source; empty: not.
 
-    def _compare_version(
+        Args:
+            streams: Whether the bytes of streams are compared; if not, only their sizes are.
+        """
+        if ours is None or theirs is None or _told(ours) != _told(theirs):
+            return f"it has {theirs}, expected {ours}"
+        if (list(ours.oids), ours.names) != (list(theirs.oids), theirs.names):
+            return f"transaction {ours.tid} is not the same"
+        if ours.failed:
+            return ""
+        pairs = zip(self._source.entries(ours), self._target.entries(theirs), strict=True)
+        found = (self._version_differs(*pair, streams=streams) for pair in pairs)
+        return next(filter(None, found), "")
+
+    def _version_differs(
         self,
         ours: tuple[Oid, StoredVersion],
         theirs: tuple[Oid, StoredVersion],
-        compared: dict[int, int],
-    ) -> None:
-        self._versions += 1
+        *,
+        streams: bool,
+    ) -> str:
+        self.versions += 1
         (oid, one), (other_oid, other) = ours, theirs
         data = one.data
         key, names = self._stream(one)
-        if key is not None:
-            there = stream_key_of(other.data, names)
-            if there is not None:
-                data = with_stream_key(data, names, there)
-                if key not in compared:
-                    self._compare_stream(key, there)
-                    compared[key] = there
+        there = None if key is None else stream_key_of(other.data, names)
+        if key is not None and there is not None:
+            data = with_stream_key(data, names, there)
+            if not self._is_same_stream(key, there, streams=streams):
+                return f"the stream {key} is not the same"
         if (oid, one.number, data) != (other_oid, other.number, other.data):
-            self._refuse(f"oid {oid} of transaction {one.tid} is not the same")
+            return f"oid {oid} of transaction {one.tid} is not the same"
+        return ""
 
-    def _compare_stream(self, key: int, there: int) -> None:
+    def _is_same_stream(self, key: int, there: int, *, streams: bool) -> bool:
+        if key in self._compared:
+            return True
         size = self._source.stream_size(key)
-        same = size == self._target.stream_size(there)
-        for start in range(0, size if same else 0, _PIECE):
+        if size != self._target.stream_size(there):
+            return False
+        for start in range(0, size if streams else 0, _PIECE):
             read = self._source.read_stream(key, start, _PIECE)
-            same = same and read == self._target.read_stream(there, start, _PIECE)
-        if not same:
-            self._refuse(f"the stream {key} is not the same")
-
-    def _refuse(self, reason: str) -> None:
-        raise CopyError(self._target.path, reason)
-
-    def _tick(self) -> None:
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, 2 * self._count)
+            if read != self._target.read_stream(there, start, _PIECE):
+                return False
+        self._compared[key] = there
+        return True

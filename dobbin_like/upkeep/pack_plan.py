@@ -27,8 +27,8 @@ from dobbin_like.log.reading.streams import stream_key, stream_offset
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks, references
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
+from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.deltas.delta import MissingBaseError
-from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.upkeep.throttle import Throttle
 
 

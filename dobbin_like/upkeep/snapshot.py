@@ -26,12 +26,12 @@ from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
+from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store
 from dobbin_like.texts import counted
 from dobbin_like.timestamps import Moment, is_ahead, now
-from dobbin_like.upkeep.stream_keys import class_and_names, stream_key_of, with_stream_key
 
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
 """The limit of a transaction: an entry has 32 bits for the distance of its state."""

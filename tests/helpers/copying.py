@@ -21,22 +21,25 @@ if TYPE_CHECKING:
 MODULES = tuple(module.__name__ for module in (backup, copies, disk, header, recovery))
 
 
-def copies_log(frame: Any) -> bool:
+def copies_log(frame: Any, modules: tuple[str, ...] = MODULES) -> bool:
     """Return whether a frame is one of what copies a log."""
-    return str(frame.f_globals.get("__name__", "")).startswith(MODULES)
+    return str(frame.f_globals.get("__name__", "")).startswith(modules)
 
 
 class AtLine:
     """A tracer that calls *function* at the *number*-th line of the modules that copy."""
 
-    def __init__(self, number: int, function: Callable[[], None]) -> None:
+    def __init__(
+        self, number: int, function: Callable[[], None], modules: tuple[str, ...] = MODULES
+    ) -> None:
         self.left = number
         self.function = function
+        self.modules = modules
 
     def __call__(self, frame: Any, event: str, _arg: Any) -> Any:
         if frame.f_code.co_name == "__del__":  # What is raised there is lost.
             return None
-        return self.line if copies_log(frame) else None
+        return self.line if copies_log(frame, self.modules) else None
 
     def line(self, frame: Any, event: str, _arg: Any) -> Any:
         # No signal comes between the end of a with block and what ends it, only a tracer.
@@ -48,11 +51,16 @@ class AtLine:
         return self.line
 
 
-def killed(function: Callable[[], object], number: int) -> bool:
+def killed(
+    function: Callable[[], object], number: int, modules: tuple[str, ...] = MODULES
+) -> bool:
     """Run *function* in a child that dies at its *number*-th line; tell whether it did."""
 
     def child() -> None:
-        with contextlib.suppress(BaseException), tracing(AtLine(number, lambda: os._exit(9))):
+        with (
+            contextlib.suppress(BaseException),
+            tracing(AtLine(number, lambda: os._exit(9), modules)),
+        ):
             function()
             os._exit(0)
         os._exit(1)

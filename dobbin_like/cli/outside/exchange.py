@@ -12,17 +12,19 @@ from typing import Any, Final
 import click
 
 from dobbin_like.cli.common import (
-    ANY_LOG,
     AT,
     FOUND,
     JSON,
+    LOG,
     Complaint,
     command,
     importable,
+    new_file,
     opened,
     pause,
     progress_bar,
     show,
+    shown,
     storage_at,
 )
 from dobbin_like.cli.stored import Snapshot
@@ -44,7 +46,7 @@ _PAUSE_SECONDS: Final = 0.2
 
 
 @command("dobbin export shop.log --to sqlite shop.sqlite --follow")
-@ANY_LOG
+@LOG
 @click.argument("target", metavar="[OID|WAY]", required=False)
 @click.option(
     "--to",
@@ -89,7 +91,7 @@ def export(
             if to is None:
                 report = export_json(source, sys.stdout.write, start, progress)
                 if report.damaged:
-                    note(f"dobbin: {path}: {report}")
+                    note(f"dobbin: {shown(path)}: {report}")
             else:
                 report = export_json_file(source, to[1], start, progress)
                 show(f"{to[1]}: {report}", report.as_dict(), as_json=as_json)
@@ -133,7 +135,7 @@ def _oid_of(database: Database[Any], target: str) -> Oid:
 
 @command("dobbin import --from zodb Data.fs new.log --classes names.toml", "import")
 @click.argument("source", type=click.Path(allow_dash=True))
-@click.argument("path", type=click.Path(dir_okay=False))
+@new_file("path", "PATH")
 @click.option(
     "--from",
     "kind",

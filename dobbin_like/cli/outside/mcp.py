@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dobbin_like import __version__
-from dobbin_like.cli.common import ANY_LOG, Complaint, command, opened
+from dobbin_like.cli.common import LOG, Complaint, command, opened, shown
 from dobbin_like.cli.outside.answers import Answers, complaint_of
 from dobbin_like.exc import Error
 
@@ -19,7 +19,7 @@ change nothing. Objects have oids; the root leads to all of them. Begin with cen
 
 
 @command("dobbin mcp shop.log")
-@ANY_LOG
+@LOG
 def mcp(path: str) -> None:
     """Let an assistant ask about PATH, by the Model Context Protocol.
 
@@ -40,7 +40,7 @@ def mcp(path: str) -> None:
     server = MCPServer(
         "dobbin",
         version=__version__,
-        instructions=f"{_INSTRUCTIONS} It is {path}.",
+        instructions=f"{_INSTRUCTIONS} It is {shown(path)}.",
         log_level="WARNING",
     )
     add_tools(server, answers)

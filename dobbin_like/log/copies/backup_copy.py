@@ -144,7 +144,7 @@ def copy_page(original: OriginalLog, fd: int, path: str) -> LogPlace:
     """Write the page of *original*, which has one, as of a new log; return its first place."""
     identity = original.page
     assert identity is not None
-    page, _ = encode_page(*identity[:2], *identity[3:])
+    page, _ = encode_page(*identity[:2], *identity[3:6])
     disk.write(fd, path, page, 0)
     Words(fd, path).put(header.INODE, inode_value(os.fstat(fd).st_ino))
     return record.first_place(identity.checksum)

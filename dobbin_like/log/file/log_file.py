@@ -26,6 +26,11 @@ from dobbin_like.processes.interrupts import reentrant_lock
 
 _NO_FILE = -1
 
+_FOLLOWS = (
+    "it follows another log and is for reading; open with read_only=True, or make a log of its "
+    "own of it by dobbin restore"
+)
+
 
 class LogFile:
     """The log file at one path.
@@ -33,13 +38,15 @@ class LogFile:
     Guarded by ``_opening``: descriptor, page and words. They are set once, the words
     last, and are cleared by close(): readers look at the words first and need no lock.
     ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
-    :mod:`dobbin_like.log.writing.syncing`'s.
+    :mod:`dobbin_like.log.writing.syncing`'s. ``follows``: a log that follows another may be
+    written to, and what is created here is one; else it may be read only.
     """
 
-    def __init__(self, path: str, *, read_only: bool) -> None:
+    def __init__(self, path: str, *, read_only: bool, follows: bool = False) -> None:
         check_system(path)
         self.path = path
         self.read_only = read_only
+        self.follows = follows
         self.fd: int = _NO_FILE
         self.page: Page | None = None
         self.words: Words | None = None
@@ -56,7 +63,7 @@ class LogFile:
         Raises:
             FileNotFoundError: It is not there, and is to be read only; or its directory is not.
             IsADirectoryError, PermissionError: As the system says.
-            ReadOnlyStorageError: It may be read and not written.
+            ReadOnlyStorageError: It may be read and not written; or it follows another log.
             NotALogError, FormatVersionError, IntegrityError: See decode_page().
         """
         try:
@@ -109,7 +116,7 @@ class LogFile:
         """
         start, words = os.pread(self.fd, header.PAGE_SIZE, 0), Words(self.fd, self.path)
         if header.is_unwritten(start, os.fstat(self.fd).st_size):
-            page, _ = header.new_page(inode=self.key[1])
+            page, _ = header.new_page(inode=self.key[1], follows=self.follows)
             try:
                 # To nothing first: a reader never sees a page that is written half over zeros.
                 disk.cut(self.fd, self.path, 0)
@@ -262,7 +269,10 @@ class LogFile:
         start = os.pread(fd, header.PAGE_SIZE, 0)
         if header.is_unwritten(start, size):
             return False
-        self.page = header.decode_page(self.path, start)
+        page = header.decode_page(self.path, start)
+        if page.follows and not (self.follows or self.read_only):
+            raise ReadOnlyStorageError(self.path, _FOLLOWS)
+        self.page = page
         if self.fd != fd:
             self._adopt(fd)
         self.words = Words(fd, self.path)

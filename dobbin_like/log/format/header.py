@@ -52,6 +52,10 @@ _GENERATION_BITS: Final = 28
 
 PAGE_CHECK: Final = struct.Struct("<I")
 
+FOLLOWS: Final = b"FOLL"
+"""Behind the checksum if the log follows another; else zeros are there. A copy needs the same
+checksum, and does not follow."""
+
 WORDS_OFFSET: Final = 64
 WORD_SIZE: Final = 8
 
@@ -79,7 +83,7 @@ class Page(NamedTuple):
 
     ``generation`` counts how often the log was packed; ``next_oid`` is the first oid that
     was never used before the last time; ``complete_since`` is the tid since which every
-    version is in the file.
+    version is in the file. ``follows``: it has what another log has, and nobody else writes to it.
     """
 
     store_id: bytes
@@ -88,6 +92,7 @@ class Page(NamedTuple):
     generation: int = 0
     complete_since: int = 0
     next_oid: int = 0
+    follows: bool = False
 
 
 def encode_word(index: int, value: int) -> bytes:
@@ -138,6 +143,8 @@ def encode_page(
     complete_since: int = 0,
     next_oid: int = 0,
     inode: int = 0,
+    *,
+    follows: bool = False,
 ) -> tuple[bytes, Page]:
     """Return the header page of a log without frames, and what it says.
 
@@ -152,15 +159,21 @@ def encode_page(
     checksum = crc32(fields)
     ends = [PAGE_SIZE] * 4  # DURABLE, LOOSE, APPENDED, SYNCING
     words = encode_words(STATE, UNNAMED, *ends, 0, 0, inode_value(inode), 0)
-    page = (fields + PAGE_CHECK.pack(checksum)).ljust(WORDS_OFFSET, b"\0") + words
-    return page.ljust(PAGE_SIZE, b"\0"), Page(*own, checksum, generation, complete_since, next_oid)
+    start = fields + PAGE_CHECK.pack(checksum) + FOLLOWS * follows
+    page = start.ljust(WORDS_OFFSET, b"\0") + words
+    said = Page(*own, checksum, generation, complete_since, next_oid, follows)
+    return page.ljust(PAGE_SIZE, b"\0"), said
 
 
-def new_page(complete_since: int = 0, next_oid: int = 0, inode: int = 0) -> tuple[bytes, Page]:
+def new_page(
+    complete_since: int = 0, next_oid: int = 0, inode: int = 0, *, follows: bool = False
+) -> tuple[bytes, Page]:
     """Return the header page of a new log, with an identity of its own, and what it says."""
     # For people who look at the file; nothing is decided by it.
     now_microseconds = time.time_ns() // 1000  # noqa: TID251
-    return encode_page(os.urandom(16), now_microseconds, 0, complete_since, next_oid, inode)
+    id_ = os.urandom(16)
+    packed = 0, complete_since, next_oid
+    return encode_page(id_, now_microseconds, *packed, inode, follows=follows)
 
 
 def is_unwritten(start: bytes, size: int) -> bool:
@@ -190,4 +203,5 @@ def decode_page(path: str, start: bytes) -> Page:
         text = f"header checksum {found:08x} (version {version}, pages of {page_size} bytes)"
         raise IntegrityError(path, 0, text, wanted)
     generation, next_oid = packed >> _OID_BITS, packed & ((1 << _OID_BITS) - 1)
-    return Page(store_id, created, checksum, generation, since, next_oid)
+    follows = start[PAGE.size + PAGE_CHECK.size : WORDS_OFFSET] == FOLLOWS
+    return Page(store_id, created, checksum, generation, since, next_oid, follows)

@@ -71,7 +71,8 @@ def read_packed(
     Raises:
         OSError: It can't be opened.
     """
-    file, old = LogFile(path, read_only=replaced.read_only), replaced.page
+    file = LogFile(path, read_only=replaced.read_only, follows=replaced.follows)
+    old = replaced.page
     try:
         file.open()
     except FileNotFoundError:

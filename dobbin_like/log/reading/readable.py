@@ -46,14 +46,19 @@ class ReadableLog:
     ``generations`` are its files, ``file`` is the one it goes on in, ``applied`` what is
     applied of it. ``follow_to`` is called with what is applied of the file of a packed log;
     whoever writes puts a function of its own there, which calls switch_to().
+
+    Args:
+        follows: See :class:`.LogFile`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, read_only: bool, follows: bool = False
+    ) -> None:
         # What it means now, wherever the process goes to.
         self.path: str = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
         self.read_only = read_only
         self.closed: bool = False
-        self.file: LogFile = LogFile(self.path, read_only=read_only)
+        self.file: LogFile = LogFile(self.path, read_only=read_only, follows=follows)
         self.applied: Applied = Applied(self.file)
         self.generations: Generations = Generations(self.path, self.applied)
         self._outdated = b""  # Words that tell less than was found without them.
@@ -245,7 +250,8 @@ class ReadableLog:
     def start_anew(self) -> None:
         """Forget a file of which nothing was shown yet: another one has come to its place."""
         self.file.close()
-        self.file = LogFile(self.path, read_only=self.read_only)
+        follows = self.file.follows
+        self.file = LogFile(self.path, read_only=self.read_only, follows=follows)
         self.applied = self.generations.present = Applied(self.file)
 
     def _show_end(self, words: Words) -> None:

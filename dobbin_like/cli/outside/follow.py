@@ -1,0 +1,134 @@
+"""The subcommand that lets a file follow a log: follow."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import click
+
+from dobbin_like.cli.common import (
+    JSON,
+    command,
+    json_line,
+    new_file,
+    pause,
+    progress_bar,
+    shown,
+    storage_at,
+)
+from dobbin_like.cli.text import note
+from dobbin_like.exc import HistoryLostError, ServerUnavailableError
+from dobbin_like.upkeep.follow import Follower, FollowReport
+
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+"""Between two attempts to open a log of which the server is away."""
+
+
+@command("dobbin follow postgresql://ada@db.example/shop shop.replica")
+@click.argument("source")
+@new_file("path", "PATH")
+@click.option("--once", is_flag=True, help="Copy what is there by now, and end.")
+@click.option("--compare", is_flag=True, help="Compare all of both first, every byte.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=0.2,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks at SOURCE.",
+)
+@JSON
+def follow(
+    source: str, path: str, *, once: bool, compare: bool, interval: float, as_json: bool
+) -> None:
+    """Let the file PATH follow the log SOURCE.
+
+    SOURCE is a path or a URI. PATH gets its transactions with the same tids, failed ones and
+    streams too, and those that are committed from then on, until Ctrl-C. Programs may open PATH
+    meanwhile with read_only=True, and see what comes; to write to it is refused. The same command
+    goes on after a kill at any moment. While a server is away, it is waited for.
+
+    If PATH has transactions that SOURCE does not have, the exit code is 1, and nothing is
+    changed. With --json, prints one JSON object per line: how far PATH is, first and when
+    something has come.
+    """
+    following = _Following(source, path, as_json=as_json)
+    if once:
+        following.run_once(compare=compare)
+        return
+    try:
+        following.run(interval, compare=compare)
+    except KeyboardInterrupt:  # It is the way to end it.
+        if not as_json and following.report is not None:
+            print(following.report)
+
+
+class _Following:
+    """One call of the command; ``report`` is of all that it has copied so far."""
+
+    def __init__(self, source: str, path: str, *, as_json: bool) -> None:
+        self._source = source
+        self._path = path
+        self._as_json = as_json
+        self._away = False  # And that was told.
+        self._copied = 0
+        self.report: FollowReport | None = None
+        # Who does not append writes nothing to a log in PostgreSQL. But a reader takes a server
+        # that has lost transactions for a standby that lags behind.
+        self._read_only = not source.startswith(("postgresql:", "postgres:"))
+
+    def run(self, interval: float, *, compare: bool) -> None:
+        """Catch up again and again; end only by what is raised."""
+        wait = interval
+        while True:
+            try:
+                with self._opened(compare=compare) as follower:
+                    compare, wait = False, interval
+                    while True:
+                        self._catch_up(follower)
+                        pause(interval)
+            except HistoryLostError as error:
+                # A new follower finds out whether they were copied.
+                note(f"dobbin: {error}")
+            except ServerUnavailableError as error:
+                if self.report is None:
+                    raise
+                if not self._away:
+                    note(f"dobbin: {error}; waiting for it")
+                self._away = True
+            pause(wait)
+            wait = min(2 * wait, max(interval, _LONGEST_PAUSE_SECONDS))
+
+    def run_once(self, *, compare: bool) -> None:
+        """Catch up, and tell of it."""
+        with self._opened(compare=compare) as follower:
+            self._catch_up(follower)
+
+    @contextlib.contextmanager
+    def _opened(self, *, compare: bool) -> Iterator[Follower]:
+        with (
+            storage_at(self._source, read_only=self._read_only) as storage,
+            Follower(storage, self._path) as follower,
+        ):
+            if compare:
+                with progress_bar("comparing") as progress:
+                    follower.compare(progress)
+            yield follower
+
+    def _catch_up(self, follower: Follower) -> None:
+        first = self.report is None
+        with progress_bar("following") if first else contextlib.nullcontext() as progress:
+            report = follower.catch_up(progress)
+        self._copied += report.copied
+        self.report = report._replace(copied=self._copied)
+        if self._away:
+            self._away = False
+            note(f"dobbin: {shown(self._source)} is there again")
+        if self._as_json and (first or report.copied):
+            json_line(report._asdict())
+        elif first:
+            print(report)
+        sys.stdout.flush()

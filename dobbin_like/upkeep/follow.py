@@ -1,0 +1,233 @@
+"""A log in a file that follows another storage: it gets the same transactions, again and again.
+
+What is in the file tells how far it is; nothing else is kept. So it may be killed at any moment.
+That it follows stands in its header page, from the beginning: nobody else can write to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn, Self
+
+from dobbin_like.contract import Storage, Transaction
+from dobbin_like.exc import CopyError, DivergedError
+from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.log import TransactionLog
+from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.store import Progress
+from dobbin_like.texts import counted
+from dobbin_like.upkeep.copy import Transfer
+
+_LOCK_SECONDS: Final = 10.0
+"""How long to wait for another who follows to the same file, before it is told."""
+
+
+_OWN: Final = (
+    "it is a log of its own, and does not follow another; give a path where nothing is, or the "
+    "file of an earlier call"
+)
+
+
+class FollowReport(NamedTuple):
+    """What a follower has: its transactions, up to ``tid``; ``copied``: how many came now."""
+
+    path: str
+    transactions: int
+    copied: int
+    tid: Tid
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {counted(self.transactions, 'transaction')} "
+            f"({self.copied:,} of them new); as of tid {self.tid}"
+        )
+
+
+class _FollowingLog(TransactionLog):
+    """A log that follows another, as the one that writes to it has it open."""
+
+    _follows = True
+
+
+class Follower:
+    """A file that has the first transactions of *source*, and gets those that are missing.
+
+    The same tids, oids, annotations, failed transactions and streams. A context manager; one
+    thread. Others may read the file meanwhile, with ``read_only=True``, and see what comes. Only
+    one process may follow to it.
+
+    When ``close()`` returns, what was copied is on stable storage. If the process is killed,
+    everything copied before is there; if the machine is, nearly everything, and the next call goes
+    on from there.
+
+    Args:
+        source: Any storage; it is only read.
+        path: Of a file that is not there, is empty, or follows the same source.
+
+    Raises:
+        CopyError: The file is a log of its own, or that of *source*; or *source* was packed.
+        DivergedError: It has transactions that *source* does not have.
+        It may raise what opening a log raises, and what *source* raises.
+    """
+
+    def __init__(self, source: Storage, path: str | os.PathLike[str]) -> None:
+        self._source = source
+        _check_path(source, os.fspath(path))
+        self._target = _FollowingLog(path, sync=False, lock_timeout=_LOCK_SECONDS)
+        try:
+            self._check_source()
+            self._there = self._begin()
+            self._check_last()
+        except BaseException:
+            self._target.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Bring what was copied to stable storage, and close the file; not the source."""
+        self._target.close()
+
+    def catch_up(self, progress: Progress | None = None) -> FollowReport:
+        """Copy what was committed to the source up to now.
+
+        Args:
+            progress: Called with the transactions that were copied, and all there are to copy.
+
+        Raises:
+            CopyError: The source was packed; or another process follows to the file, too.
+            HistoryLostError: The source has lost transactions. Open it again, and make a new
+                follower: that finds out whether they are in the file.
+            OSError: They could not be written. Those before are there.
+
+        It may raise what the source raises; after ServerUnavailableError it may be called again.
+        Cost: What is new, read and written once.
+        """
+        source, target = self._source, self._target
+        if source.has_news():
+            source.apply(source.read_news())
+        self._check_source()
+        begin, total = len(target), len(source) - len(target)
+        transfer = Transfer(source, target)
+        for logged in source.transactions(target.tid, source.tid):
+            self._append(transfer, logged)
+            if progress is not None:
+                progress(len(target) - begin, total)
+        return FollowReport(target.path, len(target), len(target) - begin, target.tid)
+
+    def compare(self, progress: Progress | None = None) -> None:
+        """Compare everything in the file with the source, every byte.
+
+        Args:
+            progress: Called with the transactions that were compared, and all there are.
+
+        Raises:
+            DivergedError: There is a difference; it says which. The file is not changed.
+
+        Cost: Both are read.
+        """
+        source, target = self._source, self._target
+        transfer, until = Transfer(source, target), target.tid
+        pairs = zip_longest(source.transactions(until=until), target.transactions(until=until))
+        same = NO_TID
+        for done, pair in enumerate(pairs, 1):
+            if found := transfer.difference(*pair):
+                self._refuse(same, found)
+            same = (pair[0] or pair[1]).tid
+            if progress is not None:
+                progress(done, len(target))
+
+    # -- copying -------------------------------------------------------------------
+
+    def _begin(self) -> tuple[int, Tid]:
+        """Make the file if it is not there; return what is in it."""
+        with self._held():
+            if not self._target.is_follower:  # Somebody else has made it meanwhile.
+                raise CopyError(self._target.path, _OWN)
+            return len(self._target), self._target.tid
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        target = self._target
+        target.acquire()
+        try:
+            target.apply(target.read_news())
+            yield
+        finally:
+            target.release()
+
+    def _append(self, transfer: Transfer, logged: Transaction) -> None:
+        target = self._target
+        with self._held():
+            if (len(target), target.tid) != self._there:
+                reason = "another process follows to it, too; let one of them do it"
+                raise CopyError(target.path, reason)
+            transfer.append(logged)
+            target.apply(target.read_news())
+            if (len(target), target.tid) != (logged.sequence, logged.tid):
+                reason = f"transaction {logged.tid} could not be recorded; see the messages before"
+                raise CopyError(target.path, reason)
+            self._there = logged.sequence, logged.tid
+
+    # -- checking ------------------------------------------------------------------
+
+    def _check_source(self) -> None:
+        source = self._source
+        if source.complete_since:
+            reason = (
+                f"{source.path} was packed, so that its past is not the past of a follower; "
+                "use dobbin backup, which copies a packed log anew"
+            )
+            raise CopyError(self._target.path, reason)
+
+    def _check_last(self) -> None:
+        """Raise DivergedError if the last transaction is not in the source, and so all before."""
+        last = next(self._target.transactions(newest_first=True), None)
+        if last is None or self._is_in_source(last):
+            return
+        later, common = self._later()
+        are = "transaction is" if later == 1 else f"{later} transactions are"
+        self._refuse(common, f"its last {are} not in the source")
+
+    def _refuse(self, common: Tid, found: str) -> NoReturn:
+        raise DivergedError(self._target.path, self._source.path, common, found)
+
+    def _is_in_source(self, logged: Transaction) -> bool:
+        source, tid = self._source, logged.tid
+        found = next(source.transactions(Tid(tid - 1), tid), None)
+        return not Transfer(source, self._target).difference(found, logged, streams=False)
+
+    def _later(self) -> tuple[int, Tid]:
+        """Return how many of the last transactions are not in the source, and the tid before."""
+        newest = self._target.transactions(newest_first=True)
+        known: list[Transaction] = []
+        # As few questions as possible: the server may be far away.
+        step = 1
+        while True:
+            more = [*islice(newest, step)]
+            known += more
+            if len(more) < step or self._is_in_source(known[-1]):
+                break
+            step *= 2
+        later = bisect_left(known, True, key=self._is_in_source)
+        return later, known[later].tid if later < len(known) else NO_TID
+
+
+def _check_path(source: Storage, path: str) -> None:
+    """Raise CopyError if a file is there that may be needed. Before it is opened for writing."""
+    with contextlib.closing(LogFile(path, read_only=True)) as file:
+        with contextlib.suppress(FileNotFoundError):
+            file.open()
+            if Path(path).samefile(source.path):
+                raise CopyError(path, "this is the source itself")
+        if file.page is not None and not file.page.follows:
+            raise CopyError(path, _OWN)

@@ -1,0 +1,374 @@
+"""A file that follows a log."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import transaction
+
+from dobbin_like import Database, MemoryLog, PersistentDict, PersistentFile, checkout
+from dobbin_like.check import check_log
+from dobbin_like.cli import run
+from dobbin_like.conformance.steps import commit, data_of, fail
+from dobbin_like.exc import (
+    CopyError,
+    DivergedError,
+    LogMovedError,
+    ReadOnlyStorageError,
+)
+from dobbin_like.log.format import header
+from dobbin_like.storage import TransactionLog
+from dobbin_like.upkeep.follow import Follower
+from dobbin_like.upkeep.pack import pack_file
+from dobbin_like.upkeep.restore import restore
+from tests.helpers.copying import killed
+from tests.helpers.histories import check_copy, check_same, written
+from tests.helpers.processes import python_path, start
+
+PATIENCE_SECONDS = 60.0
+
+FOLLOWS = ("dobbin_like.upkeep.follow", "dobbin_like.upkeep.copy", "dobbin_like.log.writing")
+
+
+@pytest.fixture
+def source(path):
+    storage = written(TransactionLog(path, sync=False))
+    fail(storage, "a conflict", [0], user="me")
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def replica(tmp_path):
+    return tmp_path / "shop.replica"
+
+
+def follow_to(path, source):
+    """Let the file follow once; return what is told."""
+    with Follower(source, path) as follower:
+        return follower.catch_up()
+
+
+def check_replica(source, path):
+    with TransactionLog(path, read_only=True) as log:
+        check_same(source, log)
+
+
+def test_a_file_gets_everything_and_then_what_is_new(source, replica):
+    report = follow_to(replica, source)
+
+    assert (report.transactions, report.copied) == (len(source), len(source))
+    check_replica(source, replica)
+    check_copy(source, TransactionLog(replica, read_only=True))
+    assert follow_to(replica, source).copied == 0
+    commit(source, {50: b"later"})
+    assert follow_to(replica, source).copied == 1
+    check_replica(source, replica)
+
+
+def test_an_empty_log_is_followed_from_the_beginning(replica):
+    with MemoryLog() as source, Follower(source, replica) as follower:
+        assert follower.catch_up().transactions == 0
+        commit(source, {0: b"root"})
+        assert follower.catch_up().transactions == 1
+        with TransactionLog(replica, read_only=True) as log:
+            assert data_of(log, 0) == b"root"
+
+
+def test_a_stream_that_was_carried_is_not_carried_again(path, replica):
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        with database.transaction():
+            stream = PersistentFile(io.BytesIO(b"x" * 1_000_000))
+            database.set_root(PersistentDict(file=stream))
+        follow_to(replica, database.storage)
+        for number in range(3):
+            with database.transaction() as root:
+                checkout(root["file"])
+                root["file"].number = number
+            follow_to(replica, database.storage)
+        assert replica.stat().st_size < 1_100_000
+        check_replica(database.storage, replica)
+
+
+@pytest.mark.slow
+def test_killed_at_any_line_it_goes_on(source, replica):
+    number = 1
+    while killed(lambda: follow_to(replica, source), number, FOLLOWS):
+        if replica.exists():
+            with (
+                contextlib.suppress(FileNotFoundError),
+                TransactionLog(replica, read_only=True) as log,
+            ):
+                found = [logged.tid for logged in log.transactions()]
+                assert found == [logged.tid for logged in source.transactions()][: len(found)]
+        number += 1 if number < 50 else 23
+
+    assert number > 500
+    check_replica(source, replica)
+    check_log(replica).raise_if_bad()
+
+
+def test_who_would_write_to_it_is_refused(source, replica):
+    early = TransactionLog(replica)  # Nothing is there yet.
+    follow_to(replica, source)
+
+    with pytest.raises(ReadOnlyStorageError, match="follows another log"):
+        early.acquire()
+    early.close()
+    for what in (TransactionLog, Database, pack_file):
+        with pytest.raises(ReadOnlyStorageError, match="follows another log"):
+            what(replica)
+    with TransactionLog(replica, read_only=True) as log:
+        assert log.is_follower
+        with pytest.raises(ReadOnlyStorageError):
+            log.acquire()
+    assert not source.is_follower
+
+
+def test_what_is_restored_from_it_is_a_log_of_its_own(source, replica, tmp_path):
+    follow_to(replica, source)
+    restore(replica, tmp_path / "new.log")
+
+    with TransactionLog(tmp_path / "new.log") as log:
+        assert not log.is_follower
+        check_same(source, log)
+        commit(log, {60: b"mine"})
+    with TransactionLog(replica, read_only=True) as log, Database(log) as database:
+        database.backup(tmp_path / "backup.log")
+    with TransactionLog(tmp_path / "backup.log") as log:
+        assert not log.is_follower
+
+
+def test_a_damaged_mark_is_found(source, replica):
+    follow_to(replica, source)
+    data = bytearray(replica.read_bytes())
+    assert data[60:64] == header.FOLLOWS
+    data[61] ^= 1
+    replica.write_bytes(data)
+
+    assert not check_log(replica).ok
+
+
+def test_a_log_of_its_own_is_not_touched(source, path, replica):
+    with TransactionLog(replica) as log:
+        commit(log, {0: b"mine"})
+    with replica.open("ab") as file:
+        file.write(b"of a commit that was killed")  # Who opens it to write cuts that off.
+    before = replica.read_bytes()
+
+    with pytest.raises(CopyError, match="a log of its own"):
+        Follower(source, replica)
+    assert replica.read_bytes() == before
+    with pytest.raises(CopyError, match="the source itself"):
+        Follower(source, path)
+
+
+def test_a_log_that_others_begin_at_the_same_moment_is_not_touched(source, replica):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dobbin_like.upkeep.follow._check_path", lambda *_: None)
+        with TransactionLog(replica) as log:
+            commit(log, {0: b"mine"})
+        with pytest.raises(CopyError, match="a log of its own"):
+            Follower(source, replica)
+    with TransactionLog(replica, read_only=True) as log:
+        assert len(log) == 1
+
+
+@pytest.mark.parametrize("lost", [1, 2, 7])
+@pytest.mark.parametrize("others", [0, 1, 9])
+def test_a_source_that_has_lost_transactions_is_told(replica, lost, others):
+    with MemoryLog() as source:
+        for number in range(8):
+            commit(source, {number: b"state"})
+        tids = [logged.tid for logged in source.transactions()]
+        follow_to(replica, source)
+    before = replica.read_bytes()
+    with MemoryLog() as source:
+        for number in range(8 - lost):
+            commit(source, {number: b"state"})
+        for number in range(others):
+            commit(source, {number: b"other"})
+        with pytest.raises(DivergedError, match="not in the source") as caught:
+            follow_to(replica, source)
+
+    assert caught.value.common == tids[7 - lost]
+    is_one = "its last transaction is" if lost == 1 else f"its last {lost} transactions are"
+    assert caught.value.found.startswith(is_one)
+    assert replica.read_bytes() == before
+
+
+def test_another_log_is_told_and_the_exit_code_is_1(source, path, replica, tmp_path, capsys):
+    follow_to(replica, source)
+    with written(TransactionLog(tmp_path / "other.log", sync=False)) as other:
+        commit(other, {50: b"more"})
+
+    assert run(["follow", str(tmp_path / "other.log"), str(replica), "--once"]) == 1
+    told = capsys.readouterr().err
+    assert f"its last {len(source)} transactions are not in the source; up to tid 0" in told
+    assert "follow to another path" in told
+
+
+def test_a_writer_that_got_in_is_found_out(source, replica):
+    follow_to(replica, source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionLog, "_follows", True)
+        with TransactionLog(replica) as log:
+            commit(log, {0: b"mine"})
+    commit(source, {0: b"theirs"})
+
+    with pytest.raises(DivergedError, match="its last transaction is not in the source"):
+        Follower(source, replica)
+
+
+def test_a_difference_in_the_middle_is_found_by_comparing(source, path, replica, tmp_path, capsys):
+    follow_to(replica, source)
+    with Follower(source, tmp_path / "again.replica") as follower:
+        follower.catch_up()
+        follower.compare()
+    assert run(["follow", str(path), str(replica), "--once", "--compare"]) == 0
+    data = replica.read_bytes()
+    at = data.index(b"two" * 100)
+    replica.write_bytes(data[:at] + b"TWO" + data[at + 3 :])
+
+    capsys.readouterr()
+    assert run(["follow", str(path), str(replica), "--once"]) == 0
+    assert run(["follow", str(path), str(replica), "--once", "--compare"]) == 1
+
+
+def test_a_packed_source_is_refused_also_in_the_middle(path, replica, tmp_path):
+    source = written(TransactionLog(path, sync=False))
+    with source, Follower(source, replica) as follower:
+        follower.catch_up()
+        pack_file(path)
+        with pytest.raises(CopyError, match=r"was packed.*dobbin backup"):
+            follower.catch_up()
+        with pytest.raises(CopyError, match=r"was packed.*dobbin backup"):
+            Follower(source, tmp_path / "new.replica")
+    with TransactionLog(path, read_only=True) as packed, pytest.raises(CopyError):
+        Follower(packed, replica)
+
+
+def test_a_source_that_was_replaced_is_told(path, replica, tmp_path):
+    source = written(TransactionLog(path, sync=False))
+    restore(path, tmp_path / "earlier.log")
+    commit(source, {50: b"later"})
+    source.close()
+    with TransactionLog(path, read_only=True) as log, Follower(log, replica) as follower:
+        follower.catch_up()
+        restore(tmp_path / "earlier.log", path)
+        with pytest.raises(LogMovedError):
+            follower.catch_up()
+    with TransactionLog(path, read_only=True) as log, pytest.raises(DivergedError):
+        Follower(log, replica)
+
+
+def test_two_who_follow_to_one_file_find_each_other(source, replica):
+    with Follower(source, replica) as one, Follower(source, replica) as two:
+        two.catch_up()
+        with pytest.raises(CopyError, match="another process follows"):
+            one.catch_up()
+    check_replica(source, replica)
+
+
+def test_what_can_not_be_recorded_is_told(source, replica):
+    with Follower(source, replica) as follower:
+        follower.catch_up()
+        fail(source, "another conflict", [0])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(follower._target), "fail", lambda *_args, **_more: None)
+            with pytest.raises(CopyError, match="could not be recorded"):
+                follower.catch_up()
+        assert follower.catch_up().copied == 1
+
+
+# -- the command ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def following(path, replica):
+    """Start the command; return what starts it, and ends it by Ctrl-C."""
+    with contextlib.ExitStack() as ends:
+
+        def begin(*options):
+            process = start(
+                [sys.executable, "-m", "dobbin_like", "follow", path, replica, *options],
+                env=python_path(PYTHONUNBUFFERED="1"),
+                stdout=-1,
+                stderr=-1,
+                text=True,
+            )
+            ends.callback(process.communicate)
+            ends.callback(process.kill)
+            return process
+
+        yield begin
+
+
+def test_other_processes_see_what_comes(path, replica, following):
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        with database.transaction():
+            database.set_root(PersistentDict(n=0))
+        process = following("--json", "--interval", "0.02")
+        first = json.loads(process.stdout.readline())
+        assert (first["transactions"], first["copied"]) == (1, 1)
+        with Database(replica, read_only=True) as reader:
+            for number in range(1, 4):
+                with database.transaction() as root:
+                    checkout(root)
+                    root["n"] = number
+                told = json.loads(process.stdout.readline())
+                assert (told["transactions"], told["tid"]) == (number + 1, database.tid)
+                reader.transaction_manager.begin()
+                assert reader.root["n"] == number
+                with pytest.raises(ReadOnlyStorageError):
+                    TransactionLog(replica)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 0
+        check_replica(database.storage, replica)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_while_somebody_commits_it_has_all(path, replica, following):
+    with Database(path, sync=False) as database:
+        with database.transaction():
+            database.set_root(PersistentDict())
+        for number in range(6):
+            process = following("--interval", "0.01", "--json")
+            process.stdout.readline()
+            until = time.monotonic() + 0.1 * number
+            while time.monotonic() < until:
+                with database.transaction() as root:
+                    checkout(root)
+                    root[number] = PersistentFile(io.BytesIO(b"x" * 10_000))
+            process.kill()
+            process.wait(PATIENCE_SECONDS)
+        assert run(["follow", str(path), str(replica), "--once", "--compare"]) == 0
+        check_replica(database.storage, replica)
+
+
+def test_what_it_tells_at_the_end(source, path, replica, following):
+    process = following()
+    assert f"{len(source)} transactions ({len(source)} of them new)" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, err) == (0, "")
+    assert f"{replica}: {len(source)} transactions ({len(source)} of them new)" in out
+
+
+def test_wrong_calls_have_exit_code_2(source, path, replica, tmp_path, capsys):
+    for wrong in (
+        [str(tmp_path / "none.log"), str(replica)],
+        [str(path), str(path)],
+        [str(path), "postgresql://host/db"],
+        ["mysql://host/db", str(replica)],
+        ["postgresql://127.0.0.1:1/db", str(replica)],
+    ):
+        assert run(["follow", *wrong, "--once"]) == 2, capsys.readouterr()
+    assert not Path(replica).exists()
