@@ -38,7 +38,7 @@ _COUNT = 1_000_000
 
 
 def _size(bench: Bench) -> int:
-    return _COUNT // 10 if bench.quick else _COUNT
+    return bench.size(_COUNT, quick=_COUNT // 10)
 
 
 _FILL = """
@@ -223,7 +223,7 @@ def _put_in(path: str, conn: Connection, number: int, count: int, each: int) -> 
 
 def two_processes(bench: Bench) -> None:
     """Two processes put disjoint keys into the same leaves of one tree."""
-    count = 2_000 if bench.quick else 20_000
+    count = bench.size(20_000, quick=2_000)
     for each in (1, 10):
         path = bench.path()
         with Database(TransactionLog(path, sync=False)) as database:

@@ -50,12 +50,12 @@ def _bare(path: Path, count: int) -> None:
 
 def create_and_commit(bench: Bench) -> None:
     """100,000 objects of five attributes, from the constructor to the log, not synced."""
-    count = 20_000 if bench.quick else 100_000
+    count = bench.size(100_000, quick=20_000)
     gc.collect()
     taken = in_turn(
         lambda: _store(bench.path(), count),
         lambda: _bare(bench.path(), count),
-        rounds=3 if bench.quick else 7,
+        rounds=bench.size(7, quick=3),
     )
     figures = [count / value for value in medians(taken)]
     ratio = 1 / median_ratio(*taken)

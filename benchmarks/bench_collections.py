@@ -116,7 +116,7 @@ def reading(bench: Bench) -> None:
             "l": (root["row"], List(numbers)),
             "s": (root["members"], Set(numbers)),
         }
-        loops = range(LOOPS // 5 if bench.quick else LOOPS)
+        loops = range(bench.size(LOOPS, quick=LOOPS // 5))
         for what, read, name in (
             ("d[k]", _get, "d"),
             ("l[i]", _get, "l"),
@@ -151,7 +151,7 @@ def others(bench: Bench) -> None:
         manager.commit()
         for peer in installed("zodb", "durus"):
             make = _mapping_of_zodb if peer == "zodb" else _dict_of_durus
-            loops = range(LOOPS // 5 if bench.quick else LOOPS)
+            loops = range(bench.size(LOOPS, quick=LOOPS // 5))
             with make(bench.path(), numbers) as theirs:
                 taken = _measure(bench, _get, database.root, theirs, loops)
             times = medians(taken, 1e9 / len(loops) / PER_LOOP)
@@ -202,11 +202,11 @@ def _measure(
 
 def changing(bench: Bench) -> None:
     """One key of a large dict changed and committed, not synced, beside one of a small dict."""
-    large = 100_000 if bench.quick else 1_000_000
+    large = bench.size(1_000_000, quick=100_000)
     for what, older in (("", False), (", with an older snapshot", True)):
         small = _Changing(bench, 100, older=older)
         big = _Changing(bench, large, older=older)
-        rounds = 20 if bench.quick else 100
+        rounds = bench.size(100, quick=20)
         for _ in range(rounds):
             small.go()
             big.go()
@@ -257,7 +257,7 @@ class _Changing:
             before = self._path.stat().st_size
             begun = time.perf_counter()
             checkout(root)
-            root[key] = -key
+            root[key] = self._size + len(self.times)  # One that is there is no change.
             manager.commit()
             self.times.append(time.perf_counter() - begun)
             self.sizes.append(self._path.stat().st_size - before)
@@ -273,7 +273,7 @@ def counter(bench: Bench) -> None:
     """For information: what an increment that meets another's costs, beside one that does not."""
     path = bench.path()
     managers = TransactionManager(), TransactionManager()
-    rounds = 100 if bench.quick else 500
+    rounds = bench.size(500, quick=100)
     with (
         Database(TransactionLog(path, sync=False), transaction_manager=managers[0]) as one,
         Database(TransactionLog(path, sync=False), transaction_manager=managers[1]) as other,

@@ -77,7 +77,7 @@ class _Bare:
 
 def unsynced(bench: Bench) -> None:
     """``sync=False``, begin to end; beside a bare append, and beside the package alone."""
-    times = 200 if bench.quick else 1000
+    times = bench.size(1000, quick=200)
     store = _Store(bench.path(), sync=False)
     size = store.bytes_of_one()
     bare = _Bare(bench.path(), size, sync=False)
@@ -102,7 +102,7 @@ def unsynced(bench: Bench) -> None:
 
 def synced(bench: Bench) -> None:
     """``sync=True``; beside a bare append and ``fdatasync``."""
-    times = 10 if bench.quick else 50
+    times = bench.size(50, quick=10)
     store = _Store(bench.path(), sync=True)
     bare = _Bare(bench.path(), store.bytes_of_one(), sync=True)
     taken = in_turn(

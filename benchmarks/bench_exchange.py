@@ -67,7 +67,7 @@ def _rows(path: Path, count: int) -> float:
 
 def to_sqlite(bench: Bench) -> None:
     """All objects to a new file."""
-    count = 100_000 if bench.quick else 1_000_000
+    count = bench.size(1_000_000, quick=100_000)
     path, file = bench.path(), bench.path()
     _shop(path, count)
     with TransactionLog(path, read_only=True) as storage:
@@ -83,8 +83,11 @@ def to_sqlite(bench: Bench) -> None:
 
 def delay(bench: Bench) -> None:
     """From the return of a commit until its rows are there, in another process."""
+    if not (importlib.util.find_spec("click") and importlib.util.find_spec("rich")):
+        print("  skipped: the extra cli is not installed", file=sys.stderr)
+        return
     path, file = bench.path(), bench.path()
-    count = 5 if bench.quick else 30
+    count = bench.size(30, quick=5)
     with Database(path) as database:
         database.set_root(PersistentDict({f"k{n}": n for n in range(100_000)}))
         transaction.commit()
@@ -116,7 +119,7 @@ def _seen(database: Database, file: Path, number: int) -> float:
 
 def as_json(bench: Bench) -> None:
     """All objects as lines of JSON, and back."""
-    count = 30_000 if bench.quick else 300_000
+    count = bench.size(300_000, quick=30_000)
     path, lines, new = bench.path(), bench.path(), bench.path()
     _shop(path, count)
     with Database(path, read_only=True) as database, SnapshotScan(store_of(database)) as scan:
@@ -137,7 +140,7 @@ def from_zodb(bench: Bench) -> None:
         print("ZODB is not installed: no import of it is measured")
         return
     source, path = bench.path(), bench.path()
-    count = plone_like.write(str(source), 5_000 if bench.quick else 50_000)
+    count = plone_like.write(str(source), bench.size(50_000, quick=5_000))
     started = time.perf_counter()
     names = {"oldsite.Annotations": {"as": "dict"}}
     import_zodb(str(source), str(path), Mapping(names.get))

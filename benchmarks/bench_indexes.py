@@ -125,7 +125,7 @@ class Sqlite(Questions):
 
 
 def _stores(bench: Bench) -> list[Any]:
-    count = _COUNT // 10 if bench.quick else _COUNT
+    count = bench.size(_COUNT, quick=_COUNT // 10)
     rng = random.Random(0)
     rows = [(n, f"owner {rng.randrange(count // 10)}", rng.randrange(count)) for n in range(count)]
     kinds: list[Any] = [Ours, Sqlite]

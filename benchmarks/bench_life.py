@@ -108,7 +108,7 @@ def tailing(bench: Bench) -> None:
 
 def renaming(bench: Bench) -> None:
     """``rename_class()`` there and back again, synced, with as many instances as there are."""
-    count = 20_000 if bench.quick else 1_000_000
+    count = bench.size(1_000_000, quick=20_000)
     path = bench.path()
     shutil.copyfile(bench.filled(count), path)
     with path.open("rb") as file:
@@ -160,7 +160,7 @@ print(taken)
 
 def preloading(bench: Bench) -> None:
     """``preload()``, beside touching one object after the other."""
-    count = 10_000 if bench.quick else 100_000
+    count = bench.size(100_000, quick=10_000)
     path = bench.filled(count)
     taken: list[list[float]] = [[], []]
     for _ in range(bench.rounds(7)):
@@ -195,7 +195,7 @@ print(taken)
 
 def finding(bench: Bench) -> None:
     """Looking through all objects, beside touching one after the other."""
-    count = 10_000 if bench.quick else 100_000
+    count = bench.size(100_000, quick=10_000)
     path = bench.filled(count)
     hows = {
         "few": f"instances() of one class in a thousand, of {count:,} objects",
@@ -273,7 +273,7 @@ def forked_workers(bench: Bench) -> None:
     """The memory of a server and its workers, all of which have read everything."""
     if not Path("/proc/self/smaps_rollup").exists():
         return
-    count, workers = (10_000 if bench.quick else 200_000), 4
+    count, workers = bench.size(200_000, quick=10_000), 4
     path = bench.filled(count)
     figures: dict[str, Any] = {}
     for how in ("cold", "warm", "frozen"):

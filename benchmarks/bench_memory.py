@@ -72,7 +72,7 @@ print(json.dumps([(ghosts - before) / count, (loaded - before) / count,
 
 def objects(bench: Bench) -> None:
     """A loaded object and a ghost, beside a plain object with a dict of its own."""
-    count = 5_000 if bench.quick else 50_000
+    count = bench.size(50_000, quick=5_000)
     path = bench.filled(2 * count)
     _, out = child(_PLAIN, count)
     plain = json.loads(out)

@@ -105,7 +105,8 @@ print(peak / 1024, written, read)
 
 def opening(bench: Bench) -> None:
     """From starting Python to the first attribute of the root, in databases of three sizes."""
-    counts = (1_000, 10_000, 100_000) if bench.quick else (10_000, 100_000, 1_000_000)
+    most = bench.size(1_000_000, quick=100_000)
+    counts = (most // 100, most // 10, most)
     paths = [bench.filled(count) for count in counts]
     from_start: list[list[float]] = [[] for _ in counts]
     inside: list[list[float]] = [[] for _ in counts]
@@ -133,7 +134,7 @@ def opening(bench: Bench) -> None:
 
 def reading_cold(bench: Bench) -> None:
     """Every one of 100,000 objects, from starting Python; beside one file of pickles."""
-    count = 20_000 if bench.quick else 100_000
+    count = bench.size(100_000, quick=20_000)
     path, pickles = bench.filled(count), bench.path()
     _write_pickles(pickles, count)
     ours, reference, busy = [], [], []
@@ -156,7 +157,7 @@ def _write_pickles(path: Path, count: int) -> None:
 
 def streams(bench: Bench) -> None:
     """1 GiB stored and read back: the most memory that the process ever had."""
-    size = (64 if bench.quick else 1024) << 20
+    size = bench.size(1024, quick=64) << 20
     source, path = bench.path(), bench.path()
     block = bytes(range(256)) * 4096
     with source.open("wb") as file:

@@ -129,7 +129,7 @@ def _packed(bench: Bench, count: int, size: int) -> tuple[float, float, int, int
 def live_data(bench: Bench) -> None:
     """Bytes that are kept in a second, beside a copy of as many bytes that is synced."""
     for size, count in ((1000, 200_000), (100, 500_000)):
-        number = count // 10 if bench.quick else count
+        number = bench.size(count, quick=count // 10)
         path, small = _filled(bench, number, size), _filled(bench, 1000, 10)
         rates, copies = [], []
         for _ in range(3):
@@ -166,12 +166,12 @@ print(taken)
 
 def writers(bench: Bench) -> None:
     """The longest wait of one who commits without a pause, and how many commits he gets."""
-    count = 100_000 if bench.quick else 1_000_000
+    count = bench.size(1_000_000, quick=100_000)
     path = _filled(bench, count, 100)
     for where in ("process", "thread"):
         again = bench.path()
         shutil.copy(path, again)
-        _, out = child(_WRITE, again, where, 1 if bench.quick else 3)
+        _, out = child(_WRITE, again, where, bench.size(3.0, quick=1.0))
         usual, packing, (seconds, locked) = json.loads(out)
         again.unlink()
         by = f"pack in another {where}, {count:,} objects: "
@@ -185,7 +185,7 @@ def writers(bench: Bench) -> None:
 
 def memory(bench: Bench) -> None:
     """What a packing process takes at most, for each object: two sizes, and what is between."""
-    few, many = (20_000, 100_000) if bench.quick else (100_000, 1_000_000)
+    few, many = bench.size(100_000, quick=20_000), bench.size(1_000_000, quick=100_000)
     less = _packed(bench, few, 100)
     more = _packed(bench, many, 100)
     grown = (more[3] - less[3]) / (more[2] - less[2])

@@ -114,7 +114,7 @@ def _prepare(path: Path, writers: int = 0) -> None:
 
 def seen_elsewhere(bench: Bench) -> None:
     """From calling ``commit()`` here to having read the value there, by polling ``begin()``."""
-    count = 300 if bench.quick else 2000
+    count = bench.size(2000, quick=300)
     path = bench.path()
     _prepare(path)
     took = []
@@ -166,7 +166,7 @@ def _compete(bench: Bench, writers: int, seconds: float) -> list[Ends]:
 
 def hand_over(bench: Bench) -> None:
     """From giving the commit lock back to the other of two processes having it."""
-    both = _compete(bench, 2, 0.5 if bench.quick else 3)
+    both = _compete(bench, 2, bench.size(3.0, quick=0.5))
     start = max(ends[0][0] for ends in both)
     stop = min(ends[-1][1] for ends in both)
     held = sorted((*ends, who) for who, each in enumerate(both) for ends in each)
@@ -183,7 +183,7 @@ def hand_over(bench: Bench) -> None:
 
 def fairness(bench: Bench) -> None:
     """Of four processes that write as fast as they can, the slowest beside the fastest."""
-    counts = sorted(map(len, _compete(bench, 4, 1 if bench.quick else 4)))
+    counts = sorted(map(len, _compete(bench, 4, bench.size(4.0, quick=1.0))))
     what = "commits of four writers: slowest, fastest"
     note = json.dumps(counts)
     if (os.cpu_count() or 1) < len(counts):

@@ -51,7 +51,7 @@ def _call(item: Any, loops: range) -> None:
 
 def attributes(bench: Bench) -> None:
     """An attribute read and a method call: loaded, just committed, changed and committed."""
-    loops = range(LOOPS // 4 if bench.quick else LOOPS)
+    loops = range(bench.size(LOOPS, quick=LOOPS // 4))
     with (
         Database(bench.filled(1000), transaction_manager=TransactionManager()) as database,
         _changed_shelf(bench) as (committed, changed),
@@ -112,7 +112,7 @@ def _walk(first: list[Any]) -> int:
 
 def traversal(bench: Bench) -> None:
     """From object to object, over 100,000 that are in memory."""
-    count = 20_000 if bench.quick else 100_000
+    count = bench.size(100, quick=20) * 1000
     with Database(bench.filled(count), transaction_manager=TransactionManager()) as database:
         first = [bucket.items[0] for bucket in database.root.buckets]
         plain_first = [_plain_chain(start, 1000) for start in range(0, count, 1000)]

@@ -94,7 +94,7 @@ def _increment(mapping: Any, key: str, loops: range) -> None:
 
 def reading(bench: Bench) -> None:
     """One value, which is an own copy each time."""
-    loops = range(500 if bench.quick else 3000)
+    loops = range(bench.size(3000, quick=500))
     with _three(bench) as (ours, lite, shelf):
         for what, value in VALUES.items():
             for each in (ours, lite, shelf):
@@ -109,7 +109,7 @@ def reading(bench: Bench) -> None:
 
 def writing(bench: Bench) -> None:
     """One value, which is on stable storage when that returns; that of shelve is not."""
-    loops = range(30 if bench.quick else 100)
+    loops = range(bench.size(100, quick=30))
     with _three(bench) as (ours, lite, shelf):
         for what, value in VALUES.items():
             calls: list[Callable[[], None]] = [
@@ -131,8 +131,8 @@ def _row(bench: Bench, what: str, calls: list[Callable[[], None]], loops: range)
 
 def size(bench: Bench) -> None:
     """The same in a safe of many keys, beside one of few."""
-    loops = range(20 if bench.quick else 50)
-    few, many = 100, 20_000 if bench.quick else 200_000
+    loops = range(bench.size(50, quick=20))
+    few, many = 100, bench.size(200_000, quick=20_000)
     with (
         safe.open(bench.path(), pack_when=None) as small,
         safe.open(bench.path(), pack_when=None) as large,

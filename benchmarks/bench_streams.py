@@ -110,7 +110,7 @@ class _Blob:
 
 def streams(bench: Bench) -> None:
     """Stored from a file, and read, by the mebibyte; all of it in the memory of the system."""
-    size = (32 if bench.quick else 256) << 20
+    size = bench.size(256, quick=32) << 20
     source = bench.path()
     block = bytes(range(256)) * 4096
     with source.open("wb") as file:

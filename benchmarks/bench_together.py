@@ -100,7 +100,7 @@ def _both(function: Callable[..., None], path: str, seconds: float) -> tuple[flo
 
 def processes(bench: Bench) -> None:
     """Different keys put into one dict of 100,000 by two processes, one in a transaction."""
-    seconds = 0.5 if bench.quick else 2
+    seconds = bench.size(2.0, quick=0.5)
     rates: list[list[float]] = [[], []]
     note = ""
     for _ in range(bench.rounds(5)):
@@ -130,7 +130,7 @@ def processes(bench: Bench) -> None:
 
 def threads(bench: Bench) -> None:
     """The second of two commits that add to the same collection: it merges the first one's."""
-    times = 50 if bench.quick else 300
+    times = bench.size(300, quick=50)
     taken: dict[str, list[float]] = {"list": [], "dict": []}
     with (
         Database(TransactionLog(bench.path(), sync=False)) as database,

@@ -45,7 +45,7 @@ def commits(bench: Bench) -> None:
     peers = installed("ours", *ALL_PEERS, "floor")
     taken = changes_in_turn(bench, peers, sync=False, times=500, rounds=bench.rounds(25))
     beside(bench, "change, not synced", "us", taken, {"durus": 0.6, "zodb": 0.5}, scale=1e6)
-    times = 10 if bench.quick else 50
+    times = bench.size(50, quick=10)
     taken = changes_in_turn(bench, peers, sync=True, times=times, rounds=bench.rounds(15))
     beside(bench, "change, synced", "us", taken, {}, scale=1e6)
 
@@ -110,11 +110,11 @@ def _run(script: str, *arguments: object) -> float:
 
 def many(bench: Bench) -> None:
     """100,000 things made and committed, a thousand to a transaction; read from a cold start."""
-    count = 20_000 if bench.quick else 100_000
+    count = bench.size(100_000, quick=20_000)
     peers = installed("ours", *ALL_PEERS)
     made: dict[str, list[float]] = {peer: [] for peer in peers}
     read: dict[str, list[float]] = {peer: [] for peer in peers}
-    for _ in range(3):
+    for _ in range(1 if bench.smallest else 3):
         for peer in peers:
             path = bench.path()
             made[peer].append(_run(_FILL.format(peer=peer), path, count) / count)
@@ -130,7 +130,7 @@ def starting(bench: Bench) -> None:
     peers = installed("ours", *ALL_PEERS)
     paths = {peer: bench.path() for peer in peers}
     for peer, path in paths.items():
-        _run(_FILL.format(peer=peer), path, 10_000)
+        _run(_FILL.format(peer=peer), path, bench.size(10_000, quick=10_000))
     read: dict[str, list[float]] = {peer: [] for peer in peers}
     committed: dict[str, list[float]] = {peer: [] for peer in peers}
     imports: dict[str, list[float]] = {_OURS: [], "import transaction": []}

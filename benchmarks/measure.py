@@ -18,12 +18,15 @@ import time
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 ROOT = Path(__file__).resolve().parent.parent
+
+SOURCE = "DOBBIN_LIKE_SOURCE"
+"""In the environment: where children find the package, if it is not that of this source."""
 
 RATIO, DIFFERENCE, VALUE = "ratio", "difference", "value"
 """What a limit is about: ours by the reference, ours less the reference, ours alone."""
@@ -43,6 +46,10 @@ class Row:
     ratio: float | None = None
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if self.ratio is None and self.reference:
+            self.ratio = self.ours / self.reference
+
     def figure(self) -> float:
         """Return what the limit is compared with."""
         if self.about == RATIO:
@@ -60,8 +67,6 @@ class Row:
         return "ok" if good else "MISSED"
 
     def cells(self) -> list[str]:
-        if self.ratio is None and self.reference:
-            self.ratio = self.ours / self.reference
         sign = "<=" if self.at_most else ">="
         unit = "x" if self.about == RATIO else self.unit
         sum_sign = "+" if self.about == DIFFERENCE else ""
@@ -83,6 +88,8 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
+Number = TypeVar("Number", int, float)
+
 _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 _FILL = """
@@ -98,8 +105,11 @@ HEAD = ["what", "ours", "reference", "ratio", "target", "", ""]
 class Bench:
     """One run: how thorough, where the files lie, what was found."""
 
-    def __init__(self, *, quick: bool, directory: str | None = None) -> None:
-        self.quick = quick
+    def __init__(
+        self, *, quick: bool, smallest: bool = False, directory: str | None = None
+    ) -> None:
+        self.quick = quick or smallest
+        self.smallest = smallest
         self.rows: list[Row] = []
         self._directory = Path(tempfile.mkdtemp(prefix="bench-", dir=directory))
         self._count = 0
@@ -123,8 +133,17 @@ class Bench:
             child(_FILL, path, count)
         return self._filled[count]
 
+    def size(self, thorough: Number, *, quick: Number) -> Number:
+        """Return how many, or how many seconds; of the smallest only whether it works is asked."""
+        if self.smallest:
+            least = 0.05 if isinstance(quick, float) else max(200, quick // 50)
+            return min(quick, least)
+        return quick if self.quick else thorough
+
     def rounds(self, thorough: int) -> int:
         """Return how often to measure."""
+        if self.smallest:
+            return 1
         return max(3, thorough // 5) if self.quick else thorough
 
     def add(self, row: Row) -> None:
@@ -197,7 +216,7 @@ def environment() -> dict[str, str]:
     As users have it: modules that were compiled once are not compiled again.
     """
     given = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
-    return {**given, "PYTHONPATH": str(ROOT)}
+    return {**given, "PYTHONPATH": os.environ.get(SOURCE, str(ROOT))}
 
 
 def child(script: str, *arguments: object, prefix: Iterable[str] = ()) -> tuple[float, str]:
@@ -214,20 +233,26 @@ def child(script: str, *arguments: object, prefix: Iterable[str] = ()) -> tuple[
     return (int(first) - start) / 1e9, rest
 
 
+def heading() -> str:
+    """Return what the figures depend on, in one line."""
+    return (
+        f"{platform.python_implementation()} {platform.python_version()}, "
+        f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
+    )
+
+
 def main(*measurements: Callable[[Bench], None]) -> None:
     """Run *measurements* as the command line says, and print the table."""
     parser = argparse.ArgumentParser(description="Measure the store; see benchmarks/README.rst.")
     parser.add_argument("--quick", action="store_true", help="a tenth of the time, more noise")
+    parser.add_argument("--smallest", action="store_true", help="only see whether all works")
     parser.add_argument("--directory", help="where to put the files; a temporary one if not given")
     parser.add_argument("only", nargs="*", help="words: measure what has one of them in its name")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, "
-        f"{os.cpu_count()} processors, load {load:.1f}",
-        flush=True,
-    )
-    with Bench(quick=options.quick, directory=options.directory) as bench:
+    print(heading(), flush=True)
+    with Bench(
+        quick=options.quick, smallest=options.smallest, directory=options.directory
+    ) as bench:
         for measurement in measurements:
             name = f"{measurement.__module__.rpartition('.')[2]}.{measurement.__name__}"
             if options.only and not any(word in name for word in options.only):

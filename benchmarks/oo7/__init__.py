@@ -1,10 +1,12 @@
-"""OO7, the benchmark of object databases: its small database and four of its operations.
+"""OO7, the benchmark of object databases: its small database.
 
 After Carey, DeWitt and Naughton (1993). A module is a tree of assemblies of seven levels, each
 of which but the lowest has three below it. A base assembly, which is one of the lowest, uses
 three of 500 composite parts. A composite part has a document and a graph of 20 atomic parts, each
 connected with three others. Every one of these, also a connection, is a persistent object: some
-42,000. The indexes of the original are left out.
+42,000. Atomic parts are indexed by number and by build date, documents by title and by number,
+each in a tree of the store. :mod:`.operations` has what is done, :mod:`.integrity` what must be
+true before and after.
 
 The classes here know no store. :func:`schema` makes persistent ones of them: :mod:`.ours` and
 :mod:`.zodb` have those, and a ``Store(path)`` with ``set_root(module)``, ``module()``,
@@ -14,6 +16,7 @@ The classes here know no store. :func:`schema` makes persistent ones of them: :m
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,18 +24,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LEVELS = 7
+IS_TINY = os.environ.get("OO7_SIZE") == "tiny"
+"""Only whether it works is asked."""
+
+LEVELS = 4 if IS_TINY else 7
 ASSEMBLIES = 3
 """Below each complex assembly."""
 
 COMPONENTS = 3
 """Of each base assembly."""
 
-COMPOSITES = 500
+COMPOSITES = 100 if IS_TINY else 500
 ATOMS = 20
 CONNECTIONS = 3
-INSERTED = 5
-INSERTED_INTO = 10
+DATES = 1000
+"""Build dates are 1000 to 1999, evenly; those of assemblies and of parts are not in step."""
+
+PARTS = COMPOSITES * ATOMS
 
 VISITED = ASSEMBLIES ** (LEVELS - 1) * COMPONENTS * ATOMS
 """Atomic parts that a traversal meets: 43,740."""
@@ -44,7 +52,7 @@ class DesignObject:
     def __init__(self, number: int) -> None:
         self.number = number
         self.kind = f"type{number % 10:03d}"
-        self.build_date = 1000 + number % 1000
+        self.build_date = 1000 + number * 7919 % DATES
 
 
 class AtomicPart(DesignObject):
@@ -141,6 +149,35 @@ class Module(DesignObject):
         self.manual = classes.Manual(self)
         self.bases: list[BaseAssembly] = []
         self.design_root = classes.ComplexAssembly(0, None, self)
+        self.parts_by_number = classes.Tree()
+        self.parts_by_date = classes.Tree()
+        self.documents_by_title = classes.Tree()
+        self.documents_by_number = classes.Tree()
+
+    def put(self, part: CompositePart) -> None:
+        """Index the parts and the document of a composite part. The trees may be changed."""
+        document = part.document
+        self.documents_by_title[document.title] = document
+        self.documents_by_number[document.number] = document
+        for atom in part.parts:
+            self.parts_by_number[atom.number] = atom
+            self.parts_by_date[atom.build_date, atom.number] = atom
+
+    def take_out(self, part: CompositePart) -> None:
+        """Undo what ``put()`` does."""
+        del self.documents_by_title[part.document.title]
+        del self.documents_by_number[part.document.number]
+        for atom in part.parts:
+            del self.parts_by_number[atom.number]
+            del self.parts_by_date[atom.build_date, atom.number]
+
+    def trees(self) -> tuple[Any, ...]:
+        return (
+            self.parts_by_number,
+            self.parts_by_date,
+            self.documents_by_title,
+            self.documents_by_number,
+        )
 
 
 _CONCRETE = (
@@ -159,12 +196,15 @@ def _text(line: str, size: int) -> str:
     return (line * (size // len(line) + 1))[:size]
 
 
-def schema(base: type, module_name: str, change: Callable[[Any], None]) -> SimpleNamespace:
+def schema(
+    base: type, tree: type, module_name: str, change: Callable[..., None]
+) -> SimpleNamespace:
     """Return persistent classes, as classes of the module of that name; and *change*.
 
-    That is called with what is about to be changed.
+    That is called with what is about to be changed. A *tree* is a mapping in the order of its
+    keys, whose ``values(min, max)`` are those between two keys.
     """
-    made = SimpleNamespace(change=change)
+    made = SimpleNamespace(change=change, Tree=tree)
     for plain in _CONCRETE:
         name = plain.__name__
         setattr(made, name, type(base)(name, (plain, base), {"__module__": module_name}))
@@ -192,42 +232,7 @@ def build(classes: SimpleNamespace) -> Module:
                 part.used_in.append(made)
 
     fill(module.design_root, 2)
+    classes.change(*module.trees())
+    for part in parts:
+        module.put(part)
     return module
-
-
-def traverse(module: Module, visit: Callable[[AtomicPart], None]) -> int:
-    """Visit the atomic parts of each composite part of each base assembly, depth first.
-
-    With a *visit* that does nothing, this is T1. With one that swaps x and y, it is T2b.
-    Return how many were visited: :data:`VISITED`.
-    """
-    return _assembly(module.design_root, 1, visit)
-
-
-def _assembly(assembly: Any, level: int, visit: Callable[[AtomicPart], None]) -> int:
-    if level < LEVELS:
-        return sum([_assembly(each, level + 1, visit) for each in assembly.below])
-    return sum([_atoms(part.root_part, set(), visit) for part in assembly.components])
-
-
-def _atoms(part: AtomicPart, seen: set[int], visit: Callable[[AtomicPart], None]) -> int:
-    seen.add(part.number)
-    visit(part)
-    count = 1
-    for connection in part.to:
-        to = connection.to
-        if to.number not in seen:
-            count += _atoms(to, seen, visit)
-    return count
-
-
-def insert(module: Module, classes: SimpleNamespace, turn: int) -> None:
-    """Make five composite parts, and let ten base assemblies use one of them each."""
-    generator = random.Random(turn)
-    first = COMPOSITES + INSERTED * turn
-    made = [classes.CompositePart(first + index, classes, generator) for index in range(INSERTED)]
-    for index, assembly in enumerate(generator.sample(list(module.bases), INSERTED_INTO)):
-        part = made[index % INSERTED]
-        classes.change(assembly)
-        assembly.components = [*assembly.components, part]
-        part.used_in.append(assembly)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import transaction
 
 from benchmarks.oo7 import schema
+from dobbin_like.collections import BTree
 from dobbin_like.database import Database
 from dobbin_like.persistent import Persistent, checkout
 from dobbin_like.storage import TransactionLog
@@ -14,7 +15,7 @@ from dobbin_like.storage import TransactionLog
 if TYPE_CHECKING:
     from pathlib import Path
 
-classes = schema(Persistent, __name__, checkout)
+classes = schema(Persistent, BTree, __name__, checkout)
 globals().update(vars(classes))
 
 

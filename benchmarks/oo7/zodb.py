@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import transaction
+from BTrees.OOBTree import OOBTree
 from persistent import Persistent
 
 from benchmarks.oo7 import schema
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _change(_obj: Any) -> None:
+def _change(*_objects: Any) -> None:
     """Do nothing: it is noticed when an attribute is set."""
 
 
-classes = schema(Persistent, __name__, _change)
+classes = schema(Persistent, OOBTree, __name__, _change)
 globals().update(vars(classes))
 
 

@@ -9,12 +9,29 @@ references to others), and a ``Store`` with the same methods::
                                list and no text, just two numbers
     change(times)              commits of one attribute of that thing, from begin() to commit()
     fill(count)                make and commit so many things, a thousand to a transaction
-    read()                     visit all of them, return the sum of their first numbers
+    read()                     get to each of them, return the sum of their first numbers
+    everything()               all of them, as objects with their attributes and references, in
+                               the way that is the quickest
     first()                    the first attribute of the root
     close()
 
-``ours`` stands beside ``zodb``, ``durus`` and ``sqlite``; ``floor`` can only change. Not synced
-means the same everywhere: the operating system has it, and nobody waits for the disk.
+What several threads or processes do, is done to one of the things of ``fill()``::
+
+    pick(index)                the thing that all this is about, and change() as well
+    get()                      the first number in a transaction that sees all that is committed
+    put(number)                a transaction that writes it
+    add()                      one that reads it and writes one more, repeated until it succeeds;
+                               returns how often it was tried
+    another()                  a store for the calling thread, in the database of this one
+
+A stream of bytes, in stores that have something for it::
+
+    store_stream(file)         commit what can be read from the file
+    read_stream()              yield its blocks
+
+Where a store needs a server, its module has a ``serve(path, sync)`` that runs it. ``registry``
+knows them all. Not synced means the same everywhere: the operating system has it, and nobody
+waits for the disk. Synced means that a commit that has returned survives a power cut.
 """
 
 from __future__ import annotations
@@ -25,6 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PER_TRANSACTION = 1000
+ATTEMPTS = 10_000
+"""More than anybody needs; ``add()`` gives up after them."""
+BLOCK = 1 << 20
 REFERENCES = 5
 """Of the one thing that is changed; those of many have 0 to 10."""
 

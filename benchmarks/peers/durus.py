@@ -6,11 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from durus.connection import Connection
+from durus.error import ConflictError, ReadConflictError
 from durus.file import File
 from durus.file_storage2 import FileStorage2
 from durus.persistent import PersistentObject
 
-from benchmarks.peers import make, text_of
+from benchmarks.peers import ATTEMPTS, PER_TRANSACTION, make, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +68,11 @@ def open_connection(path: Path | str, *, sync: bool = False) -> Connection:
 class Store:
     """See the package. There is no ``begin()``: a transaction begins where the last one ends."""
 
+    def connect(self, path: Path | str, *, sync: bool) -> Connection:
+        return open_connection(path, sync=sync)
+
     def __init__(self, path: Path | str, *, sync: bool = False) -> None:
-        self.connection = open_connection(path, sync=sync)
+        self.connection = self.connect(path, sync=sync)
         self.root = self.connection.get_root()
         self.thing: Pair | Thing
 
@@ -92,12 +96,45 @@ class Store:
             root._p_note_change()
             self.connection.commit()
 
+    def everything(self) -> list[Thing]:
+        things = [thing for bucket in self.root["root"].buckets for thing in bucket.things]
+        for thing in things:
+            _ = thing.number  # Until then, it need not be in memory.
+        return things
+
     def read(self) -> int:
         total = 0
         for bucket in self.root["root"].buckets:
             for thing in bucket.things:
                 total += thing.number
         return total
+
+    def pick(self, index: int) -> None:
+        bucket = self.root["root"].buckets[index // PER_TRANSACTION]
+        self.thing = bucket.things[index % PER_TRANSACTION]
+
+    def get(self) -> int:
+        while True:
+            self.connection.abort()  # It sees what others have committed from now on.
+            try:
+                return self.thing.number
+            except ReadConflictError:  # More was committed meanwhile.
+                continue
+
+    def put(self, number: int) -> None:
+        self.thing.number = number
+        self.connection.commit()
+
+    def add(self) -> int:
+        for tried in range(1, ATTEMPTS):
+            try:
+                self.thing.number += 1
+                self.connection.commit()
+            except ConflictError:
+                self.connection.abort()
+            else:
+                return tried
+        raise TimeoutError(ATTEMPTS)
 
     def first(self) -> str:
         return self.root["root"].name

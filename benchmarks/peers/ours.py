@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, BinaryIO
 
 import transaction
 
-from benchmarks.peers import make, text_of
+from benchmarks.peers import BLOCK, PER_TRANSACTION, make, text_of
 from dobbin_like.database import Database
-from dobbin_like.persistent import Persistent, checkout
+from dobbin_like.persistent import Persistent, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -79,12 +81,57 @@ class Store:
             root.buckets.append(Bucket(things))
             transaction.commit()
 
+    def everything(self) -> list[Thing]:
+        things = [thing for bucket in self.database.root.buckets for thing in bucket.things]
+        for thing in things:
+            _ = thing.number  # Until then, it need not be in memory.
+        return things
+
     def read(self) -> int:
         total = 0
         for bucket in self.database.root.buckets:
             for thing in bucket.things:
                 total += thing.number
         return total
+
+    def pick(self, index: int) -> None:
+        bucket = self.database.root.buckets[index // PER_TRANSACTION]
+        self.thing = bucket.things[index % PER_TRANSACTION]
+
+    def get(self) -> int:
+        transaction.begin()
+        return self.thing.number
+
+    def put(self, number: int) -> None:
+        transaction.begin()
+        checkout(self.thing)
+        self.thing.number = number
+        transaction.commit()
+
+    def add(self) -> int:
+        tried = 0
+
+        def increment() -> None:
+            nonlocal tried
+            tried += 1
+            checkout(self.thing)
+            self.thing.number += 1
+
+        self.database.run(increment)
+        return tried
+
+    def another(self) -> Store:
+        return copy.copy(self)  # Threads share the objects.
+
+    def store_stream(self, file: BinaryIO) -> None:
+        self.database.set_root(PersistentFile(file))
+        transaction.commit()
+
+    def read_stream(self) -> Iterator[bytes]:
+        stream = self.database.root
+        stream.open()
+        while block := stream.read(BLOCK):
+            yield block
 
     def first(self) -> str:
         return self.database.root.name

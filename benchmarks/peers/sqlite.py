@@ -1,104 +1,80 @@
-"""SQLite: pickles in a table, by oid, in write-ahead mode. References are oids."""
+"""SQLite: pickles in a table, by key, in write-ahead mode."""
 
 from __future__ import annotations
 
 import pickle
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from benchmarks.peers import make, text_of
+from benchmarks.peers import BLOCK
+from benchmarks.peers.keyed import KeyStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-_ROOT = 0
+_SELECT = "select state from object where key = ?"
+_REPLACE = "insert into object values (?, ?) on conflict do update set state = excluded.state"
 
 
-class Thing:
-    """Two numbers, a text and others."""
+class Store(KeyStore):
+    """See the package. Each thread has a connection."""
 
-    oid: int
-
-    def __init__(self, number: int, others: list[Thing]) -> None:
-        self.number = number
-        self.weight = number / 7
-        self.text = text_of(number)
-        self.others = others
-
-
-def pickled(thing: Thing) -> bytes:
-    """Return the state of a thing."""
-    oids = [other.oid for other in thing.others]
-    return pickle.dumps((thing.number, thing.weight, thing.text, oids), 5)
-
-
-def with_number(state: bytes, number: int) -> bytes:
-    """Return the state of a thing with another number."""
-    _, *rest = pickle.loads(state)
-    return pickle.dumps((number, *rest), 5)
-
-
-class Store:
-    """See the package."""
+    unsynced = "off"
 
     def __init__(self, path: Path | str, *, sync: bool = False) -> None:
-        self.connection = sqlite3.connect(path, isolation_level=None)
+        self.path, self.sync = path, sync
+        self.connection = sqlite3.connect(path, isolation_level=None, timeout=60)
         self.execute = self.connection.execute
         self.execute("pragma journal_mode = wal")
-        self.execute(f"pragma synchronous = {'full' if sync else 'off'}")
-        self.execute("create table if not exists object (oid integer primary key, state blob)")
-        self.thing: Thing
+        self.execute(f"pragma synchronous = {'full' if sync else self.unsynced}")
+        self.execute("create table if not exists object (key integer primary key, state blob)")
 
-    def one(self, references: int) -> None:
-        others = []
-        for number in range(references):
-            others.append(Thing(number, []))
-            others[-1].oid = number + 1
-        self.thing = Thing(references, others)
-        self.thing.oid = _ROOT
-        self._insert([*others, self.thing])
+    def begin(self) -> None:
+        self.execute("begin immediate")
 
-    def _insert(self, things: list[Thing]) -> None:
-        rows = [(thing.oid, pickled(thing)) for thing in things]
-        self.connection.executemany("insert into object values (?, ?)", rows)
+    def commit(self) -> None:
+        self.execute("commit")
 
-    def change(self, times: int) -> None:
-        thing, execute = self.thing, self.execute
-        for number in range(times):
-            execute("begin immediate")
-            thing.number = number
-            execute("update object set state = ? where oid = ?", (pickled(thing), thing.oid))
-            execute("commit")
+    def save(self, key: int, value: Any) -> None:
+        self.execute(_REPLACE, (key, pickle.dumps(value, 5)))
 
-    def fill(self, count: int) -> None:
-        oids: list[int] = []
-        self.execute("insert into object values (?, ?)", (_ROOT, b""))
-        for things in make(Thing, count):
-            self.execute("begin immediate")
-            for thing in things:
-                thing.oid = thing.number + 1
-                oids.append(thing.oid)
-            self._insert(things)
-            root = pickle.dumps({"name": "root", "oids": oids}, 5)
-            self.execute("update object set state = ? where oid = ?", (root, _ROOT))
-            self.execute("commit")
+    def save_all(self, rows: list[tuple[int, Any]]) -> None:
+        pickled = [(key, pickle.dumps(value, 5)) for key, value in rows]
+        self.connection.executemany(_REPLACE, pickled)
 
-    def _load(self, oid: int) -> Any:
-        [(state,)] = self.execute("select state from object where oid = ?", (oid,))
-        return pickle.loads(state)
+    def load(self, key: int) -> Any:
+        return pickle.loads(self.execute(_SELECT, (key,)).fetchone()[0])
 
-    def read(self) -> int:
-        total = 0
-        things: dict[int, Thing] = {}
-        for oid in self._load(_ROOT)["oids"]:
-            thing = things[oid] = Thing.__new__(Thing)
-            thing.number, thing.weight, thing.text, others = self._load(oid)
-            thing.others = [things[other] for other in others]
-            total += thing.number
-        return total
+    load_to_change = load
 
-    def first(self) -> str:
-        return self._load(_ROOT)["name"]
+    def scan(self) -> Iterable[tuple[int, Any]]:
+        rows = self.execute("select key, state from object where key > 0 order by key")
+        return ((key, pickle.loads(state)) for key, state in rows)
+
+    def in_one(self, function: Callable[[Callable[[int], Any]], Any]) -> Any:
+        self.execute("begin")
+        result = function(self.load)
+        self.execute("commit")
+        return result
+
+    def another(self) -> Store:
+        return type(self)(self.path, sync=self.sync)
+
+    def store_stream(self, file: BinaryIO) -> None:
+        size = file.seek(0, 2)
+        file.seek(0)
+        self.begin()
+        self.execute("insert into object values (-1, zeroblob(?))", (size,))
+        with self.connection.blobopen("object", "state", -1) as blob:
+            while block := file.read(BLOCK):
+                blob.write(block)
+        self.commit()
+
+    def read_stream(self) -> Iterator[bytes]:
+        with self.connection.blobopen("object", "state", -1, readonly=True) as blob:
+            while block := blob.read(BLOCK):
+                yield block
 
     def close(self) -> None:
         self.connection.close()

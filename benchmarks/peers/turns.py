@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.others import Others, receive
 from benchmarks.peers import REFERENCES
+from benchmarks.peers.registry import PEERS, is_installed, store_of
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from benchmarks.measure import Bench
 
-_NEEDS = {"ours": "dobbin_like", "zodb": "ZODB", "durus": "durus", "sqlite": "sqlite3"}
-
-NAMES = {"zodb": "ZODB", "durus": "Durus", "sqlite": "SQLite"}
+NAMES = {name: peer.title for name, peer in PEERS.items() if name != "ours"}
 """What a peer is called, where it is not called as its module is."""
 
 
@@ -26,16 +23,11 @@ def installed(*peers: str) -> list[str]:
     """Return those of *peers* that are installed; say which are not."""
     found = []
     for peer in peers:
-        if importlib.util.find_spec(_NEEDS.get(peer, "transaction")):
+        if is_installed(peer):
             found.append(peer)
         else:
             print(f"  skipped: {NAMES.get(peer, peer)} is not installed", file=sys.stderr)
     return found
-
-
-def store_of(peer: str) -> Any:
-    """Return the ``Store`` of a peer."""
-    return importlib.import_module(f"benchmarks.peers.{peer}").Store
 
 
 def _serve(peer: str, conn: Connection, path: str, sync: bool) -> None:

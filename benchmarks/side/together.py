@@ -1,0 +1,153 @@
+"""Several processes, or threads, at one store: writers, and a reader beside a writer."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.others import Others, receive
+from benchmarks.peers.registry import PEERS, store_of
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+MOST_WRITERS = 8
+"""Things that are there for them, one for each."""
+
+Outcome = tuple[int, int, list[float]]
+"""Increments, attempts, and the seconds of each increment."""
+
+
+def _adds(store: Any, end: float) -> Outcome:
+    tried, taken = 0, []
+    while (began := time.monotonic()) < end:
+        tried += store.add()
+        taken.append(time.monotonic() - began)
+    return len(taken), tried, taken
+
+
+def _write(
+    peer: str, conn: Connection, path: str, sync: bool, indexes: list[int], seconds: float
+) -> None:
+    """Increment as often as can be, in a thread for each index; one needs no other thread."""
+    store = store_of(peer)(path, sync=sync)
+    if len(indexes) == 1:
+        store.pick(indexes[0])
+        conn.send("ready")
+        conn.recv()
+        conn.send([_adds(store, time.monotonic() + seconds)])
+        return
+    outcomes: list[Outcome] = []
+    begun = threading.Barrier(len(indexes) + 1)
+
+    def run(index: int) -> None:
+        try:
+            mine = store.another()
+            mine.pick(index)
+        except BaseException:
+            begun.abort()
+            raise
+        begun.wait()
+        outcomes.append(_adds(mine, time.monotonic() + seconds))
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in indexes]
+    for thread in threads:
+        thread.start()
+    conn.send("ready")
+    conn.recv()
+    begun.wait()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == len(indexes)
+    conn.send(outcomes)
+
+
+def prepare(peer: str, path: Path, *, sync: bool) -> None:
+    """Make a thing for each of the writers."""
+    store = store_of(peer)(path, sync=sync)
+    store.fill(MOST_WRITERS)
+    store.close()
+
+
+def write(
+    peer: str, path: Path, shape: list[list[int]], *, sync: bool, seconds: float
+) -> dict[str, float]:
+    """Let processes increment the things of the indexes that *shape* has for each.
+
+    Raises AssertionError: What was acknowledged is not there afterwards, or more than that is.
+    """
+    jobs = [(peer, str(path), sync, indexes, seconds) for indexes in shape]
+    with Others(_write, jobs) as conns:
+        for conn in conns:
+            conn.send("go")
+        outcomes: list[Outcome] = [each for conn in conns for each in receive(conn)]
+    counts = [count for count, _, _ in outcomes]
+    if not PEERS[peer].is_limit:
+        _check(peer, path, sum(counts), sync=sync)
+    waits = sorted(seconds for _, _, taken in outcomes for seconds in taken)
+    tried = sum(tried for _, tried, _ in outcomes)
+    return {
+        "rate": sum(counts) / seconds,
+        "wasted": (tried - sum(counts)) / tried * 100,
+        "fair": min(counts) / max(counts),
+        "p99": waits[int(len(waits) * 0.99)] * 1000,
+    }
+
+
+def _check(peer: str, path: Path, count: int, *, sync: bool) -> None:
+    store = store_of(peer)(path, sync=sync)
+    found = sum([thing.number for thing in store.everything()])
+    store.close()
+    before = sum(range(MOST_WRITERS))
+    assert found - before == count, (peer, found - before, count)
+
+
+# -- one who reads, beside one who writes ----------------------------------------------
+
+
+def _put(peer: str, conn: Connection, path: str, seconds: float) -> None:
+    """Write the time, as often as can be."""
+    store = store_of(peer)(path)
+    store.pick(0)
+    conn.send("ready")
+    conn.recv()
+    count, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        store.put(time.monotonic_ns())
+        count += 1
+    conn.send(count)
+
+
+def _get(peer: str, conn: Connection, path: str, seconds: float) -> None:
+    """Read it, as often as can be; tell how old each new one is that is seen."""
+    store = store_of(peer)(path)
+    store.pick(0)
+    last, ages = store.get(), []
+    conn.send("ready")
+    conn.recv()
+    count, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        seen = store.get()
+        count += 1
+        if seen != last:
+            ages.append(time.monotonic_ns() - seen)
+            last = seen
+    conn.send((count, statistics.median(ages) if ages else float("nan")))
+
+
+def _act(peer: str, conn: Connection, role: str, path: str, seconds: float) -> None:
+    {"put": _put, "get": _get}[role](peer, conn, path, seconds)
+
+
+def read_and_write(peer: str, path: Path, seconds: float) -> dict[str, float]:
+    """Let one process write the time into an attribute, and another one read it."""
+    jobs = [(peer, role, str(path), seconds) for role in ("put", "get")]
+    with Others(_act, jobs) as (writer, reader):
+        for conn in (writer, reader):
+            conn.send("go")
+        written = receive(writer)
+        read, age = receive(reader)
+    return {"writes": written / seconds, "reads": read / seconds, "age": age / 1000}

@@ -1,0 +1,201 @@
+"""Every benchmark runs, in its smallest size; and peers do the work that we do."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.__main__ import THEMES
+from benchmarks.peers.registry import PEERS, SYNC, is_installed
+from benchmarks.side.page import publish
+from benchmarks.side.plots import Line, plot
+from benchmarks.side.results import added
+from benchmarks.side.workloads import WORKLOADS
+from tests.helpers.processes import ROOT, python_path, run
+
+RESULTS = ROOT / "docs" / "benchmarks" / "results.json"
+COUNT = 1_200  # More than are in one transaction.
+
+
+def benchmark(*arguments: object) -> str:
+    return program_of("-m", *arguments)
+
+
+def program(text: str, *arguments: object) -> str:
+    return program_of("-c", text, *arguments)
+
+
+def program_of(*arguments: object) -> str:
+    done = run(
+        [sys.executable, *map(str, arguments)],
+        timeout=600,  # On a machine that has much else to do.
+        env=python_path(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert not done.returncode, done.stdout
+    return str(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_theme_runs(theme: str, tmp_path: Path) -> None:
+    out = benchmark(f"benchmarks.{theme}", "--smallest", "--directory", tmp_path)
+
+    assert "what" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_workloads_run_and_their_results_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    asked = "--smallest", "--peers", "ours", "--json", file
+    benchmark("benchmarks", "--only", "side.", *asked)
+
+    found = json.loads(file.read_text())["side"]
+    assert set(found) == {workload.name for workload in WORKLOADS}
+    for workload in WORKLOADS:
+        for each in found[workload.name].values():
+            assert set(each["samples"]["ours"]) == {figure.name for figure in workload.figures}
+
+
+@pytest.mark.slow
+def test_two_revisions_are_compared() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("the source is not that of a repository")
+
+    out = benchmark("benchmarks", "--compare", "HEAD", "--only", "commit", "--rounds", "1")
+
+    assert "commit: one commit" in out
+
+
+def test_a_list_names_all() -> None:
+    out = benchmark("benchmarks", "--list")
+
+    assert all(f"\n{theme}." in out for theme in THEMES)
+    assert all(f"side.{workload.name} " in out for workload in WORKLOADS)
+
+
+# -- the peers ---------------------------------------------------------------------------
+
+USE = """
+import sys, threading
+from pathlib import Path
+from benchmarks.peers import REFERENCES
+from benchmarks.peers.registry import PEERS, THREADS, served, store_of
+
+peer, directory, sync, count = sys.argv[1:]
+directory, sync, count = Path(directory), sync == "True", int(count)
+path = directory / "1.log"
+total = count * (count - 1) // 2
+with served(peer, path, sync=sync):
+    store = store_of(peer)(path, sync=sync)
+    store.fill(count)
+    store.close()
+    store = store_of(peer)(path, sync=sync)
+    assert store.first() == "root"
+    assert store.read() == total
+    things = store.everything()
+    assert [thing.number for thing in things] == list(range(count))
+    assert things[10].others == things[:10]
+    store.pick(count - 1)
+    assert store.get() == count - 1
+    assert store.add() == 1
+    assert store.get() == count
+    store.put(5)
+    assert store.get() == 5
+    store.change(3)
+    store.close()
+    store = store_of(peer)(path, sync=sync)
+    store.pick(count - 1)
+    assert store.get() == 2
+    seen = []
+
+    def look():
+        another = store.another()
+        another.pick(count - 1)
+        seen.append(another.get())
+
+    if THREADS not in PEERS[peer].cannot:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        assert seen == [2]
+    store.close()
+path = directory / "2.log"
+with served(peer, path, sync=sync):
+    store = store_of(peer)(path, sync=sync)
+    store.one(REFERENCES)
+    store.change(2)
+    assert store.get() == 1
+    store.close()
+"""
+
+STORES = [name for name, peer in PEERS.items() if not peer.is_limit]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("peer", STORES)
+def test_peers_do_the_same(peer: str, sync: bool, tmp_path: Path) -> None:
+    if not is_installed(peer):
+        pytest.skip("it is not installed")
+    if sync and SYNC in PEERS[peer].cannot:
+        pytest.skip(PEERS[peer].cannot[SYNC])
+
+    program(USE, peer, tmp_path, sync, COUNT)
+
+
+# -- results -----------------------------------------------------------------------------
+
+
+def test_repetitions_of_two_runs_are_added() -> None:
+    one = {"1": {"samples": {"ours": {"us": [1.0]}}, "disturbed": [0.1]}}
+    other = {
+        "1": {"samples": {"ours": {"us": [2.0]}, "zodb": {"us": [3.0]}}, "disturbed": [0.2]},
+        "2": {"samples": {"ours": {"us": [4.0]}}, "disturbed": [0.3]},
+    }
+
+    assert added(added({}, one), other) == {
+        "1": {
+            "samples": {"ours": {"us": [1.0, 2.0]}, "zodb": {"us": [3.0]}},
+            "disturbed": [0.1, 0.2],
+        },
+        "2": other["2"],
+    }
+
+
+def test_the_page_is_what_the_results_give(tmp_path: Path) -> None:
+    publish(json.loads(RESULTS.read_text("utf-8")), tmp_path)
+
+    made = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    there = {path.name: path.read_text("utf-8") for path in RESULTS.parent.iterdir()}
+    assert made == there
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_plot_has_all_lines_within_it(logarithmic: bool) -> None:
+    generator = random.Random(1)
+    lines = [
+        Line(f"line & {n}", [(x, generator.uniform(1, 900)) for x in (1, 2, 4, 8)])
+        for n in range(12)
+    ]
+
+    picture = plot("title", "x", "y", lines, x_log=logarithmic, y_log=logarithmic)
+
+    root = ElementTree.fromstring(picture)
+    marks = [each for each in root.iter() if each.tag.endswith("circle")]
+    assert len(marks) == 12 * 4
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    assert all(0 < float(mark.attrib["cx"]) < width for mark in marks)
+    assert all(0 < float(mark.attrib["cy"]) < height for mark in marks)
+    assert "line &amp; 11" in picture
