@@ -11,7 +11,7 @@ from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
 from dobbin_like.objects.values.comparison import StateComparison, share_parts
 from dobbin_like.objects.values.refs import ObjectRef, State
-from dobbin_like.objects.values.value_kinds import KINDS, PLAIN_TYPES, REFERENCE, Places
+from dobbin_like.objects.values.value_kinds import MUTABLE, PLAIN_TYPES
 from dobbin_like.objects.values.values import deep_copy, needs_whole_copy, own_copy
 
 
@@ -23,9 +23,6 @@ class _Pending:
 
 
 PENDING: Final = _Pending()
-
-_MUTABLE: Final = Places(lambda cls: KINDS[cls] > REFERENCE)
-"""Where in a state values are that can be changed, or have such parts."""
 
 
 class PartialState(dict[str, Any]):
@@ -89,7 +86,7 @@ class WorkingCopy(dict[str, Any]):
     def hide_mutable(self) -> None:
         """Let what can be changed be PENDING."""
         base = self.base
-        mutable = _MUTABLE[tuple(map(type, base.values()))]
+        mutable = MUTABLE[tuple(map(type, base.values()))]
         if mutable:
             names = [*base]
             for index in mutable:

@@ -82,6 +82,14 @@ class Ghosts:
             except (KeyError, TypeError, ValueError):  # a class, a member, or a new class
                 return resolve(decoder, pid)
             several = type(oid) is tuple
+            if several:  # Mostly, all of them are in memory.
+                here = [
+                    obj
+                    for ref in map(cached, oid)
+                    if ref is not None and (obj := ref()) is not None
+                ]
+                if len(here) == len(oid):
+                    return here
             found = []
             for one in oid if several else (oid,):
                 ref = cached(one)

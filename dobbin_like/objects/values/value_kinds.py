@@ -44,7 +44,9 @@ IMMUTABLE_NAMES: Final = frozenset(
 )
 
 
-SHAREABLE: Final[set[type]] = set()
+_ATOMS: Final = (int, float, str, bytes, bool, type(None))
+
+SHAREABLE: Final[set[type]] = {*_ATOMS}
 """The types met so far whose values are shared as they are: a state of these alone is done."""
 
 REFERENCES: Final[set[type]] = set()
@@ -77,7 +79,7 @@ KINDS: Final = _Kinds(
     {list: LIST, dict: DICT, set: SET, bytearray: BYTEARRAY, tuple: TUPLE, frozenset: FROZENSET}
 )
 KINDS.update({deque: LIST, Counter: DICT, OrderedDict: DICT, defaultdict: DICT})
-KINDS.update(dict.fromkeys((int, float, str, bytes, bool, type(None)), IMMUTABLE))
+KINDS.update(dict.fromkeys(_ATOMS, IMMUTABLE))
 
 
 class Places(dict[tuple[type, ...], tuple[int, ...]]):
@@ -98,6 +100,10 @@ class Places(dict[tuple[type, ...], tuple[int, ...]]):
         if len(self) < _PLACES_LIMIT and all(cls in KINDS for cls in types):
             self[types] = places
         return places
+
+
+MUTABLE: Final = Places(lambda cls: KINDS[cls] > REFERENCE)
+"""Where in a state values are that can be changed, or have such parts."""
 
 
 def add_guarded(guarded: type, base: type) -> None:

@@ -21,6 +21,7 @@ from dobbin_like.objects.values.value_kinds import (
     FRAMED,
     FROZENSET,
     KINDS,
+    MUTABLE,
     OTHER,
     REFERENCE,
     SET,
@@ -179,16 +180,18 @@ def guarded_lists(state: State, owner: ObjectRef, *, guard: bool) -> State | Non
     have no other values. ``None``: this one has, or it has the same list twice.
     """
     guarded: State = {}
-    lists = set()
-    for name, value in state.items():
-        cls = type(value)
-        if cls in SHAREABLE:
-            continue
-        if cls is not list or id(value) in lists or not SHAREABLE.issuperset(map(type, value)):
+    values = [*state.values()]
+    mutable = MUTABLE[tuple(map(type, values))]
+    if not mutable:
+        return guarded
+    names, lists = [*state], set()
+    for index in mutable:
+        value = values[index]
+        if type(value) is not list or not SHAREABLE.issuperset(map(type, value)):
             return None
         lists.add(id(value))
-        guarded[name] = shared_list(value, owner) if guard else value
-    return guarded
+        guarded[names[index]] = shared_list(value, owner) if guard else value
+    return guarded if len(lists) == len(guarded) else None
 
 
 def frozen(added: Any, freeze: Callable[[Any], Any]) -> Any:
