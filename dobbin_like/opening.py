@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from dobbin_like.contract import Storage
 from dobbin_like.database import Database
 from dobbin_like.log import TransactionLog
+from dobbin_like.texts import shown
 
 __all__ = ["open", "open_storage"]
 
@@ -96,10 +97,12 @@ def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
             try:
                 options[name] = read(value)
             except (KeyError, ValueError):
-                text = f"{uri}: {name}={value}, expected {expected}"
+                text = f"{shown(uri)}: {name}={value}, expected {expected}"
                 raise ValueError(text) from None
         elif local:
-            text = f"{uri}: unknown option {name}, expected one of {', '.join(_VALUES)}, allow"
+            text = (
+                f"{shown(uri)}: unknown option {name}, expected one of {', '.join(_VALUES)}, allow"
+            )
             raise ValueError(text)
         else:
             others.append((name, value))
@@ -135,10 +138,12 @@ _POSTGRES_VALUES: Final[dict[str, Callable[[str], object]]] = {
 def _path(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
-        text = f"{uri}: a file of the host {parts.netloc}, expected file:///path or file:path"
+        text = (
+            f"{shown(uri)}: a file of the host {parts.netloc}, expected file:///path or file:path"
+        )
         raise ValueError(text)
     if not parts.path or parts.fragment:
-        text = f"{uri}: expected file:///path or file:path, with ? and # in it quoted"
+        text = f"{shown(uri)}: expected file:///path or file:path, with ? and # in it quoted"
         raise ValueError(text)
     return unquote(parts.path)
 
@@ -155,7 +160,7 @@ def _postgres(uri: str, options: dict[str, Any]) -> Storage:
             try:
                 own[name] = read(given.pop(name))
             except (KeyError, ValueError):
-                text = f"{uri}: a wrong value of {name}"
+                text = f"{shown(uri)}: a wrong value of {name}"
                 raise ValueError(text) from None
     for name in ("lock_timeout", "read_only"):
         if name in options:
@@ -169,7 +174,7 @@ def _memory(uri: str) -> Storage:
     from dobbin_like.storages.memory import MemoryLog
 
     if uri != "memory:":
-        text = f"{uri}: expected memory:, each is one of its own and has no name"
+        text = f"{shown(uri)}: expected memory:, each is one of its own and has no name"
         raise ValueError(text)
     return MemoryLog()
 
@@ -183,5 +188,6 @@ def _made_by_entry_point(scheme: str, uri: str) -> Storage:
             storage: Storage = point.load()(uri)
             return storage
     known = ", ".join(sorted({"file", "memory", "postgresql", *found.names}))
-    text = f"{uri}: unknown scheme {scheme}, expected one of {known}, or a path (./{uri})"
+    where = shown(uri)
+    text = f"{where}: unknown scheme {scheme}, expected one of {known}, or a path (./{where})"
     raise ValueError(text)

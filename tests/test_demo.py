@@ -41,6 +41,7 @@ from dobbin_like.demo.workers import (
 from dobbin_like.exc import ConflictError
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
+from tests.helpers.postgres_server import Server, missing
 from tests.helpers.processes import python_path, start
 
 if TYPE_CHECKING:
@@ -698,3 +699,40 @@ def test_another_worker_does_what_a_killed_one_has_left(
         assert workers.alive == 0
 
     assert_complete(path)
+
+
+# -- on a server ----------------------------------------------------------------
+
+
+def test_the_demo_runs_on_a_server_and_goes_on_there(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if missing():
+        pytest.skip(missing())
+    server = Server()
+    try:
+        server.start()
+        uri = server.uri("demo")
+        command = ["demo", uri, "--source", str(shapes), "--workers", "2"]
+        assert cli.run(command) == 0
+        told = capsys.readouterr().out
+        assert f"The log is at {uri}" in told
+        assert "Found: no problems." in told
+        assert cli.run(command) == 0
+        assert f"{uri} is complete: 6 files." in capsys.readouterr().out
+        assert cli.run(["ask", uri, "--subclasses-of", "Circle"]) == 0
+        assert "shapes.round.Ring" in capsys.readouterr().out
+        assert cli.run(["follow", uri, str(tmp_path / "replica"), "--once"]) == 0
+        assert cli.run(["ask", str(tmp_path / "replica"), "--subclasses-of", "Circle"]) == 0
+        assert "shapes.round.Ring" in capsys.readouterr().out
+    finally:
+        server.remove()
+
+
+def test_a_uri_that_is_wrong_is_told(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for uri in ("mysql://ada:secret@db/demo", "postgresql://ada:secret@127.0.0.1:1/demo"):
+        for command in (["demo", uri, "--source", str(shapes)], ["ask", uri]):
+            assert cli.run(command) == 2
+            told = capsys.readouterr().err
+            assert told.startswith("dobbin: ")
+            assert "secret" not in told

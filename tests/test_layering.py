@@ -398,7 +398,7 @@ HOUSE = {
         ),
     ),
     "demo": Room(
-        "ground  collections  doors  check",
+        "ground  collections  doors  opening  check",
         (
             "demo  demo.parse",
             "demo.model",

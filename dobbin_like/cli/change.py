@@ -16,10 +16,9 @@ from dobbin_like.cli.common import (
     opened,
     progress_bar,
     show,
-    shown,
 )
 from dobbin_like.exc import UnloadedClassError
-from dobbin_like.texts import counted
+from dobbin_like.texts import counted, shown
 
 
 @command("dobbin undo shop.log 1790000000000000")

@@ -18,6 +18,7 @@ import click
 
 from dobbin_like.cli.text import Styled, is_terminal, line, note
 from dobbin_like.exc import Error, IntegrityError
+from dobbin_like.texts import is_uri, shown
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
@@ -39,14 +40,15 @@ class Complaint(click.ClickException):
         note(f"dobbin: {self.message}")
 
 
-_PASSWORD: Final = re.compile(r"(//[^:@/]*:)[^@/]*(?=@)|(password=)[^&]*")
-
-
 class _LogOrUri(click.Path):
     """An existing file, or a URI."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         return value if is_uri(value) else super().convert(value, param, ctx)
+
+
+ANY_LOG: Final = _LogOrUri(dir_okay=False)
+"""A path, where nothing need be, or a URI."""
 
 
 class _LogFile(click.Path):
@@ -62,16 +64,6 @@ class _LogFile(click.Path):
             text = f"{shown(value)}: {ctx.command_path} takes a file as {name}; {self._instead}"
             raise Complaint(text)
         return super().convert(value, param, ctx)
-
-
-def is_uri(where: str) -> bool:
-    """Return whether it is a URI, and no path."""
-    return "://" in where or where.startswith(("postgresql:", "postgres:"))
-
-
-def shown(where: str) -> str:
-    """Return a path, or a URI as it may be printed."""
-    return _PASSWORD.sub(r"\1\2...", where) if is_uri(where) else where
 
 
 def log_file(instead: str, name: str = "path", metavar: str = "PATH") -> Callable[..., Any]:

@@ -15,11 +15,9 @@ from dobbin_like.cli.common import (
     Complaint,
     command,
     importable,
-    is_uri,
     opened,
     progress_bar,
     show,
-    shown,
     storage_at,
 )
 from dobbin_like.cli.text import local_time
@@ -28,7 +26,7 @@ from dobbin_like.ids import ROOT_OID
 from dobbin_like.repair.listing import readable
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storage import TransactionLog
-from dobbin_like.texts import counted
+from dobbin_like.texts import counted, is_uri, shown
 
 _Fact = tuple[str, Any, str | None]
 """What info tells: its name, its value in JSON, and its text; None: that is for JSON only."""

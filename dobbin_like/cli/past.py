@@ -20,7 +20,6 @@ from dobbin_like.cli.common import (
     Complaint,
     command,
     damaged,
-    is_uri,
     json_line,
     limit_option,
     limited,
@@ -46,6 +45,7 @@ from dobbin_like.repair.report import Loss
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storages.as_of import check_complete
 from dobbin_like.store import Progress
+from dobbin_like.texts import is_uri
 from dobbin_like.timestamps import tid_of, time_of
 
 _PAUSE_SECONDS: Final = 0.2

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from dobbin_like.cli.common import FOUND, JSON, LOG, command, show
+from dobbin_like.cli.common import ANY_LOG, FOUND, JSON, LOG, command, show
 from dobbin_like.demo import run as demo_run
 
 _CLASS: Final = click.option(
@@ -29,7 +29,7 @@ _WORD: Final = click.option(
 
 
 @command("dobbin demo /tmp/demo.log --workers 2")
-@click.argument("path", default="dobbin-demo.log", type=click.Path(dir_okay=False))
+@click.argument("path", default="dobbin-demo.log", type=ANY_LOG)
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
@@ -45,7 +45,9 @@ def demo(path: str, workers: int, class_name: str, word: str, source: str | None
 
     Worker processes share the work and the file PATH, without a server. Then a new process
     queries the graph, and the file is checked. You can stop the demo at any time: the same
-    command continues where it stopped.
+    command continues where it stopped. PATH may be a URI such as
+    postgresql://user@host/db?schema=demo: then several machines can do it together, by the same
+    command.
     """
     directory = demo_run.default_source() if source is None else Path(source).resolve()
     return demo_run.run(path, directory, workers, class_name, word)

@@ -34,7 +34,6 @@ class Figures:
 
     def __init__(self, database: Database, library: Library) -> None:
         storage = database.storage
-        assert isinstance(storage, TransactionLog), "the demo opens files"
         self._database = database
         self._storage = storage
         self._library = library
@@ -61,7 +60,10 @@ class Figures:
         self.functions: int = tally.functions.value
         self.total: int = len(self._library.files)
         self.objects: int = len(self._database)
-        self.megabytes: float = Path(self._storage.path).stat().st_size / 1e6
+        # Of a log on a server, nobody asks for its size.
+        is_file = isinstance(self._storage, TransactionLog)
+        size = Path(self._storage.path).stat().st_size if is_file else 0
+        self.megabytes: float = size / 1e6
         self.seconds: float = time.monotonic() - self._started
         self.rate: float = self.transactions / self.seconds if self.seconds else 0.0
         """Commits per second."""
@@ -73,7 +75,7 @@ class Figures:
             (f"{self.transactions}", "transactions"),
             (f"{self.conflicts}", "conflicts retried"),
             (f"{self.rate:.0f}", "commits/s"),
-            (f"{self.megabytes:.1f}", "MB"),
+            *([(f"{self.megabytes:.1f}", "MB")] if self.megabytes else []),
         ]
 
     def line(self) -> str:

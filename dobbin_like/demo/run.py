@@ -18,8 +18,9 @@ from dobbin_like.demo.display import Figures, Progress, answers, facts
 from dobbin_like.demo.model import Library
 from dobbin_like.demo.questions import Questions, inconsistencies
 from dobbin_like.demo.workers import Workers, in_fresh_process, prepare
-from dobbin_like.exc import UsageError
-from dobbin_like.storage import TransactionLog
+from dobbin_like.exc import Error, UsageError
+from dobbin_like.opening import open_storage
+from dobbin_like.texts import is_uri, shown
 
 INTERRUPTED: Final = 130
 
@@ -27,11 +28,11 @@ _TICK_SECONDS: Final = 0.1
 
 
 class DemoError(UsageError):
-    """The file can't be used for the demo. It was not changed."""
+    """The log can't be used for the demo. It was not changed."""
 
     path: str
     reason: str
-    text = "{path}: {reason}; give another path"
+    text = "{path}: {reason}; give another path or URI"
 
 
 def default_source() -> Path:
@@ -57,23 +58,33 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
     if code:
         return code
     try:
-        _say(console, "", "A fresh process opens the file and follows the references:", "")
+        _say(console, "", "A fresh process opens the log and follows the references:", "")
         unanswered = in_fresh_process(_answer_alone, path, class_name, word)
         wrong = _check(console, path)
     except KeyboardInterrupt:
         return INTERRUPTED
     program = "dobbin" if shutil.which("dobbin") else "python -m dobbin_like"
-    quoted = shlex.quote(path)
+    where = shown(path)
+    quoted = shlex.quote(where)
+    if is_uri(path):
+        is_at = f"The log is at {where}. To look at it:"
+        looks = [
+            f"  {program} follow {quoted} demo.replica --once",
+            "  dobbin browse demo.replica",
+        ]
+    else:
+        is_at = f"The file is {Path(path).resolve()}. To look at it:"
+        looks = [f"  {program} browse {quoted}"]
     _say(
         console,
         "",
-        f"The file is {Path(path).resolve()}. To look at it:",
+        is_at,
         f"  {program} ask {quoted} --subclasses-of ValueError",
         f"  {program} log {quoted}",
-        f"  {program} browse {quoted}",
+        *looks,
         "or in Python:",
-        "  >>> from dobbin_like import Database",
-        f"  >>> db = Database({path!r}, allow=['dobbin_like.demo.*'])",
+        "  >>> import dobbin_like",
+        f"  >>> db = dobbin_like.open({where!r}, allow=['dobbin_like.demo.*'])",
         "  >>> db.root.modules['json.decoder'].classes[0].methods",
     )
     return wrong or unanswered
@@ -86,12 +97,18 @@ def _say(console: Console, *lines: str) -> None:
 
 
 def _open_library(path: str, *, read_only: bool) -> Database:
-    """Open *path*, which has to contain a library of the demo, or not exist."""
-    database = Database(TransactionLog(path, sync=False, read_only=read_only))
+    """Open the log at *path*, which has to contain a library of the demo, or not exist."""
+    try:
+        storage = open_storage(path, must_exist=read_only, read_only=read_only, sync=False)
+    except (ValueError, ModuleNotFoundError) as error:
+        if isinstance(error, Error):
+            raise
+        raise DemoError(shown(path), str(error)) from error
+    database = Database(storage)
     root = database.get_root()
     if root is not None and not isinstance(root, Library):
         database.close()
-        raise DemoError(path, "this database was not made by the demo")
+        raise DemoError(shown(path), "this database was not made by the demo")
     return database
 
 
@@ -99,12 +116,12 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
     with _open_library(path, read_only=False) as database:
         library = database.get_root() or prepare(database, source)
         if library.is_complete:
-            _say(console, f"{path} is complete: {library.tally.files.value} files.")
+            _say(console, f"{shown(path)} is complete: {library.tally.files.value} files.")
             return 0
         running = platform.python_version()
         if library.version != running:
             reason = f"it was begun with Python {library.version}, this is {running}"
-            raise DemoError(path, reason)
+            raise DemoError(shown(path), reason)
         figures = Figures(database, library)
         what = f"{figures.total} files of {library.source}"
         if done := figures.files:
@@ -113,10 +130,7 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
         workers = f"{count} worker{'s' * (count != 1)}"
         _say(
             console,
-            f"{workers}, no server: each parses files and commits to {path}.",
-            f"Parsing {what}.",
-            "Commits are not synced (sync=False): a killed process loses nothing, a power failure "
-            "may lose the newest commits.",
+            *_about(path, workers, what),
             "Press Ctrl-C to stop; the same command continues where it stopped.",
             "",
         )
@@ -125,7 +139,8 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
         except KeyboardInterrupt:
             figures.catch_up()
             there = f"{figures.files} of {figures.total} files"
-            _say(console, "", f"Stopped: {there} are in {path}; the same command continues.")
+            where = shown(path)
+            _say(console, "", f"Stopped: {there} are in {where}; the same command continues.")
             return INTERRUPTED
         if missing := figures.total - figures.files:
             text = f"All workers have ended and {missing} files are missing"
@@ -137,11 +152,27 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
             f"Done in {figures.seconds:.1f} seconds: {figures.files - figures.earlier} files, "
             f"{figures.transactions} transactions ({figures.rate:.0f} commits/s), "
             f"{figures.conflicts} conflicts retried.",
-            f"In the file: {figures.lines:,} lines, {figures.classes:,} classes and "
-            f"{figures.functions:,} functions as {figures.objects:,} objects, "
-            f"{figures.megabytes:.1f} MB.",
+            f"In the log: {figures.lines:,} lines, {figures.classes:,} classes and "
+            f"{figures.functions:,} functions as {figures.objects:,} objects"
+            + (f", {figures.megabytes:.1f} MB." if figures.megabytes else "."),
         )
         return 0
+
+
+def _about(path: str, workers: str, what: str) -> list[str]:
+    """Return what is told at the beginning: who works, on what, and how durable it is."""
+    if is_uri(path):
+        return [
+            f"{workers}: each parses files and commits to {shown(path)}.",
+            f"Parsing {what}.",
+            "A server that goes away is waited for; the same command on other machines helps.",
+        ]
+    return [
+        f"{workers}, no server: each parses files and commits to {path}.",
+        f"Parsing {what}.",
+        "Commits are not synced (sync=False): a killed process loses nothing, a power failure "
+        "may lose the newest commits.",
+    ]
 
 
 def _watch_workers(console: Console, path: str, figures: Figures, count: int) -> None:
@@ -165,7 +196,7 @@ def answer_facts(path: str, class_name: str, word: str) -> dict[str, Any]:
     with _open_library(path, read_only=True) as database:
         library = database.get_root()
         if library is None:
-            raise DemoError(path, "the database is empty")
+            raise DemoError(shown(path), "the database is empty")
         return {"complete": library.is_complete, **facts(Questions(library), class_name, word)}
 
 
@@ -175,10 +206,11 @@ def answer(path: str, class_name: str, word: str) -> bool:
     with _open_library(path, read_only=True) as database:
         library = database.get_root()
         if library is None:
-            raise DemoError(path, "the database is empty")
+            raise DemoError(shown(path), "the database is empty")
         if not library.is_complete:
             done = f"{library.tally.files.value} of {len(library.files)}"
-            _say(console, f"{done} files are stored; `dobbin demo {path}` continues.", "")
+            where = shown(path)
+            _say(console, f"{done} files are stored; `dobbin demo {where}` continues.", "")
         questions = Questions(library)
         for table in answers(questions, class_name, word):
             console.print(table)

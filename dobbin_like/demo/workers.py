@@ -1,6 +1,6 @@
 """The processes that parse and store: one file, one transaction.
 
-The processes share only the file. Each begins with its own share, and then helps with those of
+The processes share only the log. Each begins with its own share, and then helps with those of
 the others, from their ends. If two store the same file, the second one gets a conflict. So a
 killed worker holds nothing up.
 
@@ -24,8 +24,8 @@ import transaction
 from dobbin_like.database import Database
 from dobbin_like.demo.model import Library
 from dobbin_like.demo.parse import BUILTINS, ModuleFacts, parse, source_files
+from dobbin_like.opening import open_storage
 from dobbin_like.persistent import checkout
-from dobbin_like.storage import TransactionLog
 
 _SPAWN = multiprocessing.get_context("spawn")  # Works everywhere, and inherits nothing.
 
@@ -105,7 +105,7 @@ def work(path: str, number: int, count: int) -> None:
     def is_over() -> bool:
         return bool(told or (parent and wait([parent.sentinel], 0)))
 
-    with Database(TransactionLog(path, sync=False)) as database:
+    with Database(open_storage(path, must_exist=False, sync=False)) as database:
         store_missing(database, number, count, is_over)
 
 

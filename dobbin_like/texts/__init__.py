@@ -1,8 +1,22 @@
-"""Numbers with what they count, for texts: 1 object, 2 objects."""
+"""Parts of texts: numbers with what they count (1 object, 2 objects), paths and URIs."""
 
 from __future__ import annotations
+
+import re
 
 
 def counted(number: int, noun: str) -> str:
     """Return *number* and *noun*, in the plural unless there is one of it."""
     return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def is_uri(where: str) -> bool:
+    """Return whether it is a URI, and no path."""
+    return "://" in where or where.startswith(("postgresql:", "postgres:"))
+
+
+def shown(where: str) -> str:
+    """Return a path, or a URI without its password, as it may be printed."""
+    if not is_uri(where):
+        return where
+    return re.sub(r"(//[^:@/]*:)[^@/]*(?=@)|(password=)[^&]*", r"\1\2...", where)

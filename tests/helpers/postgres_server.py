@@ -19,6 +19,14 @@ STANDBY = "standby"
 WAIT_SECONDS = 30
 
 
+def as_user() -> list[str]:
+    """Return what starts a program as a user that servers accept, and ends it with this one."""
+    command = ["setpriv", "--pdeathsig=KILL"]
+    if os.getuid() == 0:
+        command += [f"--reuid={USER}", f"--regid={USER}", "--init-groups"]
+    return command
+
+
 def programs() -> Path | None:
     """Return where ``initdb`` and ``pg_ctl`` are; None: there is no server to be had."""
     places = [Path(os.environ["PG_BIN"])] if "PG_BIN" in os.environ else []
@@ -50,18 +58,18 @@ def free_port() -> int:
 class Server:
     """One server, which ends with this process; ``remove()`` ends it before.
 
-    With *primary*, it is a standby of that one, which knows it as STANDBY.
+    With *primary*, it is a standby of that one, which knows it as STANDBY. *more* are further
+    settings, as they stand in the file of them.
     """
 
-    def __init__(self, primary: Server | None = None) -> None:
+    def __init__(self, primary: Server | None = None, **more: str | int) -> None:
         found = programs()
         assert found is not None
         self._bin = found
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="dobbin_like-pg-"))
-        self._as = ["setpriv", "--pdeathsig=KILL"]
+        self._as = as_user()
         if os.getuid() == 0:
-            self._as += [f"--reuid={USER}", f"--regid={USER}", "--init-groups"]
             shutil.chown(self.directory, USER, USER)
         self._data = self.directory / "data"
         settings: dict[str, str | int] = {"port": self.port}
@@ -80,8 +88,18 @@ class Server:
             self._run(
                 "pg_basebackup", "-c", "fast", "-X", "stream", "-R", "--no-sync", "-d", source
             )
+        settings |= more
         with (self._data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
+    def give(self, name: str, text: str) -> Path:
+        """Write a file that only the server can read, over one of its own; return its path."""
+        path = self._data / name
+        path.write_text(text)
+        path.chmod(0o600)
+        if os.getuid() == 0:
+            shutil.chown(path, USER, USER)
+        return path
 
     def _run(self, program: str, *args: str) -> None:
         with (self.directory / "server.log").open("ab") as log:

@@ -24,7 +24,6 @@ from dobbin_like.cli.common import (
     pause,
     progress_bar,
     show,
-    shown,
     storage_at,
 )
 from dobbin_like.cli.stored import Snapshot
@@ -37,6 +36,7 @@ from dobbin_like.ids import Oid
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress
+from dobbin_like.texts import shown
 
 _LIBRARIES: Final[dict[str | None, str]] = {"ZODB": "ZODB", "durus": "Durus"}
 """What is read by other packages: their names, by those of their modules."""

@@ -16,11 +16,11 @@ from dobbin_like.cli.common import (
     new_file,
     pause,
     progress_bar,
-    shown,
     storage_at,
 )
 from dobbin_like.cli.text import note
 from dobbin_like.exc import HistoryLostError, ServerUnavailableError
+from dobbin_like.texts import shown
 from dobbin_like.upkeep.follow import Follower, FollowReport
 
 _LONGEST_PAUSE_SECONDS: Final = 5.0

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from dobbin_like import __version__
-from dobbin_like.cli.common import LOG, Complaint, command, opened, shown
+from dobbin_like.cli.common import LOG, Complaint, command, opened
 from dobbin_like.cli.outside.answers import Answers, complaint_of
 from dobbin_like.exc import Error
+from dobbin_like.texts import shown
 
 _INSTRUCTIONS = """\
 The tools look at a database of Python objects, as it is now and as it was at any time. They \

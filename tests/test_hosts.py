@@ -1,0 +1,151 @@
+"""Two hosts that share a log: network namespaces, one of which is cut off while both commit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+import dobbin_like
+from dobbin_like import PersistentDict
+from dobbin_like.check import check_database
+from dobbin_like.demo.questions import inconsistencies
+from tests.helpers.counting import COUNT
+from tests.helpers.postgres_server import USER, Server, missing
+from tests.helpers.processes import python_path, start
+
+if missing():
+    pytest.skip(missing(), allow_module_level=True)
+if os.getuid() or not shutil.which("ip"):
+    text = "hosts are network namespaces: that takes root, and ip (iproute2)"
+    pytest.skip(text, allow_module_level=True)
+
+NET = "10.213.77"
+PATIENCE_SECONDS = 180.0
+CUT_SECONDS = 12  # After 10, a connection counts as lost.
+
+
+def ip(words):
+    subprocess.run(["ip", *words.split()], check=True, capture_output=True)
+
+
+class Host:
+    """A network namespace with one cable to the switch."""
+
+    def __init__(self, number):
+        self.name = f"dobbin{os.getpid()}h{number}"
+        self.cable = f"dob{number}x{os.getpid() % 100_000}"
+        self.address = f"{NET}.{number + 10}"
+
+    def plug_in(self, switch):
+        inside = f"{self.cable}i"
+        ip(f"netns add {self.name}")
+        ip(f"link add {self.cable} type veth peer name {inside} netns {self.name}")
+        ip(f"link set {self.cable} master {switch} up")
+        for words in (f"addr add {self.address}/24 dev {inside}", f"link set {inside} up"):
+            ip(f"-n {self.name} {words}")
+
+    def start(self, *command):
+        command = ["ip", "netns", "exec", self.name, sys.executable, *command]
+        return start(command, env=python_path(), stdin=-1, stdout=-1, stderr=-1, text=True)
+
+    def cut_off(self, *, cut):
+        ip(f"link set {self.cable} {'down' if cut else 'up'}")
+
+
+@pytest.fixture
+def hosts():
+    """Two hosts, on a switch on which this machine has an address, too."""
+    switch = f"dobs{os.getpid() % 100_000}"
+    both = [Host(number) for number in range(2)]
+    with contextlib.ExitStack() as ends:
+        try:
+            ip(f"link add {switch} type bridge")
+            ends.callback(ip, f"link del {switch}")
+            ip(f"addr add {NET}.1/24 dev {switch}")
+            ip(f"link set {switch} up")
+            for host in both:
+                ends.callback(ip, f"netns del {host.name}")
+                host.plug_in(switch)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"there can be no network namespaces here: {error.stderr.decode()}")
+        yield both
+
+
+@pytest.fixture
+def server():
+    server = Server(listen_addresses="'*'")
+    try:
+        server.give("pg_hba.conf", "host all all all trust\n")
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def modules(place, count):
+    """Write Python files for the demo to parse."""
+    place.mkdir()
+    for number in range(count):
+        lines = [f'"""The module {number}."""', f"import m{number // 2}"]
+        lines += [
+            f"class C{each}(m{number // 2}.C{each}):\n    def f(self): ..." for each in "abc"
+        ]
+        (place / f"m{number}.py").write_text("\n".join(lines))
+    return place
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_is_there_after_a_cut_and_the_death_of_the_primary(
+    hosts, server, tmp_path
+):
+    def uri(schema):
+        return f"postgresql://{USER}@{NET}.1:{server.port}/{USER}?schema={schema}"
+
+    source = modules(tmp_path / "source", 80)
+    with dobbin_like.open(uri("counts")) as database, database.transaction():
+        database.set_root(PersistentDict(all=0, h0=0, h1=0))
+    demo = "-m", "dobbin_like", "demo", uri("demo"), "--workers", "2", "--source", str(source)
+    demos = [host.start(*demo) for host in hosts]
+    counts = [
+        host.start("-c", COUNT, uri("counts"), f"h{number}") for number, host in enumerate(hosts)
+    ]
+    for process in counts:
+        process.stdin.write("2000\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "1\n"
+
+    hosts[1].cut_off(cut=True)
+    time.sleep(CUT_SECONDS)
+    hosts[1].cut_off(cut=False)
+    time.sleep(1)
+    server.kill()
+    time.sleep(1)
+    server.start()
+    time.sleep(2)
+
+    acknowledged = []
+    for process in counts:
+        process.terminate()
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        acknowledged.append(int(out.split()[-1]))
+    for process in demos:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, (out[-3000:], err[-3000:])
+        assert "Found: no problems." in out
+    with dobbin_like.open(uri("counts"), read_only=True) as database:
+        found = [database.root[f"h{number}"] for number in range(2)]
+        # The last one may have been committed without a word of it.
+        assert all(0 <= there - told <= 1 for there, told in zip(found, acknowledged, strict=True))
+        assert database.root["all"] == sum(found)
+        assert min(acknowledged) > 1
+        check_database(database).raise_if_bad()
+    with dobbin_like.open(uri("demo"), allow=["dobbin_like.demo.*"], read_only=True) as database:
+        assert database.root.is_complete
+        assert [*inconsistencies(database.root)] == []
+        check_database(database).raise_if_bad()
