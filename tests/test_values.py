@@ -830,7 +830,7 @@ def test_what_differs_beside_a_set_in_a_value_is_a_difference():
 
 def test_a_set_in_a_value_that_was_only_looked_at_is_not_written(store, storage):
     names = {f"name {number}" for number in range(100)}  # Some have the same place in it.
-    holder = store(value=Point(names, Custom([names])))
+    holder = store(value=Point(names, Custom([{*names}])))
 
     for _ in range(3):
         checkout(holder)

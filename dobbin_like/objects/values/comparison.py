@@ -60,6 +60,7 @@ class StateComparison:
         self._values: dict[int, int] = {}
         self._bases: dict[int, int] = {}
         self._alive: list[Any] = []  # So that an id stays that of one value.
+        self._by_parts = False
 
     def same(self, base: Any, value: Any) -> bool:
         """Return whether *value* is the same as *base*, to the type of each part.
@@ -110,13 +111,22 @@ class StateComparison:
         return cls is type(value) and self._same_content(base, value)
 
     def _same_content(self, base: Any, value: Any) -> bool:
+        is_other = KINDS[type(base)] == OTHER
+        if is_other and self._by_parts:  # The pickles of the whole differ.
+            return self._same_parts(base, value)
         (one, guarded), (other, also) = _content_and_form(base), _content_and_form(value)
         if guarded != also:  # Guarded containers have another pickle than ordinary ones.
             base, value = deep_copy(base), deep_copy(value)
             one, other = _content(base), _content(value)
         if one == other:
             return True
-        return KINDS[type(base)] == OTHER and _has_set(one[0]) and self._same_parts(base, value)
+        if not (is_other and _has_set(one[0])):
+            return False
+        self._by_parts = True
+        try:
+            return self._same_parts(base, value)
+        finally:
+            self._by_parts = False
 
     def _same_parts(self, base: Any, value: Any) -> bool:
         """Compare what two values are made of, when there are sets in them."""
@@ -125,6 +135,9 @@ class StateComparison:
             return known
         try:
             both = _parts_when_pickled(base), _parts_when_pickled(value)
+        except Exception:  # noqa: BLE001  of the class; or it is pickled by its name
+            return _content(base) == _content(value)
+        try:
             # Of lists and dicts there are iterators.
             one, other = ([*part[:3], *map(_listed, part[3:])] for part in both)
             self._alive += (base, value, both, one, other)
