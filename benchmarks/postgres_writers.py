@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECONDS = 4.0
+SECONDS = 3.0
 SHAPES = ((1, 1), (4, 1), (16, 1), (1, 4), (1, 16))
 """Processes, and threads in each of them."""
 

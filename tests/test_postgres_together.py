@@ -240,6 +240,20 @@ def test_what_another_thread_applies_is_not_what_this_one_has_looked_at(logs, po
     assert data_of(log, 0) == b"mine"
 
 
+def test_what_is_prepared_behind_a_transaction_that_was_overtaken_is_so_as_well(logs, pool):
+    log, other = logs
+    with waiting_together(log, pool, *writes_of(log, 1)) as running:
+        log.acquire(settled=False)
+        assert len(log.unseen) == 1
+        commit(other, {7: b"other"})
+    assert result_of(running[0]) is OvertakenError
+    with pytest.raises(OvertakenError):
+        log.prepare(Tid(log.last_tid + 10), [(Oid(2), 1, b"mine")])
+    log.release()
+    commit(log, {2: b"mine"})
+    assert len(log) == 3
+
+
 def test_what_this_thread_applies_is_followed(logs):
     log, other = logs
     log.acquire(settled=False)

@@ -200,17 +200,12 @@ class PostgresLog(ReadablePostgres):
             raise
 
     def release(self) -> None:
-        if get_ident() in self._writers:
-            finish_despite_interrupts(self._end_writing)
-        self._lock.release(self)
-
-    def _end_writing(self) -> None:
-        me = get_ident()
+        writer = self._writers.get(get_ident())
         try:
-            if me in self._writers:
-                self._writers[me].drop()
+            if writer is not None:
+                finish_despite_interrupts(writer.drop)
         finally:
-            self._writers.pop(me, None)
+            self._writers.pop(get_ident(), None)
             self._lock.release(self)
 
     def _let_others_on(self) -> None:

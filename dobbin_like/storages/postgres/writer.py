@@ -129,19 +129,22 @@ class Writer:
     def take_turn(self, until: float | None) -> None:
         """Keep other processes from appending, until the first append or the end."""
         self._sender.send_all()
-        self._wait_for_turn(until)
+        self.news = news_in(self._path, self.base, self._wait_for_turn(until))
         self.has_turn = True
 
-    def _wait_for_turn(self, until: float | None) -> None:
-        """Keep other processes from appending, until the next append or the end."""
+    def _wait_for_turn(self, until: float | None) -> _Rows:
+        """Keep other processes from appending, until the next append or the end.
+
+        Returns:
+            The rows of the log from what an append follows on.
+        """
         while True:
             left = _TURN_SECONDS if until is None else until - time.monotonic()
             wait = min(max(left, 0.001), _TURN_SECONDS)
             text = self._statements.turn(wait, self._answer_seconds, self.base.sequence)
             line, rows = self._lines.begin(partial(self._lock_tables, text))
             if rows is not None:
-                self.news = news_in(self._path, self.base, rows)
-                return
+                return rows
             self._line = None
             self._lines.give(line)
             if until is not None and time.monotonic() >= until:
