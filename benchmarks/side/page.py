@@ -84,6 +84,7 @@ def _page(found: dict[str, Any]) -> Iterator[str]:
     yield "   Change benchmarks/side/page.py and words.py instead.\n"
     yield f"{title}\n{'=' * len(title)}\n"
     yield HEAD
+    yield from _warning(found)
     yield from _heading("Read this first", "-")
     yield CHOOSE
     yield from _summary(found)
@@ -108,6 +109,29 @@ def _page(found: dict[str, Any]) -> Iterator[str]:
         yield from _rows(found["rows"])
     yield from _heading("What is not measured here", "-")
     yield NOT_HERE
+
+
+ENOUGH = 3
+"""Repetitions, below which a figure is a first look."""
+
+
+def _warning(found: dict[str, Any]) -> Iterator[str]:
+    """Say at the head what disturbed the run, and where there are few repetitions."""
+    sizes = [each for workload in found["side"].values() for each in workload.values()]
+    few = sum(
+        min(len(values) for figures in each["samples"].values() for values in figures.values())
+        < ENOUGH
+        for each in sizes
+    )
+    shares = [share for each in sizes for share in each["disturbed"]]
+    if few or median(shares) > MOST_DISTURBED:
+        yield ".. warning::\n"
+        told = (
+            f"Other programs were busy on the machine: they had {median(shares):.0%} of the "
+            f"processors in the median repetition. {few} of {len(sizes)} tables have less than "
+            f"{ENOUGH} repetitions. Take a difference of less than a half as none."
+        )
+        yield textwrap.indent(_fill(told), "   ") + "\n"
 
 
 def _heading(title: str, under: str) -> Iterator[str]:
@@ -174,7 +198,12 @@ def _of_workload(workload: Workload, found: dict[str, Any]) -> Iterator[str]:
             else _by_peer(workload, samples)
         )
         disturbed = median(found[size]["disturbed"])
-        yield f"Others had {disturbed:.0%} of the processors, in the median.\n"
+        counts = sorted({len(each) for peer in samples.values() for each in peer.values()})
+        repetitions = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+        yield (
+            f"Repetitions: {repetitions}. Others had {disturbed:.0%} of the processors, in the "
+            "median.\n"
+        )
     left_out = workload.left_out()
     if left_out:
         told = "; ".join(f"{PEERS[peer].title}: {why}" for peer, why in left_out.items())

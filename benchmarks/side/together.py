@@ -36,6 +36,7 @@ def _write(
     store = store_of(peer)(path, sync=sync)
     if len(indexes) == 1:
         store.pick(indexes[0])
+        store.add()  # What is imported for the first commit is imported now.
         conn.send("ready")
         conn.recv()
         conn.send([_adds(store, time.monotonic() + seconds)])
@@ -47,6 +48,7 @@ def _write(
         try:
             mine = store.another()
             mine.pick(index)
+            mine.add()
         except BaseException:
             begun.abort()
             raise
@@ -86,7 +88,7 @@ def write(
         outcomes: list[Outcome] = [each for conn in conns for each in receive(conn)]
     counts = [count for count, _, _ in outcomes]
     if not PEERS[peer].is_limit:
-        _check(peer, path, sum(counts), sync=sync)
+        _check(peer, path, sum(counts) + len(counts), sync=sync)
     waits = sorted(seconds for _, _, taken in outcomes for seconds in taken)
     tried = sum(tried for _, tried, _ in outcomes)
     return {
@@ -112,6 +114,7 @@ def _put(peer: str, conn: Connection, path: str, seconds: float) -> None:
     """Write the time, as often as can be."""
     store = store_of(peer)(path)
     store.pick(0)
+    store.put(time.monotonic_ns())
     conn.send("ready")
     conn.recv()
     count, end = 0, time.monotonic() + seconds

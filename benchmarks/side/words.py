@@ -23,9 +23,9 @@ Take something else, if
 * **you want the most durable commits in a second from many processes, whoever gets them**:
   SQLite lets one writer go on while the others wait. Ours take turns.
 
-Take dobbin_like, if threads share many objects that refer to each other: they are read at the
-speed of plain Python, once in memory for all threads, from a snapshot that does not change, and
-several processes write without a server.
+Take dobbin_like, if threads share many objects that refer to each other: they are read at nearly
+the speed of plain Python, once in memory for all threads, from a snapshot that does not change,
+and several processes write without a server.
 
 The first figure of each workload in its greatest size. *Ratio* is how many times as good as this
 peer dobbin_like is; below 1, the peer is ahead.
@@ -37,6 +37,8 @@ repetitions is not listed.
 """
 
 NOT_HERE = """\
+* Writers in several processes and threads, readers beside a writer, OO7 and streams: ``python -m
+  benchmarks side.`` measures them, but the machine was not calm for long enough.
 * More than two processors: this machine has none. On free-threaded Python, no figures are given
   either.
 * Indexes and ``find``, one key of a large dict, packing beside writers, merging: they are
@@ -67,9 +69,8 @@ REASONS = {
     "file that they have alone, at nothing. Here and in ZODB, the ``transaction`` package "
     "begins one, which tells what has to know it.",
     "own": "See *slowest by fastest*: SQLite and diskcache let one process go on, and the others "
-    "wait in sleeps that grow. Who gets the lock has all he needs in his caches. Here, "
-    "processes take turns, and each turn reads what the other has written. *rawlog* shows "
-    "that the disk would take more.",
+    "wait in sleeps that grow. Who gets the lock has all he needs in his caches. Here, processes "
+    "take turns, and each turn reads what the others have written.",
     "own_unsynced": "As above, without the disk to hide the processor's time.",
     "one": "As above: their writers lock before they read, so none of them has to try again, and "
     "one of them may do most of it.",
