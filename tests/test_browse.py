@@ -204,7 +204,7 @@ def test_an_object_is_shown_with_links(site: Site) -> None:
     assert "class shop.Shop" in text
     assert ".prices PersistentDict 1" in text
     assert "last changed" in text
-    assert "by dan for a circle" in text
+    assert "by dan description a circle" in text
 
 
 def test_values_of_unknown_classes_are_shown(site: Site) -> None:

@@ -25,9 +25,9 @@ def browse(path: str, *, port: int, open_browser: bool) -> None:
 
     Prints the address of a page on this machine, and opens a browser if there is a display. The
     page shows the objects with links, as a tree and as a drawing, their history, the transactions,
-    sizes by class, a search, and what is committed meanwhile; a slider shows all that as of then.
-    The address has a token: other users of the machine, and other pages of the browser, can't read
-    it without. Ctrl-C ends it.
+    sizes by class, a search, and new commits as they come; a slider shows all of this as of any
+    transaction. The address contains a token; without it, other users of the machine and other web
+    pages can't read the database. Ctrl-C ends it.
 
     Needs the extra browse: pip install 'dobbin_like[browse]'. Imports no module of the program
     that wrote the log. Works on a log that is in use, and writes nothing.

@@ -39,8 +39,8 @@ def top(path: str, *, once: bool, interval: float, as_json: bool) -> None:
     processes: each knows its own, by db.stats(). Processes of other users are shown only while
     they have the commit lock or wait for it. Writes nothing.
 
-    With --json, prints one JSON object per line. Without a terminal, nothing is drawn anew: each
-    interval is printed.
+    With --json, prints one JSON object per line. Without a terminal, prints each interval instead
+    of redrawing the screen.
     """
     try:
         with LogWatch(path) as watch:

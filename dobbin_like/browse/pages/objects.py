@@ -95,7 +95,7 @@ def _facts(ask: Ask, found: StoredObject) -> list[tuple[str, Any]]:
         logged = ask.sight.storage.transaction_of(found.stored)
         rows.append(("last changed", ask.tid_link(logged.tid)))
         rows += [("by", logged.user)] if logged.user else []
-        rows += [("for", logged.description)] if logged.description else []
+        rows += [("description", logged.description)] if logged.description else []
     except Error as error:
         rows.append(("last changed", damage(error)))
     return rows

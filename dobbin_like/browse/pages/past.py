@@ -135,7 +135,7 @@ def _about(ask: Ask, logged: Transaction) -> Iterator[tuple[str, Child]]:
     if record.user:
         yield "by", record.user
     if record.description:
-        yield "for", record.description
+        yield "description", record.description
     if record.failed:
         yield "failed", record.reason or "its process died"
     if record.extension:

@@ -74,7 +74,7 @@ def export(
     show, and what it leads to. To sqlite, each class is a table and each object a row; if FILE
     was written by an earlier call, it gets what was committed since. Other files are not
     overwritten. A new FILE appears when it is complete. No class of the program that wrote PATH
-    is needed. Damaged objects are left out and told; the exit code is 1 then.
+    is needed. Damaged objects are left out and reported; then the exit code is 1.
     """
     if to is not None and to[0] == "sqlite":
         if target is not None or (follow and at is not None):
