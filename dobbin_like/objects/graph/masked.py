@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from dobbin_like.ids import Tid
 from dobbin_like.objects.values.refs import ObjectRef
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 
 class MaskedRefs:
@@ -23,7 +24,7 @@ class MaskedRefs:
 
     def __init__(self) -> None:
         self.turns: OrderedDict[Tid, dict[int, ObjectRef]] = OrderedDict()
-        self._turn_of: dict[int, Tid] = {}
+        self._turn_of: dict[int, Tid] = ThreadedDict()
 
     def __len__(self) -> int:
         return len(self._turn_of)

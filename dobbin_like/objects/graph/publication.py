@@ -39,6 +39,7 @@ from dobbin_like.objects.values.refs import (
     swap_class,
 )
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 _IDLE_SECONDS: Final = 1.0
 """Who has ended a transaction and does not run for so long, while others commit, waits."""
@@ -52,7 +53,7 @@ class Cache:
     """
 
     def __init__(self) -> None:
-        self.refs: dict[Oid, ObjectRef] = {}
+        self.refs: dict[Oid, ObjectRef] = ThreadedDict()
         self.dead: deque[ObjectRef] = deque()
         self.forget: Final = self.dead.append
 
