@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dobbin_like.contract import ClassRow, Names, NewNames, ShapeRow
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 
 class NameTables(Names):
@@ -22,10 +23,10 @@ class NameTables(Names):
     next_number: int
 
     def __init__(self, classes: Iterable[ClassRow] = (), shapes: Iterable[ShapeRow] = ()) -> None:
-        self._class_names: dict[int, tuple[str, str]] = {}
-        self._class_numbers: dict[tuple[str, str], int] = {}
-        self._shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
-        self._shape_numbers: dict[int, dict[tuple[str, ...], int]] = {}
+        self._class_names: dict[int, tuple[str, str]] = ThreadedDict()
+        self._class_numbers: dict[tuple[str, str], int] = ThreadedDict()
+        self._shapes: dict[int, tuple[int, tuple[str, ...]]] = ThreadedDict()
+        self._shape_numbers: dict[int, dict[tuple[str, ...], int]] = ThreadedDict()
         self.next_number = 1
         self.update(classes, shapes)
 
@@ -41,7 +42,7 @@ class NameTables(Names):
             self.next_number = max(self.next_number, number + 1)
         for number, class_number, attributes in shapes:
             self._shapes.setdefault(number, (class_number, attributes))
-            self._shape_numbers.setdefault(class_number, {})[attributes] = number
+            self._shape_numbers.setdefault(class_number, ThreadedDict())[attributes] = number
             self.next_number = max(self.next_number, number + 1)
 
     def class_name(self, number: int) -> tuple[str, str] | None:

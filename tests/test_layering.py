@@ -38,7 +38,8 @@ HOUSE = {
     "ground": Room(
         "",
         (
-            "ids  late  processes  processes.interrupts  processes.threads",
+            "ids  late  processes  processes.interrupts  processes.threaded_dict "
+            "processes.threads",
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from dobbin_like.database import Database
 from dobbin_like.exc import NotASafeError, SafeDirectoryError
+from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.safe.groups import Groups, Managers
 from dobbin_like.safe.mapping import Safe
 from dobbin_like.safe.stored import SafeDict
@@ -25,7 +26,7 @@ _PLAIN: Final = frozenset(string.ascii_lowercase + string.digits + "._")
 """Characters that are not quoted in file names. Some file systems ignore case: no capitals."""
 
 _directory: list[str] = []
-_safes: dict[str, Safe] = {}
+_safes: dict[str, Safe] = ThreadedDict()
 """The open safes by path. Each operation is atomic, so there is no lock to be lost in a fork."""
 
 

@@ -20,6 +20,7 @@ from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import IMMUTABLE, KINDS
 from dobbin_like.objects.values.values import CopyPickler, CopyUnpickler, own_copy
 from dobbin_like.persistent import Persistent
+from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.safe.groups import Group
 
 LARGE_BYTES: Final = 1024
@@ -133,7 +134,7 @@ class Kept:
 
     def __init__(self, *, writeback: bool) -> None:
         self._writeback = writeback
-        self._pairs: dict[Any, tuple[Any, Any]] = {}
+        self._pairs: dict[Any, tuple[Any, Any]] = ThreadedDict()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(list(self._pairs))
@@ -168,4 +169,4 @@ class Kept:
         }
 
     def clear(self) -> None:
-        self._pairs = {}
+        self._pairs = ThreadedDict()

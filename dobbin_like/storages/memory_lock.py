@@ -15,6 +15,7 @@ from typing import Final
 
 from dobbin_like.exc import LockTimeout, SelfWaitError
 from dobbin_like.processes.interrupts import reentrant_lock
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 _GIVE_WAY_SECONDS: Final = 0.002
 _GIVE_WAY_STEP_SECONDS: Final = 0.00005
@@ -45,7 +46,7 @@ class MemoryLock:
         self._path = path
         # Re-entrant, because that kind knows its owner; it is never taken twice.
         self._mutex = reentrant_lock()
-        self._instances: dict[int, object] = {}
+        self._instances: dict[int, object] = ThreadedDict()
         self._last = 0  # The thread that had it last.
         _locks.add(self)
 

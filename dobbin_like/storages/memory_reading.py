@@ -15,6 +15,7 @@ from dobbin_like.contract import NO_NAMES, NewNames, StoredVersion, Transaction
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
+from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.storages.applied import Applied
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_lock import MemoryLock
@@ -69,7 +70,7 @@ class Shared:
         self.transactions: list[MemoryTransaction] = [
             MemoryTransaction(tid, sequence, False, *rest, *counts)
         ]
-        self.streams: dict[int, bytes] = {}
+        self.streams: dict[int, bytes] = ThreadedDict()
         self.next_stream = first_stream
 
 
@@ -82,7 +83,7 @@ class ReadableMemory(Applied[MemoryTransaction]):
         self._shared = shared
         # What is applied: the newest transaction, the newest version by oid, the names.
         self._head = shared.transactions[0]
-        self._newest: dict[Oid, MemoryVersion] = {}
+        self._newest: dict[Oid, MemoryVersion] = ThreadedDict()
         self.names: NameTables = NameTables(*shared.names)
         self.apply(self.read_news())
 

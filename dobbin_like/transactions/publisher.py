@@ -16,6 +16,7 @@ from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
+from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.transactions.old_snapshots import OldSnapshots
 
 Publish = Callable[[Transaction], None]
@@ -45,7 +46,7 @@ class Publisher:
         self.graph = graph
         self.closed = False
         self.lock: threading.RLock = reentrant_lock()
-        self.own: dict[Tid, Publish] = {}
+        self.own: dict[Tid, Publish] = ThreadedDict()
         self.waiting: deque[Callable[[], object]] = deque()
         self.old_snapshots: OldSnapshots = OldSnapshots(storage.path, graph.shared)
         self.pid: int = os.getpid()
@@ -248,7 +249,7 @@ class Publisher:
 
         Requires: This process has not appended anything yet, or the commit lock.
         """
-        self.own = {}
+        self.own = ThreadedDict()
         self.pid = os.getpid()
 
     def give_up(self, tid: Tid) -> bool:

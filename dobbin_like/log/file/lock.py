@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
 from dobbin_like.processes.interrupts import reentrant_lock
+from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.warn_after import Waits
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def unlock(fd: int) -> None:
     _locker().unlock(fd)
 
 
-_holders: dict[tuple[int, int], tuple[int, int]] = {}
+_holders: dict[tuple[int, int], tuple[int, int]] = ThreadedDict()
 """(device, inode) of locked files to process and thread that hold the lock here.
 
 An item is set and removed only by the holder of that file's lock. The process, because a

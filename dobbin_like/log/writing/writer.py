@@ -40,6 +40,7 @@ from dobbin_like.log.reading.streams import copy_stream, stream_key
 from dobbin_like.log.writing.appended import APPENDED_AT, LOOSE_AT, WAITING_AT, Appended
 from dobbin_like.log.writing.encode import encoded
 from dobbin_like.log.writing.syncing import Promise, SyncFailedError, sync_all
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 __all__ = ["Writer"]
 
@@ -86,7 +87,7 @@ class Writer:
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
         self.save_after_entries = SAVE_AFTER_ENTRIES
         self.unseen: list[LoggedTransaction] = []
-        self.promises: dict[tuple[Tid, int], Promise] = {}
+        self.promises: dict[tuple[Tid, int], Promise] = ThreadedDict()
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
@@ -111,7 +112,7 @@ class Writer:
     def after_fork_in_child(self) -> None:
         """Forget what the parent was writing."""
         self.forget()
-        self.promises = {}
+        self.promises = ThreadedDict()
         self.counts = Counts()
 
     # -- the beginning and the end -----------------------------------------------

@@ -22,6 +22,7 @@ from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.broken import Broken, make_broken
 from dobbin_like.objects.values.shapes import Shape, shape_of
 from dobbin_like.processes.reopened import reopened
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
@@ -40,21 +41,21 @@ class ClassTable:
         self.policy = policy
         self._names = names
         self._path = path  # Of the data, for the texts of errors.
-        self._loaded: dict[int, Any] = {}
-        self.known_numbers: dict[Any, int] = {}
-        self._brokens: dict[int, type] = {}
-        self._makers: dict[int, tuple[Any, Any]] = {}
+        self._loaded: dict[int, Any] = ThreadedDict()
+        self.known_numbers: dict[Any, int] = ThreadedDict()
+        self._brokens: dict[int, type] = ThreadedDict()
+        self._makers: dict[int, tuple[Any, Any]] = ThreadedDict()
         # The names that the loaded classes had when they were loaded.
-        self._resolved: dict[int, tuple[str, str]] = {}
+        self._resolved: dict[int, tuple[str, str]] = ThreadedDict()
         # By number: what was loaded before a renaming.
-        self._former: dict[int, Any] = {}
+        self._former: dict[int, Any] = ThreadedDict()
         # Classes and a number of each; those of which stored objects may have another number
         # than new ones get.
-        self._one_number: dict[Any, int] = {}
+        self._one_number: dict[Any, int] = ThreadedDict()
         self.ambiguous: set[Any] = set()
         # What shape(), number() and shape_number() know: hot paths look here first.
-        self.known_shapes: dict[int, Shape] = {}
-        self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+        self.known_shapes: dict[int, Shape] = ThreadedDict()
+        self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = ThreadedDict()
         self.new: list[tuple[int, str, str]] = []
         self.new_shapes: list[tuple[int, int, tuple[str, ...]]] = []
         self._new_objects: list[Any] = []

@@ -228,9 +228,8 @@ class LayeredDict(Layered):
     def _find(self, key: Any) -> Any:
         items: Any = self
         while type(items) is LayeredDict:
-            value = items.added.get(key, _MISSING)
-            if value is not _MISSING:
-                return value
+            if key in items.added:  # Not get(): see processes/threaded_dict.py.
+                return items.added[key]
             if key in items.removed:
                 return _MISSING
             items = items.below

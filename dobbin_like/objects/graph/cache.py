@@ -12,6 +12,7 @@ from typing import Final
 from dobbin_like.ids import Oid
 from dobbin_like.objects.graph.masks import MaskedRefs
 from dobbin_like.objects.values.refs import ObjectRef
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 
 class Cache:
@@ -22,7 +23,7 @@ class Cache:
     """
 
     def __init__(self) -> None:
-        self.refs: dict[Oid, ObjectRef] = {}
+        self.refs: dict[Oid, ObjectRef] = ThreadedDict()
         self.dead: deque[ObjectRef] = deque()
         self.forget: Final = self.dead.append
 

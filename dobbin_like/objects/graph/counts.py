@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dobbin_like.processes.threaded_dict import ThreadedDict
+
 __all__ = ["Counts"]
 
 
@@ -22,7 +24,7 @@ class Counts:
         self.merged: int = 0
         self.replays: int = 0
         self.retries: int = 0
-        self.conflicts: dict[str, int] = {}
+        self.conflicts: dict[str, int] = ThreadedDict()
 
     def conflict(self, class_name: str) -> None:
         self.conflicts[class_name] = self.conflicts.get(class_name, 0) + 1

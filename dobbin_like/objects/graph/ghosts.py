@@ -18,6 +18,7 @@ from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.refs import UNREAD, UNSTORED, Jar, ObjectRef
 from dobbin_like.objects.values.shapes import Shape
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 
 class Ghosts:
@@ -33,7 +34,7 @@ class Ghosts:
         self._shared = shared
         self._shapes = classes.known_shapes
         # By class number: the classes of ghosts that are loaded for good.
-        self.faces: dict[int, type] = {}
+        self.faces: dict[int, type] = ThreadedDict()
 
     def ghost(self, oid: Oid, class_number: int) -> Any:
         """Return the object with *oid*, a ghost if it is not in memory yet (I7)."""

@@ -17,6 +17,7 @@ from typing import Any
 from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.view import Horizon
 from dobbin_like.objects.values.refs import NOBODY, Mask, ObjectRef, swap_class
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 
 class MaskedRefs:
@@ -28,7 +29,7 @@ class MaskedRefs:
 
     def __init__(self) -> None:
         self.turns: OrderedDict[Tid, dict[int, ObjectRef]] = OrderedDict()
-        self._turn_of: dict[int, Tid] = {}
+        self._turn_of: dict[int, Tid] = ThreadedDict()
 
     def __len__(self) -> int:
         return len(self._turn_of)

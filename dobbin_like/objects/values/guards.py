@@ -20,6 +20,7 @@ from dobbin_like.objects.values.value_kinds import (
     fill,
     frame,
 )
+from dobbin_like.processes.threaded_dict import GET_WAITS, get_unchanged
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -59,6 +60,8 @@ def _guarding(base: type, names: str) -> Callable[[_Class], _Class]:
         cls.__copy__ = _ordinary_copy
         if base not in (list, dict):  # Theirs do not tell the class.
             cls.__repr__ = lambda self: repr(_ordinary_copy(self))
+        if GET_WAITS and issubclass(base, dict):
+            cls.get = get_unchanged
         cls._p_kind = base.__name__
         add_guarded(cls, base)
         return cls
