@@ -47,7 +47,7 @@ from dobbin_like.transactions.commit.annotations import (
     record_failure,
 )
 from dobbin_like.transactions.commit.conflict_search import ConflictSearch
-from dobbin_like.transactions.commit.index_changes import keep_indexes, keeper_of
+from dobbin_like.transactions.commit.index_changes import get_ready, keep_indexes, keeper_of
 from dobbin_like.transactions.commit.joining import Joining
 from dobbin_like.transactions.commit.lock import acquire, changes_lost, do_slow_steps, new_tid
 from dobbin_like.transactions.commit.state import (
@@ -166,6 +166,8 @@ class DataManager:
         self._annotations = annotations_of(transaction) if about else NO_ANNOTATIONS
         if slow_files or self._graph.guard == "check":
             do_slow_steps(self._publisher, self.view, self.new_root)
+        if self._graph.indexed:
+            get_ready(self._graph)
         if not (self._early and self._storage.held):
             acquire(self._publisher, settled=False)
         with self._shared.lock:

@@ -13,12 +13,13 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.range_lock import check_system
-from dobbin_like.log.file.status import Status, status_reader
+from dobbin_like.log.file.status import Status, status_of, status_reader
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import Page
@@ -52,7 +53,9 @@ class LogFile:
         self.words: Words | None = None
         self.joined: bool = False
         self.key: tuple[int, int] = (0, 0)  # Device and inode.
-        self.status: Callable[[], Status] = self._first_status  # For the holder of the lock.
+        # For the holder of the lock, who asks slowly until get_ready() was called.
+        self.status: Callable[[], Status] = partial(status_of, path)
+        self.is_ready = False
         self._opening = reentrant_lock()
         # Before the sync lock, which all threads have that use the descriptor.
         self.sync_turn: threading.RLock = reentrant_lock()
@@ -176,9 +179,16 @@ class LogFile:
     def _is_marked(self) -> bool:
         return self.words is not None and self.words.find(header.STATE) == header.RESTORED
 
-    def _first_status(self) -> Status:
-        self.status = status_reader(self.path)
-        return self.status()
+    def get_ready(self) -> None:
+        """Do what takes time when a file is written to for the first time: without any lock.
+
+        It imports a module. In a child that was forked while another thread did so, that would
+        wait for ever, and with the commit lock everybody else would wait with it.
+        """
+        reader = status_reader(self.path)
+        if reader is not None:
+            self.status = reader
+            self.is_ready = True
 
     def is_replaced(self) -> bool:
         """Return whether another file of the same log is at the path: it was packed.

@@ -9,7 +9,9 @@ them. So where the system has ``statx``, it is called for the inode and the size
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import Final
 
@@ -29,18 +31,23 @@ def status_of(path: str) -> Status:
     return found.st_dev, found.st_ino, found.st_size
 
 
-def status_reader(path: str) -> Callable[[], Status]:
+def status_reader(path: str) -> Callable[[], Status] | None:
     """Return a function that does what status_of() does for one path.
 
-    One thread at a time may call it.
+    One thread at a time may call it. ``None``: another thread is importing what it takes, perhaps
+    one that is not in this process, which was forked meanwhile: it would be waited for in vain.
     """
+    spec = getattr(sys.modules.get("ctypes"), "__spec__", None)
+    # What the import system itself asks, before it waits; there is no public way.
+    if getattr(spec, "_initializing", False):
+        return None
     try:
         # Late: it takes some milliseconds to import, and who only reads never asks.
         import ctypes
 
         statx = ctypes.CDLL(None).statx
     except (ImportError, OSError, AttributeError):
-        return lambda: status_of(path)
+        return partial(status_of, path)
     result = ctypes.create_string_buffer(_RESULT_SIZE)
     # Converted once: in every commit, it would cost as much as the call.
     arguments = (

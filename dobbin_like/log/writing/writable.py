@@ -105,8 +105,11 @@ class WritableLog:
     def _take(self, timeout: float | None) -> None:
         log = self.log
         while True:
-            if not log.file.joined:
+            file = log.file
+            if not file.joined:
                 self._join()
+            if not file.is_ready:
+                file.get_ready()
             self.lock.acquire(timeout)
             try:
                 if self._start():

@@ -1,0 +1,110 @@
+"""Imports that come late: never while others wait for a lock that the thread holds."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from typing import TYPE_CHECKING
+
+import pytest
+import transaction
+
+from dobbin_like import Database, PersistentDict, TransactionLog
+from tests.helpers.processes import python_path, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run_script(source: str, *arguments: object) -> str:
+    """Return what a program prints. It has a minute."""
+    command = [sys.executable, "-c", source, *map(str, arguments)]
+    done = run(command, check=True, timeout=60, capture_output=True, text=True, env=python_path())
+    output: str = done.stdout
+    return output
+
+
+FORKED_IN_AN_IMPORT = """
+import os, sys, threading, time, transaction
+from dobbin_like import Database, PersistentDict, TransactionLog, checkout
+
+path, slow = sys.argv[1:]
+
+def change(key):
+    checkout(database.root)
+    database.root[key] = 1
+    transaction.commit()
+
+with Database(TransactionLog(path)) as database:
+    database.root
+    assert "ctypes" not in sys.modules
+    sys.path.insert(0, slow)
+    threading.Thread(target=__import__, args=("ctypes",), daemon=True).start()
+    while "ctypes" not in sys.modules:
+        time.sleep(0.001)
+    if not (pid := os.fork()):
+        change("child")
+        os._exit(0)
+    change("parent")
+    _, status = os.waitpid(pid, 0)
+    assert status == 0
+    transaction.begin()
+    print(sorted(database.root))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="a fork beside threads",
+)
+def test_a_child_that_was_forked_in_the_middle_of_an_import_commits(
+    path: Path, tmp_path: Path
+) -> None:
+    # It waited for the import, which goes on in its parent only, with the commit lock held.
+    with Database(TransactionLog(path)) as database:
+        database.set_root(PersistentDict())
+        transaction.commit()
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "ctypes.py").write_text("import time\ntime.sleep(600)\n")
+
+    done = run_script(FORKED_IN_AN_IMPORT, path, slow)
+
+    assert done == "['child', 'parent']\n"
+
+
+IMPORTS_WITH_THE_LOCK = """
+import io, sys, transaction
+from dobbin_like import Database, PersistentDict, PersistentFile, TransactionLog, checkout
+
+held, found = [], []
+
+def look(event, arguments):
+    if event == "import" and held and held[0].held:
+        found.append(arguments[0])
+
+sys.addaudithook(look)
+for _ in range(2):
+    with Database(TransactionLog(sys.argv[1])) as database:
+        held[:] = [database.storage]
+        if database.root is None:
+            database.set_root(PersistentDict(n=0))
+            transaction.commit()
+        for note in ("", "a note"):
+            root = database.root
+            checkout(root)
+            root["n"] += 1
+            root["stream"] = PersistentFile(io.BytesIO(b"text"))
+            transaction.get().note(note)
+            transaction.get().setExtendedInfo("a", 1)
+            transaction.commit()
+        held.clear()
+print(found)
+"""
+
+
+def test_nothing_is_imported_with_the_commit_lock(path: Path) -> None:
+    # In a child that was forked in the middle of an import, everybody would wait for it.
+    assert run_script(IMPORTS_WITH_THE_LOCK, path) == "[]\n"
