@@ -97,7 +97,9 @@ class Places(dict[tuple[type, ...], tuple[int, ...]]):
         # No class is kept that would not stay without this: most stay in KINDS, once met.
         for cls in types:
             KINDS[cls]
-        if len(self) < _PLACES_LIMIT and all(cls in KINDS for cls in types):
+        if all(cls in KINDS for cls in types):
+            if len(self) >= _PLACES_LIMIT:
+                self.clear()  # Those that are much asked for come again.
             self[types] = places
         return places
 
