@@ -100,6 +100,21 @@ def modules(place, count):
     return place
 
 
+def wait_for(server, schema):
+    """Return when a program on each host has asked for something of *schema*: it has begun."""
+    import psycopg
+
+    text = (
+        "select count(distinct client_addr) from pg_stat_activity "
+        "where query like %s and host(client_addr) like %s"
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with psycopg.connect(server.dsn(), autocommit=True) as line:
+        while line.execute(text, (f'%"{schema}"%', f"{NET}.%")).fetchone() != (2,):
+            assert time.monotonic() < deadline, "the programs have not begun"
+            time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_what_was_acknowledged_is_there_after_a_cut_and_the_death_of_the_primary(
     hosts, server, tmp_path
@@ -119,6 +134,8 @@ def test_what_was_acknowledged_is_there_after_a_cut_and_the_death_of_the_primary
         process.stdin.write("2000\n")
         process.stdin.flush()
         assert process.stdout.readline() == "1\n"
+
+    wait_for(server, "demo")
 
     hosts[1].cut_off(cut=True)
     time.sleep(CUT_SECONDS)

@@ -311,7 +311,9 @@ def test_many_objects_are_read_in_few_round_trips(server, proxy, schema):
             ):
                 proxy.cut_at(1_000_000, BEFORE)
                 assert read() >= 2500
-                assert 1_000_000 - proxy.cut_at(0, BEFORE) == count, read
+                trips = 1_000_000 - proxy.cut_at(0, BEFORE)
+                # What was read ahead and not asked for is still there.
+                assert count - (count > 3) <= trips <= count, read
             assert [part["n"] for part in other.root] == list(range(2500))
 
 
