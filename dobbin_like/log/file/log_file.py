@@ -55,7 +55,7 @@ class LogFile:
         self.key: tuple[int, int] = (0, 0)  # Device and inode.
         # For the holder of the lock, who asks slowly until get_ready() was called.
         self.status: Callable[[], Status] = partial(status_of, path)
-        self.is_ready = False
+        self.is_ready: bool = False
         self._opening = reentrant_lock()
         # Before the sync lock, which all threads have that use the descriptor.
         self.sync_turn: threading.RLock = reentrant_lock()

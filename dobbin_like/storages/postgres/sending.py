@@ -41,7 +41,7 @@ class Parcel:
     __slots__ = ("made", "offer", "reason", "state", "together")
 
     def __init__(self, offer: Offer) -> None:
-        self.offer = offer
+        self.offer: Offer = offer
         self.state: str = QUEUED
         self.made: PostgresTransaction | None = None
         self.together: Sequence[Parcel] = (self,)
