@@ -16,6 +16,8 @@ from dobbin_like.database import Database
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
+from tests.helpers.cutting_proxy import CuttingProxy
+from tests.helpers.postgres_server import Server, new_schema
 from tests.helpers.wardrobe import FACES, Wardrobe
 
 if TYPE_CHECKING:
@@ -148,3 +150,27 @@ def stored_after(
         return again().root
 
     return change
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for the tests of a module."""
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def schema() -> str:
+    return new_schema()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[CuttingProxy]:
+    """A proxy before the server, which cuts the line where it is told to."""
+    proxy = CuttingProxy(server.port)
+    yield proxy
+    proxy.close()

@@ -6,8 +6,8 @@ import contextlib
 import io
 import json
 import signal
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,8 @@ from dobbin_like.upkeep.follow import Follower
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
 from tests.helpers.copying import killed
+from tests.helpers.following import followers
 from tests.helpers.histories import check_copy, check_same, written
-from tests.helpers.processes import python_path, start
 
 PATIENCE_SECONDS = 60.0
 
@@ -293,22 +293,9 @@ def test_what_can_not_be_recorded_is_told(source, replica):
 
 @pytest.fixture
 def following(path, replica):
-    """Start the command; return what starts it, and ends it by Ctrl-C."""
-    with contextlib.ExitStack() as ends:
-
-        def begin(*options):
-            process = start(
-                [sys.executable, "-m", "dobbin_like", "follow", path, replica, *options],
-                env=python_path(PYTHONUNBUFFERED="1"),
-                stdout=-1,
-                stderr=-1,
-                text=True,
-            )
-            ends.callback(process.communicate)
-            ends.callback(process.kill)
-            return process
-
-        yield begin
+    """Start the command with options."""
+    with followers() as begin:
+        yield partial(begin, path, replica)
 
 
 def test_other_processes_see_what_comes(path, replica, following):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
 import signal
-import sys
 import time
 
 import pytest
@@ -21,9 +19,9 @@ from dobbin_like.exc import DivergedError, HistoryLostError
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.follow import Follower
+from tests.helpers.following import followers
 from tests.helpers.histories import check_copy, check_same, written
-from tests.helpers.postgres_server import USER, Server, missing
-from tests.helpers.processes import python_path, start
+from tests.helpers.postgres_server import USER, Server, missing, serials
 
 if missing():
     pytest.skip(missing(), allow_module_level=True)
@@ -35,23 +33,6 @@ from dobbin_like.storage.postgres import PostgresLog
 
 PATIENCE_SECONDS = 60.0
 
-numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-def schema():
-    return f"log{next(numbers)}"
-
 
 @pytest.fixture
 def replica(tmp_path):
@@ -60,22 +41,9 @@ def replica(tmp_path):
 
 @pytest.fixture
 def following(replica):
-    """Start the command; return the process and the lines that it prints."""
-    with contextlib.ExitStack() as ends:
-
-        def begin(uri, *options):
-            process = start(
-                [sys.executable, "-m", "dobbin_like", "follow", uri, replica, *options],
-                env=python_path(PYTHONUNBUFFERED="1"),
-                stdout=-1,
-                stderr=-1,
-                text=True,
-            )
-            ends.callback(process.communicate)
-            ends.callback(process.kill)
-            return process
-
-        yield begin
+    """Start the command with a URI and options."""
+    with followers() as begin:
+        yield lambda uri, *options: begin(uri, replica, *options)
 
 
 def until_there(process, count):
@@ -285,7 +253,7 @@ def test_a_standby_is_followed_as_well(schema, replica):
 
 
 def test_a_role_that_may_only_read_is_enough(server, schema, replica):
-    role = f"reader{next(numbers)}"
+    role = f"reader{next(serials)}"
     with PostgresLog(server.dsn(), schema=schema) as log:
         commit(log, {0: b"root"})
         with psycopg.connect(server.dsn(), autocommit=True) as connection:

@@ -76,31 +76,72 @@ def test_a_child_that_was_forked_in_the_middle_of_an_import_commits(
 
 
 IMPORTS_WITH_THE_LOCK = """
-import io, sys, transaction
-from dobbin_like import Database, PersistentDict, PersistentFile, TransactionLog, checkout
+import contextlib, io, sys, transaction
+from dobbin_like import BTree, Database, PersistentCounter, PersistentDict, PersistentFile
+from dobbin_like import PersistentList, TransactionLog, checkout
+from tests.helpers.things import Thing
 
-held, found = [], []
+logs, found = [], []
 
 def look(event, arguments):
-    if event == "import" and held and held[0].held:
+    if event == "import" and any(log.held for log in logs):
         found.append(arguments[0])
 
 sys.addaudithook(look)
-for _ in range(2):
-    with Database(TransactionLog(sys.argv[1])) as database:
-        held[:] = [database.storage]
-        if database.root is None:
-            database.set_root(PersistentDict(n=0))
+manager = transaction.TransactionManager()
+
+@contextlib.contextmanager
+def opened():
+    with (
+        Database(TransactionLog(sys.argv[1]), allow=["tests.*"]) as one,
+        Database(
+            TransactionLog(sys.argv[1]), allow=["tests.*"], transaction_manager=manager
+        ) as other,
+    ):
+        logs[:] = one.storage, other.storage
+        yield one, other
+        logs.clear()
+
+def change(root):
+    checkout(root, *root.values())
+    root["thing"].x += 1
+    root["tree"][root["thing"].x] = 1
+    root["counter"].increment()
+    root["list"].append(root["thing"].x)
+    root["file"] = PersistentFile(io.BytesIO(b"text"))
+
+with opened() as (one, other):
+    one.set_root(
+        PersistentDict(
+            thing=Thing(x=0), tree=BTree(), counter=PersistentCounter(), list=PersistentList()
+        )
+    )
+    transaction.commit()
+    one.index(Thing, "x")
+for note in ("", "a note"):
+    with opened() as (one, other):
+        manager.begin()
+        change(one.root)
+        transaction.get().note(note)
+        transaction.get().setExtendedInfo("a", 1)
+        transaction.commit()
+        checkout(other.root["counter"])
+        other.root["counter"].increment()
+        manager.commit()  # It is merged.
+        manager.begin()
+        change(one.root)
+        transaction.commit()
+        change(other.root)
+        with contextlib.suppress(transaction.interfaces.TransientError):
+            manager.commit()
+        manager.abort()
+        checkout(one.root)
+        one.root["wrong"] = lambda: None
+        with contextlib.suppress(Exception):
             transaction.commit()
-        for note in ("", "a note"):
-            root = database.root
-            checkout(root)
-            root["n"] += 1
-            root["stream"] = PersistentFile(io.BytesIO(b"text"))
-            transaction.get().note(note)
-            transaction.get().setExtendedInfo("a", 1)
-            transaction.commit()
-        held.clear()
+        transaction.abort()
+with opened() as (one, _):
+    one.pack()
 print(found)
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
 import os
 import pickle
@@ -48,10 +47,10 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
 from tests.helpers.accounts import Account
-from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
+from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_logs import in_another_process
-from tests.helpers.postgres_server import STANDBY, USER, Server, missing
+from tests.helpers.postgres_server import STANDBY, USER, Server, missing, new_schema, serials
 
 if missing():
     pytest.skip(missing(), allow_module_level=True)
@@ -60,23 +59,6 @@ import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres import reading, tables
-
-numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-def schema():
-    return f"log{next(numbers)}"
 
 
 @contextlib.contextmanager
@@ -102,7 +84,7 @@ class TestPostgresLog(StorageTests):
         self.dsn = server.dsn()
 
     def make(self):
-        self.schema = f"log{next(numbers)}"
+        self.schema = new_schema()
         return PostgresLog(self.dsn, schema=self.schema)
 
     def again(self, storage, **options):
@@ -272,7 +254,7 @@ def test_the_page_tells_how_many_round_trips_there_are(server, proxy, schema):
 
         def change():
             checkout(root)
-            root["n"] = next(numbers)
+            root["n"] = next(serials)
 
         manager.begin()
         change()
@@ -367,7 +349,7 @@ def test_large_objects_are_not_read_all_at_once(server, schema):
 
 
 def test_schemas_are_databases_of_their_own(server):
-    names = [f'a "quoted" {{name}} 100% {next(numbers)}', f"other{next(numbers)}"]
+    names = [f'a "quoted" {{name}} 100% {next(serials)}', f"other{next(serials)}"]
     logs = [PostgresLog(server.dsn(), schema=name) for name in names]
     commit(logs[0], {0: b"root"})
 
@@ -452,7 +434,7 @@ def test_a_database_is_opened_by_its_uri(server, schema):
 
 
 def test_init_and_copy_take_a_uri(server, schema, path, tmp_path, capsys):
-    uri, other = server.uri(schema), server.uri(f"log{next(numbers)}")
+    uri, other = server.uri(schema), server.uri(new_schema())
     with Database(path) as database:
         database.run(lambda: database.set_root(PersistentDict(file=None, n=1)))
         with database.transaction() as root:
@@ -464,7 +446,7 @@ def test_init_and_copy_take_a_uri(server, schema, path, tmp_path, capsys):
         ["copy", str(path), uri],
         ["copy", uri, other],
         ["copy", other, back],
-        ["copy", uri, server.uri(f"log{next(numbers)}"), "--no-history"],
+        ["copy", uri, server.uri(new_schema()), "--no-history"],
     ):
         assert cli.run(command) == 0, (command, capsys.readouterr().err)
     told = capsys.readouterr().out
@@ -729,13 +711,6 @@ def set_on(server, *statements):
 
 
 # -- an answer that is lost -------------------------------------------------------------
-
-
-@pytest.fixture
-def proxy(server):
-    proxy = CuttingProxy(server.port)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

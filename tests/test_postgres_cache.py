@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 import pickle
 import random
@@ -25,8 +24,8 @@ from dobbin_like.conformance.steps import catch_up, commit, data_of
 from dobbin_like.exc import NotALogError
 from dobbin_like.ids import Oid
 from tests.helpers import processes
-from tests.helpers.cutting_proxy import BEFORE, WAIT_SECONDS, CuttingProxy
-from tests.helpers.postgres_server import Server, missing
+from tests.helpers.cutting_proxy import BEFORE, WAIT_SECONDS
+from tests.helpers.postgres_server import missing, new_schema, serials
 
 if missing():
     pytest.skip(missing(), allow_module_level=True)
@@ -36,30 +35,7 @@ import psycopg
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres import caching
 
-numbers = itertools.count(1)
 MANY = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-def proxy(server):
-    proxy = CuttingProxy(server.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def schema():
-    return f"log{next(numbers)}"
 
 
 @pytest.fixture
@@ -112,8 +88,8 @@ class TestWithACache(StorageTests):
         self.dsn, self.cache = server.dsn(), tmp_path / "cache"
 
     def make(self):
-        self.cache = self.cache.with_suffix(f".{next(numbers)}")
-        return PostgresLog(self.dsn, schema=f"log{next(numbers)}", cache=self.cache)
+        self.cache = self.cache.with_suffix(f".{next(serials)}")
+        return PostgresLog(self.dsn, schema=new_schema(), cache=self.cache)
 
     def again(self, storage, **options):
         schema = storage._options["schema"]

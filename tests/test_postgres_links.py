@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from dobbin_like.conformance.steps import commit, data_of
 from dobbin_like.exc import Error, ServerUnavailableError
 from tests.helpers import pgbouncer
 from tests.helpers.counting import counted, counting
-from tests.helpers.postgres_server import USER, Server, missing
+from tests.helpers.postgres_server import USER, Server, missing, new_schema
 from tests.helpers.processes import python_path, start
 
 if missing():
@@ -30,23 +29,6 @@ import psycopg
 from dobbin_like.storage.postgres import PostgresLog
 
 PATIENCE_SECONDS = 60.0
-
-numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-def schema():
-    return f"log{next(numbers)}"
 
 
 # -- PgBouncer that pools transactions ------------------------------------------------------
@@ -71,7 +53,7 @@ class TestThroughPgBouncer(StorageTests):
         self.dsn = bouncer.dsn()
 
     def make(self):
-        return PostgresLog(self.dsn, schema=f"log{next(numbers)}", prepare=False)
+        return PostgresLog(self.dsn, schema=new_schema(), prepare=False)
 
     def again(self, storage, **options):
         schema = storage._options["schema"]

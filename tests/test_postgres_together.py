@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import threading
@@ -25,10 +24,10 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from tests.helpers import processes
-from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
+from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_logs import in_another_process
-from tests.helpers.postgres_server import Server, missing
+from tests.helpers.postgres_server import missing
 
 if missing():
     pytest.skip(missing(), allow_module_level=True)
@@ -36,30 +35,7 @@ if missing():
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres import tables
 
-numbers = itertools.count(1)
 MANY = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-def schema():
-    return f"log{next(numbers)}"
-
-
-@pytest.fixture
-def proxy(server):
-    proxy = CuttingProxy(server.port)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers import make, text_of
@@ -42,34 +43,35 @@ def _things(rows: Iterable[tuple[int, Any]]) -> dict[int, Thing]:
     return things
 
 
-class KeyStore:
-    """See the package. A store has to do what raises here; values are tuples, dicts or pickled."""
+class KeyStore(abc.ABC):
+    """See the package. A store has to do what is abstract; values are tuples, dicts or pickled."""
 
     key: int
     thing: Thing
 
+    @abc.abstractmethod
     def begin(self) -> None:
         """Begin to write: no other does until ``commit()``."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def commit(self) -> None:
-        raise NotImplementedError
+        """End the transaction that ``begin()`` has begun."""
 
+    @abc.abstractmethod
     def save(self, key: int, value: Any) -> None:
         """Store a value, in a transaction that has begun."""
-        raise NotImplementedError
 
     def save_all(self, rows: list[tuple[int, Any]]) -> None:
         for key, value in rows:
             self.save(key, value)
 
+    @abc.abstractmethod
     def load_to_change(self, key: int) -> Any:
         """Return a value, in a transaction that has begun."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def load(self, key: int) -> Any:
         """Return the newest value, as a transaction of its own."""
-        raise NotImplementedError
 
     def in_one(self, function: Callable[[Callable[[int], Any]], Any]) -> Any:
         """Call *function* with what loads a value, in one transaction if there are any."""

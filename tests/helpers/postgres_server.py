@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -17,6 +18,9 @@ from tests.helpers.processes import shared
 USER = "postgres"  # The server refuses to run as root.
 STANDBY = "standby"
 WAIT_SECONDS = 30
+
+serials = itertools.count(1)
+"""Numbers for names that no other test uses."""
 
 
 def as_user() -> list[str]:
@@ -47,6 +51,11 @@ def missing() -> str:
     if not shutil.which("setpriv"):
         return "there is no setpriv (util-linux), which starts the PostgreSQL server"
     return ""
+
+
+def new_schema() -> str:
+    """Return the name of a schema that no other test uses."""
+    return f"log{next(serials)}"
 
 
 def free_port() -> int:
