@@ -1027,6 +1027,32 @@ def test_a_value_that_holds_itself_and_was_only_looked_at_is_harmless(store, kin
         transaction.commit()
 
 
+@dataclasses.dataclass(eq=False)
+class Node:
+    """Something with a set that may be in a set, and lead to itself."""
+
+    others: list[Node]
+    marks: set[int] = dataclasses.field(default_factory=set)
+
+
+@pytest.mark.parametrize("make", [set, frozenset, lambda value: [*value], lambda value: (*value,)])
+def test_what_holds_itself_and_a_set_is_compared_without_an_error(store, storage, make):
+    def around():
+        node = Node([])
+        node.others.append(node)
+        return make([frozenset([node])])
+
+    holder = store(value=around(), x=1)
+    for value in (holder.value, around()):
+        checkout(holder)
+        holder.value = value
+        holder.x += 1
+        transaction.commit()
+
+    assert holder.x == 3
+    assert not same(make([frozenset([Node([])])]), around())
+
+
 def test_a_deeply_nested_value_is_stored_or_refused_with_the_reason(store):
     value: list[Any] = []
     for _ in range(300):

@@ -75,17 +75,16 @@ class StateComparison:
             return False
         if kind == IMMUTABLE or kind == OTHER:
             return self._same_leaf(base, value)
-        if kind in (TUPLE, FROZENSET):
-            return len(base) == len(value) and self._same_items(base, value, kind)
-        framed = type(base) in FRAMED or type(value) in FRAMED
-        if framed and frame_of(base) != frame_of(value):
-            return False
-        known = self._known(base, value)
-        if known is not None:
-            return known
+        if kind not in (TUPLE, FROZENSET):
+            framed = type(base) in FRAMED or type(value) in FRAMED
+            if framed and frame_of(base) != frame_of(value):
+                return False
+            known = self._known(base, value)
+            if known is not None:
+                return known
         try:
             return len(base) == len(value) and self._same_items(base, value, kind)
-        except RecursionError:  # nested too deeply to be compared: write it
+        except RecursionError:  # too deep to be compared, or in a set and in itself: write it
             return False
 
     def _known(self, base: Any, value: Any) -> bool | None:
