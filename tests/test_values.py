@@ -1053,6 +1053,18 @@ def test_what_holds_itself_and_a_set_is_compared_without_an_error(store, storage
     assert not same(make([frozenset([Node([])])]), around())
 
 
+def test_members_of_a_set_that_share_their_parts_are_compared_once_each():
+    def shared(last):
+        node = Node([], {last})
+        for _ in range(100):  # There are 2 ** 100 ways to the last one.
+            node = Node([node, node])
+        return {node}
+
+    assert same(shared(1), shared(1))
+    assert not same(shared(1), shared(2))
+    assert not same(shared(1), shared(True))
+
+
 def test_a_deeply_nested_value_is_stored_or_refused_with_the_reason(store):
     value: list[Any] = []
     for _ in range(300):
