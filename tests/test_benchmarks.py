@@ -13,11 +13,13 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import THEMES
-from benchmarks.peers.registry import PEERS, SYNC, is_installed
+from benchmarks.peers import REFERENCES
+from benchmarks.peers.rawlog import RECORD
+from benchmarks.peers.registry import PEERS, SYNC, is_installed, store_of
 from benchmarks.side.page import publish
 from benchmarks.side.plots import Line, plot
 from benchmarks.side.results import added
-from benchmarks.side.workloads import WORKLOADS
+from benchmarks.side.workloads import WITH_STREAMS, WORKLOADS
 from tests.helpers.processes import ROOT, python_path, run
 
 RESULTS = ROOT / "docs" / "benchmarks" / "results.json"
@@ -153,6 +155,47 @@ def test_peers_do_the_same(peer: str, sync: bool, tmp_path: Path) -> None:
         pytest.skip(PEERS[peer].cannot[SYNC])
 
     program(USE, peer, tmp_path, sync, COUNT)
+
+
+STREAM = """
+import sys
+from pathlib import Path
+from benchmarks.peers.registry import store_of
+
+peer, directory = sys.argv[1], Path(sys.argv[2])
+content = bytes(range(256)) * 5_000
+(directory / "source").write_bytes(content)
+store = store_of(peer)(directory / "1.log")
+store.open_streams()
+opened = getattr(store, "database", None)
+with (directory / "source").open("rb") as file:
+    store.store_stream(file)
+assert b"".join(store.read_stream()) == content
+assert getattr(store, "database", None) is opened, "opening is no part of what is measured"
+store.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", WITH_STREAMS)
+def test_peers_store_streams(peer: str, tmp_path: Path) -> None:
+    if not is_installed(peer):
+        pytest.skip("it is not installed")
+
+    program(STREAM, peer, tmp_path)
+
+
+def test_the_limit_of_a_commit_appends_as_much_as_ours(tmp_path: Path) -> None:
+    path = tmp_path / "1.log"
+    store = store_of("ours")(path)
+    store.one(REFERENCES)
+    store.change(10)
+    before = path.stat().st_size
+    store.change(10)
+    written = path.stat().st_size - before
+    store.close()
+
+    assert written == 10 * len(RECORD)
 
 
 # -- results -----------------------------------------------------------------------------
