@@ -198,6 +198,33 @@ def test_the_limit_of_a_commit_appends_as_much_as_ours(tmp_path: Path) -> None:
     assert written == 10 * len(RECORD)
 
 
+OO7 = """
+import os, sys
+os.environ["OO7_SIZE"] = "tiny"
+from benchmarks.oo7 import build, operations
+from benchmarks.oo7.plain import classes
+
+module = build(classes)
+assemblies = list(module.bases)
+parts = {part.number: part for base in assemblies for part in base.components}.values()
+atoms = [atom for part in parts for atom in part.parts]
+
+def states():
+    return [(atom.x, atom.y, atom.build_date) for atom in atoms]
+
+for operation in operations.WRITES:
+    before = states()
+    operation(module, classes)
+    changed = sum(map(tuple.__ne__, before, states()))
+    only_first = operation.__name__.endswith("a")
+    assert changed == (len(parts) if only_first else len(atoms)), (operation, changed)
+"""
+
+
+def test_oo7_leaves_nothing_as_it_was_that_it_changes() -> None:
+    program(OO7)
+
+
 # -- results -----------------------------------------------------------------------------
 
 
