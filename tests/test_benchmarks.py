@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import THEMES
+from benchmarks.compare import measure
 from benchmarks.peers import REFERENCES
 from benchmarks.peers.rawlog import RECORD
 from benchmarks.peers.registry import PEERS, SYNC, is_installed, store_of
@@ -78,6 +79,19 @@ def test_two_revisions_are_compared() -> None:
     out = benchmark("benchmarks", "--compare", "HEAD", "--only", "commit", "--rounds", "1")
 
     assert "commit: one commit" in out
+
+
+@pytest.mark.slow
+def test_each_revision_is_measured_with_its_own_package(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "dobbin_like", source / "dobbin_like")
+    (source / "benchmarks").symlink_to(ROOT / "benchmarks")
+    with (source / "dobbin_like" / "database.py").open("a") as file:
+        file.write('raise ImportError("this is the other one")')
+    commit = next(each for each in WORKLOADS if each.name == "commit")
+
+    with pytest.raises(RuntimeError, match="this is the other one"):
+        measure(commit, 0, source, tmp_path, "stores")
 
 
 def test_a_list_names_all() -> None:
