@@ -41,16 +41,17 @@ def unpack(revision: str, target: Path) -> None:
     (target / "benchmarks").symlink_to(ROOT / "benchmarks")
 
 
-def _measure(workload: Workload, size: int, source: Path, place: Path) -> dict[str, float]:
-    """Return what one repetition gives, with the package of *source*.
+def measure(
+    workload: Workload, size: int, source: Path, place: Path, stores: str
+) -> dict[str, float]:
+    """Return what one repetition gives, with the package of *source* and *stores* of its own.
 
     All of it is done by other processes: they must not find that of this one.
     """
     found = place / "found.json"
     found.unlink(missing_ok=True)
-    stores = place / f"stores-{source.name}"
     command = [sys.executable, "-m", "benchmarks", f"side.{workload.name}", "--peers", "ours"]
-    command += ["--rounds", "1", "--json", str(found), "--stores", str(stores)]
+    command += ["--rounds", "1", "--json", str(found), "--stores", str(place / stores)]
     if workload.size_is:
         command += ["--sizes", f"{workload.size_is}={size}"]
     done = subprocess.run(
@@ -91,7 +92,7 @@ def _compare(workload: Workload, rounds: int, sources: dict[str, Path], place: P
         say(f"{workload.name}, {number + 1} of {rounds}")
         names = list(sources)
         for name in names if number % 2 else reversed(names):
-            for figure, value in _measure(workload, size, sources[name], place).items():
+            for figure, value in measure(workload, size, sources[name], place, name).items():
                 samples[name].setdefault(figure, []).append(value)
     for figure in workload.figures:
         here, there = (samples[name][figure.name] for name in sources)

@@ -13,11 +13,14 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import THEMES
-from benchmarks.peers.registry import PEERS, SYNC, is_installed
+from benchmarks.compare import measure
+from benchmarks.peers import REFERENCES
+from benchmarks.peers.rawlog import RECORD
+from benchmarks.peers.registry import PEERS, SYNC, is_installed, store_of
 from benchmarks.side.page import publish
 from benchmarks.side.plots import Line, plot
 from benchmarks.side.results import added
-from benchmarks.side.workloads import WORKLOADS
+from benchmarks.side.workloads import WITH_STREAMS, WORKLOADS
 from tests.helpers.processes import ROOT, python_path, run
 
 RESULTS = ROOT / "docs" / "benchmarks" / "results.json"
@@ -76,6 +79,19 @@ def test_two_revisions_are_compared() -> None:
     out = benchmark("benchmarks", "--compare", "HEAD", "--only", "commit", "--rounds", "1")
 
     assert "commit: one commit" in out
+
+
+@pytest.mark.slow
+def test_each_revision_is_measured_with_its_own_package(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "dobbin_like", source / "dobbin_like")
+    (source / "benchmarks").symlink_to(ROOT / "benchmarks")
+    with (source / "dobbin_like" / "database.py").open("a") as file:
+        file.write('raise ImportError("this is the other one")')
+    commit = next(each for each in WORKLOADS if each.name == "commit")
+
+    with pytest.raises(RuntimeError, match="this is the other one"):
+        measure(commit, 0, source, tmp_path, "stores")
 
 
 def test_a_list_names_all() -> None:
@@ -153,6 +169,74 @@ def test_peers_do_the_same(peer: str, sync: bool, tmp_path: Path) -> None:
         pytest.skip(PEERS[peer].cannot[SYNC])
 
     program(USE, peer, tmp_path, sync, COUNT)
+
+
+STREAM = """
+import sys
+from pathlib import Path
+from benchmarks.peers.registry import store_of
+
+peer, directory = sys.argv[1], Path(sys.argv[2])
+content = bytes(range(256)) * 5_000
+(directory / "source").write_bytes(content)
+store = store_of(peer)(directory / "1.log")
+store.open_streams()
+opened = getattr(store, "database", None)
+with (directory / "source").open("rb") as file:
+    store.store_stream(file)
+assert b"".join(store.read_stream()) == content
+assert getattr(store, "database", None) is opened, "opening is no part of what is measured"
+store.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", WITH_STREAMS)
+def test_peers_store_streams(peer: str, tmp_path: Path) -> None:
+    if not is_installed(peer):
+        pytest.skip("it is not installed")
+
+    program(STREAM, peer, tmp_path)
+
+
+def test_the_limit_of_a_commit_appends_as_much_as_ours(tmp_path: Path) -> None:
+    path = tmp_path / "1.log"
+    store = store_of("ours")(path)
+    store.one(REFERENCES)
+    store.change(10)
+    before = path.stat().st_size
+    store.change(10)
+    written = path.stat().st_size - before
+    store.close()
+
+    assert written == 10 * len(RECORD)
+
+
+OO7 = """
+import os, sys
+os.environ["OO7_SIZE"] = "tiny"
+from benchmarks.oo7 import build, operations
+from benchmarks.oo7.plain import classes
+
+module = build(classes)
+assemblies = list(module.bases)
+parts = {part.number: part for base in assemblies for part in base.components}.values()
+atoms = [atom for part in parts for atom in part.parts]
+
+def states():
+    return [(atom.x, atom.y, atom.build_date) for atom in atoms]
+
+for operation in operations.WRITES:
+    before = states()
+    operation(module, classes)
+    changed = sum(map(tuple.__ne__, before, states()))
+    only_first = operation.__name__.endswith("a")
+    assert changed == (len(parts) if only_first else len(atoms)), (operation, changed)
+"""
+
+
+def test_oo7_leaves_nothing_as_it_was_that_it_changes() -> None:
+    program(OO7)
 
 
 # -- results -----------------------------------------------------------------------------

@@ -1027,6 +1027,44 @@ def test_a_value_that_holds_itself_and_was_only_looked_at_is_harmless(store, kin
         transaction.commit()
 
 
+@dataclasses.dataclass(eq=False)
+class Node:
+    """Something with a set that may be in a set, and lead to itself."""
+
+    others: list[Node]
+    marks: set[int] = dataclasses.field(default_factory=set)
+
+
+@pytest.mark.parametrize("make", [set, frozenset, lambda value: [*value], lambda value: (*value,)])
+def test_what_holds_itself_and_a_set_is_compared_without_an_error(store, storage, make):
+    def around():
+        node = Node([])
+        node.others.append(node)
+        return make([frozenset([node])])
+
+    holder = store(value=around(), x=1)
+    for value in (holder.value, around()):
+        checkout(holder)
+        holder.value = value
+        holder.x += 1
+        transaction.commit()
+
+    assert holder.x == 3
+    assert not same(make([frozenset([Node([])])]), around())
+
+
+def test_members_of_a_set_that_share_their_parts_are_compared_once_each():
+    def shared(last):
+        node = Node([], {last})
+        for _ in range(100):  # There are 2 ** 100 ways to the last one.
+            node = Node([node, node])
+        return {node}
+
+    assert same(shared(1), shared(1))
+    assert not same(shared(1), shared(2))
+    assert not same(shared(1), shared(True))
+
+
 def test_a_deeply_nested_value_is_stored_or_refused_with_the_reason(store):
     value: list[Any] = []
     for _ in range(300):

@@ -41,7 +41,7 @@ TITLES = 100
 def traverse(module: Module, visit: Callable[[AtomicPart], None]) -> int:
     """Visit the atomic parts of each composite part of each base assembly, depth first.
 
-    With a *visit* that does nothing, this is T1. With one that swaps x and y, it is T2b.
+    With a *visit* that does nothing, this is T1. With one that changes x and y, it is T2b.
     Return how many were visited: :data:`VISITED`.
     """
     return _assembly(module.design_root, 1, lambda part: _atoms(part.root_part, set(), visit))
@@ -74,12 +74,14 @@ def t1(module: Module, _classes: SimpleNamespace) -> int:
 
 
 def _swap(classes: SimpleNamespace, times: int) -> Callable[[AtomicPart], None]:
+    # One is added, which the original does not: a part that is met twice, or swapped four times,
+    # would be as before. This package does not write what is as before, and others do.
     change = classes.change
 
     def visit(part: AtomicPart) -> None:
         for _ in range(times):
             change(part)
-            part.x, part.y = part.y, part.x
+            part.x, part.y = part.y + 1, part.x
 
     return visit
 
@@ -92,7 +94,7 @@ def _age(module: Module, classes: SimpleNamespace, times: int) -> Callable[[Atom
         for _ in range(times):
             classes.change(part)
             del dates[part.build_date, part.number]
-            part.build_date += 1 if part.build_date % 2 else -1
+            part.build_date = 1000 + (part.build_date - 999) % DATES  # Never as before, either.
             dates[part.build_date, part.number] = part
 
     return visit
@@ -107,7 +109,7 @@ def _first_only(module: Module, visit: Callable[[AtomicPart], None]) -> int:
 
 
 def t2a(module: Module, classes: SimpleNamespace) -> int:
-    """Swap x and y of one atomic part of each composite part."""
+    """Swap x and y, one greater, of one atomic part of each composite part."""
     return _first_only(module, _swap(classes, 1))
 
 

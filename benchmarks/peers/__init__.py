@@ -26,6 +26,7 @@ What several threads or processes do, is done to one of the things of ``fill()``
 
 A stream of bytes, in stores that have something for it::
 
+    open_streams()             make ready for them, which is not measured
     store_stream(file)         commit what can be read from the file
     read_stream()              yield its blocks
 

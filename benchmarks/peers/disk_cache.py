@@ -52,6 +52,9 @@ class Store(KeyStore):
         other.cache = self.cache  # It opens a connection for each thread.
         return other
 
+    def open_streams(self) -> None:
+        pass
+
     def store_stream(self, file: BinaryIO) -> None:
         self.cache.set("stream", file, read=True)
 

@@ -123,6 +123,9 @@ class Store:
     def another(self) -> Store:
         return copy.copy(self)  # Threads share the objects.
 
+    def open_streams(self) -> None:
+        pass
+
     def store_stream(self, file: BinaryIO) -> None:
         self.database.set_root(PersistentFile(file))
         transaction.commit()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-RECORD = bytes(256)
+RECORD = bytes(176)
 
 
 class Store:
@@ -42,6 +42,9 @@ class Store:
 
     def another(self) -> Store:
         return self
+
+    def open_streams(self) -> None:
+        pass
 
     def store_stream(self, file: BinaryIO) -> None:
         while block := file.read(BLOCK):

@@ -61,6 +61,9 @@ class Store(KeyStore):
     def another(self) -> Store:
         return type(self)(self.path, sync=self.sync)
 
+    def open_streams(self) -> None:
+        pass
+
     def store_stream(self, file: BinaryIO) -> None:
         size = file.seek(0, 2)
         file.seek(0)

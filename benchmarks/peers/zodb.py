@@ -131,7 +131,7 @@ class Store:
         other.root = self.database.open().root()  # It is one connection's, and so are its objects.
         return other
 
-    def _open_for_blobs(self) -> None:
+    def open_streams(self) -> None:
         self.close()
         self.database = self.open_database(f"{self.path}.blobs")
         self.root = self.database.open().root()
@@ -139,7 +139,6 @@ class Store:
     def store_stream(self, file: BinaryIO) -> None:
         from ZODB.blob import Blob
 
-        self._open_for_blobs()
         self.root["stream"] = blob = Blob()
         with blob.open("w") as target:
             while block := file.read(BLOCK):
@@ -147,7 +146,6 @@ class Store:
         transaction.commit()
 
     def read_stream(self) -> Iterator[bytes]:
-        self._open_for_blobs()
         with self.root["stream"].open("r") as file:
             while block := file.read(BLOCK):
                 yield block

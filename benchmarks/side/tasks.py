@@ -141,6 +141,7 @@ def stream(peer: str, path: str, source: str) -> dict[str, float]:
     """Store a file and read it, by the mebibyte; all stays in the memory of the system."""
     size = Path(source).stat().st_size
     store = store_of(peer)(path)
+    store.open_streams()
     begun = time.perf_counter()
     with Path(source).open("rb") as file:
         store.store_stream(file)

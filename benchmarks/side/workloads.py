@@ -233,7 +233,8 @@ WORKLOADS = (
         rounds=3,
         text="The classic benchmark of object databases: some 42,000 objects, a module in a tree "
         "of assemblies, composite parts and atomic parts. What is read is in memory before, if it "
-        "is not said otherwise. What is changed is committed, and not synced. Its integrity is "
-        "checked before and after.",
+        "is not said otherwise. What is changed is committed, and not synced; it is not as before "
+        "then, as it is in the original when it is swapped twice. Its integrity is checked before "
+        "and after.",
     ),
 )

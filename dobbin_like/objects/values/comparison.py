@@ -75,17 +75,16 @@ class StateComparison:
             return False
         if kind == IMMUTABLE or kind == OTHER:
             return self._same_leaf(base, value)
-        if kind in (TUPLE, FROZENSET):
-            return len(base) == len(value) and self._same_items(base, value, kind)
-        framed = type(base) in FRAMED or type(value) in FRAMED
-        if framed and frame_of(base) != frame_of(value):
-            return False
-        known = self._known(base, value)
-        if known is not None:
-            return known
+        if kind not in (TUPLE, FROZENSET):
+            framed = type(base) in FRAMED or type(value) in FRAMED
+            if framed and frame_of(base) != frame_of(value):
+                return False
+            known = self._known(base, value)
+            if known is not None:
+                return known
         try:
             return len(base) == len(value) and self._same_items(base, value, kind)
-        except RecursionError:  # nested too deeply to be compared: write it
+        except RecursionError:  # too deep to be compared, or in a set and in itself: write it
             return False
 
     def _known(self, base: Any, value: Any) -> bool | None:
@@ -149,7 +148,8 @@ class StateComparison:
         if kind == BYTEARRAY:
             return bool(base == value)
         if kind == SET or kind == FROZENSET:
-            return set(map(_typed, base)) == set(map(_typed, value))
+            like = _Likes().of
+            return set(map(like, base)) == set(map(like, value))
         if kind == DICT:
             if not all(map(self.same, base, value)):
                 return False
@@ -178,20 +178,38 @@ def _parts_of(values: list[Any]) -> dict[int, Any]:
 _CHANGEABLE: Final = frozenset({LIST, DICT, SET, BYTEARRAY, OTHER})
 
 
-def _typed(item: Any) -> Any:
-    """Return what equals only its like: for members of sets, where 1 and True are equal."""
-    kind = KINDS[type(item)]
-    if type(item) in PLAIN_TYPES:
-        return type(item), item
-    if kind == REFERENCE:
-        return id(item)
-    if kind in (SET, FROZENSET):
-        return kind, frozenset(map(_typed, item))
-    if kind == DICT and type(item) not in FRAMED:
-        item = item.items()
-    elif kind not in (LIST, TUPLE) or type(item) in FRAMED:
-        content = _content(item)
-        if kind != OTHER or not _has_set(content[0]):
-            return content
-        item = map(_listed, _parts_when_pickled(item))
-    return kind, tuple(map(_typed, item))
+class _Likes:
+    """What equals only its like, of members of sets, where 1 and True are equal.
+
+    Cost: what is inside, once, however many lead to it.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+        self._met: dict[int, tuple[Any, int]] = {}  # By id, with the value: it has to stay alive.
+
+    def of(self, item: Any) -> Any:
+        kind = KINDS[type(item)]
+        if type(item) in PLAIN_TYPES:
+            return type(item), item
+        if kind == REFERENCE:
+            return id(item)
+        if kind in (SET, FROZENSET):
+            return kind, frozenset(map(self.of, item))
+        if kind == DICT and type(item) not in FRAMED:
+            item = item.items()
+        elif kind not in (LIST, TUPLE) or type(item) in FRAMED:
+            if id(item) in self._met:
+                return kind, self._met[id(item)][1]
+            content = _content(item)
+            if kind != OTHER or not _has_set(content[0]):
+                return content
+            return kind, self._number(item)
+        return kind, tuple(map(self.of, item))
+
+    def _number(self, item: Any) -> int:
+        """Return the same number for all that are made of what is alike."""
+        parts = tuple(map(self.of, map(_listed, _parts_when_pickled(item))))
+        number = self._numbers.setdefault(parts, len(self._numbers))
+        self._met[id(item)] = item, number
+        return number
