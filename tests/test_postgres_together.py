@@ -240,6 +240,37 @@ def test_what_another_thread_applies_is_not_what_this_one_has_looked_at(logs, po
     assert data_of(log, 0) == b"mine"
 
 
+def test_what_does_not_follow_what_was_queued_before_is_not_taken_for_it(logs, pool):
+    """One thread is behind, another one is not; both wait to be sent."""
+    log, other = logs
+    is_behind, may_append = threading.Event(), threading.Event()
+
+    def late():
+        log.acquire(settled=False)
+        is_behind.set()
+        assert may_append.wait(WAIT_SECONDS)
+        try:
+            return append_one(log, 1)
+        finally:
+            log.release()
+
+    with log._sender._turn:
+        first = pool.submit(late)
+        assert is_behind.wait(WAIT_SECONDS)
+        for _ in range(2):
+            commit(other, {7: b"other"})
+        catch_up(log)
+        may_append.set()
+        wait_until(lambda: len(log._sender._queue) == 1)
+        (second,) = add_to_queue(log, pool, writes_of(log, 2))
+    assert result_of(first) is OvertakenError
+    made = second.result(WAIT_SECONDS)
+    for each in logs:
+        catch_up(each)
+        assert ids(each.transactions())[3:] == [made.id]
+        assert (each.load(Oid(1)), data_of(each, 2)) == (None, b"2")
+
+
 def test_what_is_prepared_behind_a_transaction_that_was_overtaken_is_so_as_well(logs, pool):
     log, other = logs
     with waiting_together(log, pool, *writes_of(log, 1)) as running:
