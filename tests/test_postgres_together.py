@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -208,6 +209,21 @@ def test_what_has_more_than_one_part_is_sent_alone(logs, pool, monkeypatch):
     assert [each.result(WAIT_SECONDS).sequence for each in running] == [2, 3, 4]
     catch_up(other)
     assert (len(other), other.oid_count) == (4, 7)
+
+
+def test_the_states_of_what_was_appended_are_not_kept_in_memory(logs):
+    """Until the next commit, which may never come."""
+    _, log = logs  # Without the proxy, which keeps what it has read last.
+    write(log, 1)
+    tracemalloc.start()
+    try:
+        log.acquire(settled=False)
+        log.append(Tid(log.last_tid + 10), [(Oid(1), 1, bytes(5 << 20))], wait=False)
+        log.release()
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(log._sender._followed) == 2
 
 
 # -- others are faster ------------------------------------------------------------------

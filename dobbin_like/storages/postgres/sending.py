@@ -207,6 +207,8 @@ class Sender:
                 each.made = by_id.get(each.offer.made.id)
                 each.reason = reason
                 each.state = APPENDED if each.made else REFUSED if reason else OVERTAKEN
+                if each.made:  # It is followed until it is applied: without its states.
+                    each.offer = each.offer._replace(parameters=(), more=())
         if len(made) < len(together):
             self._drop([each for each in together if not each.made])
 
