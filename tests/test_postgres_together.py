@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -186,6 +187,21 @@ def test_what_has_more_than_one_part_is_sent_alone(logs, pool, monkeypatch):
     assert (len(other), other.oid_count) == (4, 7)
 
 
+def test_the_states_of_what_was_appended_are_not_kept_in_memory(logs):
+    """Until the next commit, which may never come."""
+    _, log = logs  # Without the proxy, which keeps what it has read last.
+    write(log, 1)
+    tracemalloc.start()
+    try:
+        log.acquire(settled=False)
+        log.append(Tid(log.last_tid + 10), [(Oid(1), 1, bytes(5 << 20))], wait=False)
+        log.release()
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(log._sender._followed) == 2
+
+
 # -- others are faster ------------------------------------------------------------------
 
 
@@ -214,6 +230,37 @@ def test_what_another_thread_applies_is_not_what_this_one_has_looked_at(logs, po
     append(log, {0: b"mine"})
     log.release()
     assert data_of(log, 0) == b"mine"
+
+
+def test_what_does_not_follow_what_was_queued_before_is_not_taken_for_it(logs, pool):
+    """One thread is behind, another one is not; both wait to be sent."""
+    log, other = logs
+    is_behind, may_append = threading.Event(), threading.Event()
+
+    def late():
+        log.acquire(settled=False)
+        is_behind.set()
+        assert may_append.wait(WAIT_SECONDS)
+        try:
+            return append_one(log, 1)
+        finally:
+            log.release()
+
+    with log._sender._turn:
+        first = pool.submit(late)
+        assert is_behind.wait(WAIT_SECONDS)
+        for _ in range(2):
+            commit(other, {7: b"other"})
+        catch_up(log)
+        may_append.set()
+        wait_until(lambda: len(log._sender._queue) == 1)
+        (second,) = add_to_queue(log, pool, writes_of(log, 2))
+    assert result_of(first) is OvertakenError
+    made = second.result(WAIT_SECONDS)
+    for each in logs:
+        catch_up(each)
+        assert ids(each.transactions())[3:] == [made.id]
+        assert (each.load(Oid(1)), data_of(each, 2)) == (None, b"2")
 
 
 def test_what_is_prepared_behind_a_transaction_that_was_overtaken_is_so_as_well(logs, pool):

@@ -146,6 +146,8 @@ class Sender:
                 size += before.offer.size
                 if before.offer.more or each.offer.more or size + each.offer.size > _MOST_BYTES:
                     break
+                if each.offer.made.previous != before.offer.made.id:
+                    break  # Its thread has seen what has overtaken the one before.
                 together.append(each)
             for each in together:
                 each.together = together
@@ -205,18 +207,26 @@ class Sender:
                 each.made = by_id.get(each.offer.made.id)
                 each.reason = reason
                 each.state = APPENDED if each.made else REFUSED if reason else OVERTAKEN
+                if each.made:  # It is followed until it is applied: without its states.
+                    each.offer = each.offer._replace(parameters=(), more=())
         if len(made) < len(together):
             self._drop([each for each in together if not each.made])
 
     def _drop(self, parcels: Sequence[Parcel]) -> None:
         """Let nothing follow these, which are not there: what does already is overtaken."""
         with self._mutex:
-            behind = parcels[0].offer.made.sequence
+            gone = {each.offer.made.id for each in parcels}
             for each in self._queue:
-                if each.state == QUEUED and each.offer.made.sequence > behind:
+                if each.state == QUEUED and each.offer.made.previous in gone:
+                    gone.add(each.offer.made.id)
                     each.state = OVERTAKEN
             self._queue = [each for each in self._queue if each.state == QUEUED]
-            self._followed = [each for each in self._followed if each.state == APPENDED]
+            # What an interrupt has left of those before is dropped as well.
+            self._followed = [
+                each
+                for each in self._followed
+                if not (each.offer.made.id in gone or each.state == OVERTAKEN or each.reason)
+            ]
 
     def _result(self, parcel: Parcel) -> PostgresTransaction:
         made, offer = parcel.made, parcel.offer
