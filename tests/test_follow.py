@@ -28,9 +28,10 @@ from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.follow import Follower
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
-from tests.helpers.copying import killed
+from tests.helpers.copying import AtLine, killed, raise_interrupt
 from tests.helpers.histories import check_copy, check_same, written
 from tests.helpers.processes import python_path, start
+from tests.helpers.tracing import tracing
 
 PATIENCE_SECONDS = 60.0
 
@@ -113,6 +114,23 @@ def test_killed_at_any_line_it_goes_on(source, replica):
     assert number > 500
     check_replica(source, replica)
     check_log(replica).raise_if_bad()
+
+
+def test_interrupted_at_any_line_the_same_follower_goes_on(source, replica):
+    modules, number = FOLLOWS, 1
+    with Follower(source, replica) as follower:
+        while True:
+            commit(source, {number: b"state", 0: b"again"})
+            try:
+                with tracing(AtLine(number, raise_interrupt, modules)):
+                    follower.catch_up()
+            except KeyboardInterrupt:
+                follower.catch_up()
+            else:
+                break
+            number += 1
+    assert number > 50
+    check_replica(source, replica)
 
 
 def test_who_would_write_to_it_is_refused(source, replica):
