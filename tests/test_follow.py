@@ -186,6 +186,17 @@ def test_a_log_of_its_own_is_not_touched(source, path, replica):
     assert replica.read_bytes() == before
     with pytest.raises(CopyError, match="the source itself"):
         Follower(source, path)
+    link = replica.with_suffix(".link")
+    link.hardlink_to(path)
+    with pytest.raises(CopyError, match="the source itself"):
+        Follower(source, link)
+
+
+def test_a_log_that_is_not_there_yet_does_not_follow_itself(path):
+    with TransactionLog(path) as source:
+        with pytest.raises(CopyError, match="the source itself"):
+            Follower(source, path)
+        commit(source, {0: b"mine"})
 
 
 def test_a_log_that_others_begin_at_the_same_moment_is_not_touched(source, replica):

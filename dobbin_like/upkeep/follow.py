@@ -232,10 +232,12 @@ class Follower:
 
 def _check_path(source: Storage, path: str) -> None:
     """Raise CopyError if a file is there that may be needed. Before it is opened for writing."""
+    is_source = os.path.realpath(path) == os.path.realpath(source.path)
     with contextlib.closing(LogFile(path, read_only=True)) as file:
         with contextlib.suppress(FileNotFoundError):
             file.open()
-            if Path(path).samefile(source.path):
-                raise CopyError(path, "this is the source itself")
+            is_source = is_source or Path(path).samefile(source.path)
+        if is_source:
+            raise CopyError(path, "this is the source itself")
         if file.page is not None and not file.page.follows:
             raise CopyError(path, _OWN)
