@@ -24,6 +24,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.log.format import header
+from dobbin_like.repair import repair
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.follow import Follower
 from dobbin_like.upkeep.pack import pack_file
@@ -161,6 +162,9 @@ def test_what_is_restored_from_it_is_a_log_of_its_own(source, replica, tmp_path)
     with TransactionLog(replica, read_only=True) as log, Database(log) as database:
         database.backup(tmp_path / "backup.log")
     with TransactionLog(tmp_path / "backup.log") as log:
+        assert not log.is_follower
+    repair(replica, tmp_path / "mended.log")
+    with TransactionLog(tmp_path / "mended.log") as log:
         assert not log.is_follower
 
 
