@@ -736,3 +736,12 @@ def test_a_uri_that_is_wrong_is_told(shapes: Path, capsys: pytest.CaptureFixture
             told = capsys.readouterr().err
             assert told.startswith("dobbin: ")
             assert "secret" not in told
+
+
+def test_workers_that_would_share_nothing_are_not_started(
+    shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["demo", "memory:", "--source", str(shapes)]) == 2
+    told = capsys.readouterr()
+    assert "the workers share no memory" in told.err
+    assert told.out == ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import fcntl
 import json
+import os
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -637,6 +640,27 @@ def test_a_file_that_another_has_locked_is_not_taken_for_one_of_another_kind(
     monkeypatch.setattr(mirror, "_WAIT_SECONDS", 0)
     with closing(sqlite3.connect(file)) as other:
         other.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+            mirror.opened(database.storage, str(file)),
+        ):
+            pass
+
+
+def test_a_file_that_another_recovers_is_not_taken_for_one_of_another_kind(
+    database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.make(database.storage, str(file))
+    with mirror.opened(database.storage, str(file)):
+        pass
+    monkeypatch.setattr(mirror, "_WAIT_SECONDS", 0)
+    with Path(f"{file}-shm").open("w+b") as index:
+        index.write(bytes(32768))
+        index.flush()
+        # What SQLite locks while it reads the WAL of a process that was killed.
+        for kind, first, count in ((fcntl.F_WRLCK, 120, 3), (fcntl.F_RDLCK, 128, 1)):
+            held = struct.pack("hhqqi", kind, os.SEEK_SET, first, count, 0).ljust(32, b"\0")
+            fcntl.fcntl(index, fcntl.F_OFD_SETLK, held)
         with (
             pytest.raises(sqlite3.OperationalError, match="locked"),
             mirror.opened(database.storage, str(file)),

@@ -24,13 +24,15 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.log.format import header
+from dobbin_like.repair import repair
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.follow import Follower
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
-from tests.helpers.copying import killed
+from tests.helpers.copying import AtLine, killed, raise_interrupt
 from tests.helpers.following import followers
 from tests.helpers.histories import check_copy, check_same, written
+from tests.helpers.tracing import tracing
 
 PATIENCE_SECONDS = 60.0
 
@@ -115,6 +117,23 @@ def test_killed_at_any_line_it_goes_on(source, replica):
     check_log(replica).raise_if_bad()
 
 
+def test_interrupted_at_any_line_the_same_follower_goes_on(source, replica):
+    modules, number = FOLLOWS, 1
+    with Follower(source, replica) as follower:
+        while True:
+            commit(source, {number: b"state", 0: b"again"})
+            try:
+                with tracing(AtLine(number, raise_interrupt, modules)):
+                    follower.catch_up()
+            except KeyboardInterrupt:
+                follower.catch_up()
+            else:
+                break
+            number += 1
+    assert number > 50
+    check_replica(source, replica)
+
+
 def test_who_would_write_to_it_is_refused(source, replica):
     early = TransactionLog(replica)  # Nothing is there yet.
     follow_to(replica, source)
@@ -144,6 +163,9 @@ def test_what_is_restored_from_it_is_a_log_of_its_own(source, replica, tmp_path)
         database.backup(tmp_path / "backup.log")
     with TransactionLog(tmp_path / "backup.log") as log:
         assert not log.is_follower
+    repair(replica, tmp_path / "mended.log")
+    with TransactionLog(tmp_path / "mended.log") as log:
+        assert not log.is_follower
 
 
 def test_a_damaged_mark_is_found(source, replica):
@@ -168,6 +190,17 @@ def test_a_log_of_its_own_is_not_touched(source, path, replica):
     assert replica.read_bytes() == before
     with pytest.raises(CopyError, match="the source itself"):
         Follower(source, path)
+    link = replica.with_suffix(".link")
+    link.hardlink_to(path)
+    with pytest.raises(CopyError, match="the source itself"):
+        Follower(source, link)
+
+
+def test_a_log_that_is_not_there_yet_does_not_follow_itself(path):
+    with TransactionLog(path) as source:
+        with pytest.raises(CopyError, match="the source itself"):
+            Follower(source, path)
+        commit(source, {0: b"mine"})
 
 
 def test_a_log_that_others_begin_at_the_same_moment_is_not_touched(source, replica):

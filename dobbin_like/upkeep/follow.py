@@ -78,11 +78,11 @@ class Follower:
     def __init__(self, source: Storage, path: str | os.PathLike[str]) -> None:
         self._source = source
         _check_path(source, os.fspath(path))
+        self._there: tuple[int, Tid] | None  # None: it is to be found out.
         self._target = _FollowingLog(path, sync=False, lock_timeout=_LOCK_SECONDS)
         try:
             self._check_source()
             self._there = self._begin()
-            self._check_last()
         except BaseException:
             self._target.close()
             raise
@@ -109,13 +109,16 @@ class Follower:
                 follower: that finds out whether they are in the file.
             OSError: They could not be written. Those before are there.
 
-        It may raise what the source raises; after ServerUnavailableError it may be called again.
+        It may raise what the source raises. It may be called again after ServerUnavailableError,
+        and after KeyboardInterrupt.
         Cost: What is new, read and written once.
         """
         source, target = self._source, self._target
         if source.has_news():
             source.apply(source.read_news())
         self._check_source()
+        if self._there is None:
+            self._there = self._begin()
         begin, total = len(target), len(source) - len(target)
         transfer = Transfer(source, target)
         for logged in source.transactions(target.tid, source.tid):
@@ -149,15 +152,19 @@ class Follower:
     # -- copying -------------------------------------------------------------------
 
     def _begin(self) -> tuple[int, Tid]:
-        """Make the file if it is not there; return what is in it."""
+        """Make the file if it is not there; return what is in it, which the source has, too."""
         with self._held():
             if not self._target.is_follower:  # Somebody else has made it meanwhile.
                 raise CopyError(self._target.path, _OWN)
-            return len(self._target), self._target.tid
+            there = len(self._target), self._target.tid
+        self._check_last()
+        return there
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         target = self._target
+        if target.held:  # Since a call that was interrupted.
+            target.release()
         target.acquire()
         try:
             target.apply(target.read_news())
@@ -171,6 +178,7 @@ class Follower:
             if (len(target), target.tid) != self._there:
                 reason = "another process follows to it, too; let one of them do it"
                 raise CopyError(target.path, reason)
+            self._there = None  # If this is interrupted, it may be there or not.
             transfer.append(logged)
             target.apply(target.read_news())
             if (len(target), target.tid) != (logged.sequence, logged.tid):
@@ -224,10 +232,12 @@ class Follower:
 
 def _check_path(source: Storage, path: str) -> None:
     """Raise CopyError if a file is there that may be needed. Before it is opened for writing."""
+    is_source = os.path.realpath(path) == os.path.realpath(source.path)
     with contextlib.closing(LogFile(path, read_only=True)) as file:
         with contextlib.suppress(FileNotFoundError):
             file.open()
-            if Path(path).samefile(source.path):
-                raise CopyError(path, "this is the source itself")
+            is_source = is_source or Path(path).samefile(source.path)
+        if is_source:
+            raise CopyError(path, "this is the source itself")
         if file.page is not None and not file.page.follows:
             raise CopyError(path, _OWN)

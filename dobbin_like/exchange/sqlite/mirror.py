@@ -170,7 +170,8 @@ class Mirror:
         try:
             self._state = dict(self._connection.execute(query).fetchall())
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            # The lower byte: above it stands what the other one does.
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 raise  # It may be one; another has locked it.
             reason = f"no file that dobbin export has written: {error}; give another path"
             raise CopyError(self.path, reason) from None
