@@ -34,6 +34,7 @@ import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres import caching
+from dobbin_like.storages.postgres.cache import Cache
 
 MANY = 1_000_000
 
@@ -410,3 +411,26 @@ def test_threads_read_it(opened, states):
 
 def test_a_log_that_is_only_read_may_have_one(opened, proxy, states):
     assert_loads(proxy, opened(read_only=True), states, 0)
+
+
+def begun(path, store):
+    """Return a descriptor of the cache of another log, locked as by who makes it."""
+    with contextlib.closing(Cache(str(path), store)):
+        pass
+    fd = os.open(path, os.O_RDWR)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def test_who_opens_a_cache_that_is_just_being_replaced_waits_for_it(tmp_path):
+    # It was refused: "another process is using it for another log".
+    path, new = tmp_path / "shop.cache", tmp_path / "new.cache"
+    fd = begun(path, b"a" * 16)
+    with contextlib.closing(Cache(str(new), b"b" * 16)), ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(Cache, str(path), b"b" * 16)
+        time.sleep(0.1)
+        assert not opened.done()
+        new.replace(path)
+        with contextlib.closing(opened.result(WAIT_SECONDS)) as cache:
+            assert os.path.samestat(os.fstat(cache._fd), path.stat())
+    os.close(fd)

@@ -19,6 +19,7 @@ import fcntl
 import logging
 import os
 import tempfile
+import time
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ _BLOCK: Final = Struct("<4sIQqq16sI")  # Magic, rows, bytes; position, tid, id; 
 _BLOCK_MAGIC: Final = b"BLCK"
 _ROW: Final = Struct("<qqqQII")  # Oid, tid, number; offset, size, checksum.
 _CRC: Final = Struct("<I")
+_PATIENCE_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.01
+
 _START: Final = _HEAD.size + _CRC.size
 _BLOCK_SIZE: Final = _BLOCK.size + _CRC.size
 
@@ -79,7 +83,7 @@ class Cache:
         self._changed: set[int] = set()  # Oids that have a newer version.
         self._usable = True
         self.writable: bool = False
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = -1
         try:
             self._open()
         except BaseException:
@@ -87,6 +91,19 @@ class Cache:
             raise
 
     def _open(self) -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not self._is_ours():
+            # Perhaps a process is just about to put one for this log in the place of another.
+            if time.monotonic() > end:
+                raise NotALogError(self.path, "another process is using it for another log")
+            time.sleep(_PAUSE_SECONDS)
+        self._forget()
+        self._read_on()
+
+    def _is_ours(self) -> bool:
+        """Open the file; return False if it is that of another log, and locked."""
+        self._close_file()
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._lock()
         found = os.pread(self._fd, _START, 0)
         if found != self._head:
@@ -95,9 +112,8 @@ class Cache:
             if self.writable:
                 self._make_anew()
             elif found:
-                raise NotALogError(self.path, "another process is using it for another log")
-        self._forget()
-        self._read_on()
+                return False
+        return True
 
     def _lock(self) -> None:
         """Take the lock, if nobody has it, of the file that the path leads to."""
@@ -146,6 +162,9 @@ class Cache:
     def close(self) -> None:
         """Idempotent."""
         self._usable = False
+        self._close_file()
+
+    def _close_file(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

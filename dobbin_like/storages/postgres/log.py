@@ -252,7 +252,8 @@ class PostgresLog(ReadablePostgres):
     ) -> PostgresTransaction:
         writer = self._writer("append()")
         if writer.let_others_on:
-            self._lock.acquire(self, self._lock_timeout)
+            if not self._lock.held(self):  # An interrupt has come before it was given back.
+                self._lock.acquire(self, self._lock_timeout)
             writer.let_others_on = False
         rows = entries, classes, shapes
         try:
