@@ -149,7 +149,7 @@ def test_a_file_that_another_process_has_packed_is_looked_at_later(path, packing
     pack_file(str(path))
 
     assert looked.look() is None
-    assert looked._look_at == auto_pack._LEAST_BYTES
+    assert looked._look_at == auto_pack.LEAST_BYTES
 
 
 def test_while_one_packs_the_others_leave_it_to_him(path, packing, heard):
@@ -246,7 +246,7 @@ def test_an_error_that_nobody_thought_of_is_logged_with_its_trace(packing, heard
 
     monkeypatch.setattr(auto_pack, "pack_file", fail)
     database = packing()
-    waste(database, 5)
+    waste(database, 10)
 
     heard.wait_for(logging.ERROR)
 

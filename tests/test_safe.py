@@ -909,11 +909,19 @@ def test_a_safe_that_is_left_when_the_interpreter_ends_is_left_alone(path):
 # -- growing --------------------------------------------------------------------------------
 
 
+def test_what_is_written_ahead_is_not_taken_for_growth(path):
+    with safe.open(path) as kept:
+        kept["a"] = 1
+
+        assert path.stat().st_size > 1 << 16
+        assert kept._growth._thread is None
+
+
 def test_a_child_that_no_hook_has_seen_does_not_wait_for_a_pack_of_its_parent(path, monkeypatch):
     end = threading.Event()
     with safe.open(path) as kept:
         monkeypatch.setattr(kept._growth._packing, "look", end.wait)
-        kept["a"] = "x" * 100_000
+        kept["a"] = "x" * 200_000
         try:
             assert kept._growth._thread.is_alive()
             assert forked_in_c(kept.close) == 0

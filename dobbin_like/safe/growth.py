@@ -15,9 +15,8 @@ import threading
 from typing import Final
 
 from dobbin_like.processes.threads import start_thread
-from dobbin_like.upkeep.auto_pack import AutoPack
+from dobbin_like.upkeep.auto_pack import LEAST_BYTES, AutoPack
 
-_LEAST_BYTES: Final = 1 << 16
 _STEP: Final = 1.2
 
 
@@ -63,4 +62,4 @@ class Growth:
             size = os.stat(self._path).st_size  # noqa: PTH116  often
         except OSError:
             return 0
-        return int(math.log(size / _LEAST_BYTES, _STEP)) + 1 if size >= _LEAST_BYTES else 0
+        return int(math.log(size / LEAST_BYTES, _STEP)) + 1 if size >= LEAST_BYTES else 0

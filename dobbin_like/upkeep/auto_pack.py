@@ -22,8 +22,8 @@ from dobbin_like.upkeep.pack import PackReport, pack_file, sweep_after_pack
 _logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0
-_LEAST_BYTES: Final = 1 << 16
-"""Files that are smaller are left alone."""
+LEAST_BYTES: Final = 1 << 17
+"""Files that are smaller are left alone: up to 64 KiB may be written ahead of a log."""
 
 _LATER: Final = 1.2
 """The factor by which the file has to grow after a failed attempt."""
@@ -62,7 +62,7 @@ class AutoPack:
         self._after = after
         self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
-        self._look_at = _LEAST_BYTES
+        self._look_at = LEAST_BYTES
         self._refused = False  # And that was told.
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pack {path}", daemon=True)
@@ -124,4 +124,4 @@ class AutoPack:
     def _needed(self, size: int) -> None:
         """Look again when the file is so large that *size* may be too small a share of it."""
         self._size = 0
-        self._look_at = max(_LEAST_BYTES, int(size / (1 - self.limit)) + 1)
+        self._look_at = max(LEAST_BYTES, int(size / (1 - self.limit)) + 1)
