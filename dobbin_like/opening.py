@@ -130,6 +130,7 @@ _VALUES: Final[dict[str, tuple[Callable[[str], object], str]]] = {
 _POSTGRES_VALUES: Final[dict[str, Callable[[str], object]]] = {
     "schema": str,
     "patience": float,
+    "freshness": float,
     "prepare": _flag,
     "cache": str,
 }

@@ -273,6 +273,38 @@ def test_the_page_tells_how_many_round_trips_there_are(server, proxy, schema):
         assert messages(lambda: database.storage.load(Oid(1))) == 1
 
 
+def test_within_its_freshness_the_server_is_not_asked(server, proxy, schema):
+    def trips(act, expected):
+        proxy.cut_at(1_000_000, BEFORE)
+        assert act() is expected
+        return 1_000_000 - proxy.cut_at(0, BEFORE)
+
+    with (
+        PostgresLog(server.dsn(proxy.port), schema=schema, freshness=600, prepare=False) as log,
+        PostgresLog(server.dsn(), schema=schema) as other,
+    ):
+        assert trips(log.has_news, expected=False) == 1
+        with in_another_process(other):
+            commit(other, {1: b"one"})
+            assert trips(log.has_news, expected=False) == 0
+
+            # As if the time were over.
+            log._asked_at -= 600
+            assert trips(log.has_news, expected=True) == 1
+            assert trips(log.has_news, expected=True) == 0
+            log.apply(log.read_news())
+            assert trips(log.has_news, expected=False) == 0
+
+            # Its own commit finds what it has not seen, and goes on from there.
+            commit(other, {2: b"two"})
+            log.acquire(settled=False)
+            with pytest.raises(OvertakenError):
+                append(log, {3: b"three"})
+            log.release()
+            commit(log, {3: b"three"})
+        assert [log.load(Oid(oid)).data for oid in (1, 2, 3)] == [b"one", b"two", b"three"]
+
+
 def test_many_objects_are_read_in_few_round_trips(server, proxy, schema):
     log = PostgresLog(server.dsn(proxy.port), schema=schema, prepare=False)
     manager = transaction.TransactionManager()

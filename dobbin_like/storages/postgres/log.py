@@ -60,6 +60,9 @@ class PostgresLog(ReadablePostgres):
         read_only: Never write. The server may then be a standby.
         patience: Seconds to go on trying while the server can't be reached, and to wait for one
             answer.
+        freshness: Seconds for which the server is not asked again whether others have committed.
+            What they commit may be seen that much later; snapshots, conflicts and what this
+            process commits are as without.
         prepare: Let the server prepare statements; not behind a PgBouncer that pools transactions.
         cache: A file for copies of the states, so that they need not be asked for. Processes of
             one machine may share it.
@@ -84,6 +87,7 @@ class PostgresLog(ReadablePostgres):
         read_only: bool = False,
         create: bool = True,
         patience: float = 30.0,
+        freshness: float = 0.0,
         prepare: bool = True,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -93,6 +97,7 @@ class PostgresLog(ReadablePostgres):
             "lock_timeout": lock_timeout,
             "read_only": read_only,
             "patience": patience,
+            "freshness": freshness,
             "prepare": prepare,
             "cache": None if cache is None else os.path.abspath(cache),  # noqa: PTH100
         }
@@ -104,6 +109,7 @@ class PostgresLog(ReadablePostgres):
                 schema,
                 create=create and not read_only,
                 read_only=read_only,
+                freshness=freshness,
                 cache=self._options["cache"],
             )
         except BaseException:

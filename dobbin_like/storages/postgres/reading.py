@@ -6,6 +6,7 @@ in memory but the names of classes and shapes.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -89,11 +90,20 @@ class ReadablePostgres(Applied[PostgresTransaction]):
     _cache: Cache | None = None
 
     def __init__(
-        self, lines: Lines, schema: str, *, create: bool, read_only: bool, cache: str | None
+        self,
+        lines: Lines,
+        schema: str,
+        *,
+        create: bool,
+        read_only: bool,
+        freshness: float,
+        cache: str | None,
     ) -> None:
         self.path: str = lines.path
         self.read_only = read_only
+        self._freshness = freshness
         self._known = 0  # Transactions that there are, as was seen last.
+        self._asked_at = -math.inf  # When that was, by the monotonic clock, or before.
         self._lines = lines
         self._statements = Statements(schema)
         self._ahead = Ahead()
@@ -150,7 +160,11 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         head = self._head  # Before: another thread may apply more meanwhile.
         if self._known > head.sequence:
             return True
+        now = time.monotonic()
+        if now < self._asked_at + self._freshness:
+            return False
         count, id_ = self._one("newest") or refuse_empty(self.path)
+        self._asked_at = now
         if id_ == head.id:
             return False
         if count < head.sequence:
