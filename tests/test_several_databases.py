@@ -72,7 +72,7 @@ def paths(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.parametrize("sync", [True, False])
 @pytest.mark.parametrize(
-    "lines", [29, pytest.param(step(3), marks=pytest.mark.slow)], ids=["some", "more"]
+    "lines", [29, pytest.param(step(7), marks=pytest.mark.slow)], ids=["some", "more"]
 )
 def test_an_interrupt_anywhere_never_splits_a_commit(
     paths: list[Path], lines: int, *, sync: bool
