@@ -1,7 +1,7 @@
 """``dobbin browse`` in a real browser: what scripts add, the keyboard, and the pictures.
 
 The pictures of the documentation are made here:
-``DOBBIN_LIKE_SCREENSHOTS=docs/howto/browse pytest tests/test_browse_chromium.py``.
+``DOBBIN_LIKE_SCREENSHOTS=docs/howto/browse pytest -m "" tests/test_browse_chromium.py``.
 """
 
 from __future__ import annotations

@@ -207,12 +207,12 @@ def test_random_transactions_of_two_processes_are_isolated(tmp_path: Path) -> No
 def test_transactions_are_isolated_in_spite_of_all_perils(
     tmp_path: Path, sync: bool | None, careful: bool
 ) -> None:
-    assert found(tmp_path, 8, sync=sync, careful=careful) == set()
+    assert found(tmp_path, 5, sync=sync, careful=careful) == set()
 
 
 @pytest.mark.slow
 def test_transactions_are_isolated_where_syncs_fail(tmp_path: Path) -> None:
-    assert found(tmp_path, 8, sync=None, failing=True) == set()
+    assert found(tmp_path, 5, sync=None, failing=True) == set()
 
 
 # -- the checker bites --------------------------------------------------------------------------
@@ -239,10 +239,10 @@ BROKEN = [
 @pytest.mark.parametrize(("mutant", "kind", "sync"), BROKEN)
 def test_a_broken_store_is_found_out(tmp_path: Path, mutant: str, kind: str, sync: bool) -> None:
     seen: set[str] = set()
-    for seed in range(4):  # Chance decides; once is mostly enough.
+    for seed in range(8):  # Chance decides; once is mostly enough.
         seen |= found(
             tmp_path,
-            4,
+            2,
             seed,
             sync=sync,
             careful=kind == "G2",
