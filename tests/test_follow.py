@@ -19,6 +19,7 @@ from dobbin_like.conformance.steps import commit, data_of, fail
 from dobbin_like.exc import (
     CopyError,
     DivergedError,
+    IntegrityError,
     LogMovedError,
     ReadOnlyStorageError,
 )
@@ -167,14 +168,22 @@ def test_what_is_restored_from_it_is_a_log_of_its_own(source, replica, tmp_path)
         assert not log.is_follower
 
 
-def test_a_damaged_mark_is_found(source, replica):
+def test_nobody_writes_to_a_file_whose_mark_is_damaged(source, replica, tmp_path):
+    """It counted as a log of its own."""
     follow_to(replica, source)
     data = bytearray(replica.read_bytes())
     assert data[60:64] == header.FOLLOWS
     data[61] ^= 1
     replica.write_bytes(data)
 
-    assert not check_log(replica).ok
+    for what in (TransactionLog, Database, pack_file, partial(follow_to, source=source)):
+        with pytest.raises(IntegrityError, match="FOLL or zeros"):
+            what(replica)
+    assert [problem.offset for problem in check_log(replica).problems] == [60]
+    assert replica.read_bytes() == data
+    assert repair(replica, tmp_path / "mended.log").complete
+    with TransactionLog(tmp_path / "mended.log") as log:
+        check_same(source, log)
 
 
 def test_a_log_of_its_own_is_not_touched(source, path, replica):
