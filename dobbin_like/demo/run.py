@@ -98,7 +98,7 @@ def _say(console: Console, *lines: str) -> None:
 
 def _open_library(path: str, *, read_only: bool) -> Database:
     """Open the log at *path*, which has to contain a library of the demo, or not exist."""
-    if path.startswith("memory:"):
+    if path.startswith("memory:") and not read_only:
         raise DemoError(path, "the workers share no memory")
     try:
         storage = open_storage(path, must_exist=read_only, read_only=read_only, sync=False)
