@@ -389,6 +389,62 @@ def test_what_it_tells_at_the_end(source, path, replica, following):
     assert f"{replica}: {len(source)} transactions ({len(source)} of them new)" in out
 
 
+@pytest.mark.parametrize("options", [["--once"], ["--once", "--json"], ["--json"], []])
+def test_ctrl_c_before_it_had_all_tells_how_far_it_is(
+    options, source, path, replica, capsys, monkeypatch
+):
+    """It ended without a word and with 0, as if all were there."""
+    catch_up = Follower.catch_up
+
+    def stopped(follower, _progress):
+        def stop(done, _total):
+            if done == 2:
+                raise KeyboardInterrupt
+
+        return catch_up(follower, stop)
+
+    monkeypatch.setattr(Follower, "catch_up", stopped)
+    for there in (2, 4):
+        assert run(["follow", str(path), str(replica), *options]) == 130
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"dobbin: stopped; {replica}: {there} transactions (2 of them new)")
+        assert err.count("\n") == 1
+    monkeypatch.undo()
+    assert run(["follow", str(path), str(replica), "--once"]) == 0
+    check_replica(source, replica)
+
+
+def test_ctrl_c_later_tells_what_is_there(source, path, replica, capsys, monkeypatch):
+    """What came in the round that it stopped was not counted."""
+    catch_up, rounds = Follower.catch_up, []
+
+    def stopped(follower, progress):
+        rounds.append(follower)
+        if len(rounds) == 1:
+            return catch_up(follower, progress)
+        commit(source, {0: b"later"})
+        catch_up(follower, progress)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Follower, "catch_up", stopped)
+    assert run(["follow", str(path), str(replica), "--interval", "0.01"]) == 0
+    count = len(source)
+    assert f"{replica}: {count} transactions ({count} of them new)" in capsys.readouterr().out
+
+
+def test_ctrl_c_before_anything_is_there(path, source, replica, capsys, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Follower, "catch_up", stopped)
+    assert run(["follow", str(path), str(replica)]) == 130
+    assert f"{replica}: 0 transactions (0 of them new)" in capsys.readouterr().err
+    monkeypatch.setattr(Follower, "__init__", stopped)
+    assert run(["follow", str(path), str(replica)]) == 130
+    assert "every file is unchanged" in capsys.readouterr().err
+
+
 def test_wrong_calls_have_exit_code_2(source, path, replica, tmp_path, capsys):
     for wrong in (
         [str(tmp_path / "none.log"), str(replica)],

@@ -43,6 +43,14 @@ class Complaint(click.ClickException):
         note(f"dobbin: {self.message}")
 
 
+class Stopped(click.Abort):
+    """Ctrl-C has come when a part was done. *what*: how far it is, and what to do."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what: str = what
+
+
 class _Path(click.Path):
     """A path, or a ``file:`` URI, of which the options are for programs."""
 

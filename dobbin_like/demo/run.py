@@ -62,6 +62,7 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
         unanswered = in_fresh_process(_answer_alone, path, class_name, word)
         wrong = _check(console, path)
     except KeyboardInterrupt:
+        _say(console, "", f"Stopped; all files are in {shown(path)}.")
         return INTERRUPTED
     program = "dobbin" if shutil.which("dobbin") else "python -m dobbin_like"
     where = shown(path)
