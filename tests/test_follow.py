@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from dobbin_like.upkeep.restore import restore
 from tests.helpers.copying import AtLine, killed, raise_interrupt
 from tests.helpers.following import followers
 from tests.helpers.histories import check_copy, check_same, written
+from tests.helpers.processes import exit_code, forked
 from tests.helpers.tracing import tracing
 
 PATIENCE_SECONDS = 60.0
@@ -115,6 +117,32 @@ def test_killed_at_any_line_it_goes_on(source, replica):
     assert number > 500
     check_replica(source, replica)
     check_log(replica).raise_if_bad()
+
+
+def test_a_kill_leaves_at_most_the_streams_of_one_transaction(path, replica):
+    with Database(path) as database, database.transaction():
+        file = PersistentFile(io.BytesIO(b"x" * 100_000))
+        database.set_root(PersistentDict(file=file))
+
+    def killed_after_a_stream():
+        def write(log, source):
+            written(log, source)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        written, TransactionLog.write_stream = TransactionLog.write_stream, write
+        with TransactionLog(path, read_only=True) as source:
+            follow_to(replica, source)
+
+    sizes = []
+    for count in (1, 2):
+        assert exit_code(forked(killed_after_a_stream)) == -signal.SIGKILL
+        assert check_log(replica).streams == count
+        sizes.append(replica.stat().st_size)
+    with TransactionLog(path, read_only=True) as source:
+        assert follow_to(replica, source).copied == 1
+        check_replica(source, replica)
+    assert check_log(replica).streams == 3
+    assert 100_000 < sizes[1] - sizes[0] < 101_000
 
 
 def test_interrupted_at_any_line_the_same_follower_goes_on(source, replica):
