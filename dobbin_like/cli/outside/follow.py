@@ -115,7 +115,7 @@ class _Following:
             raise KeyboardInterrupt
         report = self._report()
         if not self._had_all:
-            text = f"{report}; that is not all, and the same command goes on"
+            text = f"{report}; the same command goes on from there"
             raise Stopped(text)
         if not self._as_json:
             print(report)
