@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import VALUE, Bench, Row, fresh, in_turn, main, median_ratio, medians
+from benchmarks.peers.registry import default_dbm
 from dobbin_like import safe
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ def _three(bench: Bench, count: int = KEYS) -> Iterator[tuple[Any, Any, Any]]:
         yield ours, lite, shelf
 
 
+def _shelve() -> str:
+    """Return what to call a shelf: ``dbm.dumb`` and ``dbm.ndbm`` wait for no disk, others may."""
+    return f"shelve of {default_dbm()}"
+
+
 def _read(mapping: Any, key: str, loops: range) -> None:
     for _ in loops:
         _ = mapping[key]
@@ -102,13 +108,13 @@ def reading(bench: Bench) -> None:
             calls = [partial(fresh(_read), each, "500", loops) for each in (ours, lite, shelf)]
             taken = in_turn(*calls, rounds=bench.rounds(15))
             own, other, shelved = medians(taken, 1e6 / len(loops))
-            note = f"shelve: {shelved:.3g} us"
+            note = f"{_shelve()}: {shelved:.3g} us"
             ratio = median_ratio(taken[0], taken[1])
             bench.add(Row(f"safe[key], {what}", "us", own, other, ratio=ratio, note=note))
 
 
 def writing(bench: Bench) -> None:
-    """One value, which is on stable storage when that returns; that of shelve is not."""
+    """One value, which is on stable storage when that returns; that of shelve may not be."""
     loops = range(bench.size(100, quick=30))
     with _three(bench) as (ours, lite, shelf):
         for what, value in VALUES.items():
@@ -124,7 +130,7 @@ def writing(bench: Bench) -> None:
 def _row(bench: Bench, what: str, calls: list[Callable[[], None]], loops: range) -> None:
     taken = in_turn(*calls, rounds=bench.rounds(15), waits=True)
     own, other, *shelved = medians(taken, 1e6 / len(loops))
-    note = f"shelve, not synced: {shelved[0]:.3g} us" if shelved else ""
+    note = f"{_shelve()}: {shelved[0]:.3g} us" if shelved else ""
     ratio = median_ratio(taken[0], taken[1])
     bench.add(Row(what, "us", own, other, ratio=ratio, note=note))
 

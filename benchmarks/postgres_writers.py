@@ -7,6 +7,7 @@
 Threads of one process, and processes. With *python*, an interpreter that has RelStorage, the same
 is done with ZODB and RelStorage on the same server, in turn. Each commit is durable as the server
 is set. Printed are the commits in a second, and the share of the slowest writer in the fastest.
+What each has committed last is looked for afterwards.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SECONDS = 3.0
 SHAPES = ((1, 1), (4, 1), (16, 1), (1, 4), (1, 16))
@@ -28,60 +29,76 @@ SHAPES = ((1, 1), (4, 1), (16, 1), (1, 4), (1, 16))
 ROUNDS = 3
 SCHEMA = "dobbin_like_writers"
 MOST = 16
+PATIENCE_SECONDS = 120
 
 
 # -- what a process does ------------------------------------------------------------
 
 
-def ours(dsn: str, what: str) -> Callable[[int], Callable[[int], None]]:
-    import transaction
+class Ours:
+    """What is measured."""
 
-    from dobbin_like import Database, PersistentDict, checkout
-    from dobbin_like.storage.postgres import PostgresLog
+    def __init__(self, dsn: str) -> None:
+        from dobbin_like import Database
+        from dobbin_like.storage.postgres import PostgresLog
 
-    manager = transaction.TransactionManager()
-    if what == "fill":
-        with Database(PostgresLog(dsn, schema=SCHEMA), transaction_manager=manager) as database:
-            database.set_root(PersistentDict({n: PersistentDict(n=0) for n in range(MOST)}))
-            manager.commit()
-        return lambda _: lambda _: None
-    database = Database(PostgresLog(dsn, schema=SCHEMA))
+        self._database: Any = Database(PostgresLog(dsn, schema=SCHEMA))
 
-    def writer(number: int) -> Callable[[int], None]:
+    def fill(self) -> None:
+        from dobbin_like import PersistentDict
+
+        def fill() -> None:
+            if self._database.root is None:  # Else it is there since an earlier call.
+                things = {n: PersistentDict(n=0) for n in range(MOST)}
+                self._database.set_root(PersistentDict(things))
+
+        self._database.run(fill)
+
+    def writer(self, number: int) -> Callable[[int], None]:
+        """Return what commits a count, for the calling thread."""
+        import transaction
+
+        from dobbin_like import checkout
+
         def commit(count: int) -> None:
             transaction.begin()
-            thing = database.root[number]
+            thing = self._database.root[number]
             checkout(thing)
             thing["n"] = count
             transaction.commit()
 
         return commit
 
-    return writer
+    def counts(self) -> list[int]:
+        with self._database.reading() as root:
+            return [root[number]["n"] for number in range(MOST)]
 
 
-def relstorage(dsn: str, what: str) -> Callable[[int], Callable[[int], None]]:
-    # In an environment of its own.
-    import transaction
-    from persistent.mapping import PersistentMapping
-    from relstorage.adapters.postgresql import PostgreSQLAdapter
-    from relstorage.options import Options
-    from relstorage.storage import RelStorage
-    from ZODB import DB
+class Theirs:
+    """ZODB and RelStorage, in an environment of its own."""
 
-    options = Options(keep_history=False, commit_lock_timeout=60)
-    database = DB(RelStorage(PostgreSQLAdapter(dsn, options), options=options), pool_size=MOST)
-    if what == "fill":
-        connection = database.open()
-        for n in range(MOST):
-            connection.root()[n] = PersistentMapping(n=0)
-        transaction.commit()
-        database.close()
-        return lambda _: lambda _: None
+    def __init__(self, dsn: str) -> None:
+        from relstorage.adapters.postgresql import PostgreSQLAdapter
+        from relstorage.options import Options
+        from relstorage.storage import RelStorage
+        from ZODB import DB
 
-    def writer(number: int) -> Callable[[int], None]:
+        options = Options(keep_history=False, commit_lock_timeout=60)
+        storage = RelStorage(PostgreSQLAdapter(dsn, options), options=options)
+        self._database: Any = DB(storage, pool_size=MOST)
+
+    def fill(self) -> None:
+        from persistent.mapping import PersistentMapping
+
+        with self._database.transaction() as connection:
+            for n in range(MOST):
+                connection.root()[n] = PersistentMapping(n=0)
+
+    def writer(self, number: int) -> Callable[[int], None]:
+        import transaction
+
         manager = transaction.TransactionManager(explicit=False)
-        connection = database.open(manager)
+        connection = self._database.open(manager)
 
         def commit(count: int) -> None:
             manager.begin()
@@ -90,39 +107,58 @@ def relstorage(dsn: str, what: str) -> Callable[[int], Callable[[int], None]]:
 
         return commit
 
-    return writer
+    def counts(self) -> list[int]:
+        with self._database.transaction() as connection:
+            return [connection.root()[number]["n"] for number in range(MOST)]
 
 
-def work(kind: str, dsn: str, what: str, first: int, threads: int) -> None:
-    """Fill the database, or commit in some threads and print how often each has."""
-    made = {"ours": ours, "relstorage": relstorage}[kind](dsn, what)
-    if what == "fill":
-        return
-    counts = [0] * threads
-    go = threading.Event()
-    ready = threading.Semaphore(0)
+KINDS: dict[str, Any] = {"ours": Ours, "relstorage": Theirs}
+
+
+def write(store: Any, first: int, threads: int, seconds: float) -> None:
+    """Commit in some threads; print how often each has, and how long it took."""
+    done = []
+    # The main thread first waits for all that they are ready, and then lets them go.
+    together = threading.Barrier(threads + 1, timeout=PATIENCE_SECONDS)
 
     def run(number: int) -> None:
-        commit = made(first + number)
-        commit(0)
-        ready.release()
-        go.wait()
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            counts[number] += 1
-            commit(counts[number])
+        try:
+            commit = store.writer(number)
+            commit(0)
+            together.wait()
+        except BaseException:
+            together.abort()  # Nobody waits for who does not come.
+            raise
+        together.wait()
+        count, begin = 0, time.monotonic()
+        while (took := time.monotonic() - begin) < seconds or not count:
+            count += 1
+            commit(count)
+        done.append((number, count, took))
 
-    running = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+    numbers = range(first, first + threads)
+    running = [threading.Thread(target=run, args=(n,), daemon=True) for n in numbers]
     for thread in running:
         thread.start()
-    for _ in running:
-        ready.acquire()
+    together.wait()
     print("ready", flush=True)
     sys.stdin.readline()
-    go.set()
+    together.wait()
     for thread in running:
         thread.join()
-    print(json.dumps(counts), flush=True)
+    assert len(done) == threads, "a thread has failed"
+    print(json.dumps(done), flush=True)
+
+
+def work(kind: str, dsn: str, what: str, *sizes: str) -> None:
+    store = KINDS[kind](dsn)
+    if what == "fill":
+        store.fill()
+    elif what == "counts":
+        print(json.dumps(store.counts()))
+    else:
+        first, threads, seconds = sizes
+        write(store, int(first), int(threads), float(seconds))
 
 
 # -- all of them ----------------------------------------------------------------------
@@ -133,18 +169,43 @@ def start(python: str, kind: str, dsn: str, *rest: object) -> subprocess.Popen[s
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def rates(python: str, kind: str, dsn: str, processes: int, threads: int) -> list[float]:
-    """Return the commits in a second of each writer."""
+def answer(process: subprocess.Popen[str]) -> Any:
+    """Return what a process tells at its end."""
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, f"{process.args} has failed"
+    return json.loads(out or "null")
+
+
+def rates(
+    python: str, kind: str, dsn: str, processes: int, threads: int, seconds: float
+) -> list[float]:
+    """Return the commits in a second of each writer.
+
+    Raises AssertionError: One has failed, or what it has committed last is not there.
+    """
     running = [
-        start(python, kind, dsn, "write", number * threads, threads) for number in range(processes)
+        start(python, kind, dsn, "write", number * threads, threads, seconds)
+        for number in range(processes)
     ]
-    for process in running:
-        assert _of(process.stdout).readline() == "ready\n"
-    for process in running:
-        _of(process.stdin).write("go\n")
-        _of(process.stdin).flush()
-    counts = [json.loads(process.communicate(timeout=120)[0]) for process in running]
-    return [count / SECONDS for each in counts for count in each]
+    try:
+        for process in running:
+            assert _of(process.stdout).readline() == "ready\n", f"{process.args} has failed"
+        for process in running:
+            _of(process.stdin).write("go\n")
+            _of(process.stdin).flush()
+        done = [each for process in running for each in answer(process)]
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    compare(done, answer(start(python, kind, dsn, "counts")))
+    return [count / took for _, count, took in done]
+
+
+def compare(done: list[tuple[int, int, float]], there: list[int]) -> None:
+    """Raise AssertionError if what was committed last is not there."""
+    for number, count, _ in done:
+        assert there[number] == count, f"{number}: {there[number]} is there, not {count}"
 
 
 def _of(pipe: IO[str] | None) -> IO[str]:
@@ -152,15 +213,21 @@ def _of(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def main(dsn: str, other: str = "") -> None:
+def main(
+    dsn: str,
+    other: str = "",
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+) -> None:
     kinds = {"ours": sys.executable} | ({"relstorage": other} if other else {})
     for kind, python in kinds.items():
-        assert start(python, kind, dsn, "fill", 0, 0).wait(120) == 0
-    for processes, threads in SHAPES:
+        answer(start(python, kind, dsn, "fill"))
+    for processes, threads in shapes:
         totals: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for kind, python in kinds.items():
-                found = rates(python, kind, dsn, processes, threads)
+                found = rates(python, kind, dsn, processes, threads, seconds)
                 totals[kind].append(sum(found))
                 share = min(found) / max(found)
                 print(
@@ -170,12 +237,12 @@ def main(dsn: str, other: str = "") -> None:
                 )
         if other:
             pairs = zip(totals["ours"], totals["relstorage"], strict=True)
-            ratio = sorted(ours / theirs for ours, theirs in pairs)[ROUNDS // 2]
+            ratio = sorted(ours / theirs for ours, theirs in pairs)[rounds // 2]
             print(f"{'':32} ours/relstorage {ratio:.2f}", flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("ours", "relstorage"):
-        work(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5]))
+    if sys.argv[1] in KINDS:
+        work(*sys.argv[1:])
     else:
-        main(*sys.argv[1:])
+        main(*sys.argv[1:3])

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from dobbin_like.contract import Storage
 from dobbin_like.database import Database
 from dobbin_like.log import TransactionLog
-from dobbin_like.texts import shown
+from dobbin_like.texts import scheme_of, shown
 
 __all__ = ["open", "open_storage"]
 
@@ -44,8 +44,7 @@ def open(where: str | os.PathLike[str], **options: Any) -> Database:  # noqa: A0
 
     It also raises what ``Database`` does.
     """
-    scheme, colon, _ = os.fspath(where).partition(":")
-    if not (isinstance(where, str) and colon and scheme.isalnum() and scheme.islower()):
+    if not (isinstance(where, str) and (scheme := scheme_of(where))):
         return Database(where, **options)
     uri, given = _split(where, local=scheme in ("file", "memory"))
     options = given | options
@@ -66,16 +65,21 @@ def open_storage(
     where: str, *, read_only: bool = False, must_exist: bool = True, sync: bool = True
 ) -> Storage:
     """Open the storage at a path or a URI, without a database."""
-    scheme, colon, _ = where.partition(":")
-    if not (colon and scheme.isalnum() and scheme.islower()):
+    scheme = scheme_of(where)
+    if scheme == "file":
+        where, scheme = path_of(where), ""
+    if not scheme:
         return _log(where, read_only=read_only, must_exist=must_exist, sync=sync)
-    uri, options = _split(where, local=scheme in ("file", "memory"))
+    uri, options = _split(where, local=scheme == "memory")
     options = {"read_only": read_only, "must_exist": must_exist} | options
     if scheme in _POSTGRES:
         return _postgres(uri, options)
-    if scheme == "file":
-        return _log(_path(uri), read_only=read_only, must_exist=must_exist, sync=sync)
     return _memory(uri) if scheme == "memory" else _made_by_entry_point(scheme, uri)
+
+
+def path_of(uri: str) -> str:
+    """Return the path in a ``file:`` URI. ValueError: It has none, or an unknown option."""
+    return _path(_split(uri, local=True)[0])
 
 
 def _log(path: str, *, read_only: bool, must_exist: bool, sync: bool) -> TransactionLog:

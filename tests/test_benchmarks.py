@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from benchmarks.compare import measure
 from benchmarks.peers import REFERENCES
 from benchmarks.peers.rawlog import RECORD
 from benchmarks.peers.registry import PEERS, SYNC, is_installed, store_of
+from benchmarks.side import together
 from benchmarks.side.page import publish
 from benchmarks.side.plots import Line, plot
 from benchmarks.side.results import added
@@ -173,6 +175,7 @@ def test_peers_do_the_same(peer: str, sync: bool, tmp_path: Path) -> None:
 
 STREAM = """
 import sys
+import time
 from pathlib import Path
 from benchmarks.peers.registry import store_of
 
@@ -256,6 +259,28 @@ def test_repetitions_of_two_runs_are_added() -> None:
         },
         "2": other["2"],
     }
+
+
+class Slow:
+    """A store of which one increment takes longer than there is time."""
+
+    def add(self) -> int:
+        time.sleep(0.03)
+        return 2
+
+
+def test_an_increment_that_ends_late_has_its_own_time() -> None:
+    """It counted as one within the time; if there was no other one, nothing could be told."""
+    late = together.adds(Slow(), 0.01)
+    none = together.adds(Slow(), 0.0)
+
+    for took, tried, taken in late, none:
+        assert (tried, len(taken)) == (2, 1)
+        assert took >= 0.03
+    found = together.figures([late, none])
+    assert 0 < found["rate"] < 2 / 0.03
+    assert (found["wasted"], 0 < found["fair"] <= 1) == (50, True)
+    assert found["p99"] >= 30
 
 
 def test_the_page_is_what_the_results_give(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import tracemalloc
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,30 @@ def test_a_search_in_pieces_finds_what_one_finds(shown: Shown) -> None:
             at_once = [oid for oid in range(found.total) if look(sight.get(oid))]
             assert whole == at_once
             assert pieces > 2
+
+
+def test_who_refers_to_an_object_is_found_beside_a_state_of_many(path: Path) -> None:
+    """The ways to all its references were made first: three times what the state takes."""
+    with Database(TransactionLog(path, sync=False)) as database, database.transaction():
+        first, last = PersistentDict(), PersistentDict()
+        database.set_root(PersistentList([first] * 20_000 + [last]))
+    shown = Shown(str(path))
+    with shown.sight() as sight:
+        root = sight.get(0)
+        assert root is not None
+        oid = sight.references(root)[-1]
+        peaks = []
+        for look in (sight.state, referrers_of(sight, oid)):
+            tracemalloc.start()
+            try:
+                hit = look(root)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        assert hit.way.endswith("[20000]")
+        del hit
+    shown.close()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_a_search_looks_at_the_clock_after_every_object(shown: Shown) -> None:

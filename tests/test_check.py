@@ -12,7 +12,6 @@ import pickle
 import random
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -1040,12 +1039,14 @@ def test_nothing_is_found_while_processes_write_pack_and_are_killed(path):
     started = [start([sys.executable, "-c", program, str(seed)]) for seed in range(2)]
     while not path.exists():
         assert [process.poll() for process in started] == [None, None]
-    reports = []
+    reports, states = [], set()
     for moment in range(10):
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
-            reports.append(check_log(path))
-        assert [process.poll() for process in started] == [None, None]
+        # They have committed beside the checks, however fast this machine is.
+        while len(states) < 10 * (moment + 1):
+            assert [process.poll() for process in started] == [None, None]
+            report = check_log(path)
+            reports.append(report)
+            states.add((report.transactions, report.bytes))
         for index in choice.choice([[0], [1], [0, 1]]):
             started[index].kill()
             started[index].wait()
@@ -1059,7 +1060,6 @@ def test_nothing_is_found_while_processes_write_pack_and_are_killed(path):
         process.wait()
 
     assert [str(report) for report in reports if not report.ok] == []
-    assert max(report.transactions for report in reports) > 20
 
 
 # -- faults in memory -----------------------------------------------------------

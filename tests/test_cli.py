@@ -886,11 +886,67 @@ def test_what_is_for_files_only_says_what_to_do_about_a_uri(
         assert told.count("\n") == 1
 
 
-def test_a_file_may_be_named_by_its_uri(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("uri", ["file:data.log", "file:./data%2Elog?sync=no", "file://{}"])
+def test_a_file_may_be_named_by_its_uri(
+    uri: str, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Database(path) as database, database.transaction():
         database.set_root(PersistentDict(n=1))
-    for command in ("info", "show", "census", "log", "tree"):
-        assert cli.run([command, f"file://{path}"]) == 0, capsys.readouterr()
+    monkeypatch.chdir(path.parent)
+    uri = uri.format(path)
+    for command in (
+        ["info", uri],
+        ["show", uri],
+        ["census", uri],
+        ["log", uri],
+        ["tree", uri],
+        ["find", uri, "PersistentDict"],
+        ["history", uri, "0"],
+        ["diff", uri, "0", "now"],
+        ["check", uri, "--allow", "shop.*"],  # For files only.
+        ["export", uri],
+        ["backup", uri, "file:backup.log"],
+        ["restore", "file:backup.log", "file:restored.log"],
+        ["snapshot", uri, "file:snapshot.log"],
+        ["repair", uri, "file:mended.log"],
+        ["copy", uri, "file:copy.log"],
+        ["follow", uri, "file:replica.log", "--once"],
+        ["pack", uri],
+    ):
+        assert cli.run(command) == 0, (command, capsys.readouterr())
     told = capsys.readouterr().out
     assert f"file          {path}" in told
-    assert cli.run(["show", f"file://{path}?sync=perhaps"]) == 2
+    for name in ("backup", "restored", "snapshot", "mended", "copy", "replica"):
+        assert path.with_name(f"{name}.log").exists(), name
+    for command in ("info", "check", "backup"):
+        assert cli.run([command, "file:none.log", *["to.log"] * (command == "backup")]) == 2
+        assert "none.log' does not exist" in capsys.readouterr().err
+    assert not list(path.parent.glob("*:*"))
+
+
+def test_a_database_in_memory_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["info", "memory:"]) == 0
+    assert "transactions  0" in capsys.readouterr().out
+    assert cli.run(["ask", "memory:"]) == 2
+    assert "the database is empty" in capsys.readouterr().err
+    assert cli.run(["pack", "memory:"]) == 2
+    assert "takes a file as PATH" in capsys.readouterr().err
+
+
+def test_a_name_with_a_colon_is_that_of_a_file_where_nothing_else_can_be(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    with Database("shop:1.log") as database, database.transaction():
+        database.set_root(PersistentDict(n=1))
+    assert cli.run(["backup", "./shop:1.log", "shop:2.log"]) == 0
+    assert path.with_name("shop:2.log").exists()
+    assert cli.run(["info", "shop:1.log"]) == 2
+    assert "or a path (./shop:1.log)" in capsys.readouterr().err
+    assert cli.run(["info", "./shop:1.log"]) == 0
+
+
+def test_what_is_wrong_in_a_uri_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("show", "pack"):
+        assert cli.run([command, f"file://{path}?sync=perhaps"]) == 2
+        assert "sync=perhaps, expected yes or no" in capsys.readouterr().err

@@ -276,3 +276,16 @@ def test_objects_are_migrated(carts: str, tmp_path: Path) -> None:
         assert refused.stderr.startswith(f"dobbin: {name} can't be imported: ")
         assert refused.stderr.count("\n") == 1
     assert migrate("datetime.date").stderr.startswith("dobbin: the class date was given")
+
+
+def test_a_migration_that_is_stopped_says_that_it_goes_on(
+    carts: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Database, "migrate", stopped)
+    assert cli.run(["migrate", carts, "dobbin_like.PersistentDict"]) == 130
+    told = capsys.readouterr().err
+    expected = "what was migrated stays, and the same command goes on"
+    assert told == f"dobbin: stopped; {carts}: {expected}\n"

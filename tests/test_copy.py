@@ -6,7 +6,7 @@ import pytest
 
 from dobbin_like import MemoryLog
 from dobbin_like.check import check_log
-from dobbin_like.cli import run
+from dobbin_like.cli import care, run
 from dobbin_like.conformance.steps import catch_up, commit, fail
 from dobbin_like.exc import CopyError
 from dobbin_like.storage import TransactionLog
@@ -50,6 +50,26 @@ def test_a_copy_that_was_broken_off_is_continued(source, tmp_path):
         assert copy_transactions(source, memory).copied == 0
         commit(source, {50: b"later"})
         assert copy_transactions(source, memory).copied == 1
+
+
+def test_ctrl_c_tells_how_much_was_copied(source, path, tmp_path, capsys, monkeypatch):
+    """It said that every file is unchanged or complete."""
+
+    def stopped(old, new, _progress):
+        def stop(done, _total):
+            if done == 3:
+                raise KeyboardInterrupt
+
+        copy_transactions(old, new, stop)
+
+    monkeypatch.setattr(care, "copy_transactions", stopped)
+    target = str(tmp_path / "b.log")
+    assert run(["copy", str(path), target]) == 130
+    told = capsys.readouterr().err
+    assert told.startswith(f"dobbin: stopped; {target}: 3 of {len(source)} transactions; ")
+    monkeypatch.undo()
+    assert run(["copy", str(path), target]) == 0
+    assert f"({len(source) - 3} of them new)" in capsys.readouterr().out
 
 
 def test_another_log_is_not_continued(source):

@@ -738,6 +738,20 @@ def test_a_uri_that_is_wrong_is_told(shapes: Path, capsys: pytest.CaptureFixture
             assert "secret" not in told
 
 
+def test_ctrl_c_when_all_is_stored_says_so(
+    path: Path, shapes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Database(path) as database:
+        store_all(database, shapes)
+        transaction.commit()
+    monkeypatch.setattr("dobbin_like.demo.run.in_fresh_process", stopped)
+    assert cli.run(["demo", str(path), "--source", str(shapes)]) == 130
+    assert f"Stopped; all files are in {path}." in capsys.readouterr().out
+
+
 def test_workers_that_would_share_nothing_are_not_started(
     shapes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

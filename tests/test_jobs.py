@@ -646,6 +646,8 @@ def work(path: Any, most: int, wait: float, lease: float = LONG, takes: float = 
             time.sleep(takes)
             late = (LeaseLostError, ConflictError) if lease < LONG else ()
             with suppress(*late), claim as item:
+                if item == "end":
+                    return
                 checkout(database.root["done"])
                 database.root["done"].append((item, claim.attempt))
 
@@ -655,9 +657,11 @@ def test_workers_do_not_fail_each_other(path):
     count = 200
     with Database(TransactionLog(path, sync=False)) as database:
         jobs = open_jobs(database)
-        workers = [processes.forked(lambda: work(path, count, 2)) for _ in range(4)]
+        workers = [processes.forked(lambda: work(path, count + 1, 60)) for _ in range(4)]
         for item in range(count):
-            put(database, item, priority=item % 3)
+            put(database, item, priority=1 + item % 3)
+        for _ in workers:  # However long the others have waited for the next one.
+            put(database, "end")
         assert [processes.exit_code(worker) for worker in workers] == [0] * 4
 
         transaction.begin()

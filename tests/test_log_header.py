@@ -120,6 +120,19 @@ def test_every_byte_of_the_identity_is_covered(at: int) -> None:
         header.decode_page("x", bytes(damaged))
 
 
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("at", range(60, 64))
+def test_a_damaged_mark_is_no_mark_and_not_none(at: int, *, follows: bool) -> None:
+    damaged = bytearray(header.new_page(follows=follows)[0])
+    assert header.decode_page("x", bytes(damaged)).follows == follows
+    damaged[at] ^= 1
+
+    with pytest.raises(IntegrityError) as caught:
+        header.decode_page("x", bytes(damaged))
+
+    assert caught.value.offset == 60
+
+
 @pytest.mark.parametrize(
     ("start", "unwritten"),
     [

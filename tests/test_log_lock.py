@@ -634,12 +634,11 @@ def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
     os.close(told)
 
 
-def write_for_a_second(path: Path, oid: int, go: Any, results: Any) -> None:
+def write_until(path: Path, oid: int, all_together: int, begin: Any, results: Any) -> None:
     with TransactionLog(path, sync=False) as log:
-        go.wait(WAIT_SECONDS)
-        until = time.monotonic() + 1
+        begin.wait(WAIT_SECONDS)
         count = 0
-        while time.monotonic() < until:
+        while len(log) < all_together:
             commit(log, oid, b"%d" % count)
             count += 1
     results.put((oid, count))
@@ -648,14 +647,13 @@ def write_for_a_second(path: Path, oid: int, go: Any, results: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_no_process_starves_another(path: Path, processes: int) -> None:
-    results, go = fork.Queue(), fork.Event()
+    results, begin = fork.Queue(), fork.Barrier(processes)
     workers = [
-        fork.Process(target=write_for_a_second, args=(path, oid, go, results))
+        fork.Process(target=write_until, args=(path, oid, 5000 * processes, begin, results))
         for oid in range(processes)
     ]
     for worker in workers:
         worker.start()
-    go.set()
     counts = dict(results.get(timeout=WAIT_SECONDS) for _ in workers)
     for worker in workers:
         worker.join(WAIT_SECONDS)

@@ -115,11 +115,13 @@ PEERS: dict[str, Peer] = {
         (),
         (),
         {
-            SYNC: "no call of it waits for the disk",
+            SYNC: "whether a call of it waits for the disk is up to ``dbm``: with ``dbm.dumb``, "
+            "none does",
             PROCESSES: "not supported while one writes",
             THREADS: "not supported",
         },
-        setting="``sync()`` where others commit",
+        setting="``sync()`` where others commit, for which ``dbm.gnu`` waits for the disk; "
+        "``dbm.sqlite3`` does so for each key that is set",
     ),
     "floor": Peer(
         "floor",
@@ -173,11 +175,11 @@ def versions() -> dict[str, str]:
         for distribution in peer.versions:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[distribution] = importlib.metadata.version(distribution)
-    found["shelve"] = _default_dbm()
+    found["shelve"] = default_dbm()
     return found
 
 
-def _default_dbm() -> str:
+def default_dbm() -> str:
     """Return the module that ``shelve`` uses for a new file."""
     import dbm
 

@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 MOST_WRITERS = 8
 """Things that are there for them, one for each."""
 
-Outcome = tuple[int, int, list[float]]
-"""Increments, attempts, and the seconds of each increment."""
+Outcome = tuple[float, int, list[float]]
+"""How long one writer took, its attempts, and the seconds of each increment."""
 
 
-def _adds(store: Any, end: float) -> Outcome:
+def adds(store: Any, seconds: float) -> Outcome:
+    """Increment for that long, and at least once: the last increment may end later."""
     tried, taken = 0, []
-    while (began := time.monotonic()) < end:
+    begin = began = time.monotonic()
+    while not taken or began < begin + seconds:
         tried += store.add()
-        taken.append(time.monotonic() - began)
-    return len(taken), tried, taken
+        now = time.monotonic()
+        taken.append(now - began)
+        began = now
+    return began - begin, tried, taken
 
 
 def _write(
@@ -39,7 +43,7 @@ def _write(
         store.add()  # What is imported for the first commit is imported now.
         conn.send("ready")
         conn.recv()
-        conn.send([_adds(store, time.monotonic() + seconds)])
+        conn.send([adds(store, seconds)])
         return
     outcomes: list[Outcome] = []
     begun = threading.Barrier(len(indexes) + 1)
@@ -53,7 +57,7 @@ def _write(
             begun.abort()
             raise
         begun.wait()
-        outcomes.append(_adds(mine, time.monotonic() + seconds))
+        outcomes.append(adds(mine, seconds))
 
     threads = [threading.Thread(target=run, args=(index,)) for index in indexes]
     for thread in threads:
@@ -86,15 +90,21 @@ def write(
         for conn in conns:
             conn.send("go")
         outcomes: list[Outcome] = [each for conn in conns for each in receive(conn)]
-    counts = [count for count, _, _ in outcomes]
     if not PEERS[peer].is_limit:
-        _check(peer, path, sum(counts) + len(counts), sync=sync)
+        first = len(outcomes)  # Before the time is taken.
+        _check(peer, path, sum(len(taken) for _, _, taken in outcomes) + first, sync=sync)
+    return figures(outcomes)
+
+
+def figures(outcomes: list[Outcome]) -> dict[str, float]:
+    """Return what several writers have done: each in its own time, so that nothing is late."""
+    rates = [len(taken) / took for took, _, taken in outcomes]
     waits = sorted(seconds for _, _, taken in outcomes for seconds in taken)
     tried = sum(tried for _, tried, _ in outcomes)
     return {
-        "rate": sum(counts) / seconds,
-        "wasted": (tried - sum(counts)) / tried * 100,
-        "fair": min(counts) / max(counts),
+        "rate": sum(rates),
+        "wasted": (tried - len(waits)) / tried * 100,
+        "fair": min(rates) / max(rates),
         "p99": waits[int(len(waits) * 0.99)] * 1000,
     }
 
@@ -117,11 +127,11 @@ def _put(peer: str, conn: Connection, path: str, seconds: float) -> None:
     store.put(time.monotonic_ns())
     conn.send("ready")
     conn.recv()
-    count, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    count, begin = 0, time.monotonic()
+    while (took := time.monotonic() - begin) < seconds:
         store.put(time.monotonic_ns())
         count += 1
-    conn.send(count)
+    conn.send(count / took)
 
 
 def _get(peer: str, conn: Connection, path: str, seconds: float) -> None:
@@ -131,14 +141,14 @@ def _get(peer: str, conn: Connection, path: str, seconds: float) -> None:
     last, ages = store.get(), []
     conn.send("ready")
     conn.recv()
-    count, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    count, begin = 0, time.monotonic()
+    while (took := time.monotonic() - begin) < seconds:
         seen = store.get()
         count += 1
         if seen != last:
             ages.append(time.monotonic_ns() - seen)
             last = seen
-    conn.send((count, statistics.median(ages) if ages else float("nan")))
+    conn.send((count / took, statistics.median(ages) if ages else float("nan")))
 
 
 def _act(peer: str, conn: Connection, role: str, path: str, seconds: float) -> None:
@@ -151,6 +161,6 @@ def read_and_write(peer: str, path: Path, seconds: float) -> dict[str, float]:
     with Others(_act, jobs) as (writer, reader):
         for conn in (writer, reader):
             conn.send("go")
-        written = receive(writer)
-        read, age = receive(reader)
-    return {"writes": written / seconds, "reads": read / seconds, "age": age / 1000}
+        writes = receive(writer)
+        reads, age = receive(reader)
+    return {"writes": writes, "reads": reads, "age": age / 1000}

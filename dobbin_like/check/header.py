@@ -27,14 +27,8 @@ from dobbin_like.log.format.header import (
 _ENDS: Final = frozenset({DURABLE, LOOSE, APPENDED, SYNCING})
 """The words that are places."""
 
-_MEANINGS: Final = (
-    (0, header.PAGE.size + header.PAGE_CHECK.size),
-    (header.WORDS_OFFSET, header.WORDS_OFFSET + header.WORD_COUNT * header.WORD_SIZE),
-)
-"""First and last offset of the fields of the header."""
-
-_MARK: Final = ((header.WORDS_OFFSET - len(header.FOLLOWS), header.WORDS_OFFSET),)
-"""The same, of what is there in a log that follows another."""
+_USED: Final = header.WORDS_OFFSET + header.WORD_COUNT * header.WORD_SIZE
+"""What lies before in the header has a meaning, and zeros behind."""
 
 
 class Limits(NamedTuple):
@@ -67,11 +61,9 @@ def page_of(fd: int, path: str, report: Report) -> Page | None:
     except FormatVersionError as error:
         report.add(5, 0, f"format version {error.found}", f"up to {error.expected}")
     else:
-        rest = bytearray(start)
-        for first, end in (*_MEANINGS, *(_MARK * page.follows)):
-            rest[first:end] = bytes(end - first)
-        if any(rest):
-            at = next(at for at, byte in enumerate(rest) if byte)
+        rest = start[_USED:].lstrip(b"\0")
+        if rest:
+            at = len(start) - len(rest)
             report.add(5, at, "unused bytes of the header that are not zero", "zeros")
         return page
     return None

@@ -21,7 +21,7 @@ from typing import Any, Final
 import click
 
 from dobbin_like import __version__
-from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE, read_no_more
+from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE, Stopped, read_no_more
 from dobbin_like.cli.text import note
 from dobbin_like.exc import DivergedError, Error, IntegrityError
 
@@ -124,6 +124,9 @@ def run(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except Stopped as stopped:
+        note(f"dobbin: stopped; {stopped.what}")
+        return INTERRUPTED
     except (click.Abort, KeyboardInterrupt):
         note("dobbin: stopped; every file is unchanged or complete")
         return INTERRUPTED

@@ -12,6 +12,7 @@ from dobbin_like.cli.common import (
     FOUND,
     JSON,
     LOG,
+    Stopped,
     command,
     log_file,
     new_file,
@@ -98,7 +99,15 @@ def copy(source: str, dest: str, *, no_history: bool, as_json: bool) -> None:
             new.apply(new.read_news())
             check_log(new).raise_if_bad()
         else:
-            report = copy_transactions(old, new, progress)
+            try:
+                report = copy_transactions(old, new, progress)
+            except KeyboardInterrupt:
+                new.apply(new.read_news())
+                text = (
+                    f"{new.path}: {len(new):,} of {len(old):,} transactions; "
+                    "the same command goes on, and compares all"
+                )
+                raise Stopped(text) from None
     show(report, report._asdict(), as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from dobbin_like.cli.common import (
     JSON,
     LOG,
     Complaint,
+    Stopped,
     command,
     importable,
     opened,
@@ -69,7 +70,11 @@ def migrate(path: str, name: str, *, as_json: bool) -> None:
         opened(path, read_only=False, allow=[f"{module}.*"]) as database,
         progress_bar("migrating") as progress,
     ):
-        count = database.migrate(cls, progress)
+        try:
+            count = database.migrate(cls, progress)
+        except KeyboardInterrupt:
+            text = f"{shown(path)}: what was migrated stays, and the same command goes on"
+            raise Stopped(text) from None
     text = f"{shown(path)}: {counted(count, 'object')} of {name} stored in the newest version"
     show(text, {"class": name, "objects": count}, as_json=as_json)
 

@@ -18,7 +18,7 @@ import click
 
 from dobbin_like.cli.text import Styled, is_terminal, line, note
 from dobbin_like.exc import Error, IntegrityError
-from dobbin_like.texts import is_uri, shown
+from dobbin_like.texts import is_uri, scheme_of, shown
 
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
@@ -31,6 +31,9 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 
+_NO_FILES: Final = ("memory", "postgresql", "postgres")
+
+
 class Complaint(click.ClickException):
     """What can't be done as it was asked for, in one line."""
 
@@ -40,18 +43,42 @@ class Complaint(click.ClickException):
         note(f"dobbin: {self.message}")
 
 
-class _LogOrUri(click.Path):
+class Stopped(click.Abort):
+    """Ctrl-C has come when a part was done. *what*: how far it is, and what to do."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what: str = what
+
+
+class _Path(click.Path):
+    """A path, or a ``file:`` URI, of which the options are for programs."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if scheme_of(value) == "file":
+            from dobbin_like.opening import path_of
+
+            try:
+                value = path_of(value)
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _LogOrUri(_Path):
     """An existing file, or a URI."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return value if is_uri(value) else super().convert(value, param, ctx)
+        if is_uri(value) and scheme_of(value) != "file":
+            return value
+        return super().convert(value, param, ctx)
 
 
 ANY_LOG: Final = _LogOrUri(dir_okay=False)
 """A path, where nothing need be, or a URI."""
 
 
-class _LogFile(click.Path):
+class _LogFile(_Path):
     """A file. *instead*: what to do about a log on a server."""
 
     def __init__(self, instead: str, *, exists: bool) -> None:
@@ -59,7 +86,8 @@ class _LogFile(click.Path):
         self._instead = instead
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if is_uri(value):
+        # Another name with a colon is that of a file here.
+        if scheme_of(value) in _NO_FILES or ("://" in value and scheme_of(value) != "file"):
             name = param.make_metavar(ctx)
             text = f"{shown(value)}: {ctx.command_path} takes a file as {name}; {self._instead}"
             raise Complaint(text)

@@ -62,6 +62,7 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
         unanswered = in_fresh_process(_answer_alone, path, class_name, word)
         wrong = _check(console, path)
     except KeyboardInterrupt:
+        _say(console, "", f"Stopped; all files are in {shown(path)}.")
         return INTERRUPTED
     program = "dobbin" if shutil.which("dobbin") else "python -m dobbin_like"
     where = shown(path)
@@ -98,7 +99,7 @@ def _say(console: Console, *lines: str) -> None:
 
 def _open_library(path: str, *, read_only: bool) -> Database:
     """Open the log at *path*, which has to contain a library of the demo, or not exist."""
-    if path.startswith("memory:"):
+    if path.startswith("memory:") and not read_only:
         raise DemoError(path, "the workers share no memory")
     try:
         storage = open_storage(path, must_exist=read_only, read_only=read_only, sync=False)

@@ -10,9 +10,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
+def scheme_of(where: str) -> str:
+    """Return the scheme of a URI; empty: it is a path."""
+    scheme, colon, _ = where.partition(":")
+    return scheme if colon and scheme.isalnum() and scheme.islower() else ""
+
+
 def is_uri(where: str) -> bool:
     """Return whether it is a URI, and no path."""
-    return "://" in where or where.startswith(("postgresql:", "postgres:"))
+    return "://" in where or bool(scheme_of(where))
 
 
 def shown(where: str) -> str:

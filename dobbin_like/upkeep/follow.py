@@ -63,7 +63,8 @@ class Follower:
 
     When ``close()`` returns, what was copied is on stable storage. If the process is killed,
     everything copied before is there; if the machine is, nearly everything, and the next call goes
-    on from there.
+    on from there. Streams that it has written of one more transaction stay in the file, and are
+    written once more.
 
     Args:
         source: Any storage; it is only read.

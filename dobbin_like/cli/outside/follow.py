@@ -11,6 +11,7 @@ import click
 
 from dobbin_like.cli.common import (
     JSON,
+    Stopped,
     command,
     json_line,
     new_file,
@@ -20,6 +21,8 @@ from dobbin_like.cli.common import (
 )
 from dobbin_like.cli.text import note
 from dobbin_like.exc import HistoryLostError, ServerUnavailableError
+from dobbin_like.ids import NO_TID
+from dobbin_like.storage import TransactionLog
 from dobbin_like.texts import shown
 from dobbin_like.upkeep.follow import Follower, FollowReport
 
@@ -52,30 +55,29 @@ def follow(
     goes on after a kill at any moment. While a server is away, it is waited for.
 
     If PATH has transactions that SOURCE does not have, the exit code is 1, and nothing is
-    changed. With --json, prints one JSON object per line: how far PATH is, first and when
-    something has come.
+    changed; it is 130 if Ctrl-C comes before PATH has all that was there at the beginning. With
+    --json, prints one JSON object per line: how far PATH is, first and when something has come.
     """
     following = _Following(source, path, as_json=as_json)
-    if once:
-        following.run_once(compare=compare)
-        return
     try:
-        following.run(interval, compare=compare)
-    except KeyboardInterrupt:  # It is the way to end it.
-        if not as_json and following.report is not None:
-            print(following.report)
+        if once:
+            following.run_once(compare=compare)
+        else:
+            following.run(interval, compare=compare)
+    except KeyboardInterrupt:
+        following.stop()
 
 
 class _Following:
-    """One call of the command; ``report`` is of all that it has copied so far."""
+    """One call of the command."""
 
     def __init__(self, source: str, path: str, *, as_json: bool) -> None:
         self._source = source
         self._path = path
         self._as_json = as_json
         self._away = False  # And that was told.
-        self._copied = 0
-        self.report: FollowReport | None = None
+        self._before: int | None = None  # How many transactions were in the file.
+        self._had_all = False  # Once, since then.
         # Who does not append writes nothing to a log in PostgreSQL. But a reader takes a server
         # that has lost transactions for a standby that lags behind.
         self._read_only = not source.startswith(("postgresql:", "postgres:"))
@@ -94,7 +96,7 @@ class _Following:
                 # A new follower finds out whether they were copied.
                 note(f"dobbin: {error}")
             except ServerUnavailableError as error:
-                if self.report is None:
+                if not self._had_all:
                     raise
                 if not self._away:
                     note(f"dobbin: {error}; waiting for it")
@@ -107,27 +109,51 @@ class _Following:
         with self._opened(compare=compare) as follower:
             self._catch_up(follower)
 
+    def stop(self) -> None:
+        """Tell what is in the file after Ctrl-C, which is the way to end it when it had all."""
+        if self._before is None:
+            raise KeyboardInterrupt
+        report = self._report()
+        if not self._had_all:
+            text = f"{report}; the same command goes on from there"
+            raise Stopped(text)
+        if not self._as_json:
+            print(report)
+
+    def _report(self) -> FollowReport:
+        """Return what is in the file, as others see it: whatever has ended, it is there."""
+        there, tid = 0, NO_TID
+        with (
+            contextlib.suppress(FileNotFoundError),
+            TransactionLog(self._path, read_only=True) as log,
+        ):
+            there, tid = len(log), log.tid
+        return FollowReport(self._path, there, there - (self._before or 0), tid)
+
     @contextlib.contextmanager
     def _opened(self, *, compare: bool) -> Iterator[Follower]:
         with (
             storage_at(self._source, read_only=self._read_only) as storage,
             Follower(storage, self._path) as follower,
         ):
+            if self._before is None:
+                self._before = self._report().transactions
             if compare:
                 with progress_bar("comparing") as progress:
                     follower.compare(progress)
             yield follower
 
     def _catch_up(self, follower: Follower) -> None:
-        first = self.report is None
+        first = not self._had_all
         with progress_bar("following") if first else contextlib.nullcontext() as progress:
             report = follower.catch_up(progress)
-        self._copied += report.copied
-        self.report = report._replace(copied=self._copied)
+        self._had_all = True
+        has_come = first or report.copied
+        report = report._replace(copied=report.transactions - (self._before or 0))
         if self._away:
             self._away = False
             note(f"dobbin: {shown(self._source)} is there again")
-        if self._as_json and (first or report.copied):
+        if self._as_json and has_come:
             json_line(report._asdict())
         elif first:
             print(report)

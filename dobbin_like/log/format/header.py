@@ -53,9 +53,12 @@ _GENERATION_BITS: Final = 28
 PAGE_CHECK: Final = struct.Struct("<I")
 
 FOLLOWS: Final = b"FOLL"
-"""Behind the checksum if the log follows another; else zeros are there. A copy needs the same
-checksum, and does not follow."""
+"""Behind the checksum if the log follows another. A copy needs the same checksum, and does not
+follow."""
 
+_MARKS: Final = {FOLLOWS: True, bytes(len(FOLLOWS)): False}
+
+_MARK_OFFSET: Final = PAGE.size + PAGE_CHECK.size
 WORDS_OFFSET: Final = 64
 WORD_SIZE: Final = 8
 
@@ -203,5 +206,8 @@ def decode_page(path: str, start: bytes) -> Page:
         text = f"header checksum {found:08x} (version {version}, pages of {page_size} bytes)"
         raise IntegrityError(path, 0, text, wanted)
     generation, next_oid = packed >> _OID_BITS, packed & ((1 << _OID_BITS) - 1)
-    follows = start[PAGE.size + PAGE_CHECK.size : WORDS_OFFSET] == FOLLOWS
+    mark = start[_MARK_OFFSET:WORDS_OFFSET]
+    follows = _MARKS.get(mark)
+    if follows is None:  # Nobody knows who may write to it. No checksum has it.
+        raise IntegrityError(path, _MARK_OFFSET, f"{mark!r}", "FOLL or zeros")
     return Page(store_id, created, checksum, generation, since, next_oid, follows)

@@ -82,6 +82,7 @@ class _Reader(threading.local):
             decode_loosely(data, found)
         # The others are classes, and members of enums: (number, name), (number, value, 0).
         pairs = [pid for pid in found if type(pid) is tuple and len(pid) == 2]
+        found.clear()  # There may have been a million.
         references = [pid for pid in pairs if type(pid[0]) is type(pid[1]) is int]
         for oids, number in pairs:
             if type(oids) is tuple:

@@ -213,24 +213,37 @@ def references_in(state: dict[str, Any]) -> Iterator[tuple[str, Reference]]:
 
 
 def _ways(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield all that is in a state, each after the way to it; a value once."""
+    """Yield all that is in a state, each after the way to it; a value once.
+
+    One part at a time: a collection may have a million of them.
+    """
     seen: set[int] = set()
-    left: list[tuple[str, Any]] = [(f".{name}", value) for name, value in state.items()][::-1]
-    while left:
-        way, value = left.pop()
-        if type(value) is Reference:
+    above = [_below("", ((f".{name}", value) for name, value in state.items()))]
+    while above:
+        way, value = next(above[-1], ("", None))
+        if not way:
+            above.pop()
+        elif type(value) in _SINGLE:
             yield way, value
         elif id(value) not in seen:
             seen.add(id(value))
             yield way, value
-            left += [(way + step, part) for step, part in _steps(value)][::-1]
+            above.append(_below(way, _steps(value)))
 
 
-def _steps(value: Any) -> list[tuple[str, Any]]:
+_SINGLE: Final = frozenset({Reference, int, str, float, bool, bytes, type(None)})
+"""What has no parts; there may be many, and which were seen is not kept."""
+
+
+def _below(way: str, steps: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    return ((way + step, part) for step, part in steps)
+
+
+def _steps(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, StandIn):
         _, _, args, _, state, items, pairs = value._p_parts()
         attributes = state if isinstance(state, dict) else {}
         named = [(f".{name}", part) for name, part in attributes.items()]
         rest: list[Any] = [*args, *items, *pairs]
         return named + [("(...)", part) for part in rest]
-    return [*parts_of(value)]
+    return parts_of(value)
