@@ -15,6 +15,7 @@ import pytest
 import transaction
 
 from dobbin_like import BTree, Database, Persistent, PersistentDict, TransactionLog, checkout
+from dobbin_like.objects.values.here import here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,7 @@ def _as_in_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("asyncio", "pyramid.threadlocal"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr(transaction.manager, "manager", transaction.TransactionManager())
+    monkeypatch.setattr(here, "memo", here.own_memo)  # No task of this thread has had a scope.
 
 
 @contextmanager
