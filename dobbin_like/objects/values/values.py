@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain, repeat
 from typing import Any, Final
 
 from dobbin_like.objects.values.declared import declares_parts, is_named_tuple, replace_parts
@@ -30,6 +30,20 @@ from dobbin_like.objects.values.value_kinds import (
     fill,
     frame,
 )
+
+
+def are_shareable(values: Collection[Any]) -> bool:
+    """Return whether *values*, or if all of them are tuples, the parts of these, are never copied.
+
+    That nothing has to be done is so found at the speed of C.
+    """
+    types = set(map(type, values))
+    if types == _TUPLES:  # As the keys of a sorted tree often are.
+        types = set(map(type, chain.from_iterable(values)))
+    return SHAREABLE.issuperset(types)
+
+
+_TUPLES: Final = {tuple}
 
 
 class _Copier:
@@ -62,8 +76,7 @@ class _Copier:
 
     def _parts(self, values: Iterable[Any]) -> Iterable[Any]:
         values = list(values)
-        # That nothing has to be done is found at the speed of C.
-        if SHAREABLE.issuperset(map(type, values)):
+        if are_shareable(values):
             return values
         return [self._part(value) for value in values]
 
@@ -74,6 +87,8 @@ class _Copier:
         if kind == OTHER:
             self.found_other = True
             return self._other(value)
+        if kind == TUPLE and SHAREABLE.issuperset(map(type, value)):
+            return value
         known = self._memo.get(id(value))
         if known is not None:
             return self._again(known)
@@ -218,7 +233,7 @@ def own_copy(value: Any) -> Any:
     kind = KINDS[type(value)]
     if kind <= REFERENCE:
         return value
-    if type(value) in _LISTS and SHAREABLE.issuperset(map(type, value)):  # As most are.
+    if type(value) in _LISTS and are_shareable(value):  # As most are.
         return [*value]
     copier = _Copier({})
     made = copier.copy(value)
