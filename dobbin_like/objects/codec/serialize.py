@@ -60,6 +60,10 @@ class References(Protocol):
         """Return ``(oid, class number)`` of a persistent object, a new one included."""
 
 
+_WRITTEN_AS_THEY_ARE: Final = {*ATOMS, tuple, list, dict, set, frozenset}
+"""Types whose values are never written by a number, which is asked of every value."""
+
+
 class Encoder(pickle.Pickler):
     """Turns states into bytes. One for the states of a commit; one thread."""
 
@@ -84,7 +88,7 @@ class Encoder(pickle.Pickler):
 
     def persistent_id(self, obj: Any) -> Any:
         cls = type(obj)
-        if cls in PLAIN_TYPES:
+        if cls in _WRITTEN_AS_THEY_ARE:
             return None
         if KINDS[cls] == REFERENCE:
             return self._references.reference(obj)
