@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections.abc
 import copy
 import math
+import operator
 import pickle
 import random
 from decimal import Decimal
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -398,6 +400,53 @@ def test_sets_have_no_order_among_themselves():
     with pytest.raises(TypeError, match="can't be ordered"):
         tree[frozenset({2})] = 2
     assert sound(tree)
+
+
+class Tired:
+    """A key that can be compared so often, and no more."""
+
+    def __init__(self, number, comparisons):
+        self.number = number
+        self.left = comparisons
+
+    def _compare(self, operation, other):
+        if not self.left:
+            raise RuntimeError
+        self.left -= 1
+        return operation(self.number, other)
+
+    __lt__ = partialmethod(_compare, operator.lt)
+    __gt__ = partialmethod(_compare, operator.gt)
+    __eq__ = partialmethod(_compare, operator.eq)
+    __hash__ = None
+
+
+@pytest.mark.parametrize("change", [lambda t, key: t.remove(key), lambda t, key: t.add(key)])
+@pytest.mark.parametrize("number", [2.5, 7, 11])
+def test_a_comparison_that_fails_at_any_moment_leaves_a_tree_as_it_was(
+    small, database, change, number
+):
+    tree = BTreeSet(range(40))
+    database.set_root(tree)
+    transaction.commit()
+    for comparisons in range(100):
+        checkout(tree)
+        # Between them, what it was before has other places than what it is.
+        tree.update({-1, -2, 2.25, 6.5})
+        tree.remove(13)
+        before = list(tree)
+        try:
+            change(tree, Tired(number, comparisons))
+        except RuntimeError:
+            assert (list(tree), len(tree)) == (before, len(before))
+        except KeyError:
+            assert number == 2.5
+            break
+        else:
+            break
+        finally:
+            transaction.abort()
+    assert 5 < comparisons < 99
 
 
 def test_what_a_comparison_raises_is_raised(small):

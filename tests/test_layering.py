@@ -172,6 +172,7 @@ HOUSE = {
             "collections.btree  collections.btree.nodes",
             "collections.btree.walk",
             "collections.btree.build  collections.btree.plan",
+            "collections.btree.change",
             "collections.btree.tree",
             "collections.btree.check  collections.btree.views",
             "collections.btree.tree_map  collections.btree.tree_set",

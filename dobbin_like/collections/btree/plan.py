@@ -14,38 +14,88 @@ from dobbin_like.collections.btree.nodes import (
     INNER_MIN,
     LEAF_MAX,
     LEAF_MIN,
+    MISSING,
     BTreeInner,
     BTreeLeaf,
     Items,
+    find_any,
+    same,
 )
 from dobbin_like.collections.btree.walk import Path
 from dobbin_like.objects.faces.base import checkout
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
+from dobbin_like.objects.values.here import here
+from dobbin_like.objects.values.refs import State, native_dict
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 
+def owned(node: Any) -> State:
+    """Check *node* out; return its attributes, as the calling thread may change them."""
+    checkout(node)
+    working = here.memo.get(id(node))
+    return working if type(working) is WorkingCopy else native_dict(node)
+
+
 class Plan:
-    """New values for attributes of nodes."""
+    """New values for attributes of nodes.
+
+    These are read and set where they are kept, not by the faces of the nodes: one change looks
+    at the same few of them again and again.
+    """
 
     def __init__(self, tree: Any) -> None:
         self._tree = tree
-        self._values: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        # By id: a node, its attributes, and what is to become of them.
+        self._nodes: dict[int, tuple[Any, State, State]] = {}
+
+    def _node(self, node: Any) -> tuple[Any, State, State]:
+        known = self._nodes.get(id(node))
+        if known is None:
+            known = self._nodes[id(node)] = node, owned(node), {}
+        return known
 
     def set(self, node: Any, name: str, value: Any) -> None:
         """Plan that attribute *name* of *node*, which is checked out now, becomes *value*."""
-        checkout(node)
-        self._values[id(node), name] = node, name, value
+        self._node(node)[2][name] = value
 
     def get(self, node: Any, name: str) -> Any:
-        checkout(node)  # so that the values are the thread's own, not shared ones
-        planned = self._values.get((id(node), name))
-        return getattr(node, name) if planned is None else planned[2]
+        """Return what attribute *name* of *node* is planned to be; else the thread's own value."""
+        _, state, planned = self._node(node)
+        if name in planned:
+            return planned[name]
+        value = state[name]
+        return state.own_value(name) if value is PENDING else value  # type: ignore[attr-defined]
 
     def apply(self) -> None:
         def assign() -> None:
-            for node, name, value in self._values.values():
-                setattr(node, name, value)
+            for _, state, planned in self._nodes.values():
+                state.update(planned)
 
         finish_despite_interrupts(assign)
+
+    def count(self, change: int) -> None:
+        """Let the tree have so many more keys; its iterators are told."""
+        length = self._tree._length  # noqa: SLF001
+        self.set(length, "value", self.get(length, "value") + change)
+        self.set(self._tree, "_v_changed", object())
+
+    def touch(self, leaf: BTreeLeaf, key: Any, value: Any) -> None:
+        """Note that *key* of *leaf* becomes *value*, or MISSING, if that is what it was before.
+
+        Nothing else tells that the transaction is in conflict with one that changes it.
+        """
+        if type(self._node(self._tree)[1]) is not WorkingCopy:
+            return  # A new tree, which no other transaction knows.
+        state = self._node(leaf)[1]
+        if type(state) is WorkingCopy:  # Else what it was is not known: the leaf is new.
+            before: Items = state.base["items"]
+            if not same(find_any(*before, key)[1], value):
+                return
+        touched = [*state.get("_v_touched", ())]
+        index, known = find_any(touched, touched, key)
+        if known is MISSING:
+            touched.insert(index, key)
+            self.set(leaf, "_v_touched", touched)
 
     def fill(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
         """Give *leaf*, to which *path* leads, more items: split it if they are too many."""

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, starmap
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from dobbin_like.collections.btree.build import check_order, grown
+from dobbin_like.collections.btree.build import grown
+from dobbin_like.collections.btree.change import (
+    check_writable,
+    is_writable,
+    remove_key,
+    set_key,
+)
 from dobbin_like.collections.btree.nodes import (
     MISSING,
     BTreeInner,
@@ -14,8 +20,6 @@ from dobbin_like.collections.btree.nodes import (
     BTreeLength,
     Items,
     differences,
-    find,
-    find_any,
     joined,
     refuse_key,
     same,
@@ -24,20 +28,15 @@ from dobbin_like.collections.btree.nodes import (
 from dobbin_like.collections.btree.plan import Plan
 from dobbin_like.collections.btree.walk import (
     Bounds,
-    Path,
     bounds_of,
     changed,
     downward,
-    path_to,
+    find_key,
     upward,
 )
-from dobbin_like.exc import Error, SharedValueError
-from dobbin_like.objects.faces.base import Persistent, checkout, is_new
+from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
-from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.values.guards import describe
-from dobbin_like.objects.values.here import here
-from dobbin_like.objects.values.refs import native_dict, ref_of
+from dobbin_like.objects.values.refs import native_dict
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import to_plain
 
@@ -70,18 +69,6 @@ class SortedTree(Persistent, Generic[K, I]):
         self._length = BTreeLength(self, len(items[0]))
         self._root = BTreeInner(self, level, keys, children)
 
-    # -- checks before changes ------------------------------------------------------
-
-    def _is_writable(self) -> bool:
-        if type(here.memo.get(id(self))) is WorkingCopy:
-            return True
-        return type(self) is type(self)._p_faces.open and is_new(ref_of(self))
-
-    def _check_writable(self) -> None:
-        if not self._is_writable():
-            ref = ref_of(self)
-            raise SharedValueError(type(self).__name__, "" if is_new(ref) else describe(ref))
-
     # -- reading ----------------------------------------------------------------------
 
     def _repr_html_(self) -> str:
@@ -93,26 +80,12 @@ class SortedTree(Persistent, Generic[K, I]):
         return self._length.value
 
     def __contains__(self, key: Any) -> bool:
-        return self._find(key)[3] is not MISSING
-
-    def _find(self, key: Any) -> tuple[Path, Any, int, Any]:
-        """Return the way to the leaf where *key* is or would be, the leaf, the index, the value.
-
-        The value is MISSING if it is not there. As a dict has it, so it is with a key that can't
-        be ordered among the others.
-        """
-        try:
-            path, leaf = path_to(self._root, key)
-            return path, leaf, *find(*leaf.items, key)
-        except (TypeError, ArithmeticError) as error:  # The latter is of a Decimal.
-            if isinstance(error, Error):  # Of a key of the tree, of which the class is missing.
-                raise
-            return [], None, 0, MISSING
+        return find_key(self, key)[3] is not MISSING
 
     def _value(self, key: Any) -> Any:
         """Return the value of *key* or MISSING: the thread's own copy if it may change it."""
-        _, leaf, index, value = self._find(key)
-        if KINDS[type(value)] > REFERENCE and value is not MISSING and self._is_writable():
+        _, leaf, index, value = find_key(self, key)
+        if KINDS[type(value)] > REFERENCE and value is not MISSING and is_writable(self):
             checkout(leaf)
             return leaf.items[1][index]
         return value
@@ -133,7 +106,7 @@ class SortedTree(Persistent, Generic[K, I]):
         out by now, else at the next leaf.
         """
         chunks = self._chunks(bounds, backward=backward)
-        if self._is_writable():
+        if is_writable(self):
             return self._one_by_one(make, chunks)
         return chain.from_iterable(starmap(make, chunks))
 
@@ -211,100 +184,31 @@ class SortedTree(Persistent, Generic[K, I]):
 
     # -- changing ---------------------------------------------------------------------
 
-    def _insert(self, key: Any, value: Any, *, replace: bool = True) -> bool:
-        """Set the value of *key*, if it is there only with *replace*. Return whether it is new."""
-        self._check_writable()
-        if isinstance(key, slice):  # Slices can be ordered, but tree[slice] is a range.
-            text = "a slice is a range of keys, not a key"
-            raise TypeError(text)
-        path, leaf = path_to(self._root, key)
-        keys, values = leaf.items
-        index, now = find(keys, values, key)
-        there = now is not MISSING
-        if there and not replace:
-            self._touch(leaf, key, now)
-            return False
-        if not there:
-            check_order(keys, index, key)
-        checkout(leaf)
-        keys, values = leaf.items
-        plan = Plan(self)
-        if there:
-            plan.set(leaf, "items", (keys, [*values[:index], value, *values[index + 1 :]]))
-        else:
-            keys = [*keys[:index], key, *keys[index:]]
-            values = [*values[:index], value, *values[index:]]
-            plan.fill(path, leaf, keys, values)
-            self._plan_length(plan, 1)
-        plan.apply()
-        self._touch(leaf, key, value)
-        return not there
-
-    def _touch(self, leaf: BTreeLeaf, key: Any, value: Any) -> None:
-        """Note that *key* of *leaf* was set, or MISSING made of it, if that is what it was before.
-
-        Nothing else tells that the transaction is in conflict with one that changes it.
-        """
-        if type(here.memo.get(id(self))) is not WorkingCopy:
-            return  # A new tree, which no other transaction knows.
-        checkout(leaf)
-        working = here.memo.get(id(leaf))
-        if type(working) is WorkingCopy:  # Else what it was is not known: the leaf is new.
-            before: Items = working.base["items"]
-            if not same(find_any(*before, key)[1], value):
-                return
-        touched = [*leaf._v_touched]  # noqa: SLF001  volatile: of this transaction
-        index, known = find_any(touched, touched, key)
-        if known is MISSING:
-            leaf._v_touched = [*touched[:index], key, *touched[index:]]  # noqa: SLF001
-
-    def _remove(self, key: Any) -> Any:
-        """Remove *key*; return its value, or MISSING."""
-        self._check_writable()
-        path, leaf, index, value = self._find(key)
-        if value is MISSING:
-            if leaf is not None:
-                self._touch(leaf, key, MISSING)
-            return MISSING
-        checkout(leaf)
-        keys, values = leaf.items
-        plan = Plan(self)
-        value = values[index]
-        plan.drain(path, leaf, _without(keys, index), _without(values, index))
-        self._plan_length(plan, -1)
-        plan.apply()
-        self._touch(leaf, key, MISSING)
-        return value
-
     def _pop_last(self, method: str) -> tuple[Any, Any]:
-        self._check_writable()
+        check_writable(self)
         pair = self._first(zip, backward=True)
         if pair is MISSING:
             text = f"{method}(): the {type(self).__name__} is empty"
             raise KeyError(text)
-        return pair[0], self._remove(pair[0])
-
-    def _plan_length(self, plan: Plan, change: int) -> None:
-        plan.set(self._length, "value", plan.get(self._length, "value") + change)
-        plan.set(self, "_v_changed", object())
+        return pair[0], remove_key(self, pair[0])
 
     def _fill(self, items: Items) -> None:
         plan = Plan(self)
         plan.set(self._root.links[2][0], "moves", self._root.links[2][0].moves + 1)
         plan.set(self._root, "_v_touched", items[0])  # The tree may have been cleared before.
         plan.set(self._root, "links", grown(self, items))
-        self._plan_length(plan, len(items[0]))
+        plan.count(len(items[0]))
         plan.apply()
 
     def _remove_range(self, bounds: Bounds) -> None:
-        self._check_writable()
+        check_writable(self)
         keys = list(self._stream(keys_of, bounds))
         for key in keys:
-            self._remove(key)
+            remove_key(self, key)
 
     def clear(self) -> None:
         """Remove all keys. Cost: the nodes, which are all written: others may be changing them."""
-        self._check_writable()
+        check_writable(self)
         plan = Plan(self)
         todo: list[Any] = list(self._root.links[2])
         while todo:
@@ -316,7 +220,7 @@ class SortedTree(Persistent, Generic[K, I]):
                 todo.extend(node.links[2])
                 plan.set(node, "links", (0, [], []))
         plan.set(self._root, "links", grown(self, ([], [])))
-        self._plan_length(plan, -len(self))
+        plan.count(-len(self))
         plan.apply()
 
     # -- copies -----------------------------------------------------------------------
@@ -351,18 +255,14 @@ class SortedTree(Persistent, Generic[K, I]):
         was = joined(before)
         changes = differences(was, joined(after))
         for key, old, value in (*changes, *unchanged(touched, was)):
-            now = self._find(key)[3]
+            now = find_key(self, key)[3]
             if not same(now, old):
                 refuse_key(key, old, now, value)
         for key, _, value in changes:
             if value is MISSING:
-                self._remove(key)
+                remove_key(self, key)
             else:
-                self._insert(key, value)
-
-
-def _without(values: list[Any], index: int) -> list[Any]:
-    return [*values[:index], *values[index + 1 :]]
+                set_key(self, key, value)
 
 
 def keys_of(keys: list[Any], _values: list[Any]) -> list[Any]:

@@ -17,6 +17,7 @@ from operator import eq
 from typing import Any, Generic, Self, TypeVar, overload
 
 from dobbin_like.collections.btree.build import sorted_items
+from dobbin_like.collections.btree.change import check_writable, remove_key, set_key
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import SortedTree
 from dobbin_like.collections.btree.views import (
@@ -129,17 +130,17 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         return f"{type(self).__name__}({dict_text(self.items())})"
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._insert(key, value)
+        set_key(self, key, value)
 
     def add(self, key: K, value: Any = True) -> None:
         """Set the value of *key*: for trees of which only the keys matter."""
-        self._insert(key, value)
+        set_key(self, key, value)
 
     def __delitem__(self, key: Any) -> None:
         """Remove *key*, or for ``del tree[low:high]`` all keys of that range."""
         if type(key) is slice:
             self._remove_range(slice_bounds(key))
-        elif self._remove(key) is MISSING:
+        elif remove_key(self, key) is MISSING:
             raise KeyError(key)
 
     @overload
@@ -147,7 +148,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     @overload
     def pop(self, key: K, default: V | T) -> V | T: ...
     def pop(self, key: Any, default: Any = MISSING) -> Any:
-        value = self._remove(key)
+        value = remove_key(self, key)
         if value is not MISSING:
             return value
         if default is MISSING:
@@ -159,7 +160,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         return self._pop_last("popitem")
 
     def setdefault(self, key: K, default: Any = None) -> Any:
-        self._insert(key, default, replace=False)
+        set_key(self, key, default, replace=False)
         return self._value(key)
 
     def update(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), /, **others: V) -> None:
@@ -167,14 +168,14 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
 
         When a key is refused, those before it have been set.
         """
-        self._check_writable()
+        check_writable(self)
         if not len(self):
             keys, values = _sorted_pairs(items, others)
             if keys:
                 self._fill((keys, values))
             return
         for key, value in _pairs(items, others):
-            self._insert(key, value)
+            set_key(self, key, value)
 
     def __or__(self, other: Any) -> BTree[Any, Any]:
         if not isinstance(other, Mapping):

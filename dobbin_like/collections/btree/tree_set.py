@@ -9,6 +9,7 @@ from operator import eq
 from typing import Any, Generic, TypeVar
 
 from dobbin_like.collections.btree.build import sorted_items
+from dobbin_like.collections.btree.change import check_writable, remove_key, set_key
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import SortedTree, keys_of
 from dobbin_like.collections.btree.views import BTreeSetRange, slice_bounds
@@ -55,13 +56,13 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
             return False
 
     def add(self, member: T) -> None:
-        self._insert(member, None, replace=False)
+        set_key(self, member, None, replace=False)
 
     def discard(self, member: T) -> None:
-        self._remove(member)
+        remove_key(self, member)
 
     def remove(self, member: T) -> None:
-        if self._remove(member) is MISSING:
+        if remove_key(self, member) is MISSING:
             raise KeyError(member)
 
     def pop(self) -> T:
@@ -77,7 +78,7 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
 
     def update(self, *others: Iterable[T]) -> None:
         """Add all members of *others*. At little cost if the set is empty."""
-        self._check_writable()
+        check_writable(self)
         if len(self):
             for member in list(chain(*others)):
                 self.add(member)
@@ -87,19 +88,19 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
             self._fill(items)
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        self._check_writable()
+        check_writable(self)
         for member in list(chain(*others)):
-            self._remove(member)
+            remove_key(self, member)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        self._check_writable()
+        check_writable(self)
         for member in list(self.difference(self.intersection(*others))):
-            self._remove(member)
+            remove_key(self, member)
 
     def symmetric_difference_update(self, other: Iterable[T]) -> None:
-        self._check_writable()
+        check_writable(self)
         for member in BTreeSet(other):
-            if self._remove(member) is MISSING:
+            if remove_key(self, member) is MISSING:
                 self.add(member)
 
     def union(self, *others: Iterable[Any]) -> BTreeSet[Any]:

@@ -11,7 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from dobbin_like.collections.btree.nodes import BTreeInner, BTreeLeaf, Items
+from dobbin_like.collections.btree.nodes import MISSING, BTreeInner, BTreeLeaf, Items, find
+from dobbin_like.exc import Error
 
 END: Final[Any] = type("End", (), {"__repr__": lambda _: "<end>"})()
 """Stands for the key before all or behind all."""
@@ -48,12 +49,28 @@ def not_ordered(one: Any, other: Any) -> TypeError:
 def path_to(node: Any, key: Any) -> tuple[Path, BTreeLeaf]:
     """Return the way to the leaf under *node* where *key* is or would be, and the leaf."""
     path: Path = []
-    while not node.is_leaf:
-        _, keys, children = node.links
+    while True:
+        level, keys, children = node.links
         index = bisect_right(keys, key)
         path.append((node, index))
         node = children[index]
-    return path, node
+        if level == 1:
+            return path, node
+
+
+def find_key(tree: Any, key: Any) -> tuple[Path, Any, int, Any]:
+    """Return the way to the leaf where *key* is or would be, the leaf, the index, the value.
+
+    The value is MISSING if it is not there. As a dict has it, so it is with a key that can't
+    be ordered among the others: then there is no leaf.
+    """
+    try:
+        path, leaf = path_to(tree._root, key)  # noqa: SLF001
+        return path, leaf, *find(*leaf.items, key)
+    except (TypeError, ArithmeticError) as error:  # The latter is of a Decimal.
+        if isinstance(error, Error):  # Of a key of the tree, of which the class is missing.
+            raise
+        return [], None, 0, MISSING
 
 
 def upward(tree: Any, bounds: Bounds) -> Iterator[Items]:
