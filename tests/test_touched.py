@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 import transaction
@@ -22,6 +23,7 @@ from dobbin_like import (
     is_checked_out,
     touch,
 )
+from dobbin_like.collections.btree.nodes import noted, written_in
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.ids import DELTA, ROOT_OID
 from tests.helpers.steps import in_thread
@@ -204,8 +206,12 @@ def test_an_attribute_that_is_set_to_what_it_was_counts_as_written(pair, size, v
             commit(mine)
 
 
-def test_what_a_savepoint_takes_back_was_not_written(pair, size):
-    mine, other = pair(PersistentSet, size)
+in_sets = pytest.mark.parametrize("cls", [PersistentSet, BTreeSet])
+
+
+@in_sets
+def test_what_a_savepoint_takes_back_was_not_written(pair, size, cls):
+    mine, other = pair(cls, size)
     put(mine, "mine")
     point = transaction.savepoint()
     put(mine, "a")
@@ -216,8 +222,9 @@ def test_what_a_savepoint_takes_back_was_not_written(pair, size):
     assert "a" not in mine
 
 
-def test_what_was_written_before_a_savepoint_still_counts(pair, size):
-    mine, other = pair(PersistentSet, size)
+@in_sets
+def test_what_was_written_before_a_savepoint_still_counts(pair, size, cls):
+    mine, other = pair(cls, size)
     put(mine, "a")
     point = transaction.savepoint()
     put(mine, "mine")
@@ -227,6 +234,57 @@ def test_what_was_written_before_a_savepoint_still_counts(pair, size):
     commit(other)
     with pytest.raises(ConflictError):
         commit(mine)
+
+
+@pytest.mark.parametrize("written", ["a", "b", "mine"])
+def test_a_savepoint_that_is_gone_back_to_again_knows_only_what_was_written_before_it(
+    pair, written
+):
+    mine, other = pair(BTreeSet, 0)
+    put(mine, "mine")
+    points = []
+    for key in ("a", "b"):
+        points.append(transaction.savepoint())
+        put(mine, key)
+        points[-1].rollback()
+        put(mine, f"beside {key}")
+        points[0].rollback()
+    if written != "mine":
+        put(mine, written)
+    take(other, "b")
+    commit(other)
+    if written == "b":
+        with pytest.raises(ConflictError):
+            commit(mine)
+    else:
+        commit(mine)
+        assert list(mine) == ["a", "mine"]
+
+
+def test_keys_that_are_noted_are_those_of_each_state():
+    generator = random.Random(3)
+    states = [(None, [])]
+    for number in range(3000):
+        written, keys = generator.choice(states[-3:])
+        key = number if generator.random() < 0.5 else number % 10
+        states.append((noted(written, key), [*keys, key]))
+    for written, keys in states:
+        assert set(written_in({"_v_written": written})) == set(keys)
+
+
+def test_a_key_that_is_noted_again_and_again_takes_no_more_room():
+    written = None
+    for number in range(10_000):
+        written = noted(written, str(number % 3))
+        assert len(written[0]) <= 256
+    assert set(written_in({"_v_written": written})) == {"0", "1", "2"}
+
+
+def test_keys_without_a_hash_are_noted():
+    written = None
+    for number in range(1000):
+        written = noted(written, [number])
+    assert written_in({"_v_written": written}) == [[number] for number in range(1000)]
 
 
 def test_a_list_that_is_only_appended_to_has_no_such_writes(database, again, size):

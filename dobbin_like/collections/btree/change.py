@@ -12,7 +12,7 @@ from dobbin_like.collections.btree.nodes import MISSING, find
 from dobbin_like.collections.btree.plan import Plan
 from dobbin_like.collections.btree.walk import find_key, path_to
 from dobbin_like.exc import SharedValueError
-from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.base import checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import describe
 from dobbin_like.objects.values.here import here
@@ -31,6 +31,7 @@ def check_writable(tree: Any) -> None:
     if not is_writable(tree):
         ref = ref_of(tree)
         raise SharedValueError(type(tree).__name__, "" if is_new(ref) else describe(ref))
+    checkout(tree)  # A task might have met that of another one.
 
 
 def set_key(tree: Any, key: Any, value: Any, *, replace: bool = True) -> bool:
@@ -44,21 +45,19 @@ def set_key(tree: Any, key: Any, value: Any, *, replace: bool = True) -> bool:
     index, now = find(keys, values, key)
     there = now is not MISSING
     plan = Plan(tree)
-    if there and not replace:
-        value = now
-    elif there:
-        keys, values = plan.get(leaf, "items")
-        values = [*values]
-        values[index] = value
-        plan.set(leaf, "items", (keys, values))
-    else:
+    if not there:
         check_order(keys, index, key)
         keys, values = map(list, plan.get(leaf, "items"))
         keys.insert(index, key)
         values.insert(index, value)
         plan.fill(path, leaf, keys, values)
         plan.count(1)
-    plan.touch(leaf, key, value)
+    elif replace:
+        keys, values = plan.get(leaf, "items")
+        values = [*values]
+        values[index] = value
+        plan.set(leaf, "items", (keys, values))
+    plan.note(leaf, key)
     plan.apply()
     return not there
 
@@ -76,6 +75,6 @@ def remove_key(tree: Any, key: Any) -> Any:
         value = values.pop(index)
         plan.drain(path, leaf, keys, values)
         plan.count(-1)
-    plan.touch(leaf, key, MISSING)
+    plan.note(leaf, key)
     plan.apply()
     return value

@@ -18,7 +18,7 @@ tree is emptied, so that a transaction that has changed it is in conflict.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn, cast
 
 from dobbin_like.exc import ConflictError, Error, Sides
@@ -44,6 +44,14 @@ FILL: Final = 7 / 8
 Items = tuple[list[Any], list[Any]]
 """Keys in order, and their values. Replaced, never changed: iterators hold them."""
 
+Written = tuple[list[Any], int, int]
+"""Keys, how many of them count, and at how many they are looked through for the same ones.
+
+A savepoint keeps it as it is, so keys are only appended.
+"""
+
+_WRITTEN_MIN: Final = 256
+
 Difference = tuple[Any, Any, Any]
 """A key, its value before and after; :data:`MISSING` where it was not there."""
 
@@ -57,9 +65,8 @@ class BTreeLeaf(Persistent):
     _p_part_of = "tree"
     is_leaf = True
 
-    _v_touched = cast("Sequence[object]", ())
-    """The keys that the transaction has set or removed, and that are as they were; in order if
-    they have one."""
+    _v_written = cast("Written | None", None)
+    """The keys that the transaction has set or removed: some may be as they were."""
 
     def __init__(self, tree: Any, keys: list[Any], values: list[Any]) -> None:
         self.tree = tree
@@ -81,7 +88,7 @@ class BTreeLeaf(Persistent):
         if not old["moves"] == saved["moves"] == new["moves"]:
             _refuse("items were moved to or from it")
         keys, values = map(list, saved["items"])
-        written = unchanged(new.get("_v_touched", ()), old["items"])
+        written = unchanged(written_in(new), old["items"], new["items"])
         for key, before, after in written + differences(old["items"], new["items"]):
             look = find_any if after is before else find
             index, now = look(keys, values, key)
@@ -157,10 +164,36 @@ def find_any(keys: list[Any], values: list[Any], key: Any) -> tuple[int, Any]:
         return len(keys), MISSING
 
 
-def unchanged(touched: Iterable[Any], items: Items) -> list[Difference]:
-    """Return the changes of *touched* keys that left them as they are in *items*."""
-    found = [(key, find_any(*items, key)[1]) for key in touched]
-    return [(key, value, value) for key, value in found]
+def noted(written: Written | None, key: Any) -> Written:
+    """Return *written* and *key*. Cost: constant; memory: little more than what differs."""
+    keys, count, limit = written or ([], 0, _WRITTEN_MIN)
+    if count == limit:
+        keys = _distinct(keys[:count])
+        limit = max(2 * len(keys), _WRITTEN_MIN)
+    elif count < len(keys):  # A savepoint was gone back to: the rest is of another state.
+        keys = keys[:count]
+    keys.append(key)
+    return keys, len(keys), limit
+
+
+def written_in(state: Mapping[str, Any]) -> list[Any]:
+    """Return the keys that the transaction has set or removed, by the state of a node."""
+    written: Written | None = state.get("_v_written")
+    return [] if written is None else _distinct(written[0][: written[1]])
+
+
+def _distinct(keys: list[Any]) -> list[Any]:
+    """Return each key once, if they have hashes."""
+    try:
+        return list(dict.fromkeys(keys))
+    except TypeError:
+        return keys
+
+
+def unchanged(written: Iterable[Any], old: Items, new: Items) -> list[Difference]:
+    """Return the changes of *written* keys that have left them as they were."""
+    both = [(key, find_any(*old, key)[1], find_any(*new, key)[1]) for key in written]
+    return [(key, before, before) for key, before, after in both if same(before, after)]
 
 
 def differences(old: Items, new: Items) -> list[Difference]:

@@ -14,12 +14,10 @@ from dobbin_like.collections.btree.nodes import (
     INNER_MIN,
     LEAF_MAX,
     LEAF_MIN,
-    MISSING,
     BTreeInner,
     BTreeLeaf,
     Items,
-    find_any,
-    same,
+    noted,
 )
 from dobbin_like.collections.btree.walk import Path
 from dobbin_like.objects.faces.base import checkout
@@ -30,9 +28,14 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 
 def owned(node: Any) -> State:
-    """Check *node* out; return its attributes, as the calling thread may change them."""
-    checkout(node)
+    """Check *node* out; return its attributes, as the calling thread may change them.
+
+    The tree is checked out already, by the same task: that is asked once for all nodes.
+    """
     working = here.memo.get(id(node))
+    if type(working) is not WorkingCopy:
+        checkout(node)
+        working = here.memo.get(id(node))
     return working if type(working) is WorkingCopy else native_dict(node)
 
 
@@ -45,22 +48,22 @@ class Plan:
 
     def __init__(self, tree: Any) -> None:
         self._tree = tree
-        # By id: a node, its attributes, and what is to become of them.
-        self._nodes: dict[int, tuple[Any, State, State]] = {}
+        # By id: the attributes of a node, what is to become of them, and the node.
+        self._nodes: dict[int, tuple[State, State, Any]] = {}
 
-    def _node(self, node: Any) -> tuple[Any, State, State]:
+    def _node(self, node: Any) -> tuple[State, State, Any]:
         known = self._nodes.get(id(node))
         if known is None:
-            known = self._nodes[id(node)] = node, owned(node), {}
+            known = self._nodes[id(node)] = owned(node), {}, node
         return known
 
     def set(self, node: Any, name: str, value: Any) -> None:
         """Plan that attribute *name* of *node*, which is checked out now, becomes *value*."""
-        self._node(node)[2][name] = value
+        self._node(node)[1][name] = value
 
     def get(self, node: Any, name: str) -> Any:
         """Return what attribute *name* of *node* is planned to be; else the thread's own value."""
-        _, state, planned = self._node(node)
+        state, planned, _ = self._node(node)
         if name in planned:
             return planned[name]
         value = state[name]
@@ -68,34 +71,27 @@ class Plan:
 
     def apply(self) -> None:
         def assign() -> None:
-            for _, state, planned in self._nodes.values():
+            for state, planned, _ in self._nodes.values():
                 state.update(planned)
 
         finish_despite_interrupts(assign)
 
     def count(self, change: int) -> None:
         """Let the tree have so many more keys; its iterators are told."""
-        length = self._tree._length  # noqa: SLF001
-        self.set(length, "value", self.get(length, "value") + change)
-        self.set(self._tree, "_v_changed", object())
+        tree = self._tree
+        state, planned, _ = self._node(tree._length)  # noqa: SLF001
+        planned["value"] = state["value"] + change
+        self.set(tree, "_v_changed", object())
 
-    def touch(self, leaf: BTreeLeaf, key: Any, value: Any) -> None:
-        """Note that *key* of *leaf* becomes *value*, or MISSING, if that is what it was before.
+    def note(self, leaf: BTreeLeaf, key: Any) -> None:
+        """Note that *key* of *leaf* is set or removed.
 
-        Nothing else tells that the transaction is in conflict with one that changes it.
+        Nothing else tells that the transaction is in conflict with one that changes it, if it
+        is as it was in the end.
         """
-        if type(self._node(self._tree)[1]) is not WorkingCopy:
-            return  # A new tree, which no other transaction knows.
-        state = self._node(leaf)[1]
-        if type(state) is WorkingCopy:  # Else what it was is not known: the leaf is new.
-            before: Items = state.base["items"]
-            if not same(find_any(*before, key)[1], value):
-                return
-        touched = [*state.get("_v_touched", ())]
-        index, known = find_any(touched, touched, key)
-        if known is MISSING:
-            touched.insert(index, key)
-            self.set(leaf, "_v_touched", touched)
+        if type(here.memo.get(id(self._tree))) is WorkingCopy:  # Nobody else knows a new tree.
+            state, planned, _ = self._node(leaf)
+            planned["_v_written"] = noted(state.get("_v_written"), key)
 
     def fill(self, path: Path, leaf: BTreeLeaf, keys: list[Any], values: list[Any]) -> None:
         """Give *leaf*, to which *path* leads, more items: split it if they are too many."""

@@ -24,6 +24,7 @@ from dobbin_like.collections.btree.nodes import (
     refuse_key,
     same,
     unchanged,
+    written_in,
 )
 from dobbin_like.collections.btree.plan import Plan
 from dobbin_like.collections.btree.walk import (
@@ -195,7 +196,8 @@ class SortedTree(Persistent, Generic[K, I]):
     def _fill(self, items: Items) -> None:
         plan = Plan(self)
         plan.set(self._root.links[2][0], "moves", self._root.links[2][0].moves + 1)
-        plan.set(self._root, "_v_touched", items[0])  # The tree may have been cleared before.
+        # The tree may have been cleared before.
+        plan.set(self._root, "_v_written", (items[0], len(items[0]), len(items[0])))
         plan.set(self._root, "links", grown(self, items))
         plan.count(len(items[0]))
         plan.apply()
@@ -246,15 +248,15 @@ class SortedTree(Persistent, Generic[K, I]):
         """Apply the changes of a transaction again, key by key, to the tree as it is now."""
         before: list[Items] = []
         after: list[Items] = []
-        touched: list[Any] = []
+        written: list[Any] = []
         for part, old, new in parts:
             if isinstance(part, BTreeLeaf):
                 before += [old["items"]] if old else []
                 after += [new["items"]] if new else []
-            touched += new.get("_v_touched", ()) if new else ()
-        was = joined(before)
-        changes = differences(was, joined(after))
-        for key, old, value in (*changes, *unchanged(touched, was)):
+            written += written_in(new) if new else ()
+        was, becomes = joined(before), joined(after)
+        changes = differences(was, becomes)
+        for key, old, value in (*changes, *unchanged(written, was, becomes)):
             now = find_key(self, key)[3]
             if not same(now, old):
                 refuse_key(key, old, now, value)
