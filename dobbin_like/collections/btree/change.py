@@ -28,10 +28,11 @@ def is_writable(tree: Any) -> bool:
 
 def check_writable(tree: Any) -> None:
     """Raise SharedValueError if the calling thread may not change *tree*."""
-    if not is_writable(tree):
+    if type(here.memo.get(id(tree))) is WorkingCopy:
+        checkout(tree)  # A task might have met that of another one.
+    elif not is_writable(tree):
         ref = ref_of(tree)
         raise SharedValueError(type(tree).__name__, "" if is_new(ref) else describe(ref))
-    checkout(tree)  # A task might have met that of another one.
 
 
 def set_key(tree: Any, key: Any, value: Any, *, replace: bool = True) -> bool:

@@ -33,7 +33,9 @@ def owned(node: Any) -> State:
     The tree is checked out already, by the same task: that is asked once for all nodes.
     """
     working = here.memo.get(id(node))
-    if type(working) is not WorkingCopy:
+    if type(working) is WorkingCopy:
+        return working
+    if type(node) is not type(node)._p_faces.open:
         checkout(node)
         working = here.memo.get(id(node))
     return working if type(working) is WorkingCopy else native_dict(node)
