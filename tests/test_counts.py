@@ -202,6 +202,23 @@ def test_one_key_of_a_dict_costs_the_same_in_any_size(
     assert counts.python <= 213, counts.told()
 
 
+def test_a_key_of_a_tree_that_is_checked_out_is_changed_by_few_calls(database: Database) -> None:
+    tree = BTree(((number % 10, number), number) for number in range(10_000))
+    database.set_root(tree)
+    transaction.commit()
+    checkout(tree)
+    tree[5, 5] = tree[5, 6] = 0
+
+    with counted() as counts:
+        tree[5, 5] = 1
+        del tree[5, 6]
+        tree[5, 6] = 2
+
+    faces = "dobbin_like.objects.faces."
+    looks = sum([n for name, n in counts.functions.items() if name.startswith(faces)])
+    assert looks <= 12, sorted(counts.functions.items())
+
+
 @pytest.mark.slow
 def test_a_key_of_a_large_tree_is_found_by_few_records(database: Database, path: Path) -> None:
     database.set_root(BTree((number, number) for number in range(100_000)))
