@@ -140,12 +140,17 @@ def write(store: Any, first: int, threads: int, seconds: float) -> None:
     running = [threading.Thread(target=run, args=(n,), daemon=True) for n in numbers]
     for thread in running:
         thread.start()
-    together.wait()
-    print("ready", flush=True)
-    sys.stdin.readline()
-    together.wait()
-    for thread in running:
-        thread.join()
+    try:
+        together.wait()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        together.wait()
+    except BaseException:
+        together.abort()
+        raise
+    finally:
+        for thread in running:
+            thread.join()
     assert len(done) == threads, "a thread has failed"
     print(json.dumps(done), flush=True)
 

@@ -125,7 +125,7 @@ def test_what_a_handler_does_at_any_step_of_a_commit_is_refused_or_done(
         assert found(databases, "handler") == handled
         assert not any(database.storage.held for database in databases)
 
-    assert refused > 3
+    assert refused > 1
     for database in databases + readers:
         database.close()
     for path in paths:
