@@ -501,6 +501,7 @@ def test_persistent_class_named_in_a_state_comes_back(database, again):
 
 class NoNames:
     next_number = 1
+    forgotten = 0
 
     def class_name(self, number):
         return "os", "system"

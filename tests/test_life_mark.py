@@ -62,6 +62,8 @@ def function_of_a_module() -> None: ...
 class Names:
     """A class table in memory, whose numbers are as long as one likes."""
 
+    forgotten = 0
+
     def __init__(self, first: int) -> None:
         self.names: dict[int, tuple[str, str]] = {}
         self.next_number = first

@@ -30,6 +30,8 @@ class Plain:
 class Names:
     """A class table in memory."""
 
+    forgotten = 0
+
     def __init__(self):
         self.names = {}
         self.next_number = 1

@@ -20,6 +20,7 @@ from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
 from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.streams import is_of, stream_offset
+from dobbin_like.name_tables import NO_CLASS
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, Reference, StateReader, way_to
 
 
@@ -92,7 +93,10 @@ class Contents(Parts):
             if number in numbers or known.class_name(number) or known.shape(number):
                 found = f"{shape} with the number of another"
                 self.report.add(5, logged.offset, found, "a number that was not used before")
-            if class_number not in classes and known.class_name(class_number) is None:
+            dropped = class_number == NO_CLASS and not attributes
+            if not (
+                dropped or class_number in classes or known.class_name(class_number) is not None
+            ):
                 self.report.add(5, logged.offset, shape, "a class in the class table")
             numbers.add(number)
             if len(set(attributes)) != len(attributes):

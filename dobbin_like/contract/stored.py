@@ -98,6 +98,14 @@ class Names(Protocol):
     def next_number(self) -> int:
         """Above every number that was ever given to a class or a shape; at least 1."""
 
+    @property
+    def forgotten(self) -> int:
+        """How many names a pack has dropped since the storage was opened.
+
+        They are still found by their numbers, for older snapshots. What is stored from then on
+        must not have these numbers: who keeps numbers looks them up again when this has changed.
+        """
+
     def class_name(self, number: int) -> tuple[str, str] | None:
         """Return module and qualname of a class, the last that its number was given.
 

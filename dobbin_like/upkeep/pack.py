@@ -39,8 +39,8 @@ from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.store import Progress, Store
 from dobbin_like.texts import counted
 from dobbin_like.timestamps import is_ahead, now, tid_of, time_of
-from dobbin_like.upkeep.pack_copy import Carry, MissedError
-from dobbin_like.upkeep.pack_plan import NOTHING, PackSize, Survivors
+from dobbin_like.upkeep.pack_copy import Carry
+from dobbin_like.upkeep.pack_plan import NOTHING, MissedError, PackSize, Survivors
 from dobbin_like.upkeep.throttle import Throttle
 
 Keep = int | datetime | timedelta | None

@@ -2,7 +2,8 @@
 
 Others may commit meanwhile: what they append is copied round after round, until little is left;
 the rest is copied under the commit lock. If a transaction refers to an object that was
-unreachable when the survivors were marked, the caller marks that, too, and begins a new copy.
+unreachable when the survivors were marked, or has a name that nothing used, the caller marks that,
+too, and begins a new copy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 from dobbin_like.objects.codec.stream_keys import with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
-from dobbin_like.upkeep.pack_plan import Count, PackSize, Survivors, stored_stream
+from dobbin_like.upkeep.pack_plan import (
+    Count,
+    MissedError,
+    PackSize,
+    Survivors,
+    stored_stream,
+)
 from dobbin_like.upkeep.throttle import Throttle
 
 _LITTLE: Final = 1 << 18
@@ -34,10 +41,6 @@ _ROUNDS: Final = 24
 _ENTRIES_BETWEEN_RESTS: Final = 64
 
 Entries = Iterator[Entry]
-
-
-class MissedError(Exception):
-    """A transaction refers to an object that was left out."""
 
 
 class Carry:
@@ -55,7 +58,8 @@ class Carry:
         self._before, self._after = Count(objects=old.positions.stored), Count()
         self._place = old.place
         # The first successful transaction gets both tables.
-        self._names = NameTables(*old.names.rows())
+        self._names: NameTables = survivors.names()
+        self._dropped = old.names.numbers() - self._names.numbers()
         self._tables_are_due = True
 
     def up_to_the_moment(self, tell: Callable[[int], object]) -> None:
@@ -89,7 +93,7 @@ class Carry:
     def switch(self) -> tuple[PackSize, PackSize]:
         """Copy the rest, and replace the old file, which stays if this fails; return both sizes.
 
-        MissedError: A transaction refers to an object that was left out.
+        MissedError: A transaction needs an object, or a name, that was left out.
         """
         old, new = self._old, self._new
         old.acquire()
@@ -119,7 +123,10 @@ class Carry:
                 if not logged.failed:
                     names = logged.names
                     self._names.update(*names)
+                    self._dropped.difference_update([row[0] for row in names.classes])
                     if frame.tail.end > self._survivors.seen.end:
+                        if not self._dropped.isdisjoint([row[1] for row in names.shapes]):
+                            raise MissedError(names)
                         entries = self._watched(entries)
                 self._append(logged, entries, names, count)
             self._place = frame.tail
@@ -152,7 +159,7 @@ class Carry:
         """Yield the entries of a transaction that came after the survivors were marked."""
         new = self._new.positions
         for entry in entries:
-            for oid in self._survivors.are_missed(entry):
+            for oid in self._survivors.are_missed(entry, self._dropped):
                 if not new.get(oid):
                     text = f"oid {oid}"
                     raise MissedError(text)

@@ -2,7 +2,8 @@
 
 Transactions up to the tid that is kept keep the entries that were the newest of their objects
 then, if these could be reached then or are referred to later; a transaction without such entries
-is dropped. Later transactions stay whole. Writes nothing; knows no objects: states are bytes.
+is dropped. Later transactions stay whole. Names of classes and attributes that nothing of this has
+are dropped. Writes nothing; knows no objects: states are bytes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.deltas.delta import MissingBaseError
 from dobbin_like.upkeep.throttle import Throttle
+
+
+class MissedError(Exception):
+    """A transaction needs an object, or a name, that was left out."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,15 @@ class Survivors:
         self._old = old
         self._pace = pace
         self._tell = tell
+        # Of the classes and shapes that occur in what is kept.
+        self._numbers: set[int] = set()
+        self._all_names = False
         self._marks = Marks(
-            old.positions.next_oid, self._state, order=old.positions.get, tick=self._tick
+            old.positions.next_oid,
+            self._state,
+            order=old.positions.get,
+            tick=self._tick,
+            numbers=self._numbers,
         )
         # The positions of entries whose deltas survive.
         self._bases: set[int] = set()
@@ -99,8 +111,12 @@ class Survivors:
     def _state(self, oid: int) -> bytes | None:
         """Return the whole state of an object as of the moment that is kept."""
         stored = self._old.version(oid)
-        if stored is None or not stored.number & DELTA:
-            return None if stored is None else stored.data
+        if stored is None:
+            return None
+        self._numbers.add(stored.number & ~DELTA)
+        if not stored.number & DELTA:
+            return stored.data
+        references(stored.data, self._numbers)
         try:
             return self._reader.whole(Oid(oid), stored, self._base_of, self._keys)[1]
         except MissingBaseError as error:
@@ -112,6 +128,8 @@ class Survivors:
         before = self._old.replaced_by(oid, stored)
         if before is not None:
             self._bases.add(before.position)
+            self._numbers.add(before.number & ~DELTA)
+            references(before.data, self._numbers)
         return before
 
     def mark(self) -> None:
@@ -132,8 +150,11 @@ class Survivors:
         for frame in old.frames(self.seen, old.end):
             logged = frame.logged
             if logged is not None and not logged.failed:
+                self._numbers.update([row[1] for row in logged.names.shapes])
                 for oid, number, state in old.read_entries(logged):
-                    self._marks.follow([target for target, _ in references(state)])
+                    self._numbers.add(number & ~DELTA)
+                    targets = references(state, self._numbers)
+                    self._marks.follow([target for target, _ in targets])
                     if number & DELTA:  # A change of what may have been out of reach.
                         self._marks.follow([oid])
                     self._pace.rest()
@@ -141,15 +162,29 @@ class Survivors:
 
     def keep_all_objects(self) -> None:
         self._marks.add_all()
+        self._all_names = True
         for oid in range(self._old.positions.next_oid):
             self._pace.rest()
             self._state(oid)  # Notes what has to survive with it.
 
-    def are_missed(self, entry: tuple[int, int, bytes]) -> Iterator[int]:
-        """Yield the dropped objects that a later entry refers to, or is a delta of."""
+    def names(self) -> NameTables:
+        """Return the names as of the kept tid that something has."""
+        names = NameTables(*self._old.names.rows())
+        if not self._all_names:
+            names.leave_used(self._numbers)
+        return names
+
+    def are_missed(self, entry: tuple[int, int, bytes], dropped: set[int]) -> Iterator[int]:
+        """Yield the dropped objects that a later entry refers to, or is a delta of.
+
+        MissedError: It has a name of which the number is among those *dropped*.
+        """
         positions = self._old.positions
         oid, number, state = entry
-        needed = [target for target, _ in references(state)]
+        numbers = {number & ~DELTA}
+        needed = [target for target, _ in references(state, numbers)]
+        if not dropped.isdisjoint(numbers):
+            raise MissedError(numbers)
         if number & DELTA:
             needed.append(oid)
         for target in needed:
@@ -205,7 +240,7 @@ class Survivors:
         """Return the size of the log, and that of a packed one; reads only states of streams."""
         old = self._old
         before, after = Count(), Count()
-        table = old.names.rows()
+        table = self.names().rows()
         slots = 8 * old.positions.next_oid
         saved = record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
         size = PAGE_SIZE + saved

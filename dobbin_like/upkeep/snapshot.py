@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from dobbin_like.contract import NO_NAMES, Storage, StoredVersion
+from dobbin_like.contract import NO_NAMES, NewNames, Storage, StoredVersion
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
@@ -24,6 +24,7 @@ from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
@@ -69,10 +70,10 @@ def snapshot(
     """Write the state of this database to *target*, as a database of its own.
 
     All objects that can be reached from the root become one transaction, with the tid of the
-    state, or with that of now if a clock was ahead; above 4 GiB, several. Oids, numbers, streams
-    and names stay. The new database has its own store id: a backup of one is not a backup of the
-    other. Others may read and commit meanwhile. A file appears when it is complete and on stable
-    storage, or not at all.
+    state, or with that of now if a clock was ahead; above 4 GiB, several. Oids, numbers, streams,
+    and the names of classes and attributes that something has, stay. The new database has its own
+    store id: a backup of one is not a backup of the other. Others may read and commit meanwhile. A
+    file appears when it is complete and on stable storage, or not at all.
 
     Args:
         target: A path with no file or an empty one, or an empty storage.
@@ -139,6 +140,7 @@ def _write(
     part_bytes: int,
 ) -> SnapshotReport:
     state = _State(source, progress)
+    target.names = state.names()
     state.carry_streams(target.stream)
     parts = state.parts(part_bytes)
     for part in parts:
@@ -182,8 +184,16 @@ class _State:
         self._rewritten: dict[int, bytes] = {}
         self._numbers: dict[int, int] = {}
         self._reader = StateReader(source.names, source.path)
-        Marks(source.next_oid, self._read, tick=self._tick).follow([ROOT_OID])
+        self._used: set[int] = set()  # Of classes and shapes.
+        marks = Marks(source.next_oid, self._read, tick=self._tick, numbers=self._used)
+        marks.follow([ROOT_OID])
         self.streams = len(self._stream_oids)
+
+    def names(self) -> NewNames:
+        """Return the names that something in this state has."""
+        names = NameTables(*self._source.names.rows())
+        names.leave_used(self._used)
+        return names.rows()
 
     def _read(self, oid: int) -> bytes | None:
         stored = self._source.load(Oid(oid))
@@ -201,9 +211,11 @@ class _State:
     def _data(self, oid: Oid, stored: StoredVersion) -> bytes:
         """Return the whole state of a version; remember it if it was put together from deltas."""
         if not stored.number & DELTA:
+            self._used.add(stored.number)
             return stored.data
         number, whole = self._reader.whole(oid, stored, self._source.version_before)
         self._numbers[oid] = number
+        self._used.add(number)
         self._rewritten[oid] = whole
         return whole
 
@@ -270,20 +282,20 @@ class _IntoFile:
     def __init__(self, path: str, file: NewFile, source: Storage, tid: Tid) -> None:
         self.path = path
         self._file = file
-        self._names = source.names.rows()
+        self.names: NewNames = NO_NAMES
         # Oids and numbers of classes are those of the source: it goes on from there.
         page = new_page(tid, source.next_oid)
         self._log = NewLog(file, page, source.next_oid)
         self.stream = self._log.append_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
-        names = NO_NAMES if part.number else self._names
+        names = NO_NAMES if part.number else self.names
         meta = Meta(names, description=_DESCRIPTION)
         self._log.append(tid, entries, meta, count=part.objects, size=part.size)
 
     def complete(self, objects: int) -> None:
         if objects > _POSITIONS_FROM:
-            self._log.save_positions(self._names)
+            self._log.save_positions(self.names)
         self._log.complete()
         self._file.put(replace=False)
 
@@ -297,7 +309,7 @@ class _IntoStorage:
     def __init__(self, target: Storage, source: Storage) -> None:
         self.path = target.path
         self._target = target
-        self._names = source.names.rows()
+        self.names: NewNames = NO_NAMES
         target.acquire()
         if len(target) or target.read_news():
             raise CopyError(target.path, "the storage is not empty; give a new one")
@@ -305,7 +317,7 @@ class _IntoStorage:
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
         # The only one: there is no limit for it.
-        self._target.append(tid, list(entries), *self._names, description=_DESCRIPTION)
+        self._target.append(tid, list(entries), *self.names, description=_DESCRIPTION)
 
     def complete(self, objects: int) -> None:
         pass

@@ -38,6 +38,7 @@ class Generations:
         """Go on in another file. The tables of names stay the object that they are."""
         names = self.present.names
         names.update(*present.names.rows())
+        names.leave_only(present.names.numbers())
         present.names = names
         # In this order: whoever finds the new one finds the old one among the past.
         self.past = (*self.past, self.present)

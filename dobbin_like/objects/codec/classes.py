@@ -39,7 +39,7 @@ class ClassTable:
 
     def __init__(self, policy: Policy, names: Names, path: str = "") -> None:
         self.policy = policy
-        self._names = names
+        self.names = names
         self._path = path  # Of the data, for the texts of errors.
         self._loaded: dict[int, Any] = ThreadedDict()
         self.known_numbers: dict[Any, int] = ThreadedDict()
@@ -56,6 +56,8 @@ class ClassTable:
         # What shape(), number() and shape_number() know: hot paths look here first.
         self.known_shapes: dict[int, Shape] = ThreadedDict()
         self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = ThreadedDict()
+        # How many names the log had dropped when the numbers were looked up.
+        self.forgotten = names.forgotten
         self.new: list[tuple[int, str, str]] = []
         self.new_shapes: list[tuple[int, int, tuple[str, ...]]] = []
         self._new_objects: list[Any] = []
@@ -64,7 +66,7 @@ class ClassTable:
     # -- loading ----------------------------------------------------------
 
     def _name(self, number: int) -> tuple[str, str]:
-        name = self._names.class_name(number)
+        name = self.names.class_name(number)
         if name is None:
             found = f"class number {number}"
             raise IntegrityError(self._path, 0, found, "the number of a class in the log")
@@ -152,7 +154,7 @@ class ClassTable:
         """Return a shape that is in the log; ``None``: *number* is a class."""
         shape = self.known_shapes.get(number)
         if shape is None:
-            found = self._names.shape(number)
+            found = self.names.shape(number)
             if found is not None:
                 shape = self.known_shapes[number] = shape_of(*found)
         return shape
@@ -172,11 +174,11 @@ class ClassTable:
         if number is not None:
             return number
         if isinstance(cls, StandInMeta) or _is_subclass(cls, Broken):
-            return int(cls._p_number)
+            return self._number_kept(int(cls._p_number))
         module, qualname = cls.__module__, getattr(cls, "__qualname__", cls.__name__)
         if module == "pathlib._local":  # where CPython 3.13 alone keeps them
             module = "pathlib"
-        number = self._names.class_number(module, qualname)
+        number = self.names.class_number(module, qualname)
         loaded = None if number is None else self._loaded.get(number)
         if loaded is not cls:  # Else values of it were read, and may be stored again.
             self._check(cls, module, qualname)
@@ -198,9 +200,17 @@ class ClassTable:
         self.known_numbers[cls] = number
         return number
 
+    def _number_kept(self, number: int) -> int:
+        """Return *number*, by which something was loaded; a name that was dropped comes again."""
+        if self.forgotten:
+            there = (*self.names.rows().classes, *self.new)
+            if all(number != row[0] for row in there):
+                self.new.append((number, *self._name(number)))
+        return number
+
     def number_by_name(self, obj: Any, module: str, qualname: str) -> int:
         """Return the number of a value that is pickled by its name, or raise TypeError."""
-        number = self._names.class_number(module, qualname)
+        number = self.names.class_number(module, qualname)
         if number is not None and self._loaded.get(number) is obj:
             return number
         for new, *name in self.new:
@@ -230,9 +240,9 @@ class ClassTable:
                 reason = "names with _p_ are reserved; take another one"
                 class_name = self._resolved[class_number][1]
                 raise NotStorableError(class_name, None, f".{name}", reason)
-        number = self._names.shape_number(class_number, attributes)
+        number = self.names.shape_number(class_number, attributes)
         if number is None:
-            known = self._names.shape_count(class_number) + self._new_counts[class_number]
+            known = self.names.shape_count(class_number) + self._new_counts[class_number]
             if known >= SHAPE_LIMIT:
                 return class_number
             number = self._next_number()
@@ -242,7 +252,7 @@ class ClassTable:
         return number
 
     def _next_number(self) -> int:
-        return self._names.next_number + len(self.new) + len(self.new_shapes)
+        return self.names.next_number + len(self.new) + len(self.new_shapes)
 
     def _check(self, cls: Any, module: str, qualname: str) -> None:
         kind = "class" if isinstance(cls, type) else "function" if callable(cls) else "value"
@@ -273,6 +283,12 @@ class ClassTable:
                 f"define it in a module of its own"
             )
             warnings.warn(text, MainModuleWarning, stacklevel=2)
+
+    def look_up_again(self) -> None:
+        """Forget by which numbers classes and shapes are stored: the log has dropped names."""
+        self.forgotten = self.names.forgotten
+        self.known_numbers.clear()
+        self.known_shape_numbers.clear()
 
     def confirm(self) -> None:
         """Keep the new numbers: they are in the log."""

@@ -28,13 +28,15 @@ _BETWEEN_TICKS: Final = 64
 """Objects; reading them takes a fraction of a millisecond."""
 
 
-def references(data: bytes) -> list[tuple[int, int]]:
+def references(data: bytes, numbers: set[int] | None = None) -> list[tuple[int, int]]:
     """Return the (oid, class number) of every persistent object that a state refers to.
 
-    With repetitions. Raises whatever decoding raises: the bytes are no state. Cost: some
+    With repetitions. *numbers* gets those of all classes in it, of values and functions as well,
+    and perhaps 0, which is of none.
+    Raises whatever decoding raises: the bytes are no state. Cost: some
     microseconds; next to nothing for a state without references.
     """
-    return [] if _BINPERSID not in data else _reader.read(data)
+    return [] if _BINPERSID not in data else _reader.read(data, numbers)
 
 
 class _Anything:
@@ -72,7 +74,7 @@ class _Reader(threading.local):
         quick = {"persistent_load": self._found.append, "find_class": _Unpickler.find_class}
         self._quick: Any = type("_Quick", (pickle.Unpickler,), quick)
 
-    def read(self, data: bytes) -> list[tuple[int, int]]:
+    def read(self, data: bytes, numbers: set[int] | None) -> list[tuple[int, int]]:
         found = self._found
         found.clear()
         try:
@@ -82,12 +84,22 @@ class _Reader(threading.local):
             decode_loosely(data, found)
         # The others are classes, and members of enums: (number, name), (number, value, 0).
         pairs = [pid for pid in found if type(pid) is tuple and len(pid) == 2]
+        if numbers is not None:
+            numbers.update(map(_class_number, found))
         found.clear()  # There may have been a million.
         references = [pid for pid in pairs if type(pid[0]) is type(pid[1]) is int]
         for oids, number in pairs:
             if type(oids) is tuple:
                 references += [(oid, number) for oid in oids]
         return references
+
+
+def _class_number(pid: Any) -> int:
+    """Return the number of the class that a persistent id names, or that is with it."""
+    if type(pid) is int:
+        return pid
+    number: int = pid[1] if len(pid) == 2 and type(pid[1]) is int else pid[0]
+    return number
 
 
 def decode_loosely(data: bytes, found: list[Any] | None = None) -> Any:
@@ -108,7 +120,8 @@ class Marks:
 
     *load* returns the state of an oid, None if nothing is stored. States are read in the order of
     the key *order*, a batch at a time. *tick* is called now and then with the number of objects
-    and of bytes read since. Memory: One byte for each oid, and some megabytes.
+    and of bytes read since. *numbers* gets those of all classes in the states. Memory: One byte
+    for each oid, and some megabytes.
     """
 
     def __init__(
@@ -118,11 +131,13 @@ class Marks:
         *,
         order: Callable[[int], int] | None = None,
         tick: Callable[[int, int], object] | None = None,
+        numbers: set[int] | None = None,
     ) -> None:
         self.flags: bytearray = bytearray(count)  # Not 0 for the oids that were found.
         self._load = load
         self._order = order
         self._tick = tick
+        self._numbers = numbers
 
     def __contains__(self, oid: int) -> bool:
         return 0 <= oid < len(self.flags) and self.flags[oid] != _UNKNOWN
@@ -179,7 +194,8 @@ class Marks:
             if data is not None:
                 size += len(data)
                 if _BINPERSID in data:
-                    found, more = self._fresh([target for target, _ in references(data)])
+                    targets = references(data, self._numbers)
+                    found, more = self._fresh([target for target, _ in targets])
                     room = _BATCH - len(fresh)
                     left = left or more or len(found) > room
                     fresh += found[:room]

@@ -102,7 +102,7 @@ class Encoder(pickle.Pickler):
             number = self._classes.number(cls)
             return (number, obj.value, 0) if isinstance(obj, enum.Flag) else (number, obj.name)
         if isinstance(obj, StandIn):
-            return (obj._p_number, *obj._p_args) if obj._p_how == "member" else None
+            return (self._classes.number(cls), *obj._p_args) if obj._p_how == "member" else None
         return self._by_name(obj) if KINDS[cls] == OTHER and is_reduced_by_own(cls) else None
 
     def _by_name(self, obj: Any) -> int | None:

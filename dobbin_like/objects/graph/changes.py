@@ -63,8 +63,11 @@ class Changes:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._storage = graph.storage
-        if graph.classes.new or graph.classes.new_shapes:
-            graph.classes.discard()  # Left by a commit whose end was interrupted.
+        classes = graph.classes
+        if classes.new or classes.new_shapes:
+            classes.discard()  # Left by a commit whose end was interrupted.
+        if classes.forgotten != classes.names.forgotten:
+            classes.look_up_again()
         self._next_oid = 0  # 0: none was given out.
         self._packed = graph.packed
         self.new: deque[ObjectRef] = deque()
