@@ -70,20 +70,19 @@ class NameTables(Names):
 
     def leave_only(self, numbers: Container[int]) -> None:
         """Drop all but *numbers*. May be repeated after an interrupt."""
-        # First where it is looked for next: whoever knows a number finds it at any moment.
-        for number, name in self._class_names.copy().items():
-            if number not in numbers:
-                self._former_classes[number] = name
-                if self._class_numbers.get(name) == number:
-                    del self._class_numbers[name]
-                del self._class_names[number]
-                self.forgotten += 1
-        for number, shape in self._shapes.copy().items():
-            if number not in numbers:
-                self._former_shapes[number] = shape
-                self._shape_numbers[shape[0]].pop(shape[1], None)
-                del self._shapes[number]
-                self.forgotten += 1
+        classes = [row for row in self._class_names.copy().items() if row[0] not in numbers]
+        shapes = [row for row in self._shapes.copy().items() if row[0] not in numbers]
+        self.forgotten += len(classes) + len(shapes)  # First: too much does no harm.
+        # Then where it is looked for next: whoever knows a number finds it at any moment.
+        for number, name in classes:
+            self._former_classes[number] = name
+            if self._class_numbers.get(name) == number:
+                del self._class_numbers[name]
+            del self._class_names[number]
+        for number, shape in shapes:
+            self._former_shapes[number] = shape
+            self._shape_numbers[shape[0]].pop(shape[1], None)
+            del self._shapes[number]
 
     def leave_used(self, used: set[int]) -> None:
         """Drop the names that nothing has; *used* are the numbers that states have.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dobbin_like import Database, MemoryLog, Persistent, PersistentDict, checkou
 from dobbin_like.check import check_log
 from dobbin_like.name_tables import NameTables
 from dobbin_like.upkeep import pack_copy
+from tests.helpers.interrupts import interrupted
 from tests.helpers.processes import python_path
 
 if TYPE_CHECKING:
@@ -238,6 +240,40 @@ def test_two_instances_that_store_a_dropped_name_again_agree(
     assert (root["one"].salary, root["two"].salary) == (1, 2)
     assert fresh(path, "print(root['one'].salary, root['two'].salary)") == "1 2"
     check_log(path).raise_if_bad()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module",
+    ["dobbin_like.name_tables", "dobbin_like.log.reading", "dobbin_like.objects.codec.classes"],
+)
+def test_who_is_interrupted_while_following_stores_no_dropped_name(
+    database: Database, root: Any, path: Path, again: Callable[..., Database], module: str
+) -> None:
+    other = again()
+    there = other.transaction_manager
+
+    def again_by_the_other(number: int) -> None:
+        there.begin()
+        checkout(other.root)
+        other.root[f"comes {number}"] = made(Secret, salary=number)
+        there.commit()
+
+    again_by_the_other(0)
+    was_interrupted = True
+    for number in itertools.count(1):
+        if not was_interrupted:
+            break
+        transaction.begin()
+        remove(root, *[key for key in root if key.startswith("comes")])
+        assert database.pack().packed
+        was_interrupted = interrupted(lambda at=number: again_by_the_other(at), number, module)
+        there.abort()
+        again_by_the_other(number)
+        check_log(path).raise_if_bad()
+    assert number > 7
+    transaction.begin()
+    assert [root[key].salary for key in root if key.startswith("comes")] != []
 
 
 def test_an_object_that_is_taken_up_again_has_its_name_again(

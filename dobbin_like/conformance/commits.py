@@ -31,7 +31,7 @@ class CommitTests(Harness):
         storage = self.new()
 
         equal((len(storage), storage.oid_count, storage.next_oid, storage.tid), (0, 0, 0, 0))
-        equal(storage.names.next_number, 1)
+        equal((storage.names.next_number, storage.names.forgotten), (1, 0))
         equal((storage.has_news(), list(storage.read_news())), (False, []))
         equal(list(storage.transactions()), [])
         equal((storage.load(ROOT), storage.has(ROOT)), (None, False))

@@ -286,9 +286,10 @@ class ClassTable:
 
     def look_up_again(self) -> None:
         """Forget by which numbers classes and shapes are stored: the log has dropped names."""
-        self.forgotten = self.names.forgotten
+        forgotten = self.names.forgotten
         self.known_numbers.clear()
         self.known_shape_numbers.clear()
+        self.forgotten = forgotten  # Last: after an interrupt, it is done again.
 
     def confirm(self) -> None:
         """Keep the new numbers: they are in the log."""
