@@ -32,6 +32,7 @@ from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.store import Progress, Store
+from dobbin_like.transactions.commit.index_changes import get_ready
 
 Over = str | Callable[[Any], Any]
 """An attribute, or a function of an object."""
@@ -261,6 +262,7 @@ def _alone(store: Store, note: str) -> Iterator[None]:
     if manager.pending:
         raise UncommittedChangesError(store.storage.path)
     block: Block[Any] = Block(store, note=note)
+    get_ready(store.graph)
     try:
         manager.acquire_early()
         with block:

@@ -149,6 +149,8 @@ class DataManager:
         The end of its commit or abort gives the lock back, and in any case :meth:`release_early`,
         which has to follow. If this raises, as a commit may, nothing is held.
         """
+        if self._graph.indexed:
+            get_ready(self._graph)
         self._early = True
         acquire(self._publisher)
 

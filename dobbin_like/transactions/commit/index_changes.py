@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def get_ready(graph: Graph) -> None:
-    """Import what keeps indexes: before the commit lock is taken.
+    """Import what keeps indexes: before the commit lock is taken, early or not.
 
     In a child that was forked while another thread imported it, that would wait for ever.
     """
