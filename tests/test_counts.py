@@ -238,3 +238,31 @@ def asks(counts: Counts) -> dict[str, int]:
     assert asked["getpid"] <= 4
     assert asked["makedev"] <= 1
     return asked
+
+
+@pytest.mark.parametrize("changed", [True, False], ids=["changed", "new"])
+def test_a_commit_of_many_objects_is_gathered_without_collections(
+    path: Path, changed: bool
+) -> None:
+    """Each of them would look at all that is in memory, and what is gathered stays."""
+    with Database(TransactionLog(path, sync=False)) as database:
+        things = [Thing([]) for _ in range(3000)]
+        root: PersistentDict[str, Any] = PersistentDict(things=things if changed else [])
+        database.set_root(root)
+        transaction.commit()
+        if changed:
+            for thing in things:
+                change(thing)
+        else:
+            checkout(root)
+            root["things"] = things
+        collections: list[str] = []
+        gc.collect()
+        gc.callbacks.append(lambda phase, _: collections.append(phase))
+        try:
+            transaction.commit()
+        finally:
+            gc.callbacks.pop()
+
+    assert len(collections) <= 2 * 10
+    assert gc.isenabled()

@@ -45,7 +45,7 @@ HOUSE = {
             "exc.tools  exc.transactions",
             "contract.distant  contract.packed",
             "contract.recognize",
-            "contract  exc  processes.reopened  texts  timestamps  warn_after",
+            "contract  exc  processes.collector  processes.reopened  texts  timestamps warn_after",
             "name_tables",
         ),
     ),

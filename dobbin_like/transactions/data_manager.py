@@ -193,8 +193,7 @@ class DataManager:
         keeper = keeper_of(graph, view) if graph.indexed else None
         if self.new_root is not None:
             changes.add_root(*self.new_root)
-        for working in list(view.working.values()):
-            changes.add(working)
+        changes.add_all([*view.working.values()])
         if changes.new:
             changes.add_reachable()
         if self._kept:

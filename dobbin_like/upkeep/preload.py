@@ -6,11 +6,7 @@ nothing: objects stay in memory because the objects that refer to them do.
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
-import threading
-from collections.abc import Callable
 from typing import Any, Final
 
 from dobbin_like.contract import is_packed, reading_ahead
@@ -21,7 +17,7 @@ from dobbin_like.objects.codec.serialize import ATOMS
 from dobbin_like.objects.faces.broken import Broken
 from dobbin_like.objects.values.refs import UNSTORED, ObjectRef, State, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import BYTEARRAY, DICT, KINDS, OTHER, REFERENCE
-from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
+from dobbin_like.processes.collector import without_collections
 from dobbin_like.store import Progress, Store
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +45,7 @@ def preload(store: Store, progress: Progress | None = None) -> int:
     if root is None:
         return 0
     walk = _Walk(store, progress)
-    _without_collections(lambda: walk.run(root))
+    without_collections(lambda: walk.run(root))
     return walk.done
 
 
@@ -159,56 +155,3 @@ class _Walk:
 def _is_ghost(ref: ObjectRef) -> bool:
     obj = ref()
     return obj is not None and type(obj) is type(obj)._p_faces.ghost
-
-
-# -- garbage collection ---------------------------------------------------------------
-
-_lock = reentrant_lock()
-_inside: set[tuple[int, object]] = set()
-_was_enabled = False
-"""Before the first thread entered. Guarded by the lock, like ``_inside``."""
-
-
-def _without_collections(run: Callable[[], object]) -> None:
-    """Call *run* without garbage collections in the whole process, until the last has left."""
-    me = threading.get_ident(), object()
-    try:
-        try:
-            _enter(me)
-            run()
-        finally:
-            finish_despite_interrupts(lambda: _leave(me))
-    finally:
-        # Once more: an interrupt may come just when the first one begins.
-        finish_despite_interrupts(lambda: _leave(me))
-
-
-def _enter(me: tuple[int, object]) -> None:
-    global _was_enabled  # noqa: PLW0603  the collector is one for the process, too
-    with _lock:
-        if not _inside:
-            _was_enabled = gc.isenabled()
-        _inside.add(me)
-        gc.disable()
-
-
-def _leave(me: tuple[int, object]) -> None:
-    with _lock:
-        if me in _inside and len(_inside) == 1 and _was_enabled:
-            gc.enable()
-        _inside.discard(me)
-
-
-def _after_fork_in_child() -> None:
-    """Other threads are gone, and never leave."""
-    global _lock  # noqa: PLW0603
-    _lock = reentrant_lock()
-    me = threading.get_ident()
-    stay = {one for one in _inside if one[0] == me}
-    if _inside and not stay and _was_enabled:
-        gc.enable()
-    _inside.intersection_update(stay)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

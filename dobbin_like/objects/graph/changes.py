@@ -6,8 +6,9 @@ Gives out oids for new objects; :meth:`Changes.undo` takes them back.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
@@ -44,12 +45,16 @@ from dobbin_like.objects.values.value_kinds import (
     TUPLE,
 )
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
+from dobbin_like.processes.collector import without_collections
 
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__
 
 Written = tuple[ObjectRef, Any, Any]
 """An object and a container of its state: as the thread had it, and as it is shared."""
+
+_MANY: Final = 200
+"""Objects from which on it costs less to keep the collector off while they are gathered."""
 
 _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
@@ -89,6 +94,13 @@ class Changes:
         self._objects[ref.oid] = obj
         self.new.append(ref)
 
+    def add_all(self, copies: Sequence[WorkingCopy]) -> None:
+        """Add all that is checked out."""
+        for working in copies[:_MANY]:
+            self.add(working)
+        if len(copies) > _MANY:
+            without_collections(lambda: deque(map(self.add, copies[_MANY:]), maxlen=0))
+
     def add(self, working: WorkingCopy) -> None:
         state = working.changed()
         if state is None:
@@ -104,7 +116,14 @@ class Changes:
         self.write(obj, ref, faces.plain, state, base, working)
 
     def add_reachable(self) -> None:
-        while self.new:
+        """Add what is new and was found from what was added."""
+        self._add_reachable(_MANY)
+        if self.new:
+            without_collections(lambda: self._add_reachable(sys.maxsize))
+
+    def _add_reachable(self, count: int) -> None:
+        while self.new and count:
+            count -= 1
             ref = self.new.popleft()
             obj = self._objects[ref.oid]
             if ref.serial != UNSTORED:
