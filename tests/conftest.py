@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from dobbin_like.check import check_database
 from dobbin_like.database import Database
+from dobbin_like.objects.faces.stream import slow_files
+from dobbin_like.objects.values.here import here
 from dobbin_like.persistent import checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
@@ -100,6 +102,16 @@ def database(storage: TransactionLog) -> Iterator[Database]:
         if not database.closed:
             transaction.abort()
             check_database(database).raise_if_bad()
+
+
+@pytest.fixture
+def program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that count: nothing is there that other tests have imported or left behind."""
+    for module in ("asyncio", "pyramid.threadlocal"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(transaction.manager, "manager", transaction.TransactionManager())
+    monkeypatch.setattr(here, "memo", here.own_memo)  # No task of this thread has had a scope.
+    slow_files.clear()
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ import pytest
 import transaction
 
 from dobbin_like import BTree, Database, Persistent, PersistentDict, TransactionLog, checkout
-from dobbin_like.objects.values.here import here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import FrameType
+
+pytestmark = pytest.mark.usefixtures("program_of_its_own")
 
 WARM = 20
 SYSTEM = {"posix", "fcntl", "select"}
@@ -56,15 +57,6 @@ class Counts:
 
     def told(self) -> str:
         return "\n".join(f"{count} {name}" for name, count in sorted(self.functions.items()))
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count nothing on account of what other tests have imported or left open."""
-    for module in ("asyncio", "pyramid.threadlocal"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setattr(transaction.manager, "manager", transaction.TransactionManager())
-    monkeypatch.setattr(here, "memo", here.own_memo)  # No task of this thread has had a scope.
 
 
 @contextmanager

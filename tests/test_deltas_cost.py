@@ -25,6 +25,8 @@ from dobbin_like.persistent import (
 )
 from tests.helpers.transactions import commit_elsewhere
 
+pytestmark = pytest.mark.usefixtures("program_of_its_own")
+
 SIZE = 20_000
 CALLS = 5_000
 """More than any operation here needs, and less than one call for each item of a collection."""
