@@ -37,6 +37,7 @@ from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.here import current_scope, scope_of_context
 from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
+from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
 from dobbin_like.transactions.publisher import Publisher
@@ -128,6 +129,8 @@ class Store:
             given = self.transaction_manager
             self.graph.follows = callable(given) and not hasattr(given, "begin")
             self.publisher: Publisher = Publisher(storage, self.graph)
+            # Functions that were in conflict, by their code, and how many calls expect another.
+            self.contended: dict[object, int] = ThreadedDict()
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
             opened[self.publisher] = database

@@ -601,3 +601,41 @@ def test_structures_are_replayed_in_blocks(db):
         tree[1] = 1
         in_thread(other)
     assert dict(in_thread(lambda: dict(tree))) == {1: 1, 2: 2}
+
+
+def overtaken_once(db, held):
+    """Return a function that notes whether it holds the lock; its first call is in conflict."""
+
+    def count():
+        held.append(db.storage.held)
+        put(db, "n", db.root["n"] + 1)
+        if len(held) == 1:
+            in_thread(lambda: db.run(lambda: put(db, "n", 10)))
+
+    return count
+
+
+def test_after_a_conflict_the_next_calls_of_a_function_have_none(db):
+    held = []
+    count = overtaken_once(db, held)
+
+    for _ in range(10):
+        db.run(count)
+
+    assert held == [False, True, *[True] * 8, False]
+    assert stored(db) == {"n": 20}
+    assert is_idle(db)
+
+
+def test_other_functions_and_calls_in_a_block_go_on_without_the_lock(db):
+    held = []
+    count = overtaken_once(db, held)
+    db.run(count)
+
+    with db.transaction():
+        db.run(count)
+    db.run(lambda: db.run(count))
+    assert held[2:] == [False, False]
+    db.run(count)
+    assert held[4:] == [True]
+    assert is_idle(db)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
-from dobbin_like.blocks.block import Block
+from dobbin_like.blocks.block import Block, begins_anew
 from dobbin_like.store import Store
 
 __all__ = ["OnRetry", "run", "transactional"]
@@ -22,6 +22,10 @@ OnRetry = Callable[[Exception, int], object]
 _RETRIES: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.002  # About as long as a few commits take.
 _LONGEST_PAUSE_SECONDS: Final = 0.5
+_CONTENDED: Final = 8
+"""Calls of a function that hold the lock from their beginning, after it was in conflict."""
+
+_MOST_FUNCTIONS: Final = 1000
 _GENERATOR: Final = 0x20 | 0x200  # Flags of the code of functions.
 _COROUTINE: Final = 0x80
 
@@ -38,7 +42,8 @@ def run(
     """Run *function* as a transaction, again after a conflict; return what it returns.
 
     It is run as a block of :meth:`transaction`. Each time it sees the newest state; from the
-    second time on the commit lock is held from its beginning, so that it has no conflict. What
+    second time on the commit lock is held from its beginning, so that it has no conflict. After
+    a conflict, its next eight calls hold the lock from their beginning, too. What
     it does elsewhere (mails, files, counters) is done again, too: let ``on_retry`` see that, or
     use a hook of the transaction. In another block it is run once: it's for the outer one to run
     all of it again.
@@ -72,7 +77,7 @@ def _run_in_thread(
     user: str,
     on_retry: OnRetry | None,
 ) -> _R:
-    holds_lock = False
+    holds_lock = _expects_conflict(store, function) and begins_anew(store)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user)
         try:
@@ -91,7 +96,9 @@ def _run_in_thread(
         # Two locks, the second of which is not the later one in order, might be waited for in
         # a circle; then chance has to decide who goes first.
         holds_lock = block.participants == 1
-        if not holds_lock:
+        if holds_lock:
+            _expect_conflicts(store, function)
+        else:
             time.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
 
@@ -106,7 +113,7 @@ async def _run_in_task(
 ) -> _R:
     import asyncio
 
-    holds_lock = False
+    holds_lock = _expects_conflict(store, function)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
@@ -118,9 +125,28 @@ async def _run_in_task(
             if on_retry is not None:
                 on_retry(error, failures)
         holds_lock = block.participants == 1
-        if not holds_lock:
+        if holds_lock:
+            _expect_conflicts(store, function)
+        else:
             await asyncio.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
+
+
+def _expects_conflict(store: Store, function: Callable[..., object]) -> bool:
+    """Tell whether a call of *function* is one of those that hold the lock from the beginning."""
+    code = _code(function)
+    calls = store.contended.get(code, 0)
+    if calls:
+        store.contended[code] = calls - 1
+    return calls > 0
+
+
+def _expect_conflicts(store: Store, function: Callable[..., object]) -> None:
+    if len(store.contended) >= _MOST_FUNCTIONS:
+        store.contended.clear()
+    code = _code(function)
+    if code is not None:
+        store.contended[code] = _CONTENDED
 
 
 def pause_seconds(failures: int) -> float:
@@ -155,10 +181,14 @@ def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
     return call
 
 
-def _flags(function: Callable[..., object]) -> int:
+def _code(function: Callable[..., object]) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
-    code = getattr(function, "__code__", None)
+    return getattr(function, "__code__", None)
+
+
+def _flags(function: Callable[..., object]) -> int:
+    code = _code(function)
     return 0 if code is None else int(code.co_flags)
 
 

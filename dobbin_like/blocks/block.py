@@ -43,6 +43,11 @@ def _entered_here() -> list[tuple[weakref.ref[Block[Any]], Any, Any]]:
     return _entered.blocks if scope is None else scope.entered
 
 
+def begins_anew(store: Store) -> bool:
+    """Tell whether a block of the calling thread would be no part of a transaction under way."""
+    return not (_entered_here() or store.manager().transaction_manager.explicit)
+
+
 def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
     """Return a context manager: a transaction, from its snapshot to its commit or abort.
 
