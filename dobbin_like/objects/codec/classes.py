@@ -39,7 +39,7 @@ class ClassTable:
 
     def __init__(self, policy: Policy, names: Names, path: str = "") -> None:
         self.policy = policy
-        self.names = names
+        self.names: Names = names
         self._path = path  # Of the data, for the texts of errors.
         self._loaded: dict[int, Any] = ThreadedDict()
         self.known_numbers: dict[Any, int] = ThreadedDict()
@@ -57,7 +57,7 @@ class ClassTable:
         self.known_shapes: dict[int, Shape] = ThreadedDict()
         self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = ThreadedDict()
         # How many names the log had dropped when the numbers were looked up.
-        self.forgotten = names.forgotten
+        self.forgotten: int = names.forgotten
         self.new: list[tuple[int, str, str]] = []
         self.new_shapes: list[tuple[int, int, tuple[str, ...]]] = []
         self._new_objects: list[Any] = []
