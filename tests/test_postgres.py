@@ -59,6 +59,8 @@ import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres import reading, tables
+from dobbin_like.storages.postgres.lines import Lines, is_lost
+from dobbin_like.storages.postgres.wire import Call, exchange
 
 
 @contextlib.contextmanager
@@ -271,6 +273,29 @@ def test_the_page_tells_how_many_round_trips_there_are(server, proxy, schema):
                 counts.append(messages(manager.commit))
             assert counts == [3, 2]  # The second time, it is expected.
         assert messages(lambda: database.storage.load(Oid(1))) == 1
+
+
+def test_a_connection_that_ends_between_two_statements_is_lost(server):
+    """Nobody knows what was done: that is asked for, instead of saying that nothing was."""
+    lines = Lines(server.dsn(), "unused", 30.0, prepare=True)
+    end = Call(b"select pg_terminate_backend(pg_backend_pid())")
+    line = lines.take()
+    with pytest.raises(psycopg.Error) as caught:
+        exchange(line, [Call(b"select 1"), end, Call(b"select 2")])
+    assert is_lost(caught.value, line)
+    lines.close()
+
+
+def test_a_connection_on_which_answers_are_left_is_lost(server):
+    """It was refused to end, and taken for a refusal of the server: nothing would be done."""
+    lines = Lines(server.dsn(), "unused", 30.0, prepare=False)
+    line = lines.take()
+    line.pgconn.enter_pipeline_mode()
+    line.pgconn.send_query_params(b"select 0", None)
+    with pytest.raises(psycopg.Error, match="pipeline") as caught:
+        exchange(line, [Call(b"select 1"), Call(b"select 2")])
+    assert is_lost(caught.value, line)
+    lines.close()
 
 
 def test_within_its_freshness_the_server_is_not_asked(server, proxy, schema):

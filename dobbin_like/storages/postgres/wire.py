@@ -52,7 +52,11 @@ def exchange(line: Line, calls: Sequence[Call]) -> list[Any]:
         _send(line, call)
     pgconn.pipeline_sync()
     results = line.wait(_fetched(line, len(new) + len(calls)))
-    pgconn.exit_pipeline_mode()
+    try:
+        pgconn.exit_pipeline_mode()
+    except psycopg.Error:
+        pgconn.finish()  # It has ended somewhere: nobody knows what was done.
+        raise
     try:
         return _checked(results)[len(new) :]
     except psycopg.Error:
