@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from dobbin_like.blocks.block import Block, begins_anew
+from dobbin_like.contract import is_distant
 from dobbin_like.store import Store
 
 __all__ = ["OnRetry", "run", "transactional"]
@@ -43,10 +44,10 @@ def run(
 
     It is run as a block of :meth:`transaction`. Each time it sees the newest state; from the
     second time on the commit lock is held from its beginning, so that it has no conflict. After
-    a conflict, its next eight calls hold the lock from their beginning, too. What
-    it does elsewhere (mails, files, counters) is done again, too: let ``on_retry`` see that, or
-    use a hook of the transaction. In another block it is run once: it's for the outer one to run
-    all of it again.
+    a conflict, its next eight calls hold the lock from their beginning, too (not that of a log in
+    PostgreSQL). What it does elsewhere (mails, files, counters) is done again, too: let
+    ``on_retry`` see that, or use a hook of the transaction. In another block it is run once: it's
+    for the outer one to run all of it again.
 
     A coroutine function is run as ``async with db.transaction()`` does; await what this returns.
 
@@ -142,6 +143,8 @@ def _expects_conflict(store: Store, function: Callable[..., object]) -> bool:
 
 
 def _expect_conflicts(store: Store, function: Callable[..., object]) -> None:
+    if is_distant(store.storage):
+        return  # To hold its lock takes a connection, and a round trip more for each call.
     if len(store.contended) >= _MOST_FUNCTIONS:
         store.contended.clear()
     code = _code(function)
