@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -749,7 +750,7 @@ def test_no_acknowledged_commit_is_lost_when_a_standby_takes_over(schema):
         uri += f"&schema={schema}&connect_timeout=2"
         with dobbin_like.open(uri) as database:
             database.run(lambda: database.set_root(PersistentList()))
-            with dobbin_like.open(servers[1].uri(schema), read_only=True) as follower:
+            with opened_when_it_is_there(servers[1].uri(schema)) as follower:
                 assert list(follower.root) == []
                 load = Load(uri, workers=3, each=80)
                 load.wait_for(database, load.total // 3)
@@ -759,6 +760,19 @@ def test_no_acknowledged_commit_is_lost_when_a_standby_takes_over(schema):
             alone = "alter system set synchronous_standby_names = ''"
             set_on(servers[1], alone, "select pg_promote(true, 20)", "select pg_reload_conf()")
             load.check(database)
+
+
+def opened_when_it_is_there(uri):
+    """Open the log of a standby, which shows a moment later what it has."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        with contextlib.suppress(NotALogError):
+            database = dobbin_like.open(uri, read_only=True)
+            if database.root is not None:
+                return database
+            database.close()
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def set_on(server, *statements):
