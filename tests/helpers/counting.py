@@ -6,8 +6,6 @@ import sys
 
 from tests.helpers.processes import python_path, start
 
-PATIENCE_SECONDS = 60.0
-
 COUNT = """
 import sys
 import dobbin_like
@@ -40,7 +38,9 @@ def counted(processes):
     """Wait for processes that count; return what they have told at last."""
     told = []
     for process in processes:
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        with process:
+            # communicate() would lose what readline() has read ahead.
+            out, err = process.stdout.read(), process.stderr.read()
         assert process.returncode == 0, err
         told.append(int(out.split()[-1]))
     return told
