@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import itertools
 import pickle
 import threading
 from typing import TYPE_CHECKING
@@ -12,13 +14,15 @@ import transaction
 from transaction.interfaces import DoomedTransaction, TransactionFailedError, TransientError
 
 from dobbin_like import BTree, Database, PersistentDict, TransactionLog, checkout
+from dobbin_like.database import store_of
 from dobbin_like.exc import (
     BlockError,
     CommittingError,
     ConflictError,
+    SelfWaitError,
     UncommittedChangesError,
 )
-from tests.helpers.interrupts import interrupted
+from tests.helpers.interrupts import handled_at_step, interrupted
 from tests.helpers.processes import exit_code, forked
 from tests.helpers.steps import in_thread
 
@@ -639,3 +643,50 @@ def test_other_functions_and_calls_in_a_block_go_on_without_the_lock(db):
     db.run(count)
     assert held[4:] == [True]
     assert is_idle(db)
+
+
+class LockSeen:
+    """Stands before append(): sees whether another process could take the lock meanwhile."""
+
+    def __init__(self, storage, path):
+        self._path, self._append = path, storage.append
+        self.free = []
+        storage.append = self
+
+    def __call__(self, *args, **options):
+        with self._path.open("rb") as other, contextlib.suppress(BlockingIOError):
+            self.free.append(False)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.free[-1] = True
+        return self._append(*args, **options)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_handler_that_expects_a_conflict_leaves_the_lock_to_the_commit_it_is_in(db, path, early):
+    """It gave back the lock that its own thread held, in the middle of a commit."""
+    contended, seen = store_of(db).contended, LockSeen(db.storage, path)
+    refused = CommittingError, SelfWaitError, BlockError, UncommittedChangesError, ValueError
+
+    def change():
+        put(db, "n", db.root["n"] + 1)
+
+    def handled():
+        put(db, "handled", db.root.get("handled", 0) + 1)
+
+    def handle():
+        contended[handled.__code__] = 8
+        with contextlib.suppress(*refused):
+            db.run(handled)
+
+    came = True
+    for step in itertools.count():
+        if not came:
+            break
+        contended[change.__code__] = 8 * early
+        with contextlib.suppress(*refused):
+            came = handled_at_step(step, lambda: db.run(change), handle)
+        transaction.abort()
+        assert not db.storage.held, step
+        assert not any(seen.free), step
+    assert len(seen.free) > step / 2
+    assert db.root["n"] > step / 3

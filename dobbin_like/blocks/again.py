@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from dobbin_like.blocks.block import Block, begins_anew
 from dobbin_like.contract import is_distant
+from dobbin_like.exc import SelfWaitError
 from dobbin_like.store import Store
 
 __all__ = ["OnRetry", "run", "transactional"]
@@ -83,7 +84,7 @@ def _run_in_thread(
         block: Block[Any] = Block(store, note=note, user=user)
         try:
             if holds_lock:
-                store.manager().acquire_early()
+                holds_lock = _take_lock(store)
             with block:
                 return function()
         except Exception as error:
@@ -102,6 +103,15 @@ def _run_in_thread(
         else:
             time.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
+
+
+def _take_lock(store: Store) -> bool:
+    """Take the commit lock, unless a signal handler asks in the middle of that; tell if it was."""
+    try:
+        store.manager().acquire_early()
+    except SelfWaitError:  # What the thread holds, or is taking, is not for the handler to give.
+        return False
+    return True
 
 
 async def _run_in_task(

@@ -44,8 +44,14 @@ def _entered_here() -> list[tuple[weakref.ref[Block[Any]], Any, Any]]:
 
 
 def begins_anew(store: Store) -> bool:
-    """Tell whether a block of the calling thread would be no part of a transaction under way."""
-    return not (_entered_here() or store.manager().transaction_manager.explicit)
+    """Tell whether a block of the calling thread would be no part of a transaction under way.
+
+    In a signal handler, that may be one that is committing, or is about to begin.
+    """
+    own = store.manager().transaction_manager
+    if _entered_here() or own.explicit or store.storage.held:
+        return False
+    return getattr(_current(own), "status", None) != COMMITTING
 
 
 def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:

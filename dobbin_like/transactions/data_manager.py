@@ -35,7 +35,13 @@ from typing import Any
 from transaction.interfaces import ISavepointDataManager, TransientError
 from zope.interface import implementer
 
-from dobbin_like.exc import ClosedError, InDoubtError, OvertakenError, UncommittedChangesError
+from dobbin_like.exc import (
+    ClosedError,
+    InDoubtError,
+    OvertakenError,
+    SelfWaitError,
+    UncommittedChangesError,
+)
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
@@ -94,6 +100,8 @@ class DataManager:
         self._in_indexes: list[WorkingCopy] = []  # What was checked out to keep the indexes.
         self._kept: list[Kept] = []  # Of the last commit, and of aborts and rollbacks since.
         self._annotations: dict[str, Any] = NO_ANNOTATIONS
+        # Whether the thread has the lock for something else, in which a signal handler commits.
+        self._refused = False
         # Whether acquire_early() has taken the commit lock for the next transaction.
         self._early = False
 
@@ -151,8 +159,9 @@ class DataManager:
         """
         if self._graph.indexed:
             get_ready(self._graph)
-        self._early = True
         acquire(self._publisher)
+        # Not before: a signal handler that commits meanwhile would take it for held.
+        self._early = True
 
     def release_early(self) -> None:
         """Give back what :meth:`acquire_early` has taken, if it is still held. Idempotent."""
@@ -170,8 +179,13 @@ class DataManager:
             do_slow_steps(self._publisher, self.view, self.new_root)
         if self._graph.indexed:
             get_ready(self._graph)
+        self._refused = False
         if not (self._early and self._storage.held):
-            acquire(self._publisher, settled=False)
+            try:
+                acquire(self._publisher, settled=False)
+            except SelfWaitError:
+                self._refused = self._state.phase is IDLE
+                raise
         with self._shared.lock:
             if self._publisher.closed:
                 raise changes_lost(self._publisher)
@@ -331,7 +345,7 @@ class DataManager:
             self.thread.committing = False
             if self._publisher.closed:
                 self._shared.end_view(self.view)
-        if not published:
+        if not published and not self._refused:
             # To its end: no other call follows the abort of a transaction.
             finish_despite_interrupts(self._storage.release)
 
@@ -358,7 +372,7 @@ class DataManager:
             self._finish()
             return
         try:
-            if self._storage.held:
+            if self._storage.held and not self._refused:
                 reason, about = self._conflicts.failure, self._annotations
                 record_failure(self._storage, self._state, reason, self._changes, about)
         finally:
