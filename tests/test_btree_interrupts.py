@@ -25,12 +25,17 @@ STEPS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_a_change_that_is_interrupted_is_done_or_not(database, monkeypatch, name):
+@pytest.fixture
+def tree(database, monkeypatch):
     make_small(monkeypatch)
     tree = BTree((number, number) for number in range(40))
     database.set_root(tree)
     transaction.commit()
+    return tree
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_change_that_is_interrupted_is_done_or_not(tree, name):
     for number in itertools.count(1, step=1 + 2 * (name == "joined")):
         checkout(tree)
         tree[-1] = tree.pop(39)
@@ -49,11 +54,7 @@ def test_a_change_that_is_interrupted_is_done_or_not(database, monkeypatch, name
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_what_is_written_after_an_interrupt_is_in_conflict(database, monkeypatch, name):
-    make_small(monkeypatch)
-    tree = BTree((number, number) for number in range(40))
-    database.set_root(tree)
-    transaction.commit()
+def test_what_is_written_after_an_interrupt_is_in_conflict(tree, name):
 
     def change_the_same() -> None:
         checkout(tree)
