@@ -225,7 +225,8 @@ HOUSE = {
             "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
-            "transactions.commit  transactions.commit.lock  transactions.commit.state",
+            "transactions.commit  transactions.commit.failure  transactions.commit.lock "
+            "transactions.commit.state",
             "transactions.commit.annotations  transactions.commit.joining "
             "transactions.commit.unseen  transactions.own_commit",
             "transactions.commit.conflict_search  transactions.commit.index_changes",

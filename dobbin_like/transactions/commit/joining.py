@@ -15,6 +15,7 @@ from dobbin_like.exc import (
     SnapshotDroppedError,
 )
 from dobbin_like.objects.values.here import task_without_scope
+from dobbin_like.transactions.commit.failure import note_failure
 from dobbin_like.transactions.commit.state import IDLE, REPLAYING
 from dobbin_like.transactions.in_commit import (
     COMMITTING,
@@ -65,6 +66,7 @@ class Joining:
             reference = weakref.ref(current)
             current.abort = partial(abort_outside_commit, reference, path)
             current.commit = partial(end_then_raise, type(current).commit, reference)
+            current._saveAndGetCommitishError = partial(note_failure, reference)  # noqa: SLF001
             current.join(manager)
             self.transaction = reference  # Not before join() has returned.
             task = task_without_scope() if "asyncio" in sys.modules else None
