@@ -231,6 +231,13 @@ class Database(Generic[RootT]):
         """The root, or ``None``; the same as :meth:`get_root`."""
         return self.get_root()
 
+    if not TYPE_CHECKING:
+
+        @root.setter
+        def root(self, _obj: Any) -> None:
+            instead = "db.set_root(obj) lets an object be the root"
+            raise NoSuchAttributeError(type(self).__name__, "setter for root", instead)
+
     def set_root(self, obj: Persistent) -> None:
         """Set *obj*, which is in no database yet, as the root; its ``_p_oid`` is 0 at once.
 

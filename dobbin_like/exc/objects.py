@@ -139,12 +139,27 @@ class NotPersistentError(UsageError, TypeError):
     @classmethod
     def of(cls, obj: object) -> Self:
         """Return the error for *obj*, which may be a class."""
-        name = f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__name__
-        return cls(name)
+        if isinstance(obj, type):
+            return cls(f"the class {obj.__name__}")
+        # The guarded list of an object in shared state is a list to those who read the error.
+        kinds = (kind.__name__ for kind in (dict, list, set) if isinstance(obj, kind))
+        return cls(next(kinds, type(obj).__name__))
 
     def __str__(self) -> str:
-        if self.class_name.startswith("the class "):
-            return f"{self.class_name} was given, expected an instance of it"
+        name = self.class_name
+        if name.startswith("the class "):
+            return f"{name} was given, expected an instance of it"
+        if name == "NoneType":
+            return (
+                "None was given, expected an instance of Persistent; a database has None as its "
+                "root until db.set_root(obj) has set one"
+            )
+        if name in ("dict", "list", "set"):
+            return (
+                f"{name} is not a subclass of Persistent: it is stored with the object that it "
+                f"belongs to, which is checked out for it; Persistent{name.title()} is an object "
+                "of its own"
+            )
         return super().__str__()
 
 

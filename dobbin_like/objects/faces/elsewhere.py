@@ -34,6 +34,8 @@ _TRANSACTIONS: Final = (
     "or a block, with db.transaction() as root"
 )
 
+_SET_ROOT: Final = "db.set_root(obj) lets an object be the root"
+
 IN_DATABASES: Final = {
     "abort": _TRANSACTIONS,
     "add": "what can be reached from the root is stored at commit, nothing has to be added",
@@ -43,6 +45,8 @@ IN_DATABASES: Final = {
     "commit": _TRANSACTIONS,
     "connection": _NO_CONNECTIONS,
     "db": _NO_CONNECTIONS,
+    "elect": _SET_ROOT,
+    "elect_as_root": _SET_ROOT,
     "getSize": "len(db) is the number of objects, db.stats() has more",
     "get_connection": _NO_CONNECTIONS,
     "get_storage": "db.storage is the storage",
