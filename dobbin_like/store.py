@@ -129,8 +129,9 @@ class Store:
             given = self.transaction_manager
             self.graph.follows = callable(given) and not hasattr(given, "begin")
             self.publisher: Publisher = Publisher(storage, self.graph)
-            # Functions that were in conflict, by their code, and how many calls expect another.
-            self.contended: dict[object, int] = ThreadedDict()
+            # Functions that were in conflict, by their code: how many calls expect another, and
+            # how many did from the last one on.
+            self.contended: dict[object, tuple[int, int]] = ThreadedDict()
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
             opened[self.publisher] = database

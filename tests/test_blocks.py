@@ -631,6 +631,41 @@ def test_after_a_conflict_the_next_calls_of_a_function_have_none(db):
     assert is_idle(db)
 
 
+def test_they_are_twice_as_many_each_time_until_one_is_not_needed(db):
+    held, overtake = [], True
+
+    def count():
+        held.append(db.storage.held)
+        put(db, "n", db.root["n"] + 1)
+        if overtake and not held[-1]:
+            in_thread(lambda: db.run(lambda: put(db, "n", 10)))
+
+    def calls_with_lock():
+        del held[:]
+        while not held or held[-1]:
+            db.run(count)
+        return len(held) - 1
+
+    db.run(count)  # In conflict.
+    for expected in (8, 16, 32, 64, 64):
+        del held[:]
+        for _ in range(expected):
+            db.run(count)
+        assert held == [True] * expected
+        del held[:]
+        db.run(count)
+        assert held == [False, True]
+    overtake = False
+    assert calls_with_lock() == 64
+    db.run(count)
+    assert held[-1] is False
+    overtake = True
+    db.run(count)
+    overtake = False
+    assert calls_with_lock() == 8
+    assert is_idle(db)
+
+
 def test_other_functions_and_calls_in_a_block_go_on_without_the_lock(db):
     held = []
     count = overtaken_once(db, held)
@@ -674,7 +709,7 @@ def test_a_handler_that_expects_a_conflict_leaves_the_lock_to_the_commit_it_is_i
         put(db, "handled", db.root.get("handled", 0) + 1)
 
     def handle():
-        contended[handled.__code__] = 8
+        contended[handled.__code__] = 8, 8
         with contextlib.suppress(*refused):
             db.run(handled)
 
@@ -682,7 +717,7 @@ def test_a_handler_that_expects_a_conflict_leaves_the_lock_to_the_commit_it_is_i
     for step in itertools.count():
         if not came:
             break
-        contended[change.__code__] = 8 * early
+        contended[change.__code__] = 8 * early, 8
         with contextlib.suppress(*refused):
             came = handled_at_step(step, lambda: db.run(change), handle)
         transaction.abort()

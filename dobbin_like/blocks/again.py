@@ -24,8 +24,10 @@ OnRetry = Callable[[Exception, int], object]
 _RETRIES: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.002  # About as long as a few commits take.
 _LONGEST_PAUSE_SECONDS: Final = 0.5
-_CONTENDED: Final = 8
-"""Calls of a function that hold the lock from their beginning, after it was in conflict."""
+_FIRST_HELD: Final = 8
+_MOST_HELD: Final = 64
+"""How many calls of a function hold the lock from their beginning after a conflict: twice as many
+each time, until a call that does not hold it has no conflict."""
 
 _MOST_FUNCTIONS: Final = 1000
 _GENERATOR: Final = 0x20 | 0x200  # Flags of the code of functions.
@@ -45,7 +47,8 @@ def run(
 
     It is run as a block of :meth:`transaction`. Each time it sees the newest state; from the
     second time on the commit lock is held from its beginning, so that it has no conflict. After
-    a conflict, its next eight calls hold the lock from their beginning, too (not that of a log in
+    a conflict, its next eight calls hold the lock from their beginning, too, and twice as many
+    each time that the one after them is in conflict again, up to 64 (not that of a log in
     PostgreSQL). What it does elsewhere (mails, files, counters) is done again, too: let
     ``on_retry`` see that, or use a hook of the transaction. In another block it is run once: it's
     for the outer one to run all of it again.
@@ -65,7 +68,7 @@ def run(
     if retry < 0:
         text = f"retry is {retry}, expected 0 or more: how often it may be run again"
         raise ValueError(text)
-    options = retry, note, user, on_retry
+    options = retry, note, user, on_retry or _tell_nobody
     if _flags(function) & _COROUTINE:
         return cast("_R", _run_in_task(store, cast("Any", function), *options))
     return _run_in_thread(store, function, *options)
@@ -77,7 +80,7 @@ def _run_in_thread(
     retry: int,
     note: str,
     user: str,
-    on_retry: OnRetry | None,
+    on_retry: OnRetry,
 ) -> _R:
     holds_lock = _expects_conflict(store, function) and begins_anew(store)
     for failures in range(1, retry + 2):
@@ -86,12 +89,14 @@ def _run_in_thread(
             if holds_lock:
                 holds_lock = _take_lock(store)
             with block:
-                return function()
+                result = function()
         except Exception as error:
             if failures > retry or not block.transient:
                 raise
-            if on_retry is not None:
-                on_retry(error, failures)
+            on_retry(error, failures)
+        else:
+            _expect_none(store, function, held=holds_lock)
+            return result
         finally:
             if holds_lock:
                 store.release_early()
@@ -103,6 +108,10 @@ def _run_in_thread(
         else:
             time.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
+
+
+def _tell_nobody(_error: Exception, _failures: int) -> None:
+    pass
 
 
 def _take_lock(store: Store) -> bool:
@@ -120,7 +129,7 @@ async def _run_in_task(
     retry: int,
     note: str,
     user: str,
-    on_retry: OnRetry | None,
+    on_retry: OnRetry,
 ) -> _R:
     import asyncio
 
@@ -129,12 +138,14 @@ async def _run_in_task(
         block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
             async with block:
-                return await function()
+                result = await function()
         except Exception as error:
             if failures > retry or not block.transient:
                 raise
-            if on_retry is not None:
-                on_retry(error, failures)
+            on_retry(error, failures)
+        else:
+            _expect_none(store, function, held=holds_lock)
+            return result
         holds_lock = block.participants == 1
         if holds_lock:
             _expect_conflicts(store, function)
@@ -146,10 +157,10 @@ async def _run_in_task(
 def _expects_conflict(store: Store, function: Callable[..., object]) -> bool:
     """Tell whether a call of *function* is one of those that hold the lock from the beginning."""
     code = _code(function)
-    calls = store.contended.get(code, 0)
-    if calls:
-        store.contended[code] = calls - 1
-    return calls > 0
+    left, each_time = store.contended.get(code, (0, 0))
+    if left:
+        store.contended[code] = left - 1, each_time
+    return left > 0
 
 
 def _expect_conflicts(store: Store, function: Callable[..., object]) -> None:
@@ -159,7 +170,18 @@ def _expect_conflicts(store: Store, function: Callable[..., object]) -> None:
         store.contended.clear()
     code = _code(function)
     if code is not None:
-        store.contended[code] = _CONTENDED
+        _, before = store.contended.get(code, (0, 0))
+        calls = min(before * 2, _MOST_HELD) or _FIRST_HELD
+        store.contended[code] = calls, calls
+
+
+def _expect_none(store: Store, function: Callable[..., object], *, held: bool) -> None:
+    """Forget the conflicts of a function that had none, though it has not *held* the lock."""
+    if store.contended and not held:
+        code = _code(function)
+        left, _ = store.contended.get(code, (0, 0))
+        if not left:
+            store.contended.pop(code, None)
 
 
 def pause_seconds(failures: int) -> float:

@@ -296,8 +296,14 @@ class DataManager:
             if classes.new:
                 publisher.note_classes()
             classes.confirm()
-        storage.release()
-        storage.confirm(made)
+        if not self._early:
+            storage.release()
+        try:
+            storage.confirm(made)
+        finally:
+            # Who waits for what was taken early needs the states that this one has written.
+            if self._early:
+                storage.release()
         try:
             publisher.catch_up_to(made)
         except ClosedError:
