@@ -74,8 +74,9 @@ class Database(Generic[RootT]):
             classes, enums and dataclasses of modules that are imported already.
         guard: Whether lists, dicts, sets, bytearrays and the containers of ``collections`` in
             shared state refuse to be changed. Without, they are ordinary, and a change without
-            checkout is lost without a word. ``"check"``: they do, and every commit compares what
-            is in memory with the log, to find what was changed past the guards; for tests.
+            checkout is lost without a word. ``"check"``: they do, and every commit, the end of a
+            block and close() compare what is in memory with the log, to find what was changed past
+            the guards; for tests.
         pack_when: Let a thread pack the log by itself when at least this share of its bytes is
             not needed any more (0.5: half of them). One process packs, however many ask for
             it; a forked child does not. What fails is logged, and nothing else.
@@ -171,6 +172,9 @@ class Database(Generic[RootT]):
         A :class:`~dobbin_like.exc.UncommittedChangesWarning` tells of those of this thread; other
         threads are told when they commit. Closing twice is fine; every other use afterwards raises
         :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay readable.
+
+        Raises SharedStateChangedError with ``guard="check"``, unless one was raised before; all
+        is closed then.
         """
         self._close(warns=True)
 
@@ -178,12 +182,16 @@ class Database(Generic[RootT]):
         if self._store.closed:
             return
         pending = self._store.pending() if warns else 0
-        self._store.publisher.closed = True
         try:
-            if self._auto_pack is not None:
-                self._auto_pack.stop()
+            if warns and not self._store.graph.told_of_change:
+                self._store.check_values()
         finally:
-            self._store.close()
+            self._store.publisher.closed = True
+            try:
+                if self._auto_pack is not None:
+                    self._auto_pack.stop()
+            finally:
+                self._store.close()
         if pending:
             warn_of_pending(self.storage.path, pending, "closed", stacklevel=3)
 

@@ -153,6 +153,13 @@ class Store:
     def closed(self) -> bool:
         return self.publisher.closed
 
+    def check_values(self) -> None:
+        """With ``guard="check"``: see check_shared_values(). A commit does it by itself."""
+        if self.graph.guard == "check":
+            from dobbin_like.objects.graph.changed_values import check_shared_values
+
+            check_shared_values(self.graph)
+
     def pending(self) -> int:
         """Return how many objects the calling thread has checked out, unless it commits now."""
         manager: DataManager | None = self.graph.local.manager

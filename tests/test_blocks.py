@@ -20,7 +20,9 @@ from dobbin_like.exc import (
     CommittingError,
     ConflictError,
     SelfWaitError,
+    TransactionNotFound,
     UncommittedChangesError,
+    UndoError,
 )
 from tests.helpers.interrupts import handled_at_step, interrupted
 from tests.helpers.processes import exit_code, forked
@@ -725,3 +727,23 @@ def test_a_handler_that_expects_a_conflict_leaves_the_lock_to_the_commit_it_is_i
         assert not any(seen.free), step
     assert len(seen.free) > step / 2
     assert db.root["n"] > step / 3
+
+
+def test_what_has_failed_before_it_checked_anything_out_is_no_change(db):
+    first = next(iter(db.transactions())).tid
+    for tid, error in (first, UndoError), (12345, TransactionNotFound):
+        with pytest.raises(error):
+            db.undo(tid)
+        with db.transaction() as root:
+            checkout(root)
+            root["n"] = tid
+        assert stored(db)["n"] == tid
+
+
+def test_what_was_rolled_back_is_no_change(db):
+    savepoint = transaction.savepoint()
+    checkout(db.root)
+    db.root["n"] = 1
+    savepoint.rollback()
+    with db.transaction() as root:
+        assert root.get("n") != 1

@@ -54,6 +54,24 @@ from dobbin_like import Database, MemoryLog, PersistentDict, checkout
 """
 
 
+def test_a_change_without_a_checkout_ends_the_test_with_an_error(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+from types import SimpleNamespace
+
+def test(database):
+    with database.transaction():
+        database.set_root(PersistentDict(size=SimpleNamespace(width=3)))
+    database.root["size"].width = 4
+    assert database.root["size"].width == 4
+"""
+    )
+    counts, output = run(tmp_path, source)
+    assert counts == {"passed": 1, "error": 1}
+    assert "SharedStateChangedError: PersistentDict oid 0" in output
+
+
 def test_the_plugin_is_where_pytest_looks_for_it() -> None:
     config = ConfigParser()
     config.read(processes.ROOT / "setup.cfg")

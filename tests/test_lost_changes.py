@@ -298,6 +298,41 @@ def test_another_thread_finds_it_too(checking):
         in_thread(lambda: commit(checking))
 
 
+@pytest.mark.parametrize("kind", PAST_THE_GUARDS)
+def test_a_block_that_checks_nothing_out_finds_it(checking, kind):
+    make, change = PAST_THE_GUARDS[kind]
+    store(checking, lambda: {"value": make()})
+    with pytest.raises(SharedStateChangedError), checking.transaction() as root:
+        change(root["value"])
+
+
+def test_reading_finds_nothing(checking):
+    store(checking, lambda: {"value": Line(1)})
+    with checking.reading() as root:
+        assert root["value"].n == 1
+    with checking.transaction() as root:
+        assert root["value"].n == 1
+
+
+def test_closing_finds_it_if_nobody_was_told(checking):
+    store(checking, lambda: {"value": Line(1)})
+    checking.root["value"].n = 2
+    with pytest.raises(SharedStateChangedError):
+        checking.close()
+    assert checking.closed
+    checking.close()
+
+
+def test_the_error_that_leaves_a_with_is_not_replaced(again):
+    db = again(guard="check")
+    db.set_root(PersistentDict(value=Line(1)))
+    db.transaction_manager.commit()
+    db.root["value"].n = 2
+    with pytest.raises(ZeroDivisionError), db:
+        raise ZeroDivisionError
+    assert db.closed
+
+
 def test_nothing_is_found_where_nothing_was_changed(checking):
     store(checking, lambda: {kind: make() for kind, (make, _) in PAST_THE_GUARDS.items()})
     checkout(checking.root)

@@ -19,6 +19,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
+from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 
 __all__ = ["Block", "reading", "transaction"]
@@ -169,7 +170,7 @@ class Block(Generic[RootT]):
             self._refuse("another task of this thread is in one; use async with")
         if current is None or own.explicit or _has(entered, current):
             return current
-        if _participants(current):
+        if any(map(_has_changes, _participants(current))):
             raise UncommittedChangesError(self._store.storage.path)
         return None
 
@@ -263,7 +264,10 @@ class Block(Generic[RootT]):
         if self._only_reads:
             self._own.abort()
             return
-        if len(_participants(current)) > 1:
+        participants = _participants(current)
+        if not participants:
+            self._store.check_values()
+        elif len(participants) > 1:
             self._store.release_early()  # Their locks are taken in order.
         self._own.commit()
 
@@ -314,6 +318,11 @@ def _current(own: Any) -> Any:
 
 def _goes_on(transaction: Any) -> bool:
     return transaction.status in ("Active", "Doomed")
+
+
+def _has_changes(participant: Any) -> bool:
+    # One of a database may have none: what was checked out has failed, or was rolled back.
+    return not isinstance(participant, DataManager) or participant.pending > 0
 
 
 def _participants(transaction: Any) -> Any:

@@ -95,7 +95,8 @@ class SharedValueError(UsageError, RuntimeError):
 class SharedStateChangedError(UsageError, RuntimeError):
     """The shared state of an object was changed without a checkout, by what no guard can stop.
 
-    Found by a commit to a database with ``guard="check"``, which is refused.
+    Found in a database with ``guard="check"``: by a commit or the end of a block, which is refused
+    then, or by ``close()``.
     """
 
     class_name: str

@@ -39,5 +39,6 @@ def _compare(graph: Graph, obj: Any, ref: ObjectRef, serial: Any, state: State) 
     for name in {**logged, **state}:
         if name not in state or name not in logged or not same(state[name], logged[name]):
             if ref.serial == serial:  # Else others have committed it this very moment.
+                graph.told_of_change = True
                 raise SharedStateChangedError(type(obj).__name__, ref.oid, name)
             return

@@ -47,6 +47,7 @@ class Graph:
         self.enlist = enlist
         self.guard = guard
         self.follows = False  # Whether the manager in use is asked for each time.
+        self.told_of_change = False  # Whether an error has told of a change past the guards.
         self.packed = False  # Whether objects may be in memory that the storage has dropped.
         self.indexed = False  # Whether there may be indexes.
         self.keeper: Any = None  # What keeps them; forgotten when a class gets another name.
