@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
+import functools
 import itertools
 import pickle
 import threading
@@ -490,6 +492,51 @@ def test_a_generator_function_is_refused(db):
         db.run(generator)
     with pytest.raises(TypeError, match="is a generator function"):
         db.transactional(retry=1)(generator)
+
+
+async def changed_later(db):
+    put(db, "n", 2)
+
+
+def generated_later(db):
+    yield put(db, "n", 2)
+
+
+async def generated_async(db):
+    yield put(db, "n", 2)
+
+
+@pytest.mark.parametrize("later", [changed_later, generated_later, generated_async])
+def test_what_would_run_after_the_transaction_is_refused(db, later):
+    """Its code ran when the caller used the result, and nothing was stored of it."""
+
+    def function():
+        put(db, "n", 1)
+        return later(db)
+
+    for run in (
+        lambda: db.run(function),
+        lambda: db.run(functools.partial(function)),
+        db.transactional(function),
+    ):
+        with pytest.raises(TypeError, match="whose code would run after the transaction"):
+            run()
+        assert is_idle(db)
+    assert stored(db) == {"n": 0}
+
+
+def test_an_object_that_is_called_is_a_function(db):
+    class Call:
+        def __call__(self):
+            put(db, "n", 3)
+
+    class CallLater:
+        async def __call__(self):
+            put(db, "n", db.root["n"] + 1)
+
+    db.run(Call())
+    asyncio.run(db.run(CallLater()))
+    assert stored(db)["n"] == 4
 
 
 @pytest.mark.slow

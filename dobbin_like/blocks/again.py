@@ -6,6 +6,7 @@ import functools
 import random
 import time
 from collections.abc import Awaitable, Callable
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from dobbin_like.blocks.block import Block, begins_anew
@@ -32,6 +33,7 @@ each time, until a call that does not hold it has no conflict."""
 _MOST_FUNCTIONS: Final = 1000
 _GENERATOR: Final = 0x20 | 0x200  # Flags of the code of functions.
 _COROUTINE: Final = 0x80
+_LATER: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def run(
@@ -60,7 +62,8 @@ def run(
         on_retry: Called before that, with the error and how often the function has failed.
 
     Raises:
-        TypeError: It is a generator function, whose code runs later.
+        TypeError: It is a generator function, whose code runs later, or has returned a generator
+            or a coroutine: nothing is committed.
         ValueError: *retry* is negative.
         BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
     """
@@ -89,7 +92,7 @@ def _run_in_thread(
             if holds_lock:
                 holds_lock = _take_lock(store)
             with block:
-                result = function()
+                result = _done(function, function())
         except Exception as error:
             if failures > retry or not block.transient:
                 raise
@@ -138,7 +141,7 @@ async def _run_in_task(
         block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
             async with block:
-                result = await function()
+                result = _done(function, await function())
         except Exception as error:
             if failures > retry or not block.transient:
                 raise
@@ -219,7 +222,8 @@ def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
 def _code(function: Callable[..., object]) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
-    return getattr(function, "__code__", None)
+    method = function if hasattr(function, "__code__") else type(function).__call__
+    return getattr(method, "__code__", None)
 
 
 def _flags(function: Callable[..., object]) -> int:
@@ -230,7 +234,32 @@ def _flags(function: Callable[..., object]) -> int:
 def _refuse_generators(function: Callable[..., object]) -> None:
     if _flags(function) & _GENERATOR:
         text = (
-            f"{function.__qualname__} is a generator function: its code would run after the "
+            f"{_name(function)} is a generator function: its code would run after the "
             "transaction; use a block in it"
         )
         raise TypeError(text)
+
+
+def _done(function: Callable[..., object], result: _R) -> _R:
+    """Return *result*; raise TypeError if it is code that would run after the transaction."""
+    if isinstance(result, _LATER):
+        if not isinstance(result, AsyncGeneratorType):  # It has not begun, nor needs to end.
+            cast("Any", result).close()
+        kind = type(result).__name__.replace("_", " ")
+        instead = (
+            "pass the coroutine function itself, its arguments by functools.partial()"
+            if isinstance(result, CoroutineType)
+            else "let it return a list, or use a block in the generator"
+        )
+        text = (
+            f"{_name(function)} has returned a {kind}, whose code would run after the "
+            f"transaction; {instead}"
+        )
+        raise TypeError(text)
+    return result
+
+
+def _name(function: Callable[..., object]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__qualname__", type(function).__qualname__)
