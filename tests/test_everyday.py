@@ -16,8 +16,10 @@ import json
 import pickle
 import pprint
 import reprlib
+import sys
 import types
 import typing
+from typing import Protocol, runtime_checkable
 from unittest import mock
 
 import attrs
@@ -486,6 +488,38 @@ def test_functions_that_go_by_the_class_of_an_object(on_face):
         assert sorted([Item(2), item])[0] is item
         assert {Color.RED: "red"}[item.color] == "red"
         assert json.dumps(item, default=as_json) == '{"number": 1, "color": "RED", "tags": []}'
+
+    on_face(Item(1), check)
+
+
+@runtime_checkable
+class HasBalance(Protocol):
+    balance: int
+
+
+@runtime_checkable
+class HasOther(Protocol):
+    other: int
+
+
+def test_protocols_of_attributes_are_asked_for(on_face):
+    if on_face.face == "ghost" and sys.version_info >= (3, 12):
+        pytest.skip("it looks into the object, past the class: nothing was read")
+
+    def check(obj):
+        assert isinstance(obj, HasBalance)
+        assert not isinstance(obj, HasOther)
+        assert inspect.getattr_static(obj, "balance") == 1
+
+    on_face(Account(1), check)
+
+
+def test_the_dict_of_an_object_is_not_deleted(on_face):
+    def check(item):
+        if on_face.face != "open":  # Such an object belongs to its program.
+            with pytest.raises((AttributeError, ReadOnlyError)):
+                del item.__dict__
+        assert item.number == 1
 
     on_face(Item(1), check)
 

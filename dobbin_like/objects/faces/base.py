@@ -194,6 +194,9 @@ class MaskLayer(Persistent):
         if name in faces.guarded:  # No data descriptor of the class has it.
             state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
             return
+        if name == "__dict__":
+            set_dict(self, value)
+            return
         if name in (faces.data_names or faces.find_data_names()):
             descriptor = class_descriptor(self, name)
             # As the interpreter does: through the type of the descriptor.
@@ -209,6 +212,8 @@ class MaskLayer(Persistent):
         if type(state) is not WorkingCopy:
             raise refusal(self, name)
         descriptor = class_descriptor(self, name)
+        if name == "__dict__":  # All threads have their state in it.
+            raise no_attribute(self, name)
         if hasattr(type(descriptor), "__delete__"):
             type(descriptor).__delete__(descriptor, self)
         elif name in state:
@@ -224,8 +229,7 @@ for _name in IN_OBJECTS:
 LAYERS.update(open=OpenLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},
-    # On top: a mixin that stands before Persistent has a __dict__ of its own.
-    mask={"__class__": _looks, "__dict__": property(seen_dict, set_dict)},
+    mask={"__class__": _looks},
     ghost={
         "__class__": _looks,
         "__getattribute__": ghost_getattribute,
