@@ -180,3 +180,84 @@ def test_a_cached_property_that_is_added_later_is_one(sums, part):
     part.x = 9
     assert sums.later == 9
     assert in_thread(lambda: sums.later) == 1
+
+
+# -- those of others ------------------------------------------------------------------
+
+
+class Logged(functools.cached_property):
+    """Derived from Python's."""
+
+
+class Counted(functools.cached_property):
+    """Has a __get__ of its own."""
+
+    asked = 0
+
+    def __get__(self, obj, owner=None):
+        Counted.asked += 1
+        return super().__get__(obj, owner)
+
+
+def of_django():
+    return pytest.importorskip("django.utils.functional").cached_property
+
+
+def of_werkzeug():
+    return pytest.importorskip("werkzeug.utils").cached_property
+
+
+def of_pyramid():
+    return pytest.importorskip("pyramid.decorator").reify
+
+
+KINDS = {
+    "derived": lambda: Logged,
+    "own get": lambda: Counted,
+    "django": of_django,
+    "werkzeug": of_werkzeug,
+    "pyramid": of_pyramid,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_others_see_nothing_of_what_is_not_committed(database, again, part, kind):
+    decorate = KINDS[kind]()
+
+    def tenfold(self):
+        """Ten times as much."""
+        return self.part.x * 10
+
+    content = {"tenfold": decorate(tenfold), "__module__": __name__}
+    cls = globals()["Made"] = type(Sum)("Made", (Sum,), content)
+    one = cls(part)
+    database.set_root(Thing(one=one, part=part))
+    transaction.commit()
+    assert cls.tenfold.__doc__ == "Ten times as much."
+
+    checkout(part)
+    part.x = 99
+    assert one.tenfold == one.tenfold == 990
+    assert in_thread(lambda: one.tenfold) == 10
+    transaction.abort()
+
+    assert one.tenfold == 10
+    assert vars(one)["tenfold"] == 10
+    checkout(one)
+    one.n = 1
+    assert one.tenfold == 10
+    transaction.commit()
+    data = database.storage.load(one._p_oid, database.storage.tid).data
+    assert b"tenfold" not in bytes(data)
+
+
+def test_the_get_of_a_derived_one_is_run(part):
+    class Own(Sum):
+        @Counted
+        def twice(self):
+            return self.n * 2
+
+    one, before = Own(part), Counted.asked
+    assert one.twice == 0
+    assert Counted.asked == before + 1
+    assert isinstance(vars(Own)["twice"], Counted)

@@ -5,7 +5,9 @@ computed from may be a change that is not committed, or an older snapshot. So th
 only if it holds for all threads; else the thread keeps it to itself. What is cached is read
 without a step of ours either way, if the object is plain and the value is for all.
 
-The property object gets another class, in place: mixins and decorators may hold it.
+The property object gets another class, in place: mixins and decorators may hold it. Those of other
+packages have nothing in common but their names; in the body of a persistent class, one of Python's
+takes their place.
 """
 
 from __future__ import annotations
@@ -45,7 +47,34 @@ class SharedCachedProperty(functools.cached_property[Any]):
         return value
 
 
-def share_cached(value: Any) -> None:
-    """Let *value* know of threads if it is a cached property."""
-    if type(value) is functools.cached_property:
-        value.__class__ = SharedCachedProperty
+_KINDS: Final = frozenset({"cached_property", "cachedproperty", "reify"})
+"""What other packages call theirs: Django, werkzeug, boltons, Pyramid and others."""
+
+_FUNCTIONS: Final = ("real_func", "func", "wrapped", "fget")
+"""Where they have the function."""
+
+
+def with_threads(value: Any) -> Any:
+    """Return *value*; if it is a cached property, one that knows of threads.
+
+    One of Python, or derived from that, is changed in place: decorators may hold it.
+    """
+    if isinstance(value, functools.cached_property):
+        if not isinstance(value, SharedCachedProperty):
+            value.__class__ = _shared(type(value))  # type: ignore[arg-type]
+    elif type(value).__name__ in _KINDS and hasattr(type(value), "__get__"):
+        # It would write what a thread has computed past the working copy, to be stored.
+        functions = (getattr(value, name, None) for name in _FUNCTIONS)
+        function = next(filter(callable, functions), None)
+        if function is not None:
+            return SharedCachedProperty(function)
+    return value
+
+
+@functools.cache
+def _shared(cls: type[functools.cached_property[Any]]) -> type[SharedCachedProperty]:
+    if cls is functools.cached_property:
+        return SharedCachedProperty
+    # Its own __get__ comes first, and gets here by super().
+    made: Any = type(cls.__name__, (cls, SharedCachedProperty), {"__module__": cls.__module__})
+    return made  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, Final, cast
 
 from dobbin_like.exc import ClassNotSupported
-from dobbin_like.objects.faces.cached import share_cached
+from dobbin_like.objects.faces.cached import with_threads
 from dobbin_like.objects.values.refs import Identity
 
 _SET: Final = object.__setattr__
@@ -118,7 +118,7 @@ def adapted(value: Any, module: object = None) -> Any:
     stand_in = _BY_ID.get(id(value))
     if stand_in is not None:
         return _STAND_INS[stand_in]
-    share_cached(value)
+    value = with_threads(value)
     for function in _functions(value):
         if _is_touched(function.__globals__.get("__name__"), module):
             _adapt(function)
