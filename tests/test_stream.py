@@ -693,3 +693,16 @@ def test_a_source_that_was_used_up_is_refused(database, storage):
     transaction.commit()
     with pytest.raises(ValueError, match="read to its end by another PersistentFile"):
         PersistentFile(source)
+
+
+def test_a_source_that_does_not_block_is_not_cut(database):
+    """``read()`` returns None when there is nothing yet, which is not the end."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.write(writing, b"first ")
+    with os.fdopen(reading, "rb", buffering=0) as source:
+        database.set_root(PersistentDict(file=PersistentFile(source)))
+        with pytest.raises(BlockingIOError, match="nothing to read yet; let it block"):
+            transaction.commit()
+        transaction.abort()
+    os.close(writing)

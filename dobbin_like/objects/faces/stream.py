@@ -6,6 +6,7 @@ The bytes lie in the log and are served from there, a range at a time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -224,12 +225,15 @@ class _Spooled:
     """A temporary copy of a stream, closed when it is garbage."""
 
     def __init__(self, stream: BinaryIO, directory: Path | None) -> None:
-        import shutil
         import tempfile
 
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
         start = stream.tell() if _is_seekable(stream) else None
-        shutil.copyfileobj(stream, self._file, 1024 * 1024)
+        while piece := stream.read(1024 * 1024):
+            self._file.write(piece)
+        if piece is None:
+            text = "a stream in non-blocking mode has nothing to read yet; let it block"
+            raise BlockingIOError(errno.EAGAIN, text)
         if start is not None:
             stream.seek(start)
         else:
