@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import gc
 import itertools
@@ -614,6 +615,28 @@ def test_with_writeback_what_others_changed_stays_unless_it_was_changed_here(pat
         with pytest.raises(KeyError):
             other["a"]
     assert dict(kept) == {"b": [1, 2]}
+
+
+def test_with_writeback_an_exception_takes_back_what_was_changed_in_a_value(path, reopened):
+    """It was stored by the next sync()."""
+    with safe.open(path, writeback=True) as kept:
+        kept.update(before=[1], read=[1], both=[1], inner=[1])
+        kept.sync()
+        kept["before"].append(2)
+        kept["both"].append(2)
+        with contextlib.suppress(KeyError), kept.transaction():
+            kept["read"].append(3)
+            kept["both"].append(3)
+            raise KeyError
+        assert kept["read"] == [1]
+        with kept.transaction():
+            with contextlib.suppress(KeyError), kept.transaction():
+                kept["inner"].append(3)
+                raise KeyError
+            assert kept["inner"] == [1]
+            kept["inner"].append(4)
+    # What was changed before as well is not taken apart.
+    assert dict(reopened()) == {"before": [1, 2], "read": [1], "both": [1, 2, 3], "inner": [1, 4]}
 
 
 def test_with_writeback_an_exception_takes_back_what_was_assigned(path):

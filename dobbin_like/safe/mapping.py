@@ -224,9 +224,9 @@ class Safe(MutableMapping[_K, _V]):
         """
         group = self._groups.current
         if group is None:
-            return self._alone(block=True)
+            return self._kept.taken_back(self._alone(block=True))
         self._check_may_take_part(group)
-        return self._groups.inner(group)
+        return self._kept.taken_back(self._groups.inner(group))
 
     # -- the life of a safe --------------------------------------------------------
 

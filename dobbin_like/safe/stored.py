@@ -7,7 +7,9 @@ replaced by another object.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from dobbin_like.collections import PersistentDict
@@ -153,6 +155,22 @@ class Kept:
         before = self._pairs.get(key)
         self._put(key, pair)
         group.undone.append(lambda: self._put(key, before))
+
+    @contextlib.contextmanager
+    def taken_back(self, block: AbstractContextManager[Group]) -> Iterator[Group]:
+        """Run *block*; if it raises, forget the values that the program has changed in it.
+
+        Cost: as of changed().
+        """
+        before = self.changed() if self._writeback else {}
+        try:
+            with block as group:
+                yield group
+        except BaseException:
+            for key in self.changed():
+                if key not in before:
+                    self._put(key, None)
+            raise
 
     def _put(self, key: Any, pair: tuple[Any, Any] | None) -> None:
         if pair is None:

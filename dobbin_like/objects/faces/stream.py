@@ -224,7 +224,7 @@ def _is_used_up(stream: BinaryIO) -> bool:
 class _Spooled:
     """A temporary copy of a stream, closed when it is garbage."""
 
-    def __init__(self, stream: BinaryIO, directory: Path | None) -> None:
+    def __init__(self, stream: Any, directory: Path | None) -> None:
         import tempfile
 
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
