@@ -227,6 +227,10 @@ class Database(Generic[RootT]):
 
     def get(self, oid: int) -> Any:
         """Return the object with *oid*, or ``None`` if there is none in this thread's snapshot."""
+        given: object = oid
+        if not isinstance(given, int):
+            text = f"expected an oid, which is an int, got {type(given).__name__}"
+            raise TypeError(text)
         return self._store.get(oid)
 
     def get_root(self) -> RootT:

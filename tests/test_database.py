@@ -986,3 +986,9 @@ def test_states_are_stored_by_the_values_that_were_seen(database, thing, again):
 
     assert [item.n for item in items] == [16] * 5
     assert [item.n for item in again().root.items] == [16] * 5
+
+
+@pytest.mark.parametrize("oid", ["1", 1.0, None, b"1"])
+def test_what_is_no_oid_is_refused(database, oid):
+    with pytest.raises(TypeError, match="expected an oid, which is an int"):
+        database.get(oid)

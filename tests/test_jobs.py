@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from datetime import timedelta
 from itertools import chain
 from queue import Empty
 from typing import Any
@@ -114,6 +115,30 @@ def test_a_priority_that_is_none_is_refused(jobs, priority):
 def test_a_queue_needs_an_attempt(database):
     with pytest.raises(ValueError, match="at least 1"):
         JobQueue(max_attempts=0)
+
+
+NO_SECONDS = [timedelta(1), "60", float("nan"), True]
+
+
+@pytest.mark.parametrize("span", NO_SECONDS)
+def test_a_time_span_that_is_none_is_refused(jobs, span):
+    jobs.put(1)
+    transaction.commit()
+    claim = jobs.claim()
+    uses = (
+        lambda: jobs.put(2, delay=span),
+        lambda: jobs.claim(span, timeout=0),
+        lambda: jobs.claim(timeout=span),
+        lambda: claim.extend(span),
+        lambda: claim.nack(delay=span),
+        lambda: JobQueue(backoff=span),
+    )
+    for use in uses:
+        with pytest.raises((TypeError, ValueError), match="expected seconds"):
+            use()
+    with claim:
+        pass
+    assert not len(jobs)
 
 
 def test_a_job_is_there_when_the_transaction_commits_that_puts_it(database, jobs):

@@ -452,6 +452,18 @@ def test_a_transaction_that_only_made_objects_can_not_be_undone(database):
     change(thing, child=database.get(1))
 
 
+def test_what_a_pack_has_changed_of_indexes_can_not_be_undone(database):
+    root = elect(database, Thing(a=1, child=Thing(a=2)))
+    database.index(Thing, "a")
+    change(root, child=None)
+    database.pack()
+    transaction.begin()
+    (last,) = list(database.transactions())[-1:]
+    assert "indexes" in last.description
+    with pytest.raises(UndoError, match="it changed indexes only"):
+        database.undo(last.tid)
+
+
 def test_an_undo_that_is_interrupted_changes_nothing(database, monkeypatch):
     root = elect(database, Thing(things=[Thing(a=1) for _ in range(4)], other=Thing(a=1)))
     checkout(*root.things)

@@ -130,10 +130,10 @@ def _without_indexes(graph: Graph, view: View, logged: Transaction) -> Sequence[
 def _changed_oids(storage: Storage, logged: Transaction, changed: Iterable[int]) -> list[Oid]:
     """Return those of the *changed* objects that were there before the transaction."""
     oids = [oid for oid in map(Oid, changed) if storage.load(oid, Tid(logged.tid - 1))]
-    reason = ""
+    reason = "" if changed else "it changed indexes only, which follow by themselves"
     if ROOT_OID in logged.oids and ROOT_OID not in oids:
         reason = "it set the root, which can't be changed"
-    elif not oids:
+    elif not (oids or reason):
         reason = "it only made objects; take them off what refers to them"
     if reason:
         raise UndoError(storage.path, logged.tid, reason)

@@ -21,6 +21,7 @@ from dobbin_like.exc import BlockError, InDoubtError, LeaseLostError
 from dobbin_like.jobs.parts import (
     Job,
     Parts,
+    check_seconds,
     fail,
     give_back,
     is_claimed,
@@ -88,6 +89,7 @@ class Claim(Generic[T]):
 
         LeaseLostError: Another worker may have it.
         """
+        check_seconds(delay=0 if delay is None else delay)
         self._end_claim()
         fail(self._jobs, self.job, error[:_LONGEST_ERROR], delay)
 
@@ -108,6 +110,7 @@ class Claim(Generic[T]):
             LeaseLostError: Another worker may have it.
             BlockError: The thread is in a block.
         """
+        check_seconds(lease=lease)
 
         def lengthen() -> None:
             self._take_out()

@@ -81,8 +81,22 @@ def seconds() -> float:
     return now() / 1_000_000
 
 
+def check_seconds(**given: Any) -> None:
+    """Raise TypeError or ValueError for what was given as a time span, by name, and is none."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            text = f"{name} is a {type(value).__name__}, expected seconds as a number"
+            if hasattr(value, "total_seconds"):
+                text += f": {name}.total_seconds()"
+            raise TypeError(text)
+        if math.isnan(value):
+            text = f"{name} is nan, expected seconds as a number"
+            raise ValueError(text)
+
+
 def due_in(delay: float) -> float | None:
     """Return when a job is due after *delay*; None: at once."""
+    check_seconds(delay=delay)
     return seconds() + delay if delay > 0 else None
 
 

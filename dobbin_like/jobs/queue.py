@@ -10,7 +10,15 @@ from typing import Any, Final, Generic, TypeVar
 from dobbin_like.collections import BTree, PersistentDict, PersistentQueue
 from dobbin_like.database import Database, store_of
 from dobbin_like.jobs.claim import Claim, Claims
-from dobbin_like.jobs.parts import PRIORITIES, Job, due_in, due_jobs, give_back, place
+from dobbin_like.jobs.parts import (
+    PRIORITIES,
+    Job,
+    check_seconds,
+    due_in,
+    due_jobs,
+    give_back,
+    place,
+)
 from dobbin_like.objects.faces.base import Persistent, checkout
 
 T = TypeVar("T")
@@ -41,9 +49,10 @@ class JobQueue(Persistent, Generic[T]):
     __module__ = "dobbin_like.jobs"  # The name that logs have for it.
 
     def __init__(self, *, max_attempts: int = 5, backoff: float = 1.0) -> None:
-        if max_attempts < 1:
+        if not isinstance(max_attempts, int) or max_attempts < 1:
             text = f"expected max_attempts of at least 1, got {max_attempts!r}"
             raise ValueError(text)
+        check_seconds(backoff=backoff)
         self.max_attempts = max_attempts
         self.backoff = backoff
         self.ready: tuple[PersistentQueue[Job[T]], ...]
@@ -125,4 +134,5 @@ class JobQueue(Persistent, Generic[T]):
         if not isinstance(database, Database):
             text = f"this {type(self).__name__} is not stored yet; commit it, then claim"
             raise ValueError(text)  # noqa: TRY004  it will be right later
+        check_seconds(lease=lease, timeout=0 if timeout is None else timeout)
         return Claims(store_of(database), self, lease, timeout)
