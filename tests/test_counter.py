@@ -22,7 +22,7 @@ from dobbin_like import (
     WriteConflictError,
     checkout,
 )
-from dobbin_like.exc import ReadOnlyError
+from dobbin_like.exc import NoSuchAttributeError, ReadOnlyError
 from tests.helpers.processes import ROOT, python_path, start
 from tests.helpers.steps import in_thread
 
@@ -59,6 +59,80 @@ def test_a_counter_counts_up_and_down():
 
     assert counter.value == 12
     assert repr(counter) == "PersistentCounter(12)"
+
+
+@pytest.mark.parametrize("value", [0, 5, -3, 1.5, Fraction(1, 3), Decimal("2.50")])
+def test_a_counter_compares_and_converts_as_its_number(on_face, value):
+    def check(counter):
+        assert counter == value == counter
+        assert counter == PersistentCounter(value)
+        assert counter != value + 1
+        assert counter != str(value)
+        assert counter not in (None, [], "")
+        assert value - 1 < counter <= value < value + 1
+        assert value + 1 > counter >= value > value - 1
+        assert PersistentCounter(value) <= counter < PersistentCounter(value + 1)
+        assert sorted([value + 1, counter, value - 1])[1] is counter
+        assert bool(counter) is bool(value)
+        assert (int(counter), float(counter)) == (int(value), float(value))
+        assert str(counter) == f"{counter}" == str(value)
+        with pytest.raises(TypeError):
+            _ = counter < "6"
+
+    on_face(PersistentCounter(value), check)
+
+
+def test_a_counter_of_integers_is_an_index_and_formatted_as_one(on_face):
+    def check(counter):
+        assert f"{counter:04d}" == "0002"
+        assert "abc"[counter] == "c"
+        assert list(range(counter)) == [0, 1]
+
+    on_face(PersistentCounter(2), check)
+    with pytest.raises(TypeError):
+        range(PersistentCounter(2.0))
+
+
+def test_a_counter_has_no_hash(on_face):
+    def check(counter):
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(counter)
+
+    on_face(PersistentCounter(2), check)
+
+
+def test_a_number_does_not_take_the_place_of_a_counter(on_face):
+    def check(counter):
+        root = {"hits": counter}
+        with pytest.raises(TypeError, match=r"checkout\(counter\), then counter\.increment"):
+            root["hits"] += 1
+        with pytest.raises(TypeError, match=r"counter\.decrement"):
+            root["hits"] -= 1
+        with pytest.raises(NoSuchAttributeError, match=r"no setter of value: .*\.increment"):
+            counter.value = 3
+        assert root["hits"] is counter
+        assert counter.value == 2
+
+    on_face(PersistentCounter(2), check)
+
+
+def test_two_counters_of_one_number_are_two_objects_to_the_database(database, again):
+    one, other = PersistentCounter(5), PersistentCounter(5)
+    database.set_root(PersistentDict(hits=one, pair=[one, one]))
+    transaction.commit()
+    root = database.root
+    checkout(root)
+    root["hits"] = other
+    root["pair"][1] = other
+    transaction.commit()
+
+    checkout(root["hits"])
+    root["hits"].increment()
+    transaction.commit()
+
+    stored = again().root
+    assert stored["hits"] is stored["pair"][1]
+    assert [counter.value for counter in stored["pair"]] == [5, 6]
 
 
 def test_a_counter_is_stored(database, again):

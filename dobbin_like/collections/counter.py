@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from numbers import Number as AnyNumber
+from typing import Any, Final, NoReturn
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.faces.elsewhere import FixedProperty
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.values.comparison import StateComparison
 
@@ -16,6 +20,20 @@ Number = int | float | Fraction | Decimal
 
 _BINARY: Final = (int, float, Fraction)
 _MISSING: Final = object()
+_INSTEAD: Final = "call checkout(counter), then counter.increment(by) or counter.decrement(by)"
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], bool]:
+    """Return a method that compares the value with a number, or with that of another counter."""
+
+    def method(self: Any, other: object, /) -> bool:
+        if isinstance(other, PersistentCounter):
+            other = other.value
+        elif not isinstance(other, AnyNumber):
+            return NotImplemented  # type: ignore[no-any-return]
+        return bool(compare(self.value, other))
+
+    return method
 
 
 class PersistentCounter(Persistent):
@@ -28,9 +46,15 @@ class PersistentCounter(Persistent):
     A counter made with a ``Decimal`` takes ints and Decimals; any other takes ints, floats and
     Fractions. So the numbers that two transactions add can always be added. Sums of floats are
     rounded as floats are.
+
+    It is compared, formatted, tested and converted (``int()``, ``float()``) as its ``value`` is,
+    with which a program calculates. As it can change, it has no hash.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
+
+    # Not annotated: type hints would look for ClassVar in the module of that name.
+    __hash__ = None  # type: ignore[assignment]
 
     _value = StoredAttribute("a number")
 
@@ -39,10 +63,11 @@ class PersistentCounter(Persistent):
         # The number of changes: a sum of 0 is a change too, unlike reading the value.
         self._changes = 0
 
-    @property
-    def value(self) -> Any:
+    def _get_value(self) -> Any:
         """The number, as the calling thread sees it."""
         return self._value
+
+    value = FixedProperty(_get_value, f"setting it would lose what others add; {_INSTEAD}")
 
     def increment(self, by: Number = 1) -> None:
         """Add *by*. After an error the counter is unchanged.
@@ -61,6 +86,37 @@ class PersistentCounter(Persistent):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._value!r})"
+
+    def __str__(self) -> str:
+        return str(self._value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._value, spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __int__(self) -> int:
+        return int(self._value)
+
+    def __float__(self) -> float:
+        return float(self._value)
+
+    def __index__(self) -> int:
+        return operator.index(self._value)
+
+    __eq__ = _comparison(operator.eq)
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
+
+    def __iadd__(self, by: object) -> NoReturn:
+        # Without it, += would put a number in the place of the counter, if there were a sum.
+        text = f"{type(self).__name__} is not changed by += and -=: {_INSTEAD}"
+        raise TypeError(text)
+
+    __isub__ = __iadd__
 
     @classmethod
     def _p_resolve_conflict(

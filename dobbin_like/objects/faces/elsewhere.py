@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from dobbin_like.exc import NoSuchAttributeError
@@ -86,3 +87,21 @@ class Elsewhere:
 
     def __set__(self, obj: Any, value: Any) -> None:
         raise no_such_attribute(obj, self._name)
+
+
+class FixedProperty(property):
+    """A property that can't be set, after a checkout either; *instead* says what to do."""
+
+    def __init__(self, get: Callable[[Any], Any], instead: str) -> None:
+        super().__init__(get)
+        self._instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, obj: Any, value: Any) -> None:
+        raise self.refusal(obj)
+
+    def refusal(self, obj: Any) -> NoSuchAttributeError:
+        """Return the error for setting it."""
+        return NoSuchAttributeError(type(obj).__name__, f"setter of {self._name}", self._instead)

@@ -12,7 +12,7 @@ from weakref import getweakrefs
 
 from dobbin_like.exc import FixedClassError, ReadCycleError, ReadOnlyError, UsageError
 from dobbin_like.objects.faces.declaration import own_dict
-from dobbin_like.objects.faces.elsewhere import no_such_attribute
+from dobbin_like.objects.faces.elsewhere import FixedProperty, no_such_attribute
 from dobbin_like.objects.faces.faces import Guarded
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
 from dobbin_like.objects.values.here import here
@@ -40,6 +40,9 @@ def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     class_name, oid = type(obj).__name__, obj._p_oid
     if name == "__class__":
         return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
+    fixed = getattr(type(obj), name, None)
+    if isinstance(fixed, FixedProperty):  # A checkout would not help.
+        return fixed.refusal(obj)
     return ReadOnlyError(class_name, oid, name)
 
 
