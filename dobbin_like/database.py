@@ -19,6 +19,7 @@ from dobbin_like.exc import NoSuchAttributeError
 from dobbin_like.ids import Tid
 from dobbin_like.late import LateMethod, bound
 from dobbin_like.log import TransactionLog
+from dobbin_like.mistaken import check_no_uri
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
@@ -86,6 +87,7 @@ class Database(Generic[RootT]):
 
     Raises:
         StorageInUseError: The storage belongs to another database.
+        ValueError: ``storage`` is a URI, which :func:`dobbin_like.open` takes, or ``":memory:"``.
         NotALogError, FormatVersionError, IntegrityError, OSError: The file can't be opened,
             each saying why. FileNotFoundError: There is no such directory, or no file.
     """
@@ -418,7 +420,8 @@ class Database(Generic[RootT]):
 
 
 def _checked(path: str, must_exist: bool) -> str:
-    """Return *path*. Raises FileNotFoundError: What has to exist does not."""
+    """Return *path*. Raises ValueError: It is a URI. FileNotFoundError: What has to be is not."""
+    check_no_uri(path)
     expected = path if must_exist else os.path.dirname(path)  # noqa: PTH120
     if expected and not os.path.exists(expected):  # noqa: PTH110
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)

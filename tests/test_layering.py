@@ -46,7 +46,7 @@ HOUSE = {
             "contract.distant  contract.packed",
             "contract.recognize",
             "contract  exc  processes.collector  processes.reopened  texts  timestamps warn_after",
-            "name_tables",
+            "mistaken  name_tables",
         ),
     ),
     "log.format": Room(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dbm.dumb
 import importlib
+import shelve
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 import dobbin_like
-from dobbin_like import Database, MemoryLog, PersistentDict, TransactionLog
-from dobbin_like.exc import LockTimeout, ReadOnlyStorageError
+from dobbin_like import Database, MemoryLog, PersistentDict, TransactionLog, safe
+from dobbin_like.exc import LockTimeout, NotALogError, ReadOnlyStorageError
 from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
@@ -71,6 +73,90 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     (tmp_path / "~").mkdir()
     with Database("./~/shop.log") as db:
         assert db.storage.path.endswith("~/shop.log")
+
+
+@pytest.mark.parametrize("make", [Database, TransactionLog, safe.open, dobbin_like.open])
+def test_the_name_of_a_database_in_memory_is_no_file(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"MemoryLog\(\).*open\('memory:'\)"):
+        make(":memory:")
+    assert list(tmp_path.iterdir()) == []
+    make("./:memory:").close()
+
+
+@pytest.mark.parametrize("make", [Database, TransactionLog, safe.open])
+@pytest.mark.parametrize("uri", ["memory:", "file:shop.log", "postgresql://ann:pw@host/db"])
+def test_a_uri_is_no_path(make, uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"a URI .*dobbin_like\.open\(uri\)") as caught:
+        make(uri)
+    assert "pw" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- the files of others --------------------------------------------------------------------
+
+
+def shelf_of(path, kind):
+    """Make a shelf by hand or with the module: not every Python has all."""
+    if kind == "dbm.dumb":
+        with shelve.Shelf(dbm.dumb.open(str(path))) as shelf:
+            shelf["a"] = 1
+    elif kind == "Berkeley DB":
+        path.with_name(f"{path.name}.db").write_bytes(bytes(12) + b"\x61\x15\x06\0" + bytes(500))
+    elif kind == "dbm.ndbm":
+        for suffix in "pag", "dir":
+            path.with_name(f"{path.name}.{suffix}").write_bytes(b"")
+    else:
+        path.write_bytes(b"\xce\x9a\x57\x13" + bytes(5000))
+
+
+@pytest.mark.parametrize("kind", ["dbm.dumb", "Berkeley DB", "dbm.ndbm", "dbm.gnu"])
+@pytest.mark.parametrize("flag", ["c", "r", "w"])
+def test_a_shelf_is_not_shown_as_an_empty_safe(tmp_path, kind, flag):
+    path = tmp_path / "shelf"
+    shelf_of(path, kind)
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(NotALogError, match=r"a shelf of dbm\..*--from shelve .*\.update\("):
+        safe.open(path, flag)
+
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_safe_that_is_made_anew_may_stand_beside_a_shelf(tmp_path):
+    shelf_of(tmp_path / "shelf", "dbm.dumb")
+    safe.open(tmp_path / "shelf", "n").close()
+
+
+def test_a_safe_may_stand_beside_a_file_with_a_suffix_of_shelves(tmp_path):
+    for suffix in "db", "dat", "bak":
+        (tmp_path / f"shop.{suffix}").write_bytes(b"SQLite format 3\0" * 100)
+    with safe.open(tmp_path / "shop") as kept:
+        kept["a"] = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a", b"\xce\x9a\x57\x13", "a shelf of dbm.gnu; dobbin import --from shelve"),
+        ("Data.fs", b"FS21", "a file of zodb; dobbin import --from zodb"),
+        ("x", b"SHELF-1\n", "a file of durus; dobbin import --from durus"),
+        ("x.log", b"2026-01-01 started", "is this the right path"),
+    ],
+)
+def test_a_file_of_others_is_told_with_how_to_read_it(tmp_path, name, content, what):
+    path = tmp_path / name
+    path.write_bytes(content + bytes(5000))
+    for make in Database, safe.open:
+        with pytest.raises(NotALogError, match=what):
+            make(path)
+
+
+def test_a_file_of_a_shelf_is_known_by_the_others(tmp_path):
+    shelf_of(tmp_path / "shelf", "dbm.dumb")
+    with pytest.raises(NotALogError, match=r"--from shelve \S*/shelf new\.log"):
+        Database(tmp_path / "shelf.dir")
 
 
 # -- by its URI -----------------------------------------------------------------------------

@@ -146,7 +146,8 @@ class NotALogError(LogError, ValueError):
 
     path: str
     found: str
-    text = "{path}: not a dobbin_like log: {found}; is this the right path?"
+    hint: str = "is this the right path?"
+    text = "{path}: not a dobbin_like log: {found}; {hint}"
 
 
 class FormatVersionError(LogError, ValueError):

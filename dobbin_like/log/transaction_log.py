@@ -54,6 +54,7 @@ from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import is_of
 from dobbin_like.log.writing.writable import WritableLog
+from dobbin_like.mistaken import check_no_uri
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.timestamps import is_ahead
 
@@ -75,6 +76,7 @@ class TransactionLog:
         read_only: Never write, not even by chance: the file is opened for reading.
 
     Raises:
+        ValueError: *path* is a URI, or ``":memory:"``; it says what to call.
         OSError: It can't be opened; the path is in the error.
         NotALogError, FormatVersionError, IntegrityError: It is no log that can be read.
         ReadOnlyStorageError: It may not be written, or follows another log, and *read_only* is
@@ -94,6 +96,7 @@ class TransactionLog:
         lock_timeout: float | None = None,
         read_only: bool = False,
     ) -> None:
+        check_no_uri(path)
         follows = self._follows
         self._reading = reading = ReadableLog(path, read_only=read_only, follows=follows)
         self._writing = WritableLog(reading, sync=sync, lock_timeout=lock_timeout)

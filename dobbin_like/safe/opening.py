@@ -13,7 +13,8 @@ from types import FrameType
 from typing import Any, Final
 
 from dobbin_like.database import Database
-from dobbin_like.exc import NotASafeError, SafeDirectoryError
+from dobbin_like.exc import NotALogError, NotASafeError, SafeDirectoryError
+from dobbin_like.mistaken import check_no_uri, shelf_hint, shelf_kind
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.safe.groups import Groups, Managers
 from dobbin_like.safe.mapping import Safe
@@ -55,15 +56,17 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
 
     Raises, beside what :class:`~dobbin_like.Database` raises:
         FileNotFoundError: There is no file, and the flag is ``"r"`` or ``"w"``.
+        NotALogError: There is a shelf of this name, whose files have suffixes, and no safe.
         NotASafeError: The file is a database that is not a safe. It is not overwritten.
     """
     if flag not in ("r", "w", "c", "n"):
         text = f"flag={flag!r}: expected 'r', 'w', 'c' or 'n'"
         raise ValueError(text)
+    check_no_uri(filename)
     path = _path_of(filename)
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
-    if flag in "rw" and not os.path.exists(path):  # noqa: PTH110
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if not os.path.exists(path):  # noqa: PTH110
+        _check_missing(path, flag)
     managers = Managers()
     storage = TransactionLog(path, lock_timeout=timeout, read_only=flag == "r")
     database: Any = None
@@ -94,6 +97,16 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
         (storage if database is None else database).close()
         raise
     return safe
+
+
+def _check_missing(path: str, flag: str) -> None:
+    """Refuse a path at which there is no file, where one has to be or is expected."""
+    if flag != "n":
+        kind = shelf_kind(path)
+        if kind:  # An empty safe beside it would look as if all were lost.
+            raise NotALogError(path, f"there is a shelf of {kind}", shelf_hint(path))
+    if flag in "rw":
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def _check_root(database: Database, groups: Groups) -> None:

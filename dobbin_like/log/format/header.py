@@ -21,7 +21,8 @@ WAITING   nobody       The process that waits for the commit lock. A hint, for f
 ========  ===========  ==================================================================
 
 What is visible ends at DURABLE or LOOSE, whichever is greater; two parties that store one
-word would set it back. Pure, and knows nothing of frames. Read :mod:`.record` next.
+word would set it back. Pure, but for an error that tells what else a file is; knows nothing of
+frames. Read :mod:`.record` next.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
+from dobbin_like.mistaken import what_it_is
 
 MAGIC: Final = b"\x93DobLog\n"
 """Begins with a byte that no text begins with and ends with one that text mode changes."""
@@ -194,7 +196,7 @@ def decode_page(path: str, start: bytes) -> Page:
     if len(start) < PAGE_SIZE and start[: len(MAGIC)] == MAGIC[: len(start)]:
         raise IntegrityError(path, len(start), "the end of the file", "a page of 4096 bytes")
     if start[: len(MAGIC)] != MAGIC:
-        raise NotALogError(path, f"it begins with {start[:16]!r}")
+        raise NotALogError(path, *what_it_is(path, start))
     _, version, page_size, store_id, created, packed, since = PAGE.unpack_from(start)
     (found,) = PAGE_CHECK.unpack_from(start, PAGE.size)
     # The version first: another format may compute the checksum otherwise.
