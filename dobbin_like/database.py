@@ -72,7 +72,8 @@ class Database(Generic[RootT]):
             make a manager for each request.
         allow: Names of modules or classes (``"shop.*"``, ``"shop.models.Cart"``) that may be
             imported and loaded beside value types of the standard library and the persistent
-            classes, enums and dataclasses of modules that are imported already.
+            classes, enums and dataclasses of modules that are imported already. A bare name of
+            a module would allow nothing, and is refused.
         guard: Whether lists, dicts, sets, bytearrays and the containers of ``collections`` in
             shared state refuse to be changed. Without, they are ordinary, and a change without
             checkout is lost without a word. ``"check"``: they do, and every commit, the end of a
@@ -87,7 +88,8 @@ class Database(Generic[RootT]):
 
     Raises:
         StorageInUseError: The storage belongs to another database.
-        ValueError: ``storage`` is a URI, which :func:`dobbin_like.open` takes, or ``":memory:"``.
+        ValueError: A name in ``allow`` names no class. ``storage`` is ``":memory:"``, or a URI,
+            which :func:`dobbin_like.open` takes.
         NotALogError, FormatVersionError, IntegrityError, OSError: The file can't be opened,
             each saying why. FileNotFoundError: There is no such directory, or no file.
     """

@@ -7,13 +7,16 @@ import dataclasses
 import enum
 import gc
 import importlib
+import operator
 import sys
+import types
 
 import pytest
 import transaction
 
 from dobbin_like import (
     Database,
+    MemoryLog,
     Persistent,
     PersistentDict,
     PersistentList,
@@ -223,6 +226,108 @@ def test_who_touches_a_stand_in_is_told_what_to_do(stored):
                 touch()
             assert "shop_of_tests" in str(e.value)
             assert "allow=['shop_of_tests.*']" in str(e.value)
+
+
+@pytest.fixture
+def vanishing(path, monkeypatch):
+    """A module of which objects are stored, and whose classes go then."""
+    module = types.ModuleType("shop_of_now")
+    monkeypatch.setitem(sys.modules, "shop_of_now", module)
+    module.Cart = type(Persistent)("Cart", (Persistent,), {"__module__": "shop_of_now"})
+    module.Plain = type("Plain", (), {"__module__": "shop_of_now", "size": 1})
+    with Database(path, allow=["shop_of_now.*"]) as database, database.transaction():
+        database.set_root(PersistentDict(cart=module.Cart(), plain=module.Plain()))
+    return module
+
+
+def test_a_plain_class_of_an_imported_module_is_to_be_named(path, vanishing):
+    with Database(path) as database:
+        with pytest.raises(UnloadedClassError) as e:
+            _ = database.root["plain"].size
+        assert str(e.value).endswith("in allow; open with allow=['shop_of_now.Plain']")
+    with Database(path, allow=["shop_of_now.Plain"]) as database:
+        assert database.root["plain"].size == 1
+
+
+def test_a_class_that_its_module_has_no_more_is_to_be_renamed(path, vanishing):
+    vanishing.Basket = type(Persistent)("Basket", (Persistent,), {"__module__": "shop_of_now"})
+    del vanishing.Cart
+    for allow in [], ["shop_of_now.*"]:
+        with Database(path, allow=allow) as database:
+            cart = database.root["cart"]
+            for touch in checkout, operator.attrgetter("nothing"):
+                with pytest.raises(UnloadedClassError) as e:
+                    touch(cart)
+                assert "db.rename_class('shop_of_now.Cart', new)" in str(e.value)
+                assert "import" not in str(e.value)
+    with Database(path) as database:
+        database.rename_class("shop_of_now.Cart", "shop_of_now.Basket")
+        assert type(database.root["cart"])().__class__ is vanishing.Basket
+
+
+def test_a_class_of_the_main_module_of_another_program_is_to_be_moved(path, monkeypatch):
+    cls = type(Persistent)("App", (Persistent,), {"__module__": "__main__", "n": 1})
+    monkeypatch.setattr(sys.modules["__main__"], "App", cls, raising=False)
+    with Database(path) as database, pytest.warns(MainModuleWarning), database.transaction():
+        database.set_root(cls())
+    monkeypatch.delattr(sys.modules["__main__"], "App")
+    cls.__qualname__ = "Other"  # Else it would be found among the subclasses.
+    with Database(path) as database:
+        for touch in (lambda: checkout(database.root), lambda: database.root.nothing):
+            with pytest.raises(UnloadedClassError) as e:
+                touch()
+            assert "db.rename_class('__main__.App', 'the_module.App')" in str(e.value)
+            assert "import __main__" not in str(e.value)
+
+
+def test_a_module_that_can_not_be_imported_is_told_with_what_to_do(stored, tmp_path):
+    (tmp_path / "modules" / "shop_of_tests.py").write_text("raise ValueError('broken')\n")
+    with (
+        Database(stored, allow="shop_of_tests.*") as database,
+        pytest.raises(UnloadedClassError, match=r"broken; correct shop_of_tests, or call db\."),
+    ):
+        checkout(database.root["cart"])
+
+
+@pytest.mark.parametrize(
+    "name", ["shop_of_tests", "shop_of_tests.", "", ".Cart", "os", "os.path", "tests.test_classes"]
+)
+def test_a_name_in_allow_that_names_no_class_is_refused(name):
+    with pytest.raises(
+        ValueError, match=r"names no class; expected .*\.\*'.*'namedtuple', 'numpy'"
+    ):
+        Database(MemoryLog(), allow=[name])
+    with pytest.raises(ValueError, match="names no class"):
+        Database(MemoryLog(), allow=name)
+
+
+@pytest.mark.parametrize("name", [PersistentDict, 1, None])
+def test_what_is_no_name_in_allow_is_refused(name):
+    with pytest.raises(TypeError, match=r"expected names, as .*, got"):
+        Database(MemoryLog(), allow=[name])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: collections.namedtuple("Pair", "x y")(1, 2),
+        lambda: dataclasses.make_dataclass("Pair", ["x"])(1),
+        lambda: enum.Enum("Pair", "x y").x,
+    ],
+)
+@pytest.mark.parametrize("allow", [[], ["namedtuple"], ["tests.*"]])
+def test_a_class_that_its_module_does_not_show_is_not_said_to_need_allow(make, allow):
+    made = make()
+    type(made).__module__ = __name__
+    with (
+        Database(MemoryLog(), allow=allow) as database,
+        pytest.raises(NotStorableError) as e,
+        database.transaction(),
+    ):
+        database.set_root(PersistentDict(pair=made))
+    assert e.value.path == "._items['pair']"
+    assert "define it at the top of a module, by the name Pair" in str(e.value)
+    assert "allow" not in str(e.value)
 
 
 def test_a_stand_in_cannot_be_changed(stored):

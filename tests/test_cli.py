@@ -560,6 +560,8 @@ def test_check_says_which_classes_cannot_be_loaded(
     assert python("-c", program).returncode == 0
 
     assert run(capsys, "check", str(path))[0] == 0
+    code, _, err = run(capsys, "check", str(path), "--allow", "vanished")
+    assert (code, "'vanished' names no class; expected 'vanished.*'" in err) == (2, True)
     code, out, _ = run(capsys, "check", str(path), "--allow", "vanished.*")
     assert code == 1
     assert "vanished.Gone (1 object) can't be loaded" in out

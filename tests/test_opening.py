@@ -184,12 +184,12 @@ def test_characters_of_a_path_are_quoted(tmp_path):
 
 
 def test_options_are_in_the_query(stored):
-    uri = f"file:{stored}?read_only=yes&guard=0&allow=shop.*&allow=till&lock_timeout=1.5"
+    uri = f"file:{stored}?read_only=yes&guard=0&allow=shop.*&allow=till.*&lock_timeout=1.5"
     with dobbin_like.open(uri, guard=True) as db:
         assert db.storage.read_only
         assert db.storage._writing.lock_timeout == 1.5
         assert db._store.graph.guard
-        assert tuple(db._store.graph.classes.policy.allow) == ("shop.*", "till")
+        assert tuple(db._store.graph.classes.policy.allow) == ("shop.*", "till.*")
 
 
 def test_memory_is_a_new_database(path):

@@ -243,12 +243,28 @@ def opened(
     """Open the database at *path*, by default for reading; as of *at*."""
     from dobbin_like.database import Database
 
-    with storage_at(path, read_only=read_only) as log, Database(log, **options) as database:
-        if at is None:
-            yield database
-        else:
-            with database.at(at) as past:
-                yield past
+    with storage_at(path, read_only=read_only) as log:
+        with usage():
+            database = Database(log, **options)
+        with database:
+            if at is None:
+                yield database
+            else:
+                with database.at(at) as past:
+                    yield past
+
+
+@contextlib.contextmanager
+def usage() -> Iterator[None]:
+    """Let a ValueError for what was given on the command line be an error of its usage."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, Error):
+            raise
+        raise click.UsageError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -256,14 +272,8 @@ def storage_at(path: str, **options: Any) -> Iterator[Storage]:
     """Open the storage at a path or a URI, with the options of open_storage()."""
     from dobbin_like.opening import open_storage
 
-    try:
+    with usage():
         storage = open_storage(path, **options)
-    except ValueError as error:
-        if isinstance(error, Error):
-            raise
-        raise click.UsageError(str(error)) from error
-    except ModuleNotFoundError as error:
-        raise click.UsageError(str(error)) from error
     with contextlib.closing(storage):
         yield storage
 

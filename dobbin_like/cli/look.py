@@ -19,6 +19,7 @@ from dobbin_like.cli.common import (
     progress_bar,
     show,
     storage_at,
+    usage,
 )
 from dobbin_like.cli.text import local_time
 from dobbin_like.contract import Storage, is_packed
@@ -62,7 +63,7 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
         return _check_uri(path, allow, as_json=as_json)
     if allow:
         importable()
-    with progress_bar("checking") as progress:
+    with progress_bar("checking") as progress, usage():
         report = check_log(path, progress, allow or None)
     if not report.transactions:
         _raise_if_foreign(path, is_damaged=not report.ok)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dobbin_like.exc.base import HOME, UsageError
 from dobbin_like.ids import Oid
 
@@ -32,16 +34,49 @@ class MainModuleWarning(UserWarning):
     __module__ = HOME
 
 
+NOT_IMPORTED: Final = "the module {module} is not imported"
+NOT_NAMED: Final = "it is no persistent class, enum or dataclass, and not named in allow"
+NOT_PERSISTENT: Final = "it is not a subclass of Persistent any more"
+NOT_THERE: Final = "the module {module} has no {qualname}"
+NO_IMPORT: Final = "importing {module} raised {error}"
+"""Reasons why a class is not loaded, for each of which something else helps."""
+
+_RENAME: Final = "call db.rename_class('{module}.{qualname}', new) if it is"
+_REMEDIES: Final = {
+    NOT_IMPORTED: "import {module} first, or open with allow=['{module}.*']",
+    NOT_NAMED: "open with allow=['{module}.{qualname}']",
+    NOT_PERSISTENT: "derive it from Persistent again",
+    NOT_THERE: f"define it there, or {_RENAME} another class by now",
+    NO_IMPORT.removesuffix("{error}"): (
+        f"correct {{module}}, or {_RENAME} in another module by now"
+    ),
+}
+_OF_MAIN: Final = (
+    "it was stored by a program whose __main__ had it: move it to a module, and call "
+    "db.rename_class('__main__.{qualname}', 'the_module.{qualname}')"
+)
+
+
 class UnloadedClassError(UsageError, TypeError):
     """A value was used whose class is not loaded. It can be kept, moved and stored unchanged."""
 
     module: str
     qualname: str
     reason: str
-    text = (
-        "the class {module}.{qualname} is not loaded: {reason}; import {module} first, or open "
-        "with allow=['{module}.*']"
-    )
+    text = "the class {module}.{qualname} is not loaded: {reason}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the reason; empty: nothing is known."""
+        names = {"module": self.module, "qualname": self.qualname}
+        for reason, remedy in _REMEDIES.items():
+            if self.reason.startswith(reason.format_map(names)):
+                is_of_main = self.module == "__main__" and reason == NOT_THERE
+                return (_OF_MAIN if is_of_main else remedy).format_map(names)
+        return ""
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (super().__str__(), self.remedy)))
 
 
 class BrokenObjectError(UnloadedClassError, AttributeError):
@@ -50,7 +85,7 @@ class BrokenObjectError(UnloadedClassError, AttributeError):
     name: str
     text = (
         "the stored state has no {name!r}, and the class {module}.{qualname} is not loaded: "
-        "{reason}; import {module} first, or open with allow=['{module}.*']"
+        "{reason}"
     )
 
 

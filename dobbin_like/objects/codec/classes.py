@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
+from dobbin_like.exc.classes import NOT_PERSISTENT, NOT_THERE
 from dobbin_like.ids import OWN_ATTRIBUTES
 from dobbin_like.objects.codec.makers import maker_of
 from dobbin_like.objects.codec.policy import Policy
@@ -163,7 +164,7 @@ class ClassTable:
         """Say why the class with *number* is not loaded."""
         found, reason = self.policy.resolve(*self._name(number))
         if found is not None and not (isinstance(found, type) and issubclass(found, Persistent)):
-            return "it is not a subclass of Persistent any more"
+            return NOT_PERSISTENT
         return reason
 
     # -- storing ----------------------------------------------------------
@@ -265,6 +266,13 @@ class ClassTable:
             raise TypeError(text)
         found, reason = self.policy.resolve(module, qualname)
         if found is None:
+            if reason == NOT_THERE.format(module=module, qualname=qualname):
+                # No name in allow would help: it was made by a call, or its module was reloaded.
+                text = (
+                    f"{name}{reason}, by which it would be loaded; define it at the top of a "
+                    f"module, by the name {qualname}"
+                )
+                raise TypeError(text)
             hint = self.policy.hint(cls, module, qualname)
             text = name + reason + f"; open the database with allow=['{hint}']"
             raise TypeError(text)

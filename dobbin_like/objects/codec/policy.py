@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
+from dobbin_like.exc.classes import NO_IMPORT, NOT_IMPORTED, NOT_NAMED, NOT_THERE
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.values.refs import Identity
 
@@ -88,10 +89,33 @@ _VALUE_NAMES: Final = frozenset(
 )
 
 
+def _check_name(name: Any) -> None:
+    """Raise TypeError or ValueError if *name* in ``allow`` can name nothing that is loaded."""
+    if not isinstance(name, str):
+        given = f"{name.__module__}.{name.__qualname__}" if isinstance(name, type) else repr(name)
+        text = f"allow: expected names, as 'shop.models.Cart', got {given:.60}"
+        raise TypeError(text)
+    if name in PRESETS or name in KINDS_OF_CLASSES or set("*?[").intersection(name):
+        return
+    parent, _, last = name.rpartition(".")
+    module = sys.modules.get(name)
+    is_module = module is not None and getattr(sys.modules.get(parent), last, None) is module
+    if not parent or not last or is_module:
+        package = name.removesuffix(".")
+        known = ", ".join(map(repr, sorted({*PRESETS, *KINDS_OF_CLASSES})))
+        text = (
+            f"allow: {name!r} names no class; expected '{package}.*', '{package}.SomeClass', "
+            f"or one of {known}"
+        )
+        raise ValueError(text)
+
+
 class Policy:
-    """Decides which names may be loaded (I9)."""
+    """Decides which names may be loaded (I9). ValueError, TypeError: What *allow* has is none."""
 
     def __init__(self, allow: tuple[str, ...]) -> None:
+        for name in allow:
+            _check_name(name)
         self.allow = allow
         self._patterns = [p for name in allow for p in PRESETS.get(name, name).split()]
         self._kinds = [KINDS_OF_CLASSES[name] for name in allow if name in KINDS_OF_CLASSES]
@@ -105,22 +129,23 @@ class Policy:
         if module in OWN_HOMES:
             importlib.import_module(module)
         if module not in sys.modules:
-            return None, f"the module {module} is not imported"
+            return None, NOT_IMPORTED.format(module=module)
         found = _walk(module, qualname)
         if found is None:
-            return None, f"the module {module} has no {qualname}"
+            return None, NOT_THERE.format(module=module, qualname=qualname)
         if not self._is_declared(found):
-            return None, "it is no persistent class, enum or dataclass, and not named in allow"
+            return None, NOT_NAMED
         return found, ""
 
     def _resolve_named(self, module: str, qualname: str) -> tuple[Any, str]:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001  user code: whatever it raises is the reason
-            return None, f"importing {module} raised {type(error).__name__}: {error}"
+            told = f"{type(error).__name__}: {error}"
+            return None, NO_IMPORT.format(module=module, error=told)
         found = _walk(module, qualname)
         if found is None:
-            return None, f"{module} has no {qualname}"
+            return None, NOT_THERE.format(module=module, qualname=qualname)
         home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
         own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
         own = own or _is_value_of_name(found, qualname)
