@@ -176,6 +176,21 @@ def test_a_class_that_is_given_for_an_object_is_told_as_that(database):
         checkout(3)
 
 
+@pytest.mark.parametrize(
+    "collect",
+    [list, tuple, iter, lambda carts: (c for c in carts), lambda carts: {1: carts[0]}.values()],
+)
+def test_a_collection_that_is_given_for_objects_is_to_be_unpacked(collect):
+    carts = [Cart(), Cart()]
+    with pytest.raises(
+        NotPersistentError, match=r"a \w+ was .* one by one: checkout\(\*objects\)"
+    ):
+        checkout(collect(carts))
+    for other in [1, 2], [], {}, "ab":
+        with pytest.raises(NotPersistentError, match=r"is not a subclass of Persistent"):
+            checkout(other)
+
+
 # -- repr ------------------------------------------------------------------------------
 
 

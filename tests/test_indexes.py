@@ -854,6 +854,21 @@ def test_what_can_not_be_made_says_why(database):
     for wrong in (int, "x"):
         with pytest.raises(exc.NotPersistentError):
             database.index(wrong, "owner")
+    with pytest.raises(
+        exc.NotPersistentError, match=r"'owner' was .*: db\.index\(Class, 'owner'\)"
+    ):
+        database.index("owner")
+    with pytest.raises(
+        exc.NotPersistentError, match=r"a Account was given, expected the class of"
+    ):
+        database.index(Account(), "owner")
+    for over in [("owner", "balance")], [["owner", "balance"]], [("owner",), "balance"]:
+        with pytest.raises(exc.IndexDefinitionError, match=r"\(Account, 'owner', 'balance'\)"):
+            database.index(Account, *over)
+    with pytest.raises(exc.IndexDefinitionError, match="there is none"):
+        database.drop_index(Account, ("owner", "balance"))
+    with pytest.raises(exc.NotPersistentError, match=r"call discard\(\) for each"):
+        database.discard([Account()])
     with pytest.raises(TypeError, match="expected a class, got str"):
         database.find("Account", owner="Bob")
     for condition in ((between, 1, "x"), (starts_with, 3), (above, [])):

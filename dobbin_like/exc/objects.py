@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 from dobbin_like.exc.base import HOME, UsageError
@@ -135,19 +136,26 @@ class NotPersistentError(UsageError, TypeError):
     """An object that is not an instance of ``Persistent`` was given where one is expected."""
 
     class_name: str
+    expected: str = ""
     text = "{class_name} is not a subclass of Persistent; derive the class from it"
 
     @classmethod
-    def of(cls, obj: object) -> Self:
-        """Return the error for *obj*, which may be a class."""
+    def of(cls, obj: object, of_many: str = "") -> Self:
+        """Return the error for *obj*, which may be a class.
+
+        *of_many* is what is expected if it is a collection of objects, or an iterator.
+        """
         if isinstance(obj, type):
             return cls(f"the class {obj.__name__}")
         # The guarded list of an object in shared state is a list to those who read the error.
         kinds = (kind.__name__ for kind in (dict, list, set) if isinstance(obj, kind))
-        return cls(next(kinds, type(obj).__name__))
+        name = next(kinds, type(obj).__name__)
+        return cls(f"a {name}", of_many) if of_many and _has_objects(obj) else cls(name)
 
     def __str__(self) -> str:
         name = self.class_name
+        if self.expected:
+            return f"{name} was given, expected {self.expected}"
         if name.startswith("the class "):
             return f"{name} was given, expected an instance of it"
         if name == "NoneType":
@@ -162,6 +170,13 @@ class NotPersistentError(UsageError, TypeError):
                 "of its own"
             )
         return super().__str__()
+
+
+def _has_objects(obj: object) -> bool:
+    if isinstance(obj, Iterator):  # What it would yield is not ours to take.
+        return True
+    items = iter(obj) if isinstance(obj, Iterable) else iter(())
+    return hasattr(type(next(items, None)), "_p_faces")
 
 
 class InvalidObjectReference(UsageError, ValueError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from dobbin_like.blocks.block import Block
 from dobbin_like.exc import (
@@ -96,7 +96,7 @@ def drop_index(store: Store, cls: type[Persistent] | str, *over: Over) -> None:
         IndexDefinitionError: There is none.
         UncommittedChangesError, BlockError: The thread is in a transaction.
     """
-    names = tuple(each if isinstance(each, str) else each.__name__ for each in over)
+    names = tuple(x if isinstance(x, str) else getattr(x, "__name__", "?") for x in over)
     name = f"{cls if isinstance(cls, str) else cls.__name__}({', '.join(names)})"
     with _alone(store, f"drop index {name}"):
         catalog = catalog_of(store.graph, store.manager().view)
@@ -135,11 +135,28 @@ def discard(store: Store, obj: Persistent) -> None:
     database is packed; its unique keys are free. The object is checked out, and stays as it is.
     """
     if not isinstance(type(obj), PersistentMeta):
-        raise NotPersistentError(type(obj).__name__)
+        raise NotPersistentError.of(obj, "one object: call discard() for each")
     checkout(obj)
     ref = ref_of(obj)
     working = None if ref is None else store.manager().view.working.get(id(obj))
     (native_dict(obj) if working is None else working)[DISCARDED] = True
+
+
+def _refuse_class(given: Any, over: tuple[Over, ...]) -> NoReturn:
+    if isinstance(given, type):
+        raise NotPersistentError(given.__name__)
+    name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+    names = (given, *over) if isinstance(given, str) else over
+    raise NotPersistentError(name, f"the class of the objects first: {_call('Class', names)}")
+
+
+def _call(class_name: str, over: tuple[Any, ...]) -> str:
+    texts = (repr(x) if isinstance(x, str) else getattr(x, "__name__", "...") for x in over)
+    return f"db.index({', '.join([class_name, *texts])})"
+
+
+def _parts(given: Any) -> Iterable[Any]:
+    return given if isinstance(given, (tuple, list)) else (given,)
 
 
 class _Making:
@@ -150,7 +167,7 @@ class _Making:
     ) -> None:
         given_class: Any = cls
         if not isinstance(given_class, PersistentMeta):
-            raise NotPersistentError(getattr(cls, "__name__", type(cls).__name__))
+            _refuse_class(cls, over)
         store.check_open()
         self._store = store
         self._path = store.storage.path
@@ -172,9 +189,12 @@ class _Making:
     def _function(self, over: tuple[Over, ...]) -> tuple[str, str] | None:
         if over and all(isinstance(each, str) for each in over):
             return None
-        if len(over) != 1:
-            self._refuse("expected the names of attributes, or one function")
-        function: Any = over[0]
+        function: Any = over[0] if len(over) == 1 else None
+        if not callable(function):
+            parts = [part for each in over for part in _parts(each)]
+            names = [part for part in parts if isinstance(part, str)] or ["name", "other_name"]
+            form = _call(self._class.__name__, tuple(names))
+            self._refuse(f"expected the names of attributes, or one function: {form}")
         module: str = getattr(function, "__module__", None) or ""
         name: str = getattr(function, "__qualname__", "")
         if not (module and name.isidentifier()):

@@ -269,7 +269,7 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
         if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive and not current_task():
             continue  # It is checked out already; a task might have met that of another one.
         if not isinstance(type(obj), PersistentMeta):
-            raise NotPersistentError.of(obj)
+            raise NotPersistentError.of(obj, "its objects one by one: checkout(*objects)")
         for ref in getweakrefs(obj):  # As ref_of() does, without a call.
             if type(ref) is ObjectRef and ref.jar is not None and ref.serial != UNSTORED:
                 ref.jar.checkout(obj, ref, exclusive=exclusive)
