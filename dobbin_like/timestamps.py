@@ -30,7 +30,11 @@ def tid_of(moment: Moment) -> Tid:
     """Return the tid of a moment: the largest that a transaction up to then can have."""
     if isinstance(moment, datetime):
         if moment.utcoffset() is None:
-            text = f"{moment!r} has no time zone; give it one: moment.replace(tzinfo=UTC)"
+            # Not replace(tzinfo=UTC): what datetime.now() returns is local time.
+            text = (
+                f"{moment!r} has no time zone; call moment.astimezone(), which takes it as local "
+                "time"
+            )
             raise ValueError(text)
         return Tid((moment - _EPOCH) // _MICROSECOND)
     if isinstance(moment, int) and not isinstance(moment, bool):

@@ -38,7 +38,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.history import ABSENT
 from dobbin_like.storages.as_of import AsOf
-from dobbin_like.timestamps import tid_of, time_of
+from dobbin_like.timestamps import now, tid_of, time_of
 from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
@@ -99,6 +99,23 @@ def test_a_tid_that_is_no_moment_of_a_datetime_is_the_last_one():
 def test_a_datetime_without_a_time_zone_is_refused(wrong):
     with pytest.raises(ValueError, match="no time zone"):
         tid_of(wrong)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+def test_the_advice_for_a_datetime_without_a_time_zone_means_the_same_moment(zone, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        before = now()
+        moment = datetime.now()
+        with pytest.raises(
+            ValueError, match=r"call moment\.astimezone\(\), which takes it as loc"
+        ):
+            tid_of(moment)
+        assert before - 1 <= tid_of(moment.astimezone()) <= now() + 1
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("wrong", ["1", 1.0, True, None])
