@@ -25,7 +25,6 @@ from dobbin_like.exc import (
     NotPersistentError,
     RootError,
     StorageInUseError,
-    UncommittedChangesError,
     UncommittedChangesWarning,
 )
 from dobbin_like.ids import ROOT_OID, Oid, Tid
@@ -250,7 +249,7 @@ class Store:
         """See :meth:`dobbin_like.Database.release_snapshot`."""
         manager = self.manager()
         if manager.pending:
-            raise UncommittedChangesError(self.storage.path)
+            raise manager.uncommitted()
         manager.let_go()
 
     # -- threads and their data managers --------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 import transaction
 from transaction.interfaces import DoomedTransaction, TransactionFailedError, TransientError
 
-from dobbin_like import BTree, Database, PersistentDict, TransactionLog, checkout
+from dobbin_like import BTree, Database, MemoryLog, PersistentDict, TransactionLog, checkout
 from dobbin_like.database import store_of
 from dobbin_like.exc import (
     BlockError,
@@ -29,6 +29,7 @@ from dobbin_like.exc import (
 from tests.helpers.interrupts import handled_at_step, interrupted
 from tests.helpers.processes import exit_code, forked
 from tests.helpers.steps import in_thread
+from tests.helpers.things import Thing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,10 @@ def is_idle(db: Database) -> bool:
 
 
 # -- one block ------------------------------------------------------------------------------
+
+
+def reindex(db: Database) -> None:
+    db.index(Thing, "x")
 
 
 def test_a_block_begins_a_snapshot_gives_the_root_and_commits(db):
@@ -128,6 +133,37 @@ def test_a_conflict_is_raised_at_the_end_and_leaves_nothing(db):
     with db.transaction():
         put(db, "n", 3)
     assert stored(db) == {"n": 3}
+
+
+@pytest.mark.parametrize(
+    "begin", [lambda db: db.transaction().__enter__(), Database.release_snapshot, reindex]
+)
+def test_what_is_not_committed_is_named(db, begin):
+    put(db, "part", PersistentDict())
+    transaction.commit()
+    checkout(db.root["part"], db.root)
+    with pytest.raises(UncommittedChangesError, match=r"2 objects, .* PersistentDict oid 1") as e:
+        begin(db)
+    assert (e.value.class_name, e.value.oid, e.value.count) == ("PersistentDict", 1, 2)
+    assert "transaction.abort()" in str(e.value)
+    transaction.abort()
+
+
+def test_a_root_that_is_not_committed_is_named():
+    with Database(MemoryLog()) as db:
+        db.set_root(PersistentDict())
+        with pytest.raises(UncommittedChangesError, match=r"\(in PersistentDict oid 0\); call"):
+            db.release_snapshot()
+        transaction.abort()
+
+
+def test_what_another_database_has_not_committed_is_not_said_to_be_of_this_one(db):
+    with Database(MemoryLog()) as other:
+        other.set_root(PersistentDict())
+        with pytest.raises(UncommittedChangesError, match=r"nor aborted; call") as e:
+            db.transaction().__enter__()
+        assert e.value.count == 0
+        transaction.abort()
 
 
 def test_a_doomed_block_is_aborted(db):
@@ -633,7 +669,7 @@ def test_an_interrupt_in_an_inner_block_leaves_the_outer_one(db):
 
 
 def test_errors_pickle():
-    for error in (BlockError("p", "r"), UncommittedChangesError("p")):
+    for error in (BlockError("p", "r"), UncommittedChangesError("p", "Cart", 3, 1)):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), copy.args, str(copy)) == (type(error), error.args, str(error))
 

@@ -43,7 +43,13 @@ ERRORS = {
     exc.SelfWaitError("x.log"): "x.log: this thread is already committing to this file",
     exc.BlockError("x.log", "no"): "x.log: a transaction block can't go on: no",
     exc.LatePatchError("x.log"): "patch first (monkey.patch_all()), then import",
-    exc.UncommittedChangesError("x.log"): "neither committed nor aborted; call commit() or",
+    exc.UncommittedChangesError("x.log"): "neither committed nor aborted; call transaction.com",
+    exc.UncommittedChangesError(
+        "x.log", "Cart", 5, 1
+    ): "committed nor aborted (in Cart oid 5); call",
+    exc.UncommittedChangesError(
+        "x.log", "Cart", 5, 2
+    ): "(in 2 objects, the first is Cart oid 5); ca",
     exc.OtherManagerError("x.log"): "of another transaction manager than that of the database",
     exc.StorageInUseError("x.log"): "x.log: this storage belongs to a database",
     exc.ReadOnlyStorageError("x.log", "read-only"): "x.log: read-only",

@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
-from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesError
+from dobbin_like.exc import BlockError, CommittingError
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.data_manager import DataManager
@@ -171,7 +171,7 @@ class Block(Generic[RootT]):
         if current is None or own.explicit or _has(entered, current):
             return current
         if any(map(_has_changes, _participants(current))):
-            raise UncommittedChangesError(self._store.storage.path)
+            raise self._store.manager().uncommitted()
         return None
 
     def __exit__(

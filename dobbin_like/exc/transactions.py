@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dobbin_like.exc.base import HOME, UsageError
+from dobbin_like.ids import Oid
 
 __all__ = [
     "BlockError",
@@ -40,14 +41,29 @@ class ChangesLostError(ClosedError):
 class UncommittedChangesError(UsageError, RuntimeError):
     """A thread has changes that are neither committed nor aborted, and was to begin anew.
 
-    They are as they were.
+    They are as they were. ``count`` objects are checked out, first of all a ``class_name``; 0: the
+    changes are those of another database, or of another participant of the transaction.
     """
 
     path: str
+    class_name: str = ""
+    oid: Oid | None = None
+    count: int = 0
     text = (
-        "{path}: this thread has changes that are neither committed nor aborted; call commit() "
-        "or abort() first, or make them in the block"
+        "{path}: this thread has changes that are neither committed nor aborted{what}; call "
+        "transaction.commit() or transaction.abort() first, or make them in the block"
     )
+
+    def __str__(self) -> str:
+        first = f"{self.class_name} oid {self.oid}"
+        what = (
+            f" (in {self.count:,} objects, the first is {first})"
+            if self.count > 1
+            else f" (in {first})"
+            if self.count
+            else ""
+        )
+        return self.text.format(path=self.path, what=what)
 
 
 class UncommittedChangesWarning(UserWarning):

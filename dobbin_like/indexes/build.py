@@ -12,7 +12,6 @@ from dobbin_like.exc import (
     BlockError,
     IndexDefinitionError,
     NotPersistentError,
-    UncommittedChangesError,
     UniqueError,
 )
 from dobbin_like.ids import DISCARDED, INDEXES, Oid
@@ -280,7 +279,7 @@ def _alone(store: Store, note: str) -> Iterator[None]:
     """Commit the block, under the commit lock from its beginning: it has no conflict."""
     manager = store.manager()
     if manager.pending:
-        raise UncommittedChangesError(store.storage.path)
+        raise manager.uncommitted()
     block: Block[Any] = Block(store, note=note)
     get_ready(store.graph)
     try:

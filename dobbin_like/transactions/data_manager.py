@@ -118,6 +118,16 @@ class DataManager:
         """How many objects are checked out, or set as the root, and not committed."""
         return len(self.view.working) + (self.new_root is not None)
 
+    def uncommitted(self) -> UncommittedChangesError:
+        """Return the error that tells what is pending."""
+        objects = [working.obj for working in self.view.working.values()]
+        objects += self.new_root[:1] if self.new_root is not None else ()
+        if not objects:
+            return UncommittedChangesError(self._storage.path)
+        first = objects[0]
+        name = type(first).__name__
+        return UncommittedChangesError(self._storage.path, name, first._p_oid, len(objects))
+
     def tell_lost_changes(self) -> None:
         """Warn of what was changed too late, after the last commit of this thread."""
         kept, self._kept = self._kept, []
@@ -143,7 +153,7 @@ class DataManager:
         Raises UncommittedChangesError if somebody can still commit what is checked out.
         """
         if self.pending and self.transaction_manager is not None:
-            raise UncommittedChangesError(self._storage.path)
+            raise self.uncommitted()
         self.thread.leave()
 
     def let_go(self) -> None:
