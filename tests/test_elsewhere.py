@@ -12,6 +12,7 @@ from dobbin_like import (
     Database,
     MemoryLog,
     Persistent,
+    PersistentDict,
     PersistentList,
     checkout,
     is_changed,
@@ -26,6 +27,7 @@ from dobbin_like.exc import (
     SharedValueError,
 )
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES, IN_OBJECTS
+from tests.helpers.steps import in_thread
 
 
 class Cart(Persistent):
@@ -189,6 +191,56 @@ def test_a_collection_that_is_given_for_objects_is_to_be_unpacked(collect):
     for other in [1, 2], [], {}, "ab":
         with pytest.raises(NotPersistentError, match=r"is not a subclass of Persistent"):
             checkout(other)
+
+
+# -- what another thread has checked out -----------------------------------------------
+
+
+def wrong_changes(root):
+    """Yield what a thread without checkout may do: what each belongs to, and the call."""
+    yield root["cart"], lambda: setattr(root["cart"], "total", 1)
+    yield root["cart"], lambda: root["cart"].lines.append(1)
+    yield root["large"], lambda: root["large"].lines.append(1)
+    yield root["tree"], lambda: root["tree"].update({1: 2})
+    yield root, lambda: root.update(new=1)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_thread_is_told_that_a_checkout_is_of_another_one(database, place):
+    cart, large = Cart(), Cart()
+    checkout(cart, large)
+    cart.lines, large.lines = [], [*range(5000)]
+    with database.transaction():
+        database.set_root(PersistentDict(cart=cart, large=large, tree=BTree()))
+    owner, change = [*wrong_changes(database.root)][place]
+
+    def refused():
+        with pytest.raises((ReadOnlyError, SharedValueError)) as e:
+            change()
+        assert e.value.elsewhere == ("another thread or task" in str(e.value))
+        return e.value.elsewhere
+
+    assert not refused()
+    with database.transaction():
+        checkout(owner)
+        assert in_thread(refused)
+        change()
+    assert not in_thread(refused)
+
+
+def test_a_value_read_before_the_checkout_is_not_said_to_be_of_another_thread(database):
+    with database.transaction():
+        database.set_root(PersistentDict(lines=[]))
+    lines = database.root["lines"]
+    with database.transaction() as root:
+        checkout(root)
+        with pytest.raises(SharedValueError, match="read the list from it again") as e:
+            lines.append(1)
+        assert not e.value.elsewhere
+        in_thread(lambda: checkout(database.root))
+        with pytest.raises(SharedValueError) as e:
+            lines.append(1)
+        assert not e.value.elsewhere
 
 
 # -- repr ------------------------------------------------------------------------------

@@ -21,6 +21,12 @@ ERRORS = {
     exc.NoSuchAttributeError("Cart", "_p_changed", "no"): "Cart has no _p_changed: no",
     exc.FixedClassError("Cart", 3, "Shop"): "Cart oid 3 can't become an instance of Shop: the cl",
     exc.SharedValueError("list", "Cart oid 3"): "this list belongs to Cart oid 3",
+    exc.SharedValueError("list", "Cart oid 3", elsewhere=True): (
+        "Cart oid 3, which is checked out by another thread or task, for itself alone; call check"
+    ),
+    exc.ReadOnlyError("Cart", 3, "total", elsewhere=True): (
+        "Cart oid 3 is checked out by another thread or task, for itself alone; call checkout(obj)"
+    ),
     exc.SharedValueError("PersistentList", ""): "this new PersistentList is not checked out; call",
     exc.SharedStateChangedError(
         "Cart", 3, "lines"

@@ -18,7 +18,7 @@ from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import Persistent, is_new, state_to_copy
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
-from dobbin_like.objects.values.guards import describe
+from dobbin_like.objects.values.guards import refusal_of
 from dobbin_like.objects.values.here import here
 from dobbin_like.objects.values.refs import ref_of, set_native_dict, swap_class
 
@@ -59,7 +59,8 @@ class Container(Persistent):
         else:
             ref = ref_of(self)
             if type(self) is not type(self)._p_faces.open or not is_new(ref):
-                raise SharedValueError(type(self).__name__, "" if is_new(ref) else describe(ref))
+                name = type(self).__name__
+                raise SharedValueError(name, "") if is_new(ref) else refusal_of(name, ref)
         return self._items
 
     def _touching(self, key: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Self
+from typing import Final, Self
 
 from dobbin_like.exc.base import HOME, UsageError
 from dobbin_like.ids import Oid
@@ -24,21 +24,31 @@ __all__ = [
 ]
 
 
+_OTHER: Final = "another thread or task, for itself alone"
+
+
 class ReadOnlyError(UsageError, RuntimeError):
     """An attribute was set or deleted on an object that is not checked out; it is unchanged.
 
     The first sentence is the same for every object, because programs and documents compare it.
+    ``elsewhere``: another thread, or task, has it checked out.
     """
 
     class_name: str
     oid: Oid | None
     name: str
+    elsewhere: bool = False
     text = "Can't set attribute in read-only mode."
 
     def __str__(self) -> str:
         who = (
             "A new " + self.class_name if self.oid is None else f"{self.class_name} oid {self.oid}"
         )
+        if self.elsewhere:
+            return (
+                f"{self.text} {who} is checked out by {_OTHER}; call checkout(obj) in this one, "
+                f"in a transaction of its own, then change .{self.name}."
+            )
         return (
             f"{self.text} {who} is not checked out; call checkout(obj), then change .{self.name}."
         )
@@ -77,17 +87,25 @@ class FixedClassError(UsageError, TypeError):
 class SharedValueError(UsageError, RuntimeError):
     """A list, dict, set or bytearray in shared state was to be changed; it is unchanged.
 
-    So it is with a new collection that is not checked out; it has no ``owner``.
+    So it is with a new collection that is not checked out; it has no ``owner``. ``elsewhere``:
+    another thread, or task, has the owner checked out.
     """
 
     kind: str
     owner: str
+    elsewhere: bool = False
     text = (
         "this {kind} belongs to {owner}, which is in shared state; call checkout() on that "
         "object, then read the {kind} from it again and change that"
     )
 
     def __str__(self) -> str:
+        if self.elsewhere:
+            return (
+                f"this {self.kind} belongs to {self.owner}, which is checked out by {_OTHER}; "
+                "call checkout() on that object in this one, in a transaction of its own, then "
+                f"read the {self.kind} from it again and change that"
+            )
         if self.owner:
             return super().__str__()
         return f"this new {self.kind} is not checked out; call checkout() on it, then change it"

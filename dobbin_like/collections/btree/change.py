@@ -14,7 +14,7 @@ from dobbin_like.collections.btree.walk import find_key, path_to
 from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.base import checkout, is_new
 from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.values.guards import describe
+from dobbin_like.objects.values.guards import refusal_of
 from dobbin_like.objects.values.here import here
 from dobbin_like.objects.values.refs import ref_of
 
@@ -32,7 +32,8 @@ def check_writable(tree: Any) -> None:
         checkout(tree)  # A task might have met that of another one.
     elif not is_writable(tree):
         ref = ref_of(tree)
-        raise SharedValueError(type(tree).__name__, "" if is_new(ref) else describe(ref))
+        name = type(tree).__name__
+        raise SharedValueError(name, "") if is_new(ref) else refusal_of(name, ref)
 
 
 def set_key(tree: Any, key: Any, value: Any, *, replace: bool = True) -> bool:

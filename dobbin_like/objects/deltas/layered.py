@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import chain, filterfalse
 from typing import Any, ClassVar, Final
 
-from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.values.guards import (
@@ -26,8 +25,8 @@ from dobbin_like.objects.values.guards import (
     SharedDict,
     SharedList,
     SharedSet,
-    describe,
     make_shared,
+    refusal_of,
 )
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET
@@ -174,7 +173,7 @@ class Layered:
         return getattr(self.flatten(), name)
 
     def _refuse(self, *_args: object) -> Any:
-        raise SharedValueError(self.base.__name__, describe(self._p_owner))
+        raise refusal_of(self.base.__name__, self._p_owner)
 
     __setitem__ = _refuse
     __delitem__ = _refuse

@@ -15,6 +15,7 @@ from dobbin_like.objects.faces.declaration import own_dict
 from dobbin_like.objects.faces.elsewhere import FixedProperty, no_such_attribute
 from dobbin_like.objects.faces.faces import Guarded
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
+from dobbin_like.objects.values.guards import is_elsewhere
 from dobbin_like.objects.values.here import here
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict, ref_of, swap_class
 from dobbin_like.objects.values.values import to_plain
@@ -43,7 +44,7 @@ def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     fixed = getattr(type(obj), name, None)
     if isinstance(fixed, FixedProperty):  # A checkout would not help.
         return fixed.refusal(obj)
-    return ReadOnlyError(class_name, oid, name)
+    return ReadOnlyError(class_name, oid, name, is_elsewhere(ref_of(obj)))
 
 
 def seen_dict(obj: Any) -> State:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.objects.values.here import here
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import (
     FRAMED,
@@ -27,7 +28,7 @@ _Class = TypeVar("_Class", bound=type)
 
 def _refusal(method: str) -> Callable[..., Any]:
     def refuse(self: Any, *_args: object, **_kwargs: object) -> Any:
-        raise SharedValueError(self._p_kind, describe(self._p_owner))
+        raise refusal_of(self._p_kind, self._p_owner)
 
     refuse.__name__ = method
     return refuse
@@ -40,6 +41,19 @@ def describe(ref: ObjectRef | None) -> str:
     obj = ref()
     name = "an object" if obj is None else type(obj).__name__
     return f"{name} oid {ref.oid}"
+
+
+def refusal_of(kind: str, owner: ObjectRef | None) -> SharedValueError:
+    """Return the error for changing a *kind* that belongs to *owner*, in shared state."""
+    return SharedValueError(kind, describe(owner), is_elsewhere(owner))
+
+
+def is_elsewhere(ref: ObjectRef | None) -> bool:
+    """Return whether others of this process have the object checked out, and the caller not."""
+    if ref is None or ref.mask is None or not ref.mask.holders:
+        return False
+    state = here.memo.get(id(ref()))
+    return state is None or type(state) is dict  # A working copy is of a class of its own.
 
 
 def _ordinary_copy(self: Any) -> Any:
