@@ -197,7 +197,7 @@ class Database(Generic[RootT]):
             finally:
                 self._store.close()
         if pending:
-            warn_of_pending(self.storage.path, pending, "closed", stacklevel=3)
+            warn_of_pending(self.storage.path, pending, "closed")
 
     def __enter__(self) -> Self:
         self._store.check_open()

@@ -11,7 +11,6 @@ import io
 import os
 import pickle
 import sys
-import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -41,6 +40,7 @@ from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
+from dobbin_like.warn_outside import warn_outside
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -80,10 +80,10 @@ def _warn_at_exit() -> None:
     for store in list(_stores):
         pending = 0 if store.closed else store.pending()
         if pending:
-            warn_of_pending(store.storage.path, pending, "the program ends", stacklevel=2)
+            warn_of_pending(store.storage.path, pending, "the program ends")
 
 
-def warn_of_pending(path: str, count: int, what: str, *, stacklevel: int) -> None:
+def warn_of_pending(path: str, count: int, what: str) -> None:
     """Warn of objects that are checked out, as *what* happens."""
     from dobbin_like.texts import counted
 
@@ -91,7 +91,7 @@ def warn_of_pending(path: str, count: int, what: str, *, stacklevel: int) -> Non
         f"{path}: {what} with changes that were neither committed nor aborted "
         f"({counted(count, 'object')} checked out); they are lost"
     )
-    warnings.warn(text, UncommittedChangesWarning, stacklevel=stacklevel + 1)
+    warn_outside(text, UncommittedChangesWarning)
 
 
 class Store:

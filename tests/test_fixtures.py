@@ -159,6 +159,12 @@ def test_closes_what_it_opens(database):
     counts, output = run(tmp_path, source)
     assert counts == {"passed": 2, "warning": 1}
     assert "OpenDatabaseWarning: <Database '<memory" in output
+    told = output[: output.index("OpenDatabaseWarning")].split()[-1]
+    path, line, _ = told.rsplit(":", 2)
+    assert (path.endswith(".py"), source.splitlines()[int(line) - 1]) == (
+        True,
+        "def test_leaves_one(database):",
+    )
     assert "was opened by the test and not closed" in output
 
 

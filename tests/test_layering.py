@@ -45,7 +45,8 @@ HOUSE = {
             "exc.tools  exc.transactions",
             "contract.distant  contract.packed",
             "contract.recognize",
-            "contract  exc  processes.collector  processes.reopened  texts  timestamps warn_after",
+            "contract  exc  processes.collector  processes.reopened  texts  timestamps warn_after "
+            "warn_outside",
             "mistaken  name_tables",
         ),
     ),

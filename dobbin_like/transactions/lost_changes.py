@@ -8,7 +8,6 @@ told by the next commit of the thread.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterable
 from operator import is_
 from typing import Any, Final, NamedTuple
@@ -19,6 +18,7 @@ from dobbin_like.objects.graph.changes import Changes, Written, containers_of
 from dobbin_like.objects.values.guards import SHARED_TYPES, describe
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, REFERENCE, SET, base_of
+from dobbin_like.warn_outside import warn_outside
 
 
 def _own_references() -> int:
@@ -84,7 +84,7 @@ def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
                 f"a {kind} of {describe(ref)} was changed after the {end} it: the change is lost; "
                 f"after a checkout(), read the {kind} from its object again"
             )
-            warnings.warn(text, LostChangeWarning, stacklevel=2)
+            warn_outside(text, LostChangeWarning)
 
 
 def _is_same(value: Any, stored: Any) -> bool:

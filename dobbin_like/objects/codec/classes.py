@@ -7,7 +7,6 @@ bytes; :mod:`.serialize` is next.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
@@ -24,6 +23,7 @@ from dobbin_like.objects.faces.broken import Broken, make_broken
 from dobbin_like.objects.values.shapes import Shape, shape_of
 from dobbin_like.processes.reopened import reopened
 from dobbin_like.processes.threaded_dict import ThreadedDict
+from dobbin_like.warn_outside import warn_outside
 
 SHAPE_LIMIT: Final = 32
 """Shapes of one class that a log keeps. Beyond, a state has its names with it."""
@@ -290,7 +290,7 @@ class ClassTable:
                 f"{qualname} is a class of __main__: other programs can't load it; "
                 f"define it in a module of its own"
             )
-            warnings.warn(text, MainModuleWarning, stacklevel=2)
+            warn_outside(text, MainModuleWarning)
 
     def look_up_again(self) -> None:
         """Forget by which numbers classes and shapes are stored: the log has dropped names."""
