@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
 import pytest
@@ -9,11 +10,16 @@ import transaction
 
 from dobbin_like import (
     BTree,
+    BTreeSet,
     Database,
+    JobQueue,
     MemoryLog,
     Persistent,
+    PersistentCounter,
     PersistentDict,
     PersistentList,
+    PersistentQueue,
+    PersistentSet,
     checkout,
     is_changed,
 )
@@ -26,7 +32,16 @@ from dobbin_like.exc import (
     ReadOnlyError,
     SharedValueError,
 )
-from dobbin_like.objects.faces.elsewhere import IN_DATABASES, IN_OBJECTS
+from dobbin_like.objects.faces.elsewhere import (
+    IN_COUNTERS,
+    IN_DATABASES,
+    IN_JOB_QUEUES,
+    IN_LISTS,
+    IN_OBJECTS,
+    IN_QUEUES,
+    IN_SETS,
+    IN_TREES,
+)
 from tests.helpers.steps import in_thread
 
 
@@ -110,6 +125,92 @@ def test_no_attribute_that_is_there_is_said_to_be_missing():
     for names, cls in (IN_OBJECTS, Cart), (IN_DATABASES, Database):
         there = {name for name, _ in inspect.getmembers_static(cls) if name not in IN_OBJECTS}
         assert there.isdisjoint(names)
+    for cls, name in TOLD:
+        assert not any(callable(vars(base).get(name)) for base in cls.__mro__)
+
+
+TOLD = [
+    (cls, name)
+    for cls, names in [
+        (PersistentQueue, IN_QUEUES),
+        (PersistentCounter, IN_COUNTERS),
+        (PersistentSet, IN_SETS),
+        (PersistentList, IN_LISTS),
+        (BTree, IN_TREES),
+        (BTreeSet, IN_TREES),
+        (JobQueue, IN_JOB_QUEUES),
+    ]
+    for name in names
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), TOLD)
+def test_what_other_collections_have_is_not_there(cls, name):
+    made = cls()
+    for each in made, cls:
+        assert not hasattr(each, name)
+        with pytest.raises(NoSuchAttributeError, match=f"{cls.__name__} has no {name}: "):
+            getattr(each, name)
+    assert name not in dir(made)
+    assert name not in dir(cls)
+    assert {"_p_oid", "__len__" if hasattr(cls, "__len__") else "value"} <= {*dir(cls)}
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"), [(PersistentQueue, "pop"), (PersistentCounter, "set"), (BTree, "first")]
+)
+def test_what_other_collections_have_is_not_there_on_any_face(on_face, cls, name):
+    def check(made):
+        with pytest.raises(NoSuchAttributeError, match=f"{cls.__name__} has no {name}: "):
+            getattr(made, name)
+        assert name not in dir(made)
+        assert {"_p_oid", *vars(made)} <= {*dir(made)}
+
+    on_face(cls(), check)
+
+
+class Line(PersistentQueue):
+    """One that has what its base says is not there."""
+
+    def __init__(self):
+        self.size = 3
+
+    def append(self, item):
+        self.put(item)
+
+
+@dataclasses.dataclass(eq=False)
+class Sized(PersistentQueue):
+    size: int
+    first: int = 1
+
+
+class Forwarding(PersistentQueue):
+    def __getattr__(self, name):
+        return f"other {name}"
+
+
+def test_a_subclass_may_have_what_its_base_says_is_not_there(on_face):
+    def check(line):
+        assert line.size == 3
+        assert line.append.__func__ is Line.append
+        assert {"append", "size"} <= {*dir(line)}
+        assert "pop" not in dir(line)
+
+    on_face(Line(), check)
+
+
+def test_a_dataclass_does_not_take_it_for_a_default():
+    with pytest.raises(TypeError, match="size"):
+        Sized()
+    assert (Sized(2).size, Sized(2).first) == (2, 1)
+
+
+def test_a_subclass_may_answer_itself(on_face):
+    def check(made):
+        assert (made.append, made.other) == ("other append", "other other")
+
+    on_face(Forwarding(), check)
 
 
 def test_a_mistyped_method_of_a_database_is_a_plain_error(database):

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.elsewhere import FixedProperty
+from dobbin_like.objects.faces.elsewhere import IN_COUNTERS, FixedProperty, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.values.comparison import StateComparison
 
@@ -36,6 +36,7 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], b
     return method
 
 
+@telling(IN_COUNTERS)
 class PersistentCounter(Persistent):
     """A number that is a persistent object; what concurrent transactions add always adds up.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.objects.faces.elsewhere import IN_LISTS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ def _is_list(other: object) -> bool:
     return isinstance(other, (PersistentList, list))
 
 
+@telling(IN_LISTS)
 class PersistentList(_Sequence[T]):
     """A list that is a persistent object. All of ``list``, and attributes beside the items.
 

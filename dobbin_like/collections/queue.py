@@ -8,10 +8,12 @@ from typing import Any, Generic, TypeVar
 
 from dobbin_like.collections.common import Container, plain, shown
 from dobbin_like.objects.deltas.overlay_dict import OverlayQueue, first_key, next_number
+from dobbin_like.objects.faces.elsewhere import IN_QUEUES, telling
 
 T = TypeVar("T")
 
 
+@telling(IN_QUEUES)
 class PersistentQueue(Container, Generic[T]):
     """A queue, first in, first out, for producers and consumers in many processes.
 

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.objects.faces.elsewhere import IN_SETS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def _in_place(update: str) -> Callable[[Any, Any], Any]:
     return method
 
 
+@telling(IN_SETS)
 class PersistentSet(_MutableSet[T]):
     """A set that is a persistent object. All of ``set``, and attributes beside the items.
 

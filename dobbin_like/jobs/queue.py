@@ -20,12 +20,14 @@ from dobbin_like.jobs.parts import (
     place,
 )
 from dobbin_like.objects.faces.base import Persistent, checkout
+from dobbin_like.objects.faces.elsewhere import IN_JOB_QUEUES, telling
 
 T = TypeVar("T")
 
 _LEASE_SECONDS: Final = 60.0
 
 
+@telling(IN_JOB_QUEUES)
 class JobQueue(Persistent, Generic[T]):
     """Jobs for workers in many threads and processes. No job is lost, whoever is killed.
 

@@ -36,6 +36,7 @@ from dobbin_like.collections.btree.walk import (
     upward,
 )
 from dobbin_like.objects.faces.base import Persistent, checkout
+from dobbin_like.objects.faces.elsewhere import IN_TREES, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.values.refs import native_dict
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
@@ -47,6 +48,7 @@ I = TypeVar("I")  # noqa: E741
 ALL = Bounds()
 
 
+@telling(IN_TREES)
 class SortedTree(Persistent, Generic[K, I]):
     """A tree of nodes. Its own state leads to the root and the length, and never changes.
 

@@ -29,6 +29,7 @@ from dobbin_like.objects.faces.declaration import (
     is_ours,
     own_dict,
 )
+from dobbin_like.objects.faces.elsewhere import is_there
 from dobbin_like.objects.faces.methods import (
     adapt_again,
     adapt_mixins,
@@ -327,6 +328,9 @@ class PersistentMeta(type):
             return
         super().__delattr__(name)
         _changed(cls)
+
+    def __dir__(cls) -> list[str]:
+        return [name for name in super().__dir__() if is_there(cls, name)]
 
     def __subclasses__(cls) -> list[Any]:
         found: list[Any] = type.__subclasses__(cls)
