@@ -85,7 +85,7 @@ def test_an_error_tells_who_was_first_and_the_values_of_both(database, path, by_
 
     assert type(error) is (ReadConflictError if by_process else WriteConflictError)
     assert isinstance(error, TransientError)
-    user, description, time, differences, more = error.sides
+    user, description, time, differences, more, _ = error.sides
     assert (user, description, more) == ("ada", "closed for the summer", 0)
     assert time == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=error.serial)
     assert differences == (Difference(".open", "True", "False", "'half'"),)
@@ -119,6 +119,65 @@ def test_an_error_of_another_process_can_be_sent_here(database, path):
 
     assert error.sides.user == "ada"
     assert error.sides.differences == (Difference(".open", "True", "3", "<class 'object'>"),)
+
+
+APART = {
+    "dict": ({1: 1}, lambda d: d.update(a=1), lambda d: d.update(b=1), "PersistentDict"),
+    "dict, one takes out": ({1: 1}, lambda d: d.pop(1), lambda d: d.update(b=1), "PersistentDict"),
+    "set": ({1}, lambda s: s.add(2), lambda s: s.add(3), "PersistentSet"),
+    "list": ([1], lambda x: x.append(2), lambda x: x.append(3), "PersistentList"),
+}
+
+
+@pytest.mark.parametrize("kind", APART)
+@pytest.mark.parametrize("by_process", [False, True])
+def test_a_collection_that_would_merge_is_named(database, path, kind, by_process):
+    value, own, theirs, expected = APART[kind]
+    set_root(database, Thing(x=value))
+    error = conflict_of(
+        database, lambda r: own(r.x), lambda r: theirs(r.x), path if by_process else None
+    )
+    assert error.sides.hint == f"a {expected} in the place of .x would merge the two"
+    assert str(error).endswith(f"\n  {error.sides.hint}")
+    assert pickle.loads(pickle.dumps(error)).sides.hint == error.sides.hint
+
+
+def test_a_collection_that_would_merge_in_the_place_of_an_item_is_named(database):
+    set_root(database, PersistentDict(x={}))
+    error = conflict_of(database, lambda r: r["x"].update(a=1), lambda r: r["x"].update(b=1))
+    assert error.sides.hint == "a PersistentDict in the place of ['x'] would merge the two"
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_a_collection_that_is_named_merges(database, kind):
+    value, own, theirs, expected = APART[kind]
+    made = {"PersistentDict": PersistentDict, "PersistentSet": PersistentSet}
+    set_root(database, made.get(expected, PersistentList)(value))
+    checkout(database.root)
+    own(database.root)
+    commit_elsewhere(lambda: (checkout(database.root), theirs(database.root)))
+    transaction.commit()
+
+
+@pytest.mark.parametrize(
+    ("value", "own", "theirs"),
+    [
+        ({1: 1}, lambda d: d.update({1: 2}), lambda d: d.update({1: 3, 2: 2})),
+        ({1: 1}, lambda d: d.update({2: 2}), lambda d: d.pop(3, None)),
+        ([1], lambda x: x.append(2), lambda x: x.insert(0, 2)),
+        ([1], lambda x: x.append(2), lambda x: x.clear()),
+        ({1}, lambda s: s.discard(1), lambda s: s.discard(1)),
+        (deque([1]), lambda x: x.append(2), lambda x: x.append(3)),
+    ],
+)
+def test_where_nothing_would_merge_nothing_is_named(database, value, own, theirs):
+    set_root(database, Thing(x=value, n=0))
+
+    def count(r):
+        theirs(r.x)
+        r.n += 1
+
+    assert conflict_of(database, lambda r: own(r.x), count).sides.hint == ""
 
 
 def test_what_only_one_has_changed_is_told_after_what_both_have(database, path):

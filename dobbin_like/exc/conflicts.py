@@ -49,7 +49,8 @@ class Sides(NamedTuple):
 
     ``user`` and ``description`` are those of the other transaction, ``time`` is when it was
     committed, in UTC; ``None``: all three are not known. ``more`` is how many differences were
-    found beside those that are told.
+    found beside those that are told. ``hint`` says what would have merged the two, if a collection
+    of this package in the place of a plain one would.
     """
 
     user: str = ""
@@ -57,6 +58,7 @@ class Sides(NamedTuple):
     time: datetime | None = None
     differences: tuple[Difference, ...] = ()
     more: int = 0
+    hint: str = ""
 
     def __str__(self) -> str:
         lines = [str(difference) for difference in self.differences]
@@ -66,6 +68,8 @@ class Sides(NamedTuple):
             lines.insert(0, f"theirs was committed at {self.time:%Y-%m-%d %H:%M:%S} UTC{by}{note}")
         if self.more:
             lines.append(f"and {self.more} more")
+        if self.hint:
+            lines.append(self.hint)
         return "".join(f"\n  {line}" for line in lines)
 
 

@@ -34,6 +34,9 @@ _COMPARED: Final = 100  # Keys or items of one collection.
 _READ: Final = 1 << 16  # Bytes of a version; a larger one is told if it is in memory.
 
 
+_MERGING: Final = {DICT: "PersistentDict", LIST: "PersistentList", SET: "PersistentSet"}
+
+
 class _NotRead:
     _p_immutable = True
 
@@ -87,8 +90,9 @@ def both_sides(
 
 def refused_sides(find: Callable[[], Sides], refusal: ConflictError) -> Sides:
     """Tell what *find* does, with the differences for which code of a class has refused."""
-    sides, (*_, told, more) = find(), refusal.sides
-    return sides._replace(differences=told, more=more) if told else sides
+    sides, refused = find(), refusal.sides
+    told = refused.differences
+    return sides._replace(differences=told, more=refused.more) if told else sides
 
 
 def compared(
@@ -100,18 +104,46 @@ def compared(
     """
     both: list[_Change] = []
     others: list[_Change] = []
+    hint = ""
     hidden = ITEMS if plain._p_deltas else ""
     for name in {**base, **(theirs or {}), **own}:
         old, mine = base.get(name, ABSENT), own.get(name, ABSENT)
         their = _NOT_READ if theirs is None else theirs.get(name, ABSENT)
         values = old, their, old if mine is PENDING else mine
         with suppress(Exception):  # Code of users compares values and keys.
-            for change in _changes("" if name == hidden else f".{name}", values, merges=merges):
+            changes = [*_changes("" if name == hidden else f".{name}", values, merges=merges)]
+            for change in changes:
                 by_both = not (_same(change[1], change[2]) or _same(change[1], change[3]))
                 (both if by_both else others).append(change)
+            for plain_ones in changes if name == hidden else [(f".{name}", *values)]:
+                hint = hint or _hint(*plain_ones)
     found = both if merges and both else both + others
     told = tuple(difference(*change) for change in found[:_TOLD])
-    return sides._replace(differences=told, more=len(found[_TOLD:]))
+    return sides._replace(differences=told, more=len(found[_TOLD:]), hint=hint)
+
+
+def _hint(place: str, *values: Any) -> str:
+    """Say what would merge the changes of a plain collection, if each has changed other items."""
+    kinds = {KINDS[type(value)] for value in values}
+    kind = kinds.pop()
+    if kinds or kind not in _MERGING:
+        return ""
+    old = values[0]
+    if kind == LIST:  # Only what is appended is merged.
+        apart = all(
+            len(items) > len(old) and _same(items[: len(old)], old) for items in values[1:]
+        )
+    else:
+        changed = [_at_all(values, key, kind) for key in _keys(values, kind, merges=False)]
+        theirs, own = ({key for key, *by in changed if by[side]} for side in (0, 1))
+        apart = bool(theirs and own) and theirs.isdisjoint(own)
+    return f"a {_MERGING[kind]} in the place of {place} would merge the two" if apart else ""
+
+
+def _at_all(values: _Values, key: Any, kind: int) -> tuple[Any, bool, bool]:
+    """Return *key*, and which of the two have changed what is there."""
+    old, their, mine = (_at(items, key, kind) for items in values)
+    return key, not _same(old, their), not _same(old, mine)
 
 
 def _changes(place: str, values: _Values, *, merges: bool) -> Iterator[_Change]:
