@@ -108,7 +108,10 @@ class SharedValueError(UsageError, RuntimeError):
             )
         if self.owner:
             return super().__str__()
-        return f"this new {self.kind} is not checked out; call checkout() on it, then change it"
+        return (
+            f"this new {self.kind} is not checked out; call checkout() on it, then change it, or "
+            "give its first items to its constructor"
+        )
 
 
 class SharedStateChangedError(UsageError, RuntimeError):

@@ -56,7 +56,8 @@ class Persistent(Identity, metaclass=PersistentMeta):
     ``functools.cached_property`` leaves are not stored.
 
     With an abstract base class, it needs ``metaclass=PersistentABCMeta``: Python reports a
-    metaclass conflict without.
+    metaclass conflict without. With a ``typing.Protocol``, a metaclass that derives from
+    ``PersistentMeta`` and ``type(Protocol)``.
 
     A subclass may define:
 
