@@ -27,6 +27,12 @@ ERRORS = {
     exc.ReadOnlyError("Cart", 3, "total", elsewhere=True): (
         "Cart oid 3 is checked out by another thread or task, for itself alone; call checkout(obj)"
     ),
+    exc.SharedValueError("PersistentList", "PersistentList oid 3"): (
+        "PersistentList oid 3 is in shared state; call checkout() on it, then change it"
+    ),
+    exc.SharedValueError("PersistentList", "PersistentList oid 3", elsewhere=True): (
+        "itself alone; call checkout() on it in this one, in a transaction of its own, then change"
+    ),
     exc.SharedValueError("PersistentList", ""): "this new PersistentList is not checked out; call",
     exc.SharedStateChangedError(
         "Cart", 3, "lines"

@@ -94,23 +94,20 @@ class SharedValueError(UsageError, RuntimeError):
     kind: str
     owner: str
     elsewhere: bool = False
-    text = (
-        "this {kind} belongs to {owner}, which is in shared state; call checkout() on that "
-        "object, then read the {kind} from it again and change that"
-    )
 
     def __str__(self) -> str:
-        if self.elsewhere:
+        if not self.owner:
             return (
-                f"this {self.kind} belongs to {self.owner}, which is checked out by {_OTHER}; "
-                "call checkout() on that object in this one, in a transaction of its own, then "
-                f"read the {self.kind} from it again and change that"
+                f"this new {self.kind} is not checked out; call checkout() on it, then change it, "
+                "or give its first items to its constructor"
             )
-        if self.owner:
-            return super().__str__()
+        where = f"checked out by {_OTHER}" if self.elsewhere else "in shared state"
+        here = " in this one, in a transaction of its own" if self.elsewhere else ""
+        if self.owner.startswith(f"{self.kind} oid "):  # A collection is an object itself.
+            return f"{self.owner} is {where}; call checkout() on it{here}, then change it"
         return (
-            f"this new {self.kind} is not checked out; call checkout() on it, then change it, or "
-            "give its first items to its constructor"
+            f"this {self.kind} belongs to {self.owner}, which is {where}; call checkout() on that "
+            f"object{here}, then read the {self.kind} from it again and change that"
         )
 
 
