@@ -96,6 +96,13 @@ class Block(Generic[RootT]):
     Or for one ``async with``: then the task has a snapshot and changes of its own.
     """
 
+    # Here, as most blocks never set them, and a block costs little beside a small transaction.
+    transient: bool = False  # Whether it has failed and may be run again.
+    participants: int = 0  # How many databases and others took part in what has failed.
+    is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
+    _owner: Any = None  # The thread that has entered it, or the scope of its task.
+    _point: Any = None  # The savepoint, if it is a part.
+
     def __init__(
         self,
         store: Store,
@@ -106,16 +113,11 @@ class Block(Generic[RootT]):
         is_shared: bool = False,
         holds_lock: bool = False,
     ) -> None:
-        self.transient: bool = False  # Whether it has failed and may be run again.
-        self.participants: int = 0  # How many databases and others took part in what has failed.
         self._store = store
         self._note, self._user = note, user
         self._only_reads = only_reads
         self._is_shared = is_shared  # By the tasks and threads that the task asks.
         self._holds_lock = holds_lock  # From its beginning, for a task.
-        self._owner: Any = None  # The thread that has entered it, or the scope of its task.
-        self.is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
-        self._point: Any = None  # The savepoint then.
 
     def __enter__(self) -> RootT:
         """Begin; return the root."""
@@ -124,7 +126,11 @@ class Block(Generic[RootT]):
             self._refuse("it was entered before")
         self._data = data = store.manager()
         own = self._own = data.transaction_manager
-        current = self._under_way()
+        scope = current_scope()
+        entered = _entered.blocks if scope is None else scope.entered
+        current = _current(own)
+        if current is not None or entered:
+            current = self._under_way(current, entered)
         if current is None:
             current = own.begin()
             if self._user:
@@ -132,32 +138,31 @@ class Block(Generic[RootT]):
             if self._only_reads:
                 data.joining.only_reads = current
         else:
-            self.is_part = True
-            if not self._only_reads:
-                if data.joining.only_reads is current:
-                    self._refuse("it is in a block that only reads")
-                self._point = own.savepoint(optimistic=True)
+            self._take_part(current)
         if self._note:
             current.note(self._note)
         self._transaction = current
         root: RootT = store.get_root()
-        scope = current_scope()
         self._owner = scope or get_ident()
-        self._entered = entered = _entered_here()
+        self._entered = entered
         self._depth = len(entered)
         entered.append((weakref.ref(self), current, _task(scope)))
         return root
+
+    def _take_part(self, current: Any) -> None:
+        self.is_part = True
+        if not self._only_reads:
+            if self._data.joining.only_reads is current:
+                self._refuse("it is in a block that only reads")
+            self._point = self._own.savepoint(optimistic=True)
 
     def _refuse_committing(self, current: Any) -> None:
         if current.status == COMMITTING or self._own.explicit:
             raise CommittingError(self._store.storage.path)
 
-    def _under_way(self) -> Any:
+    def _under_way(self, current: Any, entered: list[tuple[Any, Any, Any]]) -> Any:
         """Return the transaction of which this block becomes a part; None: there is none."""
-        own, entered = self._own, _entered_here()
-        current = _current(own)
-        if current is None and not entered:
-            return None
+        own = self._own
         while entered and entered[-1][0]() is None:
             left = entered.pop()[1]
             if left is current and not _has(entered, current):  # An interrupt has left it.
@@ -191,7 +196,7 @@ class Block(Generic[RootT]):
         finally:
             if error is not None:
                 self._take_back(error)
-            if not (self.is_part or self._store.closed):
+            if not (self.is_part or self._store.publisher.closed):
                 self._data.let_go()
             del self._entered[self._depth :]
 
@@ -252,8 +257,8 @@ class Block(Generic[RootT]):
             self._leave_scope()
 
     def _end(self) -> None:
-        inner = self._entered[self._depth + 1 :]
-        if inner and any(block() is not None for block, _, _ in inner):
+        entered, inner = self._entered, self._depth + 1
+        if len(entered) > inner and any(block() is not None for block, _, _ in entered[inner:]):
             # Of a generator, say, which goes on later.
             self._refuse("a block that was entered in it has not ended")
         if self.is_part:
