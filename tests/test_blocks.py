@@ -489,6 +489,11 @@ def test_what_is_not_transient_is_raised_at_once(db):
     assert len(calls) == 1
 
 
+def test_who_wants_a_block_to_be_run_again_is_told_of_functions(db):
+    with pytest.raises(TypeError, match=r"a function can: db.run\(function, retry=5\)"):
+        db.transaction(retry=5)
+
+
 def test_in_a_block_the_outer_one_runs_it_again(db):
     calls = []
 

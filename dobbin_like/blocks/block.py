@@ -55,7 +55,9 @@ def begins_anew(store: Store) -> bool:
     return getattr(_current(own), "status", None) != COMMITTING
 
 
-def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
+def transaction(
+    store: Store, *, note: str = "", user: str = "", retry: int | None = None
+) -> Block[Any]:
     """Return a context manager: a transaction, from its snapshot to its commit or abort.
 
     It gives the root. The snapshot is taken when the block begins, and covers objects that were
@@ -67,14 +69,22 @@ def transaction(store: Store, *, note: str = "", user: str = "") -> Block[Any]:
     Args:
         note: What the transaction is for; history and log show it.
         user: Who makes it.
+        retry: Is refused, and says what to do instead.
 
     Raises:
+        TypeError: *retry* is given.
         BlockError: The block is entered twice, or in one that only reads, or left by another
             thread; or its transaction was ended in it.
         UncommittedChangesError: The thread has changes that no block has made.
         CommittingError: The thread is committing.
         ConflictError, LockTimeout, InDoubtError, OSError: As a commit raises them.
     """
+    if retry is not None:
+        text = (
+            "a block can't be run again, a function can: db.run(function, retry=5), or "
+            "@db.transactional(retry=5) above it"
+        )
+        raise TypeError(text)
     return Block(store, note=note, user=user)
 
 
