@@ -26,11 +26,11 @@ FORM = """<form method="post" enctype="multipart/form-data">
 
 
 class Entry(Persistent):
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, picture: UploadFile | None) -> None:
         self.name = name
         self.text = text
-        self.picture = None
-        self.picture_type = ""
+        self.picture = stored_upload(picture) if picture else None
+        self.picture_type = picture.content_type if picture else ""
 
 
 class Guestbook(Persistent):
@@ -60,15 +60,12 @@ def sign(
     text: Annotated[str, Form()],
     picture: UploadFile | None = None,
 ) -> Response:
-    entry = Entry(name, text)
-    if picture is not None and picture.filename:
-        if picture.content_type not in PICTURES:
-            raise HTTPException(415)  # Nothing of this request is stored.
-        checkout(entry)
-        entry.picture = stored_upload(picture)
-        entry.picture_type = picture.content_type
+    if picture and not picture.filename:
+        picture = None
+    if picture and picture.content_type not in PICTURES:
+        raise HTTPException(415)
     checkout(book.entries)
-    book.entries.append(entry)
+    book.entries.append(Entry(name, text, picture))
     return RedirectResponse("/", status_code=303)
 
 

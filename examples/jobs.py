@@ -8,22 +8,23 @@
 
 ``POST /`` takes in its body, a text to be counted, and answers with the name of the job;
 ``GET /<name>`` tells the number of its words. Jobs are kept in ``jobs.log``, or in the file that
-the environment has as ``JOBS``. A job is done once, also if a process is killed while it does it.
+the environment has as ``JOBS``. If a worker is killed, another one does its job a minute later;
+what has become of a job is stored once.
 """
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable
-from queue import Empty
 from typing import Any
 
 import dobbin_like
-from dobbin_like import PersistentDict, PersistentQueue, checkout
+from dobbin_like import JobQueue, PersistentDict, checkout
 from dobbin_like.web.root import set_first_root
 from dobbin_like.web.wsgi import WsgiTransactions
 
 db = dobbin_like.open(os.environ.get("JOBS", "jobs.log"))
-set_first_root(db, lambda: PersistentDict(waiting=PersistentQueue(), done=PersistentDict()))
+set_first_root(db, lambda: PersistentDict(jobs=JobQueue(), done=PersistentDict()))
 
 
 def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -36,9 +37,7 @@ def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
 
 def take_in(text: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
     name = uuid.uuid4().hex
-    waiting = db.root["waiting"]
-    checkout(waiting)
-    waiting.put((name, text))
+    db.root["jobs"].put((name, text))
     start_response("201 Created", [])
     return [name.encode()]
 
@@ -46,22 +45,15 @@ def take_in(text: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
 app = WsgiTransactions(answer, db)
 
 
-def do_one() -> bool:
-    """Do the oldest job; return False if there is none."""
-    waiting, done = db.root["waiting"], db.root["done"]
-    checkout(waiting, done)
-    try:
-        name, text = waiting.get()
-    except Empty:
-        return False
-    done[name] = len(text.split())
-    return True
-
-
 def main() -> None:
-    while True:
-        if not db.run(do_one):
-            db.wait(db.tid + 1, timeout=5)
+    done = db.root["done"]
+    for claim in db.root["jobs"].claims(lease=60):  # Waits for the next one.
+        try:
+            with claim as (name, text):  # A transaction, which ends the job as well.
+                checkout(done)
+                done[name] = len(text.split())
+        except Exception:
+            logging.exception("A job has failed, and will be tried again")
 
 
 if __name__ == "__main__":
