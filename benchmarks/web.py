@@ -37,6 +37,11 @@ SERVERS = {
         "gunicorn --bind fd://{fd} --workers 2 --threads 4 --keep-alive 60 --no-control-socket "
         "--log-level warning --chdir {directory} {app}"
     ),
+    "uwsgi": (
+        "uwsgi --http-socket fd://{fd} --master --processes 2 --threads 4 --die-on-term "
+        "--no-orphans --disable-logging --add-header Connection:close "
+        "--chdir {directory} --module {app}"
+    ),
     "uvicorn": "uvicorn --fd {fd} --workers 2 --log-level warning --app-dir {directory} {app}",
     "granian": (
         "granian --interface {interface} --host 127.0.0.1 --port {port} --workers 2 "

@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 def serve(path: Path) -> Callable[..., Serving]:
     def serve(server: str, app: str, directory: Path = EXAMPLES, **options: Any) -> Serving:
         if not is_installed(server):
-            pytest.skip(f"pip install {server}")
+            pytest.skip(f"pip install {'pyuwsgi' if server == 'uwsgi' else server}")
         files = dict.fromkeys(("COUNTER", "GUESTBOOK", "JOBS"), str(path))
         return Serving(server, app, directory, start, **options, **files)
 
@@ -40,7 +40,7 @@ def test_the_examples_are_short() -> None:
     assert {name: length for name, length in lengths.items() if length >= 80} == {}
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "granian"])
+@pytest.mark.parametrize("server", ["gunicorn", "granian", "uwsgi"])
 def test_no_visit_is_lost(serve, path, server):
     pytest.importorskip("flask")
 
@@ -104,10 +104,11 @@ def sign(serving: Serving, form: dict[str, bytes], picture_type: str) -> int:
     return serving.ask("POST", "/", body + b"--mark--\r\n", **kind)[0]
 
 
-def test_each_job_is_done(serve, path):
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+def test_each_job_is_done(serve, path, server):
     texts = ["one", "one two", "one two three"] * 10
 
-    with serve("gunicorn", "jobs:app") as serving:
+    with serve(server, "jobs:app") as serving:
         workers = [
             start([sys.executable, EXAMPLES / "jobs.py"], env=python_path(JOBS=str(path)))
             for _ in range(2)
