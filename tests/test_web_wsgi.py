@@ -104,6 +104,23 @@ def test_a_request_is_run_again_with_its_body(db):
     assert is_idle(db)
 
 
+def test_after_a_conflict_the_requests_of_that_page_hold_the_lock_and_no_others(db):
+    rival, held = Rival(db), []
+
+    def handle():
+        held.append(db.storage.held)
+        number = count(db)
+        rival.comes_between()
+        return number
+
+    app = WsgiTransactions(app_of(handle), db)
+    for page in ("/", "/", "/other", "/"):
+        Ask(app, PATH_INFO=page).read()
+
+    assert held == [False, True, True, False, True]
+    assert is_idle(db)
+
+
 def test_a_body_without_a_length_is_kept_as_well(db):
     rival, bodies = Rival(db), []
 

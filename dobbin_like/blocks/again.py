@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
@@ -14,7 +14,7 @@ from dobbin_like.contract import is_distant
 from dobbin_like.exc import SelfWaitError
 from dobbin_like.store import Store
 
-__all__ = ["OnRetry", "run", "transactional"]
+__all__ = ["OnRetry", "run", "run_kind", "transactional"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -71,21 +71,35 @@ def run(
     if retry < 0:
         text = f"retry is {retry}, expected 0 or more: how often it may be run again"
         raise ValueError(text)
-    options = retry, note, user, on_retry or _tell_nobody
+    options = _code(function), retry, note, user, on_retry or _tell_nobody
     if _flags(function) & _COROUTINE:
         return cast("_R", _run_in_task(store, cast("Any", function), *options))
     return _run_in_thread(store, function, *options)
 
 
+def run_kind(
+    store: Store,
+    function: Callable[[], _R],
+    kind: Hashable,
+    *,
+    retry: int,
+    note: str,
+    user: str,
+) -> _R:
+    """Run *function* as :func:`run` does; after a conflict, others of its *kind* hold the lock."""
+    return _run_in_thread(store, function, kind, retry, note, user, _tell_nobody)
+
+
 def _run_in_thread(
     store: Store,
     function: Callable[[], _R],
+    kind: Hashable,
     retry: int,
     note: str,
     user: str,
     on_retry: OnRetry,
 ) -> _R:
-    holds_lock = _expects_conflict(store, function) and begins_anew(store)
+    holds_lock = _expects_conflict(store, kind) and begins_anew(store)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user)
         try:
@@ -98,7 +112,7 @@ def _run_in_thread(
                 raise
             on_retry(error, failures)
         else:
-            _expect_none(store, function, held=holds_lock)
+            _expect_none(store, kind, held=holds_lock)
             return result
         finally:
             if holds_lock:
@@ -107,7 +121,7 @@ def _run_in_thread(
         # a circle; then chance has to decide who goes first.
         holds_lock = block.participants == 1
         if holds_lock:
-            _expect_conflicts(store, function)
+            _expect_conflicts(store, kind)
         else:
             time.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
@@ -129,6 +143,7 @@ def _take_lock(store: Store) -> bool:
 async def _run_in_task(
     store: Store,
     function: Callable[[], Awaitable[_R]],
+    kind: Hashable,
     retry: int,
     note: str,
     user: str,
@@ -136,7 +151,7 @@ async def _run_in_task(
 ) -> _R:
     import asyncio
 
-    holds_lock = _expects_conflict(store, function)
+    holds_lock = _expects_conflict(store, kind)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
@@ -147,44 +162,41 @@ async def _run_in_task(
                 raise
             on_retry(error, failures)
         else:
-            _expect_none(store, function, held=holds_lock)
+            _expect_none(store, kind, held=holds_lock)
             return result
         holds_lock = block.participants == 1
         if holds_lock:
-            _expect_conflicts(store, function)
+            _expect_conflicts(store, kind)
         else:
             await asyncio.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
 
 
-def _expects_conflict(store: Store, function: Callable[..., object]) -> bool:
-    """Tell whether a call of *function* is one of those that hold the lock from the beginning."""
-    code = _code(function)
-    left, each_time = store.contended.get(code, (0, 0))
+def _expects_conflict(store: Store, kind: Hashable) -> bool:
+    """Tell whether a call of this *kind* is one of those that hold the lock from the beginning."""
+    left, each_time = store.contended.get(kind, (0, 0))
     if left:
-        store.contended[code] = left - 1, each_time
+        store.contended[kind] = left - 1, each_time
     return left > 0
 
 
-def _expect_conflicts(store: Store, function: Callable[..., object]) -> None:
+def _expect_conflicts(store: Store, kind: Hashable) -> None:
     if is_distant(store.storage):
         return  # To hold its lock takes a connection, and a round trip more for each call.
     if len(store.contended) >= _MOST_FUNCTIONS:
         store.contended.clear()
-    code = _code(function)
-    if code is not None:
-        _, before = store.contended.get(code, (0, 0))
+    if kind is not None:
+        _, before = store.contended.get(kind, (0, 0))
         calls = min(before * 2, _MOST_HELD) or _FIRST_HELD
-        store.contended[code] = calls, calls
+        store.contended[kind] = calls, calls
 
 
-def _expect_none(store: Store, function: Callable[..., object], *, held: bool) -> None:
-    """Forget the conflicts of a function that had none, though it has not *held* the lock."""
+def _expect_none(store: Store, kind: Hashable, *, held: bool) -> None:
+    """Forget the conflicts of a *kind* of call that had none, not having *held* the lock."""
     if store.contended and not held:
-        code = _code(function)
-        left, _ = store.contended.get(code, (0, 0))
+        left, _ = store.contended.get(kind, (0, 0))
         if not left:
-            store.contended.pop(code, None)
+            store.contended.pop(kind, None)
 
 
 def pause_seconds(failures: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from dobbin_like.blocks.again import run
+from dobbin_like.blocks.again import run_kind
 from dobbin_like.store import Store
 
 __all__ = ["Answer", "Refused", "Rules", "answered"]
@@ -71,7 +71,8 @@ def answered(
         return last
 
     try:
-        return run(store, once, retry=retry, note=note, user=user)
+        # The note: pages that are not in conflict need not wait for each other.
+        return run_kind(store, once, note, retry=retry, note=note, user=user)
     except BaseException as error:
         if last is None:
             raise
