@@ -20,7 +20,7 @@ THEMES = tuple(
     f"bench_{name}"
     for name in (
         "read collections memory begin commit bulk btree indexes processes open life pack safe "
-        "users writers together streams oo7 exchange"
+        "users writers together streams oo7 exchange ways"
     ).split()
 )
 

@@ -42,7 +42,8 @@ NOT_HERE = """\
 * Indexes and ``find``, one key of a large dict, packing beside writers, merging: they are
   measured beside ZODB, SQLite or themselves by the themes, ``python -m benchmarks indexes
   collections pack together``.
-* PostgreSQL: ``python -m benchmarks.postgres``. Web pages: ``python -m benchmarks.web``.
+* PostgreSQL: ``python -m benchmarks.postgres``. Web pages: ``python -m benchmarks.web``. Blocks,
+  tasks of asyncio and queues of jobs: ``python -m benchmarks ways``.
 * Data that is larger than the memory, and files that the operating system has not in its memory.
 * Peers over a network, and peers with caches that are smaller than the data.
 """
