@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
+import zipfile
 from collections.abc import MutableMapping, MutableSequence, MutableSet
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, assert_type
 
 import transaction
+from hypothesis.strategies import SearchStrategy, integers, text
 
 import dobbin_like
 from dobbin_like import (
@@ -19,13 +23,18 @@ from dobbin_like import (
     Database,
     IntegrityError,
     InvalidObjectReference,
+    JobQueue,
     LockTimeout,
+    MemoryLog,
+    OverlayLog,
     Persistent,
     PersistentABCMeta,
+    PersistentCounter,
     PersistentDict,
     PersistentFile,
     PersistentList,
     PersistentMeta,
+    PersistentQueue,
     PersistentSet,
     PersistentStream,
     ReadConflictError,
@@ -37,11 +46,31 @@ from dobbin_like import (
     safe,
     touch,
 )
+from dobbin_like.check import Problem, check_database, check_log
+from dobbin_like.conformance import StorageTests, run
 from dobbin_like.exc import Error, NotStorableError, UsageError
+from dobbin_like.fixtures import strategies
 from dobbin_like.history import Change, Revision, TransactionRecord
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.indexes import Found, between
+from dobbin_like.indexes import (
+    Found,
+    above,
+    at_least,
+    at_most,
+    below,
+    between,
+    one_of,
+    starts_with,
+)
+from dobbin_like.jobs import Claim, Job
+from dobbin_like.repair import Loss, repair
 from dobbin_like.search import Census, Referrer
+from dobbin_like.storage import Storage
+from dobbin_like.testing import Steps, in_thread
+from dobbin_like.web.asgi import AsgiTransactions
+from dobbin_like.web.root import set_first_root
+from dobbin_like.web.wsgi import WsgiTransactions
+from dobbin_like.web.wsgi_streams import WsgiStream
 
 
 class Account(Persistent):
@@ -51,6 +80,7 @@ class Account(Persistent):
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.bookings: list[tuple[str, int]] = []
+        self.recording: PersistentStream
 
     @staticmethod
     def _p_resolve_conflict(
@@ -62,6 +92,19 @@ class Account(Persistent):
 
 class Shape(Persistent, metaclass=PersistentABCMeta):
     pass
+
+
+@dataclass(eq=False)
+class Reader(Persistent):
+    name: str
+    fines: list[int] = field(default_factory=list)
+
+
+def constructors_make_what_they_say() -> None:
+    assert_type(Account("Ada"), Account)
+    assert_type(Reader("Ada", fines=[5]), Reader)
+    assert_type(PersistentCounter(5), PersistentCounter)
+    assert_type(PersistentQueue([5]), PersistentQueue[int])
 
 
 def attributes_of_users_classes_keep_their_types(account: Account) -> None:
@@ -145,6 +188,64 @@ def transactions_are_blocks_and_functions(db: Database[Account]) -> None:
     assert_type(db.outcome(db.tid), bool | None)
 
 
+async def tasks_have_blocks_and_functions(db: Database[Account]) -> None:
+    async with db.transaction(note="more") as account:
+        assert_type(account, Account)
+    async with db.reading() as account:
+        assert_type(account.balance, int)
+
+    @db.transactional(retry=3)
+    async def deposit(amount: int) -> int:
+        checkout(db.root)
+        db.root.balance += amount
+        return db.root.balance
+
+    async def owner() -> str:
+        return db.root.owner
+
+    assert_type(await deposit(5), int)
+    assert_type(await db.run(owner), str)
+    async for change in db.changes(since=db.tid, wait=5):
+        assert_type(change, Change)
+
+
+def jobs_know_what_they_are_about(queue: JobQueue[tuple[str, int]]) -> None:
+    job = queue.put(("mail", 1), priority=5, delay=60)
+    assert_type(job, Job[tuple[str, int]])
+    assert_type(job.item, tuple[str, int])
+    assert_type((job.attempts, job.left, job.error), tuple[int, int, str])
+    for claim in queue.claims(lease=60, timeout=5):
+        with claim as item:
+            assert_type(item, tuple[str, int])
+    claim = queue.claim()
+    assert_type(claim, Claim[tuple[str, int]])
+    claim.extend(60)
+    claim.nack("it broke", delay=5)
+    queue.requeue(job)
+    assert_type(list(queue.dead.values()), list[Job[tuple[str, int]]])
+    assert_type((len(queue), queue.qsize(), queue.empty()), tuple[int, int, bool])
+
+
+async def tasks_do_jobs(queue: JobQueue[str]) -> None:
+    async for claim in queue.claims():
+        async with claim as item:
+            assert_type(item, str)
+
+
+def a_database_is_cared_for(db: Database[Account], path: Path) -> None:
+    assert_type(db.backup(path).size, int)
+    assert_type(db.pack(keep=None, dry_run=True).after.bytes, int)
+    assert_type(db.preload(print), int)
+    assert_type(db.migrate(Account, batch=100), int)
+    assert_type(db.stats().commits, int)
+    db.snapshot(path / "copy.log")
+    db.rename_class("bank.Account", Account)
+    db.release_snapshot()
+    assert_type(check_database(db).ok, bool)
+    assert_type(check_log(path, allow=["shop.*"]).problems, list[Problem])
+    assert_type(repair(path, to=path).losses, list[Loss])
+
+
 def the_past_is_asked_for(db: Database, account: Account, moment: datetime) -> None:
     for record in db.transactions(since=moment, until=db.tid, newest_first=True):
         assert_type(record, TransactionRecord)
@@ -170,6 +271,9 @@ def indexes_are_kept(db: Database, account: Account) -> None:
     assert_type(db.indexes()[0].names, tuple[str, ...])
     db.discard(account)
     db.drop_index("bank.Account", "owner")
+    conditions = above(1), at_least(1), below(9), at_most(9), one_of(1, 2), starts_with("A")
+    for condition in conditions:
+        assert_type(list(db.find(Account, balance=condition)), list[Account])
 
 
 def objects_are_found(db: Database, account: Account) -> None:
@@ -253,6 +357,17 @@ def sets_know_their_members(names: PersistentSet[str]) -> None:
     assert members
 
 
+def queues_and_counters_know_theirs(queue: PersistentQueue[str], hits: PersistentCounter) -> None:
+    queue.put("Ada")
+    assert_type(queue.get(), str)
+    assert_type(queue.peek(), str)
+    for item in queue:
+        assert_type(item, str)
+    hits.increment()
+    hits.increment(by=5)
+    print(hits.value)
+
+
 T = TypeVar("T")
 
 
@@ -286,6 +401,17 @@ def streams_give_bytes(stream: PersistentStream) -> None:
     stream.close()
     for chunk in stream:
         assert_type(chunk, bytes)
+
+
+def streams_are_files_for_others(stream: PersistentStream) -> None:
+    with zipfile.ZipFile(stream.open()) as archive:
+        assert_type(archive.namelist(), list[str])
+    for line in io.TextIOWrapper(stream.open(), encoding="utf-8"):
+        assert_type(line, str)
+    shutil.copyfileobj(stream.open(), io.BytesIO())
+    assert_type(stream.open().readline(), bytes)
+    file: io.BufferedReader = stream.open()
+    assert file
 
 
 def errors_have_their_values_as_attributes() -> None:
@@ -358,3 +484,51 @@ def sorted_collections_are_generic(path: Path) -> None:
     assert_type(members.max_item(), int)
     assert_type(list(members.items_from(1)), list[int])
     assert_type(members.union([3]), BTreeSet[Any])
+
+
+def storages_live_in_memory() -> None:
+    base = MemoryLog()
+    storage: Storage = OverlayLog(base)
+    with Database[Account](storage) as db:
+        assert_type(db.storage, Storage)
+    other: Storage = base.another()
+    assert other
+
+
+def is_feed(_method: str, path: str) -> bool:
+    return path == "/events"
+
+
+def requests_are_transactions(wsgi: Any, asgi: Any, db: Database[Account]) -> None:
+    set_first_root(db, lambda: Account("Ada"))
+    WsgiTransactions(wsgi, db, retry=5, read_methods=("GET", "HEAD"))
+    AsgiTransactions(asgi, db, replay_bytes=1 << 20, skip=is_feed)
+    WsgiStream(db.root.recording, "audio/ogg", filename="raven.ogg")
+
+
+def programs_are_tested(database: Database[Account]) -> None:
+    steps = Steps("look", "sell")
+
+    @steps.thread
+    def seller() -> None:
+        with steps["sell"], database.transaction():
+            pass
+
+    steps.join()
+    assert_type(in_thread(lambda: database.root.balance), int)
+    numbers: SearchStrategy[PersistentList[int]] = strategies.lists(integers())
+    trees: SearchStrategy[BTree[str, int]] = strategies.btrees(text(), integers())
+    assert numbers
+    assert trees
+
+
+class TestMemory(StorageTests):
+    def make(self) -> MemoryLog:
+        return MemoryLog()
+
+
+def a_storage_is_tested() -> None:
+    for outcome in run(TestMemory):
+        assert_type(
+            (outcome.test, outcome.error, outcome.skipped), tuple[str, Exception | None, str]
+        )

@@ -24,12 +24,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["StepNeverCame", "Steps", "in_thread"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 TIMEOUT_SECONDS: Final = 30.0
 
@@ -119,10 +122,10 @@ class Steps:
         assert not alive, f"threads that never ended: {alive}; step {self._next} is due"
 
 
-def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+def in_thread(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
     """Run *function* in a thread of its own; return what it returns, raise what it raises."""
-    results: list[Any] = []
+    results: list[_R] = []
     steps = Steps()
-    steps.thread(lambda: results.append(function(*args)))
+    steps.thread(lambda: results.append(function(*args, **kwargs)))
     steps.join()
     return results[0]
