@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,29 @@ def test_a_database_is_a_table(path: Path) -> None:
         assert dict(Table(past._repr_html_()).rows)["for reading"].startswith("this is the past")
     database.close()
     assert Table(database._repr_html_()).rows == [["closed"]]
+
+
+def test_the_cell_of_a_class_is_run_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = types.ModuleType("notebook_with_a_class")
+    monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
+
+    def run_cell(answer: str) -> None:
+        cell = f"class Note(Persistent):\n    def answer(self): return {answer!r}"
+        exec(cell, vars(notebook) | {"Persistent": Persistent}, vars(notebook))
+
+    run_cell("before")
+    with Database(path, sync=False) as database:
+        with database.transaction():
+            database.set_root(PersistentList([notebook.Note()]))
+        run_cell("now")
+        with database.transaction() as notes:
+            checkout(notes, notes[0])
+            notes[0].text = "changed"
+            notes.append(notebook.Note())
+        assert [note.answer() for note in database.root] == ["before", "now"]
+    with Database(path, sync=False) as database:
+        assert [note.answer() for note in database.root] == ["now", "now"]
+        assert database.root[0].text == "changed"
 
 
 def test_who_shows_nothing_imports_nothing_for_it(path: Path) -> None:
