@@ -27,7 +27,12 @@ from dobbin_like import (
     TransactionLog,
     checkout,
 )
-from dobbin_like.exc import ClassNotSupported, ClosedError, ReadOnlyError
+from dobbin_like.exc import (
+    ClassNotSupported,
+    ClosedError,
+    NoSuchAttributeError,
+    ReadOnlyError,
+)
 from tests.helpers.amount import LONG
 from tests.helpers.processes import run
 from tests.helpers.steps import Steps, in_thread
@@ -603,6 +608,16 @@ def test_a_stream_is_a_file_for_others(store):
         copied = io.BytesIO()
         shutil.copyfileobj(file, copied)
     assert copied.getvalue() == packed.getvalue()
+
+
+def test_who_takes_a_stream_for_a_file_is_told_to_open_it(store):
+    stream = store(io.BytesIO(b"bytes"))
+    stream.open()
+
+    with pytest.raises(NoSuchAttributeError, match=r"no readable: open\(\) returns a file"):
+        io.TextIOWrapper(stream)
+    assert not hasattr(stream, "size")
+    assert stream.open().size == 5
 
 
 def test_a_stream_is_a_file_of_lines(store):

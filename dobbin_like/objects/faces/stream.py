@@ -14,14 +14,25 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
+from dobbin_like.exc import (
+    ClassNotSupported,
+    ClosedError,
+    NoSuchAttributeError,
+    StreamMovedError,
+)
 from dobbin_like.objects.faces.base import Persistent
+from dobbin_like.objects.faces.lookup import no_attribute
 from dobbin_like.objects.values.refs import State, native_dict, ref_of
 
 CHUNK_BYTES: Final = 64 * 1024
 """What iteration yields at a time."""
+
+_OF_FILES: Final = frozenset(
+    ("readable", "readinto", "readline", "readlines", "seekable", "size", "writable")
+)
+"""What only the file of a stream has."""
 
 
 class _Positions(threading.local):
@@ -125,6 +136,15 @@ class PersistentStream(Persistent):
             # with views that are older.
             key = ref.jar.fresh(ref, ref.jar.serial(self, ref))["_offset"]
             return ref.jar.storage.read_stream(key, start, size)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what has that which only files have; asked for nothing that is there."""
+            if name in _OF_FILES:
+                instead = "open() returns a file, which has it"
+                raise NoSuchAttributeError(type(self).__name__, name, instead)
+            raise no_attribute(self, name)
 
 
 class StreamReader(io.BufferedReader):
