@@ -489,6 +489,34 @@ def test_a_change_beside_that_of_another_task_is_refused(db):
     assert stored(db) == {"n": 1, "m": 2}
 
 
+@pytest.mark.parametrize("drop", [transaction.begin, transaction.abort])
+def test_a_task_does_not_drop_the_changes_of_another_one(db, drop):
+    turns = Turns()
+
+    async def first():
+        with transaction.manager:
+            put(db, "n", 1)
+            turns.done("changed")
+            await turns.after("refused")
+
+    async def second():
+        await turns.after("changed")
+        with pytest.raises(BlockError, match="another task of this thread has changes"):
+            drop()
+        turns.done("refused")
+
+    async def forgetful():
+        put(db, "m", 1)
+
+    async def main():
+        await asyncio.gather(first(), second())
+        await asyncio.create_task(forgetful())
+        drop()
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
 def test_a_plain_block_beside_that_of_another_task_is_refused(db):
     turns = Turns()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.exc import (
     BlockError,
@@ -14,7 +14,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
     SnapshotDroppedError,
 )
-from dobbin_like.objects.values.here import task_without_scope
+from dobbin_like.objects.values.here import current_task, task_without_scope
 from dobbin_like.transactions.commit.failure import note_failure
 from dobbin_like.transactions.commit.state import IDLE, REPLAYING
 from dobbin_like.transactions.in_commit import (
@@ -26,6 +26,8 @@ from dobbin_like.transactions.in_commit import (
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.thread_view import ThreadView
+
+_OTHER_TASK: Final = "another task of this thread has changes; use async with db.transaction()"
 
 
 class Joining:
@@ -64,13 +66,14 @@ class Joining:
             if current is self.only_reads:
                 raise BlockError(path, "it only reads; use db.transaction()")
             reference = weakref.ref(current)
-            current.abort = partial(abort_outside_commit, reference, path)
+            task = task_without_scope() if "asyncio" in sys.modules else None
+            of_task = None if task is None else weakref.ref(task)
+            current.abort = partial(_abort, reference, path, of_task)
             current.commit = partial(end_then_raise, type(current).commit, reference)
             current._saveAndGetCommitishError = partial(note_failure, reference)  # noqa: SLF001
             current.join(manager)
             self.transaction = reference  # Not before join() has returned.
-            task = task_without_scope() if "asyncio" in sys.modules else None
-            self._task = None if task is None else weakref.ref(task)
+            self._task = of_task
         elif "asyncio" in sys.modules:
             self._check_task()
         if not self._view.active:
@@ -101,5 +104,15 @@ class Joining:
 
     def _check_task(self) -> None:
         if task_without_scope() is not (None if self._task is None else self._task()):
-            reason = "another task of this thread has changes; use async with db.transaction()"
-            raise BlockError(self._storage.path, reason)
+            raise BlockError(self._storage.path, _OTHER_TASK)
+
+
+def _abort(transaction: weakref.ref[Any], path: str, of_task: weakref.ref[Any] | None) -> None:
+    """Abort a transaction, as begin() does too, unless a task that goes on would lose its changes.
+
+    Raises BlockError: *of_task* has made them, and another one is running.
+    """
+    task = None if of_task is None else of_task()
+    if task is not None and current_task() not in (None, task) and not task.done():
+        raise BlockError(path, _OTHER_TASK)
+    abort_outside_commit(transaction, path)
