@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ html_extra_path = ["llms.txt"]  # For assistants; see llms.py.
 html_title = f"dobbin_like {version}"
 
 autodoc_member_order = "bysource"
+# What modules for others need, where it is not installed.
+autodoc_mock_imports = [
+    name
+    for name in ("django", "flask", "hypothesis", "pyramid", "starlette")
+    if importlib.util.find_spec(name) is None
+]
 autodoc_typehints = "signature"
 autodoc_use_type_comments = False
 python_use_unqualified_type_names = True
