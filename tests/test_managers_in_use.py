@@ -148,3 +148,23 @@ def test_a_manager_is_asked_for_at_its_use_not_at_opening(path):
 
     with Database(path, transaction_manager=unknown) as database, pytest.raises(LookupError):
         _ = database.root
+
+
+class HandsOn:
+    """Has no transaction of its own, but those of the manager in use."""
+
+    def __init__(self) -> None:
+        self._idle = transaction.TransactionManager()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(in_use.get(self._idle), name)
+
+
+def test_a_manager_that_hands_on_to_several_ones_is_refused(path):
+    one, other = transaction.TransactionManager(), transaction.TransactionManager()
+    with Database(TransactionLog(path, sync=False), transaction_manager=HandsOn()) as db:
+        request(lambda: db.set_root(Thing(n=0)), one)
+        request(lambda: checkout(db.root), one)
+
+        with pytest.raises(TypeError, match="stands for several ones; give it the function"):
+            request(lambda: checkout(db.root), other)

@@ -45,6 +45,7 @@ class Joining:
         self._thread = thread
         self._view = thread.view
         self._task: weakref.ref[Any] | None = None  # That of asyncio which has joined it.
+        self._inner: weakref.ref[Any] | None = None  # The manager behind one that hands on calls.
 
     def takes_part(self) -> bool:
         """Tell whether it has joined the thread's transaction, and nothing has happened since."""
@@ -65,6 +66,7 @@ class Joining:
             path = self._storage.path
             if current is self.only_reads:
                 raise BlockError(path, "it only reads; use db.transaction()")
+            self._refuse_proxy(current)
             reference = weakref.ref(current)
             task = task_without_scope() if "asyncio" in sys.modules else None
             of_task = None if task is None else weakref.ref(task)
@@ -78,6 +80,20 @@ class Joining:
             self._check_task()
         if not self._view.active:
             self._publisher.graph.shared.begin_view(self._view)
+
+    def _refuse_proxy(self, current: Any) -> None:
+        """Refuse what stands for several managers: only the first one tells the thread's view."""
+        inner = getattr(current, "_manager", None)  # There is no public way to ask.
+        if inner is None or inner is self._thread.transaction_manager():
+            return
+        if self._inner is None:
+            self._inner = weakref.ref(inner)
+        elif self._inner() is not inner:
+            text = (
+                f"{self._storage.path}: the transaction_manager of the database stands for "
+                "several ones; give it the function that returns the manager in use"
+            )
+            raise TypeError(text)
 
     def _find(self, phase: str) -> Any:
         """Return the thread's transaction, in which something may be checked out."""
