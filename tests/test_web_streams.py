@@ -100,7 +100,36 @@ def flask(db: Database, content_type: str = "text/x", **options: Any) -> Callabl
     return lambda method, headers: by_wsgi(app, method, headers)
 
 
-@pytest.fixture(params=[wsgi, wsgi_file_wrapper, asgi, starlette, flask])
+def django(db: Database, content_type: str = "text/x", **options: Any) -> Callable[..., Answer]:
+    pytest.importorskip("django")
+    import django
+    from django.conf import settings
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.test import override_settings
+    from django.urls import path as url
+
+    if not settings.configured:
+        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="key", LOGGING_CONFIG=None)
+        django.setup()
+    from dobbin_like.web.django import stream_response
+
+    def view(request: Any) -> Any:
+        return stream_response(request, db.root["stream"], content_type, **options)
+
+    class Urls:
+        urlpatterns = (url("", view),)
+
+    def ask(method: str, headers: dict[str, str]) -> Answer:
+        middleware = ["dobbin_like.web.django.TransactionMiddleware"]
+        given = {"DOBBIN_DATABASE": db, "MIDDLEWARE": middleware, "ROOT_URLCONF": Urls}
+        wrapper = {"wsgi.file_wrapper": FileWrapper}
+        with override_settings(**given):
+            return by_wsgi(WSGIHandler(), method, headers, **wrapper)
+
+    return ask
+
+
+@pytest.fixture(params=[wsgi, wsgi_file_wrapper, asgi, starlette, flask, django])
 def way(request: pytest.FixtureRequest) -> Any:
     return request.param
 

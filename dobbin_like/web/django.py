@@ -15,18 +15,20 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import HttpResponseBadRequest
+from django.http import FileResponse, HttpResponse, HttpResponseBadRequest
 from django.utils.module_loading import import_string
 
 from dobbin_like.blocks.block import Block
 from dobbin_like.database import Database, store_of
 from dobbin_like.opening import open as open_database
+from dobbin_like.persistent import PersistentStream
 from dobbin_like.web.body import Body, IncompleteBodyError
+from dobbin_like.web.ranges import PIECE_BYTES, part_of
 from dobbin_like.web.request import Answer, Rules, answered
 from dobbin_like.web.root import set_first_root
 from dobbin_like.web.wsgi import InBlock
 
-__all__ = ["TransactionMiddleware", "database"]
+__all__ = ["TransactionMiddleware", "database", "stream_response"]
 
 
 def database() -> Database:
@@ -113,3 +115,36 @@ def _runs_later(response: Any) -> bool:
     """Tell whether code of the application makes the content while it is sent."""
     content: Iterable[bytes] | None = getattr(response, "streaming_content", None)
     return content is not None and getattr(response, "file_to_stream", None) is None
+
+
+def stream_response(
+    request: Any,
+    stream: PersistentStream,
+    content_type: str = "application/octet-stream",
+    filename: str | None = None,
+) -> Any:
+    """Return a response that serves a stored stream: ranges, an ETag, conditional requests.
+
+    Args:
+        filename: Lets browsers save it under this name.
+    """
+    part = part_of(
+        stream,
+        request.method,
+        request.headers.get,
+        content_type=content_type,
+        filename=filename,
+    )
+    headers = dict(part.headers)
+    if not part.size:
+        return HttpResponse(status=part.status, headers=headers)
+    return _Served(part.open(stream), status=part.status, headers=headers)
+
+
+class _Served(FileResponse):
+    """A file whose headers are known; to find them out, Django would read it to its end."""
+
+    block_size = PIECE_BYTES
+
+    def set_headers(self, filelike: object) -> None:
+        pass
