@@ -150,18 +150,19 @@ def test_a_file_that_is_not_there_is_wrong_usage(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("text", ["hello\n", 10_000 * "hello\n"], ids=["short", "long"])
 @pytest.mark.parametrize("name", ["ask", "census", "check", "demo", "info", "log", "show", "top"])
 def test_a_file_that_is_no_log_is_one_line(
-    capsys: pytest.CaptureFixture[str], path: Path, name: str
+    capsys: pytest.CaptureFixture[str], path: Path, name: str, text: str
 ) -> None:
-    path.write_text("hello\n")
+    path.write_text(text)
 
     code, out, err = run(capsys, name, str(path))
 
     assert (code, out) == (2, "")
     assert err.startswith(f"dobbin: {path}: not a dobbin_like log")
     assert err.count("\n") == 1
-    assert path.read_text() == "hello\n"
+    assert path.read_text() == text
 
 
 @pytest.mark.parametrize("name", ["check", "info", "show"])

@@ -25,6 +25,7 @@ from dobbin_like.cli.text import local_time
 from dobbin_like.contract import Storage, is_packed
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.repair.listing import readable
+from dobbin_like.repair.report import Loss
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storage import TransactionLog
 from dobbin_like.texts import counted, is_uri, shown
@@ -85,7 +86,8 @@ def _check_uri(uri: str, allow: tuple[str, ...], *, as_json: bool) -> int:
 def _raise_if_foreign(path: str, *, is_damaged: bool) -> None:
     """Raise NotALogError if nothing in the file is of a log: then it is not a damaged one."""
     if is_damaged:
-        next(readable(path), None)
+        # What is lost comes before what can be read; at the end it turns out that nothing can.
+        any(not isinstance(part, Loss) for part in readable(path))
     else:
         TransactionLog(path, read_only=True).close()
 
