@@ -72,9 +72,9 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
-def python(*args: str) -> subprocess.CompletedProcess[str]:
+def python(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *args]
-    return processes.run(command, cwd=ROOT, capture_output=True, text=True)
+    return processes.run(command, cwd=ROOT, capture_output=True, text=True, **options)
 
 
 # -- what there is ----------------------------------------------------------------
@@ -318,6 +318,22 @@ def test_a_hint_names_the_command_as_it_was_called(history: str) -> None:
     result = python("-m", "dobbin_like", "census", history)
 
     assert result.stderr.endswith(f"run `python -m dobbin_like check {history}`\n")
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+def test_a_hint_has_the_path_of_a_script_that_a_shell_does_not_find(
+    history: str, tmp_path: Path, is_found: bool
+) -> None:
+    damage(history, b"list 0")
+    script = tmp_path / "dobbin"
+    script.write_text("import sys; from dobbin_like.__main__ import main; sys.exit(main())")
+    script.chmod(0o700)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": str(tmp_path) if is_found else ""}
+
+    result = python(str(script), "census", history, env=env)
+
+    called = "dobbin" if is_found else script
+    assert result.stderr.endswith(f"run `{called} check {history}`\n")
 
 
 def test_ask_says_when_there_is_no_such_class(

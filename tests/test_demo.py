@@ -513,9 +513,10 @@ def test_the_demo_runs_from_start_to_end_and_says_so_the_next_time(
 ) -> None:
     options = ["demo", str(path), "--source", str(shapes), "--workers", "2"]
 
-    assert cli.run([*options, "--subclasses-of", "Shape"]) == 0
+    assert cli.run([*options, "--subclasses-of", "Shape"], "bin/dobbin") == 0
 
     output = capfd.readouterr().out
+    assert f"  bin/dobbin browse {path}\n" in output
     assert "6 files, 6 transactions" in output
     assert "Subclasses of shapes.base.Shape: 5" in output
     assert "Found: no problem" in output

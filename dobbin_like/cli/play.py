@@ -50,7 +50,8 @@ def demo(path: str, workers: int, class_name: str, word: str, source: str | None
     command.
     """
     directory = demo_run.default_source() if source is None else Path(source).resolve()
-    return demo_run.run(path, directory, workers, class_name, word)
+    program = str(click.get_current_context().find_root().info_name)
+    return demo_run.run(path, directory, workers, class_name, word, program)
 
 
 @command("dobbin ask dobbin-demo.log --subclasses-of OSError")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
 import sysconfig
 from pathlib import Path
 from typing import Any, Final
@@ -47,8 +46,11 @@ def default_workers() -> int:
     return os.cpu_count() or 1
 
 
-def run(path: str, source: Path, workers: int, class_name: str, word: str) -> int:
-    """Run the demo; return the exit code: 0 success, 1 problems, 130 stopped by Ctrl-C."""
+def run(path: str, source: Path, workers: int, class_name: str, word: str, program: str) -> int:
+    """Run the demo; return the exit code: 0 success, 1 problems, 130 stopped by Ctrl-C.
+
+    *program* is how the command was called, for what it tells at the end.
+    """
     console = Console()
     try:
         code = _fill(console, path, source, workers)
@@ -64,14 +66,13 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str) -> in
     except KeyboardInterrupt:
         _say(console, "", f"Stopped; all files are in {shown(path)}.")
         return INTERRUPTED
-    program = "dobbin" if shutil.which("dobbin") else "python -m dobbin_like"
     where = shown(path)
     quoted = shlex.quote(where)
     if is_uri(path):
         is_at = f"The log is at {where}. To look at it:"
         looks = [
             f"  {program} follow {quoted} demo.replica --once",
-            "  dobbin browse demo.replica",
+            f"  {program} browse demo.replica",
         ]
     else:
         is_at = f"The file is {Path(path).resolve()}. To look at it:"
