@@ -272,9 +272,11 @@ def test_the_first_command_runs_a_script_that_its_extra_installs() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
 
-    assert "'.[cli]'" in commands()[0]
+    # What the demo has stored can be seen in a browser, by another command.
+    assert "'.[browse]'" in commands()[0]
     assert ".venv/bin/dobbin demo" in commands()[0]
-    assert "click" in setup["options.extras_require"]["cli"]
+    assert "``.venv/bin/dobbin browse dobbin-demo.log``" in README
+    assert {"click>=8", "uvicorn>=0.30"} <= {*setup["options.extras_require"]["browse"].split()}
     assert re.search(r"^dobbin *=", setup["options.entry_points"]["console_scripts"], re.MULTILINE)
 
 
