@@ -38,7 +38,10 @@ class Running:
         self.process = process
         self._connections = ExitStack()
         self.said = process.stdout.readline()  # type: ignore[union-attr]
-        self.address = process.stdout.readline().strip()  # type: ignore[union-attr]
+        if self.said.startswith("{"):
+            self.address = json.loads(self.said)["address"]
+        else:
+            self.address = process.stdout.readline().strip()  # type: ignore[union-attr]
         self.port, self.token = re.fullmatch(  # type: ignore[union-attr]
             r"http://127\.0\.0\.1:(\d+)/([\w-]{43})/", self.address
         ).groups()
@@ -113,6 +116,14 @@ def test_the_address_shows_the_log_until_ctrl_c(log: Path) -> None:
         started = time.monotonic()
         assert running.stop() == (0, "")
         assert time.monotonic() - started < 10
+
+
+@pytest.mark.slow
+def test_a_program_is_told_the_address_as_json(log: Path) -> None:
+    with browsing(log, "--no-open", "--json") as running:
+        assert json.loads(running.said) == {"path": str(log), "address": running.address}
+        assert running.ask("/").status == 200
+        assert running.stop() == (0, "")
 
 
 @pytest.mark.slow

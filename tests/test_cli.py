@@ -107,6 +107,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], name: str) -
     assert f"\n  {summaries()[name]}\n" in out  # As in the list of all.
     assert max(map(len, out.splitlines())) <= 80
     assert "--source" not in out
+    # One runs a program, one speaks JSON, and one is to be watched.
+    assert (" --json " in out) == (name not in ("shell", "mcp", "demo"))
 
 
 def summaries() -> dict[str, str]:
@@ -708,6 +710,14 @@ def test_a_snapshot_is_a_log_of_its_own(capsys: pytest.CaptureFixture[str], hist
         assert run(capsys, "check", f"{history}.{name}")[0] == 0
     assert run(capsys, "snapshot", history, f"{history}.now")[0] == 2
     assert Path(history).read_bytes() == before
+
+
+def test_an_empty_log_is_created(capsys: pytest.CaptureFixture[str], path: Path) -> None:
+    assert run(capsys, "init", str(path)) == (0, f"{path}: 0 transactions\n", "")
+
+    code, out, _ = run(capsys, "init", str(path), "--json")
+
+    assert (code, json.loads(out)) == (0, {"path": str(path), "transactions": 0})
 
 
 def test_a_class_is_renamed(

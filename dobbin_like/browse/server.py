@@ -15,6 +15,7 @@ import uvicorn
 from dobbin_like.browse.app import Browser
 from dobbin_like.browse.guard import Guard, new_token
 from dobbin_like.browse.shown import Shown
+from dobbin_like.cli.common import show
 from dobbin_like.cli.text import safe
 
 HOST = "127.0.0.1"
@@ -33,7 +34,7 @@ def listening(port: int) -> socket.socket:
     return made
 
 
-def serve(shown: Shown, bound: socket.socket, *, open_browser: bool) -> None:
+def serve(shown: Shown, bound: socket.socket, *, open_browser: bool, as_json: bool) -> None:
     """Show a database until the process is told to end. Raises KeyboardInterrupt after Ctrl-C."""
     port = bound.getsockname()[1]
     token = new_token()
@@ -59,8 +60,12 @@ def serve(shown: Shown, bound: socket.socket, *, open_browser: bool) -> None:
         timeout_graceful_shutdown=5,
     )
     servers.append(uvicorn.Server(config))
-    print(f"{safe(shown.path)} is shown at\n{origin}/{token}/", flush=True)
-    print("Ctrl-C ends it. The address is the key: who has it can read the database.", flush=True)
+    address = f"{origin}/{token}/"
+    text = (
+        f"{safe(shown.path)} is shown at\n{address}\n"
+        "Ctrl-C ends it. The address is the key: who has it can read the database."
+    )
+    show(text, {"path": shown.path, "address": address}, as_json=as_json)
     if open_browser and has_display():
         # Not the token itself: others can read the command line of a browser.
         Thread(target=webbrowser.open, args=(f"{origin}/{guard.once}",), daemon=True).start()

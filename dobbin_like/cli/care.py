@@ -23,6 +23,7 @@ from dobbin_like.cli.common import (
     when,
 )
 from dobbin_like.repair import repair as repair_log
+from dobbin_like.texts import counted
 from dobbin_like.upkeep.copy import CopyReport, copy_transactions
 from dobbin_like.upkeep.restore import restore as restore_log
 from dobbin_like.upkeep.snapshot import SnapshotReport, write_snapshot
@@ -65,7 +66,8 @@ def backup(path: str, to: str, *, as_json: bool) -> None:
 
 @command("dobbin init postgresql://ada@db.example/shop")
 @click.argument("uri")
-def init(uri: str) -> None:
+@JSON
+def init(uri: str, *, as_json: bool) -> None:
     """Create the empty log URI.
 
     URI is postgresql://user@host/database?schema=name, or a path. Nothing happens if it is there.
@@ -73,7 +75,9 @@ def init(uri: str) -> None:
     reached, or lets programs in that are not allowed to create tables.
     """
     with storage_at(uri, must_exist=False) as storage:
-        print(f"{storage.path}: {len(storage)} transactions")
+        facts = {"path": storage.path, "transactions": len(storage)}
+        text = f"{storage.path}: {counted(len(storage), 'transaction')}"
+        show(text, facts, as_json=as_json)
 
 
 @command("dobbin copy shop.log postgresql://ada@db.example/shop")
