@@ -529,7 +529,7 @@ def test_a_large_site_comes_over_as_a_whole(
     zodb: Any, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = str(tmp_path / "site.fs")
-    count = plone_like.write(source, 3000, str(tmp_path / "site.blobs"))
+    count = plone_like.write(source, 50_000, str(tmp_path / "site.blobs"))
     names = tmp_path / "names.toml"
     names.write_text('"oldsite.Annotations" = {as = "dict"}\n')
     call = ["import", "--from", "zodb", source, str(path), "--classes", str(names)]
@@ -537,16 +537,16 @@ def test_a_large_site_comes_over_as_a_whole(
     assert cli.run([*call, "--blobs", str(tmp_path / "site.blobs"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert sum(row["objects"] for row in facts["classes"]) <= count
-    assert {"there": "oldsite.Document", "here": "oldsite.Document", "objects": 600} in facts[
+    assert {"there": "oldsite.Document", "here": "oldsite.Document", "objects": 10_000} in facts[
         "classes"
     ]
     check_log(path).raise_if_bad()
     with Database(path) as database:
         paths = database.root["Application"]  # Its class is not there; the log has it all.
         assert type(paths).__name__ == "Folder"
-    assert cli.run(["show", str(path), "Application/catalog/_tree/paths/599", "--json"]) == 0
+    assert cli.run(["show", str(path), "Application/catalog/_tree/paths/9999", "--json"]) == 0
     state = json.loads(capsys.readouterr().out)["state"]
-    assert (state["__name__"], state["size"]) == ("document-599", len(state["text"]))
+    assert (state["__name__"], state["size"]) == ("document-9999", len(state["text"]))
 
 
 # -- Durus -----------------------------------------------------------------------------------
