@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.database import Database
-from dobbin_like.ids import Tid
-from dobbin_like.persistent import PersistentDict, PersistentList
+from dobbin_like.ids import DELTA, Tid
+from dobbin_like.persistent import PersistentDict, PersistentList, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.browsing import make_shop
 from tests.helpers.processes import ROOT
@@ -32,6 +32,7 @@ from dobbin_like.browse.news import News
 from dobbin_like.browse.plots import Rectangle, squarified
 from dobbin_like.browse.scans import Counting, Countings, like, referrers_of, scan
 from dobbin_like.browse.shown import Shown
+from dobbin_like.cli.stored import StoredObject
 
 
 @pytest.fixture
@@ -108,6 +109,38 @@ def test_who_refers_to_an_object_is_found_beside_a_state_of_many(path: Path) -> 
         del hit
     shown.close()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_a_state_with_deltas_takes_no_more_memory_and_goes_after_a_look(path: Path) -> None:
+    """It was written, and read again; and its references stayed until the next one was read."""
+    with Database(TransactionLog(path, sync=False)) as database:
+        with database.transaction():
+            leaf = PersistentDict()
+            database.set_root(PersistentList([leaf] * 20_000))
+        with database.transaction() as root:
+            checkout(root)
+            root.append(leaf)
+    shown = Shown(str(path))
+    with shown.sight() as sight:
+        found = sight.get(0)
+        assert found is not None
+        assert found.stored.number & DELTA
+        *_, first = sight.versions(found.oid)
+        assert isinstance(first, StoredObject)
+        peaks = []
+        for version in (first, found):
+            sight.state(version)  # What stays for good.
+            tracemalloc.start()
+            try:
+                state = sight.state(version)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                assert len(state["_items"]) == 20_000 + len(peaks) - 1
+                del state
+                assert tracemalloc.get_traced_memory()[0] < peaks[-1] / 50
+            finally:
+                tracemalloc.stop()
+    shown.close()
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_a_search_looks_at_the_clock_after_every_object(shown: Shown) -> None:

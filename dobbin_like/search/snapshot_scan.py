@@ -104,23 +104,33 @@ class SnapshotScan:
 
     def references(self, oid: Oid, stored: StoredVersion) -> list[int]:
         """Return the oids that a version refers to, with repetitions."""
-        return self._read(oid, stored, lambda _, data: [target for target, _ in references(data)])
+
+        def read() -> list[int]:
+            data = stored.data
+            if stored.number & DELTA:
+                _, data = self._reader.whole(oid, stored, self.storage.version_before)
+            return [target for target, _ in references(data)]
+
+        return self._read(stored, read)
 
     def state(self, oid: Oid, stored: StoredVersion) -> dict[str, Any]:
         """Return the state of a version, with stand-ins for objects and for classes."""
-        return self._read(oid, stored, self._reader.read)[0]
+        return self._latest(oid, stored, self._reader.state)
 
     def preview(self, oid: Oid, stored: StoredVersion) -> dict[str, Any]:
         """Return the state as :meth:`state` does, with a Cut for each large text and bytes."""
-        return self._read(oid, stored, self._reader.preview)
+        return self._latest(oid, stored, self._reader.preview)
 
-    def _read(self, oid: Oid, stored: StoredVersion, read: Callable[[int, bytes], _R]) -> _R:
-        """Return what *read* finds in the whole state; IntegrityError if that is none."""
-        number, data = stored.number, stored.data
+    def _latest(
+        self, oid: Oid, stored: StoredVersion, read: Callable[[int, bytes], dict[str, Any]]
+    ) -> dict[str, Any]:
+        before = self.storage.version_before
+        return self._read(stored, lambda: self._reader.latest(oid, stored, before, read))
+
+    def _read(self, stored: StoredVersion, read: Callable[[], _R]) -> _R:
+        """Return what *read* finds in a version; IntegrityError if that is no state."""
         try:
-            if number & DELTA:
-                number, data = self._reader.whole(oid, stored, self.storage.version_before)
-            return read(number, data)
+            return read()
         except Error:  # It says what is wrong.
             raise
         except Exception as error:

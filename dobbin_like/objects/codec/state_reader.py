@@ -6,7 +6,7 @@ needs none of the modules that wrote the log and runs none of their code (I9).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from dobbin_like.contract import Names
@@ -74,6 +74,10 @@ class StateReader:
             return {ITEMS: decoder.delta().added}, self._references
         return self._state(number, decoder), self._references
 
+    def state(self, number: int, data: bytes) -> dict[str, Any]:
+        """Return the state, references in place of objects. *number* is not that of a delta."""
+        return self._state(number, Decoder(data, Reference, self._table))
+
     def preview(self, number: int, data: bytes) -> dict[str, Any]:
         """Return the state to be looked at, with a Cut for each large text and large bytes.
 
@@ -81,13 +85,30 @@ class StateReader:
         """
         small, cuts = without_large(data)
         if cuts:
-            self._references = []
             try:
-                decoder = PreviewDecoder(small, self._reference, self._table, cuts)
+                decoder = PreviewDecoder(small, Reference, self._table, cuts)
                 return self._state(number, decoder)
             except Exception:  # noqa: BLE001  something is made of what was cut, or it is damaged
                 del small
-        return self.read(number, data)[0]
+        return self.state(number, data)
+
+    def latest(
+        self,
+        oid: Oid,
+        stored: Any,
+        version_before: Any,
+        read: Callable[[int, bytes], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Return the state of a stored version with the deltas that it consists of.
+
+        *read* is :meth:`state` or :meth:`preview`. Raises MissingBaseError: a version is missing.
+        Memory: that of the state, where :meth:`whole` writes it and somebody reads it again.
+        """
+        deltas, _, base = chain_of(oid, stored, self.delta, version_before)
+        state = read(base.number, base.data)
+        for delta in deltas:
+            apply_delta(state.get(ITEMS), delta)
+        return state
 
     def _state(self, number: int, decoder: Decoder) -> dict[str, Any]:
         state = decoder.state(self._table.shape(number))
