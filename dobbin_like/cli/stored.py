@@ -208,6 +208,9 @@ class Snapshot:
         """Yield what is in a part; None is the label of an item that has a key."""
         if not isinstance(here, StoredObject):
             return self._parts(here)
+        references = self._scan.long_list(here.oid, here.stored)
+        if references is not None:  # There may be a million, of which somebody looks at some.
+            return ((f"[{n}]", n, reference, True) for n, reference in enumerate(references))
         state = self.state(here)
         items, root = state.get(ITEMS), state.get("_root")
         named = [(f".{name}", name, v, False) for name, v in state.items() if name != ITEMS]

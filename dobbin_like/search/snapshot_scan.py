@@ -121,6 +121,14 @@ class SnapshotScan:
         """Return the state as :meth:`state` does, with a Cut for each large text and bytes."""
         return self._latest(oid, stored, self._reader.preview)
 
+    def long_list(self, oid: Oid, stored: StoredVersion) -> Iterator[Any] | None:
+        """Return the items of a version that is a long list of references; else None.
+
+        They are read one by one: see StateReader.long_list().
+        """
+        before = self.storage.version_before
+        return self._read(stored, lambda: self._reader.long_list(oid, stored, before))
+
     def _latest(
         self, oid: Oid, stored: StoredVersion, read: Callable[[int, bytes], dict[str, Any]]
     ) -> dict[str, Any]:

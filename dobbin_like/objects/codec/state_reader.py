@@ -7,14 +7,16 @@ needs none of the modules that wrote the log and runs none of their code (I9).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.long_list import long_list
 from dobbin_like.objects.codec.makers import MakerMeta
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
-from dobbin_like.objects.codec.preview import PreviewDecoder, without_large
+from dobbin_like.objects.codec.preview import LARGE, PreviewDecoder, without_large
 from dobbin_like.objects.codec.serialize import Decoder, Encoder, parts_of
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
@@ -117,6 +119,25 @@ class StateReader:
             text = "the state has keys that are no names of attributes"
             raise TypeError(text)
         return state
+
+    def long_list(self, oid: Oid, stored: Any, version_before: Any) -> Iterator[Any] | None:
+        """Return the items of a version that is a long list of references, one by one; else None.
+
+        What deltas have appended follows. Raises as :meth:`latest`. Cost: a look at the bytes.
+        """
+        deltas, _, base = chain_of(oid, stored, self.delta, version_before)
+        if len(base.data) < LARGE:
+            return None
+        shape = self._table.shape(base.number)
+        if shape is None or shape.names != (ITEMS,):
+            return None
+        if any(delta.removed or type(delta.added) is not list for delta in deltas):
+            return None
+        found = long_list(base.data)
+        if found is None:
+            return None
+        references = (Reference(Oid(oid), number) for oid, number in found)
+        return chain(references, *[delta.added for delta in deltas])
 
     def base(self, data: bytes) -> Tid:
         """Return the base of a delta. Raises whatever decoding raises: it is no delta."""
