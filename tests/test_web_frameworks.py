@@ -550,3 +550,136 @@ def test_what_a_request_does_not_do_is_left_alone(ask_pyramid, again):
 
     assert add_one(database) == 1
     transaction.commit()
+
+
+# -- a middleware, or an extension, that was forgotten -------------------------------------
+
+
+def _asgi_app(path: Any, *middleware: Any, is_opened: bool = True) -> Any:
+    fastapi = pytest.importorskip("fastapi")
+    from dobbin_like.web import starlette as web
+
+    make = web.lifespan(path, root=make_root) if is_opened else None
+    app = fastapi.FastAPI(lifespan=make)
+    for each, rules in middleware:
+        app.add_middleware(each, **rules)
+    root = fastapi.Depends(web.root)
+
+    def in_thread(root=root) -> int:
+        checkout(root)
+        root["n"] += 1
+        return cast("int", root["n"])
+
+    async def in_task(root=root) -> int:
+        return in_thread(root)
+
+    async def in_socket(socket: Any, root=root) -> None:
+        await socket.accept()
+        await socket.send_json(root["n"])
+
+    in_socket.__annotations__["socket"] = fastapi.WebSocket
+    app.post("/thread")(in_thread)
+    app.post("/task")(in_task)
+    app.websocket("/socket")(in_socket)
+    return app
+
+
+@pytest.fixture
+def client_of() -> Any:
+    return pytest.importorskip("starlette.testclient", exc_type=Exception).TestClient
+
+
+@pytest.mark.parametrize("page", ["/thread", "/task"])
+def test_the_root_of_a_request_that_is_no_transaction_is_refused(path, client_of, page):
+    with (
+        client_of(_asgi_app(path)) as client,
+        pytest.raises(RuntimeError, match=r"add_middleware.AsgiTransactions.*request.state.db"),
+    ):
+        client.post(page)
+
+
+def test_the_root_of_a_socket_is_refused_without_middleware(path, client_of):
+    from dobbin_like.web.starlette import AsgiTransactions
+
+    with (
+        client_of(_asgi_app(path)) as client,
+        pytest.raises(RuntimeError, match="add_middleware"),
+        client.websocket_connect("/socket"),
+    ):
+        pass
+    with (
+        client_of(_asgi_app(path, (AsgiTransactions, {}))) as client,
+        client.websocket_connect("/socket") as socket,
+    ):
+        assert socket.receive_json() == 0
+
+
+def test_a_request_that_is_left_alone_has_a_root(path, client_of):
+    from dobbin_like.web.starlette import AsgiTransactions
+
+    rules = {"skip": lambda _method, _path: True}
+    with client_of(_asgi_app(path, (AsgiTransactions, rules))) as client:
+        assert client.post("/thread").json() == 1
+
+
+def test_the_middleware_may_be_around_the_application(path, client_of):
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    from dobbin_like.web.starlette import AsgiTransactions, lifespan
+
+    with client_of(AsgiTransactions(_asgi_app(path))) as client:
+        assert client.post("/thread").json() == 1
+    below = Starlette(routes=[Mount("/below", _asgi_app(path))], lifespan=lifespan(path))
+    with client_of(AsgiTransactions(below)) as client:
+        assert client.post("/below/task").json() == 2
+
+
+def test_the_root_without_a_lifespan_tells_of_it(path, client_of):
+    with (
+        client_of(_asgi_app(path, is_opened=False)) as client,
+        pytest.raises(RuntimeError, match="lifespan"),
+    ):
+        client.post("/thread")
+
+
+def test_django_refuses_the_database_to_a_request_without_middleware(django, monkeypatch):
+    from django.core.exceptions import ImproperlyConfigured
+    from django.test import Client, override_settings
+
+    from dobbin_like.web import django as web
+    from dobbin_like.web.request import Rules
+
+    with override_settings(MIDDLEWARE=[]):
+        monkeypatch.setattr(Rules, "in_use", False)
+        for ask in Client().post, Client().get:
+            with pytest.raises(ImproperlyConfigured, match=r"first in MIDDLEWARE.*AsgiTrans"):
+                ask("/count")
+        assert web.database() is django.db  # For a command, say.
+    assert Client().get("/count").content == b"0"
+
+
+def test_flask_tells_of_an_application_that_has_no_database():
+    flask = pytest.importorskip("flask")
+    from dobbin_like.web.flask import Dobbin
+
+    dobbin = Dobbin()
+    with (
+        flask.Flask("shop").app_context(),
+        pytest.raises(RuntimeError, match=r"'shop' has no database: call init_app"),
+    ):
+        assert dobbin.root
+
+
+def test_pyramid_tells_of_a_request_that_has_no_transaction(path):
+    config_module = pytest.importorskip("pyramid.config")
+    webtest = pytest.importorskip("webtest")
+    from dobbin_like.web.pyramid import manager_in_use
+
+    with Database(path, transaction_manager=manager_in_use) as database:
+        config = config_module.Configurator()
+        config.add_route("page", "/")
+        config.add_view(lambda _: database.root, route_name="page", renderer="json")
+        client = webtest.TestApp(config.make_wsgi_app())
+        with pytest.raises(RuntimeError, match=r'include\("pyramid_tm"\)'):
+            client.get("/")

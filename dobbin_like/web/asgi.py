@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from transaction.interfaces import TransientError
 
@@ -21,6 +21,9 @@ from dobbin_like.objects.values.here import Here
 from dobbin_like.web.request import Refused, Rules
 
 __all__ = ["AsgiTransactions"]
+
+MARK: Final = "dobbin_like.transactions"
+"""The key of a scope that has come through the middleware."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,6 +48,7 @@ class AsgiTransactions:
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Send
     ) -> None:
+        scope[MARK] = True  # Also where it leaves a request alone: somebody has decided that.
         if scope["type"] != "http" or self._rules.skip(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -76,11 +80,7 @@ class AsgiTransactions:
     ) -> Block[Any]:
         database = self._database or scope.get("state", {}).get("db")
         if database is None:
-            text = (
-                "no database: give one to AsgiTransactions, or let the server run the lifespan of "
-                "dobbin_like.web.starlette (a test client does in a with block)"
-            )
-            raise RuntimeError(text)
+            raise no_database()
         note = "" if only_reads else f"{scope['method']} {scope['path']}"
         return Block(
             store_of(database),
@@ -89,6 +89,15 @@ class AsgiTransactions:
             is_shared=True,
             holds_lock=holds_lock,
         )
+
+
+def no_database() -> RuntimeError:
+    """Return the error that tells of a database which nobody has opened."""
+    text = (
+        "no database: give one to AsgiTransactions, or let the server run the lifespan of "
+        "dobbin_like.web.starlette (a test client does in a with block)"
+    )
+    return RuntimeError(text)
 
 
 class _Body:

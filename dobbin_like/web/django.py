@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import FileResponse, HttpResponse, HttpResponseBadRequest
+from django.urls import get_urlconf
 from django.utils.module_loading import import_string
 
 from dobbin_like.blocks.block import Block
@@ -32,7 +33,19 @@ __all__ = ["TransactionMiddleware", "database", "stream_response"]
 
 
 def database() -> Database:
-    """Return the database of the settings; it is opened once."""
+    """Return the database of the settings; it is opened once.
+
+    ImproperlyConfigured: It is asked for in a request, and there is no middleware: nobody would
+    commit what a view changes.
+    """
+    if not Rules.in_use and get_urlconf() is not None:  # Django has one while it answers.
+        text = (
+            "this request is no transaction, its changes would be lost: put "
+            "dobbin_like.web.django.TransactionMiddleware first in MIDDLEWARE (under ASGI, wrap "
+            "get_asgi_application() in dobbin_like.web.asgi.AsgiTransactions); to do without, let "
+            "the rule skip say so"
+        )
+        raise ImproperlyConfigured(text)
     return _opened(settings.DOBBIN_DATABASE, getattr(settings, "DOBBIN_ROOT", None))
 
 

@@ -56,8 +56,14 @@ class Dobbin:
 
     @property
     def database(self) -> Database:
-        """The database of the application in use."""
-        database: Database = flask.current_app.extensions[_NAME]
+        """The database of the application in use. RuntimeError: It has none."""
+        database: Database | None = flask.current_app.extensions.get(_NAME)
+        if database is None:
+            text = (
+                f"the application {flask.current_app.name!r} has no database: call "
+                "init_app(app) of this Dobbin when the application is made"
+            )
+            raise RuntimeError(text)
         return database
 
     @property

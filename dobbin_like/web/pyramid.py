@@ -21,9 +21,21 @@ __all__ = ["includeme", "manager_in_use"]
 
 
 def manager_in_use() -> Any:
-    """Return the transaction manager of the request, or else that of threads."""
+    """Return the transaction manager of the request, or else that of threads.
+
+    RuntimeError: The request has none: nobody would commit what a view changes.
+    """
     request = get_current_request()
-    return transaction.manager if request is None else request.tm
+    if request is None:
+        return transaction.manager
+    try:
+        return request.tm
+    except AttributeError:
+        text = (
+            "this request is no transaction, its changes would be lost: call "
+            'config.include("dobbin_like.web.pyramid"), or config.include("pyramid_tm")'
+        )
+        raise RuntimeError(text) from None
 
 
 def includeme(config: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dobbin_like.blocks.again import run_kind
 from dobbin_like.store import Store
@@ -30,6 +30,13 @@ class Rules:
     read_methods: Collection[str] = ("GET", "HEAD", "OPTIONS")
     abort_from: int = 400
     skip: Callable[[str, str], bool] = lambda _method, _path: False
+
+    in_use: ClassVar[bool] = False
+    """Whether this process has a middleware."""
+
+    def __post_init__(self) -> None:
+        """Note that there is a middleware: each of them has rules."""
+        Rules.in_use = True
 
 
 @dataclass(kw_only=True)

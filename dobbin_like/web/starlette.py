@@ -14,7 +14,7 @@ from starlette.responses import Response
 from dobbin_like.database import Database
 from dobbin_like.opening import open as open_database
 from dobbin_like.persistent import Persistent, PersistentStream
-from dobbin_like.web.asgi import AsgiTransactions
+from dobbin_like.web.asgi import MARK, AsgiTransactions, no_database
 from dobbin_like.web.asgi_streams import AsgiStream
 from dobbin_like.web.root import set_first_root
 
@@ -48,8 +48,22 @@ def lifespan(
 
 
 async def root(request: HTTPConnection) -> Any:
-    """Return the root of the database of the lifespan: ``Depends(root)``."""
-    return request.state.db.root
+    """Return the root of the database of the lifespan: ``Depends(root)``.
+
+    RuntimeError: The lifespan is missing, or the middleware, without which nobody would commit
+    what a handler changes.
+    """
+    database = request.scope.get("state", {}).get("db")
+    if database is None:
+        raise no_database()
+    if MARK not in request.scope:
+        text = (
+            "this request is no transaction, its changes would be lost: call "
+            "app.add_middleware(AsgiTransactions), of dobbin_like.web.starlette; a handler that "
+            "has transactions of its own takes request.state.db instead of root"
+        )
+        raise RuntimeError(text)
+    return database.root
 
 
 class StreamResponse(Response):
