@@ -93,6 +93,9 @@ ERRORS = {
     exc.IndexFunctionError(
         "x.log", "Cart", "shop.total"
     ): "call db.index(Cart, shop.total) when the program starts, or open",
+    exc.SearchError(
+        "x.log", "Cart", "total__gt=...", "ask total=above(value)"
+    ): "x.log: find(Cart, total__gt=...) is no question; ask total=above(value)",
     exc.NotIndexableError(
         "Cart", 3, "lines", "no"
     ): "Cart oid 3, at .lines, which has an index: n",
@@ -245,6 +248,7 @@ def test_all_public_names_are_listed():
         "MainModuleWarning",
         "OpenDatabaseWarning",
         "UncommittedChangesWarning",
+        "UnknownAttributeWarning",
     }
 
     assert set(exc.__all__) == public

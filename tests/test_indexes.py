@@ -1118,6 +1118,7 @@ OVER = st.lists(st.sampled_from([("x",), ("y",), ("x", "y"), ("y", "x")]), uniqu
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(over=OVER, steps=STEPS)
+@pytest.mark.filterwarnings("ignore::dobbin_like.exc.UnknownAttributeWarning")
 def test_what_is_found_is_what_a_look_at_all_objects_finds(over, steps, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "data.log"
     transaction.abort()

@@ -267,7 +267,7 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept  "
         "transactions  store  blocks  search",
         (
-            "indexes.conditions  indexes.scan  indexes.sweep",
+            "indexes.conditions  indexes.known  indexes.scan  indexes.sweep",
             "indexes.plan",
             "indexes.build  indexes.find",
             "indexes",

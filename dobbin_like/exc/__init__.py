@@ -42,9 +42,11 @@ _HOMES = {
     "NotASafeError": "exc.tools",
     "NotIndexableError": "exc.indexes",
     "SafeDirectoryError": "exc.tools",
+    "SearchError": "exc.indexes",
     "SourceError": "exc.tools",
     "UniqueConflictError": "exc.indexes",
     "UniqueError": "exc.indexes",
+    "UnknownAttributeWarning": "exc.indexes",
 }
 """What no program needs that only reads and commits."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dobbin_like.exc.base import Error, TransientError, UsageError
+from dobbin_like.exc.base import HOME, Error, TransientError, UsageError
 from dobbin_like.ids import Oid
 
 __all__ = [
@@ -10,8 +10,10 @@ __all__ = [
     "IndexFunctionError",
     "IndexStaleError",
     "NotIndexableError",
+    "SearchError",
     "UniqueConflictError",
     "UniqueError",
+    "UnknownAttributeWarning",
 ]
 
 
@@ -61,6 +63,25 @@ class IndexStaleError(UsageError, LookupError):
         "{class_name} oid {oid} is not in the index {index} with the key that it had: its class, "
         "or the function, has changed; call drop_index(), then index() again"
     )
+
+
+class SearchError(UsageError, TypeError):
+    """``find()`` was asked in a way that can't be meant. Nothing was looked for."""
+
+    path: str
+    class_name: str
+    asked: str
+    instead: str
+    text = "{path}: find({class_name}, {asked}) is no question; {instead}"
+
+
+class UnknownAttributeWarning(UserWarning):
+    """``find()`` or ``index()`` was asked for an attribute that no object of the class has.
+
+    If objects will have it later, annotate it in the class, or give it a default there.
+    """
+
+    __module__ = HOME
 
 
 class UniqueError(Error, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -13,6 +14,7 @@ from dobbin_like.exc import (
     IndexDefinitionError,
     NotPersistentError,
     UniqueError,
+    UnknownAttributeWarning,
 )
 from dobbin_like.ids import DISCARDED, INDEXES, Oid
 from dobbin_like.indexes.kept.catalog import (
@@ -25,6 +27,7 @@ from dobbin_like.indexes.kept.catalog import (
     oid_of,
 )
 from dobbin_like.indexes.kept.definition import Definition, given
+from dobbin_like.indexes.known import wrong_name
 from dobbin_like.indexes.scan import KeyScan
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.faces import PersistentMeta
@@ -61,7 +64,8 @@ def index(
     when a program starts: if the index is there, nothing is done, but that the program has given
     the function. Else, or if the ``_p_version`` of *cls* has grown since, all objects are read,
     and the index is committed, in a transaction of its own: not in a block, and not with
-    uncommitted changes.
+    uncommitted changes. If there are objects and none is in it, because none has the attribute,
+    there is an :class:`~dobbin_like.exc.UnknownAttributeWarning`.
 
     Args:
         unique: Refuse the commit of a second object with the same key.
@@ -78,12 +82,13 @@ def index(
     written.
     """
     making = _Making(store, cls, over, unique=unique)
-    if making.is_there():
-        return
-    with SnapshotScan(store) as sight:
-        making.read(sight, progress)
-        with _alone(store, f"index {making.name}"):
-            making.write()
+    if not making.is_there():
+        with SnapshotScan(store) as sight:
+            making.read(sight, progress)
+            with _alone(store, f"index {making.name}"):
+                making.write()
+    for text in making.wrong_names():
+        warnings.warn(text, UnknownAttributeWarning, stacklevel=3)
 
 
 def drop_index(store: Store, cls: type[Persistent] | str, *over: Over) -> None:
@@ -184,6 +189,8 @@ class _Making:
         version = cls._p_version
         self._index = Index(name, number, tuple(names), function, unique, version, entries)
         self._keys: dict[Oid, bytes | None] = {}
+        self._seen = 0  # Objects that were read to make it.
+        self._is_empty = False
 
     def _function(self, over: tuple[Over, ...]) -> tuple[str, str] | None:
         if over and all(isinstance(each, str) for each in over):
@@ -207,7 +214,10 @@ class _Making:
     def is_there(self) -> bool:
         self._store.publisher.catch_up()
         there = self._find(catalog_of(self._store.graph, None))
-        return there is not None and not self._is_outdated(there[1])
+        if there is None or self._is_outdated(there[1]):
+            return False
+        self._is_empty = not there[1].entries
+        return True
 
     def _find(self, catalog: Catalog | None) -> tuple[Any, Index] | None:
         """Return the index that is there already, and its key in the catalog."""
@@ -256,6 +266,8 @@ class _Making:
             self._check_unique(entries)
         checkout(self._index)
         self._index.entries = IndexEntries(entries)
+        self._seen = self._scan.seen
+        self._is_empty = bool(self._seen) and not entries
         if catalog is None:
             catalog = Catalog()
             checkout(root)
@@ -265,6 +277,19 @@ class _Making:
         if there is not None:
             del catalog.indexes[there[0]]
         catalog.indexes[self._index.class_name, self._index.names] = self._index
+
+    def wrong_names(self) -> Iterator[str]:
+        """Say of what is not in it that it is in no object, though there are some."""
+        if not self._is_empty:
+            return
+        name = self._index.names[0]
+        if self._index.function is None:
+            told = [wrong_name(self._store, self._class, each) for each in self._index.names]
+        else:
+            told = [f"for all objects, {name}() raises AttributeError" if self._seen else None]
+        for wrong in told:
+            if wrong is not None:
+                yield f"{self._path}: index {self.name}: {wrong}"
 
     def _check_unique(self, entries: list[bytes]) -> None:
         for one, other in pairwise(entries):

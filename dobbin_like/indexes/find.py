@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections.abc import Iterator
 from itertools import chain, islice
+from types import MethodType
 from typing import Any, Generic, TypeVar
 
+from dobbin_like.exc import SearchError, UnknownAttributeWarning
 from dobbin_like.ids import DISCARDED
 from dobbin_like.indexes.conditions import Condition, condition
 from dobbin_like.indexes.kept.catalog import catalog_of, key_of, oid_of
 from dobbin_like.indexes.kept.definition import MISSING, Definition
 from dobbin_like.indexes.kept.sortable import sortable
+from dobbin_like.indexes.known import is_foreign, refuse_foreign, wrong_name
 from dobbin_like.indexes.plan import plan
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
@@ -19,6 +23,7 @@ from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.refs import native_dict, ref_of
+from dobbin_like.objects.values.short import short
 from dobbin_like.objects.values.value_kinds import (
     DICT,
     FROZENSET,
@@ -61,16 +66,22 @@ class Found(Generic[T]):
         self._reverse = reverse
 
     def __iter__(self) -> Iterator[T]:
-        return islice(
-            _Search(self._store, self._cls, self._conditions, self._order_by).run(
-                reverse=self._reverse
-            ),
-            self._limit,
-        )
+        return self._look(stacklevel=3)
+
+    def _look(self, *, stacklevel: int) -> Iterator[T]:
+        """Look for the objects; a warning is for the caller that is so far up."""
+        if self._limit == 0:
+            return iter(())
+        search = _Search(self._store, self._cls, self._conditions, self._order_by)
+        found = search.run(reverse=self._reverse)
+        for first in found:
+            return islice(chain((first,), found), self._limit)
+        search.warn_of_names(stacklevel + 1)
+        return iter(())
 
     def first(self) -> T | None:
         """Return the first object, or None."""
-        return next(iter(self), None)
+        return next(self._look(stacklevel=3), None)
 
     def explain(self) -> str:
         """Return how the objects are found: by which index, what is looked at, what is sorted."""
@@ -100,8 +111,9 @@ def find(
 
     Objects that the root does not lead to are among them until the database is packed, unless
     they were given to ``discard()``. What has no such attribute, or a value without an order, is
-    not found. Without an index that fits, all objects are looked at, as by ``instances()``;
-    :meth:`Found.explain` tells.
+    not found; if no object of the class has it, a search that finds nothing gives an
+    :class:`~dobbin_like.exc.UnknownAttributeWarning`. Without an index that fits, all objects are
+    looked at, as by ``instances()``; :meth:`Found.explain` tells.
 
     Args:
         order_by: An attribute by whose values they come, equal ones by their oids. Without, the
@@ -111,6 +123,7 @@ def find(
 
     Raises:
         TypeError: *cls* is no persistent class, or a value has no order.
+        SearchError: The question is one of another library: ``age__gt=1``, ``order_by="-age"``.
 
     Cost: The entries of the index that fits best, the objects that have to be looked at, and all
     that the transaction has changed by now.
@@ -123,8 +136,24 @@ def find(
         text = f"limit is {limit}, expected 0 or more"
         raise ValueError(text)
     store.check_open()
+    order: Any = order_by
+    if not (order is None or isinstance(order, str)):
+        instead = "expected the name of one attribute; or sort what is found: sorted(..., key=...)"
+        raise SearchError(store.storage.path, cls.__name__, f"order_by={short(order)}", instead)
     asked = {name: condition(value) for name, value in conditions.items()}
+    for name in asked:
+        if is_foreign(name):
+            _refuse(store, cls, name, f"{name}=...")
+    if order_by is not None and is_foreign(order_by):
+        _refuse(store, cls, order_by, f"order_by={order_by!r}")
     return Found(store, cls, asked, order_by, limit, reverse=reverse)
+
+
+def _refuse(store: Store, cls: type, name: str, asked: str) -> None:
+    """Raise SearchError unless there is an attribute of that name, or a function."""
+    search = _Search(store, cls, {}, None)
+    if not search.has_function(name):
+        refuse_foreign(store, cls, name, asked, search.run(reverse=False))
 
 
 class _Search:
@@ -144,6 +173,7 @@ class _Search:
         self._order_by = order_by
         self._definitions = self._find_definitions()
         self._plan = plan(self._definitions, conditions, order_by)
+        self._lacking: set[str] = set()  # What an object was asked for, and did not have.
 
     def _find_definitions(self) -> list[Definition]:
         if not (self._graph.indexed and isinstance(self._cls, PersistentMeta)):
@@ -153,6 +183,25 @@ class _Search:
             return []
         found = [Definition(self._graph, each) for each in catalog.indexes.values()]
         return [each for each in found if each.is_of(self._cls._p_faces.plain)]
+
+    def has_function(self, name: str) -> bool:
+        """Return whether there is an index over a function of that name."""
+        return any(each.function is not None and name in each.names for each in self._definitions)
+
+    def warn_of_names(self, stacklevel: int) -> None:
+        """Warn of attributes that no object has. Nothing was found."""
+        if not self._lacking:
+            return
+        own = [] if self._view is None else self._own(self._view)
+        for name in sorted(self._lacking):
+            values = [getattr(obj, name, MISSING) for obj in own]
+            has_own = any(not (each is MISSING or type(each) is MethodType) for each in values)
+            if has_own or self.has_function(name):
+                continue
+            wrong = wrong_name(self._store, self._cls, name)
+            if wrong is not None:
+                text = f"{self._store.storage.path}: find({self._cls.__name__}, ...): {wrong}"
+                warnings.warn(text, UnknownAttributeWarning, stacklevel=stacklevel)
 
     def text(self) -> str:
         how = self._plan
@@ -233,6 +282,9 @@ class _Search:
                 break
         else:
             value = getattr(obj, name, MISSING)
+            if value is MISSING or type(value) is MethodType:
+                self._lacking.add(name)
+                return None
         try:
             return None if value is MISSING else sortable(value)
         except TypeError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dobbin_like.contract import StoredVersion
 from dobbin_like.exc import UnloadedClassError
-from dobbin_like.ids import Oid
+from dobbin_like.ids import DISCARDED, Oid
 from dobbin_like.indexes.kept.definition import Definition
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.values.refs import ref_of
@@ -21,6 +21,7 @@ class KeyScan:
     def __init__(self, sight: SnapshotScan, definition: Definition) -> None:
         self._sight = sight
         self._definition = definition
+        self.seen: int = 0  # Objects of its classes, whether they are in it or not.
         self._faces: dict[int, Any] = {}  # By the number of a state: a few for each class.
 
     def all(self, progress: Progress | None = None) -> Iterator[tuple[Oid, bytes]]:
@@ -43,7 +44,10 @@ class KeyScan:
         obj = self._sight.object_of(oid, stored)
         ref = ref_of(obj)
         assert ref is not None
-        return self._definition.key(face, oid, self._sight.graph.states.decode(stored, ref))
+        state = self._sight.graph.states.decode(stored, ref)
+        if DISCARDED not in state:
+            self.seen += 1
+        return self._definition.key(face, oid, state)
 
     def _face(self, number: int) -> Any:
         graph = self._sight.graph

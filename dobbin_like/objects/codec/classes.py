@@ -160,6 +160,10 @@ class ClassTable:
                 shape = self.known_shapes[number] = shape_of(*found)
         return shape
 
+    def has_all_shapes(self, number: int) -> bool:
+        """Return whether every state of the class *number* has a shape."""
+        return self.names.shape_count(number) < SHAPE_LIMIT
+
     def reason(self, number: int) -> str:
         """Say why the class with *number* is not loaded."""
         found, reason = self.policy.resolve(*self._name(number))

@@ -1,0 +1,220 @@
+"""Questions to indexes that can't be meant: they are refused, or there is a warning."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import transaction
+
+from dobbin_like.exc import SearchError, UnknownAttributeWarning
+from dobbin_like.indexes import above
+from dobbin_like.persistent import Persistent, PersistentList, checkout
+from tests.helpers.accounts import Account, Other, last_name
+
+
+class Annotated(Persistent):
+    """Declares what its objects may have later."""
+
+    closed: bool
+    paid = False
+
+    def month(self) -> int:
+        """Return what a property would."""
+        return 1
+
+
+class Open(Persistent):
+    """Has every attribute."""
+
+    def __getattr__(self, name: str) -> str:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return name
+
+
+@pytest.fixture
+def bank(database):
+    bank = PersistentList([Account(owner=name, balance=1) for name in ("Ada", "Bob")])
+    database.set_root(bank)
+    transaction.commit()
+    return bank
+
+
+def add(bank: Any, *objects: Any) -> None:
+    checkout(bank)
+    bank.extend(objects)
+
+
+# -- refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "instead"),
+    [
+        ({"order_by": "-balance"}, "order_by='balance', reverse=True"),
+        ({"order_by": "balance desc"}, "order_by='balance', reverse=True"),
+        ({"order_by": ("owner", "balance")}, "the name of one attribute"),
+        ({"order_by": above(3)}, "the name of one attribute"),
+        ({"balance__gt": 1}, r"balance=above\(value\)"),
+        ({"balance__lte": 1}, r"balance=at_most\(value\)"),
+        ({"owner__startswith": "A"}, r"owner=starts_with\(text\)"),
+        ({"owner__in": "A"}, r"owner=one_of\(\*values\)"),
+        ({"owner__contains": "A"}, "go through what is found"),
+        ({"owner__name": "A"}, "go through what is found"),
+        ({"order_by": "owner__name"}, "go through what is found"),
+    ],
+    ids=str,
+)
+def test_a_question_of_another_library_is_refused(database, bank, asked, instead):
+    name = next(iter(asked))
+    with pytest.raises(SearchError, match=rf"Account, {name}=.*{instead}"):
+        database.find(Account, **asked)
+
+
+def test_a_lookup_is_refused_before_there_is_an_object_but_a_name_may_come(database):
+    with pytest.raises(SearchError, match="above"):
+        database.find(Account, balance__gt=1)
+    assert list(database.find(Account, size__cm=1)) == []
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_an_attribute_that_has_such_a_name_is_found(database, bank, is_committed):
+    new = Account(size__cm=3, balance__gt=4)
+    checkout(new)
+    vars(new)["-x"] = 5
+    add(bank, new)
+    if is_committed:
+        transaction.commit()
+
+    assert list(database.find(Account, size__cm=3, order_by="balance__gt")) == [new]
+    assert list(database.find(Account, order_by="-x")) == [new]
+
+
+def test_a_private_attribute_is_found(database, bank):
+    add(bank, Account(_Account__pin=1))
+
+    assert database.find(Account, _Account__pin=1).first() is bank[-1]
+
+
+# -- warnings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"onwer": "Ada"}, r"'onwer', they have balance, owner; did you mean 'owner'\?$"),
+        ({"order_by": "blance"}, "'blance', they have .*; did you mean 'balance'"),
+        ({"sort": "balance"}, "'sort', they have balance, owner$"),
+        ({"owner": "Ada", "nmae": 1}, "no Account has an attribute 'nmae'"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("indexed", [False, True])
+def test_an_attribute_that_no_object_has_is_told(database, bank, asked, told, indexed):
+    if indexed:
+        database.index(Account, "owner")
+    for look in (list, lambda found: found.first()):
+        with pytest.warns(UnknownAttributeWarning, match=told) as caught:
+            assert not look(database.find(Account, **asked))
+        assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_method_that_is_asked_like_a_property_is_told(database, bank):
+    add(bank, Annotated())
+    with pytest.warns(UnknownAttributeWarning, match="month of Annotated is a method"):
+        assert list(database.find(Annotated, month=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("cls", "asked"),
+    [
+        (Account, {"owner": "nobody"}),
+        (Account, {"code": 7}),  # Some have it.
+        (Account, {"order_by": "code", "owner": "nobody"}),
+        (Account, {"owner": "nobody", "nmae": 1}),  # No object was asked for it.
+        (Account, {"nmae": 1, "limit": 0}),
+        (Annotated, {"closed": True}),
+        (Annotated, {"paid": True}),
+        (Open, {"anything": 1}),
+        (Other, {"nmae": 1}),  # There are none.
+        (Account, {"last_name": "X"}),
+    ],
+    ids=str,
+)
+def test_what_can_be_meant_is_not_told(database, bank, cls, asked):
+    add(bank, Account(code=8, owner="Cleo"), Annotated(), Open())
+    transaction.commit()
+    database.index(Account, last_name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(database.find(cls, **asked)) == []
+
+
+def test_an_attribute_that_is_new_in_the_transaction_is_not_told(database, bank):
+    add(bank, Account(code=8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(database.find(Account, code=9)) == []
+
+
+def test_nothing_is_told_of_objects_of_many_shapes(database, bank):
+    add(bank, *(Account(**{f"name{number}": 1}) for number in range(40)))
+    transaction.commit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(database.find(Account, nmae=1)) == []
+
+
+def test_what_a_migration_adds_is_not_told(database, bank, monkeypatch, again):
+    def migrate(state: dict[str, Any], _version: int) -> dict[str, Any]:
+        return {**state, "email": f"{state['owner']}@example.org"}
+
+    monkeypatch.setattr(Account, "_p_version", 1, raising=False)
+    monkeypatch.setattr(Account, "_p_migrate", staticmethod(migrate), raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(again().find(Account, email="nobody")) == []
+
+
+def no_name(account: Any) -> Any:
+    return account.nmae
+
+
+def test_an_index_over_what_no_object_has_is_told(database, bank):
+    with pytest.warns(
+        UnknownAttributeWarning, match="index .*Account.nmae.: no Account"
+    ) as caught:
+        database.index(Account, "nmae")
+    assert [each.filename for each in caught] == [__file__]
+    with pytest.warns(UnknownAttributeWarning, match="no Account has an attribute 'nmae'"):
+        database.index(Account, "owner", "nmae")
+    with pytest.warns(
+        UnknownAttributeWarning, match="for all objects, no_name.. raises AttributeError"
+    ):
+        database.index(Account, no_name)
+    with pytest.warns(UnknownAttributeWarning, match="no Account has an attribute 'nmae'"):
+        database.index(Account, "nmae")  # When the program starts again.
+
+
+def test_an_index_over_what_some_have_or_of_no_objects_is_not_told(database, bank):
+    add(bank, Account(code=8), Annotated())
+    gone = Other("Ada")
+    add(bank, gone)
+    transaction.commit()
+    database.discard(gone)
+    transaction.commit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        database.index(Account, "code")
+        database.index(Annotated, "closed")
+        database.index(Other, "nmae")
+        database.index(Account, last_name)
+
+
+def test_a_found_object_is_not_looked_for_again(database, bank):
+    found = iter(database.find(Account, order_by="owner"))
+
+    assert [each.owner for each in found] == ["Ada", "Bob"]
+    assert next(found, None) is None
