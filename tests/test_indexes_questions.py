@@ -213,6 +213,54 @@ def test_an_index_over_what_some_have_or_of_no_objects_is_not_told(database, ban
         database.index(Account, last_name)
 
 
+# -- what is found ------------------------------------------------------------------------
+
+
+def test_what_is_found_is_true_if_there_is_an_object(database, bank):
+    assert database.find(Account, owner="Ada")
+    assert database.find(Account)
+    assert not database.find(Account, owner="nobody")
+    assert not database.find(Account, limit=0)
+    assert not database.find(Other)
+    checkout(bank[0])
+    bank[0].owner = "nobody"
+    assert database.find(Account, owner="nobody")
+    assert not database.find(Account, owner="Ada")
+
+
+def test_what_is_found_is_counted(database, bank):
+    assert database.find(Account).count() == 2
+    assert database.find(Account, limit=1).count() == 1
+    assert database.find(Account, owner="nobody").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("ask", "instead"),
+    [
+        (len, r"count\(\)"),
+        (lambda found: found[0], r"first\(\)"),
+        (lambda found: found[:3], "limit"),
+        (reversed, "reverse=True"),
+    ],
+)
+def test_what_is_found_is_no_list(database, bank, ask, instead):
+    found = database.find(Account, order_by="owner")
+    with pytest.raises(TypeError, match=instead):
+        ask(found)
+
+    assert list(found) == [*found] == sorted(found, key=lambda each: each.owner) == [*bank]
+    assert bank[0] in found
+    first, *others = found
+    assert [first, *others] == [*bank]
+
+
+def test_a_question_for_nothing_else_than_the_truth_is_told_where_it_was_asked(database, bank):
+    for ask in bool, lambda found: found.count():
+        with pytest.warns(UnknownAttributeWarning) as caught:
+            assert not ask(database.find(Account, nmae=1))
+        assert [each.filename for each in caught] == [__file__]
+
+
 def test_a_found_object_is_not_looked_for_again(database, bank):
     found = iter(database.find(Account, order_by="owner"))
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import chain, islice
 from types import MethodType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from dobbin_like.exc import SearchError, UnknownAttributeWarning
 from dobbin_like.ids import DISCARDED
@@ -45,7 +45,9 @@ _Sorted = tuple[bytes, float, Any]
 class Found(Generic[T]):
     """What ``find()`` returns: the objects, looked for anew each time it is iterated over.
 
-    It is for the thread, and the database, of which it was asked.
+    It is true if there is one; to find out takes as long as :meth:`first`. It has no length and
+    no positions: use :meth:`count`, or ``list()``. It is for the thread, and the database, of
+    which it was asked.
     """
 
     def __init__(
@@ -82,6 +84,34 @@ class Found(Generic[T]):
     def first(self) -> T | None:
         """Return the first object, or None."""
         return next(self._look(stacklevel=3), None)
+
+    def count(self) -> int:
+        """Return how many there are. Cost: as much as ``list()``, but for the memory."""
+        return sum(1 for _ in self._look(stacklevel=3))
+
+    def __bool__(self) -> bool:
+        """Return whether there is an object."""
+        return next(self._look(stacklevel=3), None) is not None
+
+    if not TYPE_CHECKING:  # Else type checkers would take it for a sequence.
+
+        def __len__(self) -> NoReturn:
+            text = (
+                "what find() returns has no length, each look is a search: take count(), or "
+                "list() if you need the objects, too"
+            )
+            raise TypeError(text)
+
+        def __getitem__(self, _key: object) -> NoReturn:
+            text = (
+                "what find() returns has no positions: take first(), ask for the first few by "
+                "limit=..., or make a list() of it"
+            )
+            raise TypeError(text)
+
+        def __reversed__(self) -> NoReturn:
+            text = "what find() returns can't be reversed: ask with order_by=..., reverse=True"
+            raise TypeError(text)
 
     def explain(self) -> str:
         """Return how the objects are found: by which index, what is looked at, what is sorted."""
