@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -357,6 +357,7 @@ class Database(Generic[RootT]):
         def find(
             self,
             cls: type[_T],
+            where: Mapping[str, Any] | None = None,
             /,
             *,
             order_by: str | None = None,

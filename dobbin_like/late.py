@@ -64,7 +64,7 @@ def bound(function: Callable[Concatenate[Any, _P], _R]) -> Method[_P, _R]:
     """Return a method of a database that is *function* of its store."""
 
     @functools.wraps(function)
-    def method(self: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def method(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return function(self._store, *args, **kwargs)
 
     return cast("Method[_P, _R]", method)

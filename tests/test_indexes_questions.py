@@ -98,6 +98,54 @@ def test_a_private_attribute_is_found(database, bank):
     assert database.find(Account, _Account__pin=1).first() is bank[-1]
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"limit": above(5)}, r"limit is how many .*call find\(Account, {'limit': above\(5\)}\)"),
+        ({"limit": "5"}, "'limit': '5'"),
+        ({"reverse": above(5)}, r"reverse is True or False; .*'reverse': above\(5\)"),
+        ({"reverse": "no"}, "'reverse': 'no'"),
+        ({"order_by": above(5)}, r"order_by is the name .*'order_by': above\(5\)"),
+    ],
+    ids=str,
+)
+def test_an_option_that_is_meant_for_an_attribute_says_so(database, bank, asked, told):
+    name = next(iter(asked))
+    with pytest.raises(SearchError, match=rf"Account, {name}=.*{told}"):
+        database.find(Account, **asked)
+
+
+def test_attributes_have_any_name(database, bank):
+    cards = [Account(limit=n, reverse=bool(n % 2), order_by=str(n)) for n in range(4)]
+    for n, card in enumerate(cards):
+        checkout(card)
+        vars(card)["self"] = n
+    add(bank, *cards)
+    transaction.commit()
+    database.index(Account, "limit")
+
+    assert list(database.find(Account, {"limit": above(1)}, limit=1)) == cards[2:3]
+    assert list(database.find(Account, {"limit": 2})) == cards[2:3]
+    assert list(database.find(Account, {"reverse": True}, order_by="limit")) == cards[1::2]
+    assert list(database.find(Account, {"order_by": "3"}, limit=5)) == cards[3:]
+    assert list(database.find(Account, {"limit": above(0)}, self=2)) == cards[2:3]
+    assert database.find(Account, {}).count() == 6
+    assert list(database.find(Account, None, self=0)) == cards[:1]
+
+
+@pytest.mark.parametrize("where", ["owner", ["owner"], {1: 2}, above(3)], ids=str)
+def test_conditions_are_a_mapping(database, bank, where):
+    with pytest.raises(SearchError, match="expected conditions by names"):
+        database.find(Account, where)
+
+
+def test_an_attribute_is_asked_once(database, bank):
+    with pytest.raises(SearchError, match=r"owner=.*asked twice"):
+        database.find(Account, {"owner": "Ada"}, owner="Bob")
+    with pytest.raises(SearchError, match="above"):
+        database.find(Account, {"balance__gt": 1})
+
+
 # -- warnings -------------------------------------------------------------------------------
 
 

@@ -265,6 +265,8 @@ def indexes_are_kept(db: Database, account: Account) -> None:
     db.index(Account, lambda account: account.balance)
     found = db.find(Account, owner="Ada", balance=between(10, 20), order_by="name", limit=20)
     assert_type(found, Found[Account])
+    assert_type(db.find(Account, {"limit": 3}, owner="Ada"), Found[Account])
+    assert_type(found.count(), int)
     assert_type(found.first(), Account | None)
     assert_type(next(iter(found)), Account)
     assert_type(found.explain(), str)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, SupportsIndex, TypeVar
 
 from dobbin_like.exc import SearchError, UnknownAttributeWarning
 from dobbin_like.ids import DISCARDED
@@ -40,6 +40,13 @@ T = TypeVar("T")
 
 _Sorted = tuple[bytes, float, Any]
 """A key, an oid (that of a new object is above all), and the object."""
+
+
+_OPTIONS: Final[dict[str, tuple[Any, str]]] = {
+    "order_by": (str, "the name of one attribute (or sort what is found: sorted(..., key=...))"),
+    "reverse": (int, "True or False"),
+    "limit": ((int, SupportsIndex), "how many objects there may be"),
+}
 
 
 class Found(Generic[T]):
@@ -125,6 +132,7 @@ class Found(Generic[T]):
 def find(
     store: Store,
     cls: type[T],
+    where: Mapping[str, Any] | None = None,
     /,
     *,
     order_by: str | None = None,
@@ -146,6 +154,8 @@ def find(
     looked at, as by ``instances()``; :meth:`Found.explain` tells.
 
     Args:
+        where: Conditions by the names of attributes, for those that can't be given as keywords:
+            ``find(Card, {"limit": above(5)}, limit=10)``.
         order_by: An attribute by whose values they come, equal ones by their oids. Without, the
             order is not defined.
         reverse: The greatest first.
@@ -153,7 +163,8 @@ def find(
 
     Raises:
         TypeError: *cls* is no persistent class, or a value has no order.
-        SearchError: The question is one of another library: ``age__gt=1``, ``order_by="-age"``.
+        SearchError: The question is one of another library: ``age__gt=1``, ``order_by="-age"``. Or
+            an option has a value that can only be meant for an attribute of its name.
 
     Cost: The entries of the index that fits best, the objects that have to be looked at, and all
     that the transaction has changed by now.
@@ -162,14 +173,14 @@ def find(
     if not isinstance(given, type):
         text = f"expected a class, got {type(given).__name__}"
         raise TypeError(text)
+    if order_by is not None or limit is not None or reverse is not False:
+        _check_options(store, cls, order_by=order_by, reverse=reverse, limit=limit)
     if limit is not None and limit < 0:
         text = f"limit is {limit}, expected 0 or more"
         raise ValueError(text)
     store.check_open()
-    order: Any = order_by
-    if not (order is None or isinstance(order, str)):
-        instead = "expected the name of one attribute; or sort what is found: sorted(..., key=...)"
-        raise SearchError(store.storage.path, cls.__name__, f"order_by={short(order)}", instead)
+    if where is not None:
+        conditions = _joined(store, cls, where, conditions)
     asked = {name: condition(value) for name, value in conditions.items()}
     for name in asked:
         if is_foreign(name):
@@ -177,6 +188,30 @@ def find(
     if order_by is not None and is_foreign(order_by):
         _refuse(store, cls, order_by, f"order_by={order_by!r}")
     return Found(store, cls, asked, order_by, limit, reverse=reverse)
+
+
+def _check_options(store: Store, cls: type, **options: Any) -> None:
+    """Refuse values that can only be meant for attributes of these names."""
+    for name, (fits, expected) in _OPTIONS.items():
+        value = options[name]
+        if not (value is None or isinstance(value, fits)):
+            told = repr(value) if isinstance(value, Condition) else short(value)
+            instead = (
+                f"{name} is {expected}; for an attribute of that name, call "
+                f"find({cls.__name__}, {{{name!r}: {told}}})"
+            )
+            raise SearchError(store.storage.path, cls.__name__, f"{name}={told}", instead)
+
+
+def _joined(store: Store, cls: type, where: Any, conditions: dict[str, Any]) -> dict[str, Any]:
+    """Return all conditions. SearchError: *where* is no mapping of names, or repeats one."""
+    asked, instead = short(where), "expected conditions by names, {'name': value}"
+    if isinstance(where, Mapping) and all(isinstance(name, str) for name in where):
+        both = [name for name in where if name in conditions]
+        if not both:
+            return {**where, **conditions}
+        asked, instead = f"..., {both[0]}=...", "it is asked twice, ask one condition"
+    raise SearchError(store.storage.path, cls.__name__, asked, instead)
 
 
 def _refuse(store: Store, cls: type, name: str, asked: str) -> None:
