@@ -22,6 +22,7 @@ from dobbin_like.exc import (
     ClosedError,
     InvalidObjectReference,
     NotPersistentError,
+    RedefinedClassWarning,
     RootError,
     StorageInUseError,
     UncommittedChangesWarning,
@@ -92,6 +93,17 @@ def warn_of_pending(path: str, count: int, what: str) -> None:
         f"({counted(count, 'object')} checked out); they are lost"
     )
     warn_outside(text, UncommittedChangesWarning)
+
+
+def warn_if_redefined(store: Store, cls: type, *, stacklevel: int) -> None:
+    """Warn if objects have another class of the name of *cls*."""
+    if store.graph.classes.is_redefined(cls):
+        text = (
+            f"{cls.__module__}.{cls.__qualname__} was defined again: objects of "
+            f"{store.storage.path} keep the class of before, without what is new in it, until "
+            f"the database is closed and opened again"
+        )
+        warnings.warn(text, RedefinedClassWarning, stacklevel=stacklevel + 1)
 
 
 class Store:

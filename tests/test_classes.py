@@ -24,7 +24,12 @@ from dobbin_like import (
     checkout,
     safe,
 )
-from dobbin_like.exc import MainModuleWarning, NotStorableError, UnloadedClassError
+from dobbin_like.exc import (
+    MainModuleWarning,
+    NotStorableError,
+    RedefinedClassWarning,
+    UnloadedClassError,
+)
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
 
@@ -525,6 +530,45 @@ def test_values_that_are_stored_after_a_reload_are_of_the_new_class(database, sh
     assert root["new"] == shop.Price(1)
     assert root["new_kind"] is shop.Kind.FOOD
     assert (root["price"], root["kind"]) == (shop.Price(1), shop.Kind.FOOD)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("has_new", [False, True])
+def test_a_class_of_a_reloaded_module_finds_the_objects_of_before(
+    database, shop, again, indexed, has_new
+):
+    old = shop.Cart
+    database.set_root(PersistentList([shop.Cart(1), shop.Cart(2)]))
+    transaction.commit()
+    if indexed:
+        database.index(shop.Cart, "total")
+    importlib.reload(shop)
+    if has_new:
+        checkout(database.root)
+        database.root.append(shop.Cart(2))
+        transaction.commit()
+
+    for cls in (shop.Cart, old) if has_new else (shop.Cart,):
+        for ask in (
+            lambda cls: database.find(cls, total=2),
+            lambda cls: (each for each in [*database.instances(cls)] if each.total == 2),
+        ):
+            with pytest.warns(RedefinedClassWarning, match="Cart was defined again: ") as caught:
+                assert [*ask(cls)] == database.root[1:]
+            assert [each.filename for each in caught] == [__file__]
+    with pytest.warns(RedefinedClassWarning):
+        assert database.migrate(shop.Cart) == 0
+    opened = again()
+    found = [*opened.find(shop.Cart, total=2)]
+    assert [isinstance(each, shop.Cart) for each in found] == [True] * (1 + has_new)
+
+
+def test_what_is_new_of_a_reloaded_class_is_found_before_its_commit(database, shop):
+    old = shop.Cart(2)
+    database.set_root(PersistentList([old]))
+    importlib.reload(shop)
+
+    assert list(database.find(shop.Cart, total=2)) == [old]
 
 
 def test_what_was_loaded_before_a_reload_does_not_hinder_a_commit(path, shop):

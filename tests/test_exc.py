@@ -247,6 +247,7 @@ def test_all_public_names_are_listed():
         "LostChangeWarning",
         "MainModuleWarning",
         "OpenDatabaseWarning",
+        "RedefinedClassWarning",
         "UncommittedChangesWarning",
         "UnknownAttributeWarning",
     }

@@ -14,6 +14,7 @@ __all__ = [
     "MainModuleWarning",
     "MigrationError",
     "NewerStateError",
+    "RedefinedClassWarning",
     "RenameError",
     "UnloadedClassError",
     "ValueNotRebuiltError",
@@ -30,6 +31,16 @@ class ClassNotSupported(UsageError, TypeError):
 
 class MainModuleWarning(UserWarning):
     """An object of a class of ``__main__`` was stored: other programs can't load it."""
+
+    __module__ = HOME
+
+
+class RedefinedClassWarning(UserWarning):
+    """Objects were asked for by a class that was defined again, as by a cell of a notebook.
+
+    They are found, and keep the class that they were made or loaded with until the database is
+    opened again.
+    """
 
     __module__ = HOME
 

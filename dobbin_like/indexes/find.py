@@ -33,8 +33,8 @@ from dobbin_like.objects.values.value_kinds import (
     SET,
     TUPLE,
 )
-from dobbin_like.search.questions import instances
-from dobbin_like.store import Store
+from dobbin_like.search.questions import all_instances, is_kind
+from dobbin_like.store import Store, warn_if_redefined
 
 T = TypeVar("T")
 
@@ -179,6 +179,7 @@ def find(
         text = f"limit is {limit}, expected 0 or more"
         raise ValueError(text)
     store.check_open()
+    warn_if_redefined(store, cls, stacklevel=3)
     if where is not None:
         conditions = _joined(store, cls, where, conditions)
     asked = {name: condition(value) for name, value in conditions.items()}
@@ -238,6 +239,7 @@ class _Search:
         self._order_by = order_by
         self._definitions = self._find_definitions()
         self._plan = plan(self._definitions, conditions, order_by)
+        self._others_wanted: dict[type, bool] = {}  # Classes, whether they are of ours by name.
         self._lacking: set[str] = set()  # What an object was asked for, and did not have.
 
     def _find_definitions(self) -> list[Definition]:
@@ -312,7 +314,7 @@ class _Search:
         """Yield the entries and objects that fit, of those that this thread has not changed."""
         how = self._plan
         if how is None:
-            for obj in instances(self._store, self._cls):
+            for obj in all_instances(self._store, self._cls):
                 if id(obj) not in seen and self._fits(obj, self._conditions):
                     yield b"", obj
             return
@@ -326,9 +328,18 @@ class _Search:
             if packed and not has(oid):
                 continue  # A pack has dropped it.
             obj = ghosts.get(oid, tid)
-            is_other = isinstance(obj, self._cls) and id(obj) not in seen
+            is_other = self._is_wanted(obj) and id(obj) not in seen
             if is_other and (not rest or self._fits(obj, rest)):
                 yield entry, obj
+
+    def _is_wanted(self, obj: Any) -> bool:
+        if isinstance(obj, self._cls):
+            return True
+        face = type(obj)
+        wanted = self._others_wanted.get(face)
+        if wanted is None:
+            wanted = self._others_wanted[face] = is_kind(face, self._cls)
+        return wanted
 
     def _fits(self, obj: Any, conditions: dict[str, Condition]) -> bool:
         keys = ((each, self._key(obj, name)) for name, each in conditions.items())
@@ -387,7 +398,7 @@ class _Search:
             elif kind in (LIST, SET, TUPLE, FROZENSET):
                 todo.extend(value)
         found = [copy.obj for copy in copies] + new
-        return [obj for obj in found if isinstance(obj, self._cls)]
+        return [obj for obj in found if self._is_wanted(obj)]
 
 
 def _place(found: _Sorted) -> tuple[bytes, float]:

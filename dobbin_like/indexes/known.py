@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dobbin_like.exc import SearchError
 from dobbin_like.ids import OWN_ATTRIBUTES
+from dobbin_like.search.questions import is_kind
 from dobbin_like.store import Store
 
 _MOST_NAMES: Final = 12
@@ -75,7 +76,7 @@ def _stored_names(store: Store, cls: type) -> set[str]:
     numbers = set()
     for number, *_ in rows.classes:
         found = classes.load(number)
-        if isinstance(found, type) and issubclass(found, cls):
+        if isinstance(found, type) and is_kind(found, cls):
             if not classes.has_all_shapes(number):
                 return set()
             numbers.add(number)

@@ -11,7 +11,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.codec.state_reader import way_to
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import SnapshotScan
-from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store, warn_if_redefined
 
 
 class ClassCount(NamedTuple):
@@ -72,7 +72,10 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
     """Yield all stored objects of class *cls* and its subclasses, in the order of their oids.
 
     Those that the root does not lead to are among them, until the database is packed.
-    What they are is what the log says: after a ``rename_class()``, objects of the new class.
+    What they are is what the log says: after a ``rename_class()``, objects of the new class. If
+    *cls* was defined again, in a module that was reloaded or by a cell of a notebook, objects that
+    have the class of before are among them, and there is a
+    :class:`~dobbin_like.exc.RedefinedClassWarning`.
 
     Args:
         cls: A class, or a mixin of persistent ones: objects whose class can't be loaded are
@@ -91,6 +94,23 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
     if not isinstance(given, (type, str)):
         text = f"expected a class or the name of one, got {type(given).__name__}"
         raise TypeError(text)
+    if isinstance(cls, type):
+        warn_if_redefined(store, cls, stacklevel=3)
+    return all_instances(store, cls, progress)
+
+
+def is_kind(found: type, cls: type) -> bool:
+    """Return whether objects of *found* are of *cls*, whichever of the two was defined again."""
+    name = cls.__module__, cls.__qualname__
+    return issubclass(found, cls) or any(
+        (each.__module__, each.__qualname__) == name for each in found.__mro__
+    )
+
+
+def all_instances(
+    store: Store, cls: type | str, progress: Progress | None = None
+) -> Iterator[Any]:
+    """Do what instances() does, for a class or a name that was looked at."""
     sight = SnapshotScan(store)
 
     def is_wanted(stored: StoredVersion) -> bool:
@@ -98,7 +118,7 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
             return sight.name_of(stored) == cls
         # What may not be loaded, or is not there, is a stand-in, of no class of ours.
         found = sight.graph.classes.load(sight.class_of(stored))
-        return isinstance(found, type) and issubclass(found, Persistent) and issubclass(found, cls)
+        return isinstance(found, type) and issubclass(found, Persistent) and is_kind(found, cls)
 
     return _instances(sight, is_wanted, progress)
 

@@ -12,7 +12,7 @@ from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.values.refs import ref_of
-from dobbin_like.store import Progress, Store
+from dobbin_like.store import Progress, Store, warn_if_redefined
 from dobbin_like.transactions.own_commit import commit_own
 from dobbin_like.transactions.publisher import Publisher
 
@@ -46,6 +46,7 @@ def migrate(
         text = f"batch is {batch}, expected the number of objects in a transaction"
         raise ValueError(text)
     store.publisher.catch_up()
+    warn_if_redefined(store, cls, stacklevel=3)
     report = progress or (lambda _done, _total: None)
     migration = _Migration(store.publisher, cls)
     total = store.storage.next_oid

@@ -92,11 +92,30 @@ def forked(function: Callable[[], object]) -> int:
 
 
 def forked_in_c(function: Callable[[], object]) -> int:
-    """Fork as a server in C does, which runs no hooks; return the exit code of the child."""
-    child: int = ctypes.PyDLL(None).fork()
-    if not child:
-        end_after(function)
-    return exit_code(child)
+    """Fork as a server in C does, which runs no hooks; return the exit code of the child.
+
+    If another thread of this process, one of pytest's for instance, waits for the interpreter
+    lock at that moment, its condition variable is of no use in the child, where the first
+    thread to be started hangs. Such a child is given up before it has done anything.
+    """
+    while True:
+        child: int = ctypes.PyDLL(None).fork()
+        if not child:
+            _end_if_threads_hang()
+            end_after(function)
+        code = exit_code(child)
+        if code != -signal.SIGALRM:
+            return code
+
+
+def _end_if_threads_hang() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(5)
+    for _ in range(10):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    signal.alarm(0)
 
 
 def end_after(function: Callable[[], object]) -> NoReturn:

@@ -54,6 +54,7 @@ class ClassTable:
         # than new ones get.
         self._one_number: dict[Any, int] = ThreadedDict()
         self.ambiguous: set[Any] = set()
+        self._redefined: set[int] = set()  # Whose objects may have a class of before.
         # What shape(), number() and shape_number() know: hot paths look here first.
         self.known_shapes: dict[int, Shape] = ThreadedDict()
         self.known_shape_numbers: dict[tuple[int, tuple[str, ...]], int] = ThreadedDict()
@@ -160,6 +161,20 @@ class ClassTable:
                 shape = self.known_shapes[number] = shape_of(*found)
         return shape
 
+    def is_redefined(self, cls: Any) -> bool:
+        """Return whether objects may have another class of the name of *cls*."""
+        module, qualname = cls.__module__, cls.__qualname__
+        number = self.names.class_number(module, qualname)
+        there: Any = None if number is None else self._loaded.get(number)
+        if there is None or number in self._redefined:
+            return there is not None
+        if there is cls or (_is_subclass(cls, Persistent) and there is cls._p_faces.plain):
+            return False
+        return isinstance(there, type) and (there.__module__, there.__qualname__) == (
+            module,
+            qualname,
+        )
+
     def has_all_shapes(self, number: int) -> bool:
         """Return whether every state of the class *number* has a shape."""
         return self.names.shape_count(number) < SHAPE_LIMIT
@@ -199,11 +214,16 @@ class ClassTable:
         if self._loaded.get(number) is not cls:
             # Of a module that was reloaded, or known at once: what can't be guarded is loaded
             # before it is in the log.
-            self._resolved[number] = (module, qualname)
-            self._loaded[number] = cls
+            self._load_as(number, cls, (module, qualname))
         self._note(cls, number, (module, qualname))
         self.known_numbers[cls] = number
         return number
+
+    def _load_as(self, number: int, cls: Any, name: tuple[str, str]) -> None:
+        if _is_subclass(cls, Persistent) and self._loaded.get(number) is not None:
+            self._redefined.add(number)
+        self._resolved[number] = name
+        self._loaded[number] = cls
 
     def _number_kept(self, number: int) -> int:
         """Return *number*, by which something was loaded; a name that was dropped comes again."""
