@@ -622,6 +622,23 @@ def test_what_is_discarded_is_in_no_index_and_frees_its_key(database, bank):
         database.discard("x")
 
 
+def test_what_is_discarded_and_still_led_to_is_found_again_as_a_copy(database, bank):
+    database.index(Account, "owner", unique=True)
+    database.discard(bank[1])
+    transaction.commit()
+    database.pack()
+    change(bank[1], balance=7)
+    transaction.commit()
+    assert bank[1].owner == "Bob"
+    assert not database.find(Account, owner="Bob")
+    assert not database.find(Account, balance=7)
+
+    checkout(bank)
+    bank[1] = copy.copy(bank[1])
+    transaction.commit()
+    assert database.find(Account, owner="Bob", balance=7).first() is bank[1]
+
+
 def test_what_a_pack_has_dropped_is_not_found_and_frees_its_key(database, bank):
     database.index(Account, "owner", unique=True)
     checkout(bank)

@@ -137,6 +137,10 @@ def discard(store: Store, obj: Persistent) -> None:
 
     For an object that is taken off what leads to it, and that ``find()`` shall not find until the
     database is packed; its unique keys are free. The object is checked out, and stays as it is.
+
+    It deletes nothing, and is for good. Nobody looks whether the root still leads to *obj*: if it
+    does, the object stays where it is, a pack keeps it, and ``find()`` never finds it again,
+    whatever is changed in it. Only a copy (:func:`copy.copy`) is an object like others.
     """
     if not isinstance(type(obj), PersistentMeta):
         raise NotPersistentError.of(obj, "one object: call discard() for each")
