@@ -244,6 +244,7 @@ def test_an_error_is_also_the_built_in_one_that_fits(cls):
 
 def test_all_public_names_are_listed():
     public = {cls.__name__ for cls in every_error()} | {
+        "ClaimDroppedWarning",
         "LostChangeWarning",
         "MainModuleWarning",
         "OpenDatabaseWarning",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
 import sys
 import time
+import warnings
 from contextlib import suppress
 from datetime import timedelta
 from itertools import chain
@@ -30,7 +32,13 @@ from dobbin_like import (
     TransactionLog,
     checkout,
 )
-from dobbin_like.exc import BlockError, ClosedError, LeaseLostError, UncommittedChangesError
+from dobbin_like.exc import (
+    BlockError,
+    ClaimDroppedWarning,
+    ClosedError,
+    LeaseLostError,
+    UncommittedChangesError,
+)
 from dobbin_like.jobs.patience import Patience
 from tests.helpers import processes
 from tests.helpers.steps import Steps, in_thread
@@ -96,6 +104,7 @@ def test_jobs_are_claimed_in_the_order_of_their_commits(database, jobs, again):
     assert len(again().root["jobs"]) == 0
 
 
+@pytest.mark.filterwarnings("ignore::dobbin_like.exc.ClaimDroppedWarning")
 def test_those_of_higher_priority_come_first(database, jobs):
     put(database, "low")
     put(database, "high", "high too", priority=9)
@@ -298,6 +307,7 @@ def test_a_job_that_kills_its_workers_is_dead_in_the_end(database):
     assert [job.error for job in jobs.dead.values()] == ["its lease ran out"]
 
 
+@pytest.mark.filterwarnings("ignore::dobbin_like.exc.ClaimDroppedWarning")
 def test_many_that_are_due_are_moved_bit_by_bit(database, jobs):
     put(database, *range(250), delay=0.000001)
 
@@ -1027,3 +1037,84 @@ class JobsModel(RuleBasedStateMachine):
 TestJobsModel = JobsModel.TestCase
 TestJobsModel.settings = settings(max_examples=30, stateful_step_count=30)
 TestJobsModel = pytest.mark.slow(TestJobsModel)
+
+
+# -- claims that nobody ends -------------------------------------------------------------------
+
+
+def test_a_loop_that_does_not_end_its_claims_is_told(database, jobs):
+    put(database, "a", "b", "c")
+    with pytest.warns(ClaimDroppedWarning, match=r"a loop over claims.. went on") as caught:
+        items = [claim.item for claim in jobs.claims(LONG, 0)]
+
+    assert items == ["a", "b", "c"]
+    assert [each.filename for each in caught] == [__file__] * len(items)
+    assert len({str(each.message) for each in caught}) == 1  # Shown once.
+
+
+def test_a_loop_of_a_task_that_does_not_end_its_claims_is_told(database, jobs):
+    async def main() -> list[str]:
+        return [claim.item async for claim in jobs.claims(LONG, 0)]
+
+    put(database, "a", "b")
+    with pytest.warns(ClaimDroppedWarning):
+        assert asyncio.run(main()) == ["a", "b"]
+
+
+def test_a_claim_that_was_lengthened_and_dropped_is_told(database, jobs):
+    def work() -> None:
+        for claim in jobs.claims(LONG, 0):
+            claim.extend(LONG)
+
+    put(database, "a", "b")
+    with pytest.warns(ClaimDroppedWarning):
+        work()
+
+
+def enter(claim: Any) -> None:
+    with claim:
+        pass
+
+
+def fail_in_it(claim: Any) -> None:
+    with suppress(LookupError), claim:
+        raise LookupError
+
+
+@pytest.mark.parametrize("end", [enter, fail_in_it, "ack", "nack", "release"])
+def test_claims_that_are_ended_are_not_told(database, jobs, end):
+    def end_it(claim: Any) -> None:
+        if callable(end):
+            end(claim)
+        else:
+            with database.transaction():
+                getattr(claim, end)()
+
+    put(database, "a", "b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        claims = iter(jobs.claims(LONG, 0))
+        for _ in range(2):
+            claim = next(claims)
+            end_it(claim)
+        put(database, "c", "d")
+        kept = [next(claims), next(claims)]  # For a pool, say.
+        for claim in kept:
+            end_it(claim)
+        del claim, kept, claims
+        gc.collect()
+
+
+def test_a_loop_that_breaks_or_fails_is_not_told(database, jobs):
+    # Whoever breaks has a reason, and an error is told by itself.
+    put(database, "a", "b", "c")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _claim in jobs.claims(LONG, 0):
+            break
+        with suppress(LookupError):
+            for _claim in jobs.claims(LONG, 0):
+                raise LookupError
+        jobs.claim(LONG, 0)
+        del _claim
+        gc.collect()

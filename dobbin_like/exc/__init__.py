@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dobbin_like.exc.tools import *  # noqa: F403
 
 _HOMES = {
+    "ClaimDroppedWarning": "exc.tools",
     "IndexDefinitionError": "exc.indexes",
     "IndexFunctionError": "exc.indexes",
     "IndexStaleError": "exc.indexes",

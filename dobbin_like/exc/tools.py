@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dobbin_like.exc.base import UsageError
+from dobbin_like.exc.base import HOME, UsageError
 
 __all__ = [
+    "ClaimDroppedWarning",
     "LeaseLostError",
     "NotASafeError",
     "SafeDirectoryError",
     "SourceError",
 ]
+
+
+class ClaimDroppedWarning(UserWarning):
+    """A worker went on to the next job, and nothing can end its claim of the one before.
+
+    That job is done again when its lease has run out.
+    """
+
+    __module__ = HOME
 
 
 class LeaseLostError(UsageError, RuntimeError):

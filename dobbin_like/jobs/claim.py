@@ -8,7 +8,9 @@ there is anything to claim.
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
@@ -17,7 +19,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from dobbin_like.blocks.again import run
 from dobbin_like.blocks.block import Block, reading
-from dobbin_like.exc import BlockError, InDoubtError, LeaseLostError
+from dobbin_like.exc import BlockError, ClaimDroppedWarning, InDoubtError, LeaseLostError
 from dobbin_like.jobs.parts import (
     Job,
     Parts,
@@ -63,6 +65,8 @@ class Claim(Generic[T]):
         self.id: int = job.id
         self.attempt: int = job.attempts
         self._is_settled = False  # In the block that was entered.
+        self._is_begun = False  # Somebody has entered it, or called what ends it.
+        self._is_left = False  # The loop that has given it out goes on.
 
     @property
     def item(self) -> T:
@@ -120,7 +124,19 @@ class Claim(Generic[T]):
 
         _alone(self._store, lengthen)
 
+
+    def __del__(self) -> None:
+        # Only now: it may have been in other hands, those of a pool, say.
+        if self._is_left and not (self._is_begun or sys.is_finalizing()):
+            text = (
+                f"{self._store.storage.path}: a loop over claims() went on, and its claim before "
+                f"was neither acknowledged nor given back: that job is done again when the lease "
+                f"has run out; write 'with claim as item:' in the loop, or call claim.ack()"
+            )
+            warnings.warn(text, ClaimDroppedWarning, stacklevel=2)
+
     def _end_claim(self) -> None:
+        self._is_begun = True
         self._take_out()
         self._is_settled = True
 
@@ -133,6 +149,7 @@ class Claim(Generic[T]):
     # -- as a block -----------------------------------------------------------------------
 
     def __enter__(self) -> T:
+        self._is_begun = True
         self._block: Block[Any] = Block(self._store)
         self._block.__enter__()
         self._is_settled = False
@@ -176,6 +193,7 @@ class Claim(Generic[T]):
             logger.warning(text, self._store.storage.path, self.id, exc_info=True)
 
     async def __aenter__(self) -> T:
+        self._is_begun = True
         self._block = Block(self._store)
         await self._block.__aenter__()
         self._is_settled = False
@@ -208,6 +226,8 @@ class Claims(Generic[T]):
     def __iter__(self) -> Iterator[Claim[T]]:
         while (claim := self.next_claim()) is not None:
             yield claim
+            claim._is_left = True  # noqa: SLF001
+            claim = None  # Nobody has it but the loop.
 
     def next_claim(self) -> Claim[T] | None:
         """Return the next one; None: there was none in time."""
@@ -227,6 +247,8 @@ class Claims(Generic[T]):
             claim = await self._try_in_task(patience)
             if claim is not None:
                 yield claim
+                claim._is_left = True  # noqa: SLF001
+                claim = None
                 patience = Patience(self._store.publisher, self._wait)
             elif patience.is_over():
                 return

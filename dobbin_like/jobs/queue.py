@@ -130,7 +130,8 @@ class JobQueue(Persistent, Generic[T]):
         """Return what claims job after job, for ``for`` and ``async for``; see :meth:`claim`.
 
         It ends when there was no job for *timeout* seconds. The next job is claimed when it is
-        asked for: a worker has one at a time.
+        asked for: a worker has one at a time. A claim that the loop drops without entering or
+        ending it gives a :class:`~dobbin_like.exc.ClaimDroppedWarning`.
         """
         database: Any = self._p_jar
         if not isinstance(database, Database):
