@@ -345,7 +345,8 @@ HOUSE = {
     ),
     "opening": Room("ground  log  storages  storages.postgres  doors", ("opening",)),
     "web": Room(
-        "ground  objects.values  objects.faces  store  blocks  doors  opening",
+        "ground  objects.values  objects.faces  collections  store  blocks  indexes  doors  "
+        "opening",
         (
             "web  web.body  web.ranges  web.request  web.root  web.uploads",
             "web.asgi  web.asgi_streams  web.pyramid  web.wsgi  web.wsgi_streams",

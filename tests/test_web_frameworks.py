@@ -5,14 +5,29 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import sys
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import transaction
 from transaction.interfaces import TransientError
 
-from dobbin_like import Database, PersistentDict, TransactionLog, checkout
+from dobbin_like import (
+    BTree,
+    BTreeSet,
+    Database,
+    Persistent,
+    PersistentCounter,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    PersistentQueue,
+    PersistentSet,
+    TransactionLog,
+    checkout,
+)
 from dobbin_like.exc import OtherManagerError
 from dobbin_like.web.uploads import stored_upload
 from tests.helpers.web import Rival, ask_asgi, count, in_own_thread, make_root, stored
@@ -683,3 +698,106 @@ def test_pyramid_tells_of_a_request_that_has_no_transaction(path):
         client = webtest.TestApp(config.make_wsgi_app())
         with pytest.raises(RuntimeError, match=r'include\("pyramid_tm"\)'):
             client.get("/")
+
+
+# -- what FastAPI makes JSON of ---------------------------------------------------------------
+
+
+class Tags(PersistentList[Any]):
+    """A list of a program."""
+
+    def __init__(self) -> None:
+        super().__init__([1])
+        self.note = "no item"
+
+
+RETURNED = {
+    "list": (lambda root: root["list"], [1, [2, 3], "2020-01-01"]),
+    "tags": (lambda root: root["tags"], [1]),
+    "pairs": (lambda root: root["pairs"], [[1, 2]]),
+    "set": (lambda root: root["set"], [1]),
+    "tree": (lambda root: root["tree"], {"1": [2]}),
+    "tree-set": (lambda root: root["tree-set"], [1, 2]),
+    "counter": (lambda root: root["counter"], 3),
+    "queue": (lambda root: root["queue"], [1, 2]),
+    "dict": (lambda root: root["dict"], {"a": [1]}),
+    "plain": (lambda root: [{"in it": root["queue"]}], [{"in it": [1, 2]}]),
+    "object": (lambda root: root["object"], {"name": "Ada", "tags": [1]}),
+    "found": (lambda root: root._p_jar.find(Person), [{"name": "Ada", "tags": [1]}]),
+}
+
+
+class Person(Persistent):
+    """An object with a collection."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tags = PersistentList([1])
+
+
+def make_all() -> PersistentDict[str, Any]:
+    return PersistentDict(
+        {
+            "list": PersistentList([1, PersistentList([2, 3]), date(2020, 1, 1)]),
+            "tags": Tags(),
+            "pairs": PersistentList([(1, 2)]),
+            "set": PersistentSet([1]),
+            "tree": BTree({1: PersistentList([2])}),
+            "tree-set": BTreeSet([2, 1]),
+            "counter": PersistentCounter(3),
+            "queue": PersistentQueue([1, 2]),
+            "dict": PersistentDict(a=PersistentList([1])),
+            "object": Person("Ada"),
+            "file": PersistentFile(io.BytesIO(b"...")),
+        }
+    )
+
+
+@pytest.fixture
+def ask_fastapi(path: Any, client_of: Any) -> Iterator[Any]:
+    fastapi = pytest.importorskip("fastapi")
+    from dobbin_like.web import starlette as web
+
+    app = fastapi.FastAPI(lifespan=web.lifespan(path, root=make_all))
+    app.add_middleware(web.AsgiTransactions)
+    root = fastapi.Depends(web.root)
+
+    @app.get("/stream")
+    def stream(root=root):
+        return root["file"]
+
+    @app.get("/{name}")
+    def get(name: str, root=root):
+        return RETURNED[name][0](root)
+
+    with client_of(app) as client:
+        yield lambda name: client.get(f"/{name}").json()
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_fastapi_makes_json_of_collections(ask_fastapi, name):
+    assert ask_fastapi(name) == RETURNED[name][1]
+
+
+def test_fastapi_makes_no_json_of_streams(ask_fastapi):
+    with pytest.raises(TypeError, match="StreamResponse"):
+        ask_fastapi("stream")
+
+
+def test_an_encoder_of_the_program_stays(monkeypatch):
+    encoders = pytest.importorskip("fastapi.encoders")
+    from dobbin_like.web.starlette import encode_collections
+
+    monkeypatch.setattr(encoders, "encoders_by_class_tuples", {len: (Tags,)})
+    for _ in range(2):
+        encode_collections()
+
+    assert len(encoders.encoders_by_class_tuples) == 4
+    assert encoders.jsonable_encoder([Tags(), PersistentList([2])]) == [1, [2]]
+
+
+def test_without_fastapi_there_is_nothing_to_do(monkeypatch):
+    from dobbin_like.web.starlette import encode_collections
+
+    monkeypatch.delitem(sys.modules, "fastapi.encoders", raising=False)
+    encode_collections()

@@ -124,7 +124,6 @@ class Claim(Generic[T]):
 
         _alone(self._store, lengthen)
 
-
     def __del__(self) -> None:
         # Only now: it may have been in other hands, those of a pool, say.
         if self._is_left and not (self._is_begun or sys.is_finalizing()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -11,14 +12,22 @@ from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from dobbin_like.collections import (
+    BTreeSet,
+    PersistentCounter,
+    PersistentList,
+    PersistentQueue,
+    PersistentSet,
+)
 from dobbin_like.database import Database
+from dobbin_like.indexes import Found
 from dobbin_like.opening import open as open_database
-from dobbin_like.persistent import Persistent, PersistentStream
+from dobbin_like.persistent import Persistent, PersistentFile, PersistentStream
 from dobbin_like.web.asgi import MARK, AsgiTransactions, no_database
 from dobbin_like.web.asgi_streams import AsgiStream
 from dobbin_like.web.root import set_first_root
 
-__all__ = ["AsgiTransactions", "StreamResponse", "lifespan", "root"]
+__all__ = ["AsgiTransactions", "StreamResponse", "encode_collections", "lifespan", "root"]
 
 
 def lifespan(
@@ -28,10 +37,13 @@ def lifespan(
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan: it opens a database, ``request.state.db``, and closes it in the end.
 
+    It calls :func:`encode_collections`.
+
     Args:
         where: As for :func:`dobbin_like.open`, with *options*. A database stays open.
         root: Makes the root if there is none.
     """
+    encode_collections()
 
     @asynccontextmanager
     async def opened(_app: Any) -> AsyncIterator[dict[str, Any]]:
@@ -64,6 +76,35 @@ async def root(request: HTTPConnection) -> Any:
         )
         raise RuntimeError(text)
     return database.root
+
+
+def encode_collections() -> None:
+    """Let FastAPI make JSON of collections and of what ``find()`` returns, if it is imported.
+
+    A handler may return them, alone or in what it returns: lists, queues, sets and results are
+    arrays, a counter is its value, dicts and trees are objects anyway. Without, FastAPI takes the
+    attributes that a collection has inside. A stream is refused; see :class:`StreamResponse`.
+    """
+    encoders = sys.modules.get("fastapi.encoders")
+    table = getattr(encoders, "encoders_by_class_tuples", None)
+    if table is not None:
+        table[_array] = (BTreeSet, Found, PersistentList, PersistentQueue, PersistentSet)
+        table[_number] = (PersistentCounter,)
+        table[_refused] = (PersistentFile, PersistentStream)
+
+
+def _array(found: Any) -> Any:
+    # Made by FastAPI: its way goes no deeper into what an encoder returns.
+    return sys.modules["fastapi.encoders"].jsonable_encoder([*found])
+
+
+def _number(counter: PersistentCounter) -> Any:
+    return counter.value
+
+
+def _refused(stream: Any) -> Any:
+    text = f"a {type(stream).__name__} is no JSON; return StreamResponse(stream, media_type)"
+    raise TypeError(text)
 
 
 class StreamResponse(Response):
