@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from dobbin_like import Persistent
 from dobbin_like.exc import NotStorableError, UnloadedClassError
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.culprit import culprit, parts_of
 from dobbin_like.objects.codec.policy import Policy
-from dobbin_like.objects.codec.serialize import Decoder, Encoder, culprit, parts_of
+from dobbin_like.objects.codec.serialize import Decoder, Encoder
 
 
 class Thing(Persistent):
@@ -196,7 +197,7 @@ def test_the_culprit_is_named_by_its_path(state, path):
     with pytest.raises(Exception) as caught:  # noqa: PT011
         both.encode(state)
 
-    error = culprit(both.encoder, state, caught.value, "Thing", None)
+    error = culprit(both.encoder.encode, state, caught.value, "Thing", None)
 
     assert isinstance(error, NotStorableError)
     assert error.path == path

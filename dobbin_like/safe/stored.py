@@ -15,7 +15,7 @@ from typing import Any, Final
 from dobbin_like.collections import PersistentDict
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
-from dobbin_like.objects.codec.serialize import culprit
+from dobbin_like.objects.codec.culprit import culprit
 from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import Identity
 from dobbin_like.objects.values.short import short_key
@@ -76,20 +76,23 @@ def stored_forms(values: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[Any, A
 
 
 def _copied(key: Any, value: Any) -> tuple[Any, int, bool]:
-    pickler = _DeepPickler()
     try:
-        data = pickler.dumped(value)
-        return CopyUnpickler(data, pickler.references).load(), len(data), pickler.met_persistent
+        return _copy(value)
     except Exception as error:
-        dumps: Any = pickler  # Nothing else is called.
         state = {"_items": {key: value}}
-        named: Any = culprit(dumps, state, error, SafeDict.__name__, ROOT_OID)
+        named: Any = culprit(_copy, state, error, SafeDict.__name__, ROOT_OID)
         if named is error:
             reason = f"it can't be copied: {error}"
             named = NotStorableError(
                 SafeDict.__name__, ROOT_OID, f"._items[{short_key(key)}]", reason
             )
         raise named from error
+
+
+def _copy(value: Any) -> tuple[Any, int, bool]:
+    pickler = _DeepPickler()
+    data = pickler.dumped(value)
+    return CopyUnpickler(data, pickler.references).load(), len(data), pickler.met_persistent
 
 
 def handed_out(raw: Any) -> Any:

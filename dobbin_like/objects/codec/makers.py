@@ -30,6 +30,10 @@ _GROWING: Final = (
 
 _THEIR_MODULES: Final = frozenset({cls.__module__ for cls in _GROWING} | {"fractions"})
 
+_REFUSAL: Final = "a state never {}; the data is damaged or was tampered with"
+_NEW_OBJECT: Final = "makes one"
+_SUCH_ARGUMENTS: Final = "makes one of such arguments"
+
 _IMMUTABLE_TYPE: Final = 1 << 8
 """The flag of a class that refuses to be changed, as those do that are written in C."""
 
@@ -93,10 +97,10 @@ def check_of(real: Any) -> Callable[[Any, Any], None]:
     if not isinstance(real, type):
         return _no_check
     if issubclass(real, Identity):
-        reason = "makes one"
+        reason = _NEW_OBJECT
         is_allowed: Callable[[Any], bool] = lambda _args: False  # noqa: E731
     elif (issubclass(real, _GROWING) or _is_fraction(real)) and _has_their_constructor(real):
-        reason = "makes one of such arguments"
+        reason = _SUCH_ARGUMENTS
         is_allowed = partial(_is_bounded, real)
     else:
         return _no_check
@@ -106,6 +110,19 @@ def check_of(real: Any) -> Callable[[Any, Any], None]:
             raise refusal(real, reason)
 
     return check
+
+
+class _Checked(dict[type, bool]):
+    """Whether there are arguments of which no state makes an instance, by class."""
+
+    def __missing__(self, cls: type) -> bool:
+        found = check_of(cls) is not _no_check
+        if not getattr(cls, "_p_immutable", False):  # Stand-ins are made for one loading.
+            self[cls] = found
+        return found
+
+
+IS_CHECKED: Final = _Checked()
 
 
 def _no_check(args: Any, kwargs: Any) -> None:
@@ -156,5 +173,13 @@ def _real(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def refusal(real: Any, what: str) -> UnloadedClassError:
     """Return the error for a state that does to a class or function what is done in none."""
-    reason = f"a state never {what}; the data is damaged or was tampered with"
-    return UnloadedClassError(real.__module__, real.__qualname__, reason)
+    return UnloadedClassError(real.__module__, real.__qualname__, _REFUSAL.format(what))
+
+
+def refused_class(error: Exception) -> tuple[str, bool] | None:
+    """Return the class that *error* refuses to make, and whether for being persistent."""
+    if not isinstance(error, UnloadedClassError):
+        return None
+    if error.reason == _REFUSAL.format(_NEW_OBJECT):
+        return error.qualname, True
+    return (error.qualname, False) if error.reason == _REFUSAL.format(_SUCH_ARGUMENTS) else None

@@ -15,21 +15,20 @@ import io
 import pickle
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from sys import intern
 from typing import Any, Final, Protocol
 
-from dobbin_like.exc import Error, NotStorableError, UnloadedClassError
+from dobbin_like.exc import UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.makers import MakerMeta, made, make_array
+from dobbin_like.objects.codec.makers import IS_CHECKED, MakerMeta, made, make_array
 from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
-from dobbin_like.objects.faces.faces import plain_of
-from dobbin_like.objects.values.refs import Identity, State
+from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.shapes import Shape
-from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import KINDS, OTHER, PLAIN_TYPES, REFERENCE
 
 PROTOCOL: Final = 5
@@ -75,9 +74,11 @@ class Encoder(pickle.Pickler):
         # The last object that was asked how it is pickled, and what it said: it is asked once.
         self._reduced: tuple[Any, Any] = (None, NotImplemented)
         self._met: set[int] = set()  # The ids of those that were asked; the memo keeps them alive.
+        self.met_checked: bool = False
+        """Whether a class was met of which not every state makes an instance: see makers.py."""
 
     def encode(self, state: State | tuple[Any, ...]) -> bytes:
-        """Return the bytes of a state, or of its values. For errors, see :func:`culprit`."""
+        """Return the bytes of a state, or of its values. For errors, see :mod:`.culprit`."""
         file = self._file
         file.seek(0)
         file.truncate()
@@ -93,7 +94,7 @@ class Encoder(pickle.Pickler):
         if KINDS[cls] == REFERENCE:
             return self._references.reference(obj)
         if isinstance(obj, type):
-            return self._classes.number(plain_of(obj))
+            return self._class(obj)
         if isinstance(obj, _BY_NAME):
             if (obj.__module__, obj.__name__) in HELPERS:
                 return None
@@ -104,6 +105,13 @@ class Encoder(pickle.Pickler):
         if isinstance(obj, StandIn):
             return (self._classes.number(cls), *obj._p_args) if obj._p_how == "member" else None
         return self._by_name(obj) if KINDS[cls] == OTHER and is_reduced_by_own(cls) else None
+
+    def _class(self, cls: Any) -> int:
+        if isinstance(cls, PersistentMeta):
+            cls = cls._p_faces.plain
+        if IS_CHECKED[cls]:
+            self.met_checked = True
+        return self._classes.number(cls)
 
     def _by_name(self, obj: Any) -> int | None:
         """Return the number of a value that is pickled by its name, ``None`` if it is not."""
@@ -325,72 +333,7 @@ class OwnDecoder(Decoder):
         return self._class(number)
 
 
-def culprit(
-    encoder: Encoder,
-    state: State,
-    error: BaseException,
-    class_name: str,
-    oid: Oid | None,
-    told: Iterable[tuple[str, Any]] | None = None,
-) -> BaseException:
-    """Return the error that names the value which *error* is about, by its path.
+class CheckingDecoder(Decoder):
+    """Decodes what an Encoder has written just now as all others will; see ``met_checked``."""
 
-    Tries the parts of *state*, then those of the first that fails; first those that are *told*,
-    each after the way to it. Errors of this package that know more than the path are kept.
-    """
-    parts = _attributes(state) if told is None else told
-    path = ""
-    value: Any = state
-    while True:
-        for step, part in parts_of(value) if path else parts:
-            failure = _failure(encoder, part)
-            if failure is not None:
-                path, value, error = path + step, part, failure
-                break
-        else:
-            break
-        if len(path) > 1000:  # a structure too deep to be followed
-            break
-    if isinstance(error, Error) and not isinstance(error, NotStorableError):
-        return error
-    if not path and _failure(encoder, state) is None:
-        return error  # of a signal handler, or of code that fails now and then
-    reason = str(error) or type(error).__name__
-    if isinstance(error, RecursionError):
-        reason = "the value is nested too deeply to be pickled"
-    return NotStorableError(class_name, oid, path or ".", reason)
-
-
-def _failure(encoder: Encoder, value: Any) -> Exception | None:
-    try:
-        encoder.clear_memo()
-        encoder.dump(value)
-    except Exception as error:  # noqa: BLE001  whatever user code raises while it is pickled
-        return error
-    return None
-
-
-def _attributes(state: State) -> Iterator[tuple[str, Any]]:
-    return ((f".{name}", item) for name, item in state.items())
-
-
-def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of *value*, each after the way to it as it is written in Python."""
-    if isinstance(value, dict):
-        yield from ((f" key {short_key(key)}", key) for key in value)
-        yield from ((f"[{short_key(key)}]", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"[{index}]", item) for index, item in enumerate(value))
-    elif isinstance(value, (set, frozenset)):
-        yield from ((" member", item) for item in value)
-    elif _is_pickled_by_attributes(value):
-        yield from _attributes(vars(value))
-
-
-def _is_pickled_by_attributes(value: Any) -> bool:
-    """Return whether pickle writes the attributes of *value*, and nothing else."""
-    cls: Any = type(value)
-    if issubclass(cls, (type, types.ModuleType, Identity)) or not hasattr(value, "__dict__"):
-        return False
-    own = object.__reduce_ex__
-    return bool(cls.__reduce_ex__ is own and cls.__reduce__ is object.__reduce__)
+    leaves_makers = False

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
 from dobbin_like.contract import is_packed
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
-from dobbin_like.objects.codec.serialize import Encoder, OwnDecoder, culprit
+from dobbin_like.objects.codec.culprit import culprit, rebuilt
+from dobbin_like.objects.codec.serialize import Decoder, Encoder
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of
 from dobbin_like.objects.deltas.layered import changed_items, mark_stored
@@ -246,7 +247,16 @@ class Changes:
             if owner is not None:
                 face, ref = type(owner)._p_faces.plain, ref_of(owner) or ref
         oid = None if ref.serial == UNSTORED else ref.oid
-        return culprit(self._any_encoder(), state, error, face.__name__, oid, told)
+        return culprit(self._attempt, state, error, face.__name__, oid, told)
+
+    def _attempt(self, value: Any) -> None:
+        """Write a value, and make it again: raises what this raises."""
+        self._rebuilt(self._any_encoder().encode(value), Decoder.load)
+
+    def _rebuilt(self, data: bytes, take: Callable[[Decoder], Any]) -> Any:
+        encoder = self._any_encoder()
+        checked, encoder.met_checked = encoder.met_checked, False
+        return rebuilt(data, self._known, self._graph.classes, take, checked=checked)
 
     def _any(
         self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State
@@ -264,9 +274,8 @@ class Changes:
         data = self._any_encoder().encode(tuple(state.values()) if shaped else state)
         if shared is _DECODE:
             # What can't be guarded is at least not shared: the loaded copy.
-            loaded = OwnDecoder(data, self._known, classes).state(
-                shape_of(class_number, names) if shaped else None
-            )
+            shape = shape_of(class_number, names) if shaped else None
+            loaded = self._rebuilt(data, lambda decoder: decoder.state(shape))
             loaded.pop(VERSION, None)
             shared = self._graph.states.share(loaded, ref)
         return shared, number, data

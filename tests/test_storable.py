@@ -1,0 +1,202 @@
+"""What can be pickled, and not be loaded, is refused by the commit, with its path."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import weakref
+
+import pytest
+import transaction
+
+from dobbin_like import BTree, Persistent, PersistentDict, PersistentList, checkout
+from dobbin_like.exc import NotStorableError
+from tests.helpers.things import Thing
+
+ALLOW = [f"{__name__}.*", "functools.partial"]
+
+
+@pytest.fixture
+def root(again):
+    db = again(allow=ALLOW)
+    db.set_root(PersistentDict(n=Thing(x=1)))
+    db.transaction_manager.commit()
+    return db.root
+
+
+@pytest.fixture
+def refused(root, again):
+    """Let the commit refuse a value, in a list; return the path and the reason."""
+
+    def refused(value):
+        manager = root._p_jar.transaction_manager
+        checkout(root)
+        root["v"] = [value]
+        with pytest.raises(NotStorableError) as e:
+            manager.commit()
+        manager.abort()
+        assert [*again().root] == ["n"]
+        return e.value.path, e.value.reason
+
+    return refused
+
+
+# -- what would make persistent objects --------------------------------------------------------
+
+
+class Pretender:
+    """A proxy as those of werkzeug and zope are: a value that says to be another."""
+
+    def __init__(self, obj):
+        object.__setattr__(self, "obj", obj)
+
+    __class__ = property(lambda self: type(self.obj))
+
+    def __getattr__(self, name):
+        return getattr(self.obj, name)
+
+    def _get_current_object(self):
+        return self.obj
+
+
+class Factory:
+    """Reduces to a new persistent object."""
+
+    def __init__(self, *how):
+        self.how = how
+
+    def __reduce__(self):
+        return self.how
+
+
+@pytest.mark.parametrize("make", [weakref.proxy, Pretender])
+def test_a_proxy_of_a_persistent_object_is_refused(refused, root, make):
+    path, reason = refused(make(root["n"]))
+    assert path == "._items['v'][0]"
+    assert "stands for an object and can't be stored; store the object itself" in reason
+    assert ("_get_current_object()" in reason) is (make is Pretender)
+
+
+def test_a_proxy_is_refused_wherever_it_is(refused, root):
+    proxy = weakref.proxy(root["n"])
+    assert refused(Point(proxy, 1))[0] == "._items['v'][0].x"
+    assert refused(Thing(p=proxy))[0] == ".p"
+    assert refused(BTree({1: proxy}))[0] == "[1]"
+    assert refused(PersistentList([proxy]))[0] == "._items[0]"
+
+
+def test_a_proxy_of_an_object_with_a_proxy_is_named_itself(refused):
+    thing = Thing()
+    checkout(thing)
+    thing.itself = weakref.proxy(thing)
+    assert refused(weakref.proxy(thing))[0] == "._items['v'][0]"
+
+
+@pytest.mark.parametrize("value", [Factory(Thing, ()), Factory(Thing, (), {"x": 5})])
+def test_a_value_that_is_pickled_as_a_new_object_is_refused(refused, value):
+    path, reason = refused(value)
+    assert path == "._items['v'][0]"
+    assert "pickled as a new Thing" in reason
+    assert "store the object itself, or its _p_oid" in reason
+
+
+def test_a_persistent_class_is_a_value_beside_others(root, again):
+    checkout(root)
+    root["v"] = [Thing, Point(Thing, [1]), functools.partial(Thing, x=3)]
+    root._p_jar.transaction_manager.commit()
+    for v in root["v"], again(allow=ALLOW).root["v"]:
+        assert v[0] is v[1].x is v[2].func is Thing
+        assert v[2]().x == 3
+
+
+class Items(list):
+    """A list that could be made as long as one wants by a few bytes."""
+
+    def __reduce__(self):
+        return Items, (range(3),)
+
+
+def test_arguments_that_no_state_may_have_are_refused_when_they_are_stored(refused):
+    path, reason = refused(Items([0, 1, 2]))
+    assert path == "._items['v'][0]"
+    assert "arguments of which no Items is made when it is loaded" in reason
+
+
+# -- what its class does not take ----------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Point:
+    x: object
+    y: object = 0
+
+
+class TwoArgumentsError(Exception):
+    def __init__(self, a, b):
+        super().__init__(a)
+        self.b = b
+
+
+class Strict:
+    def __init__(self, n):
+        self.n = n
+
+    def __setstate__(self, state):
+        if state["n"] < 0:
+            raise ValueError(state["n"])
+        vars(self).update(state)
+
+
+class Keyed:
+    """Has a hash only after its constructor has run."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __getstate__(self):
+        return None
+
+    def __eq__(self, other):
+        return self.n == other.n
+
+    def __hash__(self):
+        return hash(self.n)
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "reason"),
+    [
+        (TwoArgumentsError(1, 2), "", "TypeError: .* missing 1 required positional argument: 'b'"),
+        ({"error": [TwoArgumentsError(1, 2)]}, "['error'][0]", "TypeError"),
+        (Point(Strict(-1)), ".x", "ValueError: -1"),
+        ({Keyed(1): 2}, "", "AttributeError: .* no attribute 'n'"),
+    ],
+)
+def test_a_value_that_can_not_be_made_again_is_refused_with_its_path(
+    refused, value, place, reason
+):
+    where, why = refused(value)
+    assert where == "._items['v'][0]" + place
+    assert re.search(f"not be made again of that: {reason}.*__reduce__", why)
+
+
+def test_what_can_be_made_again_is_stored_beside_it_later(root, again):
+    checkout(root)
+    root["v"] = Strict(-1)
+    with pytest.raises(NotStorableError):
+        root._p_jar.transaction_manager.commit()
+    root._p_jar.transaction_manager.abort()
+    checkout(root)
+    root["v"] = Strict(1), Thing()
+    root._p_jar.transaction_manager.commit()
+    assert again(allow=ALLOW).root["v"][0].n == 1
+
+
+def test_an_error_of_this_package_in_a_class_is_passed_on(database):
+    class Local(Persistent):
+        pass
+
+    database.set_root(PersistentDict(v=[Local]))
+    with pytest.raises(NotStorableError, match=r"\['v'\]\[0\]: .* inside a function"):
+        transaction.commit()
