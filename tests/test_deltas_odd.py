@@ -444,13 +444,6 @@ def test_a_key_may_be_named_by_what_equals_it(tmp_path, database, again, elected
 # -- what lies in layers -----------------------------------------------------------------------
 
 
-@dataclasses.dataclass(eq=False)
-class OnlyItself:
-    """A key whose copies are other keys."""
-
-    name: str = "x"
-
-
 NAN = float("nan")
 ODD_KEYS: dict[str, Any] = {
     "nan": NAN,
@@ -458,8 +451,6 @@ ODD_KEYS: dict[str, Any] = {
     "decimal": decimal.Decimal("NaN"),
     "tuple": (1, (NAN, "a")),
     "frozenset": frozenset([NAN]),
-    "identity": OnlyItself(),
-    "in a tuple": (1, OnlyItself()),
 }
 
 

@@ -112,7 +112,7 @@ HOUSE = {
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",
             "objects.values.short  objects.values.values",
-            "objects.values.comparison  objects.values.tables",
+            "objects.values.comparison  objects.values.lost_keys  objects.values.tables",
         ),
     ),
     "objects.deltas": Room(

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import decimal
+import enum
 import functools
 import re
 import weakref
+from typing import ClassVar, NamedTuple
 
 import pytest
 import transaction
 
-from dobbin_like import BTree, Persistent, PersistentDict, PersistentList, checkout
+from dobbin_like import (
+    BTree,
+    BTreeSet,
+    Persistent,
+    PersistentDict,
+    PersistentList,
+    PersistentSet,
+    checkout,
+)
 from dobbin_like.exc import NotStorableError
+from dobbin_like.objects.codec import culprit
+from dobbin_like.objects.values import lost_keys
 from tests.helpers.things import Thing
 
-ALLOW = [f"{__name__}.*", "functools.partial"]
+ALLOW = [f"{__name__}.*", "functools.partial", "namedtuple"]
 
 
 @pytest.fixture
@@ -200,3 +214,192 @@ def test_an_error_of_this_package_in_a_class_is_passed_on(database):
     database.set_root(PersistentDict(v=[Local]))
     with pytest.raises(NotStorableError, match=r"\['v'\]\[0\]: .* inside a function"):
         transaction.commit()
+
+
+# -- keys and members that equal only themselves ----------------------------------------------
+
+
+@dataclasses.dataclass(eq=False)
+class Token:
+    n: int = 1
+
+    def __lt__(self, other):
+        return self.n < other.n
+
+
+class Pair(NamedTuple):
+    left: object
+    right: object = 0
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Named:
+    """One of a few, which it is again when it is made again."""
+
+    made: ClassVar[dict[str, Named]] = {}
+
+    def __new__(cls, name):
+        return cls.made.setdefault(name, super().__new__(cls))
+
+    def __getnewargs__(self):
+        return ("a",)
+
+    def __getstate__(self):
+        return None
+
+
+def function():
+    pass
+
+
+IN_A_KEY = [
+    lambda key: key,
+    lambda key: (1, key),
+    lambda key: (1, (key, "a")),
+    Pair,
+    lambda key: frozenset([key]),
+]
+
+
+@pytest.mark.parametrize("make", IN_A_KEY)
+@pytest.mark.parametrize(
+    ("around", "place"),
+    [
+        (lambda key: {key}, " member"),
+        (lambda key: {1: 2, key: 3}, " key"),
+        (lambda key: frozenset([key]), " member"),
+        (lambda key: collections.OrderedDict({key: 1}), " key"),
+        (lambda key: collections.defaultdict(int, {key: 1}), " key"),
+        (lambda key: [1, {"a": {key: 1}}], "[1]['a'] key"),
+        (lambda key: Point({key: 1}, 5), ".x key"),
+        (lambda key: Pair(1, {key}), "[1] member"),
+    ],
+)
+def test_a_key_or_member_that_equals_only_itself_is_refused(refused, make, around, place):
+    path, reason = refused(around(make(Token())))
+    assert path.startswith("._items['v'][0]" + place)
+    assert "a key or member of the class Token equals only itself" in reason
+    assert "__eq__ and __hash__" in reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Of:
+    """A key that equals what has an equal part."""
+
+    part: object
+    note: object = dataclasses.field(default=None, compare=False)
+
+
+class OnlyItself:
+    """Says so by an ``__eq__`` of its own."""
+
+    def __eq__(self, other):
+        return self is other
+
+    def __hash__(self):
+        return 1
+
+
+class Raising:
+    def __eq__(self, other):
+        raise ValueError(other)
+
+    def __hash__(self):
+        return 1
+
+
+@pytest.mark.parametrize("make", IN_A_KEY)
+@pytest.mark.parametrize("key", [Of(Token()), Of((1, Of(Token()))), OnlyItself()])
+def test_a_key_that_does_not_equal_what_is_loaded_of_it_is_refused(refused, make, key):
+    path, reason = refused({make(key)})
+    assert path.startswith("._items['v'][0] member")
+    assert "equals only itself" in reason
+
+
+@pytest.mark.parametrize("make", IN_A_KEY)
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda key: PersistentDict({key: 1}),
+        lambda key: PersistentSet([key]),
+        lambda key: Thing(s={key}),
+    ],
+)
+def test_a_key_of_an_object_that_equals_only_itself_is_refused(refused, make, around):
+    path, reason = refused(around(make(Token())))
+    assert re.match(r"\._items (key|member)|\.s member", path)
+    assert "equals only itself" in reason
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_key_of_a_tree_that_equals_only_itself_is_refused(refused, size):
+    for tree in BTree({Token(): 1}), BTreeSet([Token()]):
+        path, reason = refused(tree)
+        assert path.startswith(" key Token(")
+        assert "equals only itself" in reason
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_key_that_equals_only_itself_is_refused_when_it_is_added(root, again, size):
+    manager = root._p_jar.transaction_manager
+    checkout(root)
+    root["d"] = PersistentDict(dict.fromkeys(range(size)))
+    manager.commit()
+    checkout(root["d"])
+    root["d"][Token()] = 1
+    with pytest.raises(NotStorableError, match=r"PersistentDict \(oid .*, at \._items key Token"):
+        manager.commit()
+    manager.abort()
+    assert len(again().root["d"]) == size
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        Color.RED,
+        Named("a"),
+        Thing,
+        Point,
+        function,
+        Thing(),
+        Pair(1, "a"),
+        Of(1),
+        Of((1, Of(Thing()))),
+        Of(1, Token()),
+        Raising(),
+        decimal.Decimal(1),
+        (1, Color.RED, Thing()),
+    ],
+)
+def test_a_key_that_is_found_again_is_stored(root, again, key):
+    checkout(root)
+    root["v"] = [{key: 1}, {key}, Token()]
+    root["d"] = PersistentDict({key: Token()})
+    root._p_jar.transaction_manager.commit()
+    for found in root, again(allow=ALLOW).root:
+        checkout(found)
+        found["v"][1].remove(next(iter(found["v"][0])))
+        assert not found["v"][1]
+        found._p_jar.transaction_manager.abort()
+
+
+def test_who_reads_gets_what_was_stored_before(root, again, monkeypatch):
+    monkeypatch.setattr(lost_keys, "check_keys", lambda _keys: None)
+    monkeypatch.setattr(culprit, "check_keys", lambda _keys: None)
+    checkout(root)
+    root["v"] = {Token(7)}
+    root._p_jar.transaction_manager.commit()
+    monkeypatch.undo()
+    found = again(allow=ALLOW).root
+    assert [token.n for token in found["v"]] == [7]
+    checkout(found)
+    found["other"] = 1
+    with pytest.raises(NotStorableError, match="equals only itself"):
+        found._p_jar.transaction_manager.commit()
+    found._p_jar.transaction_manager.abort()
+    checkout(found)
+    found["v"] = [*found["v"]]
+    found._p_jar.transaction_manager.commit()

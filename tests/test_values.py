@@ -1034,6 +1034,12 @@ class Node:
     others: list[Node]
     marks: set[int] = dataclasses.field(default_factory=set)
 
+    def __eq__(self, other):
+        return isinstance(other, Node)
+
+    def __hash__(self):
+        return 1
+
 
 @pytest.mark.parametrize("make", [set, frozenset, lambda value: [*value], lambda value: (*value,)])
 def test_what_holds_itself_and_a_set_is_compared_without_an_error(store, storage, make):

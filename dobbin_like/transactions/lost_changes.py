@@ -13,8 +13,8 @@ from operator import is_
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.exc import LostChangeWarning
-from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.graph.changes import Changes, Written, containers_of
+from dobbin_like.objects.faces.working_copy import WorkingCopy, Written, containers_of
+from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.values.guards import SHARED_TYPES, describe
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, REFERENCE, SET, base_of

@@ -75,6 +75,12 @@ class BTreeLeaf(Persistent):
         self.items: Items = (keys, values)
 
     @staticmethod
+    def _p_keys(state: dict[str, Any]) -> list[Any]:
+        """Return what has to be found again, beside the keys of dicts and members of sets."""
+        keys: list[Any] = state["items"][0]
+        return keys
+
+    @staticmethod
     def _p_told(state: dict[str, Any]) -> tuple[Any, list[tuple[str, Any]]]:
         """Return whose the state is to a user, and its parts, each after the way to it."""
         keys, values = state["items"]

@@ -22,6 +22,7 @@ from dobbin_like.objects.codec.serialize import (
     Decoder,
     OwnDecoder,
 )
+from dobbin_like.objects.values.lost_keys import check_keys
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.short import short_key
 
@@ -96,6 +97,8 @@ def culprit(
     while not _stands_for_another(value):
         for step, part in parts_of(value) if path else parts:
             failure = _failure(attempt, part)
+            if failure is None and step.startswith(" "):  # It is a key or member.
+                failure = _failure(check_keys, [part])
             if failure is not None:
                 path, value, error = path + step, part, failure
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from dobbin_like.exc import ReadCycleError
@@ -11,8 +12,21 @@ from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.deltas.overlays import are_independent, difference, overlay_of
 from dobbin_like.objects.values.comparison import StateComparison, share_parts
 from dobbin_like.objects.values.refs import ObjectRef, State
-from dobbin_like.objects.values.value_kinds import MUTABLE, PLAIN_TYPES
+from dobbin_like.objects.values.value_kinds import (
+    BASES,
+    DICT,
+    KINDS,
+    LIST,
+    MUTABLE,
+    OTHER,
+    PLAIN_TYPES,
+    REFERENCE,
+    TUPLE,
+)
 from dobbin_like.objects.values.values import deep_copy, needs_whole_copy, own_copy
+
+Written = tuple[ObjectRef, Any, Any]
+"""An object and a container of its state: as the thread had it, and as it is shared."""
 
 
 class _Pending:
@@ -291,3 +305,21 @@ def copy_state(state: State, faces: Any) -> State:
     """Return a deep copy of a state, with volatile values as they are, without cached ones."""
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
     return deep_copy(faces.state_of(state)) | volatile  # type: ignore[no-any-return]
+
+
+def containers_of(working: WorkingCopy) -> Iterator[Written]:
+    """Yield the containers of a working copy that were read, each with that of its base."""
+    base: Any = working.base
+    todo = [(value, base.get(name)) for name, value in working.items()]
+    seen: set[int] = set()
+    for value, before in todo:
+        kind = KINDS[type(value)]
+        if isinstance(value, Overlay):
+            todo += [(own, value.base[key]) for key, own in value.own.items()]
+        elif REFERENCE < kind < OTHER and kind == KINDS[type(before)] and id(value) not in seen:
+            seen.add(id(value))
+            if kind in BASES:
+                yield working.ref, value, before
+            parts = value.values() if kind == DICT else value if kind in (LIST, TUPLE) else ()
+            if any(KINDS[cls] > REFERENCE for cls in set(map(type, parts))):
+                todo += zip(parts, before.values() if kind == DICT else before, strict=False)

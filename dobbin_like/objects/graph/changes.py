@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
@@ -23,9 +24,10 @@ from dobbin_like.objects.deltas.layered import changed_items, mark_stored
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
-from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
+from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy, Written, containers_of
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.graph.publication import Publication
+from dobbin_like.objects.values.lost_keys import KeyCheckingFreezer, check_keys
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     ObjectRef,
@@ -36,23 +38,15 @@ from dobbin_like.objects.values.refs import (
 )
 from dobbin_like.objects.values.shapes import shape_of
 from dobbin_like.objects.values.value_kinds import (
-    BASES,
-    DICT,
     KINDS,
-    LIST,
-    OTHER,
     REFERENCE,
     SHAREABLE,
-    TUPLE,
 )
 from dobbin_like.objects.values.values import Freezer, frozen, needs_whole_copy, to_plain
 from dobbin_like.processes.collector import without_collections
 
 # What a named tuple does when it is called, at half the cost.
 _new: Final = tuple.__new__
-
-Written = tuple[ObjectRef, Any, Any]
-"""An object and a container of its state: as the thread had it, and as it is shared."""
 
 _MANY: Final = 200
 """Objects from which on it costs less to keep the collector off while they are gathered."""
@@ -247,11 +241,13 @@ class Changes:
             if owner is not None:
                 face, ref = type(owner)._p_faces.plain, ref_of(owner) or ref
         oid = None if ref.serial == UNSTORED else ref.oid
-        return culprit(self._attempt, state, error, face.__name__, oid, told)
+        attempt = partial(self._attempt, ref)
+        return culprit(attempt, state, error, face.__name__, oid, told)
 
-    def _attempt(self, value: Any) -> None:
+    def _attempt(self, ref: ObjectRef, value: Any) -> None:
         """Write a value, and make it again: raises what this raises."""
-        self._rebuilt(self._any_encoder().encode(value), Decoder.load)
+        loaded = self._rebuilt(self._any_encoder().encode(value), Decoder.load)
+        self._graph.states.share({"": loaded}, ref, KeyCheckingFreezer)
 
     def _rebuilt(self, data: bytes, take: Callable[[Decoder], Any]) -> Any:
         encoder = self._any_encoder()
@@ -277,7 +273,9 @@ class Changes:
             shape = shape_of(class_number, names) if shaped else None
             loaded = self._rebuilt(data, lambda decoder: decoder.state(shape))
             loaded.pop(VERSION, None)
-            shared = self._graph.states.share(loaded, ref)
+            if keys_of := getattr(face, "_p_keys", None):
+                check_keys(keys_of(loaded))
+            shared = self._graph.states.share(loaded, ref, KeyCheckingFreezer)
         return shared, number, data
 
     def _stream_moved(self, ref: ObjectRef, state: State) -> State:
@@ -362,24 +360,6 @@ class Changes:
             if ref.serial == UNSTORED:
                 ref.jar = None
         self._graph.classes.discard()
-
-
-def containers_of(working: WorkingCopy) -> Iterator[Written]:
-    """Yield the containers of a working copy that were read, each with that of its base."""
-    base: Any = working.base
-    todo = [(value, base.get(name)) for name, value in working.items()]
-    seen: set[int] = set()
-    for value, before in todo:
-        kind = KINDS[type(value)]
-        if isinstance(value, Overlay):
-            todo += [(own, value.base[key]) for key, own in value.own.items()]
-        elif REFERENCE < kind < OTHER and kind == KINDS[type(before)] and id(value) not in seen:
-            seen.add(id(value))
-            if kind in BASES:
-                yield working.ref, value, before
-            parts = value.values() if kind == DICT else value if kind in (LIST, TUPLE) else ()
-            if any(KINDS[cls] > REFERENCE for cls in set(map(type, parts))):
-                todo += zip(parts, before.values() if kind == DICT else before, strict=False)
 
 
 def _with_bound(working: WorkingCopy, state: State) -> State:

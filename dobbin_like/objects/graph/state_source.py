@@ -140,13 +140,13 @@ class StateSource:
             return upgrade(plain, ref.oid, state)
         return state
 
-    def share(self, state: State, ref: ObjectRef) -> State:
+    def share(self, state: State, ref: ObjectRef, freezer_class: type[Freezer] = Freezer) -> State:
         """Make *state*, which nobody else has, fit to be shared; return it."""
         guarded = guarded_lists(state, ref, guard=self._guard)
         if guarded is not None:
             state.update(guarded)
             return state
-        freezer = Freezer(ref, guard=self._guard, own=True)
+        freezer = freezer_class(ref, guard=self._guard, own=True)
         for name, value in state.items():
             if KINDS[type(value)] > REFERENCE:
                 state[name] = freezer.copy(value)

@@ -67,7 +67,7 @@ class _Copier:
             if made is original:
                 replace_parts(made, self._part)
             elif isinstance(made, dict):
-                parts = zip(self._parts(original), self._parts(original.values()), strict=True)
+                parts = zip(self._keys(original), self._parts(original.values()), strict=True)
                 (fill if type(original) in FRAMED else dict.update)(made, parts)
             else:
                 extend = fill if type(original) in FRAMED else list.extend
@@ -79,6 +79,8 @@ class _Copier:
         if are_shareable(values):
             return values
         return [self._part(value) for value in values]
+
+    _keys = _parts  # Of dicts and sets: those of a state that is stored are looked at.
 
     def _part(self, value: Any) -> Any:
         kind = KINDS[type(value)]
@@ -93,14 +95,14 @@ class _Copier:
         if known is not None:
             return self._again(known)
         if kind == TUPLE or kind == FROZENSET:
-            parts = self._parts(value)
+            parts = self._parts(value) if kind == TUPLE else self._keys(value)
             same = all(old is new for old, new in zip(value, parts, strict=True))
             made = value if same else (tuple if kind == TUPLE else frozenset)(parts)
             return self._remember(value, made)
         base = FRAMED[type(value)] if type(value) in FRAMED else BASES[kind]
         made = self._remember(value, self._empty(base, value))
         if kind == SET:
-            set.update(made, self._parts(value))
+            set.update(made, self._keys(value))
         elif kind == BYTEARRAY:
             bytearray.extend(made, value)
         else:
