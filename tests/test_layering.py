@@ -107,7 +107,7 @@ HOUSE = {
     "objects.values": Room(
         "ground",
         (
-            "objects.values  objects.values.declared  objects.values.refs",
+            "objects.values  objects.values.declared  objects.values.reduced  objects.values.refs",
             "objects.values.here",
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",

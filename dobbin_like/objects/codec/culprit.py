@@ -23,6 +23,7 @@ from dobbin_like.objects.codec.serialize import (
     OwnDecoder,
 )
 from dobbin_like.objects.values.lost_keys import check_keys
+from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.short import short_key
 
@@ -156,7 +157,7 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (set, frozenset)):
         yield from ((" member", item) for item in value)
     elif _is_pickled_by_attributes(value):
-        yield from _attributes(vars(value))
+        yield from _attributes(_pickled_attributes(value))
 
 
 def _is_pickled_by_attributes(value: Any) -> bool:
@@ -166,3 +167,9 @@ def _is_pickled_by_attributes(value: Any) -> bool:
         return False
     own = object.__reduce_ex__
     return bool(cls.__reduce_ex__ is own and cls.__reduce__ is object.__reduce__)
+
+
+def _pickled_attributes(value: Any) -> State:
+    reduce = REDUCERS[type(value)]
+    made = NotImplemented if reduce is None else reduce(value, NotImplemented)
+    return vars(value) if made is NotImplemented else made[2] or {}

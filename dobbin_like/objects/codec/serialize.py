@@ -27,6 +27,7 @@ from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, OTHER, PLAIN_TYPES, REFERENCE
@@ -131,13 +132,9 @@ class Encoder(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         reduced, self._reduced = self._reduced, (None, NotImplemented)
-        if reduced[0] is obj and obj is not None:
-            return reduced[1]
-        # Time zones pickle as a bound method, which would take getattr to load.
-        cls = type(obj)
-        if cls.__name__ == "ZoneInfo" and cls.__module__ == "zoneinfo":
-            return cls, (obj.key,)
-        return NotImplemented
+        said = reduced[1] if reduced[0] is obj else NotImplemented
+        reduce = REDUCERS[type(obj)]
+        return said if reduce is None else reduce(obj, said)
 
 
 def _module_of(obj: Any, name: str) -> str:

@@ -10,6 +10,7 @@ import pickle
 from operator import is_
 from typing import Any, Final
 
+from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.value_kinds import (
     BYTEARRAY,
     DICT,
@@ -49,8 +50,10 @@ def _has_set(data: bytes) -> bool:
 
 def _parts_when_pickled(value: Any) -> Any:
     """Return what *value* is made of anew: a tuple, as ``__reduce_ex__`` returns."""
-    reduce: Any = copyreg.dispatch_table.get(type(value))
-    return reduce(value) if reduce else value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    registered: Any = copyreg.dispatch_table.get(type(value))
+    made = registered(value) if registered else value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    reduce = REDUCERS[type(value)]
+    return made if reduce is None else reduce(value, made)
 
 
 class StateComparison:

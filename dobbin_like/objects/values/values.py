@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from dobbin_like.objects.values.declared import declares_parts, is_named_tuple, replace_parts
 from dobbin_like.objects.values.guards import SHARED_TYPES, SharedList, make_shared, shared_list
+from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import Identity, ObjectRef, State
 from dobbin_like.objects.values.value_kinds import (
     BASES,
@@ -276,8 +277,10 @@ class CopyPickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         # Not persistent_id(), which would be called for every number in a list.
         if not self.is_reference(obj):
-            self.met_guarded = self.met_guarded or type(obj) in SHARED_TYPES
-            return NotImplemented
+            cls = type(obj)
+            self.met_guarded = self.met_guarded or cls in SHARED_TYPES
+            reduce = REDUCERS[cls]
+            return NotImplemented if reduce is None else reduce(obj, NotImplemented)
         self.references.append(obj)
         return reference_at, (len(self.references) - 1,)
 
