@@ -51,6 +51,19 @@ class Pair(NamedTuple):
     name: str
 
 
+class Titled(Pair):
+    """A subclass as most are, without slots: its instances have a dict."""
+
+    def title(self):
+        return self.name.title()
+
+
+def titled():
+    pair = Titled([1], "x")
+    pair.note = "kept"
+    return pair
+
+
 class Custom:
     def __init__(self, items):
         self.items = items
@@ -256,8 +269,9 @@ VALUES = {
     "attrs": lambda: Defined([1]),
     "namespace": lambda: SimpleNamespace(items=[1]),
     "named tuple": lambda: Pair([1], "x"),
+    "named tuple with a dict": titled,
 }
-HERE = [f"{__name__}.{cls.__name__}" for cls in (Pair, Defined, Custom)]
+HERE = [f"{__name__}.{cls.__name__}" for cls in (Pair, Titled, Defined, Custom)]
 
 
 @pytest.fixture
@@ -321,6 +335,21 @@ def test_a_value_of_another_object_can_be_stored_once_more(storing, again, kind)
             assert inner(found) == [1]
             with pytest.raises(SharedValueError):
                 inner(found).append(2)
+
+
+def test_a_named_tuple_keeps_what_it_has_beside_its_items(storing, again):
+    db, root = storing([titled(), Line([titled()])])
+    for found in root["value"], again(allow=HERE).root["value"]:
+        for pair in found[0], found[1].items[0]:
+            assert (pair, pair.note, pair.title()) == (([1], "x"), "kept", "X")
+            with pytest.raises(SharedValueError):
+                pair.items.append(2)
+    checkout(root)
+    root["value"][0].items.append(2)
+    root["value"][0].note = "other"
+    db.transaction_manager.commit()
+    assert again(allow=HERE).root["value"][0] == ([1, 2], "x")
+    assert again(allow=HERE).root["value"][0].note == "other"
 
 
 def test_what_the_constructor_of_a_value_was_given_is_left_alone(storing):

@@ -6,15 +6,23 @@ a list of theirs, which has to stay as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MemberDescriptorType, SimpleNamespace
 from typing import Any, Final
 
 
 def is_named_tuple(value: Any) -> bool:
-    """Return whether *value* is a tuple with names that can be made anew of its items."""
-    cls = type(value)
-    return isinstance(value, tuple) and hasattr(cls, "_fields") and not hasattr(value, "__dict__")
+    """Return whether *value* is a tuple with names."""
+    return isinstance(value, tuple) and hasattr(type(value), "_fields")
+
+
+def named_tuple(value: Any, parts: Iterable[Any]) -> Any:
+    """Return a named tuple as *value*, of other *parts*."""
+    made = tuple.__new__(type(value), parts)
+    attributes = getattr(value, "__dict__", None)  # Of a subclass without slots.
+    if attributes:
+        vars(made).update(attributes)
+    return made
 
 
 def declares_parts(value: Any) -> bool:

@@ -12,7 +12,12 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import chain, repeat
 from typing import Any, Final
 
-from dobbin_like.objects.values.declared import declares_parts, is_named_tuple, replace_parts
+from dobbin_like.objects.values.declared import (
+    declares_parts,
+    is_named_tuple,
+    named_tuple,
+    replace_parts,
+)
 from dobbin_like.objects.values.guards import SHARED_TYPES, SharedList, make_shared, shared_list
 from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import Identity, ObjectRef, State
@@ -185,7 +190,7 @@ class Freezer(_Copier):
         if known is not None:
             return known
         if is_named_tuple(value):
-            return self._remember(value, tuple.__new__(type(value), self._parts(value)))
+            return self._remember(value, named_tuple(value, self._parts(value)))
         if declares_parts(value):
             self._todo.append((value, value))
         return self._remember(value, value)
