@@ -15,7 +15,7 @@ import pytest
 import transaction
 
 from dobbin_like import Persistent, PersistentDict, checkout
-from dobbin_like.exc import SharedValueError
+from dobbin_like.exc import LostChangeWarning, SharedValueError
 from tests.helpers.steps import in_thread
 
 
@@ -354,10 +354,12 @@ def test_a_named_tuple_keeps_what_it_has_beside_its_items(storing, again):
 
 def test_what_the_constructor_of_a_value_was_given_is_left_alone(storing):
     items = [1]
-    _, root = storing(Line(items))
+    db, root = storing(Line(items))
     items.append(2)
     assert type(items) is list
     assert root["value"].items == [1]
+    with pytest.warns(LostChangeWarning):
+        db.close()
 
 
 def test_a_value_that_says_nothing_of_its_parts_may_keep_a_cache(storing):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import attrs
 import pytest
 import transaction
 
@@ -91,6 +94,129 @@ def test_a_value_that_was_changed_for_its_next_transaction_is_no_matter(box):
         box.items = kept
         transaction.commit()
     assert box.items == [0, 1, 2]
+
+
+class Pair(NamedTuple):
+    n: int
+    items: list
+
+
+@dataclass(slots=True)
+class Slots:
+    n: int
+    items: list
+
+
+@attrs.define
+class Attrs:
+    n: int
+    items: list
+
+
+DECLARED = [Line, Slots, Attrs, Pair]
+WITHIN = {
+    "itself": lambda value: value,
+    "in a list": lambda value: [1, value],
+    "in a dict": lambda value: {"a": [value]},
+    "in a tuple": lambda value: (1, value),
+    "in a value": lambda value: Line(1, [value]),
+    "deep": lambda value: Line(1, [{"a": Line(2, [value])}]),
+}
+
+
+@pytest.fixture
+def box_of_all(again):
+    db = again(allow=[f"{__name__}.*"])
+    box = Box(items=[0], other=0)
+    db.set_root(box)
+    db.transaction_manager.commit()
+    return box, db.transaction_manager
+
+
+@pytest.mark.parametrize("make", DECLARED)
+@pytest.mark.parametrize("within", WITHIN)
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        ("set", "commit"),
+        *itertools.product(["read", "read and changed"], ["commit", "abort", "rollback"]),
+    ],
+)
+def test_a_list_in_a_value_that_is_changed_too_late_is_told(box_of_all, make, within, how, end):
+    box, manager = box_of_all
+    kept = make(1, [[5]])
+    checkout(box)
+    if how != "set":
+        box.items = WITHIN[within](kept), box
+        manager.commit()
+        checkout(box)
+    savepoint = manager.savepoint() if end == "rollback" else manager.get()
+    if how == "set":
+        box.items = WITHIN[within](kept)
+    else:
+        kept = found = box.items[0]
+        while type(kept) is not make or isinstance(kept.items[0], (dict, make)):
+            kept = found = next(
+                part
+                for part in (found.values() if type(found) is dict else parts_of(found))
+                if part != 1
+            )
+    if how == "read and changed":
+        kept.items.append(6)
+    getattr(savepoint, end)()
+
+    kept.items[0].append(2)
+
+    checkout(box)
+    box.other += 1
+    with pytest.warns(LostChangeWarning, match=r"a list of Box oid 0 was changed after the"):
+        manager.commit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checkout(box)
+        box.other += 1
+        manager.commit()
+
+
+def parts_of(value):
+    return value.items if isinstance(value, Line) else value
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_a_list_of_a_value_that_is_kept_alone_is_told_unless_there_are_many(box, count):
+    checkout(box)
+    box.items = [Line(1, [1]) for _ in range(count)]
+    kept = box.items[0].items
+    transaction.commit()
+    kept.append(2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        commit_other(box)
+    assert len(caught) == (count == 1)
+
+
+@pytest.mark.parametrize("make", DECLARED)
+def test_a_list_in_a_value_that_is_stored_again_is_no_matter(box_of_all, make):
+    box, manager = box_of_all
+    kept = make(1, [])
+    for n in range(3):
+        kept.items.append(n)
+        checkout(box)
+        box.items = [make(2, [kept])]
+        manager.commit()
+    assert box.items[0].items[0].items == [0, 1, 2]
+    checkout(box)
+    manager.commit()
+    assert kept.items == [0, 1, 2]
+
+
+def test_a_value_with_a_cache_that_is_kept_is_no_matter(box):
+    checkout(box)
+    kept = box.items = Line(1, [1])
+    kept.cache = []
+    transaction.commit()
+    kept.cache.append(1)
+    commit_other(box)
 
 
 @pytest.mark.parametrize("size", [1, 500])

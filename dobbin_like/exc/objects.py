@@ -129,7 +129,10 @@ class SharedStateChangedError(UsageError, RuntimeError):
 
 
 class LostChangeWarning(UserWarning):
-    """A list, dict or set was changed after the end of the transaction that has stored it."""
+    """A list, dict or set was changed after the end of the transaction that has stored it.
+
+    Also one in a dataclass or the like. Attributes that are set on a value are not told.
+    """
 
     __module__ = HOME
 

@@ -15,9 +15,21 @@ from typing import Any, Final, NamedTuple
 from dobbin_like.exc import LostChangeWarning
 from dobbin_like.objects.faces.working_copy import WorkingCopy, Written, containers_of
 from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.objects.values.declared import declared_parts, declares_parts, is_named_tuple
 from dobbin_like.objects.values.guards import SHARED_TYPES, describe
 from dobbin_like.objects.values.refs import ObjectRef
-from dobbin_like.objects.values.value_kinds import DICT, KINDS, REFERENCE, SET, base_of
+from dobbin_like.objects.values.value_kinds import (
+    BASES,
+    BYTEARRAY,
+    DICT,
+    FROZENSET,
+    KINDS,
+    OTHER,
+    REFERENCE,
+    SET,
+    TUPLE,
+    base_of,
+)
 from dobbin_like.warn_outside import warn_outside
 
 
@@ -28,6 +40,9 @@ def _own_references() -> int:
 
 _OWN_REFERENCES: Final = _own_references()
 """To a value that nobody keeps: of a variable, and where Python counts that, of an argument."""
+
+_MANY: Final = 100
+"""Values; a commit of more would take notably longer."""
 
 
 class Kept(NamedTuple):
@@ -50,14 +65,56 @@ def kept_after(written: list[Written]) -> list[Kept]:
     to it; those of a container that holds another go first.
     """
     kept = []
-    rest: list[Any] = [each for each in written if type(each[2]) in SHARED_TYPES]
+    rest: list[Any] = [
+        each for each in written if type(each[2]) in SHARED_TYPES or each[2] is None
+    ]
     written.clear()  # The tuples among them.
     for at in range(len(rest)):
         ref, value, stored = rest[at]
         rest[at] = None
-        if sys.getrefcount(value) > _OWN_REFERENCES:
+        if stored is None:
+            kept += _kept_in(ref, value)
+        elif sys.getrefcount(value) > _OWN_REFERENCES:
             kept.append(Kept(ref, value, stored))
     return kept
+
+
+def _kept_in(ref: ObjectRef, values: list[Any]) -> list[Kept]:
+    """Return the containers in dataclasses and the like, if somebody has these or a part of them.
+
+    Of many values, parts are not looked at. Empties *values*.
+    """
+    kept = []
+    is_many = len(values) > _MANY
+    while values:
+        value = values.pop()
+        is_kept = sys.getrefcount(value) > _OWN_REFERENCES
+        if is_kept or not is_many:
+            parts = _parts_in(value)
+            # The others are to what the part is in, and to the list.
+            if is_kept or any(sys.getrefcount(part) > _OWN_REFERENCES + 2 for part in parts):
+                containers = [part for part in parts if KINDS[type(part)] in BASES]
+                kept += [Kept(ref, each, each.copy()) for each in containers]
+    return kept
+
+
+def _parts_in(value: Any) -> list[Any]:
+    """Return the containers and arbitrary values in the declared parts of one, however deep."""
+    met: dict[int, Any] = {id(value): value}
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        kind = KINDS[type(each)]
+        if kind == OTHER:
+            known = is_named_tuple(each) or declares_parts(each)
+            parts = declared_parts(each) if known else ()
+        else:
+            parts = each.values() if kind == DICT else () if kind == BYTEARRAY else each
+        fresh = {id(part): part for part in parts if KINDS[type(part)] > REFERENCE}
+        todo += [part for key, part in fresh.items() if key not in met]
+        met |= fresh
+    del met[id(value)]
+    return [part for part in met.values() if KINDS[type(part)] not in (TUPLE, FROZENSET)]
 
 
 def read_in(copies: Iterable[WorkingCopy]) -> list[Written]:
@@ -76,7 +133,11 @@ def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
     changed = [each for each in kept if not _is_same(each.value, each.stored)]
     if not changed:
         return
-    again = set() if changes is None else {id(value) for _, value, _ in changes.written}
+    again: set[int] = set()
+    for _, value, stored in [] if changes is None else changes.written:
+        again.add(id(value))
+        for each in value if stored is None else ():
+            again.update(map(id, _parts_in(each)))
     for ref, value, _, end in changed:
         if id(value) not in again:
             kind = base_of(type(value)).__name__

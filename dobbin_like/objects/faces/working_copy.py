@@ -26,7 +26,10 @@ from dobbin_like.objects.values.value_kinds import (
 from dobbin_like.objects.values.values import deep_copy, needs_whole_copy, own_copy
 
 Written = tuple[ObjectRef, Any, Any]
-"""An object and a container of its state: as the thread had it, and as it is shared."""
+"""An object and a container of its state: as the thread had it, and as it is shared.
+
+Or a list of arbitrary values, as the thread had them, and None.
+"""
 
 
 class _Pending:
@@ -308,18 +311,26 @@ def copy_state(state: State, faces: Any) -> State:
 
 
 def containers_of(working: WorkingCopy) -> Iterator[Written]:
-    """Yield the containers of a working copy that were read, each with that of its base."""
+    """Yield the containers of a working copy that were read, each with that of its base.
+
+    Also a list of the arbitrary values.
+    """
     base: Any = working.base
     todo = [(value, base.get(name)) for name, value in working.items()]
     seen: set[int] = set()
+    others: dict[int, Any] = {}
     for value, before in todo:
         kind = KINDS[type(value)]
         if isinstance(value, Overlay):
             todo += [(own, value.base[key]) for key, own in value.own.items()]
-        elif REFERENCE < kind < OTHER and kind == KINDS[type(before)] and id(value) not in seen:
+        elif kind == OTHER:
+            others[id(value)] = value
+        elif kind > REFERENCE and kind == KINDS[type(before)] and id(value) not in seen:
             seen.add(id(value))
             if kind in BASES:
                 yield working.ref, value, before
             parts = value.values() if kind == DICT else value if kind in (LIST, TUPLE) else ()
             if any(KINDS[cls] > REFERENCE for cls in set(map(type, parts))):
                 todo += zip(parts, before.values() if kind == DICT else before, strict=False)
+    if others:
+        yield working.ref, [*others.values()], None

@@ -6,7 +6,8 @@ a list of theirs, which has to stay as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from types import MemberDescriptorType, SimpleNamespace
 from typing import Any, Final
 
@@ -27,10 +28,34 @@ def named_tuple(value: Any, parts: Iterable[Any]) -> Any:
 
 def declares_parts(value: Any) -> bool:
     """Return whether the class of *value* says what its attributes are."""
-    cls = type(value)
-    if cls is SimpleNamespace or hasattr(cls, "__attrs_attrs__"):
-        return True
-    return hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__pydantic_fields__")
+    return _DECLARING[type(value)]
+
+
+class _Declaring(dict[type, bool]):
+    def __missing__(self, cls: type) -> bool:
+        found = cls is SimpleNamespace or any(hasattr(cls, name) for name in _DECLARATIONS)
+        self[cls] = found
+        return found
+
+
+_DECLARING: Final = _Declaring()
+_DECLARATIONS: Final = ("__attrs_attrs__", "__dataclass_fields__", "__pydantic_fields__")
+
+
+def declared_parts(value: Any) -> Iterator[Any]:
+    """Yield the declared attributes of *value*, or the items of a named tuple."""
+    if is_named_tuple(value):
+        yield from value
+        return
+    attributes = getattr(value, "__dict__", {})
+    for name in _names(value):
+        if name in attributes:
+            yield attributes[name]
+        elif (slot := _slot(value, name)) is not None:
+            with suppress(AttributeError):  # It was never set.
+                yield slot.__get__(value)
+    for found in _dicts_of_model(value):
+        yield from found.values()
 
 
 def replace_parts(value: Any, convert: Callable[[Any], Any]) -> None:
@@ -39,21 +64,26 @@ def replace_parts(value: Any, convert: Callable[[Any], Any]) -> None:
     for name in _names(value):
         if name in attributes:
             attributes[name] = convert(attributes[name])
-        else:
-            slot = next(
-                (vars(cls)[name] for cls in type(value).__mro__ if name in vars(cls)), None
-            )
-            if isinstance(slot, MemberDescriptorType):
-                try:
-                    part = slot.__get__(value)
-                except AttributeError:  # It was never set.
-                    continue
-                slot.__set__(value, convert(part))
-    for beside in _DICTS_OF_MODELS if hasattr(type(value), "__pydantic_fields__") else ():
+        elif (slot := _slot(value, name)) is not None:
+            try:
+                part = slot.__get__(value)
+            except AttributeError:  # It was never set.
+                continue
+            slot.__set__(value, convert(part))
+    for found in _dicts_of_model(value):
         # The dict itself stays ordinary: pydantic takes no other.
-        found = getattr(value, beside, None)
-        if type(found) is dict:
-            found.update({name: convert(part) for name, part in found.items()})
+        found.update({name: convert(part) for name, part in found.items()})
+
+
+def _slot(value: Any, name: str) -> Any:
+    found = next((vars(cls)[name] for cls in type(value).__mro__ if name in vars(cls)), None)
+    return found if isinstance(found, MemberDescriptorType) else None
+
+
+def _dicts_of_model(value: Any) -> list[dict[str, Any]]:
+    beside = _DICTS_OF_MODELS if hasattr(type(value), "__pydantic_fields__") else ()
+    found = (getattr(value, name, None) for name in beside)
+    return [each for each in found if type(each) is dict]
 
 
 def _names(value: Any) -> list[str]:

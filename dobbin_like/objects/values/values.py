@@ -148,13 +148,20 @@ class Freezer(_Copier):
         self._guard = guard
         self._own = own
         self._alive: list[Any] = []
+        self._others: dict[int, Any] = {}
         self._found_alias = False
         self.found_shared: bool = False
 
     def copied(self) -> list[tuple[ObjectRef, Any, Any]]:
-        """Return what was copied, tuples too, with the owner and the copy of each."""
+        """Return what was copied, tuples too, with the owner and the copy of each.
+
+        Also a list of what was left as it is, with None.
+        """
         alive = self._alive
-        return list(zip(repeat(self._owner), alive, map(self._memo.get, map(id, alive))))
+        copied = list(zip(repeat(self._owner), alive, map(self._memo.get, map(id, alive))))
+        if self._others:
+            copied.append((self._owner, [*self._others.values()], None))
+        return copied
 
     def finish(self) -> None:
         """Mark the copies if a part of them can't be copied without the others."""
@@ -185,6 +192,7 @@ class Freezer(_Copier):
 
     def _other(self, value: Any) -> Any:
         if not (self._own and self._guard):
+            self._others[id(value)] = value
             return value
         known = self._memo.get(id(value))
         if known is not None:
