@@ -30,7 +30,12 @@ from dobbin_like import (
 )
 from dobbin_like.check import check_log
 from dobbin_like.collections import check_btree
-from dobbin_like.exc import InvalidObjectReference, SharedValueError, UnloadedClassError
+from dobbin_like.exc import (
+    InvalidObjectReference,
+    LostChangeWarning,
+    SharedValueError,
+    UnloadedClassError,
+)
 from tests.helpers.steps import in_thread
 from tests.helpers.trees import make_small, sound
 
@@ -307,6 +312,41 @@ def test_nothing_can_be_changed_before_the_checkout(database):
         if database.root is None:
             database.set_root(tree)
             transaction.commit()
+
+
+def test_a_value_of_a_tree_that_is_not_read_by_its_key_tells_what_to_do(again):
+    values = {1: [1], 2: {"a": 1}, 3: [[{1}]]}
+    db = again()
+    db.set_root(BTree(values))
+    db.transaction_manager.commit()
+    tell = r"this \w+ belongs to BTree oid 0, .* then read the \w+ by its key, tree\[key\], and"
+    for root in db.root, again().root:
+        for _ in range(2):
+            shared = [*root.values(), *(value for _, value in root.items()), *root[:].values()]
+            for value in shared:
+                change = value.append if isinstance(value, list) else value.update
+                with pytest.raises(SharedValueError, match=tell):
+                    change(())
+            with pytest.raises(SharedValueError, match=tell):
+                shared[2][0][0].add(2)
+            checkout(root)
+        root[1].append(2)
+        assert root[1] == [1, 2]
+        root._p_jar.transaction_manager.abort()
+
+
+def test_a_value_of_a_tree_that_is_changed_too_late_is_told_as_one_of_the_tree(database):
+    tree = BTree({1: [1]})
+    database.set_root(tree)
+    transaction.commit()
+    checkout(tree)
+    kept = tree[1]
+    transaction.commit()
+    kept.append(2)
+    checkout(tree)
+    tree[2] = 1
+    with pytest.warns(LostChangeWarning, match="a list of BTree oid 0 was changed"):
+        transaction.commit()
 
 
 def test_leaves_that_run_empty_leave_the_tree(small):

@@ -33,6 +33,9 @@ ERRORS = {
     exc.SharedValueError("PersistentList", "PersistentList oid 3", elsewhere=True): (
         "itself alone; call checkout() on it in this one, in a transaction of its own, then change"
     ),
+    exc.SharedValueError(
+        "list", "BTree oid 3", by_key=True
+    ): "this list belongs to BTree oid 3, and is in shared state; call checkout() on the tree, th",
     exc.SharedValueError("PersistentList", ""): "this new PersistentList is not checked out; call",
     exc.SharedStateChangedError(
         "Cart", 3, "lines"

@@ -88,18 +88,26 @@ class SharedValueError(UsageError, RuntimeError):
     """A list, dict, set or bytearray in shared state was to be changed; it is unchanged.
 
     So it is with a new collection that is not checked out; it has no ``owner``. ``elsewhere``:
-    another thread, or task, has the owner checked out.
+    another thread, or task, has the owner checked out. ``by_key``: the owner is a tree, whose
+    iterators yield what is shared, also after a checkout.
     """
 
     kind: str
     owner: str
     elsewhere: bool = False
+    by_key: bool = False
 
     def __str__(self) -> str:
         if not self.owner:
             return (
                 f"this new {self.kind} is not checked out; call checkout() on it, then change it, "
                 "or give its first items to its constructor"
+            )
+        if self.by_key:
+            return (
+                f"this {self.kind} belongs to {self.owner}, and is in shared state; call "
+                f"checkout() on the tree, then read the {self.kind} by its key, tree[key], and "
+                "change that: what an iterator yields can't be changed"
             )
         where = f"checked out by {_OTHER}" if self.elsewhere else "in shared state"
         here = " in this one, in a transaction of its own" if self.elsewhere else ""

@@ -16,7 +16,7 @@ from dobbin_like.exc import LostChangeWarning
 from dobbin_like.objects.faces.working_copy import WorkingCopy, Written, containers_of
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.values.declared import declared_parts, declares_parts, is_named_tuple
-from dobbin_like.objects.values.guards import SHARED_TYPES, describe
+from dobbin_like.objects.values.guards import SHARED_TYPES, describe, owner_of
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import (
     BASES,
@@ -140,9 +140,9 @@ def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
             again.update(map(id, _parts_in(each)))
     for ref, value, _, end in changed:
         if id(value) not in again:
-            kind = base_of(type(value)).__name__
+            kind, owner = base_of(type(value)).__name__, describe(owner_of(ref))
             text = (
-                f"a {kind} of {describe(ref)} was changed after the {end} it: the change is lost; "
+                f"a {kind} of {owner} was changed after the {end} it: the change is lost; "
                 f"after a checkout(), read the {kind} from its object again"
             )
             warn_outside(text, LostChangeWarning)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.values.here import here
-from dobbin_like.objects.values.refs import ObjectRef
+from dobbin_like.objects.values.refs import ObjectRef, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import (
     FRAMED,
     add_guarded,
@@ -34,6 +34,21 @@ def _refusal(method: str) -> Callable[..., Any]:
     return refuse
 
 
+def refusal_of(kind: str, ref: ObjectRef | None) -> SharedValueError:
+    """Return the error for changing a *kind* that belongs to an object in shared state."""
+    owner = owner_of(ref)
+    return SharedValueError(kind, describe(owner), is_elsewhere(ref), owner is not ref)
+
+
+def owner_of(ref: ObjectRef | None) -> ObjectRef | None:
+    """Return whose a value is to a user: that of a tree for one in a node, whom nobody knows."""
+    obj = None if ref is None else ref()
+    if getattr(type(obj), "_p_keys", None) is None:
+        return ref
+    tree = native_dict(obj).get("tree")
+    return ref if tree is None else ref_of(tree) or ref
+
+
 def describe(ref: ObjectRef | None) -> str:
     """Name the object of a reference without running code of its class."""
     if ref is None:
@@ -41,11 +56,6 @@ def describe(ref: ObjectRef | None) -> str:
     obj = ref()
     name = "an object" if obj is None else type(obj).__name__
     return f"{name} oid {ref.oid}"
-
-
-def refusal_of(kind: str, owner: ObjectRef | None) -> SharedValueError:
-    """Return the error for changing a *kind* that belongs to *owner*, in shared state."""
-    return SharedValueError(kind, describe(owner), is_elsewhere(owner))
 
 
 def is_elsewhere(ref: ObjectRef | None) -> bool:
