@@ -68,6 +68,10 @@ class Pairs(dict):
 class Colour(enum.Enum):
     RED = 1
 
+@dataclasses.dataclass
+class Size:
+    width: int = 1
+
 class Doc(Persistent):
     def __init__(self, value):
         self.title, self.value = "the title", value
@@ -97,7 +101,9 @@ AFTER = {
         "BLUE = 1\n    @classmethod\n    def _missing_(cls, _): raise RuntimeError('no')",
     ),
 }
+AFTER["Size"] = ("class Size:", "class Size(Persistent):")
 MAKE = {
+    "Size": lambda m: m.Size(),
     "Slots": lambda m: m.Slots(),
     "Point": lambda m: m.Point(1, 2),
     "State": lambda m: m.State(),
@@ -133,9 +139,9 @@ class Docs:
 
     def __call__(self, *change):
         text = BEFORE
-        if change:
-            assert change[0] in text
-            text = text.replace(*change)
+        for old, new in zip(change[::2], change[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new)
         self._file.write_text(textwrap.dedent(text))
         sys.modules.pop("rebuild_docs", None)
         importlib.invalidate_caches()
@@ -317,3 +323,34 @@ def test_the_command_lists_the_values(path, docs, tmp_path):
     done = run(command, cwd=tmp_path, capture_output=True, text=True, env=python_path())
     assert done.returncode == 1
     assert "Doc oid 1 at .value: a rebuild_docs.Slots can't be rebuilt: Attr" in done.stdout
+
+
+def test_a_value_of_a_class_that_is_persistent_now_says_what_to_do(path, docs):
+    before = docs()
+    stored(path, before.Doc([before.Size(3)]))
+
+    docs(*AFTER["Size"])
+    with opened(path) as database:
+        value = database.root["doc"].value[0]
+        with pytest.raises(ValueNotRebuiltError, match="when its class was not persistent") as e:
+            value.width  # noqa: B018
+        assert "give the persistent class another name, or make an object" in str(e.value)
+        assert "import" not in str(e.value)
+        checkout(database.root["doc"])
+        database.root["doc"].title = "changed"
+        transaction.commit()
+
+    migrate = """class Doc(Persistent):
+    _p_version = 1
+
+    @staticmethod
+    def _p_migrate(state, version):
+        return {**state, "value": [Size(**each._p_state) for each in state["value"]]}
+"""
+    after = docs(*AFTER["Size"], "class Doc(Persistent):\n", migrate)
+    with opened(path) as database:
+        assert database.migrate(after.Doc) == 1
+    with opened(path) as database:
+        doc = database.root["doc"]
+        assert (doc.title, doc.value[0].width, type(doc.value[0])) == ("changed", 3, after.Size)
+        assert doc.value[0]._p_oid is not None

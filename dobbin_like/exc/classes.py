@@ -100,6 +100,12 @@ class BrokenObjectError(UnloadedClassError, AttributeError):
     )
 
 
+IS_PERSISTENT_NOW: Final = (
+    "it was stored as a value, when its class was not persistent (or the data was tampered with)"
+)
+"""The reason of a value of which there can be none any more."""
+
+
 class ValueNotRebuiltError(UnloadedClassError):
     """A value was used that its class does not make any more of what is stored.
 
@@ -110,6 +116,15 @@ class ValueNotRebuiltError(UnloadedClassError):
         "a {module}.{qualname} can't be rebuilt: {reason}; let its class take what is stored, or "
         "convert it in _p_migrate"
     )
+
+    def __str__(self) -> str:
+        if self.reason != IS_PERSISTENT_NOW:
+            return super().__str__()
+        return (
+            f"a {self.module}.{self.qualname} can't be rebuilt: {self.reason}; give the "
+            "persistent class another name, or make an object of the value in _p_migrate of the "
+            "class that has it, and call db.migrate()"
+        )
 
 
 class NewerStateError(UsageError, RuntimeError):

@@ -16,8 +16,9 @@ from operator import setitem
 from typing import Any, ClassVar, Final
 
 from dobbin_like.exc import ClosedError, LogError, ReadCycleError, ValueNotRebuiltError
+from dobbin_like.exc.classes import IS_PERSISTENT_NOW
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.makers import check_of, refusal
+from dobbin_like.objects.codec.makers import check_of, refusal, refused_class
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, make_stand_in
 
@@ -222,4 +223,7 @@ class _Pass(_Unpickler):  # type: ignore[misc]
 
 
 def _reason(error: Exception) -> str:
+    refused = refused_class(error)
+    if refused is not None and refused[1]:
+        return IS_PERSISTENT_NOW
     return f"{type(error).__name__}: {error}"
