@@ -465,6 +465,28 @@ def test_what_could_not_be_loaded_back_is_refused_when_it_is_stored(database):
     assert len(database) == 0
 
 
+@pytest.mark.parametrize("allow", [[], ["*"], ["builtins.*"]])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (type(None), r"builtins\.NoneType .*: builtins has nothing of this name, so it can't be"),
+        (type(...), r"builtins\.ellipsis .*: builtins has nothing of this name, so it can't be"),
+        (type(lambda: 0), r"builtins\.function .*: builtins has nothing of this name"),
+        ([].append, "list.append is a method of a value; store the value, and call its method"),
+        (dict.fromkeys, "dict.fromkeys is a method of a value; store the value, and call"),
+    ],
+)
+def test_what_no_name_leads_to_is_refused_without_advice_that_does_not_help(
+    again, allow, value, reason
+):
+    database = again(allow=allow)
+    database.set_root(PersistentDict(value=[value]))
+    with pytest.raises(NotStorableError, match=reason) as e:
+        database.transaction_manager.commit()
+    assert "allow" not in str(e.value)
+    assert e.value.path.endswith("['value'][0]")
+
+
 @pytest.mark.parametrize("allow", [[], ["*"]])
 @pytest.mark.parametrize("kind", ["database", "storage", "safe"])
 def test_what_is_opened_by_its_path_is_no_value(again, path, kind, allow):

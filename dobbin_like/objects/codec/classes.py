@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from types import BuiltinFunctionType
 from typing import Any, Final
 
 from dobbin_like.contract import Names
@@ -16,7 +17,7 @@ from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
 from dobbin_like.exc.classes import NOT_PERSISTENT, NOT_THERE
 from dobbin_like.ids import OWN_ATTRIBUTES
 from dobbin_like.objects.codec.makers import maker_of
-from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.policy import Policy, is_somewhere
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.broken import Broken, make_broken
@@ -280,10 +281,10 @@ class ClassTable:
         return self.names.next_number + len(self.new) + len(self.new_shapes)
 
     def _check(self, cls: Any, module: str, qualname: str) -> None:
+        fault = _fault_of_value(cls, qualname)
+        if fault:
+            raise TypeError(fault)
         kind = "class" if isinstance(cls, type) else "function" if callable(cls) else "value"
-        if cls is reopened:
-            text = "a database, a log or a safe is no value; store its path"
-            raise TypeError(text)
         name = f"the {kind} {module}.{qualname} could not be loaded back: "
         if "<locals>" in qualname:
             text = name + "it is defined inside a function; define it at the top of a module"
@@ -298,8 +299,10 @@ class ClassTable:
                 )
                 raise TypeError(text)
             hint = self.policy.hint(cls, module, qualname)
-            text = name + reason + f"; open the database with allow=['{hint}']"
-            raise TypeError(text)
+            advice = f"{reason}; open the database with allow=['{hint}']"
+            if not is_somewhere(module, qualname):
+                advice = f"{module} has nothing of this name, so it can't be stored"
+            raise TypeError(name + advice)
         if found is not cls:
             again = "; was the module reloaded?"
             if isinstance(cls, type) and isinstance(found, type):
@@ -350,3 +353,12 @@ class ClassTable:
 
 def _is_subclass(cls: Any, base: type) -> bool:
     return isinstance(cls, type) and issubclass(cls, base)
+
+
+def _fault_of_value(value: Any, qualname: str) -> str:
+    """Say what to store instead of a *value* that no name can stand for; empty: one may."""
+    if value is reopened:
+        return "a database, a log or a safe is no value; store its path"
+    if isinstance(value, BuiltinFunctionType) and getattr(value, "__module__", None) is None:
+        return f"{qualname} is a method of a value; store the value, and call its method later"
+    return ""

@@ -203,6 +203,11 @@ def _walk(module: str, qualname: str) -> Any:
     return found
 
 
+def is_somewhere(module: str, qualname: str) -> bool:
+    """Return whether a module has something of this name, or may have when it is imported."""
+    return module not in sys.modules or _walk(module, qualname) is not None
+
+
 def _main_class(base: type, qualname: str) -> type | None:
     """Find a class of ``__main__`` that the module does not show, as in sessions and doctests."""
     subclasses: list[Any] = base.__subclasses__()
