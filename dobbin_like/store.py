@@ -95,7 +95,7 @@ def warn_of_pending(path: str, count: int, what: str) -> None:
     warn_outside(text, UncommittedChangesWarning)
 
 
-def warn_if_redefined(store: Store, cls: type, *, stacklevel: int) -> None:
+def warn_if_redefined(store: Store, cls: type) -> None:
     """Warn if objects have another class of the name of *cls*."""
     if store.graph.classes.is_redefined(cls):
         text = (
@@ -103,7 +103,7 @@ def warn_if_redefined(store: Store, cls: type, *, stacklevel: int) -> None:
             f"{store.storage.path} keep the class of before, without what is new in it, until "
             f"the database is closed and opened again"
         )
-        warnings.warn(text, RedefinedClassWarning, stacklevel=stacklevel + 1)
+        warn_outside(text, RedefinedClassWarning)
 
 
 class Store:

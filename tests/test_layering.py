@@ -146,7 +146,8 @@ HOUSE = {
             "objects.codec.versions",
             "objects.codec.classes",
             "objects.codec.serialize",
-            "objects.codec.culprit  objects.codec.long_list  objects.codec.preview",
+            "objects.codec.culprit  objects.codec.shown  objects.codec.shown.long_list "
+            "objects.codec.shown.preview",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
             "objects.codec.state_writer  objects.codec.stream_keys",
         ),

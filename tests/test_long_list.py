@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dobbin_like.database import Database
 from dobbin_like.ids import DELTA
 from dobbin_like.objects.codec import state_reader
-from dobbin_like.objects.codec.long_list import long_list
+from dobbin_like.objects.codec.shown.long_list import long_list
 from dobbin_like.persistent import (
     PersistentDict,
     PersistentList,

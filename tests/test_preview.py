@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dobbin_like.database import Database, store_of
-from dobbin_like.objects.codec.preview import LARGE, Cut, without_large
+from dobbin_like.objects.codec.shown.preview import LARGE, Cut, without_large
 from dobbin_like.persistent import PersistentDict
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.storage import MemoryLog

@@ -18,7 +18,7 @@ from dobbin_like.cli.stored import StoredObject
 from dobbin_like.cli.values import content_of
 from dobbin_like.exc import Error
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.objects.codec.preview import Cut
+from dobbin_like.objects.codec.shown.preview import Cut
 from dobbin_like.objects.codec.state_reader import Reference, way_to
 from dobbin_like.objects.deltas.delta import ITEMS
 

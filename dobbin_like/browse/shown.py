@@ -14,7 +14,7 @@ from dobbin_like.contract import StoredVersion
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import Error, TransactionNotFound
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.objects.codec.preview import LARGE
+from dobbin_like.objects.codec.shown.preview import LARGE
 from dobbin_like.objects.codec.state_reader import Reference, references_in
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.storage import TransactionLog

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.cli.text import LIMIT, class_text
-from dobbin_like.objects.codec.preview import Cut
+from dobbin_like.objects.codec.shown.preview import Cut
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.texts import counted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -35,6 +34,7 @@ from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.store import Progress, Store
 from dobbin_like.transactions.commit.index_changes import get_ready
+from dobbin_like.warn_outside import warn_outside
 
 Over = str | Callable[[Any], Any]
 """An attribute, or a function of an object."""
@@ -88,7 +88,7 @@ def index(
             with _alone(store, f"index {making.name}"):
                 making.write()
     for text in making.wrong_names():
-        warnings.warn(text, UnknownAttributeWarning, stacklevel=3)
+        warn_outside(text, UnknownAttributeWarning)
 
 
 def drop_index(store: Store, cls: type[Persistent] | str, *over: Over) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import warnings
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from types import MethodType
@@ -35,6 +34,7 @@ from dobbin_like.objects.values.value_kinds import (
 )
 from dobbin_like.search.questions import all_instances, is_kind
 from dobbin_like.store import Store, warn_if_redefined
+from dobbin_like.warn_outside import warn_outside
 
 T = TypeVar("T")
 
@@ -75,30 +75,30 @@ class Found(Generic[T]):
         self._reverse = reverse
 
     def __iter__(self) -> Iterator[T]:
-        return self._look(stacklevel=3)
+        return self._look()
 
-    def _look(self, *, stacklevel: int) -> Iterator[T]:
-        """Look for the objects; a warning is for the caller that is so far up."""
+    def _look(self) -> Iterator[T]:
+        """Look for the objects; warn if none is found because none has such an attribute."""
         if self._limit == 0:
             return iter(())
         search = _Search(self._store, self._cls, self._conditions, self._order_by)
         found = search.run(reverse=self._reverse)
         for first in found:
             return islice(chain((first,), found), self._limit)
-        search.warn_of_names(stacklevel + 1)
+        search.warn_of_names()
         return iter(())
 
     def first(self) -> T | None:
         """Return the first object, or None."""
-        return next(self._look(stacklevel=3), None)
+        return next(self._look(), None)
 
     def count(self) -> int:
         """Return how many there are. Cost: as much as ``list()``, but for the memory."""
-        return sum(1 for _ in self._look(stacklevel=3))
+        return sum(1 for _ in self._look())
 
     def __bool__(self) -> bool:
         """Return whether there is an object."""
-        return next(self._look(stacklevel=3), None) is not None
+        return next(self._look(), None) is not None
 
     if not TYPE_CHECKING:  # Else type checkers would take it for a sequence.
 
@@ -179,7 +179,7 @@ def find(
         text = f"limit is {limit}, expected 0 or more"
         raise ValueError(text)
     store.check_open()
-    warn_if_redefined(store, cls, stacklevel=3)
+    warn_if_redefined(store, cls)
     if where is not None:
         conditions = _joined(store, cls, where, conditions)
     asked = {name: condition(value) for name, value in conditions.items()}
@@ -255,7 +255,7 @@ class _Search:
         """Return whether there is an index over a function of that name."""
         return any(each.function is not None and name in each.names for each in self._definitions)
 
-    def warn_of_names(self, stacklevel: int) -> None:
+    def warn_of_names(self) -> None:
         """Warn of attributes that no object has. Nothing was found."""
         if not self._lacking:
             return
@@ -268,7 +268,7 @@ class _Search:
             wrong = wrong_name(self._store, self._cls, name)
             if wrong is not None:
                 text = f"{self._store.storage.path}: find({self._cls.__name__}, ...): {wrong}"
-                warnings.warn(text, UnknownAttributeWarning, stacklevel=stacklevel)
+                warn_outside(text, UnknownAttributeWarning)
 
     def text(self) -> str:
         how = self._plan

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
@@ -36,6 +35,7 @@ from dobbin_like.jobs.parts import (
 from dobbin_like.jobs.patience import Patience
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.store import Store
+from dobbin_like.warn_outside import warn_outside
 
 __all__ = ["Claim", "Claims"]
 
@@ -132,7 +132,7 @@ class Claim(Generic[T]):
                 f"was neither acknowledged nor given back: that job is done again when the lease "
                 f"has run out; write 'with claim as item:' in the loop, or call claim.ack()"
             )
-            warnings.warn(text, ClaimDroppedWarning, stacklevel=2)
+            warn_outside(text, ClaimDroppedWarning)
 
     def _end_claim(self) -> None:
         self._is_begun = True

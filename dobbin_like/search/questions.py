@@ -95,7 +95,7 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
         text = f"expected a class or the name of one, got {type(given).__name__}"
         raise TypeError(text)
     if isinstance(cls, type):
-        warn_if_redefined(store, cls, stacklevel=3)
+        warn_if_redefined(store, cls)
     return all_instances(store, cls, progress)
 
 

@@ -46,7 +46,7 @@ def migrate(
         text = f"batch is {batch}, expected the number of objects in a transaction"
         raise ValueError(text)
     store.publisher.catch_up()
-    warn_if_redefined(store, cls, stacklevel=3)
+    warn_if_redefined(store, cls)
     report = progress or (lambda _done, _total: None)
     migration = _Migration(store.publisher, cls)
     total = store.storage.next_oid

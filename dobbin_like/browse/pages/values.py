@@ -11,7 +11,7 @@ from dobbin_like.browse.pages.ask import Ask
 from dobbin_like.cli.stored import Part
 from dobbin_like.cli.text import LIMIT
 from dobbin_like.cli.values import Content, brackets, content_of
-from dobbin_like.objects.codec.preview import Cut
+from dobbin_like.objects.codec.shown.preview import Cut
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.values.short import ABSENT
 

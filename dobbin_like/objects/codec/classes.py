@@ -291,18 +291,7 @@ class ClassTable:
             raise TypeError(text)
         found, reason = self.policy.resolve(module, qualname)
         if found is None:
-            if reason == NOT_THERE.format(module=module, qualname=qualname):
-                # No name in allow would help: it was made by a call, or its module was reloaded.
-                text = (
-                    f"{name}{reason}, by which it would be loaded; define it at the top of a "
-                    f"module, by the name {qualname}"
-                )
-                raise TypeError(text)
-            hint = self.policy.hint(cls, module, qualname)
-            advice = f"{reason}; open the database with allow=['{hint}']"
-            if not is_somewhere(module, qualname):
-                advice = f"{module} has nothing of this name, so it can't be stored"
-            raise TypeError(name + advice)
+            raise TypeError(name + self._advice(cls, module, qualname, reason))
         if found is not cls:
             again = "; was the module reloaded?"
             if isinstance(cls, type) and isinstance(found, type):
@@ -318,6 +307,19 @@ class ClassTable:
                 f"define it in a module of its own"
             )
             warn_outside(text, MainModuleWarning)
+
+    def _advice(self, cls: Any, module: str, qualname: str, reason: str) -> str:
+        is_missing = reason == NOT_THERE.format(module=module, qualname=qualname)
+        if is_missing and module != "builtins":
+            # No name in allow would help: it was made by a call, or its module was reloaded.
+            return (
+                f"{reason}, by which it would be loaded; define it at the top of a module, by the "
+                f"name {qualname}"
+            )
+        if not is_somewhere(module, qualname):
+            return f"{module} has nothing of this name, so it can't be stored"
+        hint = self.policy.hint(cls, module, qualname)
+        return f"{reason}; open the database with allow=['{hint}']"
 
     def look_up_again(self) -> None:
         """Forget by which numbers classes and shapes are stored: the log has dropped names."""

@@ -14,11 +14,11 @@ from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.culprit import parts_of
-from dobbin_like.objects.codec.long_list import long_list
 from dobbin_like.objects.codec.makers import MakerMeta
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
-from dobbin_like.objects.codec.preview import LARGE, PreviewDecoder, without_large
 from dobbin_like.objects.codec.serialize import Decoder, Encoder
+from dobbin_like.objects.codec.shown.long_list import long_list
+from dobbin_like.objects.codec.shown.preview import LARGE, PreviewDecoder, without_large
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
 

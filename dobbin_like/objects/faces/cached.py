@@ -59,10 +59,11 @@ def with_threads(value: Any) -> Any:
 
     One of Python, or derived from that, is changed in place: decorators may hold it.
     """
-    if isinstance(value, functools.cached_property):
-        if not isinstance(value, SharedCachedProperty):
-            value.__class__ = _shared(type(value))  # type: ignore[arg-type]
-    elif type(value).__name__ in _KINDS and hasattr(type(value), "__get__"):
+    cls: Any = type(value)  # Not isinstance(): a lazy object would be made for its __class__.
+    if issubclass(cls, functools.cached_property):
+        if not issubclass(cls, SharedCachedProperty):
+            value.__class__ = _shared(cls)
+    elif cls.__name__ in _KINDS and hasattr(cls, "__get__"):
         # It would write what a thread has computed past the working copy, to be stored.
         functions = (getattr(value, name, None) for name in _FUNCTIONS)
         function = next(filter(callable, functions), None)
