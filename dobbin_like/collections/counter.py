@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number as AnyNumber
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
@@ -23,17 +23,13 @@ _MISSING: Final = object()
 _INSTEAD: Final = "call checkout(counter), then counter.increment(by) or counter.decrement(by)"
 
 
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], bool]:
-    """Return a method that compares the value with a number, or with that of another counter."""
-
-    def method(self: Any, other: object, /) -> bool:
-        if isinstance(other, PersistentCounter):
-            other = other.value
-        elif not isinstance(other, AnyNumber):
-            return NotImplemented  # type: ignore[no-any-return]
-        return bool(compare(self.value, other))
-
-    return method
+def _compared(compare: Callable[[Any, Any], Any], counter: Any, other: object) -> bool:
+    """Compare the value with a number, or with that of another counter."""
+    if isinstance(other, PersistentCounter):
+        other = other.value
+    elif not isinstance(other, AnyNumber):
+        return NotImplemented  # type: ignore[no-any-return]
+    return bool(compare(counter.value, other))
 
 
 @telling(IN_COUNTERS)
@@ -54,9 +50,6 @@ class PersistentCounter(Persistent):
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
 
-    # Not annotated: type hints would look for ClassVar in the module of that name.
-    __hash__ = None  # type: ignore[assignment]
-
     _value = StoredAttribute("a number")
 
     def __init__(self, value: Number = 0) -> None:
@@ -64,11 +57,19 @@ class PersistentCounter(Persistent):
         # The number of changes: a sum of 0 is a change too, unlike reading the value.
         self._changes = 0
 
-    def _get_value(self) -> Any:
-        """The number, as the calling thread sees it."""
-        return self._value
+    if TYPE_CHECKING:
 
-    value = FixedProperty(_get_value, f"setting it would lose what others add; {_INSTEAD}")
+        @property
+        def value(self) -> Any:
+            """The number, as the calling thread sees it."""
+
+    else:
+
+        def _get_value(self) -> Any:
+            """The number, as the calling thread sees it."""
+            return self._value
+
+        value = FixedProperty(_get_value, f"setting it would lose what others add; {_INSTEAD}")
 
     def increment(self, by: Number = 1) -> None:
         """Add *by*. After an error the counter is unchanged.
@@ -106,18 +107,28 @@ class PersistentCounter(Persistent):
     def __index__(self) -> int:
         return operator.index(self._value)
 
-    __eq__ = _comparison(operator.eq)
-    __lt__ = _comparison(operator.lt)
-    __le__ = _comparison(operator.le)
-    __gt__ = _comparison(operator.gt)
-    __ge__ = _comparison(operator.ge)
+    def __eq__(self, other: object, /) -> bool:
+        return _compared(operator.eq, self, other)
+
+    def __lt__(self, other: object, /) -> bool:
+        return _compared(operator.lt, self, other)
+
+    def __le__(self, other: object, /) -> bool:
+        return _compared(operator.le, self, other)
+
+    def __gt__(self, other: object, /) -> bool:
+        return _compared(operator.gt, self, other)
+
+    def __ge__(self, other: object, /) -> bool:
+        return _compared(operator.ge, self, other)
 
     def __iadd__(self, by: object) -> NoReturn:
         # Without it, += would put a number in the place of the counter, if there were a sum.
         text = f"{type(self).__name__} is not changed by += and -=: {_INSTEAD}"
         raise TypeError(text)
 
-    __isub__ = __iadd__
+    def __isub__(self, by: object) -> NoReturn:
+        self.__iadd__(by)
 
     @classmethod
     def _p_resolve_conflict(
