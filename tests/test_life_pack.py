@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import itertools
 import json
@@ -10,6 +11,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -924,6 +926,18 @@ def test_mode_and_owner_stay(database, root, path):
 
 
 # -- while others go on -------------------------------------------------------------------
+
+
+def test_who_looks_for_a_stale_pack_does_not_keep_another_from_packing(database, path):
+    """Who opens the log locks such a file for a moment; it passed for a pack that is running."""
+    database.set_root(Node())
+    transaction.commit()
+    with Path(f"{path}.pack").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        looking = threading.Timer(0.03, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        looking.start()
+        database.pack()
+        looking.join()
 
 
 def test_two_processes_do_not_pack_at_once(database, root, path):

@@ -11,10 +11,11 @@ import contextlib
 import errno
 import io
 import os
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from dobbin_like.exc import CopyError, PackRunningError
 from dobbin_like.log.file.disk import named
@@ -22,6 +23,10 @@ from dobbin_like.log.file.lock import try_lock, unlock
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
+
+_LOOKS: Final = 20
+_LOOK_SECONDS: Final = 0.005
+"""How often, and after which pause, a pack tries to lock its file until another one is running."""
 
 
 _written: weakref.WeakSet[NewFile] = weakref.WeakSet()
@@ -181,10 +186,12 @@ class PackFile(NewFile):
         self.path: str = self._place + PACKED
 
     def _open(self) -> bool:
-        try:
-            return super()._open()
-        except CopyError:
-            raise PackRunningError(self.path) from None
+        # Who opens the log locks such a file for a moment, to see whether it is a stale one.
+        for _ in range(_LOOKS):
+            with contextlib.suppress(CopyError):
+                return super()._open()
+            time.sleep(_LOOK_SECONDS)
+        raise PackRunningError(self.path)
 
 
 def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
