@@ -7,14 +7,13 @@ import functools
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
-import pydantic
 import pytest
 
 from dobbin_like import Database, PersistentDict, checkout, is_changed
 from dobbin_like.exc import NotStorableError
 
 T = TypeVar("T")
-ALLOW = [f"{__name__}.*"]
+ALLOW = [f"{__name__}.*", "tests.helpers.pydantic_models.*"]
 
 
 class Cached:
@@ -91,14 +90,6 @@ class AttrsDict(Cached):
     w: int = 2
 
 
-class Model(pydantic.BaseModel):
-    w: int = 2
-
-    @functools.cached_property
-    def area(self):
-        return lambda: None
-
-
 class Chosen(Cached):
     """Says itself what is stored of it, and of what it has cached."""
 
@@ -116,9 +107,13 @@ class CachedBox(Cached, Generic[T]):
     v: T
 
 
+def model() -> Any:
+    return pytest.importorskip("tests.helpers.pydantic_models").Model()
+
+
 VALUES = [
     *(Rect, Frozen, Slots, WithSet, Plain, Empty, Items, Table, Members, BadValueError, Pair),
-    *(Attrs, AttrsDict, Model),
+    *(Attrs, AttrsDict, model),
 ]
 
 

@@ -797,6 +797,7 @@ def test_an_encoder_of_the_program_stays(monkeypatch):
 
 
 def test_without_fastapi_there_is_nothing_to_do(monkeypatch):
+    pytest.importorskip("starlette")
     from dobbin_like.web.starlette import encode_collections
 
     monkeypatch.delitem(sys.modules, "fastapi.encoders", raising=False)
