@@ -130,7 +130,7 @@ def test_what_a_value_has_cached_is_not_stored(again, make):
     db.transaction_manager.commit()
     for root in db.root, again(allow=ALLOW).root:
         assert not has_cached(root["v"])
-        assert type(root["v"]) is make
+        assert type(root["v"]) is type(value)
         assert root["v"].area
         assert root["inside"][0]["a"] is root["v"]
 
