@@ -150,18 +150,17 @@ def new(modules):
 
 def fill(database, old):
     cart = old.Cart(1)
-    database.set_root(
-        PersistentDict(
-            cart=cart,
-            second=old.Cart(2, other=cart),
-            basket=old.Basket(a=1),
-            inner=old.Outer.Inner(5),
-            price=old.Price(7),
-            kind=old.Kind.FOOD,
-        )
+    root = PersistentDict(
+        cart=cart,
+        second=old.Cart(2, other=cart),
+        basket=old.Basket(a=1),
+        inner=old.Outer.Inner(5),
+        price=old.Price(7),
+        kind=old.Kind.FOOD,
     )
+    database.set_root(root)
     transaction.commit()
-    return database.root
+    return root  # With it, all of these stay in memory as they are.
 
 
 @pytest.fixture
