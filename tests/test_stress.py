@@ -249,6 +249,8 @@ def test_a_commit_interrupted_at_any_step_is_whole_or_not_at_all(
         assert step > 100
 
 
+# A generator that is let go of in the midst can't raise one.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_conflict_interrupted_at_any_step_leaves_nothing(path: Path) -> None:
     with scene(path) as stage:
@@ -274,7 +276,7 @@ def test_a_conflict_interrupted_at_any_step_leaves_nothing(path: Path) -> None:
         assert step > 100
 
 
-# A generator that is let go of in the midst can't raise one.
+# As above.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_an_interrupted_beginning_and_reading_leaves_nothing(path: Path) -> None:
