@@ -17,7 +17,7 @@ from dobbin_like.demo.display import Figures, Progress, answers, facts
 from dobbin_like.demo.model import Library
 from dobbin_like.demo.questions import Questions, inconsistencies
 from dobbin_like.demo.workers import Workers, in_fresh_process, prepare
-from dobbin_like.exc import Error, UsageError
+from dobbin_like.exc import Error, ServerUnavailableError, UsageError
 from dobbin_like.opening import open_storage
 from dobbin_like.texts import is_uri, shown
 
@@ -182,12 +182,16 @@ def _about(path: str, workers: str, what: str) -> list[str]:
 def _watch_workers(console: Console, path: str, figures: Figures, count: int) -> None:
     """Start workers, and show their progress until all have ended."""
     with Workers(path, count) as workers, Progress(console, figures, count) as progress:
-        alive = count
+        alive, is_read = count, False
         told: set[str] = set()
-        while alive:
+        while alive or not is_read:
             workers.wait(_TICK_SECONDS)
             alive = workers.alive  # Before reading: so the last commit of the last worker is seen.
-            figures.catch_up()
+            try:
+                figures.catch_up()
+                is_read = True
+            except ServerUnavailableError:
+                is_read = False  # It is waited for, as the workers do.
             progress.show(alive)
             for lost in workers.lost:
                 if lost not in told:
