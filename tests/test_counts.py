@@ -38,6 +38,10 @@ class Thing(Persistent):
         self.others = others
 
 
+THREADED_DICT = "dobbin_like.processes.threaded_dict"
+"""Not counted: on a build without the interpreter lock, it is a dict with methods in Python."""
+
+
 class Counts:
     """The system calls that Python makes, by name, and the calls of Python functions."""
 
@@ -47,7 +51,9 @@ class Counts:
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
-            self.functions[f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}"] += 1
+            module = frame.f_globals.get("__name__")
+            if module != THREADED_DICT:
+                self.functions[f"{module}.{frame.f_code.co_name}"] += 1
         elif event == "c_call" and argument.__module__ in SYSTEM:
             self.system[argument.__name__] += 1
 
