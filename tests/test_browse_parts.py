@@ -136,7 +136,7 @@ def test_a_state_with_deltas_takes_no_more_memory_and_goes_after_a_look(path: Pa
                 peaks.append(tracemalloc.get_traced_memory()[1])
                 assert len(state["_items"]) == 20_000 + len(peaks) - 1
                 del state
-                assert tracemalloc.get_traced_memory()[0] < peaks[-1] / 50
+                assert tracemalloc.get_traced_memory()[0] < peaks[-1] / 10
             finally:
                 tracemalloc.stop()
     shown.close()
