@@ -195,9 +195,6 @@ class MaskLayer(Persistent):
         if name in faces.guarded:  # No data descriptor of the class has it.
             state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value
             return
-        if name == "__dict__":
-            set_dict(self, value)
-            return
         if name in (faces.data_names or faces.find_data_names()):
             descriptor = class_descriptor(self, name)
             # As the interpreter does: through the type of the descriptor.
@@ -213,8 +210,6 @@ class MaskLayer(Persistent):
         if type(state) is not WorkingCopy:
             raise refusal(self, name)
         descriptor = class_descriptor(self, name)
-        if name == "__dict__":  # All threads have their state in it.
-            raise no_attribute(self, name)
         if hasattr(type(descriptor), "__delete__"):
             type(descriptor).__delete__(descriptor, self)
         elif name in state:
@@ -230,7 +225,9 @@ for _name in IN_OBJECTS:
 LAYERS.update(open=OpenLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},
-    mask={"__class__": _looks},
+    # On top: a mixin that stands before Persistent has a __dict__ of its own. And a property, as
+    # object.__setattr__() would else replace the dict that all threads share.
+    mask={"__class__": _looks, "__dict__": property(seen_dict, set_dict)},
     ghost={
         "__class__": _looks,
         "__getattribute__": ghost_getattribute,
