@@ -140,8 +140,8 @@ class Store:
             given = self.transaction_manager
             self.graph.follows = callable(given) and not hasattr(given, "begin")
             self.publisher: Publisher = Publisher(storage, self.graph)
-            # Functions that were in conflict, by their code: how many calls expect another, and
-            # how many did from the last one on.
+            # What was in conflict, by the code of the function or another mark of its kind: how
+            # many calls expect another, and how many did from the last one on.
             self.contended: dict[object, tuple[int, int]] = ThreadedDict()
             self._root: Any = None  # Once it was asked for, the graph stays in memory.
             self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()

@@ -21,6 +21,7 @@ from dobbin_like.exc import (
     BlockError,
     CommittingError,
     ConflictError,
+    InDoubtError,
     SelfWaitError,
     TransactionNotFound,
     UncommittedChangesError,
@@ -564,6 +565,56 @@ def test_what_would_run_after_the_transaction_is_refused(db, later):
             run()
         assert is_idle(db)
     assert stored(db) == {"n": 0}
+
+
+@pytest.mark.parametrize("given", [None, 5, "n"])
+def test_what_is_no_function_is_refused(db, given):
+    with pytest.raises(TypeError, match="expected a function, got a"):
+        db.run(given)
+
+
+def test_a_coroutine_is_no_function(db):
+    coroutine = changed_later(db)
+    with pytest.raises(TypeError, match="got a coroutine; give it without calling it"):
+        db.run(coroutine)
+    coroutine.close()
+
+
+def held_while_it_gets_durable(db, run):
+    """Return whether the commit lock was held at each wait for the disk while *run* ran."""
+    held, confirm = [], db.storage.confirm
+
+    def confirm_and_note(made):
+        held.append(db.storage.held)
+        confirm(made)
+
+    db.storage.confirm = confirm_and_note
+    run()
+    return held
+
+
+def test_a_contended_function_holds_the_lock_until_it_is_durable(db):
+    def count():
+        put(db, "n", db.root["n"] + 1)
+
+    assert held_while_it_gets_durable(db, lambda: db.run(count)) == [False]
+    store_of(db).contended[count.__code__] = 1, 8
+    assert held_while_it_gets_durable(db, lambda: db.run(count)) == [True]
+    assert not db.storage.held
+
+
+def test_one_that_is_in_doubt_gives_the_lock_back(db):
+    def count():
+        put(db, "n", db.root["n"] + 1)
+
+    def fail(made):
+        raise InDoubtError(str(db.storage.path), made.tid, "the disk is gone")
+
+    db.storage.confirm = fail
+    store_of(db).contended[count.__code__] = 1, 8
+    with pytest.raises(InDoubtError):
+        db.run(count)
+    assert not db.storage.held
 
 
 def test_an_object_that_is_called_is_a_function(db):

@@ -62,12 +62,12 @@ def run(
         on_retry: Called before that, with the error and how often the function has failed.
 
     Raises:
-        TypeError: It is a generator function, whose code runs later, or has returned a generator
-            or a coroutine: nothing is committed.
+        TypeError: It is no function, or a generator function, whose code runs later, or has
+            returned a generator or a coroutine: nothing is committed.
         ValueError: *retry* is negative.
         BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
     """
-    _refuse_generators(function)
+    _check(function)
     if retry < 0:
         text = f"retry is {retry}, expected 0 or more: how often it may be run again"
         raise ValueError(text)
@@ -221,7 +221,7 @@ def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
     """Decorate a function: each call is a transaction, as with :meth:`run`, of these options."""
     if function is None:
         return functools.partial(transactional, store, **options)
-    _refuse_generators(function)
+    _check(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -243,7 +243,11 @@ def _flags(function: Callable[..., object]) -> int:
     return 0 if code is None else int(code.co_flags)
 
 
-def _refuse_generators(function: Callable[..., object]) -> None:
+def _check(function: Any) -> None:
+    """Raise TypeError for what can't be run in a transaction."""
+    if not callable(function):
+        text = f"expected a function, got a {type(function).__name__}; give it without calling it"
+        raise TypeError(text)
     if _flags(function) & _GENERATOR:
         text = (
             f"{_name(function)} is a generator function: its code would run after the "

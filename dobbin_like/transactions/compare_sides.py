@@ -126,9 +126,9 @@ def _hint(place: str, *values: Any) -> str:
     """Say what would merge the changes of a plain collection, if each has changed other items."""
     kinds = {KINDS[type(value)] for value in values}
     kind = kinds.pop()
-    if kinds or kind not in _MERGING:
-        return ""
     old = values[0]
+    if kinds or kind not in _MERGING or (kind == LIST and len(old) > _COMPARED):
+        return ""
     if kind == LIST:  # Only what is appended is merged.
         apart = all(
             len(items) > len(old) and _same(items[: len(old)], old) for items in values[1:]
