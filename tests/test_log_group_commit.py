@@ -72,11 +72,19 @@ class SlowDisk:
         self._answers.release(1 << 20)
 
 
+applying = threading.Lock()  # one thread at a time applies news; a database sees to that itself
+
+
+def catch_up(log: TransactionLog) -> None:
+    with applying:
+        log.apply(log.read_news())
+
+
 def append(log: TransactionLog, oid: int, data: bytes) -> LoggedTransaction:
     """Append a transaction, and wait for nothing."""
     log.acquire(settled=False)
     try:
-        log.apply(log.read_news())
+        catch_up(log)
         return log.append(Tid(log.last_tid + 1), [(Oid(oid), 1, data)], wait=False)
     finally:
         log.release()
@@ -85,7 +93,7 @@ def append(log: TransactionLog, oid: int, data: bytes) -> LoggedTransaction:
 def commit(log: TransactionLog, oid: int, data: bytes) -> LoggedTransaction:
     logged = append(log, oid, data)
     log.confirm(logged)
-    log.apply(log.read_news())
+    catch_up(log)
     return logged
 
 

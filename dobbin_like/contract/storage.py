@@ -117,6 +117,7 @@ class Storage(Protocol):
     def apply(self, news: Sequence[Transaction]) -> None:
         """Apply transactions: what read_news(), append(), prepare() or fail() have returned.
 
+        One thread at a time reads news and applies them; the caller sees to that.
         A thread that reads meanwhile sees each object before or after; ``tid`` moves on last.
         When an interrupt comes between, those that ``len()`` does not count yet are given again.
 
