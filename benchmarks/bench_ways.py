@@ -52,6 +52,8 @@ def block(bench: Bench) -> None:
     with Database[Any](bench.path(), sync=False, transaction_manager=manager) as database:
         with database.transaction():
             database.set_root(Stamp())
+        with database.reading() as root:
+            assert root.value  # What a program uses has been read.
         ours, bare = fresh(_block), fresh(_commit)
         taken = in_turn(
             lambda: ours(database, manager, loops),

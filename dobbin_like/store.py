@@ -227,14 +227,21 @@ class Store:
 
     def get(self, oid: int) -> Any:
         manager = self.manager()
-        if oid == ROOT_OID and manager.new_root is not None:
-            return manager.new_root[0]
+        if oid == ROOT_OID:
+            return self.root_seen_by(manager)
         view = manager.view
         return self.graph.ghosts.get(Oid(oid), view.tid if view.active else None)
 
     def get_root(self) -> Any:
-        root = self.get(ROOT_OID)
-        if root is not None and self.manager().new_root is None:
+        return self.root_seen_by(self.manager())
+
+    def root_seen_by(self, manager: DataManager) -> Any:
+        """Return the root in the snapshot of a data manager, or the one that was set there."""
+        if manager.new_root is not None:
+            return manager.new_root[0]
+        view = manager.view
+        root = self.graph.ghosts.get(ROOT_OID, view.tid if view.active else None)
+        if root is not None:
             self._root = root
         return root
 

@@ -85,7 +85,7 @@ def transaction(
             "@db.transactional(retry=5) above it"
         )
         raise TypeError(text)
-    return Block(store, note=note, user=user)
+    return Block(store, note, user)
 
 
 def reading(store: Store) -> Block[Any]:
@@ -110,15 +110,14 @@ class Block(Generic[RootT]):
     transient: bool = False  # Whether it has failed and may be run again.
     participants: int = 0  # How many databases and others took part in what has failed.
     is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
-    _owner: Any = None  # The thread that has entered it, or the scope of its task.
     _point: Any = None  # The savepoint, if it is a part.
 
     def __init__(
         self,
         store: Store,
-        *,
         note: str = "",
         user: str = "",
+        *,
         only_reads: bool = False,
         is_shared: bool = False,
         holds_lock: bool = False,
@@ -128,13 +127,13 @@ class Block(Generic[RootT]):
         self._only_reads = only_reads
         self._is_shared = is_shared  # By the tasks and threads that the task asks.
         self._holds_lock = holds_lock  # From its beginning, for a task.
+        self._owner: Any = None  # The thread that has entered it, or the scope of its task.
 
     def __enter__(self) -> RootT:
         """Begin; return the root."""
-        store = self._store
         if self._owner is not None:
             self._refuse("it was entered before")
-        self._data = data = store.manager()
+        self._data = data = self._store.manager()
         own = self._own = data.transaction_manager
         scope = current_scope()
         entered = _entered.blocks if scope is None else scope.entered
@@ -152,7 +151,7 @@ class Block(Generic[RootT]):
         if self._note:
             current.note(self._note)
         self._transaction = current
-        root: RootT = store.get_root()
+        root: RootT = self._store.root_seen_by(data)
         self._owner = scope or get_ident()
         self._entered = entered
         self._depth = len(entered)
@@ -195,8 +194,8 @@ class Block(Generic[RootT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._owner != _owner():
-            self._refuse("another thread or task has entered it")
+        if self._owner != (current_scope() or get_ident()):
+            self._refuse_to_leave()
         try:
             if error is None:
                 self._end()
@@ -254,8 +253,8 @@ class Block(Generic[RootT]):
     ) -> None:
         from dobbin_like.blocks import tasks
 
-        if self._owner != _owner():
-            self._refuse("another thread or task has entered it")
+        if self._owner != (current_scope() or get_ident()):
+            self._refuse_to_leave()
         try:
             if error is None and self._has_scope and _participants(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
@@ -303,12 +302,11 @@ class Block(Generic[RootT]):
         with contextlib.suppress(NoTransaction):
             self._own.abort()
 
+    def _refuse_to_leave(self) -> NoReturn:
+        self._refuse("another thread or task has entered it")
+
     def _refuse(self, reason: str) -> NoReturn:
         raise BlockError(self._store.storage.path, reason)
-
-
-def _owner() -> object:
-    return current_scope() or get_ident()
 
 
 def _task(scope: Scope | None) -> Any:
@@ -323,8 +321,10 @@ def _has(entered: list[tuple[weakref.ref[Block[Any]], Any, Any]], transaction: A
 def _current(own: Any) -> Any:
     """Return the transaction of a manager, ``None`` if there is none."""
     # There is no public way to ask: without explicit begins, get() makes one.
-    if hasattr(own, "_txn"):
+    try:
         return own._txn  # noqa: SLF001
+    except AttributeError:  # One of another package.
+        pass
     try:
         return own.get()
     except NoTransaction:

@@ -92,7 +92,7 @@ class ThreadView:
             return
         if view.active and view.tid == self._shared.tid and not (view.working or view.kept):
             return  # Nothing happened since: the snapshot is the newest.
-        if not self.is_deciding():
+        if not (self.committing and self.is_deciding()):
             self._shared.begin_view(view)
             if news:
                 publisher.old_snapshots.look()
