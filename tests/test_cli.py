@@ -590,6 +590,8 @@ def test_repair_saves_what_can_be_read(capsys: pytest.CaptureFixture[str], histo
     damage(history, b"list 0")
     to = f"{history}.mended"
 
+    assert f"`dobbin repair {history} TO` saves what" in run(capsys, "check", history)[2]
+
     code, out, _ = run(capsys, "repair", history, to)
 
     assert code == 1

@@ -21,7 +21,7 @@ from dobbin_like.cli.common import (
     storage_at,
     usage,
 )
-from dobbin_like.cli.text import local_time
+from dobbin_like.cli.text import as_called, local_time, note
 from dobbin_like.contract import Storage, is_packed
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.repair.listing import readable
@@ -69,6 +69,8 @@ def check(path: str, *, as_json: bool, allow: tuple[str, ...]) -> int:
     if not report.transactions:
         _raise_if_foreign(path, is_damaged=not report.ok)
     show(report, report.as_dict(), as_json=as_json)
+    if not (report.ok or as_json):
+        note(as_called(f"`python -m dobbin_like repair {path} TO` saves what can be read"))
     return 0 if report.ok and not (report.broken or report.not_rebuilt) else FOUND
 
 

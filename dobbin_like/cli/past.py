@@ -32,7 +32,7 @@ from dobbin_like.cli.common import (
 from dobbin_like.cli.differences import as_json as changes_as_json
 from dobbin_like.cli.differences import differences, print_differences
 from dobbin_like.cli.stored import Damaged, Snapshot, StoredObject
-from dobbin_like.cli.text import Styled, line, local_time, note
+from dobbin_like.cli.text import Styled, as_called, line, local_time, note
 from dobbin_like.cli.values import Values, to_json
 from dobbin_like.contract import Storage, is_packed
 from dobbin_like.database import Database
@@ -95,7 +95,7 @@ def log(
     except IntegrityError as error:
         if follow or is_uri(path):
             raise
-        note(f"dobbin: {error}; this is what can be read")
+        note(as_called(f"dobbin: {error}; this is what can be read"))
         listing.code = FOUND
         parts = _readable(path, since, until)
         listing.print_all(parts if oldest_first else reversed(list(parts)))

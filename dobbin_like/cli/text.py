@@ -103,6 +103,12 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
+def as_called(text: str) -> str:
+    """Return a text that names this command, with the name by which the user has called it."""
+    called = click.get_current_context().find_root().info_name
+    return text.replace("python -m dobbin_like", called or "dobbin")
+
+
 def note(text: str) -> None:
     """Print what is no result: a hint, or what was left out."""
     print(safe(text), file=sys.stderr)
