@@ -100,9 +100,7 @@ async def _all(
     began = time.perf_counter()
     work = [asyncio.create_task(task(number, rng.uniform(0, over))) for number in range(count)]
     if over:
-        await asyncio.sleep(
-            0
-        )  # To make a thousand tasks is a stall that no store is to blame for.
+        await asyncio.sleep(0)  # Making a thousand tasks is a stall, and no fault of a store.
     heart = asyncio.create_task(_beats(stalls))
     await asyncio.gather(*work)
     took = time.perf_counter() - began
