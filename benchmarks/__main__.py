@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Bench, heading, table
 from benchmarks.side import results, runner
+from benchmarks.side.workload import IS_FREE_THREADED
 from benchmarks.side.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -134,7 +135,11 @@ def _measure_side(options: argparse.Namespace, is_wanted: Callable[[str], bool])
     )
     if options.smallest:
         os.environ["OO7_SIZE"] = "tiny"
-    wanted = [each for each in WORKLOADS if is_wanted(f"side.{each.name}")]
+    wanted = [
+        each
+        for each in WORKLOADS
+        if is_wanted(f"side.{each.name}") and each.free_threaded == IS_FREE_THREADED
+    ]
     for number, workload in enumerate(wanted, 1):
         runner.say(f"[{number} of {len(wanted)}] side.{workload.name}")
         found = runner.run(workload, how)

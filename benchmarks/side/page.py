@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers.registry import PEERS
 from benchmarks.side import results
+from benchmarks.side.goals import GOALS, Goal
 from benchmarks.side.plots import Line, plot
 from benchmarks.side.results import median, spread
 from benchmarks.side.runner import MOST_DISTURBED
-from benchmarks.side.words import AHEAD, CHOOSE, HEAD, NOT_HERE, REASONS, WORDS
+from benchmarks.side.words import AHEAD, AIMS, CHOOSE, HEAD, NOT_HERE, REASONS, WORDS
 from benchmarks.side.workload import LESS, Figure, Workload
 from benchmarks.side.workloads import WORKLOADS
 
@@ -88,6 +89,9 @@ def _page(found: dict[str, Any]) -> Iterator[str]:
     yield from _heading("Read this first", "-")
     yield CHOOSE
     yield from _summary(found)
+    yield from _heading("What is aimed at", "-")
+    yield AIMS
+    yield from _aims(found)
     yield from _heading("Where a peer is ahead", "-")
     yield AHEAD
     yield from _ahead(found)
@@ -270,6 +274,44 @@ def number(value: float) -> str:
     if abs(value) >= 10:
         return f"{value:.1f}"
     return f"{value:.2f}" if abs(value) >= 0.095 or not value else f"{value:.2g}"
+
+
+def _aims(found: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for goal in GOALS:
+        reached = of_row(goal, found) if goal.workload == "rows" else of_side(goal, found)
+        if reached is not None:
+            why = goal.why if reached < goal.at_least else ""
+            peer = PEERS[goal.peer].title if goal.peer in PEERS else goal.peer
+            rows.append([goal.what, peer, number(goal.at_least), number(reached), why])
+    yield from _table(["", "beside", "at least", "reached", "what keeps it from there"], rows)
+
+
+def of_row(goal: Goal, found: dict[str, Any]) -> float | None:
+    """Return how many times as good a row of a theme is as its reference; None: not measured."""
+    for row in [each for rows in found["rows"].values() for each in rows]:
+        if row["what"].startswith(goal.figure) and row["reference"]:
+            quotient: float = row["ours"] / row["reference"]
+            return quotient if "/s" in row["unit"] else 1 / quotient
+    return None
+
+
+def of_side(goal: Goal, found: dict[str, Any]) -> float | None:
+    """Return how many times as good a figure is as that of a peer; None: not measured."""
+    sizes = found["side"].get(goal.workload, {})
+    size = goal.size or max(map(int, sizes), default=-1)
+    if str(size) not in sizes:
+        return None
+    samples: Samples = sizes[str(size)]["samples"]
+    figure = next(each for each in _workload(goal.workload).figures if each.name == goal.figure)
+    if goal.peer == "itself":
+        before = sizes.get(
+            "1" if _workload(goal.workload).size_is == "threads" else str(size // 10)
+        )
+        if before is None:
+            return None
+        samples = {"ours": samples["ours"], "itself": before["samples"]["ours"]}
+    return ratio(figure, samples, goal.peer) if goal.peer in samples else None
 
 
 def _ahead(found: dict[str, Any]) -> Iterator[str]:

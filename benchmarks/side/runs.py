@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.peers.registry import PEERS, served
-from benchmarks.side import together
+from benchmarks.side import pages, together
 
 if TYPE_CHECKING:
     from benchmarks.side.workload import Turn
@@ -79,6 +79,36 @@ def memory(turn: Turn) -> dict[str, float]:
     path = turn.filled(MEMORY_COUNT)
     with served(turn.peer, path, sync=False):
         return turn.task("memory", path=path, count=MEMORY_COUNT, threads=turn.size)
+
+
+READ_COUNT = 1000
+
+
+def _readers(turn: Turn, *, own: bool) -> dict[str, float]:
+    path = turn.filled(READ_COUNT)
+    with served(turn.peer, path, sync=False):
+        return turn.task(
+            "readers",
+            path=path,
+            count=READ_COUNT,
+            threads=turn.size,
+            seconds=turn.seconds,
+            own=own,
+        )
+
+
+def readers(turn: Turn) -> dict[str, float]:
+    return _readers(turn, own=False)
+
+
+def readers_of_parts(turn: Turn) -> dict[str, float]:
+    return _readers(turn, own=True)
+
+
+def web(turn: Turn) -> dict[str, float]:
+    with served(turn.peer, turn.path, sync=True):
+        together.prepare(turn.peer, turn.path, sync=True)
+        return pages.visited(turn.peer, turn.path, turn.seconds, own=turn.size > 1)
 
 
 def _writers(turn: Turn, shape: list[list[int]], *, sync: bool = True) -> dict[str, float]:

@@ -137,6 +137,49 @@ def memory(peer: str, path: str, count: int, threads: int) -> dict[str, float]:
     return {"mib": taken}
 
 
+def readers(
+    peer: str, path: str, count: int, threads: int, seconds: float, own: bool
+) -> dict[str, float]:
+    """Objects that all threads together read in a second: all of them each, or each its own part.
+
+    A pass of a thread is a transaction that reads one attribute of each.
+    """
+    store = _opened(peer, path, count)
+    passes: list[float] = []
+    begun = threading.Barrier(threads)
+
+    def read(index: int) -> None:
+        try:
+            mine = store.another()
+            part = mine.everything()[index::threads] if own else []
+            mine.pick(index)
+            mine.read()  # What can be in memory is there then.
+        except BaseException:
+            begun.abort()
+            raise
+        begun.wait()
+        done, begin = 0, time.perf_counter()
+        while (took := time.perf_counter() - begin) < seconds or not done:
+            mine.get()  # It begins the transaction.
+            if own:
+                total = 0
+                for thing in part:
+                    total += thing.number
+                done += len(part)
+            else:
+                mine.read()
+                done += count
+        passes.append(done / took)
+
+    workers = [threading.Thread(target=read, args=(index,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(passes) == threads
+    return {"rate": sum(passes)}
+
+
 def stream(peer: str, path: str, source: str) -> dict[str, float]:
     """Store a file and read it, by the mebibyte; all stays in the memory of the system."""
     size = Path(source).stat().st_size

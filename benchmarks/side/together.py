@@ -92,7 +92,7 @@ def write(
         outcomes: list[Outcome] = [each for conn in conns for each in receive(conn)]
     if not PEERS[peer].is_limit:
         first = len(outcomes)  # Before the time is taken.
-        _check(peer, path, sum(len(taken) for _, _, taken in outcomes) + first, sync=sync)
+        check(peer, path, sum(len(taken) for _, _, taken in outcomes) + first, sync=sync)
     return figures(outcomes)
 
 
@@ -109,7 +109,8 @@ def figures(outcomes: list[Outcome]) -> dict[str, float]:
     }
 
 
-def _check(peer: str, path: Path, count: int, *, sync: bool) -> None:
+def check(peer: str, path: Path, count: int, *, sync: bool) -> None:
+    """Raise AssertionError unless *count* was added to the things."""
     store = store_of(peer)(path, sync=sync)
     found = sum([thing.number for thing in store.everything()])
     store.close()

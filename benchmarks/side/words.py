@@ -37,20 +37,23 @@ repetitions is not listed.
 """
 
 NOT_HERE = """\
-* More than two processors: this machine has none. On free-threaded Python, no figures are given
-  either.
-* Indexes and ``find``, one key of a large dict, packing beside writers, merging: they are
-  measured beside ZODB, SQLite or themselves by the themes, ``python -m benchmarks indexes
-  collections pack together``.
-* PostgreSQL: ``python -m benchmarks.postgres``. Web pages: ``python -m benchmarks.web``. Blocks,
-  tasks of asyncio and queues of jobs: ``python -m benchmarks ways``.
+* More than two processors: this machine has none.
+* Packing beside writers, opening, safes: they are measured beside themselves by the themes,
+  ``python -m benchmarks pack life open safe``.
+* PostgreSQL: ``python -m benchmarks.postgres``. The pages of ``examples``: ``python -m
+  benchmarks.web``.
 * Data that is larger than the memory, and files that the operating system has not in its memory.
 * Peers over a network, and peers with caches that are smaller than the data.
 """
 
+AIMS = """\
+How many times as good as a peer we want to be, how many times we are, and where that is less, what
+keeps it from there.
+"""
+
 REASONS = {
     "commit": "LMDB writes into a file that is mapped, SQLite into a page of its own, both in C, "
-    "and what is written is one pickle by a key. Our commit is some 180 calls of Python "
+    "and what is written is one pickle by a key. Our commit is some 140 calls of Python "
     "functions: it finds what was changed, checks for conflicts, makes the state that "
     "other threads see, and goes through the two phases of ``transaction``, which the "
     "*floor* has, too. Durus has no other threads, and does without ``transaction``.",

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 from benchmarks.measure import environment
 from benchmarks.peers.registry import PEERS, served
 
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 1800
+
+IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 LESS, MORE = "less", "more"
 """Which figure is the better one."""
@@ -101,6 +104,8 @@ class Workload:
     needs: tuple[str, ...] = ()
     seconds: float = 0.5
     rounds: int = 5
+    free_threaded: bool = False
+    """Whether it is for a Python without interpreter lock; else it is for one that has it."""
     text: str = field(default="", compare=False)
     """What exactly is done, for the page."""
 

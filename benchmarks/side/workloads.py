@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.oo7.operations import OPERATIONS
@@ -36,6 +37,66 @@ _WRITERS = (
     Figure("fair", "slowest by fastest", "", MORE),
     Figure("p99", "99 of 100 take at most", "ms"),
 )
+
+_REQUESTS = Figure("rate", "requests in a second", "/s", MORE)
+_READ = Figure("rate", "objects read in a second, by all together", "/s", MORE)
+
+_THREADS = (
+    Workload(
+        "readers",
+        "Threads that read the same 1,000 objects again and again",
+        (_READ,),
+        (*STORES, "plain"),
+        runs.readers,
+        sizes=(1, 2, 4),
+        size_is="threads",
+        needs=(THREADS,),
+        rounds=3,
+        text="Nobody writes. Each pass of a thread is a transaction that reads one attribute of "
+        "each.",
+    ),
+    Workload(
+        "parts",
+        "Threads that read each its own part of 1,000 objects",
+        (_READ,),
+        ("ours", "zodb", "plain"),
+        runs.readers_of_parts,
+        sizes=(1, 2, 4),
+        size_is="threads",
+        needs=(THREADS,),
+        rounds=3,
+        text="As before; no object is read by two threads.",
+    ),
+    Workload(
+        "threads",
+        "Writers in threads of one process, each with an object of its own, on stable storage",
+        _WRITERS,
+        (*STORES, "rawlog"),
+        runs.own_objects_in_threads,
+        sizes=(4,),
+        size_is="threads",
+        needs=(THREADS, SYNC),
+        seconds=1,
+        rounds=3,
+    ),
+)
+
+_FREE = ("ours", "sqlite", "plain", "rawlog")
+"""Who takes part on a Python without interpreter lock: those that need no module for it in C."""
+
+
+def _free(workload: Workload) -> Workload:
+    """Return the same workload for a Python without interpreter lock."""
+    return replace(
+        workload,
+        name=f"{workload.name}_free",
+        title=f"{workload.title}, free-threaded Python",
+        peers=tuple(peer for peer in workload.peers if peer in _FREE),
+        sizes=tuple(sorted({1, 2, *workload.sizes})),
+        free_threaded=True,
+        text=f"{workload.text} Without an interpreter lock, threads run beside one another.",
+    )
+
 
 WORKLOADS = (
     Workload(
@@ -162,17 +223,22 @@ WORKLOADS = (
         text="A number is read and written one greater, and tried again if another writer was "
         "faster. It is exact afterwards, or the run fails.",
     ),
+    *_THREADS,
+    *(_free(each) for each in _THREADS),
     Workload(
-        "threads",
-        "Writers in threads of one process, each with an object of its own, on stable storage",
-        _WRITERS,
-        (*STORES, "rawlog"),
-        runs.own_objects_in_threads,
-        sizes=(4,),
-        size_is="threads",
-        needs=(THREADS, SYNC),
-        seconds=1,
+        "web",
+        "A page that counts, under gunicorn with two workers of four threads, 16 clients",
+        (_REQUESTS, Figure("p99", "99 of 100 take at most", "ms")),
+        STORES,
+        runs.web,
+        sizes=(1, 8),
+        size_is="counters",
+        needs=(PROCESSES, THREADS, SYNC),
+        seconds=2,
         rounds=3,
+        text="A POST adds one to a counter of the store, is run again if there is a conflict, and "
+        "is answered when that is on stable storage. All clients use one counter, or two use each "
+        "of eight. Afterwards the visits are counted.",
     ),
     Workload(
         "beside",
