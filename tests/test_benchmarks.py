@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -19,7 +20,8 @@ from benchmarks.peers import REFERENCES
 from benchmarks.peers.rawlog import RECORD
 from benchmarks.peers.registry import PEERS, SYNC, is_installed, store_of
 from benchmarks.side import together
-from benchmarks.side.page import publish
+from benchmarks.side.goals import GOALS, Goal
+from benchmarks.side.page import of_row, of_side, publish
 from benchmarks.side.plots import Line, plot
 from benchmarks.side.results import added
 from benchmarks.side.workloads import WITH_STREAMS, WORKLOADS
@@ -289,6 +291,39 @@ def test_the_page_is_what_the_results_give(tmp_path: Path) -> None:
     made = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
     there = {path.name: path.read_text("utf-8") for path in RESULTS.parent.iterdir()}
     assert made == there
+
+
+def _measured(**figures: float) -> dict[str, Any]:
+    return {"samples": {peer: {"ms": [value]} for peer, value in figures.items()}, "disturbed": []}
+
+
+def test_an_aim_tells_how_many_times_as_good_we_are() -> None:
+    found: dict[str, Any] = {
+        "side": {"start": {"10": _measured(ours=10, zodb=40), "100": _measured(ours=20, zodb=30)}},
+        "rows": {
+            "bench_x": [
+                {"what": "d[k]; ref.: ZODB", "unit": "ns", "ours": 5.0, "reference": 20.0},
+                {"what": "traversal of 3", "unit": "million/s", "ours": 5.0, "reference": 20.0},
+            ]
+        },
+    }
+
+    assert of_side(Goal("", "start", "ms", "zodb", 1, size=10), found) == 4
+    assert of_side(Goal("", "start", "ms", "zodb", 1), found) == 1.5
+    assert of_side(Goal("", "start", "ms", "itself", 1), found) == 0.5
+    assert of_side(Goal("", "start", "ms", "durus", 1), found) is None
+    assert of_side(Goal("", "start", "ms", "itself", 1, size=10), found) is None
+    assert of_side(Goal("", "hot", "ns", "zodb", 1), found) is None
+    assert of_row(Goal("", "rows", "d[k]; ref.: ZODB", "ZODB", 1), found) == 4
+    assert of_row(Goal("", "rows", "traversal of", "plain Python", 1), found) == 0.25
+    assert of_row(Goal("", "rows", "l[i]", "plain Python", 1), found) is None
+
+
+def test_an_aim_is_of_a_figure_that_is_measured() -> None:
+    figures = {each.name: {figure.name for figure in each.figures} for each in WORKLOADS}
+
+    for goal in GOALS:
+        assert goal.workload == "rows" or goal.figure in figures[goal.workload], goal
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
