@@ -428,6 +428,21 @@ def test_nothing_is_changed_in_a_block_that_reads(db):
     assert stored(db) == {"n": 1}
 
 
+def test_no_database_is_changed_in_a_block_that_reads_another_one(db, tmp_path):
+    with Database(tmp_path / "other.log") as other:
+        with other.transaction():
+            other.set_root(PersistentDict())
+        with db.reading(), pytest.raises(BlockError, match="only reads"), other.transaction():
+            raise AssertionError
+        with db.reading(), pytest.raises(BlockError, match="only reads"):
+            put(other, "n", 1)
+        with db.reading(), other.reading() as root:
+            assert dict(root) == {}
+        with db.transaction(), other.transaction():
+            put(other, "n", 1)
+        assert stored(other) == {"n": 1}
+
+
 def test_reading_in_a_transaction_shows_its_changes(db):
     with db.transaction():
         put(db, "n", 1)

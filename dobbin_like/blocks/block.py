@@ -19,6 +19,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from dobbin_like.exc import BlockError, CommittingError
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
+from dobbin_like.transactions.commit.joining import let_only_read, only_reads
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 
@@ -145,7 +146,7 @@ class Block(Generic[RootT]):
             if self._user:
                 current.user = self._user
             if self._only_reads:
-                data.joining.only_reads = current
+                let_only_read(current)
         else:
             self._take_part(current)
         if self._note:
@@ -161,7 +162,7 @@ class Block(Generic[RootT]):
     def _take_part(self, current: Any) -> None:
         self.is_part = True
         if not self._only_reads:
-            if self._data.joining.only_reads is current:
+            if only_reads(current):
                 self._refuse("it is in a block that only reads")
             self._point = self._own.savepoint(optimistic=True)
 

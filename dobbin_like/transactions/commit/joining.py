@@ -30,16 +30,24 @@ from dobbin_like.transactions.thread_view import ThreadView
 _OTHER_TASK: Final = "another task of this thread has changes; use async with db.transaction()"
 
 
+def let_only_read(transaction: Any) -> None:
+    """Let nothing be checked out in a transaction, of whichever database."""
+    transaction.only_reads = True
+
+
+def only_reads(transaction: Any) -> bool:
+    """Tell whether nothing may be checked out in a transaction."""
+    return getattr(transaction, "only_reads", False)
+
+
 class Joining:
     """The transaction in which one thread takes part with one database. Touched by it only.
 
-    ``transaction`` is the one that was joined, weakly; None: none, or it has ended. ``only_reads``
-    is one in which nothing may be checked out.
+    ``transaction`` is the one that was joined, weakly; None: none, or it has ended.
     """
 
     def __init__(self, publisher: Publisher, thread: ThreadView) -> None:
         self.transaction: weakref.ref[Any] | None = None
-        self.only_reads: Any = None
         self._publisher = publisher
         self._storage = publisher.storage
         self._thread = thread
@@ -64,7 +72,7 @@ class Joining:
         current = self._find(phase)
         if self.transaction is None or self.transaction() is not current:
             path = self._storage.path
-            if current is self.only_reads:
+            if only_reads(current):
                 raise BlockError(path, "it only reads; use db.transaction()")
             self._refuse_proxy(current)
             reference = weakref.ref(current)
