@@ -363,6 +363,26 @@ def test_a_block_in_a_block_is_a_savepoint(db):
     assert stored(db) == {"n": 1, "m": 3}
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_a_block_in_a_block_takes_back_what_it_has_done_to_a_new_object(db, is_open, is_joined):
+    new = Thing(value=[1])
+    with db.transaction() as root:
+        if is_joined:
+            put(db, "n", 1)
+        if is_open:
+            checkout(new)
+            new.value.append(2)
+        with pytest.raises(ZeroDivisionError), db.transaction():  # noqa: PT012
+            checkout(new)
+            new.value.append(3)
+            checkout(root)
+            root["new"] = new
+            raise ZeroDivisionError
+        put(db, "new", new)
+    assert stored(db)["new"].value == ([1, 2] if is_open else [1])
+
+
 def test_two_databases_commit_together(db, tmp_path):
     with Database(tmp_path / "other.log") as other:
         with db.transaction(), other.transaction():

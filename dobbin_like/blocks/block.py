@@ -111,7 +111,7 @@ class Block(Generic[RootT]):
     transient: bool = False  # Whether it has failed and may be run again.
     participants: int = 0  # How many databases and others took part in what has failed.
     is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
-    _point: Any = None  # The savepoint, if it is a part.
+    _points: tuple[Any, ...] = ()  # The savepoints, if it is a part.
 
     def __init__(
         self,
@@ -164,7 +164,10 @@ class Block(Generic[RootT]):
         if not self._only_reads:
             if only_reads(current):
                 self._refuse("it is in a block that only reads")
-            self._point = self._own.savepoint(optimistic=True)
+            self._points = (self._own.savepoint(optimistic=True),)
+            if not any(isinstance(each, DataManager) for each in _participants(current)):
+                # That knows no new objects: they are checked out without a database.
+                self._points += (self._data.savepoint(),)
 
     def _refuse_committing(self, current: Any) -> None:
         if current.status == COMMITTING or self._own.explicit:
@@ -290,8 +293,9 @@ class Block(Generic[RootT]):
         if self.is_part:
             current = self._transaction
             # Else somebody has ended it, or will have to.
-            if self._point is not None and _current(self._own) is current and _goes_on(current):
-                self._point.rollback()
+            if self._points and _current(self._own) is current and _goes_on(current):
+                for point in self._points:
+                    point.rollback()
             return
         resources = _participants(self._transaction)
         self.participants = len(resources)
