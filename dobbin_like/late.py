@@ -62,7 +62,6 @@ class LateMethod:
 
 def bound(function: Callable[Concatenate[Any, _P], _R]) -> Method[_P, _R]:
     """Return a method of a database that is *function* of its store."""
-
     bare = cast("Callable[[Any], _R]", function)
 
     @functools.wraps(function)

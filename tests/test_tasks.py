@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from dobbin_like.exc import (
     LockTimeout,
     NotStorableError,
     ReadOnlyError,
+    UncommittedChangesWarning,
 )
 from dobbin_like.objects.values.here import current_scope
 from tests.helpers.steps import in_thread
@@ -463,6 +465,73 @@ def test_what_a_task_starts_does_not_inherit_its_changes(db):
 
     asyncio.run(main())
     assert stored(db) == {"n": 1, "child": 1}
+
+
+@pytest.mark.parametrize("has_changes", [False, True])
+@pytest.mark.parametrize("start", [asyncio.create_task, lambda made: asyncio.wait_for(made, 5)])
+def test_what_a_task_starts_in_its_block_changes_nothing_beside_it(db, start, has_changes):
+    if sys.version_info >= (3, 12) and start is not asyncio.create_task:
+        pytest.skip("wait_for() starts no task")
+    refused = pytest.raises(BlockError, match="no part of it; use async with")
+
+    async def child():
+        with refused:
+            put(db, "n", 1)
+        with db.transaction():
+            put(db, "plain", 1)
+        async with db.transaction():
+            put(db, "async", 1)
+
+    async def later():
+        await asyncio.sleep(0.01)
+        put(db, "later", 1)
+        transaction.commit()
+
+    async def main():
+        async with db.transaction():
+            if has_changes:
+                put(db, "m", 1)
+            await start(child())
+            after = asyncio.create_task(later())
+        await after
+
+    asyncio.run(main())
+    changed = {"m": 1} if has_changes else {}
+    assert stored(db) == {"n": 0, "plain": 1, "async": 1, "later": 1, **changed}
+
+
+def test_a_callback_in_a_block_changes_nothing_beside_it(db):
+    async def main():
+        async with db.transaction():
+            done = asyncio.get_running_loop().create_future()
+            done.add_done_callback(callback)
+            done.set_result(None)
+            await asyncio.sleep(0.01)
+
+    def callback(_done):
+        with pytest.raises(BlockError, match="no part of it"):
+            put(db, "n", 1)
+        called.append(True)
+
+    called = []
+    asyncio.run(main())
+    assert called
+    assert stored(db) == {"n": 0}
+
+
+def test_what_a_thread_that_was_asked_has_not_committed_is_told(db):
+    def commits():
+        put(db, "committed", 1)
+        transaction.commit()
+
+    async def main(asked):
+        async with db.transaction():
+            await asyncio.to_thread(asked)
+
+    asyncio.run(main(commits))
+    with pytest.warns(UncommittedChangesWarning, match="PersistentDict oid 0"):
+        asyncio.run(main(lambda: put(db, "n", 1)))
+    assert stored(db) == {"n": 0, "committed": 1}
 
 
 def test_a_change_beside_that_of_another_task_is_refused(db):

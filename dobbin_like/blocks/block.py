@@ -19,7 +19,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from dobbin_like.exc import BlockError, CommittingError
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
-from dobbin_like.transactions.commit.joining import let_only_read, only_reads
+from dobbin_like.transactions.commit.joining import is_of_block, only_reads
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 
@@ -145,8 +145,7 @@ class Block(Generic[RootT]):
             current = own.begin()
             if self._user:
                 current.user = self._user
-            if self._only_reads:
-                let_only_read(current)
+            is_of_block(current, only_reads=self._only_reads)
         else:
             self._take_part(current)
         if self._note:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import transaction
 
+from dobbin_like.exc import UncommittedChangesWarning
 from dobbin_like.objects.values.here import (
     Scope,
     current_scope,
@@ -19,6 +20,8 @@ from dobbin_like.objects.values.here import (
     keep_scope,
     scope_of_context,
 )
+from dobbin_like.transactions.data_manager import DataManager
+from dobbin_like.warn_outside import warn_outside
 
 
 def enter_scope(*, is_shared: bool = False) -> bool:
@@ -35,7 +38,26 @@ def leave_scope() -> None:
     scope = scope_of_context()
     if scope is not None:
         scope.is_shared, scope.carrier = False, None
+        _tell_changes_beside(scope)
     keep_scope(None)
+
+
+def _tell_changes_beside(scope: Scope) -> None:
+    """Warn of what threads that were asked in a block have changed and not committed."""
+    for beside in scope.beside:
+        current = beside()
+        if current is None or current.status != "Active":
+            continue
+        for manager in current._resources:  # noqa: SLF001  There is no public way to ask.
+            if isinstance(manager, DataManager) and manager.pending:
+                error = manager.uncommitted()
+                text = (
+                    f"{error.path}: a thread that was asked in a block has changes of its own (in "
+                    f"{error.class_name} oid {error.oid}) which it has not committed: they are no "
+                    "part of the block; let the thread change nothing, or use with "
+                    "db.transaction() in it"
+                )
+                warn_outside(text, UncommittedChangesWarning)
 
 
 def take_lock_thread() -> None:

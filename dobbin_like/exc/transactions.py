@@ -67,7 +67,11 @@ class UncommittedChangesError(UsageError, RuntimeError):
 
 
 class UncommittedChangesWarning(UserWarning):
-    """A database was closed, or the program ended, with changes not committed nor aborted."""
+    """There are changes not committed nor aborted when nobody is likely to do that any more.
+
+    A database was closed, the program or a test has ended, or the block of a task that has asked
+    the thread which has them.
+    """
 
     __module__ = HOME
 

@@ -97,7 +97,8 @@ class Scope(Own):
     ``carrier``: the thread and the task that it belongs to now. While the task waits for a
     commit, that is the thread that commits. A scope that ``is_shared`` belongs to all that have
     its context, one at a time: a request, with the tasks and threads that it asks. ``executor``
-    has the thread that keeps the commit lock for it, if one does.
+    has the thread that keeps the commit lock for it, if one does. ``beside``: transactions of
+    threads that the task has asked, in which they have checked something out.
     """
 
     def __init__(self, transaction_manager: Any, *, is_shared: bool = False) -> None:
@@ -109,6 +110,7 @@ class Scope(Own):
         self.carrier: Any = (get_ident(), current_task())
         self.is_shared = is_shared
         self.executor: Any = None
+        self.beside: list[weakref.ref[Any]] = []
 
 
 class _MemoByTask:
@@ -147,6 +149,20 @@ def current_scope() -> Scope | None:
     elif scope.carrier != (get_ident(), current_task()):
         return None
     return scope
+
+
+def scope_around() -> Scope | None:
+    """Return the scope of the task that has started what is running, while it is in its block."""
+    scope = scope_of_context()
+    if scope is None or scope.carrier is None or current_scope() is scope:
+        return None
+    return scope
+
+
+def has_loop() -> bool:
+    """Tell whether a loop of asyncio runs in the calling thread: it is a task or a callback."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
 def states_here() -> list[Any]:

@@ -14,7 +14,12 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
     SnapshotDroppedError,
 )
-from dobbin_like.objects.values.here import current_task, task_without_scope
+from dobbin_like.objects.values.here import (
+    current_task,
+    has_loop,
+    scope_around,
+    task_without_scope,
+)
 from dobbin_like.transactions.commit.failure import note_failure
 from dobbin_like.transactions.commit.state import IDLE, REPLAYING
 from dobbin_like.transactions.in_commit import (
@@ -30,13 +35,19 @@ from dobbin_like.transactions.thread_view import ThreadView
 _OTHER_TASK: Final = "another task of this thread has changes; use async with db.transaction()"
 
 
-def let_only_read(transaction: Any) -> None:
-    """Let nothing be checked out in a transaction, of whichever database."""
-    transaction.only_reads = True
+_OTHER_BLOCK: Final = (
+    "it is that of the task which has started this one, and what is changed here is no part of "
+    "it; use async with db.transaction()"
+)
+
+
+def is_of_block(transaction: Any, *, only_reads: bool) -> None:
+    """Note that a block ends a transaction; *only_reads*: nothing may be checked out in it."""
+    transaction.only_reads = only_reads
 
 
 def only_reads(transaction: Any) -> bool:
-    """Tell whether nothing may be checked out in a transaction."""
+    """Tell whether nothing may be checked out in a transaction, of whichever database."""
     return getattr(transaction, "only_reads", False)
 
 
@@ -76,7 +87,10 @@ class Joining:
                 raise BlockError(path, "it only reads; use db.transaction()")
             self._refuse_proxy(current)
             reference = weakref.ref(current)
-            task = task_without_scope() if "asyncio" in sys.modules else None
+            task = None
+            if "asyncio" in sys.modules:
+                task = task_without_scope()
+                self._note_block_around(current)
             of_task = None if task is None else weakref.ref(task)
             current.abort = partial(_abort, reference, path, of_task)
             current.commit = partial(end_then_raise, type(current).commit, reference)
@@ -125,6 +139,19 @@ class Joining:
         if phase is IDLE and current.status in DECIDED:
             raise CommittingError(path)
         return current
+
+    def _note_block_around(self, current: Any) -> None:
+        """Refuse changes beside the block of the task that has started the calling one.
+
+        A thread that was asked in it may commit them itself: the block tells if it has not.
+        """
+        scope = scope_around()
+        if scope is None or self._thread.transaction_manager().explicit:
+            return
+        if not has_loop():
+            scope.beside.append(weakref.ref(current))
+        elif not hasattr(current, "only_reads"):
+            raise BlockError(self._storage.path, _OTHER_BLOCK)
 
     def _check_task(self) -> None:
         if task_without_scope() is not (None if self._task is None else self._task()):
