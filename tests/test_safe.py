@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 import gc
@@ -302,6 +303,42 @@ def test_the_transactions_of_the_program_are_others(kept, path):
 
 
 # -- several together --------------------------------------------------------------------
+
+
+def test_the_blocks_of_tasks_are_others(kept, reopened, tmp_path):
+    async def main(database, fails):
+        async with database.transaction() as root:
+            checkout(root)
+            root["n"] = 1
+            kept["n"] = kept.setdefault("first", 0) + 1
+            assert kept.add("root", root)
+            assert reopened()["n"] == 1
+            with kept.transaction():
+                kept["n"] = kept.increment("m") + 1
+                assert (kept["n"], len(kept), list(kept)) == (2, 4, ["first", "n", "root", "m"])
+                with contextlib.suppress(KeyError), kept.transaction():
+                    kept["n"] = 3
+                    raise KeyError
+                root["in"] = kept["n"]
+                assert "m" not in reopened()
+            assert reopened()["n"] == 2
+            with safe.open(tmp_path / "new.safe") as new:
+                new["n"] = 1
+            if fails:
+                raise ZeroDivisionError
+
+    with Database(tmp_path / "other.log") as database:
+        with database.transaction():
+            database.set_root(PersistentDict())
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(main(database, fails=True))
+        assert dict(kept["root"]) == {"n": 1}
+        assert (kept["n"], kept["m"], dict(database.root)) == (2, 1, {})
+        kept.clear()
+        asyncio.run(main(database, fails=False))
+        assert dict(database.root) == {"n": 1, "in": 2}
+    with safe.open(tmp_path / "new.safe") as new:
+        assert dict(new) == {"n": 1}
 
 
 def test_a_transaction_is_stored_at_its_end_for_all_others(kept, reopened):

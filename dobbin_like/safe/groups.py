@@ -2,7 +2,7 @@
 
 Each takes the commit lock before it begins, so that it works on the newest state, has no
 conflict and is never run twice. Readers do not wait. It is independent of the transactions of
-``transaction.manager``.
+``transaction.manager``, and of those of the blocks of tasks: each step is done out of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from transaction.interfaces import NoTransaction
 
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, LogMovedError, LogPackedError, SelfWaitError
+from dobbin_like.objects.values.here import out_of_block
 from dobbin_like.persistent import checkout
 
 if TYPE_CHECKING:
@@ -91,10 +92,15 @@ class Groups:
             self._begin(group)
             yield group
             if self._local.group is group:  # Not in a child that was forked in the block.
-                self._managers.commit()
+                self._commit()
         finally:
             self._end(group)
 
+    @out_of_block
+    def _commit(self) -> None:
+        self._managers.commit()
+
+    @out_of_block
     def _begin(self, group: Group) -> None:
         if self._database.closed:
             what = f"the safe {self._database.storage.path}"
@@ -110,6 +116,7 @@ class Groups:
         if root is not None:
             checkout(root)
 
+    @out_of_block
     def _end(self, group: Group) -> None:
         if self._local.group is not group:
             return
@@ -123,13 +130,13 @@ class Groups:
     @contextlib.contextmanager
     def inner(self, group: Group) -> Iterator[Group]:
         """Run a block inside *group*; an exception rolls back the changes of this block only."""
-        point = self._managers.savepoint()
+        point = out_of_block(self._managers.savepoint)()
         count = len(group.undone)
         try:
             yield group
         except BaseException:
             if self._local.group is group:
-                point.rollback()
+                out_of_block(point.rollback)()
                 while len(group.undone) > count:
                     group.undone.pop()()
             raise

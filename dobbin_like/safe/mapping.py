@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast, overload
 
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
+from dobbin_like.objects.values.here import keep_scope, out_of_block, scope_of_context
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups
@@ -170,10 +171,11 @@ class Safe(MutableMapping[_K, _V]):
         found = self._value(key)
         if found is not _MISSING:
             return found
+        stored = stored_forms({key: default})
         with self._changing() as group:
             found = self._value(key)
             if found is _MISSING:
-                self._store(group, *stored_forms({key: default}))
+                self._store(group, *stored)
                 found = self._value(key)
         return found
 
@@ -192,10 +194,11 @@ class Safe(MutableMapping[_K, _V]):
         """
         if key in self:
             return False
+        stored = stored_forms({key: value})
         with self._changing() as group:
             if key in self:
                 return False
-            self._store(group, *stored_forms({key: value}))
+            self._store(group, *stored)
         return True
 
     def increment(self, key: _K, by: Any = 1) -> _V:
@@ -311,10 +314,21 @@ class Safe(MutableMapping[_K, _V]):
             if publisher.keeps_past:
                 publisher.drop_generations()
         if self._root is None:
-            self._root = database.root
+            self._root = self._find_root()
             if self._root is None:
                 return {}
+        if scope_of_context() is not None and self._groups.current is not None:
+            return self._items_of_group()
         return self._root
+
+    @out_of_block
+    def _find_root(self) -> Any:
+        return self._database.root
+
+    @out_of_block
+    def _items_of_group(self) -> dict[Any, Any]:
+        """Return what the transaction of the thread has, for a task in a block."""
+        return dict(self._root)
 
     def _value(self, key: Any) -> Any:
         if not is_key(key):
@@ -349,10 +363,10 @@ class Safe(MutableMapping[_K, _V]):
         Raises SelfWaitError if a signal handler or finalizer asks in the middle of another change.
         """
         group = self._groups.current
-        if group is None:
-            return self._alone()
-        self._check_may_take_part(group)
-        return contextlib.nullcontext(group)
+        if group is not None:
+            self._check_may_take_part(group)
+        change = self._alone() if group is None else contextlib.nullcontext(group)
+        return change if scope_of_context() is None else _out_of_block(change)
 
     def _check_may_take_part(self, group: Group) -> None:
         """Raise SelfWaitError unless the code of a block asks.
@@ -399,6 +413,17 @@ class Safe(MutableMapping[_K, _V]):
             value = self._handed_out(key, raw)
             if value is not _MISSING:
                 yield key, value
+
+
+@contextlib.contextmanager
+def _out_of_block(change: contextlib.AbstractContextManager[Group]) -> Iterator[Group]:
+    scope = scope_of_context()
+    keep_scope(None)
+    try:
+        with change as group:
+            yield group
+    finally:
+        keep_scope(scope)
 
 
 class _Items(ItemsView[Any, Any]):

@@ -15,6 +15,7 @@ from typing import Any, Final
 from dobbin_like.database import Database
 from dobbin_like.exc import NotALogError, NotASafeError, SafeDirectoryError
 from dobbin_like.mistaken import check_no_uri, shelf_hint, shelf_kind
+from dobbin_like.objects.values.here import out_of_block
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.safe.groups import Groups, Managers
 from dobbin_like.safe.mapping import Safe
@@ -71,7 +72,7 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
     storage = TransactionLog(path, lock_timeout=timeout, read_only=flag == "r")
     database: Any = None
     try:
-        database = Database(storage, transaction_manager=managers, allow=allow)
+        database = _opened(storage, transaction_manager=managers, allow=allow)
         groups = Groups(database, managers)
         pack_when = None if storage.read_only else pack_when
         # Not "n": what others have stored since must not be removed.
@@ -109,6 +110,12 @@ def _check_missing(path: str, flag: str) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
+@out_of_block
+def _opened(storage: TransactionLog, **options: Any) -> Database:
+    return Database(storage, **options)
+
+
+@out_of_block
 def _check_root(database: Database, groups: Groups) -> None:
     """Create the root if there is none; refuse one that is not that of a safe."""
     if database.root is None and not database.storage.read_only:

@@ -8,15 +8,19 @@ unless it is a shared one.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from threading import get_ident
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from dobbin_like.objects.values.refs import State
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class OpenedObjects:
@@ -163,6 +167,22 @@ def has_loop() -> bool:
     """Tell whether a loop of asyncio runs in the calling thread: it is a task or a callback."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
+def out_of_block(step: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let *step* use what the thread has, also in the block of a task."""
+
+    @functools.wraps(step)
+    def out(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if scope_of_context() is None:
+            return step(*args, **kwargs)
+        token = _scope.set(None)
+        try:
+            return step(*args, **kwargs)
+        finally:
+            _scope.reset(token)
+
+    return out
 
 
 def states_here() -> list[Any]:
