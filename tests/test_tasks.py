@@ -500,6 +500,22 @@ def test_what_a_task_starts_in_its_block_changes_nothing_beside_it(db, start, ha
     assert stored(db) == {"n": 0, "plain": 1, "async": 1, "later": 1, **changed}
 
 
+@pytest.mark.parametrize("end", [transaction.commit, transaction.abort, transaction.begin])
+def test_the_transaction_of_the_thread_is_not_ended_in_the_block_of_a_task(db, end):
+    async def main():
+        async with db.transaction():
+            put(db, "n", 1)
+            end()
+
+    transaction.begin()
+    with pytest.raises(BlockError, match="of the thread, not that of this task"):
+        asyncio.run(main())
+    assert stored(db) == {"n": 0}
+    put(db, "n", 2)
+    transaction.commit()
+    assert stored(db) == {"n": 2}
+
+
 def test_a_callback_in_a_block_changes_nothing_beside_it(db):
     async def main():
         async with db.transaction():

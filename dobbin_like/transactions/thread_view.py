@@ -10,20 +10,25 @@ import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from transaction.interfaces import ISynchronizer
 from zope.interface import implementer
 
-from dobbin_like.exc import ClosedError
+from dobbin_like.exc import BlockError, ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.values.here import OpenedObjects, Scope, here
+from dobbin_like.objects.values.here import OpenedObjects, Scope, current_scope, here
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
 
 _DECIDING = ("tpc_vote", "_finish")
 """Methods of the data manager from whose start to whose end nothing is taken back."""
+
+_OF_THREAD: Final = (
+    "commit(), abort() and begin() of its manager end the transaction of the thread, not that of "
+    "this task; let an exception leave the block, or open one in it as a savepoint"
+)
 
 
 def has_transaction(transaction_manager: Callable[[], Any]) -> bool:
@@ -64,6 +69,7 @@ class ThreadView:
             is_default=is_default,
         )
         self.committing = False
+        self._is_of_task = scope is not None
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -74,7 +80,12 @@ class ThreadView:
     # -- what a transaction manager calls ------------------------------------
 
     def beforeCompletion(self, transaction: Any) -> None:  # noqa: N802
-        """Refuse a second commit. The view lives until the transaction has ended."""
+        """Refuse a second commit, and the end of another transaction than that of the task.
+
+        The view lives until the transaction has ended.
+        """
+        if not self._is_of_task and current_scope() is not None:
+            raise BlockError(self._storage.path, _OF_THREAD)
         if transaction.status == COMMITTING:
             refuse_second_commit(transaction, self._storage.path)
 
