@@ -288,16 +288,18 @@ class Store:
     def _find_manager(self, known: DataManager | None) -> DataManager:
         """Return the data manager under the transaction manager in use: *known*, or a new one."""
         scope = current_scope()
-        given = self.transaction_manager if scope is None else scope.transaction_manager
+        given = self.transaction_manager
         if self.graph.follows and scope is None:
             given = given()
+        is_default = given is transaction_package.manager
+        if scope is not None:
+            given = scope.transaction_manager(given)
         # The thread's own, so that a begin of another one does not reach this thread's view.
         own = getattr(given, "manager", given)
         if known is not None:
             if known.transaction_manager is own:
                 return known
             known.leave()
-        is_default = given is transaction_package.manager
         thread = ThreadView(self.publisher, own, scope, is_default=is_default)
         manager = DataManager(self.publisher, thread)
         self._managers.add(manager)

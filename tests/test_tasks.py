@@ -191,6 +191,33 @@ def test_two_databases_commit_together(db, tmp_path):
     assert stored(db) == {"n": 1}
 
 
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_databases_with_managers_of_their_own_commit_apart(db, tmp_path, is_plain):
+    manager = transaction.ThreadTransactionManager()
+    with Database(tmp_path / "other.log", transaction_manager=manager) as other:
+
+        def change():
+            other.set_root(PersistentDict())
+
+        async def main():
+            async with db.transaction():
+                put(db, "n", 1)
+                if is_plain:
+                    with other.transaction():
+                        change()
+                else:
+                    async with other.transaction():
+                        change()
+                        async with db.transaction():
+                            put(db, "m", 1)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(main())
+        assert len(other) == 1
+        assert stored(db) == {"n": 0}
+
+
 def test_structures_are_replayed_in_the_thread_that_commits(db):
     async def main():
         async with db.transaction() as root:
@@ -343,7 +370,7 @@ def test_a_coroutine_function_that_holds_the_lock_gives_it_back(db, end):
         if len(rounds) == 1:
             in_thread(lambda: db.run(lambda: put(db, "n", 10)))
         elif end is BlockError:
-            current_scope().transaction_manager.abort()
+            current_scope().transaction_manager(db.transaction_manager).abort()
         else:
             raise end
 

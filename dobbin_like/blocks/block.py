@@ -259,7 +259,8 @@ class Block(Generic[RootT]):
         if self._owner != (current_scope() or get_ident()):
             self._refuse_to_leave()
         try:
-            if error is None and self._has_scope and _participants(self._transaction):
+            is_own = not self.is_part and current_scope() is not None
+            if error is None and is_own and _participants(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
             elif self._holds_lock:  # Its thread has to give it back.
                 tasks.in_thread_at_once(lambda: self.__exit__(kind, error, traceback))

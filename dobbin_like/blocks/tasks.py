@@ -29,8 +29,12 @@ def enter_scope(*, is_shared: bool = False) -> bool:
     if current_scope() is not None:
         return False
     here.let_tasks_have_scopes()
-    keep_scope(Scope(transaction.TransactionManager(explicit=True), is_shared=is_shared))
+    keep_scope(Scope(_new_manager, is_shared=is_shared))
     return True
+
+
+def _new_manager() -> Any:
+    return transaction.TransactionManager(explicit=True)
 
 
 def leave_scope() -> None:

@@ -105,16 +105,24 @@ class Scope(Own):
     threads that the task has asked, in which they have checked something out.
     """
 
-    def __init__(self, transaction_manager: Any, *, is_shared: bool = False) -> None:
+    def __init__(self, new_manager: Callable[[], Any], *, is_shared: bool = False) -> None:
         self.memo: dict[int, State] = {}
         self.opened: list[weakref.ref[OpenedObjects]] = []
-        self.transaction_manager = transaction_manager
+        self._new_manager = new_manager
+        self._stand_ins: dict[int, tuple[Any, Any]] = {}
         self.managers: dict[object, Any] = {}
         self.entered: list[Any] = []
         self.carrier: Any = (get_ident(), current_task())
         self.is_shared = is_shared
         self.executor: Any = None
         self.beside: list[weakref.ref[Any]] = []
+
+    def transaction_manager(self, given: Any) -> Any:
+        """Return what stands for the manager of a database: databases that share one, share it."""
+        pair = self._stand_ins.get(id(given))
+        if pair is None:
+            pair = self._stand_ins[id(given)] = (given, self._new_manager())
+        return pair[1]
 
 
 class _MemoByTask:
