@@ -9,6 +9,7 @@ import functools
 import itertools
 import pickle
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,7 @@ from dobbin_like.exc import (
     SelfWaitError,
     TransactionNotFound,
     UncommittedChangesError,
+    UncommittedChangesWarning,
     UndoError,
 )
 from tests.helpers.interrupts import handled_at_step, interrupted
@@ -232,6 +234,26 @@ def test_a_generator_that_has_not_left_its_block_is_told(db):
     with db.transaction():
         put(db, "n", 1)
     assert stored(db) == {"n": 1}
+
+
+def test_what_is_dropped_with_a_generator_is_told(db):
+    def names():
+        with db.transaction() as root:
+            yield from list(root)
+
+    def store_for_each(*, count):
+        for _ in itertools.islice(names(), count):
+            with db.transaction():
+                put(db, "m", 1)
+
+    with pytest.warns(UncommittedChangesWarning, match="not run to its end.*PersistentDict oid 0"):
+        store_for_each(count=1)
+    assert stored(db) == {"n": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        next(names())
+        store_for_each(count=None)
+    assert stored(db) == {"n": 0, "m": 1}
 
 
 def test_nothing_is_begun_while_the_thread_commits(db):

@@ -16,12 +16,13 @@ from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
-from dobbin_like.exc import BlockError, CommittingError
+from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesWarning
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.commit.joining import is_of_block, only_reads
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
+from dobbin_like.warn_outside import warn_outside
 
 __all__ = ["Block", "reading", "transaction"]
 
@@ -298,6 +299,8 @@ class Block(Generic[RootT]):
                     point.rollback()
             return
         resources = _participants(self._transaction)
+        if isinstance(error, GeneratorExit):
+            self._tell_dropped(resources)
         self.participants = len(resources)
         self.transient = isinstance(error, TransientError) or any(
             resource.should_retry(error)
@@ -306,6 +309,19 @@ class Block(Generic[RootT]):
         )
         with contextlib.suppress(NoTransaction):
             self._own.abort()
+
+    def _tell_dropped(self, participants: Any) -> None:
+        """Warn of changes that go with a generator: that exception reaches nobody."""
+        for each in participants:
+            if isinstance(each, DataManager) and each.pending:
+                first = each.uncommitted()
+                text = (
+                    f"{first.path}: a generator with an open transaction block was not run to its "
+                    f"end: what was changed meanwhile (in {first.class_name} oid {first.oid}), by "
+                    "who has called it, too, is dropped; open blocks around generators"
+                )
+                warn_outside(text, UncommittedChangesWarning)
+                return
 
     def _refuse_to_leave(self) -> NoReturn:
         self._refuse("another thread or task has entered it")
