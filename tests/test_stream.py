@@ -41,6 +41,10 @@ CHUNK = 64 * 1024
 CONTENT = bytes(range(256)) * 700  # Not a whole number of chunks.
 
 
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
 class Folder(Persistent):
     file = None
 
@@ -516,15 +520,39 @@ def test_a_stream_is_not_made_by_hand_and_not_derived_from():
             pass
 
 
-def test_a_file_that_is_not_stored_yet_cannot_be_copied_or_pickled_into_something_wrong():
-    file = PersistentFile(io.BytesIO(b"abc"))
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickled])
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_copy_or_a_pickle_has_the_bytes(path, make, is_stored):
+    source = io.BytesIO(b"-abc")
+    source.seek(1)
+    folder = Folder(PersistentFile(source))
+    with Database(TransactionLog(path, sync=False)) as db:
+        if is_stored:
+            db.set_root(PersistentDict(folder=folder))
+            transaction.commit()
+        made = make(folder.file)
+        twice = make(made)
+        if not is_stored:
+            db.set_root(PersistentDict(folder=folder))
+        checkout(db.root)
+        db.root.update(made=made, twice=twice)
+        transaction.commit()
+        for stream in (folder.file, made, twice):
+            assert type(stream) is PersistentStream
+            assert b"".join(stream) == b"abc"
 
-    for make in (copy.copy, copy.deepcopy, lambda file: pickle.loads(pickle.dumps(file))):
-        try:
-            made = make(file)
-        except (TypeError, ValueError, pickle.PicklingError):
-            continue
-        assert type(made) is PersistentFile
+
+def test_a_file_that_can_be_read_once_is_not_copied_before_it_is_stored():
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    file = PersistentFile(Pipe(b"abc"))
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(
+            TypeError, match=r"a Pipe, which can't be read again.*commit it before"
+        ):
+            make(file)
 
 
 # -- memory ---------------------------------------------------------------------------

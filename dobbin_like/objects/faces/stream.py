@@ -76,6 +76,10 @@ class PersistentStream(Persistent):
     def __deepcopy__(self, _memo: object) -> PersistentFile:
         return self.__copy__()
 
+    def __reduce__(self) -> tuple[Callable[[bytes], PersistentFile], tuple[bytes]]:
+        """Pickle as a new file with the same bytes, which are part of the pickle."""
+        return _unpickled, (self._p_read(0, self._size),)
+
     def open(self) -> StreamReader:
         """Return a file that reads from the start; and let this thread read the stream itself.
 
@@ -145,6 +149,10 @@ class PersistentStream(Persistent):
                 instead = "open() returns a file, which has it"
                 raise NoSuchAttributeError(type(self).__name__, name, instead)
             raise no_attribute(self, name)
+
+
+def _unpickled(data: bytes) -> PersistentFile:
+    return PersistentFile(io.BytesIO(data))
 
 
 class StreamReader(io.BufferedReader):
@@ -303,6 +311,22 @@ class PersistentFile(Persistent):
     def __init_subclass__(cls, **_kwargs: object) -> None:
         reason = "the object becomes a PersistentStream; keep it in an attribute of your own class"
         raise ClassNotSupported(cls.__name__, reason)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], PersistentFile], tuple[bytes]]:
+        """Pickle or copy as a new file with the same bytes, which are part of the pickle."""
+        state = native_dict(self)
+        stream = state["_v_stream"]
+        if not (isinstance(stream, _Spooled) or _is_seekable(stream)):
+            text = (
+                f"a PersistentFile of a {type(stream).__name__}, which can't be read again, can't "
+                "be pickled or copied; commit it before"
+            )
+            raise TypeError(text)
+        start = state.get("_v_start", stream.tell())
+        stream.seek(start)
+        data = stream.read()
+        stream.seek(start)
+        return _unpickled, (data,)
 
     def _p_spool(self, directory: Path | None) -> None:
         """Copy the source to a temporary file, unless it is quick to read."""
