@@ -126,6 +126,8 @@ def test_what_is_damaged_is_told_and_the_rest_is_there(shop: str) -> None:
 
     assert "damaged" in answers.find("Cart")["objects"][0]
     assert "damaged" in answers.diff(0)["objects"][1]
+    [lost] = answers.census()["damaged"]
+    assert (lost["oid"], "damaged" in lost) == (1, True)
     with pytest.raises(IntegrityError):
         answers.history("cart")
     assert answers.show()["state"]["_items"]["cart"]["$ref"] == 1

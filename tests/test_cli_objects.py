@@ -368,6 +368,12 @@ def test_what_is_damaged_is_told_and_the_rest_is_listed(
         code, out, err = run(capsys, name, shop, str(lost["oid"]))
         assert code == 1
         assert (out + err).count("\n") == 1 or name == "referrers"
+    whole = before[1].count("\n") - 1
+    code, out, err = run(capsys, "census", shop)
+    assert (code, err, f" {whole} " in out) == (1, "", True)
+    assert out.splitlines()[-1].startswith(f"oid {lost['oid']}  damaged: at ")
+    code, out, _ = run(capsys, "census", shop, "--json")
+    assert (code, json.loads(out)["objects"], json.loads(out)["damaged"]) == (1, whole, [lost])
     assert run(capsys, "tree", shop, "--depth", "0")[0] == 1
     assert run(capsys, "show", shop, "carts", "-n", "0")[0] == 1
 

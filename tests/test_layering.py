@@ -419,9 +419,8 @@ HOUSE = {
         (
             "cli.text",
             "cli.common  cli.values",
-            "cli.care  cli.change  cli.differences  cli.look  cli.play  cli.shell  cli.stored "
-            "cli.top",
-            "cli.outside  cli.outside.exchange  cli.outside.follow  cli.past",
+            "cli.care  cli.change  cli.differences  cli.play  cli.shell  cli.stored  cli.top",
+            "cli.look  cli.outside  cli.outside.exchange  cli.outside.follow  cli.past",
             "cli.objects",
             "cli.outside.answers",
             "cli.outside.mcp",

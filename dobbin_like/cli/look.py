@@ -14,18 +14,22 @@ from dobbin_like.cli.common import (
     LOG,
     Complaint,
     command,
+    damaged,
     importable,
     opened,
     progress_bar,
+    reason,
     show,
     storage_at,
     usage,
 )
+from dobbin_like.cli.stored import Damaged, Snapshot
 from dobbin_like.cli.text import as_called, local_time, note
 from dobbin_like.contract import Storage, is_packed
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.repair.listing import readable
 from dobbin_like.repair.report import Loss
+from dobbin_like.search.questions import Census
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storage import TransactionLog
 from dobbin_like.texts import counted, is_uri, shown
@@ -37,15 +41,26 @@ _Fact = tuple[str, Any, str | None]
 @command("dobbin census shop.log")
 @LOG
 @JSON
-def census(path: str, *, as_json: bool) -> None:
+def census(path: str, *, as_json: bool) -> int:
     """Count the objects and bytes of each class in PATH.
 
     Includes objects that can't be reached from the root. Imports no module of the program
-    that wrote the log. Works on a log that is in use.
+    that wrote the log. Works on a log that is in use. Damaged objects are listed after the
+    others; the exit code is 1 then.
     """
-    with opened(path) as database, progress_bar("counting") as progress:
-        found = database.census(progress)
-    show(found, found.as_dict(), as_json=as_json)
+    with opened(path) as database, Snapshot(database) as snapshot:
+        with progress_bar("counting") as progress:
+            found, lost = snapshot.census(progress)
+        show(found, census_facts(found, lost), as_json=as_json)
+    for each in () if as_json else lost:
+        damaged({}, f"oid {each.oid}", each.error, as_json=False)
+    return FOUND if lost else 0
+
+
+def census_facts(found: Census, lost: list[Damaged]) -> dict[str, Any]:
+    """Return the counts of classes, and what could not be counted, as JSON has them."""
+    beside = [{"oid": each.oid, "damaged": reason(each.error)} for each in lost]
+    return {**found.as_dict(), "damaged": beside}
 
 
 @command("dobbin check shop.log --allow 'shop.*'")

@@ -15,12 +15,13 @@ from typing import Any, Final, NamedTuple, Self
 from dobbin_like.cli.common import Complaint
 from dobbin_like.cli.text import class_text
 from dobbin_like.cli.values import MAPPING, Values, content_of
-from dobbin_like.contract import Storage, StoredVersion
+from dobbin_like.contract import Storage, StoredVersion, reading_ahead
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.deltas.delta import ITEMS
+from dobbin_like.search.questions import Census, ClassCount
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
@@ -91,7 +92,7 @@ class Snapshot:
     def all(self, progress: Progress | None = None) -> Iterator[StoredObject | Damaged]:
         """Yield every object in the order of the oids."""
         total = self.storage.next_oid
-        for oid in map(Oid, range(total)):
+        for oid in reading_ahead(self.storage, map(Oid, range(total))):
             try:
                 found = self.get(oid)
             except Error as error:
@@ -101,6 +102,25 @@ class Snapshot:
                     yield found
             if progress is not None and oid % BETWEEN_REPORTS == BETWEEN_REPORTS - 1:
                 progress(oid + 1, total)
+
+    def census(self, progress: Progress | None = None) -> tuple[Census, list[Damaged]]:
+        """Return what db.census() does of the objects that can be read, and the others."""
+        counts: dict[str, list[int]] = {}
+        lost: list[Damaged] = []
+        for found in self.all(progress):
+            try:
+                if isinstance(found, Damaged):
+                    raise found.error
+                size = self.size(found)
+            except Error as error:
+                lost.append(Damaged(found.oid, error))
+                continue
+            count = counts.setdefault(found.class_name, [0, 0])
+            count[0] += 1
+            count[1] += size
+        classes = [ClassCount(name, *count) for name, count in counts.items()]
+        classes.sort(key=lambda count: (-count.bytes, count.name))
+        return Census(self.tid, tuple(classes)), lost
 
     def state(self, found: StoredObject) -> dict[str, Any]:
         """Return the state, with references and stand-ins. IntegrityError: it is damaged."""

@@ -16,6 +16,7 @@ import click
 from dobbin_like.cli.common import MOMENT, opened, reason
 from dobbin_like.cli.differences import as_json as changes_as_json
 from dobbin_like.cli.differences import differences
+from dobbin_like.cli.look import census_facts
 from dobbin_like.cli.objects import classes_like, facts_of
 from dobbin_like.cli.past import changed_oids, commit_facts, revisions, tid_at
 from dobbin_like.cli.stored import Damaged, Snapshot, StoredObject
@@ -49,8 +50,9 @@ class Answers:
 
         at: as of a tid, a time (2026-01-31T12:00) or a time ago (3d, 12h, 5m); default: now.
         """
-        with opened(self.path, at=_moment(at)) as database:
-            return database.census().as_dict()
+        with self._snapshot(at) as (_, snapshot):
+            facts = census_facts(*snapshot.census())
+            return facts | {"damaged": facts["damaged"][:MOST]}
 
     def show(self, way: str = "", at: str | int | None = None, limit: int = 50) -> dict[str, Any]:
         """Show an object: its class, who has written it and when, its state, its references.
