@@ -16,7 +16,7 @@ from dobbin_like.database import Database
 from dobbin_like.demo.model import Library
 from dobbin_like.demo.parse import parse
 from dobbin_like.demo.workers import store
-from dobbin_like.persistent import checkout
+from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.browsing import MARKUP, commit, make_shop
 from tests.helpers.chromium import Browser, chromium
@@ -202,6 +202,53 @@ def test_the_slider_shows_the_database_as_of_then_and_keeps_the_focus(
         assert browser.js("return document.activeElement.id") == "main"
         assert browser.complaints() == []
         assert running.stop() == (0, "")
+
+
+def test_labels_between_two_objects_do_not_cover_each_other(path: Path, tmp_path: Path) -> None:
+    with Database(path) as database:
+        both = PersistentDict()
+        database.set_root(PersistentDict(one=both, other=both))
+        checkout(both)
+        both["back"] = database.root
+        commit("", "a circle")
+    with browsing(path, "--no-open") as running, chromium(tmp_path / "profile") as browser:
+        browser.open(f"{running.address}drawing/0")
+        browser.wait("document.querySelector('#drawing').dataset.settled")
+        browser.js("document.querySelector('.node[data-oid=\"1\"]').focus()")
+        browser.press("ENTER")
+        browser.wait("document.querySelectorAll('.edge-label').length === 3")
+        rows = "[...document.querySelectorAll('.edge-label')].map(e => e.getAttribute('y'))"
+        browser.wait(f"new Set({rows}).size === 3")
+        assert browser.complaints() == []
+
+
+def test_a_server_that_has_ended_is_told_and_what_is_drawn_stays(
+    path: Path, tmp_path: Path
+) -> None:
+    make_shop(path)
+    with browsing(path, "--no-open") as running, chromium(tmp_path / "profile") as browser:
+        browser.open(f"{running.address}tree/0")
+        pages = browser.window.current_window_handle
+        browser.wait("document.querySelector('#slider').max > 1")
+        browser.window.switch_to.new_window("tab")
+        browser.open(f"{running.address}drawing/0")
+        browser.wait("document.querySelector('#drawing').dataset.settled >= 5")
+        count = browser.js("return document.querySelectorAll('.node').length")
+        assert running.stop() == (0, "")
+
+        browser.wait("document.querySelector('#news').textContent.startsWith('not connected')")
+        browser.find("button[data-do=anew]").click()
+        browser.wait("document.querySelector('#chosen').textContent.includes('has dobbin browse')")
+        browser.js("document.querySelector('.node[data-oid=\"1\"]').focus()")
+        browser.press("ENTER", "ENTER")
+        browser.wait("document.querySelector('#said').textContent.includes('has dobbin browse')")
+        assert browser.js("return document.querySelectorAll('#chosen [data-told]').length") == 1
+        assert browser.js("return document.querySelectorAll('.node').length") == count
+
+        browser.window.switch_to.window(pages)
+        browser.wait("document.querySelector('#news').textContent.startsWith('not connected')")
+        browser.find(".tree summary").send_keys(" ")
+        browser.wait("document.querySelector('.tree details[open][data-load] a')")
 
 
 def test_commits_and_conflicts_are_seen_as_they_come(

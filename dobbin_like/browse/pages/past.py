@@ -234,8 +234,8 @@ def history(ask: Ask) -> Page:
 def _revision(ask: Ask, version: Any, before: Any, after: Any) -> Html:
     try:
         logged = ask.sight.storage.transaction_of(version.stored)
-        about = f"{logged.user}: " if logged.user else ""
-        top = el("h2", ask.tid_link(logged.tid), " ", text(about + logged.description))
+        about = ": ".join(filter(None, (logged.user, logged.description)))
+        top = el("h2", ask.tid_link(logged.tid), " ", text(about))
     except Error as error:
         top = join(el("h2", ask.tid_link(version.stored.tid)), damage(error))
     for state in (before, after):

@@ -85,9 +85,14 @@ dobbin.onContent((main) => {
     if (edges.some((edge) => edge.from === from && edge.to === to && edge.way === way)) return;
     const line = make("path", { class: "edge", "marker-end": "url(#arrow)" });
     const label = make("text", { class: "edge-label" }, cut(way, 26));
+    // Labels between the same two objects are one below the other.
+    const isBetween = (edge) => (edge.from === from && edge.to === to) || (edge.from === to && edge.to === from);
+    const rows = edges.filter(isBetween).map((edge) => edge.row);
+    let row = 0;
+    while (rows.includes(row)) row += 1;
     edgeLayer.append(line);
     labelLayer.append(label);
-    edges.push({ from, to, way, line, label });
+    edges.push({ from, to, way, line, label, row });
   };
 
   const table = () => {
@@ -106,19 +111,17 @@ dobbin.onContent((main) => {
   const unfold = async (node) => {
     if (node.trouble || node.more === 0 || node.busy) return;
     if (nodes.size >= LIMIT) {
-      said.textContent = `${LIMIT} objects are as many as can be drawn; fold some, or start anew.`;
-      note(said.textContent);
+      tell(`${LIMIT} objects are as many as can be drawn; fold some, or start anew.`);
       return;
     }
     node.busy = true;
-    const before = nodes.size;
+    const [before, start] = [nodes.size, node.next];
     try {
       const url = new URL(address("neighbours", node.oid), location.href);
-      url.searchParams.set("from", node.next);
-      const answer = await fetch(url);
-      if (!answer.ok) throw new Error(`${nameOf(node)} is not shown`);
-      const facts = await answer.json();
-      if (isGone) return;
+      url.searchParams.set("from", start);
+      const facts = await ask(url);
+      // It may have been folded meanwhile, or folded away.
+      if (isGone || nodes.get(node.oid) !== node || node.next !== start) return;
       if (facts.trouble) {
         node.trouble = facts.trouble;
       } else {
@@ -128,7 +131,7 @@ dobbin.onContent((main) => {
         Object.assign(node, { open: true, more: facts.more, next: facts.next });
       }
     } catch (error) {
-      said.textContent = error.message;
+      tell(error.message);
       return;
     } finally {
       node.busy = false;
@@ -175,7 +178,20 @@ dobbin.onContent((main) => {
     nodes.delete(node.oid);
   };
 
-  const note = (text) => chosenBox.append(dobbin.element("p", { class: "nothing" }, text));
+  const tell = (text) => {
+    if (isGone) return;
+    said.textContent = text;
+    chosenBox.querySelector("[data-told]")?.remove();
+    chosenBox.append(dobbin.element("p", { class: "nothing", "data-told": "" }, text));
+  };
+
+  const ask = async (url) => {
+    const answer = await fetch(url).catch(() => {
+      throw new Error("The server does not answer; has dobbin browse ended?");
+    });
+    if (!answer.ok) throw new Error("The server does not show it. The page of the object says why.");
+    return answer.json();
+  };
 
   const choose = (node, isFocused) => {
     if (chosen) {
@@ -269,11 +285,11 @@ dobbin.onContent((main) => {
     for (const node of nodes.values()) {
       node.shape.setAttribute("transform", `translate(${node.x.toFixed(1)} ${node.y.toFixed(1)})`);
     }
-    for (const { from, to, line, label } of edges) {
+    for (const { from, to, line, label, row } of edges) {
       if (from === to) {
         line.setAttribute("d", `M${from.x - 8} ${from.y - RADIUS} c-14 -34 30 -34 16 0`);
         label.setAttribute("x", from.x);
-        label.setAttribute("y", from.y - RADIUS - 28);
+        label.setAttribute("y", from.y - RADIUS - 28 - 11 * row);
       } else {
         const dx = to.x - from.x;
         const dy = to.y - from.y;
@@ -283,7 +299,7 @@ dobbin.onContent((main) => {
         line.setAttribute("d", `M${(from.x + ux * gap).toFixed(1)} ${(from.y + uy * gap).toFixed(1)}`
           + `L${(to.x - ux * gap).toFixed(1)} ${(to.y - uy * gap).toFixed(1)}`);
         label.setAttribute("x", ((from.x + to.x) / 2).toFixed(1));
-        label.setAttribute("y", ((from.y + to.y) / 2 + 3).toFixed(1));
+        label.setAttribute("y", ((from.y + to.y) / 2 + 3 + 11 * row).toFixed(1));
       }
       const isNear = chosen && (from === chosen || to === chosen);
       label.toggleAttribute("hidden", !isNear);
@@ -384,13 +400,18 @@ dobbin.onContent((main) => {
   });
 
   const begin = async () => {
+    let facts;
+    try {
+      facts = await ask(address("neighbours", data.start));
+    } catch (error) {
+      tell(error.message);
+      return;
+    }
+    if (isGone) return;
     nodes.forEach((node) => node.shape.remove());
     nodes.clear();
     edges.splice(0).forEach((edge) => { edge.line.remove(); edge.label.remove(); });
     view.byHand = false;
-    const answer = await fetch(address("neighbours", data.start));
-    if (!answer.ok || isGone) return;
-    const facts = await answer.json();
     const first = add(facts, null, 0);
     choose(first);
     await unfold(first);

@@ -91,7 +91,13 @@ const awaitSlider = () => {
 const unfold = async (details) => {
   const address = details.dataset.load;
   delete details.dataset.load;
-  const { parsed } = await dobbin.fetchPage(address);
+  let parsed;
+  try {
+    ({ parsed } = await dobbin.fetchPage(address));
+  } catch {
+    details.dataset.load = address; // When it is unfolded again.
+    return;
+  }
   const above = [];
   for (let up = details; up; up = up.parentElement.closest("details[data-oid]")) {
     above.push(up.dataset.oid);
@@ -225,7 +231,14 @@ dobbin.onContent((main) => {
     url.searchParams.delete("at");
     place.replaceChildren(dobbin.element("a", { href: url.pathname + url.search }, text));
   };
+  const lost = "not connected; has dobbin browse ended?";
   return dobbin.news(place.dataset.tid, {
+    open: () => {
+      if (place.textContent !== lost) return;
+      place.replaceChildren();
+      if (count) tell();
+    },
+    error: () => { if (place.textContent !== lost) place.replaceChildren(lost); },
     transaction: () => {
       count += 1;
       timer = timer || setTimeout(tell, 300);
