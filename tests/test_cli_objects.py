@@ -197,6 +197,7 @@ def test_show_tells_of_the_past(capsys: pytest.CaptureFixture[str], shop: str) -
         ("referrers {0} 99", "there is no object with oid 99"),
         ("history {0} 99", "there is no object with oid 99"),
         ("find {0} Crt", "no class 'Crt'; there are "),
+        ("find {0} Xyzzy", "no class 'Xyzzy'; there are shop.Cart, shop.Money, shop.Shop, ..."),
         ("show {0} --at 1", "before the first one"),
         ("diff {0} 1 now", "before the first one"),
         ("diff {0} 0 9000000000000000", "it is after the last one"),

@@ -223,7 +223,12 @@ def test_what_can_not_be_undone_is_one_line(capsys: pytest.CaptureFixture[str], 
     before = Path(log).read_bytes()
     first = str(tids(log)[0])
 
-    for args, text in (["undo", log, "5"], "no transaction 5"), (["undo", log, first], "can't be"):
+    last = tids(log)[-1]
+    for args, text in (
+        (["undo", log, "5"], "no transaction 5"),
+        (["undo", log, first], "can't be"),
+        (["undo", log, "9" * 20], f"no transaction {'9' * 20}: the last one is {last}\n"),
+    ):
         code, out, err = run(capsys, *args)
         assert (code, out) == (2, "")
         assert text in err
@@ -245,6 +250,11 @@ def test_a_class_that_undo_needs_is_named(carts: str, tmp_path: Path) -> None:
         f"dobbin: {carts}: shop.Cart is not loaded: the module shop is not imported; "
         "add --allow 'shop.*'\n"
     )
+    (tmp_path / "shop.py").rename(tmp_path / "store.py")
+    refused = undo("--allow", "shop.*")
+    assert "importing shop raised" in refused.stderr
+    assert "correct shop, or call db.rename_class('shop.Cart', new)" in refused.stderr
+    (tmp_path / "store.py").rename(tmp_path / "shop.py")
     assert undo("--allow", "shop.*").returncode == 0
     assert shell(carts, typed="print(root.total)")[1] == "1\n"
 

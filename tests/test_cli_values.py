@@ -16,6 +16,7 @@ import pytest
 from dobbin_like.cli.text import safe
 from dobbin_like.cli.values import Values, to_json
 from dobbin_like.ids import Oid
+from dobbin_like.objects.codec.makers import maker_of
 from dobbin_like.objects.codec.stand_in import make_stand_in, stand_in_member
 from dobbin_like.objects.codec.state_reader import Reference
 
@@ -68,6 +69,9 @@ def cycle() -> list[Any]:
             "shop.models.Money.RED",
         ),
         (MONEY, {"$type": "type", "value": "shop.models.Money"}, "shop.models.Money"),
+        (maker_of(int), {"$type": "type", "value": "int"}, "int"),
+        (maker_of(deque), {"$type": "type", "value": "collections.deque"}, "collections.deque"),
+        (date, {"$type": "type", "value": "datetime.date"}, "datetime.date"),
         (
             datetime(2026, 1, 31, tzinfo=UTC),
             {"$type": "datetime.datetime", "value": "2026-01-31T00:00:00+00:00"},

@@ -38,14 +38,19 @@ def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
     if allow:
         importable()
     with opened(path, read_only=False, allow=allow) as database:
+        if tid > database.tid:
+            text = f"{shown(path)}: no transaction {tid}: the last one is {database.tid}"
+            raise Complaint(text)
         try:
             with database.transaction(note=f"undo {tid}"):
                 database.undo(tid)
         except UnloadedClassError as error:
-            text = (
-                f"{shown(path)}: {error.module}.{error.qualname} is not loaded: {error.reason}; "
-                f"add --allow '{error.module}.*'"
-            )
+            remedy = error.remedy
+            if "allow=" in remedy:
+                remedy = f"add --allow '{error.module}.*'"
+            name = f"{error.module}.{error.qualname}"
+            why = "; ".join(filter(None, (error.reason, remedy)))
+            text = f"{shown(path)}: {name} is not loaded: {why}"
             raise Complaint(text) from None
         undone_by = database.tid
     text = f"{shown(path)}: transaction {tid} is undone, by {undone_by}"

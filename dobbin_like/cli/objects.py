@@ -290,8 +290,11 @@ def classes_like(snapshot: Snapshot, name: str) -> set[str]:
         each for each in known if each.endswith(f".{name}") or fnmatchcase(each, name)
     }
     if not found:
-        near = difflib.get_close_matches(name, known, 3, 0.5) or sorted(known)[:3]
-        text = f"{snapshot.path}: no class {name!r}; there are {', '.join(near) or 'none'}"
+        # Those of applications come first.
+        listed = sorted(known, key=lambda each: (each.startswith("dobbin_like."), each))
+        near = difflib.get_close_matches(name, known, 3, 0.5) or listed[:3]
+        more = ", ..." if len(near) < len(known) else ""
+        text = f"{snapshot.path}: no class {name!r}; there are {', '.join(near) or 'none'}{more}"
         raise Complaint(text)
     return found
 

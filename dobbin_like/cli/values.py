@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.cli.text import LIMIT, class_text
+from dobbin_like.objects.codec.makers import MakerMeta
 from dobbin_like.objects.codec.shown.preview import Cut
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta
 from dobbin_like.objects.codec.state_reader import Reference
@@ -73,9 +74,16 @@ def content_of(value: Any, name_of: NameOf) -> Content:
         more = counted(value.size, "character" if value.kind == "str" else "byte")
         return Content(TEXT, value.kind, f"{value.head[:_BEGINNING]!r}... {more}")
     if isinstance(value, type):
-        name = ".".join(value._p_name) if isinstance(value, StandInMeta) else value.__name__
-        return Content(TEXT, "type", name)
+        return Content(TEXT, "type", _name_of_class(value))
     return _collection(value) or _atom(value)
+
+
+def _name_of_class(cls: Any) -> str:
+    if isinstance(cls, StandInMeta):
+        return ".".join(cls._p_name)
+    real = cls._p_real if isinstance(cls, MakerMeta) else cls
+    name = getattr(real, "__name__", "?")
+    return name if real.__module__ == "builtins" else f"{real.__module__}.{name}"
 
 
 def _stand_in(value: StandIn) -> Content:
@@ -101,7 +109,7 @@ def _parts(value: StandIn) -> tuple[list[Any], dict[str, Any], list[Any], list[A
 
 def _collection(value: Any) -> Content | None:
     cls: Any = type(value)
-    name = cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
+    name = _name_of_class(cls)
     if cls is frozenset:
         name = "set"
     if isinstance(value, (dict, UserDict)):
@@ -130,8 +138,7 @@ def _atom(value: Any) -> Content:
         kind = ATOM if cls in (str, bool, int, type(None)) else TEXT
         if cls is float:
             kind = ATOM if math.isfinite(value) else TEXT
-        name = cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
-        return Content(kind, name, repr(value))
+        return Content(kind, _name_of_class(cls), repr(value))
     except ValueError:  # Of a fraction with too many digits.
         return Content(TEXT, cls.__name__, f"<{cls.__name__}>")
 
