@@ -223,6 +223,23 @@ def test_an_assistant_finds_the_tools_and_asks_them(ask: Any, shop: str) -> None
 
 
 @pytest.mark.slow
+def test_half_a_character_does_not_end_the_server(ask: Any, shop: str) -> None:
+    with Database(shop) as database:
+        checkout(database.root)
+        database.root["half \ud800"] = "\udfff"
+        transaction.commit()
+
+    async def questions(client: Any) -> None:
+        state = (await client.call_tool("show", {})).structured_content["state"]
+        assert state["_items"]["half \\ud800"] == "\\udfff"
+        refused = await client.call_tool("show", {"way": "nowhere"})
+        assert "half \\ud800" in refused.content[0].text
+        assert not (await client.call_tool("census", {})).is_error
+
+    ask(questions)
+
+
+@pytest.mark.slow
 def test_what_is_no_log_is_told_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

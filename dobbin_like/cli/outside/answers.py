@@ -201,6 +201,20 @@ def _cut(value: Any, limit: int) -> Any:
     return value
 
 
+def in_utf_8(value: Any) -> Any:
+    """Return JSON with escapes for what UTF-8 can't have: halves of characters, in any text.
+
+    The server would end with an error.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, list):
+        return [in_utf_8(item) for item in value]
+    if isinstance(value, dict):
+        return {in_utf_8(key): in_utf_8(item) for key, item in value.items()}
+    return value
+
+
 def complaint_of(error: Exception) -> str:
     """Return the text of an error that tells what was asked for wrongly."""
     if isinstance(error, click.ClickException):

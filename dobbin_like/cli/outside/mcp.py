@@ -10,7 +10,7 @@ import click
 
 from dobbin_like import __version__
 from dobbin_like.cli.common import LOG, Complaint, command, opened
-from dobbin_like.cli.outside.answers import Answers, complaint_of
+from dobbin_like.cli.outside.answers import Answers, complaint_of, in_utf_8
 from dobbin_like.exc import Error
 from dobbin_like.texts import shown
 
@@ -41,7 +41,7 @@ def mcp(path: str) -> None:
     server = MCPServer(
         "dobbin",
         version=__version__,
-        instructions=f"{_INSTRUCTIONS} It is {shown(path)}.",
+        instructions=in_utf_8(f"{_INSTRUCTIONS} It is {shown(path)}."),
         log_level="WARNING",
     )
     add_tools(server, answers)
@@ -64,8 +64,8 @@ def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(tool)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return tool(*args, **kwargs)
+            return in_utf_8(tool(*args, **kwargs))
         except (Error, OSError, click.ClickException) as error:
-            raise ToolError(complaint_of(error)) from error
+            raise ToolError(in_utf_8(complaint_of(error))) from error
 
     return call
