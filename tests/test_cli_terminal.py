@@ -124,7 +124,8 @@ def test_a_check_that_nobody_reads_says_what_it_has_found(log: str) -> None:
     )
     os.close(writer)
 
-    assert (result.returncode, result.stderr) == (1, b"")
+    hint = f"`python -m dobbin_like repair {log} TO` saves what can be read\n"
+    assert (result.returncode, result.stderr.decode()) == (1, hint)
 
 
 def test_a_disk_that_is_full_is_one_line(log: str) -> None:
@@ -134,7 +135,23 @@ def test_a_disk_that_is_full_is_one_line(log: str) -> None:
         )
 
     assert result.returncode == 2
-    assert result.stderr == b"dobbin: : No space left on device\n"
+    assert result.stderr == b"dobbin: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
+def test_what_an_encoding_does_not_have_is_an_escape(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.log")
+    with Database(path) as database:
+        database.set_root(PersistentDict(name="\N{SNOWMAN}"))
+        transaction.commit()
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    for name in ("show", "info", "check"):
+        command = [*DOBBIN, name, path]
+        result = processes.run(command, cwd=processes.ROOT, capture_output=True, env=env)
+        assert (result.returncode, result.stderr) == (0, b"")
+        if name == "show" and not encoding.startswith("utf"):
+            assert b"'\\u2603'" in result.stdout
 
 
 # -- logs that change, and damaged ones ----------------------------------------------------------

@@ -22,7 +22,7 @@ import click
 
 from dobbin_like import __version__
 from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE, Stopped, read_no_more
-from dobbin_like.cli.text import note
+from dobbin_like.cli.text import note, print_any_text
 from dobbin_like.exc import DivergedError, Error, IntegrityError
 
 _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -119,6 +119,7 @@ def run(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
 
     *called* is how the user has called it, for hints that can be typed.
     """
+    print_any_text()
     try:
         return int(dobbin(args, prog_name=called, standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -134,7 +135,8 @@ def run(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
         note(f"dobbin: {error}".replace("python -m dobbin_like", called))
         return FOUND if isinstance(error, (IntegrityError, DivergedError)) else USAGE
     except OSError as error:
-        note(f"dobbin: {error.filename or ''}: {error.strerror or error}")
+        where = f"{error.filename}: " if error.filename else ""
+        note(f"dobbin: {where}{error.strerror or error}")
         return USAGE
 
 

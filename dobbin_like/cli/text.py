@@ -6,6 +6,7 @@ as an escape, and nothing in them is taken for markup. Knows no logs.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -48,6 +49,12 @@ def safe(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def print_any_text() -> None:
+    """Let the results have escapes for characters that their encoding does not have."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def class_text(name: str) -> str:
