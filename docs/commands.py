@@ -12,14 +12,18 @@ from dobbin_like.cli import dobbin
 
 def lines() -> Iterator[str]:
     """Yield the lines of the page."""
-    for name, command in sorted(dobbin.commands.items()):
+    whole = click.Context(dobbin)
+    for name in dobbin.list_commands(whole):
+        command = dobbin.get_command(whole, name)
+        assert command is not None, name
         title = f"dobbin {name}"
         yield from (title, "-" * len(title), "")
         context = click.Context(command, info_name=title)
         usage = " ".join(command.collect_usage_pieces(context))
-        yield from ("::", "", f"    {title} {usage}", "")
+        yield from (".. code-block:: text", "", f"    {title} {usage}", "")
         yield from (cleandoc(command.help or "").splitlines())
-        yield ""
+        _, _, example = (command.epilog or "").partition("Example: ")
+        yield from ("", ".. code-block:: sh", "", f"    {example}", "")
         for option in command.params:
             record = option.get_help_record(context)
             if option.param_type_name == "option" and record is not None:
