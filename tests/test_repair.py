@@ -40,7 +40,7 @@ from dobbin_like.log.format.header import (
     inode_value,
     word_offset,
 )
-from dobbin_like.log.format.record import POSITIONS_SIZE, TRANSACTION_SIZE, LogPlace
+from dobbin_like.log.format.record import ENTRY_SIZE, POSITIONS_SIZE, TRANSACTION_SIZE, LogPlace
 from dobbin_like.log.reading.reader import ReadBuffer, read_frame
 from dobbin_like.persistent import (
     Persistent,
@@ -687,6 +687,22 @@ def test_a_hit_in_what_a_transaction_says_of_itself_keeps_its_objects(sound, pat
     assert loss.tid == saved.tid
     [kept] = [item for item, _ in contents(to) if item.tid == saved.tid]
     assert (kept.oids, kept.states) == (saved.oids, saved.states)
+
+
+@pytest.mark.parametrize("row", [0, 3, 11])
+def test_a_hit_in_an_entry_loses_that_object_only(sound, path, to, row):
+    [(saved, (first, _))] = [
+        item for item in contents(sound) if item[0].description == "many at once"
+    ]
+    assert len(saved.oids) == 12
+    start = first + TRANSACTION_SIZE + row * ENTRY_SIZE
+
+    report = assert_what_was_not_hit_is_saved(sound, path, to, start, b"\xff" * ENTRY_SIZE)
+
+    [kept] = [item for item, _ in contents(to) if item.tid == saved.tid]
+    assert kept.oids == saved.oids[:row] + saved.oids[row + 1 :]
+    lost = [loss for loss in report.losses if loss.what == "the state of an object"]
+    assert [(loss.offset, loss.tid, loss.certain) for loss in lost] == [(start, saved.tid, False)]
 
 
 def test_a_transaction_that_is_lost_is_named(sound, path, to):

@@ -202,17 +202,25 @@ def kept_part(source: Source, tail: LogPlace, limit: int) -> Kept | None:
 
 
 def walked_oids(source: Source, offset: int, end: int) -> list[Oid]:
-    """Return the oids of the entries of a transaction, as far as they are numbered in order."""
+    """Return the oids of the entries of a transaction, as they are read.
+
+    Up to the last entry of those that are numbered in order, past damaged ones among them; up to
+    the last that the transaction says to have, if the states of the others leave room for that.
+    """
+    start = record.transaction_head(source.read(offset, record.TRANSACTION_SIZE, end))
+    table = offset + record.TRANSACTION_SIZE
+    told = start.rows if table + start.rows * record.ENTRY_SIZE <= end else 0
     oids: list[Oid] = []
-    position = offset + record.TRANSACTION_SIZE
-    while position + record.ENTRY_SIZE <= end:
-        entry = source.read(position, record.ENTRY_SIZE, end)
-        head = record.entry_head(entry)
-        if head.row != len(oids) or head.oid >= record.OID_LIMIT:
+    whole, states = 0, end
+    for position in range(table, end - record.ENTRY_SIZE + 1, record.ENTRY_SIZE):
+        head = record.entry_head(source.read(position, record.ENTRY_SIZE, end))
+        if head.row == len(oids) and head.oid < record.OID_LIMIT:
+            whole, states = len(oids) + 1, min(states, position + head.distance)
+        elif len(oids) >= told:
             break
         oids.append(head.oid)
-        position += record.ENTRY_SIZE
-    return oids
+    has_room = table + told * record.ENTRY_SIZE + start.meta_size <= states
+    return oids if whole and has_room else oids[:whole]
 
 
 # -- streams ----------------------------------------------------------------
