@@ -115,6 +115,10 @@ def test_one_finds_the_way_through_the_pages(
             browser.press("ENTER")
             browser.wait(f"document.querySelectorAll('.node').length > {before}")
         assert "objects appeared" in browser.js("return said.textContent")
+        names = "[...document.querySelectorAll('#drawing [role], .buttons button')]"
+        labels = browser.js(f"return {names}.map(e => e.getAttribute('aria-label'))")
+        assert {"Zoom in", "Zoom out"} <= {*labels}
+        assert [label for label in labels if " ," in (label or "")] == []
         browser.press("ARROW_UP")
         assert browser.js("return document.activeElement.getAttribute('role')") == "button"
         assert browser.js("return document.querySelectorAll('#drawn tr').length") >= 15

@@ -180,12 +180,12 @@ def drawing(ask: Ask) -> Page:
     if found is None:
         return Page(title_of(ask, found, "drawing"), top, "objects")
     buttons = [
-        el("button", label, type="button", data_do=what, title=title)
-        for label, what, title in (
-            ("+", "in", "Zoom in"),
-            ("\u2212", "out", "Zoom out"),
-            ("Fit", "fit", "Show all of it"),
-            ("Start anew", "anew", "Show the first object only"),
+        el("button", label, type="button", data_do=what, title=title, aria_label=spoken)
+        for label, what, title, spoken in (
+            ("+", "in", "Zoom in", "Zoom in"),
+            ("\u2212", "out", "Zoom out", "Zoom out"),
+            ("Fit", "fit", "Show all of it", None),
+            ("Start anew", "anew", "Show the first object only", None),
         )
     ]
     without = el("noscript", el("p", "The drawing needs scripts. The tree shows the same."))

@@ -74,7 +74,8 @@ dobbin.onContent((main) => {
   const describe = (node) => {
     const state = node.trouble || (node.open ? "unfolded" : "not unfolded");
     const count = node.more ? `, ${node.more} more references` : "";
-    node.shape.setAttribute("aria-label", `${nameOf(node)} ${node.title}, ${state}${count}`);
+    const name = `${nameOf(node)} ${node.title}`.trim();
+    node.shape.setAttribute("aria-label", `${name}, ${state}${count}`);
     if (!node.trouble) node.shape.setAttribute("aria-expanded", String(node.open));
     node.shape.classList.toggle("open", node.open);
     const rest = node.open ? "" : "+";
