@@ -21,6 +21,7 @@ from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.follow import Follower
 from tests.helpers.following import followers
 from tests.helpers.histories import check_copy, check_same, written
+from tests.helpers.postgres_logs import take_back
 from tests.helpers.postgres_server import USER, Server, missing, serials
 
 if missing():
@@ -143,16 +144,6 @@ def test_a_log_that_was_made_anew_is_told(server, schema, replica, capsys):
         assert "its last transaction is not in the source" in capsys.readouterr().err
     with TransactionLog(replica, read_only=True) as log:
         assert data_of(log, 0) == b"root"
-
-
-def take_back(server, schema, position):
-    """Let a log have lost its last transactions, as a server that has failed may have."""
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        (tid,) = connection.execute(
-            f"select tid from {schema}.log where pos = {position}"
-        ).fetchone()
-        connection.execute(f"delete from {schema}.version where tid > {tid}")
-        connection.execute(f"delete from {schema}.log where tid > {tid}")
 
 
 def test_history_that_is_lost_meanwhile_is_noticed_at_once(server, schema, replica):

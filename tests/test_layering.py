@@ -212,7 +212,7 @@ HOUSE = {
             "storages.postgres.wire",
             "storages.postgres.tables",
             "storages.postgres.ahead  storages.postgres.offers  storages.postgres.streams",
-            "storages.postgres.cache  storages.postgres.sending",
+            "storages.postgres.at_head  storages.postgres.cache  storages.postgres.sending",
             "storages.postgres.caching",
             "storages.postgres.reading",
             "storages.postgres.writer",

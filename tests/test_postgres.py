@@ -59,7 +59,7 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import reading, tables
+from dobbin_like.storages.postgres import at_head, reading, tables
 from dobbin_like.storages.postgres.lines import Lines, is_lost
 from dobbin_like.storages.postgres.wire import Call, exchange
 
@@ -384,16 +384,16 @@ def test_what_was_read_ahead_is_not_older_than_what_is_applied(server, schema):
 @contextlib.contextmanager
 def overtaken_while_reading(log, act):
     """Let *act* be done, and applied, when *log* has read and before it has the result."""
-    read = log._all
+    read = log._as_of
 
     def read_and_act(*statement):
         rows = read(*statement)
-        log._all = read
+        log._as_of = read
         act()
         catch_up(log)
         return rows
 
-    log._all = read_and_act
+    log._as_of = read_and_act
     yield
 
 
@@ -1203,3 +1203,149 @@ def test_a_log_that_has_lost_transactions_is_not_read_on(server, schema):
         assert log.has_news()
         with pytest.raises(HistoryLostError):
             log.read_news()
+
+
+@contextlib.contextmanager
+def without_the_last(server, schema):
+    """Let the server be one that does not have the last transaction; and then have it again."""
+    tables = {name: f"{schema}.{name}" for name in ("version", "log")}
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        last = f"tid = (select max(tid) from {schema}.log)"
+        for name, table in tables.items():
+            kept = f"create table {schema}_{name} as select * from {table} where {last}"
+            connection.execute(kept)
+        for table in tables.values():
+            connection.execute(f"delete from {table} where {last}")
+        yield
+        for name, table in tables.items():
+            connection.execute(f"insert into {table} select * from {schema}_{name}")
+
+
+def all_that_is_read(log):
+    """Return what *log* tells of the objects 0 and 1 and of the stream of the transaction 1."""
+    first, last = log.transactions()
+    key = log.stream_key
+    log.read_ahead([Oid(0), Oid(1)])
+    return (
+        data_of(log, 0),
+        data_of(log, 1),
+        log.load(Oid(2)),
+        [log.has(Oid(oid)) for oid in range(3)],
+        log.version_before(Oid(0), log.load(Oid(0))).data,
+        [logged.tid for logged in log.transactions(newest_first=True)],
+        log.transaction_of(log.load(Oid(0))).tid == last.tid,
+        [[(oid, version.data) for oid, version in log.entries(each)] for each in (first, last)],
+        log.stream_size(key),
+        log.read_stream(key, 3, 4),
+        log.read_stream(key, 10, 4),
+    )
+
+
+@pytest.fixture
+def two_transactions(server, schema):
+    """A log of two transactions, and how to open it for reading."""
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        log.acquire()
+        key, _ = log.write_stream(io.BytesIO(b"0123456789"))
+        append(log, {0: b"root", 1: b"one"})
+        log.release()
+        catch_up(log)
+        commit(log, {0: b"root again", 1: b"one again"})
+
+        def opened(**options):
+            reader = PostgresLog(server.dsn(), schema=schema, **options)
+            reader.stream_key = key
+            return reader
+
+        yield opened
+
+
+READS = {
+    "load": lambda log: log.load(Oid(1)),
+    "load of the past": lambda log: log.load(Oid(1), Tid(log.tid - 1)),
+    "has": lambda log: log.has(Oid(1)),
+    "read_ahead": lambda log: log.read_ahead([Oid(0), Oid(1)]),
+    "version_before": lambda log: log.version_before(Oid(1), log.known),
+    "transactions": lambda log: [*log.transactions()],
+    "newest first": lambda log: [*log.transactions(newest_first=True)],
+    "transaction_of": lambda log: log.transaction_of(log.known),
+    "entries": lambda log: [*log.entries(log._head)],
+    "stream_size": lambda log: log.stream_size(log.stream_key),
+    "read_stream": lambda log: log.read_stream(log.stream_key, 0, 5),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_nothing_is_read_from_a_server_that_lacks_what_was_read(
+    server, schema, two_transactions, monkeypatch, read, read_only
+):
+    """It has an older state of each object, which does not fit to what is in memory."""
+    monkeypatch.setattr(at_head, "LEAST_SECONDS", 0.05)
+    with two_transactions(read_only=read_only, patience=0.05) as log:
+        log.known = log.load(Oid(0))
+        told, error = "lags behind", ServerUnavailableError
+        if not read_only:
+            told, error = "lost transactions, expected number 2", HistoryLostError
+        with without_the_last(server, schema), pytest.raises(error, match=told):
+            read(log)
+        read(log)
+
+
+def test_a_standby_that_lags_behind_is_waited_for(server, schema, two_transactions):
+    with two_transactions(read_only=True) as log:
+        there = all_that_is_read(log)
+        assert there[:4] == (b"root again", b"one again", None, [True, True, False])
+        assert there[-3:] == (10, b"3456", b"")
+        with ThreadPoolExecutor(1) as pool:
+            with without_the_last(server, schema):
+                read = pool.submit(all_that_is_read, log)
+                time.sleep(0.2)
+                assert not read.done()
+            assert read.result(WAIT_SECONDS) == there
+
+
+def test_another_history_is_not_read(server, schema, two_transactions):
+    with two_transactions() as log, two_transactions(read_only=True) as reader:
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(f"update {schema}.log set id = 'another' where pos = 2")
+        for each in (log, reader):
+            with pytest.raises(HistoryLostError, match="another one"):
+                each.load(Oid(1))
+
+
+@pytest.mark.slow
+def test_who_reads_on_from_a_standby_waits_until_it_has_what_was_read(schema):
+    primary, standby = Server(), None
+    try:
+        primary.start()
+        with PostgresLog(primary.dsn(), schema=schema) as log:
+            commit(log, {0: b"0", 1: b"0"})
+            standby = Server(primary)
+            standby.start()
+            hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+            uri = f"postgresql://{USER}@{hosts}/{USER}"
+            with (
+                PostgresLog(uri, schema=schema, read_only=True) as reader,
+                psycopg.connect(standby.dsn(), autocommit=True) as connection,
+            ):
+                connection.execute("select pg_wal_replay_pause()")
+                commit(log, {0: b"1", 1: b"1"})
+                received = "select pg_last_wal_receive_lsn() >= %s::pg_lsn"
+                with psycopg.connect(primary.dsn(), autocommit=True) as other:
+                    written = other.execute("select pg_current_wal_lsn()").fetchone()
+                while connection.execute(received, written).fetchone() != (True,):
+                    time.sleep(0.02)
+                catch_up(reader)
+                assert data_of(reader, 0) == b"1"
+                primary.kill()
+                with ThreadPoolExecutor(1) as pool:
+                    read = pool.submit(data_of, reader, 1)
+                    time.sleep(0.5)
+                    assert not read.done()
+                    connection.execute("select pg_wal_replay_resume()")
+                    assert read.result(WAIT_SECONDS) == b"1"
+    finally:
+        for each in (standby, primary):
+            if each is not None:
+                each.remove()

@@ -21,10 +21,11 @@ from dobbin_like import PersistentDict, PersistentList, checkout
 from dobbin_like.check import check_database
 from dobbin_like.conformance import StorageTests
 from dobbin_like.conformance.steps import catch_up, commit, data_of
-from dobbin_like.exc import NotALogError
+from dobbin_like.exc import HistoryLostError, NotALogError, ServerUnavailableError
 from dobbin_like.ids import Oid
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, WAIT_SECONDS
+from tests.helpers.postgres_logs import take_back
 from tests.helpers.postgres_server import missing, new_schema, serials
 
 if missing():
@@ -216,6 +217,25 @@ def test_a_standby_that_lags_behind_is_not_given_what_it_does_not_have(
         connection.execute(f"delete from {schema}.log where pos = 10")
     log = opened(read_only=True)
     assert (len(log), log._cache.place.position) == (9, 9)
+
+
+@pytest.mark.parametrize("may_lag", [False, True])
+def test_a_server_that_lacks_the_end_of_the_log_does_not_complete_a_cache(
+    opened, proxy, server, schema, states, monkeypatch, may_lag
+):
+    """The head was read from another server than the rest."""
+    monkeypatch.setattr(caching, "LEAST_SECONDS", 0.05)
+    opened().close()
+    with opened() as log, PostgresLog(server.dsn(), schema=schema) as other:
+        commit(other, {0: b"new"})
+        catch_up(log)
+        take_back(server, schema, 10)
+        cache = Cache(log._options["cache"], bytes.fromhex(log.sort_key.partition(":")[2]))
+        rest = log._lines, log._statements, log._head
+        with pytest.raises(ServerUnavailableError if may_lag else HistoryLostError):
+            caching.bring_up_to_date(cache, *rest, may_lag=may_lag)
+        assert cache.place.position == 10
+        cache.close()
 
 
 @pytest.mark.parametrize("version", [0, 2])

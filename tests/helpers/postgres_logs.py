@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dobbin_like.storage.postgres import PostgresLog
+    from tests.helpers.postgres_server import Server
 
 
 @contextlib.contextmanager
@@ -19,3 +20,13 @@ def in_another_process(log: PostgresLog) -> Iterator[None]:
     lock, log._lock = log._lock, MemoryLock(log.path)
     yield
     log._lock = lock
+
+
+def take_back(server: Server, schema: str, position: int) -> None:
+    """Let a log have lost its last transactions, as a server that has failed may have."""
+    import psycopg
+
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        last = f"(select tid from {schema}.log where pos = {position})"
+        for table in ("version", "log"):
+            connection.execute(f"delete from {schema}.{table} where tid > {last}")

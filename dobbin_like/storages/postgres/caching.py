@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import psycopg
 
 from dobbin_like.exc import ServerUnavailableError
+from dobbin_like.storages.postgres.at_head import LEAST_SECONDS, rows_as_of, wait_for
 from dobbin_like.storages.postgres.cache import Cache, Place, Row
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import PostgresTransaction, Statements
@@ -24,19 +26,30 @@ _BLOCK_ROWS: Final = 10_000
 
 
 def bring_up_to_date(
-    cache: Cache, lines: Lines, statements: Statements, head: PostgresTransaction
+    cache: Cache,
+    lines: Lines,
+    statements: Statements,
+    head: PostgresTransaction,
+    *,
+    may_lag: bool,
 ) -> None:
     """Compare a cache with the server, and let it have all versions up to *head*.
 
     If another process is at it, that is left to it; what the cache lacks is not loaded from it.
 
+    Args:
+        may_lag: The server may be a standby.
+
     Raises:
-        ServerUnavailableError: The server can't be reached.
+        ServerUnavailableError: The server can't be reached, or does not have *head* yet.
+        HistoryLostError: It does not have it.
     """
     _compare(cache, lines, statements, head)
     if cache.writable and cache.place.position < head.sequence:
         try:
-            lines.run(partial(_copy, cache, statements, head))
+            until = time.monotonic() + LEAST_SECONDS
+            while not lines.run(partial(_copy, cache, statements, head)):
+                wait_for(lines, statements, head, until if may_lag else None)
         except ServerUnavailableError:
             raise
         except OSError as error:  # The disk is full, or the like.
@@ -44,10 +57,7 @@ def bring_up_to_date(
     place = cache.place
     if 0 < place.position < head.sequence:
         since = place.position, head.sequence
-        rows = lines.run(
-            lambda line: line.execute(statements["changed"], since, binary=True).fetchall()
-        )
-        for (oids,) in rows:
+        for (oids,) in rows_as_of(lines, statements, head, "changed", since, may_lag=may_lag):
             cache.note_changed(oids)
     if cache.writable:
         cache.unlock()
@@ -68,18 +78,27 @@ def _compare(
         cache.discard()
 
 
-def _copy(cache: Cache, statements: Statements, head: PostgresTransaction, line: Line) -> None:
-    """Append all versions behind the place of the cache, up to *head*. May be repeated."""
+def _copy(cache: Cache, statements: Statements, head: PostgresTransaction, line: Line) -> bool:
+    """Append all versions behind the place of the cache, up to *head*. May be repeated.
+
+    Returns:
+        Whether it was done: not, if the server does not have *head*.
+    """
     cache.begin()
     rows: list[Row] = []
     size = 0
-    for row in _versions(line, statements, cache.place, head):
-        rows.append(row)
-        size += len(row[3])
-        if size > _BLOCK_BYTES or len(rows) == _BLOCK_ROWS:
-            cache.add(rows)
-            rows, size = [], 0
+    with line.transaction():  # A pool does not lead to another server in it.
+        row = line.execute(statements["at"], (head.sequence,), binary=True).fetchone()
+        if row is None or row[1] != head.id:
+            return False
+        for row in _versions(line, statements, cache.place, head):
+            rows.append(row)
+            size += len(row[3])
+            if size > _BLOCK_BYTES or len(rows) == _BLOCK_ROWS:
+                cache.add(rows)
+                rows, size = [], 0
     cache.add(rows, Place(head.sequence, head.tid, head.id))
+    return True
 
 
 def _versions(

@@ -1,7 +1,7 @@
 """The half of a log in PostgreSQL that reads it. Any thread.
 
-What is applied is one transaction, the *head*: everything is read as of it. Nothing else is kept
-in memory but the names of classes and shapes.
+What is applied is one transaction, the *head*: everything is read as of it, from a server that has
+it. Nothing else is kept in memory but the names of classes and shapes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.applied import Applied
 from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
+from dobbin_like.storages.postgres.at_head import rows_as_of
 from dobbin_like.storages.postgres.cache import Cache
 from dobbin_like.storages.postgres.caching import bring_up_to_date
 from dobbin_like.storages.postgres.lines import Line, Lines
@@ -111,11 +112,11 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
         self.names: NameTables = NameTables()
-        for (meta,) in self._all("names", self._head.sequence):
+        for (meta,) in self._as_of(self._head, "names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
         if cache is not None:
             self._cache = Cache(cache, store)
-            bring_up_to_date(self._cache, lines, self._statements, self._head)
+            bring_up_to_date(self._cache, lines, self._statements, self._head, may_lag=read_only)
 
     def _open(self, *, create: bool) -> bytes:
         """Return the id of the log; create its tables if they are not there."""
@@ -152,6 +153,12 @@ class ReadablePostgres(Applied[PostgresTransaction]):
     def _one(self, statement: str, *parameters: object) -> tuple[Any, ...] | None:
         found = self._all(statement, *parameters)
         return found[0] if found else None
+
+    def _as_of(
+        self, head: PostgresTransaction, statement: str, *parameters: object
+    ) -> list[tuple[Any, ...]]:
+        lines, statements, may_lag = self._lines, self._statements, self.read_only
+        return rows_as_of(lines, statements, head, statement, parameters, may_lag=may_lag)
 
     # -- news --------------------------------------------------------------------
 
@@ -199,7 +206,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
     def has(self, oid: Oid) -> bool:
         self._check_open()
         head = self._head
-        return 0 <= oid < head.next_oid and self._one("has", oid, head.tid) is not None
+        return 0 <= oid < head.next_oid and bool(self._as_of(head, "has", oid, head.tid))
 
     def load(self, oid: Oid, at: Tid | None = None) -> PostgresVersion | None:
         self._check_open()
@@ -209,7 +216,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         found = self._ahead.take(oid, at)
         if found is None and self._cache is not None:
             found = self._cache.load(oid, at)
-        return found or self._version(oid, head.tid if at is None else min(at, head.tid))
+        return found or self._version(head, oid, head.tid if at is None else min(at, head.tid))
 
     def read_ahead(self, oids: Sequence[Oid]) -> None:
         """Read the newest versions of these objects in one round trip, but for large ones."""
@@ -219,17 +226,17 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             oids = [oid for oid in oids if not cache.has(oid)]
             if not oids:
                 return
-        rows = self._all("load_many", array_text(oids), head.tid, AHEAD_BYTES)
+        rows = self._as_of(head, "load_many", array_text(oids), head.tid, AHEAD_BYTES)
         versions = {row[0]: PostgresVersion(*row[1:]) for row in rows}
         self._ahead.keep(versions, lambda: self._head is head)
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> PostgresVersion | None:
         self._check_open()
-        return self._version(oid, Tid(stored.tid - 1))
+        return self._version(self._head, oid, Tid(stored.tid - 1))
 
-    def _version(self, oid: Oid, at: Tid) -> PostgresVersion | None:
-        row = self._one("load", oid, at)
-        return None if row is None else PostgresVersion(*row)
+    def _version(self, head: PostgresTransaction, oid: Oid, at: Tid) -> PostgresVersion | None:
+        rows = self._as_of(head, "load", oid, at)
+        return PostgresVersion(*rows[0]) if rows else None
 
     def transactions(
         self, since: Tid = NO_TID, until: Tid | None = None, *, newest_first: bool = False
@@ -242,7 +249,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self, since: Tid, until: Tid, *, newest_first: bool
     ) -> Iterator[PostgresTransaction]:
         statement = "newest_first" if newest_first else "oldest_first"
-        while rows := self._all(statement, since, until, _PAGE):
+        while rows := self._as_of(self._head, statement, since, until, _PAGE):
             page = [transaction_of_row(row) for row in rows]
             yield from page
             if len(page) < _PAGE:
@@ -254,17 +261,17 @@ class ReadablePostgres(Applied[PostgresTransaction]):
 
     def transaction_of(self, stored: StoredVersion) -> PostgresTransaction:
         self._check_open()
-        row = self._one("of_tid", stored.tid)
-        if row is None:
+        rows = self._as_of(self._head, "of_tid", stored.tid)
+        if not rows:
             raise IntegrityError(self.path, stored.tid, "no transaction", "one with this tid")
-        return transaction_of_row(row)
+        return transaction_of_row(rows[0])
 
     def entries(self, transaction: Transaction) -> Iterator[tuple[Oid, PostgresVersion]]:
         self._check_open()
         oids, tid = () if transaction.failed else transaction.oids, transaction.tid
         for start in range(0, len(oids), _OBJECTS):
             wanted = oids[start : start + _OBJECTS]
-            rows = self._all("entries", array_text(wanted), tid)
+            rows = self._as_of(self._head, "entries", array_text(wanted), tid)
             found = {oid: PostgresVersion(tid, number, data) for oid, number, data in rows}
             for oid in wanted:
                 if oid not in found:
@@ -275,19 +282,17 @@ class ReadablePostgres(Applied[PostgresTransaction]):
 
     def stream_size(self, key: int) -> int:
         self._check_open()
-        row = self._one("last_chunk", key)
-        if row is None:
+        rows = self._as_of(self._head, "last_chunk", key)
+        if not rows:
             raise IntegrityError(self.path, key, "nothing", "a stream")
-        number, size = row
+        number, size = rows[0]
         return int(number * CHUNK_SIZE + size)
 
     def read_stream(self, key: int, start: int, size: int) -> bytes:
         self._check_open()
         start = max(start, 0)
         end = start + max(size, 0)
-        named = {"key": key, "start": start, "end": end}
-        text = self._statements["chunks"]
-        rows = self._lines.run(lambda line: line.execute(text, named, binary=True).fetchall())
+        rows = self._as_of(self._head, "chunks", key, start, end)
         if not rows:
             self.stream_size(key)  # Raises if there is none.
         return b"".join(chain.from_iterable(rows))

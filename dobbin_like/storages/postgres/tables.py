@@ -91,41 +91,65 @@ put as (
 select oid_count from made
 """
 
-_STATEMENTS: Final = {
-    "meta": "select format, store from {s}.meta",
-    "head": f"select {_ROW} from {{s}}.log order by pos desc limit 1",
-    "newest": "select pos, id from {s}.log order by pos desc limit 1",
-    "names": "select meta from {s}.log where named and pos <= %s order by pos",
-    "news": f"select {_ROW} from {{s}}.log where pos >= %s order by pos",
-    "at": f"select {_ROW} from {{s}}.log where pos = %s",
-    "between": f"select {_ROW} from {{s}}.log where pos between %s and %s order by pos",
-    "of_tid": f"select {_ROW} from {{s}}.log where tid = %s",
+# As of what is applied: of a server that does not have that, nothing.
+_AS_OF: Final = {
+    "names": "select meta from {s}.log where {there} and named and pos <= %s order by pos",
+    "of_tid": f"select {_ROW} from {{s}}.log where {{there}} and tid = %s",
     "oldest_first": (
-        f"select {_ROW} from {{s}}.log where tid > %s and tid <= %s order by tid limit %s"
+        f"select {_ROW} from {{s}}.log where {{there}} and tid > %s and tid <= %s "
+        "order by tid limit %s"
     ),
     "newest_first": (
-        f"select {_ROW} from {{s}}.log where tid > %s and tid <= %s order by tid desc limit %s"
+        f"select {_ROW} from {{s}}.log where {{there}} and tid > %s and tid <= %s "
+        "order by tid desc limit %s"
     ),
-    "has": "select 1 from {s}.version where oid = %s and tid <= %s limit 1",
+    "changed": (
+        "select oids from {s}.log where {there} and pos > %s and pos <= %s and not failed"
+    ),
+    "has": "select 1 from {s}.version where {there} and oid = %s and tid <= %s limit 1",
     "load": (
-        "select tid, number, data from {s}.version where oid = %s and tid <= %s "
+        "select tid, number, data from {s}.version where {there} and oid = %s and tid <= %s "
         "order by tid desc limit 1"
     ),
     # A large state is measured without being read: it does not lie in the row.
     "load_many": (
         "select oid, tid, number, data from unnest(%s::int8[]) o(wanted) cross join lateral ("
         "select oid, tid, number, data from {s}.version where oid = wanted and tid <= %s "
-        "order by tid desc limit 1) v where octet_length(data) <= %s"
+        "order by tid desc limit 1) v where {there} and octet_length(data) <= %s"
     ),
+    "entries": (
+        "select oid, number, data from {s}.version "
+        "where {there} and oid = any(%s::int8[]) and tid = %s"
+    ),
+    "last_chunk": (
+        "select n, octet_length(data) from {s}.stream where {there} and key = %s "
+        "order by n desc limit 1"
+    ),
+    "chunks": (
+        "select substring(data from (greatest(first - n::int8 * {size}, 0))::int4 + 1 "
+        "for (least({size}, after - n::int8 * {size}) "
+        "- greatest(first - n::int8 * {size}, 0))::int4) "
+        "from {s}.stream, (values (%s::int8, %s::int8, %s::int8)) wanted(stream, first, after) "
+        "where {there} and key = stream and n between first / {size} and (after - 1) / {size} "
+        "order by n"
+    ),
+}
+
+_WITH_HEAD: Final = "with head as (select 1 from {s}.log where pos = %s and id = %b) "
+_THERE: Final = "exists (select 1 from head)"
+
+_STATEMENTS: Final = {
+    "meta": "select format, store from {s}.meta",
+    "head": f"select {_ROW} from {{s}}.log order by pos desc limit 1",
+    "newest": "select pos, id from {s}.log order by pos desc limit 1",
+    "news": f"select {_ROW} from {{s}}.log where pos >= %s order by pos",
+    "at": f"select {_ROW} from {{s}}.log where pos = %s",
+    "between": f"select {_ROW} from {{s}}.log where pos between %s and %s order by pos",
     "versions": "select oid, tid, number, data from {s}.version where tid <= %s",
     "versions_between": (
         "select v.oid, v.tid, v.number, v.data from {s}.log l cross join unnest(l.oids) o(oid) "
         "join {s}.version v on v.oid = o.oid and v.tid = l.tid "
         "where l.pos > %s and l.pos <= %s and not l.failed"
-    ),
-    "changed": "select oids from {s}.log where pos > %s and pos <= %s and not failed",
-    "entries": (
-        "select oid, number, data from {s}.version where oid = any(%s::int8[]) and tid = %s"
     ),
     # One round trip: who finds the row of meta locked, or another transaction there, does nothing.
     "append": (
@@ -154,16 +178,6 @@ _STATEMENTS: Final = {
         "insert into {s}.stream (key, n, data) values (%s, %s, %b) on conflict do nothing"
     ),
     "drop_streams": "delete from {s}.stream where key = any(%s::int8[])",
-    "last_chunk": (
-        "select n, octet_length(data) from {s}.stream where key = %s order by n desc limit 1"
-    ),
-    "chunks": (
-        "select substring(data from (greatest(%(start)s - n::int8 * {size}, 0))::int4 + 1 "
-        "for (least({size}, %(end)s - n::int8 * {size}) "
-        "- greatest(%(start)s - n::int8 * {size}, 0))::int4) "
-        "from {s}.stream where key = %(key)s and n between %(start)s / {size} "
-        "and (%(end)s - 1) / {size} order by n"
-    ),
 }
 
 
@@ -172,9 +186,16 @@ class Statements:
 
     def __init__(self, schema: str) -> None:
         quoted = '"' + schema.replace('"', '""').replace("%", "%%") + '"'
+        texts = _STATEMENTS.copy()
+        for name, text in _AS_OF.items():
+            texts[name] = _WITH_HEAD + text.replace("{there}", _THERE)
+            texts[f"no {name}"] = (
+                f"{_WITH_HEAD}select 1 where {_THERE} and not exists "
+                f"({text.replace('{there}', 'true')})"
+            )
         self._texts = {
             name: text.replace("{s}", quoted).replace("{size}", f"{CHUNK_SIZE}::int8")
-            for name, text in _STATEMENTS.items()
+            for name, text in texts.items()
         }
         self._create = _CREATE.replace("{s}", quoted.replace("%%", "%"))
         # Of those that have parameters with names, in the form of the server.
