@@ -276,15 +276,21 @@ class _Newest:
 
     def update(self, table: bytes) -> None:
         """Take over the rows of a table, in whatever order they are."""
-        tids = self.tids
+        self._grow(1 + max((row[0] for row in _ROW.iter_unpack(table)), default=-1))
+        tids, numbers, offsets = self.tids, self.numbers, self.offsets
+        sizes, checksums = self.sizes, self.checksums
         for oid, tid, number, offset, size, checksum in _ROW.iter_unpack(table):
-            if oid >= len(tids):
-                missing = oid + 1 - len(tids)
-                for each in (tids, self.numbers, self.offsets, self.sizes, self.checksums):
-                    each.frombytes(bytes(missing * each.itemsize))
             if tid >= tids[oid]:
-                tids[oid], self.numbers[oid] = tid, number
-                self.offsets[oid], self.sizes[oid], self.checksums[oid] = offset, size, checksum
+                tids[oid] = tid
+                numbers[oid] = number
+                offsets[oid] = offset
+                sizes[oid] = size
+                checksums[oid] = checksum
+
+    def _grow(self, count: int) -> None:
+        for each in (self.tids, self.numbers, self.offsets, self.sizes, self.checksums):
+            if count > len(each):
+                each.frombytes(bytes((count - len(each)) * each.itemsize))
 
 
 def _with_crc(head: bytes) -> bytes:
