@@ -1101,6 +1101,52 @@ def cancelled(server, how):
             connection.execute(f"select {how}({pid})")
 
 
+def warnings_in(caplog):
+    found = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_settings_that_may_lose_what_is_acknowledged_are_told_once(server, schema, caplog):
+    dsn = f"{server.dsn()} options='-c synchronous_commit=off'"
+    with PostgresLog(dsn, schema=schema) as log:
+        told = warnings_in(caplog)
+        assert [text.partition(" is off: the server may lose")[0] for text in told] == [
+            "fsync",
+            "synchronous_commit",
+        ]
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            query = "select pg_terminate_backend(pid) from pg_stat_activity where query like %s"
+            connection.execute(query, [f'%"{schema}"%'])
+        commit(log, {0: b"root"})
+        assert warnings_in(caplog) == []
+    with PostgresLog(dsn, schema=schema, read_only=True) as log:
+        assert warnings_in(caplog) == []  # It acknowledges nothing.
+
+
+@pytest.mark.slow
+def test_who_waits_for_no_standby_any_more_is_told(server, schema, no_standby, caplog):
+    """After a failover, the new primary has a setting of its own, or none."""
+    dsn = f"{server.dsn()} options='-c synchronous_commit=local'"
+    with PostgresLog(dsn, schema=schema) as log:
+        assert len(warnings_in(caplog)) == 1  # Here, fsync is off.
+        for _ in range(2):
+            no_standby("nobody")
+            server.restart()
+            commit(log, {0: b"0"})
+            first = warnings_in(caplog)
+            no_standby("")
+            server.restart()
+            commit(log, {0: b"1"})
+            assert [text for text in warnings_in(caplog) if "is empty on this server" in text]
+            commit(log, {0: b"2"})
+            assert warnings_in(caplog) == []
+        assert first == []
+    no_standby("nobody")
+    with PostgresLog(dsn, schema=schema):
+        assert [text for text in warnings_in(caplog) if "synchronous_commit is local" in text]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
 def test_a_wait_that_was_cancelled_is_no_acknowledgement(server, schema, no_standby, how):

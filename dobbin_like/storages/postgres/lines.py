@@ -1,12 +1,13 @@
 """Connections to the server: kept for the next use, made again when one is lost. Any thread.
 
-Knows no statements. What is lost while an answer is awaited may have been done all the same: so
-:meth:`Lines.run` is for what may be done twice.
+Knows no statements on tables. What is lost while an answer is awaited may have been done all the
+same: so :meth:`Lines.run` is for what may be done twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import time
@@ -21,6 +22,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from dobbin_like.exc import ServerUnavailableError
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 _DEFAULTS: Final[dict[str, str | int]] = {
     "application_name": "dobbin_like",
@@ -37,6 +40,16 @@ _LONGEST_PAUSE_SECONDS: Final = 1.0
 
 _PASSING: Final = ("25006", "40001", "40P01", "57P01", "57P02", "57P03", "53300")
 """States of errors that go away: a standby in place of the primary, a deadlock, a restart."""
+
+_SYNC: Final = "synchronous_commit"
+_STANDBYS: Final = "synchronous_standby_names"
+_SETTINGS: Final = ("fsync", "full_page_writes", _SYNC, _STANDBYS)
+_ASK: Final = "select name, current_setting(name, true) from unnest(%s::text[]) n(name)"
+
+_NO_STANDBY: Final = (
+    f"{_STANDBYS} is empty on this server, and was not on the one before: what it acknowledges "
+    "may be lost with it"
+)
 
 _open: weakref.WeakSet[Line] = weakref.WeakSet()
 """All connections of this process, for the children it forks."""
@@ -112,10 +125,48 @@ def _is_passing(error: psycopg.Error, line: Line | None) -> bool:
     return is_lost(error, line) or error.sqlstate in _PASSING
 
 
+class Durability:
+    """How durable commits are by the servers to which one instance has connected.
+
+    After a failover it is another one, with settings of its own: often those from before there
+    was a standby.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._told: set[str] = set()
+        self._waited = False  # One of them has waited for standbys.
+
+    def check(self, line: Line) -> None:
+        """Log a warning, once, for each setting by which the server may lose what it acknowledges.
+
+        Raises:
+            psycopg.Error: The connection is lost.
+        """
+        names = list(_SETTINGS)
+        values = dict(line.execute(_ASK, (names,), prepare=False).fetchall())
+        for name in _SETTINGS:
+            if values[name] == "off":
+                self._warn(f"{name} is off: the server may lose what it has acknowledged")
+        if values[_STANDBYS] and values[_SYNC] == "local":
+            self._warn(f"{_SYNC} is local: no commit waits for a standby, which may lack some")
+        if values[_STANDBYS]:
+            self._waited = True
+            self._told.discard(_NO_STANDBY)
+        elif self._waited:
+            self._warn(_NO_STANDBY)
+
+    def _warn(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _logger.warning("%s: %s", self._path, text)
+
+
 class Lines:
     """The connections of one instance.
 
-    ``patience_seconds`` is how long it goes on trying while the server can't be reached.
+    ``patience_seconds`` is how long it goes on trying while the server can't be reached. ``greet``
+    is called with each new connection: it may be to another server than those before.
 
     Args:
         answer_seconds: How long to wait for one answer.
@@ -129,6 +180,7 @@ class Lines:
         places = {key: given.get(key) or "" for key in ("host", "port", "dbname")}
         self.path: str = "postgresql://{host}:{port}/{dbname}".format_map(places) + f"#{schema}"
         self.patience_seconds: float = 0.0  # Who opens a log is told at once.
+        self.greet: Callable[[Line], None] | None = None
         self._answer_seconds = answer_seconds
         self._threshold = 5 if prepare else None
         self._idle: list[Line] = []
@@ -157,6 +209,8 @@ class Lines:
             # Planning takes a quarter of a commit, and finds the same plan each time.
             with contextlib.suppress(psycopg.errors.UndefinedObject):  # It is another engine.
                 line.execute("set plan_cache_mode = force_generic_plan")
+        if self.greet is not None:
+            self.greet(line)
         return line
 
     def give(self, line: Line) -> None:

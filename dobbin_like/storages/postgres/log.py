@@ -11,7 +11,6 @@ leaves after each.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import weakref
@@ -27,15 +26,13 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts, reentran
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
 from dobbin_like.storages.postgres.ahead import Ahead
-from dobbin_like.storages.postgres.lines import Lines
+from dobbin_like.storages.postgres.lines import Durability, Lines
 from dobbin_like.storages.postgres.reading import ReadablePostgres
 from dobbin_like.storages.postgres.sending import Sender
 from dobbin_like.storages.postgres.tables import PostgresTransaction
 from dobbin_like.storages.postgres.writer import Writer
 
 __all__ = ["PostgresLog"]
-
-_logger = logging.getLogger(__name__)
 
 _CROWDED: Final = 8
 """Commits that take their turn first, after one that another process has overtaken."""
@@ -103,6 +100,8 @@ class PostgresLog(ReadablePostgres):
         }
         self._dsn = dsn
         lines = Lines(dsn, schema, patience, prepare=prepare)
+        if not read_only:
+            lines.greet = Durability(lines.path).check
         try:
             super().__init__(
                 lines,
@@ -124,14 +123,6 @@ class PostgresLog(ReadablePostgres):
         self._writers: dict[int, Writer] = {}  # Of the threads between acquire() and release().
         self._crowded = 0  # Commits that are made in turn: another process was faster.
         self._token = new_token(self)
-        if not read_only:
-            self._warn_if_not_durable()
-
-    def _warn_if_not_durable(self) -> None:
-        for name, value in self._all("durability"):
-            if value == "off":
-                text = "%s: %s is off: the server may lose what it has acknowledged"
-                _logger.warning(text, self.path, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as *the same log*, opened again in another process with the same options."""

@@ -161,10 +161,6 @@ _STATEMENTS: Final = {
         "from unnest(:stored, :numbers, :datas) e(oid, number, data)"
     ),
     "append_in_turn": "with " + _INSERT.replace("{turn}", ""),
-    "durability": (
-        "select name, current_setting(name, true) "
-        "from unnest(array['fsync', 'synchronous_commit', 'full_page_writes']) n(name)"
-    ),
     # In one message, so that who waits for the turn is told what came before it as well.
     "turn": (
         "begin isolation level read committed; set local lock_timeout = {wait}; "
