@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import transaction
@@ -37,6 +38,7 @@ from dobbin_like.exc import (
     FormatVersionError,
     HistoryLostError,
     InDoubtError,
+    LockTimeout,
     NotALogError,
     NotHeldError,
     OvertakenError,
@@ -48,7 +50,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
 from tests.helpers.accounts import Account
-from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
+from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_logs import in_another_process
 from tests.helpers.postgres_server import STANDBY, USER, Server, missing, new_schema, serials
@@ -728,8 +730,8 @@ def test_no_acknowledged_commit_is_lost_or_done_twice_when_the_server_is_killed(
     with dobbin_like.open(uri) as database:
         database.run(lambda: database.set_root(PersistentList()))
         load = Load(uri, workers=3, each=120)
-        for kill in range(1, 4):
-            load.wait_for(database, kill * load.total // 5)
+        for kill in range(1, 11):
+            load.wait_for(database, kill * load.total // 12)
             server.kill()
             server.start()
         load.check(database)
@@ -759,6 +761,37 @@ def test_no_acknowledged_commit_is_lost_when_a_standby_takes_over(schema):
             servers[0].kill()
             alone = "alter system set synchronous_standby_names = ''"
             set_on(servers[1], alone, "select pg_promote(true, 20)", "select pg_reload_conf()")
+            load.check(database)
+
+
+@pytest.mark.slow
+def test_nothing_is_acknowledged_while_the_standby_is_cut_off(schema):
+    """The standby takes over, and lacks what the primary alone had."""
+    with contextlib.ExitStack() as ends:
+        primary = Server()
+        ends.callback(primary.remove)
+        primary.start()
+        cable = CuttingProxy(primary.port)
+        cut = ends.enter_context(contextlib.ExitStack())
+        cut.callback(cable.close)
+        standby = Server(SimpleNamespace(dsn=lambda: primary.dsn(cable.port)))
+        ends.callback(standby.remove)
+        standby.start()
+        names = f"alter system set synchronous_standby_names = '{STANDBY}'"
+        set_on(primary, names, "select pg_reload_conf()")
+        hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+        uri = f"postgresql://{USER}@{hosts}/{USER}?target_session_attrs=read-write"
+        uri += f"&schema={schema}&connect_timeout=2"
+        with dobbin_like.open(uri) as database:
+            database.run(lambda: database.set_root(PersistentList()))
+            load = Load(uri, workers=3, each=40)
+            load.wait_for(database, load.total // 3)
+            cut.close()
+            waiting_for_a_standby(primary)
+            time.sleep(0.5)
+            primary.kill()
+            alone = "alter system set synchronous_standby_names = ''"
+            set_on(standby, alone, "select pg_promote(true, 20)", "select pg_reload_conf()")
             load.check(database)
 
 
@@ -1163,6 +1196,34 @@ def test_a_wait_that_was_cancelled_is_no_acknowledgement(server, schema, no_stan
         log.apply([found])
         log.release()
         assert (len(log), data_of(log, 0)) == (2, b"again")
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_standby_too_long_is_in_doubt(server, schema, no_standby):
+    """The server goes on to wait, and keeps the others out until then."""
+    with (
+        PostgresLog(server.dsn(), schema=schema, patience=1) as log,
+        PostgresLog(server.dsn(), schema=schema, lock_timeout=0.3) as other,
+        in_another_process(other),
+    ):
+        commit(log, {0: b"root"})
+        catch_up(other)
+        tid = Tid(log.tid + 10)
+        log.acquire(settled=False)
+        no_standby("nobody")
+        begun = time.monotonic()
+        with pytest.raises(InDoubtError, match="no answer within 1"):
+            log.append(tid, [(Oid(0), 1, b"again")])
+        assert 1 <= time.monotonic() - begun < WAIT_SECONDS
+        with pytest.raises(LockTimeout):
+            other.acquire()
+        assert not other.has_news()
+        no_standby("")
+
+        log.apply([log.settle(tid)])
+        log.release()
+        commit(other, {1: b"other"})
+        assert [data_of(other, oid) for oid in range(2)] == [b"again", b"other"]
 
 
 @pytest.mark.slow

@@ -25,9 +25,19 @@ with dobbin_like.open(uri) as database:
 """
 
 
-def counting(uri, name, times):
-    """Start a process that counts up, and prints what is acknowledged."""
-    command = [sys.executable, "-c", COUNT, uri, name]
+CLOCK = """
+import time
+right = time.time_ns
+time.time_ns = lambda: right() + {ahead} * 10**9
+"""
+
+
+def counting(uri, name, times, *, ahead=0):
+    """Start a process that counts up, and prints what is acknowledged.
+
+    Its clock is so many seconds ahead.
+    """
+    command = [sys.executable, "-c", CLOCK.format(ahead=ahead) + COUNT, uri, name]
     process = start(command, env=python_path(), stdin=-1, stdout=-1, stderr=-1, text=True)
     process.stdin.write(f"{times}\n")
     process.stdin.flush()
