@@ -324,6 +324,23 @@ def test_a_packed_source_is_refused_also_in_the_middle(path, replica, tmp_path):
         Follower(packed, replica)
 
 
+def test_what_is_told_of_a_packed_source_can_be_done(path, replica, tmp_path, capsys):
+    written(TransactionLog(path, sync=False)).close()
+    assert run(["follow", str(path), str(replica), "--once"]) == 0
+    before = replica.read_bytes()
+    pack_file(path)
+    with TransactionLog(path, sync=False) as source:
+        commit(source, {50: b"later"})
+    assert run(["follow", str(path), str(replica), "--once"]) == 2
+    told = capsys.readouterr().err
+    assert "what is in this file stays; to go on, use dobbin backup and another path" in told
+    assert run(["backup", str(path), str(replica)]) == 2
+    assert replica.read_bytes() == before
+    assert run(["backup", str(path), str(tmp_path / "another")]) == 0
+    with TransactionLog(tmp_path / "another", read_only=True) as log:
+        assert data_of(log, 50) == b"later"
+
+
 def test_a_source_that_was_replaced_is_told(path, replica, tmp_path):
     source = written(TransactionLog(path, sync=False))
     restore(path, tmp_path / "earlier.log")

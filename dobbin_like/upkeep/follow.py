@@ -193,8 +193,8 @@ class Follower:
         source = self._source
         if source.complete_since:
             reason = (
-                f"{source.path} was packed, so that its past is not the past of a follower; "
-                "use dobbin backup, which copies a packed log anew"
+                f"{source.path} was packed, so that its past is not the past of a follower; what "
+                "is in this file stays; to go on, use dobbin backup and another path"
             )
             raise CopyError(self._target.path, reason)
 
