@@ -61,7 +61,7 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import at_head, reading, tables
+from dobbin_like.storages.postgres import at_head, reading, tables, writer
 from dobbin_like.storages.postgres.lines import Lines, is_lost
 from dobbin_like.storages.postgres.wire import Call, exchange
 
@@ -472,6 +472,44 @@ def test_a_large_transaction_is_put_in_parts(server, schema, monkeypatch):
 
 
 # -- by its URI ----------------------------------------------------------------------------
+
+
+def test_objects_are_counted_once_whoever_stores_them_first(server, schema, monkeypatch):
+    """Oids below the next one may be new: another process had them in its hands."""
+    looked_for = []
+    make_offer = writer.make_offer
+
+    def recorded(*args, **more):
+        offer = make_offer(*args, **more)
+        looked_for.append(offer.parameters[list(tables._PARAMETERS).index("older")])
+        return offer
+
+    monkeypatch.setattr(writer, "make_offer", recorded)
+    with (
+        PostgresLog(server.dsn(), schema=schema) as log,
+        PostgresLog(server.dsn(), schema=schema) as other,
+    ):
+        commit(log, {0: b"0", 9: b"9"})
+        commit(log, {0: b"0", 9: b"9"})
+        assert looked_for == [b"{}", b"{}"]  # All were new; then, all were known.
+        commit(other, {4: b"4", 9: b"9", 10: b"10"})
+        assert looked_for.pop() == b"{4}"
+        assert other.oid_count == 4
+        commit(log, {3: b"3", 4: b"4", 10: b"10"})
+        assert looked_for.pop() == b"{3}"
+        with PostgresLog(server.dsn(), schema=schema) as new:
+            commit(new, {3: b"3", 5: b"5"})
+            assert looked_for.pop() == b"{3,5}"
+            assert new.load(Oid(4)) is not None
+            monkeypatch.setattr(reading, "_MOST_EXISTING", 2)
+            commit(new, {4: b"4"})
+            assert looked_for.pop() == b"{}"
+            commit(new, {0: b"0"})
+            assert looked_for.pop() == b"{0}"
+            assert new.oid_count == 6
+        for each in (log, other):
+            catch_up(each)
+            assert each.oid_count == len({oid for oid in range(20) if each.has(Oid(oid))}) == 6
 
 
 def test_a_database_is_opened_by_its_uri(server, schema):

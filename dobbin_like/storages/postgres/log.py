@@ -184,6 +184,7 @@ class PostgresLog(ReadablePostgres):
                 self._statements,
                 self._sender,
                 self._head,
+                self._existing,
                 lock_timeout=timeout,
                 answer_seconds=self._patience,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -45,6 +45,9 @@ from dobbin_like.storages.postgres.tables import (
 
 _PAGE: Final = 1000
 """Transactions that are read at once by who reads the past."""
+
+_MOST_EXISTING: Final = 100_000
+"""Objects of which is kept that they are there: a few megabytes."""
 
 _OBJECTS: Final = 100
 """Objects of a transaction that are read at once."""
@@ -108,6 +111,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self._lines = lines
         self._statements = Statements(schema)
         self._ahead = Ahead()
+        self._existing: set[Oid] = set()  # Some of the objects that there are.
         store = self._open(create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
@@ -197,9 +201,16 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             self._ahead.apply(logged, self._move_to)
 
     def _move_to(self, logged: PostgresTransaction) -> None:
-        if self._cache is not None and not logged.failed:
-            self._cache.note_changed(logged.oids)
+        if not logged.failed:
+            self._note_existing(logged.oids)
+            if self._cache is not None:
+                self._cache.note_changed(logged.oids)
         self._head = logged
+
+    def _note_existing(self, oids: Iterable[Oid]) -> None:
+        if len(self._existing) > _MOST_EXISTING:
+            self._existing = set()
+        self._existing.update(oids)
 
     # -- reading -----------------------------------------------------------------
 
@@ -216,7 +227,11 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         found = self._ahead.take(oid, at)
         if found is None and self._cache is not None:
             found = self._cache.load(oid, at)
-        return found or self._version(head, oid, head.tid if at is None else min(at, head.tid))
+        if found is None:
+            found = self._version(head, oid, head.tid if at is None else min(at, head.tid))
+        if found is not None:
+            self._note_existing((oid,))
+        return found
 
     def read_ahead(self, oids: Sequence[Oid]) -> None:
         """Read the newest versions of these objects in one round trip, but for large ones."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -288,12 +288,18 @@ def make_offer(
     failed: bool = False,
     oids: Sequence[Oid] = (),
     streams: Iterable[int] = (),
+    known: Container[Oid] = (),
 ) -> Offer:
-    """Return the transaction that follows *head*, with an id that none had before."""
+    """Return the transaction that follows *head*, with an id that none had before.
+
+    Args:
+        known: Objects that are there: they need not be looked for, to count the new ones.
+    """
     stored = [entry[0] for entry in entries]
     named = stored or list(oids)
     next_oid = max(head.next_oid, max(stored, default=-1) + 1)
-    older = [oid for oid in stored if oid < head.next_oid]
+    new = [oid for oid in stored if oid not in known]
+    older = [oid for oid in new if oid < head.next_oid]
     made = PostgresTransaction(
         head.sequence + 1, new_id(), head.id, tid, failed, tuple(named), *meta,
         head.oid_count, Oid(next_oid),
@@ -311,7 +317,7 @@ def make_offer(
         array_text(streams).encode(),
         Binary(encode_meta(meta)),
         array_text(older).encode(),
-        number % (len(stored) - len(older)),
+        number % (len(new) - len(older)),
         number % next_oid,
         *_versions(first),
     )

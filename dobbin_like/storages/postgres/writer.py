@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Final
 
@@ -76,6 +76,7 @@ class Writer:
     Args:
         head: What is applied. Others may apply more before it appends: what it follows then is
             not what it has looked at, and it is overtaken.
+        existing: Objects of which this process knows that they are there.
         lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
         answer_seconds: How long the server lets a transaction wait for its next statement.
     """
@@ -86,6 +87,7 @@ class Writer:
         statements: Statements,
         sender: Sender,
         head: PostgresTransaction,
+        existing: Container[Oid],
         *,
         lock_timeout: float | None,
         answer_seconds: float,
@@ -94,6 +96,7 @@ class Writer:
         self._lines = lines
         self._statements = statements
         self._sender = sender
+        self._existing = existing
         self._lock_timeout = lock_timeout
         self._answer_seconds = answer_seconds
         self.unseen: Sequence[PostgresTransaction] = ()
@@ -272,7 +275,9 @@ class Writer:
         check_numbers(tid, [entry[0] for entry in entries], self.base.tid)
         names = NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES
         meta = Meta(names, user, description, extension)
-        self._offer = make_offer(self.base, tid, entries, meta, streams=self._written)
+        self._offer = make_offer(
+            self.base, tid, entries, meta, streams=self._written, known=self._existing
+        )
         return self._offer
 
     def _sent(self, offer: Offer, send: _Send) -> PostgresTransaction:
