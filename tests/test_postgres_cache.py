@@ -166,7 +166,7 @@ def test_a_database_with_a_cache(server, schema, cache):
 
 def test_much_is_copied_in_blocks(opened, proxy, states, monkeypatch, cache):
     monkeypatch.setattr(caching, "_BLOCK_BYTES", 2500)
-    monkeypatch.setattr(caching, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(caching, "_ROWS", 3)
     assert_loads(proxy, opened(), states, 0)
     assert_loads(proxy, opened(), states, 0)
     assert cache.read_bytes().count(b"BLCK") > 5

@@ -22,6 +22,8 @@ import tempfile
 import time
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -206,14 +208,15 @@ class Cache:
 
     def add(self, rows: Sequence[Row], place: Place | None = None) -> None:
         """Append versions; with *place*, all up to there is in the file. Raises OSError."""
-        start = at = self._next + _BLOCK_SIZE + len(rows) * _ROW.size
-        table = bytearray()
-        for oid, tid, number, data in rows:
-            table += _ROW.pack(oid, tid, number, at, len(data), crc32(data))
-            at += len(data)
-        numbers = (len(rows), at - start, *(place or self.place))
-        head = _BLOCK.pack(_BLOCK_MAGIC, *numbers, crc32(table))
-        block = b"".join((_with_crc(head), table, *(row[3] for row in rows)))
+        start = self._next + _BLOCK_SIZE + len(rows) * _ROW.size
+        oids, tids, numbers, datas = zip(*rows, strict=True) if rows else ((), (), (), ())
+        sizes = [*map(len, datas)]
+        *offsets, at = accumulate(sizes, initial=start)
+        columns = oids, tids, numbers, offsets, sizes, map(crc32, datas)
+        table = b"".join(map(_ROW.pack, *columns))
+        told = (len(rows), at - start, *(place or self.place))
+        head = _BLOCK.pack(_BLOCK_MAGIC, *told, crc32(table))
+        block = b"".join((_with_crc(head), table, *datas))
         written = os.pwrite(self._fd, block, self._next)
         if written < len(block):
             os.pwrite(self._fd, block[written:], self._next + written)
@@ -276,7 +279,7 @@ class _Newest:
 
     def update(self, table: bytes) -> None:
         """Take over the rows of a table, in whatever order they are."""
-        self._grow(1 + max((row[0] for row in _ROW.iter_unpack(table)), default=-1))
+        self._grow(1 + max(map(itemgetter(0), _ROW.iter_unpack(table)), default=-1))
         tids, numbers, offsets = self.tids, self.numbers, self.offsets
         sizes, checksums = self.sizes, self.checksums
         for oid, tid, number, offset, size, checksum in _ROW.iter_unpack(table):

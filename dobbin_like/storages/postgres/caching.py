@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import psycopg
@@ -22,7 +23,6 @@ _ROWS: Final = 1000
 """Rows that the client takes over at once."""
 
 _BLOCK_BYTES: Final = 4 << 20
-_BLOCK_ROWS: Final = 10_000
 
 
 def bring_up_to_date(
@@ -85,20 +85,31 @@ def _copy(cache: Cache, statements: Statements, head: PostgresTransaction, line:
         Whether it was done: not, if the server does not have *head*.
     """
     cache.begin()
-    rows: list[Row] = []
-    size = 0
     with line.transaction():  # A pool does not lead to another server in it.
         row = line.execute(statements["at"], (head.sequence,), binary=True).fetchone()
         if row is None or row[1] != head.id:
             return False
-        for row in _versions(line, statements, cache.place, head):
-            rows.append(row)
-            size += len(row[3])
-            if size > _BLOCK_BYTES or len(rows) == _BLOCK_ROWS:
-                cache.add(rows)
-                rows, size = [], 0
-    cache.add(rows, Place(head.sequence, head.tid, head.id))
+        versions = _versions(line, statements, cache.place, head)
+        while rows := list(islice(versions, _ROWS)):
+            for block in _blocks(rows):
+                cache.add(block)
+    cache.add((), Place(head.sequence, head.tid, head.id))
     return True
+
+
+def _blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Divide rows, so that what is written at once is not large, unless one of them is."""
+    sizes = [len(row[3]) for row in rows]
+    if sum(sizes) <= _BLOCK_BYTES:
+        yield rows
+        return
+    begin = size = 0
+    for at, each in enumerate(sizes):
+        if size and size + each > _BLOCK_BYTES:
+            yield rows[begin:at]
+            begin, size = at, 0
+        size += each
+    yield rows[begin:]
 
 
 def _versions(
