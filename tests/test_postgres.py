@@ -512,6 +512,22 @@ def test_objects_are_counted_once_whoever_stores_them_first(server, schema, monk
             assert each.oid_count == len({oid for oid in range(20) if each.has(Oid(oid))}) == 6
 
 
+def test_a_state_that_no_row_can_take_is_refused_at_once(server, schema, monkeypatch):
+    """The server would close the connection, and nobody would know what it has done."""
+    monkeypatch.setattr(tables, "LARGEST_STATE", 1000)
+    with Database(PostgresLog(server.dsn(), schema=schema)) as database:
+        database.run(lambda: database.set_root(PersistentDict(a=b"small")))
+
+        def grow():
+            checkout(database.root)
+            database.root["a"] = bytes(1000)
+
+        with pytest.raises(ValueError, match=r"oid 0 has 1,0\d\d bytes.*takes 1,000; divide"):
+            database.run(grow)
+        assert database.root["a"] == b"small"
+        assert [logged.failed for logged in database.storage.transactions()] == [False, True]
+
+
 def test_a_database_is_opened_by_its_uri(server, schema):
     uri = server.uri(schema)
     with pytest.raises(NotALogError):

@@ -30,6 +30,9 @@ CHUNK_SIZE: Final = 1 << 20
 _PART_BYTES: Final = 16 << 20
 """Bytes of states in one statement, but for one large state: the server needs a multiple."""
 
+LARGEST_STATE: Final = (1 << 30) - (1 << 20)
+"""Bytes of one state: the server takes no longer message, and closes the connection."""
+
 _BYTEA: Final = 17  # The number of the type.
 _ARRAY_HEAD: Final = Struct(">iii")
 _ARRAY_SIZE: Final = Struct(">ii")
@@ -294,7 +297,11 @@ def make_offer(
 
     Args:
         known: Objects that are there: they need not be looked for, to count the new ones.
+
+    Raises:
+        ValueError: A state is too large.
     """
+    _check_sizes(entries)
     stored = [entry[0] for entry in entries]
     named = stored or list(oids)
     next_oid = max(head.next_oid, max(stored, default=-1) + 1)
@@ -324,6 +331,16 @@ def make_offer(
     size = sum(len(entry[2]) for entry in first)
     parts = [(number % tid, *_versions(part)) for part in more]
     return Offer(made, parameters, parts, head, size)
+
+
+def _check_sizes(entries: Sequence[Entry]) -> None:
+    for oid, _, data in entries:
+        if len(data) > LARGEST_STATE:
+            text = (
+                f"the state of oid {oid} has {len(data):,} bytes, and a row of PostgreSQL takes "
+                f"{LARGEST_STATE:,}; divide the object, or put bytes into a PersistentFile"
+            )
+            raise ValueError(text)
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
