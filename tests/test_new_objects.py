@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import transaction
 
-from dobbin_like import Database, PersistentDict, TransactionLog, checkout, safe
+from dobbin_like import (
+    Database,
+    PersistentDict,
+    PersistentList,
+    TransactionLog,
+    checkout,
+    safe,
+)
 from dobbin_like.exc import ReadOnlyError
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
@@ -163,3 +170,27 @@ def test_a_rollback_leaves_alone_what_another_thread_has_stored(database, root, 
     assert new.x == "stored"
     assert type(new) is Thing
     assert again().root["new"].x == "stored"
+
+
+def test_a_new_object_has_its_own_copies_of_the_values_of_another_one(root):
+    checkout(root)
+    root["tags"] = ["a"]
+    transaction.commit()
+
+    tags, kept = root["tags"], ["mine"]
+    new = Thing(tags=tags, inside=[{0: tags}], kept=kept)
+    checkout(new)
+    new.tags.append("b")
+    new.inside[0][0].append("c")
+    kept.append("too")
+    items, by_name = PersistentList([tags]), PersistentDict(tags=tags)
+    checkout(root, items, by_name)
+    items[0].append("d")
+    by_name["tags"].append("e")
+    root.update(new=new, items=items, by_name=by_name)
+    transaction.commit()
+    assert root["tags"] == ["a"]
+    assert new.tags == ["a", "b", "c"]
+    assert new.inside[0][0] is new.tags
+    assert new.kept == ["mine", "too"]
+    assert (items[0], by_name["tags"]) == (["a", "d"], ["a", "e"])

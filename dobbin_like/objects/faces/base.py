@@ -289,7 +289,23 @@ def _open(obj: Any) -> None:
             memo: dict[int, Any] = {}
             before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}
             opened.pairs.append((obj, before))
+        _take_over(native_dict(obj))
         swap_class(obj, open_class)
+
+
+def _take_over(state: State) -> None:
+    """Replace the containers in a new state that belong to another object by copies."""
+    memo: dict[int, Any] = {}
+    met = {id(state)}
+    todo: list[Any] = [state]
+    while todo:
+        each = todo.pop()
+        for key, value in each.items() if type(each) is dict else enumerate(each):
+            if type(value) in SHARED_TYPES:
+                each[key] = to_plain(value, memo)
+            elif type(value) in (dict, list) and id(value) not in met:
+                met.add(id(value))
+                todo.append(value)
 
 
 def seal(obj: Any) -> None:
