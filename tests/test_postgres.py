@@ -42,6 +42,7 @@ from dobbin_like.exc import (
     NotALogError,
     NotHeldError,
     OvertakenError,
+    ReadConflictError,
     ReadOnlyStorageError,
     ServerUnavailableError,
     UniqueConflictError,
@@ -176,6 +177,42 @@ def test_several_participants_decide_behind_what_came_between(pair):
     two.transaction_manager.commit()
 
     assert dict(two.root["names"]) == {1: 1, 2: 2}
+
+
+@pytest.mark.parametrize("participants", [1, 2])
+@pytest.mark.parametrize("freshness", [0, 600])
+@pytest.mark.parametrize("how", ["exclusive", "length"])
+def test_who_stores_nothing_is_told_that_what_it_depends_on_was_changed(
+    pair, participants, freshness, how
+):
+    """Nothing is appended, so that no append finds it."""
+    one, two = pair
+    two.storage._freshness = freshness
+
+    def depend():
+        tree = two.root["tree"]
+        if how == "exclusive":
+            checkout(tree, exclusive=True)
+        else:
+            checkout(tree)
+            assert len(tree) == 500
+            assert tree.setdefault(10, 1) == 10
+        if participants == 2:
+            two.transaction_manager.get().join(Bystander())
+
+    depend()
+    two.transaction_manager.commit()
+    depend()
+    before = len(one.storage)
+    checkout(one.root["tree"])
+    one.root["tree"][501] = 1
+    one.transaction_manager.commit()
+    with pytest.raises(ReadConflictError):
+        two.transaction_manager.commit()
+    two.transaction_manager.abort()
+    assert not two.storage.held
+    one.transaction_manager.begin()
+    assert [logged.failed for logged in one.storage.transactions()][before:] == [False, True]
 
 
 @pytest.mark.parametrize("participants", [1, 2])

@@ -35,6 +35,7 @@ from typing import Any
 from transaction.interfaces import ISavepointDataManager, TransientError
 from zope.interface import implementer
 
+from dobbin_like.contract import is_distant
 from dobbin_like.exc import (
     ClosedError,
     InDoubtError,
@@ -233,7 +234,11 @@ class DataManager:
         """
         changes, storage = self._changes, self._storage
         assert changes is not None, "tpc_vote without commit"
+        # There is no public way to ask; unknown means there may be others.
+        is_alone = len(getattr(transaction, "_resources", ())) == 1
         if not changes.entries:
+            if is_distant(storage):
+                self._look_for_conflicts(is_alone=is_alone)
             return
         if storage.unseen:
             self._conflicts.refuse_stored_again(changes)
@@ -244,8 +249,7 @@ class DataManager:
             self._publisher.publish, changes=changes, view=self.view
         )
         try:
-            # There is no public way to ask; unknown means there may be others.
-            if len(getattr(transaction, "_resources", ())) != 1:
+            if not is_alone:
                 self._state.made = storage.prepare(
                     tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
                 )
@@ -270,6 +274,17 @@ class DataManager:
             raise
         except BaseException as error:  # noqa: BLE001  raised later, or by this
             self._hold_if_committed(transaction, error)
+
+    def _look_for_conflicts(self, *, is_alone: bool) -> None:
+        """Find conflicts of who depends on others and stores nothing: no append finds them.
+
+        Until others who take part have decided, too, nobody may come between.
+        """
+        if not is_alone:
+            self._storage.release()
+            acquire(self._publisher)
+        self._publisher.catch_up()
+        self._conflicts.find(self.new_root)
 
     def _hold_if_committed(self, transaction: Any, error: BaseException) -> None:
         if not self._state.is_committed(transaction):

@@ -11,6 +11,7 @@ leaves after each.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import weakref
@@ -215,6 +216,8 @@ class PostgresLog(ReadablePostgres):
     def has_news(self) -> bool:
         writer = self._writers.get(get_ident())
         if writer is None or not writer.has_turn:
+            if writer is not None:  # A commit has to know.
+                self._asked_at = -math.inf
             return super().has_news()
         self._check_open()
         return bool(writer.news) and self._head.sequence < writer.news[-1].sequence
