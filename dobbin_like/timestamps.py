@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dobbin_like.ids import Tid
+
+_logger = logging.getLogger(__name__)
 
 Moment = int | datetime
 """A tid, or a datetime that knows its time zone."""
@@ -51,3 +54,14 @@ def now() -> Tid:
 def is_ahead(tid: Tid) -> bool:
     """Return whether *tid* is of the future: a clock was wrong when it was given, or is now."""
     return tid > now() + _TOLERANCE_MICROSECONDS
+
+
+def warn_if_ahead(path: str, tid: Tid) -> None:
+    """Log a warning if the last transaction of a log is of the future."""
+    if is_ahead(tid):
+        _logger.warning(
+            "%s: its last transaction has the tid %d, which is of the future: a clock was "
+            "ahead, or that of this machine is behind; see Clocks in the guide",
+            path,
+            tid,
+        )

@@ -51,10 +51,12 @@ def test_a_slow_network_changes_nothing_but_the_time(server, schema):
 @pytest.mark.parametrize(
     "clocks", [[0, -HOUR], [0, HOUR], [-HOUR, HOUR, 0]], ids=["behind", "ahead", "both"]
 )
-def test_machines_with_different_clocks_share_a_log(server, schema, clocks):
+def test_machines_with_different_clocks_share_a_log(server, schema, clocks, caplog):
     uri = server.uri(schema)
     begun = now()
     tids = counted_by(uri, clocks, 25, uri)
     assert tids == sorted(set(tids))
     assert len(tids) >= 1 + 25 * len(clocks)
     assert (tids[-1] > begun + HOUR * 900_000) == (HOUR in clocks)
+    told = [record for record in caplog.records if "a clock was ahead" in record.getMessage()]
+    assert len(told) == (HOUR in clocks)  # By the one that was opened to look.

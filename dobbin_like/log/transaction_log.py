@@ -27,7 +27,6 @@ who may write (:mod:`dobbin_like.log.writing.writable`).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -56,11 +55,9 @@ from dobbin_like.log.reading.streams import is_of
 from dobbin_like.log.writing.writable import WritableLog
 from dobbin_like.mistaken import check_no_uri
 from dobbin_like.processes.reopened import itself, new_token, reopened
-from dobbin_like.timestamps import is_ahead
+from dobbin_like.timestamps import warn_if_ahead
 
 __all__ = ["TransactionLog"]
-
-_logger = logging.getLogger(__name__)
 
 
 class TransactionLog:
@@ -117,13 +114,7 @@ class TransactionLog:
             self._writing.close_file()
             raise
         self._token = new_token(self)
-        if is_ahead(self.tid):
-            _logger.warning(
-                "%s: its last transaction has the tid %d, which is of the future: a clock was "
-                "ahead, or that of this machine is behind; see Clocks in the guide",
-                self.path,
-                self.tid,
-            )
+        warn_if_ahead(self.path, self.tid)
         if not read_only and reading.file.page is not None:
             remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
 

@@ -32,6 +32,7 @@ from dobbin_like.storages.postgres.reading import ReadablePostgres
 from dobbin_like.storages.postgres.sending import Sender
 from dobbin_like.storages.postgres.tables import PostgresTransaction
 from dobbin_like.storages.postgres.writer import Writer
+from dobbin_like.timestamps import warn_if_ahead
 
 __all__ = ["PostgresLog"]
 
@@ -124,6 +125,7 @@ class PostgresLog(ReadablePostgres):
         self._writers: dict[int, Writer] = {}  # Of the threads between acquire() and release().
         self._crowded = 0  # Commits that are made in turn: another process was faster.
         self._token = new_token(self)
+        warn_if_ahead(self.path, self.tid)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as *the same log*, opened again in another process with the same options."""
