@@ -18,7 +18,13 @@ from zope.interface import implementer
 from dobbin_like.exc import BlockError, ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.values.here import OpenedObjects, Scope, current_scope, here
+from dobbin_like.objects.values.here import (
+    OpenedObjects,
+    Scope,
+    current_scope,
+    here,
+    scope_of_context,
+)
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
 
@@ -84,7 +90,8 @@ class ThreadView:
 
         The view lives until the transaction has ended.
         """
-        if not self._is_of_task and current_scope() is not None:
+        # First by a function of C: every transaction passes here.
+        if scope_of_context() is not None and not self._is_of_task and current_scope() is not None:
             raise BlockError(self._storage.path, _OF_THREAD)
         if transaction.status == COMMITTING:
             refuse_second_commit(transaction, self._storage.path)
