@@ -77,6 +77,10 @@ REASONS = {
     "one": "As above: their writers lock before they read, so none of them has to try again, and "
     "one of them may do most of it.",
     "threads": "They leave the interpreter lock while they wait, and have less to do in Python.",
+    "web": "As where writers are in several threads and processes; gunicorn takes its share of "
+    "the processors in all of them. LMDB, SQLite and diskcache let one writer go on.",
+    "readers": "Nothing asks whether what was read before is still true.",
+    "parts": "Nothing asks whether what was read before is still true.",
     "beside": "They ask for one pickle by its key, in C, or look whether the server has told "
     "something; here each reading is a transaction of the ``transaction`` package.",
     "growth": "As for a small commit.",
