@@ -146,11 +146,12 @@ def readers(
     """
     store = _opened(peer, path, count)
     passes: list[float] = []
-    begun = threading.Barrier(threads)
+    begun, making = threading.Barrier(threads), threading.Lock()
 
     def read(index: int) -> None:
         try:
-            mine = store.another()
+            with making:  # Not all are made to be copied by several threads.
+                mine = store.another()
             part = mine.everything()[index::threads] if own else []
             mine.pick(index)
             mine.read()  # What can be in memory is there then.
