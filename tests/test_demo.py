@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -528,6 +529,23 @@ def test_the_demo_runs_from_start_to_end_and_says_so_the_next_time(
     output = capfd.readouterr().out
     assert "is complete: 6 files" in output
     assert "Subclasses of builtins.OSError: " in output
+
+
+@pytest.mark.slow
+def test_machines_are_told_what_the_demo_has_found(
+    path: Path, shapes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["demo", str(path), "--source", str(shapes), "--workers", "2", "--json"]
+
+    assert cli.run([*options, "--subclasses-of", "Shape"]) == 0
+
+    output, told = capfd.readouterr()
+    answers = json.loads(output)
+    assert (answers["problems"], answers["complete"]) == ([], True)
+    assert len(answers["subclasses"]["shapes.base.Shape"]) == 5
+    assert "6 files, 6 transactions" in told
+    assert cli.run([*options, "--subclasses-of", "Nothing"]) == 1
+    assert json.loads(capfd.readouterr().out)["subclasses"] == {}
 
 
 @pytest.mark.slow

@@ -40,7 +40,10 @@ _WORD: Final = click.option(
 @_CLASS
 @_WORD
 @click.option("--source", type=click.Path(exists=True, file_okay=False), hidden=True)
-def demo(path: str, workers: int, class_name: str, word: str, source: str | None) -> int:
+@JSON
+def demo(
+    path: str, workers: int, class_name: str, word: str, source: str | None, *, as_json: bool
+) -> int:
     """Parse the standard library into one object graph.
 
     Worker processes share the work and the file PATH, without a server. Then a new process
@@ -51,7 +54,14 @@ def demo(path: str, workers: int, class_name: str, word: str, source: str | None
     """
     directory = demo_run.default_source() if source is None else Path(source).resolve()
     program = str(click.get_current_context().find_root().info_name)
-    return demo_run.run(path, directory, workers, class_name, word, program)
+    if not as_json:
+        return demo_run.run(path, directory, workers, class_name, word, program)
+    code, problems = demo_run.run_for_machines(path, directory, workers)
+    if problems is not None:
+        answers = demo_run.answer_facts(path, class_name, word)
+        show(None, {"problems": problems, **answers}, as_json=True)
+        code = code or (0 if answers["subclasses"] else FOUND)
+    return code
 
 
 @command("dobbin ask dobbin-demo.log --subclasses-of OSError")

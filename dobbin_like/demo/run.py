@@ -62,7 +62,7 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str, progr
     try:
         _say(console, "", "A fresh process opens the log and follows the references:", "")
         unanswered = in_fresh_process(_answer_alone, path, class_name, word)
-        wrong = _check(console, path)
+        wrong = 1 if _check(console, path) else 0
     except KeyboardInterrupt:
         _say(console, "", f"Stopped; all files are in {shown(path)}.")
         return INTERRUPTED
@@ -90,6 +90,22 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str, progr
         "  >>> db.root.modules['json.decoder'].classes[0].methods",
     )
     return wrong or unanswered
+
+
+def run_for_machines(path: str, source: Path, workers: int) -> tuple[int, list[str] | None]:
+    """Run the demo, and tell its way on standard error.
+
+    Returns:
+        The exit code, and what the check has found; None: it was not done.
+    """
+    console = Console(stderr=True)
+    try:
+        code = _fill(console, path, source, workers)
+        problems = None if code else _check(console, path)
+    except KeyboardInterrupt:
+        _say(console, "", "Stopped; the same command continues.")
+        return INTERRUPTED, None
+    return (1 if problems else code), problems
 
 
 def _say(console: Console, *lines: str) -> None:
@@ -237,7 +253,8 @@ def _answer_alone(path: str, class_name: str, word: str) -> None:
     raise SystemExit(0 if found else 1)
 
 
-def _check(console: Console, path: str) -> int:
+def _check(console: Console, path: str) -> list[str]:
+    """Check the log, tell what was found, and return the problems."""
     with _open_library(path, read_only=True) as database:
         wrong = list(inconsistencies(database.get_root()))  # Loads every reachable object.
         report = check_database(database)
@@ -251,4 +268,4 @@ def _check(console: Console, path: str) -> int:
         f"Found: {len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}.",
         *(f"WRONG: {problem}" for problem in wrong),
     )
-    return 1 if wrong else 0
+    return wrong
