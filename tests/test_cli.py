@@ -107,8 +107,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], name: str) -
     assert f"\n  {summaries()[name]}\n" in out  # As in the list of all.
     assert max(map(len, out.splitlines())) <= 80
     assert "--source" not in out
-    # One runs a program, one speaks JSON, and one is to be watched.
-    assert (" --json " in out) == (name not in ("shell", "mcp", "demo"))
+    # One runs a program, and one speaks JSON.
+    assert (" --json " in out) == (name not in ("shell", "mcp"))
 
 
 def summaries() -> dict[str, str]:
