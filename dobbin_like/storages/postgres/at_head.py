@@ -70,7 +70,7 @@ def _ask(
     statements: Statements, name: str, parameters: Sequence[object], line: Line
 ) -> Rows | None:
     """Return what there is; None: the server does not have the head."""
-    rows = line.execute(statements[name], parameters, binary=True).fetchall()
+    rows: Rows = line.execute(statements[name], parameters, binary=True).fetchall()
     if rows or line.execute(statements[f"no {name}"], parameters, binary=True).fetchone():
         return rows
     return None

@@ -162,7 +162,8 @@ class Writer:
             return None
         while cursor.nextset():
             pass
-        return cursor.fetchall()
+        rows: _Rows = cursor.fetchall()
+        return rows
 
     def drop(self) -> None:
         """Take back what was prepared or written and is not committed. May be repeated."""
