@@ -236,6 +236,23 @@ def test_a_generator_that_has_not_left_its_block_is_told(db):
     assert stored(db) == {"n": 1}
 
 
+@pytest.mark.filterwarnings("error::dobbin_like.exc.UncommittedChangesWarning")
+def test_a_block_has_ended_when_it_tells_what_went_with_a_generator(db):
+    def changes():
+        with db.transaction():
+            put(db, "n", 1)
+            yield
+
+    going_on = changes()
+    next(going_on)
+    with pytest.raises(UncommittedChangesWarning):
+        going_on.close()
+    with db.transaction() as root:
+        assert root["n"] == 0
+        put(db, "m", 1)
+    assert stored(db) == {"n": 0, "m": 1}
+
+
 def test_what_is_dropped_with_a_generator_is_told(db):
     def names():
         with db.transaction() as root:

@@ -30,7 +30,7 @@ from dobbin_like.exc import (
     ReadOnlyError,
     UncommittedChangesWarning,
 )
-from dobbin_like.objects.values.here import current_scope
+from dobbin_like.objects.values.here import current_scope, scope_of_context
 from tests.helpers.steps import in_thread
 
 if TYPE_CHECKING:
@@ -575,6 +575,24 @@ def test_what_a_thread_that_was_asked_has_not_committed_is_told(db):
     with pytest.warns(UncommittedChangesWarning, match="PersistentDict oid 0"):
         asyncio.run(main(lambda: put(db, "n", 1)))
     assert stored(db) == {"n": 0, "committed": 1}
+
+
+@pytest.mark.filterwarnings("error::dobbin_like.exc.UncommittedChangesWarning")
+def test_a_block_has_ended_when_it_tells_of_a_thread(db):
+    async def change_beside():
+        async with db.transaction():
+            put(db, "m", 1)
+            await asyncio.to_thread(put, db, "n", 1)
+
+    async def main():
+        with pytest.raises(UncommittedChangesWarning):
+            await change_beside()
+        assert scope_of_context() is None
+        async with db.transaction():
+            put(db, "next", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 0, "m": 1, "next": 1}
 
 
 def test_a_change_beside_that_of_another_task_is_refused(db):

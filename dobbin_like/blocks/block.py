@@ -16,11 +16,16 @@ from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
-from dobbin_like.exc import BlockError, CommittingError, UncommittedChangesWarning
+from dobbin_like.exc import (
+    BlockError,
+    CommittingError,
+    UncommittedChangesError,
+    UncommittedChangesWarning,
+)
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.store import RootT, Store
-from dobbin_like.transactions.commit.joining import is_of_block, only_reads
-from dobbin_like.transactions.data_manager import DataManager
+from dobbin_like.transactions.commit.joining import note_block, only_reads
+from dobbin_like.transactions.data_manager import DataManager, uncommitted_in
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 from dobbin_like.warn_outside import warn_outside
 
@@ -146,7 +151,7 @@ class Block(Generic[RootT]):
             current = own.begin()
             if self._user:
                 current.user = self._user
-            is_of_block(current, only_reads=self._only_reads)
+            note_block(current, only_reads=self._only_reads)
         else:
             self._take_part(current)
         if self._note:
@@ -207,11 +212,16 @@ class Block(Generic[RootT]):
             error = failure
             raise
         finally:
+            dropped = None
             if error is not None:
+                if isinstance(error, GeneratorExit) and not self.is_part:
+                    dropped = uncommitted_in(self._transaction)
                 self._take_back(error)
             if not (self.is_part or self._store.publisher.closed):
                 self._data.let_go()
             del self._entered[self._depth :]
+            if dropped is not None:  # Last: a warning may be raised as an error.
+                _tell_dropped(dropped)
 
     async def __aenter__(self) -> RootT:
         """Begin in a scope of this task; return the root."""
@@ -299,8 +309,6 @@ class Block(Generic[RootT]):
                     point.rollback()
             return
         resources = _participants(self._transaction)
-        if isinstance(error, GeneratorExit):
-            self._tell_dropped(resources)
         self.participants = len(resources)
         self.transient = isinstance(error, TransientError) or any(
             resource.should_retry(error)
@@ -310,24 +318,21 @@ class Block(Generic[RootT]):
         with contextlib.suppress(NoTransaction):
             self._own.abort()
 
-    def _tell_dropped(self, participants: Any) -> None:
-        """Warn of changes that go with a generator: that exception reaches nobody."""
-        for each in participants:
-            if isinstance(each, DataManager) and each.pending:
-                first = each.uncommitted()
-                text = (
-                    f"{first.path}: a generator with an open transaction block was not run to its "
-                    f"end: what was changed meanwhile (in {first.class_name} oid {first.oid}), by "
-                    "who has called it, too, is dropped; open blocks around generators"
-                )
-                warn_outside(text, UncommittedChangesWarning)
-                return
-
     def _refuse_to_leave(self) -> NoReturn:
         self._refuse("another thread or task has entered it")
 
     def _refuse(self, reason: str) -> NoReturn:
         raise BlockError(self._store.storage.path, reason)
+
+
+def _tell_dropped(first: UncommittedChangesError) -> None:
+    """Warn of changes that went with a generator: the exception that ends it reaches nobody."""
+    text = (
+        f"{first.path}: a generator with an open transaction block was not run to its end: what "
+        f"was changed meanwhile (in {first.class_name} oid {first.oid}), by who has called it, "
+        "too, is dropped; open blocks around generators"
+    )
+    warn_outside(text, UncommittedChangesWarning)
 
 
 def _task(scope: Scope | None) -> Any:

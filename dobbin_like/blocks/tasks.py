@@ -20,7 +20,7 @@ from dobbin_like.objects.values.here import (
     keep_scope,
     scope_of_context,
 )
-from dobbin_like.transactions.data_manager import DataManager
+from dobbin_like.transactions.data_manager import uncommitted_in
 from dobbin_like.warn_outside import warn_outside
 
 
@@ -42,8 +42,9 @@ def leave_scope() -> None:
     scope = scope_of_context()
     if scope is not None:
         scope.is_shared, scope.carrier = False, None
-        _tell_changes_beside(scope)
     keep_scope(None)
+    if scope is not None and scope.beside:
+        _tell_changes_beside(scope)  # Last: a warning may be raised as an error.
 
 
 def _tell_changes_beside(scope: Scope) -> None:
@@ -52,16 +53,15 @@ def _tell_changes_beside(scope: Scope) -> None:
         current = beside()
         if current is None or current.status != "Active":
             continue
-        for manager in current._resources:  # noqa: SLF001  There is no public way to ask.
-            if isinstance(manager, DataManager) and manager.pending:
-                error = manager.uncommitted()
-                text = (
-                    f"{error.path}: a thread that was asked in a block has changes of its own (in "
-                    f"{error.class_name} oid {error.oid}) which it has not committed: they are no "
-                    "part of the block; let the thread change nothing, or use with "
-                    "db.transaction() in it"
-                )
-                warn_outside(text, UncommittedChangesWarning)
+        error = uncommitted_in(current)
+        if error is not None:
+            text = (
+                f"{error.path}: a thread that was asked in a block has changes of its own (in "
+                f"{error.class_name} oid {error.oid}) which it has not committed: they are no "
+                "part of the block; let the thread change nothing, or use with "
+                "db.transaction() in it"
+            )
+            warn_outside(text, UncommittedChangesWarning)
 
 
 def take_lock_thread() -> None:

@@ -121,7 +121,8 @@ class DataManager:
 
     def uncommitted(self) -> UncommittedChangesError:
         """Return the error that tells what is pending."""
-        objects = [working.obj for working in self.view.working.values()]
+        # Of a copy: a task may ask what a thread has that still runs.
+        objects = [working.obj for working in [*self.view.working.values()]]
         objects += self.new_root[:1] if self.new_root is not None else ()
         if not objects:
             return UncommittedChangesError(self._storage.path)
@@ -444,3 +445,11 @@ class DataManager:
         if self.new_root is not None and new_root is None:
             self.new_root[1].jar = None  # it belongs to no database again
         self.new_root = new_root
+
+
+def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
+    """Return what tells of changes in *transaction*, of one database; None: there are none."""
+    for each in getattr(transaction, "_resources", ()):  # There is no public way to ask.
+        if isinstance(each, DataManager) and each.pending:
+            return each.uncommitted()
+    return None

@@ -41,9 +41,14 @@ _OTHER_BLOCK: Final = (
 )
 
 
-def is_of_block(transaction: Any, *, only_reads: bool) -> None:
+def note_block(transaction: Any, *, only_reads: bool) -> None:
     """Note that a block ends a transaction; *only_reads*: nothing may be checked out in it."""
     transaction.only_reads = only_reads
+
+
+def ends_with_block(transaction: Any) -> bool:
+    """Tell whether a block ends a transaction, of whichever database."""
+    return hasattr(transaction, "only_reads")
 
 
 def only_reads(transaction: Any) -> bool:
@@ -150,7 +155,7 @@ class Joining:
             return
         if not has_loop():
             scope.beside.append(weakref.ref(current))
-        elif not hasattr(current, "only_reads"):
+        elif not ends_with_block(current):
             raise BlockError(self._storage.path, _OTHER_BLOCK)
 
     def _check_task(self) -> None:
