@@ -22,7 +22,12 @@ from dobbin_like.exc import (
     UncommittedChangesError,
     UncommittedChangesWarning,
 )
-from dobbin_like.objects.values.here import Scope, current_scope, current_task
+from dobbin_like.objects.values.here import (
+    Scope,
+    current_scope,
+    current_task,
+    scope_of_context,
+)
 from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.commit.joining import note_block, only_reads
 from dobbin_like.transactions.data_manager import DataManager, uncommitted_in
@@ -118,6 +123,7 @@ class Block(Generic[RootT]):
     participants: int = 0  # How many databases and others took part in what has failed.
     is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
     _points: tuple[Any, ...] = ()  # The savepoints, if it is a part.
+    _owner: Any = None  # The thread that has entered it, or the scope of its task.
 
     def __init__(
         self,
@@ -134,7 +140,6 @@ class Block(Generic[RootT]):
         self._only_reads = only_reads
         self._is_shared = is_shared  # By the tasks and threads that the task asks.
         self._holds_lock = holds_lock  # From its beginning, for a task.
-        self._owner: Any = None  # The thread that has entered it, or the scope of its task.
 
     def __enter__(self) -> RootT:
         """Begin; return the root."""
@@ -142,7 +147,9 @@ class Block(Generic[RootT]):
             self._refuse("it was entered before")
         self._data = data = self._store.manager()
         own = self._own = data.transaction_manager
-        scope = current_scope()
+        scope = scope_of_context()
+        if scope is not None:
+            scope = current_scope()
         entered = _entered.blocks if scope is None else scope.entered
         current = _current(own)
         if current is not None or entered:
@@ -151,7 +158,7 @@ class Block(Generic[RootT]):
             current = own.begin()
             if self._user:
                 current.user = self._user
-            note_block(current, only_reads=self._only_reads)
+            note_block(current, self._only_reads)
         else:
             self._take_part(current)
         if self._note:
@@ -161,7 +168,8 @@ class Block(Generic[RootT]):
         self._owner = scope or get_ident()
         self._entered = entered
         self._depth = len(entered)
-        entered.append((weakref.ref(self), current, _task(scope)))
+        task = current_task() if scope is None else _task(scope)
+        entered.append((weakref.ref(self), current, task))
         return root
 
     def _take_part(self, current: Any) -> None:
@@ -203,7 +211,8 @@ class Block(Generic[RootT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._owner != (current_scope() or get_ident()):
+        scope = scope_of_context()
+        if self._owner != (get_ident() if scope is None else current_scope() or get_ident()):
             self._refuse_to_leave()
         try:
             if error is None:
@@ -217,7 +226,7 @@ class Block(Generic[RootT]):
                 if isinstance(error, GeneratorExit) and not self.is_part:
                     dropped = uncommitted_in(self._transaction)
                 self._take_back(error)
-            if not (self.is_part or self._store.publisher.closed):
+            if not self.is_part:
                 self._data.let_go()
             del self._entered[self._depth :]
             if dropped is not None:  # Last: a warning may be raised as an error.

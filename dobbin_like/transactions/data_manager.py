@@ -160,8 +160,10 @@ class DataManager:
 
     def let_go(self) -> None:
         """Give the snapshot back until the next transaction; nothing may be checked out."""
-        self.view.lapsed = None
-        self._shared.end_view(self.view)
+        view = self.view
+        view.between = False  # First: what lapses from now on, does not count.
+        self._shared.end_view(view)
+        view.lapsed = None
 
     def acquire_early(self) -> None:
         """Take the commit lock for the transaction that begins next: it will have no conflict.

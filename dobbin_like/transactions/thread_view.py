@@ -111,7 +111,9 @@ class ThreadView:
         if view.active and view.tid == self._shared.tid and not (view.working or view.kept):
             return  # Nothing happened since: the snapshot is the newest.
         if not (self.committing and self.is_deciding()):
-            self._shared.begin_view(view)
+            shared = self._shared
+            with shared.lock:
+                shared.begin_under_lock(view)
             if news:
                 publisher.old_snapshots.look()
 

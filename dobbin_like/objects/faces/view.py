@@ -43,7 +43,8 @@ class View:
 
     ``between``: no transaction was begun since the last one, and nothing is checked out. If the
     thread waits then (``run_time`` is asked now and then), the view may lapse: it ends, and
-    ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on.
+    ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on, if it is
+    ``between`` still.
     ``thread`` is the number of its thread.
     """
 
@@ -96,8 +97,9 @@ class View:
 class Horizon:
     """The active views and their snapshots: which versions can still be seen.
 
-    Guarded by the graph's lock. Each step is one operation on one dict, and may be repeated: an
-    interrupt between two of them leaves nothing half done.
+    Guarded by the graph's lock; but a view may leave without it, so that all are looked at in a
+    copy. Each step is one operation on one dict, and may be repeated: an interrupt between two of
+    them leaves nothing half done.
     """
 
     def __init__(self) -> None:
@@ -116,11 +118,11 @@ class Horizon:
 
     def oldest(self) -> Tid | None:
         """Return the oldest snapshot, or ``None``. Cost: the views."""
-        return min(self.snapshots.values()) if self.snapshots else None
+        return min(self.snapshots.copy().values(), default=None)
 
     def between(self, snapshot: Tid, end: Tid) -> list[Tid]:
         """Return the snapshots after *snapshot* and before *end*, newest first."""
-        inside = {tid for tid in self.snapshots.values() if snapshot < tid < end}
+        inside = {tid for tid in self.snapshots.copy().values() if snapshot < tid < end}
         return sorted(inside, reverse=True)
 
     def has_older(self, tid: Tid) -> bool:
@@ -137,7 +139,7 @@ class Horizon:
         """Drop the versions that no view can see, except the newest."""
         kept = [chain[0]]
         newer = chain[0][0]
-        snapshots = set(self.snapshots.values())
+        snapshots = set(self.snapshots.copy().values())
         for version in chain[1:]:
             if any(version[0] <= snapshot < newer for snapshot in snapshots):
                 kept.append(version)

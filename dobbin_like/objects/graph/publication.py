@@ -85,14 +85,18 @@ class SharedState:
 
     def begin_view(self, view: View) -> None:
         with self.lock:
-            if self._retired or self._cache.dead:
-                self._end_retired()
-                self._cache.collect(self.masked)
-            if view.working or view.kept or self.masked.turns:
-                self._end(view)
-            # What is registered is active, so that it will be ended.
-            view.active = True
-            view.tid = self.horizon.snapshots[view] = self.tid
+            self.begin_under_lock(view)
+
+    def begin_under_lock(self, view: View) -> None:
+        """Begin a view (lock held)."""
+        if self._retired or self._cache.dead:
+            self._end_retired()
+            self._cache.collect(self.masked)
+        if view.working or view.kept or self.masked.turns:
+            self._end(view)
+        # What is registered is active, so that it will be ended.
+        view.active = True
+        view.tid = self.horizon.snapshots[view] = self.tid
 
     def move_view(self, view: View) -> None:
         """Let *view* read the newest snapshot from here on; it keeps its working copies.
@@ -106,8 +110,16 @@ class SharedState:
                 self.masks.take_off_due(self.tid)
 
     def end_view(self, view: View) -> None:
-        with self.lock:
-            self._end(view)
+        # Without the lock, which would cost as much as all the rest. Who publishes meanwhile may
+        # put masks on for a view that has just left. It notes them before it looks whether they
+        # are due, and this looks for such notes after the view has left: one of the two takes
+        # them off.
+        self.horizon.snapshots.pop(view, None)
+        if view.working or view.kept or self.masked.turns:
+            with self.lock:
+                self._end(view)
+        else:
+            view.active = False
 
     def let_idle_lapse(self) -> None:
         """Let the views of idle threads lapse (lock held).
@@ -171,8 +183,7 @@ class SharedState:
         view.active = False  # last: until then, it is ended again if interrupted
 
     def _drop(self, view: View, copies: Iterable[WorkingCopy]) -> None:
-        snapshots = self.horizon.snapshots
-        oldest = min(snapshots.values()) if snapshots else None
+        oldest = self.horizon.oldest()
         alone, memo, mine = view.alone, view.memo, view.working
         take_off = self.masks.take_off
         for working in copies:
@@ -194,38 +205,38 @@ class SharedState:
     def publish(self, tid: Tid, changes: Sequence[Publication], view: View) -> None:
         """Make the states that *view* has committed as *tid* visible to all (I2).
 
-        *view* begins anew. May be repeated after an interrupt, and then finishes what was begun.
+        *view* begins anew. The caller holds the lock. May be repeated after an interrupt, and then
+        finishes what was begun.
         """
-        with self.lock:
-            snapshots = self.horizon.snapshots
-            snapshots.pop(view, None)
-            self.has_older = older = bool(snapshots)
-            alone, memo, working = view.alone, view.memo, view.working
-            for obj, ref, state, _face in changes:
-                if ref.serial == tid:
-                    continue
-                mask = ref.mask
-                if mask is alone and not older:
-                    # As below, and the checkout ends as in _drop(): of most objects, in one go.
-                    set_native_dict(obj, state)
-                    ref.serial = tid
-                    swap_class(obj, type(obj)._p_faces.plain)
-                    ref.mask = None
-                    memo.pop(id(obj), None)
-                    working.pop(id(obj), None)
-                    continue
-                if older or (mask is not None and mask.chain is not None):
-                    mask = self._push(obj, ref, tid, state)
+        snapshots = self.horizon.snapshots
+        snapshots.pop(view, None)
+        self.has_older = older = bool(snapshots)
+        alone, memo, working = view.alone, view.memo, view.working
+        for obj, ref, state, _face in changes:
+            if ref.serial == tid:
+                continue
+            mask = ref.mask
+            if mask is alone and not older:
+                # As below, and the checkout ends as in _drop(): of most objects, in one go.
                 set_native_dict(obj, state)
-                if mask is not None:  # None: not checked out, but stored again.
-                    mask.foreign = False
                 ref.serial = tid
-            self.tid = tid
-            self.begin_view(view)
-            if older:  # Without other views, nobody needs a mask.
-                self.masked.add(tid, (ref for _, ref, _, _ in changes if ref.mask is not None))
-                self.let_idle_lapse()
-                self.masks.take_off_due(self.tid)
+                swap_class(obj, type(obj)._p_faces.plain)
+                ref.mask = None
+                memo.pop(id(obj), None)
+                working.pop(id(obj), None)
+                continue
+            if older or (mask is not None and mask.chain is not None):
+                mask = self._push(obj, ref, tid, state)
+            set_native_dict(obj, state)
+            if mask is not None:  # None: not checked out, but stored again.
+                mask.foreign = False
+            ref.serial = tid
+        self.tid = tid
+        self.begin_under_lock(view)
+        if older:  # Without other views, nobody needs a mask.
+            self.masked.add(tid, (ref for _, ref, _, _ in changes if ref.mask is not None))
+            self.let_idle_lapse()
+            self.masks.take_off_due(self.tid)
 
     def _push(self, obj: Any, ref: ObjectRef, tid: Tid, state: State) -> Mask:
         mask = ref.mask

@@ -41,7 +41,7 @@ _OTHER_BLOCK: Final = (
 )
 
 
-def note_block(transaction: Any, *, only_reads: bool) -> None:
+def note_block(transaction: Any, only_reads: bool) -> None:
     """Note that a block ends a transaction; *only_reads*: nothing may be checked out in it."""
     transaction.only_reads = only_reads
 
