@@ -838,6 +838,67 @@ def test_a_task_that_is_cancelled_anywhere_leaves_all_or_nothing(db):
 
 
 @pytest.mark.slow
+def test_a_few_blocks_begin_in_each_turn_of_the_loop(db):
+    begun: list[tuple[int, int]] = []  # The turn, and the task.
+    turn = 0
+
+    async def count_turns():
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def task(number):
+        async with db.transaction():
+            begun.append((turn, number))
+
+    async def main():
+        counting = asyncio.create_task(count_turns())
+        await asyncio.gather(*map(task, range(100)))
+        counting.cancel()
+
+    asyncio.run(main())
+    turns = [when for when, _ in begun]
+    assert [number for _, number in begun] == list(range(100))
+    assert max(map(turns.count, turns)) <= 8
+    assert turns[-1] - turns[0] < 40
+
+
+def test_who_is_cancelled_before_his_turn_holds_nobody_up(db):
+    begun = []
+
+    async def task(number):
+        async with db.transaction():
+            begun.append(number)
+
+    async def main():
+        tasks = [asyncio.create_task(task(number)) for number in range(30)]
+        await asyncio.sleep(0)
+        for number in range(8, 20):
+            tasks[number].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+    assert begun == [*range(8), *range(20, 30)]
+
+
+def test_blocks_begin_in_a_loop_that_comes_after_one_that_was_given_up(db):
+    async def task():
+        async with db.transaction():
+            pass
+
+    async def give_up():
+        for _ in range(20):
+            asyncio.create_task(task())  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    async def main():
+        await asyncio.gather(*(task() for _ in range(20)))
+
+    asyncio.run(give_up())
+    asyncio.run(main())
+
+
 def test_a_thousand_tasks_keep_apart(db):
     async def work(number):
         async with db.transaction() as root:

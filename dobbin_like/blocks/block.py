@@ -236,6 +236,8 @@ class Block(Generic[RootT]):
         """Begin in a scope of this task; return the root."""
         from dobbin_like.blocks import tasks
 
+        if current_scope() is None:
+            await tasks.wait_for_turn()
         self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope(
             is_shared=self._is_shared
         )

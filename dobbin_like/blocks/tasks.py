@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import transaction
@@ -22,6 +23,53 @@ from dobbin_like.objects.values.here import (
 )
 from dobbin_like.transactions.data_manager import uncommitted_in
 from dobbin_like.warn_outside import warn_outside
+
+_BEGUN_IN_A_TURN: Final = 8
+"""Blocks that begin in one turn of a loop: some two milliseconds, with what is done in them."""
+
+
+class _Entrance:
+    """Where the tasks of one loop wait if many want to begin a block at the same moment.
+
+    One after the other, in one turn of the loop, they would keep all other tasks waiting.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0  # In this turn.
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._begun < _BEGUN_IN_A_TURN and not self._waiting:
+            if not self._begun:
+                loop.call_soon(self._go_on, loop)
+            self._begun += 1
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the next ones begin: they do in the next turn, and so does this."""
+        self._begun = 0
+        while self._waiting and self._begun < _BEGUN_IN_A_TURN:
+            turn = self._waiting.popleft()
+            if not turn.done():  # It was not cancelled.
+                turn.set_result(None)
+                self._begun += 1
+        if self._begun:
+            loop.call_soon(self._go_on, loop)
+
+
+_entrances: WeakKeyDictionary[asyncio.AbstractEventLoop, _Entrance] = WeakKeyDictionary()
+
+
+async def wait_for_turn() -> None:
+    """Return when the calling task may begin a block: at once, if few others do."""
+    loop = asyncio.get_running_loop()
+    entrance = _entrances.get(loop)
+    if entrance is None:
+        entrance = _entrances[loop] = _Entrance()
+    await entrance.enter(loop)
 
 
 def enter_scope(*, is_shared: bool = False) -> bool:
