@@ -1228,6 +1228,64 @@ def test_a_view_that_was_not_ended_is_found(database, faulty):
     assert check_with(database, lambda: horizon.enter(view, 5), leave) == [3]
 
 
+def test_a_view_that_reads_and_is_in_no_horizon_is_found(database, faulty):
+    view = database._store.manager().view
+    horizon = database._store.graph.shared.horizon
+    transaction.begin()
+
+    assert check_with(
+        database, lambda: horizon.snapshots.pop(view), lambda: horizon.enter(view, view.tid)
+    ) == [3]
+
+
+def test_the_last_view_that_needs_a_mask_takes_it_off(database, faulty):
+    def write():
+        with database.transaction() as root:
+            checkout(root)
+            root.number = 2
+
+    with database.reading():  # It reads nothing that is masked: there is nothing to forget.
+        in_thread(write)
+        masked = len(database._store.graph.shared.masked)
+
+    assert (masked, len(database._store.graph.shared.masked)) == (1, 0)
+    assert check_database(database).ok
+
+
+def test_views_that_leave_while_others_publish_leave_nothing_behind(database, faulty):
+    ended = threading.Event()
+
+    def read():
+        while not ended.is_set():
+            with database.reading() as root:
+                dict(vars(root))
+
+    def write():
+        for number in range(300):
+            with database.transaction() as root:
+                checkout(root)
+                root.number = number
+
+    database.release_snapshot()  # That of this thread.
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in readers:
+            thread.start()
+        in_thread(write)
+        while_they_read = check_database(database)
+    finally:
+        sys.setswitchinterval(before)
+        ended.set()
+        for thread in readers:
+            thread.join()
+
+    assert while_they_read.ok
+    assert not database._store.graph.shared.masked.turns
+    assert check_database(database).ok
+
+
 def test_a_tid_ahead_of_the_log_is_found(database, faulty):
     right = database._store.graph.shared.tid
 

@@ -102,7 +102,7 @@ class OldSnapshots:
     def _see(self, now: float) -> _Seen | None:
         shared = self._shared
         with shared.lock:
-            snapshots, newest = shared.horizon.snapshots, shared.tid
+            snapshots, newest = shared.horizon.snapshots.copy(), shared.tid
             view = min(snapshots, key=snapshots.__getitem__, default=None)
             tid = newest if view is None else snapshots[view]
         seen = self._seen
