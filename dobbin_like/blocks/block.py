@@ -159,6 +159,7 @@ class Block(Generic[RootT]):
             if self._user:
                 current.user = self._user
             note_block(current, self._only_reads)
+            data.thread.ends_with_block = True
         else:
             self._take_part(current)
         if self._note:
@@ -226,8 +227,8 @@ class Block(Generic[RootT]):
                 if isinstance(error, GeneratorExit) and not self.is_part:
                     dropped = uncommitted_in(self._transaction)
                 self._take_back(error)
-            if not self.is_part:
-                self._data.let_go()
+                if not self.is_part:  # Else the end of its transaction has done it.
+                    self._data.let_go()
             del self._entered[self._depth :]
             if dropped is not None:  # Last: a warning may be raised as an error.
                 _tell_dropped(dropped)

@@ -160,10 +160,8 @@ class DataManager:
 
     def let_go(self) -> None:
         """Give the snapshot back until the next transaction; nothing may be checked out."""
-        view = self.view
-        view.between = False  # First: what lapses from now on, does not count.
-        self._shared.end_view(view)
-        view.lapsed = None
+        self._shared.end_view(self.view)
+        self.view.lapsed = None
 
     def acquire_early(self) -> None:
         """Take the commit lock for the transaction that begins next: it will have no conflict.

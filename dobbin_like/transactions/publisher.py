@@ -166,9 +166,6 @@ class Publisher:
             packed, tid = self._packed, view.lapsed
             if tid is None or view.active:
                 return
-            if not view.between:  # It was let go while another thread let it lapse.
-                view.lapsed = None
-                return
             if packed is None or not packed.generation or packed.reaches(tid):
                 self.graph.shared.resume_view(view)
             else:

@@ -75,6 +75,7 @@ class ThreadView:
             is_default=is_default,
         )
         self.committing = False
+        self.ends_with_block = False  # Whether a block of this database ends the transaction.
         self._is_of_task = scope is not None
 
     def __del__(self) -> None:
@@ -118,7 +119,7 @@ class ThreadView:
                 publisher.old_snapshots.look()
 
     def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
-        """End the view. Without explicit begins, the next one begins here.
+        """End the view. Without explicit begins and blocks, the next one begins here.
 
         A commit has moved the view if it has published something; it does not catch up: that would
         move other databases of the thread forward.
@@ -133,7 +134,8 @@ class ThreadView:
         if self._publisher.closed:
             return
         view.lapsed = None
-        if self.transaction_manager().explicit:
+        if self.transaction_manager().explicit or self.ends_with_block:
+            self.ends_with_block = False
             self._shared.end_view(view)
         elif transaction.status != "Committed":
             self.newTransaction(transaction)

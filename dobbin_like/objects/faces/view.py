@@ -43,8 +43,7 @@ class View:
 
     ``between``: no transaction was begun since the last one, and nothing is checked out. If the
     thread waits then (``run_time`` is asked now and then), the view may lapse: it ends, and
-    ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on, if it is
-    ``between`` still.
+    ``lapsed`` is the snapshot that it had, which it reads again when the thread goes on.
     ``thread`` is the number of its thread.
     """
 

@@ -31,11 +31,14 @@ def let_idle_lapse(horizon: Horizon, newest: Tid) -> None:
 
 
 def _let_lapse(view: View, horizon: Horizon) -> None:
+    if view not in horizon.snapshots:  # This was done before an interrupt came; or it has left.
+        return
     # In this order: what its thread remembers from now on, it forgets itself.
     view.lapsed = view.tid
     view.active = False
-    horizon.snapshots.pop(view, None)
     view.forget_states()
+    if horizon.snapshots.pop(view, None) is None:  # It has left meanwhile, for which it needs
+        view.lapsed = None  # no lock, and does not come back to that snapshot.
 
 
 def resume(view: View, tid: Tid, horizon: Horizon, cache: Cache, masks: Masks) -> None:
