@@ -509,17 +509,19 @@ def test_what_a_task_starts_in_its_block_changes_nothing_beside_it(db, start, ha
         async with db.transaction():
             put(db, "async", 1)
 
-    async def later():
-        await asyncio.sleep(0.01)
+    async def later(ended):
+        await ended.wait()
         put(db, "later", 1)
         transaction.commit()
 
     async def main():
+        ended = asyncio.Event()
         async with db.transaction():
             if has_changes:
                 put(db, "m", 1)
             await start(child())
-            after = asyncio.create_task(later())
+            after = asyncio.create_task(later(ended))
+        ended.set()
         await after
 
     asyncio.run(main())
