@@ -142,8 +142,8 @@ HOUSE = {
     "objects.codec": Room(
         "ground  objects.values  objects.deltas  objects.faces",
         (
-            "objects.codec  objects.codec.makers  objects.codec.policy  objects.codec.stand_in "
-            "objects.codec.versions",
+            "objects.codec  objects.codec.instead  objects.codec.makers  objects.codec.policy "
+            "objects.codec.stand_in  objects.codec.versions",
             "objects.codec.classes",
             "objects.codec.serialize",
             "objects.codec.culprit  objects.codec.shown  objects.codec.shown.long_list "

@@ -7,8 +7,24 @@ import dataclasses
 import decimal
 import enum
 import functools
+import io
+import itertools
+import mmap
+import operator
+import os
+import queue
 import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import types
 import weakref
+import zlib
+from concurrent.futures import Future
+from contextvars import ContextVar
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import pytest
@@ -214,6 +230,113 @@ def test_an_error_of_this_package_in_a_class_is_passed_on(database):
     database.set_root(PersistentDict(v=[Local]))
     with pytest.raises(NotStorableError, match=r"\['v'\]\[0\]: .* inside a function"):
         transaction.commit()
+
+
+# -- what belongs to its process -------------------------------------------------------------
+
+
+def yielding():
+    yield 1
+
+
+async def running():
+    pass
+
+
+@pytest.fixture
+def coroutine():
+    made = running()
+    yield made
+    made.close()
+
+
+class Holding:
+    """A class that a program could allow, if it did not hold what can't be stored."""
+
+    def __init__(self, held):
+        self.held = held
+
+
+def opened():
+    return Path(os.devnull).open("rb")
+
+
+@pytest.mark.parametrize(
+    ("make", "instead"),
+    [
+        (lambda: weakref.ref(Point), "the object that it refers to"),
+        (lambda: weakref.WeakMethod(Strict(1).__setstate__), "the object that it refers to"),
+        (lambda: weakref.WeakSet([Point]), "a set of the objects"),
+        (lambda: weakref.WeakKeyDictionary({Point: 1}), "a dict by the objects"),
+        (lambda: weakref.WeakValueDictionary(a=Point), "a dict of the objects"),
+        (lambda: weakref.finalize(Point, print), "_v_"),
+        (threading.Lock, "_v_"),
+        (threading.Event, "_v_"),
+        (threading.Thread, "_v_"),
+        (threading.local, "_v_"),
+        (queue.Queue, "_v_"),
+        (queue.SimpleQueue, "_v_"),
+        (Future, "_v_"),
+        (socket.socket, "_v_"),
+        (lambda: sqlite3.connect(":memory:"), "_v_"),
+        (lambda: mmap.mmap(-1, 10), "_v_"),
+        (zlib.compressobj, "a __reduce__ .* _v_"),
+        (opened, "its name or what it holds"),
+        (yielding, "a list of what it yields"),
+        (lambda: iter([1]), "a list of what it yields"),
+        (lambda: map(str, [1]), "a list of what it yields"),
+        (itertools.count, "a list of what it yields"),
+        ({1: 2}.keys, r"list\(\) of it"),
+        (lambda: types.MappingProxyType({}), r"dict\(\) of it"),
+        (lambda: memoryview(b"a"), r"bytes\(\) of it"),
+        (lambda: re.match("a", "a"), r"its groups\(\)"),
+        (lambda: types, "its name"),
+        (sys._getframe, "traceback.format_stack"),
+        (lambda: yielding.__code__, "its source"),
+        (lambda: ContextVar("v"), r"\.get\(\)"),
+        (lambda: int | str, "its __args__"),
+        (lambda: Strict(1).__setstate__, "call the method later"),
+        (lambda: str.lower, "call the method later"),
+    ],
+)
+def test_of_what_belongs_to_its_process_the_error_says_what_to_store_instead(
+    refused, make, instead
+):
+    value = make()
+    for around, step in (value, ""), ({"a": value}, "['a']"), (Holding(value), ".held"):
+        path, reason = refused(around)
+        assert path == "._items['v'][0]" + step
+        assert re.search(instead, reason)
+        assert "allow" not in reason  # It would not help.
+    if hasattr(value, "close"):
+        value.close()
+
+
+def test_so_it_is_with_a_coroutine(refused, coroutine):
+    assert "store what it is called with" in refused(coroutine)[1]
+
+
+def test_a_class_that_helps_when_it_is_allowed_is_still_told_so(refused):
+    for value in io.BytesIO(b"a"), subprocess.CompletedProcess(["a"], 1), operator.itemgetter(1):
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        assert f"allow=['{name}']" in refused(value)[1]
+
+
+class Reduced:
+    def __reduce__(self):
+        return operator.itemgetter, (yielding(),)
+
+
+def test_a_class_that_does_not_help_when_it_is_allowed_is_not_told(refused):
+    reason = refused(Reduced())[1]
+    assert "cannot pickle 'generator' object; give its class a __reduce__" in reason
+
+
+def test_the_singletons_of_the_language_are_stored(root, again):
+    checkout(root)
+    root["v"] = [..., NotImplemented, None]
+    root._p_jar.transaction_manager.commit()
+    assert again(allow=ALLOW).root["v"] == [..., NotImplemented, None]
 
 
 # -- keys and members that equal only themselves ----------------------------------------------

@@ -32,6 +32,10 @@ SHAPE_LIMIT: Final = 32
 _NONE_YET: Final = (None, None)
 
 
+class NotAllowedError(TypeError):
+    """A class or function can't be stored until ``allow`` names it."""
+
+
 class ClassTable:
     """Classes and shapes by the numbers under which the log knows them, and back.
 
@@ -291,7 +295,7 @@ class ClassTable:
             raise TypeError(text)
         found, reason = self.policy.resolve(module, qualname)
         if found is None:
-            raise TypeError(name + self._advice(cls, module, qualname, reason))
+            raise self._refusal(name, cls, module, qualname, reason)
         if found is not cls:
             again = "; was the module reloaded?"
             if isinstance(cls, type) and isinstance(found, type):
@@ -308,18 +312,20 @@ class ClassTable:
             )
             warn_outside(text, MainModuleWarning)
 
-    def _advice(self, cls: Any, module: str, qualname: str, reason: str) -> str:
+    def _refusal(self, name: str, cls: Any, module: str, qualname: str, reason: str) -> TypeError:
         is_missing = reason == NOT_THERE.format(module=module, qualname=qualname)
         if is_missing and module != "builtins":
             # No name in allow would help: it was made by a call, or its module was reloaded.
-            return (
-                f"{reason}, by which it would be loaded; define it at the top of a module, by the "
-                f"name {qualname}"
+            text = (
+                f"{name}{reason}, by which it would be loaded; define it at the top of a module, "
+                f"by the name {qualname}"
             )
+            return TypeError(text)
         if not is_somewhere(module, qualname):
-            return f"{module} has nothing of this name, so it can't be stored"
+            text = f"{name}{module} has nothing of this name, so it can't be stored"
+            return TypeError(text)
         hint = self.policy.hint(cls, module, qualname)
-        return f"{reason}; open the database with allow=['{hint}']"
+        return NotAllowedError(f"{name}{reason}; open the database with allow=['{hint}']")
 
     def look_up_again(self) -> None:
         """Forget by which numbers classes and shapes are stored: the log has dropped names."""

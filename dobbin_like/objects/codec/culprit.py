@@ -14,7 +14,8 @@ from typing import Any
 
 from dobbin_like.exc import Error, NotStorableError
 from dobbin_like.ids import Oid
-from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.classes import ClassTable, NotAllowedError
+from dobbin_like.objects.codec.instead import UNPICKLABLE, fault_of_pickle, instead_of
 from dobbin_like.objects.codec.makers import refused_class
 from dobbin_like.objects.codec.serialize import (
     CheckingDecoder,
@@ -95,7 +96,7 @@ def culprit(
     parts = _attributes(state) if told is None else told
     path = ""
     value: Any = state
-    while not _stands_for_another(value):
+    while not (_stands_for_another(value) or instead_of(value)):
         for step, part in parts_of(value) if path else parts:
             failure = _failure(attempt, part)
             if failure is None and step.startswith(" "):  # It is a key or member.
@@ -140,7 +141,16 @@ def _reason(value: Any, error: BaseException) -> str:
             f"a {proxy} stands for an object and can't be stored; store the object itself{way}, "
             "or its _p_oid"
         )
-    return str(error) or type(error).__name__
+    instead = instead_of(value)
+    if instead:
+        return f"a value of type {type(value).__name__} can't be stored; {instead}"
+    reason = str(error) or type(error).__name__
+    if isinstance(error, NotAllowedError):  # Would it help to allow it?
+        fault = fault_of_pickle(value)
+        return f"{fault}; {UNPICKLABLE}" if fault else reason
+    if type(error) is TypeError and reason.startswith("cannot pickle"):
+        return f"{reason}; {UNPICKLABLE}"
+    return reason
 
 
 def _attributes(state: State) -> Iterator[tuple[str, Any]]:

@@ -121,7 +121,10 @@ class Encoder(pickle.Pickler):
         reduce = copyreg.dispatch_table.get(type(obj))
         name = obj.__reduce_ex__(PROTOCOL) if reduce is None else reduce(obj)
         if isinstance(name, str):
-            return self._classes.number_by_name(obj, _module_of(obj, name), name)
+            module = _module_of(obj, name)
+            if (module, name) in HELPERS:
+                return None
+            return self._classes.number_by_name(obj, module, name)
         self._met.add(id(obj))
         self._reduced = obj, name
         return None

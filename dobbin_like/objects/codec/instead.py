@@ -1,0 +1,109 @@
+"""What to store instead of a value that belongs to its process, by its kind.
+
+No name in ``allow`` makes it storable: pickle refuses it, or a part of it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import types
+import weakref
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Coroutine,
+    ItemsView,
+    Iterator,
+    KeysView,
+    ValuesView,
+)
+from typing import Any, Final
+
+from dobbin_like.objects.values.refs import Identity
+
+_ASIDE: Final = (
+    "keep it under a name that begins with _v_, which is not stored, or out of the object, and "
+    "make it anew where it is needed"
+)
+UNPICKLABLE: Final = f"give its class a __reduce__ if it can be made again; else {_ASIDE}"
+_OF_PROCESS: Final = f"it belongs to this process; {_ASIDE}"
+_FILE: Final = (
+    "it is open in this process; store its name or what it holds, much in a PersistentFile"
+)
+_BY_ITEMS: Final = "it is used up when it is read; store a list of what it yields"
+_BY_CALL: Final = "it can't go on in another process; store what it is called with"
+_METHOD: Final = "store the object whose method it is, and call the method later"
+
+_BY_MODULE: Final = {
+    "_contextvars": "it belongs to this process; store its value, of a variable .get()",
+    "_weakrefset": "store a set of the objects, or of their _p_oid",
+    "weakref": "store the object that it refers to, or its _p_oid",
+    **dict.fromkeys(
+        (
+            *("_asyncio", "_multiprocessing", "_queue", "_socket", "_sqlite3", "_ssl", "_thread"),
+            *("asyncio", "concurrent", "mmap", "multiprocessing", "queue", "select", "selectors"),
+            *("socket", "sqlite3", "ssl", "subprocess", "threading"),
+        ),
+        _OF_PROCESS,
+    ),
+}
+"""Modules whose classes are for one process, by their first name."""
+
+_IN_WEAKREF: Final = {
+    "WeakKeyDictionary": "store a dict by the objects, or by their _p_oid",
+    "WeakValueDictionary": "store a dict of the objects, or of their _p_oid",
+}
+
+_METHODS: Final = (
+    types.MethodType,
+    types.MethodWrapperType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+)
+_KINDS: Final[tuple[tuple[Any, str], ...]] = (
+    (_METHODS, _METHOD),
+    ((AsyncGenerator, Coroutine, types.CoroutineType), _BY_CALL),
+    ((Iterator, AsyncIterator), _BY_ITEMS),
+    (types.ModuleType, "store its name"),
+    (types.TracebackType, "store its text, as traceback.format_tb() returns it"),
+    (types.FrameType, "store its text, as traceback.format_stack() returns it"),
+    (types.CodeType, "store its source"),
+    (types.MappingProxyType, "store dict() of it"),
+    (types.UnionType, "store its __args__"),
+    (memoryview, "store bytes() of it"),
+    ((ItemsView, KeysView, ValuesView), "store list() of it"),
+    ((property, classmethod, staticmethod), "it belongs in the body of a class"),
+)
+"""Types of the language, the first that fits."""
+
+
+def instead_of(value: Any) -> str:
+    """Say what to store instead of *value*; empty: it is of no kind that can't be stored."""
+    cls = type(value)
+    top = cls.__module__.partition(".")[0]
+    if top in ("builtins", "itertools", "types"):
+        return next((instead for kinds, instead in _KINDS if isinstance(value, kinds)), "")
+    if cls is re.Match:
+        return "store what it has found, as its groups()"
+    if cls is weakref.finalize:  # It would be pickled as one that does nothing.
+        return _OF_PROCESS
+    is_file = top in ("_io", "tempfile")
+    if (is_file or top in _BY_MODULE) and fault_of_pickle(value):
+        return _FILE if is_file else _IN_WEAKREF.get(cls.__name__, _BY_MODULE[top])
+    return ""
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> Any:
+        return 0 if isinstance(obj, Identity) else None
+
+
+def fault_of_pickle(value: Any) -> str:
+    """Say why pickle does not write *value*, whatever ``allow`` has; empty: it does."""
+    try:
+        _Pickler(io.BytesIO(), 5).dump(value)
+    except Exception as error:  # noqa: BLE001  whatever user code raises
+        return str(error) or type(error).__name__
+    return ""
