@@ -337,7 +337,7 @@ HOUSE = {
     "safe": Room(
         "ground  objects.values  objects.codec  collections  upkeep  doors",
         (
-            "safe.ends  safe.groups  safe.growth",
+            "safe.block  safe.ends  safe.groups  safe.growth",
             "safe.reentry  safe.stored",
             "safe.mapping",
             "safe.opening",

@@ -26,6 +26,7 @@ import transaction
 from dobbin_like import Database, Persistent, PersistentDict, PersistentList, checkout, safe
 from dobbin_like.check import check_log
 from dobbin_like.exc import (
+    BlockError,
     ClosedError,
     LockTimeout,
     LogMovedError,
@@ -580,6 +581,45 @@ def test_a_file_in_which_nothing_is_yet_can_be_read(path):
         with safe.open(path) as kept:
             kept["a"] = 1
         assert dict(reader) == {"a": 1}
+
+
+def test_a_block_is_for_one_with_of_one_thread(path):
+    kept = safe.open(path)
+    again = r"entered before; call transaction\(\) for each with statement"
+    for block in kept.transaction(), kept.transaction():
+        with block:
+            kept["n"] = kept.get("n", 0) + 1
+            with pytest.raises(BlockError, match=again), block:
+                raise AssertionError
+        with pytest.raises(BlockError, match=again), block:
+            raise AssertionError
+    assert kept["n"] == 2
+    block = kept.transaction()
+    with pytest.raises(BlockError, match="was not entered"):
+        block.__exit__(None, None, None)
+    with block:
+        kept["n"] = 3
+        with pytest.raises(BlockError, match="another thread"):
+            in_thread(lambda: block.__exit__(None, None, None))
+    with safe.open(path) as other:
+        assert other["n"] == 3
+        other["n"] = 4  # The lock was given back.
+    kept.close()
+
+
+def test_a_block_belongs_to_the_transaction_in_which_it_is_entered(path):
+    kept = safe.open(path)
+    outside = kept.transaction()
+    with kept.transaction():
+        kept["a"] = 1
+        inside = kept.transaction()
+        with pytest.raises(ZeroDivisionError), outside:
+            kept["a"] = 2 / 0
+    with inside:
+        kept["b"] = 1
+    with safe.open(path) as other:
+        assert dict(other) == {"a": 1, "b": 1}
+    kept.close()
 
 
 def test_a_closed_one_refuses_as_shelve_does(path):

@@ -144,7 +144,7 @@ class Block(Generic[RootT]):
     def __enter__(self) -> RootT:
         """Begin; return the root."""
         if self._owner is not None:
-            self._refuse("it was entered before")
+            self._refuse("it was entered before; make a new one for each with statement")
         self._data = data = self._store.manager()
         own = self._own = data.transaction_manager
         scope = scope_of_context()

@@ -83,7 +83,7 @@ class OpenDatabaseWarning(UserWarning):
 
 
 class BlockError(UsageError, RuntimeError):
-    """A block of ``db.transaction()`` or ``db.reading()`` was used as it can't be.
+    """A block of ``db.transaction()``, ``db.reading()`` or a safe was used as it can't be.
 
     What was changed in it is taken back.
     """

@@ -12,6 +12,7 @@ from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
 from dobbin_like.objects.values.here import keep_scope, out_of_block, scope_of_context
 from dobbin_like.processes.reopened import itself, new_token, reopened
+from dobbin_like.safe.block import SafeBlock
 from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
@@ -224,7 +225,11 @@ class Safe(MutableMapping[_K, _V]):
         Raises:
             NotStorableError: At the end, if the class of a value must not be loaded.
             SelfWaitError: The thread is in a transaction of another safe on the same file.
+            BlockError: The block is entered twice, or left by another thread.
         """
+        return SafeBlock(self.path, self._block)
+
+    def _block(self) -> contextlib.AbstractContextManager[Group]:
         group = self._groups.current
         if group is None:
             return self._kept.taken_back(self._alone(block=True))

@@ -1,0 +1,43 @@
+"""What ``safe.transaction()`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import get_ident
+from types import TracebackType
+from typing import NoReturn
+
+from dobbin_like.exc import BlockError
+
+__all__ = ["SafeBlock"]
+
+
+class SafeBlock:
+    """A transaction of a safe: for one ``with`` of one thread. It is made when it is entered."""
+
+    _owner: int | None = None
+
+    def __init__(self, path: str, make: Callable[[], AbstractContextManager[object]]) -> None:
+        self._path = path
+        self._make = make
+
+    def __enter__(self) -> object:
+        if self._owner is not None:
+            self._refuse("it was entered before; call transaction() for each with statement")
+        self._block = self._make()
+        self._owner = get_ident()
+        return self._block.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        if self._owner != get_ident():
+            self._refuse("another thread has entered it" if self._owner else "it was not entered")
+        return self._block.__exit__(kind, error, traceback)
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise BlockError(self._path, reason)
