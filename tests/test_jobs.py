@@ -295,6 +295,27 @@ def test_what_fails_too_often_is_dead(database):
         jobs.requeue(job)
 
 
+def test_only_what_is_dead_is_tried_again_and_the_error_says_what_it_is(database):
+    jobs = open_jobs(database, max_attempts=2)
+    with database.transaction():
+        job, later = jobs.put("a"), jobs.put("b", delay=100)
+
+    def refused(job):
+        with database.transaction(), pytest.raises((KeyError, TypeError)) as e:
+            jobs.requeue(job)
+        return str(e.value)
+
+    assert f"job {job.id:x} is not among the dead of this queue" in refused(job)
+    assert "can be claimed already" in refused(job)
+    assert "waits for its delay to end" in refused(later)
+    with claimed(jobs):
+        assert "a worker has claimed it" in refused(job)
+    assert "was acknowledged" in refused(job)
+    for none in job.id, None, "a":
+        assert "expected a job, one of dead.values()" in refused(none)
+    assert len(jobs) == 1
+
+
 def test_a_job_that_kills_its_workers_is_dead_in_the_end(database):
     jobs = open_jobs(database, max_attempts=3)
     put(database, "deadly")

@@ -128,6 +128,15 @@ def is_claimed(jobs: Parts, job: Job[Any], attempt: int) -> bool:
     return False
 
 
+def why_alive(jobs: Parts, job: Job[Any]) -> str:
+    """Say where *job* is, which is not among the dead."""
+    if (job.due, job.id) not in jobs.waiting:
+        return "it can be claimed already, or was acknowledged, or is one of another queue"
+    if job.claimed:
+        return "a worker has claimed it; it comes back by itself if the lease runs out"
+    return "it waits for its delay to end, and is tried again by itself"
+
+
 # -- moving a job ---------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from dobbin_like.jobs.parts import (
     due_jobs,
     give_back,
     place,
+    why_alive,
 )
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_JOB_QUEUES, telling
@@ -80,7 +81,14 @@ class JobQueue(Persistent, Generic[T]):
 
     def requeue(self, job: Job[T]) -> None:
         """Let a dead job be tried again, as often as a new one; ``KeyError``: it is not dead."""
-        checkout(self.dead, job)
+        if not isinstance(job, Job):
+            text = f"a {type(job).__name__} was given, expected a job, one of dead.values()"
+            raise TypeError(text)
+        checkout(self.dead)
+        if job.id not in self.dead:
+            text = f"job {job.id:x} is not among the dead of this queue: {why_alive(self, job)}"
+            raise KeyError(text)
+        checkout(job)
         del self.dead[job.id]
         job.left = self.max_attempts
         give_back(self, job, 0)

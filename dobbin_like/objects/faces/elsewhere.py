@@ -185,15 +185,28 @@ IN_COUNTERS: Final = {
 _DONE: Final = "leave the block of a claim without an error, or call its ack()"
 _CLAIM: Final = "claim() gives a worker the next job for a time, claims() one after the other"
 
+_FAILED: Final = "let the error leave the block of a claim, or call its nack()"
+_PUT_JOB: Final = "put(item) adds a job"
+
 IN_JOB_QUEUES: Final = {
     "ack": _DONE,
-    "add": "put(item) adds a job",
-    "append": "put(item) adds a job",
+    "add": _PUT_JOB,
+    "append": _PUT_JOB,
     "done": _DONE,
-    "enqueue": "put(item) adds a job",
+    "enqueue": _PUT_JOB,
+    "fail": _FAILED,
+    "full": "it has no greatest size",
     "get": _CLAIM,
+    "get_nowait": "claim(timeout=0) claims the next job if there is one",
+    "join": "empty() tells that none can be claimed now, len(queue) how many are not done",
+    "nack": _FAILED,
     "pop": _CLAIM,
-    "submit": "put(item) adds a job",
+    "popleft": _CLAIM,
+    "push": _PUT_JOB,
+    "put_nowait": _PUT_JOB,
+    "release": "release() of a claim gives its job back",
+    "retry": "requeue(job) lets a dead job be tried again",
+    "submit": _PUT_JOB,
     "take": _CLAIM,
     "task_done": _DONE,
 }
