@@ -38,8 +38,10 @@ from dobbin_like import (
     PersistentList,
     PersistentSet,
     checkout,
+    is_changed,
+    touch,
 )
-from dobbin_like.exc import NotStorableError
+from dobbin_like.exc import NotPersistentError, NotStorableError
 from dobbin_like.objects.codec import culprit
 from dobbin_like.objects.values import lost_keys
 from tests.helpers.things import Thing
@@ -90,6 +92,13 @@ class Pretender:
         return self.obj
 
 
+class OtherPretender:
+    def __init__(self, obj):
+        object.__setattr__(self, "obj", obj)
+
+    __class__ = property(lambda self: self.obj.__class__)
+
+
 class Factory:
     """Reduces to a new persistent object."""
 
@@ -106,6 +115,25 @@ def test_a_proxy_of_a_persistent_object_is_refused(refused, root, make):
     assert path == "._items['v'][0]"
     assert "stands for an object and can't be stored; store the object itself" in reason
     assert ("_get_current_object()" in reason) is (make is Pretender)
+
+
+@pytest.mark.parametrize("make", [weakref.proxy, Pretender, OtherPretender])
+def test_a_proxy_is_no_object_to_be_checked_out(root, make):
+    db = root._p_jar
+    for obj in root["n"], root:
+        proxy = make(obj)
+        for call in checkout, touch, is_changed, db.history, db.discard, db.set_root:
+            with pytest.raises(NotPersistentError, match="expected the object itself") as e:
+                call(proxy)
+            assert ("_get_current_object()" in str(e.value)) is (make is Pretender)
+            assert ("weakref.ref(obj)" in str(e.value)) is (make is weakref.proxy)
+
+
+def test_so_it_is_with_a_proxy_of_what_is_gone(root):
+    with pytest.raises(
+        NotPersistentError, match=r"object itself.*weakref.ref\(obj\)"
+    ):
+        checkout(weakref.proxy(Thing()))
 
 
 def test_a_proxy_is_refused_wherever_it_is(refused, root):

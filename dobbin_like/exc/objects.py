@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Final, Self
 
@@ -174,6 +175,9 @@ class NotPersistentError(UsageError, TypeError):
 
         *of_many* is what is expected if it is a collection of objects, or an iterator.
         """
+        itself = _expected_of_proxy(obj)
+        if itself:
+            return cls(f"a {type(obj).__name__}", itself)
         if isinstance(obj, type):
             return cls(f"the class {obj.__name__}")
         # The guarded list of an object in shared state is a list to those who read the error.
@@ -199,6 +203,20 @@ class NotPersistentError(UsageError, TypeError):
                 "of its own"
             )
         return super().__str__()
+
+
+def _expected_of_proxy(obj: object) -> str:
+    """Say what is expected in place of *obj* if it only stands for an object."""
+    itself = "the object itself, for which it stands"
+    if hasattr(type(obj), "_get_current_object"):
+        return f"{itself}: its _get_current_object()"
+    if issubclass(type(obj), (weakref.ProxyType, weakref.CallableProxyType)):
+        return f"{itself}; a weakref.ref(obj) gives it when it is called"
+    try:
+        is_proxy = obj.__class__ is not type(obj) and hasattr(obj.__class__, "_p_faces")
+    except Exception:  # noqa: BLE001  what it stands for is gone
+        is_proxy = True
+    return itself if is_proxy else ""
 
 
 def _has_objects(obj: object) -> bool:
