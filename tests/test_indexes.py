@@ -22,6 +22,7 @@ import pytest
 import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transaction.interfaces import TransientError
 
 from dobbin_like import exc
 from dobbin_like.check import check_database
@@ -911,6 +912,61 @@ def test_a_value_without_an_order_is_refused(database, bank, value):
     database.index(Account, "owner")
     change(bank[1], owner=value)
     with pytest.raises(exc.NotIndexableError):
+        transaction.commit()
+    transaction.abort()
+
+
+class Ratio(Persistent):
+    def __init__(self, whole):
+        self.whole = whole
+
+    @property
+    def part(self):
+        if self.whole == "again":
+            raise TransientError
+        return 1 / self.whole
+
+
+def part_of(ratio):
+    return 1 / ratio.whole
+
+
+@pytest.mark.parametrize("asked", ["part", part_of])
+def test_a_property_or_function_that_raises_is_told_by_object_and_name(database, bank, asked):
+    checkout(bank)
+    bank["x"] = Ratio(0)
+    transaction.commit()
+    oid = bank["x"]._p_oid
+    name = getattr(asked, "__name__", asked)
+    told = rf"Ratio oid {oid}, at \.{name}, which .* raised ZeroDivisionError: division by zero"
+    with pytest.raises(exc.NotIndexableError, match=told):
+        database.index(Ratio, asked)
+    change(bank["x"], whole=2)
+    transaction.commit()
+    database.index(Ratio, asked)
+    checkout(bank)
+    bank["y"] = Ratio(0)
+    for _ in range(2):
+        with pytest.raises(exc.NotIndexableError, match=told.replace(f"{oid}", ".*")) as e:
+            transaction.commit()
+        assert isinstance(e.value.__cause__, ZeroDivisionError)
+        transaction.abort()
+        assert "y" not in bank
+        assert list(database.find(Ratio, **{name: 0.5})) == [bank["x"]]
+        change(bank["x"], whole=0)
+    transaction.abort()
+    change(bank["x"], whole=4)
+    transaction.commit()
+    assert list(database.find(Ratio, **{name: 0.25})) == [bank["x"]]
+
+
+def test_what_may_be_run_again_is_passed_on_by_an_index(database, bank):
+    checkout(bank)
+    bank["x"] = Ratio(1)
+    transaction.commit()
+    database.index(Ratio, "part")
+    change(bank["x"], whole="again")
+    with pytest.raises(TransientError):
         transaction.commit()
     transaction.abort()
 

@@ -130,9 +130,7 @@ def test_a_proxy_is_no_object_to_be_checked_out(root, make):
 
 
 def test_so_it_is_with_a_proxy_of_what_is_gone(root):
-    with pytest.raises(
-        NotPersistentError, match=r"object itself.*weakref.ref\(obj\)"
-    ):
+    with pytest.raises(NotPersistentError, match=r"object itself.*weakref.ref\(obj\)"):
         checkout(weakref.proxy(Thing()))
 
 

@@ -40,7 +40,10 @@ class IndexFunctionError(UsageError, LookupError):
 
 
 class NotIndexableError(UsageError, TypeError):
-    """A value of an attribute that has an index has no order. Nothing was written."""
+    """A value of an attribute that has an index has no order, or can't be had of the object.
+
+    Nothing was written. What a property or function has raised is ``__cause__``.
+    """
 
     class_name: str
     oid: Oid

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from dobbin_like.exc import IndexFunctionError, NotIndexableError
+from dobbin_like.exc import Error, IndexFunctionError, NotIndexableError
+from dobbin_like.exc.base import TransientError
 from dobbin_like.ids import DISCARDED, Oid
 from dobbin_like.indexes.kept.catalog import Index, IndexEntries
 from dobbin_like.indexes.kept.sortable import sortable
@@ -18,6 +19,11 @@ from dobbin_like.objects.values.refs import State, native_dict
 from dobbin_like.objects.values.short import short
 
 MISSING: Final[Any] = object()
+
+_FAILED: Final = (
+    "to ask for it raised {}: {}; let it return None, or raise AttributeError to leave such an "
+    "object out of the index"
+)
 
 given: dict[tuple[str, str], Callable[[Any], Any]] = {}
 """The functions that this program has given to ``index()``, by module and qualname."""
@@ -69,7 +75,13 @@ class Definition:
         obj = standing_for(face, state)
         found = b""
         for name in self.names:
-            value = self.value(obj, name)
+            try:
+                value = self.value(obj, name)
+            except (Error, TransientError, MemoryError, RecursionError):
+                raise
+            except Exception as error:
+                reason = _FAILED.format(type(error).__name__, error)
+                raise NotIndexableError(face.__name__, oid, name, reason) from error
             if value is MISSING:
                 return None
             try:
