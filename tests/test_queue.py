@@ -179,3 +179,29 @@ def test_processes_hand_each_item_to_one_consumer(path):
         assert sorted(taken) == [(number, item) for number in (1, 3) for item in range(count)]
         assert [item for number, item in taken if number == 1] == list(range(count))
         assert len(database.root["queue"]) == 0
+
+
+def go_over(queue: Any, step: Any) -> None:
+    for _ in queue:
+        step()
+
+
+def test_what_is_changed_while_one_goes_over_it_is_the_queue(database):
+    queue: Any = PersistentQueue([1, 2, 3])
+    database.set_root(queue)
+    transaction.commit()
+    checkout(queue)
+    for change in queue.get, lambda: queue.put(4):
+        with pytest.raises(RuntimeError, match="PersistentQueue changed during iteration"):
+            go_over(queue, change)
+    transaction.abort()
+    assert list(queue) == [1, 2, 3]
+
+
+def test_what_the_loop_over_a_queue_raises_is_its_own():
+    def fail():
+        text = "of the program, during iteration"
+        raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError, match="of the program"):
+        go_over(PersistentQueue([1, 2, 3]), fail)

@@ -128,6 +128,17 @@ class Container(Persistent):
         return copy.copy(self)
 
 
+def going_over(collection: Any, items: Iterable[Any]) -> Iterator[Any]:
+    """Yield *items*; if they can't go on, say that *collection* was changed meanwhile."""
+    try:
+        yield from items
+    except RuntimeError as error:
+        if "during iteration" not in str(error):
+            raise
+        text = f"{type(collection).__name__} changed during iteration; go over a list of it"
+        raise RuntimeError(text) from None
+
+
 def plain(other: Any) -> Any:
     """Return the items of a container as a built-in one, and anything else as it is.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from queue import Empty
 from typing import Any, Generic, TypeVar
 
-from dobbin_like.collections.common import Container, plain, shown
+from dobbin_like.collections.common import Container, going_over, plain, shown
 from dobbin_like.objects.deltas.overlay_dict import OverlayQueue, first_key, next_number
 from dobbin_like.objects.faces.elsewhere import IN_QUEUES, telling
 
@@ -68,7 +68,7 @@ class PersistentQueue(Container, Generic[T]):
         return int(number)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(plain(self).values())
+        return going_over(self, plain(self).values())
 
     def __contains__(self, item: object, /) -> bool:
         return item in plain(self).values()

@@ -8,6 +8,7 @@ from queue import Empty
 from typing import Any, Final, Generic, TypeVar
 
 from dobbin_like.collections import BTree, PersistentDict, PersistentQueue
+from dobbin_like.collections.common import going_over
 from dobbin_like.database import Database, store_of
 from dobbin_like.jobs.claim import Claim, Claims
 from dobbin_like.jobs.parts import (
@@ -99,7 +100,7 @@ class JobQueue(Persistent, Generic[T]):
 
     def __iter__(self) -> Iterator[Job[T]]:
         """Iterate over these, in the order in which they would be claimed if all were due."""
-        return chain(*reversed(self.ready), self.waiting.values())
+        return going_over(self, chain(*reversed(self.ready), self.waiting.values()))
 
     def qsize(self) -> int:
         """Return how many could be claimed now."""
