@@ -32,6 +32,41 @@ from dobbin_like import Persistent, PersistentDict, checkout
 from dobbin_like.exc import ReadOnlyError
 from tests.helpers.steps import in_thread
 
+# -- descriptors ---------------------------------------------------------------------
+
+
+class Weighed:
+    """A descriptor that expects to be asked for an object, not for the class."""
+
+    def __get__(self, obj, owner=None):
+        return vars(obj)["weight"]
+
+    def __set__(self, obj, value):
+        obj.weight = value
+
+
+class Parcel(Persistent):
+    heavy = Weighed()
+
+    def __init__(self):
+        self.heavy = 1
+
+
+def test_a_descriptor_is_not_asked_of_the_class_when_it_can_not_be_set(database):
+    parcel = Parcel()
+    database.set_root(parcel)
+    transaction.commit()
+    with pytest.raises(ReadOnlyError, match=r"change \.heavy"):
+        parcel.heavy = 2
+    with pytest.raises(ReadOnlyError, match=r"change \.heavy"):
+        del parcel.heavy
+    checkout(parcel)
+    parcel.heavy = 2
+    assert parcel.heavy == 2
+    transaction.abort()
+    assert parcel.heavy == 1
+
+
 # -- object.__setattr__ in a method --------------------------------------------------
 
 

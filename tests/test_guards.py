@@ -141,6 +141,14 @@ def test_a_container_in_shared_state_is_one_for_all_who_read(shared, again, kind
         assert getattr(found, "default_factory", 0) == getattr(expected, "default_factory", 0)
 
 
+@pytest.mark.parametrize(
+    "value", [[1], {1: 2}, {1}, set(), bytearray(b"a"), *(make() for make in CONTAINERS.values())]
+)
+def test_a_value_in_shared_state_is_shown_as_it_is(shared, value):
+    found = shared(value).value
+    assert (repr(found), str(found), f"{found}") == (repr(value), str(value), f"{value}")
+
+
 @pytest.mark.parametrize("kind", CONTAINERS)
 @pytest.mark.parametrize(
     "make",

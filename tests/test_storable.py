@@ -237,6 +237,33 @@ def test_a_value_that_can_not_be_made_again_is_refused_with_its_path(
     assert re.search(f"not be made again of that: {reason}.*__reduce__", why)
 
 
+class Delegating:
+    """Asks for what it delegates to before it has it, when it is made again."""
+
+    def __init__(self):
+        self.to = {}
+
+    def __getattr__(self, name):
+        return self.to[name]
+
+
+class Endless:
+    def __getstate__(self):
+        return self.__getstate__()
+
+
+@pytest.mark.parametrize(
+    ("cls", "function"),
+    [(Delegating, "Delegating.__getattr__"), (Endless, "Endless.__getstate__")],
+)
+def test_a_method_that_calls_itself_without_end_is_named(refused, cls, function):
+    value = cls()
+    for around, step in (value, ""), ([value], "[0]"):
+        path, reason = refused(around)
+        assert path == "._items['v'][0]" + step
+        assert f"{function} calls itself without end" in reason
+
+
 def test_what_can_be_made_again_is_stored_beside_it_later(root, again):
     checkout(root)
     root["v"] = Strict(-1)

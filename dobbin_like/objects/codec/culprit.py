@@ -7,10 +7,11 @@ in the first and fail in the second, or say of itself to be another one.
 from __future__ import annotations
 
 import pickle
+import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.exc import Error, NotStorableError
 from dobbin_like.ids import Oid
@@ -27,6 +28,8 @@ from dobbin_like.objects.values.lost_keys import check_keys
 from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.short import short_key
+
+_MANY_CALLS: Final = 50
 
 
 class NotRebuiltError(TypeError):
@@ -133,7 +136,15 @@ def _stands_for_another(value: Any) -> bool:
 
 def _reason(value: Any, error: BaseException) -> str:
     if isinstance(error, RecursionError):
-        return "the value is nested too deeply to be pickled"
+        name = _called_without_end(error)
+        if not name:
+            return (
+                "the value is nested too deeply to be pickled; let its parts be persistent objects"
+            )
+        return (
+            f"{name} calls itself without end when the value is pickled or made again, as a "
+            "__getattr__ does that reads an attribute which is not there yet"
+        )
     if _stands_for_another(value) and isinstance(error, (NotRebuiltError, pickle.PicklingError)):
         proxy = type(value).__name__
         way = " (its _get_current_object())" if hasattr(type(value), "_get_current_object") else ""
@@ -151,6 +162,16 @@ def _reason(value: Any, error: BaseException) -> str:
     if type(error) is TypeError and reason.startswith("cannot pickle"):
         return f"{reason}; {UNPICKLABLE}"
     return reason
+
+
+def _called_without_end(error: RecursionError) -> str:
+    """Return the name of the function of the program that *error* is about; empty: of none."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frame = frames[-1]  # Ours is the first.
+    if sum(each.f_code is frame.f_code for each in frames) < _MANY_CALLS:
+        return ""
+    is_own = frame.f_globals.get("__name__", "").startswith("dobbin_like.")
+    return "" if is_own else frame.f_code.co_qualname
 
 
 def _attributes(state: State) -> Iterator[tuple[str, Any]]:

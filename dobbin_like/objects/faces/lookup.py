@@ -41,7 +41,8 @@ def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     class_name, oid = type(obj).__name__, obj._p_oid
     if name == "__class__":
         return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
-    fixed = getattr(type(obj), name, None)
+    # As it stands in the class: a descriptor of the program is not asked.
+    fixed = next((vars(cls)[name] for cls in type(obj).__mro__ if name in vars(cls)), None)
     if isinstance(fixed, FixedProperty):  # A checkout would not help.
         return fixed.refusal(obj)
     return ReadOnlyError(class_name, oid, name, is_elsewhere(ref_of(obj)))

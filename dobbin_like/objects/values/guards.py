@@ -83,7 +83,7 @@ def _guarding(base: type, names: str) -> Callable[[_Class], _Class]:
         cls.__new__ = lambda _cls, *args, **kwargs: base(*args, **kwargs)
         cls.__copy__ = _ordinary_copy
         if base not in (list, dict):  # Theirs do not tell the class.
-            cls.__repr__ = lambda self: repr(_ordinary_copy(self))
+            cls.__repr__ = cls.__str__ = lambda self: repr(_ordinary_copy(self))
         if GET_WAITS and issubclass(base, dict):
             cls.get = get_unchanged
         cls._p_kind = base.__name__
