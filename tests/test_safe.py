@@ -40,7 +40,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.safe import opening
 from dobbin_like.safe.stored import LARGE_BYTES
-from tests.helpers.interrupts import handled_at_step, interrupted
+from tests.helpers.interrupts import handled_at_step, interrupted, interrupted_at_step
 from tests.helpers.processes import forked, forked_in_c, python_path, run, start
 from tests.helpers.steps import Steps, in_thread
 
@@ -966,6 +966,26 @@ def test_an_interrupt_leaves_all_or_nothing_and_no_lock(kept, reopened, grouped)
     else:
         raise AssertionError("it never came to its end")
     assert in_thread(kept.increment, "n") == number + 1
+
+
+def test_an_interrupt_while_a_block_is_taken_back_leaves_nothing_of_it(kept):
+    kept.update({"n": 0, "steps": 0})
+
+    def change() -> None:
+        with contextlib.suppress(ZeroDivisionError), kept.transaction():
+            kept["n"] = 1
+            kept["n"] = 1 / 0
+
+    for step in itertools.count():
+        came = interrupted_at_step(step, change)
+        assert kept["n"] == 0
+        assert kept._groups.current is None
+        assert not kept._database.storage.held
+        with kept.transaction():
+            kept["steps"] = step
+        assert kept["steps"] == step
+        if not came:
+            break
 
 
 @pytest.mark.parametrize("writeback", [False, True])

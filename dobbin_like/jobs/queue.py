@@ -82,8 +82,9 @@ class JobQueue(Persistent, Generic[T]):
 
     def requeue(self, job: Job[T]) -> None:
         """Let a dead job be tried again, as often as a new one; ``KeyError``: it is not dead."""
-        if not isinstance(job, Job):
-            text = f"a {type(job).__name__} was given, expected a job, one of dead.values()"
+        given: Any = job
+        if not isinstance(given, Job):
+            text = f"a {type(given).__name__} was given, expected a job, one of dead.values()"
             raise TypeError(text)
         checkout(self.dead)
         if job.id not in self.dead:

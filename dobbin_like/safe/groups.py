@@ -18,6 +18,7 @@ from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, LogMovedError, LogPackedError, SelfWaitError
 from dobbin_like.objects.values.here import out_of_block
 from dobbin_like.persistent import checkout
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 if TYPE_CHECKING:
 
@@ -111,6 +112,7 @@ class Groups:
         except LogMovedError as error:
             self.moved = not isinstance(error, LogPackedError)
             raise
+        self._abort()  # What an interrupt has kept from its end.
         self._managers.begin()
         root = self._database.root
         if root is not None:
@@ -118,14 +120,33 @@ class Groups:
 
     @out_of_block
     def _end(self, group: Group) -> None:
-        if self._local.group is not group:
-            return
+        if self._local.group is group:
+            finish_despite_interrupts(self._take_back)
+
+    def _take_back(self) -> None:
+        """Drop what is not committed, and let others go on. May be repeated after an interrupt."""
         try:
-            with contextlib.suppress(NoTransaction):
-                self._managers.abort()
-        finally:
-            store_of(self._database).release_early()
-            self._local.group = None
+            self._abort()
+        except Exception:  # The next transaction aborts what is left.
+            self._let_go()
+            raise
+        self._let_go()
+
+    def _abort(self) -> None:
+        with contextlib.suppress(NoTransaction):
+            self._managers.abort()
+            # It is there still: an interrupt came when it was over, and would have been freed.
+            own = self._managers.manager
+            own.free(own.get())
+        manager = store_of(self._database).graph.local.manager
+        if manager is not None and manager.pending:
+            # An interrupt came before abort() has told who takes part; a new one tells it.
+            self._managers.begin()
+            self._managers.abort()
+
+    def _let_go(self) -> None:
+        store_of(self._database).release_early()
+        self._local.group = None
 
     @contextlib.contextmanager
     def inner(self, group: Group) -> Iterator[Group]:
