@@ -121,7 +121,7 @@ ERRORS = {
     exc.NotALogError(
         "x.log", "text"
     ): "x.log: not a dobbin_like log: text; is this the right path?",
-    exc.SnapshotDroppedError("x.log", 7): "the snapshot of tid 7, which this thread had between",
+    exc.SnapshotDroppedError("x.log", 7): "the snapshot of tid 7, which this thread still had",
     exc.ChangesLostError(
         "the database x.log"
     ): "x.log was closed with changes of this transaction",

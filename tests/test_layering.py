@@ -211,11 +211,13 @@ HOUSE = {
             "storages.postgres  storages.postgres.lines",
             "storages.postgres.wire",
             "storages.postgres.tables",
-            "storages.postgres.ahead  storages.postgres.offers  storages.postgres.streams",
+            "storages.postgres.ahead  storages.postgres.offers  storages.postgres.packs "
+            "storages.postgres.packs.existing  storages.postgres.packs.pins "
+            "storages.postgres.packs.statements  storages.postgres.streams",
             "storages.postgres.at_head  storages.postgres.cache  storages.postgres.sending",
             "storages.postgres.caching",
             "storages.postgres.reading",
-            "storages.postgres.writer",
+            "storages.postgres.packs.packing  storages.postgres.writer",
             "storages.postgres.log",
         ),
     ),
@@ -276,13 +278,14 @@ HOUSE = {
     ),
     "upkeep": Room(
         "ground  log.format  log.file  log.reading  log  log.copies  objects.values "
-        "objects.deltas  objects.faces  objects.codec  objects.graph  storages  transactions "
-        "store  indexes",
+        "objects.deltas  objects.faces  objects.codec  objects.graph  storages "
+        "storages.postgres  transactions  store  indexes",
         (
-            "upkeep  upkeep.backup  upkeep.migrate  upkeep.preload  upkeep.rename upkeep.throttle",
+            "upkeep  upkeep.backup  upkeep.migrate  upkeep.packs  upkeep.packs.report "
+            "upkeep.preload  upkeep.rename  upkeep.throttle",
             "upkeep.copy  upkeep.pack_plan  upkeep.snapshot",
             "upkeep.follow",
-            "upkeep.pack_copy",
+            "upkeep.pack_copy  upkeep.packs.rows",
             "upkeep.pack",
             "upkeep.auto_pack",
             "upkeep.restore",

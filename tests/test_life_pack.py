@@ -46,7 +46,8 @@ from dobbin_like.log.copies import new_log, packed_log
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.testing.steps import Steps
 from dobbin_like.upkeep import pack_copy
-from dobbin_like.upkeep.pack import PackReport, pack_file
+from dobbin_like.upkeep.pack import pack_file
+from dobbin_like.upkeep.packs.report import PackReport
 from tests.helpers.interrupts import interrupted
 from tests.helpers.limits import at_most
 from tests.helpers.packing import LONG, Node, change, content, leftovers, stored

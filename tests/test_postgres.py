@@ -53,7 +53,7 @@ from tests.helpers import processes
 from tests.helpers.accounts import Account
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS, CuttingProxy
 from tests.helpers.interrupts import interrupted
-from tests.helpers.postgres_logs import in_another_process
+from tests.helpers.postgres_logs import in_another_process, pack_as_another
 from tests.helpers.postgres_server import STANDBY, USER, Server, missing, new_schema, serials
 
 if missing():
@@ -95,6 +95,9 @@ class TestPostgresLog(StorageTests):
 
     def again(self, storage, **options):
         return PostgresLog(self.dsn, schema=storage._options["schema"], **options)
+
+    def pack(self, storage):
+        pack_as_another(storage)
 
 
 # -- databases that commit at the same time ------------------------------------------------

@@ -25,7 +25,7 @@ from dobbin_like.exc import HistoryLostError, NotALogError, ServerUnavailableErr
 from dobbin_like.ids import Oid
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, WAIT_SECONDS
-from tests.helpers.postgres_logs import take_back
+from tests.helpers.postgres_logs import pack_as_another, take_back
 from tests.helpers.postgres_server import missing, new_schema, serials
 
 if missing():
@@ -96,6 +96,9 @@ class TestWithACache(StorageTests):
     def again(self, storage, **options):
         schema = storage._options["schema"]
         return PostgresLog(self.dsn, schema=schema, cache=storage._options["cache"], **options)
+
+    def pack(self, storage):
+        pack_as_another(storage)
 
 
 # -- what it is for ------------------------------------------------------------------------

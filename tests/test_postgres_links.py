@@ -18,6 +18,7 @@ from dobbin_like.conformance.steps import commit, data_of
 from dobbin_like.exc import Error, ServerUnavailableError
 from tests.helpers import pgbouncer
 from tests.helpers.counting import counted, counting
+from tests.helpers.postgres_logs import pack_as_another
 from tests.helpers.postgres_server import USER, Server, missing, new_schema
 from tests.helpers.processes import python_path, start
 
@@ -58,6 +59,9 @@ class TestThroughPgBouncer(StorageTests):
     def again(self, storage, **options):
         schema = storage._options["schema"]
         return PostgresLog(self.dsn, schema=schema, prepare=False, **options)
+
+    def pack(self, storage):
+        pack_as_another(storage)
 
 
 def begun(uri, names):

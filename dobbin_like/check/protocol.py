@@ -5,11 +5,13 @@ The bytes of such a storage are its own business, but its answers have to be con
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dobbin_like.check.report import Report
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.contract import Storage, StoredVersion, Transaction
-from dobbin_like.ids import NO_TID, Oid, Tid
-from dobbin_like.objects.codec.state_reader import StateReader
+from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
+from dobbin_like.objects.codec.state_reader import Reference, StateReader
 from dobbin_like.store import Progress
 
 
@@ -28,6 +30,11 @@ class _Check:
         self._reader = StateReader(storage.names, storage.path)
         self._newest: dict[Oid, Tid] = {}
         self._wanted: dict[Oid, str] = {}  # With the first place that refers to it.
+        # Of before the last pack, only the newest version of each object refers to others:
+        # those of the last whole one, and the objects of which there is a change of that.
+        self._since = storage.complete_since
+        self._packed: dict[Oid, tuple[Oid, ...]] = {}
+        self._changed: set[Oid] = set()
 
     def transactions(self, progress: Progress | None) -> None:
         report, last, count = self._report, NO_TID, len(self._storage)
@@ -60,12 +67,46 @@ class _Check:
                 found = f"{type(error).__name__}: {error}"
                 report.add(8, where, found, "a state that can be decoded")
                 continue
-            for reference in references:
-                self._wanted.setdefault(reference.oid, where)
-        if oids != list(logged.oids):
+            self._note_targets(oid, stored, where, references)
+        told = list(logged.oids)
+        if logged.tid <= self._since:  # A pack that was ended has left names of what is gone.
+            there = set(oids)
+            told = [oid for oid in told if oid in there]
+        if oids != told:
             report.add(2, f"transaction {logged.sequence}", f"oids {oids}", list(logged.oids))
 
+    def _note_targets(
+        self, oid: Oid, stored: StoredVersion, where: str, references: Iterable[Reference]
+    ) -> None:
+        targets = tuple(reference.oid for reference in references)
+        is_change = stored.number & DELTA
+        if stored.tid > self._since:
+            self._want(where, targets)
+            if not is_change:  # Perhaps it was dropped, and stored again.
+                self._packed.pop(oid, None)
+        elif is_change:
+            self._changed.add(oid)
+        else:
+            self._packed[oid] = targets
+            self._changed.discard(oid)
+
+    def _want(self, where: str, targets: Iterable[Oid]) -> None:
+        for oid in targets:
+            self._wanted.setdefault(oid, where)
+
+    def _want_packed(self) -> None:
+        storage, since = self._storage, self._since
+        for oid, targets in self._packed.items():
+            where = f"oid {oid} of {storage.path} as of tid {since}"
+            stored = storage.load(oid, since) if oid in self._changed else None
+            if stored is not None:
+                whole = self._reader.whole(oid, stored, storage.version_before)
+                self._want(where, [each.oid for each in self._reader.read(*whole)[1]])
+            else:
+                self._want(where, targets)
+
     def newest(self) -> None:
+        self._want_packed()
         report, names = self._report, self._storage.names
         inner, nodes = names.class_number(*INNER_CLASS), []
         for oid, tid in self._newest.items():

@@ -117,7 +117,7 @@ def copy(source: str, dest: str, *, no_history: bool, as_json: bool) -> None:
 
 
 @command("dobbin pack shop.log --keep 30d")
-@log_file("dobbin copy --no-history makes one without the past")
+@LOG
 @when("--keep", "Keep every snapshot since a tid, a time (2026-01-31T12:00) or a time ago (30d).")
 @click.option("--dry-run", is_flag=True, help="Only print what would be dropped.")
 @JSON
@@ -125,8 +125,9 @@ def pack(path: str, *, keep: int | datetime | None, dry_run: bool, as_json: bool
     """Drop what is no longer needed from the log PATH.
 
     Drops objects that can't be reached from the root, and versions that no snapshot since
-    --keep needs; without --keep, all but the newest. Programs may use the log meanwhile. If
-    it is stopped, the log is unchanged or packed.
+    --keep needs; without --keep, all but the newest, in PostgreSQL all but those of the last
+    hour. Programs may use the log meanwhile. If it is stopped, the log is unchanged or packed;
+    in PostgreSQL, the next pack drops the rest.
     """
     with opened(path, read_only=dry_run) as database, progress_bar("packing") as progress:
         report = database.pack(keep, dry_run=dry_run, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 
@@ -10,7 +11,7 @@ from dobbin_like.conformance.harness import need
 from dobbin_like.conformance.model import PairHarness, Thing, begin, change, set_root
 from dobbin_like.conformance.steps import catch_up, commit, data_of
 from dobbin_like.contract import PackedStorage, Storage
-from dobbin_like.exc import StreamMovedError
+from dobbin_like.exc import SnapshotDroppedError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.persistent import PersistentFile
 
@@ -48,8 +49,8 @@ class PackedTests(PairHarness):
 
         equal((storage.generation, storage.retired, storage.has_past), (0, False, False))
         equal((storage.complete_since, [storage.reaches(tid) for tid in tids]), (0, [True, True]))
-        equal(storage.place_of(Oid(0)) > storage.place_of(Oid(1)) > 0, True)
-        equal(storage.place_of(Oid(9)), 0)
+        equal([storage.place_of(Oid(oid)) > 0 for oid in (0, 1, 9)], [True, True, False])
+        equal(storage.is_dropped(Oid(1)), False)
         storage.drop_generations(None)
         equal(data_of(storage, 0, tids[0]), OLD)
 
@@ -68,17 +69,36 @@ class PackedTests(PairHarness):
         self.packed_and_followed(storage)
         storage.drop_generations(None)
 
-        equal((storage.has_past, storage.reaches(tids[0])), (True, True))
-        equal(data_of(storage, 0, tids[0]), OLD)
+        equal((storage.reaches(tids[0]), data_of(storage, 0, tids[0])), (True, OLD))
         storage.unpin(pin)
         storage.unpin(pin)
         storage.drop_generations(tids[0])
         equal(data_of(storage, 0, tids[0]), OLD)
         storage.drop_generations(tids[1])
+        self.packed_and_followed(storage)
+        storage.drop_generations(None)
         equal((storage.has_past, storage.reaches(tids[0])), (False, False))
         equal((storage.reaches(tids[1]), data_of(storage, 0)), (True, NEW))
 
-    def test_a_stream_has_another_key_afterwards(self) -> None:
+    def test_what_was_dropped_is_told(self) -> None:
+        storage, tids = self.history()
+        other = self.packed(self.another(storage))
+        self.packed_and_followed(storage)
+        storage.drop_generations(None)
+
+        for each in (storage, other):
+            with contextlib.suppress(SnapshotDroppedError):
+                equal(data_of(each, 0, tids[0]) in (OLD, None), True)
+            catch_up(each)
+            each.drop_generations(None)
+            equal((each.is_dropped(Oid(0)), each.is_dropped(Oid(1))), (False, True))
+            equal((each.has(Oid(1)), data_of(each, 1)), (False, None))
+        commit(storage, {1: NEWER})
+        catch_up(other)
+        for each in (storage, other, self.packed(self.another(storage))):
+            equal((each.is_dropped(Oid(1)), data_of(each, 1)), (False, NEWER))
+
+    def test_a_stream_is_read_by_another_key_afterwards_if_it_has_one(self) -> None:
         need(self.lacks_streams)
         storage = self.packed(self.new())
         database = self.database(self.another(storage))
@@ -90,10 +110,12 @@ class PackedTests(PairHarness):
         change(database, x=1)
         self.packed_and_followed(storage)
 
-        equal(storage.stream_is_moved(key), True)
         equal(storage.read_stream(key, 0, 9), b"text")  # As long as the old data are kept.
         storage.unpin(pin)
         storage.drop_generations(None)
-        raises(StreamMovedError, storage.read_stream, key, 0, 9)
+        if storage.stream_is_moved(key):
+            raises(StreamMovedError, storage.read_stream, key, 0, 9)
+        else:
+            equal(storage.read_stream(key, 0, 9), b"text")
         begin(database)
         equal(b"".join(database.root.file), b"text")

@@ -12,9 +12,10 @@ from dobbin_like.ids import Oid, Tid
 class PackedStorage(Storage, Protocol):
     """A storage whose data may be packed while it is open.
 
-    Packing puts other data in the place of the old, without what nobody can see any more.
-    Instances that are open follow when they read news. They keep the old data as long as a
-    snapshot needs them.
+    Packing puts other data in the place of the old, without what nobody can see any more; or it
+    takes that out of the data. Instances that are open follow when they read news. Where there
+    are old data, they keep them as long as a snapshot needs them; else a snapshot that is older
+    than a pack finds SnapshotDroppedError in the place of what is gone.
     """
 
     @property
@@ -43,6 +44,12 @@ class PackedStorage(Storage, Protocol):
 
     def reaches(self, tid: Tid) -> bool:
         """Return whether the state as of *tid* is there, and all that was committed since."""
+
+    def is_dropped(self, oid: Oid) -> bool:
+        """Return whether a pack has dropped an object that this instance has known.
+
+        Nothing is read: it is asked for every object that a commit refers to.
+        """
 
     def place_of(self, oid: Oid) -> int:
         """Return where the newest version of an object lies: many are read fastest in this order.

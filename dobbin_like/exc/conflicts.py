@@ -187,14 +187,14 @@ class OvertakenError(Error, TransientError):
 
 
 class SnapshotDroppedError(Error, TransientError):
-    """A thread goes on after a pause in a snapshot that a pack has dropped. Nothing changed.
+    """A thread reads, or goes on after a pause, in a snapshot that a pack has dropped.
 
-    ``begin()`` or ``abort()`` gives it the newest one.
+    Nothing changed. ``begin()`` or ``abort()`` gives it the newest one.
     """
 
     path: str
     tid: Tid
     text = (
-        "{path}: the snapshot of tid {tid}, which this thread had between two transactions, was "
-        "dropped by a pack while it was idle; begin a transaction"
+        "{path}: the snapshot of tid {tid}, which this thread still had, was dropped by a pack; "
+        "begin a transaction"
     )

@@ -347,6 +347,9 @@ class TransactionLog:
     def reaches(self, tid: Tid) -> bool:
         return self._reading.generations.reaches(tid)
 
+    def is_dropped(self, oid: Oid) -> bool:
+        return not self.has(oid)
+
     def place_of(self, oid: Oid) -> int:
         return self._reading.applied.positions.get(oid)
 

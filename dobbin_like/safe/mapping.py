@@ -18,7 +18,7 @@ from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
 from dobbin_like.safe.reentry import was_inside
 from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_forms
-from dobbin_like.upkeep.pack import PackReport
+from dobbin_like.upkeep.packs.report import PackReport
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

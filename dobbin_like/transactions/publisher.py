@@ -109,10 +109,10 @@ class Publisher:
         if self._before is not None:
             generation, tid = self._before
             if packed.generation != generation and not packed.reaches(tid):
-                shared, has = self.graph.shared, self.storage.has
+                shared, is_dropped = self.graph.shared, packed.is_dropped
                 with shared.lock:
                     refs = [ref for ref in self.graph.cache.all() if not is_new(ref)]
-                    gone = {ref.oid: shared.tid for ref in refs if not has(ref.oid)}
+                    gone = {ref.oid: shared.tid for ref in refs if is_dropped(ref.oid)}
                     finish_despite_interrupts(partial(shared.publish_foreign, gone, shared.tid))
         self._before = None
 

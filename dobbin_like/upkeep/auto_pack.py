@@ -17,7 +17,8 @@ from typing import Final
 from dobbin_like.exc import ClosedError, Error, PackError, PackRunningError, ReadOnlyStorageError
 from dobbin_like.log import TransactionLog
 from dobbin_like.store import Store
-from dobbin_like.upkeep.pack import PackReport, pack_file, sweep_after_pack
+from dobbin_like.upkeep.pack import pack_file, sweep_after_pack
+from dobbin_like.upkeep.packs.report import PackReport
 
 _logger = logging.getLogger(__name__)
 

@@ -24,27 +24,29 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from operator import sub
 from pathlib import Path
 from typing import Final
 
 from dobbin_like.exc import PackError, ReadOnlyStorageError
-from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.store import Progress, Store
-from dobbin_like.texts import counted
-from dobbin_like.timestamps import is_ahead, now, tid_of, time_of
+from dobbin_like.timestamps import is_ahead, now, time_of
 from dobbin_like.upkeep.pack_copy import Carry
-from dobbin_like.upkeep.pack_plan import NOTHING, MissedError, PackSize, Survivors
+from dobbin_like.upkeep.pack_plan import MissedError, Survivors
+from dobbin_like.upkeep.packs.report import (
+    Keep,
+    PackReport,
+    PackSize,
+    refuse_the_future,
+    wanted_tid,
+)
 from dobbin_like.upkeep.throttle import Throttle
-
-Keep = int | datetime | timedelta | None
-"""The time since which every snapshot stays readable: a tid, a time, how long ago; None: now."""
 
 _ATTEMPTS: Final = 4
 """Copies that are begun before no object is left out any more."""
@@ -53,49 +55,6 @@ _logger = logging.getLogger(__name__)
 
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes blanks and the like."""
-
-
-@dataclass(frozen=True)
-class PackReport:
-    """The result of a pack, or of a dry run.
-
-    ``keep`` is the tid of the oldest snapshot that stays readable. ``packed`` is false if
-    nothing was changed. ``locked_seconds`` is how long writers had to wait. ``later_bytes`` are
-    the bytes of the old file after that snapshot; all of them are kept.
-    """
-
-    path: str
-    keep: Tid = NO_TID
-    before: PackSize = NOTHING
-    after: PackSize = NOTHING
-    packed: bool = False
-    seconds: float = 0.0
-    locked_seconds: float = 0.0
-    later_bytes: int = 0
-
-    @property
-    def dropped(self) -> PackSize:
-        """The numbers of what was not needed."""
-        return PackSize(*map(sub, astuple(self.before), astuple(self.after)))
-
-    @property
-    def garbage(self) -> float:
-        """The share of the bytes of the file that was not needed."""
-        return max(0.0, 1 - self.after.bytes / self.before.bytes) if self.before.bytes else 0.0
-
-    def __str__(self) -> str:
-        before, dropped = self.before, self.dropped
-        text = (
-            f"{self.path}: {'dropped' if self.packed else 'would drop'} "
-            f"{dropped.objects:,} of {counted(before.objects, 'object')}, "
-            f"{dropped.revisions:,} of {counted(before.revisions, 'revision')}, "
-            f"{dropped.transactions:,} of {counted(before.transactions, 'transaction')}; "
-            f"{counted(before.bytes, 'byte')} become {self.after.bytes:,}"
-        )
-        if not self.packed:
-            return text
-        wait = self.locked_seconds * 1000
-        return f"{text}; {self.seconds:.1f} seconds, writers waited {wait:.0f} ms"
 
 
 def pack(
@@ -134,8 +93,6 @@ def pack(
     storage = store.storage
     if storage.read_only and not dry_run:
         raise ReadOnlyStorageError(storage.path, storage.why_read_only)
-    if not isinstance(storage, TransactionLog):
-        raise PackError(storage.path, f"{type(storage).__name__} has no file")
     if isinstance(keep, (datetime, timedelta)) and is_ahead(storage.tid):
         _logger.warning(
             "%s: keep=%s keeps what was committed since a clock was ahead, until %s; give a tid",
@@ -143,7 +100,14 @@ def pack(
             keep,
             time_of(storage.tid),
         )
-    report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
+    if isinstance(storage, TransactionLog):
+        report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
+    elif hasattr(type(storage), "packing"):
+        from dobbin_like.upkeep.packs.rows import pack_rows
+
+        report = pack_rows(store, keep, dry_run=dry_run, progress=progress)
+    else:
+        raise PackError(storage.path, f"{type(storage).__name__} has no file")
     if report.packed:
         store.publisher.catch_up()
         sweep_after_pack(store)
@@ -175,7 +139,7 @@ def pack_file(
     """
     began = time.monotonic()
     began_at = now()  # What "an hour ago" means.
-    wanted = _wanted(keep, began_at)
+    wanted = wanted_tid(keep, began_at)
     if not os.path.exists(path):  # noqa: PTH110  nothing was committed yet
         return PackReport(path)
     with contextlib.ExitStack() as stack:
@@ -191,7 +155,8 @@ def pack_file(
                 raise PackError(path, reason) from error
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
-        _refuse_the_future(path, keep, began_at, old)
+        if wanted is not None and not isinstance(keep, timedelta):
+            refuse_the_future(path, keep, began_at, _newest(old, wanted))
         report = _pack(old, file, progress, least_garbage, stopping)
     return replace(report, seconds=time.monotonic() - began)
 
@@ -242,30 +207,13 @@ def _keep_owner(file: PackFile, status: os.stat_result) -> None:
         )
 
 
-def _wanted(keep: Keep, now_microseconds: int) -> Tid | None:
-    if keep is None:
-        return None
-    if not isinstance(keep, timedelta):
-        return tid_of(keep)
-    if keep < timedelta(0):
-        text = f"keep={keep!r} is in the future"
-        raise ValueError(text)
-    return Tid(max(0, now_microseconds - keep // timedelta(microseconds=1)))
-
-
-def _refuse_the_future(path: str, keep: Keep, now_microseconds: int, old: PackedLog) -> None:
-    if keep is None or isinstance(keep, timedelta):
-        return
-    wanted, newest = tid_of(keep), old.place.tid
-    if isinstance(keep, datetime) and wanted <= now_microseconds:
-        return
+def _newest(old: PackedLog, wanted: Tid) -> Tid:
+    """Return the tid of the last transaction, or of one that is not before *wanted*."""
+    newest = old.place.tid
     if wanted > newest:
         for frame in old.frames(old.place, old.end):
             newest = frame.tail.tid
-    if wanted > newest:  # Tids may be ahead of a clock that was set back.
-        if isinstance(keep, datetime):
-            raise PackError(path, f"{keep} is in the future")
-        raise PackError(path, f"tid {keep} is after the last one, {newest}")
+    return newest
 
 
 def _pack(

@@ -23,10 +23,10 @@ from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.upkeep.pack_plan import (
     Count,
     MissedError,
-    PackSize,
     Survivors,
     stored_stream,
 )
+from dobbin_like.upkeep.packs.report import PackSize
 from dobbin_like.upkeep.throttle import Throttle
 
 _LITTLE: Final = 1 << 18

@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
 
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import IntegrityError
@@ -30,24 +29,12 @@ from dobbin_like.objects.codec.references import Marks, references
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.deltas.delta import MissingBaseError
+from dobbin_like.upkeep.packs.report import PackSize
 from dobbin_like.upkeep.throttle import Throttle
 
 
 class MissedError(Exception):
     """A transaction needs an object, or a name, that was left out."""
-
-
-@dataclass(frozen=True)
-class PackSize:
-    """How much a log holds. ``bytes`` are those of the file; failed transactions count."""
-
-    objects: int = 0
-    revisions: int = 0
-    transactions: int = 0
-    bytes: int = 0
-
-
-NOTHING: Final = PackSize()
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from dobbin_like.storages.memory_lock import MemoryLock
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dobbin_like.storage.postgres import PostgresLog
+    from dobbin_like.upkeep.packs.report import PackReport
     from tests.helpers.postgres_server import Server
 
 
@@ -20,6 +22,17 @@ def in_another_process(log: PostgresLog) -> Iterator[None]:
     lock, log._lock = log._lock, MemoryLock(log.path)
     yield
     log._lock = lock
+
+
+def pack_as_another(
+    log: PostgresLog, keep: timedelta = timedelta(0), **options: Any
+) -> PackReport:
+    """Pack a log as another process would, which knows no snapshot of this one."""
+    from dobbin_like import Database
+    from dobbin_like.storage.postgres import PostgresLog
+
+    with Database(PostgresLog(log._dsn, schema=log._options["schema"])) as database:
+        return database.pack(keep, **options)
 
 
 def take_back(server: Server, schema: str, position: int) -> None:

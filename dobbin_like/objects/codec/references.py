@@ -132,12 +132,14 @@ class Marks:
         order: Callable[[int], int] | None = None,
         tick: Callable[[int, int], object] | None = None,
         numbers: set[int] | None = None,
+        ahead: Callable[[list[int]], Iterable[int]] = iter,
     ) -> None:
         self.flags: bytearray = bytearray(count)  # Not 0 for the oids that were found.
         self._load = load
         self._order = order
         self._tick = tick
         self._numbers = numbers
+        self._ahead = ahead
 
     def __contains__(self, oid: int) -> bool:
         return 0 <= oid < len(self.flags) and self.flags[oid] != _UNKNOWN
@@ -189,7 +191,7 @@ class Marks:
         fresh: list[int] = []
         left = False
         size = 0
-        for number, oid in enumerate(batch, 1):
+        for number, oid in enumerate(self._ahead(batch), 1):
             data = load(oid)
             if data is not None:
                 size += len(data)

@@ -136,6 +136,8 @@ class PersistentStream(Persistent):
         try:
             return ref.jar.storage.read_stream(self._offset, start, size)
         except StreamMovedError:
+            if not ref.jar.storage.has(ref.oid):
+                raise  # The stream was dropped with its object.
             # The log was packed. What is in memory stays as it is, for it may be shared
             # with views that are older.
             key = ref.jar.fresh(ref, ref.jar.serial(self, ref))["_offset"]

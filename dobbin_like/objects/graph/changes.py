@@ -55,6 +55,10 @@ _DECODE: Final[State] = {}
 """Stands for a shared state that has to be made from the bytes."""
 
 
+def _never(_oid: Oid) -> bool:
+    return False
+
+
 class Changes:
     """The changes of one transaction to one database. Holder of the commit lock."""
 
@@ -70,6 +74,8 @@ class Changes:
             classes.look_up_again()
         self._next_oid = 0  # 0: none was given out.
         self._packed = graph.packed
+        storage: Any = graph.storage
+        self._is_dropped: Callable[[Oid], bool] = storage.is_dropped if self._packed else _never
         self.new: deque[ObjectRef] = deque()
         """Objects that are new, or have to be stored again, and are not written yet."""
         self._made: list[ObjectRef] = []
@@ -146,7 +152,7 @@ class Changes:
         overlay = working.delta()
         if overlay is None or face._p_version or VERSION in base:
             return False
-        if self._packed and not self._storage.has(ref.oid):
+        if self._packed and self._is_dropped(ref.oid):
             return False  # It was out of reach: there is no version to be changed.
         items = base[ITEMS]
         alone = self._alone(working, overlay)
@@ -283,12 +289,12 @@ class Changes:
         source = self._storage
         assert is_packed(source)
         key = state["_offset"]
-        if not source.stream_is_moved(key):
-            return state
-        if source.has(ref.oid):
-            key = self._graph.fresh(ref, source.tid)["_offset"]
-        else:  # Dropped with its object, and both are stored again.
+        if source.is_dropped(ref.oid):  # The stream with it, and both are stored again.
             key, _ = self._storage.write_stream(cast("BinaryIO", StoredBytes(source, key)))
+        elif source.stream_is_moved(key):
+            key = self._graph.fresh(ref, source.tid)["_offset"]
+        else:
+            return state
         return {**state, "_offset": key}
 
     def _any_encoder(self) -> Encoder:
@@ -344,7 +350,7 @@ class Changes:
             raise InvalidObjectReference(face.__name__, ref.oid, place)
         if self._packed and ref.oid not in self._objects and not is_new(ref):
             self._objects[ref.oid] = obj
-            if not self._storage.has(ref.oid):
+            if self._is_dropped(ref.oid):
                 self.new.append(ref)
         return ref.oid, known or graph.ghosts.number_of(face, ref)
 

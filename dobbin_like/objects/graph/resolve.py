@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from dobbin_like.contract import Storage, StoredVersion
-from dobbin_like.exc import ObjectNotFound, UnloadedClassError
+from dobbin_like.exc import ObjectNotFound, SnapshotDroppedError, UnloadedClassError
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.versions import VERSION
 from dobbin_like.objects.faces.broken import Broken
@@ -125,11 +125,22 @@ class Resolver:
                 return
 
     def _packed_away(self, oid: Oid) -> StoredVersion:
-        """Return the newest version in a view of a dropped object. Raises ObjectNotFound."""
+        """Return the newest version in a view of a dropped object.
+
+        Raises:
+            ObjectNotFound: There is none.
+            SnapshotDroppedError: There was one in the snapshot of this thread.
+        """
+        view = self.active_view()
         with self._shared.lock:
             snapshots = self._shared.horizon.between(Tid(-1), Tid(self._shared.tid + 1))
         for tid in snapshots:
-            stored = self._storage.load(oid, tid)
+            try:
+                stored = self._storage.load(oid, tid)
+            except SnapshotDroppedError:
+                if view is not None and tid == view.tid:
+                    raise
+                continue
             if stored is not None:
                 return stored
         raise ObjectNotFound(oid)

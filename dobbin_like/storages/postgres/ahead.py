@@ -50,6 +50,6 @@ class Ahead:
         """Forget what a transaction has changed, and call *move_to*, which lets it count."""
         with self._lock:
             if self._versions and not logged.failed:
-                for oid in logged.oids:
+                for oid in (*logged.oids, *logged.dropped):
                     self._versions.pop(Oid(oid), None)
             move_to(logged)

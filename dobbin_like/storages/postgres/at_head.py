@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from dobbin_like.exc import HistoryLostError, ServerUnavailableError
+from dobbin_like.exc import HistoryLostError, ServerUnavailableError, SnapshotDroppedError
+from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import PostgresTransaction, Statements
 
@@ -33,20 +34,26 @@ def rows_as_of(
     parameters: Sequence[object] = (),
     *,
     may_lag: bool,
+    asked: Tid | None = None,
 ) -> Rows:
     """Return the rows of a statement, as of *head*. One round trip, if there are any.
 
     Args:
         may_lag: It may be a standby: it is waited for.
+        asked: If there are no rows, the past has to be whole since this tid.
 
     Raises:
+        SnapshotDroppedError: It is not.
         HistoryLostError: The server does not have *head*.
         ServerUnavailableError: It does not have it yet. Or it can't be reached.
     """
     ask = partial(_ask, statements, name, (head.sequence, head.id, *parameters))
     until = time.monotonic() + max(lines.patience_seconds, LEAST_SECONDS)
-    while (rows := lines.run(ask)) is None:
+    while (found := lines.run(ask)) is None:
         wait_for(lines, statements, head, until if may_lag else None)
+    rows, since = found
+    if asked is not None and asked < since:
+        raise SnapshotDroppedError(lines.path, asked)
     return rows
 
 
@@ -68,9 +75,13 @@ def wait_for(
 
 def _ask(
     statements: Statements, name: str, parameters: Sequence[object], line: Line
-) -> Rows | None:
-    """Return what there is; None: the server does not have the head."""
+) -> tuple[Rows, Tid] | None:
+    """Return what there is, and if that is nothing, since when the past is whole.
+
+    None: The server does not have the head.
+    """
     rows: Rows = line.execute(statements[name], parameters, binary=True).fetchall()
-    if rows or line.execute(statements[f"no {name}"], parameters, binary=True).fetchone():
-        return rows
-    return None
+    if rows:
+        return rows, NO_TID
+    since = line.execute(statements[f"no {name}"], parameters, binary=True).fetchone()
+    return None if since is None else (rows, since[0])

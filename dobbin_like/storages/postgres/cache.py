@@ -31,7 +31,7 @@ from zlib import crc32
 
 from dobbin_like.exc import NotALogError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.storages.postgres.tables import PostgresVersion
+from dobbin_like.storages.postgres.tables import DROPPED, PostgresVersion
 
 __all__ = ["Cache", "Place"]
 
@@ -62,7 +62,7 @@ class Place(NamedTuple):
 _NOWHERE: Final = Place(0, Tid(0), bytes(16))
 
 Row = tuple[int, int, int, bytes]
-"""Oid, tid, number and state of a version."""
+"""Oid, tid, number and state of a version; of an object that a pack has dropped, ``DROPPED``."""
 
 
 class Cache:
@@ -275,7 +275,7 @@ class _Newest:
         self.checksums: array[int] = array("I")
 
     def has(self, oid: int) -> bool:
-        return oid < len(self.tids) and self.tids[oid] > 0
+        return oid < len(self.tids) and self.tids[oid] > 0 and self.numbers[oid] != DROPPED
 
     def update(self, table: bytes) -> None:
         """Take over the rows of a table, in whatever order they are."""

@@ -115,9 +115,10 @@ def _blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 def _versions(
     line: Line, statements: Statements, place: Place, head: PostgresTransaction
 ) -> Iterator[Row]:
-    text, until = statements["versions_between"], [place.position, head.sequence]
+    text = statements["versions_between"]
+    until = {"after": place.position, "until": head.sequence, "tid": head.tid}
     if not place.position:  # In the order in which they lie: no index is asked.
-        text, until = statements["versions"], [head.tid]
+        text = statements["versions"]
     at_once = _ROWS if psycopg.capabilities.has_stream_chunked() else 1
     with line.cursor() as cursor:
         yield from cursor.stream(text, until, binary=True, size=at_once)

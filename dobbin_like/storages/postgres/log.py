@@ -28,6 +28,7 @@ from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
 from dobbin_like.storages.postgres.ahead import Ahead
 from dobbin_like.storages.postgres.lines import Durability, Lines
+from dobbin_like.storages.postgres.packs.packing import Packing
 from dobbin_like.storages.postgres.reading import ReadablePostgres
 from dobbin_like.storages.postgres.sending import Sender
 from dobbin_like.storages.postgres.tables import PostgresTransaction
@@ -48,7 +49,7 @@ _locks_lock: Final = reentrant_lock()
 class PostgresLog(ReadablePostgres):
     """One instance over one log, which is the tables in one schema of a database.
 
-    Keeps the contract of :class:`dobbin_like.contract.Storage`, where its methods are told.
+    Keeps the contract of :class:`dobbin_like.contract.PackedStorage`, where its methods are told.
 
     Args:
         dsn: As libpq takes it, a URI or ``host=... dbname=...``. With several hosts it needs
@@ -291,6 +292,20 @@ class PostgresLog(ReadablePostgres):
         """Send what is appended, if nobody else does."""
         self._sender.send_all()
 
+    # -- packs -------------------------------------------------------------------
+
+    def packing(self) -> Packing:
+        """Return what packs the log; see :func:`dobbin_like.upkeep.packs.rows.pack_rows`."""
+        self._check_open()
+        return Packing(
+            self._lines,
+            self._statements,
+            self._head,
+            self._pins,
+            lock_timeout=self._lock_timeout,
+            answer_seconds=self._patience,
+        )
+
     # -- the end -----------------------------------------------------------------
 
     def close(self) -> None:
@@ -300,6 +315,7 @@ class PostgresLog(ReadablePostgres):
         self.closed = True
         self._lock.wait_until_unused(self)
         self._sender.send_all()
+        self._pins.close()
         self._close_cache()
         self._lines.close()
 
@@ -312,6 +328,7 @@ class PostgresLog(ReadablePostgres):
         self._ahead = Ahead()
         self._writers.clear()
         self._sender.forget()
+        self._pins.forget_row()
         self._lines.after_fork_in_child()
 
     def _writer(self, step: str) -> Writer:

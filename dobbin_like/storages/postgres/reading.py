@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -21,9 +21,12 @@ from dobbin_like.exc import (
     HistoryLostError,
     IntegrityError,
     NotALogError,
+    PastDroppedError,
     ServerUnavailableError,
+    SnapshotDroppedError,
+    StreamMovedError,
 )
-from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.applied import Applied
@@ -32,6 +35,8 @@ from dobbin_like.storages.postgres.at_head import rows_as_of
 from dobbin_like.storages.postgres.cache import Cache
 from dobbin_like.storages.postgres.caching import bring_up_to_date
 from dobbin_like.storages.postgres.lines import Line, Lines
+from dobbin_like.storages.postgres.packs.existing import Existing
+from dobbin_like.storages.postgres.packs.pins import Pins
 from dobbin_like.storages.postgres.tables import (
     CHUNK_SIZE,
     FORMAT,
@@ -45,9 +50,6 @@ from dobbin_like.storages.postgres.tables import (
 
 _PAGE: Final = 1000
 """Transactions that are read at once by who reads the past."""
-
-_MOST_EXISTING: Final = 100_000
-"""Objects of which is kept that they are there: a few megabytes."""
 
 _OBJECTS: Final = 100
 """Objects of a transaction that are read at once."""
@@ -89,7 +91,7 @@ def news_in(
 class ReadablePostgres(Applied[PostgresTransaction]):
     """A log in PostgreSQL as its readers see it."""
 
-    complete_since = NO_TID
+    retired = has_past = False  # A pack leaves everything in its place.
 
     _cache: Cache | None = None
 
@@ -111,13 +113,16 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self._lines = lines
         self._statements = Statements(schema)
         self._ahead = Ahead()
-        self._existing: set[Oid] = set()  # Some of the objects that there are.
+        self._existing = Existing()
+        self._pins = Pins(lines, self._statements, read_only=read_only)
         store = self._open(create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
         self.names: NameTables = NameTables()
         for (meta,) in self._as_of(self._head, "names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
+        due = self._as_of(self._head, "due", self._head.sequence)
+        self._existing.apply((), [oid for (oid,) in due])
         if cache is not None:
             self._cache = Cache(cache, store)
             bring_up_to_date(self._cache, lines, self._statements, self._head, may_lag=read_only)
@@ -133,7 +138,10 @@ class ReadablePostgres(Applied[PostgresTransaction]):
                 raise NotALogError(self.path, "there are no tables of a log") from None
             self._lines.run(self._create)
             number, store = self._one("meta") or refuse_empty(self.path)
-        if number != FORMAT:
+        if number < FORMAT:
+            text = f"its tables are of format {number}, of a snapshot of the source before 0.1.0"
+            raise NotALogError(self.path, text)
+        if number > FORMAT:
             raise FormatVersionError(self.path, number, FORMAT)
         return bytes(store)
 
@@ -159,10 +167,18 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         return found[0] if found else None
 
     def _as_of(
-        self, head: PostgresTransaction, statement: str, *parameters: object
+        self,
+        head: PostgresTransaction,
+        statement: str,
+        *parameters: object,
+        asked: Tid | None = None,
     ) -> list[tuple[Any, ...]]:
-        lines, statements, may_lag = self._lines, self._statements, self.read_only
-        return rows_as_of(lines, statements, head, statement, parameters, may_lag=may_lag)
+        rest = self._lines, self._statements, head, statement, parameters
+        return rows_as_of(*rest, may_lag=self.read_only, asked=asked)
+
+    def _since_now(self) -> Tid:
+        """Return since when the past is whole, on the server."""
+        return Tid((self._one("since") or refuse_empty(self.path))[0])
 
     # -- news --------------------------------------------------------------------
 
@@ -202,35 +218,81 @@ class ReadablePostgres(Applied[PostgresTransaction]):
 
     def _move_to(self, logged: PostgresTransaction) -> None:
         if not logged.failed:
-            self._note_existing(logged.oids)
+            self._existing.apply(logged.oids, logged.dropped)
             if self._cache is not None:
-                self._cache.note_changed(logged.oids)
+                self._cache.note_changed((*logged.oids, *logged.dropped))
         self._head = logged
 
-    def _note_existing(self, oids: Iterable[Oid]) -> None:
-        if len(self._existing) > _MOST_EXISTING:
-            self._existing = set()
-        self._existing.update(oids)
+    # -- packs -------------------------------------------------------------------
+
+    @property
+    def complete_since(self) -> Tid:
+        return self._head.complete_since
+
+    @property
+    def generation(self) -> int:
+        return self._head.generation
+
+    def drop_generations(self, oldest: Tid | None) -> None:
+        """Nothing: what a pack drops is gone."""
+
+    def pin(self, tid: Tid) -> object:
+        self._check_open()
+        return self._pins.pin(tid)
+
+    def unpin(self, token: object) -> None:
+        if not self.closed:
+            self._pins.unpin(token)
+
+    def reaches(self, tid: Tid) -> bool:
+        return tid >= self.complete_since
+
+    def place_of(self, oid: Oid) -> int:
+        """Return a number in the order of the table."""
+        return oid + 1 if 0 <= oid < self.next_oid else 0
+
+    def is_dropped(self, oid: Oid) -> bool:
+        return self._existing.is_dropped(oid)
+
+    def _is_gone(self, oid: Oid, at: Tid | None = None) -> bool:
+        """Return whether there is nothing of an object as of *at*, deleted or still to be."""
+        return self._existing.is_dropped(oid) and (at is None or at >= self.complete_since)
+
+    def stream_is_moved(self, key: int) -> bool:
+        """Return False: streams keep their keys."""
+        return False
+
+    def _check_whole(self, since: Tid, now: Tid) -> None:
+        """Raise PastDroppedError if a pack that is not applied has dropped what is after *since*.
+
+        Args:
+            now: Since when the past is whole, on the server.
+        """
+        if now > max(since, self.complete_since):
+            raise PastDroppedError(self.path, since, now)
 
     # -- reading -----------------------------------------------------------------
 
     def has(self, oid: Oid) -> bool:
         self._check_open()
         head = self._head
-        return 0 <= oid < head.next_oid and bool(self._as_of(head, "has", oid, head.tid))
+        if not 0 <= oid < head.next_oid or self._is_gone(oid):
+            return False
+        return bool(self._as_of(head, "has", oid, head.tid, asked=head.tid))
 
     def load(self, oid: Oid, at: Tid | None = None) -> PostgresVersion | None:
         self._check_open()
         head = self._head
-        if not 0 <= oid < head.next_oid:
+        if not 0 <= oid < head.next_oid or self._is_gone(oid, at):
             return None
         found = self._ahead.take(oid, at)
         if found is None and self._cache is not None:
             found = self._cache.load(oid, at)
         if found is None:
-            found = self._version(head, oid, head.tid if at is None else min(at, head.tid))
+            tid = head.tid if at is None else min(at, head.tid)
+            found = self._version(head, oid, tid, asked=tid)
         if found is not None:
-            self._note_existing((oid,))
+            self._existing.note((oid,))
         return found
 
     def read_ahead(self, oids: Sequence[Oid]) -> None:
@@ -247,10 +309,14 @@ class ReadablePostgres(Applied[PostgresTransaction]):
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> PostgresVersion | None:
         self._check_open()
-        return self._version(self._head, oid, Tid(stored.tid - 1))
+        # A change of another version is not the first.
+        asked = Tid(stored.tid - 1) if stored.number & DELTA else None
+        return self._version(self._head, oid, Tid(stored.tid - 1), asked=asked)
 
-    def _version(self, head: PostgresTransaction, oid: Oid, at: Tid) -> PostgresVersion | None:
-        rows = self._as_of(head, "load", oid, at)
+    def _version(
+        self, head: PostgresTransaction, oid: Oid, at: Tid, *, asked: Tid | None
+    ) -> PostgresVersion | None:
+        rows = self._as_of(head, "load", oid, at, asked=asked)
         return PostgresVersion(*rows[0]) if rows else None
 
     def transactions(
@@ -264,8 +330,16 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self, since: Tid, until: Tid, *, newest_first: bool
     ) -> Iterator[PostgresTransaction]:
         statement = "newest_first" if newest_first else "oldest_first"
-        while rows := self._as_of(self._head, statement, since, until, _PAGE):
-            page = [transaction_of_row(row) for row in rows]
+        while True:
+            whole = max(since, self.complete_since)
+            try:
+                rows = self._as_of(self._head, statement, since, until, _PAGE, asked=whole)
+            except SnapshotDroppedError:
+                rows = []
+                self._check_whole(since, self._since_now())
+            if rows:
+                self._check_whole(since, rows[-1][-1])
+            page = [transaction_of_row(row[:-1]) for row in rows]
             yield from page
             if len(page) < _PAGE:
                 return
@@ -278,6 +352,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self._check_open()
         rows = self._as_of(self._head, "of_tid", stored.tid)
         if not rows:
+            self._check_whole(Tid(stored.tid - 1), self._since_now())
             raise IntegrityError(self.path, stored.tid, "no transaction", "one with this tid")
         return transaction_of_row(rows[0])
 
@@ -289,9 +364,13 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             rows = self._as_of(self._head, "entries", array_text(wanted), tid)
             found = {oid: PostgresVersion(tid, number, data) for oid, number, data in rows}
             for oid in wanted:
-                if oid not in found:
+                if self._existing.is_dropped(oid) and tid <= self.complete_since:
+                    continue
+                if oid in found:
+                    yield Oid(oid), found[oid]
+                elif tid > self.complete_since:  # Else a pack has not come to the row yet.
+                    self._check_whole(Tid(tid - 1), self._since_now())
                     raise IntegrityError(self.path, tid, f"no version of oid {oid}", "one of it")
-                yield Oid(oid), found[oid]
 
     # -- streams -----------------------------------------------------------------
 
@@ -299,6 +378,10 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self._check_open()
         rows = self._as_of(self._head, "last_chunk", key)
         if not rows:
+            if self._since_now() > self.complete_since:
+                raise SnapshotDroppedError(self.path, self.tid)
+            if self.generation:
+                raise StreamMovedError(self.path, key)
             raise IntegrityError(self.path, key, "nothing", "a stream")
         number, size = rows[0]
         return int(number * CHUNK_SIZE + size)

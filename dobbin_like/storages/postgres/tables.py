@@ -6,13 +6,21 @@ not the one that it has read. The row at position 0 stands for the empty log; it
 log. ``version`` has the states of objects, ``stream`` the bytes of streams in pieces. ``meta`` has
 one row, which who commits locks; nothing depends on that, as the key of ``log`` decides.
 ``barrier`` is written by who wants to know that what came before is as durable as a commit is.
+
+A pack deletes rows of ``version`` and ``stream``, and tells so by rows of its own in ``log``: each
+row knows since when the past is whole (``since``) and how often the log was packed
+(``generation``), as the row before it did; that of a pack also which objects it has ``dropped``.
+While it is ``due``, there may still be something of these, which does not count.
+Of a transaction of which nothing is left, the row stays for a while, ``packed``: an instance may
+have applied it last. ``pin`` has the snapshots that no pack may drop; ``packing`` has one row,
+which is locked by the pack that is running.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -22,7 +30,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format.meta import Meta, decode_meta, encode_meta
 from dobbin_like.storages.postgres.wire import Binary, Call
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 CHUNK_SIZE: Final = 1 << 20
 """Bytes of a stream in one row."""
@@ -32,6 +40,9 @@ _PART_BYTES: Final = 16 << 20
 
 LARGEST_STATE: Final = (1 << 30) - (1 << 20)
 """Bytes of one state: the server takes no longer message, and closes the connection."""
+
+DROPPED: Final = -1
+"""In place of the number of a version: there is none, a pack has dropped the object."""
 
 _BYTEA: Final = 17  # The number of the type.
 _ARRAY_HEAD: Final = Struct(">iii")
@@ -47,8 +58,12 @@ create table if not exists {s}.log (
     pos int8 primary key, id bytea not null, prev bytea not null,
     tid int8 not null unique, failed bool not null, named bool not null,
     oids int8[] not null, streams int8[] not null, meta bytea not null,
-    oid_count int8 not null, next_oid int8 not null);
+    oid_count int8 not null, next_oid int8 not null,
+    since int8 not null default 0, generation int8 not null default 0,
+    dropped int8[] not null default '{{}}', due bool not null default false,
+    packed bool not null default false);
 create index if not exists log_named on {s}.log (pos) where named;
+create index if not exists log_due on {s}.log (pos) where due;
 create table if not exists {s}.version (
     oid int8, tid int8, number int8 not null, data bytea not null, primary key (oid, tid));
 create table if not exists {s}.stream (
@@ -57,6 +72,10 @@ create table if not exists {s}.stream (
 alter table {s}.stream alter data set storage external;
 create table if not exists {s}.barrier (one bool primary key, times int8 not null);
 insert into {s}.barrier values (true, 0) on conflict do nothing;
+create table if not exists {s}.pin (
+    id bytea primary key, tid int8 not null, until timestamptz not null);
+create table if not exists {s}.packing (one bool primary key);
+insert into {s}.packing values (true) on conflict do nothing;
 create table if not exists {s}.meta (
     one bool primary key check (one), format int4 not null, store bytea not null);
 insert into {s}.meta values (true, {format}, '\\x{store}') on conflict do nothing;
@@ -65,7 +84,12 @@ insert into {s}.log
     on conflict do nothing;
 """
 
-_ROW: Final = "pos, id, prev, tid, failed, oids, meta, oid_count, next_oid"
+ROW: Final = (
+    "pos, id, prev, tid, failed, oids, meta, oid_count, next_oid, since, generation, dropped"
+)
+
+SINCE_NOW: Final = "(select since from {s}.log order by pos desc limit 1)"
+"""Since when the past is whole on the server, which may know of a pack that is not applied."""
 
 # What an append has to be told, and the types of it.
 _PARAMETERS: Final = {
@@ -79,12 +103,13 @@ _PART: Final = {"tid": "int8", "stored": "int8[]", "numbers": "int8[]", "datas":
 _INSERT: Final = """
 made as (
     insert into {s}.log
-        (pos, id, prev, tid, failed, named, oids, streams, meta, oid_count, next_oid)
+        (pos, id, prev, tid, failed, named, oids, streams, meta, oid_count, next_oid,
+        since, generation)
     select pos + 1, :id, id, :tid, :failed, :named, :oids, :streams, :meta,
         oid_count + :new + (
             select count(*) from unnest(:older) o(oid)
             where not exists (select 1 from {s}.version v where v.oid = o.oid)),
-        :next_oid
+        :next_oid, since, generation
     from {s}.log{turn} where pos = :pos and id = :prev
     on conflict do nothing returning tid, oid_count),
 put as (
@@ -97,17 +122,24 @@ select oid_count from made
 # As of what is applied: of a server that does not have that, nothing.
 _AS_OF: Final = {
     "names": "select meta from {s}.log where {there} and named and pos <= %s order by pos",
-    "of_tid": f"select {_ROW} from {{s}}.log where {{there}} and tid = %s",
+    "of_tid": f"select {ROW} from {{s}}.log where {{there}} and tid = %s and not packed",
     "oldest_first": (
-        f"select {_ROW} from {{s}}.log where {{there}} and tid > %s and tid <= %s "
-        "order by tid limit %s"
+        f"select {ROW}, {SINCE_NOW} from {{s}}.log "
+        "where {there} and tid > %s and tid <= %s and not packed order by tid limit %s"
     ),
     "newest_first": (
-        f"select {_ROW} from {{s}}.log where {{there}} and tid > %s and tid <= %s "
-        "order by tid desc limit %s"
+        f"select {ROW}, {SINCE_NOW} from {{s}}.log "
+        "where {there} and tid > %s and tid <= %s and not packed order by tid desc limit %s"
     ),
     "changed": (
-        "select oids from {s}.log where {there} and pos > %s and pos <= %s and not failed"
+        "select oids || dropped from {s}.log where {there} and pos > %s and pos <= %s "
+        "and not failed"
+    ),
+    # Those that were stored again are there.
+    "due": (
+        "select o.oid from {s}.log l cross join unnest(l.dropped) o(oid) where {there} and l.due "
+        "and l.pos <= %s and not exists (select 1 from {s}.version v where v.oid = o.oid "
+        "and v.tid > l.tid)"
     ),
     "has": "select 1 from {s}.version where {there} and oid = %s and tid <= %s limit 1",
     "load": (
@@ -143,17 +175,24 @@ _THERE: Final = "exists (select 1 from head)"
 
 _STATEMENTS: Final = {
     "meta": "select format, store from {s}.meta",
-    "head": f"select {_ROW} from {{s}}.log order by pos desc limit 1",
+    "head": f"select {ROW} from {{s}}.log order by pos desc limit 1",
     "newest": "select pos, id from {s}.log order by pos desc limit 1",
-    "news": f"select {_ROW} from {{s}}.log where pos >= %s order by pos",
-    "at": f"select {_ROW} from {{s}}.log where pos = %s",
-    "between": f"select {_ROW} from {{s}}.log where pos between %s and %s order by pos",
-    "versions": "select oid, tid, number, data from {s}.version where tid <= %s",
+    "news": f"select {ROW} from {{s}}.log where pos >= %s order by pos",
+    "at": f"select {ROW} from {{s}}.log where pos = %s",
+    "between": f"select {ROW} from {{s}}.log where pos between %s and %s order by pos",
+    "versions": (
+        "select oid, tid, number, data from {s}.version where tid <= %(tid)s union all "
+        f"select o.oid, l.tid, {DROPPED}, ''::bytea from {{s}}.log l "
+        "cross join unnest(l.dropped) o(oid) where l.due and l.pos <= %(until)s"
+    ),
     "versions_between": (
         "select v.oid, v.tid, v.number, v.data from {s}.log l cross join unnest(l.oids) o(oid) "
         "join {s}.version v on v.oid = o.oid and v.tid = l.tid "
-        "where l.pos > %s and l.pos <= %s and not l.failed"
+        "where l.pos > %(after)s and l.pos <= %(until)s and not l.failed union all "
+        f"select o.oid, l.tid, {DROPPED}, ''::bytea from {{s}}.log l "
+        "cross join unnest(l.dropped) o(oid) where l.pos > %(after)s and l.pos <= %(until)s"
     ),
+    "since": f"select {SINCE_NOW}",
     # One round trip: who finds the row of meta locked, or another transaction there, does nothing.
     "append": (
         "with turn as (select 1 from {s}.meta for update skip locked), "
@@ -169,7 +208,7 @@ _STATEMENTS: Final = {
         "begin isolation level read committed; set local lock_timeout = {wait}; "
         "set local idle_in_transaction_session_timeout = {keep}; "
         "select 1 from {s}.meta for update; "
-        f"select {_ROW} from {{s}}.log where pos >= {{from}} order by pos"
+        f"select {ROW} from {{s}}.log where pos >= {{from}} order by pos"
     ),
     "commit": "commit",
     "barrier": "update {s}.barrier set times = times + 1",
@@ -189,13 +228,14 @@ class Statements:
         for name, text in _AS_OF.items():
             texts[name] = _WITH_HEAD + text.replace("{there}", _THERE)
             texts[f"no {name}"] = (
-                f"{_WITH_HEAD}select 1 where {_THERE} and not exists "
+                f"{_WITH_HEAD}select {SINCE_NOW} where {_THERE} and not exists "
                 f"({text.replace('{there}', 'true')})"
             )
         self._texts = {
             name: text.replace("{s}", quoted).replace("{size}", f"{CHUNK_SIZE}::int8")
             for name, text in texts.items()
         }
+        self._quoted = quoted
         self._create = _CREATE.replace("{s}", quoted.replace("%%", "%"))
         # Of those that have parameters with names, in the form of the server.
         self._sent = {
@@ -206,6 +246,10 @@ class Statements:
 
     def __getitem__(self, name: str) -> str:
         return self._texts[name]
+
+    def of(self, text: str) -> str:
+        """Return another statement, in which ``{s}`` stands for the schema."""
+        return text.replace("{s}", self._quoted)
 
     def call(self, name: str, parameters: Sequence[Any] = ()) -> Call:
         """Return what :meth:`.lines.Line.exchange` takes."""
@@ -263,13 +307,15 @@ class PostgresTransaction(NamedTuple):
     reason: str
     oid_count: int  # What there is when it is applied.
     next_oid: Oid
+    complete_since: Tid
+    generation: int
+    dropped: Sequence[Oid]  # By this pack.
 
 
 def transaction_of_row(row: Sequence[Any]) -> PostgresTransaction:
     """Return the transaction that a row of ``log`` tells of."""
-    pos, id_, prev, tid, failed, oids, meta, oid_count, next_oid = row
-    told = decode_meta(meta)
-    return PostgresTransaction(pos, id_, prev, tid, failed, oids, *told, oid_count, next_oid)
+    pos, id_, prev, tid, failed, oids, meta, *there = row
+    return PostgresTransaction(pos, id_, prev, tid, failed, oids, *decode_meta(meta), *there)
 
 
 class Offer(NamedTuple):
@@ -292,11 +338,13 @@ def make_offer(
     oids: Sequence[Oid] = (),
     streams: Iterable[int] = (),
     known: Container[Oid] = (),
+    is_dropped: Callable[[Oid], bool] | None = None,
 ) -> Offer:
     """Return the transaction that follows *head*, with an id that none had before.
 
     Args:
         known: Objects that are there: they need not be looked for, to count the new ones.
+        is_dropped: Tells which are not, though something of them may still be there.
 
     Raises:
         ValueError: A state is too large.
@@ -307,9 +355,11 @@ def make_offer(
     next_oid = max(head.next_oid, max(stored, default=-1) + 1)
     new = [oid for oid in stored if oid not in known]
     older = [oid for oid in new if oid < head.next_oid]
+    if is_dropped is not None:
+        older = [oid for oid in older if not is_dropped(oid)]
     made = PostgresTransaction(
         head.sequence + 1, new_id(), head.id, tid, failed, tuple(named), *meta,
-        head.oid_count, Oid(next_oid),
+        head.oid_count, Oid(next_oid), head.complete_since, head.generation, (),
     )  # fmt: skip
     first, *more = _parts(entries)
     number = b"%d"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Final
 
@@ -37,6 +37,7 @@ from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.writing.encode import check_numbers
 from dobbin_like.storages.postgres.lines import Line, Lines, discard, is_lost, reason_of
 from dobbin_like.storages.postgres.offers import commit, find_out, put, put_in_turn
+from dobbin_like.storages.postgres.packs.existing import Existing
 from dobbin_like.storages.postgres.reading import news_in
 from dobbin_like.storages.postgres.sending import Parcel, Sender
 from dobbin_like.storages.postgres.streams import drop_streams, put_stream
@@ -76,7 +77,7 @@ class Writer:
     Args:
         head: What is applied. Others may apply more before it appends: what it follows then is
             not what it has looked at, and it is overtaken.
-        existing: Objects of which this process knows that they are there.
+        existing: What this process knows of which objects there are.
         lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
         answer_seconds: How long the server lets a transaction wait for its next statement.
     """
@@ -87,7 +88,7 @@ class Writer:
         statements: Statements,
         sender: Sender,
         head: PostgresTransaction,
-        existing: Container[Oid],
+        existing: Existing,
         *,
         lock_timeout: float | None,
         answer_seconds: float,
@@ -276,8 +277,15 @@ class Writer:
         check_numbers(tid, [entry[0] for entry in entries], self.base.tid)
         names = NewNames(tuple(classes), tuple(shapes)) if classes or shapes else NO_NAMES
         meta = Meta(names, user, description, extension)
+        existing = self._existing
         self._offer = make_offer(
-            self.base, tid, entries, meta, streams=self._written, known=self._existing
+            self.base,
+            tid,
+            entries,
+            meta,
+            streams=self._written,
+            known=existing,
+            is_dropped=existing.is_dropped,
         )
         return self._offer
 

@@ -1,0 +1,96 @@
+"""The snapshots that one instance keeps from being dropped by the packs of any process.
+
+The oldest of them stands in a row on the server, which does not count any more after a day: a
+process that was killed takes nothing back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Final
+
+from dobbin_like.exc import Error
+from dobbin_like.ids import Tid
+from dobbin_like.processes.interrupts import reentrant_lock
+from dobbin_like.storages.postgres.lines import Lines
+from dobbin_like.storages.postgres.tables import Statements, new_id
+
+_PUT: Final = (
+    "insert into {s}.pin (id, tid, until) values (%b, %s, now() + interval '1 day') "
+    "on conflict (id) do update set tid = excluded.tid, until = excluded.until"
+)
+_DROP: Final = "delete from {s}.pin where id = %b"
+
+_FRESH_SECONDS: Final = 60.0
+"""How long a row may name a snapshot that is older than is needed by now."""
+
+
+class Pins:
+    """The pins of one instance. Any thread.
+
+    Args:
+        read_only: The server may be a standby: only the packs of this instance are told.
+    """
+
+    def __init__(self, lines: Lines, statements: Statements, *, read_only: bool) -> None:
+        self._lines = lines
+        self._put = statements.of(_PUT)
+        self._drop = statements.of(_DROP)
+        self._read_only = read_only
+        self._pins: dict[object, Tid] = {}
+        self.forget_row()
+
+    def forget_row(self) -> None:
+        """Begin anew, in a forked child: the row is that of the parent."""
+        self._lock = reentrant_lock()
+        self._id = new_id()
+        self._pid = os.getpid()
+        self._row: Tid | None = None  # What the server has.
+        self._put_at = 0.0
+
+    def oldest(self) -> Tid | None:
+        """Return the oldest one of this instance."""
+        return min(self._pins.copy().values(), default=None)
+
+    def pin(self, tid: Tid) -> object:
+        """Keep what snapshots from *tid* on need.
+
+        Cost: A round trip, if no older one is pinned.
+        """
+        token = object()
+        self._pins[token] = tid
+        if self._read_only:
+            return token
+        try:
+            with self._lock:
+                age = time.monotonic() - self._put_at
+                if self._row is None or tid < self._row or age > _FRESH_SECONDS:
+                    self._write()
+        except BaseException:
+            self._pins.pop(token, None)
+            raise
+        return token
+
+    def _write(self) -> None:
+        tid = min(self._pins.copy().values())
+        if self._row is None or tid < self._row:
+            self._row = tid  # Before: after an interrupt, it may be there.
+        self._lines.run(lambda line: line.execute(self._put, (self._id, tid)))
+        self._row, self._put_at = tid, time.monotonic()
+
+    def unpin(self, token: object) -> None:
+        """Take a pin() back; the last one takes the row away. Nothing happens the second time."""
+        if self._pins.pop(token, None) is None or self._pins or self._pid != os.getpid():
+            return
+        with self._lock:
+            if not self._pins:
+                self.close()
+
+    def close(self) -> None:
+        """Take the row away; if that can't be done now, it does not count after a day."""
+        if self._row is not None and self._pid == os.getpid():
+            with contextlib.suppress(Error):
+                self._lines.run(lambda line: line.execute(self._drop, (self._id,)), 0.0)
+            self._row = None

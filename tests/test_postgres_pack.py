@@ -1,0 +1,875 @@
+"""Packs of the log in PostgreSQL: what is dropped, and what others see who use it meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import signal
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+import transaction
+
+from dobbin_like import Database, PersistentDict, PersistentFile, checkout, cli
+from dobbin_like.check import check_database
+from dobbin_like.conformance.steps import catch_up, commit, data_of, fail, locked
+from dobbin_like.exc import (
+    HistoryLostError,
+    NotALogError,
+    ObjectNotFound,
+    PackError,
+    PackRunningError,
+    PastDroppedError,
+    ReadOnlyStorageError,
+    SelfWaitError,
+    SnapshotDroppedError,
+    StreamMovedError,
+)
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.upkeep.packs import rows
+from tests.helpers import processes
+from tests.helpers.counting import counted, counting
+from tests.helpers.cutting_proxy import WAIT_SECONDS
+from tests.helpers.packing import Node, content
+from tests.helpers.postgres_logs import pack_as_another, take_back
+from tests.helpers.postgres_server import missing
+
+if missing():
+    pytest.skip(missing(), allow_module_level=True)
+
+import psycopg
+
+from dobbin_like.storage.postgres import PostgresLog
+from dobbin_like.storages.postgres.packs import packing
+
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def opened(server, schema):
+    """Return a function that opens the database, as other processes do."""
+    with contextlib.ExitStack() as ends:
+
+        def open_it(**options):
+            log = PostgresLog(server.dsn(), schema=schema, **options)
+            manager = transaction.ThreadTransactionManager()
+            return ends.enter_context(Database(log, transaction_manager=manager))
+
+        yield open_it
+
+
+@pytest.fixture
+def database(opened, check_after):
+    """Return a database with a root of three objects, one of which was changed."""
+    database = opened()
+
+    database.run(lambda: database.set_root(node(0, Node(1), Node(2))))
+    set_n(database, 5)
+    return database
+
+
+@pytest.fixture
+def ask(server, schema):
+    """Return a function that asks the tables; ``{s}`` stands for the schema."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        yield lambda text, *values: connection.execute(text.replace("{s}", schema), values or None)
+
+
+@pytest.fixture
+def check_after(server, schema, ask):
+    """See to it that the tables fit together after the test."""
+    yield
+    assert_whole(server, schema, ask)
+
+
+def edit(obj):
+    """Check an object out, and return it."""
+    checkout(obj)
+    return obj
+
+
+def node(n, *others):
+    made = edit(Node(n))
+    made.others = [*others]
+    return made
+
+
+def set_n(database, n, find=lambda root: root):
+    def change():
+        edit(find(database.root)).n = n
+
+    database.run(change)
+    return database.storage.tid
+
+
+def take_off(database):
+    """Take the last object off the root."""
+
+    def change():
+        root = edit(database.root)
+        root.others = root.others[:-1]
+
+    database.run(change)
+
+
+def number(ask, text, *values):
+    return ask(text, *values).fetchone()[0]
+
+
+def assert_whole(server, schema, ask):
+    """Check everything: the tables by themselves, and all that they hold by the package."""
+    since = number(ask, "select since from {s}.log order by pos desc limit 1")
+    stored = "select count(distinct oid) from {s}.version"
+    newest = "select oid_count from {s}.log order by pos desc limit 1"
+    due = number(ask, "select count(*) from {s}.log where due")
+    assert due or number(ask, stored) == number(ask, newest)
+    rows = ask("select oid, tid from {s}.version").fetchall()
+    named = "select o, tid from {s}.log cross join unnest(oids) o where not failed and not packed"
+    told = ask(named).fetchall()
+    assert set(rows) <= set(told)
+    # A pack that was ended has left rows that tell of more than there is, before the cut.
+    assert all(tid <= since for _, tid in set(told) - set(rows))
+    broken = (
+        "select count(*) from {s}.log l join {s}.log before on before.pos = l.pos - 1 "
+        "where l.prev <> before.id or l.tid <= before.tid or l.since < before.since "
+        "or l.generation not in (before.generation, before.generation + 1)"
+    )
+    assert number(ask, broken) == 0
+    manager = transaction.ThreadTransactionManager()
+    with Database(
+        PostgresLog(server.dsn(), schema=schema), transaction_manager=manager
+    ) as database:
+        check_database(database).raise_if_bad()
+        for obj in database.walk():
+            if isinstance(obj, PersistentFile):
+                assert sum(map(len, obj)) == obj.size
+
+
+# -- what is dropped -----------------------------------------------------------------------
+
+
+def test_what_can_not_be_reached_and_what_is_old_is_dropped(database, ask):
+    take_off(database)
+    before = content(database.root)
+    assert number(ask, "select count(*) from {s}.version") == 5
+
+    report = database.pack(NOW)
+    assert (report.dropped.objects, report.dropped.revisions) == (1, 3)
+    assert report.packed
+    assert report.keep == database.storage.complete_since
+    assert number(ask, "select count(*) from {s}.version") == 2
+    assert content(database.root) == before
+    assert database.storage.oid_count == 2
+    set_n(database, 6)
+    assert database.storage.oid_count == 2
+
+
+def test_a_dry_run_tells_what_a_pack_does(database, ask):
+    def stored(data):
+        edit(database.root).others = [PersistentFile(io.BytesIO(data))]
+
+    database.run(lambda: stored(b"x" * 3_000_000))
+    database.run(lambda: stored(b"y"))
+    with pytest.raises(ZeroDivisionError):
+        database.run(lambda: 1 // 0)
+    planned = database.pack(NOW, dry_run=True)
+    assert not planned.packed
+    assert number(ask, "select count(*) from {s}.version") == 8
+    done = database.pack(NOW)
+    assert (done.before, done.after) == (planned.before, planned.after)
+    assert done.dropped.bytes > 3_000_000
+    left = "select sum(octet_length(data)) from {s}."
+    assert done.after.bytes == number(ask, f"{left}version") + number(ask, f"{left}stream")
+    assert done.after.objects == number(ask, "select count(distinct oid) from {s}.version")
+    assert done.after.revisions == number(ask, "select count(*) from {s}.version")
+    rest = [each for each in database.transactions() if each.description != "pack"]
+    assert done.after.transactions == len(rest)
+
+
+def test_nothing_is_written_if_there_is_nothing_to_drop(database):
+    database.pack(NOW)
+    count = len(database.storage)
+    for _ in range(2):
+        report = database.pack(NOW)
+        assert (report.packed, report.before) == (False, report.after)
+    assert len(database.storage) == count
+    assert database.storage.generation == 1
+
+
+def test_an_empty_log_is_packed(opened):
+    assert not opened().pack(NOW).packed
+
+
+def test_without_keep_the_last_hour_is_kept(database, monkeypatch):
+    assert not database.pack().packed
+    monkeypatch.setattr(rows, "GRACE", NOW)
+    assert database.pack().packed
+
+
+def test_what_is_kept_since_a_tid_stays_readable(database):
+    first = database.storage.tid
+    take_off(database)
+    set_n(database, 7)
+    report = database.pack(first)
+    assert (report.keep, report.dropped.objects, report.dropped.revisions) == (first, 0, 1)
+    with database.at(first) as then:
+        assert [then.root.n, len(then.root.others)] == [5, 2]
+    with pytest.raises(PastDroppedError):
+        database.at(first - 1)
+
+
+def test_a_moment_in_the_future_is_refused(database):
+    with pytest.raises(PackError, match="is after the last one"):
+        database.pack(database.storage.tid + 1)
+    with pytest.raises(PackError, match="future"):
+        database.pack(datetime.now(UTC) + timedelta(days=1))
+
+
+def test_deltas_keep_what_they_change(database, ask):
+    def begin():
+        edit(database.root).others = [PersistentDict({n: Node(n) for n in range(100)})]
+
+    database.run(begin)
+
+    def change(n):
+        items = edit(database.root.others[0])
+        del items[n]
+        items[n + 1000] = Node(n)
+
+    for n in range(5):
+        database.run(lambda: change(n))  # noqa: B023
+    deltas = number(ask, "select count(*) from {s}.version where number & (1 << 24) <> 0")
+    assert deltas > 3
+    before = sorted(database.root.others[0])
+    assert database.pack(NOW).dropped.objects == 2 + 5
+    assert sorted(database.root.others[0]) == before
+    database.run(lambda: change(7))
+    database.pack(NOW)
+
+
+def test_streams_go_with_their_objects(database, ask):
+    def stored():
+        edit(database.root).others = [
+            PersistentFile(io.BytesIO(bytes([n]) * 2_000_000)) for n in range(2)
+        ]
+
+    def forget():
+        edit(database.root).others = database.root.others[:1]
+
+    database.run(stored)
+    kept, lost = database.root.others
+    database.run(forget)
+    database.pack(NOW)
+    assert number(ask, "select count(distinct key) from {s}.stream") == 1
+    assert b"".join(kept) == bytes(2_000_000)
+    with pytest.raises(StreamMovedError):
+        b"".join(lost)
+
+    def take_up():
+        edit(database.root).others = [kept, lost]
+
+    with pytest.raises(StreamMovedError):
+        database.run(take_up)
+    database.transaction_manager.abort()
+
+
+def test_a_stream_of_a_transaction_that_is_not_committed_yet_stays(database, ask):
+    storage = database.storage
+    with locked(storage):
+        key, _ = storage.write_stream(io.BytesIO(b"text"))
+        pack_in_another_process(storage)
+        assert storage.read_stream(key, 0, 9) == b"text"
+    insert = "insert into {s}.stream values (7, 0, 'left behind', now() - interval '2 days')"
+    ask(insert)
+    set_n(database, 8)
+    database.pack(NOW)
+    assert number(ask, "select count(*) from {s}.stream where key = 7") == 0
+
+
+def test_names_of_dropped_transactions_stay(database, opened):
+    def replace():
+        edit(database.root).others = [PersistentDict(a=1)]
+
+    database.run(replace)
+    database.run(replace)
+    database.pack(NOW)
+    other = opened()
+    assert other.storage.names.rows() == database.storage.names.rows()
+    assert other.root.others[0]["a"] == 1
+
+
+def test_indexes_forget_what_was_dropped(opened, check_after):
+    database = opened()
+    database.run(lambda: database.set_root(Node(0)))
+    database.index(Node, "n")
+
+    def grow():
+        edit(database.root).others = [Node(1), Node(2)]
+
+    database.run(grow)
+    database.run(lambda: setattr(edit(database.root), "others", []))
+    database.pack(NOW)
+    assert [each.n for each in database.find(Node)] == [0]
+
+
+# -- those who have it open ----------------------------------------------------------------
+
+
+def pack_in_another_process(storage, keep=NOW):
+    return processes.in_child(lambda: pack_as_another(storage, keep))
+
+
+def test_who_slept_over_packs_goes_on(database, opened):
+    sleeper = opened()
+    assert (sleeper.root.n, sleeper.root.others[1].n) == (5, 2)
+    lost = sleeper.root.others[1]
+    sleeper.transaction_manager.abort()
+    set_n(database, 3, lambda root: root.others[1])
+    for n in range(3):
+        set_n(database, 10 + n)
+        take_off(database)
+        assert database.pack(NOW).packed
+    sleeper.transaction_manager.begin()
+    assert content(sleeper.root) == content(database.root) == [(0, 12, [])]
+    # It has never seen the last state of that.
+    with pytest.raises(ObjectNotFound):
+        _ = lost.n
+    with pytest.raises(ObjectNotFound):
+        sleeper.run(lambda: setattr(edit(sleeper.root), "others", [lost]))
+    sleeper.transaction_manager.abort()
+    set_n(sleeper, 20)
+    assert len(sleeper.storage) == len(database.storage) + 1
+
+
+def test_who_has_slept_for_too_long_has_to_open_it_again(database, opened, ask, monkeypatch):
+    sleeper = opened()
+    set_n(database, 6)
+    set_n(database, 7)
+    monkeypatch.setattr(packing, "_KEPT_MICROSECONDS", 0)
+    database.pack(NOW)
+    set_n(database, 8)
+    database.pack(NOW)
+    assert number(ask, "select count(*) from {s}.log where packed") <= 2
+    with pytest.raises(HistoryLostError):
+        sleeper.transaction_manager.begin()
+    assert opened().root.n == 8
+
+
+def test_an_older_snapshot_is_told(database, opened):
+    reader = opened()
+    assert reader.root.n == 5
+    set_n(database, 6)
+    set_n(database, 1000, lambda root: root.others[0])
+    take_off(database)
+    pack_in_another_process(database.storage)
+    assert reader.root.n == 5  # It is in memory.
+    for at in (0, 1):
+        with pytest.raises(SnapshotDroppedError, match="begin a transaction"):
+            _ = reader.root.others[at].n
+    reader.transaction_manager.begin()
+    assert [each.n for each in reader.root.others] == [1000]
+
+
+def test_what_an_older_snapshot_still_finds_is_right(database, opened):
+    def begin():
+        edit(database.root).others = [PersistentDict(dict.fromkeys(range(100), "x" * 50))]
+
+    def change(n):
+        del edit(database.root.others[0])[n]
+
+    database.run(begin)
+    database.run(lambda: change(0))
+    reader = opened()
+    reader.transaction_manager.begin()
+    database.run(lambda: change(1))
+    pack_in_another_process(database.storage)
+    assert len(reader.root.others[0]) == 99  # The next version is a change of this one.
+
+
+def test_snapshots_of_the_same_process_are_kept(database, opened):
+    fresh = opened()
+    begun, go_on = threading.Event(), threading.Event()
+    found = []
+
+    def read():
+        with fresh.reading() as root:
+            begun.set()
+            go_on.wait(WAIT_SECONDS)
+            found.extend([root.n, root.others[1].n])
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert begun.wait(WAIT_SECONDS)
+    set_n(database, 6)
+    take_off(database)
+    fresh.transaction_manager.begin()
+    fresh.pack(NOW)
+    go_on.set()
+    thread.join()
+    assert found == [5, 2]
+    fresh.transaction_manager.begin()
+    fresh.pack(NOW)
+    assert fresh.storage.oid_count == 2
+
+
+def test_a_past_that_is_read_stays_until_it_is_not(database, opened, ask):
+    reader = opened()
+    first = database.storage.tid
+    past = reader.at(first)
+    take_off(database)
+    set_n(database, 6)
+    pack_in_another_process(database.storage)
+    assert [past.root.n, len(past.root.others)] == [5, 2]
+    past.close()
+    assert number(ask, "select count(*) from {s}.pin") == 0
+    pack_in_another_process(database.storage)
+    reader.transaction_manager.begin()
+    with pytest.raises(PastDroppedError):
+        reader.at(first)
+
+
+def test_a_feed_misses_nothing(database, opened):
+    reader = opened()
+    feed = reader.changes(reader.storage.tid, wait=1)
+    set_n(database, 6)
+    assert len(next(feed).oids) == 1
+    for n in range(7, 10):
+        set_n(database, n)
+    pack_in_another_process(database.storage)
+    set_n(database, 10)
+    pack_in_another_process(database.storage)
+    told = [change for change in feed if change.oids]
+    assert len(told) == 4
+    with pytest.raises(PastDroppedError):
+        opened().changes(0)
+
+
+def test_who_has_not_seen_a_pack_is_not_told_half_of_the_past(database, opened):
+    reader = opened()
+    first = reader.storage.tid
+    set_n(database, 6)
+    set_n(database, 7)
+    reader.storage.apply(reader.storage.read_news())
+    behind = opened().storage
+    pack_in_another_process(database.storage)
+    for storage in (reader.storage, behind):
+        with pytest.raises(PastDroppedError):
+            list(storage.transactions(Tid(first - 1)))
+        with pytest.raises(PastDroppedError):
+            list(storage.transactions(newest_first=True))
+        catch_up(storage)
+        assert [each.description for each in storage.transactions()][-1] == "pack"
+
+
+# -- those who commit ----------------------------------------------------------------------
+
+
+def test_what_was_dropped_can_be_taken_up_again(database, opened):
+    holder = opened()
+    held = holder.root.others[1]
+    assert held.n == 2
+    held_file = held.others
+    take_off(database)
+    holder.transaction_manager.begin()
+    assert pack_in_another_process(database.storage).dropped.objects == 1
+    assert held.n == 2  # Its state is in memory.
+    holder.run(lambda: setattr(edit(holder.root), "others", [held]))
+    assert held_file == []
+    database.transaction_manager.begin()
+    assert [each.n for each in database.root.others] == [2]
+    assert database.storage.oid_count == 3
+
+
+def test_who_has_changed_what_was_dropped_stores_it_whole(database, opened, ask):
+    def begin():
+        edit(database.root).others = [PersistentDict(dict.fromkeys(range(100), "x" * 50))]
+
+    database.run(begin)
+    holder = opened()
+    held = holder.root.others[0]
+    assert len(held) == 100
+    take_off(database)
+    holder.transaction_manager.begin()
+    pack_in_another_process(database.storage)
+    holder.run(lambda: edit(held).update({1: 2}))
+    holder.run(lambda: setattr(edit(holder.root), "others", [held]))
+    database.transaction_manager.begin()
+    assert len(database.root.others[0]) == 100
+    assert number(ask, "select count(*) from {s}.version where number & (1 << 24) <> 0") == 0
+
+
+def overtaking(monkeypatch, act):
+    """Let *act* come between what the next commit has gathered and its append."""
+    append = PostgresLog.append
+
+    def late(self, *args, **options):
+        if todo:
+            todo.pop()()
+        return append(self, *args, **options)
+
+    todo = [act]
+    monkeypatch.setattr(PostgresLog, "append", late)
+
+
+def test_a_commit_that_a_pack_overtakes_takes_up_what_was_dropped(database, opened, monkeypatch):
+    holder = opened()
+    held = holder.root.others[1]
+    assert held.n == 2
+    take_off(database)
+    holder.transaction_manager.begin()
+    edit(holder.root).others = [held]
+    storage = database.storage
+    overtaking(monkeypatch, lambda: pack_in_another_process(storage))
+    holder.transaction_manager.commit()
+    database.transaction_manager.begin()
+    assert storage.generation == 1
+    assert [each.n for each in database.root.others] == [2]
+
+
+def test_what_is_taken_up_between_mark_and_drop_is_kept(database, opened, monkeypatch):
+    holder = opened()
+    held = holder.root.others[1]
+    edit(held).others = [Node(3)]
+    holder.transaction_manager.commit()
+    take_off(database)
+    holder.transaction_manager.begin()
+    announce_it = rows._Pack._announce
+
+    def late(self):
+        assert len(self._garbage) == 2
+        edit(holder.root).others = [held]
+        holder.transaction_manager.commit()
+        return announce_it(self)
+
+    monkeypatch.setattr(rows._Pack, "_announce", late)
+    assert database.pack(NOW).dropped.objects == 0
+    database.transaction_manager.begin()
+    assert [each.n for each in database.root.others[0].others] == [3]
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_what_is_taken_up_just_before_the_turn_is_kept(database, opened, monkeypatch, attempts):
+    holder = opened()
+    held = holder.root.others[1]
+    edit(held).others = [Node(3)]
+    holder.transaction_manager.commit()
+    take_off(database)
+    holder.transaction_manager.begin()
+    turn = packing.Packing.turn
+
+    def late(self):
+        with contextlib.suppress(IndexError):
+            todo.pop()()
+        return turn(self)
+
+    def take_up():
+        edit(holder.root).others = [held]
+        holder.transaction_manager.commit()
+
+    todo = [take_up]
+    monkeypatch.setattr(rows, "_ATTEMPTS", attempts)
+    monkeypatch.setattr(packing.Packing, "turn", late)
+    assert database.pack(NOW).dropped.objects == 0
+    database.transaction_manager.begin()
+    assert [each.n for each in database.root.others[0].others] == [3]
+
+
+TAKING = """
+import random, sys
+import dobbin_like
+from dobbin_like import checkout
+from dobbin_like.exc import ObjectNotFound, SnapshotDroppedError
+from tests.helpers.packing import Node
+
+uri, seed, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+choose = random.Random(seed)
+held = []
+with dobbin_like.open(uri) as database:
+    def step():
+        root = database.root
+        slot = choose.randrange(len(root.others))
+        place = root.others[slot]
+        checkout(place)
+        what = choose.random()
+        if what < 0.4 or not held:
+            place.others = [Node(choose.randrange(1000)) for _ in range(3)]
+        elif what < 0.7:
+            place.others = [choose.choice(held)]
+        else:
+            place.others = []
+        held.extend(place.others)
+        del held[:-30]
+    for number in range(times):
+        try:
+            database.run(step)
+        except ObjectNotFound:
+            database.transaction_manager.abort()
+            held.clear()
+        print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_packs_under_writers_lose_nothing(server, schema, opened, check_after):
+    """Writers take up what they have dropped before, and count, while it is packed."""
+    database = opened()
+
+    def begin():
+        root = node(0, *(Node(n) for n in range(8)))
+        database.set_root(PersistentDict(all=0, a=0, b=0, tree=root))
+
+    database.run(begin)
+    uri = server.uri(schema)
+    counters = [counting(uri, name, 150) for name in "ab"]
+    script = TAKING.replace("root = database.root", 'root = database.root["tree"]')
+    takers = [
+        processes.start(
+            [sys.executable, "-c", script, uri, str(seed), "150"],
+            env=processes.python_path(),
+            stdout=-1,
+            stderr=-1,
+            text=True,
+        )
+        for seed in range(2)
+    ]
+    dropped = 0
+    while any(process.poll() is None for process in (*counters, *takers)):
+        dropped += database.pack(NOW).dropped.objects
+        database.transaction_manager.begin()
+    assert counted(counters) == [150, 150]
+    for process in takers:
+        with process:
+            _, err = process.communicate()
+        assert process.returncode == 0, err
+    database.transaction_manager.begin()
+    assert database.root["all"] == 300
+    assert dropped > 10
+
+
+# -- what ends a pack ----------------------------------------------------------------------
+
+STEPS = [name for name in packing.TEXTS if name not in ("state", "before", "stream_sizes")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_pack_that_is_killed_leaves_a_log_that_is_right(database, opened, step, when):
+    """Whatever it was about to do, or has done. The next pack drops the rest."""
+    fill(database)
+    before = content(database.root)
+
+    def child():
+        execute = packing.Line.execute
+        packing.OBJECTS_AT_ONCE = 1
+
+        def killing(self, query, *args, **options):
+            hit = query == packed.text or query == packed.text.replace("%%", "%")
+            if hit and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = execute(self, query, *args, **options)
+            if hit:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        packed = SimpleNamespace(text="")
+        begin = packing.Packing.__init__
+
+        def noted(self, *args, **options):
+            begin(self, *args, **options)
+            packed.text = self._texts[step]
+
+        packing.Packing.__init__ = noted
+        packing.Line.execute = killing
+        pack_as_another(database.storage)
+
+    code = processes.exit_code(processes.forked(child))
+    assert code in (-signal.SIGKILL, 0)
+    assert content(opened().root) == before
+    set_n(database, 77)
+    other = opened()
+    other.pack(NOW)
+    assert other.storage.oid_count == len(content(other.root)) == 2
+    assert number_of_versions(other) == 2
+
+
+def test_what_a_pack_that_was_ended_has_still_to_delete_is_not_there(
+    database, opened, monkeypatch, ask
+):
+    """Nobody may take it up: what it refers to may be deleted already."""
+    holder = opened()
+    held = holder.root.others[1]
+    edit(held).others = [Node(3), Node(4)]
+    holder.transaction_manager.commit()
+    take_off(database)
+    holder.transaction_manager.begin()
+    gone = [2, 3, 4]
+
+    def ended(self):
+        if self.newest.generation:
+            raise KeyboardInterrupt
+        return iter(())
+
+    monkeypatch.setattr(packing.Packing, "drop_objects", ended)
+    with pytest.raises(KeyboardInterrupt):
+        database.pack(NOW)
+    monkeypatch.undo()
+    assert number(ask, "select count(*) from {s}.version where oid > 1") == 4
+    holder.transaction_manager.begin()
+    assert held.n == 2
+    edit(held).others = []
+    held.n = 9
+    holder.transaction_manager.commit()
+    for each in (database, holder, opened()):
+        each.transaction_manager.begin()
+        assert each.storage.oid_count == 3
+        assert [each.storage.has(Oid(oid)) for oid in gone] == [True, False, False]
+        assert [data_of(each.storage, oid) is None for oid in gone] == [False, True, True]
+        assert sorted(node.n for node in each.instances(Node)) == [1, 5, 9]
+    check_database(opened()).raise_if_bad()
+    database.pack(NOW)
+    assert number(ask, "select count(*) from {s}.version where oid > 1") == 0
+    assert number(ask, "select count(*) from {s}.log where due") == 0
+
+
+def number_of_versions(database):
+    return database.pack(NOW, dry_run=True).before.revisions
+
+
+def fill(database):
+    set_n(database, 6)
+    with contextlib.suppress(ZeroDivisionError):
+        database.run(lambda: 1 // 0)
+
+    def stored():
+        edit(database.root).others = [*database.root.others, PersistentFile(io.BytesIO(b"x"))]
+
+    database.run(stored)
+    take_off(database)
+    take_off(database)
+
+
+@pytest.mark.parametrize("step", ["announce", "drop_objects", "drop_versions", "thin_out"])
+def test_a_pack_that_is_interrupted_can_be_run_again(database, monkeypatch, step):
+    fill(database)
+    done = getattr(packing.Packing, step)
+
+    def interrupted(self, *args):
+        done(self, *args)
+        if self.newest.generation:
+            raise KeyboardInterrupt
+        return iter(())
+
+    monkeypatch.setattr(packing.Packing, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        database.pack(NOW)
+    monkeypatch.undo()
+    set_n(database, 9)
+    database.pack(NOW)
+    assert number_of_versions(database) == 2
+
+
+def test_one_pack_at_a_time(database, opened, monkeypatch):
+    other = opened()
+    fill(database)
+    run = packing.Packing.look
+
+    def beside(self, *args):
+        monkeypatch.undo()
+        with pytest.raises(PackRunningError):
+            other.pack(NOW)
+        return run(self, *args)
+
+    monkeypatch.setattr(packing.Packing, "look", beside)
+    assert database.pack(NOW).packed
+
+
+def test_two_packs_that_know_nothing_of_each_other_drop_nothing_that_is_needed(
+    database, opened, monkeypatch
+):
+    other = opened()
+    fill(database)
+    monkeypatch.setattr(packing.Packing, "alone", lambda _self: contextlib.nullcontext())
+    announce_it = rows._Pack._announce
+
+    def late(self):
+        monkeypatch.setattr(rows._Pack, "_announce", announce_it)
+        set_n(other, 8)
+        assert other.pack(NOW).packed
+        return announce_it(self)
+
+    monkeypatch.setattr(rows._Pack, "_announce", late)
+    with pytest.raises(PackRunningError):
+        database.pack(NOW)
+    assert database.pack(NOW).dropped.revisions == 0
+
+
+def test_who_may_not_write_may_not_pack(database, opened):
+    reader = opened(read_only=True)
+    with pytest.raises(ReadOnlyStorageError):
+        reader.pack(NOW)
+    assert reader.pack(NOW, dry_run=True).dropped.revisions == 1
+
+
+def test_a_pack_in_the_middle_of_a_commit_is_refused(database):
+    database.storage.acquire()
+    try:
+        with pytest.raises(SelfWaitError):
+            database.pack(NOW)
+    finally:
+        database.storage.release()
+
+
+# -- history that is lost --------------------------------------------------------------------
+
+
+def test_a_history_that_was_lost_is_noticed_over_packs(database, opened, server, schema):
+    sleeper = opened()
+    set_n(sleeper, 6)
+    take_back(server, schema, len(database.storage))
+    set_n(database, 7)
+    set_n(database, 8)
+    pack_in_another_process(database.storage)
+    set_n(database, 9)
+    pack_in_another_process(database.storage)
+    with pytest.raises(HistoryLostError):
+        sleeper.transaction_manager.begin()
+
+
+# -- tables ----------------------------------------------------------------------------------
+
+
+def test_tables_of_an_older_format_are_refused(database, ask, opened):
+    ask("update {s}.meta set format = 1")
+    with pytest.raises(NotALogError, match="format 1"):
+        opened()
+    ask("update {s}.meta set format = 2")
+
+
+def test_failed_transactions_before_the_cut_go(server, schema):
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        root = pickle.dumps({}, 4)
+        commit(log, {0: root}, [(1, "shop", "Cart")])
+        fail(log, "a reason", [0])
+        commit(log, {0: root})
+        pack_as_another(log)
+        catch_up(log)
+        assert [each.failed for each in log.transactions()] == [False, False]
+        assert data_of(log, 0) == root
+
+
+def test_the_command_packs(database, server, schema, capsys):
+    uri = server.uri(schema)
+    assert cli.run(["pack", uri, "--dry-run", "--keep", "0s"]) == 0
+    assert "would drop 0 of 3 objects, 1 of 4 revisions" in capsys.readouterr().out
+    assert cli.run(["pack", uri]) == 0
+    assert "would drop 0 of" in capsys.readouterr().out
+    assert cli.run(["pack", uri, "--keep", "0s"]) == 0
+    assert "dropped 0 of 3 objects, 1 of 4 revisions" in capsys.readouterr().out
+    assert cli.run(["check", uri]) == 0
+    assert cli.run(["log", uri]) == 0
+    assert cli.run(["info", uri]) == 0
