@@ -15,10 +15,11 @@ from types import SimpleNamespace
 import pytest
 import transaction
 
-from dobbin_like import Database, PersistentDict, PersistentFile, checkout, cli
+from dobbin_like import Database, MemoryLog, PersistentDict, PersistentFile, checkout, cli
 from dobbin_like.check import check_database
 from dobbin_like.conformance.steps import catch_up, commit, data_of, fail, locked
 from dobbin_like.exc import (
+    CopyError,
     HistoryLostError,
     NotALogError,
     ObjectNotFound,
@@ -27,14 +28,17 @@ from dobbin_like.exc import (
     PastDroppedError,
     ReadOnlyStorageError,
     SelfWaitError,
+    ServerUnavailableError,
     SnapshotDroppedError,
     StreamMovedError,
 )
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.upkeep.copy import copy_transactions
+from dobbin_like.upkeep.follow import Follower
 from dobbin_like.upkeep.packs import rows
 from tests.helpers import processes
 from tests.helpers.counting import counted, counting
-from tests.helpers.cutting_proxy import WAIT_SECONDS
+from tests.helpers.cutting_proxy import BEFORE, LOST, WAIT_SECONDS
 from tests.helpers.packing import Node, content
 from tests.helpers.postgres_logs import pack_as_another, take_back
 from tests.helpers.postgres_server import missing
@@ -46,6 +50,7 @@ import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres.packs import packing
+from dobbin_like.storages.postgres.packs.statements import TEXTS
 
 NOW = timedelta(0)
 
@@ -653,6 +658,7 @@ def test_packs_under_writers_lose_nothing(server, schema, opened, check_after):
 
 # -- what ends a pack ----------------------------------------------------------------------
 
+DELETING = ["drop_objects", "drop_versions", "thin_out"]
 STEPS = [name for name in packing.TEXTS if name not in ("state", "before", "stream_sizes")]
 
 
@@ -822,6 +828,135 @@ def test_a_pack_in_the_middle_of_a_commit_is_refused(database):
             database.pack(NOW)
     finally:
         database.storage.release()
+
+
+@pytest.mark.parametrize("when", [BEFORE, LOST])
+@pytest.mark.parametrize(
+    "step", ["announce", "commit", "drop_objects", "drop_versions", "thin_out"]
+)
+def test_a_pack_whose_connection_is_lost_leaves_a_log_that_is_right(
+    database, server, schema, proxy, monkeypatch, when, step
+):
+    fill(database)
+    before = content(database.root)
+    log = PostgresLog(server.dsn(proxy.port), schema=schema, patience=1, prepare=False)
+    text = log._statements.of(TEXTS.get(step, step))
+    execute = packing.Line.execute
+
+    def cut(self, query, *args, **options):
+        if query == text and not proxy.was_cut.is_set():
+            proxy.cut_at(1, when)
+        return execute(self, query, *args, **options)
+
+    with (
+        Database(log, transaction_manager=transaction.TransactionManager()) as other,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(packing.Line, "execute", cut)
+        with contextlib.suppress(ServerUnavailableError):
+            other.pack(NOW)
+        assert proxy.was_cut.is_set()
+    database.transaction_manager.begin()
+    assert content(database.root) == before
+    set_n(database, 9)
+    database.pack(NOW)
+    assert number_of_versions(database) == 2
+
+
+# -- copies --------------------------------------------------------------------------------
+
+
+def test_a_cache_knows_of_packs(database, opened, tmp_path, server, schema, ask):
+    def look(other):
+        root = other.root
+        return [root.n, *(each.n for each in root.others)]
+
+    cache = str(tmp_path / "cache")
+    early = opened(cache=cache)
+    assert look(early) == [5, 1, 2]
+    set_n(database, 6)
+    set_n(database, 60, lambda root: root.others[0])
+    take_off(database)
+    pack_in_another_process(database.storage)
+    early.transaction_manager.begin()
+    for other in (early, opened(cache=cache), opened(cache=cache, read_only=True)):
+        assert look(other) == [6, 60]
+        assert [data_of(other.storage, oid) is None for oid in range(3)] == [False, False, True]
+        assert not other.storage.has(Oid(2))
+    commit(database.storage, {2: pickle.dumps({"n": 1, "others": []}, 4)})
+    for other in (early, opened(cache=cache)):
+        catch_up(other.storage)
+        assert data_of(other.storage, 2)
+
+
+def test_a_cache_that_is_made_while_a_pack_is_not_done_lacks_what_is_gone(
+    database, opened, tmp_path, monkeypatch
+):
+    take_off(database)
+
+    def ended(self):
+        if self.newest.generation:
+            raise KeyboardInterrupt
+        return iter(())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing.Packing, "drop_objects", ended)
+        with pytest.raises(KeyboardInterrupt):
+            database.pack(NOW)
+    cache = str(tmp_path / "cache")
+    opened(cache=cache)
+    database.pack(NOW)
+    assert data_of(opened(cache=cache).storage, 2) is None
+
+
+def test_who_follows_goes_on_over_packs(database, opened, tmp_path):
+    replica = tmp_path / "replica"
+    with (
+        PostgresLog(database.storage._dsn, schema=database.storage._options["schema"]) as source,
+        Follower(source, replica) as follower,
+    ):
+        follower.catch_up()
+        for n in range(3):
+            set_n(database, 10 + n)
+            take_off(database)
+            pack_in_another_process(database.storage)  # What was not copied is kept.
+            assert follower.catch_up().copied
+            pack_in_another_process(database.storage)
+            set_n(database, 20 + n)
+            follower.catch_up()
+            follower.compare()
+    with (
+        PostgresLog(database.storage._dsn, schema=database.storage._options["schema"]) as source,
+        Follower(source, replica) as follower,
+    ):
+        assert follower.catch_up().copied == 0
+    with Database(replica, read_only=True) as copy:
+        database.transaction_manager.begin()
+        assert content(copy.root) == content(database.root)
+        check_database(copy).raise_if_bad()
+    pack_in_another_process(database.storage)
+    with pytest.raises(CopyError, match="was packed"):
+        Follower(opened().storage, tmp_path / "new")
+
+
+def test_a_copy_that_a_pack_meets_is_whole(database):
+    copy = MemoryLog()
+    storage = database.storage
+    met = []
+
+    def progress(_done, _total):
+        if not met:
+            take_off(database)
+            met.append(pack_in_another_process(storage))
+
+    database.transaction_manager.begin()
+    report = copy_transactions(storage, copy, progress)
+    assert report.copied == 2
+    assert not met[0].packed
+    assert pack_in_another_process(storage).packed
+    catch_up(storage)
+    with pytest.raises(CopyError, match="without history"):
+        copy_transactions(storage, copy)
 
 
 # -- history that is lost --------------------------------------------------------------------

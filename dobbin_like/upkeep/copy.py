@@ -12,10 +12,11 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction
 from dobbin_like.exc import CopyError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
+from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
 
 _PIECE: Final = 1 << 20
@@ -47,7 +48,8 @@ def copy_transactions(
     """Copy what *source* has applied and *target* has not, and compare all of it.
 
     *target* is empty, or has the first transactions of *source*: a copy that was broken off, or an
-    earlier one. Nobody else may write to it. Others may commit to *source* meanwhile.
+    earlier one. Nobody else may write to it. Others may commit to *source* meanwhile; a pack drops
+    nothing.
 
     Args:
         progress: Called with the transactions that were copied or compared, and all there are.
@@ -61,7 +63,11 @@ def copy_transactions(
     if source.complete_since:
         reason = f"{source.path} was packed, its past is not whole; copy it without history"
         raise CopyError(target.path, reason)
-    return _Copy(source, target, progress).run()
+    pin = Pin(source, NO_TID)
+    try:
+        return _Copy(source, target, progress).run()
+    finally:
+        pin.release()
 
 
 class _Copy:

@@ -14,11 +14,12 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self
 
-from dobbin_like.contract import Storage, Transaction
+from dobbin_like.contract import Storage, Transaction, is_packed
 from dobbin_like.exc import CopyError, DivergedError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
 from dobbin_like.texts import counted
 from dobbin_like.upkeep.copy import Transfer
@@ -61,6 +62,9 @@ class Follower:
     thread. Others may read the file meanwhile, with ``read_only=True``, and see what comes. Only
     one process may follow to it.
 
+    Packs of a log in PostgreSQL keep what is not in the file yet, as long as the follower is not
+    closed; if it is killed, for a day.
+
     When ``close()`` returns, what was copied is on stable storage. If the process is killed,
     everything copied before is there; if the machine is, nearly everything, and the next call goes
     on from there. Streams that it has written of one more transaction stay in the file, and are
@@ -71,7 +75,8 @@ class Follower:
         path: Of a file that is not there, is empty, or follows the same source.
 
     Raises:
-        CopyError: The file is a log of its own, or that of *source*; or *source* was packed.
+        CopyError: The file is a log of its own, or that of *source*; or *source* is a file that
+            was packed, or a pack has dropped something that is not in the file.
         DivergedError: It has transactions that *source* does not have.
         It may raise what opening a log raises, and what *source* raises.
     """
@@ -81,11 +86,14 @@ class Follower:
         _check_path(source, os.fspath(path))
         self._there: tuple[int, Tid] | None  # None: it is to be found out.
         self._target = _FollowingLog(path, sync=False, lock_timeout=_LOCK_SECONDS)
+        self._pin: Pin | None = None
         try:
             self._check_source()
             self._there = self._begin()
+            self._move_pin()
+            self._check_source()  # It may have been packed before that.
         except BaseException:
-            self._target.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -97,6 +105,17 @@ class Follower:
     def close(self) -> None:
         """Bring what was copied to stable storage, and close the file; not the source."""
         self._target.close()
+        if self._pin is not None:
+            self._pin.release()
+
+    def _move_pin(self) -> None:
+        """Let packs drop what is in the file."""
+        source, older = self._source, self._pin
+        self._pin = Pin(source, self._target.tid)
+        if older is not None:
+            older.release()
+        if is_packed(source):
+            source.drop_generations(self._target.tid)
 
     def catch_up(self, progress: Progress | None = None) -> FollowReport:
         """Copy what was committed to the source up to now.
@@ -105,7 +124,8 @@ class Follower:
             progress: Called with the transactions that were copied, and all there are to copy.
 
         Raises:
-            CopyError: The source was packed; or another process follows to the file, too.
+            CopyError: The source was packed, as above; or another process follows to the file,
+                too.
             HistoryLostError: The source has lost transactions. Open it again, and make a new
                 follower: that finds out whether they are in the file.
             OSError: They could not be written. Those before are there.
@@ -126,10 +146,11 @@ class Follower:
             self._append(transfer, logged)
             if progress is not None:
                 progress(len(target) - begin, total)
+        self._move_pin()
         return FollowReport(target.path, len(target), len(target) - begin, target.tid)
 
     def compare(self, progress: Progress | None = None) -> None:
-        """Compare everything in the file with the source, every byte.
+        """Compare everything in the file with the source, every byte, but what a pack dropped.
 
         Args:
             progress: Called with the transactions that were compared, and all there are.
@@ -140,9 +161,10 @@ class Follower:
         Cost: Both are read.
         """
         source, target = self._source, self._target
-        transfer, until = Transfer(source, target), target.tid
-        pairs = zip_longest(source.transactions(until=until), target.transactions(until=until))
-        same = NO_TID
+        transfer, since, until = Transfer(source, target), source.complete_since, target.tid
+        each = (storage.transactions(since, until) for storage in (source, target))
+        pairs = zip_longest(*each)
+        same = since
         for done, pair in enumerate(pairs, 1):
             if found := transfer.difference(*pair):
                 self._refuse(same, found)
@@ -191,10 +213,13 @@ class Follower:
 
     def _check_source(self) -> None:
         source = self._source
-        if source.complete_since:
+        # The pack of a file gives transactions other numbers.
+        is_file = isinstance(source, TransactionLog)
+        if source.complete_since > (NO_TID if is_file else self._target.tid):
+            instead = "dobbin backup" if is_file else "dobbin copy --no-history"
             reason = (
                 f"{source.path} was packed, so that its past is not the past of a follower; what "
-                "is in this file stays; to go on, use dobbin backup and another path"
+                f"is in this file stays; to go on, use {instead} and another path"
             )
             raise CopyError(self._target.path, reason)
 
@@ -213,6 +238,8 @@ class Follower:
     def _is_in_source(self, logged: Transaction) -> bool:
         source, tid = self._source, logged.tid
         found = next(source.transactions(Tid(tid - 1), tid), None)
+        if tid <= source.complete_since:  # A pack has left a part of it, or nothing.
+            return found is None or found.sequence == logged.sequence
         return not Transfer(source, self._target).difference(found, logged, streams=False)
 
     def _later(self) -> tuple[int, Tid]:

@@ -7,15 +7,20 @@ process that was killed takes nothing back.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from typing import Final
 
-from dobbin_like.exc import Error
+import psycopg
+
+from dobbin_like.exc import Error, ServerUnavailableError
 from dobbin_like.ids import Tid
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.storages.postgres.lines import Lines
 from dobbin_like.storages.postgres.tables import Statements, new_id
+
+_logger = logging.getLogger(__name__)
 
 _PUT: Final = (
     "insert into {s}.pin (id, tid, until) values (%b, %s, now() + interval '1 day') "
@@ -31,7 +36,8 @@ class Pins:
     """The pins of one instance. Any thread.
 
     Args:
-        read_only: The server may be a standby: only the packs of this instance are told.
+        read_only: The server may be a standby, where nothing can be written: packs of other
+            processes do not know of the pins.
     """
 
     def __init__(self, lines: Lines, statements: Statements, *, read_only: bool) -> None:
@@ -77,8 +83,16 @@ class Pins:
         tid = min(self._pins.copy().values())
         if self._row is None or tid < self._row:
             self._row = tid  # Before: after an interrupt, it may be there.
-        self._lines.run(lambda line: line.execute(self._put, (self._id, tid)))
-        self._row, self._put_at = tid, time.monotonic()
+        try:
+            self._lines.run(lambda line: line.execute(self._put, (self._id, tid)))
+        except ServerUnavailableError as error:
+            if not isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+                raise
+            self._row, self._read_only = None, True
+            text = "%s: packs of other processes may drop what this one reads: %s"
+            _logger.warning(text, self._lines.path, error.reason)
+        else:
+            self._row, self._put_at = tid, time.monotonic()
 
     def unpin(self, token: object) -> None:
         """Take a pin() back; the last one takes the row away. Nothing happens the second time."""
