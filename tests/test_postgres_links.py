@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -76,6 +77,24 @@ def test_processes_with_more_connections_than_the_pool_lose_nothing(bouncer, sch
     assert counted([counting(uri, name, 20) for name in names]) == [20] * 5
     with dobbin_like.open(uri, read_only=True) as database:
         assert database.root["all"] == 100
+        check_database(database).raise_if_bad()
+
+
+@pytest.mark.slow
+def test_it_is_packed_through_a_pool_while_others_commit(bouncer, schema):
+    uri, names = bouncer.uri(schema), "ab"
+    begun(uri, names)
+    counting_up = [counting(uri, name, 40) for name in names]
+    dropped = 0
+    with dobbin_like.open(uri) as database:
+        while any(process.poll() is None for process in counting_up):
+            dropped += database.pack(timedelta(0)).dropped.revisions
+            database.transaction_manager.begin()
+        assert counted(counting_up) == [40] * 2
+        database.transaction_manager.begin()
+        assert database.root["all"] == 80
+        dropped += database.pack(timedelta(0)).dropped.revisions
+        assert dropped == 80
         check_database(database).raise_if_bad()
 
 

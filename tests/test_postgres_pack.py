@@ -9,6 +9,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -41,7 +42,7 @@ from tests.helpers.counting import counted, counting
 from tests.helpers.cutting_proxy import BEFORE, LOST, WAIT_SECONDS
 from tests.helpers.packing import Node, content
 from tests.helpers.postgres_logs import pack_as_another, take_back
-from tests.helpers.postgres_server import missing
+from tests.helpers.postgres_server import Server, missing
 
 if missing():
     pytest.skip(missing(), allow_module_level=True)
@@ -49,10 +50,11 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres.packs import packing
+from dobbin_like.storages.postgres.packs import packing, pins
 from dobbin_like.storages.postgres.packs.statements import TEXTS
 
 NOW = timedelta(0)
+MANAGER = transaction.ThreadTransactionManager
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def opened(server, schema):
 
         def open_it(**options):
             log = PostgresLog(server.dsn(), schema=schema, **options)
-            manager = transaction.ThreadTransactionManager()
+            manager = MANAGER()
             return ends.enter_context(Database(log, transaction_manager=manager))
 
         yield open_it
@@ -145,7 +147,7 @@ def assert_whole(server, schema, ask):
         "or l.generation not in (before.generation, before.generation + 1)"
     )
     assert number(ask, broken) == 0
-    manager = transaction.ThreadTransactionManager()
+    manager = MANAGER()
     with Database(
         PostgresLog(server.dsn(), schema=schema), transaction_manager=manager
     ) as database:
@@ -557,6 +559,36 @@ def test_what_is_taken_up_between_mark_and_drop_is_kept(database, opened, monkey
     assert [each.n for each in database.root.others[0].others] == [3]
 
 
+def test_what_is_pinned_while_it_is_marked_is_kept(database, opened, monkeypatch):
+    reader = opened()
+    first = reader.storage.tid
+    set_n(database, 6)
+    announce_it = rows._Pack._announce
+    pasts = []
+
+    def late(self):
+        if not pasts:
+            pasts.append(reader.at(first))
+        return announce_it(self)
+
+    monkeypatch.setattr(rows._Pack, "_announce", late)
+    assert database.pack(NOW).keep == first
+    assert pasts[0].root.n == 5
+
+
+def test_a_pin_that_was_taken_back_keeps_nothing(database, opened, ask, monkeypatch):
+    reader = opened()
+    first = reader.storage.tid
+    older = reader.at(first)
+    set_n(database, 6)
+    monkeypatch.setattr(pins, "_FRESH_MICROSECONDS", 0)
+    reader.transaction_manager.begin()
+    with reader.at(reader.storage.tid):
+        older.close()
+        assert number(ask, "select min(tid) from {s}.pin") == reader.storage.tid
+    assert number(ask, "select count(*) from {s}.pin") == 0
+
+
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_what_is_taken_up_just_before_the_turn_is_kept(database, opened, monkeypatch, attempts):
     holder = opened()
@@ -849,7 +881,7 @@ def test_a_pack_whose_connection_is_lost_leaves_a_log_that_is_right(
         return execute(self, query, *args, **options)
 
     with (
-        Database(log, transaction_manager=transaction.TransactionManager()) as other,
+        Database(log, transaction_manager=MANAGER()) as other,
         monkeypatch.context() as patch,
     ):
         patch.setattr(packing.Line, "execute", cut)
@@ -973,6 +1005,60 @@ def test_a_history_that_was_lost_is_noticed_over_packs(database, opened, server,
     pack_in_another_process(database.storage)
     with pytest.raises(HistoryLostError):
         sleeper.transaction_manager.begin()
+
+
+def test_who_may_not_write_a_pin_is_told(database, server, schema, ask, caplog):
+    role = f"reader_{schema}"
+    ask(f"create role {role} login")
+    ask(f"grant usage on schema {schema} to {role}")
+    ask(f"grant select on all tables in schema {schema} to {role}")
+    dsn = server.dsn().replace("user=postgres", f"user={role}")
+    reader = Database(PostgresLog(dsn, schema=schema), transaction_manager=MANAGER())
+    with reader, reader.at(reader.storage.tid) as past:
+        assert past.root.n == 5
+    assert "packs of other processes may drop what this one reads" in caplog.text
+
+
+def test_a_database_in_postgres_does_not_pack_itself(server, schema):
+    log = PostgresLog(server.dsn(), schema=schema)
+    with pytest.raises(PackError, match="let a timer call"):
+        Database(log, pack_when=0.5)
+
+
+@pytest.mark.slow
+def test_a_standby_follows_packs(schema):
+    with contextlib.ExitStack() as ends:
+        primary = Server()
+        ends.callback(primary.remove)
+        primary.start()
+        database = ends.enter_context(
+            Database(PostgresLog(primary.dsn(), schema=schema), transaction_manager=MANAGER())
+        )
+        database.run(lambda: database.set_root(node(0, Node(1), Node(2))))
+        standby = Server(primary)
+        ends.callback(standby.remove)
+        standby.start()
+        log = PostgresLog(standby.dsn(), schema=schema, read_only=True)
+        reader = ends.enter_context(Database(log, transaction_manager=MANAGER()))
+        past = reader.at(reader.storage.tid)
+        assert [reader.root.n, past.root.n] == [0, 0]
+        set_n(database, 5)
+        set_n(database, 50, lambda root: root.others[0])
+        take_off(database)
+        database.pack(NOW)
+        with psycopg.connect(primary.dsn(), autocommit=True) as connection:
+            written = connection.execute("select pg_current_wal_lsn()").fetchone()
+        with psycopg.connect(standby.dsn(), autocommit=True) as connection:
+            replayed = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            while connection.execute(replayed, written).fetchone() != (True,):
+                time.sleep(0.02)
+        for each in (reader, past):  # Nothing can be pinned there.
+            with pytest.raises(SnapshotDroppedError):
+                _ = each.root.others[0].n
+        assert reader.pack(NOW, dry_run=True).dropped.revisions == 0
+        reader.transaction_manager.begin()
+        assert [each.n for each in reader.root.others] == [50]
+        check_database(reader).raise_if_bad()
 
 
 # -- tables ----------------------------------------------------------------------------------

@@ -115,22 +115,22 @@ def _raise_if_foreign(path: str, *, is_damaged: bool) -> None:
 def info(path: str, *, as_json: bool) -> None:
     """Show the size of PATH, what it contains, and its classes."""
     with storage_at(path, read_only=True) as storage, progress_bar("counting") as progress:
-        failed, first, last = 0, 0, 0
-        for number, logged in enumerate(storage.transactions(), 1):
+        total, failed, first, last = 0, 0, 0, 0
+        for total, logged in enumerate(storage.transactions(), 1):
             first, last = first or logged.tid, logged.tid
             failed += logged.failed
-            if progress is not None and not number % BETWEEN_REPORTS:
-                progress(number, len(storage))
+            if progress is not None and not total % BETWEEN_REPORTS:
+                progress(total, len(storage))
         root = storage.load(ROOT_OID)
         number = root.number if root else 0
         number = (storage.names.shape(number) or (number,))[0]
         root_class = ".".join(storage.names.class_name(number) or ("?",)) if root else None
         rows = storage.names.rows().classes
         classes = sorted({f"{module}.{name}" for _, module, name in rows})
-        count = f"{len(storage):,}, of which {failed:,} failed"
+        count = f"{total:,}, of which {failed:,} failed"
         facts: list[_Fact] = [
             *_facts_of_place(storage),
-            ("transactions", len(storage), count),
+            ("transactions", total, count),
             ("failed", failed, None),
             ("from", first, local_time(first) if first else "-"),
             ("to", last, local_time(last) if last else "-"),

@@ -39,7 +39,8 @@ def start_auto_pack(store: Store, limit: float) -> AutoPack:
     if storage.read_only:
         raise ReadOnlyStorageError(storage.path, "the log was opened with read_only=True")
     if not isinstance(storage, TransactionLog):
-        raise PackError(storage.path, f"{type(storage).__name__} has no file")
+        instead = "; let a timer call pack()" if hasattr(type(storage), "packing") else ""
+        raise PackError(storage.path, f"{type(storage).__name__} has no file{instead}")
     packing = AutoPack(storage.path, limit, partial(sweep_after_pack, store))
     packing.start()
     return packing

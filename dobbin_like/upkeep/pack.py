@@ -69,25 +69,36 @@ def pack(
     interrupted or fails, the log is unchanged or packed, and intact either way. At last, one more
     transaction takes what was dropped out of the indexes, if there are any.
 
+    From a log in PostgreSQL, rows are deleted; the server frees their space by its VACUUM. What is
+    kept is kept for the snapshots of this process, for the pins of all (``at()``, ``changes()``,
+    a follower), and for whatever *keep* says: older snapshots of other processes raise
+    SnapshotDroppedError. If it is killed, interrupted or fails, the log is right, and the next
+    pack drops the rest.
+
     Args:
         keep: The time since which every snapshot stays readable, and every version and
             transaction is kept: a tid, a datetime with a time zone, or a timedelta for how
-            long ago. None: only the newest versions are kept.
+            long ago. None: only the newest versions are kept; in PostgreSQL, those of the last
+            hour as well.
         dry_run: Only report what would be dropped.
-        progress: Called with the bytes done so far, and all there are to do.
+        progress: Called with the bytes done so far, and all there are to do; in PostgreSQL, with
+            objects.
 
     Raises:
         PackError: *keep* is in the future, or a tid after the last one; or the storage has
-            no file, or one with more than one name (a hard link).
+            no file and is not in PostgreSQL, or its file has more than one name (a hard link).
         PackRunningError: The log is already being packed.
         ReadOnlyStorageError: It may not be written.
         IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.
         OSError: Reading or writing failed.
         SelfWaitError: This thread is in the middle of a commit.
-        In all these cases, the log is unchanged. What the commit at the end raises leaves it
-        packed.
+        ServerUnavailableError: The server can't be reached, or refuses.
+        LockTimeout: In PostgreSQL, others have committed for so long.
+        In all these cases, the log is unchanged, or in PostgreSQL packed in part. What the commit
+        at the end raises leaves it packed.
 
-    Cost: The kept bytes, read twice and written once; some 20 bytes of memory for each object.
+    Cost: The kept bytes, read twice and written once; some 20 bytes of memory for each object. In
+    PostgreSQL, the states that can be reached are read, and 10 bytes of memory are taken for each.
     """
     store.check_open()
     storage = store.storage

@@ -31,7 +31,8 @@ def pack_as_another(
     from dobbin_like import Database
     from dobbin_like.storage.postgres import PostgresLog
 
-    with Database(PostgresLog(log._dsn, schema=log._options["schema"])) as database:
+    some = {name: log._options[name] for name in ("schema", "prepare")}
+    with Database(PostgresLog(log._dsn, **some)) as database:
         return database.pack(keep, **options)
 
 

@@ -40,6 +40,9 @@ __all__ = ["PostgresLog"]
 _CROWDED: Final = 8
 """Commits that take their turn first, after one that another process has overtaken."""
 
+_LONG_SECONDS: Final = 3600.0
+"""How long to wait for the answer to a statement that looks through much."""
+
 _locks: weakref.WeakValueDictionary[str, MemoryLock] = weakref.WeakValueDictionary()
 """The lock of the threads of this process for each log that is open."""
 
@@ -295,10 +298,13 @@ class PostgresLog(ReadablePostgres):
     # -- packs -------------------------------------------------------------------
 
     def packing(self) -> Packing:
-        """Return what packs the log; see :func:`dobbin_like.upkeep.packs.rows.pack_rows`."""
+        """Return what packs the log, to be closed; see :mod:`dobbin_like.upkeep.packs.rows`."""
         self._check_open()
+        schema, prepare = self._options["schema"], self._options["prepare"]
+        lines = Lines(self._dsn, schema, _LONG_SECONDS, prepare=prepare)
+        lines.patience_seconds = self._patience
         return Packing(
-            self._lines,
+            lines,
             self._statements,
             self._head,
             self._pins,

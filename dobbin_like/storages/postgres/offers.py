@@ -153,8 +153,9 @@ def _look(
     rows = line.execute(statements["between"], places, binary=True).fetchall()
     if not rows:
         return False, []  # Somebody has the lock, perhaps the attempt itself.
+    # What the row tells may be less by now, after a pack.
     found = [
-        transaction_of_row(row)
+        offer.made._replace(oid_count=transaction_of_row(row).oid_count)
         for row, offer in zip(rows, offers, strict=False)
         if row[1] == offer.made.id
     ]

@@ -12,7 +12,8 @@ from dobbin_like.texts import counted
 from dobbin_like.timestamps import tid_of
 
 Keep = int | datetime | timedelta | None
-"""The time since which every snapshot stays readable: a tid, a time, how long ago; None: now."""
+"""The time since which every snapshot stays readable: a tid, a time, how long ago; None: now, or
+in PostgreSQL an hour ago."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ no objects: states are bytes.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from array import array
 from collections import deque
@@ -26,13 +27,13 @@ from functools import partial
 from typing import Final
 
 from dobbin_like.contract import Storage
-from dobbin_like.exc import IntegrityError, SelfWaitError
+from dobbin_like.exc import IntegrityError, PackError, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.references import Marks, references
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import stream_key_of
 from dobbin_like.objects.deltas.delta import MissingBaseError
-from dobbin_like.storages.postgres.packs.packing import Packing
+from dobbin_like.storages.postgres.packs.packing import Packing, PinnedError
 from dobbin_like.storages.postgres.tables import PostgresVersion
 from dobbin_like.store import Progress, Store
 from dobbin_like.timestamps import now
@@ -57,7 +58,7 @@ _AT_ONCE: Final = 500
 _RANGE: Final = 5000
 """Oids that are looked through in one statement."""
 
-_ROWS: Final = 5000
+_ROWS: Final = 1000
 """Transactions of which the rows are changed in one statement."""
 
 _STREAMS_AT_ONCE: Final = 20
@@ -78,12 +79,23 @@ def pack_rows(
     if storage.held:
         raise SelfWaitError(storage.path)
     packing: Packing = storage.packing()  # type: ignore[attr-defined]  # It was asked for.
-    pack = _Pack(store, packing, progress)
-    if dry_run:
-        return replace(pack.plan(keep), seconds=time.monotonic() - began)
-    with packing.alone():
-        report = pack.run(keep)
+    with contextlib.closing(packing):
+        if dry_run:
+            report = _Pack(store, packing, progress).plan(keep)
+        else:
+            with packing.alone():
+                report = _run(store, packing, keep, progress)
     return replace(report, seconds=time.monotonic() - began)
+
+
+def _run(store: Store, packing: Packing, keep: Keep, progress: Progress | None) -> PackReport:
+    packing.look_on()
+    deque(packing.drop_objects(), maxlen=0)  # Of a pack that was ended.
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(PinnedError):
+            return _Pack(store, packing, progress).run(keep)
+    reason = "others begin to read what is to be dropped, again and again; give a longer keep"
+    raise PackError(store.storage.path, reason)
 
 
 def _oldest_seen(store: Store) -> Tid:
@@ -280,11 +292,13 @@ class _Pack:
             row[0]: None for row in rows.classes if row[1:] == STREAM_CLASS
         }
         names |= {row[0]: row[2] for row in rows.shapes if row[1] in names}
-        used: set[int | None] = {
-            stream_key_of(data, names[number])
-            for oid, tid, number, data in self._packing.stream_states([*names])
-            if tid > self._packing.cut.tid or oid in self._survivors
-        }
+        used: set[int | None] = set()
+
+        def see(oid: Oid, tid: Tid, number: int, data: bytes) -> None:
+            if tid > self._packing.cut.tid or oid in self._survivors:
+                used.add(stream_key_of(data, names[number]))
+
+        self._packing.each_stream([*names], see)
         return [key for key in keys if key not in used]
 
     # -- the steps ---------------------------------------------------------------
@@ -292,8 +306,6 @@ class _Pack:
     def run(self, keep: Keep) -> PackReport:
         """Drop what can be dropped."""
         packing = self._packing
-        packing.look_on()
-        deque(packing.drop_objects(), maxlen=0)  # Of a pack that was ended.
         report = self.plan(keep)
         if not (self._garbage or self._ranges or self._streams or self._had):
             return replace(report, after=report.before)
@@ -328,11 +340,13 @@ class _Pack:
         while True:
             attempt += 1
             survivors.catch_up()
+            garbage = [Oid(oid) for oid in self._garbage if oid not in survivors]
             with packing.turn() as line:
                 found = survivors.later()
                 if not found or attempt == _ATTEMPTS:
                     survivors.follow(found)
-                    garbage = [Oid(oid) for oid in self._garbage if oid not in survivors]
+                    if found:
+                        garbage = [oid for oid in garbage if oid not in survivors]
                     packing.announce(line, garbage)
                     return len(garbage)
             survivors.follow(found)  # While others go on.

@@ -64,6 +64,10 @@ _KEPT_MICROSECONDS: Final = 30 * 24 * 3600 * 1_000_000
 """How long the row of a transaction stays of which nothing is left."""
 
 
+class PinnedError(Exception):
+    """Another process has begun to read what was to be dropped."""
+
+
 class There(NamedTuple):
     """What there is of one object, and how much of it no snapshot since the cut sees."""
 
@@ -79,6 +83,7 @@ class Packing:
     """One pack of one log: what is read for it, and its steps. One thread.
 
     Args:
+        lines: Of its own: answers take longer here. They are closed by close().
         head: What is applied, or anything before: the log has to go on from there.
         pins: Those of the instance, of which the server may not know.
         lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
@@ -106,6 +111,10 @@ class Packing:
         self.locked_seconds: float = 0.0  # The longest time for which nobody could append.
 
     # -- reading -----------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connections. Idempotent."""
+        self._lines.close()
 
     def _all(self, name: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
         text = self._texts[name]
@@ -179,14 +188,12 @@ class Packing:
             until: The position of the last one.
             see: Is called for each; if the connection is lost, again for all.
         """
-        self._lines.run(partial(self._show, (after, until), see))
+        self._lines.run(partial(self._show, "later", (after, until), see))
 
-    def _show(
-        self, between: tuple[int, int], see: Callable[[Oid, int, bytes | None], None], line: Line
-    ) -> None:
+    def _show(self, name: str, wanted: Any, see: Callable[..., None], line: Line) -> None:
         at_once = 500 if psycopg.capabilities.has_stream_chunked() else 1
         with line.cursor() as cursor:
-            for row in cursor.stream(self._texts["later"], between, binary=True, size=at_once):
+            for row in cursor.stream(self._texts[name], wanted, binary=True, size=at_once):
                 see(*row)
 
     def there(self, first: int, after: int) -> Iterator[There]:
@@ -207,13 +214,17 @@ class Packing:
         """Return how many transactions there are, without those of which nothing is left."""
         return int(self._one("transactions")[0])
 
-    def stream_states(self, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
-        """Return oid, tid, number and state of the streams that snapshots since the cut see.
+    def each_stream(
+        self, numbers: Sequence[int], see: Callable[[Oid, Tid, int, bytes], None]
+    ) -> None:
+        """Show oid, tid, number and state of the streams that snapshots since the cut see.
 
         Args:
             numbers: Of their class and its shapes.
+            see: Is called for each; if the connection is lost, again for all.
         """
-        return self._all("stream_states", {"numbers": list(numbers), "cut": self.cut.tid})
+        wanted = {"numbers": list(numbers), "cut": self.cut.tid}
+        self._lines.run(partial(self._show, "stream_states", wanted, see))
 
     def stream_keys(self) -> list[int]:
         """Return the keys of streams that may be dropped if no state refers to them.
@@ -272,7 +283,13 @@ class Packing:
         """Append a row that tells of the pack, and of the objects that it drops.
 
         In turn, by its line. Nothing stored after the cut is among them.
+
+        Raises:
+            PinnedError: A snapshot before the cut is pinned by now.
         """
+        (pinned,) = line.execute(self._texts["oldest_pin"], (), binary=True).fetchone() or (None,)
+        if pinned is not None and pinned < self.cut.tid:
+            raise PinnedError
         newest = self.newest
         made = newest._replace(
             sequence=newest.sequence + 1,

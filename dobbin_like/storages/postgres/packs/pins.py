@@ -29,7 +29,8 @@ _PUT: Final = (
 _DROP: Final = "delete from {s}.pin where id = %b"
 
 _FRESH_SECONDS: Final = 60.0
-"""How long a row may name a snapshot that is older than is needed by now."""
+_FRESH_MICROSECONDS: Final = 600 * 1_000_000
+"""How long a row may name a snapshot that is so much older than what is needed by now."""
 
 
 class Pins:
@@ -71,16 +72,24 @@ class Pins:
             return token
         try:
             with self._lock:
-                age = time.monotonic() - self._put_at
-                if self._row is None or tid < self._row or age > _FRESH_SECONDS:
+                if self._row is None or tid < self._row or self._is_old():
                     self._write()
         except BaseException:
             self._pins.pop(token, None)
             raise
         return token
 
+    def _is_old(self) -> bool:
+        """Return whether the row keeps too much."""
+        if time.monotonic() - self._put_at > _FRESH_SECONDS:
+            return True
+        oldest, row = self.oldest(), self._row
+        return None not in (oldest, row) and oldest - row > _FRESH_MICROSECONDS  # type: ignore[operator]
+
     def _write(self) -> None:
-        tid = min(self._pins.copy().values())
+        tid = self.oldest()
+        if tid is None:
+            return
         if self._row is None or tid < self._row:
             self._row = tid  # Before: after an interrupt, it may be there.
         try:
@@ -96,11 +105,14 @@ class Pins:
 
     def unpin(self, token: object) -> None:
         """Take a pin() back; the last one takes the row away. Nothing happens the second time."""
-        if self._pins.pop(token, None) is None or self._pins or self._pid != os.getpid():
+        if self._pins.pop(token, None) is None or self._row is None or self._pid != os.getpid():
             return
         with self._lock:
             if not self._pins:
                 self.close()
+            elif self._is_old():
+                with contextlib.suppress(Error):
+                    self._write()
 
     def close(self) -> None:
         """Take the row away; if that can't be done now, it does not count after a day."""

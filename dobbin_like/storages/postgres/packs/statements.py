@@ -122,7 +122,7 @@ TEXTS: Final = {
         "select count(*) filter (where packed) from done"
     ),
     "forget": (
-        "delete from {s}.log where packed and not named and pos > 0 and pos < "
+        "delete from {s}.log where packed and not named and not due and pos > 0 and pos < "
         "(select pos from {s}.log where tid < %s order by tid desc limit 1)"
     ),
     "forget_pins": "delete from {s}.pin where until < now()",
