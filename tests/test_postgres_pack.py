@@ -559,6 +559,26 @@ def test_what_is_taken_up_between_mark_and_drop_is_kept(database, opened, monkey
     assert [each.n for each in database.root.others[0].others] == [3]
 
 
+def test_a_stream_that_is_taken_up_while_it_is_marked_is_kept(database, opened, monkeypatch):
+    file = PersistentFile(io.BytesIO(b"text"))
+    database.run(lambda: setattr(edit(database.root), "others", [file]))
+    holder = opened()
+    held = holder.root.others[0]
+    take_off(database)
+    holder.transaction_manager.begin()
+    announce_it = rows._Pack._announce
+
+    def late(self):
+        edit(holder.root).others = [held]
+        holder.transaction_manager.commit()
+        return announce_it(self)
+
+    monkeypatch.setattr(rows._Pack, "_announce", late)
+    assert database.pack(NOW).packed
+    database.transaction_manager.begin()
+    assert b"".join(database.root.others[0]) == b"text"
+
+
 def test_what_is_pinned_while_it_is_marked_is_kept(database, opened, monkeypatch):
     reader = opened()
     first = reader.storage.tid

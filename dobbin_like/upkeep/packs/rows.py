@@ -81,7 +81,9 @@ def pack_rows(
     packing: Packing = storage.packing()  # type: ignore[attr-defined]  # It was asked for.
     with contextlib.closing(packing):
         if dry_run:
-            report = _Pack(store, packing, progress).plan(keep)
+            pack = _Pack(store, packing, progress)
+            report = pack.plan(keep)
+            pack.told.end()
         else:
             with packing.alone():
                 report = _run(store, packing, keep, progress)
@@ -196,6 +198,9 @@ class _Told:
     def add(self, objects: int) -> None:
         self.reach(self._done + objects)
 
+    def end(self) -> None:
+        self.reach(self._total)
+
     def reach(self, done: int) -> None:
         self._done = max(self._done, min(done, self._total))
         if self._progress is not None:
@@ -210,10 +215,10 @@ class _Pack:
         self._packing = packing
         self._progress = progress
         self._pace = Throttle(lambda: store.storage.tid)
+        self.told: _Told = _Told(progress, 0)
         self._garbage = array("q")  # Objects that can't be reached.
         self._ranges: list[int] = []  # The first oids of those with old versions.
-        self._streams: list[int] = []
-        self._had = False  # A transaction was not empty, and nothing would be left of it.
+        self._had = False  # A stream is unused, or nothing is left of a transaction.
 
     def plan(self, keep: Keep) -> PackReport:
         """Find what can be dropped; report what there is, and what would be left."""
@@ -224,18 +229,19 @@ class _Pack:
             wanted = Tid(began - GRACE // timedelta(microseconds=1))
         cut = packing.look(min(wanted, _oldest_seen(store)))
         refuse_the_future(store.storage.path, keep, began, packing.newest.tid)
-        self._told = _Told(self._progress, packing.newest.next_oid)
-        self._survivors = _Survivors(store.storage, packing, self._told, self._pace)
+        self.told = _Told(self._progress, packing.newest.next_oid)
+        self._survivors = _Survivors(store.storage, packing, self.told, self._pace)
         self._survivors.mark()
-        self._told.reach(self._objects)
+        self.told.reach(self._objects)
         before, dropped, later = self._versions()
         streams = packing.streams_size()
-        self._streams = self._unused_streams()
+        unused = self._unused_streams()
+        self._had = bool(unused)
         before = replace(before, bytes=before.bytes + streams)
         dropped = replace(
             dropped,
             transactions=self._empty_transactions(),
-            bytes=dropped.bytes + packing.streams_size(self._streams),
+            bytes=dropped.bytes + packing.streams_size(unused),
         )
         return PackReport(
             store.storage.path, cut.tid, before, _without(before, dropped), later_bytes=later
@@ -267,7 +273,7 @@ class _Pack:
             if old:
                 self._ranges.append(first)
             self._pace.rest()
-            self._told.reach(self._objects + first)
+            self.told.reach(self._objects + first)
         before = PackSize(objects, versions, self._packing.transactions(), size)
         return before, PackSize(len(self._garbage), dropped, 0, dropped_size), later
 
@@ -307,7 +313,8 @@ class _Pack:
         """Drop what can be dropped."""
         packing = self._packing
         report = self.plan(keep)
-        if not (self._garbage or self._ranges or self._streams or self._had):
+        if not (self._garbage or self._ranges or self._had):
+            self.told.end()
             return replace(report, after=report.before)
         objects = self._announce()
         versions = size = 0
@@ -316,15 +323,18 @@ class _Pack:
         for first in self._ranges:
             more = packing.drop_versions(first, first + _RANGE)
             versions, size = versions + more[0], size + more[1]
-            self._told.reach(2 * self._objects + first)
-        for start in range(0, len(self._streams), _STREAMS_AT_ONCE):
-            size += packing.drop_streams(self._streams[start : start + _STREAMS_AT_ONCE])
+            self.told.reach(2 * self._objects + first)
+        # Not those that were found before: an object may have been taken up since, with its
+        # stream. From now on, who takes one up that was dropped copies the stream.
+        streams = self._unused_streams()
+        for start in range(0, len(streams), _STREAMS_AT_ONCE):
+            size += packing.drop_streams(streams[start : start + _STREAMS_AT_ONCE])
         transactions = sum(
             packing.thin_out(after, after + _ROWS)
             for after in range(0, packing.cut.sequence, _ROWS)
         )
         packing.forget()
-        self._told.reach(3 * self._objects)
+        self.told.end()
         dropped = PackSize(objects, versions, transactions, size)
         return replace(
             report,
