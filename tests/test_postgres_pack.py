@@ -382,6 +382,17 @@ def test_an_older_snapshot_is_told(database, opened):
     assert [each.n for each in reader.root.others] == [1000]
 
 
+def test_who_asks_rarely_for_news_learns_of_a_pack_at_once(database, opened):
+    reader = opened(freshness=600)
+    assert reader.root.n == 5
+    set_n(database, 1000, lambda root: root.others[0])
+    pack_in_another_process(database.storage)
+    with pytest.raises(SnapshotDroppedError):
+        _ = reader.root.others[0].n
+    reader.transaction_manager.begin()
+    assert reader.root.others[0].n == 1000
+
+
 def test_what_an_older_snapshot_still_finds_is_right(database, opened):
     def begin():
         edit(database.root).others = [PersistentDict(dict.fromkeys(range(100), "x" * 50))]

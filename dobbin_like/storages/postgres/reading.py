@@ -174,7 +174,11 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         asked: Tid | None = None,
     ) -> list[tuple[Any, ...]]:
         rest = self._lines, self._statements, head, statement, parameters
-        return rows_as_of(*rest, may_lag=self.read_only, asked=asked)
+        try:
+            return rows_as_of(*rest, may_lag=self.read_only, asked=asked)
+        except SnapshotDroppedError:
+            self._asked_at = -math.inf  # The next begin() has to know of the pack.
+            raise
 
     def _since_now(self) -> Tid:
         """Return since when the past is whole, on the server."""
