@@ -62,7 +62,7 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import at_head, reading, tables, writer
+from dobbin_like.storages.postgres import at_head, offers, reading, tables, writer
 from dobbin_like.storages.postgres.lines import Lines, is_lost
 from dobbin_like.storages.postgres.packs import existing
 from dobbin_like.storages.postgres.wire import Call, exchange
@@ -496,7 +496,7 @@ def test_a_log_that_is_pickled_is_opened_again(server, schema):
 
 
 def test_a_large_transaction_is_put_in_parts(server, schema, monkeypatch):
-    monkeypatch.setattr(tables, "_PART_BYTES", 10)
+    monkeypatch.setattr(offers, "_PART_BYTES", 10)
     states = {number: bytes([number]) * number for number in range(20)}
     with PostgresLog(server.dsn(), schema=schema) as log:
         for settled in (False, True):
@@ -556,7 +556,7 @@ def test_objects_are_counted_once_whoever_stores_them_first(server, schema, monk
 
 def test_a_state_that_no_row_can_take_is_refused_at_once(server, schema, monkeypatch):
     """The server would close the connection, and nobody would know what it has done."""
-    monkeypatch.setattr(tables, "LARGEST_STATE", 1000)
+    monkeypatch.setattr(offers, "LARGEST_STATE", 1000)
     with Database(PostgresLog(server.dsn(), schema=schema)) as database:
         database.run(lambda: database.set_root(PersistentDict(a=b"small")))
 

@@ -209,7 +209,17 @@ def test_nothing_is_written_if_there_is_nothing_to_drop(database):
 
 
 def test_an_empty_log_is_packed(opened):
-    assert not opened().pack(NOW).packed
+    told = []
+    assert not opened().pack(NOW, progress=lambda *each: told.append(each)).packed
+    assert told[-1] == (0, 0)
+
+
+def test_progress_comes_to_an_end(database):
+    for options in ({"dry_run": True}, {}, {}):
+        told = []
+        database.pack(NOW, progress=lambda *each: told.append(each), **options)  # noqa: B023
+        assert told == sorted(told)
+        assert told[-1] == (9, 9)
 
 
 def test_without_keep_the_last_hour_is_kept(database, monkeypatch):

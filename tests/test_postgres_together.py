@@ -34,7 +34,7 @@ if missing():
     pytest.skip(missing(), allow_module_level=True)
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import tables
+from dobbin_like.storages.postgres import offers
 
 MANY = 1_000_000
 
@@ -170,7 +170,7 @@ def test_a_thread_that_waits_for_the_server_has_not_given_up_its_commit(logs, po
 
 def test_what_has_more_than_one_part_is_sent_alone(logs, pool, monkeypatch):
     log, other = logs
-    monkeypatch.setattr(tables, "_PART_BYTES", 10)
+    monkeypatch.setattr(offers, "_PART_BYTES", 10)
 
     def large():
         log.acquire(settled=False)

@@ -10,20 +10,140 @@ before, are put together in one transaction of the server: it is decided by the 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from struct import Struct
+from typing import Any, Final, NamedTuple
 
+from dobbin_like.contract import NO_NAMES, Entry
 from dobbin_like.exc import ServerUnavailableError
+from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.format.meta import Meta, encode_meta
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import (
-    Offer,
     PostgresTransaction,
     Statements,
+    array_text,
+    new_id,
     transaction_of_row,
 )
-from dobbin_like.storages.postgres.wire import exchange, roll_back
+from dobbin_like.storages.postgres.wire import Binary, exchange, roll_back
+
+_PART_BYTES: Final = 16 << 20
+"""Bytes of states in one statement, but for one large state: the server needs a multiple."""
+
+LARGEST_STATE: Final = (1 << 30) - (1 << 20)
+"""Bytes of one state: the server takes no longer message, and closes the connection."""
 
 _PAUSE_SECONDS: Final = 0.02
+
+_BYTEA: Final = 17  # The number of the type.
+_ARRAY_HEAD: Final = Struct(">iii")
+_ARRAY_SIZE: Final = Struct(">ii")
+_LENGTH: Final = Struct(">i")
+
+
+class Offer(NamedTuple):
+    """A transaction that is to be put at the end, and the parameters of the statement."""
+
+    made: PostgresTransaction  # The number of objects is still that of before.
+    parameters: Sequence[Any]
+    more: Sequence[Sequence[Any]]  # Of further statements, if it is large.
+    before: PostgresTransaction
+    size: int  # Of the states in the first statement, in bytes.
+
+
+def make_offer(
+    head: PostgresTransaction,
+    tid: Tid,
+    entries: Sequence[Entry],
+    meta: Meta,
+    *,
+    failed: bool = False,
+    oids: Sequence[Oid] = (),
+    streams: Iterable[int] = (),
+    known: Container[Oid] = (),
+    is_dropped: Callable[[Oid], bool] | None = None,
+) -> Offer:
+    """Return the transaction that follows *head*, with an id that none had before.
+
+    Args:
+        known: Objects that are there: they need not be looked for, to count the new ones.
+        is_dropped: Tells which are not, though something of them may still be there.
+
+    Raises:
+        ValueError: A state is too large.
+    """
+    _check_sizes(entries)
+    stored = [entry[0] for entry in entries]
+    named = stored or list(oids)
+    next_oid = max(head.next_oid, max(stored, default=-1) + 1)
+    new = [oid for oid in stored if oid not in known]
+    older = [oid for oid in new if oid < head.next_oid]
+    if is_dropped is not None:
+        older = [oid for oid in older if not is_dropped(oid)]
+    made = PostgresTransaction(
+        head.sequence + 1, new_id(), head.id, tid, failed, tuple(named), *meta,
+        head.oid_count, Oid(next_oid), head.complete_since, head.generation, (),
+    )  # fmt: skip
+    first, *more = _parts(entries)
+    number = b"%d"
+    parameters = (
+        number % head.sequence,
+        Binary(head.id),
+        Binary(made.id),
+        number % tid,
+        b"t" if failed else b"f",
+        b"t" if meta.names != NO_NAMES and not failed else b"f",
+        array_text(named).encode(),
+        array_text(streams).encode(),
+        Binary(encode_meta(meta)),
+        array_text(older).encode(),
+        number % (len(new) - len(older)),
+        number % next_oid,
+        *_versions(first),
+    )
+    size = sum(len(entry[2]) for entry in first)
+    parts = [(number % tid, *_versions(part)) for part in more]
+    return Offer(made, parameters, parts, head, size)
+
+
+def _check_sizes(entries: Sequence[Entry]) -> None:
+    for oid, _, data in entries:
+        if len(data) > LARGEST_STATE:
+            text = (
+                f"the state of oid {oid} has {len(data):,} bytes, and a row of PostgreSQL takes "
+                f"{LARGEST_STATE:,}; divide the object, or put bytes into a PersistentFile"
+            )
+            raise ValueError(text)
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Divide entries into what goes into one statement; at least one part."""
+    start = size = 0
+    for at, entry in enumerate(entries):
+        if size and size + len(entry[2]) > _PART_BYTES:
+            yield entries[start:at]
+            start, size = at, 0
+        size += len(entry[2])
+    yield entries[start:]
+
+
+def _versions(entries: Sequence[Entry]) -> tuple[Any, ...]:
+    return (
+        array_text(entry[0] for entry in entries).encode(),
+        array_text(entry[1] for entry in entries).encode(),
+        _array_of_bytes([entry[2] for entry in entries]),
+    )
+
+
+def _array_of_bytes(values: Sequence[bytes]) -> Binary:
+    """Return an array as the server reads it in binary: of one dimension, from 1 on."""
+    if not values:
+        return Binary(_ARRAY_HEAD.pack(0, 0, _BYTEA))
+    parts = [_ARRAY_HEAD.pack(1, 0, _BYTEA), _ARRAY_SIZE.pack(len(values), 1)]
+    for value in values:
+        parts += (_LENGTH.pack(len(value)), value)
+    return Binary(b"".join(parts))
 
 
 def put(line: Line, statements: Statements, offers: Sequence[Offer]) -> list[PostgresTransaction]:

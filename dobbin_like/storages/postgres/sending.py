@@ -17,8 +17,8 @@ import psycopg
 from dobbin_like.exc import Error, InDoubtError, OvertakenError, ServerUnavailableError
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.storages.postgres.lines import Lines, discard, is_lost, reason_of
-from dobbin_like.storages.postgres.offers import find_out, put
-from dobbin_like.storages.postgres.tables import Offer, PostgresTransaction, Statements
+from dobbin_like.storages.postgres.offers import Offer, find_out, put
+from dobbin_like.storages.postgres.tables import PostgresTransaction, Statements
 
 _MOST_BYTES: Final = 1 << 20
 _MOST: Final = 100

@@ -36,16 +36,21 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.writing.encode import check_numbers
 from dobbin_like.storages.postgres.lines import Line, Lines, discard, is_lost, reason_of
-from dobbin_like.storages.postgres.offers import commit, find_out, put, put_in_turn
+from dobbin_like.storages.postgres.offers import (
+    Offer,
+    commit,
+    find_out,
+    make_offer,
+    put,
+    put_in_turn,
+)
 from dobbin_like.storages.postgres.packs.existing import Existing
 from dobbin_like.storages.postgres.reading import news_in
 from dobbin_like.storages.postgres.sending import Parcel, Sender
 from dobbin_like.storages.postgres.streams import drop_streams, put_stream
 from dobbin_like.storages.postgres.tables import (
-    Offer,
     PostgresTransaction,
     Statements,
-    make_offer,
     refuse_empty,
     transaction_of_row,
 )
