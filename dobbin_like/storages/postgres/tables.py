@@ -52,6 +52,7 @@ create table if not exists {s}.log (
     packed bool not null default false);
 create index if not exists log_named on {s}.log (pos) where named;
 create index if not exists log_due on {s}.log (pos) where due;
+create index if not exists log_left on {s}.log (tid) where not packed;
 create table if not exists {s}.version (
     oid int8, tid int8, number int8 not null, data bytea not null, primary key (oid, tid));
 create table if not exists {s}.stream (

@@ -58,9 +58,6 @@ _AT_ONCE: Final = 500
 _RANGE: Final = 5000
 """Oids that are looked through in one statement."""
 
-_ROWS: Final = 1000
-"""Transactions of which the rows are changed in one statement."""
-
 _STREAMS_AT_ONCE: Final = 20
 
 _ROUNDS: Final = 10
@@ -280,8 +277,8 @@ class _Pack:
     def _empty_transactions(self) -> int:
         """Return of how many transactions nothing would be left."""
         count, survivors = 0, self._survivors
-        for after in range(0, self._packing.cut.sequence, _ROWS):
-            for had, oids in self._packing.left(after, after + _ROWS):
+        for page in self._packing.pages():
+            for had, oids in self._packing.left(*page):
                 if not any(oid in survivors for oid in oids):
                     count += 1
                     self._had = self._had or had
@@ -329,10 +326,7 @@ class _Pack:
         streams = self._unused_streams()
         for start in range(0, len(streams), _STREAMS_AT_ONCE):
             size += packing.drop_streams(streams[start : start + _STREAMS_AT_ONCE])
-        transactions = sum(
-            packing.thin_out(after, after + _ROWS)
-            for after in range(0, packing.cut.sequence, _ROWS)
-        )
+        transactions = sum(packing.thin_out(*page) for page in packing.pages())
         packing.forget()
         self.told.end()
         dropped = PackSize(objects, versions, transactions, size)

@@ -31,7 +31,7 @@ from psycopg.pq import TransactionStatus
 
 from dobbin_like.contract import NO_NAMES
 from dobbin_like.exc import LockTimeout, PackRunningError, ServerUnavailableError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import Meta, encode_meta
 from dobbin_like.storages.postgres.lines import Line, Lines, discard, reason_of
 from dobbin_like.storages.postgres.offers import commit
@@ -54,6 +54,9 @@ DESCRIPTION: Final = "pack"
 
 OBJECTS_AT_ONCE: Final = 5000
 """Objects that are deleted in one statement."""
+
+_PAGE: Final = 1000
+"""Transactions of which the rows are looked at in one statement."""
 
 _TURN_SECONDS: Final = 5.0
 
@@ -202,12 +205,22 @@ class Packing:
         for row in self._all("there", wanted):
             yield There(*row)
 
-    def left(self, after: int, until: int) -> Iterator[Sequence[Any]]:
+    def pages(self) -> Iterator[tuple[Tid, Tid]]:
+        """Yield tids, a number of transactions apart, up to the cut; those between are looked at.
+
+        Transactions of which nothing is left are passed over.
+        """
+        after = NO_TID
+        while (until := self._one("page", (after, self.cut.tid, _PAGE))[0]) is not None:
+            yield after, until
+            after = until
+
+    def left(self, after: Tid, until: Tid) -> Iterator[Sequence[Any]]:
         """Yield what would be left of transactions before the cut, if all objects are kept.
 
         Of each: whether it has stored anything or failed, and the oids of what is left.
         """
-        wanted = {"cut": self.cut.tid, "after": max(after, 0), "until": until}
+        wanted = {"cut": self.cut.tid, "after": after, "until": until}
         yield from self._all("left", wanted)
 
     def transactions(self) -> int:
@@ -231,7 +244,7 @@ class Packing:
 
         Not those for which a transaction may just be running.
         """
-        return [key for key, _ in self._all("stream_keys", (self.cut.sequence,))]
+        return [key for key, _ in self._all("stream_keys", (self.cut.tid,))]
 
     def streams_size(self, keys: Sequence[int] | None = None) -> int:
         """Return the bytes of all streams, or of some."""
@@ -341,15 +354,14 @@ class Packing:
         """Drop streams to which no state refers; return their bytes."""
         return int(self._one("drop_streams", (array_text(keys),))[0])
 
-    def thin_out(self, after: int, until: int) -> int:
+    def thin_out(self, after: Tid, until: Tid) -> int:
         """Let transactions up to the cut name what is left of them; return of how many nothing is.
 
         Args:
-            after: The position of the transaction before.
-            until: The position of the last one.
+            after: The tid of the transaction before.
+            until: The tid of the last one.
         """
-        until = min(until, self.cut.sequence)
-        wanted = {"after": after, "until": until, "cut": self.cut.sequence}
+        wanted = {"after": after, "until": until, "cut": self.cut.tid}
         return int(self._one("thin_out", wanted)[0])
 
     def forget(self) -> None:

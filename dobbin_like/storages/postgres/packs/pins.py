@@ -66,6 +66,8 @@ class Pins:
 
         Cost: A round trip, if no older one is pinned.
         """
+        if self._pid != os.getpid():
+            self.forget_row()  # No hook has seen the fork.
         token = object()
         self._pins[token] = tid
         if self._read_only:

@@ -29,7 +29,7 @@ TEXTS: Final = {
         "order by tid desc limit 1"
     ),
     "streams_size": "select coalesce(sum(octet_length(data)), 0)::int8 from {s}.stream",
-    "transactions": "select count(*) from {s}.log where pos > 0 and not packed",
+    "transactions": "select count(*) from {s}.log where tid > 0 and not packed",
     "states": (
         "select oid, tid, number, case when octet_length(data) <= %s then data end "
         "from unnest(%s::int8[]) o(wanted) cross join lateral ("
@@ -56,11 +56,15 @@ TEXTS: Final = {
         "over (partition by oid) as base "
         "from {s}.version where oid >= %(first)s and oid < %(after)s) v group by oid"
     ),
+    "page": (
+        "select max(tid) from (select tid from {s}.log where tid > %s and tid <= %s "
+        "and not packed order by tid limit %s) page"
+    ),
     "left": (
         "select l.failed or cardinality(l.oids) > 0, "
         "array(select o.oid from unnest(l.oids) o(oid) where not l.failed and l.tid >= coalesce(("
         + _BASE.format(s="{s}", oid="o.oid", cut="%(cut)s")
-        + "), 0)) from {s}.log l where l.pos > %(after)s and l.pos <= %(until)s "
+        + "), 0)) from {s}.log l where l.tid > %(after)s and l.tid <= %(until)s "
         "and not packed and l.tid < %(cut)s"
     ),
     "stream_states": (
@@ -72,7 +76,7 @@ TEXTS: Final = {
     "stream_keys": (
         "select key, octet_length(data) from {s}.stream where n = 0 and (made < now() - interval "
         "'1 day' or key in (select unnest(streams) from {s}.log "
-        "where pos > 0 and pos <= %s and not packed))"
+        "where tid > 0 and tid <= %s and not packed))"
     ),
     "stream_sizes": (
         "select coalesce(sum(octet_length(data)), 0)::int8 from {s}.stream "
@@ -110,15 +114,15 @@ TEXTS: Final = {
         "where v.oid = o.oid and v.tid = x.tid) order by o.n) as oids, "
         "array(select k from unnest(x.streams) k where exists (select 1 from {s}.stream y "
         "where y.key = k and y.n = 0)) as streams from {s}.log x "
-        "where pos > greatest(%(after)s, 0) and pos <= %(until)s and not packed "
-        "and not (failed and pos = %(cut)s)), "
+        "where tid > %(after)s and tid <= %(until)s and not packed "
+        "and not (failed and tid = %(cut)s)), "
         "done as (update {s}.log l set oids = left_of.oids, streams = left_of.streams, "
-        "packed = l.pos <> %(cut)s and cardinality(left_of.oids) = 0, "
-        "meta = case when l.pos = %(cut)s or l.named or cardinality(left_of.oids) > 0 "
+        "packed = l.tid <> %(cut)s and cardinality(left_of.oids) = 0, "
+        "meta = case when l.tid = %(cut)s or l.named or cardinality(left_of.oids) > 0 "
         "then l.meta else '' end from left_of where l.pos = left_of.pos and ("
         "cardinality(left_of.oids) < cardinality(l.oids) "
         "or cardinality(left_of.streams) < cardinality(l.streams) "
-        "or (l.pos <> %(cut)s and cardinality(left_of.oids) = 0)) returning packed) "
+        "or (l.tid <> %(cut)s and cardinality(left_of.oids) = 0)) returning packed) "
         "select count(*) filter (where packed) from done"
     ),
     "forget": (
