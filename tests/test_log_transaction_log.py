@@ -56,6 +56,13 @@ def test_nothing_is_created_before_the_first_commit(path: Path) -> None:
     assert not path.exists()
 
 
+def test_objects_are_read_in_the_order_of_the_file(path: Path) -> None:
+    with TransactionLog(path) as log:
+        commit(log, {0: b"0", 1: b"1"})
+        commit(log, {0: b"2"})
+        assert log.place_of(Oid(0)) > log.place_of(Oid(1)) > log.place_of(Oid(9)) == 0
+
+
 def test_an_instance_opened_before_the_file_sees_what_is_committed(path: Path) -> None:
     with TransactionLog(path) as early, TransactionLog(path) as log:
         commit(log, {0: b"root"})
