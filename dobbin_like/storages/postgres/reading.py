@@ -47,6 +47,7 @@ from dobbin_like.storages.postgres.tables import (
     refuse_empty,
     transaction_of_row,
 )
+from dobbin_like.storages.postgres.wire import exchange
 
 _PAGE: Final = 1000
 """Transactions that are read at once by who reads the past."""
@@ -194,7 +195,7 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         now = time.monotonic()
         if now < self._asked_at + self._freshness:
             return False
-        count, id_ = self._one("newest") or refuse_empty(self.path)
+        count, id_ = self._newest()
         self._asked_at = now
         if id_ == head.id:
             return False
@@ -204,6 +205,15 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             raise HistoryLostError(self.path, head.sequence, f"only {count} transactions")
         self._known = count
         return True
+
+    def _newest(self) -> tuple[int, bytes]:
+        """Return the position and the id of the last transaction that there is."""
+        call = self._statements.call("newest")
+        # Every begin asks. A cursor of psycopg would take as long as the server.
+        [result] = self._lines.run(lambda line: exchange(line, [call]))
+        if not result.ntuples:
+            refuse_empty(self.path)
+        return int.from_bytes(result.get_value(0, 0), "big"), bytes(result.get_value(0, 1))
 
     def read_news(self) -> list[PostgresTransaction]:
         self._check_open()

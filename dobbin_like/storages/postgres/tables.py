@@ -230,7 +230,7 @@ class Statements:
         self._sent = {
             name: _numbered(text.replace("%%", "%"), _PART if name == "put_more" else _PARAMETERS)
             for name, text in self._texts.items()
-            if name in ("append", "append_in_turn", "put_more", "commit")
+            if name in ("append", "append_in_turn", "put_more", "commit", "newest")
         }
 
     def __getitem__(self, name: str) -> str:
