@@ -8,6 +8,7 @@ import fcntl
 import functools
 import itertools
 import pickle
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING
@@ -197,6 +198,68 @@ def test_a_block_is_for_one_with(db):
         raise AssertionError
     with pytest.raises(BlockError, match="entered before"), block:
         raise AssertionError
+
+
+# No signal comes where a profiler can be: in a generator that is dropped before its end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_while_a_block_is_taken_back_leaves_nothing_of_it(db, tmp_path):
+    def change() -> None:
+        with contextlib.suppress(ZeroDivisionError), db.transaction(), other.transaction():
+            put(db, "n", 1)
+            put(other, "n", 1)
+            db.root["n"] = 1 / 0
+
+    def interrupt() -> None:
+        nonlocal is_taken_back
+        frame: Any = sys._getframe()
+        while frame is not None:
+            is_taken_back |= frame.f_code.co_name == "_take_back"
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    count = 0
+    with Database(TransactionLog(tmp_path / "other", sync=False)) as other:
+        with other.transaction():
+            other.set_root(PersistentDict({"n": 0}))
+        for step in itertools.count():
+            is_taken_back = False
+            with contextlib.suppress(KeyboardInterrupt):
+                if not handled_at_step(step, change, interrupt):
+                    break
+            if is_taken_back:
+                count += 1
+                assert (db.root["n"], other.root["n"]) == (0, 0)
+                assert is_idle(db)
+                assert is_idle(other)
+            transaction.abort()
+            with db.transaction():
+                put(db, "m", step)
+    assert count > 50
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("fails", [False, True])
+def test_after_an_interrupt_the_next_block_is_no_part_of_what_was_interrupted(db, fails):
+    def change() -> None:
+        with contextlib.suppress(ZeroDivisionError), db.transaction():
+            put(db, "n", 1)
+            db.root["n"] = 1 / (not fails)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for step in itertools.count():
+        kept = None  # As the prompt keeps it, and with it the block.
+        try:
+            if not handled_at_step(step, change, interrupt):
+                break
+        except KeyboardInterrupt as error:
+            kept = error
+        transaction.abort()
+        with db.transaction():
+            put(db, "m", step)
+        assert stored(db)["m"] == step, kept
+    assert step > 100
 
 
 @pytest.mark.parametrize("end", [transaction.commit, transaction.abort, transaction.begin])

@@ -454,7 +454,7 @@ def test_what_could_not_be_loaded_back_is_refused_when_it_is_stored(database):
         (print, "builtins.print could not be loaded back"),
         (local, "defined inside a function"),
         (lambda: 0, "defined inside a function"),
-        (type("Inner", (), {"__qualname__": "Ordinary"})(), "could not be loaded back"),
+        (type("Inner", (), {"__qualname__": "Ordinary"})(), "not the same object as"),
         (eval, "could not be loaded back"),
     ]:
         database.set_root(PersistentDict(value=value))

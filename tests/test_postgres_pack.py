@@ -36,7 +36,6 @@ from dobbin_like.exc import (
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.follow import Follower
-from dobbin_like.upkeep.packs import rows
 from tests.helpers import processes
 from tests.helpers.counting import counted, counting
 from tests.helpers.cutting_proxy import BEFORE, LOST, WAIT_SECONDS
@@ -52,6 +51,7 @@ import psycopg
 from dobbin_like.storage.postgres import PostgresLog
 from dobbin_like.storages.postgres.packs import packing, pins
 from dobbin_like.storages.postgres.packs.statements import TEXTS
+from dobbin_like.upkeep.packs import rows
 
 NOW = timedelta(0)
 MANAGER = transaction.ThreadTransactionManager

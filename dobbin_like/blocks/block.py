@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, NoReturn
@@ -28,6 +29,7 @@ from dobbin_like.objects.values.here import (
     current_task,
     scope_of_context,
 )
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.commit.joining import note_block, only_reads
 from dobbin_like.transactions.data_manager import DataManager, uncommitted_in
@@ -122,6 +124,7 @@ class Block(Generic[RootT]):
     transient: bool = False  # Whether it has failed and may be run again.
     participants: int = 0  # How many databases and others took part in what has failed.
     is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
+    _is_aborting: bool = False
     _points: tuple[Any, ...] = ()  # The savepoints, if it is a part.
     _owner: Any = None  # The thread that has entered it, or the scope of its task.
 
@@ -223,13 +226,13 @@ class Block(Generic[RootT]):
             raise
         finally:
             dropped = None
-            if error is not None:
-                if isinstance(error, GeneratorExit) and not self.is_part:
-                    dropped = uncommitted_in(self._transaction)
-                self._take_back(error)
-                if not self.is_part:  # Else the end of its transaction has done it.
-                    self._data.let_go()
-            del self._entered[self._depth :]
+            try:
+                if error is not None:
+                    if isinstance(error, GeneratorExit) and not self.is_part:
+                        dropped = uncommitted_in(self._transaction)
+                    finish_despite_interrupts(partial(self._take_back, error))
+            finally:  # Else the next block would be a part of a transaction that nobody ends.
+                del self._entered[self._depth :]
             if dropped is not None:  # Last: a warning may be raised as an error.
                 _tell_dropped(dropped)
 
@@ -313,6 +316,7 @@ class Block(Generic[RootT]):
         self._own.commit()
 
     def _take_back(self, error: BaseException) -> None:
+        """Undo what was done in the block. May be repeated after an interrupt."""
         if self.is_part:
             current = self._transaction
             # Else somebody has ended it, or will have to.
@@ -320,15 +324,20 @@ class Block(Generic[RootT]):
                 for point in self._points:
                     point.rollback()
             return
-        resources = _participants(self._transaction)
-        self.participants = len(resources)
-        self.transient = isinstance(error, TransientError) or any(
-            resource.should_retry(error)
-            for resource in resources
-            if hasattr(resource, "should_retry")
-        )
+        if not self._is_aborting:  # Else none may be left.
+            resources = _participants(self._transaction)
+            self.participants = len(resources)
+            self.transient = isinstance(error, TransientError) or any(
+                resource.should_retry(error)
+                for resource in resources
+                if hasattr(resource, "should_retry")
+            )
+        elif _current(self._own) is None:
+            self._own.begin()  # Perhaps not all were told that it has ended: another one tells.
+        self._is_aborting = True
         with contextlib.suppress(NoTransaction):
             self._own.abort()
+        self._data.let_go()  # Else the end of the transaction has done it.
 
     def _refuse_to_leave(self) -> NoReturn:
         self._refuse("another thread or task has entered it")
