@@ -75,7 +75,7 @@ class ThreadView:
             is_default=is_default,
         )
         self.committing = False
-        self.ends_with_block = False  # Whether a block of this database ends the transaction.
+        self.ends_with_block: bool = False  # The transaction: a block of this database does.
         self._is_of_task = scope is not None
 
     def __del__(self) -> None:
