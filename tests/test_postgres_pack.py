@@ -559,13 +559,19 @@ def test_a_commit_that_a_pack_overtakes_takes_up_what_was_dropped(database, open
     assert [each.n for each in database.root.others] == [2]
 
 
-def test_what_is_taken_up_between_mark_and_drop_is_kept(database, opened, monkeypatch):
+def holding_what_is_taken_off(database, opened):
+    """Return another process's database, and an object that it holds, out of reach by now."""
     holder = opened()
     held = holder.root.others[1]
     edit(held).others = [Node(3)]
     holder.transaction_manager.commit()
     take_off(database)
     holder.transaction_manager.begin()
+    return holder, held
+
+
+def test_what_is_taken_up_between_mark_and_drop_is_kept(database, opened, monkeypatch):
+    holder, held = holding_what_is_taken_off(database, opened)
     announce_it = rows._Pack._announce
 
     def late(self):
@@ -632,12 +638,7 @@ def test_a_pin_that_was_taken_back_keeps_nothing(database, opened, ask, monkeypa
 
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_what_is_taken_up_just_before_the_turn_is_kept(database, opened, monkeypatch, attempts):
-    holder = opened()
-    held = holder.root.others[1]
-    edit(held).others = [Node(3)]
-    holder.transaction_manager.commit()
-    take_off(database)
-    holder.transaction_manager.begin()
+    holder, held = holding_what_is_taken_off(database, opened)
     turn = packing.Packing.turn
 
     def late(self):

@@ -124,7 +124,7 @@ class Block(Generic[RootT]):
     transient: bool = False  # Whether it has failed and may be run again.
     participants: int = 0  # How many databases and others took part in what has failed.
     is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
-    _is_aborting: bool = False
+    _is_aborting: bool = False  # Its abort was begun, and perhaps interrupted.
     _points: tuple[Any, ...] = ()  # The savepoints, if it is a part.
     _owner: Any = None  # The thread that has entered it, or the scope of its task.
 

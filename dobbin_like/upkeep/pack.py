@@ -22,6 +22,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from dobbin_like.contract import Storage
 from dobbin_like.exc import PackError, ReadOnlyStorageError
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
@@ -113,7 +115,7 @@ def pack(
         )
     if isinstance(storage, TransactionLog):
         report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
-    elif hasattr(type(storage), "packing"):
+    elif _is_in_postgres(storage):
         from dobbin_like.upkeep.packs.rows import pack_rows
 
         report = pack_rows(store, keep, dry_run=dry_run, progress=progress)
@@ -123,6 +125,12 @@ def pack(
         store.publisher.catch_up()
         sweep_after_pack(store)
     return report
+
+
+def _is_in_postgres(storage: Storage) -> bool:
+    # Whoever has one has imported it; others need not have psycopg.
+    module = sys.modules.get("dobbin_like.storages.postgres.log")
+    return module is not None and isinstance(storage, module.PostgresLog)
 
 
 def sweep_after_pack(store: Store) -> None:

@@ -33,6 +33,7 @@ from dobbin_like.objects.codec.references import Marks, references
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import stream_key_of
 from dobbin_like.objects.deltas.delta import MissingBaseError
+from dobbin_like.storages.postgres.log import PostgresLog
 from dobbin_like.storages.postgres.packs.packing import Packing, PinnedError
 from dobbin_like.storages.postgres.tables import PostgresVersion
 from dobbin_like.store import Progress, Store
@@ -73,9 +74,10 @@ def pack_rows(
     """Pack the log in PostgreSQL of a store, as :func:`dobbin_like.upkeep.pack.pack` tells."""
     began = time.monotonic()
     storage = store.storage
+    assert isinstance(storage, PostgresLog)
     if storage.held:
         raise SelfWaitError(storage.path)
-    packing: Packing = storage.packing()  # type: ignore[attr-defined]  # It was asked for.
+    packing = storage.packing()
     with contextlib.closing(packing):
         if dry_run:
             pack = _Pack(store, packing, progress)
