@@ -45,9 +45,11 @@ SERVERS = {
     "uvicorn": "uvicorn --fd {fd} --workers 2 --log-level warning --app-dir {directory} {app}",
     "granian": (
         "granian --interface {interface} --host 127.0.0.1 --port {port} --workers 2 "
-        "--log-level warning --working-dir {directory} {app}"
+        "--workers-kill-timeout 10 --log-level warning --working-dir {directory} {app}"
     ),
 }
+"""The command of each server. A worker of granian that still loads its program drops the signal
+that ends it, and its parent would wait for ever: hence the time after which it is killed."""
 
 PAGES = [
     ("counter:app", "examples"),
