@@ -496,7 +496,7 @@ def test_saved_positions_are_compared_with_a_scan(storage):
     save_positions(storage)
     assert check_log(storage).ok
 
-    storage._reading.applied.positions.slots[1] += 8
+    storage._reading.applied.positions.block(0)[1] += 8
     save_positions(storage)
 
     assert [problem.invariant for problem in check_log(storage.path).problems] == [10]
@@ -521,9 +521,9 @@ def test_a_saved_class_table_is_compared_with_the_transactions(storage):
 
 def test_a_storage_that_has_applied_something_else_is_found(storage):
     write(storage, [(0, 1, state_of({"number": 1}))])
-    first = storage._reading.applied.positions.slots[0]
+    first = storage._reading.applied.positions.get(0)
     write(storage, [(0, 1, state_of({"number": 2}))], ())
-    storage._reading.applied.positions.slots[0] = first
+    storage._reading.applied.positions.block(0)[0] = first
 
     assert only_problem(check_log(storage)).found == f"its version at {first}"
     assert check_log(storage.path).ok
@@ -634,9 +634,11 @@ def test_saved_positions_that_are_damaged_are_found(storage, path):
     write(storage, [(0, 1, state_of({}))])
     size = path.stat().st_size
     save_positions(storage)
-    change(path, path.stat().st_size - 8, b"\xee")
+    slot = path.read_bytes().rindex((PAGE_SIZE + record.TRANSACTION_SIZE).to_bytes(8, "little"))
+    change(path, slot, b"\xee")
 
-    assert offsets_of_damage(check_log(path)) == [size]
+    assert size < slot
+    assert offsets_of_damage(check_log(path)) == [slot]
 
 
 def test_a_log_that_is_gone_is_an_error_of_the_system(storage, path):

@@ -55,6 +55,7 @@ HOUSE = {
         (
             "log.format  log.format.header  log.format.meta",
             "log.format.record",
+            "log.format.saved",
         ),
     ),
     "log.file": Room(

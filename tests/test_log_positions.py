@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from array import array
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dobbin_like.exc import IntegrityError
 from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.log.format.saved import BLOCK_SLOTS
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.name_tables import NameTables
 
@@ -29,8 +32,8 @@ def test_positions_agree_with_a_dict(steps: list[tuple[list[int], int]]) -> None
     assert {oid: positions.get(oid) for oid in range(60) if positions.get(oid)} == model
     assert positions.stored == len(model)
     assert positions.next_oid == max(model, default=-1) + 1
-    again = Positions.decode(array("Q", positions.encode()), positions.stored)
-    assert list(again.slots) == [model.get(oid, 0) for oid in range(again.next_oid)]
+    slots = [at for block in positions.blocks() for at in block]
+    assert slots == [model.get(oid, 0) for oid in range(positions.next_oid)]
 
 
 def test_an_unknown_oid_has_no_position() -> None:
@@ -40,23 +43,60 @@ def test_an_unknown_oid_has_no_position() -> None:
     assert [positions.get(oid) for oid in (-1, 2, 3, 4, 10**12)] == [0, 0, 100, 0, 0]
 
 
-def test_growing_leaves_the_array_of_a_reader_alone() -> None:
-    positions = Positions()
-    positions.update([0], 100)
-    seen = positions.slots
+def test_saved_positions_are_read_when_they_are_asked_for_once() -> None:
+    read = []
 
-    positions.update([10**5], 200)
+    def block(number: int) -> array[int]:
+        read.append(number)
+        first = number * BLOCK_SLOTS
+        return array("Q", range(first, min(first + BLOCK_SLOTS, 2500)))
 
-    assert seen[0] == 100
-    assert positions.slots is not seen
+    positions = Positions(2500, 2499, block)
+
+    assert (positions.next_oid, read) == (2500, [])
+    assert positions.newest([2047, 2046, 2499, 2500]) == [2047, 2046, 2499, 0]
+    assert read == [1, 2]
+    assert [at for part in positions.blocks() for at in part] == list(range(2500))
+    assert read == [1, 2, 0]
 
 
-def test_positions_can_grow_after_they_were_loaded() -> None:
-    positions = Positions.decode(array("Q", (100).to_bytes(8, "little")), 1)
+def test_saved_positions_grow_and_change() -> None:
+    positions = Positions(1, 1, lambda _: array("Q", [100]))
 
     positions.update([1], 200)
+    positions.update([5000], 300)
+    positions.update([0], 400)
 
-    assert (positions.get(0), positions.get(1), positions.stored) == (100, 200, 2)
+    assert positions.newest([0, 1, 2, 5000]) == [400, 200, 0, 300]
+    assert (positions.stored, positions.next_oid) == (3, 5001)
+
+
+def test_a_block_that_is_changed_while_another_thread_reads_it_stays_changed() -> None:
+    reads: list[int] = []
+
+    def block(number: int) -> array[int]:
+        reads.append(number)
+        if len(reads) == 1:  # The other thread is faster.
+            positions.update([0], 200)
+        return array("Q", [100])
+
+    positions = Positions(1, 1, block)
+
+    assert positions.get(0) == 200
+    assert reads == [0, 0]
+
+
+def test_positions_that_cannot_be_read_are_as_before() -> None:
+    def lost(number: int) -> array[int]:
+        raise IntegrityError("data.log", number, "nothing", "a block")
+
+    positions = Positions(2000, 2000, lost)
+
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            positions.update([1999], 100)
+
+    assert (positions.stored, positions.next_oid) == (2000, 2000)
 
 
 def test_a_class_is_found_by_number_and_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobbin_like.contract import NewNames
-from dobbin_like.log.format import record
+from dobbin_like.log.format import record, saved
 from dobbin_like.log.format.meta import decode_meta, encode_meta, encode_names
 from dobbin_like.log.format.record import DamagedError, LogPlace, Meta
 from dobbin_like.log.reading.chain import whole_frames
@@ -133,10 +134,38 @@ def test_another_frame_is_no_stream() -> None:
 
 
 def test_a_positions_head_is_decoded_as_it_was_encoded() -> None:
-    head = record.PositionsHead(3, 2, LogPlace(5000, 4096, 1, 2, 3), 77)
-    data, _ = record.encode_positions_head(START, 200, head, b"classes")
+    blocks = [array("Q", range(1024)), array("Q", range(500))]
+    encoded = [saved.encode_block(block) for block in blocks]
+    head = saved.PositionsHead(1524, 1522, LogPlace(5000, 4096, 1, 2, 3))
+    data, fill, after = saved.encode_positions_head(START, head, b"classes", encoded)
 
-    assert record.decode_positions_head(data) == head
+    assert saved.head_size(data) == len(data)
+    assert saved.decode_positions_head(data) == head
+    slots = saved.decode_saved_slots(data, START.end)
+    assert [slots.decode(number, block) for number, block in enumerate(encoded)] == blocks
+    assert slots.place(1) == (START.end + len(data) + len(encoded[0]), len(encoded[1]))
+    assert slots.end + fill == after.end == START.end + saved.positions_size(1524, 7)
+    with pytest.raises(DamagedError):
+        slots.decode(0, encoded[1])
+
+
+def test_slots_that_do_not_fit_into_their_frame_are_refused() -> None:
+    head = saved.PositionsHead(3, 2, START)
+    data, _, _ = saved.encode_positions_head(START, head, b"classes", [bytes(24)])
+
+    for slots in (6, 1025, 2**63):
+        lying = bytearray(data)
+        lying[32:40] = slots.to_bytes(8, "little")
+        with pytest.raises(DamagedError):
+            saved.decode_saved_slots(bytes(lying), START.end)
+
+
+def test_saved_positions_in_blocks_of_another_size_are_refused() -> None:
+    data, _, _ = saved.encode_positions_head(START, saved.PositionsHead(0, 0, START), b"", [])
+    other = data[:84] + (2048).to_bytes(4, "little")
+
+    with pytest.raises(DamagedError, match="1024"):
+        saved.decode_saved_slots(other, START.end)
 
 
 @pytest.mark.parametrize("number", [-1, 2**25])

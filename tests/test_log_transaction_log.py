@@ -8,6 +8,8 @@ import os
 import random
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,10 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import ENTRY_SIZE, LoggedTransaction, TransactionLog
-from dobbin_like.log.format.header import DURABLE, SAVED
+from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, SAVED
+from dobbin_like.log.format.saved import SavedSlots
+from dobbin_like.log.reading import saved_positions
+from dobbin_like.log.reading.reader import ReadBuffer, read_block, saved_slots
 from tests.helpers.log_commits import appended, commit, data_of, fail
 from tests.helpers.log_files import open_files, word_in
 from tests.helpers.power import count_syncs
@@ -536,6 +541,135 @@ def test_damaged_positions_are_not_used(path: Path) -> None:
         path.write_bytes(damaged)
         with TransactionLog(path) as log:
             assert (len(log), log.oid_count, data_of(log, 77)) == (1, 10_001, b"77")
+
+
+def many_saved(path: Path, count: int = 10_001) -> int:
+    """Make a log of so many objects, closed; return where the slots of saved positions begin."""
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {0: b"before"})
+        commit(log, {oid: b"%d" % oid for oid in range(count)})
+    saved = word_in(path.read_bytes(), SAVED)
+    assert saved
+    with path.open("rb") as file:
+        buffer = ReadBuffer(file.fileno(), str(path))
+        return saved_slots(buffer, saved, path.stat().st_size).start
+
+
+def change(path: Path, at: int) -> None:
+    damaged = bytearray(path.read_bytes())
+    damaged[at] ^= 1
+    path.write_bytes(damaged)
+
+
+@pytest.fixture
+def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the blocks of saved positions that were read."""
+    numbers: list[int] = []
+
+    def noted(buffer: ReadBuffer, saved: SavedSlots, number: int) -> Any:
+        numbers.append(number)
+        return read_block(buffer, saved, number)
+
+    monkeypatch.setattr(saved_positions, "read_block", noted)
+    return numbers
+
+
+def test_opening_reads_none_of_the_saved_positions(path: Path, blocks_read: list[int]) -> None:
+    many_saved(path)
+
+    with TransactionLog(path, sync=False) as log:
+        assert (log.oid_count, log.next_oid) == (10_001, 10_001)
+        assert blocks_read == []
+        assert [data_of(log, oid) for oid in (5000, 5001, 10_000)] == [b"5000", b"5001", b"10000"]
+        assert blocks_read == [4, 9]
+        commit(log, {3000: b"new", 20_000: b"far"})
+        assert blocks_read == [4, 9, 2]
+        assert log.oid_count == 10_002
+        assert log.load(Oid(20_001)) is log.load(Oid(15_000)) is None
+
+
+def test_a_damaged_block_is_found_in_the_log(
+    path: Path, blocks_read: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    slots = many_saved(path)
+    change(path, slots + 8 * 3000)
+
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {3001: b"new"})
+        commit(log, {3002: b"new"})
+        assert (data_of(log, 3000), data_of(log, 3001)) == (b"3000", b"new")
+        assert data_of(log, 9000) == b"9000"
+        assert blocks_read == [2]
+        assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+            "saved positions can't be used, reading the whole log"
+        ]
+
+
+def test_what_is_nowhere_else_is_damage_where_it_is_asked_for(path: Path) -> None:
+    slots = many_saved(path)
+    change(path, slots + 8 * 3000)
+    change(path, PAGE_SIZE + 2)
+
+    with TransactionLog(path, sync=False) as log:
+        assert data_of(log, 9000) == b"9000"
+        for _ in range(2):
+            with pytest.raises(IntegrityError) as caught:
+                log.load(Oid(3000))
+            assert caught.value.offset == PAGE_SIZE
+        with pytest.raises(IntegrityError):
+            commit(log, {3000: b"new"})
+        log.release()
+        commit(log, {9000: b"new"})
+        assert (data_of(log, 9000), len(log)) == (b"new", 3)
+
+
+def test_others_change_what_was_not_read_yet(path: Path, blocks_read: list[int]) -> None:
+    many_saved(path)
+
+    with TransactionLog(path, sync=False) as log, TransactionLog(path, sync=False) as other:
+        commit(other, {5: b"new", 9000: b"new"})
+        catch_up(log)
+        assert [data_of(log, oid) for oid in (5, 6, 9000)] == [b"new", b"6", b"new"]
+        assert sorted(blocks_read) == [0, 0, 8, 8]
+
+
+def test_a_child_reads_what_its_parent_has_not(path: Path) -> None:
+    many_saved(path)
+
+    with TransactionLog(path, sync=False) as log:
+        assert data_of(log, 0) == b"0"
+        assert in_child(lambda: data_of(log, 9000)) == b"9000"
+        assert data_of(log, 9000) == b"9000"
+
+
+def test_what_was_not_read_before_closing_is_not_there_after(path: Path) -> None:
+    many_saved(path)
+    log = TransactionLog(path)
+    assert data_of(log, 0) == b"0"
+    log.close()
+
+    with pytest.raises(ClosedError):
+        log.load(Oid(9000))
+
+
+def test_positions_are_saved_again_with_those_that_were_not_read(path: Path) -> None:
+    many_saved(path, 30_001)
+    first = word_in(path.read_bytes(), SAVED)
+    with TransactionLog(path, sync=False) as log:
+        commit(log, dict.fromkeys(range(10001), b"new"))
+
+    assert word_in(path.read_bytes(), SAVED) != first
+    with TransactionLog(path) as log:
+        assert [data_of(log, oid) for oid in (0, 10_001, 30_000)] == [b"new", b"10001", b"30000"]
+
+
+def test_threads_read_blocks_at_once(path: Path) -> None:
+    many_saved(path, 40_001)
+    for _ in range(10):
+        with TransactionLog(path, sync=False) as log:
+            with ThreadPoolExecutor(4) as pool:
+                found = list(pool.map(partial(data_of, log), [*range(0, 40_001, 300)] * 4))
+            assert found == [b"%d" % oid for oid in [*range(0, 40_001, 300)] * 4]
 
 
 def test_saved_positions_are_a_part_of_the_chain(path: Path) -> None:

@@ -57,7 +57,7 @@ class Contents(Parts):
         """I10: Oids are dense, so that positions are an array."""
         positions = self.positions
         if positions.stored != positions.next_oid and not (self.gap or self.complete_since):
-            missing = next(oid for oid, at in enumerate(positions.slots) if not at)
+            missing = next(oid for oid in range(positions.next_oid) if not positions.get(oid))
             found = f"{positions.stored} objects below oid {positions.next_oid}"
             self.report.add(10, "oids", found, f"oid {missing} to be stored too")
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from dobbin_like.check.report import Report
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.format import record
 from dobbin_like.log.format.record import LogPlace
-from dobbin_like.log.reading.chain import saved_slots
+from dobbin_like.log.format.saved import BLOCK_SLOTS, decode_positions_head
 from dobbin_like.log.reading.positions import Positions
-from dobbin_like.log.reading.reader import Frame, ReadBuffer
+from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_block, saved_slots
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.name_tables import NameTables
 
@@ -57,20 +58,21 @@ class Parts:
     def _check_saved(self, tail: LogPlace, frame: Frame) -> None:
         """I10: Saved positions and classes are equal to those that a scan finds."""
         self.saved.add(tail.end)
-        head, block = saved_slots(self._buffer, tail.end, frame.tail.end)
-        data = self._buffer.read(tail.end, record.FRAME_SIZE, frame.tail.end)
-        slots = tail.end + record.slots_distance(data)
-        self._check_fill(slots + 8 * len(block), frame.tail.end)
+        buffer, end = self._buffer, frame.tail.end
+        slots = saved_slots(buffer, tail.end, end)
+        head = decode_positions_head(buffer.read(tail.end, record.POSITIONS_SIZE, end))
+        saved = Positions(head.slots, head.stored, partial(read_block, buffer, slots))
+        for _ in saved.blocks():
+            pass
+        self._check_fill(slots.end, end)
         if self.gap or head.covered.sequence != tail.sequence:
             return
-        saved = Positions.decode(block, head.stored)
         scanned = self.positions
         if (saved.next_oid, saved.stored) != (scanned.next_oid, scanned.stored):
             found = f"saved positions of {saved.stored} objects below oid {saved.next_oid}"
             expected = f"{scanned.stored} below {scanned.next_oid}"
             self.report.add(10, tail.end, found, expected)
-        elif saved.encode() != scanned.encode():
-            oid = next(oid for oid, at in enumerate(saved.slots) if at != scanned.get(oid))
+        elif (oid := _first_difference(saved, scanned)) is not None:
             found = f"saved position {saved.get(oid)} of oid {oid}"
             self.report.add(10, tail.end, found, scanned.get(oid))
         if frame.names != self.classes.rows():
@@ -83,3 +85,15 @@ class Parts:
         """I5: What fills a frame up to whole words is zero."""
         if start < end and any(self._buffer.read(start, end - start, end)):
             self.report.add(5, start, "bytes after the last part of a frame", "zeros")
+
+
+def _first_difference(one: Positions, other: Positions) -> int | None:
+    for first, blocks in zip(
+        range(0, one.next_oid, BLOCK_SLOTS),
+        zip(one.blocks(), other.blocks(), strict=True),
+        strict=True,
+    ):
+        for oid, (position, expected) in enumerate(zip(*blocks, strict=True), first):
+            if position != expected:
+                return oid
+    return None

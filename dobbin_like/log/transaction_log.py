@@ -79,8 +79,8 @@ class TransactionLog:
         ReadOnlyStorageError: It may not be written, or follows another log, and *read_only* is
             false.
 
-    Cost: Opening reads the saved positions as one block and what follows them. What is not
-    known to be durable is read whole and synced.
+    Cost: Opening reads what follows the saved positions, and these a block at a time when they
+    are needed. What is not known to be durable is read whole and synced.
     """
 
     _follows = False  # Whether it may write to a log that follows another.

@@ -13,7 +13,8 @@ from dobbin_like.contract import NO_NAMES, NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log.format import record
-from dobbin_like.log.format.record import LogPlace
+from dobbin_like.log.format.record import LogPlace, align
+from dobbin_like.log.format.saved import SLOT_SIZE, decode_positions_head, head_size
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction
 from dobbin_like.repair import parts
 from dobbin_like.repair.parts import Kept
@@ -122,7 +123,7 @@ class Frames:
         """Yield the tables of names if they may show what a lost transaction changed in them."""
         self._learn(frame.names)
         data = self.source.read(tail.end, record.POSITIONS_SIZE, frame.tail.end)
-        if self.losses and record.decode_positions_head(data).covered.tid >= self.tid:
+        if self.losses and decode_positions_head(data).covered.tid >= self.tid:
             yield NamesAt(frame.names)
 
     def _lose_whole(self, logged: LoggedTransaction, what: str) -> None:
@@ -193,8 +194,8 @@ class Frames:
         if end - offset < record.POSITIONS_SIZE:
             return False
         head = self.source.read(offset, record.POSITIONS_SIZE, end)
-        frame, saved = record.frame_head(head), record.decode_positions_head(head)
-        wanted = record.align(record.slots_distance(head) + 8 * saved.slots)
+        frame, saved = record.frame_head(head), decode_positions_head(head)
+        wanted = align(head_size(head) + SLOT_SIZE * saved.slots)
         fits = (frame.previous, frame.length, offset + wanted) == (tail.frame, wanted, end)
         return fits and frame.kind == record.KIND_POSITIONS
 

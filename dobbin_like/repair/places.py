@@ -17,6 +17,7 @@ from dobbin_like.ids import NO_TID
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.record import FrameHead, LogPlace
+from dobbin_like.log.format.saved import decode_positions_head
 from dobbin_like.log.reading.places import MARKS, places_like
 from dobbin_like.log.reading.reader import Frame, own_place, read_frame
 from dobbin_like.repair.bits import seed_before
@@ -91,7 +92,7 @@ class Places:
         if offset + record.POSITIONS_SIZE > self._limit:
             return None
         head = self._source.read(offset, record.POSITIONS_SIZE, self._limit)
-        covered = record.decode_positions_head(head).covered
+        covered = decode_positions_head(head).covered
         if record.frame_head(head).kind != record.KIND_POSITIONS or covered.end != offset:
             return None
         if not tail.end <= covered.frame < offset:

@@ -22,6 +22,7 @@ from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import encode_meta, encode_names
 from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
+from dobbin_like.log.format.saved import positions_size
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import stream_key, stream_offset
 from dobbin_like.name_tables import NameTables
@@ -182,11 +183,11 @@ class Survivors:
         """Return the indexes of the entries that a transaction up to the kept tid keeps."""
         if logged.failed:
             return ()
-        flags, slots, bases = self._marks.flags, self._old.positions.slots, self._bases
+        flags, newest, bases = self._marks.flags, self._old.positions.get, self._bases
         first = logged.first_entry
         if len(logged.oids) == 1:
             oid = logged.oids[0]
-            return (0,) if flags[oid] and (slots[oid] == first or first in bases) else ()
+            return (0,) if flags[oid] and (newest(oid) == first or first in bases) else ()
         entries = enumerate(zip(count(first, ENTRY_SIZE), logged.oids, strict=False))
         # An array: the whole database may be in one transaction.
         return array(
@@ -194,7 +195,7 @@ class Survivors:
             (
                 index
                 for index, (position, oid) in entries
-                if flags[oid] and (slots[oid] == position or position in bases)
+                if flags[oid] and (newest(oid) == position or position in bases)
             ),
         )
 
@@ -204,8 +205,8 @@ class Survivors:
         The newest transaction stays, even without entries: later ones follow its tid. So does the
         first successful one if no object survives, to hold the class table.
         """
-        old, slots = self._old, self._old.positions.slots
-        table_is_due = not any(flag and slots[oid] for oid, flag in enumerate(self._marks.flags))
+        old, newest = self._old, self._old.positions.get
+        table_is_due = not any(flag and newest(oid) for oid, flag in enumerate(self._marks.flags))
         for frame in old.frames(old.start, old.place.end):
             logged, chosen = frame.logged, None
             if logged is not None:
@@ -220,17 +221,16 @@ class Survivors:
         """Return of how many objects these entries are the newest versions."""
         if not self._bases:
             return len(chosen)
-        slots, first = self._old.positions.slots, logged.first_entry
-        return sum(slots[logged.oids[index]] == first + index * ENTRY_SIZE for index in chosen)
+        newest, first = self._old.positions.get, logged.first_entry
+        return sum(newest(logged.oids[index]) == first + index * ENTRY_SIZE for index in chosen)
 
     def estimate(self) -> tuple[PackSize, PackSize]:
         """Return the size of the log, and that of a packed one; reads only states of streams."""
         old = self._old
         before, after = Count(), Count()
         table = self.names().rows()
-        slots = 8 * old.positions.next_oid
-        saved = record.align(record.POSITIONS_SIZE + len(encode_names(table)) + slots)
-        size = PAGE_SIZE + saved
+        names_size = len(encode_names(table))
+        size = PAGE_SIZE + positions_size(old.positions.next_oid, names_size)
         streams: set[int] = set()
         for frame, chosen in self.choices():
             self._pace.rest()

@@ -23,6 +23,7 @@ from dobbin_like.log.format import record
 from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, SAVED, Page, inode_value
 from dobbin_like.log.format.meta import NO_META, Meta, encode_meta
 from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
+from dobbin_like.log.format.saved import encode_block
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.saved_positions import encode_around
@@ -170,13 +171,12 @@ class NewLog:
 
     def save_positions(self, names: NewNames) -> None:
         """Append the positions as they are now, and all *names*, for a quick opening."""
-        tail, positions, checksum = self.tail, self.positions, 0
-        for block in positions.blocks():
-            checksum = crc32(block, checksum)
-        start, fill, after = encode_around(tail, positions, names, tail, checksum)
+        tail, positions = self.tail, self.positions
+        blocks = map(encode_block, positions.blocks())
+        start, fill, after = encode_around(tail, positions, names, tail, blocks)
         self._write(start)
         for block in positions.blocks():
-            self._write(block)
+            self._write(encode_block(block))
         self._write(fill)
         self._saved, self.tail = tail.end, after
 

@@ -44,9 +44,6 @@ ENTRY_HEAD: Final = struct.Struct("<QQIIII")
 STREAM: Final = struct.Struct("<IIIIQQQII")
 """A frame, then: size of the data, size of a chunk, checksum of these and the table."""
 
-POSITIONS: Final = struct.Struct("<IIIIQQQQQQQQII")
-"""A frame, then: slots, stored oids, the tail that is covered, checksum of the slots."""
-
 LONG: Final = struct.Struct("<Q")
 
 FRAME_SIZE: Final = 32
@@ -56,8 +53,7 @@ ENTRY_HEAD_SIZE: Final = 32
 STREAM_SIZE: Final = 48
 POSITIONS_SIZE: Final = 88
 if (FRAME.size, TRANSACTION.size, ENTRY.size) != (FRAME_SIZE, TRANSACTION_SIZE, ENTRY_SIZE) or (
-    (ENTRY_HEAD.size, STREAM.size, POSITIONS.size)
-    != (ENTRY_HEAD_SIZE, STREAM_SIZE, POSITIONS_SIZE)
+    (ENTRY_HEAD.size, STREAM.size) != (ENTRY_HEAD_SIZE, STREAM_SIZE)
 ):
     text = "the struct strings and the sizes disagree"
     raise AssertionError(text)
@@ -340,7 +336,7 @@ def stream_checksum(size: int, chunk_size: int, table: bytes) -> int:
 def encode_stream_head(tail: LogPlace, length: int, head: StreamHead) -> tuple[bytes, int]:
     """Return the fixed part of a stream frame of *length* bytes and its checksum."""
     fields = STREAM.pack(0, COMMITTED, KIND_STREAM, 0, length, tail.frame, *head)
-    return _seal(fields, tail.checksum)
+    return seal(fields, tail.checksum)
 
 
 def decode_stream_head(data: bytes) -> StreamHead:
@@ -359,53 +355,7 @@ def decode_stream_head(data: bytes) -> StreamHead:
     return head
 
 
-class PositionsHead(NamedTuple):
-    """The fixed part of saved positions. The tables of names follow it, then the slots."""
-
-    slots: int  # Number of 8-byte positions that follow, by oid.
-    stored: int  # Number of them that are not 0.
-    covered: LogPlace  # The place up to which transactions are in the positions.
-    slots_checksum: int
-
-
-def encode_positions_head(
-    tail: LogPlace, length: int, head: PositionsHead, names: bytes
-) -> tuple[bytes, int]:
-    """Return the fixed part of a positions frame with the tables of names, and its checksum."""
-    covered = head.covered
-    fields = POSITIONS.pack(
-        0,
-        COMMITTED,
-        KIND_POSITIONS,
-        len(names),
-        length,
-        tail.frame,
-        head.slots,
-        head.stored,
-        covered.end,
-        covered.frame,
-        covered.sequence,
-        covered.tid,
-        covered.checksum,
-        head.slots_checksum,
-    )
-    return _seal(fields + names, tail.checksum)
-
-
-def decode_positions_head(data: bytes) -> PositionsHead:
-    """Return the fixed part of saved positions; its checksum has been verified."""
-    fields = POSITIONS.unpack_from(data)
-    slots, stored, end, frame, sequence, tid, checksum, slots_checksum = fields[6:]
-    covered = LogPlace(end, frame, checksum, sequence, tid)
-    return PositionsHead(slots, stored, covered, slots_checksum)
-
-
-def slots_distance(data: bytes) -> int:
-    """Return how far behind the start of saved positions the slots are, in bytes."""
-    return POSITIONS_SIZE + frame_head(data).meta_size
-
-
-def _seal(data: bytes, seed: int) -> tuple[bytes, int]:
+def seal(data: bytes, seed: int) -> tuple[bytes, int]:
     """Return *data* with its checksum filled in, and the checksum."""
     checksum = crc32(data[CHECKED_FROM:], seed)
     return WORD.pack(checksum) + data[4:], checksum

@@ -10,15 +10,12 @@ Read :mod:`dobbin_like.log.reading.readable` next.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
-from typing import Final
-from zlib import crc32
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
 from dobbin_like.log.format import record
-from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.reader import (
     Frame,
     LoggedTransaction,
@@ -26,6 +23,7 @@ from dobbin_like.log.reading.reader import (
     read_frame,
     read_run,
     stored_entries,
+    verify_saved,
 )
 from dobbin_like.log.reading.streams import verify_stream
 
@@ -33,14 +31,10 @@ __all__ = [
     "certain_frames",
     "certain_transactions",
     "find_end",
-    "saved_slots",
     "transactions_before_cut",
     "verify",
     "whole_frames",
 ]
-
-_PIECE: Final = 1 << 18
-"""Bytes of saved positions that are read at once."""
 
 
 def certain_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[Frame]:
@@ -159,32 +153,4 @@ def verify(buffer: ReadBuffer, tail: LogPlace, frame: Frame) -> None:
     elif frame.kind == record.KIND_STREAM:
         verify_stream(buffer.fd, buffer.path, tail.end)
     else:
-        saved_slots(buffer, tail.end, frame.tail.end)
-
-
-def saved_slots(
-    buffer: ReadBuffer, offset: int, end: int
-) -> tuple[record.PositionsHead, array[int]]:
-    """Return saved positions and their slots, for :meth:`Positions.decode`.
-
-    Raises:
-        IntegrityError: They are damaged.
-    """
-    data = buffer.read(offset, record.POSITIONS_SIZE, end)
-    head = record.decode_positions_head(data)
-    start = offset + record.slots_distance(data)
-    if start + 8 * head.slots > end:
-        error = DamagedError(f"{head.slots} slots", f"slots that end before {end}")
-        raise buffer.damaged(offset, error)
-    # In pieces: most of the cost of a big block is that of memory never used before.
-    slots = array("Q")
-    checksum = 0
-    for at in range(start, start + 8 * head.slots, _PIECE):
-        size = min(_PIECE, start + 8 * head.slots - at)
-        piece = disk.read_exactly(buffer.fd, buffer.path, at, size)
-        checksum = crc32(piece, checksum)
-        slots.frombytes(piece)
-    if checksum != head.slots_checksum:
-        error = DamagedError("saved positions with a wrong checksum", "the right one")
-        raise buffer.damaged(offset, error)
-    return head, slots
+        verify_saved(buffer, tail.end, frame.tail.end)

@@ -200,13 +200,10 @@ class ReadableLog:
         if loader is None:
             self.check_open()
             return None
-        try:
-            position = applied.positions.slots[oid] if oid >= 0 else 0
-        except IndexError:
-            return None
-        if not position:
-            return None
         try:  # As or_closed() does, for every object.
+            position = applied.positions.get(oid)
+            if not position:
+                return None
             stored = loader.load(oid, position, applied.limit)
         except (OSError, IntegrityError):
             self.check_open()

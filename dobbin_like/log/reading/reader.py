@@ -1,4 +1,4 @@
-"""Reading frames from the file: forward, one after the other, or one version of one object.
+"""Reading frames from the file: forward, one after the other, or a part of one.
 
 Promises that what it returns is what was written, or IntegrityError with the offset (I2).
 Knows no lock and no words: where committed bytes end is told by the caller. Read
@@ -8,6 +8,7 @@ Knows no lock and no words: where committed bytes end is told by the caller. Rea
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -19,6 +20,7 @@ from dobbin_like.log.file.disk import read_ahead, read_exactly
 from dobbin_like.log.format import record
 from dobbin_like.log.format.meta import decode_meta, decode_names
 from dobbin_like.log.format.record import DamagedError, LogPlace, TransactionHead
+from dobbin_like.log.format.saved import SavedSlots, decode_saved_slots, head_size
 
 _AHEAD: Final = 1 << 16
 """Bytes read at once in a scan: hundreds of small transactions, or one part of a big one."""
@@ -292,3 +294,41 @@ def stored_entries(
             raise IntegrityError(buffer.path, position, text, f"{found:08x}")
         number &= record.NUMBER_LIMIT - 1
         yield oid, LoggedVersion(logged.tid, number, data, position, previous)
+
+
+def saved_slots(buffer: ReadBuffer, offset: int, end: int) -> SavedSlots:
+    """Return where the slots of the saved positions at *offset* are. Reads none of them.
+
+    Raises:
+        IntegrityError: They are not within the frame, which ends at *end*.
+    """
+    size = head_size(buffer.read(offset, record.POSITIONS_SIZE, end))
+    try:
+        return decode_saved_slots(buffer.read(offset, size, end), offset)
+    except DamagedError as error:
+        raise buffer.damaged(offset, error) from None
+
+
+def read_block(buffer: ReadBuffer, saved: SavedSlots, number: int) -> array[int]:
+    """Return the slots of a block; any thread may call this.
+
+    Raises:
+        IntegrityError: It is damaged.
+    """
+    offset, size = saved.place(number)
+    data = read_exactly(buffer.fd, buffer.path, offset, size)
+    try:
+        return saved.decode(number, data)
+    except DamagedError as error:
+        raise buffer.damaged(offset, error) from None
+
+
+def verify_saved(buffer: ReadBuffer, offset: int, end: int) -> None:
+    """Read all blocks of the saved positions at *offset*.
+
+    Raises:
+        IntegrityError: One is damaged.
+    """
+    saved = saved_slots(buffer, offset, end)
+    for number in range(len(saved.checksums)):
+        read_block(buffer, saved, number)

@@ -3,12 +3,14 @@
 A positions frame holds the positions and the tables of names as of a place in the log, and
 says which place: whoever loads it goes on reading from there. It is a shortcut and
 nothing else: where the positions are damaged, the log is read from the start (I10).
+Opening takes the names and the place; positions are read when they are needed.
 """
 
 from __future__ import annotations
 
 import logging
-from zlib import crc32
+from array import array
+from collections.abc import Iterable
 
 from dobbin_like.contract import NewNames
 from dobbin_like.exc import IntegrityError
@@ -16,10 +18,17 @@ from dobbin_like.ids import NO_TID
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import encode_names
-from dobbin_like.log.format.record import DamagedError, LogPlace, PositionsHead
-from dobbin_like.log.reading.chain import saved_slots
+from dobbin_like.log.format.record import DamagedError, LogPlace
+from dobbin_like.log.format.saved import (
+    PositionsHead,
+    SavedSlots,
+    decode_positions_head,
+    encode_block,
+    encode_positions_head,
+)
+from dobbin_like.log.reading.chain import certain_transactions
 from dobbin_like.log.reading.positions import Positions
-from dobbin_like.log.reading.reader import ReadBuffer, read_frame
+from dobbin_like.log.reading.reader import ReadBuffer, read_block, read_frame, saved_slots
 from dobbin_like.name_tables import NameTables
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +70,8 @@ def load_saved(
 ) -> tuple[Positions, NameTables, LogPlace] | None:
     """Return positions, classes and the place they are of, from the frame at *offset*.
 
-    None if they are damaged, or not before *limit*. Cost: 8 bytes for each oid, in one read.
+    None if they are damaged, or not before *limit*. Cost: 4 bytes for each 1,024 oids; the
+    positions are read a block at a time, when they are asked for.
     """
     if offset >= limit:
         return None
@@ -69,29 +79,71 @@ def load_saved(
         frame = read_frame(buffer, place_before(buffer, offset, page_checksum, limit), limit)
         if frame.kind != record.KIND_POSITIONS:
             return None
-        head, block = saved_slots(buffer, offset, frame.tail.end)
+        saved = saved_slots(buffer, offset, frame.tail.end)
     except IntegrityError as error:
         _logger.warning("saved positions can't be used, reading the whole log: %s", error)
         return None
-    return Positions.decode(block, head.stored), NameTables(*frame.names), head.covered
+    head = decode_positions_head(buffer.read(offset, record.POSITIONS_SIZE, limit))
+    start = record.first_place(page_checksum)
+    source = _Source(buffer.beside(), saved, start, head.covered.end)
+    positions = Positions(saved.slots, head.stored, source.block)
+    return positions, NameTables(*frame.names), head.covered
+
+
+class _Source:
+    """Reads saved positions; what is damaged of them is found in the log itself."""
+
+    def __init__(self, buffer: ReadBuffer, saved: SavedSlots, start: LogPlace, end: int) -> None:
+        self._buffer = buffer
+        self._saved = saved
+        self._start = start
+        self._end = end
+        self._scanned: Positions | None = None
+
+    def block(self, number: int) -> array[int]:
+        """Return the slots of a block.
+
+        Raises:
+            IntegrityError: It is damaged, and so is the log before it.
+        """
+        if self._scanned is None:
+            try:
+                return read_block(self._buffer, self._saved, number)
+            except IntegrityError as error:
+                _logger.warning("saved positions can't be used, reading the whole log: %s", error)
+                self._scanned = self._scan()
+        return self._scanned.block(number)
+
+    def _scan(self) -> Positions:
+        positions = Positions()
+        for run, _ in certain_transactions(self._buffer.beside(), self._start, self._end):
+            for logged in run:
+                if logged.oids and not logged.failed:
+                    positions.update(logged.oids, logged.first_entry)
+        return positions
 
 
 def encode_saved(
     tail: LogPlace, positions: Positions, classes: NameTables, covered: LogPlace
 ) -> tuple[bytes, LogPlace]:
-    """Return a frame at *tail* with the positions as of *covered*, and the place after it."""
-    block = positions.encode()
-    start, fill, after = encode_around(tail, positions, classes.rows(), covered, crc32(block))
-    return b"".join((start, block, fill)), after
+    """Return a frame at *tail* with the positions as of *covered*, and the place after it.
+
+    Raises:
+        IntegrityError: Saved positions that are needed for it can't be read.
+    """
+    blocks = [encode_block(block) for block in positions.blocks()]
+    start, fill, after = encode_around(tail, positions, classes.rows(), covered, blocks)
+    return b"".join((start, *blocks, fill)), after
 
 
 def encode_around(
-    tail: LogPlace, positions: Positions, names: NewNames, covered: LogPlace, checksum: int
+    tail: LogPlace,
+    positions: Positions,
+    names: NewNames,
+    covered: LogPlace,
+    blocks: Iterable[bytes],
 ) -> tuple[bytes, bytes, LogPlace]:
-    """Return what stands before the slots, whose checksum is given, what behind, and the end."""
-    table, size = encode_names(names), 8 * positions.next_oid
-    head = PositionsHead(positions.next_oid, positions.stored, covered, checksum)
-    length = record.align(record.POSITIONS_SIZE + len(table) + size)
-    start, own = record.encode_positions_head(tail, length, head, table)
-    after = LogPlace(tail.end + length, tail.end, own, tail.sequence, tail.tid)
-    return start, bytes(length - len(start) - size), after
+    """Return what stands before the encoded *blocks*, what behind, and the end."""
+    head = PositionsHead(positions.next_oid, positions.stored, covered)
+    start, fill, after = encode_positions_head(tail, head, encode_names(names), blocks)
+    return start, bytes(fill), after
