@@ -149,7 +149,8 @@ class Block(Generic[RootT]):
         if self._owner is not None:
             self._refuse("it was entered before; make a new one for each with statement")
         self._data = data = self._store.manager()
-        own = self._own = data.transaction_manager
+        thread = data.thread
+        own = self._own = thread.transaction_manager()
         scope = scope_of_context()
         if scope is not None:
             scope = current_scope()
@@ -162,7 +163,7 @@ class Block(Generic[RootT]):
             if self._user:
                 current.user = self._user
             note_block(current, self._only_reads)
-            data.thread.ends_with_block = True
+            thread.ends_with_block = True
         else:
             self._take_part(current)
         if self._note:
@@ -306,14 +307,14 @@ class Block(Generic[RootT]):
         if _current(self._own) is not current:
             self._refuse("its transaction was ended in it")
         if self._only_reads:
-            self._own.abort()
+            current.abort()
             return
         participants = _participants(current)
         if not participants:
             self._store.check_values()
         elif len(participants) > 1:
             self._store.release_early()  # Their locks are taken in order.
-        self._own.commit()
+        current.commit()
 
     def _take_back(self, error: BaseException) -> None:
         """Undo what was done in the block. May be repeated after an interrupt."""
