@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -13,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.helpers.processes import shared
+from tests.helpers.processes import children_of, shared
 
 USER = "postgres"  # The server refuses to run as root.
 STANDBY = "standby"
@@ -153,7 +154,17 @@ class Server:
         return True
 
     def kill(self) -> None:
-        """Kill it as a crash would; return when it is gone."""
+        """Kill it as a crash of its machine would, all at once; return when it is gone.
+
+        Without its first process, one that waits for a standby stops waiting, and others that
+        live for a moment longer show what was committed by it, and is nowhere else.
+        """
+        self._process.send_signal(signal.SIGSTOP)  # It starts none any more.
+        parts = children_of(self._process.pid)
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in parts:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:

@@ -238,8 +238,12 @@ def _children() -> set[int]:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:  # The usual case, which costs nothing.
         return set()
-    ours = os.getpid()
-    return {pid for pid, parent in _parents() if parent == ours}
+    return children_of(os.getpid())
+
+
+def children_of(process: int) -> set[int]:
+    """Return the children of a process. On Linux."""
+    return {pid for pid, parent in _parents() if parent == process}
 
 
 def _parents() -> Iterator[tuple[int, int]]:
