@@ -50,6 +50,7 @@ class Offer(NamedTuple):
     more: Sequence[Sequence[Any]]  # Of further statements, if it is large.
     before: PostgresTransaction
     size: int  # Of the states in the first statement, in bytes.
+    statement: str  # The first of them.
 
 
 def make_offer(
@@ -86,6 +87,7 @@ def make_offer(
         head.oid_count, Oid(next_oid), head.complete_since, head.generation, (),
     )  # fmt: skip
     first, *more = _parts(entries)
+    is_one = len(entries) == 1 and not older
     number = b"%d"
     parameters = (
         number % head.sequence,
@@ -97,14 +99,15 @@ def make_offer(
         array_text(named).encode(),
         array_text(streams).encode(),
         Binary(encode_meta(meta)),
-        array_text(older).encode(),
+        *(() if is_one else (array_text(older).encode(),)),
         number % (len(new) - len(older)),
         number % next_oid,
-        *_versions(first),
+        *(_version(first[0]) if is_one else _versions(first)),
     )
     size = sum(len(entry[2]) for entry in first)
     parts = [(number % tid, *_versions(part)) for part in more]
-    return Offer(made, parameters, parts, head, size)
+    statement = "append_one" if is_one else "append"
+    return Offer(made, parameters, parts, head, size, statement)
 
 
 def _check_sizes(entries: Sequence[Entry]) -> None:
@@ -126,6 +129,11 @@ def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             start, size = at, 0
         size += len(entry[2])
     yield entries[start:]
+
+
+def _version(entry: Entry) -> tuple[Any, ...]:
+    oid, number, data = entry
+    return b"%d" % oid, b"%d" % number, Binary(data)
 
 
 def _versions(entries: Sequence[Entry]) -> tuple[Any, ...]:
@@ -156,14 +164,14 @@ def put(line: Line, statements: Statements, offers: Sequence[Offer]) -> list[Pos
     """
     if offers[0].more:
         line.execute("begin isolation level read committed")
-        done = _put_parts(line, statements, offers[0], "append")
+        done = _put_parts(line, statements, offers[0], offers[0].statement)
         if done:
             commit(line, statements)
         else:
             roll_back(line)
         return done
     line.warned = False
-    calls = [statements.call("append", offer.parameters) for offer in offers]
+    calls = [statements.call(offer.statement, offer.parameters) for offer in offers]
     done = _done(offers, exchange(line, calls))
     if done and line.warned:
         wait_until_durable(line, statements)
@@ -178,13 +186,14 @@ def put_in_turn(
     Args:
         decide: Commit as well, in the same round trip.
     """
+    in_turn = f"{offer.statement}_in_turn"
     if offer.more or not decide:
-        done = _put_parts(line, statements, offer, "append_in_turn")
+        done = _put_parts(line, statements, offer, in_turn)
         if done and decide:
             commit(line, statements)
     else:
         line.warned = False
-        calls = [statements.call("append_in_turn", offer.parameters), statements.call("commit")]
+        calls = [statements.call(in_turn, offer.parameters), statements.call("commit")]
         done = _done([offer], exchange(line, calls))
         if done and line.warned:
             wait_until_durable(line, statements)
