@@ -171,7 +171,6 @@ GOALS = (
         "ms",
         "itself",
         1 / 1.2,
-        "Where each object lies is read at the start: eight bytes for each.",
     ),
     Goal(
         "two threads that read, free-threaded Python",
