@@ -273,7 +273,8 @@ HOUSE = {
         (
             "indexes.conditions  indexes.known  indexes.scan  indexes.sweep",
             "indexes.plan",
-            "indexes.build  indexes.find",
+            "indexes.build  indexes.search",
+            "indexes.find",
             "indexes",
         ),
     ),
