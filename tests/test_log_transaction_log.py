@@ -648,8 +648,9 @@ def test_what_was_not_read_before_closing_is_not_there_after(path: Path) -> None
     assert data_of(log, 0) == b"0"
     log.close()
 
-    with pytest.raises(ClosedError):
-        log.load(Oid(9000))
+    for asked in (log.load, log.has, log.place_of):
+        with pytest.raises(ClosedError):
+            asked(Oid(9000))
 
 
 def test_positions_are_saved_again_with_those_that_were_not_read(path: Path) -> None:

@@ -48,7 +48,8 @@ class PackedStorage(Storage, Protocol):
     def is_dropped(self, oid: Oid) -> bool:
         """Return whether a pack has dropped an object that this instance has known.
 
-        Nothing is read: it is asked for every object that a commit refers to.
+        It is asked for every object that a commit refers to: it costs no more than a small read
+        now and then. Raises what reading does.
         """
 
     def place_of(self, oid: Oid) -> int:

@@ -194,7 +194,7 @@ class TransactionLog:
     # -- reading ---------------------------------------------------------------
 
     def has(self, oid: Oid) -> bool:
-        return bool(self._reading.applied.positions.get(oid))
+        return bool(self._reading.place_of(oid))
 
     def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
         return self._reading.load(oid, at)
@@ -351,7 +351,7 @@ class TransactionLog:
         return not self.has(oid)
 
     def place_of(self, oid: Oid) -> int:
-        return self._reading.applied.positions.get(oid)
+        return self._reading.place_of(oid)
 
     def stream_is_moved(self, key: int) -> bool:
         return not is_of(key, self._reading.applied.generation)

@@ -185,6 +185,18 @@ class ReadableLog:
 
     # -- reading ---------------------------------------------------------------
 
+    def place_of(self, oid: Oid) -> int:
+        """Return the position of the newest applied version of an object; 0: there is none.
+
+        Raises:
+            IntegrityError: Neither the saved positions nor the log before them can be read.
+        """
+        try:
+            return self.applied.positions.get(oid)
+        except (OSError, IntegrityError):
+            self.check_open()
+            raise
+
     def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
         """Return the newest applied version of an object, or the newest up to *at*.
 

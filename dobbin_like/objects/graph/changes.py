@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
-from dobbin_like.contract import is_packed
+from dobbin_like.contract import PackedStorage, is_packed
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.culprit import culprit, rebuilt
@@ -74,8 +74,10 @@ class Changes:
             classes.look_up_again()
         self._next_oid = 0  # 0: none was given out.
         self._packed = graph.packed
-        storage: Any = graph.storage
-        self._is_dropped: Callable[[Oid], bool] = storage.is_dropped if self._packed else _never
+        storage = graph.storage
+        self._is_dropped: Callable[[Oid], bool] = (
+            cast("PackedStorage", storage).is_dropped if self._packed else _never
+        )
         self.new: deque[ObjectRef] = deque()
         """Objects that are new, or have to be stored again, and are not written yet."""
         self._made: list[ObjectRef] = []
