@@ -19,7 +19,9 @@ from dobbin_like.exc import NoSuchAttributeError
 from dobbin_like.ids import Tid
 from dobbin_like.late import LateMethod, bound
 from dobbin_like.log import TransactionLog
-from dobbin_like.mistaken import check_no_uri
+from dobbin_like.mistaken.arguments import check_flags
+from dobbin_like.mistaken.attributes import NoMapping, fixed
+from dobbin_like.mistaken.paths import check_no_uri
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
@@ -51,7 +53,16 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class Database(Generic[RootT]):
+@fixed(
+    given="it is given when the database is opened: Database(path, {name}=...)",
+    options="allow guard pack_when sync lock_timeout read_only must_exist",
+    otherwise=(
+        "it would be stored nowhere; checkout(db.root), then set db.root.{name} or "
+        "db.root['{name}']"
+    ),
+    told=IN_DATABASES,
+)
+class Database(NoMapping, Generic[RootT]):
     """An object database: a graph of persistent objects over one storage.
 
     ``storage`` is a storage, or the path of a log (``~`` is the home directory). The file need
@@ -109,6 +120,7 @@ class Database(Generic[RootT]):
     ) -> None:
         self._auto_pack: AutoPack | None = None
         own = isinstance(storage, (str, bytes, os.PathLike))
+        check_flags(must_exist=must_exist)
         if isinstance(storage, (str, bytes, os.PathLike)):
             path = _checked(os.path.expanduser(os.fsdecode(storage)), must_exist)  # noqa: PTH111
             storage = TransactionLog(

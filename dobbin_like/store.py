@@ -28,6 +28,7 @@ from dobbin_like.exc import (
     UncommittedChangesWarning,
 )
 from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.mistaken.arguments import check_manager, checked_names, wrong_type
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.faces.base import Persistent
@@ -126,14 +127,16 @@ class Store:
         allow: Iterable[str],
         guard: bool | Literal["check"],
     ) -> None:
+        if not (isinstance(guard, int) and guard in (0, 1)) and guard != "check":
+            raise wrong_type(guard, "guard", "True, False or 'check'")
+        check_manager(transaction_manager)
         with claims:
             if storage in claimed:
                 raise StorageInUseError(storage.path)
             claimed.add(storage)
         self.storage = storage
         try:
-            names = (allow,) if isinstance(allow, str) else tuple(allow)
-            classes = ClassTable(Policy(names), storage.names, storage.path)
+            classes = ClassTable(Policy(checked_names(allow)), storage.names, storage.path)
             self.given_manager = transaction_manager
             self.transaction_manager: Any = transaction_manager or transaction_package.manager
             self.graph: Graph = Graph(database, storage, classes, self.enlist, guard=guard)

@@ -45,9 +45,9 @@ HOUSE = {
             "exc.tools  exc.transactions",
             "contract.distant  contract.packed",
             "contract.recognize",
-            "contract  exc  processes.collector  processes.reopened  texts  timestamps warn_after "
-            "warn_outside",
-            "mistaken  name_tables",
+            "contract  exc  mistaken  mistaken.arguments  processes.collector  processes.reopened "
+            "texts  timestamps  warn_after  warn_outside",
+            "mistaken.attributes  mistaken.paths  name_tables",
         ),
     ),
     "log.format": Room(

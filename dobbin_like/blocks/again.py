@@ -12,6 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 from dobbin_like.blocks.block import Block, begins_anew
 from dobbin_like.contract import is_distant
 from dobbin_like.exc import SelfWaitError
+from dobbin_like.mistaken.arguments import check_callables, check_count, check_texts
 from dobbin_like.store import Store
 
 __all__ = ["OnRetry", "run", "run_kind", "transactional"]
@@ -68,9 +69,7 @@ def run(
         BlockError, UncommittedChangesError, CommittingError: See :meth:`transaction`.
     """
     _check(function)
-    if retry < 0:
-        text = f"retry is {retry}, expected 0 or more: how often it may be run again"
-        raise ValueError(text)
+    _check_options(retry, note, user, on_retry)
     options = _code(function), retry, note, user, on_retry or _tell_nobody
     if _flags(function) & _COROUTINE:
         return cast("_R", _run_in_task(store, cast("Any", function), *options))
@@ -220,7 +219,11 @@ def transactional(
 def transactional(store: Store, function: Any = None, /, **options: Any) -> Any:
     """Decorate a function: each call is a transaction, as with :meth:`run`, of these options."""
     if function is None:
-        return functools.partial(transactional, store, **options)
+        return functools.partial(_transactional, store, **_checked_options(**options))
+    return _transactional(store, function, **options)
+
+
+def _transactional(store: Store, function: Any, **options: Any) -> Any:
     _check(function)
 
     @functools.wraps(function)
@@ -241,6 +244,29 @@ def _code(function: Callable[..., object]) -> Any:
 def _flags(function: Callable[..., object]) -> int:
     code = _code(function)
     return 0 if code is None else int(code.co_flags)
+
+
+def _checked_options(**options: Any) -> dict[str, Any]:
+    """Return the options of run(), checked."""
+    known: dict[str, Any] = {"retry": _RETRIES, "note": "", "user": "", "on_retry": None}
+    for name in options:
+        if name not in known:
+            text = f"{name} is no option of transactional(), expected one of {', '.join(known)}"
+            raise TypeError(text)
+    _check_options(**(known | options))
+    return options
+
+
+def _check_options(retry: int, note: str, user: str, on_retry: OnRetry | None) -> None:
+    """Raise TypeError or ValueError for what can't be an option of run()."""
+    if type(retry) is not int:
+        check_count("retry", retry)
+    if retry < 0:
+        text = f"retry is {retry}, expected 0 or more: how often it may be run again"
+        raise ValueError(text)
+    if note or user or on_retry is not None:
+        check_texts(note=note, user=user)
+        check_callables(on_retry=on_retry)
 
 
 def _check(function: Any) -> None:

@@ -23,6 +23,7 @@ from dobbin_like.exc import (
     UncommittedChangesError,
     UncommittedChangesWarning,
 )
+from dobbin_like.mistaken.arguments import check_texts
 from dobbin_like.objects.values.here import (
     Scope,
     current_scope,
@@ -86,7 +87,7 @@ def transaction(
         retry: Is refused, and says what to do instead.
 
     Raises:
-        TypeError: *retry* is given.
+        TypeError: *retry* is given, or *note* or *user* is no string.
         BlockError: The block is entered twice, or in one that only reads, or left by another
             thread; or its transaction was ended in it.
         UncommittedChangesError: The thread has changes that no block has made.
@@ -99,6 +100,8 @@ def transaction(
             "@db.transactional(retry=5) above it"
         )
         raise TypeError(text)
+    if note or user:
+        check_texts(note=note, user=user)
     return Block(store, note, user)
 
 

@@ -30,8 +30,9 @@ from dobbin_like.check.report import (
     Report,
 )
 from dobbin_like.check.scan import Scan, compare_with_storage
-from dobbin_like.contract import Storage
+from dobbin_like.contract import Storage, is_storage
 from dobbin_like.database import Database, store_of
+from dobbin_like.mistaken.arguments import check_callables, wrong_type
 from dobbin_like.storage import TransactionLog
 from dobbin_like.store import Progress
 
@@ -74,10 +75,13 @@ def check_log(
     Cost: The bytes of the log, those of the newest states twice; 17 bytes of memory for
     each oid.
     """
+    check_callables(progress=progress)
     if isinstance(log, (str, os.PathLike)):
         report = Report(os.fspath(log))
         Scan(report, None, allow).run(progress)
         return report
+    if not is_storage(log):
+        raise wrong_type(log, "log", "a path or a storage, as db.storage is")
     report = Report(log.path)
     if not isinstance(log, TransactionLog):
         check_protocol(log, report, progress)
@@ -101,6 +105,9 @@ def check_database(database: Database, progress: Progress | None = None) -> Repo
     but must not be in the middle of committing it. Publication waits while the objects in
     memory are checked.
     """
+    given: object = database
+    if not isinstance(given, Database):
+        raise wrong_type(given, "database", "a Database; check_log() checks a file or a storage")
     store = store_of(database)
     store.check_open()
     report = check_log(database.storage, progress)

@@ -15,6 +15,7 @@ from dobbin_like.exc import ClosedError, PastDroppedError, TransactionNotFound
 from dobbin_like.history.outcome import applied_in_time
 from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
+from dobbin_like.mistaken.arguments import check_timeout
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Store
@@ -106,6 +107,7 @@ def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> 
 
     Cost: The states that were changed, before and after.
     """
+    check_timeout(wait=wait)
     store.check_open()
     publisher = store.publisher
     last = max(tid_of(since), NO_TID)

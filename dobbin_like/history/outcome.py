@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dobbin_like.ids import Tid
+from dobbin_like.mistaken.arguments import check_tid, check_timeout
 from dobbin_like.store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def wait(store: Store, tid: int, timeout: float | None = None) -> bool:
 
     Cost: A system call now and then, from every 0.1 ms to every 10 ms.
     """
+    check_tid(tid)
+    check_timeout(timeout=timeout)
     manager = store.manager()
     if not applied_in_time(store.publisher, tid, timeout, _LONGEST_PAUSE_SECONDS):
         return False
@@ -63,6 +66,7 @@ def outcome(store: Store, tid: int) -> bool | None:
     PastDroppedError: What there was then was dropped by packing. Other errors are those of
     reading. Cost: That of finding a transaction by its tid.
     """
+    check_tid(tid)
     store.publisher.catch_up()
     storage = store.storage
     if storage.tid < tid:

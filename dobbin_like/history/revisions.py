@@ -12,6 +12,7 @@ from dobbin_like.contract import Storage, Transaction
 from dobbin_like.exc import ObjectNotFound
 from dobbin_like.history.states import differing, stored_state
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.mistaken.arguments import check_flags
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.short import ABSENT
@@ -79,6 +80,7 @@ def transactions(
     Cost: What is yielded. To find where to begin, a small read for each transaction after
     *since*, or after *until* if newest first.
     """
+    check_flags(newest_first=newest_first)
     store.check_open()
     store.publisher.catch_up()
     return transactions_of(store.storage, since, until, newest_first=newest_first)

@@ -28,6 +28,7 @@ from dobbin_like.indexes.kept.catalog import (
 from dobbin_like.indexes.kept.definition import Definition, given
 from dobbin_like.indexes.known import wrong_name
 from dobbin_like.indexes.scan import KeyScan
+from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.values.refs import native_dict, ref_of
@@ -81,6 +82,8 @@ def index(
     Cost: Reading every object; others can commit meanwhile. They wait while the entries are
     written.
     """
+    check_flags(unique=unique)
+    check_callables(progress=progress)
     making = _Making(store, cls, over, unique=unique)
     if not making.is_there():
         with SnapshotScan(store) as sight:
@@ -100,6 +103,8 @@ def drop_index(store: Store, cls: type[Persistent] | str, *over: Over) -> None:
         IndexDefinitionError: There is none.
         UncommittedChangesError, BlockError: The thread is in a transaction.
     """
+    if not isinstance(cls, (str, type)):
+        _refuse_class(cls, over, "drop_index")
     names = tuple(x if isinstance(x, str) else getattr(x, "__name__", "?") for x in over)
     name = f"{cls if isinstance(cls, str) else cls.__name__}({', '.join(names)})"
     with _alone(store, f"drop index {name}"):
@@ -150,17 +155,19 @@ def discard(store: Store, obj: Persistent) -> None:
     (native_dict(obj) if working is None else working)[DISCARDED] = True
 
 
-def _refuse_class(given: Any, over: tuple[Over, ...]) -> NoReturn:
+def _refuse_class(given: Any, over: tuple[Over, ...], method: str = "index") -> NoReturn:
     if isinstance(given, type):
         raise NotPersistentError(given.__name__)
     name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
     names = (given, *over) if isinstance(given, str) else over
-    raise NotPersistentError(name, f"the class of the objects first: {_call('Class', names)}")
+    raise NotPersistentError(
+        name, f"the class of the objects first: {_call('Class', names, method)}"
+    )
 
 
-def _call(class_name: str, over: tuple[Any, ...]) -> str:
+def _call(class_name: str, over: tuple[Any, ...], method: str = "index") -> str:
     texts = (repr(x) if isinstance(x, str) else getattr(x, "__name__", "...") for x in over)
-    return f"db.index({', '.join([class_name, *texts])})"
+    return f"db.{method}({', '.join([class_name, *texts])})"
 
 
 def _parts(given: Any) -> Iterable[Any]:

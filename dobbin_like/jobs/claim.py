@@ -22,7 +22,6 @@ from dobbin_like.exc import BlockError, ClaimDroppedWarning, InDoubtError, Lease
 from dobbin_like.jobs.parts import (
     Job,
     Parts,
-    check_seconds,
     fail,
     give_back,
     is_claimed,
@@ -33,6 +32,7 @@ from dobbin_like.jobs.parts import (
     take_out,
 )
 from dobbin_like.jobs.patience import Patience
+from dobbin_like.mistaken.arguments import check_seconds, check_texts, check_timeout
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.store import Store
 from dobbin_like.warn_outside import warn_outside
@@ -93,9 +93,10 @@ class Claim(Generic[T]):
 
         LeaseLostError: Another worker may have it.
         """
-        check_seconds(delay=0 if delay is None else delay)
+        check_texts(error=error)
+        check_timeout(delay=delay)
         self._end_claim()
-        fail(self._jobs, self.job, error[:_LONGEST_ERROR], delay)
+        fail(self._jobs, self.job, (error or "")[:_LONGEST_ERROR], delay)
 
     def release(self) -> None:
         """Give the job back as if it had not been claimed. LeaseLostError: see :meth:`nack`."""

@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from dobbin_like.collections import BTree, PersistentDict, PersistentQueue
 from dobbin_like.exc import ObjectNotFound
+from dobbin_like.mistaken.arguments import check_seconds
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.values.short import short
 from dobbin_like.timestamps import now
@@ -79,19 +80,6 @@ class Parts(Protocol):
 def seconds() -> float:
     """Return the time by the clock of this machine, in seconds since the epoch."""
     return now() / 1_000_000
-
-
-def check_seconds(**given: Any) -> None:
-    """Raise TypeError or ValueError for what was given as a time span, by name, and is none."""
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            text = f"{name} is a {type(value).__name__}, expected seconds as a number"
-            if hasattr(value, "total_seconds"):
-                text += f": {name}.total_seconds()"
-            raise TypeError(text)
-        if math.isnan(value):
-            text = f"{name} is nan, expected seconds as a number"
-            raise ValueError(text)
 
 
 def due_in(delay: float) -> float | None:

@@ -14,13 +14,13 @@ from dobbin_like.jobs.claim import Claim, Claims
 from dobbin_like.jobs.parts import (
     PRIORITIES,
     Job,
-    check_seconds,
     due_in,
     due_jobs,
     give_back,
     place,
     why_alive,
 )
+from dobbin_like.mistaken.arguments import check_seconds, check_timeout
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_JOB_QUEUES, telling
 
@@ -147,5 +147,6 @@ class JobQueue(Persistent, Generic[T]):
         if not isinstance(database, Database):
             text = f"this {type(self).__name__} is not stored yet; commit it, then claim"
             raise ValueError(text)  # noqa: TRY004  it will be right later
-        check_seconds(lease=lease, timeout=0 if timeout is None else timeout)
+        check_seconds(lease=lease)
+        check_timeout(timeout=timeout)
         return Claims(store_of(database), self, lease, timeout)

@@ -53,13 +53,20 @@ from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import is_of
 from dobbin_like.log.writing.writable import WritableLog
-from dobbin_like.mistaken import check_no_uri
+from dobbin_like.mistaken.arguments import check_flags, check_lock_timeout
+from dobbin_like.mistaken.attributes import fixed
+from dobbin_like.mistaken.paths import check_no_uri
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.timestamps import warn_if_ahead
 
 __all__ = ["TransactionLog"]
 
 
+@fixed(
+    given="it is given when the log is opened: TransactionLog(path, {name}=...)",
+    options="sync lock_timeout read_only",
+    otherwise="a log has no attributes to be set",
+)
 class TransactionLog:
     """One instance over one log file; others, here and in other processes, share the file.
 
@@ -83,6 +90,8 @@ class TransactionLog:
     are needed. What is not known to be durable is read whole and synced.
     """
 
+    path: str
+    read_only: bool
     _follows = False  # Whether it may write to a log that follows another.
 
     def __init__(
@@ -94,12 +103,13 @@ class TransactionLog:
         read_only: bool = False,
     ) -> None:
         check_no_uri(path)
+        check_flags(sync=sync, read_only=read_only)
+        check_lock_timeout(lock_timeout=lock_timeout)
         follows = self._follows
         self._reading = reading = ReadableLog(path, read_only=read_only, follows=follows)
         self._writing = WritableLog(reading, sync=sync, lock_timeout=lock_timeout)
         self._history = History(reading)
-        self.path: str = reading.path
-        self.read_only = read_only
+        vars(self).update(path=reading.path, read_only=read_only)
         if type(self) is TransactionLog:  # A class below it may have methods of its own.
             # For every object, begin() and commit: without a step in between.
             self.load = reading.load  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.record import OID_LIMIT
+from dobbin_like.mistaken.arguments import check_callables, checked_path
 from dobbin_like.objects.codec.references import references
 from dobbin_like.repair.frames import Frames
 from dobbin_like.repair.parts import Kept
@@ -63,7 +64,9 @@ def repair(
 
     Cost: The bytes of the log; memory for the largest transaction.
     """
-    report = RepairReport(os.fspath(path), os.fspath(to))
+    check_callables(progress=progress)
+    report = RepairReport(checked_path("path", path), checked_path("to", to))
+    path, to = report.path, report.to
     if Path(to).exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), report.to)
     fd = os.open(path, os.O_RDONLY)

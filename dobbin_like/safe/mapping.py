@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast, overload
 
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
+from dobbin_like.mistaken.attributes import fixed
 from dobbin_like.objects.values.here import keep_scope, out_of_block, scope_of_context
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.safe.block import SafeBlock
@@ -36,6 +37,11 @@ _TRIES: Final = 100
 """How often to look for a value that others replace and a pack drops."""
 
 
+@fixed(
+    given="it is given when the safe is opened: safe.open(path, {name}=...)",
+    options="flag writeback allow timeout pack_when",
+    otherwise="it would be stored nowhere; set the item, safe['{name}']",
+)
 class Safe(MutableMapping[_K, _V]):
     """A dict in a file. Made by :func:`dobbin_like.safe.open`.
 

@@ -14,7 +14,13 @@ from typing import Any, Final
 
 from dobbin_like.database import Database
 from dobbin_like.exc import NotALogError, NotASafeError, SafeDirectoryError
-from dobbin_like.mistaken import check_no_uri, shelf_hint, shelf_kind
+from dobbin_like.mistaken.arguments import (
+    check_flags,
+    check_lock_timeout,
+    checked_names,
+    checked_path,
+)
+from dobbin_like.mistaken.paths import check_no_uri, shelf_hint, shelf_kind
 from dobbin_like.objects.values.here import out_of_block
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.safe.groups import Groups, Managers
@@ -63,9 +69,11 @@ def open(  # noqa: A001  the name that it has in shelve and dbm
     if flag not in ("r", "w", "c", "n"):
         text = f"flag={flag!r}: expected 'r', 'w', 'c' or 'n'"
         raise ValueError(text)
+    path = _path_of("filename", filename)
     check_no_uri(filename)
-    path = _path_of(filename)
-    allow = (allow,) if isinstance(allow, str) else tuple(allow)
+    check_flags(writeback=writeback)
+    check_lock_timeout(timeout=timeout)
+    allow = checked_names(allow)
     if not os.path.exists(path):  # noqa: PTH110
         _check_missing(path, flag)
     managers = Managers()
@@ -133,7 +141,7 @@ def set_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
     The application calls this once, in every process; a forked child inherits the directory.
     Raises SafeDirectoryError if it was set to another directory before.
     """
-    new = _path_of(path)
+    new = _path_of("path", path)
     if not _directory:
         os.makedirs(new, exist_ok=True)  # noqa: PTH103
         _directory.append(new)
@@ -190,6 +198,6 @@ def _file_name(module: str) -> str:
     return f"{''.join(quoted)}.safe"
 
 
-def _path_of(filename: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+def _path_of(name: str, given: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """Return the absolute path, which stays valid when the working directory changes."""
-    return os.path.abspath(os.fsdecode(filename))  # noqa: PTH100  of bytes, too
+    return os.path.abspath(checked_path(name, given))  # noqa: PTH100  of bytes, too

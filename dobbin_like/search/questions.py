@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from dobbin_like.contract import StoredVersion
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.mistaken.arguments import check_callables
 from dobbin_like.objects.codec.state_reader import way_to
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import SnapshotScan
@@ -57,6 +58,7 @@ def census(store: Store, progress: Progress | None = None) -> Census:
     With those that the root does not lead to. Classes need not be there. ``print()`` shows a
     table. *progress*, errors and cost are as for ``instances()``.
     """
+    check_callables(progress=progress)
     counts: dict[str, list[int]] = {}
     with SnapshotScan(store) as sight:
         for oid, stored in sight.all(progress):
@@ -94,6 +96,7 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
     if not isinstance(given, (type, str)):
         text = f"expected a class or the name of one, got {type(given).__name__}"
         raise TypeError(text)
+    check_callables(progress=progress)
     if isinstance(cls, type):
         warn_if_redefined(store, cls)
     return all_instances(store, cls, progress)
@@ -161,6 +164,7 @@ def referrers(
     Cost: Reading the bytes of every object from the log, and looking for references in
     them, without loading a class.
     """
+    check_callables(progress=progress)
     sight = SnapshotScan(store)
     oid = sight.oid_of(obj, "referrers()")
     return iter(()) if oid is None else _referrers(sight, oid, progress)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dobbin_like.contract import reading_ahead
 from dobbin_like.ids import ROOT_OID, Oid
+from dobbin_like.mistaken.arguments import check_callables
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.store import Progress, Store
@@ -46,6 +47,7 @@ def walk(
     Cost: Reading the bytes of what is given from the log, without loading a class; one byte
     of memory for each oid.
     """
+    check_callables(progress=progress)
     sight = SnapshotScan(store)
     oid = ROOT_OID if start is None else sight.oid_of(start, "walk()")
     return iter(()) if oid is None else _walk(sight, oid, progress)

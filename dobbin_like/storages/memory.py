@@ -23,10 +23,12 @@ from dobbin_like.contract import (
     ShapeRow,
     Storage,
     Transaction,
+    is_storage,
 )
 from dobbin_like.exc import NotHeldError, ReadOnlyStorageError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.writing.encode import check_numbers
+from dobbin_like.mistaken.arguments import check_flags, check_lock_timeout, wrong_type
 from dobbin_like.processes.reopened import itself
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.storages.memory_reading import (
@@ -70,6 +72,8 @@ class MemoryLog(ReadableMemory):
         return made
 
     def _set_up(self, shared: Shared, *, lock_timeout: float | None, read_only: bool) -> None:
+        check_flags(read_only=read_only)
+        check_lock_timeout(lock_timeout=lock_timeout)
         super().__init__(shared)
         self.read_only = read_only
         self._lock_timeout = lock_timeout
@@ -285,6 +289,8 @@ class OverlayLog(MemoryLog):
     """
 
     def __init__(self, base: Storage, *, lock_timeout: float | None = None) -> None:
+        if not is_storage(base):
+            raise wrong_type(base, "base", "a storage, as db.storage is")
         path = f"<overlay {next(_numbers)} over {base.path}>"
         # Another for each overlay: a key of one is none of another.
         first_stream = _FIRST_STREAM | int.from_bytes(os.urandom(4), "little") << 32

@@ -16,6 +16,7 @@ from typing import Final
 
 from dobbin_like.exc import ClosedError, Error, PackError, PackRunningError, ReadOnlyStorageError
 from dobbin_like.log import TransactionLog
+from dobbin_like.mistaken.arguments import wrong_type
 from dobbin_like.store import Store
 from dobbin_like.upkeep.pack import pack_file, sweep_after_pack
 from dobbin_like.upkeep.packs.report import PackReport
@@ -56,6 +57,9 @@ class AutoPack:
     def __init__(
         self, path: str, limit: float, after: Callable[[], object] = lambda: None
     ) -> None:
+        given: object = limit
+        if isinstance(given, bool) or not isinstance(given, (int, float)):
+            raise wrong_type(limit, "pack_when", "a share, as 0.5")
         if not 0 < limit < 1:
             reason = f"pack_when={limit!r} is no share of a file: give one between 0 and 1"
             raise PackError(path, reason)

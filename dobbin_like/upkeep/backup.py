@@ -16,6 +16,7 @@ from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import PAGE_SIZE, is_unwritten
+from dobbin_like.mistaken.arguments import check_callables, checked_path
 from dobbin_like.store import Progress, Store
 from dobbin_like.texts import counted
 
@@ -67,8 +68,10 @@ def backup(
 
     Cost: The new bytes, read twice and written once.
     """
+    check_callables(progress=progress)
+    path = checked_path("path", path)
     store.check_open()
-    storage, path = store.storage, os.fspath(path)
+    storage = store.storage
     if not isinstance(storage, TransactionLog):
         raise CopyError(path, f"{type(storage).__name__} has no file that could be copied")
     if _is_free(storage.path):

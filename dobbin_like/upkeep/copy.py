@@ -10,9 +10,10 @@ from itertools import zip_longest
 from operator import attrgetter
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction
+from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction, is_storage
 from dobbin_like.exc import CopyError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.mistaken.arguments import check_callables, wrong_type
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
@@ -60,6 +61,10 @@ def copy_transactions(
 
     Cost: *source* is read twice, *target* once; one commit for each transaction.
     """
+    check_callables(progress=progress)
+    for name, given in ("source", source), ("target", target):
+        if not is_storage(given):
+            raise wrong_type(given, name, "a storage, as db.storage is")
     if source.complete_since:
         reason = f"{source.path} was packed, its past is not whole; copy it without history"
         raise CopyError(target.path, reason)

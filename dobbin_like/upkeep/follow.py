@@ -14,11 +14,12 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self
 
-from dobbin_like.contract import Storage, Transaction, is_packed
+from dobbin_like.contract import Storage, Transaction, is_packed, is_storage
 from dobbin_like.exc import CopyError, DivergedError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.mistaken.arguments import check_callables, checked_path, wrong_type
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
 from dobbin_like.texts import counted
@@ -82,8 +83,11 @@ class Follower:
     """
 
     def __init__(self, source: Storage, path: str | os.PathLike[str]) -> None:
+        if not is_storage(source):
+            raise wrong_type(source, "source", "a storage, as db.storage is")
+        path = checked_path("path", path)
         self._source = source
-        _check_path(source, os.fspath(path))
+        _check_path(source, path)
         self._there: tuple[int, Tid] | None  # None: it is to be found out.
         self._target = _FollowingLog(path, sync=False, lock_timeout=_LOCK_SECONDS)
         self._pin: Pin | None = None
@@ -134,6 +138,7 @@ class Follower:
         and after KeyboardInterrupt.
         Cost: What is new, read and written once.
         """
+        check_callables(progress=progress)
         source, target = self._source, self._target
         if source.has_news():
             source.apply(source.read_news())

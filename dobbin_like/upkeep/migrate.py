@@ -7,6 +7,7 @@ from typing import Any
 
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.ids import Oid
+from dobbin_like.mistaken.arguments import check_callables, check_count
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.faces import PersistentMeta
@@ -42,6 +43,8 @@ def migrate(
     if not isinstance(given, PersistentMeta):
         name = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         raise NotPersistentError(name)
+    check_callables(progress=progress)
+    check_count("batch", batch)
     if batch < 1:
         text = f"batch is {batch}, expected the number of objects in a transaction"
         raise ValueError(text)

@@ -37,6 +37,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
+from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.store import Progress, Store
 from dobbin_like.timestamps import is_ahead, now, time_of
 from dobbin_like.upkeep.pack_copy import Carry
@@ -102,6 +103,8 @@ def pack(
     Cost: The kept bytes, read twice and written once; some 20 bytes of memory for each object. In
     PostgreSQL, the states that can be reached are read, and 10 bytes of memory are taken for each.
     """
+    check_flags(dry_run=dry_run)
+    check_callables(progress=progress)
     store.check_open()
     storage = store.storage
     if storage.read_only and not dry_run:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from dobbin_like.contract import is_packed, reading_ahead
 from dobbin_like.exc import ClosedError, Error
 from dobbin_like.ids import Oid
+from dobbin_like.mistaken.arguments import check_callables
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.serialize import ATOMS
 from dobbin_like.objects.faces.broken import Broken
@@ -41,6 +42,7 @@ def preload(store: Store, progress: Progress | None = None) -> int:
     Cost: Reading every object once, in the order of the file as far as references
     allow, from a server many at once; a byte of memory for each oid beside the objects.
     """
+    check_callables(progress=progress)
     root = store.get_root()
     if root is None:
         return 0

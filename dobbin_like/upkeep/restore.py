@@ -19,6 +19,12 @@ from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.copies.replaced_log import ReplacedLog
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.file.words import Words
+from dobbin_like.mistaken.arguments import (
+    check_callables,
+    check_flags,
+    check_lock_timeout,
+    checked_path,
+)
 from dobbin_like.store import Progress
 from dobbin_like.texts import counted
 
@@ -83,8 +89,14 @@ def restore(
 
     Cost: The bytes of the backup, read twice and written once.
     """
-    path = os.path.realpath(path)  # To replace a link would leave the old file.
-    with contextlib.closing(OriginalLog(os.fspath(backup), prefix=prefix)) as original:
+    check_callables(progress=progress)
+    check_flags(prefix=prefix)
+    check_lock_timeout(lock_timeout=lock_timeout)
+    backup = checked_path("backup", backup)
+    path = os.path.realpath(
+        checked_path("path", path)
+    )  # To replace a link would leave the old file.
+    with contextlib.closing(OriginalLog(backup, prefix=prefix)) as original:
         _check(original, path, prefix=prefix)
         mode = Path(path).stat().st_mode & 0o777 if Path(path).exists() else original.mode
         with NewFile(path, mode) as new:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from dobbin_like.contract import NO_NAMES, NewNames, Storage, StoredVersion
+from dobbin_like.contract import NO_NAMES, NewNames, Storage, StoredVersion, is_storage
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
@@ -24,6 +24,7 @@ from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
+from dobbin_like.mistaken.arguments import check_callables, checked_path
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
@@ -89,10 +90,11 @@ def snapshot(
     Cost: The states, read twice and written once; some bytes of memory for each object.
     Into a storage: all of them in memory.
     """
+    check_callables(progress=progress)
+    if not is_storage(target):
+        target = checked_path("target", target)
     store.check_open()
     store.publisher.catch_up()
-    if isinstance(target, (str, os.PathLike)):
-        target = os.fspath(target)
     newest = store.storage.tid
     if not newest:
         raise ObjectNotFound(ROOT_OID)

@@ -35,7 +35,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from dobbin_like.exc import FormatVersionError, IntegrityError, NotALogError
-from dobbin_like.mistaken import what_it_is
+from dobbin_like.mistaken.paths import what_it_is
 
 MAGIC: Final = b"\x93DobLog\n"
 """Begins with a byte that no text begins with and ends with one that text mode changes."""

@@ -23,6 +23,12 @@ from typing import Any, BinaryIO, Final, Self
 from dobbin_like.contract import ClassRow, Entry, ShapeRow, Transaction
 from dobbin_like.exc import NotHeldError, OvertakenError, ReadOnlyStorageError, SelfWaitError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.mistaken.arguments import (
+    check_flags,
+    check_lock_timeout,
+    check_seconds,
+    check_texts,
+)
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
@@ -94,6 +100,10 @@ class PostgresLog(ReadablePostgres):
         prepare: bool = True,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
+        check_texts(dsn=dsn, schema=schema)
+        check_flags(read_only=read_only, create=create, prepare=prepare)
+        check_lock_timeout(lock_timeout=lock_timeout)
+        check_seconds(patience=patience, freshness=freshness)
         self._lock_timeout = lock_timeout
         self._options: dict[str, Any] = {
             "schema": schema,

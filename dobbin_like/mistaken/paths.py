@@ -5,11 +5,11 @@ Looked at when opening fails anyway, or would make a file that nobody expects.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 from dobbin_like.exc import NotALogError
+from dobbin_like.mistaken.arguments import checked_path
 
 _IMPORT: Final = "dobbin import --from {kind} {path} new.log makes a database of it"
 _STARTS: Final = {
@@ -26,7 +26,7 @@ _SCHEMES: Final = ("memory:", "file:", "postgresql:", "postgres:")
 
 def check_no_uri(where: Any) -> None:
     """Raise ValueError if the path *where* is a URI, or how others name a database in memory."""
-    path = os.fsdecode(where)
+    path = checked_path("path", where)
     if path == ":memory:":
         text = (
             "':memory:' would be a file of this name; Database(MemoryLog()) and "
