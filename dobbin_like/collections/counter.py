@@ -8,13 +8,14 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number as AnyNumber
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_COUNTERS, FixedProperty, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.refs import set_native_dict
 
 Number = int | float | Fraction | Decimal
 
@@ -51,11 +52,16 @@ class PersistentCounter(Persistent):
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
 
     _value = StoredAttribute("a number")
+    _changes: int
+
+    def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        # The number of changes: a sum of 0 is a change too, unlike reading the value.
+        set_native_dict(self, {"_value": 0, "_changes": 0})
+        return self
 
     def __init__(self, value: Number = 0) -> None:
         self._value = _checked(value, (int, Decimal) if isinstance(value, Decimal) else _BINARY)
-        # The number of changes: a sum of 0 is a change too, unlike reading the value.
-        self._changes = 0
 
     if TYPE_CHECKING:
 

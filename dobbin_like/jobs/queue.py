@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from queue import Empty
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from dobbin_like.collections import BTree, PersistentDict, PersistentQueue
 from dobbin_like.collections.common import going_over
@@ -23,6 +23,7 @@ from dobbin_like.jobs.parts import (
 from dobbin_like.mistaken.arguments import check_seconds, check_timeout
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_JOB_QUEUES, telling
+from dobbin_like.objects.values.refs import set_native_dict
 
 T = TypeVar("T")
 
@@ -52,6 +53,25 @@ class JobQueue(Persistent, Generic[T]):
 
     __module__ = "dobbin_like.jobs"  # The name that logs have for it.
 
+    max_attempts: int
+    backoff: float
+    ready: tuple[PersistentQueue[Job[T]], ...]
+    waiting: BTree[tuple[float, int], Job[T]]
+    dead: PersistentDict[int, Job[T]]
+
+    def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
+        # The constructor of a subclass may not call that of this class.
+        self = super().__new__(cls)
+        parts = {
+            "max_attempts": 5,
+            "backoff": 1.0,
+            "ready": tuple(PersistentQueue() for _ in PRIORITIES),
+            "waiting": BTree(),
+            "dead": PersistentDict(),
+        }
+        set_native_dict(self, parts)
+        return self
+
     def __init__(self, *, max_attempts: int = 5, backoff: float = 1.0) -> None:
         if not isinstance(max_attempts, int) or max_attempts < 1:
             text = f"expected max_attempts of at least 1, got {max_attempts!r}"
@@ -59,10 +79,6 @@ class JobQueue(Persistent, Generic[T]):
         check_seconds(backoff=backoff)
         self.max_attempts = max_attempts
         self.backoff = backoff
-        self.ready: tuple[PersistentQueue[Job[T]], ...]
-        self.ready = tuple(PersistentQueue() for _ in PRIORITIES)
-        self.waiting: BTree[tuple[float, int], Job[T]] = BTree()
-        self.dead: PersistentDict[int, Job[T]] = PersistentDict()
 
     # -- for all ----------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from dobbin_like.collections.btree.walk import (
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_TREES, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
-from dobbin_like.objects.values.refs import native_dict
+from dobbin_like.objects.values.refs import native_dict, set_native_dict
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import to_plain
 
@@ -66,11 +66,17 @@ class SortedTree(Persistent, Generic[K, I]):
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
+    def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
+        # As a built-in container, it is whole before a constructor runs. The face is passed by:
+        # copies are made of the plain class.
+        self = super().__new__(cls)
+        set_native_dict(self, _planted(self, ([], [])))
+        return self
+
     def _plant(self, items: Items) -> None:
         """Make the nodes of a new tree. *items* are sorted, and become those of the tree."""
-        level, keys, children = grown(self, items)
-        self._length = BTreeLength(self, len(items[0]))
-        self._root = BTreeInner(self, level, keys, children)
+        for name, part in _planted(self, items).items():
+            setattr(self, name, part)
 
     # -- reading ----------------------------------------------------------------------
 
@@ -277,3 +283,10 @@ def keys_of(keys: list[Any], _values: list[Any]) -> list[Any]:
 def values_of(_keys: list[Any], values: list[Any]) -> list[Any]:
     """Return the values of a leaf."""
     return values
+
+
+def _planted(tree: Any, items: Items) -> dict[str, Any]:
+    """Return what a tree of sorted *items* has of its own."""
+    level, keys, children = grown(tree, items)
+    root = BTreeInner(tree, level, keys, children)
+    return {"_length": BTreeLength(tree, len(items[0])), "_root": root}

@@ -60,7 +60,9 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     _make = zip
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), /, **others: V) -> None:
-        self._plant(_sorted_pairs(items, others))
+        pairs = _sorted_pairs(items, others)
+        if pairs[0]:
+            self._plant(pairs)
 
     @classmethod
     def fromkeys(cls, keys: Iterable[Any], value: Any = None) -> Any:

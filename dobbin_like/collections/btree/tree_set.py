@@ -28,7 +28,9 @@ class BTreeSet(SortedTree[T, T], Generic[T]):
     _make = staticmethod(keys_of)
 
     def __init__(self, members: Iterable[T] = (), /) -> None:
-        self._plant(_sorted_members(members))
+        items = _sorted_members(members)
+        if items[0] or len(self):  # As that of a set, it begins anew.
+            self._plant(items)
 
     @classmethod
     def _from_iterable(cls, members: Iterable[Any]) -> Any:

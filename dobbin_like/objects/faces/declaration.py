@@ -31,6 +31,18 @@ def check_state_methods(cls: type) -> None:
             raise ClassNotSupported(cls.__name__, reason)
 
 
+def check_bases(cls: type) -> None:
+    """Raise ClassNotSupported for several bases with states of their own, as collections have."""
+    ours = [base for base in cls.__mro__ if is_ours(vars(base)) and hasattr(base, "_p_faces")]
+    for other in ours:
+        if not issubclass(ours[0], other):
+            reason = (
+                f"{ours[0].__name__} and {other.__name__} are bases of it, each with items or a "
+                "state of its own; derive it from one of them, and keep the other in an attribute"
+            )
+            raise ClassNotSupported(cls.__name__, reason)
+
+
 def check_declaration(name: str, namespace: dict[str, Any]) -> None:
     """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
     if is_ours(namespace):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported, NotStorableError
 from dobbin_like.objects.faces.declaration import (
+    check_bases,
     check_declaration,
     check_state_methods,
     is_ours,
@@ -292,6 +293,7 @@ class PersistentMeta(type):
                 "exception, slots) can't be combined with it; keep such a value in an attribute"
             )
             raise ClassNotSupported(name, reason)
+        check_bases(cls)
         check_state_methods(cls)
         adapt_mixins(cls)
         type.__setattr__(cls, "_p_faces", Faces(cls))
