@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -194,3 +195,114 @@ def test_a_new_object_has_its_own_copies_of_the_values_of_another_one(root):
     assert new.inside[0][0] is new.tags
     assert new.kept == ["mine", "too"]
     assert (items[0], by_name["tags"]) == (["a", "d"], ["a", "e"])
+
+
+# -- savepoints of transactions in which no database takes part yet --------------------------
+
+
+@pytest.fixture(params=["begun", "not begun"])
+def under_way(request, root):
+    """A transaction, or none: the first use makes one."""
+    if request.param == "begun":
+        transaction.begin()
+
+
+def test_a_savepoint_takes_back_what_is_done_to_new_objects(under_way, root, again):
+    new, items = Thing(x=1), PersistentList([1])
+    savepoint = transaction.savepoint()
+    checkout(new, items)
+    new.x = 2
+    items.append(2)
+    later = transaction.savepoint()
+    new.x = 3
+    items.append(3)
+
+    later.rollback()
+    assert (new.x, items) == (2, [1, 2])
+    savepoint.rollback()
+    assert (new.x, items) == (1, [1])
+    with pytest.raises(ReadOnlyError):
+        new.x = 4
+
+    checkout(new, root)
+    new.x = 5
+    root["new"] = new
+    transaction.commit()
+    assert again().root["new"].x == 5
+
+
+def test_a_new_object_checked_out_before_a_savepoint_stays_so(under_way, root, again):
+    new = Thing(x=1)
+    checkout(new)
+    new.x = 2
+    savepoint = transaction.savepoint()
+    for _ in range(2):
+        new.x = 3
+        savepoint.rollback()
+        assert new.x == 2
+    new.x = 4
+    checkout(root)
+    root["new"] = new
+    savepoint.rollback()
+    assert (new.x, "new" in root) == (2, False)
+    checkout(root)
+    root["new"] = new
+    transaction.commit()
+    assert again().root["new"].x == 2
+
+
+def test_a_database_that_joins_after_the_savepoint_is_rolled_back_with_new_objects(
+    under_way, root, again
+):
+    new = Thing(x=1)
+    savepoint = transaction.savepoint()
+    checkout(root, new)
+    root["new"] = new
+    new.x = 2
+    savepoint.rollback()
+
+    assert (new.x, "new" in root) == (1, False)
+    transaction.commit()
+    assert "new" not in again().root
+
+
+def test_a_savepoint_of_a_thread_whose_databases_are_closed_is_an_ordinary_one(path):
+    manager = transaction.TransactionManager()
+    with Database(path, transaction_manager=manager) as database:
+        database.set_root(Thing(x=1))
+        manager.commit()
+    del database
+
+    new = Thing(x=1)
+    savepoint = manager.savepoint()
+    checkout(new)
+    new.x = 2
+    savepoint.rollback()
+    assert new.x == 2
+
+
+def test_a_savepoint_of_another_manager_leaves_new_objects_alone(root, audit, new):
+    savepoint = audit.transaction_manager.savepoint()
+    new.x = 2
+    savepoint.rollback()
+    assert new.x == 2
+
+
+def test_a_task_takes_back_its_own_new_objects(root, new):
+    database = root._p_jar
+    made = Thing(x=1)
+
+    async def work():
+        async with database.transaction():
+            savepoint = database.transaction_manager.savepoint()
+            assert savepoint is not None
+            checkout(made)
+            made.x = 2
+            with suppress(KeyError):
+                async with database.transaction():
+                    made.x = 3
+                    raise KeyError
+            return made.x
+
+    assert asyncio.run(work()) == 2
+    assert new.x == 1

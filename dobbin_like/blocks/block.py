@@ -128,7 +128,7 @@ class Block(Generic[RootT]):
     participants: int = 0  # How many databases and others took part in what has failed.
     is_part: bool = False  # Of a transaction that somebody else ends; known when entered.
     _is_aborting: bool = False  # Its abort was begun, and perhaps interrupted.
-    _points: tuple[Any, ...] = ()  # The savepoints, if it is a part.
+    _point: Any = None  # The savepoint, if it is a part that may change something.
     _owner: Any = None  # The thread that has entered it, or the scope of its task.
 
     def __init__(
@@ -185,10 +185,7 @@ class Block(Generic[RootT]):
         if not self._only_reads:
             if only_reads(current):
                 self._refuse("it is in a block that only reads")
-            self._points = (self._own.savepoint(optimistic=True),)
-            if not any(isinstance(each, DataManager) for each in _participants(current)):
-                # That knows no new objects: they are checked out without a database.
-                self._points += (self._data.savepoint(),)
+            self._point = self._own.savepoint(optimistic=True)
 
     def _refuse_committing(self, current: Any) -> None:
         if current.status == COMMITTING or self._own.explicit:
@@ -324,9 +321,8 @@ class Block(Generic[RootT]):
         if self.is_part:
             current = self._transaction
             # Else somebody has ended it, or will have to.
-            if self._points and _current(self._own) is current and _goes_on(current):
-                for point in self._points:
-                    point.rollback()
+            if self._point and _current(self._own) is current and _goes_on(current):
+                self._point.rollback()
             return
         if not self._is_aborting:  # Else none may be left.
             resources = _participants(self._transaction)

@@ -6,9 +6,12 @@ the transaction can be rolled back to a savepoint any number of times.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from transaction import TransactionManager
 from transaction.interfaces import IDataManagerSavepoint
 from zope.interface import implementer
 
@@ -17,6 +20,7 @@ from dobbin_like.objects.faces.base import is_new, seal
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import Touched, WorkingCopy, copy_state
 from dobbin_like.objects.graph.publication import SharedState
+from dobbin_like.objects.values.here import OpenedObjects
 from dobbin_like.objects.values.refs import (
     ObjectRef,
     State,
@@ -28,6 +32,54 @@ from dobbin_like.transactions.lost_changes import ROLLBACK, Kept, kept_since, re
 
 NewRoot = tuple[Any, "ObjectRef"]
 """The object that a transaction has set as the root, and its reference."""
+
+
+@implementer(IDataManagerSavepoint)
+class NewObjects:
+    """The new objects of *opened*, as they were. A database need not take part for it."""
+
+    def __init__(self, opened: list[tuple[Any, State]], lock: Any) -> None:
+        self._opened = opened
+        self._lock = lock  # Another thread may store one of them.
+        self._states = [
+            (obj, copy_state(native_dict(obj), type(obj)._p_faces)) for obj, _ in opened
+        ]
+
+    def rollback(self) -> None:
+        """Go back. What was checked out since is no longer checked out. May be repeated."""
+        count = len(self._states)
+        with self._lock:
+            for obj, before in self._opened[count:]:
+                _reset(obj, before)
+                seal(obj)
+            for obj, state in self._states:
+                _reset(obj, copy_state(state, type(obj)._p_faces))
+        del self._opened[count:]
+
+
+def note_new_objects(manager: Any, opened: OpenedObjects, lock: Any) -> None:
+    """Let the savepoints of a transaction manager take back what is done to new objects.
+
+    They belong to no database, which would take part in the transaction. What is kept holds
+    neither the manager nor *opened*: the thread may end before both.
+    """
+    if isinstance(manager, TransactionManager):
+        manager.savepoint = partial(_savepoint, weakref.ref(manager), weakref.ref(opened), lock)
+
+
+def _savepoint(
+    manager_reference: weakref.ref[Any],
+    opened_reference: weakref.ref[OpenedObjects],
+    lock: Any,
+    optimistic: bool = False,
+) -> Any:
+    manager: Any = manager_reference()
+    opened = opened_reference()
+    made = type(manager).savepoint(manager, optimistic)
+    if opened is not None:  # Else the databases of the thread are closed.
+        # There is no public way. A data manager that joins later is added to them, too.
+        made._savepoints.append(NewObjects(opened.pairs, lock))  # noqa: SLF001
+    return made
 
 
 @implementer(IDataManagerSavepoint)
@@ -51,10 +103,7 @@ class Savepoint:
         self._view = view
         self._shared = shared
         self._states = {key: _saved(copy) for key, copy in view.working.items()}
-        self._opened = opened
-        self._opened_states = [
-            (obj, copy_state(native_dict(obj), type(obj)._p_faces)) for obj, _ in opened
-        ]
+        self._new_objects = NewObjects(opened, shared.lock)
         self._new_root = new_root
         self._rolled_back = rolled_back
 
@@ -67,14 +116,7 @@ class Savepoint:
             else:
                 self._shared.uncheckout(self._view, working)
         self._view.forget_states()  # They may have cached what was computed from the changes.
-        count = len(self._opened_states)
-        with self._shared.lock:
-            for obj, before in self._opened[count:]:
-                _reset(obj, before)
-                seal(obj)
-            for obj, state in self._opened_states:
-                _reset(obj, copy_state(state, type(obj)._p_faces))
-        del self._opened[count:]
+        self._new_objects.rollback()
         self._rolled_back(self._new_root, kept_since(ROLLBACK, read))
 
 

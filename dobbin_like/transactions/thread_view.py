@@ -27,6 +27,7 @@ from dobbin_like.objects.values.here import (
 )
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
+from dobbin_like.transactions.savepoint import note_new_objects
 
 _DECIDING = ("tpc_vote", "_finish")
 """Methods of the data manager from whose start to whose end nothing is taken back."""
@@ -74,6 +75,7 @@ class ThreadView:
             partial(has_transaction, self.transaction_manager),
             is_default=is_default,
         )
+        note_new_objects(transaction_manager, self.opened, self._shared.lock)
         self.committing = False
         self.ends_with_block: bool = False  # The transaction: a block of this database does.
         self._is_of_task = scope is not None
