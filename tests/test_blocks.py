@@ -17,7 +17,16 @@ import pytest
 import transaction
 from transaction.interfaces import DoomedTransaction, TransactionFailedError, TransientError
 
-from dobbin_like import BTree, Database, MemoryLog, PersistentDict, TransactionLog, checkout
+from dobbin_like import (
+    BTree,
+    Database,
+    JobQueue,
+    MemoryLog,
+    PersistentDict,
+    TransactionLog,
+    checkout,
+)
+from dobbin_like.blocks.block import Block
 from dobbin_like.database import store_of
 from dobbin_like.exc import (
     BlockError,
@@ -859,6 +868,116 @@ def test_an_interrupt_in_an_inner_block_leaves_the_outer_one(db):
         if not went_on:
             return
     raise AssertionError("it never came to its end")
+
+
+# -- an interrupt just before the first line of the end of a block ---------------------------
+
+
+@contextlib.contextmanager
+def interrupting_the_end():
+    """Raise KeyboardInterrupt where the end of a block begins: Python looks for signals there."""
+
+    def raise_at_end(frame, event, _argument):
+        if event == "call" and frame.f_code is Block.__exit__.__code__:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(raise_at_end)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def interrupted_block(db, name):
+    with interrupting_the_end(), db.transaction():
+        put(db, name, 1)
+
+
+def test_what_an_interrupt_has_left_is_dropped_by_the_next_block(db):
+    with contextlib.suppress(KeyboardInterrupt):
+        interrupted_block(db, "n")
+    with db.transaction():
+        put(db, "m", 1)
+    assert stored(db) == {"n": 0, "m": 1}
+    assert is_idle(db)
+
+
+@pytest.mark.parametrize("handles", ["handler", "handler in a handler", "prompt"])
+def test_who_handles_the_interrupt_has_a_block_of_his_own(db, monkeypatch, handles):
+    def clean_up():
+        assert db.run(lambda: put(db, "m", 1)) is None
+        with db.reading() as root:
+            assert root["n"] == 0
+
+    try:
+        interrupted_block(db, "n")
+    except KeyboardInterrupt as error:
+        if handles == "handler":
+            clean_up()
+        elif handles == "prompt":
+            monkeypatch.setattr(sys, "last_value", error, raising=False)
+        else:
+            try:
+                raise ValueError
+            except ValueError:
+                clean_up()
+    if handles == "prompt":
+        clean_up()
+    assert stored(db) == {"n": 0, "m": 1}
+    assert is_idle(db)
+
+
+def test_no_commit_stores_what_an_interrupt_has_left(db):
+    with contextlib.suppress(KeyboardInterrupt):
+        interrupted_block(db, "n")
+    with pytest.raises(DoomedTransaction):
+        transaction.commit()
+    transaction.abort()
+    put(db, "m", 1)
+    transaction.commit()
+    assert stored(db) == {"n": 0, "m": 1}
+
+
+@pytest.mark.parametrize("goes_on", ["to its end", "with another block"])
+def test_a_block_in_which_one_was_left_takes_all_back(db, goes_on):
+    text = "an interrupt has kept a block in it from its end"
+    with pytest.raises(BlockError, match=text), db.transaction():  # noqa: PT012
+        put(db, "n", 1)
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupted_block(db, "m")
+        if goes_on == "with another block":
+            with db.transaction():
+                raise AssertionError
+    assert stored(db) == {"n": 0}
+    assert is_idle(db)
+
+
+def test_a_block_that_goes_on_is_not_taken_for_left(db):
+    """The error that is handled in it has passed the end of others."""
+    try:
+        with db.transaction():
+            raise ValueError
+    except ValueError:
+        with db.transaction():
+            put(db, "n", 1)
+            with db.transaction():
+                put(db, "m", 1)
+    assert stored(db) == {"n": 1, "m": 1}
+
+
+def test_an_interrupt_at_the_end_of_a_claim_leaves_its_job(db):
+    queue = JobQueue()
+    with db.transaction() as root:
+        checkout(root)
+        root["queue"] = queue
+        queue.put("job")
+    with pytest.raises(KeyboardInterrupt), interrupting_the_end(), queue.claim(lease=0.01):
+        put(db, "n", 1)
+    assert stored(db)["n"] == 0
+    with queue.claim(timeout=5):
+        put(db, "n", 2)
+    assert stored(db)["n"] == 2
 
 
 def test_errors_pickle():

@@ -245,7 +245,7 @@ HOUSE = {
     "blocks": Room(
         "ground  objects.values  transactions  store",
         (
-            "blocks  blocks.tasks",
+            "blocks  blocks.left  blocks.tasks",
             "blocks.block",
             "blocks.again",
         ),

@@ -17,6 +17,7 @@ from typing import Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
+from dobbin_like.blocks.left import LEFT, was_left
 from dobbin_like.exc import (
     BlockError,
     CommittingError,
@@ -52,6 +53,13 @@ class _Entered(threading.local):
 
 
 _entered = _Entered()
+
+
+def _doom(block: weakref.ref[Block[Any]]) -> None:
+    """Let nobody commit a part of what was done in a block that is gone without its end."""
+    for each, transaction, _ in _entered.blocks:
+        if each is block and transaction.status == "Active":
+            transaction.doom()
 
 
 def _entered_here() -> list[tuple[weakref.ref[Block[Any]], Any, Any]]:
@@ -177,7 +185,8 @@ class Block(Generic[RootT]):
         self._entered = entered
         self._depth = len(entered)
         task = current_task() if scope is None else _task(scope)
-        entered.append((weakref.ref(self), current, task))
+        # Last, and not by a call: no interrupt comes before the block has begun.
+        entered += ((weakref.ref(self, _doom), current, task),)
         return root
 
     def _take_part(self, current: Any) -> None:
@@ -194,11 +203,13 @@ class Block(Generic[RootT]):
     def _under_way(self, current: Any, entered: list[tuple[Any, Any, Any]]) -> Any:
         """Return the transaction of which this block becomes a part; None: there is none."""
         own = self._own
-        while entered and entered[-1][0]() is None:
-            left = entered.pop()[1]
-            if left is current and not _has(entered, current):  # An interrupt has left it.
+        while entered and was_left(entered[-1][0]()):
+            if entered[-1][1] is current:
+                if own.explicit or _has(entered[:-1], current):
+                    self._refuse(LEFT)
                 own.abort()
                 current = None
+            entered.pop()
         if current is not None and current.status in DECIDED:
             # A hook after its commit gets a transaction of its own.
             return self._refuse_committing(current)
@@ -216,24 +227,28 @@ class Block(Generic[RootT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        scope = scope_of_context()
-        if self._owner != (get_ident() if scope is None else current_scope() or get_ident()):
-            self._refuse_to_leave()
+        # Nothing may be called outside of the try: that lets an interrupt come.
+        dropped, is_owner = None, True
         try:
+            scope = scope_of_context()
+            me = get_ident() if scope is None else current_scope() or get_ident()
+            is_owner = self._owner == me
+            if not is_owner:
+                self._refuse_to_leave()
             if error is None:
                 self._end()
         except BaseException as failure:
             error = failure
             raise
         finally:
-            dropped = None
             try:
-                if error is not None:
+                if error is not None and is_owner:
                     if isinstance(error, GeneratorExit) and not self.is_part:
                         dropped = uncommitted_in(self._transaction)
                     finish_despite_interrupts(partial(self._take_back, error))
             finally:  # Else the next block would be a part of a transaction that nobody ends.
-                del self._entered[self._depth :]
+                if is_owner:
+                    del self._entered[self._depth :]
             if dropped is not None:  # Last: a warning may be raised as an error.
                 _tell_dropped(dropped)
 
@@ -298,7 +313,9 @@ class Block(Generic[RootT]):
 
     def _end(self) -> None:
         entered, inner = self._entered, self._depth + 1
-        if len(entered) > inner and any(block() is not None for block, _, _ in entered[inner:]):
+        if len(entered) > inner:
+            if all(was_left(block()) for block, _, _ in entered[inner:]):
+                self._refuse(LEFT)
             # Of a generator, say, which goes on later.
             self._refuse("a block that was entered in it has not ended")
         if self.is_part:
