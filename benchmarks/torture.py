@@ -1023,6 +1023,13 @@ class Run:
             for key, value in figures.items():
                 total[key] = total.get(key, 0) + value
 
+    def tell(self) -> None:
+        """Print what was done by now."""
+        with self._adding:
+            for name, total in sorted(self.totals.items()):
+                print(f"{name:12}", ", ".join(f"{value} {key}" for key, value in total.items()))
+        print(flush=True)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -1036,9 +1043,14 @@ def main() -> int:
     print(f"seed {seed}, {options.databases} databases at a time, {directory}", flush=True)
     run = Run(directory, seed, options.minutes, options.only)
     with ThreadPoolExecutor(options.databases) as pool:
-        list(pool.map(run.keep_going, range(options.databases)))
-    for name, total in sorted(run.totals.items()):
-        print(f"{name:8}", ", ".join(f"{value} {key}" for key, value in total.items()))
+        running = [pool.submit(run.keep_going, slot) for slot in range(options.databases)]
+        try:
+            while wait(running, timeout=60).not_done:
+                run.tell()
+        except KeyboardInterrupt:
+            run.end = 0.0
+            print("stopping as soon as what is running has ended", flush=True)
+    run.tell()
     if run.failed:
         print(f"the files are in {directory}; again: --seed {seed}")
     else:

@@ -185,9 +185,8 @@ class Block(Generic[RootT]):
         self._entered = entered
         self._depth = len(entered)
         task = current_task() if scope is None else _task(scope)
-        block: weakref.ref[Block[Any]] = weakref.ref(self, _doom)
         # Last, and not by a call: no interrupt comes before the block has begun.
-        entered += [(block, current, task)]
+        entered += [(weakref.ref(self, _doom), current, task)]
         return root
 
     def _take_part(self, current: Any) -> None:
