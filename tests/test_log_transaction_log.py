@@ -739,7 +739,7 @@ READS = {
     "transactions": lambda log: list(log.transactions()),
     "newest first": lambda log: list(log.transactions(newest_first=True)),
     "entries": lambda log: list(log.entries(next(log.transactions()))),
-    "streams": lambda log: log.read_stream(log.key, 0, log.stream_size(log.key)),
+    "streams": lambda log: log.read_stream(log._key, 0, log.stream_size(log._key)),
     "news": lambda log: log.has_news() and log.apply(log.read_news()),
     "retired": lambda log: log.retired,
 }
@@ -757,7 +757,7 @@ def test_a_log_that_is_closed_between_two_lines_of_a_read_says_so(path: Path, re
         closed, line = True, 0
         while closed:
             log = TransactionLog(path, read_only=True)
-            log.key = key  # type: ignore[attr-defined]
+            log._key = key  # type: ignore[attr-defined]
             if reads == "news":
                 commit(writer, {3: b"news"})
             line += 1
