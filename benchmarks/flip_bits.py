@@ -31,6 +31,7 @@ from dobbin_like.exc import LogError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.format.header import PAGE_SIZE, WORD_COUNT, WORD_SIZE, WORDS_OFFSET
+from dobbin_like.log.format.saved import BLOCK_SLOTS
 
 SIZE = 100_000
 HANG_SECONDS = 60
@@ -50,7 +51,8 @@ def fill(path: Path) -> list[int]:
             names = [(1, "shop", "Cart")] if number == 1 else []
             entries = [
                 (Oid(oid), 1, chance.randbytes(chance.randrange(10, 6000)))
-                for oid in sorted({0, number // 3, number // 2})
+                # In two blocks of saved positions.
+                for oid in sorted({0, number // 3, BLOCK_SLOTS + number // 2})
             ]
             log.append(Tid(log.last_tid + 1), entries, names, user="ann", description=f"{number}")
             if number % 3 == 0:
