@@ -56,8 +56,9 @@ def test_saved_positions_are_read_when_they_are_asked_for_once() -> None:
     assert (positions.next_oid, read) == (2500, [])
     assert positions.newest([2047, 2046, 2499, 2500]) == [2047, 2046, 2499, 0]
     assert read == [1, 2]
-    assert [at for part in positions.blocks() for at in part] == list(range(2500))
-    assert read == [1, 2, 0]
+    for _ in range(2):  # Nothing of what this reads is kept.
+        assert [at for part in positions.blocks() for at in part] == list(range(2500))
+    assert read == [1, 2, 0, 0]
 
 
 def test_saved_positions_grow_and_change() -> None:
@@ -86,17 +87,39 @@ def test_a_block_that_is_changed_while_another_thread_reads_it_stays_changed() -
     assert reads == [0, 0]
 
 
-def test_positions_that_cannot_be_read_are_as_before() -> None:
-    def lost(number: int) -> array[int]:
+def lost(number: int) -> array[int]:
+    if number:
         raise IntegrityError("data.log", number, "nothing", "a block")
+    return array("Q", [8] * BLOCK_SLOTS)
 
+
+def test_positions_that_cannot_be_read_are_as_before() -> None:
     positions = Positions(2000, 2000, lost)
 
     for _ in range(2):
         with pytest.raises(IntegrityError):
-            positions.update([1999], 100)
+            positions.update([0, 1999], 100)
 
-    assert (positions.stored, positions.next_oid) == (2000, 2000)
+    assert (positions.get(0), positions.stored, positions.next_oid) == (8, 2000, 2000)
+
+
+def test_whoever_stores_a_new_object_is_told_before_that_its_block_cannot_be_read() -> None:
+    positions = Positions(2000, 2000, lost)
+
+    with pytest.raises(IntegrityError):
+        positions.newest([2000])
+    assert positions.newest([2048, 10**12]) == [0, 0]
+    positions.update([2048, 10**6], 100)
+    assert (positions.stored, positions.next_oid) == (2002, 10**6 + 1)
+
+
+def test_no_slot_is_counted_twice_when_an_update_is_repeated() -> None:
+    positions = Positions(2000, 2000, lost)
+
+    for _ in range(2):
+        positions.update([5000, 0], 100)
+
+    assert (positions.newest([0, 5000]), positions.stored) == ([100 + ENTRY_SIZE, 100], 2001)
 
 
 def test_a_class_is_found_by_number_and_by_name() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import random
 import sys
 import tempfile
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dobbin_like.check import check_log
 from dobbin_like.exc import (
     ClosedError,
     FormatVersionError,
@@ -25,15 +29,19 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import ENTRY_SIZE, LoggedTransaction, TransactionLog
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, SAVED
+from dobbin_like.log.format.meta import encode_names
 from dobbin_like.log.format.saved import SavedSlots
 from dobbin_like.log.reading import saved_positions
+from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.log.reading.opening import apply_certain
 from dobbin_like.log.reading.reader import ReadBuffer, read_block, saved_slots
 from tests.helpers.log_commits import appended, commit, data_of, fail
 from tests.helpers.log_files import open_files, word_in
 from tests.helpers.power import count_syncs
 from tests.helpers.processes import in_child
-from tests.helpers.steps import Steps, in_thread
+from tests.helpers.steps import TIMEOUT_SECONDS, Steps, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -623,6 +631,125 @@ def test_what_is_nowhere_else_is_damage_where_it_is_asked_for(path: Path) -> Non
         assert (data_of(log, 9000), len(log)) == (b"new", 3)
 
 
+def test_a_new_object_is_not_stored_where_its_position_cannot_be(path: Path) -> None:
+    slots = many_saved(path)
+    change(path, slots + 8 * 10_000)
+    change(path, PAGE_SIZE + 2)
+
+    with TransactionLog(path, sync=False) as log:
+        log.acquire()
+        with pytest.raises(IntegrityError):
+            log.append(Tid(log.tid + 10), [(Oid(10_001), 1, b"new")], [])
+        log.release()
+        assert not log.has_news()
+        assert (len(log), log.next_oid) == (2, 10_001)
+
+
+def test_a_transaction_whose_positions_cannot_be_set_is_not_applied(path: Path) -> None:
+    slots = many_saved(path)
+    with TransactionLog(path, sync=False) as log, TransactionLog(path, sync=False) as other:
+        commit(other, {5: b"first"})
+        commit(other, {6: b"second", 3000: b"second"})
+        change(path, slots + 8 * 3001)
+        change(path, PAGE_SIZE + 2)
+
+        for _ in range(2):
+            news = log.read_news()
+            with pytest.raises(IntegrityError):
+                log.apply(news)
+            assert (len(log), data_of(log, 5), data_of(log, 6)) == (3, b"first", b"6")
+        assert [len(news) for news in (log.read_news(),)] == [1]
+
+
+def test_what_is_damaged_twice_is_looked_for_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slots = many_saved(path)
+    change(path, slots + 8 * 3000)
+    change(path, PAGE_SIZE + 2)
+
+    with TransactionLog(path, sync=False) as log:
+        for oid in (3000, 3001, 3000):
+            with pytest.raises(IntegrityError) as caught:
+                log.load(Oid(oid))
+            assert caught.value.offset == PAGE_SIZE
+        assert len(caplog.records) == 1
+
+
+def test_damaged_positions_are_saved_anew(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    slots = many_saved(path)
+    change(path, slots + 8 * 3000)
+
+    for _ in range(2):
+        with TransactionLog(path, sync=False) as log:
+            assert data_of(log, 3000) == b"3000"
+
+    assert len(caplog.records) == 1
+
+
+def test_positions_of_oids_that_are_far_apart_are_not_saved(path: Path) -> None:
+    """There would be a slot for each oid between."""
+    with TransactionLog(path, sync=False) as log:
+        log._writing.writer.save_after_entries = 1
+        commit(log, dict.fromkeys([*range(10_001), 2**31], b"far"))
+        commit(log, {1: b"far"})
+        assert (data_of(log, 2**31), log.oid_count) == (b"far", 10_002)
+
+    assert not word_in(path.read_bytes(), SAVED)
+
+
+def test_positions_are_saved_as_of_one_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread applied what was new between the slots and their number: the log was lost."""
+    came = Event()
+
+    class Turn:
+        def __enter__(self) -> None:
+            if current_thread() is not main_thread():
+                came.set()
+            turn.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            turn.release()
+
+    def encoded(names: Any) -> bytes:
+        other.start()
+        assert came.wait(TIMEOUT_SECONDS)
+        return encode_names(names)
+
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {oid: b"%d" % oid for oid in range(1023)})
+        log.acquire()
+        log.append(Tid(log.tid + 10), [(Oid(oid), 1, b"new") for oid in (5, 1023, 1024)], [])
+        other = Thread(target=partial(catch_up, log))
+        applied = log._reading.applied
+        turn, applied.turn = applied.turn, Turn()  # type: ignore[assignment]
+        monkeypatch.setattr(saved_positions, "encode_names", encoded)
+        log._writing.writer.save()
+        log.release()
+        other.join(TIMEOUT_SECONDS)
+        assert [data_of(log, oid) for oid in (5, 1023, 1024)] == [b"new"] * 3
+
+    assert not [problem for problem in check_log(path).problems if problem.invariant != 8]
+    with TransactionLog(path, sync=False) as log:
+        assert (log.oid_count, log.next_oid) == (1025, 1025)
+        assert [data_of(log, oid) for oid in (5, 1023, 1024)] == [b"new"] * 3
+
+
+def test_positions_are_not_saved_while_a_transaction_is_applied_in_part(path: Path) -> None:
+    with TransactionLog(path, sync=False) as log:
+        commit(log, {0: b"0"})
+        log._reading.applied.limit += 8
+        log.acquire()
+        log._writing.writer.save()
+        log.release()
+        assert not word_in(path.read_bytes(), SAVED)
+        commit(log, {0: b"1"})
+        log.acquire()
+        log._writing.writer.save()
+        log.release()
+        assert word_in(path.read_bytes(), SAVED)
+
+
 def test_others_change_what_was_not_read_yet(path: Path, blocks_read: list[int]) -> None:
     many_saved(path)
 
@@ -648,9 +775,40 @@ def test_what_was_not_read_before_closing_is_not_there_after(path: Path) -> None
     assert data_of(log, 0) == b"0"
     log.close()
 
-    for asked in (log.load, log.has, log.place_of):
+    for read in (log.load, log.has, log.is_dropped, log.place_of):
         with pytest.raises(ClosedError):
-            asked(Oid(9000))
+            read(Oid(9000))
+
+
+def test_positions_keep_the_file_that_they_are_read_from(path: Path) -> None:
+    """Another thread lets go of a file of before a pack."""
+    many_saved(path)
+    log = TransactionLog(path, sync=False)
+    positions = log._reading.applied.positions
+    expected = log.place_of(Oid(0))
+
+    del log
+    gc.collect()
+
+    assert positions.get(9000) > positions.get(1) > expected
+
+
+def test_who_has_the_last_reference_to_what_is_applied_closes_the_file(path: Path) -> None:
+    """Not the collector, which may come late: the file of before a pack takes room on the disk."""
+    many_saved(path)
+    file = LogFile(str(path), read_only=True)
+    file.open()
+    applied = Applied(file)
+    assert file.page is not None
+    assert file.words is not None
+    applied.attach(file.page)
+    apply_certain(str(path), applied, file.words)
+    assert applied.positions.get(9000)
+    there = weakref.ref(file)
+
+    del file, applied
+
+    assert there() is None
 
 
 def test_positions_are_saved_again_with_those_that_were_not_read(path: Path) -> None:

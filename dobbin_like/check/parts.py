@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 from typing import Final
 
 from dobbin_like.check.report import Report
@@ -11,7 +12,7 @@ from dobbin_like.log.format import record
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.format.saved import BLOCK_SLOTS, decode_positions_head
 from dobbin_like.log.reading.positions import Positions
-from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_block, saved_slots
+from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_block, saved_slots, verify_saved
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.name_tables import NameTables
 
@@ -62,8 +63,7 @@ class Parts:
         slots = saved_slots(buffer, tail.end, end)
         head = decode_positions_head(buffer.read(tail.end, record.POSITIONS_SIZE, end))
         saved = Positions(head.slots, head.stored, partial(read_block, buffer, slots))
-        for _ in saved.blocks():
-            pass
+        verify_saved(buffer, tail.end, end)
         self._check_fill(slots.end, end)
         if self.gap or head.covered.sequence != tail.sequence:
             return
@@ -88,12 +88,9 @@ class Parts:
 
 
 def _first_difference(one: Positions, other: Positions) -> int | None:
-    for first, blocks in zip(
-        range(0, one.next_oid, BLOCK_SLOTS),
-        zip(one.blocks(), other.blocks(), strict=True),
-        strict=True,
-    ):
-        for oid, (position, expected) in enumerate(zip(*blocks, strict=True), first):
-            if position != expected:
-                return oid
-    return None
+    """Return the first oid whose positions differ; both are of as many oids."""
+    pairs = zip(count(0, BLOCK_SLOTS), one.blocks(), other.blocks(), strict=False)
+    first = next((first for first, block, expected in pairs if block != expected), None)
+    if first is None:
+        return None
+    return next(oid for oid in count(first) if one.get(oid) != other.get(oid))

@@ -204,7 +204,7 @@ class TransactionLog:
     # -- reading ---------------------------------------------------------------
 
     def has(self, oid: Oid) -> bool:
-        return bool(self._reading.place_of(oid))
+        return bool(self._reading.position(oid))
 
     def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
         return self._reading.load(oid, at)
@@ -361,7 +361,7 @@ class TransactionLog:
         return not self.has(oid)
 
     def place_of(self, oid: Oid) -> int:
-        return self._reading.place_of(oid)
+        return self._reading.position(oid)
 
     def stream_is_moved(self, key: int) -> bool:
         return not is_of(key, self._reading.applied.generation)

@@ -92,7 +92,7 @@ def encode_positions_head(
     if _SWAP:
         checksums.byteswap()
     meta = names + checksums.tobytes()
-    length = positions_size(head.slots, len(names))
+    length, covered = positions_size(head.slots, len(names)), head.covered
     fields = POSITIONS.pack(
         0,
         COMMITTED,
@@ -102,9 +102,11 @@ def encode_positions_head(
         tail.frame,
         head.slots,
         head.stored,
-        *head.covered[:2],
-        *head.covered[3:],
-        head.covered.checksum,
+        covered.end,
+        covered.frame,
+        covered.sequence,
+        covered.tid,
+        covered.checksum,
         BLOCK_SLOTS,
     )
     start, checksum = seal(fields + meta, tail.checksum)

@@ -7,6 +7,7 @@ an instance then has another one of these, and readers take all they need from o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 from dobbin_like.contract import NO_NAMES
@@ -20,6 +21,7 @@ from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.log.reading.streams import StreamReader
 from dobbin_like.name_tables import NameTables
+from dobbin_like.processes.interrupts import reentrant_lock
 
 
 class Applied:
@@ -29,7 +31,8 @@ class Applied:
     are as long as there is no news. ``limit`` is where the positions end:
     ahead of ``tail`` while a transaction is being applied. ``file``, ``loader`` and
     ``streams`` are set once, when the file is there. ``complete_since`` is the tid since
-    which the file has every version.
+    which the file has every version. ``turn`` is held by who applies, and by who needs
+    positions and names as of one place.
     """
 
     def __init__(self, file: LogFile, page_checksum: int = 0) -> None:
@@ -40,7 +43,8 @@ class Applied:
         self.complete_since: Tid = NO_TID
         self.positions: Positions = Positions()
         self.names: NameTables = NameTables()
-        self.unsaved: int = 0  # Entries since positions were saved.
+        self.unsaved: int = 0  # Entries since positions were saved, or that they have lost.
+        self.turn: threading.RLock = reentrant_lock()
         self._passed: tuple[int, LogPlace] | None = None
         self._looked = (b"", 0)  # The words when news were read, and where they end.
         self.tail: LogPlace = first_place(page_checksum)
@@ -59,8 +63,10 @@ class Applied:
     def move_to(self, tail: LogPlace) -> None:
         """Let *tail* be the place; what is between has nothing to apply."""
         words, end = self._looked
-        # No call between these: an interrupt comes before all of them or after.
-        self.limit = tail.end
+        # No call between these: an interrupt comes before all of them or after. One in the midst
+        # of a transaction has left positions that are ahead.
+        if self.limit < tail.end:  # noqa: PLR1730  max() would be a call
+            self.limit = tail.end
         self.tail = tail
         if tail.end >= end:
             self.seen = words
@@ -78,32 +84,46 @@ class Applied:
         else:
             self._passed = start, tail
 
+    def count_unsaved(self, entries: int) -> None:
+        """Count entries that were read because saved positions are damaged."""
+        self.unsaved += entries
+
+    @property
+    def is_at_place(self) -> bool:
+        """Whether the positions are as of ``tail``: no transaction is applied in part."""
+        return self.limit == self.tail.end
+
     def apply(self, path: str, news: Iterable[LoggedTransaction]) -> None:
         """Apply transactions that follow each other and the place. Failed ones count.
 
-        NotHeldError: One is missing between. Those before it are applied. Cost: Their oids.
+        Raises:
+            NotHeldError: One is missing between. Those before it are applied.
+            IntegrityError: Saved positions are damaged, and so is the log. As before.
+
+        Cost: Their oids.
         """
-        positions, sequence = self.positions, self.tail.sequence
-        last: LoggedTransaction | None = None
-        try:
-            for logged in news:
-                sequence += 1
-                if logged.sequence != sequence:
-                    found = f"transaction {sequence}, not {logged.sequence}"
-                    raise NotHeldError(path, "apply()", found)
-                if not logged.failed:
-                    self.limit = logged.end
-                    if logged.names is not NO_NAMES:
-                        self.names.update(*logged.names)
-                    oids = logged.oids
-                    if oids:
-                        positions.update(oids, logged.first_entry)
-                        self.unsaved += len(oids)
-                last = logged
-        finally:
-            # Last: whoever sees the new tid finds the new positions.
-            if last is not None:
-                tail = last.tail
-                if self._passed is not None and self._passed[0] == tail.end:
-                    tail = self._passed[1]
-                self.move_to(tail)
+        with self.turn:
+            positions, sequence = self.positions, self.tail.sequence
+            last: LoggedTransaction | None = None
+            try:
+                for logged in news:
+                    sequence += 1
+                    if logged.sequence != sequence:
+                        found = f"transaction {sequence}, not {logged.sequence}"
+                        raise NotHeldError(path, "apply()", found)
+                    if not logged.failed:
+                        self.limit = logged.end
+                        if logged.names is not NO_NAMES:
+                            self.names.update(*logged.names)
+                        oids = logged.oids
+                        if oids:
+                            positions.update(oids, logged.first_entry)
+                            self.unsaved += len(oids)
+                    last = logged
+            finally:
+                # Last: whoever sees the new tid finds the new positions.
+                if last is not None:
+                    tail = last.tail
+                    if self._passed is not None and self._passed[0] == tail.end:
+                        tail = self._passed[1]
+                    self.move_to(tail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Tid
@@ -30,7 +31,7 @@ def apply_certain(path: str, applied: Applied, words: Words) -> None:
     Raises:
         IntegrityError: It is damaged; or the file was cut, and is no copy.
     """
-    _load_saved(path, applied, words, None)
+    _load_saved(applied, words, None)
     durable = words.find(DURABLE) or PAGE_SIZE
     size = os.fstat(applied.file.fd).st_size
     limit = durable
@@ -86,7 +87,7 @@ def read_packed(
     applied.attach(page)
     # Saved positions that are ahead of what is applied here would hide what is new: the
     # log was packed twice since. Then all of it is read.
-    _load_saved(path, applied, words, seen)
+    _load_saved(applied, words, seen)
     place = applied.tail
     news: list[LoggedTransaction] = []
     for run, after in certain_transactions(ReadBuffer(file.fd, path), place, words.visible()):
@@ -99,14 +100,16 @@ def read_packed(
     return applied, news
 
 
-def _load_saved(path: str, applied: Applied, words: Words, until: Tid | None) -> None:
+def _load_saved(applied: Applied, words: Words, until: Tid | None) -> None:
     """Take the saved positions of a file for applied, unless they are ahead of *until*."""
     offset, page = words.find(SAVED), applied.file.page
     if not offset or page is None:
         return
     # What is not certain to be there has to be read frame by frame.
     certain = min(words.find(DURABLE) or 0, os.fstat(applied.file.fd).st_size)
-    saved = load_saved(ReadBuffer(applied.file.fd, path), offset, page.checksum, certain)
+    # Weakly: who has the last reference to what is applied of a file that was replaced closes it.
+    lost = weakref.WeakMethod(applied.count_unsaved)
+    saved = load_saved(applied.file, page.checksum, offset, certain, lost)
     if saved is not None and (until is None or saved[2].tid <= until):
         applied.positions, applied.names, tail = saved
         applied.positions.reserve(page.next_oid)

@@ -17,6 +17,9 @@ from dobbin_like.log.format.saved import BLOCK_SLOTS, SLOT_SIZE
 _SHIFT: Final = BLOCK_SLOTS.bit_length() - 1
 _MASK: Final = BLOCK_SLOTS - 1
 
+_SLOTS_FOR_AN_ENTRY: Final = 1000
+"""Slots that are written in the time in which opening reads one entry of a transaction."""
+
 
 class Positions:
     """Oid to position of its newest applied entry; 0 means that nothing is stored.
@@ -40,7 +43,9 @@ class Positions:
 
     def get(self, oid: int) -> int:
         """Return the position of an oid, 0 if there is none. Raises what reading a block does."""
-        if 0 <= oid < self.next_oid:
+        # Up to the end of a block: an oid that is not stored yet is in one that may be damaged,
+        # and whoever stores it has to know before, not when it is updated.
+        if 0 <= oid <= self.next_oid | _MASK:
             number = oid >> _SHIFT
             return (self._blocks.get(number) or self.block(number))[oid & _MASK]
         return 0
@@ -52,42 +57,55 @@ class Positions:
     def update(self, oids: Sequence[int], first_entry: int) -> None:
         """Let *oids*, some of them, point to the entries from *first_entry* on.
 
-        Raises what reading a block does: some point to them then, and it may be called again.
+        Raises what reading a block does: nothing is changed then. After :meth:`get` was called
+        for each of them, it raises nothing. May be repeated after an interrupt.
         """
-        blocks, position = self._blocks, first_entry
+        blocks, position, is_one = self._blocks, first_entry, len(oids) == 1
+        for number in (oids[0] >> _SHIFT,) if is_one else {oid >> _SHIFT for oid in oids}:
+            if number not in blocks:
+                self.block(number)
         for oid in oids:
-            number, slot = oid >> _SHIFT, oid & _MASK
-            block = blocks.get(number) or self.block(number)
+            block, slot = blocks[oid >> _SHIFT], oid & _MASK
             # Counted side by side: an interrupt leaves neither without the other, and
             # what is run again is not counted again.
             if not block[slot]:
                 self.stored += 1
             block[slot] = position
             position += ENTRY_SIZE
-        highest = oids[0] if len(oids) == 1 else max(oids)
+        highest = oids[0] if is_one else max(oids)
         if highest >= self.next_oid:
             self.next_oid = highest + 1
+
+    def is_worth_saving(self, entries: int) -> bool:
+        """Tell whether it costs less than to read so many entries; oids may be far apart."""
+        return self.next_oid <= _SLOTS_FOR_AN_ENTRY * entries
 
     def reserve(self, next_oid: int) -> None:
         """Let the oids below *next_oid* count as used: those of objects that were dropped, too."""
         self.next_oid = max(self.next_oid, next_oid)
 
     def blocks(self) -> Iterator[array[int]]:
-        """Yield the slots up to ``next_oid``, a block at a time; what was not read yet is."""
-        for first in range(0, self.next_oid, BLOCK_SLOTS):
-            block = self.block(first >> _SHIFT)
-            yield block[: self.next_oid - first]
+        """Yield the slots up to ``next_oid``, a block at a time; keep nothing of what is read.
+
+        They are of one moment if nobody calls :meth:`update` meanwhile.
+        """
+        end = self.next_oid
+        for first in range(0, end, BLOCK_SLOTS):
+            number = first >> _SHIFT
+            block = self._blocks.get(number) or self._saved_block(number)
+            yield block[: end - first]
 
     def block(self, number: int) -> array[int]:
         """Return the slots of a block, which may be set. Raises what reading it does."""
-        block = self._blocks.get(number)
-        if block is None:
-            first = number * BLOCK_SLOTS
-            block = array("Q")
-            if self._read is not None and first < self._saved:
-                block = self._read(number)
-            if len(block) < BLOCK_SLOTS:
-                block.frombytes(bytes(SLOT_SIZE * (BLOCK_SLOTS - len(block))))
-            # The first one that comes: nobody may have set a cell in another.
-            block = self._blocks.setdefault(number, block)
+        # The first one that comes: nobody may have set a cell in another.
+        return self._blocks.get(number) or self._blocks.setdefault(
+            number, self._saved_block(number)
+        )
+
+    def _saved_block(self, number: int) -> array[int]:
+        block = array("Q")
+        if self._read is not None and number * BLOCK_SLOTS < self._saved:
+            block = self._read(number)
+        if len(block) < BLOCK_SLOTS:
+            block.frombytes(bytes(SLOT_SIZE * (BLOCK_SLOTS - len(block))))
         return block

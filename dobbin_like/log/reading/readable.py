@@ -185,18 +185,6 @@ class ReadableLog:
 
     # -- reading ---------------------------------------------------------------
 
-    def place_of(self, oid: Oid) -> int:
-        """Return the position of the newest applied version of an object; 0: there is none.
-
-        Raises:
-            IntegrityError: Neither the saved positions nor the log before them can be read.
-        """
-        try:
-            return self.applied.positions.get(oid)
-        except (OSError, IntegrityError):
-            self.check_open()
-            raise
-
     def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
         """Return the newest applied version of an object, or the newest up to *at*.
 
@@ -224,6 +212,15 @@ class ReadableLog:
             return stored
         with self.or_closed():
             return loader.load_until(at, oid, stored, applied.limit)
+
+    def position(self, oid: Oid) -> int:
+        """Return where the newest applied version of an object is, in bytes; 0: there is none."""
+        applied = self.applied
+        try:  # As or_closed() does, for many objects.
+            return applied.positions.get(oid)
+        except (OSError, IntegrityError):
+            self.check_open()
+            raise
 
     def stream(self, key: int) -> tuple[StreamReader, int]:
         """Return who reads a stream, and its offset.
@@ -365,4 +362,5 @@ class ReadableLog:
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child, with an open file of its own."""
         self._attaching = reentrant_lock()
+        self.applied.turn = reentrant_lock()
         self.file.after_fork_in_child()

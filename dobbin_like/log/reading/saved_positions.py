@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from dobbin_like.contract import NewNames
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.format.meta import encode_names
@@ -30,6 +32,9 @@ from dobbin_like.log.reading.chain import certain_transactions
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import ReadBuffer, read_block, read_frame, saved_slots
 from dobbin_like.name_tables import NameTables
+
+Lost = Callable[[], Callable[[int], None] | None]
+"""Gives what is to be called with the number of entries that were read in place of positions."""
 
 _logger = logging.getLogger(__name__)
 
@@ -66,39 +71,59 @@ def previous_frame(buffer: ReadBuffer, offset: int, previous: int) -> int:
 
 
 def load_saved(
-    buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
+    file: LogFile, page_checksum: int, offset: int, limit: int, lost: Lost
 ) -> tuple[Positions, NameTables, LogPlace] | None:
     """Return positions, classes and the place they are of, from the frame at *offset*.
 
-    None if they are damaged, or not before *limit*. Cost: 4 bytes for each 1,024 oids; the
-    positions are read a block at a time, when they are asked for.
+    None if they are damaged, or not before *limit*. What *lost* gives is called if a block turns
+    out to be damaged later.
+
+    Cost: 4 bytes for each 1,024 oids; the positions are read a block at a time, when they are
+    asked for.
     """
     if offset >= limit:
         return None
+    buffer = ReadBuffer(file.fd, file.path)
     try:
         frame = read_frame(buffer, place_before(buffer, offset, page_checksum, limit), limit)
         if frame.kind != record.KIND_POSITIONS:
             return None
         saved = saved_slots(buffer, offset, frame.tail.end)
     except IntegrityError as error:
-        _logger.warning("saved positions can't be used, reading the whole log: %s", error)
+        _warn(error)
         return None
     head = decode_positions_head(buffer.read(offset, record.POSITIONS_SIZE, limit))
     start = record.first_place(page_checksum)
-    source = _Source(buffer.beside(), saved, start, head.covered.end)
+    source = _Source(file, saved, start, head.covered.end, lost)
     positions = Positions(saved.slots, head.stored, source.block)
     return positions, NameTables(*frame.names), head.covered
 
 
-class _Source:
-    """Reads saved positions; what is damaged of them is found in the log itself."""
+def _warn(error: IntegrityError) -> None:
+    _logger.warning("saved positions can't be used, reading the whole log: %s", error)
 
-    def __init__(self, buffer: ReadBuffer, saved: SavedSlots, start: LogPlace, end: int) -> None:
-        self._buffer = buffer
+
+class _Source:
+    """Reads saved positions; what is damaged of them is found in the log itself. Any thread.
+
+    Keeps *file* open: of one that was replaced, somebody may read what is not read yet.
+    """
+
+    def __init__(
+        self,
+        file: LogFile,
+        saved: SavedSlots,
+        start: LogPlace,
+        end: int,
+        lost: Lost,
+    ) -> None:
+        self._file = file
         self._saved = saved
         self._start = start
         self._end = end
+        self._lost = lost
         self._scanned: Positions | None = None
+        self._damage: tuple[Any, ...] = ()  # Of the log: it is not read again for each block.
 
     def block(self, number: int) -> array[int]:
         """Return the slots of a block.
@@ -107,19 +132,32 @@ class _Source:
             IntegrityError: It is damaged, and so is the log before it.
         """
         if self._scanned is None:
+            # By its number of now: that of a file that was closed may be another one's.
+            buffer = ReadBuffer(self._file.fd, self._file.path)
             try:
-                return read_block(self._buffer, self._saved, number)
+                return read_block(buffer, self._saved, number)
             except IntegrityError as error:
-                _logger.warning("saved positions can't be used, reading the whole log: %s", error)
-                self._scanned = self._scan()
+                if self._damage:
+                    raise IntegrityError(*self._damage) from error
+                _warn(error)
+                self._scanned = self._scan(buffer)
         return self._scanned.block(number)
 
-    def _scan(self) -> Positions:
-        positions = Positions()
-        for run, _ in certain_transactions(self._buffer.beside(), self._start, self._end):
-            for logged in run:
-                if logged.oids and not logged.failed:
-                    positions.update(logged.oids, logged.first_entry)
+    def _scan(self, buffer: ReadBuffer) -> Positions:
+        positions, entries = Positions(), 0
+        try:
+            for run, _ in certain_transactions(buffer, self._start, self._end):
+                for logged in run:
+                    if logged.oids and not logged.failed:
+                        positions.update(logged.oids, logged.first_entry)
+                        entries += len(logged.oids)
+        except IntegrityError as error:
+            if not isinstance(error.__cause__, OSError):  # Which may be over the next time.
+                self._damage = error.args
+            raise
+        count_lost = self._lost()
+        if count_lost is not None:
+            count_lost(entries)
         return positions
 
 

@@ -359,7 +359,8 @@ class WritableLog:
 
     def _save(self) -> None:
         """Save the positions for the next opening. A shortcut: it may fail."""
-        if self.log.applied.unsaved <= _SAVE_AT_CLOSE_ENTRIES:
+        unsaved, positions = self.log.applied.unsaved, self.log.applied.positions
+        if unsaved <= _SAVE_AT_CLOSE_ENTRIES or not positions.is_worth_saving(unsaved):
             return
         try:
             self._for_a_moment(self.writer.save)

@@ -182,7 +182,7 @@ class Writer:
             if self.appended.shown == self.appended.told:
                 self.appended.transactions = []
             applied = self._log.applied
-            if applied.unsaved > max(self.save_after_entries, applied.positions.stored):
+            if applied.unsaved > max(self.save_after_entries, applied.positions.next_oid):
                 # Opening would have to read many entries one by one.
                 self.save()
         except (OSError, Error) as error:
@@ -289,9 +289,15 @@ class Writer:
             _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
 
     def save(self) -> None:
-        """Append the positions as they are applied now. Raises OSError, LogError."""
+        """Append the positions as they are applied now, if they are of one place.
+
+        Raises OSError, LogError.
+        """
         applied, place = self._log.applied, self.appended.place
-        data, after = encode_saved(place, applied.positions, applied.names, applied.tail)
+        with applied.turn:  # Threads that don't write apply what is visible at any time.
+            if not applied.is_at_place:
+                return
+            data, after = encode_saved(place, applied.positions, applied.names, applied.tail)
         self._write(data)
         self.appended.know((), after)
         self._tell_end()
