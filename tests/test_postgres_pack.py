@@ -524,10 +524,12 @@ def test_who_has_changed_what_was_dropped_stores_it_whole(database, opened, ask)
     take_off(database)
     holder.transaction_manager.begin()
     pack_in_another_process(database.storage)
-    holder.run(lambda: edit(held).update({1: 2}))
+    holder.run(lambda: edit(held).update({1: 2}))  # Alone: this has a statement of its own.
     holder.run(lambda: setattr(edit(holder.root), "others", [held]))
     database.transaction_manager.begin()
     assert len(database.root.others[0]) == 100
+    stored = number(ask, "select count(distinct oid) from {s}.version")
+    assert database.storage.oid_count == stored
     assert number(ask, "select count(*) from {s}.version where number & (1 << 24) <> 0") == 0
 
 
