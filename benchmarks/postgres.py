@@ -14,8 +14,8 @@ psycopg alone, as a stream. The best of three, in megabytes a second.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -126,5 +126,15 @@ def main(dsn: str) -> None:
         plain.execute(f"drop schema {SCHEMA} cascade")
 
 
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.postgres", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "dsn", help="of the server: 'host=localhost user=postgres dbname=postgres'"
+    )
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(_parse().dsn)

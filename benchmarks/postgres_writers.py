@@ -12,6 +12,7 @@ What each has committed last is looked for afterwards.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -246,8 +247,20 @@ def main(
             print(f"{'':32} ours/relstorage {ratio:.2f}", flush=True)
 
 
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.postgres_writers", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "dsn", help="of the server: 'host=localhost user=postgres dbname=postgres'"
+    )
+    parser.add_argument("python", nargs="?", default="", help="an interpreter with RelStorage")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    if sys.argv[1] in KINDS:
+    if sys.argv[1:2] and sys.argv[1] in KINDS:  # One of the processes that this has started.
         work(*sys.argv[1:])
     else:
-        main(*sys.argv[1:3])
+        options = _parse()
+        main(options.dsn, options.python)

@@ -100,6 +100,21 @@ def test_each_revision_is_measured_with_its_own_package(tmp_path: Path) -> None:
         measure(commit, 0, source, tmp_path, "stores")
 
 
+def scripts() -> list[str]:
+    """Return the modules that are run by hand, by their names."""
+    main = '__name__ == "__main__"'
+    paths = sorted((ROOT / "benchmarks").glob("*.py"))
+    return [path.stem for path in paths if main in path.read_text() and path.stem not in THEMES]
+
+
+@pytest.mark.parametrize("script", scripts())
+def test_a_script_tells_how_it_is_used(script: str) -> None:
+    if script.startswith("postgres"):
+        pytest.importorskip("psycopg")
+
+    assert "usage: " in benchmark(f"benchmarks.{script}", "--help")
+
+
 def test_a_list_names_all() -> None:
     out = benchmark("benchmarks", "--list")
 
