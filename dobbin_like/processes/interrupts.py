@@ -11,14 +11,22 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+_MORE_FRAMES: Final = 300
+"""Of the stack: as many as the end of a transaction takes, and what it logs."""
+
+_limits: Final[list[int]] = []
+"""The limit of recursion that there was before it was raised: one for all threads, as it is."""
 
 
 def finish_despite_interrupts(step: Callable[[], None]) -> None:
     """Run *step*, which may be repeated from any point, to its end, whatever interrupts it.
 
     The exception is raised when *step* has come to its end, or when it happens again and again
-    and so is the step's own.
+    and so is the step's own. After a RecursionError, there is more room on the stack: that from
+    which it is called may have left too little, now as before.
     """
     interrupt: BaseException | None = None
     for _ in range(10):
@@ -28,10 +36,24 @@ def finish_despite_interrupts(step: Callable[[], None]) -> None:
                 break
             except BaseException as error:  # noqa: BLE001  raised below
                 interrupt = error
+                if isinstance(error, RecursionError) and not _limits:
+                    _limits.append(sys.getrecursionlimit())
+                    sys.setrecursionlimit(_limits[0] + _MORE_FRAMES)
         except BaseException as error:  # noqa: BLE001  another one, that very moment
             interrupt = error
+    if _limits:
+        _put_limit_back()
     if interrupt is not None:
         raise interrupt
+
+
+def _put_limit_back() -> None:
+    # The stack may be too high for it: then the call around this one does it, or the next one.
+    # Another thread may have done it.
+    with suppress(RecursionError, IndexError):
+        if sys.getrecursionlimit() == _limits[0] + _MORE_FRAMES:  # Else the program has set it.
+            sys.setrecursionlimit(_limits[0])
+        _limits.clear()
 
 
 if TYPE_CHECKING:
