@@ -713,6 +713,15 @@ def test_what_would_run_after_the_transaction_is_refused(db, later):
     assert stored(db) == {"n": 0}
 
 
+def test_a_block_is_no_decorator(db):
+    for block in db.transaction(), db.reading():
+        with pytest.raises(TypeError, match=r"a block is no decorator .* @db\.transactional\(\)"):
+
+            @block
+            def change():
+                pass
+
+
 @pytest.mark.parametrize("given", [None, 5, "n"])
 def test_what_is_no_function_is_refused(db, given):
     with pytest.raises(TypeError, match="expected a function, got a"):

@@ -13,7 +13,7 @@ import weakref
 from functools import partial
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
@@ -188,6 +188,15 @@ class Block(Generic[RootT]):
         # Last, and not by a call: no interrupt comes before the block has begun.
         entered += [(weakref.ref(self, _doom), current, task)]
         return root
+
+    if not TYPE_CHECKING:  # Type checkers know that it can't be called.
+
+        def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+            text = (
+                "a block is no decorator and no function: use it by with, or "
+                "@db.transactional(), which lets each call of a function be a transaction"
+            )
+            raise TypeError(text)
 
     def _take_part(self, current: Any) -> None:
         self.is_part = True
