@@ -23,6 +23,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.exc import ClassNotSupported, NotStorableError
+from dobbin_like.ids import Oid
 from dobbin_like.objects.faces.declaration import (
     check_bases,
     check_declaration,
@@ -130,8 +131,11 @@ class Faces:
             found.update(own_dict(base))
         return frozenset(name for name, value in found.items() if wanted(value))
 
-    def state_of(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Return those of *attributes* that are state: neither volatile nor left by others."""
+    def state_of(self, attributes: dict[str, Any], oid: Oid | None = None) -> dict[str, Any]:
+        """Return those of *attributes* that are state: neither volatile nor left by others.
+
+        NotStorableError: One of them, of the object *oid*, has no name that is a text.
+        """
         names: tuple[Any, ...] = tuple(attributes)
         if names in self.clean:  # the objects of a class mostly have the same attributes
             return dict(attributes)
@@ -139,7 +143,7 @@ class Faces:
             if not isinstance(name, str):  # vars(obj) takes any.
                 place = f".__dict__[{name!r}]"
                 reason = "the name of an attribute has to be a text"
-                raise NotStorableError(self.plain.__name__, None, place, reason)
+                raise NotStorableError(self.plain.__name__, oid, place, reason)
         state = {name: value for name, value in attributes.items() if name[:3] != "_v_"}
         for name in self.volatile or self.find_volatile():
             state.pop(name, None)

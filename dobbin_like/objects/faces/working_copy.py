@@ -161,7 +161,9 @@ class WorkingCopy(dict[str, Any]):
         """
         faces = type(self.obj)._p_faces
         # As state_of() does, without a call where all attributes are state.
-        state: State = dict(self) if tuple(self) in faces.clean else faces.state_of(self)
+        state: State = (
+            dict(self) if tuple(self) in faces.clean else faces.state_of(self, self.ref.oid)
+        )
         base = self.base
         if len(state) != len(base):
             return state
@@ -255,7 +257,7 @@ class WorkingCopy(dict[str, Any]):
 
     def _changed_names(self) -> list[str]:
         """Return the attributes that differ from the base, except an overlay."""
-        state: State = type(self.obj)._p_faces.state_of(self)
+        state: State = type(self.obj)._p_faces.state_of(self, self.ref.oid)
         base, aliases = self.base, StateComparison()
         names = [name for name in base if name not in state]
         for name, value in state.items():
