@@ -38,8 +38,8 @@ HOUSE = {
     "ground": Room(
         "",
         (
-            "ids  late  processes  processes.interrupts  processes.threaded_dict "
-            "processes.threads",
+            "ids  late  processes  processes.interrupts  processes.left "
+            "processes.threaded_dict  processes.threads",
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",
@@ -245,7 +245,7 @@ HOUSE = {
     "blocks": Room(
         "ground  objects.values  transactions  store",
         (
-            "blocks  blocks.left  blocks.tasks",
+            "blocks  blocks.tasks",
             "blocks.block",
             "blocks.again",
         ),
@@ -342,8 +342,8 @@ HOUSE = {
     "safe": Room(
         "ground  objects.values  objects.codec  collections  upkeep  doors",
         (
-            "safe.block  safe.ends  safe.groups  safe.growth",
-            "safe.reentry  safe.stored",
+            "safe.ends  safe.groups  safe.growth",
+            "safe.block  safe.reentry  safe.stored",
             "safe.mapping",
             "safe.opening",
             "safe",

@@ -39,6 +39,7 @@ from dobbin_like.exc import (
     UncommittedChangesWarning,
 )
 from dobbin_like.safe import opening
+from dobbin_like.safe.block import SafeBlock
 from dobbin_like.safe.stored import LARGE_BYTES
 from tests.helpers.interrupts import handled_at_step, interrupted, interrupted_at_step
 from tests.helpers.processes import forked, forked_in_c, python_path, run, start
@@ -1168,3 +1169,61 @@ def test_threads_of_a_module_get_the_same(directory):
     steps.join()
     assert len(set(map(id, found))) == 1
     assert found[0]["n"] == 8
+
+
+# -- an interrupt just before the first line of the end of a block ---------------------------
+
+
+@contextlib.contextmanager
+def interrupting_the_end():
+    def raise_at_end(frame, event, _argument):
+        if event == "call" and frame.f_code is SafeBlock.__exit__.__code__:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(raise_at_end)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def test_who_handles_an_interrupt_of_a_block_stores_what_he_writes(tmp_path):
+    """It was acknowledged, and went with the block."""
+    with safe.open(tmp_path / "safe") as kept:
+        try:
+            with interrupting_the_end(), kept.transaction():
+                kept["n"] = 1
+        except KeyboardInterrupt:
+            kept["m"] = 2
+            assert "n" not in kept
+            with kept.transaction():
+                kept["o"] = 3
+        assert in_thread(lambda: dict(kept)) == {"m": 2, "o": 3}
+    with safe.open(tmp_path / "safe", "r") as again:
+        assert dict(again) == {"m": 2, "o": 3}
+
+
+def test_who_handles_an_interrupt_of_an_inner_block_goes_on_in_the_outer_one(tmp_path):
+    with safe.open(tmp_path / "safe") as kept:
+        with kept.transaction():
+            kept["outer"] = 1
+            try:
+                with interrupting_the_end(), kept.transaction():
+                    kept["n"] = 1
+            except KeyboardInterrupt:
+                kept["m"] = 2
+        assert dict(kept) == {"outer": 1, "m": 2}
+
+
+def test_what_an_interrupt_has_left_of_a_block_is_gone(tmp_path):
+    with safe.open(tmp_path / "safe") as kept:
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            interrupting_the_end(),
+            kept.transaction(),
+        ):
+            kept["n"] = 1
+        in_thread(lambda: kept.update(m=2))
+        kept["o"] = 3
+        assert dict(kept) == {"m": 2, "o": 3}

@@ -13,11 +13,10 @@ import weakref
 from functools import partial
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
-from dobbin_like.blocks.left import LEFT, was_left
 from dobbin_like.exc import (
     BlockError,
     CommittingError,
@@ -32,6 +31,7 @@ from dobbin_like.objects.values.here import (
     scope_of_context,
 )
 from dobbin_like.processes.interrupts import finish_despite_interrupts
+from dobbin_like.processes.left import was_left
 from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.commit.joining import note_block, only_reads
 from dobbin_like.transactions.data_manager import DataManager, uncommitted_in
@@ -39,6 +39,12 @@ from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 from dobbin_like.warn_outside import warn_outside
 
 __all__ = ["Block", "reading", "transaction"]
+
+
+_LEFT: Final = (
+    "an interrupt has kept a block in it from its end, and what was changed there can't be told "
+    "from the rest; all of it is taken back"
+)
 
 
 class _Entered(threading.local):
@@ -215,7 +221,7 @@ class Block(Generic[RootT]):
         while entered and was_left(entered[-1][0]()):
             if entered[-1][1] is current:
                 if own.explicit or _has(entered[:-1], current):
-                    self._refuse(LEFT)
+                    self._refuse(_LEFT)
                 own.abort()
                 current = None
             entered.pop()
@@ -324,7 +330,7 @@ class Block(Generic[RootT]):
         entered, inner = self._entered, self._depth + 1
         if len(entered) > inner:
             if all(was_left(block()) for block, _, _ in entered[inner:]):
-                self._refuse(LEFT)
+                self._refuse(_LEFT)
             # Of a generator, say, which goes on later.
             self._refuse("a block that was entered in it has not ended")
         if self.is_part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import get_ident
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from dobbin_like.exc import BlockError
+from dobbin_like.safe.groups import Group
 
 __all__ = ["SafeBlock"]
 
@@ -18,7 +20,7 @@ class SafeBlock:
 
     _owner: int | None = None
 
-    def __init__(self, path: str, make: Callable[[], AbstractContextManager[object]]) -> None:
+    def __init__(self, path: str, make: Callable[[], AbstractContextManager[Group]]) -> None:
         self._path = path
         self._make = make
 
@@ -27,7 +29,11 @@ class SafeBlock:
             self._refuse("it was entered before; call transaction() for each with statement")
         self._block = self._make()
         self._owner = get_ident()
-        return self._block.__enter__()
+        group = self._block.__enter__()
+        self._entered = group.entered
+        self._depth = len(self._entered)
+        self._entered += [weakref.ref(self)]
+        return group
 
     def __exit__(
         self,
@@ -37,7 +43,15 @@ class SafeBlock:
     ) -> bool | None:
         if self._owner != get_ident():
             self._refuse("another thread has entered it" if self._owner else "it was not entered")
-        return self._block.__exit__(kind, error, traceback)
+        try:
+            return self._block.__exit__(kind, error, traceback)
+        finally:
+            del self._entered[self._depth :]
+
+    def end_left(self) -> None:
+        """Take back what was done in it: an interrupt has kept it from its end."""
+        interrupt = KeyboardInterrupt()
+        self.__exit__(KeyboardInterrupt, interrupt, None)
 
     def _refuse(self, reason: str) -> NoReturn:
         raise BlockError(self._path, reason)

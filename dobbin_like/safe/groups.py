@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from dobbin_like.exc import ClosedError, LogMovedError, LogPackedError, SelfWait
 from dobbin_like.objects.values.here import out_of_block
 from dobbin_like.persistent import checkout
 from dobbin_like.processes.interrupts import finish_despite_interrupts
+from dobbin_like.processes.left import was_left
 
 if TYPE_CHECKING:
 
@@ -52,6 +54,7 @@ class Group:
 
     def __init__(self, *, block: bool) -> None:
         self.block = block
+        self.entered: list[weakref.ref[Any]] = []  # The blocks in it, the innermost last.
         self.undone: list[Callable[[], object]] = []
 
 
@@ -72,7 +75,22 @@ class Groups:
     @property
     def current(self) -> Group | None:
         """The transaction of the calling thread, None if it is in none."""
-        return self._local.group
+        group = self._local.group
+        if group is not None and group.entered:
+            self._end_left(group)
+            return self._local.group
+        return group
+
+    def _end_left(self, group: Group) -> None:
+        """End the blocks that an interrupt has left while somebody handles it."""
+        while group.entered:
+            block = group.entered[-1]()
+            if block is None:  # It has ended with what had it.
+                group.entered.pop()
+            elif was_left(block):
+                block.end_left()
+            else:
+                return
 
     @contextlib.contextmanager
     def outer(self, *, block: bool = False) -> Iterator[Group]:

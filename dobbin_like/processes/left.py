@@ -2,7 +2,7 @@
 
 Python looks for signals when a function begins. An interrupt that comes just before the end of a
 block, ``__exit__``, is raised there, before its first line: nothing is committed, and nothing
-taken back. So the next block of the thread has to find it.
+taken back. So the next use by the thread has to find it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final
-
-LEFT: Final = (
-    "an interrupt has kept a block in it from its end, and what was changed there can't be told "
-    "from the rest; all of it is taken back"
-)
+from typing import Any
 
 
 def was_left(block: Any) -> bool:
