@@ -937,6 +937,16 @@ def test_who_handles_the_interrupt_has_a_block_of_his_own(db, monkeypatch, handl
     assert is_idle(db)
 
 
+def test_who_keeps_the_interrupt_goes_on_after_an_abort(db):
+    with pytest.raises(KeyboardInterrupt) as kept:
+        interrupted_block(db, "n")
+    transaction.abort()
+    with db.transaction():
+        put(db, "m", 1)
+    assert stored(db) == {"n": 0, "m": 1}
+    assert is_idle(db), kept
+
+
 def test_no_commit_stores_what_an_interrupt_has_left(db):
     with contextlib.suppress(KeyboardInterrupt):
         interrupted_block(db, "n")
