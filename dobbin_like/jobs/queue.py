@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from queue import Empty
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from dobbin_like.collections import BTree, PersistentDict, PersistentQueue
 from dobbin_like.collections.common import going_over
@@ -53,11 +53,12 @@ class JobQueue(Persistent, Generic[T]):
 
     __module__ = "dobbin_like.jobs"  # The name that logs have for it.
 
-    max_attempts: int
-    backoff: float
-    ready: tuple[PersistentQueue[Job[T]], ...]
-    waiting: BTree[tuple[float, int], Job[T]]
-    dead: PersistentDict[int, Job[T]]
+    if TYPE_CHECKING:  # By its name, the module is another one, without these classes.
+        max_attempts: int
+        backoff: float
+        ready: tuple[PersistentQueue[Job[T]], ...]
+        waiting: BTree[tuple[float, int], Job[T]]
+        dead: PersistentDict[int, Job[T]]
 
     def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
         # The constructor of a subclass may not call that of this class.
