@@ -55,9 +55,18 @@ class LateMethod:
 
     def __get__(self, database: object, owner: type) -> Any:
         function = getattr(importlib.import_module(self._home), self._name)
-        method: Any = bound(function)
+        method: Any = function if function in _methods else bound(function)
         setattr(self._owner, self._name, method)
         return method.__get__(database, owner)
+
+
+_methods: set[Callable[..., Any]] = set()
+
+
+def of_database(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let *function* be the method itself, of the database: it is called all the time."""
+    _methods.add(function)
+    return function
 
 
 def bound(function: Callable[Concatenate[Any, _P], _R]) -> Method[_P, _R]:

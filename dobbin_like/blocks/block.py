@@ -23,6 +23,7 @@ from dobbin_like.exc import (
     UncommittedChangesError,
     UncommittedChangesWarning,
 )
+from dobbin_like.late import of_database
 from dobbin_like.mistaken.arguments import check_texts
 from dobbin_like.objects.values.here import (
     Scope,
@@ -84,8 +85,9 @@ def begins_anew(store: Store) -> bool:
     return getattr(_current(own), "status", None) != COMMITTING
 
 
+@of_database
 def transaction(
-    store: Store, *, note: str = "", user: str = "", retry: int | None = None
+    database: Any, *, note: str = "", user: str = "", retry: int | None = None
 ) -> Block[Any]:
     """Return a context manager: a transaction, from its snapshot to its commit or abort.
 
@@ -116,7 +118,7 @@ def transaction(
         raise TypeError(text)
     if note or user:
         check_texts(note=note, user=user)
-    return Block(store, note, user)
+    return Block(database._store, note, user)
 
 
 def reading(store: Store) -> Block[Any]:
