@@ -80,7 +80,9 @@ def begins_anew(store: Store) -> bool:
     In a signal handler, that may be one that is committing, or is about to begin.
     """
     own = store.manager().transaction_manager
-    if _entered_here() or own.explicit or store.storage.held:
+    if own.explicit or store.storage.held:
+        return False
+    if any(block() is not None for block, _, _ in _entered_here()):
         return False
     return getattr(_current(own), "status", None) != COMMITTING
 
@@ -168,13 +170,13 @@ class Block(Generic[RootT]):
         if self._owner is not None:
             self._refuse("it was entered before; make a new one for each with statement")
         self._data = data = self._store.manager()
-        thread = data.thread
-        own = self._own = thread.transaction_manager()
-        scope = scope_of_context()
-        if scope is not None:
-            scope = current_scope()
+        own = self._own = data.thread.transaction_manager()
+        scope = None if scope_of_context() is None else current_scope()
         entered = _entered.blocks if scope is None else scope.entered
-        current = _current(own)
+        try:
+            current = own._txn  # noqa: SLF001  As _current() does, without a call.
+        except AttributeError:
+            current = _current(own)
         if current is not None or entered:
             current = self._under_way(current, entered)
         if current is None:
@@ -182,7 +184,7 @@ class Block(Generic[RootT]):
             if self._user:
                 current.user = self._user
             note_block(current, self._only_reads)
-            thread.ends_with_block = True
+            data.thread.ends_with_block = True
         else:
             self._take_part(current)
         if self._note:
@@ -329,26 +331,32 @@ class Block(Generic[RootT]):
             self._leave_scope()
 
     def _end(self) -> None:
-        entered, inner = self._entered, self._depth + 1
-        if len(entered) > inner:
-            if all(was_left(block()) for block, _, _ in entered[inner:]):
-                self._refuse(_LEFT)
-            # Of a generator, say, which goes on later.
-            self._refuse("a block that was entered in it has not ended")
+        if len(self._entered) > self._depth + 1:
+            self._refuse_inner()
         if self.is_part:
             return
         current = self._transaction
-        if _current(self._own) is not current:
+        try:
+            ended = self._own._txn is not current  # noqa: SLF001
+            participants = current._resources  # noqa: SLF001
+        except AttributeError:
+            ended, participants = _current(self._own) is not current, _participants(current)
+        if ended:
             self._refuse("its transaction was ended in it")
         if self._only_reads:
             current.abort()
             return
-        participants = _participants(current)
         if not participants:
             self._store.check_values()
         elif len(participants) > 1:
             self._store.release_early()  # Their locks are taken in order.
         current.commit()
+
+    def _refuse_inner(self) -> NoReturn:
+        if all(was_left(block()) for block, _, _ in self._entered[self._depth + 1 :]):
+            self._refuse(_LEFT)
+        # Of a generator, say, which goes on later.
+        self._refuse("a block that was entered in it has not ended")
 
     def _take_back(self, error: BaseException) -> None:
         """Undo what was done in the block. May be repeated after an interrupt."""
