@@ -6,6 +6,7 @@ Run with ``python -m benchmarks.bench_ways``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import time
@@ -112,9 +113,17 @@ async def _all(
 async def _warm(
     task: Callable[[int, float], Awaitable[None]], count: int, over: float
 ) -> tuple[float, float]:
-    """Do as _all(), of a program that has run a while: modules and threads are there."""
+    """Do as _all(), of a program that has run a while: modules and threads are there.
+
+    And are no garbage: a collection of all that the program has would be the longest stall.
+    """
     await _all(task, min(count, _FIRST), 0.1)
-    return await _all(task, count, over)
+    gc.collect()
+    gc.freeze()
+    try:
+        return await _all(task, count, over)
+    finally:
+        gc.unfreeze()
 
 
 def tasks(bench: Bench) -> None:
