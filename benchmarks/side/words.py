@@ -83,8 +83,7 @@ REASONS = {
     "parts": "Nothing asks whether what was read before is still true.",
     "beside": "They ask for one pickle by its key, in C, or look whether the server has told "
     "something; here each reading is a transaction of the ``transaction`` package.",
-    "growth": "As for a small commit. This and the start were measured when the machine was "
-    "slower than for the rest: compare within each table.",
+    "growth": "As for a small commit.",
     "memory": "With one thread there is nothing to share; what tells threads apart takes some "
     "memory for each object.",
     "oo7": "The trees of ZODB are in C, ours in Python: T3, INSERT, DELETE and Q8 change or ask "
