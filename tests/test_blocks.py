@@ -40,7 +40,7 @@ from dobbin_like.exc import (
     UncommittedChangesWarning,
     UndoError,
 )
-from tests.helpers.interrupts import handled_at_step, interrupted
+from tests.helpers.interrupts import handled_at_step, interrupted, interrupting
 from tests.helpers.processes import exit_code, forked
 from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
@@ -883,24 +883,8 @@ def test_an_interrupt_in_an_inner_block_leaves_the_outer_one(db):
 # -- an interrupt just before the first line of the end of a block ---------------------------
 
 
-@contextlib.contextmanager
-def interrupting_the_end():
-    """Raise KeyboardInterrupt where the end of a block begins: Python looks for signals there."""
-
-    def raise_at_end(frame, event, _argument):
-        if event == "call" and frame.f_code is Block.__exit__.__code__:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
-
-    sys.setprofile(raise_at_end)
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-
-
 def interrupted_block(db, name):
-    with interrupting_the_end(), db.transaction():
+    with interrupting(Block.__exit__), db.transaction():
         put(db, name, 1)
 
 
@@ -1007,7 +991,7 @@ def test_an_interrupt_at_the_end_of_a_claim_leaves_its_job(db):
         checkout(root)
         root["queue"] = queue
         queue.put("job")
-    with pytest.raises(KeyboardInterrupt), interrupting_the_end(), queue.claim(lease=0.01):
+    with pytest.raises(KeyboardInterrupt), interrupting(Block.__exit__), queue.claim(lease=0.01):
         put(db, "n", 1)
     assert stored(db)["n"] == 0
     with queue.claim(timeout=5):

@@ -41,7 +41,12 @@ from dobbin_like.exc import (
 from dobbin_like.safe import opening
 from dobbin_like.safe.block import SafeBlock
 from dobbin_like.safe.stored import LARGE_BYTES
-from tests.helpers.interrupts import handled_at_step, interrupted, interrupted_at_step
+from tests.helpers.interrupts import (
+    handled_at_step,
+    interrupted,
+    interrupted_at_step,
+    interrupting,
+)
 from tests.helpers.processes import forked, forked_in_c, python_path, run, start
 from tests.helpers.steps import Steps, in_thread
 
@@ -1174,25 +1179,11 @@ def test_threads_of_a_module_get_the_same(directory):
 # -- an interrupt just before the first line of the end of a block ---------------------------
 
 
-@contextlib.contextmanager
-def interrupting_the_end():
-    def raise_at_end(frame, event, _argument):
-        if event == "call" and frame.f_code is SafeBlock.__exit__.__code__:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
-
-    sys.setprofile(raise_at_end)
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-
-
 def test_who_handles_an_interrupt_of_a_block_stores_what_he_writes(tmp_path):
     """It was acknowledged, and went with the block."""
     with safe.open(tmp_path / "safe") as kept:
         try:
-            with interrupting_the_end(), kept.transaction():
+            with interrupting(SafeBlock.__exit__), kept.transaction():
                 kept["n"] = 1
         except KeyboardInterrupt:
             kept["m"] = 2
@@ -1209,7 +1200,7 @@ def test_who_handles_an_interrupt_of_an_inner_block_goes_on_in_the_outer_one(tmp
         with kept.transaction():
             kept["outer"] = 1
             try:
-                with interrupting_the_end(), kept.transaction():
+                with interrupting(SafeBlock.__exit__), kept.transaction():
                     kept["n"] = 1
             except KeyboardInterrupt:
                 kept["m"] = 2
@@ -1220,7 +1211,7 @@ def test_what_an_interrupt_has_left_of_a_block_is_gone(tmp_path):
     with safe.open(tmp_path / "safe") as kept:
         with (
             contextlib.suppress(KeyboardInterrupt),
-            interrupting_the_end(),
+            interrupting(SafeBlock.__exit__),
             kept.transaction(),
         ):
             kept["n"] = 1
