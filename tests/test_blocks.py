@@ -880,6 +880,29 @@ def test_an_interrupt_in_an_inner_block_leaves_the_outer_one(db):
     raise AssertionError("it never came to its end")
 
 
+def test_a_block_is_ended_by_its_manager(path):
+    """One of a class of the program may do more than commit, or abort."""
+    ends = []
+
+    class Telling(transaction.TransactionManager):
+        def commit(self):
+            super().commit()
+            ends.append("commit")
+
+        def abort(self):
+            super().abort()
+            ends.append("abort")
+
+    with Database(path, transaction_manager=Telling()) as database:
+        with database.transaction():
+            database.set_root(PersistentDict())
+        with database.reading():
+            pass
+        with contextlib.suppress(KeyError), database.transaction():
+            raise KeyError
+        assert ends == ["commit", "abort", "abort"]
+
+
 # -- an interrupt just before the first line of the end of a block ---------------------------
 
 

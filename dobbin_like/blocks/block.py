@@ -344,13 +344,13 @@ class Block(Generic[RootT]):
         if ended:
             self._refuse("its transaction was ended in it")
         if self._only_reads:
-            current.abort()
+            self._own.abort()
             return
         if not participants:
             self._store.check_values()
         elif len(participants) > 1:
             self._store.release_early()  # Their locks are taken in order.
-        current.commit()
+        self._own.commit()  # By the manager: its class may do more than that of the package.
 
     def _refuse_inner(self) -> NoReturn:
         if all(was_left(block()) for block, _, _ in self._entered[self._depth + 1 :]):
