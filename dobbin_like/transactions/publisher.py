@@ -70,7 +70,9 @@ class Publisher:
 
     def has_news(self) -> bool:
         """Return whether there may be anything to catch up with. Cost: one system call."""
-        return self.unpublished is not None or self.storage.has_news()
+        # The storage first: if another thread has applied what is news, it has not published it
+        # before ``unpublished`` is None again. Asked the other way round, both might say no.
+        return self.storage.has_news() or self.unpublished is not None
 
     def catch_up(self) -> None:
         """Apply and publish what is visible by now. Cost: what changed."""

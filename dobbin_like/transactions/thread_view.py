@@ -104,7 +104,8 @@ class ThreadView:
         view.between = False
         view.lapsed = None
         try:
-            news = publisher.unpublished is not None or self._storage.has_news()
+            # As Publisher.has_news() does, and in its order.
+            news = self._storage.has_news() or publisher.unpublished is not None
             if news:
                 publisher.catch_up()
             if publisher.keeps_past:

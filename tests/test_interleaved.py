@@ -1,0 +1,204 @@
+"""One thread begins while another is anywhere in publishing: it sees what was committed before.
+
+The one that begins is stopped at each line in which it asks for news. Then the one that publishes
+goes on to each of its lines, as far as it comes; then the first one goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+
+from dobbin_like.database import Database
+from dobbin_like.persistent import Persistent, checkout
+from dobbin_like.safe import open as open_safe
+from dobbin_like.storage import TransactionLog
+from tests.helpers.tracing import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BLOCKED_SECONDS = 0.005
+"""Who has not come as far by then is taken to wait for the other."""
+
+BLOCKED_TIMES = 5
+"""How often in a row, before no later line is tried: the machine may have other work."""
+
+ASKING = "newTransaction", "has_news", "_items", "begin_under_lock"
+PUBLISHING = (
+    "dobbin_like.transactions.publisher",
+    "dobbin_like.log.reading",
+    "dobbin_like.objects.graph",
+)
+
+TIMEOUT_SECONDS = 30.0
+
+
+class Root(Persistent):
+    value = 0
+
+
+class Stop:
+    """Stops the thread that it traces at its *number*-th line in some of *modules*' functions.
+
+    *functions* are their names; without, all count.
+    """
+
+    def __init__(self, number: int, modules: tuple[str, ...], *functions: str) -> None:
+        self.left = number
+        self.modules = modules
+        self.functions = functions
+        self.came = threading.Event()  # To the line, or to its end.
+        self.go = threading.Event()
+        self.ended = threading.Event()
+
+    def __call__(self, frame: Any, _event: str, _arg: object) -> Any:
+        if not frame.f_globals.get("__name__", "").startswith(self.modules):
+            return None
+        return self._line if frame.f_code.co_name in self.functions or not self.functions else None
+
+    def _line(self, _frame: object, event: str, _arg: object) -> Any:
+        if event == "line":
+            self.left -= 1
+            if not self.left:
+                self.came.set()
+                self.go.wait(TIMEOUT_SECONDS)
+                sys.settrace(None)  # It is slow, and nothing more is to be found out.
+        return self._line
+
+    def run(self, step: Callable[[], object]) -> None:
+        """Run *step* in this thread."""
+        try:
+            with tracing(self):
+                step()
+        finally:
+            self.came.set()
+            self.ended.set()
+
+
+class Thread:
+    """A thread that has a transaction, and then another one, in which it reads."""
+
+    def __init__(self, begin: Callable[[], object], read: Callable[[], int], stop: Stop) -> None:
+        self.stop = stop
+        self.seen: int | None = None
+        self._begin, self._read = begin, read
+        self._ready, self._starts = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._ready.wait(TIMEOUT_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._begin()
+            self._read()
+            transaction.abort()  # Else begin() does, which asks for news, too.
+        finally:
+            self._ready.set()
+        self._starts.wait(TIMEOUT_SECONDS)
+        self.stop.run(self._begin)
+        self.seen = self._read()
+        transaction.abort()
+
+    def start(self, seconds: float) -> bool:
+        """Begin the second transaction; return whether it has come to the line or its end."""
+        self._starts.set()
+        return self.stop.came.wait(seconds)
+
+    def join(self) -> None:
+        self.stop.go.set()
+        self._thread.join(TIMEOUT_SECONDS)
+        assert not self._thread.is_alive()
+
+
+def interleavings(
+    begin: Callable[[], object], read: Callable[[], int], commit: Callable[[], int]
+) -> Iterator[tuple[int, int, int | None, int]]:
+    """Yield where both were stopped, what was seen, and what was committed before."""
+    first, is_first_there = 0, True
+    while is_first_there:
+        first, second, blocked, is_second_there = first + 1, 0, 0, True
+        while is_first_there and is_second_there and blocked < BLOCKED_TIMES:
+            second += 1
+            begins = Thread(begin, read, Stop(first, ("dobbin_like",), *ASKING))
+            publishes = Thread(begin, read, Stop(second, PUBLISHING))
+            expected = commit()
+            begins.start(TIMEOUT_SECONDS)
+            is_first_there = not begins.stop.ended.is_set()
+            blocked = 0 if publishes.start(BLOCKED_SECONDS) else blocked + 1
+            is_second_there = not publishes.stop.ended.is_set()
+            begins.stop.go.set()
+            begins.stop.ended.wait(BLOCKED_SECONDS)
+            publishes.join()
+            begins.join()
+            yield first, second, begins.seen, expected
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "interleaved.log"
+
+
+@pytest.fixture(autouse=True)
+def switching_often() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.slow
+def test_begin_sees_what_another_thread_is_publishing(path: Path) -> None:
+    with (
+        Database(TransactionLog(path, sync=False)) as database,
+        Database(TransactionLog(path, sync=False)) as others,
+    ):
+        database.set_root(Root())
+        transaction.commit()
+
+        def commit() -> int:
+            transaction.begin()
+            root: Any = others.root
+            checkout(root)
+            root.value += 1
+            transaction.commit()
+            return int(root.value)
+
+        def read() -> int:
+            root: Any = database.root
+            return int(root.value)
+
+        tried = 0
+        for first, second, seen, expected in interleavings(transaction.begin, read, commit):
+            tried += 1
+            assert seen == expected, (first, second)
+    assert tried > 300
+
+
+@pytest.mark.slow
+def test_a_safe_sees_what_another_thread_is_publishing(path: Path) -> None:
+    with open_safe(path) as safe, open_safe(path) as others:
+        safe["value"] = 0
+
+        def commit() -> int:
+            others["value"] += 1
+            return int(others["value"])
+
+        found = threading.local()
+
+        def begin() -> None:
+            found.value = safe["value"]
+
+        def read() -> int:
+            return int(found.value)
+
+        tried = 0
+        for first, second, seen, expected in interleavings(begin, read, commit):
+            tried += 1
+            assert seen == expected, (first, second)
+    assert tried > 300
