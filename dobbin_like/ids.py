@@ -34,3 +34,6 @@ OWN_ATTRIBUTES: Final = (INDEXES, DISCARDED)
 
 CATALOG_CLASS: Final = ("dobbin_like.indexes", "Catalog")
 """The name of the class of catalogs: a log that does not have it has no index."""
+
+INDEX_CLASS: Final = ("dobbin_like.indexes", "Index")
+"""The name of the class of indexes, whose states have the number of another class."""

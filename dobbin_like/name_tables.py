@@ -9,7 +9,6 @@ from collections.abc import Container, Iterable
 from typing import Final
 
 from dobbin_like.contract import ClassRow, Names, NewNames, ShapeRow
-from dobbin_like.ids import CATALOG_CLASS
 from dobbin_like.processes.threaded_dict import ThreadedDict
 
 NO_CLASS: Final = 0
@@ -87,13 +86,11 @@ class NameTables(Names):
     def leave_used(self, used: set[int]) -> None:
         """Drop the names that nothing has; *used* are the numbers that states have.
 
-        Those of our own classes stay, and all classes if there are indexes: an index knows the
-        class that it is over by its number alone.
+        Those of our own classes stay.
         """
         classes, shapes = self.rows()
         used = used.union([row[1] for row in shapes if row[0] in used])
-        indexed = self.class_number(*CATALOG_CLASS) is not None
-        used.update([row[0] for row in classes if indexed or row[1].startswith("dobbin_like.")])
+        used.update([row[0] for row in classes if row[1].startswith("dobbin_like.")])
         self.leave_only(used)
 
     def numbers(self) -> set[int]:

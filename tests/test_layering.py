@@ -284,7 +284,7 @@ HOUSE = {
         "storages.postgres  transactions  store  indexes",
         (
             "upkeep  upkeep.backup  upkeep.migrate  upkeep.packs  upkeep.packs.report "
-            "upkeep.preload  upkeep.rename  upkeep.throttle",
+            "upkeep.packs.used_names  upkeep.preload  upkeep.rename  upkeep.throttle",
             "upkeep.copy  upkeep.pack_plan  upkeep.snapshot",
             "upkeep.follow",
             "upkeep.pack_copy  upkeep.packs.rows",

@@ -365,16 +365,60 @@ def test_a_shape_that_is_new_meanwhile_finds_its_class(
     check_log(path).raise_if_bad()
 
 
-def test_classes_stay_where_an_index_may_know_them(
+def class_number(database: Database, cls: type) -> int | None:
+    return database.storage.names.class_number(cls.__module__, cls.__qualname__)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "while it is packed"])
+def test_a_class_that_an_index_is_over_stays_and_others_go(
+    database: Database, root: Any, again: Callable[..., Database], late: bool
+) -> None:
+    """By its number, the index finds the class after it was renamed."""
+    put(root, "goes", made(Secret, salary=2))
+    put(root, "too", made(Third, salary=2))
+    if not late:
+        database.index(Secret, "salary")
+    remove(root, "goes", "too")
+    other = again()
+
+    def index_when_marked(done: int, total: int) -> None:
+        if late and done >= total // 2 and not other.indexes():
+            other.index(Secret, "salary")
+
+    database.pack(progress=index_when_marked)
+    assert other.indexes()
+    if late:
+        database.pack()
+
+    transaction.begin()
+    assert class_number(database, Secret) is not None
+    assert class_number(database, Third) is None
+    put(root, "again", made(Secret, salary=3))
+    assert list(database.find(Secret, salary=3)) == [root["again"]]
+
+    remove(root, "again")
+    database.drop_index(Secret, "salary")
+    database.pack()
+    assert class_number(database, Secret) is None
+
+
+def test_an_index_over_a_renamed_class_without_objects_is_over_it_after_a_pack(
     database: Database, root: Any, path: Path
 ) -> None:
-    """By its number, it finds the class after a renaming."""
     put(root, "goes", made(Secret, salary=2))
     database.index(Secret, "salary")
     remove(root, "goes")
+    database.rename_class(Secret, Third)
     database.pack()
+    copy = path.with_name("copy.log")
+    database.snapshot(copy)
+    database.close()
 
-    assert database.storage.names.class_number(Secret.__module__, "Secret") is not None
+    for where in (path, copy):
+        with Database(where) as opened:
+            later = put(opened.root, "again", made(Third, salary=3))
+            assert list(opened.find(Third, salary=3)) == [later]
+        check_log(where).raise_if_bad()
 
 
 @pytest.mark.parametrize("seed", range(30))

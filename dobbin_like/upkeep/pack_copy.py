@@ -159,7 +159,7 @@ class Carry:
         """Yield the entries of a transaction that came after the survivors were marked."""
         new = self._new.positions
         for entry in entries:
-            for oid in self._survivors.are_missed(entry, self._dropped):
+            for oid in self._survivors.are_missed(entry, self._names, self._dropped):
                 if not new.get(oid):
                     text = f"oid {oid}"
                     raise MissedError(text)

@@ -31,6 +31,7 @@ from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.deltas.delta import MissingBaseError
 from dobbin_like.upkeep.packs.report import PackSize
+from dobbin_like.upkeep.packs.used_names import note_indexed_class, targets_and_numbers
 from dobbin_like.upkeep.throttle import Throttle
 
 
@@ -89,6 +90,7 @@ class Survivors:
         # Objects that are keys in such entries, even of removed items.
         self._keys: set[Oid] = set()
         self._reader = StateReader(old.names)
+        self._later_names = NameTables(*old.names.rows())
         # The place up to which later transactions were read for references.
         self.seen: LogPlace = old.place
 
@@ -102,22 +104,25 @@ class Survivors:
         if stored is None:
             return None
         self._numbers.add(stored.number & ~DELTA)
+        names = self._old.names
         if not stored.number & DELTA:
+            note_indexed_class(names, stored.number, stored.data, self._numbers)
             return stored.data
         references(stored.data, self._numbers)
         try:
-            return self._reader.whole(Oid(oid), stored, self._base_of, self._keys)[1]
+            number, whole = self._reader.whole(Oid(oid), stored, self._base_of, self._keys)
         except MissingBaseError as error:
             path, expected = self._old.path, "the versions before a delta"
             raise IntegrityError(path, stored.position, str(error), expected) from None
+        note_indexed_class(names, number, whole, self._numbers)
+        return whole
 
     def _base_of(self, oid: Oid, stored: LoggedVersion) -> LoggedVersion | None:
         """Return the version that a delta changes; it survives together with it."""
         before = self._old.replaced_by(oid, stored)
         if before is not None:
             self._bases.add(before.position)
-            self._numbers.add(before.number & ~DELTA)
-            references(before.data, self._numbers)
+            targets_and_numbers(self._old.names, before.number, before.data, self._numbers)
         return before
 
     def mark(self) -> None:
@@ -138,10 +143,10 @@ class Survivors:
         for frame in old.frames(self.seen, old.end):
             logged = frame.logged
             if logged is not None and not logged.failed:
+                self._later_names.update(*logged.names)
                 self._numbers.update([row[1] for row in logged.names.shapes])
                 for oid, number, state in old.read_entries(logged):
-                    self._numbers.add(number & ~DELTA)
-                    targets = references(state, self._numbers)
+                    targets = targets_and_numbers(self._later_names, number, state, self._numbers)
                     self._marks.follow([target for target, _ in targets])
                     if number & DELTA:  # A change of what may have been out of reach.
                         self._marks.follow([oid])
@@ -162,15 +167,19 @@ class Survivors:
             names.leave_used(self._numbers)
         return names
 
-    def are_missed(self, entry: tuple[int, int, bytes], dropped: set[int]) -> Iterator[int]:
+    def are_missed(
+        self, entry: tuple[int, int, bytes], names: NameTables, dropped: set[int]
+    ) -> Iterator[int]:
         """Yield the dropped objects that a later entry refers to, or is a delta of.
+
+        *names* are those up to its transaction.
 
         MissedError: It has a name of which the number is among those *dropped*.
         """
         positions = self._old.positions
         oid, number, state = entry
-        numbers = {number & ~DELTA}
-        needed = [target for target, _ in references(state, numbers)]
+        numbers: set[int] = set()
+        needed = [target for target, _ in targets_and_numbers(names, number, state, numbers)]
         if not dropped.isdisjoint(numbers):
             raise MissedError(numbers)
         if number & DELTA:

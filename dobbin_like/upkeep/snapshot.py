@@ -34,6 +34,7 @@ from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store
 from dobbin_like.texts import counted
 from dobbin_like.timestamps import Moment, is_ahead, now
+from dobbin_like.upkeep.packs.used_names import note_indexed_class
 
 PART_BYTES: Final = 0xFFFF_FFFF - (1 << 26)
 """The limit of a transaction: an entry has 32 bits for the distance of its state."""
@@ -214,10 +215,12 @@ class _State:
         """Return the whole state of a version; remember it if it was put together from deltas."""
         if not stored.number & DELTA:
             self._used.add(stored.number)
+            note_indexed_class(self._source.names, stored.number, stored.data, self._used)
             return stored.data
         number, whole = self._reader.whole(oid, stored, self._source.version_before)
         self._numbers[oid] = number
         self._used.add(number)
+        note_indexed_class(self._source.names, number, whole, self._used)
         self._rewritten[oid] = whole
         return whole
 
