@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import transaction
 
-from dobbin_like import Database, MemoryLog, PersistentDict, PersistentFile, checkout
+from dobbin_like import Database, MemoryLog, OverlayLog, PersistentDict, PersistentFile, checkout
 from dobbin_like.check import check_log
 from dobbin_like.cli import run
 from dobbin_like.conformance.steps import commit, data_of, fail
@@ -22,6 +22,7 @@ from dobbin_like.exc import (
     DivergedError,
     IntegrityError,
     LogMovedError,
+    PastDroppedError,
     ReadOnlyStorageError,
 )
 from dobbin_like.log.format import header
@@ -333,7 +334,7 @@ def test_what_is_told_of_a_packed_source_can_be_done(path, replica, tmp_path, ca
         commit(source, {50: b"later"})
     assert run(["follow", str(path), str(replica), "--once"]) == 2
     told = capsys.readouterr().err
-    assert "what is in this file stays; to go on, use dobbin backup and another path" in told
+    assert "what is in this file stays; to go on, use dobbin backup with another path" in told
     assert run(["backup", str(path), str(replica)]) == 2
     assert replica.read_bytes() == before
     assert run(["backup", str(path), str(tmp_path / "another")]) == 0
@@ -500,3 +501,77 @@ def test_wrong_calls_have_exit_code_2(source, path, replica, tmp_path, capsys):
     ):
         assert run(["follow", *wrong, "--once"]) == 2, capsys.readouterr()
     assert not Path(replica).exists()
+
+
+@pytest.fixture
+def packed(path, tmp_path):
+    """A storage that is no file, the beginning of which a pack has dropped."""
+    with Database(path) as database:
+        root = PersistentDict(taken=PersistentDict(n=1), file=PersistentFile(io.BytesIO(b"bytes")))
+        database.set_root(root)
+        transaction.commit()
+        for number in range(3):
+            with database.transaction():
+                checkout(root)
+                root["n"] = number
+        database.pack()
+    with OverlayLog(TransactionLog(path, read_only=True)) as overlay:
+        assert overlay.complete_since
+        yield overlay
+
+
+def test_a_file_begins_with_what_is_left_of_a_packed_source(packed, replica):
+    with Database(packed) as database:
+        root, taken = database.root, database.root["taken"]
+        with database.transaction():
+            checkout(root)
+            del root["taken"]
+        before = len(packed)
+        with Follower(packed, replica) as follower:
+            report = follower.catch_up()
+            assert (report.transactions, report.copied, report.tid) == (1, 0, packed.tid)
+            with database.transaction():
+                checkout(root)
+                root["again"] = taken  # Nothing referred to it when the file began.
+            assert follower.catch_up().copied == len(packed) - before == 1
+            follower.compare()
+        with database.transaction():
+            checkout(root)
+            root["n"] = 4
+        with Follower(packed, replica) as follower:
+            assert follower.catch_up().copied == 1
+            follower.compare()
+        with Database(replica, read_only=True) as copy:
+            assert copy.root["again"] == {"n": 1}
+            assert copy.root["n"] == 4
+            assert copy.root["file"].open().read() == b"bytes"
+            with pytest.raises(PastDroppedError):
+                copy.at(1)
+    check_log(replica).raise_if_bad()
+
+
+def test_a_file_that_has_begun_with_all_belongs_to_its_source(packed, path, replica):
+    with Follower(packed, replica) as follower:
+        follower.catch_up()
+    with OverlayLog(TransactionLog(path, read_only=True)) as other:
+        commit(other, {1: b"other"})
+        with Follower(other, replica) as follower:  # It is the same up to there.
+            assert follower.catch_up().copied == 1
+    with pytest.raises(DivergedError, match="its last transaction is not in the source"):
+        Follower(packed, replica)
+    with MemoryLog() as memory:
+        commit(memory, {0: b""})
+        with pytest.raises(DivergedError, match="up to tid 0 it is the same"):
+            Follower(memory, replica)
+
+
+def test_an_interrupt_leaves_no_beginning(packed, replica):
+    def interrupt(done, total):
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Follower(packed, replica, interrupt)
+    assert not replica.exists()
+    with Follower(packed, replica) as follower:
+        assert follower.catch_up().transactions == 1

@@ -23,7 +23,7 @@ from dobbin_like.store import Progress
 _PIECE: Final = 1 << 20
 """Bytes of streams that are compared at once."""
 
-_told = attrgetter("tid", "sequence", "failed", "reason", "user", "description", "extension")
+_told = attrgetter("tid", "failed", "reason", "user", "description", "extension")
 
 
 class CopyReport(NamedTuple):
@@ -133,14 +133,18 @@ class _Copy:
 class Transfer:
     """Appends and compares transactions of two storages.
 
-    The target has the first transactions of the source.
+    The target has the first transactions of the source, or a few for all of them.
 
     ``versions`` counts what was compared. One thread.
+
+    Args:
+        before: By how much the numbers of transactions in the source are higher.
     """
 
-    def __init__(self, source: Storage, target: Storage) -> None:
+    def __init__(self, source: Storage, target: Storage, before: int = 0) -> None:
         self._source = source
         self._target = target
+        self._before = before
         self._carried: dict[int, int] = {}  # Keys in the target by those in the source.
         self._compared: dict[int, int] = {}
         self.versions: int = 0
@@ -215,6 +219,9 @@ class Transfer:
         """
         if ours is None or theirs is None or _told(ours) != _told(theirs):
             return f"it has {theirs}, expected {ours}"
+        if ours.sequence != theirs.sequence + self._before:
+            expected = ours.sequence - self._before
+            return f"transaction {ours.tid} is number {theirs.sequence}, expected {expected}"
         if (list(ours.oids), ours.names) != (list(theirs.oids), theirs.names):
             return f"transaction {ours.tid} is not the same"
         if ours.failed:

@@ -20,10 +20,11 @@ from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.mistaken.arguments import check_callables, checked_path, wrong_type
-from dobbin_like.storages.as_of import Pin
+from dobbin_like.storages.as_of import AsOf, Pin
 from dobbin_like.store import Progress
 from dobbin_like.texts import counted
 from dobbin_like.upkeep.copy import Transfer
+from dobbin_like.upkeep.snapshot import sequence_of, write_beginning
 
 _LOCK_SECONDS: Final = 10.0
 """How long to wait for another who follows to the same file, before it is told."""
@@ -59,9 +60,10 @@ class _FollowingLog(TransactionLog):
 class Follower:
     """A file that has the first transactions of *source*, and gets those that are missing.
 
-    The same tids, oids, annotations, failed transactions and streams. A context manager; one
-    thread. Others may read the file meanwhile, with ``read_only=True``, and see what comes. Only
-    one process may follow to it.
+    The same tids, oids, annotations, failed transactions and streams. If a pack has dropped some
+    of the first ones, and the source is no file, the new file begins with all that is there now,
+    as one transaction (above 4 GiB, several). A context manager; one thread. Others may read the
+    file meanwhile, with ``read_only=True``, and see what comes. Only one process may follow to it.
 
     Packs of a log in PostgreSQL keep what is not in the file yet, as long as the follower is not
     closed; if it is killed, for a day.
@@ -74,6 +76,8 @@ class Follower:
     Args:
         source: Any storage; it is only read.
         path: Of a file that is not there, is empty, or follows the same source.
+        progress: Called with objects that were read or written, and all there are to be, if the
+            file begins with more than the first transaction.
 
     Raises:
         CopyError: The file is a log of its own, or that of *source*; or *source* is a file that
@@ -82,16 +86,22 @@ class Follower:
         It may raise what opening a log raises, and what *source* raises.
     """
 
-    def __init__(self, source: Storage, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, source: Storage, path: str | os.PathLike[str], progress: Progress | None = None
+    ) -> None:
+        check_callables(progress=progress)
         if not is_storage(source):
             raise wrong_type(source, "source", "a storage, as db.storage is")
         path = checked_path("path", path)
         self._source = source
-        _check_path(source, path)
+        is_new = _check_path(source, path)
         self._there: tuple[int, Tid] | None  # None: it is to be found out.
-        self._target = _FollowingLog(path, sync=False, lock_timeout=_LOCK_SECONDS)
         self._pin: Pin | None = None
+        if is_new and source.complete_since and not isinstance(source, TransactionLog):
+            self._pin = _write_all(source, path, progress)
+        self._target = _FollowingLog(path, sync=False, lock_timeout=_LOCK_SECONDS)
         try:
+            self._beginning = self._find_beginning()
             self._check_source()
             self._there = self._begin()
             self._move_pin()
@@ -145,8 +155,8 @@ class Follower:
         self._check_source()
         if self._there is None:
             self._there = self._begin()
-        begin, total = len(target), len(source) - len(target)
-        transfer = Transfer(source, target)
+        begin, total = len(target), len(source) - len(target) - self._before
+        transfer = Transfer(source, target, self._before)
         for logged in source.transactions(target.tid, source.tid):
             self._append(transfer, logged)
             if progress is not None:
@@ -166,7 +176,8 @@ class Follower:
         Cost: Both are read.
         """
         source, target = self._source, self._target
-        transfer, since, until = Transfer(source, target), source.complete_since, target.tid
+        transfer, until = Transfer(source, target, self._before), target.tid
+        since = max(source.complete_since, target.complete_since)
         each = (storage.transactions(since, until) for storage in (source, target))
         pairs = zip_longest(*each)
         same = since
@@ -209,10 +220,22 @@ class Follower:
             self._there = None  # If this is interrupted, it may be there or not.
             transfer.append(logged)
             target.apply(target.read_news())
-            if (len(target), target.tid) != (logged.sequence, logged.tid):
+            if (len(target) + self._before, target.tid) != (logged.sequence, logged.tid):
                 reason = f"transaction {logged.tid} could not be recorded; see the messages before"
                 raise CopyError(target.path, reason)
-            self._there = logged.sequence, logged.tid
+            self._there = len(target), logged.tid
+
+    def _find_beginning(self) -> Transaction | None:
+        """Return the transaction that has all that was in the source when the file was made."""
+        target = self._target
+        since = target.complete_since
+        return next(target.transactions(until=since, newest_first=True), None) if since else None
+
+    @property
+    def _before(self) -> int:
+        """By how much the numbers of transactions in the source are higher."""
+        beginning = self._beginning
+        return sequence_of(beginning) - beginning.sequence if beginning is not None else 0
 
     # -- checking ------------------------------------------------------------------
 
@@ -221,10 +244,10 @@ class Follower:
         # The pack of a file gives transactions other numbers.
         is_file = isinstance(source, TransactionLog)
         if source.complete_since > (NO_TID if is_file else self._target.tid):
-            instead = "dobbin backup" if is_file else "dobbin copy --no-history"
+            instead = "use dobbin backup with" if is_file else "follow to"
             reason = (
                 f"{source.path} was packed, so that its past is not the past of a follower; what "
-                f"is in this file stays; to go on, use {instead} and another path"
+                f"is in this file stays; to go on, {instead} another path"
             )
             raise CopyError(self._target.path, reason)
 
@@ -241,11 +264,17 @@ class Follower:
         raise DivergedError(self._target.path, self._source.path, common, found)
 
     def _is_in_source(self, logged: Transaction) -> bool:
-        source, tid = self._source, logged.tid
+        source, before, beginning = self._source, self._before, self._beginning
+        if beginning is not None and logged.tid <= beginning.tid:  # Or a part of it.
+            logged = beginning
+        tid = logged.tid
         found = next(source.transactions(Tid(tid - 1), tid), None)
         if tid <= source.complete_since:  # A pack has left a part of it, or nothing.
-            return found is None or found.sequence == logged.sequence
-        return not Transfer(source, self._target).difference(found, logged, streams=False)
+            return found is None or found.sequence == logged.sequence + before
+        if logged is beginning:
+            return found is not None and found.sequence == logged.sequence + before
+        transfer = Transfer(source, self._target, before)
+        return not transfer.difference(found, logged, streams=False)
 
     def _later(self) -> tuple[int, Tid]:
         """Return how many of the last transactions are not in the source, and the tid before."""
@@ -263,8 +292,27 @@ class Follower:
         return later, known[later].tid if later < len(known) else NO_TID
 
 
-def _check_path(source: Storage, path: str) -> None:
-    """Raise CopyError if a file is there that may be needed. Before it is opened for writing."""
+def _write_all(source: Storage, path: str, progress: Progress | None) -> Pin:
+    """Write all that is in *source* to a new file; return what keeps the rest from packs."""
+    pin = Pin(source, source.tid)
+    try:
+        # Another process that follows to the path may be faster: then its file serves.
+        with (
+            contextlib.closing(AsOf(source, source.tid)) as now,
+            contextlib.suppress(FileExistsError),
+        ):
+            write_beginning(now, path, progress)
+    except BaseException:
+        pin.release()
+        raise
+    return pin
+
+
+def _check_path(source: Storage, path: str) -> bool:
+    """Return whether nothing is at a path; before it is opened for writing.
+
+    CopyError: A file is there that may be needed.
+    """
     is_source = os.path.realpath(path) == os.path.realpath(source.path)
     with contextlib.closing(LogFile(path, read_only=True)) as file:
         with contextlib.suppress(FileNotFoundError):
@@ -274,3 +322,4 @@ def _check_path(source: Storage, path: str) -> None:
             raise CopyError(path, "this is the source itself")
         if file.page is not None and not file.page.follows:
             raise CopyError(path, _OWN)
+        return file.page is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import sys
 from array import array
@@ -16,7 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from dobbin_like.contract import NO_NAMES, NewNames, Storage, StoredVersion, is_storage
+from dobbin_like.contract import (
+    NO_NAMES,
+    NewNames,
+    Storage,
+    StoredVersion,
+    Transaction,
+    is_storage,
+)
 from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
@@ -43,6 +51,10 @@ _POSITIONS_FROM: Final = 10_000
 """The number of objects from which saved positions pay: they save some 10 ms of opening."""
 
 _DESCRIPTION: Final = "snapshot"
+_SEQUENCE: Final = "sequence"
+
+_BETWEEN_TICKS: Final = 1024
+"""Objects."""
 
 Entries = Iterator[tuple[Oid, int, bytes]]
 
@@ -135,14 +147,36 @@ def write_snapshot(
         target.release()
 
 
+def write_beginning(source: Storage, path: str, progress: Progress | None = None) -> None:
+    """Write what *source* has, which must not change meanwhile, as the beginning of a follower.
+
+    What can't be reached and names that nothing has are in it, too: later transactions may take
+    them up. :func:`sequence_of` tells the sequence number of the last transaction.
+
+    Raises:
+        FileExistsError, CopyError: As snapshot().
+    """
+    with NewFile(path, 0o600) as file:
+        into = _IntoFile(path, file, source, source.tid, follows=True)
+        _write(source, into, source.tid, progress, PART_BYTES, whole=True)
+
+
+def sequence_of(beginning: Transaction) -> int:
+    """Return the sequence number that the last transaction of a beginning has in its source."""
+    sequence: int = json.loads(beginning.extension)[_SEQUENCE]
+    return sequence
+
+
 def _write(
     source: Storage,
     target: _IntoFile | _IntoStorage,
     tid: Tid,
     progress: Progress | None,
     part_bytes: int,
+    *,
+    whole: bool = False,
 ) -> SnapshotReport:
-    state = _State(source, progress)
+    state = _State(source, progress, whole=whole)
     target.names = state.names()
     state.carry_streams(target.stream)
     parts = state.parts(part_bytes)
@@ -170,12 +204,12 @@ class _Part(NamedTuple):
 
 
 class _State:
-    """What can be reached from the root of a storage. One thread, once.
+    """What can be reached from the root of a storage, or, if *whole*, all of it. Used once.
 
     ``_sizes`` has, by oid, the bytes of the state and one more; 0: it is not part of it.
     """
 
-    def __init__(self, source: Storage, progress: Progress | None) -> None:
+    def __init__(self, source: Storage, progress: Progress | None, *, whole: bool) -> None:
         self.objects = self.size = 0
         self._source = source
         self._progress = progress
@@ -188,15 +222,27 @@ class _State:
         self._numbers: dict[int, int] = {}
         self._reader = StateReader(source.names, source.path)
         self._used: set[int] = set()  # Of classes and shapes.
-        marks = Marks(source.next_oid, self._read, tick=self._tick, numbers=self._used)
-        marks.follow([ROOT_OID])
+        self._whole = whole
+        if whole:
+            self._read_all()
+        else:
+            marks = Marks(source.next_oid, self._read, tick=self._tick, numbers=self._used)
+            marks.follow([ROOT_OID])
         self.streams = len(self._stream_oids)
 
     def names(self) -> NewNames:
-        """Return the names that something in this state has."""
+        """Return the names that something in this state has, or all of them."""
+        if self._whole:
+            return self._source.names.rows()
         names = NameTables(*self._source.names.rows())
         names.leave_used(self._used)
         return names.rows()
+
+    def _read_all(self) -> None:
+        for oid in range(self._source.next_oid):
+            self._read(oid)
+            if not oid % _BETWEEN_TICKS:
+                self._tick(_BETWEEN_TICKS, 0)
 
     def _read(self, oid: int) -> bytes | None:
         stored = self._source.load(Oid(oid))
@@ -269,8 +315,8 @@ class _State:
             stored = self._stored(Oid(oid))
             number = self._numbers.get(oid, stored.number)
             yield Oid(oid), number, self._rewritten.get(oid, stored.data)
-            if not oid % 1024:
-                self._tick(1024, 0)
+            if not oid % _BETWEEN_TICKS:
+                self._tick(_BETWEEN_TICKS, 0)
 
     def _tick(self, objects: int, _size: int) -> None:
         self._done = min(self._done + objects, self.total)
@@ -284,18 +330,22 @@ class _State:
 class _IntoFile:
     """Takes streams, then parts, and then makes all of them count."""
 
-    def __init__(self, path: str, file: NewFile, source: Storage, tid: Tid) -> None:
+    def __init__(
+        self, path: str, file: NewFile, source: Storage, tid: Tid, *, follows: bool = False
+    ) -> None:
         self.path = path
         self._file = file
         self.names: NewNames = NO_NAMES
         # Oids and numbers of classes are those of the source: it goes on from there.
-        page = new_page(tid, source.next_oid)
+        page = new_page(tid, source.next_oid, follows=follows)
+        about = {_SEQUENCE: len(source)} if follows else {}
+        self._extension = json.dumps(about).encode() if about else b""
         self._log = NewLog(file, page, source.next_oid)
         self.stream = self._log.append_stream
 
     def part(self, tid: Tid, part: _Part, entries: Entries) -> None:
         names = NO_NAMES if part.number else self.names
-        meta = Meta(names, description=_DESCRIPTION)
+        meta = Meta(names, description=_DESCRIPTION, extension=self._extension)
         self._log.append(tid, entries, meta, count=part.objects, size=part.size)
 
     def complete(self, objects: int) -> None:

@@ -132,16 +132,16 @@ class _Following:
 
     @contextlib.contextmanager
     def _opened(self, *, compare: bool) -> Iterator[Follower]:
-        with (
-            storage_at(self._source, read_only=self._read_only) as storage,
-            Follower(storage, self._path) as follower,
-        ):
-            if self._before is None:
-                self._before = self._report().transactions
-            if compare:
-                with progress_bar("comparing") as progress:
-                    follower.compare(progress)
-            yield follower
+        with storage_at(self._source, read_only=self._read_only) as storage:
+            before = self._report().transactions if self._before is None else self._before
+            with progress_bar("copying") as progress:
+                follower = Follower(storage, self._path, progress)
+            with follower:
+                self._before = before
+                if compare:
+                    with progress_bar("comparing") as progress:
+                        follower.compare(progress)
+                yield follower
 
     def _catch_up(self, follower: Follower) -> None:
         first = not self._had_all
