@@ -245,7 +245,7 @@ HOUSE = {
     "blocks": Room(
         "ground  objects.values  transactions  store",
         (
-            "blocks  blocks.tasks",
+            "blocks  blocks.tasks  blocks.under_way",
             "blocks.block",
             "blocks.again",
         ),

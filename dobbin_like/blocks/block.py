@@ -8,7 +8,6 @@ with the same manager: what the outer block commits is committed in both, or in 
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
 from functools import partial
 from threading import get_ident
@@ -17,6 +16,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
 
 from transaction.interfaces import NoTransaction, TransientError
 
+from dobbin_like.blocks.under_way import (
+    EnteredBlock,
+    doom,
+    entered_here,
+    goes_on,
+    has_changes,
+    is_in,
+    of_thread,
+    participants_of,
+    task_of,
+    transaction_of,
+)
 from dobbin_like.exc import (
     BlockError,
     CommittingError,
@@ -26,7 +37,6 @@ from dobbin_like.exc import (
 from dobbin_like.late import of_database
 from dobbin_like.mistaken.arguments import check_texts
 from dobbin_like.objects.values.here import (
-    Scope,
     current_scope,
     current_task,
     scope_of_context,
@@ -35,7 +45,7 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.processes.left import was_left
 from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.commit.joining import note_block, only_reads
-from dobbin_like.transactions.data_manager import DataManager, uncommitted_in
+from dobbin_like.transactions.data_manager import uncommitted_in
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
 from dobbin_like.warn_outside import warn_outside
 
@@ -48,32 +58,6 @@ _LEFT: Final = (
 )
 
 
-class _Entered(threading.local):
-    """The blocks that a thread is in, the innermost last; the transaction and task of each.
-
-    Weak: a with statement keeps its block. If that is gone, an interrupt has kept the block from
-    beginning or from ending, and the next block ends the transaction that it has left.
-    """
-
-    def __init__(self) -> None:
-        self.blocks: list[tuple[weakref.ref[Block[Any]], Any, Any]] = []
-
-
-_entered = _Entered()
-
-
-def _doom(block: weakref.ref[Block[Any]]) -> None:
-    """Let nobody commit a part of what was done in a block that is gone without its end."""
-    for each, transaction, _ in _entered.blocks:
-        if each is block and transaction.status == "Active":
-            transaction.doom()
-
-
-def _entered_here() -> list[tuple[weakref.ref[Block[Any]], Any, Any]]:
-    scope = current_scope()
-    return _entered.blocks if scope is None else scope.entered
-
-
 def begins_anew(store: Store) -> bool:
     """Tell whether a block of the calling thread would be no part of a transaction under way.
 
@@ -82,9 +66,9 @@ def begins_anew(store: Store) -> bool:
     own = store.manager().transaction_manager
     if own.explicit or store.storage.held:
         return False
-    if any(block() is not None for block, _, _ in _entered_here()):
+    if any(block() is not None for block, _, _ in entered_here()):
         return False
-    return getattr(_current(own), "status", None) != COMMITTING
+    return getattr(transaction_of(own), "status", None) != COMMITTING
 
 
 @of_database
@@ -172,11 +156,11 @@ class Block(Generic[RootT]):
         self._data = data = self._store.manager()
         own = self._own = data.thread.transaction_manager()
         scope = None if scope_of_context() is None else current_scope()
-        entered = _entered.blocks if scope is None else scope.entered
+        entered = of_thread.blocks if scope is None else scope.entered
         try:
-            current = own._txn  # noqa: SLF001  As _current() does, without a call.
+            current = own._txn  # noqa: SLF001  As transaction_of() does, without a call.
         except AttributeError:
-            current = _current(own)
+            current = transaction_of(own)
         if current is not None or entered:
             current = self._under_way(current, entered)
         if current is None:
@@ -194,9 +178,9 @@ class Block(Generic[RootT]):
         self._owner = scope or get_ident()
         self._entered = entered
         self._depth = len(entered)
-        task = current_task() if scope is None else _task(scope)
+        task = current_task() if scope is None else task_of(scope)
         # Last, and not by a call: no interrupt comes before the block has begun.
-        entered += [(weakref.ref(self, _doom), current, task)]
+        entered += [(weakref.ref(self, doom), current, task)]
         return root
 
     if not TYPE_CHECKING:  # Type checkers know that it can't be called.
@@ -219,12 +203,12 @@ class Block(Generic[RootT]):
         if current.status == COMMITTING or self._own.explicit:
             raise CommittingError(self._store.storage.path)
 
-    def _under_way(self, current: Any, entered: list[tuple[Any, Any, Any]]) -> Any:
+    def _under_way(self, current: Any, entered: list[EnteredBlock]) -> Any:
         """Return the transaction of which this block becomes a part; None: there is none."""
         own = self._own
         while entered and was_left(entered[-1][0]()):
             if entered[-1][1] is current:
-                if own.explicit or _has(entered[:-1], current):
+                if own.explicit or is_in(entered[:-1], current):
                     self._refuse(_LEFT)
                 own.abort()
                 current = None
@@ -232,11 +216,11 @@ class Block(Generic[RootT]):
         if current is not None and current.status in DECIDED:
             # A hook after its commit gets a transaction of its own.
             return self._refuse_committing(current)
-        if _has(entered, current) and entered[-1][2] is not _task(current_scope()):
+        if is_in(entered, current) and entered[-1][2] is not task_of(current_scope()):
             self._refuse("another task of this thread is in one; use async with")
-        if current is None or own.explicit or _has(entered, current):
+        if current is None or own.explicit or is_in(entered, current):
             return current
-        if any(map(_has_changes, _participants(current))):
+        if has_changes(current):
             raise self._store.manager().uncommitted()
         return None
 
@@ -307,7 +291,7 @@ class Block(Generic[RootT]):
     def _is_in_block_of_task(self) -> bool:
         """Tell whether a block of this task has no scope: one of a plain ``with``."""
         task = current_task()
-        return any(of is task and block() is not None for block, _, of in _entered.blocks)
+        return any(of is task and block() is not None for block, _, of in of_thread.blocks)
 
     async def __aexit__(
         self,
@@ -321,7 +305,7 @@ class Block(Generic[RootT]):
             self._refuse_to_leave()
         try:
             is_own = not self.is_part and current_scope() is not None
-            if error is None and is_own and _participants(self._transaction):
+            if error is None and is_own and participants_of(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
             elif self._holds_lock:  # Its thread has to give it back.
                 tasks.in_thread_at_once(lambda: self.__exit__(kind, error, traceback))
@@ -340,7 +324,8 @@ class Block(Generic[RootT]):
             ended = self._own._txn is not current  # noqa: SLF001
             participants = current._resources  # noqa: SLF001
         except AttributeError:
-            ended, participants = _current(self._own) is not current, _participants(current)
+            ended = transaction_of(self._own) is not current
+            participants = participants_of(current)
         if ended:
             self._refuse("its transaction was ended in it")
         if self._only_reads:
@@ -363,18 +348,22 @@ class Block(Generic[RootT]):
         if self.is_part:
             current = self._transaction
             # Else somebody has ended it, or will have to.
-            if self._point and _current(self._own) is current and _goes_on(current):
+            if (
+                self._point is not None
+                and transaction_of(self._own) is current
+                and goes_on(current)
+            ):
                 self._point.rollback()
             return
         if not self._is_aborting:  # Else none may be left.
-            resources = _participants(self._transaction)
+            resources = participants_of(self._transaction)
             self.participants = len(resources)
             self.transient = isinstance(error, TransientError) or any(
                 resource.should_retry(error)
                 for resource in resources
                 if hasattr(resource, "should_retry")
             )
-        elif _current(self._own) is None:
+        elif transaction_of(self._own) is None:
             self._own.begin()  # Perhaps not all were told that it has ended: another one tells.
         self._is_aborting = True
         with contextlib.suppress(NoTransaction):
@@ -396,39 +385,3 @@ def _tell_dropped(first: UncommittedChangesError) -> None:
         "too, is dropped; open blocks around generators"
     )
     warn_outside(text, UncommittedChangesWarning)
-
-
-def _task(scope: Scope | None) -> Any:
-    """Return the task whose blocks are entered here; None: there is none, or not one alone."""
-    return None if scope is not None and scope.is_shared else current_task()
-
-
-def _has(entered: list[tuple[weakref.ref[Block[Any]], Any, Any]], transaction: Any) -> bool:
-    return any(of is transaction for _, of, _ in entered)
-
-
-def _current(own: Any) -> Any:
-    """Return the transaction of a manager, ``None`` if there is none."""
-    # There is no public way to ask: without explicit begins, get() makes one.
-    try:
-        return own._txn  # noqa: SLF001
-    except AttributeError:  # One of another package.
-        pass
-    try:
-        return own.get()
-    except NoTransaction:
-        return None
-
-
-def _goes_on(transaction: Any) -> bool:
-    return transaction.status in ("Active", "Doomed")
-
-
-def _has_changes(participant: Any) -> bool:
-    # One of a database may have none: what was checked out has failed, or was rolled back.
-    return not isinstance(participant, DataManager) or participant.pending > 0
-
-
-def _participants(transaction: Any) -> Any:
-    # There is no public way to ask.
-    return getattr(transaction, "_resources", ())

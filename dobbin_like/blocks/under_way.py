@@ -1,0 +1,87 @@
+"""What a thread or task is in when a block begins or ends: its blocks, and a transaction."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+from transaction.interfaces import NoTransaction
+
+from dobbin_like.objects.values.here import Scope, current_scope, current_task
+from dobbin_like.transactions.data_manager import DataManager
+
+EnteredBlock = tuple[weakref.ref[Any], Any, Any]
+"""A block, its transaction, and its task."""
+
+
+class _Entered(threading.local):
+    """The blocks that a thread is in, the innermost last.
+
+    Weak: a with statement keeps its block. If that is gone, an interrupt has kept the block from
+    beginning or from ending, and the next block ends the transaction that it has left.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[EnteredBlock] = []
+
+
+of_thread = _Entered()
+
+
+def entered_here() -> list[EnteredBlock]:
+    """Return the blocks that the calling task is in, or else its thread."""
+    scope = current_scope()
+    return of_thread.blocks if scope is None else scope.entered
+
+
+def doom(block: weakref.ref[Any]) -> None:
+    """Let nobody commit a part of what was done in a block that is gone without its end."""
+    for each, transaction, _ in of_thread.blocks:
+        if each is block and transaction.status == "Active":
+            transaction.doom()
+
+
+def is_in(blocks: list[EnteredBlock], transaction: Any) -> bool:
+    """Tell whether one of *blocks* belongs to a transaction."""
+    return any(of is transaction for _, of, _ in blocks)
+
+
+def task_of(scope: Scope | None) -> Any:
+    """Return the task whose blocks are entered here; None: there is none, or not one alone."""
+    return None if scope is not None and scope.is_shared else current_task()
+
+
+def transaction_of(manager: Any) -> Any:
+    """Return the transaction of a manager, ``None`` if there is none."""
+    # There is no public way to ask: without explicit begins, get() makes one.
+    try:
+        return manager._txn  # noqa: SLF001
+    except AttributeError:  # One of another package.
+        pass
+    try:
+        return manager.get()
+    except NoTransaction:
+        return None
+
+
+def goes_on(transaction: Any) -> bool:
+    """Tell whether a transaction has still to be ended."""
+    return transaction.status in ("Active", "Doomed")
+
+
+def participants_of(transaction: Any) -> Any:
+    """Return the data managers that take part in a transaction, of whatever package."""
+    # There is no public way to ask.
+    return getattr(transaction, "_resources", ())
+
+
+def has_changes(transaction: Any) -> bool:
+    """Tell whether something was changed in a transaction, in whichever database.
+
+    One that takes part may have nothing: what was checked out has failed, or was rolled back.
+    """
+    return any(
+        not isinstance(participant, DataManager) or participant.pending > 0
+        for participant in participants_of(transaction)
+    )
