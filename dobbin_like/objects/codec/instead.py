@@ -83,7 +83,8 @@ def instead_of(value: Any) -> str:
     """Say what to store instead of *value*; empty: it is of no kind that can't be stored."""
     cls = type(value)
     top = cls.__module__.partition(".")[0]
-    if top in ("builtins", "itertools", "types"):
+    # A union is one of typing since Python 3.14.
+    if top in ("builtins", "itertools", "types") or cls is types.UnionType:
         return next((instead for kinds, instead in _KINDS if isinstance(value, kinds)), "")
     if cls is re.Match:
         return "store what it has found, as its groups()"
