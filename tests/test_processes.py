@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import transaction
 
-from benchmarks import torture
+from benchmarks import kills, torture
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import ClosedError, LockTimeout, SelfWaitError
@@ -318,3 +318,25 @@ def test_a_violation_is_seen(tmp_path):
 
     reader.kill()
     reader.close(expected=None)
+
+
+@pytest.mark.slow
+def test_writers_that_are_killed_anywhere_lose_nothing(tmp_path: Path) -> None:
+    figures = kills.run(tmp_path, 1, 60, quiet=True)
+    assert figures["kills"] >= 60
+    assert figures["commits"] > 60
+    assert figures["of packers"]
+
+
+@pytest.mark.slow
+def test_a_commit_that_is_lost_is_found_out(tmp_path: Path, monkeypatch: Any) -> None:
+    """Each tells one more than it has committed, for a writer that loses what was told."""
+    write = kills.write
+
+    def boasts(path: str, key: str, told: int, *, sync: bool) -> None:
+        os.write(told, b"1\n2\n3\n")
+        write(path, key, told, sync=sync)
+
+    monkeypatch.setattr(kills, "write", boasts)
+    with pytest.raises(kills.Violation):
+        kills.run(tmp_path, 1, 60, quiet=True)
