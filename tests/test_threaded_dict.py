@@ -15,8 +15,8 @@ from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.processes.threaded_dict import GET_WAITS, ThreadedDict, get_unchanged
 from tests.helpers.steps import in_thread
 
-LIMIT_SECONDS = 20e-6
-"""A look-up takes less than one, and one that waits for itself fifty on an idle machine."""
+LIMIT_SECONDS = 5e-6
+"""A look-up takes less than one; one that waits for itself, ten to fifty on an idle machine."""
 
 
 class Box(Persistent):

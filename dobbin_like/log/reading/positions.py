@@ -13,6 +13,7 @@ from typing import Final
 
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.log.format.saved import BLOCK_SLOTS, SLOT_SIZE
+from dobbin_like.processes.threaded_dict import ThreadedDict
 
 _SHIFT: Final = BLOCK_SLOTS.bit_length() - 1
 _MASK: Final = BLOCK_SLOTS - 1
@@ -35,7 +36,7 @@ class Positions:
     def __init__(
         self, slots: int = 0, stored: int = 0, read: Callable[[int], array[int]] | None = None
     ) -> None:
-        self._blocks: dict[int, array[int]] = {}
+        self._blocks: dict[int, array[int]] = ThreadedDict()
         self._saved = slots
         self._read = read
         self.next_oid: int = slots
