@@ -324,8 +324,10 @@ def test_a_value_that_is_nested_too_deeply_is_refused_and_nothing_is_stored(data
     table["b"] = 2
     table["deep"] = value
 
-    with pytest.raises(NotStorableError, match="nested too deeply"):
+    with pytest.raises(NotStorableError, match="nested too deeply") as e:
         transaction.commit()
+    assert len(str(e.value)) < 400  # The path was written out, step by step.
+    assert e.value.path.startswith("._items['deep'][0]")
     transaction.abort()
 
     assert table == again().root == {"a": 1}

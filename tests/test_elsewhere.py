@@ -22,6 +22,7 @@ from dobbin_like import (
     PersistentSet,
     checkout,
     is_changed,
+    touch,
 )
 from dobbin_like.exc import (
     ClassNotSupported,
@@ -277,6 +278,22 @@ def test_a_class_that_is_given_for_an_object_is_told_as_that(database):
             call(Cart)
     with pytest.raises(NotPersistentError, match="int is not a subclass of Persistent"):
         checkout(3)
+
+
+def test_a_database_that_is_given_for_an_object_is_told_as_that(database):
+    # checkout() asked it for objects, and passed on what the database says to iter().
+    for call in checkout, touch, is_changed, database.set_root:
+        with pytest.raises(NotPersistentError, match=r"a Database was given, .* db\.root"):
+            call(database)
+
+
+def test_a_value_that_does_not_let_itself_be_iterated_over_is_given_for_an_object():
+    class Closed:
+        def __iter__(self):
+            raise ValueError("closed")
+
+    with pytest.raises(NotPersistentError, match="Closed is not a subclass of Persistent"):
+        checkout(Closed())
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,14 @@ class Init:
     def __eq__(self, other):
         return vars(self) == vars(other)
 
+class Badge(Persistent):
+    def __init__(self):
+        self.code = 1
+    def __hash__(self):
+        return hash(self.code)
+    def __eq__(self, other):
+        return self is other
+
 class Named:
     def __new__(cls, *, amount=3):
         self = super().__new__(cls)
@@ -300,6 +308,25 @@ def test_items_of_a_collection_that_fail_do_not_hide_the_others(path, docs, make
         assert len(doc) == size + 2
         assert size - 1 in doc
         assert sum(map(in_repr, doc)) == 2
+
+
+@pytest.mark.parametrize("make", [PersistentSet, lambda keys: PersistentDict.fromkeys(keys, 1)])
+def test_a_collection_of_which_a_key_has_no_hash_says_so_and_can_be_shown(path, docs, make):
+    # The error told the dict to take what is stored, and repr() raised it.
+    module = docs()
+    stored(path, make([module.Badge()]))
+    docs("hash(self.code)", "hash(self.colour)")
+    with opened(path) as database:
+        doc = database.root["doc"]
+        kind = "set" if isinstance(doc, PersistentSet) else "dict"
+        assert repr(doc).startswith(f"{type(doc).__name__}(<stand-in for builtins.{kind}: Attr")
+        for use in len, list:
+            with pytest.raises(ValueNotRebuiltError, match=f"a {kind} can't .* correct __hash__"):
+                use(doc)
+    docs()
+    with opened(path) as database:
+        assert len(database.root["doc"]) == 1
+        assert repr(database.root["doc"]).count("Badge oid") == 1
 
 
 @pytest.mark.parametrize("error", ["OSError('gone')", "MemoryError('full')"])

@@ -185,6 +185,12 @@ def test_persistent_objects_are_copied_as_all_values_are(kept, reopened):
     assert reopened()["nodes"]["b"][0].n == 2
 
 
+def test_a_safe_that_is_made_by_its_class_is_told_how_it_is_opened(tmp_path):
+    for given in (), (tmp_path / "x",), (tmp_path / "x", "c"):
+        with pytest.raises(TypeError, match=r"call safe\.open\(path\)"):
+            safe.Safe(*given)
+
+
 def test_what_cannot_be_stored_is_refused_and_nothing_is_stored(kept, reopened):
     kept["a"] = 1
     with pytest.raises(NotStorableError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import collections.abc
 import dataclasses
 import decimal
 import enum
@@ -363,6 +364,25 @@ def test_of_what_belongs_to_its_process_the_error_says_what_to_store_instead(
         assert "allow" not in reason  # It would not help.
     if hasattr(value, "close"):
         value.close()
+
+
+def held_by_programs(db):
+    tree, plain = BTree({1: 2}), PersistentDict(a=1)
+    yield from ((view(), r"list\(\) of it") for view in (tree.keys, tree.values, tree.items))
+    yield from ((view(), r"list\(\) of it") for view in (plain.keys, plain.values, plain.items))
+    yield collections.abc.KeysView({1: 2}), r"list\(\) of it"
+    yield db.find(Thing, x=1), r"list\(\) of it"
+    yield db.transaction(), "_v_"
+    yield db.changes(), "_v_"
+
+
+def test_so_it_is_with_what_this_package_gives_a_program_to_use(refused, root):
+    # The error named a class of this package for allow, or a lock somewhere in it.
+    for value, instead in held_by_programs(root._p_jar):
+        path, reason = refused({"a": value})
+        assert path == "._items['v'][0]['a']"
+        assert re.search(instead, reason)
+        assert "allow" not in reason
 
 
 def test_so_it_is_with_a_coroutine(refused, coroutine):

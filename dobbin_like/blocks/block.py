@@ -327,7 +327,8 @@ class Block(Generic[RootT]):
             ended = transaction_of(self._own) is not current
             participants = participants_of(current)
         if ended:
-            self._refuse("its transaction was ended in it")
+            reason = "its transaction was ended in it; leave begin, commit and abort to the block"
+            self._refuse(reason)
         if self._only_reads:
             self._own.abort()
             return

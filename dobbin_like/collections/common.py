@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import GenericAlias
 from typing import Any, ClassVar, Self
 
-from dobbin_like.exc import SharedValueError
+from dobbin_like.exc import SharedValueError, ValueNotRebuiltError
 from dobbin_like.objects.faces.base import Persistent, is_new, state_to_copy
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
@@ -96,7 +96,7 @@ class Container(Persistent):
         return item in self._items
 
     def __repr__(self) -> str:
-        return shown(self, lambda: f"{type(self).__name__}({plain(self)!r})", "(...)")
+        return shown(self, lambda: f"{type(self).__name__}({_to_show(self)!r})", "(...)")
 
     def _repr_html_(self) -> str:
         from dobbin_like.objects.values.tables import table_of
@@ -148,6 +148,14 @@ def plain(other: Any) -> Any:
         items = other._items  # noqa: SLF001
         return items if isinstance(items, (dict, list, set)) else items.plain()
     return other
+
+
+def _to_show(container: Container) -> Any:
+    """Return the items as a built-in container; if they can't be rebuilt, what stands for them."""
+    try:
+        return plain(container)
+    except ValueNotRebuiltError:
+        return container._items  # noqa: SLF001
 
 
 def comparison(

@@ -66,7 +66,7 @@ class PersistentSet(_MutableSet[T]):
             return _hashable(item) in self._items
 
     def __repr__(self) -> str:
-        return super().__repr__() if self else f"{type(self).__name__}()"
+        return f"{type(self).__name__}()" if self._items == set() else super().__repr__()
 
     def __eq__(self, other: object, /) -> bool:
         return bool(plain(self) == plain(other)) if _is_set(other) else NotImplemented

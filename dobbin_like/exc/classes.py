@@ -118,6 +118,12 @@ class ValueNotRebuiltError(UnloadedClassError):
     )
 
     def __str__(self) -> str:
+        if self.module == "builtins":  # It fails only for what it has as a key.
+            return (
+                f"a {self.qualname} can't be rebuilt, a key or member of it has no hash or can't "
+                f"be compared: {self.reason}; correct __hash__ or __eq__ of its class, then open "
+                "the database again"
+            )
         if self.reason != IS_PERSISTENT_NOW:
             return super().__str__()
         return (

@@ -24,7 +24,7 @@ __all__ = [
     "SharedValueError",
 ]
 
-
+_PATH_SHOWN: Final = 200
 _OTHER: Final = "another thread or task, for itself alone"
 
 
@@ -159,7 +159,12 @@ class NotStorableError(UsageError, TypeError):
 
     def __str__(self) -> str:
         oid = "a new object" if self.oid is None else f"oid {self.oid}"
-        return f"{self.class_name} ({oid}), at {self.path}: {self.reason}"
+        return f"{self.class_name} ({oid}), at {_short_path(self.path)}: {self.reason}"
+
+
+def _short_path(path: str) -> str:
+    """Return *path* as it can be read: of a value that is nested too deeply, its two ends."""
+    return path if len(path) <= _PATH_SHOWN else f"{path[:80]} ... {path[-60:]}"
 
 
 class NotPersistentError(UsageError, TypeError):
@@ -178,6 +183,8 @@ class NotPersistentError(UsageError, TypeError):
         itself = _expected_of_proxy(obj)
         if itself:
             return cls(f"a {type(obj).__name__}", itself)
+        if hasattr(type(obj), "set_root"):
+            return cls(f"a {type(obj).__name__}", "an object of it, as its root: db.root")
         if isinstance(obj, type):
             return cls(f"the class {obj.__name__}")
         # The guarded list of an object in shared state is a list to those who read the error.
@@ -222,8 +229,11 @@ def _expected_of_proxy(obj: object) -> str:
 def _has_objects(obj: object) -> bool:
     if isinstance(obj, Iterator):  # What it would yield is not ours to take.
         return True
-    items = iter(obj) if isinstance(obj, Iterable) else iter(())
-    return hasattr(type(next(items, None)), "_p_faces")
+    try:
+        items = iter(obj) if isinstance(obj, Iterable) else iter(())
+        return hasattr(type(next(items, None)), "_p_faces")
+    except Exception:  # noqa: BLE001  a class may refuse to be iterated over
+        return False
 
 
 class InvalidObjectReference(UsageError, ValueError):

@@ -56,6 +56,12 @@ class Safe(MutableMapping[_K, _V]):
     :class:`~dobbin_like.exc.NotStorableError`, and nothing was stored.
     """
 
+    def __new__(cls, *_args: Any, **options: Any) -> Self:
+        if "again" not in options:
+            text = "a Safe is not made by its class: call safe.open(path)"
+            raise TypeError(text)
+        return super().__new__(cls)
+
     def __init__(
         self,
         database: Database,

@@ -17,6 +17,7 @@ from collections.abc import (
     ItemsView,
     Iterator,
     KeysView,
+    MappingView,
     ValuesView,
 )
 from typing import Any, Final
@@ -33,6 +34,7 @@ _FILE: Final = (
     "it is open in this process; store its name or what it holds, much in a PersistentFile"
 )
 _BY_ITEMS: Final = "it is used up when it is read; store a list of what it yields"
+_BY_LIST: Final = "store list() of it"
 _BY_CALL: Final = "it can't go on in another process; store what it is called with"
 _METHOD: Final = "store the object whose method it is, and call the method later"
 
@@ -56,6 +58,9 @@ _IN_WEAKREF: Final = {
     "WeakValueDictionary": "store a dict of the objects, or of their _p_oid",
 }
 
+_OF_PACKAGE: Final = {"Block": _OF_PROCESS, "Feed": _OF_PROCESS, "Found": _BY_LIST}
+"""Classes of this package whose instances a program holds, but can't store."""
+
 _METHODS: Final = (
     types.MethodType,
     types.MethodWrapperType,
@@ -73,7 +78,7 @@ _KINDS: Final[tuple[tuple[Any, str], ...]] = (
     (types.MappingProxyType, "store dict() of it"),
     (types.UnionType, "store its __args__"),
     (memoryview, "store bytes() of it"),
-    ((ItemsView, KeysView, ValuesView), "store list() of it"),
+    ((ItemsView, KeysView, ValuesView), _BY_LIST),
     ((property, classmethod, staticmethod), "it belongs in the body of a class"),
 )
 """Types of the language, the first that fits."""
@@ -86,6 +91,8 @@ def instead_of(value: Any) -> str:
     # A union is one of typing since Python 3.14.
     if top in ("builtins", "itertools", "types") or cls is types.UnionType:
         return next((instead for kinds, instead in _KINDS if isinstance(value, kinds)), "")
+    if top in ("collections", "dobbin_like"):
+        return _OF_PACKAGE.get(cls.__name__, _BY_LIST if isinstance(value, MappingView) else "")
     if cls is re.Match:
         return "store what it has found, as its groups()"
     if cls is weakref.finalize:  # It would be pickled as one that does nothing.
