@@ -351,6 +351,7 @@ def opened():
         (lambda: int | str, "its __args__"),
         (lambda: Strict(1).__setstate__, "call the method later"),
         (lambda: str.lower, "call the method later"),
+        (object, "a member of an enum"),
     ],
 )
 def test_of_what_belongs_to_its_process_the_error_says_what_to_store_instead(

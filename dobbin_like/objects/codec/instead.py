@@ -36,6 +36,10 @@ _FILE: Final = (
 _BY_ITEMS: Final = "it is used up when it is read; store a list of what it yields"
 _BY_LIST: Final = "store list() of it"
 _BY_CALL: Final = "it can't go on in another process; store what it is called with"
+NO_SENTINEL: Final = (
+    "what is read of it is another one; store None, a member of an enum, or a sentinel that is "
+    "stored by its name"
+)
 _METHOD: Final = "store the object whose method it is, and call the method later"
 
 _BY_MODULE: Final = {
@@ -87,6 +91,8 @@ _KINDS: Final[tuple[tuple[Any, str], ...]] = (
 def instead_of(value: Any) -> str:
     """Say what to store instead of *value*; empty: it is of no kind that can't be stored."""
     cls = type(value)
+    if cls is object:
+        return NO_SENTINEL
     top = cls.__module__.partition(".")[0]
     # A union is one of typing since Python 3.14.
     if top in ("builtins", "itertools", "types") or cls is types.UnionType:

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 from dobbin_like.exc import UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.instead import NO_SENTINEL
 from dobbin_like.objects.codec.makers import IS_CHECKED, MakerMeta, made, make_array
 from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
@@ -136,6 +137,8 @@ class Encoder(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         reduced, self._reduced = self._reduced, (None, NotImplemented)
         said = reduced[1] if reduced[0] is obj else NotImplemented
+        if type(obj) is object:  # It has nothing but its identity, which would be lost.
+            raise pickle.PicklingError(NO_SENTINEL)
         reduce = REDUCERS[type(obj)]
         return said if reduce is None else reduce(obj, said)
 
