@@ -9,7 +9,7 @@ import pytest
 import transaction
 from transaction.interfaces import TransactionFailedError
 
-from dobbin_like import Persistent, WriteConflictError, checkout
+from dobbin_like import Persistent, PersistentMeta, WriteConflictError, checkout
 from dobbin_like.exc import NotPersistentError, ReadOnlyError
 from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
@@ -208,3 +208,32 @@ def test_a_class_has_the_signature_of_its_constructor():
     assert str(inspect.signature(Made)) == "(size)"
     assert str(inspect.signature(Plain)) == "()"
     assert "Named(name, *, size=0)" in pydoc.render_doc(Named)
+
+
+def test_a_class_may_have_a_signature_of_its_own(database, again):
+    # A decorator that gives it one, as those of pydantic do, failed: there was no setter.
+    own = inspect.Signature([inspect.Parameter("a", inspect.Parameter.POSITIONAL_ONLY)])
+
+    class Written(Persistent):
+        __signature__ = own
+
+    class Given(Persistent):
+        def __init__(self, name=1): ...
+
+    Given.__signature__ = own
+    assert inspect.signature(Written) == inspect.signature(Given) == own
+    del Given.__signature__
+    assert str(inspect.signature(Given)) == "(name=1)"
+
+    database.set_root(Thing(x=1))
+    transaction.commit()
+    checkout(database.root)
+    face = type(database.root)
+    assert face is not Thing
+    face.__signature__ = own
+    try:
+        assert inspect.signature(Thing) == inspect.signature(face) == own
+    finally:
+        del Thing.__signature__
+    assert inspect.signature(Thing) == inspect.signature(face) != own
+    assert not hasattr(PersistentMeta, "__signature__")

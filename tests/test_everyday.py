@@ -758,6 +758,28 @@ def test_pydantic_takes_persistent_objects(on_face):
     on_face(AttrsItem(), check)
 
 
+def test_a_dataclass_of_pydantic_is_persistent(database, again, monkeypatch):
+    pydantic = pytest.importorskip("pydantic")
+
+    @pydantic.dataclasses.dataclass
+    class Checked(Persistent):
+        number: int = 0
+        tags: list[str] = dataclasses.field(default_factory=list)
+
+    Checked.__qualname__ = "Checked"
+    monkeypatch.setitem(globals(), "Checked", Checked)
+    assert list(inspect.signature(Checked).parameters) == ["number", "tags"]
+    with pytest.raises(pydantic.ValidationError):
+        Checked(number="no")
+    database.set_root(Checked(number="3"))
+    transaction.commit()
+    checkout(database.root)
+    database.root.tags.append("a")
+    database.root.number += 1
+    transaction.commit()
+    assert again().root == Checked(number=4, tags=["a"])
+
+
 class IShape(Interface):
     pass
 

@@ -266,6 +266,26 @@ def _instance(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
     return obj
 
 
+class _ConstructorSignature:
+    """The signature of the constructor of a class; its ``__call__`` would hide it.
+
+    It is no property: a class may have a ``__signature__``, or be given one by its decorator.
+    """
+
+    def __get__(self, cls: Any, meta: object = None) -> inspect.Signature:
+        import inspect
+
+        if cls is None:
+            raise AttributeError(name="__signature__", obj=meta)
+        plain = cls._p_faces.plain
+        init = plain.__init__
+        method = plain.__new__ if init is object.__init__ else init
+        if method is object.__new__:
+            return inspect.Signature()
+        signature = inspect.signature(method)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class PersistentMeta(type):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
@@ -306,18 +326,7 @@ class PersistentMeta(type):
     if not TYPE_CHECKING:  # A checker that sees it looks at no constructor.
         __call__ = _instance
 
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """That of the constructor; ``__call__`` above would hide it."""
-        import inspect
-
-        plain: Any = cls._p_faces.plain
-        init = plain.__init__
-        method = plain.__new__ if init is object.__init__ else init
-        if method is object.__new__:
-            return inspect.Signature()
-        signature = inspect.signature(method)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
+    __signature__ = _ConstructorSignature()
 
     def __setattr__(cls, name: str, value: Any) -> None:
         faces = vars(cls).get("_p_faces")
