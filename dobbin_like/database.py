@@ -435,7 +435,7 @@ class Database(NoMapping, Generic[RootT]):
 
 
 def _checked(path: str, must_exist: bool) -> str:
-    """Return *path*. Raises ValueError: It is a URI. FileNotFoundError: What has to be is not."""
+    """Return *path*. Raises ValueError: It is none. FileNotFoundError: What has to be is not."""
     check_no_uri(path)
     expected = path if must_exist else os.path.dirname(path)  # noqa: PTH120
     if expected and not os.path.exists(expected):  # noqa: PTH110

@@ -84,6 +84,15 @@ def test_the_name_of_a_database_in_memory_is_no_file(make, tmp_path, monkeypatch
     make("./:memory:").close()
 
 
+@pytest.mark.parametrize("make", [Database, TransactionLog, safe.open, dobbin_like.open])
+@pytest.mark.parametrize("path", ["", b""])
+def test_an_empty_path_is_told_as_that(make, path, tmp_path, monkeypatch):
+    # It was the working directory, of which the error said that it is one.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the path is empty; is the setting or variable set"):
+        make(path)
+
+
 @pytest.mark.parametrize("make", [Database, TransactionLog, safe.open])
 @pytest.mark.parametrize("uri", ["memory:", "file:shop.log", "postgresql://ann:pw@host/db"])
 def test_a_uri_is_no_path(make, uri, tmp_path, monkeypatch):

@@ -21,12 +21,15 @@ _STARTS: Final = {
 _BERKELEY: Final = b"\0\x06\x15\x61"
 """What a hash of Berkeley DB has at its beginning or as its fourth word, or the reverse."""
 
+_EMPTY: Final = "the path is empty; is the setting or variable set that it comes from?"
 _SCHEMES: Final = ("memory:", "file:", "postgresql:", "postgres:")
 
 
 def check_no_uri(where: Any) -> None:
-    """Raise ValueError if the path *where* is a URI, or how others name a database in memory."""
+    """Raise ValueError if the path *where* is a URI, empty, or others' name of one in memory."""
     path = checked_path("path", where)
+    if not path:
+        raise ValueError(_EMPTY)
     if path == ":memory:":
         text = (
             "':memory:' would be a file of this name; Database(MemoryLog()) and "
