@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
 
+from dobbin_like.collections import BTree
 from dobbin_like.database import Database
-from dobbin_like.persistent import Persistent, checkout
+from dobbin_like.persistent import Persistent, PersistentCounter, PersistentDict, checkout
 from dobbin_like.safe import open as open_safe
 from dobbin_like.storage import TransactionLog
 from tests.helpers.tracing import tracing
@@ -202,3 +204,99 @@ def test_a_safe_sees_what_another_thread_is_publishing(path: Path) -> None:
             tried += 1
             assert seen == expected, (first, second)
     assert tried > 300
+
+
+class Steps:
+    """Stops the thread that it traces at some lines, one after the other, until it may go on.
+
+    A place is the module, the function and how many of its lines come first.
+    """
+
+    def __init__(self, *places: tuple[str, str, int]) -> None:
+        self._places = list(places)
+        self._lines = 0
+        self._came, self._goes = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, frame: Any, _event: str, _arg: object) -> Any:
+        return self._line if self._is_there(frame) else None
+
+    def _is_there(self, frame: Any) -> bool:
+        place = frame.f_globals.get("__name__"), frame.f_code.co_name
+        return bool(self._places) and place == self._places[0][:2]
+
+    def _line(self, frame: Any, event: str, _arg: object) -> Any:
+        if event == "line" and self._is_there(frame):
+            self._lines += 1
+            if self._lines > self._places[0][2]:
+                self._lines = 0
+                del self._places[0]
+                self._came.release()
+                assert self._goes.acquire(timeout=TIMEOUT_SECONDS)
+        return self._line
+
+    def start(self, step: Callable[[], object]) -> threading.Thread:
+        """Run *step* in a thread; return when it has come to the first place."""
+        thread = threading.Thread(target=self._run, args=(step,))
+        thread.start()
+        self.wait()
+        return thread
+
+    def _run(self, step: Callable[[], object]) -> None:
+        with tracing(self):
+            step()
+
+    def wait(self) -> None:
+        assert self._came.acquire(timeout=TIMEOUT_SECONDS)
+
+    def go(self) -> None:
+        self._goes.release()
+
+
+CONFIRM = "dobbin_like.log.writing.writable", "confirm", 0
+"""Where a transaction is appended, the lock given back, and nothing synced."""
+
+
+def test_a_replay_does_not_go_past_what_becomes_visible_meanwhile(path: Path) -> None:
+    """A tree is changed again; the counter beside it is merged with all that was appended."""
+    with Database(path) as database:
+        root: Any = PersistentDict(tree=BTree({0: 0}), counter=PersistentCounter())
+        database.set_root(root)
+        transaction.commit()
+        tree, counter = root["tree"], root["counter"]
+
+        def put(*keys: int) -> None:
+            checkout(tree)
+            tree.update(dict.fromkeys(keys))
+
+        def add() -> None:
+            checkout(counter)
+            counter.increment()
+
+        def changed(*steps: Callable[[], object]) -> Callable[[], None]:
+            def change() -> None:
+                with database.transaction():
+                    for step in steps:
+                        step()
+
+            return change
+
+        waiting = "dobbin_like.transactions.commit.unseen", "see", 3
+        replaying = "dobbin_like.transactions.replay", "replay", 0
+        first, second, both = Steps(CONFIRM), Steps(CONFIRM), Steps(waiting, replaying)
+        threads = [first.start(changed(partial(put, *range(1, 1000))))]
+        # It waits for the first one, which has split what it changes, without the lock. Then
+        # another one appends.
+        threads.append(both.start(changed(partial(put, 1000), add)))
+        threads.append(second.start(changed(add)))
+        both.go()
+        both.wait()
+        second.go()
+        threads[-1].join(TIMEOUT_SECONDS)
+        both.go()
+        first.go()
+        for thread in threads:
+            thread.join(TIMEOUT_SECONDS)
+            assert not thread.is_alive()
+
+        transaction.begin()
+        assert (len(tree), counter.value) == (1001, 2)

@@ -22,7 +22,7 @@ not be changed.
 When it is called, the working copies of the parts are gone, the new ones lead nowhere, and the
 transaction sees the newest snapshot: nothing else that it had checked out was changed by anybody,
 or it was resolved, so that all it has is what it would have made of that snapshot. The commit
-lock is held, so that nobody changes anything meanwhile, and nothing was written. The owner is
+lock is held, so that nobody appends anything meanwhile, and nothing was written. The owner is
 checked out; it may check out whatever it needs. Whatever it raises ends the transaction.
 
 Who has checked out the owner and changed no part, or is exclusive, depends on the whole: then a
@@ -41,6 +41,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.exc import ConflictError
+from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.base import checkout, is_new
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
@@ -68,19 +69,26 @@ class PartChange(NamedTuple):
     after: Mapping[str, Any] | None
 
 
-def replay(graph: Graph, view: View, torn: Iterable[TornStructure]) -> None:
+def replay(graph: Graph, view: View, torn: Iterable[TornStructure], at: Tid) -> bool:
     """Let the owners of *torn* structures do again what the transaction of *view* did to them.
+
+    *at* was the newest tid before conflicts were looked for. Returns False, and has done nothing,
+    if more was published since: what was appended before can become visible at any moment, and
+    the view would go past it.
 
     Raises ConflictError if one of them refuses; the transaction has to be aborted then.
     """
     todo = [(owner, error, _parts(view, owner)) for owner, error in torn]
     # All of them are looked at before the snapshot moves, for they are to be seen as they were.
-    for _, _, parts in todo:
-        for change in parts:
-            working = view.working.get(id(change.part))
-            if working is not None:
-                graph.shared.uncheckout(view, working)
-    graph.shared.move_view(view)
+    with graph.shared.lock:
+        if graph.shared.tid != at:
+            return False
+        for _, _, parts in todo:
+            for change in parts:
+                working = view.working.get(id(change.part))
+                if working is not None:
+                    graph.shared.uncheckout(view, working)
+        graph.shared.move_view(view)
     for owner, error, parts in todo:
         ref = ref_of(owner)
         if ref is None or not graph.storage.has(ref.oid):
@@ -96,6 +104,7 @@ def replay(graph: Graph, view: View, torn: Iterable[TornStructure]) -> None:
             find = partial(refused_sides, partial(getattr, error, "sides"), refusal)
             raise type(error)(*values).tell(find) from refusal
         logger.debug("replayed the changes of %s", type(owner).__name__)
+    return True
 
 
 def _parts(view: View, owner: Any) -> list[PartChange]:

@@ -41,12 +41,15 @@ class ConflictSearch:
         if self._view.tid == self._shared.tid and new_root is None:
             return
         try:
-            torn = find_conflicts(self._graph, self._view, new_root)
-            if torn:
+            at = self._shared.tid  # Before: others may publish what they have appended.
+            while torn := find_conflicts(self._graph, self._view, new_root):
                 self._state.enter(REPLAYING)
-                replay(self._graph, self._view, torn)
-                self._shared.counts.replays += len(torn)
+                is_done = replay(self._graph, self._view, torn, at)
                 self._state.enter(BEGUN)
+                if is_done:
+                    self._shared.counts.replays += len(torn)
+                    return
+                at = self._shared.tid
         except ConflictError as error:
             self.failure = f"conflict: {error.class_name} oid {error.oid}"
             self._note(error.class_name)
