@@ -34,8 +34,10 @@ def wait(store: Store, tid: int, timeout: float | None = None) -> bool:
         return False
     view = manager.view
     if (view.active or view.lapsed is not None) and view.tid < tid and not view.working:
-        view.lapsed = None
-        store.graph.shared.begin_view(view)
+        shared = store.graph.shared
+        with shared.lock:
+            shared.begin_under_lock(view)
+            view.lapsed = None  # Here, as nobody lets it lapse meanwhile.
     return True
 
 

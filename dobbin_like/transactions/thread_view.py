@@ -118,6 +118,7 @@ class ThreadView:
             shared = self._shared
             with shared.lock:
                 shared.begin_under_lock(view)
+                view.lapsed = None  # Another thread may have let it lapse since it was not.
             if news:
                 publisher.old_snapshots.look()
 

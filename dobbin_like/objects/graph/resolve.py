@@ -8,7 +8,7 @@ is only used if the object is still as it was.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import ObjectNotFound, SnapshotDroppedError, UnloadedClassError
@@ -34,6 +34,9 @@ from dobbin_like.objects.values.refs import (
     set_native_dict,
     swap_class,
 )
+
+_CHANGING: Final[State] = {}
+"""Stands for a state while another thread changes what is seen: it is asked again."""
 
 
 class Local(threading.local):
@@ -82,9 +85,12 @@ class Resolver:
         if manager is None:
             return None
         view: View = manager.view
-        if view.lapsed is not None and not view.active:
+        # In this order: when another thread lets it lapse, ``lapsed`` is set first.
+        while not view.active:
+            if view.lapsed is None:
+                return None
             manager.resume()
-        return view if view.active else None
+        return view
 
     # -- ghosts -------------------------------------------------------------
 
@@ -186,28 +192,32 @@ class Resolver:
     def visible(self, obj: Any, ref: ObjectRef) -> State | None:
         """Return what the calling thread sees of a masked object; ``None``: not masked."""
         while True:
+            view = self.active_view()  # First: it puts masks on again, for a snapshot that lapsed.
             mask = ref.mask
-            if mask is None:
-                return None
-            view = self.active_view()
-            chain = mask.chain
-            if chain is None:
-                state: State | None = native_dict(obj)
-                # A publication sets the chain before it swaps the dict.
-                if ref.mask is not mask or mask.chain is not None:
-                    continue
-            else:
-                version = chain[0] if view is None else visible_version(chain, view.tid)
-                if version is None:
-                    self._read_older(ref, mask, view.tid)  # type: ignore[union-attr]
-                    continue
-                state = version[1]
-                if state is None:
-                    self._read_version(obj, ref, mask, version[0])
-                    continue
+            state = None if mask is None else self._masked(obj, ref, mask, view)
+            if state is _CHANGING or (view is not None and not view.active):
+                continue  # If it has lapsed since, the mask may have been taken off too early.
             if view is not None and state is not None:
                 view.remember(obj, state)
             return state
+
+    def _masked(self, obj: Any, ref: ObjectRef, mask: Mask, view: View | None) -> State:
+        """Return what *view* sees; ``_CHANGING``: that is to be asked again."""
+        chain = mask.chain
+        if chain is None:
+            state = native_dict(obj)
+            # A publication sets the chain before it swaps the dict.
+            if ref.mask is not mask or mask.chain is not None:
+                return _CHANGING
+            return state
+        version = chain[0] if view is None else visible_version(chain, view.tid)
+        if version is None:
+            self._read_older(ref, mask, view.tid)  # type: ignore[union-attr]
+            return _CHANGING
+        if version[1] is None:
+            self._read_version(obj, ref, mask, version[0])
+            return _CHANGING
+        return version[1]
 
     def _read_version(self, obj: Any, ref: ObjectRef, mask: Mask, tid: Tid) -> None:
         state = self._stored_state(ref, tid)

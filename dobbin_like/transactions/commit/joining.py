@@ -132,14 +132,16 @@ class Joining:
             raise ClosedError(what)
         if self._storage.read_only:
             raise ReadOnlyStorageError(path, self._storage.why_read_only)
-        if view.lapsed is not None:
-            self._publisher.resume(view)
-            if view.lapsed is not None:
-                raise SnapshotDroppedError(path, view.lapsed)
         own = self._thread.transaction_manager()
         if view.between:
             refuse_in_request_of_other(path, own)
-            view.between = False
+            with self._publisher.graph.shared.lock:  # Who lets it lapse just now has done so then.
+                view.between = False
+        if view.lapsed is not None:
+            self._publisher.resume(view)
+            if view.lapsed is not None:
+                view.between = True
+                raise SnapshotDroppedError(path, view.lapsed)
         current = own.get()
         if phase is IDLE and current.status in DECIDED:
             raise CommittingError(path)
