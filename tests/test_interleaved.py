@@ -16,6 +16,7 @@ import transaction
 
 from dobbin_like.collections import BTree
 from dobbin_like.database import Database
+from dobbin_like.exc import PastDroppedError
 from dobbin_like.persistent import Persistent, PersistentCounter, PersistentDict, checkout
 from dobbin_like.safe import open as open_safe
 from dobbin_like.storage import TransactionLog
@@ -214,3 +215,59 @@ def test_a_replay_does_not_go_past_what_becomes_visible_meanwhile(path: Path) ->
 
         transaction.begin()
         assert (len(tree), counter.value) == (1001, 2)
+
+
+def test_a_feed_that_begins_while_the_past_is_dropped_misses_nothing(path: Path) -> None:
+    with Database(path, sync=False) as database:
+        database.set_root(Root())
+        transaction.commit()
+        begun, ends = threading.Event(), threading.Event()
+
+        def change() -> int:
+            with database.transaction() as root:
+                checkout(root)
+                root.value += 1
+            transaction.begin()
+            tid = database.tid
+            transaction.abort()
+            return int(tid)
+
+        def keep_past() -> None:
+            with database.reading() as root:
+                begun.set()
+                ends.wait(TIMEOUT_SECONDS)
+                assert root.value == 0
+
+        def drop() -> None:
+            database._store.publisher.drop_generations()
+
+        keeping = threading.Thread(target=keep_past)
+        keeping.start()
+        assert begun.wait(TIMEOUT_SECONDS)
+        since = database.tid
+        transaction.abort()
+        expected = [change() for _ in range(4)]
+        database.pack()
+        expected.append(change())
+        feed, told = database.changes(since=since), []
+        ends.set()
+        keeping.join(TIMEOUT_SECONDS)
+
+        def read() -> None:
+            try:
+                told.append([each.tid for each in feed])
+            except PastDroppedError:
+                told.append(expected)
+
+        dropping = Steps(("dobbin_like.log.reading.generations", "_take_out", 4))
+        dropper = dropping.start(drop)
+        stop = Stop(1, ("dobbin_like.log.reading.history",), "_parts")
+        reader = threading.Thread(target=stop.run, args=(read,))
+        reader.start()
+        stop.came.wait(10 * BLOCKED_SECONDS)
+        dropping.go()
+        dropper.join(TIMEOUT_SECONDS)
+        stop.go.set()
+        reader.join(TIMEOUT_SECONDS)
+
+        assert told == [expected]

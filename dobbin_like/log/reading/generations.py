@@ -11,6 +11,7 @@ import threading
 
 from dobbin_like.ids import Tid
 from dobbin_like.log.reading.log_index import Applied
+from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.threads import start_thread
 
 
@@ -28,6 +29,8 @@ class Generations:
         self.past: tuple[Applied, ...] = ()
         self._dropped: list[Applied] = []  # On their way to be closed, by a thread.
         self._pins: dict[object, Tid] = {}
+        # Held by who looks for pins and drops, and by who pins: what is there then stays.
+        self._turn = reentrant_lock()
 
     def close(self) -> None:
         """Drop the files of before, and read the present one no more."""
@@ -47,19 +50,25 @@ class Generations:
     def pin(self, tid: Tid) -> object:
         """Keep what snapshots from *tid* on need, until unpin() is called with the result."""
         token = object()
-        self._pins[token] = tid
+        with self._turn:
+            self._pins[token] = tid
         return token
 
     def unpin(self, token: object) -> None:
         """Take a pin() back. Nothing happens the second time."""
         self._pins.pop(token, None)
 
+    def after_fork_in_child(self) -> None:
+        """Let nobody hold what a thread of the parent has held."""
+        self._turn = reentrant_lock()
+
     def drop(self, oldest: Tid | None) -> None:
         """Drop the files that no snapshot from *oldest* on needs, and no pin.
 
         The system may take a while to free what a large file takes on the disk.
         """
-        self._dropped += self._take_out(oldest)
+        with self._turn:
+            self._dropped += self._take_out(oldest)
         if self._dropped:
             # Whoever has the last reference closes the file: this thread, for it has no
             # other. A reader that is still at it does so itself.

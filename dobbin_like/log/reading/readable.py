@@ -363,4 +363,5 @@ class ReadableLog:
         """Start anew in a forked child, with an open file of its own."""
         self._attaching = reentrant_lock()
         self.applied.turn = reentrant_lock()
+        self.generations.after_fork_in_child()
         self.file.after_fork_in_child()
