@@ -18,6 +18,10 @@ ERRORS = {
     ): "Can't set attribute in read-only mode. Cart oid 3 is not checked out; call checkout(obj), "
     "then change .total.",
     exc.ReadOnlyError("Cart", None, "total"): "mode. A new Cart is not checked out; call checkout",
+    exc.ReadOnlyError("Cart", None, "total", elsewhere=True): (
+        "A new Cart is checked out by another thread or task, for itself alone; change it there"
+    ),
+    exc.CheckedOutElsewhereError("Cart"): "a new Cart is checked out by another thread or task",
     exc.NoSuchAttributeError("Cart", "_p_changed", "no"): "Cart has no _p_changed: no",
     exc.FixedClassError("Cart", 3, "Shop"): "Cart oid 3 can't become an instance of Shop: the cl",
     exc.SharedValueError("list", "Cart oid 3"): "this list belongs to Cart oid 3",
@@ -137,6 +141,7 @@ ERRORS = {
 
 BUILT_IN = {
     exc.ReadOnlyError: RuntimeError,
+    exc.CheckedOutElsewhereError: RuntimeError,
     exc.NoSuchAttributeError: AttributeError,
     exc.FixedClassError: TypeError,
     exc.SharedValueError: RuntimeError,

@@ -110,6 +110,7 @@ HOUSE = {
         (
             "objects.values  objects.values.declared  objects.values.reduced  objects.values.refs",
             "objects.values.here",
+            "objects.values.owners",
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",
             "objects.values.short  objects.values.values",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +16,10 @@ from dobbin_like import (
     PersistentList,
     TransactionLog,
     checkout,
+    is_checked_out,
     safe,
 )
-from dobbin_like.exc import ReadOnlyError
+from dobbin_like.exc import CheckedOutElsewhereError, ReadOnlyError, SharedValueError
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
 
@@ -156,21 +158,84 @@ def test_a_rollback_leaves_alone_what_another_thread_has_stored(database, root, 
             late = transaction.savepoint()
         with steps[2]:
             late.rollback()
-            assert new.x == "stored"
+            assert new.x == "changed"
             early.rollback()
-            assert new.x == "stored"
+            assert new.x == "changed"
             transaction.abort()
 
     with steps[1]:
-        new.x = "stored"  # It is checked out, whoever has done it.
         checkout(root)
         root["new"] = new
         transaction.commit()
     steps.join()
 
-    assert new.x == "stored"
+    assert new.x == "changed"
     assert type(new) is Thing
-    assert again().root["new"].x == "stored"
+    assert again().root["new"].x == "changed"
+
+
+@pytest.mark.parametrize("make", [lambda: Thing(x=1), lambda: PersistentDict(x=1)])
+def test_a_new_object_that_is_checked_out_is_that_of_its_thread(database, make):
+    new = make()
+    refused = (ReadOnlyError, SharedValueError)
+    is_dict = isinstance(new, PersistentDict)
+    change = partial(new.__setitem__, "x") if is_dict else partial(setattr, new, "x")
+    database.root  # noqa: B018  The thread has a transaction.
+    transaction.begin()
+    checkout(new)
+    change(2)
+
+    def other():
+        assert not is_checked_out(new)
+        with pytest.raises(refused):
+            change(3)
+        with pytest.raises(CheckedOutElsewhereError, match="another thread or task"):
+            checkout(new)
+        return new["x"] if is_dict else new.x
+
+    assert in_thread(other) == 2
+    assert is_checked_out(new)
+    change(4)
+    transaction.abort()
+
+    def later():
+        checkout(new)
+        change(5)
+        assert is_checked_out(new)
+
+    in_thread(later)
+    assert not is_checked_out(new)
+    with pytest.raises(refused):
+        change(6)
+
+
+def test_who_has_no_transaction_hands_a_new_object_on(database):
+    """Nothing would end the checkout. The other thread has to check it out."""
+    made = []
+
+    def make():
+        new = Thing(x=1)
+        checkout(new)
+        new.x = 2
+        made.append(new)
+
+    in_thread(make)
+    with pytest.raises(ReadOnlyError, match="checked out by another"):
+        made[0].x = 3
+    checkout(made[0])
+    made[0].x = 3
+    assert made[0].x == 3
+
+
+def test_a_constructor_may_check_out_its_object(database):
+    class Made(Thing):
+        def __init__(self):
+            checkout(self)
+            self.x = 1
+
+    made = Made()
+    with pytest.raises(ReadOnlyError):
+        made.x = 2
 
 
 def test_a_new_object_has_its_own_copies_of_the_values_of_another_one(root):

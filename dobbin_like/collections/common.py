@@ -15,7 +15,7 @@ from types import GenericAlias
 from typing import Any, ClassVar, Self
 
 from dobbin_like.exc import SharedValueError, ValueNotRebuiltError
-from dobbin_like.objects.faces.base import Persistent, is_new, state_to_copy
+from dobbin_like.objects.faces.base import Persistent, is_new, is_open, state_to_copy
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import refusal_of
@@ -58,7 +58,7 @@ class Container(Persistent):
                 return items
         else:
             ref = ref_of(self)
-            if type(self) is not type(self)._p_faces.open or not is_new(ref):
+            if not is_open(self) or not is_new(ref):
                 name = type(self).__name__
                 raise SharedValueError(name, "") if is_new(ref) else refusal_of(name, ref)
         return self._items

@@ -10,6 +10,7 @@ from dobbin_like.exc.base import HOME, UsageError
 from dobbin_like.ids import Oid
 
 __all__ = [
+    "CheckedOutElsewhereError",
     "FixedClassError",
     "InvalidObjectReference",
     "LostChangeWarning",
@@ -45,6 +46,11 @@ class ReadOnlyError(UsageError, RuntimeError):
         who = (
             "A new " + self.class_name if self.oid is None else f"{self.class_name} oid {self.oid}"
         )
+        if self.elsewhere and self.oid is None:
+            return (
+                f"{self.text} {who} is checked out by {_OTHER}; change it there, or call "
+                "checkout(obj) when the transaction of that one has ended."
+            )
         if self.elsewhere:
             return (
                 f"{self.text} {who} is checked out by {_OTHER}; call checkout(obj) in this one, "
@@ -53,6 +59,19 @@ class ReadOnlyError(UsageError, RuntimeError):
         return (
             f"{self.text} {who} is not checked out; call checkout(obj), then change .{self.name}."
         )
+
+
+class CheckedOutElsewhereError(UsageError, RuntimeError):
+    """A new object is checked out by another thread or task, whose transaction has not ended.
+
+    A new object has no copies: it belongs to one of them until then. It is unchanged.
+    """
+
+    class_name: str
+    text = (
+        "a new {class_name} is checked out by another thread or task, and has no copies; change "
+        "it there, or check it out when the transaction of that one has ended"
+    )
 
 
 class NoSuchAttributeError(UsageError, AttributeError):

@@ -33,7 +33,7 @@ class Wardrobe:
 
     def on_open(self, obj, check):
         checkout(obj)
-        assert type(obj) is type(obj)._p_faces.open
+        assert type(obj) is type(obj)._p_faces.owned
         check(obj)
         transaction.abort()
         assert type(obj) is type(obj)._p_faces.plain

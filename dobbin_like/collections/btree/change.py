@@ -12,7 +12,7 @@ from dobbin_like.collections.btree.nodes import MISSING, find
 from dobbin_like.collections.btree.plan import Plan
 from dobbin_like.collections.btree.walk import find_key, path_to
 from dobbin_like.exc import SharedValueError
-from dobbin_like.objects.faces.base import checkout, is_new
+from dobbin_like.objects.faces.base import checkout, is_new, is_open
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.guards import refusal_of
 from dobbin_like.objects.values.here import here
@@ -23,7 +23,7 @@ def is_writable(tree: Any) -> bool:
     """Return whether the calling thread may change *tree*."""
     if type(here.memo.get(id(tree))) is WorkingCopy:
         return True
-    return type(tree) is type(tree)._p_faces.open and is_new(ref_of(tree))
+    return is_open(tree) and is_new(ref_of(tree))
 
 
 def check_writable(tree: Any) -> None:

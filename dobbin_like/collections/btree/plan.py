@@ -35,7 +35,8 @@ def owned(node: Any) -> State:
     working = here.memo.get(id(node))
     if type(working) is WorkingCopy:
         return working
-    if type(node) is not type(node)._p_faces.open:
+    faces = type(node)._p_faces
+    if type(node) is not faces.open and type(node) is not faces.owned:
         checkout(node)
         working = here.memo.get(id(node))
     return working if type(working) is WorkingCopy else native_dict(node)

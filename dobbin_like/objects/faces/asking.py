@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.faces.base import Persistent, checkout, is_new
+from dobbin_like.objects.faces.base import Persistent, checkout, is_new, is_open
 from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.here import here, states_here
@@ -32,7 +32,7 @@ def touch(*objects: Persistent) -> None:
 def is_checked_out(obj: Persistent) -> bool:
     """Return whether the calling thread may change *obj*: until its transaction ends."""
     _check_persistent(obj)
-    return type(here.memo.get(id(obj))) is WorkingCopy or type(obj) is type(obj)._p_faces.open
+    return type(here.memo.get(id(obj))) is WorkingCopy or is_open(obj)
 
 
 def is_changed(obj: Persistent) -> bool:

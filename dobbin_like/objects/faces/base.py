@@ -11,7 +11,7 @@ import copyreg
 from typing import TYPE_CHECKING, Any, Final
 from weakref import getweakrefs
 
-from dobbin_like.exc import NotPersistentError
+from dobbin_like.exc import CheckedOutElsewhereError, NotPersistentError
 from dobbin_like.ids import OWN_ATTRIBUTES, Oid, Tid
 from dobbin_like.objects.faces.elsewhere import IN_OBJECTS, Elsewhere, no_such_attribute
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
@@ -31,6 +31,7 @@ from dobbin_like.objects.faces.lookup import (
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here
+from dobbin_like.objects.values.owners import disown, is_kept, is_own, own
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Identity,
@@ -157,11 +158,25 @@ _looks = property(lambda obj: type(obj)._p_faces.plain, _refuse_class)
 
 
 class OpenLayer(Persistent):
-    """A new object under construction, or checked out before it was ever stored."""
+    """A new object under construction."""
 
     if not TYPE_CHECKING:  # They take what those of Persistent take.
         __setattr__ = object.__setattr__
         __delattr__ = object.__delattr__
+
+
+class OwnedLayer(Persistent):
+    """A new object that was checked out before it was ever stored: for one thread, or task."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not is_own(self):
+            raise refusal(self, name, value)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if not is_own(self):
+            raise refusal(self, name)
+        object.__delattr__(self, name)
 
 
 class MaskLayer(Persistent):
@@ -218,13 +233,14 @@ class MaskLayer(Persistent):
             raise no_attribute(self, name)
 
 
-for _layer in (Persistent, OpenLayer, MaskLayer):
+for _layer in (Persistent, OpenLayer, OwnedLayer, MaskLayer):
     _layer._p_layer = _layer
 for _name in IN_OBJECTS:
     setattr(Persistent, _name, Elsewhere(_name))
-LAYERS.update(open=OpenLayer, mask=MaskLayer)
+LAYERS.update(open=OpenLayer, owned=OwnedLayer, mask=MaskLayer)
 TOPS.update(
     open={"__class__": _looks},
+    owned={"__class__": _looks},
     # On top: a mixin that stands before Persistent has a __dict__ of its own. And a property, as
     # object.__setattr__() would else replace the dict that all threads share.
     mask={"__class__": _looks, "__dict__": property(seen_dict, set_dict)},
@@ -258,6 +274,8 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
     Raises:
         NotPersistentError: One of them is not an instance of ``Persistent``; those before it are
             checked out.
+        CheckedOutElsewhereError: One of them is new, so that it has no copies, and another thread
+            or task has checked it out in a transaction that has not ended; as above.
         transaction.interfaces.TransactionFailedError: The transaction has failed before;
             ``transaction.abort()`` is due.
 
@@ -277,20 +295,24 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
 
 
 def _open(obj: Any) -> None:
-    """Let a new object be changed: no other thread sees it before it is stored.
+    """Let a new object be changed, by this thread alone: it has no copies.
 
     If the thread is in no transaction, that is not ended by any.
     """
     faces = type(obj)._p_faces
-    open_class = faces.open or faces.make_open()
-    if type(obj) is not open_class:
+    if type(obj) is faces.open:
+        return  # In its constructor, which ends it.
+    if type(obj) is not faces.owned or not is_own(obj):
+        if is_kept(obj):
+            raise CheckedOutElsewhereError(type(obj).__name__)
         opened = (current_scope() or here).running()
         if opened is not None:
             memo: dict[int, Any] = {}
             before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}
             opened.pairs.append((obj, before))
         _take_over(native_dict(obj))
-        swap_class(obj, open_class)
+        own(obj, opened)  # Before: whoever sees the class asks for it.
+        swap_class(obj, faces.owned or faces.make_owned())
 
 
 def _take_over(state: State) -> None:
@@ -311,8 +333,15 @@ def _take_over(state: State) -> None:
 def seal(obj: Any) -> None:
     """End the checkout of a new object."""
     faces = type(obj)._p_faces
-    if type(obj) is faces.open:
+    if type(obj) is faces.owned:
         swap_class(obj, faces.plain)
+        disown(obj)
+
+
+def is_open(obj: Any) -> bool:
+    """Return whether this thread may set attributes of *obj*, which is new, past any copy."""
+    face, faces = type(obj), type(obj)._p_faces
+    return face is faces.open or (face is faces.owned and is_own(obj))
 
 
 def is_new(ref: ObjectRef | None) -> bool:

@@ -4,7 +4,8 @@ The instance never changes; what changes is its class, and with it who answers w
 is asked for:
 
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
-* **open**: attributes may be set, in the constructor and after a checkout of a new object.
+* **open**: attributes may be set, in the constructor.
+* **owned**: a new object that is checked out; one thread, or task, may set attributes.
 * **masked**: some thread needs another state than the newest; each is answered with its own.
 * **ghost**: known by oid and class; the first touch reads the state.
 
@@ -61,11 +62,15 @@ class Faces:
     attributes that nobody can set past the mask.
     """
 
-    __slots__ = ("clean", "data_names", "ghost", "guarded", "mask", "open", "plain", "volatile")
+    __slots__ = (
+        *("clean", "data_names", "ghost", "guarded", "mask", "open", "owned", "plain"),
+        "volatile",
+    )
 
     def __init__(self, plain: PersistentMeta) -> None:
         self.plain: PersistentMeta = plain
         self.open: type | None = None
+        self.owned: type | None = None
         self.mask: type | None = None
         self.ghost: type | None = None
         self.data_names: frozenset[str] | None = None
@@ -77,6 +82,11 @@ class Faces:
         with making:
             self.open = self.open or self._below("open")
             return self.open
+
+    def make_owned(self) -> type:
+        with making:
+            self.owned = self.owned or self._below("owned")
+            return self.owned
 
     def make_mask(self) -> type:
         with making:

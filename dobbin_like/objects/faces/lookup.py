@@ -45,7 +45,8 @@ def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     fixed = next((vars(cls)[name] for cls in type(obj).__mro__ if name in vars(cls)), None)
     if isinstance(fixed, FixedProperty):  # A checkout would not help.
         return fixed.refusal(obj)
-    return ReadOnlyError(class_name, oid, name, is_elsewhere(ref_of(obj)))
+    elsewhere = type(obj) is type(obj)._p_faces.owned or is_elsewhere(ref_of(obj))
+    return ReadOnlyError(class_name, oid, name, elsewhere)
 
 
 def seen_dict(obj: Any) -> State:
