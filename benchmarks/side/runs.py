@@ -85,12 +85,14 @@ READ_COUNT = 1000
 
 
 def _readers(turn: Turn, *, own: bool) -> dict[str, float]:
-    path = turn.filled(READ_COUNT)
+    # So many for each thread, in any case: a part of its pass is what a transaction costs.
+    count = READ_COUNT * turn.size if own else READ_COUNT
+    path = turn.filled(count)
     with served(turn.peer, path, sync=False):
         return turn.task(
             "readers",
             path=path,
-            count=READ_COUNT,
+            count=count,
             threads=turn.size,
             seconds=turn.seconds,
             own=own,

@@ -152,7 +152,9 @@ def readers(
         try:
             with making:  # Not all are made to be copied by several threads.
                 mine = store.another()
-            part = mine.everything()[index::threads] if own else []
+            # Neighbours: what two threads count references to is not in one line of a cache.
+            size = count // threads
+            part = mine.everything()[index * size : (index + 1) * size] if own else []
             mine.pick(index)
             mine.read()  # What can be in memory is there then.
         except BaseException:

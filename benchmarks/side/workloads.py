@@ -57,7 +57,7 @@ _THREADS = (
     ),
     Workload(
         "parts",
-        "Threads that read each its own part of 1,000 objects",
+        "Threads that read each its own 1,000 objects",
         (_READ,),
         ("ours", "zodb", "plain"),
         runs.readers_of_parts,
