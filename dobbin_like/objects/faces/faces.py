@@ -336,7 +336,7 @@ class PersistentMeta(type):
     if not TYPE_CHECKING:  # A checker that sees it looks at no constructor.
         __call__ = _instance
 
-    __signature__ = _ConstructorSignature()
+    __signature__: Any = _ConstructorSignature()
 
     def __setattr__(cls, name: str, value: Any) -> None:
         faces = vars(cls).get("_p_faces")
