@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any
+from typing import Any, Final
 
 from transaction.interfaces import NoTransaction
 
@@ -26,7 +26,7 @@ class _Entered(threading.local):
         self.blocks: list[EnteredBlock] = []
 
 
-of_thread = _Entered()
+of_thread: Final = _Entered()
 
 
 def entered_here() -> list[EnteredBlock]:
