@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -207,6 +208,35 @@ def test_a_new_object_that_is_checked_out_is_that_of_its_thread(database, make):
     assert not is_checked_out(new)
     with pytest.raises(refused):
         change(6)
+
+
+def test_of_those_that_check_out_a_new_object_at_once_one_has_it(database):
+    """Each has a transaction, which goes on until all have tried."""
+    for _ in range(50):
+        new, outcomes = Thing(x=0), []
+        begun, tried = threading.Barrier(4), threading.Barrier(4)
+
+        def work(new=new, outcomes=outcomes, begun=begun, tried=tried):
+            database.root  # noqa: B018
+            transaction.begin()
+            begun.wait(30)
+            try:
+                checkout(new)
+                outcomes.append("has it")
+                tried.wait(30)
+                new.x += 1
+            except CheckedOutElsewhereError:
+                outcomes.append("refused")
+                tried.wait(30)
+            transaction.abort()
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["has it", "refused", "refused", "refused"]
+        assert new.x == 1
 
 
 def test_who_has_no_transaction_hands_a_new_object_on(database):

@@ -31,7 +31,7 @@ from dobbin_like.objects.faces.lookup import (
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import SHARED_TYPES
 from dobbin_like.objects.values.here import current_scope, current_task, here
-from dobbin_like.objects.values.owners import disown, is_kept, is_own, own
+from dobbin_like.objects.values.owners import disown, is_own, own
 from dobbin_like.objects.values.refs import (
     UNSTORED,
     Identity,
@@ -303,15 +303,14 @@ def _open(obj: Any) -> None:
     if type(obj) is faces.open:
         return  # In its constructor, which ends it.
     if type(obj) is not faces.owned or not is_own(obj):
-        if is_kept(obj):
-            raise CheckedOutElsewhereError(type(obj).__name__)
         opened = (current_scope() or here).running()
+        if not own(obj, opened):  # First: then nobody else changes what is copied below.
+            raise CheckedOutElsewhereError(type(obj).__name__)
         if opened is not None:
             memo: dict[int, Any] = {}
             before = {name: to_plain(value, memo) for name, value in native_dict(obj).items()}
             opened.pairs.append((obj, before))
         _take_over(native_dict(obj))
-        own(obj, opened)  # Before: whoever sees the class asks for it.
         swap_class(obj, faces.owned or faces.make_owned())
 
 

@@ -36,12 +36,22 @@ def _forget(owner: _Owner) -> None:
         _owners.pop(owner.key, None)
 
 
-def own(obj: Any, opened: OpenedObjects | None) -> None:
-    """Let *obj* be that of the calling thread or task, until disown()."""
+def own(obj: Any, opened: OpenedObjects | None) -> bool:
+    """Let *obj* be that of the calling thread or task, until disown().
+
+    Returns:
+        False: Another one has it, in a transaction that has not ended.
+    """
     owner = _Owner(obj, _forget)
     owner.key, owner.who = id(obj), _who()
     owner.opened = None if opened is None else weakref.ref(opened)
-    _owners[id(obj)] = owner
+    # In one step: another thread may check it out at the same time.
+    while (found := _owners.setdefault(owner.key, owner)).who != owner.who:
+        if _is_running(found):
+            return False
+        _forget(found)
+    _owners[owner.key] = owner  # Of this transaction, if it was of one before.
+    return True
 
 
 def disown(obj: Any) -> None:
@@ -55,10 +65,7 @@ def is_own(obj: Any) -> bool:
     return owner is not None and owner.who == _who()
 
 
-def is_kept(obj: Any) -> bool:
-    """Return whether another thread or task has it, in a transaction that has not ended."""
-    owner = _owners.get(id(obj))
-    if owner is None or owner.who == _who() or owner.opened is None:
-        return False
-    opened = owner.opened()
+def _is_running(owner: _Owner) -> bool:
+    """Return whether the transaction that ends the checkout of an owner has not ended."""
+    opened = None if owner.opened is None else owner.opened()
     return opened is not None and opened.is_running()
