@@ -20,7 +20,7 @@ from dobbin_like.exc import PastDroppedError
 from dobbin_like.persistent import Persistent, PersistentCounter, PersistentDict, checkout
 from dobbin_like.safe import open as open_safe
 from dobbin_like.storage import TransactionLog
-from tests.helpers.stops import TIMEOUT_SECONDS, Steps, Stop
+from tests.helpers.stops import TIMEOUT_SECONDS, Steps, Stop, StoppedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,39 +44,23 @@ class Root(Persistent):
     value = 0
 
 
-class Thread:
+class Thread(StoppedThread):
     """A thread that has a transaction, and then another one, in which it reads."""
 
     def __init__(self, begin: Callable[[], object], read: Callable[[], int], stop: Stop) -> None:
-        self.stop = stop
         self.seen: int | None = None
         self._begin, self._read = begin, read
-        self._ready, self._starts = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._ready.wait(TIMEOUT_SECONDS)
+        super().__init__(stop, self._first, self._second)
 
-    def _run(self) -> None:
-        try:
-            self._begin()
-            self._read()
-            transaction.abort()  # Else begin() does, which asks for news, too.
-        finally:
-            self._ready.set()
-        self._starts.wait(TIMEOUT_SECONDS)
+    def _first(self) -> None:
+        self._begin()
+        self._read()
+        transaction.abort()  # Else begin() does, which asks for news, too.
+
+    def _second(self) -> None:
         self.stop.run(self._begin)
         self.seen = self._read()
         transaction.abort()
-
-    def start(self, seconds: float) -> bool:
-        """Begin the second transaction; return whether it has come to the line or its end."""
-        self._starts.set()
-        return self.stop.came.wait(seconds)
-
-    def join(self) -> None:
-        self.stop.go.set()
-        self._thread.join(TIMEOUT_SECONDS)
-        assert not self._thread.is_alive()
 
 
 def interleavings(

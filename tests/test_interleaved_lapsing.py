@@ -6,7 +6,6 @@ on to each of its lines in which it looks how its snapshot is; then both go on.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from dobbin_like import ConflictError
 from dobbin_like.database import Database
 from dobbin_like.exc import SnapshotDroppedError
 from dobbin_like.persistent import Persistent, checkout
-from tests.helpers.stops import TIMEOUT_SECONDS, Steps, Stop
+from tests.helpers.stops import TIMEOUT_SECONDS, Steps, Stop, StoppedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,43 +44,28 @@ def database(tmp_path: Path) -> Iterator[Any]:
         yield database
 
 
-class Waiting:
+class Waiting(StoppedThread):
     """A thread that has read the root between two transactions, and waits."""
 
     def __init__(self, database: Any, stop: Stop, step: Step) -> None:
         self.result: object = None
         self.read = 0
-        self.stop = stop
-        self._database, self._step = database, step
-        self._ready, self._starts = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._ready.wait(TIMEOUT_SECONDS)
+        self._database, self._do = database, step
+        super().__init__(stop, self._read_between, self._go_on)
 
-    def _run(self) -> None:
-        try:
-            transaction.abort()
-            self.read = self._database.root.value
-        finally:
-            self._ready.set()
-        self._starts.wait(TIMEOUT_SECONDS)
+    def _read_between(self) -> None:
+        transaction.abort()
+        self.read = self._database.root.value
+
+    def _go_on(self) -> None:
         self.stop.run(self._take_step)
         transaction.abort()
 
     def _take_step(self) -> None:
         try:
-            self.result = self._step()
+            self.result = self._do()
         except (ConflictError, SnapshotDroppedError) as error:
             self.result = error
-
-    def start(self) -> None:
-        self._starts.set()
-        self.stop.came.wait(STEP_SECONDS)
-
-    def join(self) -> None:
-        self.stop.go.set()
-        self._thread.join(TIMEOUT_SECONDS)
-        assert not self._thread.is_alive()
 
 
 def change(database: Any) -> None:
@@ -104,7 +88,7 @@ def lapsing_at(database: Any, step: Step, *functions: str) -> Iterator[Waiting]:
         time.sleep(STEP_SECONDS)
         commit = Steps(LAPSING)
         committing = commit.start(lambda: change(database))
-        waiting.start()
+        waiting.start(STEP_SECONDS)
         commit.go()
         committing.join(STEP_SECONDS)
         waiting.join()

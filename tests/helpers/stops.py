@@ -52,6 +52,39 @@ class Stop:
             self.ended.set()
 
 
+class StoppedThread:
+    """A thread that gets ready, waits, and then does a step in which *stop* stops it."""
+
+    def __init__(
+        self, stop: Stop, get_ready: Callable[[], object], step: Callable[[], object]
+    ) -> None:
+        self.stop = stop
+        self._get_ready, self._step = get_ready, step
+        self._ready, self._starts = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._ready.wait(TIMEOUT_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._get_ready()
+        finally:
+            self._ready.set()
+        self._starts.wait(TIMEOUT_SECONDS)
+        self._step()
+
+    def start(self, seconds: float) -> bool:
+        """Let it do the step; return whether it has come to the line or to its end."""
+        self._starts.set()
+        return self.stop.came.wait(seconds)
+
+    def join(self) -> None:
+        """Let it go on to its end."""
+        self.stop.go.set()
+        self._thread.join(TIMEOUT_SECONDS)
+        assert not self._thread.is_alive()
+
+
 class Steps:
     """Stops the thread that it traces at some lines, one after the other, until it may go on.
 
