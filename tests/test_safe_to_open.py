@@ -10,7 +10,10 @@ import datetime
 import fractions
 import os
 import pickle
+import pickletools
 import struct
+import sys
+import tracemalloc
 import uuid
 from array import array
 from contextlib import suppress
@@ -18,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dobbin_like import Database, Persistent, PersistentDict, checkout
 from dobbin_like.check import check_log
 from dobbin_like.exc import Error, IntegrityError, NotStorableError, UnloadedClassError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.objects.codec.instructions import as_file, may_put
 from dobbin_like.objects.codec.references import references
 from tests.helpers.things import Thing
 
@@ -143,11 +149,26 @@ REFUSED = {
     "a length of a frame": b"\x95" + struct.pack("<Q", 3) + text("abc"),
     "a place in the memo": b"h\x63",
     "a place in the memo, as text": b"g-1\n",
+    "a place in the memo that is not there yet": b"]j" + struct.pack("<I", 2**32 - 1),
     "a buffer from outside": b"\x97",
     "nothing on the stack": b"000000",
     "no mark": b"t",
     "not an instruction": b"\xff",
     "another protocol": b"\x80\x63",
+}
+
+FAR = b"r" + struct.pack("<I", 2**32 - 1)
+MEMO = {
+    "a place of 64 GiB": b"]" + FAR,
+    "the same as text": b"]p4294967295\n",
+    "the same in other ways": b"]p 42_94967295 \n",
+    "after a text": text("number") + FAR,
+    "after what looks like a text": b"K\x8c]" + FAR,
+    "after a long text": b"X\x00\x01\x00\x00" + b"pr" * 128 + FAR,
+    "after a text of other letters": b"\x8c\x64" + b"pr" * 50 + FAR,
+    "after bytes": b"C\x03abc" + FAR,
+    "after an instruction of the first protocol": b"I5\n" + FAR,
+    "after what is thrown away": b"]0" * 99 + b"]" + FAR,
 }
 
 STANDS_IN = {
@@ -217,6 +238,58 @@ def test_a_state_that_was_forged_is_refused_with_a_documented_error(forged, name
         transaction.abort()
 
 
+@pytest.mark.parametrize("name", MEMO)
+def test_a_state_does_not_take_memory_for_places_that_it_does_not_need(forged, name):
+    with Database(forged(state(MEMO[name]))) as database:
+        # As code is compiled and modules are imported where that is needed first.
+        database.root  # noqa: B018
+        check_log(database.storage.path)
+        tracemalloc.start()
+        try:
+            if sys.version_info < (3, 15):  # Later ones take no memory for it.
+                with pytest.raises(IntegrityError, match="memo"):
+                    database.root.x  # noqa: B018
+            else:
+                with suppress(Error):
+                    database.root.x  # noqa: B018
+            assert tracemalloc.get_traced_memory()[1] < 1 << 24
+        finally:
+            tracemalloc.stop()
+        transaction.abort()
+
+
+def test_no_instruction_hides_another():
+    """A look at the bytes finds the end of each instruction where pickle finds it."""
+    samples = {
+        "uint1": b"p", "uint2": b"pr", "int4": b"prpr", "uint4": b"prpr", "uint8": b"\0" * 8,
+        "long1": b"\x01p", "long4": b"\x01\0\0\0r", "float8": b"prprprpr",
+        "string1": b"\x02pr", "string4": b"\x02\0\0\0pr", "bytes1": b"\x02pr",
+        "bytes4": b"\x02\0\0\0pr", "bytes8": b"\x02" + b"\0" * 7 + b"pr",
+        "bytearray8": b"\x02" + b"\0" * 7 + b"pr", "unicodestring1": b"\x02pr",
+        "unicodestring4": b"\x02\0\0\0pr", "unicodestring8": b"\x02" + b"\0" * 7 + b"pr",
+    }  # fmt: skip
+    harmless = 0
+    for opcode in pickletools.opcodes:
+        argument = samples.get(opcode.arg.name) if opcode.arg is not None else b""
+        if argument is None or opcode.name in ("PUT", "LONG_BINPUT", "STOP"):
+            continue  # A line of text: looked at one by one.
+        one = opcode.code.encode("latin-1") + argument
+        assert may_put(one * 3) == opcode.name.startswith("EXT"), opcode.name
+        assert may_put(one + b"]" + FAR), opcode.name
+        harmless += 1
+    assert harmless > 50
+
+
+@given(
+    st.recursive(st.text() | st.binary() | st.integers() | st.floats(), st.lists),
+    st.integers(0, 5),
+)
+def test_what_pickle_writes_is_taken(value, protocol):
+    data = pickle.dumps(value, protocol)
+
+    assert as_file(data).read() == data
+
+
 @pytest.mark.parametrize("name", STANDS_IN)
 def test_a_value_that_no_state_makes_is_not_made(forged, name):
     with Database(forged(state(STANDS_IN[name]))) as database:
@@ -225,13 +298,13 @@ def test_a_value_that_no_state_makes_is_not_made(forged, name):
             len(database.root.x)
 
 
-@pytest.mark.parametrize("name", [*REFUSED, *STANDS_IN])
+@pytest.mark.parametrize("name", [*REFUSED, *MEMO, *STANDS_IN])
 def test_tools_read_a_forged_state_without_harm(forged, name):
-    report = check_log(forged(state({**REFUSED, **STANDS_IN}[name])))
+    report = check_log(forged(state({**REFUSED, **MEMO, **STANDS_IN}[name])))
 
     assert report is not None
     with suppress(Exception):  # Its caller tells that the bytes are no state.
-        references(state({**REFUSED, **STANDS_IN}[name]))
+        references(state({**REFUSED, **MEMO, **STANDS_IN}[name]))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dobbin_like import Persistent
 from dobbin_like.exc import NotStorableError, UnloadedClassError
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.culprit import culprit, parts_of
 from dobbin_like.objects.codec.policy import Policy
+from dobbin_like.objects.codec.refused.culprit import culprit, parts_of
 from dobbin_like.objects.codec.serialize import Decoder, Encoder
 
 

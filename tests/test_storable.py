@@ -43,7 +43,7 @@ from dobbin_like import (
     touch,
 )
 from dobbin_like.exc import NotPersistentError, NotStorableError
-from dobbin_like.objects.codec import culprit
+from dobbin_like.objects.codec.refused import culprit
 from dobbin_like.objects.values import lost_keys
 from tests.helpers.things import Thing
 

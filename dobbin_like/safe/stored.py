@@ -15,7 +15,7 @@ from typing import Any, Final
 from dobbin_like.collections import PersistentDict
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
-from dobbin_like.objects.codec.culprit import culprit
+from dobbin_like.objects.codec.refused.culprit import culprit
 from dobbin_like.objects.values.comparison import StateComparison
 from dobbin_like.objects.values.refs import Identity
 from dobbin_like.objects.values.short import short_key

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
-from dobbin_like.objects.codec.serialize import HELPERS, as_file
+from dobbin_like.objects.codec.instructions import as_file
+from dobbin_like.objects.codec.serialize import HELPERS
 
-_BINPERSID: Final = b"Q"
+_BINPERSID: Final = ord("Q")
 """The opcode of a persistent id: a state without this byte refers to nothing."""
 
 _UNKNOWN: Final = 0

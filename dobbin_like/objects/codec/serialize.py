@@ -13,7 +13,6 @@ import copyreg
 import enum
 import io
 import pickle
-import re
 import types
 from collections.abc import Callable, Sequence
 from sys import intern
@@ -22,9 +21,10 @@ from typing import Any, Final, Protocol
 from dobbin_like.exc import UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.instead import NO_SENTINEL
+from dobbin_like.objects.codec.instructions import StateError, as_file
 from dobbin_like.objects.codec.makers import IS_CHECKED, MakerMeta, made, make_array
 from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
+from dobbin_like.objects.codec.refused.instead import NO_SENTINEL
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
 from dobbin_like.objects.faces.faces import PersistentMeta
@@ -178,36 +178,6 @@ class FlatEncoder:
         self._pickler.dump(values)
         self.references.clear()
         return file.getvalue()
-
-
-_extensions: Final[dict[int, Any]] = copyreg._extension_cache  # type: ignore[attr-defined]  # noqa: SLF001
-_has_extension: Final = re.compile(rb"[\x82-\x84]").search
-
-
-def as_file(data: bytes) -> io.BytesIO:
-    """Return the bytes of a state as what is to be decoded."""
-    # What programs have registered by copyreg.add_extension(), and decoded elsewhere, is not
-    # looked up by find_class() any more.
-    if _extensions and _has_extension(data):
-        import pickletools
-
-        for opcode, _, _ in pickletools.genops(data):
-            if opcode.name.startswith("EXT"):
-                found = "state with an extension code"
-                raise StateError(found, "none")
-    return io.BytesIO(data)
-
-
-class StateError(Exception):
-    """The bytes of a state hold something else."""
-
-    def __init__(self, found: str, expected: str) -> None:
-        super().__init__(found, expected)
-        self.found = found
-        self.expected = expected
-
-    def __str__(self) -> str:
-        return f"a {self.found}, expected {self.expected}"
 
 
 class ClassAsValueError(Exception):

@@ -16,7 +16,7 @@ from weakref import getweakrefs
 from dobbin_like.contract import PackedStorage, is_packed
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
-from dobbin_like.objects.codec.culprit import culprit, rebuilt
+from dobbin_like.objects.codec.refused.culprit import culprit, rebuilt
 from dobbin_like.objects.codec.serialize import Decoder, Encoder
 from dobbin_like.objects.codec.versions import VERSION, with_version
 from dobbin_like.objects.deltas.delta import ITEMS, weight_of

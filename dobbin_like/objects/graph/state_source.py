@@ -14,8 +14,8 @@ from typing import Any, Final
 from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound, ReadCycleError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
+from dobbin_like.objects.codec.instructions import StateError, as_file
 from dobbin_like.objects.codec.rebuild import PASSING, Rebuilder
-from dobbin_like.objects.codec.serialize import StateError, as_file
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.deltas.delta import (

@@ -16,8 +16,8 @@ from typing import Any, Final
 from dobbin_like.exc import Error, NotStorableError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable, NotAllowedError
-from dobbin_like.objects.codec.instead import UNPICKLABLE, fault_of_pickle, instead_of
 from dobbin_like.objects.codec.makers import refused_class
+from dobbin_like.objects.codec.refused.instead import UNPICKLABLE, fault_of_pickle, instead_of
 from dobbin_like.objects.codec.serialize import (
     CheckingDecoder,
     ClassAsValueError,
