@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import collections.abc
 import dataclasses
 import decimal
@@ -26,7 +25,7 @@ import zlib
 from concurrent.futures import Future
 from contextvars import ContextVar
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import pytest
 import transaction
@@ -348,7 +347,11 @@ def opened():
         (sys._getframe, "traceback.format_stack"),
         (lambda: yielding.__code__, "its source"),
         (lambda: ContextVar("v"), r"\.get\(\)"),
-        (lambda: int | str, "its __args__"),
+        (lambda: int | str, "type hint"),
+        (lambda: list[int], "type hint"),
+        (lambda: Literal["a"], "type hint"),
+        (lambda: collections.abc.Callable[[int], str], "type hint"),
+        (lambda: Any, "type hint"),
         (lambda: Strict(1).__setstate__, "call the method later"),
         (lambda: str.lower, "call the method later"),
         (object, "a member of an enum"),

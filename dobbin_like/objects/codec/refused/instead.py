@@ -9,6 +9,7 @@ import io
 import pickle
 import re
 import types
+import typing
 import weakref
 from collections.abc import (
     AsyncGenerator,
@@ -40,6 +41,7 @@ NO_SENTINEL: Final = (
     "what is read of it is another one; store None, a member of an enum, or a sentinel that is "
     "stored by its name"
 )
+_HINT: Final = "it is a type hint, which belongs to code; store its text, as repr() gives it"
 _METHOD: Final = "store the object whose method it is, and call the method later"
 
 _BY_MODULE: Final = {
@@ -80,12 +82,16 @@ _KINDS: Final[tuple[tuple[Any, str], ...]] = (
     (types.FrameType, "store its text, as traceback.format_stack() returns it"),
     (types.CodeType, "store its source"),
     (types.MappingProxyType, "store dict() of it"),
-    (types.UnionType, "store its __args__"),
     (memoryview, "store bytes() of it"),
     ((ItemsView, KeysView, ValuesView), _BY_LIST),
     ((property, classmethod, staticmethod), "it belongs in the body of a class"),
 )
 """Types of the language, the first that fits."""
+
+
+_HINTS: Final = (types.GenericAlias, types.UnionType)
+_NAMED: Final = (typing.NewType, typing.ParamSpec, typing.TypeVar)
+"""Types of hints that are stored by their name, if that is allowed."""
 
 
 def instead_of(value: Any) -> str:
@@ -94,8 +100,9 @@ def instead_of(value: Any) -> str:
     if cls is object:
         return NO_SENTINEL
     top = cls.__module__.partition(".")[0]
-    # A union is one of typing since Python 3.14.
-    if top in ("builtins", "itertools", "types") or cls is types.UnionType:
+    if top in ("annotationlib", "typing") or issubclass(cls, _HINTS):
+        return "" if isinstance(value, _NAMED) else _HINT
+    if top in ("builtins", "itertools", "types"):
         return next((instead for kinds, instead in _KINDS if isinstance(value, kinds)), "")
     if top in ("collections", "dobbin_like"):
         return _OF_PACKAGE.get(cls.__name__, _BY_LIST if isinstance(value, MappingView) else "")
