@@ -12,7 +12,7 @@ from dobbin_like.exc import UnknownAttributeWarning
 from dobbin_like.ids import DISCARDED
 from dobbin_like.indexes.conditions import Condition
 from dobbin_like.indexes.kept.catalog import catalog_of, key_of, oid_of
-from dobbin_like.indexes.kept.definition import MISSING, Definition
+from dobbin_like.indexes.kept.definition import MISSING, Definition, class_names
 from dobbin_like.indexes.kept.sortable import sortable
 from dobbin_like.indexes.known import wrong_name
 from dobbin_like.indexes.plan import plan
@@ -67,8 +67,13 @@ class Search:
         catalog = catalog_of(self._graph, self._view)
         if catalog is None:
             return []
-        found = [Definition(self._graph, each) for each in catalog.indexes.values()]
-        return [each for each in found if each.is_of(self._cls._p_faces.plain)]
+        graph = self._graph
+        own = {(c.__module__, c.__qualname__) for c in self._cls._p_faces.plain.__mro__}
+        return [
+            Definition(graph, each)
+            for each in catalog.indexes.values()
+            if not own.isdisjoint(class_names(graph, each))  # Most are of other classes.
+        ]
 
     def has_function(self, name: str) -> bool:
         """Return whether there is an index over a function of that name."""

@@ -29,6 +29,12 @@ given: dict[tuple[str, str], Callable[[Any], Any]] = {}
 """The functions that this program has given to ``index()``, by module and qualname."""
 
 
+def class_names(graph: Graph, index: Index) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the names of the class that *index* is over: when it was made, and now."""
+    made = index.class_name
+    return made, graph.storage.names.class_name(index.class_number) or made
+
+
 class Definition:
     """One index, as a process uses it. Any thread."""
 
@@ -36,11 +42,8 @@ class Definition:
         self.entries: IndexEntries = index.entries
         self.names: tuple[str, ...] = index.names
         self.unique: bool = index.unique
-        self._classes = {index.class_name}
-        renamed = graph.storage.names.class_name(index.class_number)
-        if renamed is not None:
-            self._classes.add(renamed)
-        self.class_name: str = ".".join(renamed or index.class_name)
+        self._classes = class_names(graph, index)
+        self.class_name: str = ".".join(self._classes[1])
         self.name: str = f"{self.class_name}({', '.join(self.names)})"
         self.function: tuple[str, str] | None = index.function
         self._policy = graph.classes.policy
