@@ -27,7 +27,7 @@ _SHORT: Final = 64
 """Texts of less bytes are matched by the expression, longer ones are skipped by arithmetic."""
 
 
-def _compile_match(data: bytes) -> re.Match[bytes] | None:
+def _compile_match(data: bytes, place: int = 0) -> re.Match[bytes] | None:
     """Match instructions that do no harm, up to a long text; from then on, without this function.
 
     Each process that decodes anything needs the expression, those that only import do not.
@@ -38,7 +38,7 @@ def _compile_match(data: bytes) -> re.Match[bytes] | None:
     one = rb"[Kh]." + nothing + rb"*+|\x8c(?:" + texts + rb")|" + nothing + rb"++"
     one += rb"|M..|[Jj]....|[G\x95].{8}|[q\x80]."
     _match = re.compile(rb"(?:\x80\x05\x95.{8})?(?:" + one + rb")*+", re.DOTALL).match
-    return _match(data)
+    return _match(data, place)
 
 
 _match: Callable[..., re.Match[bytes] | None] = _compile_match
