@@ -639,6 +639,45 @@ def test_a_what_if_over_a_database_in_use(log):
             assert (one.root.x, two.root.x, database.root.x) == (2, 2, 4)
 
 
+def test_a_pack_of_the_base_leaves_the_past_of_an_overlay(path):
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentDict(n=0))
+        transaction.commit()
+        manager = transaction.TransactionManager()
+        with Database(OverlayLog(database.storage), transaction_manager=manager) as preview:
+            begun = preview.tid
+            checkout(preview.root)
+            preview.root["n"] = 1
+            manager.commit()
+            for n in (10, 20):
+                checkout(database.root)
+                database.root["n"] = n
+                transaction.commit()
+            assert database.pack().packed
+
+            assert [change.tid for change in preview.changes(since=begun)] == [preview.tid]
+            with preview.at(begun) as before, preview.at(preview.tid) as now:
+                assert (before.root["n"], now.root["n"]) == (0, 1)
+            preview.undo(preview.tid)
+            assert preview.root["n"] == 0
+            manager.abort()
+
+
+def test_a_pack_leaves_the_past_of_a_past_that_is_open(path):
+    with Database(TransactionLog(path, sync=False)) as database:
+        database.set_root(PersistentDict(n=0))
+        transaction.commit()
+        begun = database.tid
+        with database.at(begun) as past:
+            checkout(database.root)
+            database.root["n"] = 1
+            transaction.commit()
+            assert database.pack().packed
+
+            with past.at(begun) as same:
+                assert same.root["n"] == 0
+
+
 # -- checking them -----------------------------------------------------------------------
 
 

@@ -183,7 +183,8 @@ class AsOf:
 
     @property
     def complete_since(self) -> Tid:
-        return self._base.complete_since
+        # What was then is pinned: it stays here when a pack drops it below.
+        return min(self._base.complete_since, self.tid)
 
     @property
     def oid_count(self) -> int:
