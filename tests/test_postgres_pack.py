@@ -34,6 +34,7 @@ from dobbin_like.exc import (
     StreamMovedError,
 )
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.storages.as_of import AsOf
 from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.follow import Follower
 from tests.helpers import processes
@@ -475,6 +476,20 @@ def test_a_feed_misses_nothing(database, opened):
     assert len(told) == 4
     with pytest.raises(PastDroppedError):
         opened().changes(0)
+
+
+def test_a_moment_that_a_pack_keeps_is_found_by_who_has_not_seen_it(database, opened):
+    reader = opened()
+    first = reader.storage.tid
+    with contextlib.closing(AsOf(reader.storage, first)):
+        pack_in_another_process(database.storage)
+        assert reader.storage.complete_since < first
+        with contextlib.closing(AsOf(reader.storage, first)) as found:
+            assert found.tid == first
+        told = reader.storage.transactions(newest_first=True)
+        assert next(told).tid == first
+        with pytest.raises(PastDroppedError):
+            next(told)
 
 
 def test_who_has_not_seen_a_pack_is_not_told_half_of_the_past(database, opened):

@@ -351,9 +351,12 @@ class ReadablePostgres(Applied[PostgresTransaction]):
             except SnapshotDroppedError:
                 rows = []
                 self._check_whole(since, self._since_now())
-            if rows:
-                self._check_whole(since, rows[-1][-1])
+            now = Tid(rows[-1][-1]) if rows else NO_TID
             page = [transaction_of_row(row[:-1]) for row in rows]
+            if now > max(since, self.complete_since):
+                if newest_first:  # The pack has left these alone, and some want no more.
+                    yield from (logged for logged in page if logged.tid >= now)
+                raise PastDroppedError(self.path, since, now)
             yield from page
             if len(page) < _PAGE:
                 return
