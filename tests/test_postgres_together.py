@@ -29,6 +29,8 @@ from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_logs import in_another_process
 from tests.helpers.postgres_server import missing
+from tests.helpers.stops import Steps
+from tests.helpers.things import Thing
 
 if missing():
     pytest.skip(missing(), allow_module_level=True)
@@ -505,6 +507,99 @@ def test_threads_of_two_processes_lose_no_change(server, schema, pool):  # noqa:
                     range(each), number
                 )
             check_database(database).raise_if_bad()
+
+
+SENDS = "dobbin_like.storages.postgres.sending", "finish", 0
+"""Where a thread has let others on, and has not sent its transaction."""
+
+VOTES = "dobbin_like.transactions.data_manager", "tpc_vote", 0
+"""Where the objects of a transaction are encoded."""
+
+PUBLISHES = "dobbin_like.transactions.publisher", "catch_up_to", 0
+"""Where a transaction is in the log, and no thread sees it."""
+
+
+ASKS = "dobbin_like.storages.postgres.reading", "_has_news"
+
+
+@pytest.fixture
+def opened(server, schema):
+    """Return a function that opens a database, as another process does."""
+    with contextlib.ExitStack() as ends:
+
+        def open_it(**options):
+            log = PostgresLog(server.dsn(), schema=schema, **options)
+            ends.enter_context(in_another_process(log))
+            return ends.enter_context(Database(log))
+
+        yield open_it
+
+
+def add(database, key, value=1, place=None):
+    with database.transaction() as root:
+        items = root if place is None else root[place]
+        checkout(items)
+        items[key] = value
+
+
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_new_names_are_stored_with_the_transaction_that_uses_them(opened, overtaken):
+    """One thread ends its commit while another one has encoded objects of a new class."""
+    database, other = opened(), opened()
+    database.run(lambda: database.set_root(PersistentDict()))
+    first, second = Steps(SENDS), Steps(VOTES)
+    threads = [
+        first.start(lambda: add(database, "number")),
+        second.start(lambda: add(database, "thing", Thing(text="new"))),
+    ]
+    if overtaken:
+        add(other, "other")
+    first.go()
+    threads[0].join(0.2 if overtaken else WAIT_SECONDS)  # Then it waits for the lock.
+    second.go()
+    for thread in threads:
+        thread.join(WAIT_SECONDS)
+        assert not thread.is_alive()
+
+    with opened().reading() as root:
+        assert (root["number"], root["thing"].text) == (1, "new")
+        assert ("other" in root) == overtaken
+
+
+def test_what_a_thread_has_committed_it_sees_at_once(opened):
+    """Another one, whose transaction comes before, has not published that yet."""
+    database = opened(freshness=600)
+    database.run(lambda: database.set_root(PersistentDict({n: PersistentDict() for n in (1, 2)})))
+    assert not database.storage.has_news()  # This asks: from now on, nobody does.
+    first = Steps(PUBLISHES)
+    thread = first.start(lambda: add(database, "a", place=1))
+    try:
+        add(database, "b", place=2)
+        with database.transaction() as root:
+            assert [dict(items) for items in root.values()] == [{"a": 1}, {"b": 1}]
+            checkout(root[2])
+            root[2]["c"] = 1
+    finally:
+        first.go()
+        thread.join(WAIT_SECONDS)
+    with database.reading() as root:
+        assert [dict(items) for items in root.values()] == [{"a": 1}, {"b": 1, "c": 1}]
+
+
+def test_who_asks_for_news_does_not_rely_on_what_another_thread_asks(logs):
+    """That one has the answer, and has not noted it yet."""
+    log, other = logs
+    commit(other, {1: b"one"})
+    asks, notes = Steps((*ASKS, 4)), Steps((*ASKS, 9))
+    told = []
+    threads = [asks.start(lambda: told.append(log.has_news())), notes.start(log.has_news)]
+    assert log._asked_at > 0
+    assert log._known < len(other)
+    asks.go()
+    threads[0].join(WAIT_SECONDS)
+    assert told == [True]
+    notes.go()
+    threads[1].join(WAIT_SECONDS)
 
 
 def test_closing_waits_for_those_who_wait_for_the_server(logs, pool):

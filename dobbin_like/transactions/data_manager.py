@@ -244,6 +244,7 @@ class DataManager:
         if storage.unseen:
             self._conflicts.refuse_stored_again(changes)
         classes = self._graph.classes
+        changes.has_new_names = bool(classes.new or classes.new_shapes)
         tid = self._state.tid = new_tid(storage)
         # Before it can be visible.
         self._publisher.own[tid] = partial(
@@ -257,13 +258,12 @@ class DataManager:
                 self._state.enter(PREPARED)
                 return
             self._state.enter(APPENDING)
-            new = classes.new or classes.new_shapes
             self._state.made = storage.append(
                 tid,
                 changes.entries,
                 classes.new,
                 classes.new_shapes,
-                wait=bool(new),  # Others must not give the same numbers.
+                wait=changes.has_new_names,  # Others must not give the same numbers.
                 **self._annotations,
             )
             self._state.enter(COMMITTED)
@@ -315,13 +315,15 @@ class DataManager:
         May be run again. Raises InDoubtError: nobody knows whether it is committed.
         """
         made, publisher, storage = self._state.made, self._publisher, self._storage
+        changes, classes = self._changes, self._graph.classes
         assert made is not None
-        classes = self._graph.classes
-        if classes.new or classes.new_shapes:
+        # Else another thread may be about to append those that there are.
+        if changes is not None and changes.has_new_names:
             publisher.catch_up()
             if classes.new:
                 publisher.note_classes()
             classes.confirm()
+            changes.has_new_names = False
         if not self._early:
             storage.release()
         try:
@@ -354,8 +356,7 @@ class DataManager:
     def _finish(self) -> None:
         # Every step may be run again.
         if self._state.phase is PREPARED or self._state.phase is APPENDING:
-            classes = self._graph.classes
-            self._state.decide(wait=bool(classes.new or classes.new_shapes))
+            self._state.decide(wait=self._changes is None or self._changes.has_new_names)
         changes, made = self._changes, self._state.made
         if changes is not None:
             if made is not None and self._state.phase is not PUBLISHED:

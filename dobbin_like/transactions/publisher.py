@@ -79,13 +79,16 @@ class Publisher:
         if self.publishing:
             return
         with self.lock:
-            packed = self._packed
-            if packed is not None and self._before is None:
-                self._before = packed.generation, self.graph.shared.tid
-            while self._publish_next():
-                pass
-            if packed is not None:
-                self._forget_dropped(packed)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        packed = self._packed
+        if packed is not None and self._before is None:
+            self._before = packed.generation, self.graph.shared.tid
+        while self._publish_next():
+            pass
+        if packed is not None:
+            self._forget_dropped(packed)
 
     def _publish_next(self) -> bool:
         """Publish what comes next, if anything does; return whether there may be more."""
@@ -132,7 +135,14 @@ class Publisher:
                 with self.graph.shared.lock:
                     finish_despite_interrupts(self._publish_news)
                 return
-        self.catch_up()
+            # Here, and not when somebody asks next: until then, the view of its thread may
+            # have begun another transaction.
+            while made.tid in self.own:
+                if self.unpublished is None:
+                    self.unpublished = self._read_news(is_there=True)
+                    if self.unpublished is None:
+                        return
+                self._catch_up()
 
     def drop_generations(self) -> None:
         """Let a packed storage drop what no view needs, now or from now on.
@@ -173,11 +183,16 @@ class Publisher:
             else:
                 self.graph.shared.begin_view(view)
 
-    def _read_news(self) -> _News | None:
+    def _read_news(self, *, is_there: bool = False) -> _News | None:
+        """Return what comes next, if anything does.
+
+        Args:
+            is_there: Something does. A storage that does not ask each time may not know of it.
+        """
         storage, news = self.storage, self._rest
         rest: Sequence[Transaction] = ()
         if not (news and news[0].sequence == len(storage) + 1):
-            news = storage.read_news() if storage.has_news() else ()
+            news = storage.read_news() if is_there or storage.has_news() else ()
         if not news:
             return None
         if self.own:

@@ -92,6 +92,8 @@ class Changes:
         """The states of collections, and the bytes of deltas that may follow on each."""
         self.introductions: list[Publication] = []
         """Those of the publications that are of new objects."""
+        self.has_new_names = True
+        """Whether the new names of the graph may be its own; others may commit if they are not."""
 
     def add_root(self, obj: Any, ref: ObjectRef) -> None:
         self._objects[ref.oid] = obj
@@ -367,7 +369,8 @@ class Changes:
         for ref in self._made:
             if ref.serial == UNSTORED:
                 ref.jar = None
-        self._graph.classes.discard()
+        if self.has_new_names:
+            self._graph.classes.discard()
 
 
 def _with_bound(working: WorkingCopy, state: State) -> State:

@@ -11,7 +11,6 @@ leaves after each.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import weakref
@@ -231,10 +230,10 @@ class PostgresLog(ReadablePostgres):
 
     def has_news(self) -> bool:
         writer = self._writers.get(get_ident())
-        if writer is None or not writer.has_turn:
-            if writer is not None:  # A commit has to know.
-                self._asked_at = -math.inf
+        if writer is None:
             return super().has_news()
+        if not writer.has_turn:
+            return self._has_news(0.0)  # A commit has to know.
         self._check_open()
         return bool(writer.news) and self._head.sequence < writer.news[-1].sequence
 

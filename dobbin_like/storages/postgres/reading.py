@@ -188,12 +188,17 @@ class ReadablePostgres(Applied[PostgresTransaction]):
     # -- news --------------------------------------------------------------------
 
     def has_news(self) -> bool:
+        return self._has_news(self._freshness)
+
+    def _has_news(self, freshness: float) -> bool:
+        """Return whether there is news; without asking, if that was done so short ago."""
         self._check_open()
         head = self._head  # Before: another thread may apply more meanwhile.
         if self._known > head.sequence:
             return True
         now = time.monotonic()
-        if now < self._asked_at + self._freshness:
+        # Without freshness, the answer to another thread is none: it may not be noted yet.
+        if freshness and now < self._asked_at + freshness:
             return False
         count, id_ = self._newest()
         self._asked_at = now
