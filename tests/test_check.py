@@ -26,7 +26,13 @@ from dobbin_like.check import (
     check_log,
 )
 from dobbin_like.database import Database
-from dobbin_like.exc import ClosedError, ConflictError, IntegrityError, LogError
+from dobbin_like.exc import (
+    ClosedError,
+    ConflictError,
+    IntegrityError,
+    LogError,
+    UncommittedChangesWarning,
+)
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import DURABLE, LOOSE, PAGE_SIZE, WORD_NAMES, word_offset
 from dobbin_like.objects.faces.view import View
@@ -252,6 +258,8 @@ def test_a_thread_that_ended_in_the_middle_leaves_nothing_to_find(database):
     transaction.begin()
 
     assert check_database(database).ok
+    with pytest.warns(UncommittedChangesWarning, match="a thread is gone"):
+        database.close()
 
 
 def test_explicit_mode_has_no_view_between_transactions(path):

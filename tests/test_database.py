@@ -769,6 +769,50 @@ def test_a_program_that_ends_with_changes_is_told_what_is_lost(path, end, told):
         assert ("n" in database.root) is ("commit" in end)
 
 
+THREADS = """
+import os, sys, threading, transaction
+from dobbin_like import Database, PersistentDict, checkout
+import gc; gc.disable()
+def change(then=None):
+    checkout(db.root)
+    db.root["n"] = 1
+    if then: then()
+def in_thread(*args):
+    thread = threading.Thread(target=change, args=args)
+    thread.start()
+    thread.join()
+db = Database(sys.argv[1])
+db.set_root(PersistentDict())
+transaction.commit()
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("in_thread()", "sys:1"),
+        ("in_thread()\ngc.collect()", "sys:1"),
+        ("in_thread()\ndb.close()", "<string>:17"),
+        ("in_thread()\nin_thread(transaction.commit)", "sys:1"),
+        ("in_thread(transaction.commit)", ""),
+        ("in_thread(transaction.abort)", ""),
+        ("in_thread()\nos.fork() or (db.close(), os._exit(0))\nos.wait()", "sys:1"),
+        ("in_thread(sys.exit)", "sys:1"),
+        ("in_thread()\nraise RuntimeError", ""),
+        ("change(); transaction.abort(); change = lambda: checkout(db.root)\nin_thread()", ""),
+    ],
+)
+def test_what_a_thread_has_not_committed_is_told_when_it_is_gone(path, end, told):
+    command = [sys.executable, "-c", THREADS.format(end=end), str(path)]
+    done = run(command, capture_output=True, text=True, env=python_path())
+
+    text = f"{told}: UncommittedChangesWarning: {path}: a thread"
+    assert done.stderr.count(text) == bool(told)
+    assert done.stderr.count("(in PersistentDict oid 0) that were neither") == bool(told)
+    assert done.stderr.count("Warning") == bool(told)
+
+
 def test_close_after_a_commit_or_abort_says_nothing(path):
     with Database(path) as database:
         database.set_root(Thing(x=1))
@@ -855,9 +899,13 @@ def test_threads_that_have_ended_leave_nothing_behind(database, thing):
         checkout(thing)
         thing.x = 99
 
-    for _ in range(5):
-        in_thread(use)
-    gc.collect()
+    def use_in_threads():
+        for _ in range(5):
+            in_thread(use)
+        gc.collect()
+
+    with pytest.warns(UncommittedChangesWarning, match=r"a thread.* changes \(in Thing oid 0\)"):
+        use_in_threads()
     transaction.begin()
     transaction.begin()
 

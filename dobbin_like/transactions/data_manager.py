@@ -42,6 +42,7 @@ from dobbin_like.exc import (
     OvertakenError,
     SelfWaitError,
     UncommittedChangesError,
+    UncommittedChangesWarning,
 )
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
@@ -79,6 +80,7 @@ from dobbin_like.transactions.lost_changes import (
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
+from dobbin_like.warn_outside import warn_outside
 
 
 @implementer(ISavepointDataManager)
@@ -154,9 +156,14 @@ class DataManager:
 
         Raises UncommittedChangesError if somebody can still commit what is checked out.
         """
-        if self.pending and self.transaction_manager is not None:
-            raise self.uncommitted()
+        left = ""
+        if self.pending:
+            if self.transaction_manager is not None:
+                raise self.uncommitted()
+            left = self.thread.what_is_left("a transaction manager")
         self.thread.leave()
+        if left:  # Last: a warning may be raised as an error.
+            warn_outside(left, UncommittedChangesWarning)
 
     def let_go(self) -> None:
         """Give the snapshot back until the next transaction; nothing may be checked out."""
@@ -449,8 +456,12 @@ class DataManager:
 
 
 def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
-    """Return what tells of changes in *transaction*, of one database; None: there are none."""
+    """Return what tells of changes in *transaction*, of one database; None: there are none.
+
+    Who asks warns of them. They are not told once more when the thread ends.
+    """
     for each in getattr(transaction, "_resources", ()):  # There is no public way to ask.
         if isinstance(each, DataManager) and each.pending:
+            each.thread.is_told = True
             return each.uncommitted()
     return None
