@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dobbin_like import (
+    BTree,
+    BTreeSet,
     Database,
     Persistent,
     PersistentDict,
@@ -344,6 +346,70 @@ def test_writing_after_checkout_does_what_the_built_in_type_does(
     assert again().root == seen
     if kind is dict:
         assert list(again().root) == list(expected)
+
+
+CHANGED_BY_OURS = [
+    ("x += y", [1, 2], PersistentList([3])),
+    ("x |= y", {1, 2}, PersistentSet([2, 3])),
+    ("x &= y", {1, 2}, PersistentSet([2, 3])),
+    ("x -= y", {1, 2}, PersistentSet([2, 3])),
+    ("x ^= y", {1, 2}, PersistentSet([2, 3])),
+    ("x |= y", {1, 2}, BTreeSet([2, 3])),
+    ("x &= y", {1, 2}, BTreeSet([2, 3])),
+    ("x -= y", {1, 2}, BTreeSet([2, 3])),
+    ("x ^= y", {1, 2}, BTreeSet([2, 3])),
+    ("x |= y", {1: 2}, PersistentDict({3: 4})),
+    ("x |= y", {1: 2}, BTree({3: 4})),
+]
+
+
+@pytest.mark.parametrize(("statement", "value", "ours"), CHANGED_BY_OURS)
+def test_a_built_in_container_is_changed_by_one_of_ours_in_place(statement, value, ours):
+    """Whoever else has it sees the change: it is not replaced by a container of ours."""
+    kept, expected = copy.copy(value), copy.copy(value)
+    variables = {"x": kept, "y": ours}
+    for _ in range(20):  # Python changes code that it runs often.
+        exec(statement, {}, variables)
+        exec(statement, {}, {"x": expected, "y": type(value)(ours)})
+
+    assert variables["x"] is kept
+    assert kept == expected
+    made = eval(statement.replace("=", ""), {}, variables)
+    assert (type(made), kept) == (type(ours), expected)
+
+
+def test_a_list_of_an_object_is_extended_by_a_list_of_ours(database, again):
+    database.set_root(PersistentDict(names=["a"], more=PersistentList(["b"]), seen={1}))
+    transaction.commit()
+    root = database.root
+    checkout(root)
+    names = root["names"]
+    names += root["more"]
+    root["seen"] |= PersistentSet([2])
+    transaction.commit()
+
+    found = again().root
+    assert (found["names"], found["seen"]) == (["a", "b"], {1, 2})
+    assert isinstance(found["seen"], set)
+
+
+def test_a_frozen_set_is_not_changed():
+    before = value = frozenset([1])
+    value |= PersistentSet([2])
+
+    assert (before, value) == ({1}, {1, 2})
+
+
+def test_a_list_in_shared_state_is_not_extended_by_a_list_of_ours(database):
+    database.set_root(PersistentDict(names=["a"], seen={1}))
+    transaction.commit()
+    names, seen = database.root["names"], database.root["seen"]
+
+    with pytest.raises(SharedValueError):
+        names += PersistentList(["b"])
+    with pytest.raises(SharedValueError):
+        seen |= PersistentSet([2])
+    assert (names, seen) == (["a"], {1})
 
 
 @pytest.mark.parametrize("new", [True, False])

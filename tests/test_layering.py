@@ -38,7 +38,7 @@ HOUSE = {
     "ground": Room(
         "",
         (
-            "ids  late  processes  processes.interrupts  processes.left "
+            "ids  in_place  late  processes  processes.interrupts  processes.left "
             "processes.threaded_dict  processes.threads",
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.in_place import in_place
 from dobbin_like.objects.faces.elsewhere import IN_LISTS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
@@ -93,6 +94,7 @@ class PersistentList(_Sequence[T]):
     def __add__(self, other: PersistentList[S] | list[S], /) -> PersistentList[T | S]:
         return PersistentList(plain(self) + plain(other)) if _is_list(other) else NotImplemented
 
+    @in_place(list.extend)
     def __radd__(self, other: list[S], /) -> PersistentList[T | S]:
         return PersistentList(plain(other) + plain(self)) if _is_list(other) else NotImplemented
 

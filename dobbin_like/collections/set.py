@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.in_place import in_place
 from dobbin_like.objects.faces.elsewhere import IN_SETS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
@@ -89,24 +90,28 @@ class PersistentSet(_MutableSet[T]):
     def __and__(self, other: AbstractSet[Any], /) -> PersistentSet[T]:
         return PersistentSet(plain(self) & plain(other)) if _is_set(other) else NotImplemented
 
+    @in_place(set.intersection_update)
     def __rand__(self, other: AbstractSet[S], /) -> PersistentSet[S]:  # type: ignore[misc]
         return PersistentSet(plain(other) & plain(self)) if _is_set(other) else NotImplemented
 
     def __or__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:
         return PersistentSet(plain(self) | plain(other)) if _is_set(other) else NotImplemented
 
+    @in_place(set.update)
     def __ror__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:  # type: ignore[misc]
         return PersistentSet(plain(other) | plain(self)) if _is_set(other) else NotImplemented
 
     def __sub__(self, other: AbstractSet[Any], /) -> PersistentSet[T]:
         return PersistentSet(plain(self) - plain(other)) if _is_set(other) else NotImplemented
 
+    @in_place(set.difference_update)
     def __rsub__(self, other: AbstractSet[S], /) -> PersistentSet[S]:  # type: ignore[misc]
         return PersistentSet(plain(other) - plain(self)) if _is_set(other) else NotImplemented
 
     def __xor__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:
         return PersistentSet(plain(self) ^ plain(other)) if _is_set(other) else NotImplemented
 
+    @in_place(set.symmetric_difference_update)
     def __rxor__(self, other: AbstractSet[S], /) -> PersistentSet[T | S]:  # type: ignore[misc]
         return PersistentSet(plain(other) ^ plain(self)) if _is_set(other) else NotImplemented
 

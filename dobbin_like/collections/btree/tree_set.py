@@ -13,6 +13,7 @@ from dobbin_like.collections.btree.change import check_writable, remove_key, set
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import SortedTree, keys_of
 from dobbin_like.collections.btree.views import BTreeSetRange, slice_bounds
+from dobbin_like.in_place import in_place
 
 T = TypeVar("T")
 
@@ -142,6 +143,13 @@ def _sorted_members(members: Iterable[Any]) -> tuple[list[Any], list[Any]]:
 
 
 # Not inherited: a persistent class has a metaclass of its own.
-for _name in ("and or sub xor rand ror rsub rxor le lt ge gt iand ior isub ixor").split():
+for _name in "and or sub xor le lt ge gt iand ior isub ixor".split():
     setattr(BTreeSet, f"__{_name}__", getattr(MutableSet, f"__{_name}__"))
+for _name, _change in (
+    ("rand", set.intersection_update),
+    ("ror", set.update),
+    ("rsub", set.difference_update),
+    ("rxor", set.symmetric_difference_update),
+):
+    setattr(BTreeSet, f"__{_name}__", in_place(_change)(getattr(MutableSet, f"__{_name}__")))
 MutableSet.register(BTreeSet)
