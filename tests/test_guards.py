@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -278,6 +278,9 @@ VALUES = {
     "namespace": lambda: SimpleNamespace(items=[1]),
     "named tuple": lambda: Pair([1], "x"),
     "named tuple with a dict": titled,
+    "user list": lambda: UserList([1]),
+    "user dict": lambda: UserDict(items=[1]),
+    "chain map": lambda: ChainMap({"items": [1]}, {}),
 }
 HERE = [f"{__name__}.{cls.__name__}" for cls in (Pair, Titled, Defined, Custom)]
 
@@ -294,6 +297,10 @@ def storing(again):
 
 
 def inner(value):
+    if isinstance(value, (UserDict, ChainMap)):
+        return value["items"]
+    if isinstance(value, UserList):
+        return value.data
     return value.inner[0].items if getattr(value, "inner", None) else value.items
 
 
@@ -306,6 +313,31 @@ def test_a_list_in_a_value_refuses_to_be_changed(storing, again, kind):
             inner(found).append(2)
         assert inner(found) == [1]
         assert type(found) is type(VALUES[kind]())
+
+
+@pytest.mark.parametrize(
+    ("value", "change"),
+    [
+        (UserDict(a=1), lambda value: value.update(b=2)),
+        (UserDict(a=1), lambda value: value.pop("a")),
+        (UserList([1]), lambda value: value.append(2)),
+        (UserList([1]), lambda value: value.__iadd__([2])),
+        (ChainMap({"a": 1}, {"b": 2}), lambda value: value.update(b=3)),
+        (ChainMap({"a": 1}, {"b": 2}), lambda value: value.maps.append({})),
+    ],
+)
+def test_what_wraps_a_container_refuses_as_that_does(storing, again, value, change):
+    db, root = storing(copy.deepcopy(value))
+
+    with pytest.raises(SharedValueError, match="belongs to PersistentDict oid 0"):
+        change(root["value"])
+    assert root["value"] == value
+    checkout(root)
+    change(root["value"])
+    change(value)
+    db.transaction_manager.commit()
+    assert root["value"] == again().root["value"] == value
+    assert type(root["value"].copy()) is type(value)
 
 
 @pytest.mark.parametrize("kind", VALUES)

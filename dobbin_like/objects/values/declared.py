@@ -6,6 +6,7 @@ a list of theirs, which has to stay as it is.
 
 from __future__ import annotations
 
+from collections import ChainMap, UserDict, UserList
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import MemberDescriptorType, SimpleNamespace
@@ -33,11 +34,18 @@ def declares_parts(value: Any) -> bool:
 
 class _Declaring(dict[type, bool]):
     def __missing__(self, cls: type) -> bool:
-        found = cls is SimpleNamespace or any(hasattr(cls, name) for name in _DECLARATIONS)
+        found = cls in _KNOWN or any(hasattr(cls, name) for name in _DECLARATIONS)
         self[cls] = found
         return found
 
 
+_KNOWN: Final[dict[type, tuple[str, ...]]] = {
+    ChainMap: ("maps",),
+    SimpleNamespace: (),
+    UserDict: ("data",),
+    UserList: ("data",),
+}
+"""Classes of the standard library, and what is in them; of a namespace, all that it has."""
 _DECLARING: Final = _Declaring()
 _DECLARATIONS: Final = ("__attrs_attrs__", "__dataclass_fields__", "__pydantic_fields__")
 
@@ -88,8 +96,8 @@ def _dicts_of_model(value: Any) -> list[dict[str, Any]]:
 
 def _names(value: Any) -> list[str]:
     cls = type(value)
-    if cls is SimpleNamespace:
-        return [*vars(value)]
+    if cls in _KNOWN:
+        return [*(_KNOWN[cls] or vars(value))]
     attrs = getattr(cls, "__attrs_attrs__", None)
     if attrs is not None:
         return [each.name for each in attrs]
