@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 import transaction
@@ -233,12 +234,45 @@ def test_what_is_no_open_binary_stream_is_refused_at_once(source):
         PersistentFile(source)
 
 
-def test_a_closed_source_is_an_error_and_nothing_is_written(database, storage):
-    source = io.BytesIO(b"x")
+@pytest.mark.parametrize(
+    ("source", "instead"),
+    [
+        ("path", r"open\(path, 'rb'\)"),
+        (Path("path"), r"open\(path, 'rb'\)"),
+        (b"bytes", r"io.BytesIO\(data\)"),
+        (io.StringIO("text"), "which is of text"),
+    ],
+)
+def test_the_error_for_what_is_no_binary_stream_says_what_to_wrap(source, instead):
+    with pytest.raises(TypeError, match=instead):
+        PersistentFile(source)
+
+
+def test_a_source_that_can_not_be_read_is_refused_at_once(tmp_path):
+    source = (tmp_path / "written").open("wb")
+    with source, pytest.raises(ValueError, match="not open for reading"):
+        PersistentFile(source)
+    with pytest.raises(ValueError, match="BufferedWriter of a PersistentFile is closed"):
+        PersistentFile(source)
+
+
+def test_a_file_that_is_not_stored_yet_says_when_it_can_be_read():
+    file = PersistentFile(io.BytesIO(b"x"))
+
+    with pytest.raises(NoSuchAttributeError, match="PersistentFile has no open: it is stored"):
+        file.open()
+    assert not hasattr(file, "read")
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        file.other()
+
+
+@pytest.mark.parametrize("kind", [io.BytesIO, lambda data: io.BufferedReader(io.BytesIO(data))])
+def test_a_closed_source_is_an_error_and_nothing_is_written(database, storage, kind):
+    source = kind(b"x")
     database.set_root(Folder(PersistentFile(source)))
     source.close()
 
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(ValueError, match="is closed: its bytes are stored by the commit"):
         transaction.commit()
     transaction.abort()
 

@@ -33,6 +33,8 @@ _OF_FILES: Final = frozenset(
     ("readable", "readinto", "readline", "readlines", "seekable", "size", "writable")
 )
 """What only the file of a stream has."""
+_OF_STREAMS: Final = _OF_FILES | {"close", "closed", "open", "read", "seek", "tell"}
+"""What only a stream has that is stored, or its file."""
 
 
 class _Positions(threading.local):
@@ -244,6 +246,26 @@ def _is_seekable(stream: BinaryIO) -> bool:
     return seekable is not None and seekable()
 
 
+def _binary_instead(given: object) -> str:
+    """Return how to make a binary stream of what was given in its place."""
+    if isinstance(given, (str, os.PathLike)):
+        return ": of a path, wrap open(path, 'rb'), and close it after the commit"
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return ": wrap io.BytesIO(data)"
+    if isinstance(given, io.TextIOBase):
+        return ", which is of text: open a file with 'rb', or wrap io.BytesIO(text.encode())"
+    return ""
+
+
+def _check_open(stream: BinaryIO) -> None:
+    if getattr(stream, "closed", False) is True:
+        text = (
+            f"the {type(stream).__name__} of a PersistentFile is closed: its bytes are stored by "
+            "the commit; close it afterwards"
+        )
+        raise ValueError(text)
+
+
 def _is_used_up(stream: BinaryIO) -> bool:
     try:
         return stream in _used_up
@@ -288,8 +310,9 @@ class PersistentFile(Persistent):
     file before the commit lock is taken.
 
     Raises:
-        TypeError: *stream* is not an open binary stream.
-        ValueError: It can't be read again, and was read to its end by another of these.
+        TypeError: *stream* is not a binary stream.
+        ValueError: It is closed, is open for writing only, or can't be read again and was read to
+            its end by another of these. The first is raised by the commit, too.
     """
 
     __module__ = "dobbin_like.persistent"  # The name that logs have for it.
@@ -297,8 +320,15 @@ class PersistentFile(Persistent):
     def __init__(self, stream: BinaryIO) -> None:
         source: Any = stream
         if not callable(getattr(stream, "read", None)) or isinstance(source, io.TextIOBase):
-            text = f"expected an open binary stream, got {type(stream).__name__}"
+            name, instead = type(stream).__name__, _binary_instead(source)
+            text = f"expected an open binary stream, got {name}{instead}"
             raise TypeError(text)
+        _check_open(stream)
+        readable = getattr(stream, "readable", None)
+        if callable(readable) and not readable():
+            name = type(stream).__name__
+            text = f"this {name} is not open for reading: open it with 'rb' or 'w+b'"
+            raise ValueError(text)
         if _is_used_up(stream):
             text = (
                 f"this {type(stream).__name__} was read to its end by another PersistentFile and "
@@ -330,6 +360,15 @@ class PersistentFile(Persistent):
         stream.seek(start)
         return _unpickled, (data,)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say when there is what only a stored stream has; asked for nothing that is there."""
+            if name in _OF_STREAMS:
+                instead = "it is stored by the commit, and can be read from then on"
+                raise NoSuchAttributeError(type(self).__name__, name, instead)
+            raise no_attribute(self, name)
+
     def _p_spool(self, directory: Path | None) -> None:
         """Copy the source to a temporary file, unless it is quick to read."""
         if id(self) not in slow_files:
@@ -338,6 +377,7 @@ class PersistentFile(Persistent):
         if "_v_broken" in state:
             text = "reading the stream failed before, and what was read is gone; wrap a new one"
             raise OSError(text)
+        _check_open(state["_v_stream"])
         state["_v_broken"] = True
         state["_v_stream"] = _Spooled(state["_v_stream"], directory)
         del state["_v_broken"]
@@ -349,6 +389,7 @@ class PersistentFile(Persistent):
         self._p_spool(None)  # if it was hidden in an arbitrary object
         state = native_dict(self)
         stream = state["_v_stream"]
+        _check_open(stream)
         # A transaction that is run again stores the same bytes again.
         start = state.setdefault("_v_start", stream.tell())
         stream.seek(start)
