@@ -770,7 +770,7 @@ def test_a_program_that_ends_with_changes_is_told_what_is_lost(path, end, told):
 
 
 THREADS = """
-import os, sys, threading, transaction
+import _thread, os, sys, threading, time, transaction
 from dobbin_like import Database, PersistentDict, checkout
 import gc; gc.disable()
 def change(then=None):
@@ -799,6 +799,13 @@ transaction.commit()
         ("in_thread(transaction.abort)", ""),
         ("in_thread()\nos.fork() or (db.close(), os._exit(0))\nos.wait()", "sys:1"),
         ("in_thread(sys.exit)", "sys:1"),
+        ("_thread.start_new_thread(change, ())\ntime.sleep(1)", "sys:1"),
+        (
+            "seen = threading.Event()\ndef stay(): seen.set(); threading.Event().wait()\n"
+            "threading.Thread(target=change, args=[stay], daemon=True).start()\n"
+            "seen.wait()\ndb.close()",
+            "",
+        ),
         ("in_thread()\nraise RuntimeError", ""),
         ("change(); transaction.abort(); change = lambda: checkout(db.root)\nin_thread()", ""),
     ],

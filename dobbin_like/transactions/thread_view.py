@@ -89,6 +89,7 @@ class ThreadView:
         note_new_objects(transaction_manager, self.opened, self._shared.lock)
         self.committing = False
         self.ends_with_block: bool = False  # The transaction: a block of this database does.
+        self.life: weakref.ref[Any] | None = None  # That of the thread; None: of a task.
         self.is_told: bool = False  # What is not committed was warned of already.
         self._is_of_task = scope is not None
         self._pid = os.getpid()
@@ -127,10 +128,7 @@ class ThreadView:
 
     def has_ended(self) -> bool:
         """Tell whether its thread has ended, with something checked out."""
-        if self._is_of_task or not self.view.working:
-            return False
-        # Also threads that were not made by threading are there.
-        return self.view.thread not in sys._current_frames()  # noqa: SLF001
+        return self.life is not None and self.life() is None and bool(self.view.working)
 
     # -- what a transaction manager calls ------------------------------------
 
