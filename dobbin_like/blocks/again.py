@@ -272,7 +272,7 @@ def _check_options(retry: int, note: str, user: str, on_retry: OnRetry | None) -
 def _check(function: Any) -> None:
     """Raise TypeError for what can't be run in a transaction."""
     if not callable(function):
-        text = f"expected a function, got a {type(function).__name__}; give it without calling it"
+        text = f"expected a function, not {type(function).__name__}; give it without calling it"
         raise TypeError(text)
     if _flags(function) & _GENERATOR:
         text = (
