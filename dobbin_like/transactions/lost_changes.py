@@ -119,7 +119,8 @@ def _parts_in(value: Any) -> list[Any]:
 
 def read_in(copies: Iterable[WorkingCopy]) -> list[Written]:
     """Return the containers that were read from *copies*, which are about to be dropped."""
-    return [each for working in copies for each in containers_of(working)]
+    # All at once: another thread may close the database, which drops them.
+    return [each for working in list(copies) for each in containers_of(working)]
 
 
 def kept_since(end: str, read: list[Written]) -> list[Kept]:
