@@ -1485,8 +1485,8 @@ def test_nothing_is_read_from_a_server_that_lacks_what_was_read(
     server, schema, two_transactions, monkeypatch, read, read_only
 ):
     """It has an older state of each object, which does not fit to what is in memory."""
-    monkeypatch.setattr(at_head, "LEAST_SECONDS", 0.05)
-    with two_transactions(read_only=read_only, patience=0.05) as log:
+    monkeypatch.setattr(at_head, "LEAST_SECONDS", 0.5)
+    with two_transactions(read_only=read_only, patience=0.5) as log:
         log.known = log.load(Oid(0))
         told, error = "lags behind", ServerUnavailableError
         if not read_only:
