@@ -18,12 +18,14 @@ import transaction
 
 from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
-from dobbin_like.exc import LockTimeout
+from dobbin_like.exc import LockTimeout, LogMovedError
 from dobbin_like.repair import repair
 from dobbin_like.storage import MemoryLog
+from dobbin_like.upkeep.auto_pack import start_auto_pack
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
 from tests.helpers.processes import exit_code, forked, in_child, python_path, run, start
+from tests.helpers.transactions import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +73,63 @@ def test_a_file_that_is_mounted_by_itself_is_not_packed_and_says_why(kept, path,
     assert "mount its directory instead" in ended.stdout, ended.stderr
     assert kept["n"] == 2
     assert os.listdir(mounted.parent) == ["app.safe"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("what", ["gone", "another"])
+def test_a_log_that_is_not_at_its_path_is_neither_packed_nor_backed_up(
+    path: Path, tmp_path: Path, what: str
+) -> None:
+    with Database(tmp_path / "other.log") as other:
+        change(other, n=1)
+        change(other, n=2)
+    with Database(path) as database:
+        change(database, n=1)
+        looking = start_auto_pack(database._store, 0.1)
+        path.rename(tmp_path / "moved.log")
+        if what == "another":
+            (tmp_path / "other.log").rename(path)
+
+        with pytest.raises(LogMovedError):
+            database.pack()
+        with pytest.raises(LogMovedError):
+            database.pack(dry_run=True)
+        with pytest.raises(LogMovedError):
+            looking._pack()
+        with pytest.raises(LogMovedError):
+            database.backup(tmp_path / "backup.log")
+
+        looking.stop()
+        assert database.snapshot(tmp_path / "saved.log").objects == 1
+    if what == "another":
+        with Database(path) as other:
+            assert len(list(other.history(other.root))) == 2
+    assert not (tmp_path / "backup.log").exists()
+
+
+def test_who_has_a_log_open_that_was_restored_does_not_pack_the_restored_one(
+    path: Path, tmp_path: Path
+) -> None:
+    with Database(path) as database:
+        change(database, n=1)
+        change(database, n=2)
+        database.backup(tmp_path / "backup.log")
+        restore(tmp_path / "backup.log", path)
+
+        with pytest.raises(LogMovedError, match="restored from a backup"):
+            database.pack()
+
+    with Database(path) as restored:
+        assert len(list(restored.history(restored.root))) == 2
+
+
+def test_a_log_that_another_has_packed_is_packed_and_backed_up(path: Path, tmp_path: Path) -> None:
+    with Database(path) as database, Database(path) as another:
+        change(database, n=1)
+        change(database, n=2)
+        pack_file(str(path))
+        assert database.pack().packed
+
+        assert another.backup(tmp_path / "backup.log").transactions == 1
 
 
 @needs_root

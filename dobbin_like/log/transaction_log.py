@@ -184,6 +184,11 @@ class TransactionLog:
     def names(self) -> Names:
         return self._reading.applied.names
 
+    def check_path(self) -> None:
+        """Raise LogMovedError if another log is at the path, or none: for what is done by path."""
+        self._reading.check_open()
+        self._reading.file.check_path()
+
     @property
     def is_follower(self) -> bool:
         """Whether it follows another log, so that only what follows writes to it."""

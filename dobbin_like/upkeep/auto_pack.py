@@ -42,7 +42,8 @@ def start_auto_pack(store: Store, limit: float) -> AutoPack:
     if not isinstance(storage, TransactionLog):
         instead = "; let a timer call pack()" if hasattr(type(storage), "packing") else ""
         raise PackError(storage.path, f"{type(storage).__name__} has no file{instead}")
-    packing = AutoPack(storage.path, limit, partial(sweep_after_pack, store))
+    after = partial(sweep_after_pack, store)
+    packing = AutoPack(storage.path, limit, after, storage.check_path)
     packing.start()
     return packing
 
@@ -51,11 +52,15 @@ class AutoPack:
     """Packs one log when at least the share *limit* of its bytes is garbage.
 
     Every process that opens the log may have one; only one of them packs at a time. *after* is
-    called when it has packed.
+    called when it has packed, *before* when it is about to, and may refuse.
     """
 
     def __init__(
-        self, path: str, limit: float, after: Callable[[], object] = lambda: None
+        self,
+        path: str,
+        limit: float,
+        after: Callable[[], object] = lambda: None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
         given: object = limit
         if isinstance(given, bool) or not isinstance(given, (int, float)):
@@ -66,6 +71,7 @@ class AutoPack:
         self._path = path
         self.limit = limit
         self._after = after
+        self._before = before
         self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
         self._look_at = LEAST_BYTES
@@ -122,6 +128,7 @@ class AutoPack:
         return report
 
     def _pack(self) -> PackReport:
+        self._before()
         report = pack_file(self._path, least_garbage=self.limit, stopping=self._stopped.is_set)
         if report.packed:
             self._after()

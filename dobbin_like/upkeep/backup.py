@@ -63,6 +63,8 @@ def backup(
             transactions that this one has not; another program is writing to it; nothing was
             committed yet; or the storage has no file.
         NotALogError, FormatVersionError: The file is something else.
+        LogMovedError: The log that is open is not at its path any more; ``snapshot()`` saves what
+            it has.
         IntegrityError: The file, or the log, is damaged; the error has its path.
         In all cases, and after OSError, the file is unchanged.
 
@@ -74,6 +76,7 @@ def backup(
     storage = store.storage
     if not isinstance(storage, TransactionLog):
         raise CopyError(path, f"{type(storage).__name__} has no file that could be copied")
+    storage.check_path()  # Another log there would be copied as this one.
     if _is_free(storage.path):
         raise CopyError(path, f"{storage.path} has no transaction yet")
     with closing(OriginalLog(storage.path)) as original:

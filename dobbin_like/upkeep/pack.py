@@ -92,6 +92,7 @@ def pack(
             no file and is not in PostgreSQL, or its file has more than one name (a hard link).
         PackRunningError: The log is already being packed.
         ReadOnlyStorageError: It may not be written.
+        LogMovedError: The log that is open is not at its path any more.
         IntegrityError: Something that is kept is damaged; ``dobbin repair`` helps.
         OSError: Reading or writing failed.
         SelfWaitError: This thread is in the middle of a commit.
@@ -117,6 +118,7 @@ def pack(
             time_of(storage.tid),
         )
     if isinstance(storage, TransactionLog):
+        storage.check_path()  # The past of another log there is not ours to drop.
         report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
     elif _is_in_postgres(storage):
         from dobbin_like.upkeep.packs.rows import pack_rows

@@ -165,6 +165,17 @@ class LogFile:
         self._check_key((device, inode))
         return size
 
+    def check_path(self) -> None:
+        """Raise LogMovedError if neither this file is at the path nor the log, packed since."""
+        if self.words is None:  # Whatever comes to the path is what this one waits for.
+            return
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  device and inode
+            if (found.st_dev, found.st_ino) != self.key and not self.is_replaced():
+                self._check_key((found.st_dev, found.st_ino))
+        except FileNotFoundError:
+            raise LogMovedError(self.path, "the file is gone") from None
+
     def check_restored(self) -> None:
         """Raise LogMovedError if a backup has come to the path, as STATE says it would."""
         with contextlib.suppress(FileNotFoundError):
