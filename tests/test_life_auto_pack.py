@@ -157,7 +157,7 @@ def test_while_one_packs_the_others_leave_it_to_him(path, packing, heard):
     waste(database, 20)
     looked = AutoPack(str(path), 0.5)
 
-    with PackFile(str(path), 0o600):
+    with PackFile(str(path)):
         assert looked.look() is None
 
     assert [record for record in heard.records if record.levelno >= logging.INFO] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import unicodedata
 from pathlib import Path
+from struct import pack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +20,10 @@ import transaction
 
 from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
-from dobbin_like.exc import LockTimeout, LogMovedError
+from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
+from dobbin_like.exchange.sqlite import mirror
 from dobbin_like.repair import repair
+from dobbin_like.repair.listing import readable
 from dobbin_like.storage import MemoryLog
 from dobbin_like.upkeep.auto_pack import start_auto_pack
 from dobbin_like.upkeep.pack import pack_file
@@ -29,6 +33,8 @@ from tests.helpers.transactions import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+ACCESS = "system.posix_acl_access"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
 
@@ -169,6 +175,162 @@ def test_whoever_of_a_group_packs_a_file_leaves_it_to_the_group(mask: int) -> No
         as_user(owner, writes)
         with safe.open(path, "r") as kept:
             assert kept["n"] == 4
+
+
+def access_list(user: int) -> bytes:
+    """Return a list by which *user* and the owner may read and write, and the group may not."""
+    everybody = 0xFFFF_FFFF
+    rows = [(1, 6, everybody), (2, 6, user), (4, 0, everybody), (16, 6, everybody)]
+    return pack("<I", 2) + b"".join(pack("<HHI", *row) for row in [*rows, (32, 0, everybody)])
+
+
+@pytest.fixture
+def listed(path: Path) -> bytes:
+    """The access control list of a log, of which there is a backup."""
+    with Database(path) as database:
+        change(database, n=1)
+        database.backup(path.with_name("backup.log"))
+    try:
+        os.setxattr(path, ACCESS, access_list(61002))
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    return os.getxattr(path, ACCESS)
+
+
+def test_a_pack_and_a_restore_keep_an_access_control_list(path: Path, listed: bytes) -> None:
+    pack_file(str(path))
+    assert os.getxattr(path, ACCESS) == listed
+
+    restore(path.with_name("backup.log"), path)
+    assert os.getxattr(path, ACCESS) == listed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_copy_gives_the_group_no_more_than_an_access_control_list(
+    path: Path, tmp_path: Path
+) -> None:
+    with Database(path, read_only=True) as database:
+        database.backup(tmp_path / "new")
+        database.snapshot(tmp_path / "snapshot.log")
+    repair(path, tmp_path / "repaired.log")
+
+    for name in ("new", "snapshot.log", "repaired.log"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("listed")
+def test_where_no_list_can_be_the_group_gets_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    pack_file(str(path))
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "its access control list can't be kept" in caplog.text
+
+
+@needs_root
+@pytest.mark.parametrize("member", [True, False])
+def test_whoever_restores_a_log_leaves_it_to_its_group_alone(*, member: bool) -> None:
+    group, owner, other = 61234, 61001, 61002
+    with tempfile.TemporaryDirectory() as directory:
+        path, backup = Path(directory) / "data.log", Path(directory) / "backup.log"
+        with Database(path) as database:
+            change(database, n=1)
+            database.backup(backup)
+        os.chown(path, owner, group)
+        path.chmod(0o666)
+        backup.chmod(0o644)
+        Path(directory).chmod(0o777)
+        with tempfile.TemporaryDirectory() as elsewhere:  # All that is imported late.
+            restore(backup, Path(elsewhere) / "data.log")
+
+        def restores() -> None:
+            os.setgroups([group] if member else [])
+            os.setgid(other)
+            os.setuid(other)
+            restore(backup, path)
+
+        assert exit_code(forked(restores)) == 0
+        found = path.stat()
+
+    assert (found.st_uid, found.st_gid) == (other, group if member else other)
+    assert stat.S_IMODE(found.st_mode) == (0o666 if member else 0o606)
+
+
+@needs_root
+def test_a_backup_that_is_written_anew_keeps_its_owner_and_permissions(
+    path: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.log"
+    with Database(path) as database:
+        change(database, n=1)
+        path.chmod(0o644)
+        database.backup(backup)
+        os.chown(backup, 61001, 61234)
+        backup.chmod(0o600)
+        database.pack()
+
+        assert database.backup(backup).full
+
+    found = backup.stat()
+    assert (found.st_uid, found.st_gid) == (61001, 61234)
+    assert stat.S_IMODE(found.st_mode) == 0o600
+
+
+def test_no_new_file_takes_the_place_of_a_pipe_or_is_waited_for_there(
+    path: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Database(path) as database:
+        change(database, n=1)
+        database.backup(tmp_path / "backup.log")
+        with pytest.raises(CopyError, match="no regular file"):
+            database.backup(pipe)
+        with pytest.raises(CopyError, match="no regular file"):
+            mirror.make(database.storage, str(pipe))
+        with pytest.raises(FileExistsError):
+            database.snapshot(pipe)
+    with pytest.raises(CopyError, match="no regular file"):
+        restore(tmp_path / "backup.log", pipe)
+
+    assert pipe.is_fifo()
+
+
+def test_a_pipe_is_neither_checked_nor_repaired(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(NotALogError, match="no regular file"):
+        check_log(pipe)
+    with pytest.raises(NotALogError, match="no regular file"):
+        repair(pipe, tmp_path / "repaired.log")
+    with pytest.raises(NotALogError, match="no regular file"):
+        list(readable(str(pipe)))
+
+
+def test_a_file_whose_place_is_busy_says_what_to_do(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is mounted by itself is."""
+
+    def refuse(*_paths: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with Database(path) as database:
+        change(database, n=1)
+        database.backup(tmp_path / "backup.log")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(CopyError, match="mount its directory instead"):
+        restore(tmp_path / "backup.log", path)
+
+    with Database(path) as database:
+        change(database, n=2)
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o177])

@@ -22,6 +22,7 @@ from dobbin_like.contract import Storage
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid
 from dobbin_like.log.file.disk import first_not_zero
+from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import DURABLE, SAVED, Page, word_offset
@@ -53,6 +54,7 @@ class Scan:
 
     def run(self, progress: Progress | None = None) -> None:
         with contextlib.ExitStack() as stack:
+            check_regular(self.path)
             fd = os.open(self.path, os.O_RDONLY)
             stack.callback(os.close, fd)
             page = page_of(fd, self.path, self.report)

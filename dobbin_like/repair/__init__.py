@@ -22,7 +22,9 @@ from typing import Final
 from dobbin_like.check import Progress, check_log
 from dobbin_like.exc import NotALogError
 from dobbin_like.log.copies.new_log import NewLog
+from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.file.rights import mode_of
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.record import OID_LIMIT
 from dobbin_like.mistaken.arguments import check_callables, checked_path
@@ -69,11 +71,12 @@ def repair(
     path, to = report.path, report.to
     if Path(to).exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), report.to)
+    check_regular(path)
     fd = os.open(path, os.O_RDONLY)
     try:
         work = _Repair(Source(fd, report.path), report, progress)
         work.look()
-        with NewFile(report.to, os.fstat(fd).st_mode & 0o777) as file:
+        with NewFile(report.to, mode_of(fd)) as file:
             work.write(file)
             work.check(file.path)
             file.put(replace=False)

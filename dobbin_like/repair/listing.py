@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from dobbin_like.check import Progress
 from dobbin_like.exc import NotALogError
+from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.repair.frames import Frames
 from dobbin_like.repair.parts import Kept
@@ -20,6 +21,7 @@ def readable(path: str, progress: Progress | None = None) -> Iterator[LoggedTran
     Raises:
         NotALogError, FormatVersionError, OSError: As :func:`dobbin_like.repair.repair`.
     """
+    check_regular(path)
     fd = os.open(path, os.O_RDONLY)
     try:
         source = Source(fd, path)

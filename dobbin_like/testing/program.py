@@ -287,7 +287,7 @@ class _Hurry:
 def pack(path: str, model: Model) -> None:
     """Pack a log, and keep all objects. Raises PackRunningError, OSError."""
     hurry: Any = _Hurry()
-    with PackFile(path, 0o600) as file:
+    with PackFile(path) as file:
         old = PackedLog(path, None, read_only=False)
         try:
             if not old.place.sequence:

@@ -13,7 +13,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.backup_copy import Copied, LogCopy, copy_frames, copy_page
 from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.file.new_file import NewFile, check_place
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import PAGE_SIZE, is_unwritten
 from dobbin_like.mistaken.arguments import check_callables, checked_path
@@ -95,6 +95,7 @@ def backup(
 
 def _is_free(path: str) -> bool:
     """Return whether there is no file, or one in which nothing was ever committed."""
+    check_place(path)
     try:
         with Path(path).open("rb") as file:
             return is_unwritten(file.read(PAGE_SIZE), os.fstat(file.fileno()).st_size)

@@ -169,11 +169,10 @@ def pack_file(
     with contextlib.ExitStack() as stack:
         file = None
         if not dry_run:
-            status = os.stat(path)  # noqa: PTH116
-            _check_replaceable(path, status)
+            _check_replaceable(path)
             # First: only one process packs a log at a time.
             try:
-                file = stack.enter_context(PackFile(path, status.st_mode & 0o777))
+                file = stack.enter_context(PackFile(path))
             except PermissionError as error:
                 reason = f"no file can be made beside it ({error}); give rights to its directory"
                 raise PackError(path, reason) from error
@@ -185,10 +184,11 @@ def pack_file(
     return replace(report, seconds=time.monotonic() - began)
 
 
-def _check_replaceable(path: str, status: os.stat_result) -> None:
+def _check_replaceable(path: str) -> None:
     """Refuse a file that another can't take the place of, before anything is done."""
-    if status.st_nlink > 1:
-        reason = f"it has {status.st_nlink} names, and the others would keep the old file"
+    names = os.stat(path).st_nlink  # noqa: PTH116
+    if names > 1:
+        reason = f"it has {names} names, and the others would keep the old file"
         raise PackError(path, reason)
     place = os.path.realpath(path)
     if place in _mount_points():
@@ -210,25 +210,6 @@ def _mount_points() -> set[str]:
 
 def _byte(found: re.Match[bytes]) -> bytes:
     return bytes([int(found[1], 8)])
-
-
-def _keep_owner(file: PackFile, status: os.stat_result) -> None:
-    """Give the new file to whom the old one belongs, or take rights away."""
-    with contextlib.suppress(OSError):
-        os.fchown(file.fd, status.st_uid, status.st_gid)
-        return
-    with contextlib.suppress(OSError):
-        os.fchown(file.fd, -1, status.st_gid)
-        return
-    # It would give rights to another group.
-    if os.fstat(file.fd).st_gid != status.st_gid and status.st_mode & 0o070:
-        os.fchmod(file.fd, status.st_mode & 0o707)
-        _logger.warning(
-            "%s: its group %d can't be kept, and has no rights to the packed file; "
-            "let somebody of that group pack it",
-            file.path,
-            status.st_gid,
-        )
 
 
 def _newest(old: PackedLog, wanted: Tid) -> Tid:
@@ -262,7 +243,6 @@ def _pack(
         if file is None or report.garbage < least_garbage:
             told.carried(old.place.end)
             return report
-    _keep_owner(file, old.status)
     new = NewLog(file, old.next_page(), old.positions.next_oid)
     before, after, locked_seconds = _carry(old, new, survivors, pace, told)
     report = replace(report, before=before, after=after, packed=True)

@@ -98,16 +98,12 @@ def restore(
     )  # To replace a link would leave the old file.
     with contextlib.closing(OriginalLog(backup, prefix=prefix)) as original:
         _check(original, path, prefix=prefix)
-        mode = Path(path).stat().st_mode & 0o777 if Path(path).exists() else original.mode
-        with NewFile(path, mode) as new:
+        with NewFile(path, original.mode) as new:
             start = copy_page(original, new.fd, new.path)
             words = Words(new.fd, new.path)
             copied = copy_frames(original, start, new.fd, new.path, words, progress)
             with ReplacedLog(path, lock_timeout) as old:
                 dropped = _later(path, original.place.tid) if old.status else 0
-                if old.status:
-                    with contextlib.suppress(OSError):  # Not ours to give away.
-                        os.fchown(new.fd, old.status.st_uid, old.status.st_gid)
                 old.replace_by(new)
     return RestoreReport(path, *copied, original.place.tid, dropped)
 

@@ -29,6 +29,7 @@ from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
+from dobbin_like.log.file.rights import mode_of
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
@@ -135,7 +136,7 @@ def write_snapshot(
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         mode = 0o600
         with contextlib.suppress(OSError):  # That of the source, if it has a file.
-            mode = Path(source.path).stat().st_mode & 0o777
+            mode = mode_of(source.path)
         with NewFile(target, mode) as file:
             into = _IntoFile(target, file, source, tid)
             return _write(source, into, tid, progress, part_bytes)

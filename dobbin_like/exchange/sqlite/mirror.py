@@ -23,6 +23,7 @@ from dobbin_like.exchange.source import Damaged, Versions, reason_of
 from dobbin_like.exchange.sqlite.rows import Rows
 from dobbin_like.exchange.sqlite.tables import INDEXES, Tables, quoted
 from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.log.file.new_file import check_place
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
@@ -80,6 +81,7 @@ def make(storage: Storage, path: str, progress: Progress | None = None) -> Mirro
 @contextlib.contextmanager
 def _new_file(path: str) -> Iterator[str]:
     """Yield where to write a file that gets to *path* when the block has ended."""
+    check_place(path)
     if Path(path).exists() and Path(path).stat().st_size:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     part = f"{path}.part"

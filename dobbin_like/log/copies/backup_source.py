@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.rights import mode_of
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import DURABLE, Page
 from dobbin_like.log.format.record import LogPlace
@@ -49,7 +50,7 @@ class OriginalLog:
     @property
     def mode(self) -> int:
         """The permissions of the file."""
-        return os.fstat(self._file.fd).st_mode & 0o777
+        return mode_of(self._file.fd)
 
     @property
     def place(self) -> LogPlace:

@@ -94,11 +94,6 @@ class PackedLog:
         return self._log.file.page
 
     @property
-    def status(self) -> os.stat_result:
-        """Of the file."""
-        return os.fstat(self._log.file.fd)
-
-    @property
     def generation(self) -> int:
         """How often the log was packed."""
         return self._log.applied.generation

@@ -33,6 +33,18 @@ _FOLLOWS = (
 )
 
 
+def check_regular(path: str) -> None:
+    """Raise NotALogError, or IsADirectoryError, unless there is a regular file. Raises OSError.
+
+    Before it is opened: opening a pipe waits for its other end.
+    """
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        raise NotALogError(path, "it is no regular file")
+
+
 class LogFile:
     """The log file at one path.
 
@@ -70,16 +82,11 @@ class LogFile:
             NotALogError, FormatVersionError, IntegrityError: See decode_page().
         """
         try:
-            mode = Path(self.path).stat().st_mode
+            check_regular(self.path)
         except FileNotFoundError:
             if self.read_only:
                 raise
             return False
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
-        if not stat.S_ISREG(mode):
-            # Before opening: opening a pipe waits for its other end.
-            raise NotALogError(self.path, "it is no regular file")
         return self.attach()
 
     def attach(self) -> bool:

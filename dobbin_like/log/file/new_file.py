@@ -11,6 +11,7 @@ import contextlib
 import errno
 import io
 import os
+import stat
 import time
 import weakref
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from typing import Final, Self
 from dobbin_like.exc import CopyError, PackRunningError
 from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.lock import try_lock, unlock
+from dobbin_like.log.file.rights import take_over
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
@@ -46,13 +48,14 @@ class NewFile:
     """The file that is to be at *path*; a context manager. One thread.
 
     Left without :meth:`put`, it is gone. It is locked as long as it is written, so that
-    two who write to one path do not mix their bytes.
+    two who write to one path do not mix their bytes. It has the owner and the permissions of the
+    file that is at *path*.
 
     Args:
-        mode: Its permissions.
+        mode: Its permissions if there is none.
 
     Raises:
-        CopyError: Another is writing the file for this path.
+        CopyError: Another is writing the file for this path, or what is there is no file.
         OSError: The file can't be made.
     """
 
@@ -73,11 +76,12 @@ class NewFile:
         return self._file.fileno()
 
     def __enter__(self) -> Self:
+        check_place(self._place)
         try:
             while not self._open():
                 self._close()
             with named(self.path):
-                os.fchmod(self.fd, self._mode)
+                self._set_rights()
         except BaseException:
             self._drop()
             raise
@@ -99,13 +103,31 @@ class NewFile:
         with named(self.path):
             os.fsync(self.fd)
         if replace or not self._link():
-            Path(self.path).replace(self._place)
+            self._replace()
         directory = os.open(Path(self._place).parent, os.O_RDONLY)
         try:
             with named(self._place):
                 os.fsync(directory)
         finally:
             os.close(directory)
+
+    def _replace(self) -> None:
+        try:
+            Path(self.path).replace(self._place)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            reason = (
+                "it is a mount point by itself, so that no file can take its place; mount its "
+                "directory instead"
+            )
+            raise CopyError(self._place, reason) from error
+
+    def _set_rights(self) -> None:
+        try:
+            take_over(self.fd, self.path, self._place)
+        except FileNotFoundError:
+            os.fchmod(self.fd, self._mode)
 
     def _link(self) -> bool:
         """Give the file its name unless something is there; return whether that was done."""
@@ -181,8 +203,8 @@ class PackFile(NewFile):
         PackRunningError: Another process, or another thread, packs the log.
     """
 
-    def __init__(self, path: str, mode: int) -> None:
-        super().__init__(path, mode)
+    def __init__(self, path: str) -> None:
+        super().__init__(path, 0o600)
         self.path: str = self._place + PACKED
 
     def _open(self) -> bool:
@@ -192,6 +214,19 @@ class PackFile(NewFile):
                 return super()._open()
             time.sleep(_LOOK_SECONDS)
         raise PackRunningError(self.path)
+
+
+def check_place(path: str) -> None:
+    """Raise CopyError if what is at *path* is a device, a pipe or the like.
+
+    A new file would take the place of it, and opening a pipe waits for its other end.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:  # None is there, or the next call says why.
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise CopyError(path, "it is no regular file; give the path of one")
 
 
 def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
