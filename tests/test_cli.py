@@ -886,6 +886,24 @@ def test_a_reader_that_has_read_enough_is_no_error(history: str) -> None:
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("args", [["export"], ["top", "--once"], ["find"], ["info", "--json"]])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_may_be_closed(history: str, args: list[str], closed: str) -> None:
+    more = ["dobbin_like.*", "-n", "1"] if args == ["find"] else []
+    command = f'"$@" {closed}'
+    result = processes.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "dobbin_like", *args, history, *more],
+        capture_output=True,
+        text=True,
+        env=processes.python_path(),
+    )
+
+    assert result.returncode == 0
+    assert result.stderr in ("", "there are more; use --limit 0 to show all\n")
+    assert "there are more" not in result.stdout
+    assert bool(result.stdout) is (closed == "2>&-")
+
+
 # -- URIs -----------------------------------------------------------------------------------
 
 

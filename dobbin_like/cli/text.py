@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
@@ -52,7 +53,13 @@ def safe(text: str) -> str:
 
 
 def print_any_text() -> None:
-    """Let the results have escapes for characters that their encoding does not have."""
+    """Let the results have escapes for characters that their encoding does not have.
+
+    A closed stream is as one to which nobody listens; notes would get among the results.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  to the end
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
