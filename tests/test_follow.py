@@ -233,6 +233,30 @@ def test_a_log_of_its_own_is_not_touched(source, path, replica):
         Follower(source, link)
 
 
+@pytest.mark.parametrize("how", ["gone", "another"])
+def test_a_source_that_is_not_at_its_path_is_followed_to_its_end(source, path, replica, how):
+    with Follower(source, replica) as follower:
+        follower.catch_up()
+        commit(source, {50: b"later"})
+        path.rename(path.with_name("moved.log"))
+        if how == "another":
+            written(TransactionLog(path, sync=False)).close()
+
+        with pytest.raises(LogMovedError):
+            follower.catch_up()
+
+    check_replica(source, replica)
+
+
+def test_a_source_that_another_has_packed_is_told_to_be_packed(source, path, replica):
+    with Follower(source, replica) as follower:
+        follower.catch_up()
+        pack_file(str(path))
+
+        with pytest.raises(CopyError, match="was packed"):
+            follower.catch_up()
+
+
 def test_a_log_that_is_not_there_yet_does_not_follow_itself(path):
     with TransactionLog(path) as source:
         with pytest.raises(CopyError, match="the source itself"):

@@ -140,6 +140,7 @@ class Follower:
         Raises:
             CopyError: The source was packed, as above; or another process follows to the file,
                 too.
+            LogMovedError: The source is not at its path any more. What was in it is copied.
             HistoryLostError: The source has lost transactions. Open it again, and make a new
                 follower: that finds out whether they are in the file.
             OSError: They could not be written. Those before are there.
@@ -162,6 +163,8 @@ class Follower:
             if progress is not None:
                 progress(len(target) - begin, total)
         self._move_pin()
+        if isinstance(source, TransactionLog):  # Who only reads goes on with a file that is gone.
+            source.check_path()
         return FollowReport(target.path, len(target), len(target) - begin, target.tid)
 
     def compare(self, progress: Progress | None = None) -> None:
