@@ -23,7 +23,7 @@ from tests.helpers.amount import step
 from tests.helpers.interrupts import interrupted
 from tests.helpers.packing import LONG, Node, change, content, leftovers, stored
 from tests.helpers.power import crash
-from tests.helpers.processes import forked
+from tests.helpers.processes import exit_code, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,6 +119,17 @@ def test_killed_between_any_two_calls_a_pack_leaves_one_whole_log(database, root
     assert database.pack().packed
     with Database(path, transaction_manager=transaction.TransactionManager()) as fresh:
         assert content(fresh.root) == expected
+
+
+def test_what_a_pack_leaves_that_is_killed_while_it_looks_is_removed(database, root, path):
+    def end(_done, _total):
+        os._exit(0)
+
+    assert exit_code(forked(lambda: pack_file(str(path), progress=end))) == 0
+    assert leftovers(path) == ["data.log.pack"]
+
+    with Database(path, transaction_manager=transaction.TransactionManager()):
+        assert leftovers(path) == []
 
 
 def test_what_a_killed_pack_has_left_is_removed_when_the_log_is_opened(database, root, path):

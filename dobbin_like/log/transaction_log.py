@@ -392,9 +392,11 @@ class TransactionLog:
     def _is_stale_pack(self, fd: int) -> bool:
         """Return whether it is a log that was to take the place of this one."""
         page, start = self._reading.file.page, os.pread(fd, PAGE_SIZE, 0)
+        if not start:  # It was killed before it wrote anything, perhaps after it had read long.
+            return True
         try:
             found = decode_page(self.path, start)
-        except LogError:  # Not begun, or somebody else's.
+        except LogError:  # Somebody else's.
             return False
         return (
             page is not None
