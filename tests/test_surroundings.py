@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
 from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
 from dobbin_like.exchange.sqlite import mirror
+from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.repair import repair
 from dobbin_like.repair.listing import readable
 from dobbin_like.storage import MemoryLog
@@ -388,6 +390,128 @@ def test_a_name_that_is_no_utf_8_is_a_key_a_value_and_a_path(tmp_path: Path) -> 
 
 
 # -- descriptors ---------------------------------------------------------------------------
+
+
+CLOSED = """
+import os, sys
+from dobbin_like import Database, PersistentDict, checkout
+from dobbin_like.upkeep.restore import restore
+
+path, copy = sys.argv[1:]
+for number in range(3):
+    os.close(number)
+with Database(path) as database:
+    with database.transaction():
+        database.set_root(PersistentDict())
+    for number in range(3):
+        try:
+            os.write(number, b"?" * 100)
+        except OSError:
+            pass
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+    for number in range(3):
+        os.close(number)
+    with database.transaction() as root:
+        checkout(root)
+        root["n"] = 1
+
+    def write(*_progress):
+        for number in range(3):
+            try:
+                os.write(number, b"?" * 100)
+            except OSError:
+                pass
+
+    database.backup(copy, write)
+    database.pack(progress=write)
+restore(copy, copy + ".restored", write)
+"""
+
+
+def test_no_file_has_the_number_of_a_standard_stream(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.log"
+    ended = run([sys.executable, "-c", CLOSED, path, copy], env=python_path())
+
+    assert ended.returncode == 0
+    for file in (path, copy, tmp_path / "copy.log.restored"):
+        check_log(file).raise_if_bad()
+        with Database(file, read_only=True) as database:
+            assert dict(database.root) == {"n": 1}
+
+
+def test_who_has_closed_all_descriptors_is_told_and_loses_no_other_file(
+    path: Path, tmp_path: Path
+) -> None:
+    """As one that goes to the background does, after it has opened a database."""
+
+    def goes() -> list[str]:
+        database = Database(path)
+        change(database, n=1)
+        log = database.storage._reading.file.fd
+        os.close(log)
+        told = []
+        for _ in range(2):
+            with pytest.raises(LogMovedError) as raised:
+                transaction.begin()
+            told.append(str(raised.value))
+            os.dup2(os.open(tmp_path / "mine", os.O_RDWR | os.O_CREAT), log)
+        database.close()
+        os.fstat(log)  # It is that of another file by now.
+        with Database(path) as again:
+            change(again, n=3)
+        return told
+
+    told = in_child(goes)
+
+    assert isinstance(told, list), told
+    for text in told:
+        assert "the program has closed its descriptor" in text
+    with Database(path) as database:
+        assert database.root["n"] == 3
+
+
+@needs_root
+def test_a_directory_need_not_be_readable() -> None:
+    def works(place: Path) -> None:
+        with Database(place / "data.log") as database:
+            change(database, n=1)
+            database.backup(place / "backup.log")
+            database.pack()
+            database.snapshot(place / "snapshot.log")
+        restore(place / "backup.log", place / "data.log")
+
+    def works_as_another(place: Path) -> None:
+        os.setgroups([])
+        os.setgid(61001)
+        os.setuid(61001)
+        works(place)
+
+    with tempfile.TemporaryDirectory() as elsewhere:  # All that is imported late.
+        works(Path(elsewhere))
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, 61001, 61001)
+        Path(directory).chmod(0o311)
+
+        assert exit_code(forked(lambda: works_as_another(Path(directory)))) == 0
+        with Database(Path(directory) / "data.log", read_only=True) as database:
+            assert database.root["n"] == 1
+
+
+def test_what_an_interrupt_leaves_of_a_new_file_goes_with_it(path: Path) -> None:
+    """It may come before the first line of the end of the block."""
+    file = NewFile(str(path), 0o600)
+    file.__enter__()
+    part = Path(file.path)
+    assert part.exists()
+
+    assert exit_code(forked(file.__del__)) == 0  # Its parent goes on.
+    assert part.exists()
+
+    del file
+    gc.collect()
+    assert not part.exists()
 
 
 def hog() -> list[int]:

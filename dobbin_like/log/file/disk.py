@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,24 @@ from dobbin_like.exc import IntegrityError, LogMovedError
 _PIECE: Final = 1 << 20
 """Bytes that are read without asking whether they are there."""
 
+_LAST_STANDARD: Final = 2
+
 _datasync: Final = getattr(os, "fdatasync", os.fsync)
+
+
+def open_file(path: str, flags: int, mode: int = 0o600) -> int:
+    """Return a descriptor of a file, which is none of 0, 1 and 2. Raises OSError.
+
+    Where a program has closed these, as some that go to the background do, whatever is printed or
+    reported goes to the file that has their numbers.
+    """
+    fd = os.open(path, flags, mode)
+    if fd > _LAST_STANDARD:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -136,6 +154,9 @@ def sync_directory(path: str) -> None:
         directory_fd = os.open(Path(path).resolve().parent, os.O_RDONLY)
     except FileNotFoundError:
         raise LogMovedError(path, "the file is gone") from None
+    except PermissionError:  # It may be written and not read.
+        os.sync()
+        return
     try:
         with named(path):
             os.fsync(directory_fd)

@@ -32,6 +32,8 @@ _FOLLOWS = (
     "own of it by dobbin restore"
 )
 
+_CLOSED = "the program has closed its descriptor, by os.closerange() or going to the background"
+
 
 def check_regular(path: str) -> None:
     """Raise NotALogError, or IsADirectoryError, unless there is a regular file. Raises OSError.
@@ -113,7 +115,7 @@ class LogFile:
         """
         with self._opening:
             if self.fd == _NO_FILE:
-                self._adopt(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+                self._adopt(disk.open_file(self.path, os.O_RDWR | os.O_CREAT))
             return self.fd
 
     def create(self) -> None:
@@ -252,15 +254,33 @@ class LogFile:
         """Give everything back. Idempotent."""
         with self._opening:
             self.words = None
-            fd, self.fd = self.fd, _NO_FILE
-            if fd != _NO_FILE:
-                os.close(fd)
+            self._close_descriptor()
 
     def __del__(self) -> None:
         # Of a file that was replaced: the last reader of it has come to its end.
+        self._close_descriptor()
+
+    def _close_descriptor(self) -> None:
         fd, self.fd = getattr(self, "fd", _NO_FILE), _NO_FILE
-        if fd != _NO_FILE:
+        if fd != _NO_FILE and self._is_descriptor(fd):
             os.close(fd)
+
+    def _is_descriptor(self, fd: int) -> bool:
+        """Return whether the number is still that of the file.
+
+        A program may have closed all descriptors, to go to the background, and opened others.
+        """
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.key
+
+    def check_descriptor(self) -> None:
+        """Raise LogMovedError if the descriptor was closed: its number may be another file's."""
+        fd = self.fd
+        if fd != _NO_FILE and not self._is_descriptor(fd):
+            raise LogMovedError(self.path, _CLOSED)
 
     def after_fork_in_child(self) -> None:
         """Have an open file of this process in place of the inherited one.
@@ -279,10 +299,11 @@ class LogFile:
             return
         # By the descriptor: a file that was replaced is not at the path any more.
         own = f"/proc/self/fd/{self.fd}"
-        fd = os.open(
-            own if os.path.exists(own) else self.path,  # noqa: PTH110
-            os.O_RDONLY if self.read_only else os.O_RDWR,
-        )
+        with disk.named(self.path):
+            fd = os.open(
+                own if os.path.exists(own) else self.path,  # noqa: PTH110
+                os.O_RDONLY if self.read_only else os.O_RDWR,
+            )
         try:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) != self.key:
@@ -313,9 +334,9 @@ class LogFile:
 
     def _open_descriptor(self) -> int:
         if self.read_only:
-            return os.open(self.path, os.O_RDONLY)
+            return disk.open_file(self.path, os.O_RDONLY)
         try:
-            return os.open(self.path, os.O_RDWR)
+            return disk.open_file(self.path, os.O_RDWR)
         except OSError as error:
             if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
                 raise

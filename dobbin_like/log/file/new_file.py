@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from dobbin_like.exc import CopyError, PackRunningError
-from dobbin_like.log.file.disk import named
+from dobbin_like.log.file.disk import named, open_file, sync_directory
 from dobbin_like.log.file.lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
 
@@ -67,6 +67,7 @@ class NewFile:
         self._place = os.path.realpath(path)
         self.path: str = self._place + ".part"
         self._mode = mode
+        self._pid = os.getpid()
         _written.add(self)
 
     @property
@@ -104,12 +105,7 @@ class NewFile:
             os.fsync(self.fd)
         if replace or not self._link():
             self._replace()
-        directory = os.open(Path(self._place).parent, os.O_RDONLY)
-        try:
-            with named(self._place):
-                os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._place)
 
     def _replace(self) -> None:
         try:
@@ -191,9 +187,10 @@ class NewFile:
                 self._file.close()
 
     def __del__(self) -> None:
-        # Of one who was interrupted in closing it.
-        if self._file is not None:
-            self._file.close()
+        # Of one who was interrupted in closing it. Not in a child: the parent may be writing it.
+        if self._pid == os.getpid():
+            with contextlib.suppress(OSError):
+                self._drop()
 
 
 class PackFile(NewFile):
@@ -252,7 +249,7 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
 
 
 def _create(path: str, _flags: int) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    return open_file(path, os.O_RDWR | os.O_CREAT)
 
 
 def _leads_to(path: str, status: os.stat_result) -> bool:

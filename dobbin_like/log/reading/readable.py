@@ -91,8 +91,13 @@ class ReadableLog:
         try:
             yield
         except (OSError, IntegrityError):
-            self.check_open()
+            self._check_still_open()
             raise
+
+    def _check_still_open(self) -> None:
+        """Raise what tells why reading has failed if another has closed the file meanwhile."""
+        self.check_open()
+        self.file.check_descriptor()
 
     def close(self) -> None:
         """Give the file back. Idempotent."""
@@ -118,7 +123,7 @@ class ReadableLog:
             try:
                 return words.seen() != applied.seen
             except OSError:
-                self.check_open()  # Closed by another thread meanwhile.
+                self._check_still_open()
                 raise
         self.check_open()
         return self.file.looks_begun()
@@ -135,7 +140,7 @@ class ReadableLog:
         try:  # As or_closed() does, at every commit of others.
             return self._read_news()
         except (OSError, IntegrityError):
-            self.check_open()
+            self._check_still_open()
             raise
 
     def _read_news(self) -> list[LoggedTransaction]:
