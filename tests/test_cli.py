@@ -26,6 +26,7 @@ from dobbin_like.cli.values import Values
 from dobbin_like.database import Database
 from dobbin_like.demo.parse import ModuleFacts, parse
 from dobbin_like.demo.workers import prepare, store
+from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.persistent import (
     PersistentCounter,
     PersistentDict,
@@ -832,6 +833,39 @@ def test_ctrl_c_is_one_line(
 
     assert (code, out) == (130, "")
     assert err.strip() == "dobbin: stopped; every file is unchanged or complete"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_other_signals_end_it_as_ctrl_c_does(
+    capsys: pytest.CaptureFixture[str],
+    history: str,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    *,
+    ignored: bool,
+) -> None:
+    def ended(file: NewFile, *, replace: bool) -> None:
+        assert Path(file.path).exists()
+        assert replace
+        os.kill(os.getpid(), number)
+
+    copy = Path(f"{history}.copy")
+    monkeypatch.setattr(NewFile, "put", ended)
+    before = signal.getsignal(signal.SIGINT)
+    if ignored:  # As in the background of a shell.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code, _, err = run(capsys, "backup", history, str(copy))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert (code, err.strip()) == (
+        128 + number,
+        "dobbin: stopped; every file is unchanged or complete",
+    )
+    assert not [*copy.parent.glob(f"{copy.name}*")]
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 # -- from outside ----------------------------------------------------------------------

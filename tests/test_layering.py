@@ -39,7 +39,7 @@ HOUSE = {
         "",
         (
             "ids  in_place  late  processes  processes.interrupts  processes.left "
-            "processes.threaded_dict  processes.threads",
+            "processes.signals  processes.threaded_dict  processes.threads",
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",

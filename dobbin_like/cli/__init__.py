@@ -4,7 +4,7 @@ Read :mod:`.common` (shared parts), :mod:`.look` and :mod:`.past` (a log as a wh
 happened to it), :mod:`.stored` and :mod:`.objects` (its objects), :mod:`.change`, :mod:`.care`,
 :mod:`.outside`, :mod:`.shell`, :mod:`.top` and :mod:`.play`. Results go to stdout, everything
 else to stderr; errors of the package are one line. Exit codes: 0 success, 1 problems found, 2
-usage error, 130 stopped by Ctrl-C. A file that is only read is opened for reading.
+usage error, 130 stopped by Ctrl-C, 143 by SIGTERM. A file that is only read is opened for reading.
 
 The module of a subcommand is imported when it is called, so that help is fast.
 """
@@ -24,6 +24,7 @@ from dobbin_like import __version__
 from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE, Stopped, read_no_more
 from dobbin_like.cli.text import note, print_any_text
 from dobbin_like.exc import DivergedError, Error, IntegrityError
+from dobbin_like.processes.signals import as_interrupt
 
 _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look at a log": {
@@ -119,6 +120,12 @@ def run(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
 
     *called* is how the user has called it, for hints that can be typed.
     """
+    with as_interrupt() as come:
+        code = _run(args, called)
+    return 128 + come[0] if come and code == INTERRUPTED else code
+
+
+def _run(args: Sequence[str] | None, called: str) -> int:
     print_any_text()
     try:
         return int(dobbin(args, prog_name=called, standalone_mode=False) or 0)

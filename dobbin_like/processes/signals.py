@@ -1,0 +1,44 @@
+"""Signals that end a command: it takes back what is half done, as after Ctrl-C.
+
+A timer that has run out, a shutdown and a terminal that is closed send them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def as_interrupt() -> Iterator[list[int]]:
+    """Let the signals do what Ctrl-C does; yield a list of the one that has come.
+
+    Not those that are ignored, as by ``nohup``, or that a program handles itself. Another one that
+    comes meanwhile does not keep the first from its work.
+    """
+    come: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if come:
+            return
+        come.append(number)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):  # It is ignored, as in the background of a shell.
+            raise KeyboardInterrupt
+        interrupt(signal.SIGINT, frame)  # A server has one of its own.
+
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [each for each in _ENDING if is_main and signal.getsignal(each) is signal.SIG_DFL]
+    try:
+        for each in ours:
+            signal.signal(each, end)
+        yield come
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
