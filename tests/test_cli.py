@@ -920,6 +920,21 @@ def test_a_reader_that_has_read_enough_is_no_error(history: str) -> None:
         assert process.stderr.read() == ""
 
 
+def test_where_no_report_can_be_written_that_is_told(history: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = processes.run(
+            [sys.executable, "-m", "dobbin_like", "backup", history, f"{history}.copy"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=processes.python_path(),
+        )
+
+    assert result.returncode == 2
+    assert result.stderr == "dobbin: standard output: No space left on device\n"
+    assert Path(f"{history}.copy").exists()
+
+
 @pytest.mark.parametrize("args", [["export"], ["top", "--once"], ["find"], ["info", "--json"]])
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_stream_may_be_closed(history: str, args: list[str], closed: str) -> None:

@@ -499,6 +499,19 @@ def test_a_directory_need_not_be_readable() -> None:
             assert database.root["n"] == 1
 
 
+def test_a_new_file_that_can_not_be_told_its_place_is_no_error_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(FileNotFoundError):
+        NewFile("data.log", 0o600)
+    gc.collect()  # Or __del__() makes a warning, which is an error here.
+
+
 def test_what_an_interrupt_leaves_of_a_new_file_goes_with_it(path: Path) -> None:
     """It may come before the first line of the end of the block."""
     file = NewFile(str(path), 0o600)

@@ -193,6 +193,8 @@ def show(report: object, facts: Any, *, as_json: bool) -> None:
         print(json.dumps(facts, allow_nan=False) if as_json else report, flush=True)
     except BrokenPipeError:
         read_no_more()
+    except OSError as error:  # Not of the file that the report is about.
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def read_no_more() -> None:

@@ -188,7 +188,7 @@ class NewFile:
 
     def __del__(self) -> None:
         # Of one who was interrupted in closing it. Not in a child: the parent may be writing it.
-        if self._pid == os.getpid():
+        if self._file is not None and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self._drop()
 
