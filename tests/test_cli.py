@@ -10,6 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -441,10 +442,10 @@ def test_log_begins_and_ends_where_it_is_told_to(
 def test_a_time_that_is_none_is_wrong_usage(
     capsys: pytest.CaptureFixture[str], history: str
 ) -> None:
-    for time in ("yesterday", "999999999w", "0001-01-01"):
-        code, _, err = run(capsys, "log", history, "--since", time)
+    for moment in ("yesterday", "999999999w", "0001-01-01"):
+        code, _, err = run(capsys, "log", history, "--since", moment)
         assert code == 2
-        assert f"{time!r} is not a tid" in err
+        assert f"{moment!r} is not a tid" in err
 
 
 # -- one object ----------------------------------------------------------------------
@@ -1047,3 +1048,19 @@ def test_what_is_wrong_in_a_uri_is_told(path: Path, capsys: pytest.CaptureFixtur
     for command in ("show", "pack"):
         assert cli.run([command, f"file://{path}?sync=perhaps"]) == 2
         assert "sync=perhaps, expected yes or no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("year", [1960, 1970, 2100, 9999, 12000])
+def test_a_log_of_a_wrong_clock_is_made_and_shown(tmp_path, capsys, monkeypatch, year):
+    path = tmp_path / "wrong.log"
+    seconds = int((year - 1970) * 365.2425 * 86_400)
+    monkeypatch.setattr(time, "time_ns", lambda: seconds * 10**9)
+    with Database(path) as database:
+        database.set_root(PersistentDict(n=1))
+        transaction.commit()
+    monkeypatch.undo()
+
+    for command in ("log", "info"):
+        code, shown, _ = run(capsys, command, str(path))
+        assert code == 0
+        assert shown

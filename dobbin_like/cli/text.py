@@ -6,15 +6,18 @@ as an escape, and nothing in them is taken for markup. Knows no logs.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
+
+from dobbin_like.ids import Tid
+from dobbin_like.timestamps import time_of
 
 LIMIT: Final = 200
 """The characters of a value that are shown; a terminal may have room for less."""
@@ -29,7 +32,9 @@ class Styled(NamedTuple):
 
 def local_time(tid: int) -> str:
     """Return the time of a transaction by the clock of its writer, in the zone of this machine."""
-    moment = datetime.fromtimestamp(tid / 1e6).astimezone()
+    moment = time_of(Tid(tid))
+    with contextlib.suppress(OverflowError):  # At the end of the year 9999.
+        moment = moment.astimezone()
     zone = moment.strftime("%z")
     return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}{zone[:3]}:{zone[3:5]}"
 

@@ -175,7 +175,7 @@ def new_page(
 ) -> tuple[bytes, Page]:
     """Return the header page of a new log, with an identity of its own, and what it says."""
     # For people who look at the file; nothing is decided by it.
-    now_microseconds = time.time_ns() // 1000  # noqa: TID251
+    now_microseconds = max(0, time.time_ns() // 1000)  # noqa: TID251  a clock may be before 1970
     id_ = os.urandom(16)
     packed = 0, complete_since, next_oid
     return encode_page(id_, now_microseconds, *packed, inode, follows=follows)
