@@ -769,6 +769,7 @@ def test_a_program_that_ends_with_changes_is_told_what_is_lost(path, end, told):
         assert ("n" in database.root) is ("commit" in end)
 
 
+NOWHERE = "sys:1|<sys>:0"  # Since Python 3.13.
 THREADS = """
 import _thread, os, sys, threading, time, transaction
 from dobbin_like import Database, PersistentDict, checkout
@@ -791,15 +792,15 @@ transaction.commit()
 @pytest.mark.parametrize(
     ("end", "told"),
     [
-        ("in_thread()", "sys:1"),
-        ("in_thread()\ngc.collect()", "sys:1"),
+        ("in_thread()", NOWHERE),
+        ("in_thread()\ngc.collect()", NOWHERE),
         ("in_thread()\ndb.close()", "<string>:17"),
-        ("in_thread()\nin_thread(transaction.commit)", "sys:1"),
+        ("in_thread()\nin_thread(transaction.commit)", NOWHERE),
         ("in_thread(transaction.commit)", ""),
         ("in_thread(transaction.abort)", ""),
-        ("in_thread()\nos.fork() or (db.close(), os._exit(0))\nos.wait()", "sys:1"),
-        ("in_thread(sys.exit)", "sys:1"),
-        ("_thread.start_new_thread(change, ())\ntime.sleep(1)", "sys:1"),
+        ("in_thread()\nos.fork() or (db.close(), os._exit(0))\nos.wait()", NOWHERE),
+        ("in_thread(sys.exit)", NOWHERE),
+        ("_thread.start_new_thread(change, ())\ntime.sleep(1)", NOWHERE),
         (
             "seen = threading.Event()\ndef stay(): seen.set(); threading.Event().wait()\n"
             "threading.Thread(target=change, args=[stay], daemon=True).start()\n"
@@ -814,8 +815,9 @@ def test_what_a_thread_has_not_committed_is_told_when_it_is_gone(path, end, told
     command = [sys.executable, "-c", THREADS.format(end=end), str(path)]
     done = run(command, capture_output=True, text=True, env=python_path())
 
-    text = f"{told}: UncommittedChangesWarning: {path}: a thread"
+    text = f": UncommittedChangesWarning: {path}: a thread"
     assert done.stderr.count(text) == bool(told)
+    assert re.search(f"({told}){re.escape(text)}", done.stderr) or not told
     assert done.stderr.count("(in PersistentDict oid 0) that were neither") == bool(told)
     assert done.stderr.count("Warning") == bool(told)
 
