@@ -25,7 +25,7 @@ from dobbin_like.mistaken.paths import check_no_uri
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
-from dobbin_like.store import RootT, Store, warn_of_uncommitted
+from dobbin_like.store import RootT, Store, warn_of_pending
 from dobbin_like.timestamps import Moment
 
 if TYPE_CHECKING:
@@ -185,10 +185,9 @@ class Database(NoMapping, Generic[RootT]):
     def close(self) -> None:
         """End all views and close the storage. Changes under way are dropped.
 
-        A :class:`~dobbin_like.exc.UncommittedChangesWarning` tells of those of this thread and of
-        threads that have ended; others are told when they commit. Closing twice is fine; every
-        other use afterwards raises :class:`~dobbin_like.exc.ClosedError`. Objects that were read
-        stay readable.
+        A :class:`~dobbin_like.exc.UncommittedChangesWarning` tells of those of this thread; other
+        threads are told when they commit. Closing twice is fine; every other use afterwards raises
+        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay readable.
 
         Raises SharedStateChangedError with ``guard="check"``, unless one was raised before; all
         is closed then.
@@ -198,7 +197,7 @@ class Database(NoMapping, Generic[RootT]):
     def _close(self, *, warns: bool) -> None:
         if self._store.closed:
             return
-        uncommitted = self._store.uncommitted("closed") if warns else ()
+        pending = self._store.pending() if warns else 0
         try:
             if warns and not self._store.graph.told_of_change:
                 self._store.check_values()
@@ -209,7 +208,8 @@ class Database(NoMapping, Generic[RootT]):
                     self._auto_pack.stop()
             finally:
                 self._store.close()
-        warn_of_uncommitted(uncommitted)
+        if pending:
+            warn_of_pending(self.storage.path, pending, "closed")
 
     def __enter__(self) -> Self:
         self._store.check_open()

@@ -80,13 +80,20 @@ def _warn_at_exit() -> None:
     if os.getpid() != _pid or getattr(sys, "last_value", None) is not None:
         return  # A forked child has what its parent may commit.
     for store in list(_stores):
-        warn_of_uncommitted([] if store.closed else store.uncommitted("the program ends"))
+        pending = 0 if store.closed else store.pending()
+        if pending:
+            warn_of_pending(store.storage.path, pending, "the program ends")
 
 
-def warn_of_uncommitted(texts: Iterable[str]) -> None:
-    """Warn of changes that nobody will commit, as :meth:`Store.uncommitted` tells of them."""
-    for text in texts:
-        warn_outside(text, UncommittedChangesWarning)
+def warn_of_pending(path: str, count: int, what: str) -> None:
+    """Warn of objects that are checked out, as *what* happens."""
+    from dobbin_like.texts import counted
+
+    text = (
+        f"{path}: {what} with changes that were neither committed nor aborted "
+        f"({counted(count, 'object')} checked out); they are lost"
+    )
+    warn_outside(text, UncommittedChangesWarning)
 
 
 def warn_if_redefined(store: Store, cls: type) -> None:
@@ -174,22 +181,6 @@ class Store:
             return 0
         manager.tell_lost_changes()
         return manager.pending
-
-    def uncommitted(self, what: str) -> list[str]:
-        """Return what tells of changes that nobody will commit, as *what* happens.
-
-        They are those of the calling thread, and of threads that have ended.
-        """
-        from dobbin_like.texts import counted
-
-        pending = self.pending()
-        own = (
-            f"{self.storage.path}: {what} with changes that were neither committed nor aborted "
-            f"({counted(pending, 'object')} checked out); they are lost"
-        )
-        ended = [each.thread for each in self._all_managers() if each.thread.has_ended()]
-        texts = [each.what_is_left("a thread") for each in ended]
-        return [text for text in (own if pending else "", *texts) if text]
 
     def close(self) -> None:
         self.publisher.closed = True

@@ -769,59 +769,6 @@ def test_a_program_that_ends_with_changes_is_told_what_is_lost(path, end, told):
         assert ("n" in database.root) is ("commit" in end)
 
 
-NOWHERE = "sys:1|<sys>:0"  # Since Python 3.13.
-THREADS = """
-import _thread, os, sys, threading, time, transaction
-from dobbin_like import Database, PersistentDict, checkout
-import gc; gc.disable()
-def change(then=None):
-    checkout(db.root)
-    db.root["n"] = 1
-    if then: then()
-def in_thread(*args):
-    thread = threading.Thread(target=change, args=args)
-    thread.start()
-    thread.join()
-db = Database(sys.argv[1])
-db.set_root(PersistentDict())
-transaction.commit()
-{end}
-"""
-
-
-@pytest.mark.parametrize(
-    ("end", "told"),
-    [
-        ("in_thread()", NOWHERE),
-        ("in_thread()\ngc.collect()", NOWHERE),
-        ("in_thread()\ndb.close()", "<string>:17"),
-        ("in_thread()\nin_thread(transaction.commit)", NOWHERE),
-        ("in_thread(transaction.commit)", ""),
-        ("in_thread(transaction.abort)", ""),
-        ("in_thread()\nos.fork() or (db.close(), os._exit(0))\nos.wait()", NOWHERE),
-        ("in_thread(sys.exit)", NOWHERE),
-        ("_thread.start_new_thread(change, ())\ntime.sleep(1)", NOWHERE),
-        (
-            "seen = threading.Event()\ndef stay(): seen.set(); threading.Event().wait()\n"
-            "threading.Thread(target=change, args=[stay], daemon=True).start()\n"
-            "seen.wait()\ndb.close()",
-            "",
-        ),
-        ("in_thread()\nraise RuntimeError", ""),
-        ("change(); transaction.abort(); change = lambda: checkout(db.root)\nin_thread()", ""),
-    ],
-)
-def test_what_a_thread_has_not_committed_is_told_when_it_is_gone(path, end, told):
-    command = [sys.executable, "-c", THREADS.format(end=end), str(path)]
-    done = run(command, capture_output=True, text=True, env=python_path())
-
-    text = f": UncommittedChangesWarning: {path}: a thread"
-    assert done.stderr.count(text) == bool(told)
-    assert re.search(f"({told}){re.escape(text)}", done.stderr) or not told
-    assert done.stderr.count("(in PersistentDict oid 0) that were neither") == bool(told)
-    assert done.stderr.count("Warning") == bool(told)
-
-
 def test_close_after_a_commit_or_abort_says_nothing(path):
     with Database(path) as database:
         database.set_root(Thing(x=1))
@@ -908,13 +855,9 @@ def test_threads_that_have_ended_leave_nothing_behind(database, thing):
         checkout(thing)
         thing.x = 99
 
-    def use_in_threads():
-        for _ in range(5):
-            in_thread(use)
-        gc.collect()
-
-    with pytest.warns(UncommittedChangesWarning, match=r"a thread.* changes \(in Thing oid 0\)"):
-        use_in_threads()
+    for _ in range(5):
+        in_thread(use)
+    gc.collect()
     transaction.begin()
     transaction.begin()
 

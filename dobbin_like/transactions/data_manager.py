@@ -43,7 +43,6 @@ from dobbin_like.exc import (
     OvertakenError,
     SelfWaitError,
     UncommittedChangesError,
-    UncommittedChangesWarning,
 )
 from dobbin_like.objects.faces.stream import slow_files
 from dobbin_like.objects.faces.view import View
@@ -81,7 +80,6 @@ from dobbin_like.transactions.lost_changes import (
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
-from dobbin_like.warn_outside import warn_outside
 
 
 @implementer(ISavepointDataManager)
@@ -157,14 +155,9 @@ class DataManager:
 
         Raises UncommittedChangesError if somebody can still commit what is checked out.
         """
-        left = ""
-        if self.pending:
-            if self.transaction_manager is not None:
-                raise self.uncommitted()
-            left = self.thread.what_is_left("a transaction manager")
+        if self.pending and self.transaction_manager is not None:
+            raise self.uncommitted()
         self.thread.leave()
-        if left:  # Last: a warning may be raised as an error.
-            warn_outside(left, UncommittedChangesWarning)
 
     def let_go(self) -> None:
         """Give the snapshot back until the next transaction; nothing may be checked out."""
@@ -461,12 +454,8 @@ class DataManager:
 
 
 def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
-    """Return what tells of changes in *transaction*, of one database; None: there are none.
-
-    Who asks warns of them. They are not told once more when the thread ends.
-    """
+    """Return what tells of changes in *transaction*, of one database; None: there are none."""
     for each in getattr(transaction, "_resources", ()):  # There is no public way to ask.
         if isinstance(each, DataManager) and each.pending:
-            each.thread.is_told = True
             return each.uncommitted()
     return None

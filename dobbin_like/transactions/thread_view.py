@@ -6,7 +6,6 @@ What the thread changes, and how that is committed: :mod:`.data_manager`.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -16,10 +15,9 @@ from typing import Any, Final
 from transaction.interfaces import ISynchronizer
 from zope.interface import implementer
 
-from dobbin_like.exc import BlockError, ClosedError, UncommittedChangesWarning
+from dobbin_like.exc import BlockError, ClosedError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.values.here import (
     OpenedObjects,
     Scope,
@@ -27,11 +25,9 @@ from dobbin_like.objects.values.here import (
     here,
     scope_of_context,
 )
-from dobbin_like.objects.values.short import short
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import note_new_objects
-from dobbin_like.warn_outside import warn_nowhere
 
 _DECIDING = ("tpc_vote", "_finish")
 """Methods of the data manager from whose start to whose end nothing is taken back."""
@@ -49,13 +45,6 @@ def has_transaction(transaction_manager: Callable[[], Any]) -> bool:
     return manager is not None and (
         not manager.explicit or getattr(manager, "_txn", manager) is not None
     )
-
-
-def _is_changed(working: WorkingCopy) -> bool:
-    try:
-        return working.changed() is not None
-    except Exception:  # noqa: BLE001  of code of users, which compares values
-        return True
 
 
 @implementer(ISynchronizer)
@@ -89,46 +78,13 @@ class ThreadView:
         note_new_objects(transaction_manager, self.opened, self._shared.lock)
         self.committing = False
         self.ends_with_block: bool = False  # The transaction: a block of this database does.
-        self.life: weakref.ref[Any] | None = None  # That of the thread; None: of a task.
-        self.is_told: bool = False  # What is not committed was warned of already.
         self._is_of_task = scope is not None
-        self._pid = os.getpid()
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
         view = getattr(self, "view", None)  # None: an interrupt came while this was made.
         if view is not None and view.in_use():
-            text = ""
-            try:
-                text = "" if sys.is_finalizing() else self.what_is_left()
-            finally:
-                self._shared.retire_view(view)
-            if text:
-                # The lines that run now, in whichever thread, have nothing to do with it.
-                warn_nowhere(text, UncommittedChangesWarning)
-
-    def what_is_left(self, who: str = "") -> str:
-        """Return what tells of changes that nobody can commit any more, as *who* is gone.
-
-        It is empty if there are none. If nothing is given, the thread is gone, or its manager.
-        """
-        if self.is_told or self._pid != os.getpid():  # Or the process that has forked this one.
-            return ""
-        changed = [each.obj for each in [*self.view.working.values()] if _is_changed(each)]
-        if not changed:
-            return ""
-        if not who:
-            who = "a task" if self._is_of_task else "a thread, or its transaction manager,"
-        more = f" and {len(changed) - 1:,} more" if len(changed) > 1 else ""
-        return (
-            f"{self._storage.path}: {who} is gone with changes (in {short(changed[0])}{more}) "
-            "that were neither committed nor aborted; they are lost; commit them there, or make "
-            "them in a block: with db.transaction()"
-        )
-
-    def has_ended(self) -> bool:
-        """Tell whether its thread has ended, with something checked out."""
-        return self.life is not None and self.life() is None and bool(self.view.working)
+            self._shared.retire_view(view)
 
     # -- what a transaction manager calls ------------------------------------
 
@@ -179,7 +135,6 @@ class ThreadView:
                     seal(obj)
             opened.clear()
         view = self.view
-        self.is_told = False
         if self._publisher.closed:
             return
         view.lapsed = None
