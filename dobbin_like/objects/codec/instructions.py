@@ -24,7 +24,7 @@ _PUT: Final = ord("p")
 _LONG_BINPUT: Final = ord("r")
 
 _SHORT: Final = 64
-"""Texts of less bytes are matched by the expression, longer ones are skipped by arithmetic."""
+"""Texts of fewer bytes are matched by the expression, longer ones are skipped by arithmetic."""
 
 
 def _compile_match(data: bytes, place: int = 0) -> re.Match[bytes] | None:
@@ -64,7 +64,7 @@ class StateError(Exception):
 def as_file(data: bytes) -> io.BytesIO:
     """Return the bytes of a state as what is to be decoded, or raise StateError.
 
-    Cost: a third of what ``pickle`` takes for them, up to Python 3.14; next to nothing since.
+    Cost: 0.4 of what ``pickle`` takes for them, up to Python 3.14; next to nothing since.
     """
     # What programs have registered by copyreg.add_extension(), and decoded elsewhere, is not
     # looked up by find_class() any more.

@@ -9,7 +9,6 @@ import io
 import pickle
 import re
 import types
-import typing
 import weakref
 from collections.abc import (
     AsyncGenerator,
@@ -90,7 +89,7 @@ _KINDS: Final[tuple[tuple[Any, str], ...]] = (
 
 
 _HINTS: Final = (types.GenericAlias, types.UnionType)
-_NAMED: Final = (typing.NewType, typing.ParamSpec, typing.TypeVar)
+_NAMED: Final = frozenset(("NewType", "ParamSpec", "TypeAliasType", "TypeVar", "TypeVarTuple"))
 """Types of hints that are stored by their name, if that is allowed."""
 
 
@@ -101,7 +100,7 @@ def instead_of(value: Any) -> str:
         return NO_SENTINEL
     top = cls.__module__.partition(".")[0]
     if top in ("annotationlib", "typing") or issubclass(cls, _HINTS):
-        return "" if isinstance(value, _NAMED) else _HINT
+        return "" if cls.__name__ in _NAMED else _HINT
     if top in ("builtins", "itertools", "types"):
         return next((instead for kinds, instead in _KINDS if isinstance(value, kinds)), "")
     if top in ("collections", "dobbin_like"):
