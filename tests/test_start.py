@@ -54,9 +54,19 @@ def test_a_program_does_not_import_what_most_programs_never_use(
     assert not [name for name in imported if name.startswith(f"dobbin_like.{room}")]
 
 
+@pytest.mark.parametrize("module", "rebuild shown state_reader".split())
+def test_a_program_does_not_import_what_shows_and_repairs_states(
+    imported: set[str], module: str
+) -> None:
+    assert not [
+        name for name in imported if name.startswith(f"dobbin_like.objects.codec.{module}")
+    ]
+
+
 @pytest.mark.parametrize(
     "module",
-    "asyncio click copy dataclasses decimal fractions inspect json portalocker rich".split(),
+    "asyncio click copy dataclasses decimal fractions hashlib inspect json pathlib portalocker "
+    "rich".split(),
 )
 def test_a_program_does_not_wait_for_modules_that_take_long(
     imported: set[str], module: str

@@ -5,7 +5,6 @@ Looked at when opening fails anyway, or would make a file that nobody expects.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 from dobbin_like.exc import NotALogError
@@ -60,7 +59,7 @@ def shelf_kind(path: str) -> str:
 
 def _has_hash(path: str) -> bool:
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             start = file.read(16)
     except OSError:
         return False

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from dobbin_like.exc import IntegrityError, LogMovedError
@@ -151,7 +150,7 @@ def sync_directory(path: str) -> None:
     Raises LogMovedError if its directory is gone.
     """
     try:
-        directory_fd = os.open(Path(path).resolve().parent, os.O_RDONLY)
+        directory_fd = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
     except FileNotFoundError:
         raise LogMovedError(path, "the file is gone") from None
     except PermissionError:  # It may be written and not read.

@@ -14,7 +14,6 @@ import stat
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log.file import disk
@@ -40,7 +39,7 @@ def check_regular(path: str) -> None:
 
     Before it is opened: opening a pipe waits for its other end.
     """
-    mode = Path(path).stat().st_mode
+    mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode):
@@ -179,7 +178,7 @@ class LogFile:
         if self.words is None:  # Whatever comes to the path is what this one waits for.
             return
         try:
-            found = os.stat(self.path)  # noqa: PTH116  device and inode
+            found = os.stat(self.path)
             if (found.st_dev, found.st_ino) != self.key and not self.is_replaced():
                 self._check_key((found.st_dev, found.st_ino))
         except FileNotFoundError:
@@ -188,7 +187,7 @@ class LogFile:
     def check_restored(self) -> None:
         """Raise LogMovedError if a backup has come to the path, as STATE says it would."""
         with contextlib.suppress(FileNotFoundError):
-            found = os.stat(self.path)  # noqa: PTH116  device and inode
+            found = os.stat(self.path)
             self._check_key((found.st_dev, found.st_ino))
 
     def _check_key(self, key: tuple[int, int]) -> None:
@@ -239,7 +238,7 @@ class LogFile:
     def looks_begun(self) -> bool:
         """Return whether attach() is worth while. Cost: one system call."""
         try:
-            return Path(self.path).stat().st_size >= header.PAGE_SIZE
+            return os.stat(self.path).st_size >= header.PAGE_SIZE
         except OSError:
             return False
 
@@ -301,7 +300,7 @@ class LogFile:
         own = f"/proc/self/fd/{self.fd}"
         with disk.named(self.path):
             fd = os.open(
-                own if os.path.exists(own) else self.path,  # noqa: PTH110
+                own if os.path.exists(own) else self.path,
                 os.O_RDONLY if self.read_only else os.O_RDWR,
             )
         try:

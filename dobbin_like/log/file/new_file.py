@@ -15,7 +15,6 @@ import stat
 import time
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Self
 
 from dobbin_like.exc import CopyError, PackRunningError
@@ -109,7 +108,7 @@ class NewFile:
 
     def _replace(self) -> None:
         try:
-            Path(self.path).replace(self._place)
+            os.replace(self.path, self._place)
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
@@ -130,12 +129,12 @@ class NewFile:
         try:
             os.link(self.path, self._place)
         except FileExistsError:
-            if Path(self._place).stat().st_size:
+            if os.stat(self._place).st_size:
                 text = os.strerror(errno.EEXIST)
                 raise FileExistsError(errno.EEXIST, text, self._place) from None
             return False
         except OSError:  # A file system without links.
-            if Path(self._place).exists():
+            if os.path.exists(self._place):
                 raise
             return False
         return True
@@ -153,7 +152,7 @@ class NewFile:
         if status.st_size:
             # Left by one that was killed. A new one, for this one may have another name by
             # now: that of its place.
-            os.unlink(self.path)  # noqa: PTH108  as it was opened
+            os.unlink(self.path)
             return False
         return True
 
@@ -164,7 +163,7 @@ class NewFile:
         try:
             # As long as it is locked, nobody else puts another file there.
             if _leads_to(self.path, os.fstat(self.fd)):
-                os.unlink(self.path)  # noqa: PTH108  as it was opened
+                os.unlink(self.path)
         finally:
             self._close()
 
@@ -219,7 +218,7 @@ def check_place(path: str) -> None:
     A new file would take the place of it, and opening a pipe waits for its other end.
     """
     try:
-        mode = Path(path).stat().st_mode
+        mode = os.stat(path).st_mode
     except OSError:  # None is there, or the next call says why.
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -242,7 +241,7 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
         with contextlib.suppress(OSError):
             if try_lock(fd, path):
                 if _leads_to(path, os.fstat(fd)) and is_stale(fd):
-                    os.unlink(path)  # noqa: PTH108  as it was opened
+                    os.unlink(path)
                 unlock(fd)
     finally:
         os.close(fd)
@@ -254,7 +253,7 @@ def _create(path: str, _flags: int) -> int:
 
 def _leads_to(path: str, status: os.stat_result) -> bool:
     try:
-        there = os.stat(path)  # noqa: PTH116  compared below
+        there = os.stat(path)
     except FileNotFoundError:
         return False
     return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)

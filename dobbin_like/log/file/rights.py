@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 def mode_of(file: str | int) -> int:
     """Return the permissions of a file, as those of one without a list. Raises OSError."""
-    mode = os.stat(file).st_mode & 0o777  # noqa: PTH116  or a descriptor
+    mode = os.stat(file).st_mode & 0o777
     for kind, rights, _ in _ENTRY.iter_unpack(_list_of(file)[_VERSION_SIZE:]):
         if kind == _GROUP:
             mode &= 0o707 | rights << 3
@@ -39,7 +39,7 @@ def take_over(fd: int, path: str, old: str) -> None:
         FileNotFoundError: There is none at *old*.
         OSError: As the system says.
     """
-    status, rights = os.stat(old), _list_of(old)  # noqa: PTH116
+    status, rights = os.stat(old), _list_of(old)
     mode = status.st_mode & 0o777
     if not _is_given(fd, status) and mode & 0o070:
         mode, rights = mode & 0o707, b""

@@ -13,7 +13,6 @@ import stat
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from dobbin_like.exc import (
@@ -276,7 +275,7 @@ def _is_used_up(stream: BinaryIO) -> bool:
 class _Spooled:
     """A temporary copy of a stream, closed when it is garbage."""
 
-    def __init__(self, stream: Any, directory: Path | None) -> None:
+    def __init__(self, stream: Any, directory: str | None) -> None:
         import tempfile
 
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
@@ -369,7 +368,7 @@ class PersistentFile(Persistent):
                 raise NoSuchAttributeError(type(self).__name__, name, instead)
             raise no_attribute(self, name)
 
-    def _p_spool(self, directory: Path | None) -> None:
+    def _p_spool(self, directory: str | None) -> None:
         """Copy the source to a temporary file, unless it is quick to read."""
         if id(self) not in slow_files:
             return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from dobbin_like.objects.deltas.overlay import Overlay
@@ -20,7 +20,7 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
     They are reachable from *working* and *roots* by new objects and built-in containers.
     """
     # A storage that is no file has no place of its own.
-    directory = Path(beside).resolve().parent if Path(beside).is_absolute() else None
+    directory = os.path.dirname(os.path.realpath(beside)) if os.path.isabs(beside) else None
     seen: set[int] = set()
     todo: list[Any] = [*roots]
     for copy in working:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import sys
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import Error, IntegrityError, ObjectNotFound, ReadCycleError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.objects.codec.instructions import StateError, as_file
-from dobbin_like.objects.codec.rebuild import PASSING, Rebuilder
-from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.deltas.delta import (
     ITEMS,
@@ -36,6 +34,9 @@ from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.shapes import Shape
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
 from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists
+
+if TYPE_CHECKING:
+    from dobbin_like.objects.codec.rebuild import Rebuilder
 
 _ONCE: Final = "once"
 _TWICE: Final = "twice"
@@ -105,6 +106,8 @@ class StateSource:
 
     def _partial(self, stored: StoredVersion, ref: ObjectRef, plain: Any) -> PartialState:
         """Return what can be decoded of a state before any hash is asked for."""
+        from dobbin_like.objects.codec.state_reader import StateReader  # It is rarely needed.
+
         reader = StateReader(self._storage.names, self._storage.path)
         number, data = reader.whole(ref.oid, stored, self._storage.version_before)
         state, _ = reader.read(number, data)
@@ -210,10 +213,12 @@ class StateSource:
             what = f"a state that is a {error.found}"
             damage = IntegrityError(self._storage.path, stored.position, what, error.expected)
             raise damage from None
-        rebuilder = Rebuilder(stored.data, self._ghosts.ghost, self._ghosts.classes)
-        if not isinstance(error, PASSING) and rebuilder.rebuild():
+        from dobbin_like.objects.codec import rebuild  # It is rarely needed.
+
+        rebuilder = rebuild.Rebuilder(stored.data, self._ghosts.ghost, self._ghosts.classes)
+        if not isinstance(error, rebuild.PASSING) and rebuilder.rebuild():
             return rebuilder
-        if not isinstance(error, (*PASSING, Error)) or _is_malformed(stored.data, error):
+        if not isinstance(error, (*rebuild.PASSING, Error)) or _is_malformed(stored.data, error):
             what = f"a state that can't be decoded: {type(error).__name__}: {error}"
             raise IntegrityError(self._storage.path, stored.position, what, "a pickle") from error
         classes = self._ghosts.classes
