@@ -68,6 +68,33 @@ def test_a_plain_object_that_becomes_a_collection_says_so(path, now):
         check_database(database).raise_if_bad()
 
 
+@pytest.mark.parametrize("now", ["dict", "list", "set", "queue"])
+def test_a_collection_without_its_items_is_not_stored_until_it_has_some(path, now):
+    stored(path, Persistent)
+    box_of(BASES[now])
+
+    with Database(path) as database:
+        box = database.root["box"]
+        assert "no items" in repr(vars(box)["_items"])
+        checkout(box)
+        box.label = "another box"
+        with pytest.raises(ChangedBaseError, match="stored with the attributes label"):
+            transaction.commit()
+        transaction.abort()
+        assert box.label == "a box"
+        checkout(box)
+        box._items = box._p_builtin()
+        transaction.commit()
+        assert len(box) == 0
+        assert box.label == "a box"
+
+
+def test_reading_the_items_is_reading_an_attribute_that_no_class_has():
+    # Else CPython does not remember where it is, and each read takes twice as long.
+    for cls in (PersistentDict, PersistentList, PersistentSet, PersistentQueue):
+        assert not hasattr(cls, "_items")
+
+
 @pytest.mark.parametrize("size", [3, 100])
 @pytest.mark.parametrize("change", [False, True])
 def test_a_dict_that_becomes_a_list_does_not_show_its_keys(path, size, change):

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Self
 
 from dobbin_like.exc import SharedValueError, ValueNotRebuiltError
 from dobbin_like.objects.faces.base import Persistent, is_new, is_open, state_to_copy
-from dobbin_like.objects.faces.stored_attribute import StoredAttribute
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import refusal_of
 from dobbin_like.objects.values.here import here
@@ -32,7 +31,7 @@ class Container(Persistent):
     _p_builtin: ClassVar[type[Any]]
     """The built-in type of the items."""
 
-    _items: Any = StoredAttribute("of a collection")
+    _items: Any  # No default, or each read of it would take longer.
     _p_deltas = True
     _p_overlay: ClassVar[Any] = None
     """The class of overlays over large items; ``None``: that of the built-in."""

@@ -5,9 +5,10 @@ So it is when the base of a class was changed after the state was stored.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from dobbin_like.exc import ChangedBaseError
+from dobbin_like.ids import Oid
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.values.refs import State, ref_of
 
@@ -33,9 +34,44 @@ class StoredAttribute:
         raise ChangedBaseError(type(obj).__name__, ref.oid, found, expected)
 
 
-def check_builtin(cls: Any, ref: Any, state: State, name: str) -> None:
-    """Raise ChangedBaseError if *name* in *state* is another built-in than that of *cls*."""
-    value, expected = state.get(name), cls._p_builtin
+class NoItems:
+    """Stands in the state of a collection for the items that it lacks: any use of them raises.
+
+    A descriptor in the class, as for the other attributes, would make each read of the items take
+    twice as long: CPython finds nothing to remember of an attribute whose class has one.
+    """
+
+    __slots__ = ("_found", "_name", "_oid")
+    __hash__ = None  # type: ignore[assignment]
+    _p_immutable = True  # It is shared as it is.
+
+    def __init__(self, class_name: str, oid: Oid, state: State) -> None:
+        self._name, self._oid = class_name, oid
+        self._found = ", ".join(state) or "none"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is NoItems and other._oid == self._oid and other._found == self._found
+
+    def __repr__(self) -> str:
+        return f"<no items, but the attributes {self._found}>"
+
+    def _refuse(self, *_args: Any) -> NoReturn:
+        found, expected = f"the attributes {self._found}", "_items, of a collection"
+        raise ChangedBaseError(self._name, self._oid, found, expected)
+
+    __getattr__ = __getitem__ = __setitem__ = __delitem__ = __reduce_ex__ = _refuse
+    __len__ = __iter__ = __reversed__ = __contains__ = _refuse
+
+
+def check_items(cls: Any, ref: Any, state: State, name: str) -> None:
+    """Raise ChangedBaseError if *name* in *state* is another built-in than that of *cls*.
+
+    If there is none, the state gets what raises it when the items are asked for: the attributes
+    can be read.
+    """
+    if name not in state:
+        state[name] = NoItems(cls.__name__, ref.oid, state)
+    value, expected = state[name], cls._p_builtin
     if isinstance(value, (dict, list, set)) and not isinstance(value, expected):
         kind = next(kind for kind in (dict, list, set) if isinstance(value, kind))
         found, needed = f"{name}, a {kind.__name__}", f"a {expected.__name__}"

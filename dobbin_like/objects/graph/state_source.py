@@ -26,7 +26,7 @@ from dobbin_like.objects.deltas.delta import (
 )
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, changed_items, mark_stored
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.stored_attribute import check_builtin
+from dobbin_like.objects.faces.stored_attribute import check_items
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState
 from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.here import here
@@ -96,11 +96,12 @@ class StateSource:
             state = self._decode_again(ref.oid, stored, error).state(shape)
         if plain._p_version or VERSION in state:
             state = upgrade(plain, ref.oid, state)
-        if SHAREABLE.issuperset(map(type, state.values())):
+        if not SHAREABLE.issuperset(map(type, state.values())):
+            state = self.share(state, ref)
+        elif not plain._p_deltas:
             return state
-        state = self.share(state, ref)
         if plain._p_deltas:
-            check_builtin(plain, ref, state, ITEMS)
+            check_items(plain, ref, state, ITEMS)
             mark_stored(state, stored.tid, len(stored.data))
         return state
 
@@ -176,7 +177,7 @@ class StateSource:
                 state = upgrade(plain, ref.oid, state)
             spare = len(base.data) - weight
             if plain._p_deltas:
-                check_builtin(plain, ref, state, ITEMS)
+                check_items(plain, ref, state, ITEMS)
             state = self.share(state, ref)
         mark_stored(state, stored.tid, spare)
         return state
