@@ -67,7 +67,7 @@ def set_key(tree: Any, key: Any, value: Any, *, replace: bool = True) -> bool:
 def remove_key(tree: Any, key: Any) -> Any:
     """Remove *key*; return its value, or MISSING."""
     check_writable(tree)
-    path, leaf, index, value = find_key(tree, key)
+    leaf, index, value = find_key(tree, key)
     if leaf is None:
         return MISSING
     plan = Plan(tree)
@@ -75,6 +75,7 @@ def remove_key(tree: Any, key: Any) -> Any:
         keys, values = map(list, plan.get(leaf, "items"))
         del keys[index]
         value = values.pop(index)
+        path, _ = path_to(tree._root, key)  # noqa: SLF001
         plan.drain(path, leaf, keys, values)
         plan.count(-1)
     plan.note(leaf, key)

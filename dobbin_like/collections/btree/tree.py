@@ -89,11 +89,11 @@ class SortedTree(Persistent, Generic[K, I]):
         return self._length.value
 
     def __contains__(self, key: Any) -> bool:
-        return find_key(self, key)[3] is not MISSING
+        return find_key(self, key)[2] is not MISSING
 
     def _value(self, key: Any) -> Any:
         """Return the value of *key* or MISSING: the thread's own copy if it may change it."""
-        _, leaf, index, value = find_key(self, key)
+        leaf, index, value = find_key(self, key)
         if KINDS[type(value)] > REFERENCE and value is not MISSING and is_writable(self):
             checkout(leaf)
             return leaf.items[1][index]
@@ -265,7 +265,7 @@ class SortedTree(Persistent, Generic[K, I]):
         was, becomes = joined(before), joined(after)
         changes = differences(was, becomes)
         for key, old, value in (*changes, *unchanged(written, was, becomes)):
-            now = find_key(self, key)[3]
+            now = find_key(self, key)[2]
             if not same(now, old):
                 refuse_key(key, old, now, value)
         for key, _, value in changes:

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from dobbin_like.collections.btree.nodes import MISSING, BTreeInner, BTreeLeaf, Items, find
+from dobbin_like.collections.btree.nodes import MISSING, BTreeInner, BTreeLeaf, Items
 from dobbin_like.exc import Error
 
 END: Final[Any] = type("End", (), {"__repr__": lambda _: "<end>"})()
@@ -58,19 +58,26 @@ def path_to(node: Any, key: Any) -> tuple[Path, BTreeLeaf]:
             return path, node
 
 
-def find_key(tree: Any, key: Any) -> tuple[Path, Any, int, Any]:
-    """Return the way to the leaf where *key* is or would be, the leaf, the index, the value.
+def find_key(tree: Any, key: Any) -> tuple[Any, int, Any]:
+    """Return the leaf where *key* is or would be, the index there, and the value.
 
     The value is MISSING if it is not there. As a dict has it, so it is with a key that can't
     be ordered among the others: then there is no leaf.
     """
     try:
-        path, leaf = path_to(tree._root, key)  # noqa: SLF001
-        return path, leaf, *find(*leaf.items, key)
+        # Without the calls of path_to() and find(): every read of a tree passes here.
+        node, level = tree._root, 0  # noqa: SLF001
+        while level != 1:
+            level, keys, children = node.links
+            node = children[bisect_right(keys, key)]
+        keys, values = node.items
+        index = bisect_left(keys, key)
+        there = index < len(keys) and keys[index] == key
+        return node, index, values[index] if there else MISSING
     except (TypeError, ArithmeticError) as error:  # The latter is of a Decimal.
         if isinstance(error, Error):  # Of a key of the tree, of which the class is missing.
             raise
-        return [], None, 0, MISSING
+        return None, 0, MISSING
 
 
 def upward(tree: Any, bounds: Bounds) -> Iterator[Items]:
