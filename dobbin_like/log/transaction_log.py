@@ -30,7 +30,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from dobbin_like.contract import (
     NO_NAMES,
@@ -44,6 +44,7 @@ from dobbin_like.contract import (
 )
 from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.log.counts import LogCounts, counted
 from dobbin_like.log.file.new_file import PACKED, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
 from dobbin_like.log.format.meta import NO_META, Meta
@@ -57,9 +58,6 @@ from dobbin_like.mistaken.attributes import fixed
 from dobbin_like.mistaken.paths import check_no_uri
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.timestamps import warn_if_ahead
-
-if TYPE_CHECKING:
-    from dobbin_like.log.counts import LogCounts
 
 __all__ = ["TransactionLog"]
 
@@ -336,8 +334,6 @@ class TransactionLog:
 
     def counts(self) -> LogCounts:
         """Return what this instance has done to the log, and how the log is; see LogCounts."""
-        from dobbin_like.log.counts import counted  # It is rarely needed.
-
         return counted(self._reading, self._writing)
 
     # -- packing ---------------------------------------------------------------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
+from itertools import filterfalse
 from typing import Any, Final
 
 from dobbin_like.objects.deltas.layered import built_in, each_key
 from dobbin_like.objects.deltas.overlay import (
     NONE_LEFT,
-    Materialized,
     Overlay,
     are_found_again,
     key_in,
@@ -69,15 +69,14 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
 
     def _keys(self, order: Any) -> Iterator[Any]:
         """Yield the keys in order; raise ``RuntimeError`` if the size changes meanwhile."""
-        removed, added = self.removed, self.added
+        removed, added, cls = self.removed, self.added, type(self)
         more = len(added) - len(removed)
         parts = (added, self.base) if order is reversed else (self.base, added)
         for part in parts:
-            for key in order(part):
-                if part is not added and key in removed:
-                    continue
+            keys = order(part)
+            for key in keys if part is added else filterfalse(removed.__contains__, keys):
                 yield key
-                if len(added) - len(removed) != more or isinstance(self, Materialized):
+                if len(added) - len(removed) != more or type(self) is not cls:
                     text = "dictionary changed size during iteration"
                     raise RuntimeError(text)
 

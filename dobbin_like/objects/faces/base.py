@@ -190,12 +190,9 @@ class MaskLayer(Persistent):
                 return getattr(self, name)
         # By way of the faces: the mask may be off by now, and type() another class.
         faces = type(self)._p_faces
-        if name not in (faces.data_names or faces.find_data_names()):
-            value = state.get(name, MISSING)
-            if value is PENDING:
-                return state.own_value(name)
-            if value is not MISSING:
-                return value
+        value = state.get(name, MISSING)  # First: most names that it lacks are of methods.
+        if value is not MISSING and name not in (faces.data_names or faces.find_data_names()):
+            return state.own_value(name) if value is PENDING else value
         if name == "__class__":
             return faces.plain
         if name == "__dict__":

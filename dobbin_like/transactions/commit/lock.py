@@ -10,6 +10,7 @@ from dobbin_like.contract import Storage
 from dobbin_like.exc import ChangesLostError, ClosedError, LogPackedError, SelfWaitError
 from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import NewRoot
 
@@ -23,8 +24,6 @@ def do_slow_steps(publisher: Publisher, view: View, new_root: NewRoot | None) ->
         from dobbin_like.objects.graph.changed_values import check_shared_values
 
         check_shared_values(publisher.graph)
-    from dobbin_like.objects.graph.spool import spool_slow_files
-
     roots = [] if new_root is None else [new_root[0]]
     spool_slow_files(view.working.values(), roots, publisher.storage.path)
 
