@@ -48,40 +48,6 @@ class Container(Persistent):
         set_native_dict(self, {"_items": cls._p_builtin()})
         return self
 
-    def _writable(self) -> Any:
-        """Return the items to change, if the calling thread may change them."""
-        working = here.memo.get(id(self))
-        if type(working) is WorkingCopy:
-            items = working.get("_items", PENDING)
-            if items is not PENDING:
-                return items
-        else:
-            ref = ref_of(self)
-            if not is_open(self) or not is_new(ref):
-                name = type(self).__name__
-                raise SharedValueError(name, "") if is_new(ref) else refusal_of(name, ref)
-        return self._items
-
-    def _touching(self, key: Any) -> Any:
-        """Return the items to change, as :meth:`_writable`, to set, add or take out *key*.
-
-        If it is as it was afterwards, a merge has to know.
-        """
-        working = here.memo.get(id(self))
-        if type(working) is not WorkingCopy:
-            return self._writable()
-        (working.touched or working.note()).keys[key] = None
-        items = working.get("_items", PENDING)
-        return self._items if items is PENDING else items
-
-    def _touching_all(self, keys: Iterable[Any]) -> Any:
-        """Do what :meth:`_touching` does, for many keys."""
-        items = self._writable()
-        working = here.memo.get(id(self))
-        if type(working) is WorkingCopy:
-            working.note().keys.update(dict.fromkeys(keys))  # Without a hash, if it has them.
-        return items
-
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         working = here.memo.get(id(self))
@@ -114,7 +80,7 @@ class Container(Persistent):
         return state
 
     def clear(self) -> None:
-        self._writable().clear()
+        writable(self).clear()
 
     def copy(self) -> Self:
         """Return a new container of this class with the same items and attributes.
@@ -125,6 +91,46 @@ class Container(Persistent):
         import copy
 
         return copy.copy(self)
+
+
+def writable(container: Container) -> Any:
+    """Return the items of a container to change, if the calling thread may change them.
+
+    A function, as looking up a method of what is checked out takes longer than all of this.
+    """
+    working = here.memo.get(id(container))
+    if type(working) is WorkingCopy:
+        items = working.get("_items", PENDING)
+        if items is not PENDING:
+            return items
+    else:
+        ref = ref_of(container)
+        if not is_open(container) or not is_new(ref):
+            name = type(container).__name__
+            raise SharedValueError(name, "") if is_new(ref) else refusal_of(name, ref)
+    return container._items  # noqa: SLF001
+
+
+def touching(container: Container, key: Any) -> Any:
+    """Return the items to change, as :func:`writable`, to set, add or take out *key*.
+
+    If it is as it was afterwards, a merge has to know.
+    """
+    working = here.memo.get(id(container))
+    if type(working) is not WorkingCopy:
+        return writable(container)
+    (working.touched or working.note()).keys[key] = None
+    items = working.get("_items", PENDING)
+    return container._items if items is PENDING else items  # noqa: SLF001
+
+
+def touching_all(container: Container, keys: Iterable[Any]) -> Any:
+    """Do what :func:`touching` does, for many keys."""
+    items = writable(container)
+    working = here.memo.get(id(container))
+    if type(working) is WorkingCopy:
+        working.note().keys.update(dict.fromkeys(keys))  # Without a hash, if it has them.
+    return items
 
 
 def going_over(collection: Any, items: Iterable[Any]) -> Iterator[Any]:

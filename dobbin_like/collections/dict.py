@@ -20,7 +20,15 @@ from collections.abc import (
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, overload
 
-from dobbin_like.collections.common import Container, filling, plain, shown
+from dobbin_like.collections.common import (
+    Container,
+    filling,
+    plain,
+    shown,
+    touching,
+    touching_all,
+    writable,
+)
 from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 K = TypeVar("K")
@@ -74,7 +82,7 @@ class PersistentDict(_Mapping[K, V]):
     ) -> None: ...
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         if args or kwargs:
-            self._writable().update(*map(plain, args), **kwargs)
+            writable(self).update(*map(plain, args), **kwargs)
 
     @overload
     @classmethod
@@ -101,10 +109,10 @@ class PersistentDict(_Mapping[K, V]):
         return found
 
     def __setitem__(self, key: K, value: V, /) -> None:
-        self._touching(key)[key] = value
+        touching(self, key)[key] = value
 
     def __delitem__(self, key: K, /) -> None:
-        del self._writable()[key]
+        del writable(self)[key]
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._items)
@@ -145,7 +153,7 @@ class PersistentDict(_Mapping[K, V]):
         return DictItems(self)
 
     def popitem(self) -> tuple[K, V]:
-        pair: tuple[K, V] = self._writable().popitem()
+        pair: tuple[K, V] = writable(self).popitem()
         return pair
 
     if not TYPE_CHECKING:  # The types are those of MutableMapping.
@@ -155,19 +163,19 @@ class PersistentDict(_Mapping[K, V]):
 
         def pop(self, key: Any, default: Any = _MISSING, /) -> Any:
             if default is _MISSING:
-                return self._writable().pop(key)
-            return self._touching(key).pop(key, default)
+                return writable(self).pop(key)
+            return touching(self, key).pop(key, default)
 
         def setdefault(self, key: Any, default: Any = None, /) -> Any:
-            return self._touching(key).setdefault(key, default)
+            return touching(self, key).setdefault(key, default)
 
         def update(self, /, *args: Any, **kwargs: Any) -> None:
-            self._writable()
+            writable(self)
             items: dict[Any, Any] = {}
             try:
                 items.update(*map(plain, args), **kwargs)
             finally:  # What comes before an error is set, as in a dict.
-                self._touching_all(items).update(items)
+                touching_all(self, items).update(items)
 
 
 MutableMapping.register(PersistentDict)

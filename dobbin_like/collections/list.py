@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
-from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.collections.common import Container, comparison, plain, writable
 from dobbin_like.in_place import in_place
 from dobbin_like.objects.faces.elsewhere import IN_LISTS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
@@ -48,7 +48,7 @@ class PersistentList(_Sequence[T]):
         _items: list[T]
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
-        own = self._writable()
+        own = writable(self)
         if own:  # called again
             own.clear()
         own.extend(plain(items))
@@ -65,10 +65,10 @@ class PersistentList(_Sequence[T]):
     @overload
     def __setitem__(self, index: slice, value: Iterable[T], /) -> None: ...
     def __setitem__(self, index: Any, value: Any, /) -> None:
-        self._writable()[index] = plain(value) if isinstance(index, slice) else value
+        writable(self)[index] = plain(value) if isinstance(index, slice) else value
 
     def __delitem__(self, index: SupportsIndex | slice, /) -> None:
-        del self._writable()[index]
+        del writable(self)[index]
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -99,7 +99,7 @@ class PersistentList(_Sequence[T]):
         return PersistentList(plain(other) + plain(self)) if _is_list(other) else NotImplemented
 
     def __iadd__(self, other: Iterable[T], /) -> Self:  # type: ignore[misc]
-        self._writable().extend(plain(other))
+        writable(self).extend(plain(other))
         return self
 
     def __mul__(self, count: SupportsIndex, /) -> PersistentList[T]:
@@ -110,35 +110,35 @@ class PersistentList(_Sequence[T]):
     __rmul__ = __mul__
 
     def __imul__(self, count: SupportsIndex, /) -> Self:
-        items = self._writable()
+        items = writable(self)
         items *= count
         return self
 
     def append(self, item: T, /) -> None:
-        self._writable().append(item)
+        writable(self).append(item)
 
     def extend(self, items: Iterable[T], /) -> None:
-        self._writable().extend(plain(items))
+        writable(self).extend(plain(items))
 
     def insert(self, index: SupportsIndex, item: T, /) -> None:
-        self._writable().insert(index, item)
+        writable(self).insert(index, item)
 
     def pop(self, index: SupportsIndex = -1, /) -> T:
-        item: T = self._writable().pop(index)
+        item: T = writable(self).pop(index)
         return item
 
     def remove(self, item: T, /) -> None:
-        self._writable().remove(item)
+        writable(self).remove(item)
 
     def reverse(self) -> None:
-        self._writable().reverse()
+        writable(self).reverse()
 
     @overload
     def sort(self: PersistentList[Less], *, key: None = None, reverse: bool = False) -> None: ...
     @overload
     def sort(self, *, key: Callable[[T], _Ordered], reverse: bool = False) -> None: ...
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        self._writable().sort(key=key, reverse=reverse)
+        writable(self).sort(key=key, reverse=reverse)
 
     def count(self, item: T, /) -> int:
         return self._items.count(item)

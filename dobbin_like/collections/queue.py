@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from queue import Empty
 from typing import Any, Generic, TypeVar
 
-from dobbin_like.collections.common import Container, going_over, plain, shown
+from dobbin_like.collections.common import Container, going_over, plain, shown, writable
 from dobbin_like.objects.deltas.overlay_dict import OverlayQueue, first_key, next_number
 from dobbin_like.objects.faces.elsewhere import IN_QUEUES, telling
 
@@ -42,7 +42,7 @@ class PersistentQueue(Container, Generic[T]):
 
     def put(self, item: T) -> None:
         """Add *item* at the end."""
-        items = self._writable()
+        items = writable(self)
         items[next_number(items, self._p_serial or 0)] = item
 
     def get(self) -> T:
@@ -51,21 +51,15 @@ class PersistentQueue(Container, Generic[T]):
         That there is none depends on the whole queue: the transaction is in conflict with one
         that puts an item in meanwhile.
         """
-        items = self._writable()
-        item: T = items.pop(self._oldest(items))
+        items = writable(self)
+        item: T = items.pop(_oldest(items))
         return item
 
     def peek(self) -> T:
         """Return the oldest item without removing it; raise ``queue.Empty`` if there is none."""
         items = self._items
-        item: T = items[self._oldest(items)]
+        item: T = items[_oldest(items)]
         return item
-
-    def _oldest(self, items: Any) -> int:
-        number = first_key(items)
-        if number is None:
-            raise Empty
-        return int(number)
 
     def __iter__(self) -> Iterator[T]:
         return going_over(self, plain(self).values())
@@ -75,3 +69,10 @@ class PersistentQueue(Container, Generic[T]):
 
     def __repr__(self) -> str:
         return shown(self, lambda: f"{type(self).__name__}({list(self)!r})", "(...)")
+
+
+def _oldest(items: Any) -> int:
+    number = first_key(items)
+    if number is None:
+        raise Empty
+    return int(number)

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, MutableSet
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dobbin_like.collections.common import Container, comparison, plain
+from dobbin_like.collections.common import (
+    Container,
+    comparison,
+    plain,
+    touching,
+    touching_all,
+    writable,
+)
 from dobbin_like.in_place import in_place
 from dobbin_like.objects.faces.elsewhere import IN_SETS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
@@ -29,7 +36,7 @@ def _is_set(other: object) -> bool:
 
 def _in_place(update: str) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any, /) -> Any:
-        self._writable()
+        writable(self)
         if not _is_set(other):
             return NotImplemented
         getattr(self, update)(other)
@@ -52,7 +59,7 @@ class PersistentSet(_MutableSet[T]):
         _items: set[T]
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
-        own = self._writable()
+        own = writable(self)
         if own:  # called again
             own.clear()
         own.update(plain(items))
@@ -134,17 +141,17 @@ class PersistentSet(_MutableSet[T]):
         __ixor__ = _in_place("symmetric_difference_update")
 
     def add(self, item: T, /) -> None:
-        self._touching(item).add(item)
+        touching(self, item).add(item)
 
     def discard(self, item: T, /) -> None:
         try:
-            self._touching(item).discard(item)
+            touching(self, item).discard(item)
         except TypeError:
             key = _hashable(item)
-            self._touching(key).discard(key)
+            touching(self, key).discard(key)
 
     def remove(self, item: T, /) -> None:
-        items = self._writable()
+        items = writable(self)
         try:
             items.remove(item)
         except TypeError:
@@ -154,26 +161,26 @@ class PersistentSet(_MutableSet[T]):
             items.remove(key)
 
     def pop(self) -> T:
-        item: T = self._writable().pop()
+        item: T = writable(self).pop()
         return item
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        self._writable()
+        writable(self)
         members = set[Any]().union(*map(plain, others))
-        self._touching_all(members).difference_update(members)
+        touching_all(self, members).difference_update(members)
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        self._writable().intersection_update(*map(plain, others))
+        writable(self).intersection_update(*map(plain, others))
 
     def symmetric_difference_update(self, other: Iterable[T], /) -> None:
-        self._writable()
+        writable(self)
         members = set(plain(other))
-        self._touching_all(members).symmetric_difference_update(members)
+        touching_all(self, members).symmetric_difference_update(members)
 
     def update(self, *others: Iterable[T]) -> None:
-        self._writable()
+        writable(self)
         members = set[Any]().union(*map(plain, others))
-        self._touching_all(members).update(members)
+        touching_all(self, members).update(members)
 
 
 def _hashable(item: object) -> object:

@@ -91,14 +91,6 @@ class SortedTree(Persistent, Generic[K, I]):
     def __contains__(self, key: Any) -> bool:
         return find_key(self, key)[2] is not MISSING
 
-    def _value(self, key: Any) -> Any:
-        """Return the value of *key* or MISSING: the thread's own copy if it may change it."""
-        leaf, index, value = find_key(self, key)
-        if KINDS[type(value)] > REFERENCE and value is not MISSING and is_writable(self):
-            checkout(leaf)
-            return leaf.items[1][index]
-        return value
-
     def _chunks(self, bounds: Bounds, *, backward: bool = False) -> Iterator[Items]:
         return (downward if backward else upward)(self, bounds)
 
@@ -273,6 +265,15 @@ class SortedTree(Persistent, Generic[K, I]):
                 remove_key(self, key)
             else:
                 set_key(self, key, value)
+
+
+def look_up(tree: Any, key: Any) -> Any:
+    """Return the value of *key* or MISSING: the thread's own copy if it may change it."""
+    leaf, index, value = find_key(tree, key)
+    if KINDS[type(value)] > REFERENCE and value is not MISSING and is_writable(tree):
+        checkout(leaf)
+        return leaf.items[1][index]
+    return value
 
 
 def keys_of(keys: list[Any], _values: list[Any]) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from dobbin_like.collections.btree.build import sorted_items
 from dobbin_like.collections.btree.change import check_writable, remove_key, set_key
 from dobbin_like.collections.btree.nodes import MISSING
-from dobbin_like.collections.btree.tree import SortedTree
+from dobbin_like.collections.btree.tree import SortedTree, look_up
 from dobbin_like.collections.btree.views import (
     BTreeItems,
     BTreeKeys,
@@ -80,7 +80,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         """
         if type(key) is slice:
             return BTreeRange(self, slice_bounds(key))
-        value = self._value(key)
+        value = look_up(self, key)
         if value is not MISSING:
             return value
         missing = getattr(type(self), "__missing__", None)
@@ -93,7 +93,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
     @overload
     def get(self, key: K, default: V | T) -> V | T: ...
     def get(self, key: Any, default: Any = None) -> Any:
-        value = self._value(key)
+        value = look_up(self, key)
         return default if value is MISSING else value
 
     def keys(self, min: K | None = None, max: K | None = None) -> KeysView[K]:  # noqa: A002
@@ -163,7 +163,7 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
 
     def setdefault(self, key: K, default: Any = None) -> Any:
         set_key(self, key, default, replace=False)
-        return self._value(key)
+        return look_up(self, key)
 
     def update(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = (), /, **others: V) -> None:
         """Set items as ``dict.update`` does. At little cost if the tree is empty.

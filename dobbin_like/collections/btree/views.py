@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Set, ValuesView
 from typing import Any, ClassVar
 
-from dobbin_like.collections.btree.tree import ALL, keys_of, values_of
+from dobbin_like.collections.btree.tree import ALL, keys_of, look_up, values_of
 from dobbin_like.collections.btree.walk import END, Bounds, bounds_of
 
 
@@ -80,7 +80,7 @@ class BTreeRange(_Range, Mapping[Any, Any]):
     def __getitem__(self, key: Any) -> Any:
         if key not in self:
             raise KeyError(key)
-        return self._tree._value(key)
+        return look_up(self._tree, key)
 
     def keys(self) -> KeysView[Any]:
         return BTreeKeys(self, self._tree, self._bounds)
