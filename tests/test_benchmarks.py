@@ -21,7 +21,7 @@ from benchmarks.peers.rawlog import RECORD
 from benchmarks.peers.registry import PEERS, SYNC, is_installed, store_of
 from benchmarks.side import together
 from benchmarks.side.goals import GOALS, Goal
-from benchmarks.side.page import of_row, of_side, publish
+from benchmarks.side.page import of_row, of_side, publish, why_not
 from benchmarks.side.plots import Line, plot
 from benchmarks.side.results import added
 from benchmarks.side.workload import IS_FREE_THREADED
@@ -328,6 +328,7 @@ def test_an_aim_tells_how_many_times_as_good_we_are() -> None:
     assert of_side(Goal("", "start", "ms", "zodb", 1, size=10), found) == 4
     assert of_side(Goal("", "start", "ms", "zodb", 1), found) == 1.5
     assert of_side(Goal("", "start", "ms", "itself", 1), found) == 0.5
+    assert of_side(Goal("", "start", "ms", "zodb", 1), found, "plain") is None
     assert of_side(Goal("", "start", "ms", "durus", 1), found) is None
     assert of_side(Goal("", "start", "ms", "itself", 1, size=10), found) is None
     assert of_side(Goal("", "hot", "ns", "zodb", 1), found) is None
@@ -339,8 +340,23 @@ def test_an_aim_tells_how_many_times_as_good_we_are() -> None:
 def test_an_aim_is_of_a_figure_that_is_measured() -> None:
     figures = {each.name: {figure.name for figure in each.figures} for each in WORKLOADS}
 
+    peers = {each.name: each.peers for each in WORKLOADS}
+
     for goal in GOALS:
         assert goal.workload == "rows" or goal.figure in figures[goal.workload], goal
+        assert not goal.limit or goal.limit in peers[goal.workload], goal
+
+
+def test_an_aim_that_no_limit_reaches_is_told_to_be_out_of_reach() -> None:
+    goal = Goal("a start", "start", "ms", "zodb", 3, "It takes long.", limit="plain")
+    measured = _measured(ours=20, zodb=40, plain=16)
+    found: dict[str, Any] = {"side": {"start": {"10": measured}}, "rows": {}}
+
+    assert why_not(goal, found) == ["*plain*: 2.50", "No store can. It takes long."]
+    measured["samples"]["plain"]["ms"] = [10]
+    assert why_not(goal, found) == ["*plain*: 4.00", "It takes long."]
+    del measured["samples"]["plain"]
+    assert why_not(goal, found) == ["", "It takes long."]
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])

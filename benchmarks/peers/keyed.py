@@ -32,7 +32,7 @@ def state_of(thing: Thing) -> tuple[Any, ...]:
     return thing.number, thing.weight, thing.text, others
 
 
-def _things(rows: Iterable[tuple[int, Any]]) -> dict[int, Thing]:
+def things_of(rows: Iterable[tuple[int, Any]]) -> dict[int, Thing]:
     """Return things by their keys. They refer to those before them."""
     things: dict[int, Thing] = {}
     for key, state in rows:
@@ -111,13 +111,13 @@ class KeyStore(abc.ABC):
         return sum([thing.number for thing in self.in_one(self._each_by_its_key).values()])
 
     def _each_by_its_key(self, load: Callable[[int], Any]) -> dict[int, Thing]:
-        return _things((key, load(key)) for key in range(1, load(ROOT)["count"] + 1))
+        return things_of((key, load(key)) for key in range(1, load(ROOT)["count"] + 1))
 
     def everything(self) -> list[Thing]:
         return list(self.in_one(self._by_a_scan).values())
 
     def _by_a_scan(self, load: Callable[[int], Any]) -> dict[int, Thing]:
-        return _things(self.scan())
+        return things_of(self.scan())
 
     def scan(self) -> Iterable[tuple[int, Any]]:
         """Return all keys but that of the root, in order, and their values."""

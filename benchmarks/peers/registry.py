@@ -138,6 +138,13 @@ PEERS: dict[str, Peer] = {
         setting="as many bytes appended by ``write``, and ``fdatasync`` if synced; "
         "nothing can be found again",
     ),
+    "checked": Peer(
+        "checked",
+        (),
+        (),
+        is_limit=True,
+        setting="*rawlog*, and a checksum of each mebibyte, by ``zlib.crc32``",
+    ),
     "plain": Peer(
         "plain", (), (), is_limit=True, setting="plain Python objects in one process, no store"
     ),

@@ -281,10 +281,22 @@ def _aims(found: dict[str, Any]) -> Iterator[str]:
     for goal in GOALS:
         reached = of_row(goal, found) if goal.workload == "rows" else of_side(goal, found)
         if reached is not None:
-            why = goal.why if reached < goal.at_least else ""
             peer = PEERS[goal.peer].title if goal.peer in PEERS else goal.peer
-            rows.append([goal.what, peer, number(goal.at_least), number(reached), why])
-    yield from _table(["", "beside", "at least", "reached", "what keeps it from there"], rows)
+            row = [goal.what, peer, number(goal.at_least), number(reached)]
+            rows.append(row + (["", ""] if reached >= goal.at_least else why_not(goal, found)))
+    head = ["", "beside", "at least", "reached", "by a limit", "what keeps it from there"]
+    yield from _table(head, rows)
+
+
+def why_not(goal: Goal, found: dict[str, Any]) -> list[str]:
+    """Return how far a limit comes, and what keeps us from an aim that is not reached."""
+    limit = of_side(goal, found, goal.limit) if goal.limit else None
+    if limit is None:
+        return ["", goal.why]
+    by_limit = f"*{PEERS[goal.limit].title}*: {number(limit)}"
+    if limit < goal.at_least:
+        return [by_limit, f"No store can. {goal.why}".rstrip()]
+    return [by_limit, goal.why]
 
 
 def of_row(goal: Goal, found: dict[str, Any]) -> float | None:
@@ -296,7 +308,7 @@ def of_row(goal: Goal, found: dict[str, Any]) -> float | None:
     return None
 
 
-def of_side(goal: Goal, found: dict[str, Any]) -> float | None:
+def of_side(goal: Goal, found: dict[str, Any], whose: str = "ours") -> float | None:
     """Return how many times as good a figure is as that of a peer; None: not measured."""
     sizes = found["side"].get(goal.workload, {})
     size = goal.size or max(map(int, sizes), default=-1)
@@ -310,8 +322,10 @@ def of_side(goal: Goal, found: dict[str, Any]) -> float | None:
         )
         if before is None:
             return None
-        samples = {"ours": samples["ours"], "itself": before["samples"]["ours"]}
-    return ratio(figure, samples, goal.peer) if goal.peer in samples else None
+        samples = {whose: samples[whose], "itself": before["samples"][whose]}
+    if goal.peer not in samples or whose not in samples:
+        return None
+    return ratio(figure, {**samples, "ours": samples[whose]}, goal.peer)
 
 
 def _ahead(found: dict[str, Any]) -> Iterator[str]:

@@ -47,8 +47,9 @@ NOT_HERE = """\
 """
 
 AIMS = """\
-How many times as good as a peer we want to be, how many times we are, and where that is less, what
-keeps it from there.
+How many times as good as a peer we want to be, and how many times we are. Where that is less, how
+many times as good as the peer a limit is, and what keeps us from there. A limit is a program that
+has less to do than any store with transactions; what it does not reach, none can.
 """
 
 REASONS = {
