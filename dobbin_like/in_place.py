@@ -7,7 +7,6 @@ asks the other side for ``__radd__``, as for ``x + y``, and what that returns ta
 
 from __future__ import annotations
 
-import dis
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
@@ -48,6 +47,8 @@ def _stands_in_assignment() -> bool:
 @cache
 def _assignments() -> frozenset[bytes]:
     """Return how the operators stand in the bytecode of this Python."""
+    import dis  # It takes long, and few programs need it.
+
     return frozenset(
         bytes([step.opcode, step.arg or 0])
         for operator in _OPERATORS

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = "from dobbin_like import Database, Persistent, PersistentDict, checkout\n"
+LISTS = (
+    "from dobbin_like import PersistentList; from dobbin_like.persistent import PersistentSet\n"
+)
 
 
 def imported_by(program: str, *arguments: object) -> set[str]:
@@ -65,13 +68,17 @@ def test_a_program_does_not_import_what_shows_and_repairs_states(
 
 @pytest.mark.parametrize(
     "module",
-    "asyncio click copy dataclasses decimal fractions hashlib inspect json pathlib portalocker "
-    "rich".split(),
+    "asyncio click copy dataclasses decimal dis fractions hashlib inspect json pathlib "
+    "portalocker rich".split(),
 )
 def test_a_program_does_not_wait_for_modules_that_take_long(
     imported: set[str], module: str
 ) -> None:
     assert module not in imported
+
+
+def test_a_program_with_lists_and_sets_does_not_wait_for_them_either() -> None:
+    assert imported_by(PROGRAM + LISTS).isdisjoint({"dis", "inspect", "tokenize"})
 
 
 def test_opening_and_reading_import_nothing_more(imported: set[str], tmp_path: Path) -> None:
