@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import transaction
 
-from dobbin_like import Database, MemoryLog, PersistentDict, checkout
+from dobbin_like import Database, MemoryLog, Persistent, PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.stops import TIMEOUT_SECONDS, Steps
 from tests.helpers.things import Thing
@@ -20,11 +20,32 @@ if TYPE_CHECKING:
 DECIDED = "dobbin_like.transactions.data_manager", "_publish", 0
 """Where a transaction is in the log, and the commit lock is held."""
 
+OWN_IS_DECIDED = (
+    ("dobbin_like.transactions.commit.lock", "new_tid", 0),
+    ("dobbin_like.transactions.publisher", "_read_news", 0),
+)
+"""Where one of the database itself is about to be appended, and where it is."""
+
+PACKING = "dobbin_like.upkeep.pack", "_carry", 0
+"""Where a pack has begun that nothing keeps from its end."""
+
 LOOKING = "dobbin_like.objects.faces.working_copy", "containers_of", 0
 """Where it is looked what was read from a working copy that is dropped."""
 
 CLOSING_SECONDS = 0.2
 """Who has not closed the database by then waits for the other thread."""
+
+
+class Old(Persistent):
+    name = "old"
+
+    @classmethod
+    def _p_migrate(cls, state: dict[str, Any], _version: int) -> dict[str, Any]:
+        return state
+
+
+class New(Old):
+    pass
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -36,8 +57,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
     return lambda: TransactionLog(tmp_path / "closing.log", sync=False)
 
 
-def closed_at(database: Any, place: tuple[str, str, int], step: Callable[[], object]) -> None:
-    """Do *step* in a thread, and close the database when it has come to a place."""
+def closed_at(database: Any, step: Callable[[], object], *places: tuple[str, str, int]) -> None:
+    """Do *step* in a thread, and close the database when it has come to the last of the places."""
     failed: list[BaseException] = []
 
     def run() -> None:
@@ -46,8 +67,11 @@ def closed_at(database: Any, place: tuple[str, str, int], step: Callable[[], obj
         except BaseException as error:
             failed.append(error)
 
-    steps = Steps(place)
+    steps = Steps(*places)
     thread = steps.start(run)
+    for _ in places[1:]:
+        steps.go()
+        steps.wait()
     closing = threading.Thread(target=database.close, daemon=True)
     closing.start()
     closing.join(CLOSING_SECONDS)
@@ -69,9 +93,62 @@ def test_what_is_decided_is_acknowledged(make: Callable[[], Any]) -> None:
             checkout(root)
             root["thing"] = Thing(text="of a class that is new")
 
-    closed_at(database, DECIDED, step)
+    closed_at(database, step, DECIDED)
     with Database(make()) as again:
         assert again.root["thing"].text == "of a class that is new"
+        transaction.abort()
+
+
+def test_a_class_that_was_renamed_is_renamed(make: Callable[[], Any]) -> None:
+    database = Database(make())
+    database.run(lambda: database.set_root(PersistentDict(old=Old())))
+    transaction.abort()
+
+    closed_at(database, lambda: database.rename_class(Old, New), *OWN_IS_DECIDED)
+
+    with Database(make()) as again:
+        assert isinstance(again.root["old"], New)
+        transaction.abort()
+
+
+def test_objects_that_were_migrated_are_counted(
+    make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(make())
+    database.run(lambda: database.set_root(PersistentDict(old=Old())))
+    transaction.abort()
+    monkeypatch.setattr(Old, "_p_version", 1)
+    migrated: list[int] = []
+
+    closed_at(database, lambda: migrated.append(database.migrate(Old)), *OWN_IS_DECIDED)
+
+    assert migrated == [1]
+    with Database(make()) as again:
+        assert [logged.description for logged in again.transactions()][-1] == "migrate Old"
+        transaction.abort()
+
+
+def test_a_log_that_was_packed_is_reported(tmp_path: Path) -> None:
+    """What is left in the indexes, the next pack takes out."""
+    path = tmp_path / "packed.log"
+    database: Any = Database(path, sync=False)
+    database.run(lambda: database.set_root(PersistentDict(old=Old())))
+    transaction.abort()
+    database.index(Old, "name")
+    with database.transaction() as root:
+        checkout(root)
+        del root["old"]
+    reports: list[Any] = []
+
+    closed_at(database, lambda: reports.append(database.pack()), PACKING)
+
+    assert [report.packed for report in reports] == [True]
+    with Database(path, sync=False) as again:
+        assert again.find(Old, name="old").first() is None
+        assert again.indexes()[0].entries == 1
+        again.pack()
+        transaction.abort()
+        assert again.indexes()[0].entries == 0
         transaction.abort()
 
 
@@ -87,4 +164,4 @@ def test_an_abort_goes_on(make: Callable[[], Any]) -> None:
             thing.n.append(3)
         transaction.abort()
 
-    closed_at(database, LOOKING, step)
+    closed_at(database, step, LOOKING)

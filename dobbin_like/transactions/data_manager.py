@@ -29,7 +29,6 @@ What the steps consist of: :mod:`dobbin_like.transactions.commit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -38,7 +37,6 @@ from zope.interface import implementer
 
 from dobbin_like.contract import is_distant
 from dobbin_like.exc import (
-    ClosedError,
     InDoubtError,
     OvertakenError,
     SelfWaitError,
@@ -320,7 +318,7 @@ class DataManager:
         assert made is not None
         # Else another thread may be about to append those that there are.
         if changes is not None and changes.has_new_names:
-            self._if_open(publisher.catch_up)
+            publisher.if_open(publisher.catch_up)
             if classes.new:
                 publisher.note_classes()
             classes.confirm()
@@ -333,18 +331,10 @@ class DataManager:
             # Who waits for what was taken early needs the states that this one has written.
             if self._early:
                 storage.release()
-        self._if_open(publisher.catch_up_to, made)
+        publisher.if_open(publisher.catch_up_to, made)
         self._state.phase = PUBLISHED
         if self._shared.has_older:
             publisher.old_snapshots.look()
-
-    def _if_open(self, step: Callable[..., None], *args: Any) -> None:
-        """Do a step after the decision, unless another thread has closed the database."""
-        try:
-            step(*args)
-        except ClosedError:
-            if not self._publisher.closed:
-                raise
 
     def tpc_finish(self, transaction: Any) -> None:
         """Decide and publish. An interrupt is held until the whole commit is done."""

@@ -67,7 +67,7 @@ def _commit(
             made = storage.append(
                 tid, changes.entries, rows, classes.new_shapes, description=description
             )
-            publisher.catch_up()
+            publisher.if_open(publisher.catch_up)
             classes.confirm()
     except BaseException:
         finish_despite_interrupts(lambda: _settle(publisher, changes, tid))
@@ -84,7 +84,7 @@ def _settle(publisher: Publisher, changes: Changes, tid: Tid) -> None:
     except InDoubtError:
         made = None
     if made is not None:
-        publisher.catch_up()
+        publisher.if_open(publisher.catch_up)
         publisher.graph.classes.confirm()
     elif not tid or publisher.give_up(tid) or tid > publisher.storage.tid:
         changes.undo()

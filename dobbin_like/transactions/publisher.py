@@ -7,8 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import ParamSpec
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction, is_packed
+from dobbin_like.exc import ClosedError
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.view import View
@@ -25,6 +27,8 @@ Publish = Callable[[Transaction], None]
 _News = tuple[Sequence[Transaction], dict[Oid, Tid], Tid, Publish | None, Sequence[Transaction]]
 """Transactions of others, the newest tid by oid, the newest tid, None; or one of this
 instance, nothing, its tid, and what publishes it. Then what was read behind them."""
+
+_P = ParamSpec("_P")
 
 
 class Publisher:
@@ -143,6 +147,18 @@ class Publisher:
                     if self.unpublished is None:
                         return
                 self._catch_up()
+
+    def if_open(self, step: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Do a step behind a decision, unless another thread has closed the database.
+
+        Then nobody can see what it would have done, and an error would tell of what is decided
+        that it is not.
+        """
+        try:
+            step(*args, **kwargs)
+        except ClosedError:
+            if not self.closed:
+                raise
 
     def drop_generations(self) -> None:
         """Let a packed storage drop what no view needs, now or from now on.

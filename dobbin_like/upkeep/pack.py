@@ -127,8 +127,9 @@ def pack(
     else:
         raise PackError(storage.path, f"{type(storage).__name__} has no file")
     if report.packed:
-        store.publisher.catch_up()
-        sweep_after_pack(store)
+        # Else the next pack takes out what is left in the indexes.
+        store.publisher.if_open(store.publisher.catch_up)
+        store.publisher.if_open(sweep_after_pack, store)
     return report
 
 
