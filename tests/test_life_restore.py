@@ -24,6 +24,7 @@ from dobbin_like.exc import (
     NotALogError,
     SelfWaitError,
 )
+from dobbin_like.log.file import new_file
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import PAGE_SIZE, RESTORED, STATE
 from dobbin_like.log.writing import writable
@@ -413,6 +414,25 @@ def test_if_it_can_not_be_put_there_the_log_goes_on(
             restore(backup, log)
         change(database, a=4)
     assert value(log) == 4
+
+
+def test_if_it_was_put_there_and_the_rest_fails_the_old_log_is_told_of(
+    log: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who only reads would have gone on in a file that is gone."""
+
+    def fail(_path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(log))
+
+    with TransactionLog(log, read_only=True) as reader:
+        with monkeypatch.context() as patch:
+            patch.setattr(new_file, "sync_directory", fail)
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                restore(backup, log)
+        assert reader.has_news()
+        with pytest.raises(LogMovedError, match="restored from a backup"):
+            reader.read_news()
+    assert value(log) == 2
 
 
 @pytest.mark.slow

@@ -85,7 +85,8 @@ def restore(
         NotALogError, FormatVersionError: One of the files is something else.
         LockTimeout, SelfWaitError: The commit lock was not free.
         OSError: Reading or writing failed.
-        In all cases, the log is unchanged.
+        In all cases, the log is unchanged; but if only the sync of its directory has failed, which
+        is the last step, it is the restored one, perhaps until a power failure.
 
     Cost: The bytes of the backup, read twice and written once.
     """

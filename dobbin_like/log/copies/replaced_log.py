@@ -58,7 +58,8 @@ class ReplacedLog:
 
         Raises:
             FileExistsError: There was no log, and somebody has begun one.
-            OSError: It could not be put there. The log is as it was.
+            OSError: It could not be put there, and the log is as it was. Or it is there, and
+                perhaps not on stable storage: only the sync of its directory has failed.
         """
         words = self._file.words
         if words is None:
@@ -69,7 +70,10 @@ class ReplacedLog:
         try:
             new.put(replace=True)
         except BaseException:
-            words.put(STATE, USUAL)
+            # Not if only what follows has failed, or was interrupted.
+            with contextlib.suppress(LogMovedError):
+                self._file.size_at_path()
+                words.put(STATE, USUAL)
             raise
 
     def _take(self) -> bool:

@@ -98,7 +98,8 @@ class NewFile:
 
         Raises:
             FileExistsError: There is one, and it must not be replaced.
-            OSError: Syncing failed, or the like. The new file is not there.
+            OSError: Syncing failed, or the like. The new file is not there, unless it is the sync
+                of the directory that has failed.
         """
         with named(self.path):
             os.fsync(self.fd)
