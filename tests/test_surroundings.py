@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
+from functools import partial
 from pathlib import Path
 from struct import pack
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,12 @@ from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
 from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
 from dobbin_like.exchange.sqlite import mirror
+from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.repair import repair
 from dobbin_like.repair.listing import readable
-from dobbin_like.storage import MemoryLog
+from dobbin_like.safe.growth import Growth
+from dobbin_like.storage import MemoryLog, TransactionLog
 from dobbin_like.upkeep.auto_pack import start_auto_pack
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
@@ -34,7 +37,7 @@ from tests.helpers.processes import exit_code, forked, in_child, python_path, ru
 from tests.helpers.transactions import change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ACCESS = "system.posix_acl_access"
 
@@ -112,6 +115,67 @@ def test_a_log_that_is_not_at_its_path_is_neither_packed_nor_backed_up(
         with Database(path) as other:
             assert len(list(other.history(other.root))) == 2
     assert not (tmp_path / "backup.log").exists()
+
+
+@pytest.mark.parametrize("what", ["pack", "dry run", "pack by itself", "safe", "backup"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_log_that_is_moved_when_its_path_was_checked_is_neither_packed_nor_backed_up(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, is_there: bool
+) -> None:
+    with Database(tmp_path / "other.log") as other:
+        change(other, n=1)
+        change(other, n=2)
+    check_path = TransactionLog.check_path
+
+    def check_and_move(log: TransactionLog) -> None:
+        check_path(log)
+        if not (tmp_path / "moved.log").exists():
+            path.rename(tmp_path / "moved.log")
+            if is_there:
+                (tmp_path / "other.log").rename(path)
+
+    with Database(path) as database:
+        change(database, n=1)
+        log: Any = database.storage
+        looking = start_auto_pack(database._store, 0.1)
+        looking.stop()
+        steps: dict[str, Callable[[], object]] = {
+            "pack": database.pack,
+            "dry run": partial(database.pack, dry_run=True),
+            "pack by itself": looking._pack,
+            "safe": Growth(log, 0.1)._packing._pack,
+            "backup": partial(database.backup, tmp_path / "backup.log"),
+        }
+        with monkeypatch.context() as patch:
+            patch.setattr(TransactionLog, "check_path", check_and_move)
+            with pytest.raises((LogMovedError, FileNotFoundError)):
+                steps[what]()
+
+    with Database(path if is_there else tmp_path / "other.log") as other:
+        assert len(list(other.history(other.root))) == 2
+    assert not (tmp_path / "backup.log").exists()
+
+
+def test_a_log_that_is_moved_while_it_is_packed_does_not_replace_another(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = NewLog.complete
+
+    def complete_and_move(new: NewLog) -> None:
+        complete(new)
+        path.rename(tmp_path / "moved.log")
+        path.write_text("of somebody else")
+
+    with Database(path) as database:
+        change(database, n=1)
+        monkeypatch.setattr(NewLog, "complete", complete_and_move)
+        with pytest.raises(LogMovedError, match="another file is there"):
+            database.pack()
+
+    assert path.read_text() == "of somebody else"
+    with Database(tmp_path / "moved.log") as moved:
+        assert moved.root["n"] == 1
+        transaction.abort()
 
 
 def test_who_has_a_log_open_that_was_restored_does_not_pack_the_restored_one(

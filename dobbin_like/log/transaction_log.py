@@ -45,6 +45,7 @@ from dobbin_like.contract import (
 from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.counts import LogCounts, counted
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import PACKED, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
 from dobbin_like.log.format.meta import NO_META, Meta
@@ -188,6 +189,11 @@ class TransactionLog:
         """Raise LogMovedError if another log is at the path, or none: for what is done by path."""
         self._reading.check_open()
         self._reading.file.check_path()
+
+    @property
+    def file(self) -> LogFile:
+        """The file that it goes on in: to check what is opened by the path later."""
+        return self._reading.file
 
     @property
     def is_follower(self) -> bool:

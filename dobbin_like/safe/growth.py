@@ -15,18 +15,19 @@ import threading
 from typing import Final
 
 from dobbin_like.processes.threads import start_thread
+from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.auto_pack import LEAST_BYTES, AutoPack
 
 _STEP: Final = 1.2
 
 
 class Growth:
-    """Watches one file. Any thread may report a write."""
+    """Watches the file of one log. Any thread may report a write."""
 
-    def __init__(self, path: str, limit: float) -> None:
+    def __init__(self, log: TransactionLog, limit: float) -> None:
         self.limit = limit
-        self._path = path
-        self._packing = AutoPack(path, limit)
+        self._path = log.path
+        self._packing = AutoPack(log.path, limit, opened_as=log)
         self._step = self._look()
         self._thread: threading.Thread | None = None
         self._pid = 0  # Of the process that has started it.

@@ -19,6 +19,7 @@ from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
 from dobbin_like.safe.reentry import was_inside
 from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_forms
+from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.packs.report import PackReport
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class Safe(MutableMapping[_K, _V]):
         self._publisher = store_of(database).publisher
         self._groups = groups
         self._root: Any = None
-        path = database.storage.path
-        self._growth = None if pack_when is None else Growth(path, pack_when)
+        log = database.storage
+        assert isinstance(log, TransactionLog)
+        self._growth = None if pack_when is None else Growth(log, pack_when)
         self._kept = Kept(writeback=writeback)
         note_open(self)
 

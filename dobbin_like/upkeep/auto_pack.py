@@ -43,7 +43,7 @@ def start_auto_pack(store: Store, limit: float) -> AutoPack:
         instead = "; let a timer call pack()" if hasattr(type(storage), "packing") else ""
         raise PackError(storage.path, f"{type(storage).__name__} has no file{instead}")
     after = partial(sweep_after_pack, store)
-    packing = AutoPack(storage.path, limit, after, storage.check_path)
+    packing = AutoPack(storage.path, limit, after, storage)
     packing.start()
     return packing
 
@@ -52,7 +52,7 @@ class AutoPack:
     """Packs one log when at least the share *limit* of its bytes is garbage.
 
     Every process that opens the log may have one; only one of them packs at a time. *after* is
-    called when it has packed, *before* when it is about to, and may refuse.
+    called when it has packed. *opened_as* has the log open: another one at the path is not packed.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AutoPack:
         path: str,
         limit: float,
         after: Callable[[], object] = lambda: None,
-        before: Callable[[], object] = lambda: None,
+        opened_as: TransactionLog | None = None,
     ) -> None:
         given: object = limit
         if isinstance(given, bool) or not isinstance(given, (int, float)):
@@ -71,7 +71,7 @@ class AutoPack:
         self._path = path
         self.limit = limit
         self._after = after
-        self._before = before
+        self._opened_as = opened_as
         self._pid = os.getpid()
         self._size = 0  # When it was looked at last, in bytes.
         self._look_at = LEAST_BYTES
@@ -128,8 +128,12 @@ class AutoPack:
         return report
 
     def _pack(self) -> PackReport:
-        self._before()
-        report = pack_file(self._path, least_garbage=self.limit, stopping=self._stopped.is_set)
+        report = pack_file(
+            self._path,
+            least_garbage=self.limit,
+            stopping=self._stopped.is_set,
+            opened_as=self._opened_as,
+        )
         if report.packed:
             self._after()
         return report

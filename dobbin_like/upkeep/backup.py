@@ -76,10 +76,13 @@ def backup(
     storage = store.storage
     if not isinstance(storage, TransactionLog):
         raise CopyError(path, f"{type(storage).__name__} has no file that could be copied")
+    mine = storage.file
     storage.check_path()  # Another log there would be copied as this one.
     if _is_free(storage.path):
+        storage.check_path()
         raise CopyError(path, f"{storage.path} has no transaction yet")
     with closing(OriginalLog(storage.path)) as original:
+        mine.check_opened(original.file)  # It may have been moved since.
         if Path(path).exists() and Path(path).samefile(storage.path):
             raise CopyError(path, "this is the database itself")
         original.sync()

@@ -118,8 +118,9 @@ def pack(
             time_of(storage.tid),
         )
     if isinstance(storage, TransactionLog):
-        storage.check_path()  # The past of another log there is not ours to drop.
-        report = pack_file(storage.path, keep, dry_run=dry_run, progress=progress)
+        report = pack_file(
+            storage.path, keep, dry_run=dry_run, progress=progress, opened_as=storage
+        )
     elif _is_in_postgres(storage):
         from dobbin_like.upkeep.packs.rows import pack_rows
 
@@ -155,17 +156,23 @@ def pack_file(
     progress: Progress | None = None,
     least_garbage: float = 0.0,
     stopping: Callable[[], bool] | None = None,
+    opened_as: TransactionLog | None = None,
 ) -> PackReport:
     """Pack the log at *path*, as pack() does.
 
     Args:
+        opened_as: What has it open: the past of another log at the path is not to be dropped.
         least_garbage: Pack only if at least this share of the file is not needed.
         stopping: Called now and then; when it returns true, InterruptedError is raised.
     """
     began = time.monotonic()
     began_at = now()  # What "an hour ago" means.
     wanted = wanted_tid(keep, began_at)
-    if not os.path.exists(path):  # noqa: PTH110  nothing was committed yet
+    mine = None if opened_as is None else opened_as.file
+    is_there = os.path.exists(path)  # noqa: PTH110
+    if opened_as is not None:
+        opened_as.check_path()
+    if not is_there:  # Nothing was committed yet.
         return PackReport(path)
     with contextlib.ExitStack() as stack:
         file = None
@@ -179,6 +186,8 @@ def pack_file(
                 raise PackError(path, reason) from error
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
+        if mine is not None:
+            mine.check_opened(old.file)  # It may have been moved since.
         if wanted is not None and not isinstance(keep, timedelta):
             refuse_the_future(path, keep, began_at, _newest(old, wanted))
         report = _pack(old, file, progress, least_garbage, stopping)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.rights import mode_of
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import DURABLE, Page
@@ -41,6 +42,11 @@ class OriginalLog:
 
     def close(self) -> None:
         self._log.close()
+
+    @property
+    def file(self) -> LogFile:
+        """The file that was opened."""
+        return self._file
 
     @property
     def page(self) -> Page | None:

@@ -17,6 +17,7 @@ from dobbin_like.contract import Entry
 from dobbin_like.exc import LockTimeout, PackError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE, REPLACED, STATE, USUAL, Page, encode_page
 from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
@@ -87,6 +88,11 @@ class PackedLog:
 
     def close(self) -> None:
         self._writing.close(save=False)
+
+    @property
+    def file(self) -> LogFile:
+        """The file that was opened."""
+        return self._log.file
 
     @property
     def page(self) -> Page | None:
@@ -210,6 +216,7 @@ class PackedLog:
         Instances that are open follow. Does not follow itself: this one is to be closed.
 
         Raises:
+            LogMovedError: Somebody has moved the log, or put another file there.
             OSError: The file could not be moved; the log is as it was.
         """
         self._writing.held_by_caller("replace_by()")
@@ -218,6 +225,7 @@ class PackedLog:
         assert words is not None
         # Where links lead to: to replace a link would leave the file to all its other names.
         place = os.path.realpath(self.path)
+        file.size_at_path()  # Since the lock was taken, much may have been copied.
         try:
             # First: should we die in between, the next holder of the lock takes it back.
             words.put(STATE, REPLACED)

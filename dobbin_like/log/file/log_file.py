@@ -184,6 +184,18 @@ class LogFile:
         except FileNotFoundError:
             raise LogMovedError(self.path, "the file is gone") from None
 
+    def check_opened(self, other: LogFile) -> None:
+        """Raise LogMovedError unless *other* is this file, or the log, packed since.
+
+        It was opened by the same path, later than this one: whatever lay there by then.
+        """
+        if self.page is None:  # See check_path().
+            return
+        if other.page is None and other.fd == _NO_FILE:
+            raise LogMovedError(self.path, "the file is gone")
+        if other.page is None or not self._goes_on_with(other.page):
+            self._check_key(other.key)
+
     def check_restored(self) -> None:
         """Raise LogMovedError if a backup has come to the path, as STATE says it would."""
         with contextlib.suppress(FileNotFoundError):
@@ -215,8 +227,7 @@ class LogFile:
         Raises:
             OSError: The file there can't be opened.
         """
-        page = self.page
-        if self._is_marked():  # Of the same log, perhaps, and no continuation.
+        if self._is_marked():
             return False
         try:
             fd = os.open(self.path, os.O_RDONLY)
@@ -227,11 +238,17 @@ class LogFile:
             start = os.pread(fd, header.PAGE_SIZE, 0)
         finally:
             os.close(fd)
-        if page is None or (status.st_dev, status.st_ino) == self.key:
+        if (status.st_dev, status.st_ino) == self.key:
             return False
         try:
-            found = header.decode_page(self.path, start)
+            return self._goes_on_with(header.decode_page(self.path, start))
         except LogError:
+            return False
+
+    def _goes_on_with(self, found: Page) -> bool:
+        """Return whether the file that begins with *found* is a later one of this log."""
+        page = self.page
+        if page is None or self._is_marked():  # Of the same log, perhaps, and no continuation.
             return False
         return found.store_id == page.store_id and found.generation > page.generation
 
