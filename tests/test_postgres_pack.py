@@ -16,7 +16,15 @@ from types import SimpleNamespace
 import pytest
 import transaction
 
-from dobbin_like import Database, MemoryLog, PersistentDict, PersistentFile, checkout, cli
+from dobbin_like import (
+    Database,
+    MemoryLog,
+    OverlayLog,
+    PersistentDict,
+    PersistentFile,
+    checkout,
+    cli,
+)
 from dobbin_like.check import check_database, check_log
 from dobbin_like.conformance.steps import catch_up, commit, data_of, fail, locked
 from dobbin_like.exc import (
@@ -460,6 +468,25 @@ def test_a_past_that_is_read_stays_until_it_is_not(database, opened, ask):
     reader.transaction_manager.begin()
     with pytest.raises(PastDroppedError):
         reader.at(first)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_an_overlay_takes_up_again_is_kept(database, elsewhere):
+    """The last transaction of the base has deleted it."""
+    take_off(database)
+    deleted = database.storage.tid
+    overlay = OverlayLog(database.storage)
+    with Database(overlay, transaction_manager=MANAGER()) as preview, preview.transaction():
+        preview.undo(deleted)
+        again = overlay.another()
+    if elsewhere:
+        pack_in_another_process(database.storage)
+    else:
+        database.pack(NOW)
+    set_n(database, 7)
+
+    with Database(again, transaction_manager=MANAGER()) as preview:
+        assert preview.root.others[-1].n == 2
 
 
 def test_a_feed_misses_nothing(database, opened):

@@ -718,3 +718,42 @@ def test_what_is_no_state_is_found(log):
 
     with pytest.raises(CheckFailedError, match="can be decoded"):
         check_log(log).raise_if_bad()
+
+
+@pytest.mark.parametrize("keep", ["as of now", "as of the overlay", "as of before"])
+@pytest.mark.parametrize("packs", [1, 2])
+def test_what_an_overlay_takes_up_again_outlives_packs_of_the_base(path, keep, packs):
+    with Database(path) as base:
+        box = PersistentDict(full=True, file=PersistentFile(io.BytesIO(b"bytes")))
+        base.run(lambda: base.set_root(PersistentDict(box=box)))
+        deleted = after(base, lambda root: root.pop("box"))
+        if keep == "as of before":
+            after(base, lambda root: root.update(n=1))
+        overlay = OverlayLog(base.storage)
+        with another_database(overlay) as preview, preview.transaction():
+            preview.undo(deleted)
+            again = overlay.another()
+
+        for number in range(packs):
+            if keep == "as of now":
+                after(base, lambda root, n=number: root.update(after=n))
+            assert base.pack(deleted if keep == "as of before" else None).packed
+
+        with another_database(again) as preview:
+            box = preview.root["box"]
+            assert box["full"]
+            assert b"".join(box["file"]) == b"bytes"
+            assert [revision.tid < deleted for revision in preview.history(box)] == [True]
+            preview.transaction_manager.abort()
+
+
+def after(database, change):
+    """Commit a change of the root; return the tid."""
+    with database.transaction() as root:
+        checkout(root)
+        change(root)
+    return database.storage.tid
+
+
+def another_database(storage):
+    return Database(storage, transaction_manager=transaction.TransactionManager())

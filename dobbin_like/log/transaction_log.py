@@ -220,6 +220,10 @@ class TransactionLog:
     def load(self, oid: Oid, at: Tid | None = None) -> LoggedVersion | None:
         return self._reading.load(oid, at)
 
+    def load_dropped(self, oid: Oid, at: Tid) -> LoggedVersion | None:
+        """Return what a pack has dropped that somebody keeps by a pin; None: there is none."""
+        return self._reading.load_dropped(oid, at)
+
     def version_before(self, oid: Oid, stored: StoredVersion) -> LoggedVersion | None:
         return self._history.version_before(oid, stored)
 

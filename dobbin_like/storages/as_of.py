@@ -6,7 +6,7 @@ any news. Knows no objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -16,6 +16,7 @@ from dobbin_like.contract import (
     Storage,
     StoredVersion,
     Transaction,
+    is_distant,
     is_packed,
 )
 from dobbin_like.exc import (
@@ -95,6 +96,8 @@ class AsOf:
 
     read_only = True
     held = behind = False
+    # Asked for what a pack has dropped, by who goes on from here.
+    _load_dropped: Callable[[Oid, Tid], StoredVersion | None] | None = None
     unseen: Sequence[Transaction] = ()
     tid: Tid
 
@@ -110,7 +113,10 @@ class AsOf:
         self.next_oid: Oid = base.next_oid
         self._base_tid, self._base_count = applied or (base.tid, base.oid_count)
         if moment is None:
-            self._pin = Pin(base, base.tid)
+            # Who goes on from here may take up again what was deleted: a pack drops what nothing
+            # leads to. All of that, where it keeps a file open; on a server, where it would let
+            # no pack of anybody drop anything, what was deleted last.
+            self._pin = Pin(base, Tid(max(base.tid - 1, 0)) if is_distant(base) else NO_TID)
             self._take_present(base)
             return
         tid = tid_of(moment)
@@ -146,6 +152,7 @@ class AsOf:
 
     def _take_present(self, base: Storage) -> None:
         """Take what the base has now; again, if it was just changing."""
+        self._load_dropped = getattr(base, "load_dropped", None)
         for _ in range(_ATTEMPTS):
             # What is being applied counts as news until all of it is.
             still = not base.has_news()
@@ -207,7 +214,9 @@ class AsOf:
         return self.load(oid) is not None
 
     def load(self, oid: Oid, at: Tid | None = None) -> StoredVersion | None:
-        return self._check_open().load(oid, self.tid if at is None else min(at, self.tid))
+        at = self.tid if at is None else min(at, self.tid)
+        found = self._check_open().load(oid, at)
+        return self._load_dropped(oid, at) if found is None and self._load_dropped else found
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> StoredVersion | None:
         return self._check_open().version_before(oid, stored)

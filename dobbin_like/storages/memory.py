@@ -284,6 +284,10 @@ class OverlayLog(MemoryLog):
     The base may be any open storage, also that of a database in use. It stays the caller's, who
     closes it after the overlay. Each ``OverlayLog(base)`` begins anew.
 
+    What was deleted in the base, an undo in the overlay finds though the base is packed: its file
+    of before stays open as long as the overlay is there. A log in PostgreSQL keeps what its last
+    transaction has deleted.
+
     Cost: Making one, that of :class:`.AsOf` without a moment. Reading what the overlay has not
     changed, a read of the base, and of the versions that the base was given since.
     """

@@ -111,6 +111,14 @@ class Generations:
             newer = applied
         return newer
 
+    def with_dropped(self, tid: Tid) -> list[Applied]:
+        """Return the files of before that have all as of *tid*, newest first.
+
+        Each has what was there and what nothing led to by then, which a pack has dropped.
+        """
+        past = [*reversed(self.past)]
+        return [each for each in past if each.complete_since < tid <= each.tail.tid]
+
     def files(self, tid: Tid | None = None) -> list[Applied]:
         """Return the files, newest first; first the newest that has all as of *tid*."""
         present = self.present

@@ -218,6 +218,24 @@ class ReadableLog:
         with self.or_closed():
             return loader.load_until(at, oid, stored, applied.limit)
 
+    def load_dropped(self, oid: Oid, at: Tid) -> LoggedVersion | None:
+        """Return the version of an object as of *at* that a pack has dropped, if its file is kept.
+
+        Nothing led to the object by then, so that no snapshot needs it.
+        """
+        for older in self.generations.with_dropped(at):
+            loader = older.loader
+            if loader is None:
+                continue
+            with self.or_closed():
+                position = older.positions.get(oid)
+                if position:
+                    stored = loader.load(oid, position, older.limit)
+                    found = loader.load_until(at, oid, stored, older.limit)
+                    if found is not None:
+                        return found
+        return None
+
     def position(self, oid: Oid) -> int:
         """Return where the newest applied version of an object is, in bytes; 0: there is none."""
         applied = self.applied
