@@ -93,7 +93,7 @@ HOUSE = {
     "log": Room(
         "ground  log.format  log.file  log.reading  log.writing",
         (
-            "log.counts",
+            "log.counts  log.path_watch",
             "log.transaction_log",
             "log",
         ),

@@ -24,6 +24,7 @@ from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
 from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
 from dobbin_like.exchange.sqlite import mirror
+from dobbin_like.log import path_watch
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.repair import repair
@@ -154,6 +155,56 @@ def test_a_log_that_is_moved_when_its_path_was_checked_is_neither_packed_nor_bac
     with Database(path if is_there else tmp_path / "other.log") as other:
         assert len(list(other.history(other.root))) == 2
     assert not (tmp_path / "backup.log").exists()
+
+
+@pytest.mark.parametrize("what", ["gone", "another"])
+def test_who_only_reads_a_log_that_is_not_at_its_path_is_warned_once(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+) -> None:
+    monkeypatch.setattr(path_watch, "_LOOK_SECONDS", 0)
+    with Database(path) as database, Database(tmp_path / "other.log") as other:
+        change(database, n=1)
+        change(other, n=2)
+    with Database(path, read_only=True) as reader:
+        assert reader.root["n"] == 1
+        path.rename(tmp_path / "moved.log")
+        if what == "another":
+            (tmp_path / "other.log").rename(path)
+        for _ in range(3):
+            transaction.begin()
+            assert reader.root["n"] == 1  # A program may have deleted it on purpose.
+
+    found = "the file is gone" if what == "gone" else "another file is there"
+    told = [each.getMessage() for each in caplog.records if each.name.endswith("path_watch")]
+    assert [found in each for each in told] == [True]
+
+
+def test_who_only_reads_a_log_that_is_packed_or_restored_is_not_warned(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(path_watch, "_LOOK_SECONDS", 0)
+    with Database(path) as database:
+        change(database, n=1)
+        change(database, n=2)
+        database.backup(tmp_path / "backup.log")
+    with TransactionLog(path, read_only=True) as reader:
+        for _ in range(2):
+            pack_file(str(path))
+            while reader.has_news():
+                reader.apply(reader.read_news())
+            assert not reader.has_news()
+        restore(tmp_path / "backup.log", path)
+        assert reader.has_news()
+        with pytest.raises(LogMovedError):
+            reader.read_news()
+    assert not [each for each in caplog.records if each.name.endswith("path_watch")]
 
 
 def test_a_log_that_is_moved_while_it_is_packed_does_not_replace_another(

@@ -49,6 +49,7 @@ from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import PACKED, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
 from dobbin_like.log.format.meta import NO_META, Meta
+from dobbin_like.log.path_watch import PathWatch
 from dobbin_like.log.reading.history import History
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion
@@ -111,10 +112,11 @@ class TransactionLog:
         self._writing = WritableLog(reading, sync=sync, lock_timeout=lock_timeout)
         self._history = History(reading)
         vars(self).update(path=reading.path, read_only=read_only)
+        self._has_news = PathWatch(reading).has_news if read_only else reading.has_news
         if type(self) is TransactionLog:  # A class below it may have methods of its own.
             # For every object, begin() and commit: without a step in between.
             self.load = reading.load  # type: ignore[method-assign]
-            self.has_news = reading.has_news  # type: ignore[method-assign]
+            self.has_news = self._has_news  # type: ignore[method-assign]
             self.apply = reading.apply  # type: ignore[method-assign]
             self.acquire = self._writing.acquire  # type: ignore[method-assign]
             self.release = self._writing.release  # type: ignore[method-assign]
@@ -204,7 +206,7 @@ class TransactionLog:
     # -- news ------------------------------------------------------------------
 
     def has_news(self) -> bool:
-        return self._reading.has_news()
+        return self._has_news()
 
     def read_news(self) -> list[LoggedTransaction]:
         return self._reading.read_news()

@@ -1,0 +1,53 @@
+"""Tells who only reads a log that the path does not lead to it any more.
+
+A commit tells who writes. Who only reads would go on with what was in the file, for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import Final
+
+from dobbin_like.exc import LogMovedError
+from dobbin_like.log.reading.readable import ReadableLog
+
+__all__ = ["PathWatch"]
+
+_logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+
+
+class PathWatch:
+    """Looks now and then, when a log is asked for news. Any thread.
+
+    What was read stays right, and a program may have deleted the file on purpose: so it is a
+    warning, logged once. That a backup was restored, the news of the log say by themselves, and a
+    packed log is followed.
+    """
+
+    def __init__(self, log: ReadableLog) -> None:
+        self._log = log
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        self._told = threading.Lock()  # Taken for good by the thread that tells it.
+
+    def has_news(self) -> bool:
+        """Return what the log says. Cost: that, and the time; now and then, a system call."""
+        found = self._log.has_news()
+        if not found and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            with contextlib.suppress(OSError):
+                self._look()
+        return found
+
+    def _look(self) -> None:
+        try:
+            self._log.file.check_path()
+        except LogMovedError as error:
+            if self._told.acquire(blocking=False):
+                _logger.warning("%s; until then, what is read is what was in it", error)
+        else:
+            self._told = threading.Lock()
