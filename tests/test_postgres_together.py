@@ -24,6 +24,7 @@ from dobbin_like.exc import (
     ServerUnavailableError,
 )
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.storages.memory_lock import MemoryLock
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
@@ -36,6 +37,7 @@ if missing():
     pytest.skip(missing(), allow_module_level=True)
 
 from dobbin_like.storage.postgres import PostgresLog
+from dobbin_like.storages.postgres import log as log_module
 from dobbin_like.storages.postgres import offers
 
 MANY = 1_000_000
@@ -628,3 +630,31 @@ def test_a_child_has_nothing_of_what_threads_of_its_parent_append(logs, pool):
     assert result_of(running[0]) is OvertakenError
     catch_up(other)
     assert (len(other), data_of(other, 9)) == (2, b"9")
+
+
+def test_a_child_can_open_a_log_while_a_thread_of_its_parent_does(
+    server, schema, pool, monkeypatch
+):
+    # It waited for ever for a lock of the thread, which is not in the child.
+    opening, end = threading.Event(), threading.Event()
+
+    def slowly(path):
+        opening.set()
+        end.wait(60)
+        return MemoryLock(path)
+
+    def open_it():
+        PostgresLog(server.dsn(), schema=schema).close()
+
+    def child():
+        end.set()
+        open_it()
+
+    monkeypatch.setattr(log_module, "MemoryLock", slowly)
+    thread = pool.submit(open_it)
+    try:
+        assert opening.wait(WAIT_SECONDS)
+        assert processes.exit_code(processes.forked(child)) == 0
+    finally:
+        end.set()
+        thread.result(WAIT_SECONDS)

@@ -51,7 +51,10 @@ _LONG_SECONDS: Final = 3600.0
 _locks: weakref.WeakValueDictionary[str, MemoryLock] = weakref.WeakValueDictionary()
 """The lock of the threads of this process for each log that is open."""
 
-_locks_lock: Final = reentrant_lock()
+_locks_lock: Any = reentrant_lock()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_locks_lock._at_fork_reinit)  # noqa: SLF001  as threading does
 
 
 class PostgresLog(ReadablePostgres):
