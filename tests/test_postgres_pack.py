@@ -401,6 +401,15 @@ def test_an_older_snapshot_is_told(database, opened):
     assert [each.n for each in reader.root.others] == [1000]
 
 
+def test_a_log_that_was_opened_before_a_pack_can_be_used(database, server, schema):
+    # It raised SnapshotDroppedError, as nothing is left of the root of then.
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        set_n(database, 6)
+        pack_in_another_process(database.storage)
+        with Database(log, transaction_manager=MANAGER()) as late:
+            assert late.root.n == 6
+
+
 def test_who_asks_rarely_for_news_learns_of_a_pack_at_once(database, opened):
     reader = opened(freshness=600)
     assert reader.root.n == 5

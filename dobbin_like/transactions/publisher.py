@@ -10,7 +10,7 @@ from functools import partial
 from typing import ParamSpec
 
 from dobbin_like.contract import PackedStorage, Storage, Transaction, is_packed
-from dobbin_like.exc import ClosedError
+from dobbin_like.exc import ClosedError, SnapshotDroppedError
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import is_new
 from dobbin_like.objects.faces.view import View
@@ -61,10 +61,18 @@ class Publisher:
         # The generation and the tid before the news that are being read and published.
         self._before: tuple[int, Tid] | None = None
         self._rest: Sequence[Transaction] = ()  # Read behind what was published last.
+        graph.shared.has_root = self._look_for_root()
         graph.shared.tid = storage.tid
-        graph.shared.has_root = storage.has(ROOT_OID)
         graph.packed = self._packed is not None and self._packed.generation > 0
         self.note_classes()
+
+    def _look_for_root(self) -> bool:
+        """Return whether there is a root, as of what is applied then."""
+        while True:
+            try:
+                return self.storage.has(ROOT_OID)
+            except SnapshotDroppedError:  # A pack has dropped what was there at the opening.
+                self.storage.apply(self.storage.read_news())
 
     def note_classes(self) -> None:
         """Note what new names of classes mean for the indexes."""
