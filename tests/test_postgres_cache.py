@@ -330,6 +330,13 @@ def test_a_full_disk_leaves_a_cache_that_is_not_used(opened, states, monkeypatch
     assert (log._cache.place.position, read(log)) == (0, states)
 
 
+def test_a_device_is_not_replaced(opened, states, cache):
+    cache.symlink_to(os.devnull)
+    with pytest.raises(NotALogError, match="not a cache"):
+        opened()
+    assert cache.is_symlink()
+
+
 # -- several processes -----------------------------------------------------------------------
 
 

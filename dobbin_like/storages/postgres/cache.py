@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import stat
 import tempfile
 import time
 from array import array
@@ -75,7 +76,7 @@ class Cache:
 
     Raises:
         OSError: The file can't be opened or made.
-        NotALogError: There is another file, or another process makes the cache of another log.
+        NotALogError: There is something else, or another process makes the cache of another log.
     """
 
     def __init__(self, path: str, store: bytes) -> None:
@@ -106,10 +107,12 @@ class Cache:
         """Open the file; return False if it is that of another log, and locked."""
         self._close_file()
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)  # A device would be replaced.
         self._lock()
-        found = os.pread(self._fd, _START, 0)
+        found = os.pread(self._fd, _START, 0) if is_file else b""
         if found != self._head:
-            if not _MAGIC.startswith(found[: len(_MAGIC)]):  # Who made it may have been killed.
+            # Who made it may have been killed.
+            if not is_file or not _MAGIC.startswith(found[: len(_MAGIC)]):
                 raise NotALogError(self.path, "it is not a cache; give another path for that")
             if self.writable:
                 self._make_anew()
