@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pickle
@@ -10,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -328,6 +330,29 @@ def test_a_full_disk_leaves_a_cache_that_is_not_used(opened, states, monkeypatch
         signal.signal(signal.SIGXFSZ, handler)
     assert "is not brought up to date" in caplog.text
     assert (log._cache.place.position, read(log)) == (0, states)
+
+
+@pytest.mark.parametrize("there", ["nothing", "another log", "what was lost"])
+def test_a_cache_that_can_not_be_made_anew_is_done_without(
+    opened, proxy, states, server, schema, monkeypatch, caplog, there
+):
+    # A full disk kept the database from being opened.
+    if there != "nothing":
+        with opened(schema="other" if there == "another log" else schema) as log:
+            commit(log, {0: b"other"})
+        opened(schema=log._options["schema"]).close()
+    if there == "what was lost":
+        take_back(server, schema, 10)
+
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkstemp", full)
+        log = opened()
+    assert "shop.cache is not made anew: [Errno 28]" in caplog.text
+    assert_loads(proxy, log, states, len(states))
+    assert_loads(proxy, opened(), states, 0)
 
 
 def test_a_device_is_not_replaced(opened, states, cache):

@@ -101,7 +101,8 @@ class Cache:
                 raise NotALogError(self.path, "another process is using it for another log")
             time.sleep(_PAUSE_SECONDS)
         self._forget()
-        self._read_on()
+        if self._usable:
+            self._read_on()
 
     def _is_ours(self) -> bool:
         """Open the file; return False if it is that of another log, and locked."""
@@ -137,7 +138,18 @@ class Cache:
         return False
 
     def _make_anew(self) -> None:
-        """Put an empty file in the place of this one; others may go on to read that."""
+        """Put an empty file in the place of this one; others may go on to read that.
+
+        If it can't be written, this instance does without.
+        """
+        try:
+            self._replace()
+        except OSError as error:  # The disk is full, or the like.
+            _logger.warning("%s is not made anew: %s", self.path, error)
+            self._usable = False
+            self.unlock()
+
+    def _replace(self) -> None:
         fd, name = tempfile.mkstemp(prefix=f"{self.path}.", dir=Path(self.path).parent)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
