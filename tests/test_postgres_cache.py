@@ -36,7 +36,7 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import caching
+from dobbin_like.storages.postgres import caching, reading
 from dobbin_like.storages.postgres.cache import Cache
 
 MANY = 1_000_000
@@ -387,6 +387,23 @@ def test_an_instance_that_has_it_open_goes_on_when_it_is_replaced(
         with PostgresLog(server.dsn(), schema="another", cache=cache) as other:
             commit(other, dict.fromkeys(range(11), b"another"))
     assert_loads(proxy, log, states, 0)
+
+
+def test_a_cache_that_another_process_brings_up_to_date_meanwhile_is_used(
+    opened, proxy, states, server, schema, monkeypatch
+):
+    # It was discarded: it was up to a transaction behind the last one that was known.
+    opened().close()
+
+    def after_another(*args):
+        monkeypatch.undo()
+        with opened() as other:
+            commit(other, {1: b"new"})
+        opened().close()
+        return Cache(*args)
+
+    monkeypatch.setattr(reading, "Cache", after_another)
+    assert_loads(proxy, opened(), states | {1: b"new"}, 0)
 
 
 READER = """

@@ -118,14 +118,15 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         self._pins = Pins(lines, self._statements, read_only=read_only)
         store = self._open(create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
+        if cache is not None:  # Before the head: it may be up to what is just committed.
+            self._cache = Cache(cache, store)
         self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
         self.names: NameTables = NameTables()
         for (meta,) in self._as_of(self._head, "names", self._head.sequence):
             self.names.update(*decode_meta(meta).names)
         due = self._as_of(self._head, "due", self._head.sequence)
         self._existing.apply((), [oid for (oid,) in due])
-        if cache is not None:
-            self._cache = Cache(cache, store)
+        if self._cache is not None:
             bring_up_to_date(self._cache, lines, self._statements, self._head, may_lag=read_only)
 
     def _open(self, *, create: bool) -> bytes:
