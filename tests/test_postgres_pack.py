@@ -1016,6 +1016,24 @@ def test_a_cache_knows_of_packs(database, opened, tmp_path, server, schema, ask)
         assert data_of(other.storage, 2)
 
 
+def test_a_cache_that_is_older_than_what_is_known_of_packs_is_discarded(
+    database, opened, tmp_path, monkeypatch
+):
+    # What was dropped long ago was still read from it.
+    cache = tmp_path / "cache"
+    set_n(database, 7, lambda root: root.others[0])
+    opened(cache=cache).close()
+    gone = database.root.others[-1]._p_oid
+    take_off(database)
+    monkeypatch.setattr(packing, "_KEPT_MICROSECONDS", 0)
+    for n in range(3):
+        set_n(database, n)
+        database.pack(NOW)
+    for late in opened(), opened(cache=cache):
+        assert late.storage.load(gone) is None
+        assert late.root.n == 2
+
+
 def test_a_cache_that_is_made_while_a_pack_is_not_done_lacks_what_is_gone(
     database, opened, tmp_path, monkeypatch
 ):

@@ -70,10 +70,11 @@ def _compare(
     place = cache.place
     if not place.position:
         return
-    ask = statements["at"]
-    row = lines.run(lambda line: line.execute(ask, (place.position,), binary=True).fetchone())
-    if row is None or row[1] != place.id or place.position > head.sequence:
-        text = "%s is discarded: %s does not have its transaction %d"
+    ask, wanted = statements["since_place"], {"at": place.position, "until": head.sequence}
+    row = lines.run(lambda line: line.execute(ask, wanted, binary=True).fetchone())
+    # A gap may be the place of a pack of long ago, which told what it had dropped.
+    if row != (place.id, True) or place.position > head.sequence:
+        text = "%s is discarded: %s does not have its transaction %d, or not all that follow"
         _logger.warning(text, cache.path, lines.path, place.position)
         cache.discard()
 

@@ -183,6 +183,10 @@ _STATEMENTS: Final = {
     "newest": "select pos, id from {s}.log order by pos desc limit 1",
     "news": f"select {ROW} from {{s}}.log where pos >= %s order by pos",
     "at": f"select {ROW} from {{s}}.log where pos = %s",
+    "since_place": (
+        "select id, (select count(*) = coalesce(max(pos) - %(at)s, 0) from {s}.log "
+        "where pos > %(at)s and pos <= %(until)s) from {s}.log where pos = %(at)s"
+    ),
     "between": f"select {ROW} from {{s}}.log where pos between %s and %s order by pos",
     "versions": (
         "select oid, tid, number, data from {s}.version where tid <= %(tid)s union all "
