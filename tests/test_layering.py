@@ -154,6 +154,7 @@ HOUSE = {
             "objects.codec.shown.preview",
             "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
             "objects.codec.state_writer  objects.codec.stream_keys",
+            "objects.codec.delta_base",
         ),
     ),
     "objects.graph": Room(

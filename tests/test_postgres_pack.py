@@ -41,7 +41,7 @@ from dobbin_like.exc import (
     SnapshotDroppedError,
     StreamMovedError,
 )
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.follow import Follower
@@ -1103,6 +1103,42 @@ def follow_from_now(database, source, replica):
         assert content(copy.root) == content(database.root)
         check_database(copy).raise_if_bad()
     check_log(replica).raise_if_bad()
+
+
+def test_who_follows_from_now_reads_what_is_changed_of_large_collections(
+    database, opened, tmp_path
+):
+    # A change names the version before, which had another tid in the file: it could not be read.
+    def begin():
+        edit(database.root).others = [PersistentDict(dict.fromkeys(range(1000), "old"))]
+
+    def change(n):
+        edit(database.root.others[0])[n] = "new"
+
+    replica = tmp_path / "replica"
+    database.run(begin)
+    pack_in_another_process(database.storage)
+    set_n(database, 6)
+    source = opened().storage
+    for n in range(3):
+        with Follower(source, replica) as follower:
+            assert follower.catch_up().transactions == n + 1
+            follower.compare()
+        check_log(replica).raise_if_bad()
+        with Database(replica, read_only=True) as copy:
+            assert list(copy.root.others[0].values()).count("new") == n
+        database.run(lambda n=n: change(n))
+    numbers = {stored.number & DELTA for _, stored in versions_of(source, database.root.others[0])}
+    assert numbers == {0, DELTA}
+
+
+def versions_of(storage, obj):
+    """Yield the versions of an object, each after its transaction."""
+    catch_up(storage)
+    for logged in storage.transactions():
+        for oid, stored in storage.entries(logged):
+            if oid == obj._p_oid:
+                yield logged, stored
 
 
 def test_a_copy_that_a_pack_meets_is_whole(database):

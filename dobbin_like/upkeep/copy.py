@@ -12,8 +12,9 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction, is_storage
 from dobbin_like.exc import CopyError
-from dobbin_like.ids import NO_TID, Oid, Tid
+from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.mistaken.arguments import check_callables, wrong_type
+from dobbin_like.objects.codec.delta_base import with_base
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
@@ -181,6 +182,8 @@ class Transfer:
         )
 
     def _entry(self, oid: Oid, stored: StoredVersion) -> Entry:
+        if stored.number & DELTA and self._target.complete_since:
+            return oid, stored.number, self._delta(stored, self._target.load(oid))
         key, names = self._stream(stored)
         if key is None:
             return oid, stored.number, stored.data
@@ -198,6 +201,15 @@ class Transfer:
                 return carried
         read = cast("BinaryIO", StoredBytes(self._source, key))
         return self._target.write_stream(read)[0]
+
+    def _delta(self, stored: StoredVersion, before: StoredVersion | None) -> bytes:
+        """Return a delta as the target has it, where *before* is what it changes.
+
+        The beginning of a follower has other tids than the versions that are in it.
+        """
+        if before is None or before.tid > self._target.complete_since:
+            return stored.data
+        return with_base(stored.data, before.tid)
 
     def _stream(self, stored: StoredVersion) -> tuple[int | None, tuple[str, ...] | None]:
         """Return the key of the stream of a state, and what is needed to change it."""
@@ -240,6 +252,8 @@ class Transfer:
         self.versions += 1
         (oid, one), (other_oid, other) = ours, theirs
         data = one.data
+        if one.number & DELTA and self._target.complete_since:
+            data = self._delta(one, self._target.version_before(other_oid, other))
         key, names = self._stream(one)
         there = None if key is None else stream_key_of(other.data, names)
         if key is not None and there is not None:

@@ -16,7 +16,8 @@ from dobbin_like.objects.codec.references import decode_loosely
 _KEY: Final = "_offset"
 """The attribute of a stream that has its key."""
 
-_NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
+NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
+"""The instructions for whole numbers."""
 
 
 def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | None]:
@@ -51,9 +52,9 @@ def with_stream_key(data: bytes, names: Sequence[str] | None, key: int) -> bytes
     codes = list(pickletools.genops(data))
     places = [int(at or 0) for code, _, at in codes] + [len(data)]
     for index, (code, argument, _) in enumerate(codes):
-        if code.name in _NUMBERS and argument == old:
+        if code.name in NUMBERS and argument == old:
             parts = [
-                _number(key) if number == index else data[places[number] : places[number + 1]]
+                number_bytes(key) if number == index else data[places[number] : places[number + 1]]
                 for number, (other, _, _) in enumerate(codes)
                 # A frame has its length, and is optional.
                 if other.name != "FRAME"
@@ -65,6 +66,7 @@ def with_stream_key(data: bytes, names: Sequence[str] | None, key: int) -> bytes
     raise ValueError(text)
 
 
-def _number(value: int) -> bytes:
+def number_bytes(value: int) -> bytes:
+    """Return the instruction for a whole number."""
     data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
     return b"\x8a" + bytes([len(data)]) + data
