@@ -43,6 +43,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.storages.as_of import AsOf
+from dobbin_like.upkeep import snapshot as snapshot_module
 from dobbin_like.upkeep.copy import copy_transactions
 from dobbin_like.upkeep.follow import Follower
 from tests.helpers import processes
@@ -1130,6 +1131,61 @@ def test_who_follows_from_now_reads_what_is_changed_of_large_collections(
         database.run(lambda n=n: change(n))
     numbers = {stored.number & DELTA for _, stored in versions_of(source, database.root.others[0])}
     assert numbers == {0, DELTA}
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_a_pack_while_a_file_begins_is_waited_for(database, opened, tmp_path, monkeypatch, when):
+    """*when*: before what is there is pinned, while it is looked at, while it is written."""
+    # It failed with an AssertionError: a pack drops what nothing refers to.
+    replica = tmp_path / "replica"
+    database.run(
+        lambda: setattr(
+            edit(database.root.others[1]), "others", [PersistentFile(io.BytesIO(b"x"))]
+        )
+    )
+    pack_in_another_process(database.storage)
+    take_off(database)
+    source = opened().storage
+    set_n(database, 6)
+    packs = []
+
+    def pack():
+        if not packs:
+            packs.append(pack_in_another_process(database.storage))
+
+    if when == 0:
+        pack()
+    elif when == 1:
+        read = snapshot_module._State._read_all
+        monkeypatch.setattr(snapshot_module._State, "_read_all", lambda self: pack() or read(self))
+    else:
+        carry = snapshot_module._State.carry_streams
+        monkeypatch.setattr(
+            snapshot_module._State, "carry_streams", lambda *args: pack() or carry(*args)
+        )
+    with Follower(source, replica) as follower:
+        follower.catch_up()
+        follower.compare()
+    assert packs[0].packed
+    check_log(replica).raise_if_bad()
+    with Database(replica, read_only=True) as copy:
+        assert copy.root.n == 6
+
+
+def test_a_comparison_that_a_pack_meets_goes_on(database, opened, tmp_path):
+    # What it had not read yet was dropped.
+    packs = []
+
+    def pack(_done, _total):
+        if not packs:
+            packs.append(pack_in_another_process(database.storage))
+
+    for n in range(3):
+        set_n(database, n)
+    with Follower(opened().storage, tmp_path / "replica") as follower:
+        follower.catch_up()
+        follower.compare(pack)
+    assert packs
 
 
 def versions_of(storage, obj):

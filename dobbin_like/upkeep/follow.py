@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self
 
 from dobbin_like.contract import Storage, Transaction, is_packed, is_storage
-from dobbin_like.exc import CopyError, DivergedError
+from dobbin_like.exc import (
+    CopyError,
+    DivergedError,
+    PastDroppedError,
+    SnapshotDroppedError,
+    StreamMovedError,
+)
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file.log_file import LogFile
@@ -181,6 +187,16 @@ class Follower:
         source, target = self._source, self._target
         transfer, until = Transfer(source, target, self._before), target.tid
         since = max(source.complete_since, target.complete_since)
+        pin = Pin(source, since)
+        try:
+            self._compare(transfer, since, until, progress)
+        finally:
+            pin.release()
+
+    def _compare(
+        self, transfer: Transfer, since: Tid, until: Tid, progress: Progress | None
+    ) -> None:
+        source, target = self._source, self._target
         each = (storage.transactions(since, until) for storage in (source, target))
         pairs = zip_longest(*each)
         same = since
@@ -267,6 +283,17 @@ class Follower:
         raise DivergedError(self._target.path, self._source.path, common, found)
 
     def _is_in_source(self, logged: Transaction) -> bool:
+        source = self._source
+        while True:
+            try:
+                return self._is_there(logged)
+            except PastDroppedError:
+                news = source.read_news()
+                if not news:
+                    raise
+                source.apply(news)  # A pack was faster.
+
+    def _is_there(self, logged: Transaction) -> bool:
         source, before, beginning = self._source, self._before, self._beginning
         if beginning is not None and logged.tid <= beginning.tid:  # Or a part of it.
             logged = beginning
@@ -297,18 +324,24 @@ class Follower:
 
 def _write_all(source: Storage, path: str, progress: Progress | None) -> Pin:
     """Write all that is in *source* to a new file; return what keeps the rest from packs."""
-    pin = Pin(source, source.tid)
-    try:
-        # Another process that follows to the path may be faster: then its file serves.
-        with (
-            contextlib.closing(AsOf(source, source.tid)) as now,
-            contextlib.suppress(FileExistsError),
-        ):
-            write_beginning(now, path, progress)
-    except BaseException:
-        pin.release()
-        raise
-    return pin
+    while True:
+        pin = Pin(source, source.tid)
+        try:
+            # Another process that follows to the path may be faster: then its file serves.
+            with (
+                contextlib.closing(AsOf(source, source.tid)) as now,
+                contextlib.suppress(FileExistsError),
+            ):
+                write_beginning(now, path, progress)
+        except (PastDroppedError, SnapshotDroppedError, StreamMovedError):
+            # A pack was faster than the pin, or has dropped what nothing refers to.
+            pin.release()
+            source.apply(source.read_news())
+        except BaseException:
+            pin.release()
+            raise
+        else:
+            return pin
 
 
 def _check_path(source: Storage, path: str) -> bool:

@@ -25,7 +25,7 @@ from dobbin_like.contract import (
     Transaction,
     is_storage,
 )
-from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError
+from dobbin_like.exc import CopyError, ObjectNotFound, SelfWaitError, SnapshotDroppedError
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.file.new_file import NewFile
@@ -156,6 +156,7 @@ def write_beginning(source: Storage, path: str, progress: Progress | None = None
 
     Raises:
         FileExistsError, CopyError: As snapshot().
+        SnapshotDroppedError, StreamMovedError: A pack has dropped something meanwhile.
     """
     with NewFile(path, 0o600) as file:
         into = _IntoFile(path, file, source, source.tid, follows=True)
@@ -273,7 +274,8 @@ class _State:
 
     def _stored(self, oid: Oid) -> StoredVersion:
         stored = self._source.load(oid)
-        assert stored is not None  # It was found, and the source does not change.
+        if stored is None:  # It was there, but nothing refers to it.
+            raise SnapshotDroppedError(self._source.path, self._source.tid)
         return stored
 
     def carry_streams(self, write: Callable[[BinaryIO], tuple[int, int]]) -> None:
