@@ -568,6 +568,33 @@ def test_new_names_are_stored_with_the_transaction_that_uses_them(opened, overta
         assert ("other" in root) == overtaken
 
 
+SEES = "dobbin_like.transactions.commit.unseen", "see", 3
+"""Where a thread has waited for what others had appended, and does not hold the lock."""
+
+
+def test_who_waits_for_a_transaction_that_is_overtaken_goes_on(opened):
+    """Another thread is faster both times, and then another process is faster than that."""
+    # It raised ConflictError, "a transaction before it could not be synced", though all merge.
+    database, other = opened(), opened()
+    database.run(lambda: database.set_root(PersistentDict(counter=PersistentCounter())))
+
+    def count():
+        with database.transaction() as root:
+            checkout(root["counter"])
+            root["counter"].increment()
+
+    stops = Steps(SENDS), Steps(SEES), Steps(SENDS), Steps(SENDS)
+    # The tid of the other process is the lower one.
+    steps = count, count, lambda: add(other, "other"), count
+    threads = [each.start(step) for each, step in zip(stops, steps, strict=True)]
+    for number in (2, 1, 0, 3):
+        stops[number].go()
+        threads[number].join(WAIT_SECONDS)
+        assert not threads[number].is_alive()
+    with opened().reading() as root:
+        assert (root["counter"].value, root["other"]) == (3, 1)
+
+
 def test_what_a_thread_has_committed_it_sees_at_once(opened):
     """Another one, whose transaction comes before, has not published that yet."""
     database = opened(freshness=600)

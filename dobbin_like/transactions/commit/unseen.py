@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from dobbin_like.contract import Transaction
+from dobbin_like.contract import Transaction, is_distant
 from dobbin_like.exc import ConflictError, WriteConflictError
 from dobbin_like.ids import NO_TID, Tid
 from dobbin_like.objects.faces.view import View
@@ -53,9 +53,15 @@ def see_with_lock(publisher: Publisher, logged: Transaction) -> None:
     storage = publisher.storage
     storage.wait_for(logged)
     publisher.catch_up()
-    if storage.tid < logged.tid:
+    if storage.tid >= logged.tid:
+        return
+    if not is_distant(storage):
         failed = "a transaction before it could not be synced"
         raise ConflictError(failed=failed)
+    # Another process was faster: now they have to wait, too.
+    storage.release()
+    acquire(publisher)
+    publisher.catch_up()
 
 
 def stored_again(
