@@ -689,6 +689,45 @@ def test_a_block_is_left_by_the_task_that_has_entered_it(db):
     assert stored(db) == {"n": 1}
 
 
+async def _names(block):
+    async with block as root:
+        for name in [*root]:
+            yield name
+
+
+def test_what_an_async_generator_has_left_is_ended_before_the_next_block(db):
+    async def main():
+        for n in range(3):
+            for _ in range(2):
+                async for _ in _names(db.reading()):
+                    break
+            async with db.transaction():
+                put(db, "n", n)
+        async for _ in _names(db.reading()):
+            break
+        await asyncio.sleep(0.01)
+        assert current_scope() is None
+        async with db.transaction():
+            put(db, "more", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 2, "more": 1}
+
+
+def test_what_an_async_generator_drops_is_told(db):
+    async def main():
+        async for _ in _names(db.transaction()):
+            put(db, "n", 1)
+            break
+        with pytest.warns(UncommittedChangesWarning, match="a generator with an open"):
+            await asyncio.sleep(0.01)
+        async with db.transaction():
+            put(db, "more", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 0, "more": 1}
+
+
 # -- the feed -------------------------------------------------------------------------------
 
 

@@ -259,8 +259,11 @@ class Block(Generic[RootT]):
         """Begin in a scope of this task; return the root."""
         from dobbin_like.blocks import tasks
 
-        if current_scope() is None:
+        scope = current_scope()
+        if scope is None:
             await tasks.wait_for_turn()
+        elif not scope.is_shared:
+            await tasks.let_generators_end()
         self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope(
             is_shared=self._is_shared
         )
@@ -302,7 +305,10 @@ class Block(Generic[RootT]):
         from dobbin_like.blocks import tasks
 
         if self._owner != (current_scope() or get_ident()):
-            self._refuse_to_leave()
+            # What is left of an async generator is ended by the loop, in a task for that.
+            if not (self._has_scope and tasks.ends_generator(error)):
+                self._refuse_to_leave()
+            tasks.take_scope(self._owner)
         try:
             is_own = not self.is_part and current_scope() is not None
             if error is None and is_own and participants_of(self._transaction):

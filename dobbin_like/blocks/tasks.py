@@ -17,6 +17,7 @@ from dobbin_like.exc import UncommittedChangesWarning
 from dobbin_like.objects.values.here import (
     Scope,
     current_scope,
+    current_task,
     here,
     keep_scope,
     scope_of_context,
@@ -72,6 +73,16 @@ async def wait_for_turn() -> None:
     await entrance.enter(loop)
 
 
+async def let_generators_end() -> None:
+    """Return when the loop has ended what async generators have left that the task is done with.
+
+    It makes a task for that in its next turn, which begins in the one after it. The block that
+    the calling task is in may be of such a generator.
+    """
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 def enter_scope(*, is_shared: bool = False) -> bool:
     """Give the calling task a scope; return False if it has one."""
     if current_scope() is not None:
@@ -79,6 +90,18 @@ def enter_scope(*, is_shared: bool = False) -> bool:
     here.let_tasks_have_scopes()
     keep_scope(Scope(_new_manager, is_shared=is_shared))
     return True
+
+
+def ends_generator(error: BaseException | None) -> bool:
+    """Tell whether *error* may be what ends a generator that was not run to its end."""
+    return isinstance(error, GeneratorExit | asyncio.CancelledError)
+
+
+def take_scope(scope: Scope) -> None:
+    """Let the calling task have the scope of another one, which is without it from now on."""
+    here.let_tasks_have_scopes()
+    scope.carrier = (get_ident(), current_task())
+    keep_scope(scope)
 
 
 def _new_manager() -> Any:
