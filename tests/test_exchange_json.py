@@ -27,7 +27,7 @@ import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dobbin_like.check import check_log
+from dobbin_like.check import check_database, check_log
 from dobbin_like.collections import BTree
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import SourceError
@@ -69,6 +69,18 @@ class Money:
 @dataclass(frozen=True)
 class Point:
     x: int
+
+
+class Card(Thing):
+    """A class that was renamed."""
+
+
+class Ticket(Thing):
+    """What it is called now."""
+
+
+class Book(Thing):
+    """Of which nothing is stored."""
 
 
 def exported(database: Database, start: int | None = None) -> str:
@@ -448,6 +460,28 @@ def test_a_database_without_objects_can_be_exported(path: Path) -> None:
         assert database.root is None
 
 
+def test_an_index_stays_with_its_class_whatever_number_that_has(path: Path) -> None:
+    with Database(MemoryLog()) as database:
+        database.set_root(PersistentDict(thing=Thing(n=1), card=Card(n=1), list=PersistentList()))
+        transaction.commit()
+        database.index(Card, "n", unique=True)
+        database.index(Book, "n")
+        database.rename_class(f"{__name__}.Card", f"{__name__}.Ticket")
+        before = {index.class_name: index.entries for index in database.indexes()}
+        text = exported(database)
+    report = imported(text, path)
+
+    assert report.values == ()
+    with Database(path) as database:
+        assert {index.class_name: index.entries for index in database.indexes()} == before
+        checkout(database.root)
+        database.root["more"], database.root["new"] = Thing(n=1), Ticket(n=2)
+        transaction.commit()
+        assert [*database.find(Ticket, n=1)] == [database.root["card"]]
+        assert [*database.find(Ticket, n=2)] == [database.root["new"]]
+        check_database(database).raise_if_bad()
+
+
 # -- bad input ----------------------------------------------------------------------------
 
 HEAD = '{"dobbin": "export", "version": 1, "tid": 1, "start": null}\n'
@@ -493,6 +527,7 @@ def one(state: str, more: str = "") -> str:
         (one('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), 2, "an object in JSON"),
         (one("{}", ', "stream": "x"'), 2, "its size in bytes"),
         (one("{}", ', "stream": 3'), 3, "data of the stream"),
+        (one("{}") + "\n" + one("{}"), 5, "nothing after {'end': true}"),
         (HEAD + '{"oid": 99999999, "class": "a:B", "state": {}}\n', 2, "number the objects from"),
     ],
 )

@@ -25,7 +25,7 @@ from dobbin_like.exchange.json_reader import ValueReader, name_in
 from dobbin_like.exchange.json_values import ValueWriter, deeper, text_of
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase, refuse_existing
 from dobbin_like.exchange.source import Damaged, Found, Source, reason_of
-from dobbin_like.ids import ROOT_OID, Oid, Tid
+from dobbin_like.ids import INDEX_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 from dobbin_like.store import Progress
@@ -37,6 +37,9 @@ _CHUNK: Final = 3 << 18
 """Bytes of a stream in one line."""
 
 _SHOWN: Final = 60
+
+_CLASS_NUMBER: Final = "class_number"
+"""An attribute of an index; the lines have the name of the class there."""
 
 
 class ExportReport(NamedTuple):
@@ -123,6 +126,9 @@ def _shown(
             for at in range(0, size, _CHUNK):  # A half of it would be of no use.
                 source.storage.read_stream(key, at, _CHUNK)
             state = {**state, "_offset": 0}
+        elif found.name == INDEX_CLASS and state.get(_CLASS_NUMBER):
+            # The database that is made of the lines has numbers of its own.
+            state = {**state, _CLASS_NUMBER: text_of(source.name_of(state[_CLASS_NUMBER]))}
         return _line(**facts, state=writer.state(state)), key, size
     except Error as error:
         return Damaged(found.oid, reason_of(error))
@@ -158,6 +164,13 @@ class _Lines:
         if not isinstance(found, dict):
             self.refuse(repr(line[:_SHOWN]), "an object in JSON")
         return found
+
+    def end(self) -> None:
+        """Refuse another line that has something."""
+        for line in self._lines:
+            self.number += 1
+            if line.strip():
+                self.refuse(repr(line[:_SHOWN]), "nothing after {'end': true}")
 
     def refuse(self, found: str, expected: str) -> NoReturn:
         raise SourceError(self.name, f"line {self.number}", found, expected)
@@ -205,6 +218,7 @@ class _Import:
         if found.get("objects") != self._database.count:
             there = f"{self._database.count} objects"
             self._lines.refuse(there, f"{found.get('objects')}: lines are missing")
+        self._lines.end()
         classes = tuple((name, name, count) for name, count in sorted(self._classes.items()))
         return self._database.complete(classes)
 
@@ -225,6 +239,8 @@ class _Import:
         try:
             name = name_in(found.get("class"))
             state = self._reader.state(found.get("state"))
+            if name == INDEX_CLASS:
+                self._number_class(state)
             if "stream" in found:
                 chunks = self._stream(found["oid"], found["stream"])
                 self._database.put_stream(oid, name, state, chunks)
@@ -235,6 +251,15 @@ class _Import:
         except (ValueError, TypeError, RecursionError, NotStorableError) as error:
             self._lines.refuse(str(error), "an object that can be stored")
         self._classes[text_of(name)] += 1
+
+    def _number_class(self, index: dict[str, Any]) -> None:
+        """Give an index the number that its class has here; 0: it goes by the name."""
+        name, number = index.get(_CLASS_NUMBER), 0
+        if isinstance(name, str):
+            writer = self._database.writer
+            number = writer.number(name_in(name))
+            writer.referred.add(number)
+        index[_CLASS_NUMBER] = number
 
     def _stream(self, oid: int, size: Any) -> io.BufferedReader:
         """Return the bytes of a stream, which the lines that follow have, as a file."""
