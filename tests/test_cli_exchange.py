@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dbm.dumb
 import json
 import signal
 import subprocess
@@ -40,6 +41,29 @@ def damage(path: str, text: bytes) -> None:
         data = file.read()
         file.seek(data.index(text))
         file.write(bytes(len(text)))
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "words"),
+    [
+        ("Data.fs", b"FS30", "--from zodb SOURCE takes it"),
+        ("a.durus", b"SHELF-1\n", "--from durus SOURCE takes it"),
+        ("things.dat", None, "--from shelve THINGS takes it"),
+        ("things", None, "--from shelve THINGS takes it"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_as_that(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, start: bytes | None, words: str
+) -> None:
+    source, things = tmp_path / name, tmp_path / "things"
+    if start is None:
+        dbm.dumb.open(str(things)).close()
+    else:
+        source.write_bytes(start)
+    code, out, err = run(capsys, "import", str(source), str(tmp_path / "new.log"))
+
+    assert (code, out) == (2, "")
+    assert err.endswith(words.replace("SOURCE", str(source)).replace("THINGS", str(things)) + "\n")
 
 
 def test_a_database_goes_through_a_file(
@@ -134,7 +158,10 @@ def test_nothing_is_overwritten(
         (("export", "SHOP", "--to", "xml", "x"), "'xml' is not"),
         (("import", "SHOP", "new.log"), "line 1: b'"),
         (("import", "nothing", "new.log"), "nothing: No such file"),
-        (("import", "DIRECTORY", "new.log"), "Is a directory"),
+        (("import", "DIRECTORY", "new.log"), "is a directory"),
+        (("import", "", "new.log"), "the path is empty"),
+        (("import", "SHOP", ""), "the path is empty"),
+        (("export", "SHOP", "--to", "json", ""), "the path is empty"),
         (("import", "--from", "shelve", "nothing", "new.log"), "no such file, expected a shelf"),
         (("import", "--from", "shelve", "SHOP", "new.log"), "an unknown format"),
         (("import", "SHOP", "new.log", "--classes", "x"), "--classes is for zodb"),

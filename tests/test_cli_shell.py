@@ -285,6 +285,7 @@ def test_objects_are_migrated(carts: str, tmp_path: Path) -> None:
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith(f"dobbin: {name} can't be imported: ")
         assert refused.stderr.count("\n") == 1
+    assert "name its module, too, as in 'shop.Cart'" in migrate("Cart").stderr
     assert migrate("datetime.date").stderr.startswith("dobbin: the class date was given")
 
 

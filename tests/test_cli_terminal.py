@@ -113,6 +113,18 @@ def test_who_has_read_enough_gets_no_error(path: Path, args: str) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
+def test_a_help_that_nobody_reads_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    result = processes.run(
+        [*DOBBIN, "--help"], cwd=processes.ROOT, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
 def test_a_check_that_nobody_reads_says_what_it_has_found(log: str) -> None:
     data = Path(log).read_bytes()
     Path(log).write_bytes(data.replace(b"number 1", b"number 7"))

@@ -149,6 +149,13 @@ def test_what_is_no_class_is_refused(database, wrong):
         database.instances(wrong)
 
 
+@pytest.mark.parametrize("name", ["Node", "", "module:Node"])
+def test_a_name_without_its_module_is_refused(database, name):
+    # It found nothing, without a word.
+    with pytest.raises(ValueError, match=f"instances.'{name}'.: a class is named with its module"):
+        database.instances(name)
+
+
 def test_a_name_stands_for_that_class_alone(database):
     store(database, Node(0, [Leaf(1)]))
 

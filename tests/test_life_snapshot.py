@@ -411,7 +411,7 @@ def test_a_file_that_comes_meanwhile_is_not_overwritten(database: Database, targ
 def test_without_a_root_there_is_nothing_to_write(
     storage: TransactionLog, database: Database, target: Path
 ) -> None:
-    with pytest.raises(ObjectNotFound):
+    with pytest.raises(ObjectNotFound, match="no object with oid 0: the database has no root"):
         database.snapshot(target)
     failed = fail(storage, "no")
     with pytest.raises(ObjectNotFound):

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import transaction
 
 import dobbin_like
 from dobbin_like import Database, MemoryLog, PersistentDict, TransactionLog, safe
@@ -91,6 +92,15 @@ def test_an_empty_path_is_told_as_that(make, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="the path is empty; is the setting or variable set"):
         make(path)
+
+
+@pytest.mark.parametrize("write", [Database.backup, Database.snapshot])
+def test_an_empty_path_of_a_copy_is_told_as_that(write, tmp_path):
+    with Database(tmp_path / "shop.log") as database:
+        database.set_root(PersistentDict())
+        transaction.commit()
+        with pytest.raises(ValueError, match="the path is empty; is the setting or variable set"):
+            write(database, "")
 
 
 @pytest.mark.parametrize("make", [Database, TransactionLog, safe.open])

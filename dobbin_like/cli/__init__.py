@@ -98,6 +98,13 @@ class _Commands(click.Group):
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:  # It prints the help.
+            read_no_more()
+            raise click.exceptions.Exit from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             code = super().invoke(ctx)

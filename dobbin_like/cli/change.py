@@ -89,8 +89,11 @@ def _class(name: str) -> Any:
     import importlib
 
     module, _, qualname = name.rpartition(".")
+    if not module:
+        text = f"{name} can't be imported: name its module, too, as in 'shop.{name}'"
+        raise Complaint(text)
     try:
-        return getattr(importlib.import_module(module or "builtins"), qualname)
+        return getattr(importlib.import_module(module), qualname)
     except Exception as error:
         text = f"{name} can't be imported: {type(error).__name__}: {error}"
         raise Complaint(text) from error

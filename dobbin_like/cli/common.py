@@ -18,6 +18,7 @@ import click
 
 from dobbin_like.cli.text import Styled, is_terminal, line, note
 from dobbin_like.exc import Error, IntegrityError
+from dobbin_like.mistaken.arguments import EMPTY_PATH
 from dobbin_like.texts import is_uri, scheme_of, shown
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class _Path(click.Path):
     """A path, or a ``file:`` URI, of which the options are for programs."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not value:
+            self.fail(EMPTY_PATH, param, ctx)
         if scheme_of(value) == "file":
             from dobbin_like.opening import path_of
 
@@ -73,6 +76,9 @@ class _LogOrUri(_Path):
             return value
         return super().convert(value, param, ctx)
 
+
+ANY_FILE: Final = _Path(dir_okay=False)
+"""A path, where nothing need be."""
 
 ANY_LOG: Final = _LogOrUri(dir_okay=False)
 """A path, where nothing need be, or a URI."""

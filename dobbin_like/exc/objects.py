@@ -280,6 +280,10 @@ class ObjectNotFound(UsageError, LookupError):
     oid: Oid
     text = "there is no object with oid {oid}"
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.oid else f"{text}: the database has no root"
+
 
 class ReadCycleError(UsageError, RuntimeError):
     """The hash of a key, or member, needs what is just being read, and that is what holds the key.

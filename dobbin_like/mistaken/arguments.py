@@ -6,9 +6,11 @@ import math
 import os
 import reprlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 _LENGTH = 60
+
+EMPTY_PATH: Final = "the path is empty; is the setting or variable set that it comes from?"
 
 
 def wrong_type(value: object, name: str, expected: str) -> TypeError:
@@ -89,10 +91,13 @@ def checked_names(allow: Any) -> tuple[Any, ...]:
 
 
 def checked_path(name: str, given: Any) -> str:
-    """Return a path as a string. TypeError: It is none."""
+    """Return a path as a string. TypeError: It is none. ValueError: It is empty."""
     if not isinstance(given, (str, bytes, os.PathLike)):
         raise wrong_type(given, name, "a path")
-    return os.fsdecode(given)
+    path = os.fsdecode(given)
+    if not path:
+        raise ValueError(EMPTY_PATH)
+    return path
 
 
 def check_count(name: str, value: Any) -> None:

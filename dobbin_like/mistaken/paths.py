@@ -20,15 +20,12 @@ _STARTS: Final = {
 _BERKELEY: Final = b"\0\x06\x15\x61"
 """What a hash of Berkeley DB has at its beginning or as its fourth word, or the reverse."""
 
-_EMPTY: Final = "the path is empty; is the setting or variable set that it comes from?"
 _SCHEMES: Final = ("memory:", "file:", "postgresql:", "postgres:")
 
 
 def check_no_uri(where: Any) -> None:
     """Raise ValueError if the path *where* is a URI, empty, or others' name of one in memory."""
     path = checked_path("path", where)
-    if not path:
-        raise ValueError(_EMPTY)
     if path == ":memory:":
         text = (
             "':memory:' would be a file of this name; Database(MemoryLog()) and "
@@ -66,16 +63,28 @@ def _has_hash(path: str) -> bool:
     return any(word in (_BERKELEY, _BERKELEY[::-1]) for word in (start[:4], start[12:]))
 
 
-def what_it_is(path: str, start: bytes) -> tuple[str, str]:
-    """Return what the file at *path* is, which begins with *start*, and what to do with it."""
+def import_kind(path: str, start: bytes) -> tuple[str, str]:
+    """Return as which kind ``dobbin import`` takes the file at *path*, and its name there.
+
+    The kind is empty if it does not know the file by *start*, its beginning.
+    """
     for magic, kind in _STARTS.items():
         if start.startswith(magic):
-            return f"a file of {kind}", _IMPORT.format(kind=kind, path=path)
-    # A file of it may be given as it is named, or without the suffix that dbm takes off.
+            return kind, path
+    # A file of a shelf may be given as it is named, or without the suffix that dbm takes off.
     for name in (path, path.rpartition(".")[0]):
-        kind = name and shelf_kind(name)
-        if kind:
-            return f"a shelf of {kind}", shelf_hint(name)
+        if name and shelf_kind(name):
+            return "shelve", name
+    return "", path
+
+
+def what_it_is(path: str, start: bytes) -> tuple[str, str]:
+    """Return what the file at *path* is, which begins with *start*, and what to do with it."""
+    kind, name = import_kind(path, start)
+    if kind == "shelve":
+        return f"a shelf of {shelf_kind(name)}", shelf_hint(name)
+    if kind:
+        return f"a file of {kind}", _IMPORT.format(kind=kind, path=path)
     return f"it begins with {start[:16]!r}", NotALogError.hint
 
 

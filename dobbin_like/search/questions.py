@@ -87,6 +87,7 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
 
     Raises:
         TypeError: *cls* is neither a class nor a name.
+        ValueError: The name is without its module.
         IntegrityError: An object is damaged. What was yielded before is right.
 
     Cost: Reading the bytes of every object from the log; in the past of ``at()``, those of
@@ -97,6 +98,9 @@ def instances(store: Store, cls: type | str, progress: Progress | None = None) -
         text = f"expected a class or the name of one, got {type(given).__name__}"
         raise TypeError(text)
     check_callables(progress=progress)
+    if isinstance(given, str) and "." not in given:
+        text = f"instances({given!r}): a class is named with its module, 'module.Class'"
+        raise ValueError(text)
     if isinstance(cls, type):
         warn_if_redefined(store, cls)
     return all_instances(store, cls, progress)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from dobbin_like.cli.common import (
+    ANY_FILE,
     AT,
     FOUND,
     JSON,
@@ -29,10 +30,12 @@ from dobbin_like.cli.common import (
 from dobbin_like.cli.stored import Snapshot
 from dobbin_like.cli.text import note
 from dobbin_like.database import Database, store_of
+from dobbin_like.exc import SourceError
 from dobbin_like.exchange.json_lines import export_json, export_json_file, import_json
 from dobbin_like.exchange.new_database import ImportReport
 from dobbin_like.exchange.source import Source
 from dobbin_like.ids import Oid
+from dobbin_like.mistaken.paths import import_kind
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress
@@ -51,7 +54,7 @@ _PAUSE_SECONDS: Final = 0.2
 @click.option(
     "--to",
     nargs=2,
-    type=(click.Choice(["json", "sqlite"]), click.Path(dir_okay=False)),
+    type=(click.Choice(["json", "sqlite"]), ANY_FILE),
     metavar="KIND FILE",
     help="Write FILE: json or sqlite. Without, print lines of JSON.",
 )
@@ -134,7 +137,7 @@ def _oid_of(database: Database[Any], target: str) -> Oid:
 
 
 @command("dobbin import --from zodb Data.fs new.log --classes names.toml", "import")
-@click.argument("source", type=click.Path(allow_dash=True))
+@click.argument("source", type=ANY_FILE)
 @new_file("path", "PATH")
 @click.option(
     "--from",
@@ -187,8 +190,22 @@ def import_(
 def _import_json(source: str, path: str, progress: Progress | None) -> ImportReport:
     if source == "-":
         return import_json("the standard input", sys.stdin.buffer, path)
-    with Path(source).open("rb") as lines:
-        return import_json(source, lines, path, progress, Path(source).stat().st_size)
+    try:
+        with Path(source).open("rb") as lines:
+            return import_json(source, lines, path, progress, Path(source).stat().st_size)
+    except (FileNotFoundError, SourceError):  # A shelf may be given without its suffix.
+        kind, name = _kind_of(source)
+        if not kind:
+            raise
+        text = f"{shown(source)} is no export; dobbin import --from {kind} {shown(name)} takes it"
+        raise Complaint(text) from None
+
+
+def _kind_of(source: str) -> tuple[str, str]:
+    start = b""
+    with suppress(FileNotFoundError), Path(source).open("rb") as file:
+        start = file.read(16)
+    return import_kind(source, start)
 
 
 def _import_foreign(
