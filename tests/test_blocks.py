@@ -40,6 +40,7 @@ from dobbin_like.exc import (
     UncommittedChangesWarning,
     UndoError,
 )
+from dobbin_like.objects.faces import working_copy
 from tests.helpers.interrupts import handled_at_step, interrupted, interrupting
 from tests.helpers.processes import exit_code, forked
 from tests.helpers.steps import in_thread
@@ -460,6 +461,30 @@ def test_the_child_of_a_fork_in_a_block_takes_nothing_from_the_parent(db, path):
 
 
 # -- blocks in blocks -----------------------------------------------------------------------
+
+
+def test_a_savepoint_copies_no_values_that_can_not_be_changed(db, monkeypatch):
+    # It pickled each state that was checked out: thousands of blocks took minutes.
+    with db.transaction() as root:
+        checkout(root)
+        root["things"] = [Thing(n=n, of=root) for n in range(5)]
+
+    def refuse(_):
+        raise AssertionError
+
+    monkeypatch.setattr(working_copy, "deep_copy", refuse)
+    with db.transaction() as root:
+        for thing in root["things"]:
+            with db.transaction():
+                checkout(thing)
+                thing.n += 10
+        with contextlib.suppress(KeyError), db.transaction():
+            thing.n = -1
+            thing.more = 1
+            raise KeyError
+    assert [vars(thing) for thing in db.root["things"]] == [
+        {"n": n, "of": db.root} for n in range(10, 15)
+    ]
 
 
 def test_a_block_in_a_block_is_a_savepoint(db):

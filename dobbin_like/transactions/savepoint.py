@@ -126,7 +126,7 @@ def _reset(obj: Any, state: State) -> None:
         set_native_dict(obj, state)
 
 
-def _saved(working: WorkingCopy) -> tuple[dict[str, Any], Touched]:
+def _saved(working: WorkingCopy) -> tuple[State, Touched | None]:
     try:
         return working.save()
     except Exception as error:  # user code, or what can't be pickled

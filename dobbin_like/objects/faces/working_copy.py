@@ -21,6 +21,7 @@ from dobbin_like.objects.values.value_kinds import (
     OTHER,
     PLAIN_TYPES,
     REFERENCE,
+    SHAREABLE,
     TUPLE,
 )
 from dobbin_like.objects.values.values import deep_copy, needs_whole_copy, own_copy
@@ -142,6 +143,8 @@ class WorkingCopy(dict[str, Any]):
 
         If values share parts, or hold arbitrary objects, the state is read again from the log.
         """
+        if not self.has_pending:
+            return
         base = self.base
         pending = [name for name, value in self.items() if value is PENDING]
         if ITEMS in pending and (overlay := self._overlay(base[ITEMS])) is not None:
@@ -267,17 +270,19 @@ class WorkingCopy(dict[str, Any]):
                 names.append(name)
         return names
 
-    def save(self) -> tuple[State, Touched]:
+    def save(self) -> tuple[State, Touched | None]:
         """Return a copy that :meth:`restore` takes: for savepoints. Cost: the state."""
         self.copy_pending()  # What is one thing now has to stay one.
-        return copy_state(self, type(self.obj)._p_faces), self.note().copy()
+        touched = self.touched
+        state = copy_state(self, type(self.obj)._p_faces)
+        return state, touched if touched is None else touched.copy()
 
-    def restore(self, saved: tuple[State, Touched]) -> None:
+    def restore(self, saved: tuple[State, Touched | None]) -> None:
         """Go back to what :meth:`save` returned, which can be used again."""
         state, touched = saved
         self.clear()
         self.update(copy_state(state, type(self.obj)._p_faces))
-        self.touched = touched.copy()
+        self.touched = touched if touched is None else touched.copy()
         overlay = self.overlay()
         if overlay is not None:
             overlay.working = self
@@ -308,6 +313,9 @@ def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> b
 
 def copy_state(state: State, faces: Any) -> State:
     """Return a deep copy of a state, with volatile values as they are, without cached ones."""
+    # Each savepoint copies all that is checked out, and most states are like this.
+    if SHAREABLE.issuperset(map(type, state.values())) and tuple(state) in faces.clean:
+        return {**state}
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
     return deep_copy(faces.state_of(state)) | volatile  # type: ignore[no-any-return]
 
