@@ -102,6 +102,8 @@ def test_a_program_that_raises_is_1_and_shows_its_own_lines(log: str) -> None:
     assert code == 1
     assert err.endswith("SyntaxError: invalid syntax\n")
     assert shell(log, typed="raise SystemExit(3)")[0] == 1
+    code, out, err = shell(log, typed="raise SystemExit('no such account')")
+    assert (code, out, err) == (1, "", "no such account\n")
     assert shell(log, typed="exit()")[0] == 0
 
 

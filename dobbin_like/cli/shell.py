@@ -94,6 +94,8 @@ def _run(program: str | bytes, name: str, names: dict[str, Any]) -> bool:
     try:
         exec(compile(program, name, "exec"), names)
     except SystemExit as end:
+        if end.code and not isinstance(end.code, int):
+            note(str(end.code))  # As Python itself does.
         return not end.code
     except Exception as error:  # noqa: BLE001  of whatever kind: as Python itself does
         shown = error.__traceback__ and error.__traceback__.tb_next  # Without this function.
