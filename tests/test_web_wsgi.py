@@ -287,6 +287,20 @@ def test_a_stream_is_made_in_one_snapshot_which_ends_with_it(db):
     assert db.root["n"] == 1
 
 
+def test_a_stream_that_is_read_to_its_end_has_ended_without_being_closed(db):
+    # As the client of a test keeps it: each request after it was refused.
+    def app(_environ, start_response):
+        start_response("200 OK", [])
+        yield str(db.root["n"]).encode()
+
+    ask = Ask(WsgiTransactions(app, db), "GET")
+    assert b"".join(ask.result) == b"0"
+    assert is_idle(db)
+    assert Ask(WsgiTransactions(app_of(lambda: count(db)), db)).read() == "1"
+    ask.close()
+    assert stored(db) == {"n": 1}
+
+
 def test_a_client_that_goes_away_in_a_stream_leaves_nothing(db):
     closed = []
 

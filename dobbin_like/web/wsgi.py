@@ -113,15 +113,20 @@ class InBlock:
             block.__exit__(*error)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.body)
+        yield from self.body
+        # The client of a test may keep an answer that it has read, and not close it.
+        self._end()
 
     def close(self) -> None:
         """As a server calls it, also if the client has gone."""
-        self._is_kept = False
         try:
             _close(self.body)
         finally:
-            self.__exit__(None, None, None)
+            self._end()
+
+    def _end(self) -> None:
+        self._is_kept = False
+        self.__exit__(None, None, None)
 
 
 def _answer(app: App, environ: dict[str, Any]) -> Answer:
