@@ -36,6 +36,7 @@ from dobbin_like.exc import (
 from dobbin_like.objects.faces.elsewhere import (
     IN_COUNTERS,
     IN_DATABASES,
+    IN_FOUND,
     IN_JOB_QUEUES,
     IN_LISTS,
     IN_OBJECTS,
@@ -155,6 +156,16 @@ def test_what_other_collections_have_is_not_there(cls, name):
     assert name not in dir(made)
     assert name not in dir(cls)
     assert {"_p_oid", "__len__" if hasattr(cls, "__len__") else "value"} <= {*dir(cls)}
+
+
+@pytest.mark.parametrize("name", IN_FOUND)
+def test_what_others_return_of_a_search_is_not_there(database, name):
+    found = database.find(Cart)
+    assert not hasattr(found, name)
+    with pytest.raises(NoSuchAttributeError, match=f"Found has no {name}: "):
+        getattr(found, name)
+    with pytest.raises(AttributeError, match="'Found' object has no attribute 'name'"):
+        found.name  # noqa: B018
 
 
 @pytest.mark.parametrize(

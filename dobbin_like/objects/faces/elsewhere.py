@@ -235,6 +235,30 @@ IN_SETS: Final = {"append": "add(member) adds one", "insert": "add(member) adds 
 IN_LISTS: Final = {"add": "append(item) adds one", "push": "append(item) adds one"}
 """Methods of a PersistentList, by name."""
 
+_IN_ONE_CALL: Final = "find(Class, name=value, order_by='name', limit=10) takes all at once"
+_FIRST: Final = "first() is the first object, or None"
+
+IN_FOUND: Final = {
+    "all": "list() of it has all objects",
+    "delete": _TAKE_OFF,
+    "exclude": _IN_ONE_CALL,
+    "exists": "it is true if there is an object: if db.find(...)",
+    "fetchall": "list() of it has all objects",
+    "filter": _IN_ONE_CALL,
+    "filter_by": _IN_ONE_CALL,
+    "get": _FIRST,
+    "last": f"{_FIRST}; with reverse=True that is the last",
+    "limit": _IN_ONE_CALL,
+    "one": _FIRST,
+    "one_or_none": _FIRST,
+    "order_by": _IN_ONE_CALL,
+    "remove": _TAKE_OFF,
+    "sort": _IN_ONE_CALL,
+    "update": "check each object out, and set its attributes",
+    "where": _IN_ONE_CALL,
+}
+"""Methods of what find() returns, by name."""
+
 _OTHERS: Final = "names with _p_ are reserved; take another one, _v_ if it shall not be stored"
 
 
