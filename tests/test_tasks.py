@@ -689,6 +689,11 @@ def test_a_block_is_left_by_the_task_that_has_entered_it(db):
     assert stored(db) == {"n": 1}
 
 
+def test_a_task_of_another_library_is_told_what_to_do(db):
+    with pytest.raises(RuntimeError, match="async with is for tasks of asyncio; in those of trio"):
+        db.transaction().__aenter__().send(None)
+
+
 async def _names(block):
     async with block as root:
         for name in [*root]:

@@ -66,7 +66,14 @@ _entrances: WeakKeyDictionary[asyncio.AbstractEventLoop, _Entrance] = WeakKeyDic
 
 async def wait_for_turn() -> None:
     """Return when the calling task may begin a block: at once, if few others do."""
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        text = (
+            "async with is for tasks of asyncio; in those of trio, say, call a function in a "
+            "thread that has with db.transaction(): in it"
+        )
+        raise RuntimeError(text) from None
     entrance = _entrances.get(loop)
     if entrance is None:
         entrance = _entrances[loop] = _Entrance()
