@@ -776,6 +776,7 @@ def test_a_class_that_nobody_knows_is_one_line(
         ("restore {0} {0}", "this is the backup itself"),
         ("repair {0} {0}", "File exists"),
         ("history {0} 1000", "there is no object with oid 1000"),
+        ("rename-class {0} shop.Cart Basket", "'Basket' is no name of a class"),
         ("rename-class {0} shop.Cart dobbin_like.no.Such", "can't be loaded"),
         ("rename-class {0} dobbin_like.persistent.PersistentList datetime.date", "can't rename"),
     ],

@@ -10,7 +10,7 @@ from dobbin_like.cli import care, run
 from dobbin_like.conformance.steps import catch_up, commit, fail
 from dobbin_like.exc import CopyError
 from dobbin_like.storage import TransactionLog
-from dobbin_like.upkeep.copy import copy_transactions
+from dobbin_like.upkeep.copy import CopyReport, copy_transactions
 from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.histories import check_copy, written
 
@@ -106,6 +106,13 @@ def test_a_packed_log_is_copied_without_its_history(source, path, tmp_path, caps
     with TransactionLog(target) as copy:
         assert len(copy) == 1
     assert check_log(target).ok
+
+
+def test_one_of_a_kind_is_told_as_one(tmp_path):
+    report = CopyReport("b.log", 1, 0, 1, 1, 5)
+    assert str(report) == (
+        "b.log: 1 transaction (0 of them new) with 1 version and 1 stream, compared up to tid 5"
+    )
 
 
 def test_the_command_copies_and_says_what(source, path, tmp_path, capsys):

@@ -111,6 +111,7 @@ def rename_class(path: str, old: str, new: str, *, as_json: bool) -> None:
     the current directory.
     """
     importable()
-    with opened(path, read_only=False, allow=[new]) as database:
+    # What can name no class is refused by rename_class(), as a name for it.
+    with opened(path, read_only=False, allow=[new] if "." in new else []) as database:
         database.rename_class(old, new)
     show(f"{old} is {new} now", {"old": old, "new": new}, as_json=as_json)

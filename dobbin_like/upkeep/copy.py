@@ -20,6 +20,7 @@ from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
+from dobbin_like.texts import counted
 
 _PIECE: Final = 1 << 20
 """Bytes of streams that are compared at once."""
@@ -38,9 +39,11 @@ class CopyReport(NamedTuple):
     tid: Tid
 
     def __str__(self) -> str:
+        transactions = counted(self.transactions, "transaction")
         return (
-            f"{self.path}: {self.transactions} transactions ({self.copied} of them new) with "
-            f"{self.versions} versions and {self.streams} streams, compared up to tid {self.tid}"
+            f"{self.path}: {transactions} ({self.copied} of them new) "
+            f"with {counted(self.versions, 'version')} and {counted(self.streams, 'stream')}, "
+            f"compared up to tid {self.tid}"
         )
 
 
