@@ -90,7 +90,9 @@ class Joining:
             path = self._storage.path
             if only_reads(current):
                 raise BlockError(path, "it only reads; use db.transaction()")
-            self._refuse_proxy(current)
+            inner = getattr(current, "_manager", None)  # There is no public way to ask.
+            if inner is not None and inner is not self._thread.transaction_manager():
+                self._refuse_proxy(inner)
             reference = weakref.ref(current)
             task = None
             if "asyncio" in sys.modules:
@@ -108,11 +110,8 @@ class Joining:
         if not self._view.active:
             self._publisher.graph.shared.begin_view(self._view)
 
-    def _refuse_proxy(self, current: Any) -> None:
+    def _refuse_proxy(self, inner: Any) -> None:
         """Refuse what stands for several managers: only the first one tells the thread's view."""
-        inner = getattr(current, "_manager", None)  # There is no public way to ask.
-        if inner is None or inner is self._thread.transaction_manager():
-            return
         if self._inner is None:
             self._inner = weakref.ref(inner)
         elif self._inner() is not inner:
