@@ -1008,7 +1008,7 @@ def test_a_call_behind_what_an_interrupt_has_left_may_take_the_lock(db):
 
 @pytest.mark.parametrize("goes_on", ["to its end", "with another block"])
 def test_a_block_in_which_one_was_left_takes_all_back(db, goes_on):
-    text = "an interrupt has kept a block in it from its end"
+    text = "has kept a block in it from its end"
     with pytest.raises(BlockError, match=text), db.transaction():  # noqa: PT012
         put(db, "n", 1)
         with contextlib.suppress(KeyboardInterrupt):

@@ -719,6 +719,61 @@ def test_what_an_async_generator_has_left_is_ended_before_the_next_block(db):
     assert stored(db) == {"n": 2, "more": 1}
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_an_async_generator_has_left_is_ended_before_the_block_around_it(db, ends):
+    failed = []
+
+    async def look(n):
+        async with db.transaction():
+            async for _ in _names(db.reading()):
+                break
+            put(db, "n", n)
+            if ends:
+                await asyncio.sleep(0.01)
+            if n == 2:
+                raise ZeroDivisionError
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: failed.append(found))
+        await look(1)
+        with pytest.raises(ZeroDivisionError):
+            await look(2)
+        await asyncio.sleep(0.01)
+        stopped = asyncio.create_task(look(3))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        stopped.cancel()
+        await asyncio.wait([stopped])
+        assert current_scope() is None
+        async with db.transaction():
+            put(db, "more", 1)
+
+    asyncio.run(main())
+    assert stored(db)["n"] in (1, 3)
+    assert stored(db)["more"] == 1
+    assert failed == []
+
+
+def test_what_an_async_generator_has_changed_in_a_block_is_not_committed_with_that(db):
+    async def change():
+        async with db.transaction():
+            async for _ in _names(db.transaction()):
+                put(db, "n", 1)
+                break
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # It is told there, too.
+        with pytest.raises(
+            BlockError, match=r"a block that was entered in it has not ended|has kept"
+        ):
+            await change()
+        async with db.transaction():
+            put(db, "more", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 0, "more": 1}
+
+
 def test_what_an_async_generator_drops_is_told(db):
     async def main():
         async for _ in _names(db.transaction()):

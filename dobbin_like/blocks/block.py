@@ -53,8 +53,8 @@ __all__ = ["Block", "reading", "transaction"]
 
 
 _LEFT: Final = (
-    "an interrupt has kept a block in it from its end, and what was changed there can't be told "
-    "from the rest; all of it is taken back"
+    "an interrupt, or a generator that was not run to its end, has kept a block in it from its "
+    "end, and what was changed there can't be told from the rest; all of it is taken back"
 )
 
 
@@ -306,10 +306,19 @@ class Block(Generic[RootT]):
 
         if self._owner != (current_scope() or get_ident()):
             # What is left of an async generator is ended by the loop, in a task for that.
-            if not (self._has_scope and tasks.ends_generator(error)):
+            if not tasks.ends_generator(error):
                 self._refuse_to_leave()
+            if not self._has_scope:
+                self._leave_part()
+                return
             tasks.take_scope(self._owner)
         try:
+            if error is None and len(self._entered) > self._depth + 1:
+                try:
+                    await tasks.let_generators_end()
+                except BaseException as stopped:
+                    self.__exit__(type(stopped), stopped, stopped.__traceback__)
+                    raise
             is_own = not self.is_part and current_scope() is not None
             if error is None and is_own and participants_of(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
@@ -319,6 +328,13 @@ class Block(Generic[RootT]):
                 self.__exit__(kind, error, traceback)
         finally:
             self._leave_scope()
+
+    def _leave_part(self) -> None:
+        """End a block in one of another task, which goes on if nothing was changed in this one."""
+        left = len(self._entered) - self._depth
+        if left > 1 or (left == 1 and not self._only_reads):
+            self._refuse_to_leave()
+        del self._entered[self._depth :]
 
     def _end(self) -> None:
         if len(self._entered) > self._depth + 1:
